@@ -1,0 +1,258 @@
+package event
+
+// Field names one value of an event.
+//
+// The numbers are permanent: they are written to the facet log and to
+// snapshots, so a number is never given to another field and never reused.
+// Numbers below 64 come from the gateway; 64 and above are derived by ingest
+// and are refused in what a gateway sends.
+type Field uint8
+
+// What a gateway sends. JSON names are in [Fields].
+const (
+	None Field = 0
+
+	// Envelope.
+	ID            Field = 1 // made by the gateway, never taken from a client's header
+	Time          Field = 2 // when the gateway received the request; a claim until ingest has bracketed it
+	SchemaVersion Field = 3
+	Gateway       Field = 4 // name of the gateway or its pool
+
+	// Identity.
+	Tenant       Field = 5
+	Account      Field = 6 // the account that is signed in, or that a sign-in names
+	Session      Field = 7
+	Token        Field = 8 // id of the token (jti, or a hash made by the gateway), never the token
+	TokenFamily  Field = 9 // all refresh tokens that descend from one sign-in
+	TokenIssued  Field = 10
+	TokenExpires Field = 11
+	Grant        Field = 12
+
+	// Request.
+	RequestID     Field = 13
+	TraceID       Field = 14
+	Method        Field = 15
+	Host          Field = 16
+	Path          Field = 17
+	Route         Field = 18 // the path as a template: /users/{id}
+	Status        Field = 19
+	LatencyMicros Field = 20
+	RequestBytes  Field = 21
+	ResponseBytes Field = 22
+	UserAgent     Field = 23
+	IP            Field = 24 // the socket's peer as the gateway saw it
+	ForwardedFor  Field = 25 // the whole X-Forwarded-For chain, joined by commas
+	JA4           Field = 26
+
+	// Device: all of it claimed by the app.
+	Device      Field = 27
+	DeviceModel Field = 28
+	OS          Field = 29
+	OSVersion   Field = 30
+	PatchLevel  Field = 31
+	App         Field = 32
+	AppVersion  Field = 33
+	SIM         Field = 34 // operator as MCC-MNC, or "absent"
+	Rooted      Field = 35
+	Emulator    Field = 36
+
+	// Proof: what the gateway, or the gate, verified.
+	Signature        Field = 37 // valid, invalid, missing, unknown
+	SignatureReason  Field = 38
+	KeyID            Field = 39
+	Nonce            Field = 40
+	ClientTime       Field = 41 // the client's own clock: evidence only
+	Attestation      Field = 42 // passed, failed, missing, error
+	AttestationLevel Field = 43 // none, basic, device, strong
+	AttestationAge   Field = 44 // seconds
+	PinningError     Field = 45
+
+	// Object that the request is about.
+	ObjectType Field = 46
+	Object     Field = 47
+
+	// Outcome.
+	Auth     Field = 48 // success, failure, challenge; empty where the request is no sign-in
+	Decision Field = 49 // id of our own decision, where we refused the request
+	Attrs    Field = 50 // free attributes: a flat JSON object, kept as text
+)
+
+// What ingest derives.
+const (
+	ClientIP   Field = 64 // after the trusted-proxy walk: IPv4, or the IPv6 /64
+	Net        Field = 65 // IPv4 /24 or IPv6 /48 of ClientIP
+	Country    Field = 66 // ISO 3166-1 alpha-2
+	City       Field = 67
+	Latitude   Field = 68 // micro-degrees
+	Longitude  Field = 69 // micro-degrees
+	GeoRadius  Field = 70 // accuracy radius, km
+	ASN        Field = 71
+	ASOrg      Field = 72
+	Anonymiser Field = 73 // vpn, tor, hosting, proxy; empty where none is known
+	Skewed     Field = 74 // the claimed time was outside the bracket and was clamped
+	Build      Field = 75 // app version and device model: "4.2.0|Pixel 8"
+
+	// MaxField bounds arrays indexed by Field.
+	MaxField = 80
+)
+
+// Kind says how a field's value is written in JSON, and held.
+type Kind uint8
+
+const (
+	KindText    Kind = iota + 1 // JSON string; held as text
+	KindInt                     // JSON integer; held as a number
+	KindTime                    // RFC 3339 string, or integer Unix milliseconds; held as Unix milliseconds
+	KindBool                    // JSON true or false; held as 1 or 0
+	KindAddress                 // JSON string, an IP address; held as text
+	KindObject                  // JSON object, flat; held as its text
+)
+
+// Numeric reports whether values are read with [Event.Num], not [Event.Text].
+func (k Kind) Numeric() bool { return k == KindInt || k == KindTime || k == KindBool }
+
+// Spec describes a field.
+type Spec struct {
+	Field    Field
+	Name     string // JSON key, ClickHouse column, and name in rules
+	Kind     Kind
+	MaxBytes int   // text: longest value accepted
+	Min, Max int64 // integers: range accepted, inclusive
+	Derived  bool  // made by ingest, refused from a gateway
+	Doc      string
+}
+
+const (
+	maxInt    = 1<<53 - 1           // what JSON carries exactly everywhere
+	minMillis = 0                   // 1970
+	maxMillis = 253_402_300_799_999 // 9999-12-31T23:59:59.999Z
+)
+
+// specs is the one table that the decoder, the encoder, the projection of
+// facets, the ClickHouse columns and the rule language read.
+var specs = [MaxField]Spec{
+	ID:            text("id", 128, "id of the event, made by the gateway; repeats with the same bytes count once"),
+	Time:          moment("time", "when the gateway received the request"),
+	SchemaVersion: number("schema_version", 1, 1, "version of this format; 1"),
+	Gateway:       text("gateway", 128, "name of the gateway"),
+
+	Tenant:       text("tenant", 64, "customer or product, where one Weir serves several"),
+	Account:      text("account", 256, "account signed in, or named by a sign-in"),
+	Session:      text("session", 256, "session id"),
+	Token:        text("token", 256, "token id (jti) or a hash of the token; never the token itself"),
+	TokenFamily:  text("token_family", 256, "family of refresh tokens that descend from one sign-in"),
+	TokenIssued:  moment("token_issued", "when the token was issued"),
+	TokenExpires: moment("token_expires", "when the token expires"),
+	Grant:        text("grant", 64, "OAuth grant of a token request: password, refresh_token, …"),
+
+	RequestID:     text("request_id", 128, "request id, as in the gateway's own log"),
+	TraceID:       text("trace_id", 64, "W3C trace id"),
+	Method:        text("method", 32, "HTTP method"),
+	Host:          text("host", 255, "host asked for"),
+	Path:          text("path", 8192, "path with query, as received"),
+	Route:         text("route", 512, "path as a template, such as /users/{id}; derived where it is absent"),
+	Status:        number("status", 0, 999, "HTTP status answered; 0 where there was no answer"),
+	LatencyMicros: number("latency_us", 0, maxInt, "time to answer, microseconds"),
+	RequestBytes:  number("request_bytes", 0, maxInt, "size of the request"),
+	ResponseBytes: number("response_bytes", 0, maxInt, "size of the answer"),
+	UserAgent:     text("user_agent", 1024, "User-Agent header"),
+	IP:            {Name: "ip", Kind: KindAddress, MaxBytes: 64, Doc: "address of the socket's peer"},
+	ForwardedFor:  text("forwarded_for", 2048, "X-Forwarded-For, all of it"),
+	JA4:           text("ja4", 64, "JA4 fingerprint of the TLS client"),
+
+	Device:      text("device", 256, "device id"),
+	DeviceModel: text("device_model", 128, "device model"),
+	OS:          text("os", 32, "operating system: android, ios, …"),
+	OSVersion:   text("os_version", 64, "version of the operating system"),
+	PatchLevel:  text("patch_level", 32, "security patch level, such as 2026-10-05"),
+	App:         text("app", 256, "application id"),
+	AppVersion:  text("app_version", 64, "version of the app"),
+	SIM:         text("sim", 32, "SIM operator as MCC-MNC, or absent"),
+	Rooted:      flag("rooted", "the app believes that the device is rooted"),
+	Emulator:    flag("emulator", "the app believes that it runs in an emulator"),
+
+	Signature:        text("signature", 16, "verdict on the request's signature: valid, invalid, missing, unknown"),
+	SignatureReason:  text("signature_reason", 64, "why the signature was not valid"),
+	KeyID:            text("key_id", 128, "id of the key that signed"),
+	Nonce:            text("nonce", 128, "nonce sent with the request"),
+	ClientTime:       moment("client_time", "the client's own clock"),
+	Attestation:      text("attestation", 16, "verdict on the app attestation: passed, failed, missing, error"),
+	AttestationLevel: text("attestation_level", 16, "none, basic, device or strong"),
+	AttestationAge:   number("attestation_age_s", 0, maxInt, "age of the attestation, seconds"),
+	PinningError:     flag("pinning_error", "the app reported a certificate-pinning failure"),
+
+	ObjectType: text("object_type", 64, "type of the object asked for: order, user, …"),
+	Object:     text("object", 256, "id of the object asked for"),
+
+	Auth:     text("auth", 16, "outcome of a sign-in: success, failure, challenge"),
+	Decision: text("decision", 64, "id of the decision by which Weir refused this request"),
+	Attrs:    {Name: "attrs", Kind: KindObject, MaxBytes: 4096, Doc: "free attributes: a flat object of strings, numbers and booleans"},
+
+	ClientIP:   derived(text("client_ip", 64, "client's address: IPv4, or the IPv6 /64")),
+	Net:        derived(text("net", 64, "network of the client: IPv4 /24 or IPv6 /48")),
+	Country:    derived(text("country", 2, "country of the client's address, ISO 3166-1")),
+	City:       derived(text("city", 128, "city of the client's address")),
+	Latitude:   derived(number("latitude_udeg", -90_000_000, 90_000_000, "latitude, micro-degrees")),
+	Longitude:  derived(number("longitude_udeg", -180_000_000, 180_000_000, "longitude, micro-degrees")),
+	GeoRadius:  derived(number("geo_radius_km", 0, 20_100, "accuracy radius of the place, km")),
+	ASN:        derived(number("asn", 0, 1<<32-1, "autonomous system of the client's address")),
+	ASOrg:      derived(text("as_org", 256, "organisation of the autonomous system")),
+	Anonymiser: derived(text("anonymiser", 16, "vpn, tor, hosting or proxy")),
+	Skewed:     derived(flag("skewed", "the gateway's time was outside the possible bracket and was clamped")),
+	Build:      derived(text("build", 200, "app version and device model, joined by |")),
+}
+
+func text(name string, max int, doc string) Spec {
+	return Spec{Name: name, Kind: KindText, MaxBytes: max, Doc: doc}
+}
+func number(name string, min, max int64, doc string) Spec {
+	return Spec{Name: name, Kind: KindInt, Min: min, Max: max, Doc: doc}
+}
+func moment(name, doc string) Spec {
+	return Spec{Name: name, Kind: KindTime, Min: minMillis, Max: maxMillis, Doc: doc}
+}
+func flag(name, doc string) Spec {
+	return Spec{Name: name, Kind: KindBool, Max: 1, Doc: doc}
+}
+func derived(s Spec) Spec { s.Derived = true; return s }
+
+// Fields lists every field that exists, in number order.
+func Fields() []Spec {
+	all := make([]Spec, 0, MaxField)
+	for f := range specs {
+		if specs[f].Name != "" {
+			s := specs[f]
+			s.Field = Field(f)
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// Lookup finds a field by its JSON name.
+func Lookup(name string) (Spec, bool) {
+	for f := range specs {
+		if specs[f].Name == name && name != "" {
+			s := specs[f]
+			s.Field = Field(f)
+			return s, true
+		}
+	}
+	return Spec{}, false
+}
+
+// Kind says how f is held; 0 where there is no such field.
+func (f Field) Kind() Kind {
+	if f >= MaxField {
+		return 0
+	}
+	return specs[f].Kind
+}
+
+// String is the field's JSON name.
+func (f Field) String() string {
+	if f >= MaxField || specs[f].Name == "" {
+		return "unknown"
+	}
+	return specs[f].Name
+}

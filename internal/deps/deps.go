@@ -1,0 +1,28 @@
+package deps
+
+import (
+	_ "cel.dev/cel-go/cel"
+	_ "cel.dev/cel-go/ext"
+	_ "github.com/ClickHouse/ch-go/proto"
+	_ "github.com/ClickHouse/ch-go/compress"
+	_ "github.com/ClickHouse/clickhouse-go/v2"
+	_ "github.com/alicebob/miniredis/v2"
+	_ "github.com/dchest/siphash"
+	_ "github.com/ebitengine/purego"
+	_ "github.com/maxmind/mmdbwriter"
+	_ "github.com/oschwald/geoip2-golang/v2"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/redis/go-redis/v9"
+	_ "github.com/segmentio/kafka-go"
+	_ "github.com/segmentio/kafka-go/protocol/produce"
+	_ "github.com/spf13/cobra"
+	_ "github.com/twmb/franz-go/pkg/kfake"
+	_ "go.uber.org/goleak"
+	_ "go.yaml.in/yaml/v4"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/term"
+	_ "pgregory.net/rapid"
+	_ "github.com/oschwald/maxminddb-golang/v2"
+)

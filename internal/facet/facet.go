@@ -1,0 +1,171 @@
+// Package facet holds facets, events as one entity sees them, and the frames
+// that carry them through Kafka from ingest to detect.
+//
+// It does no I/O and knows no rules: which fields a facet carries is told to it
+// as a [Projection].
+package facet
+
+import (
+	"strconv"
+	"unsafe"
+
+	"github.com/dchest/siphash"
+
+	"github.com/weirdev/weir/event"
+)
+
+// Kind is a kind of entity: whom a score is about.
+//
+// The numbers are permanent: they are in the facet log, in snapshots and in
+// ids of signals.
+type Kind uint8
+
+const (
+	Account Kind = 1
+	Session Kind = 2
+	Token   Kind = 3 // the family where it is known, else the token
+	Device  Kind = 4
+	IP      Kind = 5 // IPv4 address or IPv6 /64
+	Net     Kind = 6 // IPv4 /24 or IPv6 /48
+	ASN     Kind = 7
+	JA4     Kind = 8
+	Build   Kind = 9 // app version and device model
+	Route   Kind = 10
+	Tenant  Kind = 11
+
+	MaxKind = 12 // bounds arrays indexed by Kind
+)
+
+var kindNames = [MaxKind]string{
+	Account: "account", Session: "session", Token: "token", Device: "device",
+	IP: "ip", Net: "net", ASN: "asn", JA4: "ja4", Build: "build", Route: "route", Tenant: "tenant",
+}
+
+// String is the kind's name in rules, keys and tables.
+func (k Kind) String() string {
+	if k == 0 || k >= MaxKind {
+		return "unknown"
+	}
+	return kindNames[k]
+}
+
+// ParseKind finds a kind by its name.
+func ParseKind(name string) (Kind, bool) {
+	for k := Kind(1); k < MaxKind; k++ {
+		if kindNames[k] == name {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// Kinds lists every kind, in number order.
+func Kinds() []Kind {
+	all := make([]Kind, 0, MaxKind)
+	for k := Kind(1); k < MaxKind; k++ {
+		all = append(all, k)
+	}
+	return all
+}
+
+// Entity names whom a score is about.
+type Entity struct {
+	Kind   Kind
+	Tenant string // "" where Weir serves one tenant
+	Key    string // account id, address, …
+}
+
+// Facet is an event as one entity sees it.
+type Facet struct {
+	Entity  Entity
+	Source  int32 // raw partition of the event
+	Offset  int64 // raw offset of the event
+	Ordinal uint8 // which of the event's entities of this kind
+	Time    int64 // event time, Unix milliseconds, fixed by ingest
+
+	// Fields holds the projected fields only. Its texts alias the frame.
+	Fields event.Event
+}
+
+// Index orders the facets of one event: permanent number of the kind, then
+// ordinal within the kind.
+func (f *Facet) Index() uint16 { return uint16(f.Entity.Kind)<<8 | uint16(f.Ordinal) }
+
+// Projection says which entity kinds any rule looks at, and which fields its
+// rules need. A kind with a nil list has no facets; a kind that is looked at
+// but needs no field has an empty, non-nil list. Lists are in ascending order.
+type Projection [MaxKind][]event.Field
+
+// EntityOf finds the entity of kind k in e; ok is false where the event has
+// none. scratch is used for keys that have to be formatted, and may be
+// returned inside the entity's Key: it must live as long as the entity.
+func EntityOf(k Kind, e *event.Event, scratch []byte) (ent Entity, ok bool) {
+	ent = Entity{Kind: k, Tenant: e.Text(event.Tenant)}
+	switch k {
+	case Account:
+		ent.Key = e.Text(event.Account)
+	case Session:
+		ent.Key = e.Text(event.Session)
+	case Token:
+		if ent.Key = e.Text(event.TokenFamily); ent.Key == "" {
+			ent.Key = e.Text(event.Token)
+		}
+	case Device:
+		ent.Key = e.Text(event.Device)
+	case IP:
+		ent.Key = e.Text(event.ClientIP)
+	case Net:
+		ent.Key = e.Text(event.Net)
+	case ASN:
+		if n := e.Num(event.ASN); n != 0 {
+			b := strconv.AppendInt(scratch[:0], n, 10)
+			ent.Key = unsafe.String(unsafe.SliceData(b), len(b))
+		}
+	case JA4:
+		ent.Key = e.Text(event.JA4)
+	case Build:
+		ent.Key = e.Text(event.Build)
+	case Route:
+		ent.Key = e.Text(event.Route)
+	case Tenant:
+		ent.Key = ent.Tenant
+	}
+	return ent, ent.Key != ""
+}
+
+// Hasher turns entities into 64-bit numbers with a secret key (SipHash-2-4), so
+// that nobody outside can choose keys that collide or share a partition. The
+// key belongs to the incarnation of the stream: with another one, entities
+// would change partition.
+type Hasher struct{ k0, k1 uint64 }
+
+// NewHasher makes a hasher from the 16 bytes of secret.
+func NewHasher(secret [16]byte) Hasher {
+	le := func(b []byte) uint64 {
+		var v uint64
+		for i := 7; i >= 0; i-- {
+			v = v<<8 | uint64(b[i])
+		}
+		return v
+	}
+	return Hasher{le(secret[:8]), le(secret[8:])}
+}
+
+// Sum is the number of an entity.
+func (h Hasher) Sum(e Entity) uint64 {
+	var buf [128]byte
+	b := append(buf[:0], byte(e.Kind), byte(len(e.Tenant)))
+	b = append(b, e.Tenant...)
+	b = append(b, e.Key...)
+	return siphash.Hash(h.k0, h.k1, b)
+}
+
+// Text is the number of a text, for counting distinct values.
+func (h Hasher) Text(s string) uint64 {
+	return siphash.Hash(h.k0, h.k1, unsafe.Slice(unsafe.StringData(s), len(s)))
+}
+
+// Partition maps an entity's number to one of n facet partitions. It uses the
+// high bits, which leaves the low ones evenly spread for a table inside the
+// partition.
+func Partition(sum uint64, n int) int32 { return int32((sum >> 32) * uint64(n) >> 32) }

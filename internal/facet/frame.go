@@ -1,0 +1,402 @@
+package facet
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"unsafe"
+
+	"github.com/weirdev/weir/event"
+)
+
+// A frame is one Kafka record of the facet topic. Integers are little-endian or
+// varints; texts are a length and bytes:
+//
+//	magic "WF" · version u8 · flags u8 · CRC-32C u32 of what follows
+//	epoch u64 · incarnation uvarint
+//	kinds uvarint, each: kind u8 · fields uvarint · field u8 …
+//	sections uvarint, each:
+//	  source uvarint · owner uvarint · from uvarint · to uvarint · watermark varint
+//	  facets uvarint, each:
+//	    offset uvarint (delta) · kind u8 · ordinal u8 · time varint (delta)
+//	    tenant text · key text · presence bits · values
+//
+// The table of kinds makes a frame readable without the rules that it was made
+// with. Presence bits and values follow the order of the kind's fields.
+const (
+	frameVersion = 1
+	headerBytes  = 8
+
+	// MaxFrameBytes is the size over which a frame is refused unread.
+	MaxFrameBytes = 8 << 20
+)
+
+// NoWatermark is the watermark of a source that has not seen an event.
+const NoWatermark = math.MinInt64
+
+// EndWatermark is the watermark of a source that has ended.
+const EndWatermark = math.MaxInt64
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Errors of frames. A frame that does not read is never skipped silently: it
+// is our own writing, and its loss would be a gap.
+var (
+	ErrFrame        = errors.New("facet frame is damaged")
+	ErrFrameVersion = errors.New("facet frame has a version that this program does not read")
+)
+
+// Section is what one frame says of one raw partition (source).
+type Section struct {
+	Source    int32
+	Owner     uint64 // raised by each take-over of the source; older owners are ignored
+	From, To  int64  // raw offsets covered for this destination: From ≤ offset < To
+	Watermark int64  // Unix ms; no later event of this source is on time if it is older
+	Facets    int
+}
+
+// Writer builds frames of one section for one destination partition. It is
+// reused: [Writer.Finish] hands out the frame, and the next Add starts another.
+type Writer struct {
+	epoch       uint64
+	incarnation uint64
+	projection  *Projection
+	table       []byte // encoded table of kinds
+	body        []byte // facets of the frame under way
+	frame       []byte
+	facets      int
+	lastOffset  int64
+	lastTime    int64
+}
+
+// NewWriter makes a writer; epoch names the rules and data that p and the
+// enrichment came from.
+func NewWriter(epoch, incarnation uint64, p *Projection) *Writer {
+	w := &Writer{epoch: epoch, incarnation: incarnation, projection: p}
+	kinds := 0
+	for k := range p {
+		if p[k] != nil {
+			kinds++
+		}
+	}
+	w.table = binary.AppendUvarint(nil, uint64(kinds))
+	for k := range p {
+		if p[k] == nil {
+			continue
+		}
+		w.table = append(w.table, byte(k))
+		w.table = binary.AppendUvarint(w.table, uint64(len(p[k])))
+		for _, f := range p[k] {
+			w.table = append(w.table, byte(f))
+		}
+	}
+	return w
+}
+
+// Add appends the facet of e for ent. Calls come in ascending order of (offset,
+// kind, ordinal).
+func (w *Writer) Add(ent Entity, ordinal uint8, offset int64, e *event.Event) {
+	if w.facets == 0 {
+		w.lastOffset, w.lastTime = 0, 0
+	}
+	w.facets++
+	t := e.Num(event.Time)
+	b := binary.AppendUvarint(w.body, uint64(offset-w.lastOffset))
+	b = append(b, byte(ent.Kind), ordinal)
+	b = binary.AppendVarint(b, t-w.lastTime)
+	w.lastOffset, w.lastTime = offset, t
+	b = appendText(b, ent.Tenant)
+	b = appendText(b, ent.Key)
+
+	fields := w.projection[ent.Kind]
+	bits := len(b)
+	for range (len(fields) + 7) / 8 {
+		b = append(b, 0)
+	}
+	for i, f := range fields {
+		if !e.Has(f) {
+			continue
+		}
+		b[bits+i/8] |= 1 << (i % 8)
+		if f.Kind().Numeric() {
+			b = binary.AppendVarint(b, e.Num(f))
+		} else {
+			b = appendText(b, e.Text(f))
+		}
+	}
+	w.body = b
+}
+
+func appendText(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+// Len is the number of bytes of facets gathered so far.
+func (w *Writer) Len() int { return len(w.body) }
+
+// Facets is the number of facets gathered so far.
+func (w *Writer) Facets() int { return w.facets }
+
+// Finish completes the frame. s.Facets is filled in. The bytes are valid until
+// the next Finish.
+func (w *Writer) Finish(s Section) []byte {
+	b := append(w.frame[:0], 'W', 'F', frameVersion, 0, 0, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint64(b, w.epoch)
+	b = binary.AppendUvarint(b, w.incarnation)
+	b = append(b, w.table...)
+	b = binary.AppendUvarint(b, 1)
+	b = binary.AppendUvarint(b, uint64(s.Source))
+	b = binary.AppendUvarint(b, s.Owner)
+	b = binary.AppendUvarint(b, uint64(s.From))
+	b = binary.AppendUvarint(b, uint64(s.To))
+	b = binary.AppendVarint(b, s.Watermark)
+	b = binary.AppendUvarint(b, uint64(w.facets))
+	b = append(b, w.body...)
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[headerBytes:], castagnoli))
+	w.frame, w.body, w.facets = b, w.body[:0], 0
+	return b
+}
+
+// Reader reads a frame: Reset, then Section until it says no more, and within
+// each section Facet until it says no more.
+type Reader struct {
+	b           []byte
+	Epoch       uint64
+	Incarnation uint64
+
+	fields     [MaxKind][]event.Field
+	store      []event.Field
+	known      [MaxKind]bool
+	sections   uint64
+	facets     uint64
+	section    Section
+	lastOffset int64
+	lastTime   int64
+	lastIndex  int32
+}
+
+// Reset starts on a frame. The bytes are aliased by what is read from it.
+func (r *Reader) Reset(frame []byte) error {
+	if len(frame) < headerBytes || frame[0] != 'W' || frame[1] != 'F' {
+		return fmt.Errorf("%w: no frame header", ErrFrame)
+	}
+	if len(frame) > MaxFrameBytes {
+		return fmt.Errorf("%w: %d bytes, more than %d", ErrFrame, len(frame), MaxFrameBytes)
+	}
+	if frame[2] != frameVersion || frame[3] != 0 {
+		return fmt.Errorf("%w: version %d flags %d", ErrFrameVersion, frame[2], frame[3])
+	}
+	if crc32.Checksum(frame[headerBytes:], castagnoli) != binary.LittleEndian.Uint32(frame[4:]) {
+		return fmt.Errorf("%w: checksum does not match", ErrFrame)
+	}
+	r.b = frame[headerBytes:]
+	r.facets, r.section = 0, Section{}
+	if len(r.b) < 8 {
+		return fmt.Errorf("%w: cut short", ErrFrame)
+	}
+	r.Epoch = binary.LittleEndian.Uint64(r.b)
+	r.b = r.b[8:]
+	var err error
+	if r.Incarnation, err = r.uvarint(); err != nil {
+		return err
+	}
+	if err := r.readTable(); err != nil {
+		return err
+	}
+	r.sections, err = r.uvarint()
+	return err
+}
+
+func (r *Reader) readTable() error {
+	r.known = [MaxKind]bool{}
+	r.store = r.store[:0]
+	n, err := r.uvarint()
+	if err != nil {
+		return err
+	}
+	if n >= MaxKind {
+		return fmt.Errorf("%w: %d kinds", ErrFrame, n)
+	}
+	// Grown once to its bound, so that the lists below keep their place.
+	if cap(r.store) < MaxKind*event.MaxField {
+		r.store = make([]event.Field, 0, MaxKind*event.MaxField)
+	}
+	for range n {
+		k, err := r.byte()
+		if err != nil {
+			return err
+		}
+		m, err := r.uvarint()
+		if err != nil {
+			return err
+		}
+		if k == 0 || k >= MaxKind || r.known[k] || m > event.MaxField {
+			return fmt.Errorf("%w: kind %d with %d fields", ErrFrame, k, m)
+		}
+		start := len(r.store)
+		for range m {
+			f, err := r.byte()
+			if err != nil {
+				return err
+			}
+			if event.Field(f).Kind() == 0 {
+				return fmt.Errorf("%w: unknown field %d", ErrFrame, f)
+			}
+			r.store = append(r.store, event.Field(f))
+		}
+		r.known[k] = true
+		r.fields[k] = r.store[start:]
+	}
+	return nil
+}
+
+// Section reads the next section; ok is false after the last.
+func (r *Reader) Section() (s Section, ok bool, err error) {
+	if r.facets != 0 {
+		return s, false, errors.New("facet: section asked for before the facets of the last one were read")
+	}
+	if r.sections == 0 {
+		if len(r.b) != 0 {
+			return s, false, fmt.Errorf("%w: %d bytes too many", ErrFrame, len(r.b))
+		}
+		return s, false, nil
+	}
+	r.sections--
+	var v [4]uint64
+	for i := range v {
+		if v[i], err = r.uvarint(); err != nil {
+			return s, false, err
+		}
+	}
+	wm, err := r.varint()
+	if err != nil {
+		return s, false, err
+	}
+	n, err := r.uvarint()
+	if err != nil {
+		return s, false, err
+	}
+	if v[0] > math.MaxInt32 || v[2] > math.MaxInt64 || v[3] > math.MaxInt64 || v[2] > v[3] || n > uint64(len(r.b)) {
+		return s, false, fmt.Errorf("%w: section out of range", ErrFrame)
+	}
+	r.section = Section{Source: int32(v[0]), Owner: v[1], From: int64(v[2]), To: int64(v[3]), Watermark: wm, Facets: int(n)}
+	r.facets, r.lastOffset, r.lastTime, r.lastIndex = n, 0, 0, -1
+	return r.section, true, nil
+}
+
+// Facet reads the next facet of the section into f; ok is false after the
+// last. f's texts alias the frame.
+func (r *Reader) Facet(f *Facet) (ok bool, err error) {
+	if r.facets == 0 {
+		return false, nil
+	}
+	r.facets--
+	delta, err := r.uvarint()
+	if err != nil {
+		return false, err
+	}
+	kind, err := r.byte()
+	if err != nil {
+		return false, err
+	}
+	ordinal, err := r.byte()
+	if err != nil {
+		return false, err
+	}
+	dt, err := r.varint()
+	if err != nil {
+		return false, err
+	}
+	offset := r.lastOffset + int64(delta)
+	index := int32(kind)<<8 | int32(ordinal)
+	if offset != r.lastOffset {
+		r.lastIndex = -1
+	}
+	if kind >= MaxKind || !r.known[kind] || delta > math.MaxInt64 ||
+		offset < r.section.From || offset >= r.section.To || index <= r.lastIndex {
+		return false, fmt.Errorf("%w: facet out of order or range (kind %d, offset %d)", ErrFrame, kind, offset)
+	}
+	r.lastOffset, r.lastIndex = offset, index
+	r.lastTime += dt
+	f.Entity.Kind, f.Source, f.Offset, f.Ordinal, f.Time = Kind(kind), r.section.Source, offset, ordinal, r.lastTime
+	if f.Entity.Tenant, err = r.text(); err != nil {
+		return false, err
+	}
+	if f.Entity.Key, err = r.text(); err != nil {
+		return false, err
+	}
+	return true, r.readFields(f, r.fields[kind])
+}
+
+func (r *Reader) readFields(f *Facet, fields []event.Field) error {
+	f.Fields.Reset()
+	f.Fields.SetNum(event.Time, f.Time)
+	n := (len(fields) + 7) / 8
+	if len(r.b) < n {
+		return fmt.Errorf("%w: cut short", ErrFrame)
+	}
+	bits := r.b[:n]
+	r.b = r.b[n:]
+	for i, field := range fields {
+		if bits[i/8]&(1<<(i%8)) == 0 {
+			continue
+		}
+		if field.Kind().Numeric() {
+			v, err := r.varint()
+			if err != nil {
+				return err
+			}
+			f.Fields.SetNum(field, v)
+			continue
+		}
+		v, err := r.text()
+		if err != nil {
+			return err
+		}
+		f.Fields.SetText(field, v)
+	}
+	return nil
+}
+
+func (r *Reader) byte() (byte, error) {
+	if len(r.b) == 0 {
+		return 0, fmt.Errorf("%w: cut short", ErrFrame)
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v, nil
+}
+
+func (r *Reader) uvarint() (uint64, error) {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		return 0, fmt.Errorf("%w: bad number", ErrFrame)
+	}
+	r.b = r.b[n:]
+	return v, nil
+}
+
+func (r *Reader) varint() (int64, error) {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		return 0, fmt.Errorf("%w: bad number", ErrFrame)
+	}
+	r.b = r.b[n:]
+	return v, nil
+}
+
+func (r *Reader) text() (string, error) {
+	n, err := r.uvarint()
+	if err != nil {
+		return "", err
+	}
+	if n > uint64(len(r.b)) {
+		return "", fmt.Errorf("%w: text of %d bytes where %d are left", ErrFrame, n, len(r.b))
+	}
+	s := unsafe.String(unsafe.SliceData(r.b), int(n))
+	r.b = r.b[n:]
+	return s, nil
+}
