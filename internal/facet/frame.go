@@ -155,9 +155,13 @@ func (w *Writer) Finish(s Section) []byte {
 	b = binary.AppendVarint(b, s.Watermark)
 	b = binary.AppendUvarint(b, uint64(w.facets))
 	b = append(b, w.body...)
-	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[headerBytes:], castagnoli))
+	putChecksum(b)
 	w.frame, w.body, w.facets = b, w.body[:0], 0
 	return b
+}
+
+func putChecksum(frame []byte) {
+	binary.LittleEndian.PutUint32(frame[4:], crc32.Checksum(frame[headerBytes:], castagnoli))
 }
 
 // Reader reads a frame: Reset, then Section until it says no more, and within
