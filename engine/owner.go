@@ -1,0 +1,233 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// owner reads one facet partition: first, without any output, what was
+// committed, until the state is what it was; then what is new.
+//
+//	fetch ─▶ Partition.Apply ─┬─▶ signals ─▶ signal store, signal log ─┐
+//	                          └─▶ scores ──▶ score store ──────────────┴─▶ commit
+//
+// Only offsets whose outputs are acknowledged are committed, so that a replay
+// never has to send anything from below the commit.
+type owner struct {
+	*Stage
+	*held
+	log       *slog.Logger
+	partition int32
+	commit    func(ctx context.Context, offset int64, metadata string) error
+
+	signals   SignalTrack
+	scores    ScoreTrack
+	out       Output
+	batch     klog.Batch
+	letters   []klog.Outgoing
+	committed int64
+	proposed  time.Time
+}
+
+// run owns the partition until ctx ends, then drains.
+func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) error {
+	if err := o.prepare(committed, log); err != nil {
+		return o.refuse(ctx, err)
+	}
+	o.signals, o.scores = o.OpenSignals(o.partition), o.OpenScores(o.partition)
+	o.committed = committed
+	err := o.read(ctx, committed)
+	switch {
+	case ctx.Err() != nil:
+		return o.drain(context.WithoutCancel(ctx))
+	case err == nil:
+		return nil
+	}
+	return o.refuse(ctx, err)
+}
+
+// prepare makes an empty state where none is held, and checks that the log
+// still holds what the state is a function of.
+func (o *owner) prepare(committed int64, log klog.OffsetRange) error {
+	if committed > log.End {
+		return fmt.Errorf("offset %d was committed, but the log ends at %d: the topic was re-created or truncated; "+
+			"start a new incarnation of the stream", committed, log.End)
+	}
+	// A state that is ahead of the commit has outputs that nobody may have
+	// acknowledged; they come again only by applying those records again.
+	if o.state != nil && o.next >= log.Start && o.next <= committed {
+		return nil
+	}
+	if log.Start > 0 {
+		if !o.cfg.AcceptLoss {
+			return fmt.Errorf("the facet log begins at offset %d, and there is no state from before: what it held is lost; "+
+				"set detect.accept_loss to go on with what is left", log.Start)
+		}
+		o.log.Error("loss declared: the facet log does not begin at 0", "first_offset", log.Start)
+		o.metrics.lost.Inc()
+	}
+	var err error
+	o.state, err = NewPartition(o.cfg.Config, o.Rules, o.Hasher, o.partition, o.Incarnation)
+	o.next = log.Start
+	return err
+}
+
+// refuse stops this partition and no other: it says why, and holds the
+// assignment until the generation ends, for another owner would fare the same.
+func (o *owner) refuse(ctx context.Context, err error) error {
+	o.log.Error("partition stopped", "offset", o.next, "error", err)
+	o.metrics.stopped.Inc()
+	defer o.metrics.stopped.Dec()
+	<-ctx.Done()
+	return fmt.Errorf("partition %d stopped at %d: %w", o.partition, o.next, err)
+}
+
+func (o *owner) read(ctx context.Context, committed int64) error {
+	from, started := o.next, time.Now()
+	for o.next < committed {
+		if err := o.turn(ctx, false); err != nil {
+			return err
+		}
+	}
+	if o.next > from {
+		o.log.Info("state rebuilt from the log", "from", from, "to", o.next, "took", time.Since(started).Round(time.Millisecond))
+	}
+	if err := o.republish(ctx); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		if err := o.turn(ctx, true); err != nil {
+			return err
+		}
+		if err := o.commitStored(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// republish writes every live score again: the store may have lost some since
+// the last owner wrote them.
+func (o *owner) republish(ctx context.Context) (err error) {
+	n := 0
+	for u := range o.state.Live {
+		if err = o.scores.Put(ctx, o.next-1, u); err != nil {
+			return fmt.Errorf("republish scores: %w", err)
+		}
+		n++
+	}
+	if n > 0 {
+		o.log.Info("scores republished", "entities", n)
+	}
+	return nil
+}
+
+// turn fetches and applies once. Without live, outputs are known to have been
+// sent, and are dropped.
+func (o *owner) turn(ctx context.Context, live bool) error {
+	if err := o.Log.Fetch(ctx, o.Topics.Facets, o.partition, o.next, &o.batch); err != nil {
+		return fmt.Errorf("fetch %s/%d at %d: %w", o.Topics.Facets, o.partition, o.next, err)
+	}
+	for i := range o.batch.Records {
+		r := &o.batch.Records[i]
+		o.out.Reset()
+		if err := o.state.Apply(r.Offset, r.Value, &o.out); err != nil {
+			return fmt.Errorf("apply offset %d: %w", r.Offset, err)
+		}
+		o.next = r.Offset + 1
+		if !live && r.Offset < o.committed {
+			continue
+		}
+		if err := o.send(ctx, r.Offset); err != nil {
+			return err
+		}
+	}
+	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)
+	return o.sendLetters(ctx)
+}
+
+// send hands the outputs of one record to the stores.
+func (o *owner) send(ctx context.Context, offset int64) error {
+	for i := range o.out.Signals {
+		sig := &o.out.Signals[i]
+		o.metrics.fired(sig)
+		if err := o.signals.Append(ctx, offset, sig); err != nil {
+			return fmt.Errorf("store signal: %w", err)
+		}
+		value, err := json.Marshal(sig)
+		if err != nil {
+			return fmt.Errorf("encode signal: %w", err)
+		}
+		o.letters = append(o.letters, klog.Outgoing{Key: []byte(sig.ID()), Value: value})
+	}
+	for _, u := range o.out.Updates {
+		if err := o.scores.Put(ctx, offset, u); err != nil {
+			return fmt.Errorf("store score: %w", err)
+		}
+	}
+	return nil
+}
+
+// sendLetters writes the signals of a turn to the signal log and waits for the
+// acknowledgement.
+func (o *owner) sendLetters(ctx context.Context) error {
+	if len(o.letters) == 0 {
+		return nil
+	}
+	err := o.Log.Produce(ctx, o.Topics.Signals, []klog.Produce{{Partition: o.partition % o.signalsPartitions, Records: o.letters}})
+	if err != nil {
+		return fmt.Errorf("produce signals: %w", err)
+	}
+	clear(o.letters)
+	o.letters = o.letters[:0]
+	return nil
+}
+
+// commitStored commits as far as every output is acknowledged.
+func (o *owner) commitStored(ctx context.Context) error {
+	if time.Since(o.proposed) < o.cfg.CommitInterval {
+		return nil
+	}
+	o.proposed = time.Now()
+	o.metrics.state(o.partition, o.state)
+	stored := min(o.next, o.signals.Stored(), o.scores.Stored())
+	if stored <= o.committed {
+		return nil
+	}
+	// The ledger is the one at next: it goes with the offset only when
+	// everything up to next is acknowledged.
+	metadata := ""
+	if stored == o.next {
+		metadata = Progress{Version: progressVersion, Ledger: o.state.Ledger().Total()}.String()
+	}
+	if err := o.commit(ctx, stored, metadata); err != nil {
+		return fmt.Errorf("commit %d: %w", stored, err)
+	}
+	o.committed = stored
+	return nil
+}
+
+// drain finishes a partition that is given up: every output is acknowledged and
+// committed, within the drain time. A failure costs only sending again.
+func (o *owner) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.cfg.DrainTimeout)
+	defer cancel()
+	if o.next < o.committed {
+		return nil // still replaying: nothing was sent
+	}
+	err := errors.Join(o.sendLetters(ctx), o.signals.Drain(ctx), o.scores.Drain(ctx))
+	if err != nil {
+		return fmt.Errorf("drain: %w", err)
+	}
+	o.proposed = time.Time{}
+	if err := o.commitStored(ctx); err != nil && !errors.Is(err, klog.ErrFenced) {
+		return fmt.Errorf("drain: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Progress is what a commit of detect says in its metadata: the ledger of the
+// facet partition up to the committed offset.
+type Progress struct {
+	Version int    `json:"v"`
+	Ledger  Totals `json:"ledger"`
+}
+
+// Totals is the ledger of a facet partition, summed over its sources.
+type Totals struct {
+	Applied   int64 `json:"applied"`   // facets that changed the state, late ones included
+	Late      int64 `json:"late"`      // of Applied
+	Duplicate int64 `json:"duplicate"` // facets already known, or of a former owner
+}
+
+const progressVersion = 1
+
+// ParseProgress reads a commit's metadata; ok is false where it holds no
+// ledger.
+func ParseProgress(metadata string) (p Progress, ok bool, err error) {
+	if metadata == "" {
+		return p, false, nil
+	}
+	if err := json.Unmarshal([]byte(metadata), &p); err != nil {
+		return p, false, fmt.Errorf("commit metadata of detect: %w", err)
+	}
+	if p.Version != progressVersion {
+		return p, false, fmt.Errorf("commit metadata of detect has version %d, this program reads version %d", p.Version, progressVersion)
+	}
+	return p, true, nil
+}
+
+func (p Progress) String() string {
+	b, _ := json.Marshal(p) // cannot fail: plain numbers
+	return string(b)
+}

@@ -1,0 +1,196 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/pprof"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// Log is the part of Kafka that detect uses.
+type Log interface {
+	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error
+	Produce(ctx context.Context, topic string, ps []klog.Produce) error
+	Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error)
+	Committed(ctx context.Context, group, topic string) ([]klog.Commit, error)
+	Partitions(ctx context.Context, topic string) (int, error)
+	Join(ctx context.Context, group, topic string, serve func(ctx context.Context, g *klog.Generation) error) error
+}
+
+// SignalTrack takes the signals of one facet partition, in order of offset.
+type SignalTrack interface {
+	// Append copies sig. It blocks while the store is behind, until ctx ends.
+	Append(ctx context.Context, offset int64, sig *score.Signal) error
+	// Stored is an offset below which every appended signal is acknowledged.
+	Stored() int64
+	// Drain returns when everything appended is acknowledged.
+	Drain(ctx context.Context) error
+}
+
+// ScoreTrack takes the scores of the entities of one facet partition. Only the
+// latest of an entity counts.
+type ScoreTrack interface {
+	// Put keeps u. It blocks while the store is behind, until ctx ends.
+	Put(ctx context.Context, offset int64, u score.Update) error
+	// Stored is an offset below which every score is acknowledged.
+	Stored() int64
+	// Drain returns when every score is acknowledged.
+	Drain(ctx context.Context) error
+}
+
+// Topics names the topics and the group of one stream.
+type Topics struct {
+	Events, Facets, Signals string
+	Group                   string
+}
+
+// StageConfig is what an operator says about detection.
+type StageConfig struct {
+	Config `yaml:",inline"`
+
+	CommitInterval time.Duration `yaml:"commit_interval" doc:"how often progress is committed"`
+	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"longest time to finish what is under way when a partition is given up"`
+	AcceptLoss     bool          `yaml:"accept_loss" doc:"start although the facet log no longer begins at 0, with what is left of it"`
+}
+
+// StageDefaults are the values that suit most installations.
+func StageDefaults() StageConfig {
+	return StageConfig{Config: Defaults(), CommitInterval: time.Second, DrainTimeout: 5 * time.Second}
+}
+
+// Validate reports everything that is wrong with c.
+func (c StageConfig) Validate() error {
+	errs := []error{c.Config.Validate()}
+	if c.CommitInterval < 50*time.Millisecond || c.CommitInterval > time.Minute {
+		errs = append(errs, fmt.Errorf("detect.commit_interval: %v is outside 50ms … 1m", c.CommitInterval))
+	}
+	if c.DrainTimeout < 100*time.Millisecond || c.DrainTimeout > time.Minute {
+		errs = append(errs, fmt.Errorf("detect.drain_timeout: %v is outside 100ms … 1m", c.DrainTimeout))
+	}
+	return errors.Join(errs...)
+}
+
+// Dependencies are what a stage is wired to.
+type Dependencies struct {
+	Log         Log
+	Rules       *rules.Set
+	Hasher      facet.Hasher
+	Incarnation uint64
+	OpenSignals func(partition int32) SignalTrack
+	OpenScores  func(partition int32) ScoreTrack
+	Logger      *slog.Logger
+	Registerer  prometheus.Registerer // nil: not registered
+}
+
+// Stage runs detect for the facet partitions that its consumer group gives it.
+type Stage struct {
+	Dependencies
+	Topics Topics
+
+	cfg               StageConfig
+	signalsPartitions int32
+	metrics           *stageMetrics
+
+	// held keeps the state of partitions from one generation to the next: state
+	// is a function of the log up to an offset, whoever owned it meanwhile.
+	// Only serve touches it, and only while no owner runs.
+	held map[int32]*held
+}
+
+// held is the state of a partition and the offset that it has been read to.
+type held struct {
+	state *Partition
+	next  int64
+}
+
+// NewStage checks everything and starts nothing.
+func NewStage(cfg StageConfig, topics Topics, deps Dependencies) (*Stage, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Log == nil || deps.Rules == nil || deps.OpenSignals == nil || deps.OpenScores == nil || deps.Logger == nil {
+		return nil, errors.New("detect: a dependency is missing")
+	}
+	return &Stage{Dependencies: deps, Topics: topics, cfg: cfg, metrics: newStageMetrics(deps.Registerer), held: map[int32]*held{}}, nil
+}
+
+// Run detects until ctx ends, then drains and leaves the group.
+func (s *Stage) Run(ctx context.Context) error {
+	n, err := s.Log.Partitions(ctx, s.Topics.Signals)
+	if err != nil {
+		return fmt.Errorf("topic %s: %w; `weir migrate` creates it", s.Topics.Signals, err)
+	}
+	s.signalsPartitions = int32(n)
+	if s.cfg.Sources, err = s.Log.Partitions(ctx, s.Topics.Events); err != nil {
+		return fmt.Errorf("topic %s: %w; `weir migrate` creates it", s.Topics.Events, err)
+	}
+	return s.Log.Join(ctx, s.Topics.Group, s.Topics.Facets, s.serve)
+}
+
+// serve runs one owner per partition for as long as the generation lasts.
+func (s *Stage) serve(ctx context.Context, g *klog.Generation) error {
+	commits, err := s.Log.Committed(ctx, s.Topics.Group, s.Topics.Facets)
+	if err != nil {
+		return fmt.Errorf("read commits: %w", err)
+	}
+	starts, err := s.Log.Offsets(ctx, s.Topics.Facets)
+	if err != nil {
+		return fmt.Errorf("read the ends of %s: %w", s.Topics.Facets, err)
+	}
+	s.keepOnly(g.Assigned)
+	var wg sync.WaitGroup
+	errs := make([]error, len(g.Assigned))
+	for i, p := range g.Assigned {
+		o := &owner{
+			Stage: s, partition: p, held: s.held[p],
+			log: s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p),
+			commit: func(ctx context.Context, offset int64, metadata string) error {
+				return g.Commit(ctx, []klog.Commit{{Partition: p, Offset: offset, Metadata: metadata}})
+			},
+		}
+		wg.Go(func() {
+			pprof.Do(ctx, pprof.Labels("stage", "detect", "partition", strconv.Itoa(int(p))), func(ctx context.Context) {
+				errs[i] = o.run(ctx, committedOffset(commits, p), starts[p])
+			})
+		})
+	}
+	wg.Wait()
+	for i, p := range g.Assigned {
+		if errs[i] != nil {
+			delete(s.held, p) // a state that failed amid a record is not a function of the log
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// keepOnly drops the state of partitions that are not ours any more, and makes
+// room for those that are.
+func (s *Stage) keepOnly(assigned []int32) {
+	mine := make(map[int32]*held, len(assigned))
+	for _, p := range assigned {
+		if mine[p] = s.held[p]; mine[p] == nil {
+			mine[p] = &held{}
+		}
+	}
+	s.held = mine
+}
+
+func committedOffset(commits []klog.Commit, partition int32) int64 {
+	for _, c := range commits {
+		if c.Partition == partition {
+			return max(c.Offset, 0)
+		}
+	}
+	return 0
+}

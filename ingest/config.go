@@ -1,0 +1,69 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/weirdev/weir/event"
+)
+
+// Config is what an operator says about reading a stream.
+type Config struct {
+	Format         string         `yaml:"format" doc:"format of the raw records: weir, combined, nginx, envoy, traefik, or mapping"`
+	Mapping        *event.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: where each field is found"`
+	Routes         []string       `yaml:"routes" doc:"route templates such as /users/{id}, used where the gateway gives no route"`
+	TrustedProxies []string       `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed"`
+
+	MaxLate   time.Duration `yaml:"max_late" doc:"how long before the bracket of its arrival an event's claimed time may lie"`
+	MaxFuture time.Duration `yaml:"max_future" doc:"how long after its arrival an event's claimed time may lie"`
+
+	Linger         time.Duration `yaml:"linger" doc:"least time between two writes of facet frames while traffic flows"`
+	CommitInterval time.Duration `yaml:"commit_interval" doc:"how often progress is committed, and idle partitions tick"`
+	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"longest time to finish what is under way when a partition is given up"`
+}
+
+// Defaults are the values that suit most installations.
+func Defaults() Config {
+	return Config{
+		Format:         "weir",
+		MaxLate:        10 * time.Minute,
+		MaxFuture:      5 * time.Second,
+		Linger:         10 * time.Millisecond,
+		CommitInterval: time.Second,
+		DrainTimeout:   5 * time.Second,
+	}
+}
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	if _, err := event.NewFormat(c.Format, c.Mapping); err != nil {
+		errs = append(errs, fmt.Errorf("ingest.format: %w", err))
+	}
+	if _, err := event.NewRouter(c.Routes); err != nil {
+		errs = append(errs, fmt.Errorf("ingest.routes: %w", err))
+	}
+	for _, p := range c.TrustedProxies {
+		if _, err := netip.ParsePrefix(p); err != nil {
+			errs = append(errs, fmt.Errorf("ingest.trusted_proxies: %w", err))
+		}
+	}
+	for _, d := range []struct {
+		name     string
+		v        time.Duration
+		min, max time.Duration
+	}{
+		{"max_late", c.MaxLate, 0, 24 * time.Hour},
+		{"max_future", c.MaxFuture, 0, time.Hour},
+		{"linger", c.Linger, 0, time.Second},
+		{"commit_interval", c.CommitInterval, 50 * time.Millisecond, time.Minute},
+		{"drain_timeout", c.DrainTimeout, 100 * time.Millisecond, time.Minute},
+	} {
+		if d.v < d.min || d.v > d.max {
+			errs = append(errs, fmt.Errorf("ingest.%s: %v is outside %v … %v", d.name, d.v, d.min, d.max))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,52 @@
+package ingest
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// Headers of a dead letter. Its value is the record's own bytes; its key is
+// "<partition>-<offset>", the same however often the record is read again.
+const (
+	HeaderReason    = "weir-reason"
+	HeaderDetail    = "weir-detail"
+	HeaderTopic     = "weir-source-topic"
+	HeaderPartition = "weir-source-partition"
+	HeaderOffset    = "weir-source-offset"
+	HeaderReceived  = "weir-received" // Unix ms
+)
+
+// letterOverhead is about what headers and framing add to a dead letter, bytes.
+const letterOverhead = 256
+
+func letter(topic string, partition int32, r *klog.Record, reason, detail string, now int64) klog.Outgoing {
+	p, o := strconv.Itoa(int(partition)), strconv.FormatInt(r.Offset, 10)
+	return klog.Outgoing{
+		Key:   []byte(p + "-" + o),
+		Value: bytes.Clone(r.Value),
+		Headers: []klog.Header{
+			{Key: HeaderReason, Value: []byte(reason)},
+			{Key: HeaderDetail, Value: []byte(detail)},
+			{Key: HeaderTopic, Value: []byte(topic)},
+			{Key: HeaderPartition, Value: []byte(p)},
+			{Key: HeaderOffset, Value: []byte(o)},
+			{Key: HeaderReceived, Value: strconv.AppendInt(nil, now, 10)},
+		},
+	}
+}
+
+// reasonOf is the short reason of a refusal, from a closed set.
+func reasonOf(err error) string {
+	var refusal *event.Refusal
+	if errors.As(err, &refusal) {
+		return refusal.Reason.String()
+	}
+	if errors.Is(err, errPanic) {
+		return "decoder_failed"
+	}
+	return "other"
+}

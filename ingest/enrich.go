@@ -1,0 +1,127 @@
+package ingest
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"unsafe"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/geo"
+)
+
+// Places says where an address is. Absent data is an empty place.
+type Places interface {
+	Lookup(addr netip.Addr, p *geo.Place)
+}
+
+// enricher completes a decoded event with what ingest derives: id, client
+// address and networks, route, place, build. One goroutine uses it. The texts
+// that it makes live until the next call.
+type enricher struct {
+	router  *event.Router
+	proxies *event.Proxies
+	places  Places
+
+	place   geo.Place
+	scratch []byte
+}
+
+func newEnricher(cfg Config, places Places) (*enricher, error) {
+	router, err := event.NewRouter(cfg.Routes)
+	if err != nil {
+		return nil, fmt.Errorf("routes: %w", err)
+	}
+	proxies, err := event.NewProxies(cfg.TrustedProxies)
+	if err != nil {
+		return nil, fmt.Errorf("trusted proxies: %w", err)
+	}
+	return &enricher{router: router, proxies: proxies, places: places, scratch: make([]byte, 0, 1024)}, nil
+}
+
+// complete derives what e lacks. key is the Kafka key of the record: it is the
+// id of a log line that has none of its own, else the position is.
+func (n *enricher) complete(e *event.Event, partition int32, offset int64, key []byte) {
+	n.scratch = n.scratch[:0]
+	if !e.Has(event.ID) {
+		e.SetText(event.ID, n.id(partition, offset, key))
+	}
+	if !e.Has(event.Route) && e.Has(event.Path) {
+		e.SetText(event.Route, n.router.Route(e.Text(event.Method), e.Text(event.Path)))
+	}
+	n.build(e)
+	n.address(e)
+}
+
+func (n *enricher) id(partition int32, offset int64, key []byte) string {
+	const longest = 128
+	if len(key) > 0 && len(key) <= longest && printable(key) {
+		return n.keep(func(b []byte) []byte { return append(b, key...) })
+	}
+	return n.keep(func(b []byte) []byte {
+		b = strconv.AppendInt(b, int64(partition), 10)
+		return strconv.AppendInt(append(b, '-'), offset, 10)
+	})
+}
+
+// printable reports whether a record's key can serve as an id: visible ASCII.
+func printable(key []byte) bool {
+	for _, c := range key {
+		if c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func (n *enricher) build(e *event.Event) {
+	version, model := e.Text(event.AppVersion), e.Text(event.DeviceModel)
+	if version == "" || model == "" {
+		return
+	}
+	e.SetText(event.Build, n.keep(func(b []byte) []byte {
+		return append(append(append(b, version...), '|'), model...)
+	}))
+}
+
+func (n *enricher) address(e *event.Event) {
+	peer, err := netip.ParseAddr(e.Text(event.IP))
+	if err != nil {
+		return
+	}
+	addr := event.Canonical(n.proxies.Client(peer, e.Text(event.ForwardedFor)))
+	e.SetText(event.ClientIP, n.keep(func(b []byte) []byte { return event.AppendClientKey(b, addr) }))
+	e.SetText(event.Net, n.keep(func(b []byte) []byte { return event.AppendNetKey(b, addr) }))
+
+	p := &n.place
+	n.places.Lookup(addr, p)
+	setText(e, event.Country, p.Country)
+	setText(e, event.City, p.City)
+	setText(e, event.ASOrg, p.ASOrg)
+	setText(e, event.Anonymiser, p.Anonymiser)
+	if p.ASN != 0 {
+		e.SetNum(event.ASN, int64(p.ASN))
+	}
+	if p.Country != "" && (p.LatitudeMicro != 0 || p.LongitudeMicro != 0) {
+		e.SetNum(event.Latitude, int64(p.LatitudeMicro))
+		e.SetNum(event.Longitude, int64(p.LongitudeMicro))
+		e.SetNum(event.GeoRadius, int64(p.RadiusKM))
+	}
+}
+
+func setText(e *event.Event, f event.Field, v string) {
+	if v != "" {
+		e.SetText(f, v)
+	}
+}
+
+// keep appends to the scratch and returns what was appended as text. When the
+// scratch grows, earlier texts keep the old array alive.
+func (n *enricher) keep(appendTo func([]byte) []byte) string {
+	start := len(n.scratch)
+	n.scratch = appendTo(n.scratch)
+	if len(n.scratch) == start {
+		return ""
+	}
+	return unsafe.String(&n.scratch[start], len(n.scratch)-start)
+}

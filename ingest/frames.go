@@ -1,0 +1,76 @@
+package ingest
+
+import (
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// frames gathers the facets of one raw partition for all facet partitions.
+// Towards each destination it writes, in order and with one produce in flight,
+// sections whose covered ranges join without a gap.
+type frames struct {
+	source  int32
+	owner   uint64
+	hasher  facet.Hasher
+	kinds   []facet.Kind
+	to      []*facet.Writer
+	covered []int64 // per destination: the next raw offset to cover
+	scratch []byte
+	batch   []klog.Produce
+	facets  int64
+}
+
+func newFrames(source int32, owner uint64, from int64, destinations int, s Shared) *frames {
+	f := &frames{source: source, owner: owner, hasher: s.Hasher, scratch: make([]byte, 0, 32)}
+	for _, k := range facet.Kinds() {
+		if s.Projection[k] != nil {
+			f.kinds = append(f.kinds, k)
+		}
+	}
+	for range destinations {
+		f.to = append(f.to, facet.NewWriter(s.Epoch, s.Incarnation, &s.Projection))
+		f.covered = append(f.covered, from)
+	}
+	return f
+}
+
+// add emits the facets of e, in the order of kinds.
+func (f *frames) add(offset int64, e *event.Event) (facets int64) {
+	for _, k := range f.kinds {
+		ent, ok := facet.EntityOf(k, e, f.scratch)
+		if !ok {
+			continue
+		}
+		to := facet.Partition(f.hasher.Sum(ent), len(f.to))
+		f.to[to].Add(ent, 0, offset, e)
+		facets++
+	}
+	return facets
+}
+
+// bytes is how much is gathered for all destinations.
+func (f *frames) bytes() (n int) {
+	for _, w := range f.to {
+		n += w.Len()
+	}
+	return n
+}
+
+// finish makes one record per destination that has facets, or, with all, for
+// every destination; each covers up to (not including) next. The result is
+// valid until the next finish.
+func (f *frames) finish(next int64, wm watermark, all bool) []klog.Produce {
+	f.batch = f.batch[:0]
+	for i, w := range f.to {
+		if w.Facets() == 0 && !all {
+			continue
+		}
+		frame := w.Finish(facet.Section{
+			Source: f.source, Owner: f.owner, From: f.covered[i], To: next, Watermark: wm.section(),
+		})
+		f.covered[i] = next
+		f.batch = append(f.batch, klog.Produce{Partition: int32(i), Records: []klog.Outgoing{{Value: frame}}})
+	}
+	return f.batch
+}

@@ -1,0 +1,182 @@
+// Package ingest is stage one: it reads raw records, decodes and completes
+// them, and writes each as an event to the event store and as facets to the
+// facet log, one per entity that any rule looks at.
+//
+// It keeps no state beyond a position: killed at any moment, it reads again
+// from its last commit, and what it writes twice is recognised downstream. It
+// evaluates no rule.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/pprof"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// Log is the part of Kafka that ingest uses.
+type Log interface {
+	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error
+	Produce(ctx context.Context, topic string, ps []klog.Produce) error
+	Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error)
+	Committed(ctx context.Context, group, topic string) ([]klog.Commit, error)
+	Partitions(ctx context.Context, topic string) (int, error)
+	Join(ctx context.Context, group, topic string, serve func(ctx context.Context, g *klog.Generation) error) error
+}
+
+// EventTrack takes the events of one raw partition, in order.
+type EventTrack interface {
+	// Append copies e. It blocks while the store is behind, until ctx ends.
+	Append(ctx context.Context, offset int64, owner uint64, received int64, e *event.Event) error
+	// Stored is an offset below which every appended event is acknowledged.
+	Stored() int64
+	// Drain returns when everything appended is acknowledged.
+	Drain(ctx context.Context) error
+}
+
+// Topics names the topics and the group of one stream.
+type Topics struct {
+	Events, Facets, Dead string
+	Group                string
+}
+
+// Shared is what all sources of a stage have in common, and what makes facets
+// what they are.
+type Shared struct {
+	Projection  facet.Projection
+	Epoch       uint64 // names Projection, routes, proxies and geographic data
+	Incarnation uint64
+	Hasher      facet.Hasher
+	History     bool
+}
+
+// Dependencies are what a stage is wired to.
+type Dependencies struct {
+	Log        Log
+	Places     Places
+	OpenEvents func(partition int32) EventTrack
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: not registered
+	Now        func() time.Time      // the trusted clock; nil: time.Now
+}
+
+// Stage runs ingest for the partitions that its consumer group gives it.
+type Stage struct {
+	Shared
+	Dependencies
+	Topics Topics
+
+	cfg            Config
+	destinations   int
+	deadPartitions int32
+	metrics        *metrics
+}
+
+// New checks everything and starts nothing.
+func New(cfg Config, topics Topics, shared Shared, deps Dependencies) (*Stage, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Log == nil || deps.Places == nil || deps.OpenEvents == nil || deps.Logger == nil {
+		return nil, errors.New("ingest: a dependency is missing")
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	return &Stage{Shared: shared, Dependencies: deps, Topics: topics, cfg: cfg, metrics: newMetrics(deps.Registerer)}, nil
+}
+
+func (s *Stage) epochName() string { return strconv.FormatUint(s.Epoch, 16) }
+
+// Run reads until ctx ends, then drains and leaves the group.
+func (s *Stage) Run(ctx context.Context) error {
+	n, err := s.Log.Partitions(ctx, s.Topics.Facets)
+	if err != nil {
+		return fmt.Errorf("topic %s: %w; `weir migrate` creates it", s.Topics.Facets, err)
+	}
+	d, err := s.Log.Partitions(ctx, s.Topics.Dead)
+	if err != nil {
+		return fmt.Errorf("topic %s: %w; `weir migrate` creates it", s.Topics.Dead, err)
+	}
+	s.destinations, s.deadPartitions = n, int32(d)
+	return s.Log.Join(ctx, s.Topics.Group, s.Topics.Events, s.serve)
+}
+
+// serve runs one source per partition for as long as the generation lasts. A
+// source that fails ends the generation: everything is taken up again from the
+// last commit.
+func (s *Stage) serve(ctx context.Context, g *klog.Generation) error {
+	commits, err := s.Log.Committed(ctx, s.Topics.Group, s.Topics.Events)
+	if err != nil {
+		return fmt.Errorf("read commits: %w", err)
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var wg sync.WaitGroup
+	errs := make([]error, len(g.Assigned))
+	for i, p := range g.Assigned {
+		wg.Go(func() {
+			pprof.Do(ctx, pprof.Labels("stage", "ingest", "partition", strconv.Itoa(int(p))), func(ctx context.Context) {
+				if errs[i] = s.own(ctx, g, p, commits); errs[i] != nil {
+					stop(errs[i])
+				}
+			})
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// own takes one partition over and reads it.
+func (s *Stage) own(ctx context.Context, g *klog.Generation, partition int32, commits []klog.Commit) error {
+	from := klog.Commit{Partition: partition, Offset: -1}
+	for _, c := range commits {
+		if c.Partition == partition {
+			from = c
+		}
+	}
+	src, err := s.newSource(g, partition)
+	if err != nil {
+		return fmt.Errorf("partition %d: %w", partition, err)
+	}
+	if err := src.open(ctx, from); err != nil {
+		return fmt.Errorf("take over partition %d: %w", partition, err)
+	}
+	src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner)
+	if err := src.run(ctx); err != nil {
+		return fmt.Errorf("partition %d: %w", partition, err)
+	}
+	return nil
+}
+
+func (s *Stage) newSource(g *klog.Generation, partition int32) (*source, error) {
+	format, err := event.NewFormat(s.cfg.Format, s.cfg.Mapping)
+	if err != nil {
+		return nil, err
+	}
+	enrich, err := newEnricher(s.cfg, s.Places)
+	if err != nil {
+		return nil, err
+	}
+	return &source{
+		Stage:     s,
+		log:       s.Logger.With("stage", "ingest", "topic", s.Topics.Events, "partition", partition),
+		partition: partition,
+		commit: func(ctx context.Context, offset int64, metadata string) error {
+			return g.Commit(ctx, []klog.Commit{{Partition: partition, Offset: offset, Metadata: metadata}})
+		},
+		store:  s.OpenEvents(partition),
+		format: format,
+		enrich: enrich,
+	}, nil
+}

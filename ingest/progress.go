@@ -1,0 +1,69 @@
+package ingest
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/weirdev/weir/internal/facet"
+)
+
+// Ledger counts what became of the records of one raw partition, from its
+// first offset to a committed one. It is a function of the log and survives
+// crashes, because it is committed with the offset.
+//
+// Fetched = Accepted + Dead + Control.
+type Ledger struct {
+	Fetched  int64 `json:"fetched"`
+	Accepted int64 `json:"accepted"` // became an event
+	Dead     int64 `json:"dead"`     // could not be read; is in the dead-letter topic
+	Control  int64 `json:"control"`  // end records of history streams
+	Skewed   int64 `json:"skewed"`   // of Accepted: the claimed time was clamped
+	Refused  int64 `json:"refused"`  // of Accepted: refused by our own decision, so without facets
+	Facets   int64 `json:"facets"`   // facets emitted, over all destinations
+}
+
+// Balanced reports whether every fetched record is accounted for.
+func (l Ledger) Balanced() bool { return l.Fetched == l.Accepted+l.Dead+l.Control }
+
+// Plus is the sum of two ledgers.
+func (l Ledger) Plus(m Ledger) Ledger {
+	return Ledger{
+		Fetched: l.Fetched + m.Fetched, Accepted: l.Accepted + m.Accepted, Dead: l.Dead + m.Dead, Control: l.Control + m.Control,
+		Skewed: l.Skewed + m.Skewed, Refused: l.Refused + m.Refused, Facets: l.Facets + m.Facets,
+	}
+}
+
+// Progress is what a commit of ingest says in its metadata, beside the offset:
+// all that whoever takes the partition over needs in order to go on exactly
+// where the last owner stopped.
+type Progress struct {
+	Version   int    `json:"v"`
+	Owner     uint64 `json:"owner"` // raised by each take-over, acknowledged before anything is written
+	Epoch     string `json:"epoch"` // rules and data that the facets were made with, hex
+	Low       int64  `json:"low"`   // Unix ms; see bracket
+	Watermark int64  `json:"wm"`    // Unix ms
+	Ended     bool   `json:"ended,omitempty"`
+	Ledger    Ledger `json:"ledger"`
+}
+
+const progressVersion = 1
+
+// ParseProgress reads a commit's metadata; empty metadata is the beginning.
+func ParseProgress(metadata string) (Progress, error) {
+	if metadata == "" {
+		return Progress{Version: progressVersion, Watermark: facet.NoWatermark}, nil
+	}
+	var p Progress
+	if err := json.Unmarshal([]byte(metadata), &p); err != nil {
+		return p, fmt.Errorf("commit metadata of ingest: %w", err)
+	}
+	if p.Version != progressVersion {
+		return p, fmt.Errorf("commit metadata of ingest has version %d, this program reads version %d", p.Version, progressVersion)
+	}
+	return p, nil
+}
+
+func (p Progress) String() string {
+	b, _ := json.Marshal(p) // cannot fail: plain numbers and texts
+	return string(b)
+}

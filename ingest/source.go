@@ -1,0 +1,317 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// flushBytes is how many bytes of facets and dead letters are gathered before
+// they are written in the middle of a fetch. It keeps every record batch well
+// below the broker's limit for one.
+const flushBytes = 256 << 10
+
+// source reads one raw partition. One goroutine owns it.
+//
+//	fetch ─▶ decode ─▶ enrich ─▶ event store (in the background)
+//	           │          └────▶ facet frames ─▶ facet log ─┐
+//	           └─▶ dead letters ─▶ dead-letter log ─────────┴─▶ commit
+//
+// What is committed is covered at every destination, stored and dead-lettered:
+// any other order would lose outputs when the process dies between the two.
+type source struct {
+	*Stage
+	log       *slog.Logger
+	partition int32
+	commit    func(ctx context.Context, offset int64, metadata string) error
+	store     EventTrack
+
+	next      int64 // offset of the next record to read
+	progress  Progress
+	bracket   bracket
+	watermark watermark
+
+	format event.Format
+	enrich *enricher
+	event  event.Event
+	frames *frames
+	batch  klog.Batch
+
+	dead      []klog.Outgoing
+	deadBytes int
+
+	covered   *pending  // covered everywhere, waits for the event store
+	committed time.Time // when the last candidate was made
+	idle      bool      // the last fetch found nothing new
+}
+
+// pending is a commit that waits until the event store has acknowledged.
+type pending struct {
+	offset   int64
+	progress Progress
+}
+
+// open takes the partition over: it raises the owner number, has that
+// acknowledged, and only then covers every destination, so that a former owner
+// that is still writing is told apart from this one.
+func (s *source) open(ctx context.Context, from klog.Commit) error {
+	p, err := ParseProgress(from.Metadata)
+	if err != nil {
+		return err
+	}
+	s.next = max(from.Offset, 0)
+	if from.Offset < 0 {
+		if s.next, err = s.firstOffset(ctx); err != nil {
+			return err
+		}
+	}
+	if p.Epoch != "" && p.Epoch != s.epochName() {
+		s.log.Warn("rules or data changed since the last commit; events behind it are read again with the new ones",
+			"was", p.Epoch, "is", s.epochName())
+	}
+	p.Owner++
+	p.Epoch = s.epochName()
+	if err := s.commit(ctx, s.next, p.String()); err != nil {
+		return fmt.Errorf("announce owner %d: %w", p.Owner, err)
+	}
+	s.progress = p
+	s.watermark = watermark(p.Watermark)
+	s.bracket = bracket{low: p.Low, maxLate: s.cfg.MaxLate.Milliseconds(), maxFuture: s.cfg.MaxFuture.Milliseconds(), believe: s.History}
+	s.frames = newFrames(s.partition, p.Owner, s.next, s.destinations, s.Shared)
+	return s.write(ctx, true)
+}
+
+func (s *source) firstOffset(ctx context.Context) (int64, error) {
+	ranges, err := s.Log.Offsets(ctx, s.Topics.Events)
+	if err != nil {
+		return 0, fmt.Errorf("first offset of %s: %w", s.Topics.Events, err)
+	}
+	if int(s.partition) >= len(ranges) {
+		return 0, fmt.Errorf("%s has %d partitions, not %d", s.Topics.Events, len(ranges), s.partition+1)
+	}
+	return ranges[s.partition].Start, nil
+}
+
+// run reads until ctx ends, then finishes and commits what is under way within
+// the drain time.
+func (s *source) run(ctx context.Context) error {
+	s.committed = s.Now()
+	for ctx.Err() == nil {
+		if err := s.turn(ctx); err != nil {
+			if ctx.Err() != nil {
+				break
+			}
+			return err
+		}
+	}
+	return s.drain(context.WithoutCancel(ctx))
+}
+
+// turn fetches once, and writes what came of it.
+func (s *source) turn(ctx context.Context) error {
+	started := s.Now()
+	if err := s.Log.Fetch(ctx, s.Topics.Events, s.partition, s.next, &s.batch); err != nil {
+		return fmt.Errorf("fetch %s/%d at %d: %w", s.Topics.Events, s.partition, s.next, err)
+	}
+	s.idle = len(s.batch.Records) == 0
+	now := s.Now().UnixMilli()
+	for i := range s.batch.Records {
+		s.accept(&s.batch.Records[i], now)
+		if err := s.keepEvent(ctx, now); err != nil {
+			return err
+		}
+		if s.frames.bytes()+s.deadBytes >= flushBytes {
+			if err := s.write(ctx, false); err != nil {
+				return err
+			}
+		}
+	}
+	atEnd := s.next >= s.batch.HighWatermark
+	cover := s.covered == nil && s.Now().Sub(s.committed) >= s.cfg.CommitInterval
+	if cover && atEnd && s.idle && !s.History {
+		s.watermark.see(started.UnixMilli())
+	}
+	if err := s.write(ctx, cover); err != nil {
+		return err
+	}
+	if atEnd {
+		s.bracket.seenEnd(started.UnixMilli())
+	}
+	if cover {
+		s.propose()
+	}
+	s.metrics.lag(s.partition, s.batch.HighWatermark-s.next)
+	if err := s.commitCovered(ctx); err != nil {
+		return err
+	}
+	return s.pace(ctx, started)
+}
+
+// accept turns one record into an event and its facets, or into a dead letter.
+func (s *source) accept(r *klog.Record, now int64) {
+	s.next = r.Offset + 1
+	s.progress.Ledger.Fetched++
+	s.event.Reset()
+	if isEnd(r) {
+		s.progress.Ledger.Control++
+		s.progress.Ended = true
+		s.watermark = watermark(facet.EndWatermark)
+		return
+	}
+	if err := s.decode(r); err != nil {
+		s.event.Reset()
+		s.bury(r, err, now)
+		return
+	}
+	e := &s.event
+	t, skewed := s.bracket.clamp(e.Num(event.Time), now)
+	e.SetNum(event.Time, t)
+	if skewed {
+		e.SetNum(event.Skewed, 1)
+		s.progress.Ledger.Skewed++
+	}
+	s.progress.Ledger.Accepted++
+	s.metrics.accepted.Inc()
+	s.watermark.see(t)
+	if e.Has(event.Decision) {
+		// Refused by us: it must not count as another failure of its entities.
+		s.progress.Ledger.Refused++
+		return
+	}
+	s.progress.Ledger.Facets += s.frames.add(r.Offset, e)
+}
+
+// errPanic is a decoder that panicked: a fault of ours, but no reason to stop
+// the stream for everybody else's events.
+var errPanic = errors.New("decoder failed")
+
+func (s *source) decode(r *klog.Record) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.Error("decoder panicked; the record is dead-lettered", "offset", r.Offset, "panic", v, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %v", errPanic, v)
+		}
+	}()
+	if err := s.format.Decode(r.Value, &s.event); err != nil {
+		return err
+	}
+	s.enrich.complete(&s.event, s.partition, r.Offset, r.Key)
+	return nil
+}
+
+// EndHeader marks the record that closes a partition of a history stream.
+const EndHeader = "weir-end"
+
+func isEnd(r *klog.Record) bool {
+	for _, h := range r.Headers {
+		if h.Key == EndHeader {
+			return true
+		}
+	}
+	return false
+}
+
+// keepEvent hands the event of the last accepted record to the store.
+func (s *source) keepEvent(ctx context.Context, now int64) error {
+	if !s.event.Has(event.ID) {
+		return nil
+	}
+	return s.store.Append(ctx, s.next-1, s.progress.Owner, now, &s.event)
+}
+
+// write produces what was gathered and waits until it is acknowledged: one
+// produce in flight, in order, never skipped. With all, every destination is
+// told how far this source has been read.
+func (s *source) write(ctx context.Context, all bool) error {
+	if batch := s.frames.finish(s.next, s.watermark, all); len(batch) > 0 {
+		if err := s.Log.Produce(ctx, s.Topics.Facets, batch); err != nil {
+			return fmt.Errorf("produce facets: %w", err)
+		}
+		s.metrics.frames.Add(float64(len(batch)))
+	}
+	return s.writeDead(ctx)
+}
+
+// propose makes the present state the next commit.
+func (s *source) propose() {
+	s.committed = s.Now()
+	p := s.progress
+	p.Low, p.Watermark = s.bracket.low, int64(s.watermark)
+	s.covered = &pending{offset: s.next, progress: p}
+}
+
+// commitCovered commits the proposal once the event store has caught up.
+func (s *source) commitCovered(ctx context.Context) error {
+	if s.covered == nil || s.store.Stored() < s.covered.offset {
+		return nil
+	}
+	if err := s.commit(ctx, s.covered.offset, s.covered.progress.String()); err != nil {
+		return fmt.Errorf("commit %d: %w", s.covered.offset, err)
+	}
+	s.covered = nil
+	return nil
+}
+
+// pace keeps frames from getting small: while traffic flows, turns are at least
+// a linger apart. After an idle turn there is no wait, so a lone event is not
+// held up.
+func (s *source) pace(ctx context.Context, started time.Time) error {
+	rest := s.cfg.Linger - s.Now().Sub(started)
+	if rest <= 0 || s.idle || s.next < s.batch.HighWatermark {
+		return nil
+	}
+	t := time.NewTimer(rest)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// drain finishes a partition that is given up: what was read is written, stored
+// and committed, within the drain time. A failure costs only reading again.
+func (s *source) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.DrainTimeout)
+	defer cancel()
+	if err := s.write(ctx, true); err != nil {
+		return fmt.Errorf("drain: %w", err)
+	}
+	if err := s.store.Drain(ctx); err != nil {
+		return fmt.Errorf("drain: %w", err)
+	}
+	s.propose()
+	if err := s.commitCovered(ctx); err != nil && !errors.Is(err, klog.ErrFenced) {
+		return fmt.Errorf("drain: %w", err)
+	}
+	return nil
+}
+
+// bury keeps an unreadable record for the dead-letter topic.
+func (s *source) bury(r *klog.Record, err error, now int64) {
+	s.progress.Ledger.Dead++
+	reason := reasonOf(err)
+	s.metrics.dead.WithLabelValues(reason).Inc()
+	s.dead = append(s.dead, letter(s.Topics.Events, s.partition, r, reason, err.Error(), now))
+	s.deadBytes += len(r.Value) + letterOverhead
+}
+
+func (s *source) writeDead(ctx context.Context) error {
+	if len(s.dead) == 0 {
+		return nil
+	}
+	err := s.Log.Produce(ctx, s.Topics.Dead, []klog.Produce{{Partition: s.partition % s.deadPartitions, Records: s.dead}})
+	if err != nil {
+		return fmt.Errorf("produce dead letters: %w", err)
+	}
+	clear(s.dead)
+	s.dead, s.deadBytes = s.dead[:0], 0
+	return nil
+}

@@ -1,0 +1,141 @@
+package telemetry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// AdminConfig says where operators reach a program.
+type AdminConfig struct {
+	Listen  string `yaml:"listen" doc:"address of /metrics, /healthz and /readyz; empty: none"`
+	Profile bool   `yaml:"profile" doc:"serve /debug/pprof there as well"`
+}
+
+// Validate reports everything that is wrong with c.
+func (c AdminConfig) Validate() error {
+	if c.Listen == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("admin.listen: %w", err)
+	}
+	return nil
+}
+
+// Admin serves metrics and health. The zero value is not usable.
+type Admin struct {
+	cfg      AdminConfig
+	registry *prometheus.Registry
+
+	mu     sync.Mutex
+	checks map[string]func(context.Context) error
+}
+
+// NewAdmin makes an admin listener with a registry of its own, which already
+// holds the figures of the process and of the runtime.
+func NewAdmin(cfg AdminConfig) *Admin {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &Admin{cfg: cfg, registry: r, checks: map[string]func(context.Context) error{}}
+}
+
+// Registry is where the program registers its metrics.
+func (a *Admin) Registry() *prometheus.Registry { return a.registry }
+
+// Ready adds a condition of readiness.
+func (a *Admin) Ready(name string, check func(context.Context) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.checks[name] = check
+}
+
+// Handler serves /metrics, /healthz (the process answers) and /readyz (every
+// condition holds; which do not is said).
+func (a *Admin) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", a.readyz)
+	if a.cfg.Profile {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	a.mu.Lock()
+	names := make([]string, 0, len(a.checks))
+	checks := make(map[string]func(context.Context) error, len(a.checks))
+	for n, c := range a.checks {
+		names = append(names, n)
+		checks[n] = c
+	}
+	a.mu.Unlock()
+	sort.Strings(names)
+	status, report := http.StatusOK, map[string]string{}
+	for _, n := range names {
+		report[n] = "ok"
+		if err := checks[n](ctx); err != nil {
+			report[n], status = Clean(err.Error()), http.StatusServiceUnavailable
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(report)
+}
+
+// Run serves until ctx ends. Without an address it only waits.
+func (a *Admin) Run(ctx context.Context) error {
+	if a.cfg.Listen == "" {
+		<-ctx.Done()
+		return nil
+	}
+	l, err := net.Listen("tcp", a.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("admin.listen: %w", err)
+	}
+	return Serve(ctx, l, a.Handler())
+}
+
+// Serve answers requests on l until ctx ends, then finishes those under way.
+func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := srv.Shutdown(stop)
+	if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
