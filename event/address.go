@@ -1,0 +1,136 @@
+package event
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// nat64 is the well-known prefix of RFC 6052; the last 32 bits are the IPv4
+// address.
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
+// Canonical gives an address the one form under which it is counted: IPv4
+// written as IPv6 (::ffff:0:0/96) and behind NAT64 (64:ff9b::/96) becomes IPv4,
+// and a zone is dropped. The zero Addr stays zero.
+func Canonical(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() && nat64.Contains(a) {
+		b := a.As16()
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return a
+}
+
+// ParseAddress reads an address as gateways and proxies write it: bare, with a
+// port (192.0.2.1:80, [2001:db8::1]:80), in brackets, in double quotes, with
+// blanks around it. The result is canonical. Names, "unknown", "-" and
+// addresses that no client can have (unspecified, multicast) are not addresses.
+func ParseAddress(s string) (netip.Addr, bool) {
+	bare, ok := hostPart(s)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	// The zone is cut off before parsing: netip interns zones, and these bytes
+	// are a stranger's.
+	bare, _, zoned := strings.Cut(bare, "%")
+	if !addressBytes(bare) {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(bare)
+	if err != nil || zoned && a.Unmap().Is4() {
+		return netip.Addr{}, false
+	}
+	a = Canonical(a)
+	return a, !a.IsUnspecified() && !a.IsMulticast()
+}
+
+// addressBytes spares ParseAddr, which allocates its errors, most of what is
+// no address.
+func addressBytes(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c != '.' && c != ':' && hexValue(c) < 0 {
+			return false
+		}
+	}
+	return len(s) >= 2 && len(s) <= 45
+}
+
+func hexValue(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'a' && c <= 'f':
+		return int(c - 'a' + 10)
+	case c >= 'A' && c <= 'F':
+		return int(c - 'A' + 10)
+	}
+	return -1
+}
+
+// hostPart takes quotes, brackets and port off an address; what is left may
+// still be anything.
+func hostPart(s string) (string, bool) {
+	s = strings.Trim(s, " \t")
+	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	if s == "" || len(s) > 128 {
+		return "", false
+	}
+	if s[0] == '[' {
+		host, port, ok := strings.Cut(s[1:], "]")
+		return host, ok && strings.Contains(host, ":") && (port == "" || port[0] == ':' && isPort(port[1:]))
+	}
+	host, port, ok := strings.Cut(s, ":")
+	if !ok || strings.Contains(port, ":") { // no port, or bare IPv6
+		return s, true
+	}
+	return host, isPort(port)
+}
+
+func isPort(s string) bool {
+	n := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' || i > 4 {
+			return false
+		}
+		n = n*10 + int(s[i]-'0')
+	}
+	return s != "" && n <= 65535
+}
+
+// AppendClientKey appends the text of [ClientIP]: an IPv4 address as it is, an
+// IPv6 address as its /64, since whoever holds one address of a /64 holds all of
+// it. Nothing is appended for the zero Addr.
+func AppendClientKey(b []byte, a netip.Addr) []byte {
+	a = Canonical(a)
+	if a.Is4() {
+		return a.AppendTo(b)
+	}
+	return appendPrefix(b, a, 64)
+}
+
+// AppendNetKey appends the text of [Net]: the /24 of an IPv4 address, the /48 of
+// an IPv6 address. Nothing is appended for the zero Addr.
+func AppendNetKey(b []byte, a netip.Addr) []byte {
+	a = Canonical(a)
+	if a.Is4() {
+		return appendPrefix(b, a, 24)
+	}
+	return appendPrefix(b, a, 48)
+}
+
+func appendPrefix(b []byte, a netip.Addr, bits int) []byte {
+	p, err := a.Prefix(bits)
+	if err != nil || !p.IsValid() {
+		return b
+	}
+	return p.AppendTo(b)
+}
+
+// ClientKey is what [AppendClientKey] appends: "192.0.2.1", "2001:db8:1:2::/64".
+func ClientKey(a netip.Addr) string { return string(AppendClientKey(nil, a)) }
+
+// NetKey is what [AppendNetKey] appends: "192.0.2.0/24", "2001:db8:1::/48".
+func NetKey(a netip.Addr) string { return string(AppendNetKey(nil, a)) }
