@@ -1,0 +1,14 @@
+# Static binaries on a distroless image, without a shell and not as root.
+# The embedded ClickHouse engine is not in it: a container has a real one.
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG VERSION=dev
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/weirdev/weir/cmd/internal/app.version=${VERSION}" -o /out/ ./cmd/weir ./cmd/weir-worker ./cmd/weir-gate
+
+FROM gcr.io/distroless/static-debian12:nonroot
+COPY --from=build /out/weir /out/weir-worker /out/weir-gate /usr/local/bin/
+USER nonroot:nonroot
+ENTRYPOINT ["/usr/local/bin/weir"]

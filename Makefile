@@ -1,0 +1,53 @@
+# Weir. `make` alone says what can be made.
+
+GO      ?= go
+CACHE   ?= $(or $(WEIR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weir)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/weirdev/weir/cmd/internal/app.version=$(VERSION)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
+
+export WEIR_CACHE := $(CACHE)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race bench lint generate chdb kafka ci clean
+
+help: ## say what can be made
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build weir, weir-worker and weir-gate into bin/
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/weir ./cmd/weir-worker ./cmd/weir-gate
+
+demo: build chdb ## watch an attack being caught (DEMO='-for 60s' passes flags on)
+	@bin/weir demo $(DEMO)
+
+test: chdb ## run all tests; real Kafka and Redis are used where they can be had
+	$(GO) test ./...
+
+race: chdb ## run the tests of the concurrent packages under the race detector
+	$(GO) test -race ./event/... ./ingest/... ./engine/... ./sink/... ./gate/... ./internal/... ./cmd/...
+
+bench: build chdb ## run the benchmarks, and compare with their bars
+	$(GO) test -run '^$$' -bench . -benchmem ./event/... ./rules/... ./detectors/... ./engine/... ./internal/facet/... ./internal/state/... ./score/... ./gate/...
+	@bin/weir bench
+
+lint: ## formatting, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-clean:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+generate: ## rewrite generated documents and schemas
+	$(GO) test ./event ./rules -run 'UpToDate|Schema|Reference' -update
+
+chdb: ## fetch the embedded ClickHouse engine (once, into the cache)
+	@tools/chdb/fetch.sh
+
+kafka: ## fetch Apache Kafka's jars for the integration tests (once, into the cache)
+	@tools/kafka/fetch.sh
+
+ci: ## all that must hold before a change lands
+	@bash .ci/run
+
+clean: ## remove what was built; the cache stays
+	rm -rf bin

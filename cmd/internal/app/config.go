@@ -1,0 +1,156 @@
+// Package app wires Weir's parts into its programs: the worker and the gate.
+// It holds what the binaries share, so that their main functions are thin and
+// tests can run whole programs in process.
+package app
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/sink/clickhouse"
+	"github.com/weirdev/weir/sink/redis"
+)
+
+// Config is the configuration of all of Weir's programs. Each part owns its
+// own section; this only composes them.
+type Config struct {
+	Stream     StreamConfig          `yaml:"stream"`
+	Stages     []string              `yaml:"stages" doc:"stages that a worker runs: ingest, detect"`
+	Kafka      klog.Config           `yaml:"kafka"`
+	Redis      redis.Config          `yaml:"redis"`
+	ClickHouse clickhouse.Config     `yaml:"clickhouse"`
+	Geo        geo.Config            `yaml:"geo"`
+	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the rules that are built in"`
+	Ingest     ingest.Config         `yaml:"ingest"`
+	Detect     engine.StageConfig    `yaml:"detect"`
+	Gate       GateConfig            `yaml:"gate"`
+	Admin      telemetry.AdminConfig `yaml:"admin"`
+	Log        telemetry.LogConfig   `yaml:"log"`
+}
+
+// StreamConfig names the stream that a program works on.
+type StreamConfig struct {
+	Name        string `yaml:"name" doc:"prefix of the stream's topics, groups and keys"`
+	Incarnation uint32 `yaml:"incarnation" doc:"raised when the stream's topics are made anew"`
+	History     bool   `yaml:"history" doc:"a file or backfill: its times are believed, nothing ticks, and it ends"`
+	Secret      string `yaml:"secret" secret:"true" doc:"secret from which the keys of hashes are derived, 16 bytes or more; the same for all programs of a stream"`
+	SecretFile  string `yaml:"secret_file" doc:"file that holds the secret, instead of secret"`
+}
+
+// GateConfig is the gate's policy, and where it listens.
+type GateConfig struct {
+	Listen      string `yaml:"listen" doc:"address of the gate's API"`
+	gate.Config `yaml:",inline"`
+}
+
+// Defaults is the configuration of an installation on one machine.
+func Defaults() Config {
+	return Config{
+		Stream:     StreamConfig{Name: "weir", Incarnation: 1},
+		Stages:     []string{"ingest", "detect"},
+		Kafka:      klog.Defaults(),
+		Redis:      redis.Defaults(),
+		ClickHouse: clickhouse.Defaults(),
+		Ingest:     ingest.Defaults(),
+		Detect:     engine.StageDefaults(),
+		Gate:       GateConfig{Listen: "127.0.0.1:8480", Config: gate.Defaults()},
+		Admin:      telemetry.AdminConfig{Listen: "127.0.0.1:9480"},
+		Log:        telemetry.LogDefaults(),
+	}
+}
+
+// Validate reports everything that is wrong with c.
+func (c *Config) Validate() error {
+	return errors.Join(c.Stream.Validate(), c.validateStages(), c.Kafka.Validate(), c.Redis.Validate(), c.ClickHouse.Validate(),
+		c.Ingest.Validate(), c.Detect.Validate(), c.Gate.Config.Validate(), c.Admin.Validate(), c.Log.Validate())
+}
+
+var streamName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
+
+// Validate reports everything that is wrong with c.
+func (c StreamConfig) Validate() error {
+	var errs []error
+	if !streamName.MatchString(c.Name) {
+		errs = append(errs, fmt.Errorf("stream.name: %q: lower-case letters, digits, - _ and . are allowed, 64 at most", c.Name))
+	}
+	if c.Incarnation == 0 {
+		errs = append(errs, errors.New("stream.incarnation: begins at 1"))
+	}
+	_, err := c.secret()
+	return errors.Join(append(errs, err)...)
+}
+
+func (c *Config) validateStages() error {
+	if len(c.Stages) == 0 {
+		return errors.New("stages: name ingest, detect or both")
+	}
+	for _, s := range c.Stages {
+		if s != "ingest" && s != "detect" {
+			return fmt.Errorf("stages: %q is neither ingest nor detect", s)
+		}
+	}
+	return nil
+}
+
+const shortestSecret = 16
+
+func (c StreamConfig) secret() ([]byte, error) {
+	text := c.Secret
+	switch {
+	case c.Secret != "" && c.SecretFile != "":
+		return nil, errors.New("stream.secret and stream.secret_file are both set; one is enough")
+	case c.SecretFile != "":
+		b, err := os.ReadFile(c.SecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("stream.secret_file: %w", err)
+		}
+		text = strings.TrimSpace(string(b))
+	case c.Secret == "":
+		return nil, errors.New("stream.secret_file: not set; make one with `head -c 32 /dev/urandom | base64 > weir.secret` and use it for all programs of the stream")
+	}
+	if len(text) < shortestSecret {
+		return nil, fmt.Errorf("stream.secret: %d bytes are too few, %d are needed", len(text), shortestSecret)
+	}
+	return []byte(text), nil
+}
+
+// derive makes a key for one purpose, so that none can be told from another.
+func (c StreamConfig) derive(purpose string) ([]byte, error) {
+	secret, err := c.secret()
+	if err != nil {
+		return nil, err
+	}
+	m := hmac.New(sha256.New, secret)
+	m.Write([]byte("weir " + purpose))
+	return m.Sum(nil), nil
+}
+
+// Hasher is the keyed hash that places entities.
+func (c StreamConfig) Hasher() (facet.Hasher, error) {
+	k, err := c.derive("entity hash")
+	if err != nil {
+		return facet.Hasher{}, err
+	}
+	return facet.NewHasher([16]byte(k[:16])), nil
+}
+
+// RiskKey is the secret of the names of risk values.
+func (c StreamConfig) RiskKey() ([]byte, error) { return c.derive("risk key") }
+
+// Topic names one of the stream's topics: events, facets, dead, signals.
+func (c StreamConfig) Topic(what string) string { return c.Name + "." + what }
+
+// Group names one of the stream's consumer groups: ingest, detect.
+func (c StreamConfig) Group(stage string) string { return c.Name + "." + stage }

@@ -1,0 +1,250 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/sink/clickhouse"
+	"github.com/weirdev/weir/sink/redis"
+)
+
+// Worker is the streaming worker: any of the two stages, with what they stand
+// on.
+//
+//	kafka ─▶ ingest ─▶ kafka ─▶ detect ─▶ redis, clickhouse, kafka
+//	            └────▶ clickhouse
+type Worker struct {
+	cfg   Config
+	log   *slog.Logger
+	admin *telemetry.Admin
+
+	kafka   *klog.Client
+	geo     *geo.DB
+	rules   *rules.Set
+	events  *clickhouse.Events
+	signals *clickhouse.Signals
+	scores  *redis.Writer
+	ingest  *ingest.Stage
+	detect  *engine.Stage
+}
+
+// NewWorker wires a worker; it connects to nothing yet.
+func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin)}
+	steps := []struct {
+		what string
+		make func() error
+	}{
+		{"rules", w.loadRules},
+		{"geographic databases", w.openGeo},
+		{"kafka", w.openKafka},
+		{"clickhouse", w.openClickHouse},
+		{"redis", w.openRedis},
+		{"ingest", w.makeIngest},
+		{"detect", w.makeDetect},
+	}
+	for _, s := range steps {
+		if err := s.make(); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.what, err)
+		}
+	}
+	return w, nil
+}
+
+// LoadRules loads the rules of a directory, or the built-in ones where dir is
+// empty.
+func LoadRules(dir string) (*rules.Set, error) {
+	if dir == "" {
+		return rules.Default()
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return nil, err
+	}
+	return rules.Load(os.DirFS(dir))
+}
+
+func (w *Worker) loadRules() (err error) {
+	w.rules, err = LoadRules(w.cfg.Rules)
+	return err
+}
+
+func (w *Worker) openGeo() (err error) {
+	w.geo, err = geo.Open(w.cfg.Geo, w.log, w.admin.Registry())
+	return err
+}
+
+func (w *Worker) openKafka() (err error) {
+	w.kafka, err = klog.New(w.cfg.Kafka, w.log)
+	return err
+}
+
+func (w *Worker) openClickHouse() (err error) {
+	stream := clickhouse.Stream{Name: w.cfg.Stream.Name, Incarnation: w.cfg.Stream.Incarnation}
+	if w.events, err = clickhouse.NewEvents(w.cfg.ClickHouse, stream, w.log, w.admin.Registry()); err != nil {
+		return err
+	}
+	w.signals, err = clickhouse.NewSignals(w.cfg.ClickHouse, stream, w.log, w.admin.Registry())
+	return err
+}
+
+func (w *Worker) openRedis() error {
+	key, err := w.cfg.Stream.RiskKey()
+	if err != nil {
+		return err
+	}
+	w.scores, err = redis.NewWriter(w.cfg.Redis, w.cfg.Stream.Name, key, w.log, w.admin.Registry())
+	return err
+}
+
+func (w *Worker) runs(stage string) bool { return slices.Contains(w.cfg.Stages, stage) }
+
+func (w *Worker) makeIngest() error {
+	if !w.runs("ingest") {
+		return nil
+	}
+	hasher, err := w.cfg.Stream.Hasher()
+	if err != nil {
+		return err
+	}
+	s := w.cfg.Stream
+	w.ingest, err = ingest.New(w.cfg.Ingest,
+		ingest.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Dead: s.Topic("dead"), Group: s.Group("ingest")},
+		ingest.Shared{Projection: w.rules.Projection(), Epoch: w.epoch(), Incarnation: uint64(s.Incarnation), Hasher: hasher, History: s.History},
+		ingest.Dependencies{
+			Log: w.kafka, Places: w.geo, Logger: w.log, Registerer: w.admin.Registry(),
+			OpenEvents: func(p int32) ingest.EventTrack { return w.events.Open(p) },
+		})
+	return err
+}
+
+// epoch names everything that decides which facets an event has.
+func (w *Worker) epoch() uint64 {
+	h := sha256.New()
+	p := w.rules.Projection()
+	for _, k := range facet.Kinds() {
+		if p[k] != nil {
+			fmt.Fprintf(h, "%d%v\n", k, p[k])
+		}
+	}
+	fmt.Fprintf(h, "%s\n%s\n%v\n", w.geo.Digest(), w.cfg.Ingest.Format, w.cfg.Ingest.Mapping)
+	fmt.Fprintf(h, "%s\n%s\n", strings.Join(w.cfg.Ingest.Routes, "\n"), strings.Join(w.cfg.Ingest.TrustedProxies, "\n"))
+	return binary.LittleEndian.Uint64(h.Sum(nil))
+}
+
+func (w *Worker) makeDetect() error {
+	if !w.runs("detect") {
+		return nil
+	}
+	hasher, err := w.cfg.Stream.Hasher()
+	if err != nil {
+		return err
+	}
+	s := w.cfg.Stream
+	w.detect, err = engine.NewStage(w.cfg.Detect,
+		engine.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Signals: s.Topic("signals"), Group: s.Group("detect")},
+		engine.Dependencies{
+			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Logger: w.log, Registerer: w.admin.Registry(),
+			OpenSignals: func(p int32) engine.SignalTrack { return w.signals.Open(p) },
+			OpenScores:  func(p int32) engine.ScoreTrack { return w.scores.Open(p) },
+		})
+	return err
+}
+
+// Run works until ctx ends. The stages stop first and drain into the stores;
+// the stores stop after them.
+func (w *Worker) Run(ctx context.Context) error {
+	w.log.Info("weir-worker starts", "version", Version(), "stream", w.cfg.Stream.Name, "stages", strings.Join(w.cfg.Stages, ","),
+		"rules", w.rules.Version, "rule_count", len(w.rules.Rules))
+	if err := w.ready(ctx); err != nil {
+		return err
+	}
+	stores, stopStores := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStores()
+	sinks, _ := errgroup.WithContext(stores)
+	failed, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	guard := func(name string, run func(context.Context) error) func() error {
+		return func() error {
+			err := run(stores)
+			if err != nil {
+				fail(fmt.Errorf("%s: %w", name, err))
+			}
+			return err
+		}
+	}
+	sinks.Go(guard("event store", w.events.Run))
+	sinks.Go(guard("signal store", w.signals.Run))
+	sinks.Go(guard("score store", w.scores.Run))
+	sinks.Go(guard("geographic databases", w.geo.Watch))
+	sinks.Go(guard("admin", w.admin.Run))
+
+	stages, stageCtx := errgroup.WithContext(failed)
+	if w.ingest != nil {
+		stages.Go(func() error { return named("ingest", w.ingest.Run(stageCtx)) })
+	}
+	if w.detect != nil {
+		stages.Go(func() error { return named("detect", w.detect.Run(stageCtx)) })
+	}
+	err := stages.Wait()
+	stopStores()
+	err = errors.Join(err, context.Cause(failed), sinks.Wait(), w.kafka.Close())
+	if ctx.Err() != nil {
+		err = withoutCanceled(err)
+	}
+	w.log.Info("weir-worker stopped", "error", err)
+	return err
+}
+
+func named(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// withoutCanceled drops the error that says only that we were told to stop.
+func withoutCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// startTimeout is how long a worker waits at its start for what it stands on.
+const startTimeout = 2 * time.Minute
+
+// ready waits until ClickHouse has the schema that this program writes, so that
+// a wrong one is said at the start, and adds the conditions of readiness.
+func (w *Worker) ready(ctx context.Context) error {
+	w.admin.Ready("redis", w.scores.Ping)
+	w.admin.Ready("kafka", func(ctx context.Context) error {
+		_, err := w.kafka.Partitions(ctx, w.cfg.Stream.Topic("events"))
+		return err
+	})
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := w.events.Check(ctx); err != nil {
+		return fmt.Errorf("clickhouse: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package procs
+
+import "syscall"
+
+// childAttributes keeps the terminal's Ctrl-C from a child: the parent stops it
+// in order.
+func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+func maxRSSBytes(r *syscall.Rusage) int64 { return r.Maxrss }

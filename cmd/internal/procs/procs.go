@@ -1,0 +1,131 @@
+// Package procs runs Weir's programs as child processes: started with a
+// configuration file, restarted when they die, stopped with SIGTERM, and never
+// left behind.
+package procs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Find finds a program of ours: beside the one that runs, else on the PATH.
+func Find(name string) (string, error) {
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), name)
+		if info, err := os.Stat(beside); err == nil && !info.IsDir() {
+			return beside, nil
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("%s is neither beside this program nor on the PATH; `make build` puts all of them into bin/", name)
+	}
+	return path, nil
+}
+
+// Process is a child that is kept running.
+type Process struct {
+	Name string
+	Path string
+	Args []string
+	Env  []string // added to ours
+	Out  io.Writer
+	Log  *slog.Logger
+
+	pid      atomic.Int64
+	restarts atomic.Int64
+	usage    usage
+}
+
+// usage sums what all runs of a process have used.
+type usage struct {
+	mu     sync.Mutex
+	cpu    time.Duration
+	maxRSS int64 // bytes
+}
+
+// backoff is the wait before a process that died is started again.
+const backoff = 500 * time.Millisecond
+
+// stopTime is how long a child may take to stop before it is killed.
+const stopTime = 15 * time.Second
+
+// Run keeps the child running until ctx ends, then stops it. A child that ends
+// with a usage error (2) is not started again: it would end the same way.
+func (p *Process) Run(ctx context.Context) error {
+	for {
+		err := p.once(ctx)
+		if ctx.Err() != nil {
+			return err
+		}
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			return fmt.Errorf("start %s: %w", p.Name, err)
+		}
+		if exit != nil && exit.ExitCode() == 2 {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		p.restarts.Add(1)
+		p.Log.Warn("process ended and is started again", "process", p.Name, "how", fmt.Sprint(err))
+		t := time.NewTimer(backoff)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		}
+	}
+}
+
+// once runs the child until it ends or ctx does.
+func (p *Process) once(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, p.Path, p.Args...)
+	cmd.Env = append(os.Environ(), p.Env...)
+	cmd.Stdout, cmd.Stderr = p.Out, p.Out
+	cmd.SysProcAttr = childAttributes()
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = stopTime
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.pid.Store(int64(cmd.Process.Pid))
+	err := cmd.Wait()
+	p.pid.Store(0)
+	p.usage.add(cmd.ProcessState)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (u *usage) add(s *os.ProcessState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.cpu += s.UserTime() + s.SystemTime()
+	if r, ok := s.SysUsage().(*syscall.Rusage); ok {
+		u.maxRSS = max(u.maxRSS, maxRSSBytes(r))
+	}
+}
+
+// PID is the process id, 0 while none runs.
+func (p *Process) PID() int { return int(p.pid.Load()) }
+
+// Restarts is how often the process had to be started again.
+func (p *Process) Restarts() int { return int(p.restarts.Load()) }
+
+// Usage is the CPU time and the peak resident size of all ended runs.
+func (p *Process) Usage() (cpu time.Duration, maxRSS int64) {
+	p.usage.mu.Lock()
+	defer p.usage.mu.Unlock()
+	return p.usage.cpu, p.usage.maxRSS
+}

@@ -1,0 +1,49 @@
+// Command weir-gate answers gateways that ask, inline, what to do with a
+// request.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/internal/telemetry"
+)
+
+func main() { os.Exit(cli.Main(command(), os.Args[1:], os.Stderr)) }
+
+func command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "weir-gate",
+		Short: "Answer gateways that ask what to do with a request",
+		Long: `weir-gate looks risk scores up in Redis and answers, within a time budget:
+
+  POST /v1/decide             entities in; decision, score and reasons out
+  GET  /v1/risk/{kind}/{id}   the score of one entity and why
+
+When Redis cannot be asked it still answers, by gate.on_unknown, and says so.
+
+Every flag is also a key of the YAML file given by -config (gate.listen) and an
+environment variable (WEIR_GATE_LISTEN).`,
+		Example: `  weir-gate -redis.addrs redis:6379 -stream.secret-file weir.secret
+  curl -s localhost:8480/v1/decide -d '{"entities":{"ip":"203.0.113.9"}}'`,
+		Args:    cobra.NoArgs,
+		Version: app.Version(),
+	}
+	defaults := app.Defaults()
+	defaults.Admin.Listen = "127.0.0.1:9481" // beside a worker on the same machine
+	c := cli.Configure(cmd, defaults)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if done, err := c.Load(cmd); done || err != nil {
+			return err
+		}
+		g, err := app.NewGate(c.Config, telemetry.NewLogger(cmd.ErrOrStderr(), c.Config.Log))
+		if err != nil {
+			return err
+		}
+		return g.Run(cmd.Context())
+	}
+	return cmd
+}

@@ -1,0 +1,47 @@
+// Command weir-worker is the streaming worker: it reads request events from
+// Kafka, detects abuse, and writes risk scores to Redis and an audit trail to
+// ClickHouse.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/internal/telemetry"
+)
+
+func main() { os.Exit(cli.Main(command(), os.Args[1:], os.Stderr)) }
+
+func command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "weir-worker",
+		Short: "Read request events from Kafka, detect abuse, keep risk scores",
+		Long: `weir-worker runs the stages ingest and detect (-stages) as members of consumer
+groups, so that any number of workers share the work. Topics and tables are made
+by 'weir migrate'.
+
+Every flag is also a key of the YAML file given by -config (kafka.brokers) and an
+environment variable (WEIR_KAFKA_BROKERS). Flags win over the environment, and
+the environment over the file. SIGTERM finishes what is under way and commits.`,
+		Example: `  weir-worker -kafka.brokers kafka:9092 -redis.addrs redis:6379 -clickhouse.addrs clickhouse:9000 \
+              -stream.secret-file weir.secret
+  weir-worker -config weir.yaml -check`,
+		Args:    cobra.NoArgs,
+		Version: app.Version(),
+	}
+	c := cli.Configure(cmd, app.Defaults())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if done, err := c.Load(cmd); done || err != nil {
+			return err
+		}
+		w, err := app.NewWorker(c.Config, telemetry.NewLogger(cmd.ErrOrStderr(), c.Config.Log))
+		if err != nil {
+			return err
+		}
+		return w.Run(cmd.Context())
+	}
+	return cmd
+}
