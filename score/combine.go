@@ -1,0 +1,134 @@
+package score
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/weirdev/weir/rules"
+)
+
+// CategoryScore is the score within one category of abuse.
+type CategoryScore struct {
+	Category string
+	Score    Fixed
+}
+
+// Scores is what a list of contributions amounts to at some moment.
+type Scores struct {
+	Total Fixed
+
+	n          int
+	categories [MaxContributions]CategoryScore
+}
+
+// Categories lists the scores by category, in order of name. It aliases s.
+func (s *Scores) Categories() []CategoryScore { return s.categories[:s.n] }
+
+// Category is the score of one category, 0 where it has none.
+func (s *Scores) Category(name string) Fixed {
+	for _, c := range s.Categories() {
+		if c.Category == name {
+			return c.Score
+		}
+	}
+	return 0
+}
+
+// At is what list amounts to at now (Unix milliseconds), whatever the phase of
+// its rules. Contributions combine as independent evidence does: over all, and
+// within each category,
+//
+//	1 − Π (1 − decayed/100)
+func At(list []Contribution, now int64) Scores { return AtLeast(rules.Observe, list, now) }
+
+// AtLeast is [At] of the contributions of rules whose phase is at least least:
+// with rules.Soft, of all that may act at all. The order of list does not
+// matter; those beyond [MaxContributions] are not looked at.
+func AtLeast(least rules.Phase, list []Contribution, now int64) Scores {
+	var room [MaxContributions]Contribution
+	list = sorted(room[:0], list)
+	var s Scores
+	left := Full // what is left of innocence
+	for i := range list {
+		if list[i].Phase < least {
+			continue
+		}
+		d := Decayed(list[i], now)
+		if d == 0 {
+			continue
+		}
+		left = times(left, Full-d)
+		s.add(list[i].Category, d)
+	}
+	s.Total = Full - left
+	return s
+}
+
+// sorted is list in order of rules: rounding depends on the order of factors.
+// It is sorted in room where it is not in order yet.
+func sorted(room, list []Contribution) []Contribution {
+	if len(list) > MaxContributions {
+		list = list[:MaxContributions]
+	}
+	if slices.IsSortedFunc(list, byRule) {
+		return list
+	}
+	room = append(room, list...)
+	slices.SortFunc(room, byRule)
+	return room
+}
+
+// times is a × b of parts of certainty, rounded down.
+func times(a, b Fixed) Fixed { return Fixed(uint64(a) * uint64(b) / uint64(Full)) }
+
+// add combines d into its category, keeping the categories in order.
+func (s *Scores) add(category string, d Fixed) {
+	i := 0
+	for i < s.n && s.categories[i].Category < category {
+		i++
+	}
+	if i < s.n && s.categories[i].Category == category {
+		s.categories[i].Score = Full - times(Full-s.categories[i].Score, Full-d)
+		return
+	}
+	copy(s.categories[i+1:s.n+1], s.categories[i:s.n])
+	s.categories[i] = CategoryScore{category, d}
+	s.n++
+}
+
+// Raise makes s the higher of s and o, in total and in each category: what is
+// known of a request that several entities stand behind. Categories beyond
+// [MaxContributions] are left out.
+func (s *Scores) Raise(o *Scores) {
+	s.Total = max(s.Total, o.Total)
+	for _, c := range o.Categories() {
+		i := slices.IndexFunc(s.Categories(), func(have CategoryScore) bool { return have.Category == c.Category })
+		switch {
+		case i >= 0:
+			s.categories[i].Score = max(s.categories[i].Score, c.Score)
+		case s.n < MaxContributions:
+			s.add(c.Category, c.Score)
+		}
+	}
+}
+
+// Reason says why a score is what it is.
+type Reason struct {
+	Contribution
+	Worth Fixed // at the moment asked about
+}
+
+// Top lists the n contributions that are worth most at now, the greatest first,
+// of equals by rule; none that is worth less than half a point.
+func Top(list []Contribution, now int64, n int) []Reason {
+	reasons := make([]Reason, 0, len(list))
+	for _, c := range list {
+		if d := Decayed(c, now); d.Points() > 0 {
+			reasons = append(reasons, Reason{c, d})
+		}
+	}
+	slices.SortFunc(reasons, func(a, b Reason) int {
+		return cmp.Or(cmp.Compare(b.Worth, a.Worth), cmp.Compare(a.Rule, b.Rule))
+	})
+	return reasons[:min(max(n, 0), len(reasons))]
+}

@@ -1,0 +1,76 @@
+package score
+
+// Fixed is a number of points in units of 2^-24, from 0 to [Full].
+type Fixed uint32
+
+const (
+	pointBits = 24
+
+	// Point is one point.
+	Point Fixed = 1 << pointBits
+	// Full is 100 points, certainty.
+	Full Fixed = 100 * Point
+)
+
+// Points is f rounded to whole points, halves upwards.
+func (f Fixed) Points() int { return int((f + Point/2) >> pointBits) }
+
+// Decayed is what c is still worth at now (Unix milliseconds):
+//
+//	weight × 2^-((now − time) / half-life)
+//
+// and the whole weight before its time. It never rises as now goes on, and is
+// at most one part in a million above the true value, and 2^-23 points below
+// it: the power is interpolated along a chord of 1/256 of a half-life, whose
+// greatest distance from the curve is (ln 2 / 256)² / 8 of its value.
+func Decayed(c Contribution, now int64) Fixed {
+	full := uint64(c.Weight) << pointBits
+	if now <= c.Time {
+		return Fixed(full)
+	}
+	// Subtracted as unsigned: times may be as far apart as they like.
+	age, half := uint64(now)-uint64(c.Time), uint64(max(c.HalfLife, 1))*1000
+	halvings := age / half
+	if halvings >= 32 {
+		return 0
+	}
+	// The fraction of the running half-life, in units of 2^-32. The half-life is
+	// at most 30 days, which is below 2^32 ms.
+	fraction := (age % half) << 32 / half
+	return Fixed(uint64(c.Weight) * power(fraction) >> (30 - pointBits) >> halvings)
+}
+
+// power is 2^(-fraction/2^32) in units of 2^-30.
+func power(fraction uint64) uint64 {
+	i, rest := fraction>>24, fraction&(1<<24-1)
+	from, to := uint64(pow2[i]), uint64(pow2[i+1])
+	return from - (from-to)*rest>>24
+}
+
+// Expires is the first moment (Unix milliseconds) at which every contribution
+// of list is worth less than a point; 0 where there is none.
+func Expires(list []Contribution) int64 {
+	var last int64
+	for i := range list {
+		last = max(last, expires(list[i]))
+	}
+	return last
+}
+
+// expires searches, rather than invert the interpolation, so that it agrees
+// with [Decayed] to the millisecond. 100 points are less than one after 6.65
+// half-lives.
+func expires(c Contribution) int64 {
+	if c.Weight == 0 {
+		return c.Time
+	}
+	low, high := c.Time, c.Time+7*max(c.HalfLife, 1)*1000 // worth a point, and not
+	for high-low > 1 {
+		if mid := low + (high-low)/2; Decayed(c, mid) >= Point {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return high
+}

@@ -1,0 +1,70 @@
+package score
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// signalJSON is a signal as it stands in the signal log.
+type signalJSON struct {
+	ID           string       `json:"id"`
+	Rule         string       `json:"rule"`
+	RulesVersion string       `json:"rules_version"`
+	Category     string       `json:"category"`
+	Reason       string       `json:"reason"`
+	Kind         string       `json:"entity_kind"`
+	Tenant       string       `json:"tenant,omitempty"`
+	Entity       string       `json:"entity"`
+	Weight       uint8        `json:"weight"`
+	HalfLife     int64        `json:"half_life_s"`
+	Phase        rules.Phase  `json:"phase"`
+	Tier         int          `json:"tier"`
+	Evidence     []Number     `json:"evidence,omitempty"`
+	Time         int64        `json:"time"` // Unix milliseconds
+	Source       int32        `json:"source_partition"`
+	SourceOffset int64        `json:"source_offset"`
+	Late         bool         `json:"late,omitempty"`
+	Position     positionJSON `json:"position"`
+}
+
+type positionJSON struct {
+	Incarnation uint64 `json:"incarnation"`
+	Partition   int32  `json:"partition"`
+	Offset      int64  `json:"offset"`
+	Index       int32  `json:"index"`
+}
+
+// MarshalJSON writes s as the signal log holds it.
+func (s Signal) MarshalJSON() ([]byte, error) {
+	return json.Marshal(signalJSON{
+		ID: s.ID(), Rule: s.Rule, RulesVersion: s.RulesVersion, Category: s.Category, Reason: s.Reason,
+		Kind: s.Entity.Kind.String(), Tenant: s.Entity.Tenant, Entity: s.Entity.Key,
+		Weight: s.Weight, HalfLife: int64(s.HalfLife / time.Second), Phase: s.Phase, Tier: s.Tier,
+		Evidence: s.Evidence, Time: s.Time, Source: s.Source, SourceOffset: s.SourceOffset, Late: s.Late,
+		Position: positionJSON(s.Position),
+	})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote. The id is not believed: it is
+// worked out from the rest again.
+func (s *Signal) UnmarshalJSON(b []byte) error {
+	var j signalJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return fmt.Errorf("decode signal: %w", err)
+	}
+	kind, ok := facet.ParseKind(j.Kind)
+	if !ok {
+		return fmt.Errorf("decode signal: no entity kind is called %q", j.Kind)
+	}
+	*s = Signal{
+		Position: Position(j.Position), Rule: j.Rule, RulesVersion: j.RulesVersion, Category: j.Category, Reason: j.Reason,
+		Entity: facet.Entity{Kind: kind, Tenant: j.Tenant, Key: j.Entity}, Weight: j.Weight,
+		HalfLife: time.Duration(j.HalfLife) * time.Second, Phase: j.Phase, Tier: j.Tier, Evidence: j.Evidence,
+		Time: j.Time, Source: j.Source, SourceOffset: j.SourceOffset, Late: j.Late,
+	}
+	return nil
+}
