@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
 )
 
 // PositionLen is the length of a position as text: 32 hexadecimal digits.
@@ -145,9 +146,8 @@ func (c *Contribution) check() error {
 		return fmt.Errorf("%w: half-life of %d s", ErrValue, c.HalfLife)
 	case c.Time < 0 || c.Time > maxMillis:
 		return fmt.Errorf("%w: time %d", ErrValue, c.Time)
-	}
-	if _, err := c.Phase.MarshalText(); err != nil {
-		return fmt.Errorf("%w: %w", ErrValue, err)
+	case c.Phase > rules.Enforce:
+		return fmt.Errorf("%w: phase %d", ErrValue, c.Phase)
 	}
 	return nil
 }

@@ -1,0 +1,116 @@
+package score
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestMerge(t *testing.T) {
+	at := func(rule string, weight uint8, time int64) Contribution {
+		return Contribution{Rule: rule, Category: "bot", Reason: "r", Weight: weight, HalfLife: 60, Time: time}
+	}
+	full := func(weight uint8) (list []Contribution) {
+		for i := range MaxContributions {
+			list = append(list, at(fmt.Sprintf("r%d", i), weight, 0))
+		}
+		return list
+	}
+	with := func(list []Contribution, i int, c Contribution) []Contribution {
+		list[i] = c
+		return list
+	}
+	for _, tc := range []struct {
+		name    string
+		list    []Contribution
+		add     Contribution
+		want    []Contribution
+		changed bool
+	}{
+		{"the first one is taken", nil, at("a", 50, 0), []Contribution{at("a", 50, 0)}, true},
+		{"another rule goes to its place", []Contribution{at("a", 50, 0), at("c", 50, 0)}, at("b", 5, 0),
+			[]Contribution{at("a", 50, 0), at("b", 5, 0), at("c", 50, 0)}, true},
+		{"the same rule again refreshes", []Contribution{at("a", 50, 0)}, at("a", 50, 1000), []Contribution{at("a", 50, 1000)}, true},
+		{"the very same changes nothing", []Contribution{at("a", 50, 0)}, at("a", 50, 0), []Contribution{at("a", 50, 0)}, false},
+		{"a lower tier is dropped while the higher one is worth more", []Contribution{at("a", 80, 0)}, at("a", 40, 59_000),
+			[]Contribution{at("a", 80, 0)}, false},
+		{"a lower tier counts once the higher one has decayed to it", []Contribution{at("a", 80, 0)}, at("a", 40, 60_000),
+			[]Contribution{at("a", 40, 60_000)}, true},
+		{"a late repeat does not make the score older", []Contribution{at("a", 50, 60_000)}, at("a", 50, 0),
+			[]Contribution{at("a", 50, 60_000)}, false},
+		{"a late one that was worth more counts", []Contribution{at("a", 20, 60_000)}, at("a", 80, 0),
+			[]Contribution{at("a", 80, 0)}, true},
+		{"what is worth less than a point goes", []Contribution{at("a", 1, 0), at("b", 50, 0)}, at("b", 80, 60_000),
+			[]Contribution{at("b", 80, 60_000)}, true},
+		{"of nine the least goes", with(full(50), 3, at("r3", 10, 0)), at("z", 20, 0),
+			append(slices.Delete(full(50), 3, 4), at("z", 20, 0)), true},
+		{"the new one goes if it is the least", full(50), at("z", 20, 0), full(50), false},
+		{"of equals the last in order goes", full(50), at("a", 50, 0),
+			append([]Contribution{at("a", 50, 0)}, full(50)[:7]...), true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, changed := Merge(slices.Clone(tc.list), tc.add)
+			if !slices.Equal(got, tc.want) || changed != tc.changed {
+				t.Errorf("got  %+v %v\nwant %+v %v", got, changed, tc.want, tc.changed)
+			}
+		})
+	}
+}
+
+func TestMergeKeepsItsPromises(t *testing.T) {
+	halfLives := map[byte]int64{}
+	for i, h := range []int64{1, 10, 60, 600, 1800, 3600, 7200, 86400, 604800, maxHalfLife} {
+		halfLives['0'+byte(i)] = h
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		list := []Contribution{}
+		for range rapid.IntRange(0, 30).Draw(t, "signals") {
+			rule := fmt.Sprintf("rule-%02d", rapid.IntRange(0, 11).Draw(t, "rule"))
+			c := drawContribution(t, rule)
+			c.HalfLife = halfLives[rule[len(rule)-1]] // as long as the rules stay the same
+			before := slices.Clone(list)
+			var changed bool
+			list, changed = Merge(list, c)
+			again, twice := Merge(slices.Clone(list), c)
+			switch {
+			case len(list) > MaxContributions:
+				t.Fatalf("%d contributions", len(list))
+			case !slices.IsSortedFunc(list, byRule):
+				t.Fatalf("out of order: %+v", list)
+			case changed == slices.Equal(before, list):
+				t.Fatalf("changed is %v: %+v → %+v", changed, before, list)
+			case twice || !slices.Equal(again, list):
+				t.Fatalf("merged twice: %+v → %+v", list, again)
+			}
+			checkNoWeaker(t, before, list, c)
+		}
+	})
+}
+
+// checkNoWeaker: evidence never lowers what is known, but for what has decayed
+// below a point and what is evicted.
+func checkNoWeaker(t *rapid.T, before, after []Contribution, c Contribution) {
+	kept := slices.DeleteFunc(slices.Clone(before), func(old Contribution) bool {
+		return !slices.ContainsFunc(after, func(n Contribution) bool { return n.Rule == old.Rule })
+	})
+	now := c.Time
+	for _, old := range before {
+		now = max(now, old.Time)
+	}
+	was, is := At(kept, now), At(after, now)
+	if is.Total < was.Total {
+		t.Fatalf("total fell from %d to %d", was.Total, is.Total)
+	}
+}
+
+func BenchmarkMergeRefresh(b *testing.B) {
+	list := []Contribution{{Rule: "a", Weight: 50, HalfLife: 60}, {Rule: "b", Weight: 50, HalfLife: 60}}
+	b.ReportAllocs()
+	now := int64(0)
+	for b.Loop() {
+		now++
+		list, _ = Merge(list, Contribution{Rule: "b", Weight: 50, HalfLife: 60, Time: now & 1023})
+	}
+}
