@@ -1,0 +1,187 @@
+package redis
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Config says where Redis is and how it is used, by writers and readers alike.
+type Config struct {
+	Addrs        []string `yaml:"addrs" doc:"addresses of Redis, host:port; several for a cluster or for sentinels"`
+	Cluster      bool     `yaml:"cluster" doc:"the addresses are nodes of a Redis Cluster"`
+	MasterName   string   `yaml:"master_name" doc:"the addresses are sentinels, which know the master by this name"`
+	Username     string   `yaml:"username" doc:"ACL user; empty: the default user"`
+	Password     string   `yaml:"password" secret:"true" doc:"password; better kept in a file"`
+	PasswordFile string   `yaml:"password_file" doc:"file with the password"`
+	DB           int      `yaml:"db" doc:"number of the database; a cluster has only 0"`
+	TLS          TLS      `yaml:"tls"`
+
+	KeyPrefix  string `yaml:"key_prefix" doc:"first part of every key; one per stream"`
+	SecretFile string `yaml:"secret_file" doc:"file with the secret (16 bytes or more) that turns entities into keys; the same for all that write and read"`
+
+	DialTimeout  time.Duration `yaml:"dial_timeout" doc:"longest time to connect"`
+	WriteTimeout time.Duration `yaml:"write_timeout" doc:"longest time for a pipeline of writes"`
+	ReadTimeout  time.Duration `yaml:"read_timeout" doc:"longest time for a look-up"`
+	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"longest time for the last writes when the program ends"`
+	PoolSize     int           `yaml:"pool_size" doc:"most connections to a server"`
+	PipelineSize int           `yaml:"pipeline_size" doc:"most scores sent in one round trip"`
+	BufferSize   int           `yaml:"buffer_size" doc:"most entities waiting to be written; beyond it, detection of their partition waits"`
+}
+
+// TLS says how the connection is protected.
+type TLS struct {
+	Enabled    bool   `yaml:"enabled" doc:"speak TLS"`
+	CAFile     string `yaml:"ca_file" doc:"certificates to trust instead of the system's, PEM"`
+	CertFile   string `yaml:"cert_file" doc:"certificate to show, PEM"`
+	KeyFile    string `yaml:"key_file" doc:"key of that certificate, PEM"`
+	ServerName string `yaml:"server_name" doc:"name expected in the server's certificate, where the address is not it"`
+}
+
+// Defaults are the values that suit most installations.
+func Defaults() Config {
+	return Config{
+		Addrs: []string{"127.0.0.1:6379"}, KeyPrefix: "weir:risk",
+		DialTimeout: time.Second, WriteTimeout: 500 * time.Millisecond, ReadTimeout: 50 * time.Millisecond, DrainTimeout: 5 * time.Second,
+		PoolSize: 16, PipelineSize: 512, BufferSize: 16384,
+	}
+}
+
+var prefixForm = regexp.MustCompile(`^[a-zA-Z0-9_.:-]{1,64}$`)
+
+// Validate reports everything that is wrong with c. It reads no file.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("redis."+format, args...)) }
+	if len(c.Addrs) == 0 {
+		bad("addrs: none is given")
+	}
+	for _, a := range c.Addrs {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			bad("addrs: %w", err)
+		}
+	}
+	if len(c.Addrs) > 1 && !c.Cluster && c.MasterName == "" {
+		bad("addrs: several addresses need cluster or master_name")
+	}
+	if c.Cluster && (c.MasterName != "" || c.DB != 0) {
+		bad("cluster: goes with neither master_name nor db")
+	}
+	if c.DB < 0 {
+		bad("db: %d is negative", c.DB)
+	}
+	if c.Password != "" && c.PasswordFile != "" {
+		bad("password: given twice, also as password_file")
+	}
+	if !prefixForm.MatchString(c.KeyPrefix) {
+		bad("key_prefix: %q is not 1 to 64 letters, digits, or any of : . _ -", c.KeyPrefix)
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		bad("tls: cert_file and key_file go together")
+	}
+	return errors.Join(append(errs, c.validateBounds()...)...)
+}
+
+func (c Config) validateBounds() (errs []error) {
+	for name, d := range map[string]time.Duration{
+		"dial_timeout": c.DialTimeout, "write_timeout": c.WriteTimeout, "read_timeout": c.ReadTimeout, "drain_timeout": c.DrainTimeout,
+	} {
+		if d < time.Millisecond || d > time.Minute {
+			errs = append(errs, fmt.Errorf("redis.%s: %v is outside 1ms … 1m", name, d))
+		}
+	}
+	for _, b := range []struct {
+		name    string
+		n, most int
+	}{{"pool_size", c.PoolSize, 1024}, {"pipeline_size", c.PipelineSize, 10_000}, {"buffer_size", c.BufferSize, 1 << 20}} {
+		if b.n < 1 || b.n > b.most {
+			errs = append(errs, fmt.Errorf("redis.%s: %d is outside 1 … %d", b.name, b.n, b.most))
+		}
+	}
+	return errs
+}
+
+const minSecret = 16
+
+// secret is what keys are made with: given, or read from the file.
+func (c Config) secret(given []byte) ([]byte, error) {
+	if len(given) == 0 {
+		if c.SecretFile == "" {
+			return nil, errors.New("redis.secret_file: none is given")
+		}
+		text, err := os.ReadFile(c.SecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("redis.secret_file: %w", err)
+		}
+		given = bytes.TrimRight(text, "\r\n")
+	}
+	if len(given) < minSecret {
+		return nil, fmt.Errorf("redis.secret_file: the secret has %d bytes, fewer than %d", len(given), minSecret)
+	}
+	return bytes.Clone(given), nil
+}
+
+// client makes a client with nothing in it that retries, queues without bound
+// or talks more than it must. No connection is made before the first command.
+func (c Config) client(timeout time.Duration, pool int) (goredis.UniversalClient, error) {
+	password := c.Password
+	if c.PasswordFile != "" {
+		text, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("redis.password_file: %w", err)
+		}
+		password = string(bytes.TrimRight(text, "\r\n"))
+	}
+	tlsConfig, err := c.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	return goredis.NewUniversalClient(&goredis.UniversalOptions{
+		Addrs: c.Addrs, MasterName: c.MasterName, IsClusterMode: c.Cluster,
+		Username: c.Username, Password: password, DB: c.DB, TLSConfig: tlsConfig,
+
+		// Whoever calls knows better when to try again.
+		MaxRetries: -1, DialerRetries: 1,
+		DialTimeout: c.DialTimeout, ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true,
+		PoolSize: pool, MaxActiveConns: pool, PoolTimeout: timeout, PipelinePoolSize: -1,
+
+		// Replies that nobody waits for any more (CLIENT SETINFO, notices of
+		// maintenance) have been taken for those of other commands.
+		Protocol: 2, DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}), nil
+}
+
+func (t TLS) config() (*tls.Config, error) {
+	if !t.Enabled {
+		return nil, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("redis.tls.ca_file: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("redis.tls.ca_file: %s holds no certificate", t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("redis.tls.cert_file: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}

@@ -1,0 +1,262 @@
+// Package redis keeps the risk of entities where gateways look it up: it writes
+// scores to Redis and reads them back. The stored form is the score package's;
+// docs/redis.md describes it for other languages.
+//
+// It decides nothing: which score an entity has is engine's business, what
+// follows from it is gate's. It never drops a score it was given: while Redis is
+// away, it keeps the latest of each entity and makes its callers wait.
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/score"
+)
+
+// Dependencies are what a writer or reader is wired to. All may be left out.
+type Dependencies struct {
+	Secret     []byte // instead of the configured file
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: not registered
+}
+
+// Writer writes scores. It sends as soon as there is something to send; what
+// comes while a round trip is under way goes with the next one, so that
+// batches grow with the load and nothing ever waits for a timer.
+//
+//	Track.Put ─▶ waiting (latest per entity) ─▶ queue ─▶ pipeline ─┬▶ acknowledged
+//	                     ▲                                         │
+//	                     └────────── failed, unless replaced ◀─────┘
+type Writer struct {
+	cfg     Config
+	secret  []byte
+	client  goredis.UniversalClient
+	log     *slog.Logger
+	metrics *writerMetrics
+	script  string // name of putScript
+
+	places chan struct{} // one taken for each entry
+	wake   chan struct{} // says that the queue is not empty
+	ended  chan struct{} // closed when Run has ended
+
+	mu    sync.Mutex
+	queue []*entry // waiting to be sent, the oldest first
+	free  []*entry
+
+	// Below here: touched by Run alone.
+	trouble string // reason of the last failure, "" after a success
+	pause   time.Duration
+}
+
+// entry is the latest score of an entity.
+type entry struct {
+	track  *Track
+	mark   int // the lowest offset that this entry acknowledges
+	entity facet.Entity
+
+	position      score.Position
+	expires       int64
+	contributions []score.Contribution
+}
+
+// keep makes u the entry's score.
+func (e *entry) keep(u *score.Update) {
+	if e.entity != u.Entity {
+		e.entity = facet.Entity{Kind: u.Entity.Kind, Tenant: strings.Clone(u.Entity.Tenant), Key: strings.Clone(u.Entity.Key)}
+	}
+	e.position, e.expires = u.Position, u.Expires
+	e.contributions = append(e.contributions[:0], u.Contributions...)
+}
+
+// NewWriter checks cfg and reads the files it names. It connects to nothing.
+func NewWriter(cfg Config, deps Dependencies) (*Writer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	secret, err := cfg.secret(deps.Secret)
+	if err != nil {
+		return nil, err
+	}
+	client, err := cfg.client(cfg.WriteTimeout, 2)
+	if err != nil {
+		return nil, err
+	}
+	return &Writer{
+		cfg: cfg, secret: secret, client: client, log: deps.logger(), metrics: newWriterMetrics(deps.Registerer),
+		script: scriptName(putScript),
+		places: make(chan struct{}, cfg.BufferSize), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+	}, nil
+}
+
+func (d Dependencies) logger() *slog.Logger {
+	if d.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return d.Logger.With("sink", "redis")
+}
+
+// Open starts a track for a facet partition.
+func (w *Writer) Open(partition int32) *Track {
+	return &Track{w: w, partition: partition, waiting: map[facet.Entity]*entry{}}
+}
+
+// Run writes until ctx ends, and then what is left, within the drain time of
+// the configuration. Its error says how much could not be written: the owners
+// of its partitions have not committed that, and it will come again.
+func (w *Writer) Run(ctx context.Context) error {
+	defer close(w.ended)
+	defer w.client.Close()
+	for ctx.Err() == nil {
+		if batch := w.take(); len(batch) > 0 {
+			w.flush(ctx, batch)
+			continue
+		}
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+		}
+	}
+	return w.finish(context.WithoutCancel(ctx))
+}
+
+func (w *Writer) finish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.DrainTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		batch := w.take()
+		if len(batch) == 0 {
+			return nil
+		}
+		w.flush(ctx, batch)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 {
+		return nil
+	}
+	return fmt.Errorf("redis: %d scores not written: %w", len(w.queue), ctx.Err())
+}
+
+// reserve takes a place in the buffer.
+func (w *Writer) reserve(ctx context.Context) error {
+	select {
+	case <-w.ended:
+		return ErrClosed
+	default:
+	}
+	select {
+	case w.places <- struct{}{}:
+		return nil
+	default:
+	}
+	start := time.Now()
+	defer func() { w.metrics.blocked.Add(time.Since(start).Seconds()) }()
+	select {
+	case w.places <- struct{}{}:
+		return nil
+	case <-w.ended:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("redis: wait for room: %w", ctx.Err())
+	}
+}
+
+// newEntry gives an unused entry; w.mu is held.
+func (w *Writer) newEntry() *entry {
+	n := len(w.free)
+	if n == 0 {
+		return &entry{}
+	}
+	e := w.free[n-1]
+	w.free = w.free[:n-1]
+	return e
+}
+
+func (w *Writer) wakeUp() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take removes the next batch from the queue. Until it is settled, new scores of
+// its entities wait beside it.
+func (w *Writer) take() []*entry {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := min(len(w.queue), w.cfg.PipelineSize)
+	batch := w.queue[:n:n]
+	w.queue = w.queue[n:]
+	for _, e := range batch {
+		delete(e.track.waiting, e.entity)
+	}
+	w.metrics.pending.Set(float64(len(w.places)))
+	return batch
+}
+
+// settle releases what was acknowledged, and puts what was not back in line,
+// before everything else. failed holds one error an entry, nil where there was
+// none.
+func (w *Writer) settle(batch []*entry, failed []error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var again []*entry
+	for i, e := range batch {
+		if failed[i] != nil && !w.replaced(e) {
+			e.track.waiting[e.entity] = e
+			again = append(again, e)
+			continue
+		}
+		e.track.release(e)
+		w.recycle(e)
+	}
+	if len(again) > 0 {
+		w.queue = append(again, w.queue...)
+	}
+}
+
+// replaced reports whether a newer score of e's entity waits, which then
+// answers for e's offset too.
+func (w *Writer) replaced(e *entry) bool {
+	newer, ok := e.track.waiting[e.entity]
+	if ok {
+		newer.mark, e.mark = e.mark, newer.mark
+	}
+	return ok
+}
+
+const keptContributions = 4 // room of an entry that is worth keeping
+
+func (w *Writer) recycle(e *entry) {
+	<-w.places
+	clear(e.contributions)
+	room := e.contributions[:0]
+	if cap(room) > keptContributions {
+		room = nil
+	}
+	*e = entry{contributions: room}
+	if len(w.free) < w.cfg.PipelineSize {
+		w.free = append(w.free, e)
+	}
+}
+
+// Ready reports whether Redis answers.
+func (w *Writer) Ready(ctx context.Context) error {
+	if err := w.client.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("redis: ping: %w", err)
+	}
+	return nil
+}
+
+var errNoReply = errors.New("redis: no reply")
