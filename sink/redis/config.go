@@ -2,6 +2,7 @@ package redis
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -160,6 +161,15 @@ func (c Config) client(timeout time.Duration, pool int) (goredis.UniversalClient
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}), nil
 }
+
+// Quiet stops the client library from writing to standard error, where it
+// repeats what this package counts and logs. It is for the start of a program:
+// the library's logger is one for all clients.
+func Quiet() { goredis.SetLogger(silence{}) }
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 func (t TLS) config() (*tls.Config, error) {
 	if !t.Enabled {

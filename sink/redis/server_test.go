@@ -18,6 +18,11 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
+func TestMain(m *testing.M) {
+	Quiet()
+	os.Exit(m.Run())
+}
+
 var testSecret = []byte("a secret for tests only")
 
 // server is a Redis that tests may stop and start again on its address.

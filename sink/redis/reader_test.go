@@ -1,0 +1,132 @@
+package redis
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/score"
+)
+
+func TestManyEntitiesAreLookedUpAtOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, s server) {
+		track := startWriter(t, testConfig(s)).Open(3)
+		entities := make([]facet.Entity, MaxEntities)
+		for i := range entities {
+			entities[i] = entityNumber(i)
+			if i%2 == 0 {
+				put(t, track, int64(i), update(entities[i], int64(i), 50))
+			}
+		}
+		drain(t, track)
+		values, err := newTestReader(t, testConfig(s)).Get(t.Context(), entities)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range values {
+			if there := v.Kind != 0; there != (i%2 == 0) || there && v.Position.Offset != int64(i) {
+				t.Errorf("entity %d: %+v", i, v)
+			}
+		}
+	})
+}
+
+func TestTheSameEntityOfAnotherTenantIsAnother(t *testing.T) {
+	s := startFake(t)
+	track := startWriter(t, testConfig(s)).Open(3)
+	put(t, track, 0, update(entityNumber(0), 0, 50))
+	drain(t, track)
+	other := entityNumber(0)
+	other.Tenant = "bank"
+	if v := get(t, newTestReader(t, testConfig(s)), other); v.Kind != 0 {
+		t.Errorf("got %+v", v)
+	}
+	for _, key := range s.Keys() {
+		if strings.Contains(key, "user") || strings.Contains(key, "shop") || !strings.HasPrefix(key, "weir:risk:account:{") {
+			t.Errorf("key %q", key)
+		}
+	}
+}
+
+func TestValuesThatAreNotWhatTheyShouldBe(t *testing.T) {
+	other, err := score.AppendValue(nil, score.Value{Kind: facet.Account, Digest: strings.Repeat("a", score.DigestLen)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, text string
+		want       error
+		values     int
+	}{
+		{"of another entity: no answer is to be trusted", string(other), ErrMismatch, 0},
+		{"unreadable: the others are good", "garbage", ErrCorrupt, 2},
+		{"of a later version: the others are good", `00000001000000000000000100000001 {"v":2,"x":1}`, score.ErrValueVersion, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := startFake(t)
+			track, r := startWriter(t, testConfig(s)).Open(3), newTestReader(t, testConfig(s))
+			put(t, track, 0, update(entityNumber(0), 0, 50))
+			drain(t, track)
+			if err := s.Set(score.Key(testSecret, "weir:risk", entityNumber(1)), tc.text); err != nil {
+				t.Fatal(err)
+			}
+			values, err := r.Get(t.Context(), []facet.Entity{entityNumber(0), entityNumber(1)})
+			if !errors.Is(err, tc.want) || len(values) != tc.values {
+				t.Fatalf("%d values, %v", len(values), err)
+			}
+			if len(values) == 2 && (values[0].Kind == 0 || values[1].Kind != 0) {
+				t.Errorf("got %+v", values)
+			}
+			if got := testutil.ToFloat64(r.metrics.corrupt); got != 1 {
+				t.Errorf("%v counted as corrupt", got)
+			}
+		})
+	}
+}
+
+func TestALookUpFailsRatherThanWait(t *testing.T) {
+	s := startFake(t)
+	r := newTestReader(t, testConfig(s))
+	if err := r.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop(t)
+	if err := r.Ready(t.Context()); err == nil {
+		t.Error("ready without a server")
+	}
+	if _, err := r.Get(t.Context(), []facet.Entity{entityNumber(0)}); err == nil {
+		t.Error("no error without a server")
+	}
+	if got := testutil.ToFloat64(r.metrics.errors[reasonNetwork]); got != 1 {
+		t.Errorf("%v network errors counted", got)
+	}
+}
+
+func TestBoundsOfALookUp(t *testing.T) {
+	r := newTestReader(t, testConfig(startFake(t)))
+	if v, err := r.Get(t.Context(), nil); v != nil || err != nil {
+		t.Errorf("of nothing: %v, %v", v, err)
+	}
+	if _, err := r.Get(t.Context(), make([]facet.Entity, MaxEntities+1)); err == nil {
+		t.Error("too many entities were taken")
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	s := startReal(b)
+	track, r := startWriter(b, testConfig(s)).Open(3), newTestReader(b, testConfig(s))
+	entities := []facet.Entity{entityNumber(0), entityNumber(1), entityNumber(2), entityNumber(3)}
+	for i, e := range entities {
+		put(b, track, int64(i), update(e, int64(i), 50))
+	}
+	drain(b, track)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Get(b.Context(), entities); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
