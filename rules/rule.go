@@ -1,0 +1,94 @@
+// Package rules turns YAML into checked, compiled detection rules: what an
+// analyst writes on one side, what the engine runs on the other.
+//
+// It detects nothing and keeps no state: a rule says which events matter, which
+// detector looks at them and what is said when it fires. Who has an engine runs
+// the rules, and the tests that stand in their files.
+package rules
+
+import (
+	"time"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+)
+
+// Predicate is a compiled condition. Of a field that the event lacks, the text
+// is "", the number 0 and the flag false. It allocates nothing, keeps nothing of
+// the event and may be called by any number of goroutines.
+type Predicate func(*event.Event) bool
+
+// Tier is one step of a detector's answer: at how many, with which weight.
+type Tier struct {
+	At     int   // counted events, or distinct values, inside the window; at least 1
+	Weight uint8 // 1..100
+}
+
+// SlidingWindow holds the parameters of the detector of that name, which counts
+// an entity's events inside a window of event time that ends at the latest one.
+type SlidingWindow struct {
+	Window   time.Duration
+	Counted  Predicate     // which of the events that match When are counted; nil: all of them
+	Distinct event.Field   // count the distinct values of this field; event.None: count events
+	MinShare int           // percent of the events matching When inside the window that must be counted ones; 0: no such condition
+	Tiers    []Tier        // At and Weight ascending; never empty
+	Cooldown time.Duration // event time until the same tier may fire again for the entity
+}
+
+// Rule is one compiled rule. It is not to be changed once it is in a set.
+type Rule struct {
+	ID, Title, Description string
+
+	Entity facet.Kind
+	When   Predicate      // which events the detector sees; never nil
+	Window *SlidingWindow // the detector's parameters; exactly one detector is set
+
+	Category string        // one of Categories
+	Reason   string        // reason code: [a-z0-9_]{1,64}
+	HalfLife time.Duration // of the signal's weight; whole seconds, 1 s to 30 days
+	Phase    Phase
+
+	// Slot names the rule's state: a hash of id, entity, detector and distinct
+	// field. Conditions, thresholds, weights and the window's length are not in
+	// it, so that changing them keeps what was counted.
+	Slot uint32
+
+	// Fields lists the event fields that the detector and the conditions read,
+	// ascending.
+	Fields []event.Field
+
+	Tests []Test
+}
+
+// Set is all rules that run together.
+type Set struct {
+	// Version names the content: 16 hexadecimal digits that do not depend on
+	// files, order, comments, documentation or tests.
+	Version string
+	Rules   []*Rule // by ID
+}
+
+// Projection says, per entity kind, which fields its rules read. Kinds that no
+// rule looks at have none.
+func (s *Set) Projection() facet.Projection {
+	var p facet.Projection
+	for _, r := range s.Rules {
+		if p[r.Entity] == nil {
+			p[r.Entity] = []event.Field{}
+		}
+		p[r.Entity] = mergeFields(p[r.Entity], r.Fields)
+	}
+	return p
+}
+
+// Horizon is the longest window of any rule of kind k; 0 where no rule looks at
+// it. What happened to an entity longer ago cannot matter to its windows.
+func (s *Set) Horizon(k facet.Kind) time.Duration {
+	var longest time.Duration
+	for _, r := range s.Rules {
+		if r.Entity == k {
+			longest = max(longest, r.Window.Window)
+		}
+	}
+	return longest
+}
