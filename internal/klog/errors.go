@@ -1,0 +1,133 @@
+package klog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// Errors that callers tell apart with errors.Is. None of them goes away by
+// trying again: what may go away was tried again inside.
+var (
+	// ErrOffsetOutOfRange: the offset is below the log's start or above its end.
+	// [Client.Offsets] tells which. Below the start, records are lost.
+	ErrOffsetOutOfRange = errors.New("offset is outside the log")
+	// ErrTooLarge: a single record is larger than the topic takes.
+	ErrTooLarge = errors.New("record is larger than the topic takes")
+	// ErrUnknownTopic: the topic, or the partition, is not there.
+	ErrUnknownTopic = errors.New("topic or partition does not exist")
+	// ErrFenced: the generation is over, and the partition belongs to another
+	// member; nothing was committed.
+	ErrFenced = errors.New("no longer a member of this generation of the group")
+	// ErrUnreadable: the records at the offset fail to decode, again and again,
+	// on fresh connections.
+	ErrUnreadable = errors.New("records cannot be read")
+	// ErrInflated: a batch decompresses to more than [MaxInflated] bytes. It is
+	// an ErrUnreadable too.
+	ErrInflated = errors.New("batch decompresses to more than is allowed")
+	// ErrNoProgress: the log goes on behind the offset, but fetches as large as
+	// is allowed bring nothing of it. It is an ErrUnreadable too.
+	ErrNoProgress = errors.New("log goes on, but nothing of it is returned")
+	// ErrDenied: the broker does not know us, or does not let us.
+	ErrDenied = errors.New("refused by the broker")
+	// ErrMetadataTooLarge: a commit's metadata is longer than the broker takes.
+	ErrMetadataTooLarge = errors.New("metadata is longer than the broker takes")
+	// ErrClosed: the client was closed.
+	ErrClosed = errors.New("client is closed")
+)
+
+// outlook is what trying again would bring.
+type outlook uint8
+
+const (
+	soon    outlook = iota // goes away by itself: try until the caller gives up
+	shortly                // may be a matter of propagation: try for a while
+	never                  // will be the same again
+)
+
+// codes says what the brokers' errors mean to us. Errors that are not listed
+// are tried shortly.
+var codes = map[kafka.Error]struct {
+	outlook
+	meaning error // nil: the broker's own words say it
+}{
+	kafka.LeaderNotAvailable: {}, kafka.NotLeaderForPartition: {}, kafka.RequestTimedOut: {}, kafka.BrokerNotAvailable: {},
+	kafka.ReplicaNotAvailable: {}, kafka.NetworkException: {}, kafka.GroupLoadInProgress: {}, kafka.GroupCoordinatorNotAvailable: {},
+	kafka.NotCoordinatorForGroup: {}, kafka.NotEnoughReplicas: {}, kafka.NotEnoughReplicasAfterAppend: {}, kafka.NotController: {},
+	kafka.KafkaStorageError: {}, kafka.FencedLeaderEpoch: {}, kafka.UnknownLeaderEpoch: {}, kafka.OffsetNotAvailable: {},
+	kafka.StaleBrokerEpoch: {}, kafka.UnstableOffsetCommit: {}, kafka.ThrottlingQuotaExceeded: {},
+	kafka.FetchSessionIDNotFound: {}, kafka.InvalidFetchSessionEpoch: {}, kafka.ConcurrentTransactions: {},
+
+	kafka.UnknownTopicOrPartition: {shortly, ErrUnknownTopic},
+	kafka.UnknownTopicID:          {shortly, ErrUnknownTopic},
+	kafka.InvalidMessage:          {shortly, ErrUnreadable}, // the broker's own check of a batch
+
+	kafka.OffsetOutOfRange:           {never, ErrOffsetOutOfRange},
+	kafka.MessageSizeTooLarge:        {never, ErrTooLarge},
+	kafka.RecordListTooLarge:         {never, ErrTooLarge},
+	kafka.IllegalGeneration:          {never, ErrFenced},
+	kafka.UnknownMemberId:            {never, ErrFenced},
+	kafka.RebalanceInProgress:        {never, ErrFenced}, // the members are known already, and we are none of them
+	kafka.FencedInstanceID:           {never, ErrFenced},
+	kafka.OffsetMetadataTooLarge:     {never, ErrMetadataTooLarge},
+	kafka.TopicAuthorizationFailed:   {never, ErrDenied},
+	kafka.GroupAuthorizationFailed:   {never, ErrDenied},
+	kafka.ClusterAuthorizationFailed: {never, ErrDenied},
+	kafka.SASLAuthenticationFailed:   {never, ErrDenied},
+	kafka.UnsupportedSASLMechanism:   {never, ErrDenied},
+	kafka.IllegalSASLState:           {never, ErrDenied},
+	kafka.InvalidTopic:               {never, nil},
+	kafka.InvalidRequiredAcks:        {never, nil},
+	kafka.InvalidGroupId:             {never, nil},
+	kafka.InvalidSessionTimeout:      {never, nil},
+	kafka.InconsistentGroupProtocol:  {never, nil},
+	kafka.InvalidTimestamp:           {never, nil},
+	kafka.UnsupportedVersion:         {never, nil},
+	kafka.InvalidPartitionNumber:     {never, nil},
+	kafka.InvalidReplicationFactor:   {never, nil},
+	kafka.InvalidConfiguration:       {never, nil},
+	kafka.InvalidRequest:             {never, nil},
+	kafka.PolicyViolation:            {never, nil},
+	kafka.InvalidRecord:              {never, nil},
+	kafka.UnsupportedCompressionType: {never, nil},
+}
+
+// classify says what trying again would bring, and gives the error its meaning.
+func classify(err error) (outlook, error) {
+	var code kafka.Error
+	switch {
+	case errors.Is(err, ErrClosed):
+		return never, err
+	case errors.Is(err, ErrUnreadable):
+		return shortly, err
+	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition):
+		return shortly, fmt.Errorf("%w: %w", ErrUnknownTopic, err)
+	case errors.As(err, &code):
+		c, known := codes[code]
+		if !known {
+			c.outlook = shortly
+		}
+		if c.meaning != nil {
+			return c.outlook, fmt.Errorf("%w: %w", c.meaning, err)
+		}
+		return c.outlook, err
+	case lost(err):
+		return soon, err
+	}
+	return shortly, err
+}
+
+// lost reports whether err is about the connection, not about what it carried.
+func lost(err error) bool {
+	var netErr net.Error
+	return errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, protocol.ErrNoLeader)
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Fetches Apache Kafka's jars once, into the cache. Prints nothing when they are
+# there.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+version=$(sed -n 's:.*<version>\([0-9.]*\.[0-9]*\)</version>.*:\1:p' "$here/pom.xml" | tail -1)
+cache=${WEIR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weir}
+lib=$cache/kafka/$version
+[ -d "$lib" ] && exit 0
+command -v mvn >/dev/null || { echo "Apache Kafka for the tests is fetched with Maven, which is missing: install it (Debian: apt-get install maven)" >&2; exit 1; }
+mkdir -p "$cache/kafka"
+tmp=$(mktemp -d "$cache/kafka/fetch.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+echo "fetching Apache Kafka $version into $lib"
+mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tmp/lib" ||
+  { echo "Maven could not fetch Apache Kafka $version; see its message above" >&2; exit 1; }
+mv -T "$tmp/lib" "$lib" 2>/dev/null || [ -d "$lib" ]
