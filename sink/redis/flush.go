@@ -15,7 +15,7 @@ import (
 // part so that many workers do not come back at once.
 const (
 	shortestPause = 5 * time.Millisecond
-	longestPause  = time.Second
+	longestPause  = 500 * time.Millisecond
 )
 
 // flush sends a batch once and settles it. After a failure it waits a little,
@@ -28,12 +28,24 @@ func (w *Writer) flush(ctx context.Context, batch []*entry) {
 	err := w.count(failed)
 	w.settle(batch, failed)
 	w.tell(err)
+	w.resize(len(batch), err)
 	switch {
 	case err == nil:
 		w.pause = 0
 	case reasonOf(err) == reasonScript && w.loadScript(ctx) == nil:
 	default:
 		w.wait(ctx)
+	}
+}
+
+// resize halves the next batches after one that took too long, or a slow server
+// would be sent the same for ever, and lets them grow again after success.
+func (w *Writer) resize(sent int, err error) {
+	switch {
+	case err == nil:
+		w.limit = min(2*w.limit, w.cfg.PipelineSize)
+	case reasonOf(err) == reasonTimeout:
+		w.limit = max(sent/2, 1)
 	}
 }
 

@@ -57,6 +57,7 @@ type Writer struct {
 	// Below here: touched by Run alone.
 	trouble string // reason of the last failure, "" after a success
 	pause   time.Duration
+	limit   int // most scores in the next batch
 }
 
 // entry is the latest score of an entity.
@@ -94,7 +95,7 @@ func NewWriter(cfg Config, deps Dependencies) (*Writer, error) {
 	}
 	return &Writer{
 		cfg: cfg, secret: secret, client: client, log: deps.logger(), metrics: newWriterMetrics(deps.Registerer),
-		script: scriptName(putScript),
+		script: scriptName(putScript), limit: cfg.PipelineSize,
 		places: make(chan struct{}, cfg.BufferSize), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}, nil
 }
@@ -195,7 +196,7 @@ func (w *Writer) wakeUp() {
 func (w *Writer) take() []*entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := min(len(w.queue), w.cfg.PipelineSize)
+	n := min(len(w.queue), w.limit)
 	batch := w.queue[:n:n]
 	w.queue = w.queue[n:]
 	for _, e := range batch {

@@ -266,7 +266,7 @@ func TestTheBufferStaysBoundedHoweverManyScoresCome(t *testing.T) {
 	s := startFake(t)
 	cfg := testConfig(s)
 	s.Stop(t)
-	cfg.BufferSize = 64
+	cfg.BufferSize, cfg.DrainTimeout = 64, time.Millisecond
 	w := startWriter(t, cfg)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -306,6 +306,37 @@ func TestEndingWritesWhatIsLeft(t *testing.T) {
 	}
 	if err := track.Put(t.Context(), 1000, update(entityNumber(0), 1000, 50)); !errors.Is(err, ErrClosed) {
 		t.Errorf("put after the end: %v", err)
+	}
+}
+
+// A real server that is slow on purpose: each call waits as long as a busy
+// machine would make it.
+func TestBatchesShrinkUntilASlowServerKeepsUp(t *testing.T) {
+	s := startReal(t)
+	cfg := testConfig(s)
+	cfg.WriteTimeout, cfg.PipelineSize = 25*time.Millisecond, 64
+	w, err := NewWriter(cfg, testDeps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := "local n = 0; for i = 1, 200000 do n = n + i end" // about a millisecond
+	if w.script, err = connect(t, s).ScriptLoad(t.Context(), slow+putScript).Result(); err != nil {
+		t.Fatal(err)
+	}
+	track := w.Open(3)
+	for o := range int64(200) {
+		put(t, track, o, update(entityNumber(int(o)), o, 50))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	drain(t, track)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := testutil.ToFloat64(w.metrics.errors[reasonTimeout]); got == 0 {
+		t.Error("the server was never too slow: the test shows nothing")
 	}
 }
 
