@@ -116,9 +116,10 @@ type Spec struct {
 	Field    Field
 	Name     string // JSON key, ClickHouse column, and name in rules
 	Kind     Kind
-	MaxBytes int   // text: longest value accepted
-	Min, Max int64 // integers: range accepted, inclusive
-	Derived  bool  // made by ingest, refused from a gateway
+	MaxBytes int      // text: longest value accepted
+	Min, Max int64    // integers: range accepted, inclusive
+	Enum     []string // text: the only values accepted; nil: any
+	Derived  bool     // made by ingest, refused from a gateway
 	Doc      string
 }
 
@@ -171,20 +172,20 @@ var specs = [MaxField]Spec{
 	Rooted:      flag("rooted", "the app believes that the device is rooted"),
 	Emulator:    flag("emulator", "the app believes that it runs in an emulator"),
 
-	Signature:        text("signature", 16, "verdict on the request's signature: valid, invalid, missing, unknown"),
+	Signature:        oneOf("signature", "verdict on the request's signature", "valid", "invalid", "missing", "unknown"),
 	SignatureReason:  text("signature_reason", 64, "why the signature was not valid"),
 	KeyID:            text("key_id", 128, "id of the key that signed"),
 	Nonce:            text("nonce", 128, "nonce sent with the request"),
 	ClientTime:       moment("client_time", "the client's own clock"),
-	Attestation:      text("attestation", 16, "verdict on the app attestation: passed, failed, missing, error"),
-	AttestationLevel: text("attestation_level", 16, "none, basic, device or strong"),
+	Attestation:      oneOf("attestation", "verdict on the app attestation", "passed", "failed", "missing", "error"),
+	AttestationLevel: oneOf("attestation_level", "level of the attestation", "none", "basic", "device", "strong"),
 	AttestationAge:   number("attestation_age_s", 0, maxInt, "age of the attestation, seconds"),
 	PinningError:     flag("pinning_error", "the app reported a certificate-pinning failure"),
 
 	ObjectType: text("object_type", 64, "type of the object asked for: order, user, …"),
 	Object:     text("object", 256, "id of the object asked for"),
 
-	Auth:     text("auth", 16, "outcome of a sign-in: success, failure, challenge"),
+	Auth:     oneOf("auth", "outcome of a sign-in", "success", "failure", "challenge"),
 	Decision: text("decision", 64, "id of the decision by which Weir refused this request"),
 	Attrs:    {Name: "attrs", Kind: KindObject, MaxBytes: 4096, Doc: "free attributes: a flat object of strings, numbers and booleans"},
 
@@ -204,6 +205,9 @@ var specs = [MaxField]Spec{
 
 func text(name string, max int, doc string) Spec {
 	return Spec{Name: name, Kind: KindText, MaxBytes: max, Doc: doc}
+}
+func oneOf(name, doc string, values ...string) Spec {
+	return Spec{Name: name, Kind: KindText, MaxBytes: 16, Enum: values, Doc: doc}
 }
 func number(name string, min, max int64, doc string) Spec {
 	return Spec{Name: name, Kind: KindInt, Min: min, Max: max, Doc: doc}
@@ -229,16 +233,26 @@ func Fields() []Spec {
 	return all
 }
 
-// Lookup finds a field by its JSON name.
-func Lookup(name string) (Spec, bool) {
+// byName is the field of each JSON name.
+var byName = func() map[string]Field {
+	m := make(map[string]Field, MaxField)
 	for f := range specs {
-		if specs[f].Name == name && name != "" {
-			s := specs[f]
-			s.Field = Field(f)
-			return s, true
+		if specs[f].Name != "" {
+			m[specs[f].Name] = Field(f)
 		}
 	}
-	return Spec{}, false
+	return m
+}()
+
+// Lookup finds a field by its JSON name.
+func Lookup(name string) (Spec, bool) {
+	f, ok := byName[name]
+	if !ok {
+		return Spec{}, false
+	}
+	s := specs[f]
+	s.Field = f
+	return s, true
 }
 
 // Kind says how f is held; 0 where there is no such field.

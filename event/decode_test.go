@@ -1,0 +1,266 @@
+package event_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/eventtest"
+)
+
+const minimal = `"id":"1","time":"2026-11-23T10:00:00Z"`
+
+func TestHostileRecordsAreRefusedWithTheirReason(t *testing.T) {
+	for _, c := range []struct {
+		name, record string
+		reason       event.Reason
+	}{
+		{"nothing", ``, event.Truncated},
+		{"white space", "  \n", event.Truncated},
+		{"an array", `[]`, event.Syntax},
+		{"a number", `7`, event.Syntax},
+		{"binary", "\x00\x01\x02\x03", event.Syntax},
+		{"invalid UTF-8", "{\"id\":\"\xff\"}", event.InvalidUTF8},
+		{"a byte order mark", "\xef\xbb\xbf{" + minimal + "}", event.Syntax},
+		{"cut in a key", `{"id`, event.Truncated},
+		{"cut in a value", `{"id":"1`, event.Truncated},
+		{"cut in an escape", `{"id":"1\`, event.Truncated},
+		{"cut after a comma", `{"id":"1",`, event.Truncated},
+		{"cut before the brace", `{` + minimal, event.Truncated},
+		{"a comma too many", `{` + minimal + `,}`, event.Syntax},
+		{"a comma too many after unknown fields", `{"x":1,}`, event.Syntax},
+		{"two events", `{` + minimal + `}{` + minimal + `}`, event.TrailingData},
+		{"a trailing NUL", `{` + minimal + "}\x00", event.TrailingData},
+		{"a key twice", `{` + minimal + `,"id":"2"}`, event.DuplicateKey},
+		{"a key twice, once escaped", `{` + minimal + `,"\u0069d":"2"}`, event.DuplicateKey},
+		{"an unknown key twice", `{` + minimal + `,"x":1,"x":2}`, event.DuplicateKey},
+		{"a key in other letters", `{` + minimal + `,"Account":"a"}`, event.FoldedKey},
+		{"a key with the Kelvin sign", `{` + minimal + `,"to` + "\u212a" + `en":"a"}`, event.FoldedKey},
+		{"no id", `{"time":"2026-11-23T10:00:00Z"}`, event.MissingField},
+		{"an empty id", `{"id":"","time":"2026-11-23T10:00:00Z"}`, event.MissingField},
+		{"a null id", `{"id":null,"time":"2026-11-23T10:00:00Z"}`, event.MissingField},
+		{"no time", `{"id":"1"}`, event.MissingField},
+		{"time in seconds", `{"id":"1","time":1763892000}`, event.TimeUnit},
+		{"time in 1969", `{"id":"1","time":-1}`, event.OutOfRange},
+		{"a time that is no date", `{"id":"1","time":"2026-02-30T10:00:00Z"}`, event.BadTime},
+		{"a time without zone", `{"id":"1","time":"2026-02-03T10:00:00"}`, event.BadTime},
+		{"a leap second", `{"id":"1","time":"2026-12-31T23:59:60Z"}`, event.BadTime},
+		{"ten fractional digits", `{"id":"1","time":"2026-12-31T23:59:00.0123456789Z"}`, event.BadTime},
+		{"a text for a number", `{` + minimal + `,"status":"200"}`, event.WrongType},
+		{"a number for a text", `{` + minimal + `,"account":7}`, event.WrongType},
+		{"an object for a text", `{` + minimal + `,"account":{}}`, event.WrongType},
+		{"a fraction", `{` + minimal + `,"status":200.0}`, event.WrongType},
+		{"an exponent", `{` + minimal + `,"status":2e2}`, event.WrongType},
+		{"NaN", `{` + minimal + `,"status":NaN}`, event.Syntax},
+		{"a leading zero", `{` + minimal + `,"status":0200}`, event.Syntax},
+		{"minus zero", `{` + minimal + `,"status":-0}`, event.Syntax},
+		{"a huge number", `{` + minimal + `,"status":99999999999999999999999999}`, event.OutOfRange},
+		{"a number out of range", `{` + minimal + `,"status":1000}`, event.OutOfRange},
+		{"a negative size", `{` + minimal + `,"request_bytes":-1}`, event.OutOfRange},
+		{"a flag as number", `{` + minimal + `,"rooted":1}`, event.WrongType},
+		{"half a word", `{` + minimal + `,"rooted":tru}`, event.Syntax},
+		{"a long text", `{` + minimal + `,"account":"` + strings.Repeat("a", 257) + `"}`, event.TooLong},
+		{"a value that is none", `{` + minimal + `,"auth":"maybe"}`, event.BadValue},
+		{"no address", `{` + minimal + `,"ip":"999.1.1.1"}`, event.BadAddress},
+		{"an address with zone", `{` + minimal + `,"ip":"fe80::1%eth0"}`, event.BadAddress},
+		{"a derived field", `{` + minimal + `,"country":"DE"}`, event.DerivedField},
+		{"a lone surrogate", `{` + minimal + `,"account":"\ud800"}`, event.InvalidUTF8},
+		{"surrogates the wrong way", `{` + minimal + `,"account":"\udc00\ud800"}`, event.InvalidUTF8},
+		{"an unknown escape", `{` + minimal + `,"account":"\x41"}`, event.BadEscape},
+		{"a raw newline", "{" + minimal + ",\"account\":\"a\nb\"}", event.ControlCharacter},
+		{"nesting", `{` + minimal + `,"x":` + strings.Repeat("[", 10_000) + `}`, event.TooDeep},
+		{"nested attributes", `{` + minimal + `,"attrs":{"a":{}}}`, event.WrongType},
+		{"an attribute twice", `{` + minimal + `,"attrs":{"a":1,"a":2}}`, event.DuplicateKey},
+		{"too many attributes", `{` + minimal + `,"attrs":{` + many(33) + `}}`, event.TooManyFields},
+		{"too many unknown fields", `{` + minimal + `,` + many(65) + `}`, event.TooManyFields},
+		{"a megabyte", `{"id":"` + strings.Repeat("a", 1<<20) + `"}`, event.TooLarge},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var d event.Decoder
+			err := d.Decode([]byte(c.record), new(event.Event))
+			var r *event.Refusal
+			if !errors.As(err, &r) || r.Reason != c.reason {
+				t.Errorf("%v, want %v", err, c.reason)
+			}
+		})
+	}
+}
+
+func many(n int) string {
+	var parts []string
+	for i := range n {
+		parts = append(parts, fmt.Sprintf(`"k%d":1`, i))
+	}
+	return strings.Join(parts, ",")
+}
+
+func TestWhatIsAcceptedHasItsValues(t *testing.T) {
+	var d event.Decoder
+	e := new(event.Event)
+	record := ` {"x":[1,{"y":"z"}], "time" : "2026-11-23T11:00:00.1239+01:00", "id":"a\u00e9\ud83d\ude00\"\\\/\n","status":404,
+	  "rooted":true,"emulator":false,"account":null,"ip":"::ffff:192.0.2.1","client_time":1763892000123,"attrs":{"a":1,"b":"c"},"auth":"failure"} `
+	if err := d.Decode([]byte(record), e); err != nil {
+		t.Fatal(err)
+	}
+	want := time.Date(2026, 11, 23, 10, 0, 0, 123e6, time.UTC).UnixMilli()
+	if e.Num(event.Time) != want || e.Text(event.ID) != "aé😀\"\\/\n" || e.Num(event.Status) != 404 || e.Num(event.Rooted) != 1 {
+		t.Errorf("got %s", e.AppendAll(nil))
+	}
+	if !e.Has(event.Emulator) || e.Num(event.Emulator) != 0 || e.Has(event.Account) || e.Text(event.Attrs) != `{"a":1,"b":"c"}` {
+		t.Errorf("got %s", e.AppendAll(nil))
+	}
+	if d.Unknown() != 1 || e.Num(event.ClientTime) != 1763892000123 {
+		t.Errorf("unknown %d, client time %d", d.Unknown(), e.Num(event.ClientTime))
+	}
+}
+
+func TestTimesAreReadAsTheStandardLibraryReadsThem(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var d event.Decoder
+	e := new(event.Event)
+	for range 5000 {
+		at := time.UnixMilli(rng.Int64N(253_402_300_799_999)).In(time.FixedZone("", (rng.IntN(27)-13)*1800))
+		if at.Year() > 9999 || at.Year() < 1970 {
+			continue
+		}
+		if err := d.Decode(fmt.Appendf(nil, `{"id":"1","time":%q}`, at.Format(time.RFC3339Nano)), e); err != nil {
+			t.Fatal(at, err)
+		}
+		if e.Num(event.Time) != at.UnixMilli() {
+			t.Fatalf("%v was read as %d", at, e.Num(event.Time))
+		}
+	}
+}
+
+func TestTheOrderOfFieldsDoesNotMatter(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	var predicted event.Decoder
+	got, want := new(event.Event), new(event.Event)
+	for n := range 2000 {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(eventtest.Sample(n), &fields); err != nil {
+			t.Fatal(err)
+		}
+		var parts []string
+		for k, v := range fields {
+			if rng.IntN(10) > 0 || k == "id" || k == "time" {
+				parts = append(parts, fmt.Sprintf("%q:%s", k, v))
+			}
+		}
+		record := []byte("{" + strings.Join(parts, ",") + "}")
+		var fresh event.Decoder
+		if err := errors.Join(predicted.Decode(record, got), fresh.Decode(record, want)); err != nil {
+			t.Fatal(err)
+		}
+		if g, w := got.AppendJSON(nil), want.AppendJSON(nil); !bytes.Equal(g, w) {
+			t.Fatalf("%s\nwant %s", g, w)
+		}
+	}
+}
+
+func TestDecodingAllocatesNothing(t *testing.T) {
+	var d event.Decoder
+	e := new(event.Event)
+	good := eventtest.Sample(7)
+	escaped := []byte(`{"id":"1","time":"2026-11-23T10:00:00Z","user_agent":"a\tb","z":{"a":[1,2]},"attrs":{"a":true}}`)
+	bad := []byte(`{"id":"1","id":"2"}`)
+	n := testing.AllocsPerRun(200, func() {
+		if d.Decode(good, e) != nil || d.Decode(escaped, e) != nil || d.Decode(bad, e) == nil {
+			t.Fatal("unexpected verdict")
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// FuzzDecode holds the decoder against encoding/json: what it accepts is valid
+// JSON with the same values, and what it writes reads back.
+func FuzzDecode(f *testing.F) {
+	f.Add(eventtest.Sample(1))
+	f.Add([]byte(`{` + minimal + `,"attrs":{"a":1},"x":[null,true,-1.5e3],"user_agent":"\u00e9\ud83d\ude00"}`))
+	f.Add([]byte(`{"id":"1","time":1763892000123,"rooted":false}`))
+	var d, again event.Decoder
+	f.Fuzz(func(t *testing.T, record []byte) {
+		e, back := new(event.Event), new(event.Event)
+		if d.Decode(record, e) != nil {
+			return
+		}
+		var fields map[string]any
+		dec := json.NewDecoder(bytes.NewReader(record))
+		dec.UseNumber()
+		if err := dec.Decode(&fields); err != nil {
+			t.Fatalf("accepted what is no JSON: %v", err)
+		}
+		for _, s := range event.Fields() {
+			v, ok := fields[s.Name]
+			if !ok || v == nil || v == "" {
+				if e.Has(s.Field) {
+					t.Fatalf("%s has a value that the record does not give", s.Name)
+				}
+				continue
+			}
+			switch s.Kind {
+			case event.KindText, event.KindAddress:
+				if e.Text(s.Field) != v {
+					t.Fatalf("%s is %q, want %q", s.Name, e.Text(s.Field), v)
+				}
+			case event.KindInt:
+				if fmt.Sprint(e.Num(s.Field)) != fmt.Sprint(v) {
+					t.Fatalf("%s is %d, want %v", s.Name, e.Num(s.Field), v)
+				}
+			}
+		}
+		out := e.AppendJSON(nil)
+		if err := again.Decode(out, back); err != nil {
+			t.Fatalf("%s does not read back: %v", out, err)
+		}
+		if second := back.AppendJSON(nil); !bytes.Equal(out, second) {
+			t.Fatalf("%s\nread back is\n%s", out, second)
+		}
+	})
+}
+
+type plainEvent struct {
+	ID, Time, Tenant, Account, Session, Token string
+	RequestID                                 string `json:"request_id"`
+	Method, Host, Path, Route                 string
+	Status                                    int
+	LatencyMicros                             int64  `json:"latency_us"`
+	UserAgent                                 string `json:"user_agent"`
+	IP, JA4, Device                           string
+	DeviceModel                               string `json:"device_model"`
+	OS                                        string
+	AppVersion                                string `json:"app_version"`
+	Signature, Auth                           string
+}
+
+func BenchmarkDecode(b *testing.B) {
+	records := make([][]byte, 1000)
+	size := 0
+	for i := range records {
+		records[i] = eventtest.Sample(i)
+		size += len(records[i])
+	}
+	run := func(name string, decode func([]byte) error) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(size / len(records)))
+			for i := 0; b.Loop(); i++ {
+				if err := decode(records[i%len(records)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	var d event.Decoder
+	e := new(event.Event)
+	run("weir", func(r []byte) error { return d.Decode(r, e) })
+	run("encoding_json", func(r []byte) error { var p plainEvent; return json.Unmarshal(r, &p) })
+}
