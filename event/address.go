@@ -26,22 +26,31 @@ func Canonical(a netip.Addr) netip.Addr {
 // blanks around it. The result is canonical. Names, "unknown", "-" and
 // addresses that no client can have (unspecified, multicast) are not addresses.
 func ParseAddress(s string) (netip.Addr, bool) {
+	_, a, ok := bareAddress(s)
+	return a, ok
+}
+
+// bareAddress is ParseAddress, and the part of s that is the address itself; ""
+// where there is none.
+func bareAddress(s string) (string, netip.Addr, bool) {
 	bare, ok := hostPart(s)
 	if !ok {
-		return netip.Addr{}, false
+		return "", netip.Addr{}, false
 	}
 	// The zone is cut off before parsing: netip interns zones, and these bytes
 	// are a stranger's.
 	bare, _, zoned := strings.Cut(bare, "%")
 	if !addressBytes(bare) {
-		return netip.Addr{}, false
+		return "", netip.Addr{}, false
 	}
 	a, err := netip.ParseAddr(bare)
 	if err != nil || zoned && a.Unmap().Is4() {
-		return netip.Addr{}, false
+		return "", netip.Addr{}, false
 	}
-	a = Canonical(a)
-	return a, !a.IsUnspecified() && !a.IsMulticast()
+	if a = Canonical(a); a.IsUnspecified() || a.IsMulticast() {
+		return "", netip.Addr{}, false
+	}
+	return bare, a, true
 }
 
 // addressBytes spares ParseAddr, which allocates its errors, most of what is

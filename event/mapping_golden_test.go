@@ -1,0 +1,107 @@
+package event
+
+import (
+	"bytes"
+	"errors"
+	stdflag "flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var updateMapping = stdflag.Bool("update", false, "write the expected events of testdata/mapping anew")
+
+// gameMapping is a mapping with everything in it.
+var gameMapping = Mapping{
+	"time":              {From: "ts", Unit: "s"},
+	"tenant":            {Const: "acme"},
+	"account":           {From: "user.id"},
+	"auth":              {From: "result", Values: map[string]string{"ok": "success", "bad_password": "failure"}},
+	"latency_us":        {From: "took", Unit: "ms"},
+	"ip":                {From: "ip"},
+	"rooted":            {From: "jailbroken", Values: map[string]string{"yes": "true", "no": "false"}},
+	"attestation_age_s": {From: "age", Unit: "ms"},
+	"token_issued":      {From: "login_at"},
+	"signature":         {Const: "unknown"},
+	"request_bytes":     {From: "n"},
+}
+
+func testFormat(t testing.TB, name string) Format {
+	t.Helper()
+	var m *Mapping
+	if name == "mapping" {
+		m = &gameMapping
+	}
+	f, err := NewFormat(name, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// presets are the formats that read gateways' logs.
+var presets = []string{"combined", "nginx", "envoy", "traefik", "mapping"}
+
+// Each line of testdata/mapping/<format>.log and what comes of it, line by line,
+// in <format>.json.
+func TestLinesOfGatewaysBecomeTheseEvents(t *testing.T) {
+	for _, name := range presets {
+		t.Run(name, func(t *testing.T) {
+			input, err := os.ReadFile(filepath.Join("testdata", "mapping", name+".log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			f := testFormat(t, name)
+			for line := range bytes.SplitSeq(bytes.TrimSuffix(input, []byte("\n")), []byte("\n")) {
+				fmt.Fprintln(&got, describe(t, f, line))
+			}
+			compareGolden(t, filepath.Join("testdata", "mapping", name+".json"), got.String(), input)
+		})
+	}
+}
+
+func compareGolden(t *testing.T, path, got string, input []byte) {
+	t.Helper()
+	if *updateMapping {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(input), "\n")
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(gotLines), len(wantLines)) {
+		g, w := lineAt(gotLines, i), lineAt(wantLines, i)
+		if g != w {
+			t.Errorf("line %d: %s\n got %s\nwant %s", i+1, lineAt(lines, i), g, w)
+		}
+	}
+}
+
+func lineAt(lines []string, i int) string {
+	if i < len(lines) {
+		return lines[i]
+	}
+	return "(none)"
+}
+
+// describe decodes a line and writes down the event, or the refusal.
+func describe(t testing.TB, f Format, line []byte) string {
+	t.Helper()
+	var e Event
+	err := f.Decode(line, &e)
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return fmt.Sprintf(`{"refused":%q,"field":%q,"at":%d}`, refusal.Reason, refusal.Field, refusal.Pos)
+	case err != nil:
+		t.Fatalf("%q: the error is no refusal: %v", line, err)
+	}
+	return string(e.AppendAll(nil))
+}

@@ -1,0 +1,69 @@
+package event
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+// What stands in the place of a value is read exactly when encoding/json finds
+// it valid, both where it is wanted and where it is passed over.
+func TestJSONIsReadAsTheStandardSays(t *testing.T) {
+	values := []string{
+		`0`, `-0`, `1`, `-1`, `10`, `01`, `-01`, `00`, `1.0`, `1.`, `.1`, `-.1`, `1e1`, `1E+1`, `1e-1`, `1e`, `1e+`, `1.e1`, `+1`, `-`, `--1`,
+		`0x10`, `1_000`, `Infinity`, `NaN`, `1 2`, `true`, `false`, `null`, `True`, `tru`, `truex`, `nul`, `nullx`, `falsey`, ``, ` `, `undefined`,
+		`""`, `"a"`, `"a`, `a"`, `'a'`, `"\""`, `"\\"`, `"\"`, `"\/\b\f\n\r\t"`, `"\x41"`, `"\'"`, `"\u0041"`, `"\u004"`, `"\u004g"`, `"\u"`, `"\U0041"`,
+		`"\ud83d\ude00"`, "\"\x00\"", "\"\n\"", "\"\t\"", "\"\x7f\"", `"é"`, `"\`,
+		`[]`, `[ ]`, `[1]`, `[1,2]`, `[1,]`, `[,1]`, `[1 2]`, `[`, `]`, `[[]]`, `[[]`, `[}`, `[1}`, `["a",{"b":[null]}]`,
+		`{}`, `{ }`, `{"a":1}`, `{"a":1,}`, `{,}`, `{"a"}`, `{"a":}`, `{:1}`, `{a:1}`, `{1:1}`, `{"a":1 "b":2}`, `{"a":1,"b":{}}`, `{"a":1]`, `{"a":1`, `{`, `}`,
+		`{"a":1}}`, `1,"y":2`, `1}{`, `//x`, `/**/1`, "\u00a01", "\ufeff1", "\t\r\n 1 \t\r\n", "\v1",
+	}
+	for _, v := range values {
+		for _, key := range []string{"unread", "account", "rooted"} {
+			text := `{"msec":1,"` + key + `":` + v + `}`
+			var e Event
+			err := testFormat(t, "nginx").Decode([]byte(text), &e)
+			wanted := key == "account" && len(v) > 0 && (v[0] == '[' || v[0] == '{') // valid, and of the wrong type
+			if valid := json.Valid([]byte(text)); valid != (err == nil) && !(valid && wanted) {
+				t.Errorf("%s: valid is %v, the error %v", text, valid, err)
+			}
+		}
+	}
+}
+
+func TestStringsAreReadAsTheStandardSays(t *testing.T) {
+	for _, v := range []string{
+		`"plain"`, `"\"\\\/\b\f\n\r\t"`, `"\u0041\u00e9\u65e5\u0000x"`, `"\ud83d\ude00"`, `"mixed \u0041 and é"`, `"\u00FF"`,
+	} {
+		var want string
+		if err := json.Unmarshal([]byte(v), &want); err != nil {
+			t.Fatal(err)
+		}
+		var e Event
+		if err := testFormat(t, "nginx").Decode([]byte(`{"msec":1,"account":`+v+`}`), &e); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.Text(Account); got != want {
+			t.Errorf("%s: got %q, want %q", v, got, want)
+		}
+	}
+}
+
+func TestNestingIsBounded(t *testing.T) {
+	f := testFormat(t, "nginx")
+	for _, c := range []struct{ open, close string }{{"[", "]"}, {`{"a":`, "}"}} {
+		for depth, want := range map[int]bool{1: true, 14: true, 15: false, 10_000: false} {
+			text := `{"msec":1,"x":`
+			for range depth {
+				text += c.open
+			}
+			text += "1"
+			for range depth {
+				text += c.close
+			}
+			var e Event
+			if err := f.Decode([]byte(text+"}"), &e); (err == nil) != want {
+				t.Errorf("%d times %s: %v", depth, c.open, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package event
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// unit is how a time or a duration is written: a power of ten of the second for
+// numbers, or text.
+type unit struct {
+	shift    int  // a number is multiplied by 10^shift to be what the field holds
+	textOnly bool // RFC 3339 and nothing else
+	asOwn    bool // as in our own format: RFC 3339, or a number in the field's unit
+}
+
+// unitPower is how many powers of ten of a unit make a second.
+func unitPower(name string) (int, bool) {
+	switch name {
+	case "s":
+		return 0, true
+	case "ms":
+		return 3, true
+	case "us":
+		return 6, true
+	case "ns":
+		return 9, true
+	}
+	return 0, false
+}
+
+// fieldPower is the same for the unit in which a field is held; false where it
+// is neither a time nor a duration.
+func fieldPower(f Field) (int, bool) {
+	switch {
+	case f.Kind() == KindTime:
+		return 3, true
+	case f == LatencyMicros:
+		return 6, true
+	case f == AttestationAge:
+		return 0, true
+	}
+	return 0, false
+}
+
+func parseUnit(f Field, name string) (unit, error) {
+	held, timed := fieldPower(f)
+	given, known := unitPower(name)
+	switch {
+	case name == "":
+		return unit{asOwn: true}, nil
+	case !timed:
+		return unit{}, fmt.Errorf("unit %q: this field is neither a time nor a duration", name)
+	case name == "rfc3339" && f.Kind() == KindTime:
+		return unit{textOnly: true}, nil
+	case name == "rfc3339":
+		return unit{}, fmt.Errorf("unit rfc3339: this field is a duration; its units are s, ms, us, ns")
+	case !known:
+		return unit{}, fmt.Errorf("unit %q is not known; there are s, ms, us, ns, and rfc3339 for times", name)
+	}
+	return unit{shift: held - given}, nil
+}
+
+// parseValue reads a value that a mapping names for a field.
+func parseValue(f Field, s string) (value, error) {
+	spec := specs[f]
+	if spec.Enum != nil && !slices.Contains(spec.Enum, s) {
+		return value{}, fmt.Errorf("%q is none of %s", s, strings.Join(spec.Enum, ", "))
+	}
+	switch spec.Kind {
+	case KindBool:
+		v, err := strconv.ParseBool(s)
+		if err != nil {
+			return value{}, fmt.Errorf("%q is neither true nor false", s)
+		}
+		if v {
+			return value{num: 1}, nil
+		}
+		return value{}, nil
+	case KindInt, KindTime:
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n < spec.Min || n > spec.Max {
+			return value{}, fmt.Errorf("%q is no whole number from %d to %d", s, spec.Min, spec.Max)
+		}
+		return value{num: n}, nil
+	case KindAddress:
+		if _, ok := ParseAddress(s); !ok {
+			return value{}, fmt.Errorf("%q is no address", s)
+		}
+	}
+	if len(s) > spec.MaxBytes {
+		return value{}, fmt.Errorf("%.20q…: longer than %d bytes", s, spec.MaxBytes)
+	}
+	return value{text: s}, nil
+}
+
+// parseDecimal reads a number in decimal notation, with fraction and exponent or
+// without, times 10^shift, cut to a whole number. fits is false where that is
+// beyond what a field can hold.
+func parseDecimal(s string, shift int) (n int64, fits, ok bool) {
+	negative := strings.HasPrefix(s, "-")
+	s = strings.TrimPrefix(s, "-")
+	if i := strings.IndexAny(s, "eE"); i >= 0 {
+		e, err := strconv.Atoi(s[i+1:])
+		if err != nil || e > 999 || e < -999 {
+			return 0, false, err == nil
+		}
+		s, shift = s[:i], shift+e
+	}
+	whole, fraction, dotted := strings.Cut(s, ".")
+	if whole == "" || dotted && fraction == "" {
+		return 0, false, false
+	}
+	for i := range len(whole) + len(fraction) {
+		c := byte(0)
+		if i < len(whole) {
+			c = whole[i]
+		} else {
+			c = fraction[i-len(whole)]
+			shift--
+		}
+		if c < '0' || c > '9' {
+			return 0, false, false
+		}
+		if n >= 1e17 { // enough digits; those that follow count by their place alone
+			shift++
+			continue
+		}
+		n = n*10 + int64(c-'0')
+	}
+	n, fits = shiftDecimal(n, shift)
+	if negative {
+		n = -n
+	}
+	return n, fits, true
+}
+
+func shiftDecimal(n int64, shift int) (int64, bool) {
+	for ; shift > 0 && n != 0; shift-- {
+		if n > maxInt {
+			return 0, false
+		}
+		n *= 10
+	}
+	for ; shift < 0 && n != 0; shift++ {
+		n /= 10
+	}
+	return n, true
+}
