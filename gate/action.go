@@ -1,0 +1,67 @@
+package gate
+
+import "fmt"
+
+// Action is what a gateway is told to do. Actions are in a total order, from
+// the mildest to the strictest: of several that are called for, the strictest
+// is taken.
+type Action uint8
+
+const (
+	Allow     Action = iota // serve
+	Tag                     // serve, and let the upstream know
+	Throttle                // slow down: 429 and Retry-After
+	Challenge               // ask for proof of a human
+	StepUp                  // ask for stronger authentication
+	Deny                    // refuse
+)
+
+var actionNames = [...]string{"allow", "tag", "throttle", "challenge", "step_up", "deny"}
+
+// Actions lists every action, the mildest first.
+func Actions() []Action { return []Action{Allow, Tag, Throttle, Challenge, StepUp, Deny} }
+
+// String is the action's name in answers and metrics.
+func (a Action) String() string {
+	if int(a) >= len(actionNames) {
+		return "unknown"
+	}
+	return actionNames[a]
+}
+
+// ParseAction finds an action by its name.
+func ParseAction(name string) (Action, error) {
+	for a, n := range actionNames {
+		if n == name {
+			return Action(a), nil
+		}
+	}
+	return 0, fmt.Errorf("action %q is none of allow, tag, throttle, challenge, step_up, deny", name)
+}
+
+// MarshalText gives the action's name.
+func (a Action) MarshalText() ([]byte, error) {
+	if int(a) >= len(actionNames) {
+		return nil, fmt.Errorf("action %d does not exist", a)
+	}
+	return []byte(actionNames[a]), nil
+}
+
+// UnmarshalText reads an action's name.
+func (a *Action) UnmarshalText(text []byte) error {
+	v, err := ParseAction(string(text))
+	if err == nil {
+		*a = v
+	}
+	return err
+}
+
+// Level is how high a score is, for people: low, medium, high or critical.
+type Level string
+
+const (
+	Low      Level = "low"      // below the threshold of throttling
+	Medium   Level = "medium"   // below that of step-up
+	High     Level = "high"     // below that of denying
+	Critical Level = "critical" // from that of denying
+)

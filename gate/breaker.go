@@ -1,0 +1,56 @@
+package gate
+
+import (
+	"sync"
+	"time"
+)
+
+// breaker keeps requests from waiting for a store that is known to be away.
+// After some failures in a row it refuses for a while, then lets one request
+// try.
+type breaker struct {
+	failures int // in a row, that open it
+	pause    time.Duration
+	now      func() time.Time
+
+	mu      sync.Mutex
+	row     int // failures so far
+	until   time.Time
+	probing bool // one request is trying
+}
+
+// outcome of a look-up that the breaker let through.
+type outcome uint8
+
+const (
+	succeeded outcome = iota
+	failed
+	abandoned // says nothing of the store: whoever asked went away
+)
+
+// allow reports whether to try. Whoever is allowed calls done.
+func (b *breaker) allow() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.row < b.failures {
+		return true
+	}
+	if b.probing || b.now().Before(b.until) {
+		return false
+	}
+	b.probing = true
+	return true
+}
+
+func (b *breaker) done(o outcome) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.probing = false
+	switch o {
+	case succeeded:
+		b.row = 0
+	case failed:
+		b.row = min(b.row+1, b.failures)
+		b.until = b.now().Add(b.pause)
+	}
+}

@@ -1,0 +1,202 @@
+// Package gate tells gateways what to do with a request, by the risk of the
+// entities behind it.
+//
+// It answers within a fixed time even while the store of scores is away, and
+// then says so. It counts no requests itself, and it remembers nothing from one
+// decision to the next.
+package gate
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// RiskReader looks scores up. Calls may overlap.
+type RiskReader interface {
+	// Get answers with one value an entity, in order, the zero value where
+	// nothing is known, and returns soon after ctx ends. Values that come with
+	// an error are good; those of the entities it is about are zero.
+	Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error)
+	// Ready reports whether the store answers.
+	Ready(ctx context.Context) error
+}
+
+// Dependencies are what a gate is wired to.
+type Dependencies struct {
+	Reader     RiskReader
+	Logger     *slog.Logger          // nil: silent
+	Registerer prometheus.Registerer // nil: not registered
+	Now        func() time.Time      // nil: time.Now
+}
+
+// Gate decides.
+type Gate struct {
+	cfg     Config
+	reader  RiskReader
+	log     *slog.Logger
+	now     func() time.Time
+	metrics *metrics
+
+	phase        rules.Phase
+	closedAction Action
+	closed       map[string]bool // routes
+	lookups      chan struct{}   // one taken for each look-up under way
+	breaker      breaker
+}
+
+// New checks cfg and starts nothing.
+func New(cfg Config, deps Dependencies) (*Gate, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Reader == nil {
+		return nil, errors.New("gate: no reader of scores")
+	}
+	g := &Gate{cfg: cfg, reader: deps.Reader, log: deps.Logger, now: deps.Now, metrics: newMetrics(deps.Registerer)}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	g.phase, _ = rules.ParsePhase(cfg.Phase)          // validated
+	g.closedAction, _ = ParseAction(cfg.ClosedAction) // validated
+	g.closed = map[string]bool{}
+	for _, r := range cfg.ClosedRoutes {
+		g.closed[r] = true
+	}
+	g.lookups = make(chan struct{}, cfg.MaxLookups)
+	g.breaker = breaker{failures: cfg.BreakerFailures, pause: cfg.BreakerPause, now: g.now}
+	return g, nil
+}
+
+// Request is what a gateway asks about.
+type Request struct {
+	Tenant   string
+	Route    string // as a template, such as /users/{id}
+	Entities []facet.Entity
+}
+
+// Reason is a rule that contributes to a score.
+type Reason struct {
+	Rule     string      `json:"rule"`
+	Reason   string      `json:"reason"`
+	Category string      `json:"category"`
+	Weight   int         `json:"weight"` // points it is worth now
+	Phase    rules.Phase `json:"phase"`
+	Entity   string      `json:"entity"` // kind
+}
+
+// Decision is the answer to a request.
+type Decision struct {
+	ID            string         `json:"decision_id"`
+	Action        Action         `json:"action"`
+	Score         int            `json:"score"`          // of rules that may act, 0 … 100
+	ObservedScore int            `json:"observed_score"` // of all rules
+	Level         Level          `json:"level"`          // of the score
+	Categories    map[string]int `json:"categories"`     // scores of rules that may act
+	Reasons       []Reason       `json:"reasons"`        // the heaviest first, those of observed rules too
+	Mode          rules.Phase    `json:"mode"`           // how far this gate may go
+	Would         Action         `json:"would"`          // the action if mode were enforce
+	Degraded      bool           `json:"degraded"`       // made without all that should be known
+	DegradedBy    string         `json:"degraded_by,omitempty"`
+	RetryAfter    int            `json:"retry_after_s,omitempty"`
+	ExpiresAt     time.Time      `json:"expires_at"` // until when a gateway may act on it
+}
+
+// maxReasons bounds the reasons of a decision.
+const maxReasons = 5
+
+// Decide always has an answer: where risk cannot be looked up, it is the one
+// that the configuration wants for the route.
+func (g *Gate) Decide(ctx context.Context, req Request) Decision {
+	start := time.Now()
+	values, trouble := g.lookup(ctx, req.Entities)
+	now := g.now()
+	var r risk
+	for i := range values {
+		r.add(values[i].Contributions, now.UnixMilli())
+	}
+	d := Decision{
+		ID: newID(), Score: r.acting.Total.Points(), ObservedScore: r.all.Total.Points(), Categories: points(&r.acting),
+		Reasons: reasonsOf(req.Entities, values, now.UnixMilli(), maxReasons), Mode: g.phase, Would: g.cfg.Policy.decide(&r),
+		ExpiresAt: now.Add(g.cfg.CacheFor).UTC().Truncate(time.Millisecond),
+	}
+	d.Level = g.cfg.Policy.level(d.Score)
+	if trouble != "" {
+		d.Degraded, d.DegradedBy = true, trouble
+		d.Would = max(d.Would, g.unknown(req.Route))
+	}
+	d.Action = min(d.Would, limit(g.phase))
+	if d.Action == Throttle {
+		d.RetryAfter = int(g.cfg.RetryAfter / time.Second)
+	}
+	g.metrics.decided(&d, time.Since(start))
+	return d
+}
+
+// unknown is the action where risk could not be looked up.
+func (g *Gate) unknown(route string) Action {
+	if g.cfg.OnUnknown == "closed" || g.closed[route] {
+		return g.closedAction
+	}
+	return Allow
+}
+
+// Ready reports whether the store of scores answers. A gate that is not ready
+// still decides.
+func (g *Gate) Ready(ctx context.Context) error { return g.reader.Ready(ctx) }
+
+// points gives the scores by category as whole points.
+func points(s *score.Scores) map[string]int {
+	m := make(map[string]int, len(s.Categories()))
+	for _, c := range s.Categories() {
+		if p := c.Score.Points(); p > 0 {
+			m[c.Category] = p
+		}
+	}
+	return m
+}
+
+// reasonsOf lists what weighs most over all entities, of equals by the order of
+// entities and rules. It is never nil.
+func reasonsOf(entities []facet.Entity, values []score.Value, now int64, most int) []Reason {
+	all := []Reason{}
+	for i := range values {
+		for _, r := range score.Top(values[i].Contributions, now, most) {
+			all = append(all, Reason{
+				Rule: r.Rule, Reason: r.Contribution.Reason, Category: r.Category,
+				Weight: r.Worth.Points(), Phase: r.Phase, Entity: entities[i].Kind.String(),
+			})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Reason) int { return cmp.Compare(b.Weight, a.Weight) })
+	return all[:min(most, len(all))]
+}
+
+// newID is a random UUID (version 4).
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	var t [36]byte
+	hex.Encode(t[:8], b[:4])
+	hex.Encode(t[9:13], b[4:6])
+	hex.Encode(t[14:18], b[6:8])
+	hex.Encode(t[19:23], b[8:10])
+	hex.Encode(t[24:], b[10:])
+	t[8], t[13], t[18], t[23] = '-', '-', '-', '-'
+	return string(t[:])
+}

@@ -1,0 +1,137 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/score"
+)
+
+// Handler serves
+//
+//	POST /v1/decide             what to do with a request
+//	GET  /v1/risk/{kind}/{id}   what is known of an entity (?tenant=)
+//	GET  /healthz               the process answers
+//	GET  /readyz                whether it can look risk up; 200 either way
+func (g *Gate) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/v1/decide", g.only(http.MethodPost, g.serveDecide))
+	mux.Handle("/v1/risk/{kind}/{id...}", g.only(http.MethodGet, g.serveRisk))
+	mux.Handle("/healthz", g.only(http.MethodGet, func(w http.ResponseWriter, _ *http.Request) {
+		send(w, http.StatusOK, map[string]string{"status": "ok"})
+	}))
+	mux.Handle("/readyz", g.only(http.MethodGet, g.serveReady))
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		g.refuse(w, http.StatusNotFound, "not-found", "There is nothing here", "")
+	})
+	return mux
+}
+
+func (g *Gate) only(method string, serve http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == method || method == http.MethodGet && r.Method == http.MethodHead {
+			serve(w, r)
+			return
+		}
+		w.Header().Set("Allow", method)
+		g.refuse(w, http.StatusMethodNotAllowed, "method-not-allowed", "The method is not allowed", "")
+	})
+}
+
+func (g *Gate) serveDecide(w http.ResponseWriter, r *http.Request) {
+	if t := r.Header.Get("Content-Type"); t != "" {
+		if media, _, err := mime.ParseMediaType(t); err != nil || media != "application/json" {
+			g.refuse(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "The body must be application/json", "")
+			return
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		g.refuse(w, http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large", "at most 16 KiB")
+		return
+	case err != nil:
+		g.refuse(w, http.StatusBadRequest, "body-cut-short", "The body ended too soon", "")
+		return
+	}
+	req, err := ParseRequest(body)
+	if err != nil {
+		g.refuse(w, http.StatusBadRequest, "malformed-request", "The request was not understood", err.Error())
+		return
+	}
+	send(w, http.StatusOK, g.Decide(r.Context(), req))
+}
+
+// Risk is what is known of one entity.
+type Risk struct {
+	Kind          string         `json:"kind"`
+	ID            string         `json:"id"` // in the form in which it is counted
+	Tenant        string         `json:"tenant,omitempty"`
+	Known         bool           `json:"known"` // false: nothing is held against it
+	Score         int            `json:"score"`
+	ObservedScore int            `json:"observed_score"`
+	Level         Level          `json:"level"`
+	Categories    map[string]int `json:"categories"`
+	Reasons       []Reason       `json:"reasons"`
+	ExpiresAt     *time.Time     `json:"expires_at,omitempty"` // when nothing of it is left
+}
+
+func (g *Gate) serveRisk(w http.ResponseWriter, r *http.Request) {
+	kind, ok := facet.ParseKind(r.PathValue("kind"))
+	if !ok {
+		g.refuse(w, http.StatusNotFound, "unknown-kind", "There is no such kind of entity", "")
+		return
+	}
+	tenant, id := r.URL.Query().Get("tenant"), r.PathValue("id")
+	err := errors.Join(checkText(tenant, limitOf(fieldOf[facet.Tenant])), checkText(id, limitOf(fieldOf[kind])))
+	entity, resolveErr := Resolve(kind, tenant, id)
+	if err = errors.Join(err, resolveErr); err != nil {
+		g.refuse(w, http.StatusBadRequest, "malformed-request", "The entity was not understood", err.Error())
+		return
+	}
+	values, trouble := g.lookup(r.Context(), []facet.Entity{entity})
+	if trouble != "" {
+		w.Header().Set("Retry-After", "1")
+		g.refuse(w, http.StatusServiceUnavailable, "lookup-failed", "The risk could not be looked up", trouble)
+		return
+	}
+	send(w, http.StatusOK, g.risk(entity, values[0]))
+}
+
+func (g *Gate) risk(e facet.Entity, v score.Value) Risk {
+	now := g.now().UnixMilli()
+	var r risk
+	r.add(v.Contributions, now)
+	answer := Risk{
+		Kind: e.Kind.String(), ID: e.Key, Tenant: e.Tenant, Known: v.Kind != 0,
+		Score: r.acting.Total.Points(), ObservedScore: r.all.Total.Points(), Categories: points(&r.acting),
+		Reasons: reasonsOf([]facet.Entity{e}, []score.Value{v}, now, score.MaxContributions),
+	}
+	answer.Level = g.cfg.Policy.level(answer.Score)
+	if answer.Known {
+		t := time.UnixMilli(v.Expires).UTC()
+		answer.ExpiresAt = &t
+	}
+	return answer
+}
+
+// readyTimeout bounds the question whether the store answers.
+const readyTimeout = time.Second
+
+// serveReady says "degraded" while the store is away, but stays at 200: were
+// every gate taken out of service then, gateways would have no answer at all.
+func (g *Gate) serveReady(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	status := "ready"
+	if err := g.Ready(ctx); err != nil {
+		status = "degraded"
+	}
+	send(w, http.StatusOK, map[string]string{"status": status, "mode": g.phase.String(), "on_unknown": g.cfg.OnUnknown})
+}

@@ -1,0 +1,45 @@
+package gate
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	actions      [Deny + 1]prometheus.Counter
+	seconds      prometheus.Histogram
+	degraded     prometheus.Counter
+	lookupErrors map[string]prometheus.Counter
+	refused      *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	m := &metrics{
+		seconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "weir_gate_decision_seconds", Help: "Time to decide, look-up included.", Buckets: prometheus.ExponentialBuckets(0.00025, 2, 11),
+		}),
+		degraded:     f.NewCounter(prometheus.CounterOpts{Name: "weir_gate_degraded_total", Help: "Decisions made without all that should be known."}),
+		refused:      f.NewCounterVec(prometheus.CounterOpts{Name: "weir_gate_refused_requests_total", Help: "Questions that were not understood, by problem."}, []string{"problem"}),
+		lookupErrors: map[string]prometheus.Counter{},
+	}
+	actions := f.NewCounterVec(prometheus.CounterOpts{Name: "weir_gate_decisions_total", Help: "Decisions, by action."}, []string{"action"})
+	for _, a := range Actions() {
+		m.actions[a] = actions.WithLabelValues(a.String())
+	}
+	errs := f.NewCounterVec(prometheus.CounterOpts{Name: "weir_gate_lookup_errors_total", Help: "Look-ups of risk without a whole answer, by reason."}, []string{"reason"})
+	for _, t := range troubles {
+		m.lookupErrors[t] = errs.WithLabelValues(t)
+	}
+	return m
+}
+
+func (m *metrics) decided(d *Decision, took time.Duration) {
+	m.actions[d.Action].Inc()
+	m.seconds.Observe(took.Seconds())
+	if d.Degraded {
+		m.degraded.Inc()
+	}
+}

@@ -1,0 +1,70 @@
+package gate
+
+import (
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// strictestSoft is as far as a rule may go that is still being tried out.
+const strictestSoft = StepUp
+
+// action is what a score calls for by itself.
+func (p Policy) action(points int) Action {
+	switch {
+	case points >= p.Deny:
+		return Deny
+	case points >= p.StepUp:
+		return StepUp
+	case points >= p.Challenge:
+		return Challenge
+	case points >= p.Throttle:
+		return Throttle
+	case points >= p.Tag:
+		return Tag
+	}
+	return Allow
+}
+
+func (p Policy) level(points int) Level {
+	switch {
+	case points >= p.Deny:
+		return Critical
+	case points >= p.StepUp:
+		return High
+	case points >= p.Throttle:
+		return Medium
+	}
+	return Low
+}
+
+// risk is what is known of a request: of each figure the highest of its
+// entities.
+type risk struct {
+	all     score.Scores // of rules in any phase
+	acting  score.Scores // of those that may act at all
+	enforce score.Scores // of those that may act fully
+}
+
+func (r *risk) add(list []score.Contribution, now int64) {
+	all, acting, enforce := score.At(list, now), score.AtLeast(rules.Soft, list, now), score.AtLeast(rules.Enforce, list, now)
+	r.all.Raise(&all)
+	r.acting.Raise(&acting)
+	r.enforce.Raise(&enforce)
+}
+
+// decide is what a risk calls for: enforced rules act fully, soft ones up to
+// step-up, observed ones never.
+func (p Policy) decide(r *risk) Action {
+	return max(p.action(r.enforce.Total.Points()), min(p.action(r.acting.Total.Points()), strictestSoft))
+}
+
+// limit is the strictest action of a phase.
+func limit(phase rules.Phase) Action {
+	switch phase {
+	case rules.Observe:
+		return Allow
+	case rules.Soft:
+		return strictestSoft
+	}
+	return Deny
+}

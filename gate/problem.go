@@ -1,0 +1,39 @@
+package gate
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// problem is an error as RFC 9457 has it. Codes are a closed set, and the
+// label of a metric.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+}
+
+const problemSpace = "urn:weir:problem:"
+
+func (g *Gate) refuse(w http.ResponseWriter, status int, code, title, detail string) {
+	g.metrics.refused.WithLabelValues(code).Inc()
+	w.Header().Set("Content-Type", "application/problem+json")
+	send(w, status, problem{Type: problemSpace + code, Title: title, Status: status, Detail: detail})
+}
+
+// send writes v as JSON, never to be cached by anything between.
+func send(w http.ResponseWriter, status int, v any) {
+	h := w.Header()
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/json")
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	body, err := json.Marshal(v)
+	if err != nil { // a programmer's mistake: every v is ours
+		status, body = http.StatusInternalServerError, []byte("{}")
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // nobody is left to be told
+}

@@ -1,0 +1,61 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of the server: a question is small, and so is its answer.
+const (
+	headerTimeout = 2 * time.Second
+	readTimeout   = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+	drainTimeout  = 5 * time.Second
+	headerBytes   = 16 << 10
+)
+
+// Run listens where the configuration says, and serves until ctx ends.
+func (g *Gate) Run(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", g.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("gate: listen: %w", err)
+	}
+	return g.Serve(ctx, l)
+}
+
+// Serve answers on l until ctx ends, then lets what is under way finish, and
+// closes l.
+func (g *Gate) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler: g.Handler(), MaxHeaderBytes: headerBytes,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		WriteTimeout: readTimeout + g.cfg.Budget + readyTimeout,
+		ErrorLog:     slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("gate: serve: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	err := srv.Shutdown(drain)
+	if err != nil {
+		err = errors.Join(err, srv.Close())
+	}
+	if serveErr := <-ended; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, serveErr)
+	}
+	if err != nil {
+		return fmt.Errorf("gate: stop: %w", err)
+	}
+	return nil
+}
