@@ -36,7 +36,6 @@ type Client struct {
 	now       func() time.Time
 	addr      net.Addr
 	transport *kafka.Transport
-	fetcher   *fetcher
 	admin     kafka.Client
 	mechanism sasl.Mechanism
 	closed    atomic.Bool
@@ -78,8 +77,7 @@ func New(cfg Config, log *slog.Logger, options ...Option) (*Client, error) {
 		TLS:         tlsConfig,
 		SASL:        mechanism,
 	}
-	c.fetcher = newFetcher(c, tlsConfig)
-	c.admin = kafka.Client{Addr: c.addr, Transport: c.fetcher}
+	c.admin = kafka.Client{Addr: c.addr, Transport: c.transport}
 	return c, nil
 }
 
@@ -89,7 +87,6 @@ func (c *Client) Close() error {
 	c.closed.Store(true)
 	c.groups.Wait()
 	c.transport.CloseIdleConnections()
-	c.fetcher.close()
 	return nil
 }
 

@@ -4,131 +4,182 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"sync"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/produce"
 )
 
-// Outgoing is a record to append.
-type Outgoing struct {
-	Key, Value []byte
-	Headers    []Header
-}
-
-// Produce is what to append to one partition, in order.
-type Produce struct {
-	Partition int32
-	Records   []Outgoing
-}
-
-// Produce appends to several partitions of a topic, one request per broker, and
-// returns when all in-sync replicas have everything. Partitions that fail are
-// tried again with the same records until ctx ends, so a record may be in the
-// log twice, but never is one skipped or overtaken. [ErrTooLarge] is not
-// retried.
+// Produce writes to partitions of topic, and returns when every record is
+// acknowledged by all in-sync replicas. Records of one partition are written in
+// order. What fails is sent again, the same records and nothing else, until ctx
+// ends; [ErrTooLarge], [ErrUnknownTopic] and [ErrDenied] come back, and then
+// some of the records may have been written, others not.
+//
+// A record may be written twice: an answer that is lost says nothing of what
+// was done. Order and absence of gaps hold as long as the caller has one Produce
+// to a partition under way, and gives the partition up when it fails.
 func (c *Client) Produce(ctx context.Context, topic string, ps []Produce) error {
-	if len(ps) == 0 {
-		return nil
+	pending := make([]*outbox, 0, len(ps))
+	for _, p := range ps {
+		if len(p.Records) > 0 {
+			pending = append(pending, &outbox{partition: p.Partition, records: p.Records})
+		}
 	}
-	left := ps
-	return c.retry(ctx, "produce to "+topic, func() (err error) {
-		left, err = c.produceOnce(ctx, topic, left)
-		return err
-	})
+	t := c.newTries("produce", topic)
+	for len(pending) > 0 {
+		err := c.produceRound(ctx, topic, pending)
+		if err == nil {
+			t.succeeded()
+		} else if err := t.failed(ctx, err); err != nil {
+			return fmt.Errorf("produce to %s: %w", topic, err)
+		}
+		pending = unsent(pending)
+	}
+	return nil
 }
 
-// produceOnce sends what is left and returns what still is, with the reason.
-func (c *Client) produceOnce(ctx context.Context, topic string, ps []Produce) (left []Produce, err error) {
+// outbox is what is left to be written to one partition.
+type outbox struct {
+	partition int32
+	records   []Outgoing
+	batch     int // how many of records are in the request under way
+	err       error
+}
+
+func unsent(all []*outbox) []*outbox {
+	left := all[:0]
+	for _, o := range all {
+		if len(o.records) > 0 {
+			left = append(left, o)
+		}
+	}
+	return left
+}
+
+// take chooses the records of the next batch: at least one, and no more bytes
+// than limit, so that no batch is refused for its size that could be split.
+func (o *outbox) take(limit int) []Outgoing {
+	o.batch = 0
+	for size := 0; o.batch < len(o.records); o.batch++ {
+		if size += o.records[o.batch].size(); size > limit && o.batch > 0 {
+			break
+		}
+	}
+	return o.records[:o.batch]
+}
+
+// produceRound sends one batch for every pending partition, in one request per
+// leader, and drops from the outboxes what is acknowledged.
+func (c *Client) produceRound(ctx context.Context, topic string, pending []*outbox) error {
 	leaders, err := c.leaders(ctx, topic)
 	if err != nil {
-		return ps, err
+		return err
 	}
-	byLeader := map[int][]Produce{}
-	for _, p := range ps {
-		leader, ok := leaders[p.Partition]
-		if !ok {
-			return ps, fmt.Errorf("%s has no partition %d", topic, p.Partition)
-		}
-		byLeader[leader] = append(byLeader[leader], p)
-	}
-	for _, group := range byLeader {
-		failed, e := c.produceTo(ctx, topic, group)
-		left, err = append(left, failed...), errors.Join(err, e)
-	}
-	return left, err
-}
-
-// leaders maps partitions to the ids of their leaders, from the metadata that
-// the transport caches.
-func (c *Client) leaders(ctx context.Context, topic string) (map[int32]int, error) {
-	res, err := c.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
-	if err != nil {
-		return nil, err
-	}
-	leaders := map[int32]int{}
-	for _, t := range res.Topics {
-		if t.Name != topic {
+	byLeader := map[int32][]*outbox{}
+	var missing error
+	for _, o := range pending {
+		if int(o.partition) >= len(leaders) || o.partition < 0 {
+			missing = protocol.NewErrNoPartition(topic, o.partition)
 			continue
 		}
-		if t.Error != nil {
-			return nil, t.Error
+		l := leaders[o.partition]
+		if l < 0 {
+			missing = protocol.NewErrNoLeader(topic, o.partition)
+			continue
 		}
-		for _, p := range t.Partitions {
-			leaders[int32(p.ID)] = p.Leader.ID
+		byLeader[l] = append(byLeader[l], o)
+	}
+	if len(byLeader) == 1 && missing == nil {
+		for _, group := range byLeader {
+			return c.produceTo(ctx, topic, group)
 		}
 	}
-	return leaders, nil
+	return errors.Join(missing, c.produceToEach(ctx, topic, byLeader))
 }
 
-// produceTo sends one request to the leader of all of ps.
-func (c *Client) produceTo(ctx context.Context, topic string, ps []Produce) (left []Produce, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	req := &produce.Request{Acks: int16(kafka.RequireAll), Timeout: int32(c.cfg.Timeout.Milliseconds()), Topics: []produce.RequestTopic{{Topic: topic}}}
-	now := time.Now()
-	for _, p := range ps {
-		set := protocol.RecordSet{Records: protocol.NewRecordReader(records(p.Records, now)...)}
-		if c.codec != 0 {
-			set.Attributes = protocol.Attributes(c.codec)
-		}
-		req.Topics[0].Partitions = append(req.Topics[0].Partitions, produce.RequestPartition{Partition: p.Partition, RecordSet: set})
+func (c *Client) produceToEach(ctx context.Context, topic string, byLeader map[int32][]*outbox) error {
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+	)
+	for _, group := range byLeader {
+		wg.Go(func() {
+			if err := c.produceTo(ctx, topic, group); err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
 	}
-	m, err := c.transport.RoundTrip(ctx, c.client.Addr, req)
+	wg.Wait()
+	return worst(errs)
+}
+
+// worst picks the error that decides: one that stays before one that passes.
+func worst(errs []error) (w error) {
+	var at outlook
+	for _, err := range errs {
+		if o, _ := classify(err); w == nil || o > at {
+			w, at = err, o
+		}
+	}
+	return w
+}
+
+// produceTo sends one request with a batch for each partition of group, which
+// have the same leader.
+func (c *Client) produceTo(ctx context.Context, topic string, group []*outbox) error {
+	partitions := make([]produce.RequestPartition, len(group))
+	for i, o := range group {
+		o.err = errUnanswered
+		partitions[i] = produce.RequestPartition{Partition: o.partition, RecordSet: protocol.RecordSet{
+			Version: 2, Attributes: protocol.Attributes(c.cfg.codec()), Records: newOutgoingReader(o.take(c.cfg.BatchBytes)),
+		}}
+	}
+	m, err := c.roundTrip(ctx, &produce.Request{
+		Acks: int16(kafka.RequireAll), Timeout: int32(c.cfg.RequestTimeout.Milliseconds() / 2),
+		Topics: []produce.RequestTopic{{Topic: topic, Partitions: partitions}},
+	})
 	if err != nil {
-		return ps, err
+		return err
 	}
-	return refusedPartitions(ps, m.(*produce.Response))
+	return settle(group, m.(*produce.Response))
 }
 
-func records(out []Outgoing, now time.Time) []protocol.Record {
-	rs := make([]protocol.Record, len(out))
-	for i, o := range out {
-		rs[i] = protocol.Record{Time: now, Key: protocol.NewBytes(o.Key), Value: protocol.NewBytes(o.Value)}
-		for _, h := range o.Headers {
-			rs[i].Headers = append(rs[i].Headers, protocol.Header{Key: h.Key, Value: h.Value})
-		}
-	}
-	return rs
-}
+var errUnanswered = errors.New("the broker's answer leaves the partition out")
 
-// refusedPartitions picks what the broker did not acknowledge.
-func refusedPartitions(ps []Produce, res *produce.Response) (left []Produce, err error) {
-	code := map[int32]int16{}
+// settle drops what is acknowledged, and returns the error that decides for the
+// rest.
+func settle(group []*outbox, res *produce.Response) error {
 	for _, t := range res.Topics {
-		for _, p := range t.Partitions {
-			code[p.Partition] = p.ErrorCode
+		for i := range t.Partitions {
+			for _, o := range group {
+				if o.partition == t.Partitions[i].Partition {
+					o.err = verdict(&t.Partitions[i])
+				}
+			}
 		}
 	}
-	for _, p := range ps {
-		e, answered := code[p.Partition]
-		switch {
-		case !answered:
-			left, err = append(left, p), errors.Join(err, fmt.Errorf("partition %d: no answer", p.Partition))
-		case e != 0:
-			left, err = append(left, p), errors.Join(err, fmt.Errorf("partition %d: %w", p.Partition, kafka.Error(e)))
+	var errs []error
+	for _, o := range group {
+		if o.err != nil {
+			errs = append(errs, fmt.Errorf("partition %d: %w", o.partition, o.err))
+			continue
 		}
+		o.records = o.records[o.batch:]
 	}
-	return left, err
+	return worst(errs)
+}
+
+func verdict(p *produce.ResponsePartition) error {
+	switch {
+	case p.ErrorCode == 0:
+		return nil
+	case p.ErrorMessage != "":
+		return fmt.Errorf("%w: %s", kafka.Error(p.ErrorCode), p.ErrorMessage)
+	}
+	return kafka.Error(p.ErrorCode)
 }

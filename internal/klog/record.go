@@ -1,6 +1,7 @@
 package klog
 
 import (
+	"io"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -41,8 +42,7 @@ func (b *Batch) reset(offset int64) {
 	*b = Batch{Records: b.Records[:0], headers: b.headers[:0], arena: b.arena[:0], Next: offset}
 }
 
-// add copies r. Growth leaves earlier records where they are: their slices keep
-// the old arena alive until the next fetch.
+// add copies r.
 func (b *Batch) add(r *protocol.Record) error {
 	key, err := b.copy(r.Key)
 	if err != nil {
@@ -62,19 +62,22 @@ func (b *Batch) add(r *protocol.Record) error {
 	return nil
 }
 
+// copy appends to the arena. A full one is left to the records that are in it,
+// and a larger one is begun.
 func (b *Batch) copy(from protocol.Bytes) ([]byte, error) {
 	if from == nil {
 		return nil, nil
 	}
-	n, at := from.Len(), len(b.arena)
-	if at+n > cap(b.arena) {
-		grown := make([]byte, at, max(at+n, 2*cap(b.arena), 64<<10))
-		copy(grown, b.arena)
-		b.arena = grown
+	defer from.Close()
+	n := from.Len()
+	if len(b.arena)+n > cap(b.arena) {
+		b.arena = make([]byte, 0, max(n, 2*cap(b.arena), 64<<10))
 	}
+	at := len(b.arena)
 	b.arena = b.arena[:at+n]
 	to := b.arena[at : at+n : at+n]
-	return to, readFull(from, to)
+	_, err := io.ReadFull(from, to)
+	return to, err
 }
 
 // Outgoing is a record to be written. Nil and empty keys differ, as in Kafka.
@@ -104,10 +107,7 @@ type Produce struct {
 }
 
 // OffsetRange is what a partition holds: Start ≤ offset < End.
-type OffsetRange struct {
-	Partition  int32
-	Start, End int64
-}
+type OffsetRange struct{ Start, End int64 }
 
 // Commit is a group's position in a partition: the offset of the next record to
 // read, and what its owner wanted to be told with it.

@@ -1,0 +1,85 @@
+package klog
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// groupDialer makes the connections of one consumer group, and can cut them: the
+// library waits for the answer to a join for as long as the slowest member may
+// drain, and knows no other way of being interrupted.
+type groupDialer struct {
+	c     *Client
+	mu    sync.Mutex
+	conns map[*groupConn]struct{}
+}
+
+func newGroupDialer(c *Client) *groupDialer {
+	return &groupDialer{c: c, conns: map[*groupConn]struct{}{}}
+}
+
+func (d *groupDialer) dialer() *kafka.Dialer {
+	return &kafka.Dialer{
+		ClientID: d.c.cfg.ClientID, Timeout: d.c.cfg.DialTimeout, DialFunc: d.dial,
+		TLS: d.c.transport.TLS, SASLMechanism: d.c.mechanism,
+	}
+}
+
+func (d *groupDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	raw, err := (&net.Dialer{Timeout: d.c.cfg.DialTimeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	conn := &groupConn{Conn: raw, d: d}
+	d.mu.Lock()
+	d.conns[conn] = struct{}{}
+	d.mu.Unlock()
+	return conn, nil
+}
+
+func (d *groupDialer) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := range d.conns {
+		_ = c.Conn.Close() // whoever uses it gets the error
+	}
+}
+
+// leaveTime is how long leaving a group may take before its connections are cut.
+const leaveTime = 3 * time.Second
+
+// closeGroup leaves the group and waits until the library is done with it.
+func (d *groupDialer) closeGroup(cg *kafka.ConsumerGroup) {
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		_ = cg.Close() // never fails; a group that cannot be left times us out
+	}()
+	tick := time.NewTicker(leaveTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-left:
+			return
+		case <-tick.C:
+			d.cut()
+		}
+	}
+}
+
+type groupConn struct {
+	net.Conn
+	d *groupDialer
+}
+
+// Close closes the connection and forgets it.
+func (c *groupConn) Close() error {
+	c.d.mu.Lock()
+	delete(c.d.conns, c)
+	c.d.mu.Unlock()
+	return c.Conn.Close()
+}

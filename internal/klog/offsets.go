@@ -1,0 +1,95 @@
+package klog
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Offsets lists what each partition of topic holds, by partition.
+func (c *Client) Offsets(ctx context.Context, topic string) ([]OffsetRange, error) {
+	n, err := c.Partitions(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	ranges := make([]OffsetRange, n)
+	for p := range ranges {
+		// One by one: the library sends a request per partition and end anyway,
+		// and would open a connection for each of those that it sends at once.
+		if ranges[p].Start, err = c.offset(ctx, topic, p, kafka.FirstOffset); err != nil {
+			return nil, err
+		}
+		if ranges[p].End, err = c.offset(ctx, topic, p, kafka.LastOffset); err != nil {
+			return nil, err
+		}
+	}
+	return ranges, nil
+}
+
+func (c *Client) offset(ctx context.Context, topic string, partition int, which int64) (offset int64, err error) {
+	err = c.ask(ctx, "list offsets of", fmt.Sprintf("%s/%d", topic, partition), func(ctx context.Context) error {
+		res, err := c.admin.ListOffsets(ctx, &kafka.ListOffsetsRequest{
+			Topics: map[string][]kafka.OffsetRequest{topic: {{Partition: partition, Timestamp: which}}},
+		})
+		if err != nil {
+			return err
+		}
+		if got := res.Topics[topic]; len(got) != 1 || got[0].Partition != partition {
+			return kafka.UnknownTopicOrPartition
+		}
+		p := res.Topics[topic][0]
+		if offset = p.FirstOffset; which == kafka.LastOffset {
+			offset = p.LastOffset
+		}
+		return p.Error
+	})
+	return offset, err
+}
+
+// Committed lists what a group has committed for each partition of topic, by
+// partition; offset −1 where it has committed nothing.
+func (c *Client) Committed(ctx context.Context, group, topic string) ([]Commit, error) {
+	n, err := c.Partitions(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	partitions := make([]int, n)
+	for i := range partitions {
+		partitions[i] = i
+	}
+	commits := make([]Commit, n)
+	err = c.ask(ctx, "read commits of group", group, func(ctx context.Context) error {
+		res, err := c.admin.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: partitions}})
+		if err != nil {
+			return err
+		}
+		if res.Error != nil {
+			return res.Error
+		}
+		return readCommits(commits, res.Topics[topic])
+	})
+	if err != nil {
+		return nil, err
+	}
+	return commits, nil
+}
+
+func readCommits(commits []Commit, from []kafka.OffsetFetchPartition) error {
+	for i := range commits {
+		commits[i] = Commit{Partition: int32(i), Offset: -1}
+	}
+	if len(from) != len(commits) {
+		return fmt.Errorf("%d partitions answered, not %d", len(from), len(commits))
+	}
+	for _, p := range from {
+		if p.Error != nil {
+			return fmt.Errorf("partition %d: %w", p.Partition, p.Error)
+		}
+		if p.Partition < 0 || p.Partition >= len(commits) {
+			return fmt.Errorf("partition %d answered, which was not asked for", p.Partition)
+		}
+		commits[p.Partition] = Commit{Partition: int32(p.Partition), Offset: p.CommittedOffset, Metadata: p.Metadata}
+	}
+	return nil
+}
