@@ -12,7 +12,7 @@ func TestJSONIsReadAsTheStandardSays(t *testing.T) {
 		`0`, `-0`, `1`, `-1`, `10`, `01`, `-01`, `00`, `1.0`, `1.`, `.1`, `-.1`, `1e1`, `1E+1`, `1e-1`, `1e`, `1e+`, `1.e1`, `+1`, `-`, `--1`,
 		`0x10`, `1_000`, `Infinity`, `NaN`, `1 2`, `true`, `false`, `null`, `True`, `tru`, `truex`, `nul`, `nullx`, `falsey`, ``, ` `, `undefined`,
 		`""`, `"a"`, `"a`, `a"`, `'a'`, `"\""`, `"\\"`, `"\"`, `"\/\b\f\n\r\t"`, `"\x41"`, `"\'"`, `"\u0041"`, `"\u004"`, `"\u004g"`, `"\u"`, `"\U0041"`,
-		`"\ud83d\ude00"`, "\"\x00\"", "\"\n\"", "\"\t\"", "\"\x7f\"", `"é"`, `"\`,
+		`"\ud83d\ude00"`, `"\ud83d"`, `"\ude00\ud83d"`, `"\ud83d\u0041"`, `"\ud83d\n"`, `"\ud83d\u00"`, `"\ud83d`, "\"\x00\"", "\"\n\"", "\"\t\"", "\"\x7f\"", `"é"`, `"\`,
 		`[]`, `[ ]`, `[1]`, `[1,2]`, `[1,]`, `[,1]`, `[1 2]`, `[`, `]`, `[[]]`, `[[]`, `[}`, `[1}`, `["a",{"b":[null]}]`,
 		`{}`, `{ }`, `{"a":1}`, `{"a":1,}`, `{,}`, `{"a"}`, `{"a":}`, `{:1}`, `{a:1}`, `{1:1}`, `{"a":1 "b":2}`, `{"a":1,"b":{}}`, `{"a":1]`, `{"a":1`, `{`, `}`,
 		`{"a":1}}`, `1,"y":2`, `1}{`, `//x`, `/**/1`, "\u00a01", "\ufeff1", "\t\r\n 1 \t\r\n", "\v1",
@@ -32,7 +32,8 @@ func TestJSONIsReadAsTheStandardSays(t *testing.T) {
 
 func TestStringsAreReadAsTheStandardSays(t *testing.T) {
 	for _, v := range []string{
-		`"plain"`, `"\"\\\/\b\f\n\r\t"`, `"\u0041\u00e9\u65e5\u0000x"`, `"\ud83d\ude00"`, `"mixed \u0041 and é"`, `"\u00FF"`,
+		`"plain"`, `"\"\\\/\b\f\n\r\t"`, `"\u0041\u00e9\u65e5\u0000x"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ud83dx"`, `"\ude00\ud83d"`, `"\ud83d\u0041"`,
+		`"\ud83d\ud83d\ude00"`, `"\\ud83d"`, `"\\\ud83d"`, `"\ud83d\\"`, `"mixed \u0041 and é"`, `"\u00FF"`,
 	} {
 		var want string
 		if err := json.Unmarshal([]byte(v), &want); err != nil {

@@ -9,10 +9,10 @@ import (
 // objectFormat reads a JSON object as its sources say. Keys that no source names
 // are checked for syntax, and passed over.
 //
-// Two things are milder than in our own format, because clients' bytes are in
+// Three things are milder than in our own format, because clients' bytes are in
 // logs unchecked, and no client may choose to have his request refused here and
-// so go unseen: bytes that are not UTF-8 become \xhh, and texts that are too
-// long are clipped.
+// so go unseen: bytes that are not UTF-8 become \xhh, escaped halves of characters
+// U+FFFD, and texts that are too long are clipped.
 type objectFormat struct {
 	root  pathNode
 	fixed []source
@@ -68,8 +68,7 @@ func (f *objectFormat) HasID() bool { return f.hasID }
 
 // Decode fills e from one JSON object.
 func (f *objectFormat) Decode(data []byte, e *Event) error {
-	e.Reset()
-	if !f.begin(data) || !f.whole(e) {
+	if !f.begin(data) || !f.whole(e) && !f.again(e) {
 		return &f.refusal
 	}
 	for i := range f.fixed {
@@ -96,7 +95,19 @@ func (f *objectFormat) begin(data []byte) bool {
 	return true
 }
 
+// again reads a record once more, if all that was wrong with it were escaped
+// halves of characters, such as JavaScript writes where a client sent them.
+func (f *objectFormat) again(e *Event) bool {
+	if f.refusal.Reason != InvalidUTF8 {
+		return false
+	}
+	f.repaired = append(f.repaired[:0], f.b...)
+	repairSurrogates(f.repaired)
+	return f.begin(f.repaired) && f.whole(e)
+}
+
 func (f *objectFormat) whole(e *Event) bool {
+	e.Reset()
 	if f.space(); !f.is('{') {
 		return f.unexpected(None)
 	}

@@ -2,6 +2,7 @@ package event
 
 import (
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -56,4 +57,40 @@ func appendRepaired(b []byte, v, mark string) []byte {
 		v = v[size:]
 	}
 	return b
+}
+
+// repairSurrogates overwrites every escape of half a character, in JSON, with
+// that of U+FFFD.
+func repairSurrogates(b []byte) {
+	for i := 0; i < len(b); i++ {
+		if b[i] != '\\' {
+			continue
+		}
+		r := escapedUnit(b[i:])
+		switch {
+		case !utf16.IsSurrogate(r):
+			i++
+		case utf16.DecodeRune(r, escapedUnit(b[i+6:])) != utf8.RuneError:
+			i += 11
+		default:
+			copy(b[i+2:], "fffd")
+			i += 5
+		}
+	}
+}
+
+// escapedUnit is the code unit of a \uXXXX at the start of b, 0 where there is
+// none.
+func escapedUnit(b []byte) (r rune) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0
+	}
+	for _, c := range b[2:6] {
+		v := hexValue(c)
+		if v < 0 {
+			return 0
+		}
+		r = r<<4 | rune(v)
+	}
+	return r
 }
