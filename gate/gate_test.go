@@ -1,0 +1,300 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// memory is a store of scores that fails as it is told to.
+type memory struct {
+	mu      sync.Mutex
+	scores  map[facet.Entity][]score.Contribution
+	fail    error
+	hang    bool // until the context ends
+	partial error
+	asked   int
+}
+
+func (m *memory) Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error) {
+	m.mu.Lock()
+	m.asked++
+	fail, hang, partial := m.fail, m.hang, m.partial
+	m.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if fail != nil {
+		return nil, fail
+	}
+	values := make([]score.Value, len(entities))
+	for i, e := range entities {
+		if list, ok := m.scores[e]; ok {
+			values[i] = score.Value{Kind: e.Kind, Expires: 1000, Contributions: list}
+		}
+	}
+	return values, partial
+}
+
+func (m *memory) Ready(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.fail
+}
+
+func (m *memory) set(change func(*memory)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(m)
+}
+
+var (
+	attacker = facet.Entity{Kind: facet.IP, Tenant: "shop", Key: "203.0.113.9"}
+	victim   = facet.Entity{Kind: facet.Account, Tenant: "shop", Key: "alice"}
+)
+
+func attack() *memory {
+	return &memory{scores: map[facet.Entity][]score.Contribution{
+		attacker: {
+			{Rule: "credential-stuffing-ip", Category: "account_takeover", Reason: "many_accounts", Phase: rules.Enforce, Weight: 90, HalfLife: 3600},
+			{Rule: "trial", Category: "bot", Reason: "looks_odd", Phase: rules.Observe, Weight: 50, HalfLife: 3600},
+		},
+		victim: {{Rule: "login-brute-force", Category: "account_takeover", Reason: "many_failures", Phase: rules.Soft, Weight: 45, HalfLife: 3600}},
+	}}
+}
+
+func newGate(t testing.TB, m *memory, change func(*Config)) *Gate {
+	t.Helper()
+	cfg := Defaults()
+	if change != nil {
+		change(&cfg)
+	}
+	g, err := New(cfg, Dependencies{Reader: m, Now: func() time.Time { return time.UnixMilli(0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func TestADecisionSaysWhatAndWhy(t *testing.T) {
+	g := newGate(t, attack(), nil)
+	d := g.Decide(t.Context(), Request{Tenant: "shop", Entities: []facet.Entity{victim, attacker}})
+	if d.Action != Deny || d.Score != 90 || d.ObservedScore != 95 || d.Level != Critical || d.Degraded || d.Mode != rules.Enforce {
+		t.Errorf("got %+v", d)
+	}
+	if d.Categories["account_takeover"] != 90 || len(d.Categories) != 1 {
+		t.Errorf("categories %v", d.Categories)
+	}
+	var order []string
+	for _, r := range d.Reasons {
+		order = append(order, r.Rule+"@"+r.Entity)
+	}
+	if got := strings.Join(order, " "); got != "credential-stuffing-ip@ip trial@ip login-brute-force@account" {
+		t.Errorf("reasons %s", got)
+	}
+	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(d.ID) {
+		t.Errorf("id %q", d.ID)
+	}
+	if want := time.UnixMilli(1000).UTC(); !d.ExpiresAt.Equal(want) {
+		t.Errorf("expires at %v, want %v", d.ExpiresAt, want)
+	}
+	if got := testutil.ToFloat64(g.metrics.actions[Deny]); got != 1 {
+		t.Errorf("%v denials counted", got)
+	}
+}
+
+func TestAnInnocentIsAllowed(t *testing.T) {
+	d := newGate(t, attack(), nil).Decide(t.Context(), Request{Entities: []facet.Entity{{Kind: facet.Account, Key: "bob"}}})
+	if d.Action != Allow || d.Score != 0 || d.Level != Low || d.Degraded || d.Reasons == nil || len(d.Reasons) != 0 {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestThrottledClientsAreToldHowLong(t *testing.T) {
+	d := newGate(t, attack(), nil).Decide(t.Context(), Request{Entities: []facet.Entity{victim}})
+	if d.Action != Throttle || d.RetryAfter != 10 {
+		t.Errorf("got %v, retry after %d s", d.Action, d.RetryAfter)
+	}
+}
+
+func TestTheModeLimitsEveryDecision(t *testing.T) {
+	for phase, want := range map[string]Action{"observe": Allow, "soft": StepUp, "enforce": Deny} {
+		t.Run(phase, func(t *testing.T) {
+			m := attack()
+			g := newGate(t, m, func(c *Config) { c.Phase, c.OnUnknown = phase, "closed" })
+			d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
+			if d.Action != want || d.Would != Deny || d.Score != 90 || d.Mode.String() != phase {
+				t.Errorf("got %+v", d)
+			}
+			m.fail = errors.New("away")
+			if d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}); d.Action != want || !d.Degraded {
+				t.Errorf("without the store: %+v", d)
+			}
+		})
+	}
+}
+
+func TestWithoutTheStoreTheConfigurationDecides(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*Config)
+		route  string
+		want   Action
+	}{
+		{"open", nil, "/feed", Allow},
+		{"closed", func(c *Config) { c.OnUnknown = "closed" }, "/feed", Deny},
+		{"closed with a milder action", func(c *Config) { c.OnUnknown, c.ClosedAction = "closed", "challenge" }, "/feed", Challenge},
+		{"open, but for this route", func(c *Config) { c.ClosedRoutes, c.ClosedAction = []string{"/login"}, "step_up" }, "/login", StepUp},
+		{"open for other routes", func(c *Config) { c.ClosedRoutes = []string{"/login"} }, "/feed", Allow},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := attack()
+			m.fail = errors.New("away")
+			g := newGate(t, m, tc.change)
+			d := g.Decide(t.Context(), Request{Route: tc.route, Entities: []facet.Entity{attacker}})
+			if d.Action != tc.want || !d.Degraded || d.DegradedBy != troubleError || d.Score != 0 {
+				t.Errorf("got %+v", d)
+			}
+			if got := testutil.ToFloat64(g.metrics.degraded); got != 1 {
+				t.Errorf("%v degraded decisions counted", got)
+			}
+		})
+	}
+}
+
+func TestAStoreThatHangsCostsTheBudgetAndThenNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := attack()
+		m.hang = true
+		g, err := New(Defaults(), Dependencies{Reader: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		decide := func() (Decision, time.Duration) {
+			start := time.Now()
+			d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
+			return d, time.Since(start)
+		}
+		for range 5 {
+			if d, took := decide(); took != 25*time.Millisecond || d.DegradedBy != troubleTimeout {
+				t.Fatalf("%v, degraded by %q", took, d.DegradedBy)
+			}
+		}
+		for range 100 {
+			if d, took := decide(); took != 0 || d.DegradedBy != troubleBreaker {
+				t.Fatalf("%v, degraded by %q", took, d.DegradedBy)
+			}
+		}
+		if m.asked != 5 {
+			t.Errorf("asked %d times", m.asked)
+		}
+		<-time.After(time.Second) // of the bubble's clock
+		if d, _ := decide(); d.DegradedBy != troubleTimeout {
+			t.Errorf("the probe: degraded by %q", d.DegradedBy)
+		}
+		<-time.After(time.Second)
+		m.set(func(m *memory) { m.hang = false })
+		if d, _ := decide(); d.Degraded {
+			t.Errorf("after it came back: %+v", d)
+		}
+		if d, _ := decide(); d.Degraded {
+			t.Errorf("and again: %+v", d)
+		}
+	})
+}
+
+func TestWhoGoesAwayDoesNotOpenTheBreaker(t *testing.T) {
+	m := attack()
+	m.hang = true
+	g := newGate(t, m, func(c *Config) { c.BreakerFailures = 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if d := g.Decide(ctx, Request{Entities: []facet.Entity{attacker}}); d.DegradedBy != troubleCanceled {
+		t.Errorf("degraded by %q", d.DegradedBy)
+	}
+	m.set(func(m *memory) { m.hang = false })
+	if d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}); d.Degraded {
+		t.Errorf("the next one: %+v", d)
+	}
+}
+
+func TestTooManyLookupsAreNotQueued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := attack()
+		m.hang = true
+		cfg := Defaults()
+		cfg.MaxLookups = 2
+		g, err := New(cfg, Dependencies{Reader: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}) })
+		}
+		synctest.Wait()
+		start := time.Now()
+		d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
+		if d.DegradedBy != troubleBusy || time.Since(start) != 0 {
+			t.Errorf("degraded by %q after %v", d.DegradedBy, time.Since(start))
+		}
+		wg.Wait()
+	})
+}
+
+func TestUnreadableScoresLeaveTheOthersInForce(t *testing.T) {
+	m := attack()
+	m.partial = errors.New("one was garbage")
+	g := newGate(t, m, func(c *Config) { c.BreakerFailures = 1 })
+	for range 3 {
+		d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
+		if d.Action != Deny || d.DegradedBy != troublePartial {
+			t.Fatalf("got %+v", d)
+		}
+	}
+}
+
+func TestARequestWithoutEntitiesAsksNothing(t *testing.T) {
+	m := attack()
+	m.fail = errors.New("away")
+	if d := newGate(t, m, nil).Decide(t.Context(), Request{}); d.Degraded || d.Action != Allow || m.asked != 0 {
+		t.Errorf("got %+v, asked %d times", d, m.asked)
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	g := newGate(b, attack(), nil)
+	body := []byte(`{"tenant":"shop","route":"/login","entities":{"account":"alice","ip":"203.0.113.9","device":"d-1","session":"s-1"}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		req, err := ParseRequest(body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if d := g.Decide(b.Context(), req); d.Action != Deny {
+			b.Fatal(d.Action)
+		}
+	}
+}
+
+func BenchmarkParseRequest(b *testing.B) {
+	body := []byte(`{"tenant":"shop","route":"/login","entities":{"account":"alice","ip":"203.0.113.9","device":"d-1","session":"s-1"}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseRequest(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

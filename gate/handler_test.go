@@ -1,0 +1,205 @@
+package gate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func ask(t *testing.T, g *Gate, method, target, contentType, body string) (*http.Response, map[string]any) {
+	t.Helper()
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	rec := httptest.NewRecorder()
+	g.Handler().ServeHTTP(rec, r)
+	res := rec.Result()
+	answer := map[string]any{}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		t.Fatalf("%s %s: %d, not JSON: %v", method, target, res.StatusCode, err)
+	}
+	if got := res.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("%s %s: Cache-Control %q", method, target, got)
+	}
+	return res, answer
+}
+
+func TestDecideOverHTTP(t *testing.T) {
+	g := newGate(t, attack(), nil)
+	res, d := ask(t, g, "POST", "/v1/decide", "application/json; charset=utf-8",
+		`{"tenant":"shop","route":"/login","entities":{"account":"alice","ip":"203.0.113.9"}}`)
+	if res.StatusCode != 200 || d["action"] != "deny" || d["score"] != 90.0 || d["level"] != "critical" || d["mode"] != "enforce" {
+		t.Errorf("%d %v", res.StatusCode, d)
+	}
+	for _, member := range []string{"decision_id", "observed_score", "categories", "reasons", "degraded", "expires_at", "would"} {
+		if _, ok := d[member]; !ok {
+			t.Errorf("%s is missing", member)
+		}
+	}
+	first := d["reasons"].([]any)[0].(map[string]any)
+	if first["rule"] != "credential-stuffing-ip" || first["reason"] != "many_accounts" || first["weight"] != 90.0 || first["entity"] != "ip" || first["phase"] != "enforce" {
+		t.Errorf("reason %v", first)
+	}
+}
+
+func TestRiskOverHTTP(t *testing.T) {
+	g := newGate(t, attack(), nil)
+	for _, tc := range []struct {
+		name, target string
+		id           string
+		known        bool
+		score        float64
+	}{
+		{"an attacker", "/v1/risk/ip/203.0.113.9?tenant=shop", "203.0.113.9", true, 90},
+		{"written as IPv6", "/v1/risk/ip/::ffff:203.0.113.9?tenant=shop", "203.0.113.9", true, 90},
+		{"of another tenant", "/v1/risk/ip/203.0.113.9", "203.0.113.9", false, 0},
+		{"an IPv6 client with its slash", "/v1/risk/ip/2001:db8::/64", "2001:db8::/64", false, 0},
+		{"an IPv6 client with its slash escaped", "/v1/risk/ip/2001:db8::%2F64", "2001:db8::/64", false, 0},
+		{"an account with odd characters", "/v1/risk/account/a%2F%2F..%2Fb%20c", "a//../b c", false, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			res, r := ask(t, g, "GET", tc.target, "", "")
+			if res.StatusCode != 200 || r["id"] != tc.id || r["known"] != tc.known || r["score"] != tc.score {
+				t.Errorf("%d %v", res.StatusCode, r)
+			}
+		})
+	}
+}
+
+func TestProblems(t *testing.T) {
+	huge := `{"tenant":"` + strings.Repeat("x", MaxBodyBytes) + `"}`
+	for _, tc := range []struct {
+		name, method, target, contentType, body string
+		status                                  int
+		code                                    string
+	}{
+		{"not JSON", "POST", "/v1/decide", "", "hello", 400, "malformed-request"},
+		{"too large", "POST", "/v1/decide", "application/json", huge, 413, "body-too-large"},
+		{"a form", "POST", "/v1/decide", "application/x-www-form-urlencoded", "a=b", 415, "unsupported-media-type"},
+		{"another method", "GET", "/v1/decide", "", "", 405, "method-not-allowed"},
+		{"a post to risk", "POST", "/v1/risk/ip/203.0.113.9", "", "", 405, "method-not-allowed"},
+		{"an unknown kind", "GET", "/v1/risk/planet/mars", "", "", 404, "unknown-kind"},
+		{"no id", "GET", "/v1/risk/ip/", "", "", 400, "malformed-request"},
+		{"no address", "GET", "/v1/risk/ip/localhost", "", "", 400, "malformed-request"},
+		{"an endless id", "GET", "/v1/risk/account/" + strings.Repeat("a", 300), "", "", 400, "malformed-request"},
+		{"nothing there", "GET", "/v2/decide", "", "", 404, "not-found"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := newGate(t, attack(), nil)
+			res, p := ask(t, g, tc.method, tc.target, tc.contentType, tc.body)
+			if res.StatusCode != tc.status || p["type"] != problemSpace+tc.code || p["status"] != float64(tc.status) || p["title"] == "" {
+				t.Errorf("%d %v", res.StatusCode, p)
+			}
+			if got := res.Header.Get("Content-Type"); got != "application/problem+json" {
+				t.Errorf("content type %q", got)
+			}
+			if got := testutil.ToFloat64(g.metrics.refused.WithLabelValues(tc.code)); got != 1 {
+				t.Errorf("%v counted", got)
+			}
+		})
+	}
+}
+
+func TestWithoutTheStoreRiskIsAnErrorAndDecisionsAreNot(t *testing.T) {
+	m := attack()
+	m.fail = errors.New("password secret-of-redis refused")
+	g := newGate(t, m, nil)
+	res, p := ask(t, g, "GET", "/v1/risk/ip/203.0.113.9", "", "")
+	if res.StatusCode != 503 || p["type"] != problemSpace+"lookup-failed" || res.Header.Get("Retry-After") != "1" {
+		t.Errorf("%d %v", res.StatusCode, p)
+	}
+	if strings.Contains(p["detail"].(string), "secret") {
+		t.Errorf("the store's own words got out: %v", p)
+	}
+	res, d := ask(t, g, "POST", "/v1/decide", "", `{"entities":{"ip":"203.0.113.9"}}`)
+	if res.StatusCode != 200 || d["degraded"] != true || d["degraded_by"] != "error" || d["action"] != "allow" {
+		t.Errorf("%d %v", res.StatusCode, d)
+	}
+	res, s := ask(t, g, "GET", "/readyz", "", "")
+	if res.StatusCode != 200 || s["status"] != "degraded" {
+		t.Errorf("%d %v", res.StatusCode, s)
+	}
+	m.fail = nil
+	if _, s := ask(t, g, "GET", "/readyz", "", ""); s["status"] != "ready" {
+		t.Errorf("%v", s)
+	}
+	if _, s := ask(t, g, "GET", "/healthz", "", ""); s["status"] != "ok" {
+		t.Errorf("%v", s)
+	}
+}
+
+func TestServingEndsWithItsContext(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGate(t, attack(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.Serve(ctx, l) }()
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Post("http://"+l.Addr().String()+"/v1/decide", "application/json", strings.NewReader(`{"tenant":"shop","entities":{"ip":"203.0.113.9"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err = errors.Join(err, res.Body.Close()); err != nil || !strings.Contains(string(body), `"action":"deny"`) {
+		t.Fatalf("%s, %v", body, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("end: %v", err)
+	}
+	if _, err := net.DialTimeout("tcp", l.Addr().String(), time.Second); err == nil {
+		t.Error("it still listens")
+	}
+}
+
+func TestAnAddressInUseIsAnError(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	g := newGate(t, attack(), func(c *Config) { c.Listen = l.Addr().String() })
+	if err := g.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "gate: listen") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMetricsAreRegisteredWithClosedLabels(t *testing.T) {
+	r := prometheus.NewRegistry()
+	g, err := New(Defaults(), Dependencies{Reader: attack(), Registerer: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, g, "POST", "/v1/decide", "", `{"entities":{"ip":"203.0.113.9"}}`)
+	ask(t, g, "POST", "/v1/decide", "", `hello`)
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := map[string]int{}
+	for _, f := range families {
+		series[f.GetName()] = len(f.GetMetric())
+	}
+	for name, want := range map[string]int{
+		"weir_gate_decisions_total": len(Actions()), "weir_gate_decision_seconds": 1, "weir_gate_degraded_total": 1,
+		"weir_gate_lookup_errors_total": len(troubles), "weir_gate_refused_requests_total": 1,
+	} {
+		if series[name] != want {
+			t.Errorf("%s has %d series, want %d", name, series[name], want)
+		}
+	}
+}

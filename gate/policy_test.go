@@ -1,0 +1,161 @@
+package gate
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+func TestActionsAreATotalOrder(t *testing.T) {
+	all := Actions()
+	if len(all) != len(actionNames) || !slices.IsSorted(all) || all[0] != Allow || all[len(all)-1] != Deny {
+		t.Fatalf("got %v", all)
+	}
+	// The strictest of several is a semilattice: no order of asking matters.
+	for _, a := range all {
+		for _, b := range all {
+			if max(a, b) != max(b, a) || (a < b) == (b <= a) {
+				t.Errorf("%v and %v are not ordered", a, b)
+			}
+			for _, c := range all {
+				if max(a, max(b, c)) != max(max(a, b), c) || min(max(a, b), c) != max(min(a, c), min(b, c)) {
+					t.Errorf("%v, %v, %v: the order of combining and capping matters", a, b, c)
+				}
+			}
+		}
+	}
+}
+
+func TestActionsHaveNames(t *testing.T) {
+	for _, a := range Actions() {
+		text, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Action
+		if err := json.Unmarshal(text, &back); err != nil || back != a {
+			t.Errorf("%s: %v, %v", text, back, err)
+		}
+	}
+	if _, err := ParseAction("explode"); err == nil {
+		t.Error("an unknown action was taken")
+	}
+	if _, err := (Deny + 1).MarshalText(); err == nil || (Deny+1).String() != "unknown" {
+		t.Error("an action that does not exist has a name")
+	}
+}
+
+func TestThresholds(t *testing.T) {
+	p := Defaults().Policy
+	for _, tc := range []struct {
+		points int
+		action Action
+		level  Level
+	}{
+		{0, Allow, Low}, {19, Allow, Low}, {20, Tag, Low}, {39, Tag, Low}, {40, Throttle, Medium}, {54, Throttle, Medium},
+		{55, Challenge, Medium}, {69, Challenge, Medium}, {70, StepUp, High}, {84, StepUp, High}, {85, Deny, Critical}, {100, Deny, Critical},
+	} {
+		if a, l := p.action(tc.points), p.level(tc.points); a != tc.action || l != tc.level {
+			t.Errorf("%d points: %v %v, want %v %v", tc.points, a, l, tc.action, tc.level)
+		}
+	}
+	none := Policy{never, never, never, never, never}
+	if a := none.action(100); a != Allow {
+		t.Errorf("thresholds of never: %v", a)
+	}
+}
+
+func contribution(rule string, phase rules.Phase, weight uint8) score.Contribution {
+	return score.Contribution{Rule: rule, Category: "bot", Reason: "why", Phase: phase, Weight: weight, HalfLife: 3600, Time: 0}
+}
+
+func TestPhasesLimitWhatRulesCause(t *testing.T) {
+	p := Defaults().Policy
+	for _, tc := range []struct {
+		name string
+		list []score.Contribution
+		want Action
+	}{
+		{"nothing known", nil, Allow},
+		{"an enforced rule acts fully", []score.Contribution{contribution("a", rules.Enforce, 90)}, Deny},
+		{"a soft rule acts up to step-up", []score.Contribution{contribution("a", rules.Soft, 100)}, StepUp},
+		{"a soft rule acts by its score below that", []score.Contribution{contribution("a", rules.Soft, 45)}, Throttle},
+		{"an observed rule never acts", []score.Contribution{contribution("a", rules.Observe, 100)}, Allow},
+		{"soft evidence does not lift enforced evidence to deny",
+			[]score.Contribution{contribution("a", rules.Enforce, 60), contribution("b", rules.Soft, 90)}, StepUp},
+		{"observed evidence adds nothing",
+			[]score.Contribution{contribution("a", rules.Enforce, 60), contribution("b", rules.Observe, 90)}, Challenge},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var r risk
+			r.add(tc.list, 0)
+			if got := p.decide(&r); got != tc.want {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestMoreEvidenceNeverMakesADecisionMilder(t *testing.T) {
+	phases := []rules.Phase{rules.Observe, rules.Soft, rules.Enforce}
+	rapid.Check(t, func(t *rapid.T) {
+		p, last, lastRisk := Defaults().Policy, Allow, risk{}
+		for range rapid.IntRange(1, 4).Draw(t, "entities") {
+			list := []score.Contribution{}
+			for _, rule := range []string{"a", "b", "c"} {
+				list = append(list, contribution(rule, rapid.SampledFrom(phases).Draw(t, "phase"), uint8(rapid.IntRange(1, 100).Draw(t, "weight"))))
+			}
+			lastRisk.add(list, rapid.Int64Range(0, 10_000_000).Draw(t, "now"))
+			a := p.decide(&lastRisk)
+			if a < last {
+				t.Fatalf("from %v to %v with one entity more", last, a)
+			}
+			last = a
+		}
+	})
+}
+
+func TestConfigMistakesAreNamed(t *testing.T) {
+	if err := Defaults().Validate(); err != nil {
+		t.Fatalf("defaults: %v", err)
+	}
+	for name, tc := range map[string]struct {
+		spoil func(*Config)
+		want  string
+	}{
+		"no address":                    {func(c *Config) { c.Listen = "here" }, "gate.listen"},
+		"thresholds that fall":          {func(c *Config) { c.Policy.StepUp = 50 }, "gate.policy.step_up"},
+		"a threshold of nothing":        {func(c *Config) { c.Policy.Tag = 0 }, "gate.policy.tag"},
+		"a threshold beyond never":      {func(c *Config) { c.Policy.Deny = 102 }, "gate.policy.deny"},
+		"an unknown phase":              {func(c *Config) { c.Phase = "eager" }, "gate.phase"},
+		"neither open nor closed":       {func(c *Config) { c.OnUnknown = "ajar" }, "gate.on_unknown"},
+		"closed that lets through":      {func(c *Config) { c.ClosedAction = "tag" }, "gate.closed_action"},
+		"no time to look up":            {func(c *Config) { c.Budget = 0 }, "gate.budget"},
+		"no look-ups":                   {func(c *Config) { c.MaxLookups = 0 }, "gate.max_lookups"},
+		"a breaker that is always open": {func(c *Config) { c.BreakerFailures = 0 }, "gate.breaker_failures"},
+		"a breaker without a pause":     {func(c *Config) { c.BreakerPause = 0 }, "gate.breaker_pause"},
+		"decisions for ever":            {func(c *Config) { c.CacheFor = time.Hour }, "gate.cache_for"},
+		"half seconds":                  {func(c *Config) { c.RetryAfter = 1500 * time.Millisecond }, "gate.retry_after"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := Defaults()
+			tc.spoil(&c)
+			if err := c.Validate(); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %s", err, tc.want)
+			}
+			if _, err := New(c, Dependencies{Reader: &memory{}}); err == nil {
+				t.Error("New took it")
+			}
+		})
+	}
+	if _, err := New(Defaults(), Dependencies{}); err == nil {
+		t.Error("a gate without a reader")
+	}
+}
