@@ -1,0 +1,346 @@
+// Package state holds what one facet partition remembers of its entities: flat
+// records in slabs, found by a 64-bit keyed hash, each with one slot of bytes
+// per rule.
+//
+// Everything in it follows from the calls that were made, in their order:
+// there is no clock, no randomness and no map. It does not know what the slots
+// hold. One goroutine uses a table.
+package state
+
+import "encoding/binary"
+
+// A record begins with a header of 40 bytes:
+//
+//	0  key u64          16 expires i64 (Unix ms)   32 kind u8 · flags u8 · used u16
+//	8  last i64         24 newer ref · older ref   36 unused
+//
+// followed by slots: id u32 · length u16 · payload.
+const (
+	offKey     = 0
+	offLast    = 8
+	offExpires = 16
+	offNewer   = 24
+	offOlder   = 28
+	offKind    = 32
+	offFlags   = 33
+	offUsed    = 34
+	headerSize = 40
+	slotHeader = 6
+
+	flagRemarkable = 1
+
+	maxKinds  = 16
+	maxRecord = 1<<16 - 1
+)
+
+var le = binary.LittleEndian
+
+// Table is the state of one partition.
+type Table struct {
+	index   index
+	slabs   [classes]slab
+	lists   [maxKinds][2]list // by kind; unremarkable and remarkable
+	caps    [maxKinds]int
+	evicted [maxKinds]int64
+}
+
+// list is a chain of records from the coldest to the most recent.
+type list struct {
+	coldest, newest ref
+	n               int
+}
+
+// New makes an empty table that keeps at most caps[kind] records of a kind; 0
+// is no bound.
+func New(caps [maxKinds]int) *Table {
+	t := &Table{index: newIndex(), caps: caps}
+	for c := range t.slabs {
+		t.slabs[c] = newSlab(c)
+		// Piece 0 of class 0 would be named noRef.
+		if c == 0 {
+			t.slabs[c].alloc()
+		}
+	}
+	return t
+}
+
+// Caps is the type of [New]'s argument.
+type Caps = [maxKinds]int
+
+// Record is one entity's state. It is valid until the next call of the table's
+// methods, or of Resize of another record.
+type Record struct {
+	t *Table
+	r ref
+	b []byte
+}
+
+func (t *Table) open(r ref) Record {
+	return Record{t: t, r: r, b: t.slabs[r.class()].at(r.index())}
+}
+
+// Get returns the record of a key, made if need be. One that has expired by
+// watermark is the same as none. A kind at its cap loses its coldest
+// unremarkable record, and only if it has none, its coldest.
+func (t *Table) Get(key uint64, kind uint8, watermark int64) Record {
+	if r := t.index.get(key); r != noRef {
+		rec := t.open(r)
+		if rec.Expires() <= watermark {
+			rec.clear()
+		}
+		return rec
+	}
+	t.reclaim(kind, watermark)
+	if t.caps[kind] > 0 && t.Len(kind) >= t.caps[kind] {
+		t.evict(kind)
+	}
+	return t.insert(key, kind)
+}
+
+// Find returns the record of a key if there is one that has not expired.
+func (t *Table) Find(key uint64, watermark int64) (rec Record, ok bool) {
+	r := t.index.get(key)
+	if r == noRef {
+		return rec, false
+	}
+	rec = t.open(r)
+	return rec, rec.Expires() > watermark
+}
+
+func (t *Table) insert(key uint64, kind uint8) Record {
+	r := t.alloc(0)
+	rec := t.open(r)
+	clear(rec.b[:headerSize])
+	le.PutUint64(rec.b[offKey:], key)
+	le.PutUint64(rec.b[offExpires:], 1<<63) // the smallest: expired until it is touched
+	rec.b[offKind] = kind
+	le.PutUint16(rec.b[offUsed:], headerSize)
+	t.index.set(key, r)
+	t.push(rec)
+	return rec
+}
+
+func (t *Table) alloc(class int) ref {
+	return ref(class)<<indexBits | ref(t.slabs[class].alloc())
+}
+
+// reclaim frees the coldest records of a kind that have expired, a few at a
+// time. Nobody can tell a record that expired from one that is gone.
+func (t *Table) reclaim(kind uint8, watermark int64) {
+	for i := range t.lists[kind] {
+		for range 2 {
+			r := t.lists[kind][i].coldest
+			if r == noRef {
+				break
+			}
+			rec := t.open(r)
+			if rec.Expires() > watermark {
+				break
+			}
+			t.remove(rec)
+		}
+	}
+}
+
+func (t *Table) evict(kind uint8) {
+	for i := range t.lists[kind] {
+		if r := t.lists[kind][i].coldest; r != noRef {
+			t.remove(t.open(r))
+			t.evicted[kind]++
+			return
+		}
+	}
+}
+
+func (t *Table) remove(rec Record) {
+	t.unlink(rec)
+	t.index.remove(rec.Key())
+	t.slabs[rec.r.class()].release(rec.r.index())
+}
+
+// Len is the number of records of a kind, expired ones that were not reclaimed
+// yet included.
+func (t *Table) Len(kind uint8) int { return t.lists[kind][0].n + t.lists[kind][1].n }
+
+// Evicted is how many records of a kind had to go because of the cap.
+func (t *Table) Evicted(kind uint8) int64 { return t.evicted[kind] }
+
+// Bytes is the memory that the table holds.
+func (t *Table) Bytes() int {
+	n := t.index.bytes()
+	for i := range t.slabs {
+		n += t.slabs[i].bytes()
+	}
+	return n
+}
+
+// All calls yield for every record that has not expired, in no useful order.
+func (t *Table) All(watermark int64, yield func(Record) bool) {
+	t.index.all(func(_ uint64, r ref) bool {
+		rec := t.open(r)
+		return rec.Expires() <= watermark || yield(rec)
+	})
+}
+
+func (t *Table) listOf(rec Record) *list {
+	return &t.lists[rec.b[offKind]][rec.b[offFlags]&flagRemarkable]
+}
+
+// push makes rec the most recent of its list.
+func (t *Table) push(rec Record) {
+	l := t.listOf(rec)
+	le.PutUint32(rec.b[offNewer:], uint32(noRef))
+	le.PutUint32(rec.b[offOlder:], uint32(l.newest))
+	if l.newest != noRef {
+		le.PutUint32(t.open(l.newest).b[offNewer:], uint32(rec.r))
+	} else {
+		l.coldest = rec.r
+	}
+	l.newest = rec.r
+	l.n++
+}
+
+func (t *Table) unlink(rec Record) {
+	l := t.listOf(rec)
+	newer, older := ref(le.Uint32(rec.b[offNewer:])), ref(le.Uint32(rec.b[offOlder:]))
+	if newer != noRef {
+		le.PutUint32(t.open(newer).b[offOlder:], uint32(older))
+	} else {
+		l.newest = older
+	}
+	if older != noRef {
+		le.PutUint32(t.open(older).b[offNewer:], uint32(newer))
+	} else {
+		l.coldest = newer
+	}
+	l.n--
+}
+
+// Key is the record's key.
+func (rec *Record) Key() uint64 { return le.Uint64(rec.b[offKey:]) }
+
+// Kind is the record's kind.
+func (rec *Record) Kind() uint8 { return rec.b[offKind] }
+
+// Last is the position of the last touch.
+func (rec *Record) Last() int64 { return int64(le.Uint64(rec.b[offLast:])) }
+
+// Expires is when the record becomes absent, Unix ms of the watermark.
+func (rec *Record) Expires() int64 { return int64(le.Uint64(rec.b[offExpires:])) }
+
+// Remarkable reports whether the record is spared by eviction.
+func (rec *Record) Remarkable() bool { return rec.b[offFlags]&flagRemarkable != 0 }
+
+// Touch makes the record the most recent of its kind. expires never goes back.
+func (rec *Record) Touch(position, expires int64, remarkable bool) {
+	rec.t.unlink(*rec)
+	le.PutUint64(rec.b[offLast:], uint64(position))
+	le.PutUint64(rec.b[offExpires:], uint64(max(expires, rec.Expires())))
+	rec.b[offFlags] &^= flagRemarkable
+	if remarkable {
+		rec.b[offFlags] |= flagRemarkable
+	}
+	rec.t.push(*rec)
+}
+
+// clear empties an expired record, which keeps its place.
+func (rec *Record) clear() {
+	le.PutUint16(rec.b[offUsed:], headerSize)
+	le.PutUint64(rec.b[offExpires:], 1<<63)
+}
+
+func (rec *Record) used() int { return int(le.Uint16(rec.b[offUsed:])) }
+
+// find returns where the slot begins and how long its payload is.
+func (rec *Record) find(id uint32) (at, n int, ok bool) {
+	used := rec.used()
+	for at = headerSize; at < used; at += slotHeader + n {
+		n = int(le.Uint16(rec.b[at+4:]))
+		if le.Uint32(rec.b[at:]) == id {
+			return at, n, true
+		}
+	}
+	return used, 0, false
+}
+
+// Slot is the payload of a rule, in place; nil where there is none.
+func (rec *Record) Slot(id uint32) []byte {
+	at, n, ok := rec.find(id)
+	if !ok {
+		return nil
+	}
+	return rec.b[at+slotHeader : at+slotHeader+n : at+slotHeader+n]
+}
+
+// Slots calls yield for every slot.
+func (rec *Record) Slots(yield func(id uint32, payload []byte) bool) {
+	used := rec.used()
+	for at := headerSize; at < used; {
+		n := int(le.Uint16(rec.b[at+4:]))
+		if !yield(le.Uint32(rec.b[at:]), rec.b[at+slotHeader:at+slotHeader+n]) {
+			return
+		}
+		at += slotHeader + n
+	}
+}
+
+// Resize gives a slot n bytes: what it held is kept as far as it fits, what is
+// new is zero. It returns nil, and changes nothing, where the record would
+// become larger than 64 KiB.
+func (rec *Record) Resize(id uint32, n int) []byte {
+	at, had, ok := rec.find(id)
+	used, grow := rec.used(), n-had
+	if !ok {
+		grow += slotHeader
+	}
+	if used+grow > maxRecord {
+		return nil
+	}
+	rec.fit(used + grow)
+	tail := at + slotHeader + had
+	if ok {
+		copy(rec.b[at+slotHeader+n:], rec.b[tail:used])
+	}
+	le.PutUint32(rec.b[at:], id)
+	le.PutUint16(rec.b[at+4:], uint16(n))
+	le.PutUint16(rec.b[offUsed:], uint16(used+grow))
+	payload := rec.b[at+slotHeader : at+slotHeader+n : at+slotHeader+n]
+	if n > had {
+		clear(payload[had:])
+	}
+	return payload
+}
+
+// fit moves the record to a piece that holds size bytes, if its own is too
+// small.
+func (rec *Record) fit(size int) {
+	class, ok := classFor(size)
+	if !ok || class <= rec.r.class() {
+		return
+	}
+	t, from := rec.t, *rec
+	t.unlink(from)
+	r := t.alloc(class)
+	to := t.open(r)
+	copy(to.b, from.b[:from.used()])
+	t.slabs[from.r.class()].release(from.r.index())
+	t.index.set(to.Key(), r)
+	*rec = to
+	t.insertBetween(to, ref(le.Uint32(to.b[offOlder:])), ref(le.Uint32(to.b[offNewer:])))
+}
+
+// insertBetween links a record that was moved where it was before.
+func (t *Table) insertBetween(rec Record, older, newer ref) {
+	l := t.listOf(rec)
+	if older != noRef {
+		le.PutUint32(t.open(older).b[offNewer:], uint32(rec.r))
+	} else {
+		l.coldest = rec.r
+	}
+	if newer != noRef {
+		le.PutUint32(t.open(newer).b[offOlder:], uint32(rec.r))
+	} else {
+		l.newest = rec.r
+	}
+	l.n++
+}
