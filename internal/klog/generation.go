@@ -14,7 +14,12 @@ type Generation struct {
 	MemberID string
 	Assigned []int32 // partitions of this member, ascending; may be none
 
-	m *member
+	commit func(ctx context.Context, commits []Commit) error
+}
+
+// NewGeneration makes one whose commits go to a function: for fakes of a log.
+func NewGeneration(assigned []int32, commit func(ctx context.Context, commits []Commit) error) *Generation {
+	return &Generation{Assigned: assigned, commit: commit}
 }
 
 // Commit stores positions of partitions of this generation, with metadata. It
@@ -25,27 +30,37 @@ func (g *Generation) Commit(ctx context.Context, commits []Commit) error {
 	if len(commits) == 0 {
 		return nil
 	}
-	list := make([]kafka.OffsetCommit, len(commits))
-	for i, c := range commits {
+	for _, c := range commits {
 		if !slices.Contains(g.Assigned, c.Partition) {
-			return fmt.Errorf("commit partition %d of %s: %w", c.Partition, g.m.topic, ErrFenced)
+			return fmt.Errorf("commit partition %d, which is not assigned: %w", c.Partition, ErrFenced)
 		}
-		list[i] = kafka.OffsetCommit{Partition: int(c.Partition), Offset: c.Offset, Metadata: c.Metadata}
 	}
-	return g.m.c.ask(ctx, "commit for group", g.m.group, func(ctx context.Context) error { return g.commit(ctx, list) })
+	return g.commit(ctx, commits)
 }
 
-func (g *Generation) commit(ctx context.Context, commits []kafka.OffsetCommit) error {
-	res, err := g.m.c.admin.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
-		GroupID: g.m.group, GenerationID: int(g.ID), MemberID: g.MemberID,
-		Topics: map[string][]kafka.OffsetCommit{g.m.topic: commits},
-	})
-	if err != nil {
-		return err
+// committer is the Generation's commit: a request to the group's coordinator.
+func (m *member) committer(g *Generation) func(ctx context.Context, commits []Commit) error {
+	return func(ctx context.Context, commits []Commit) error {
+		list := make([]kafka.OffsetCommit, len(commits))
+		for i, c := range commits {
+			list[i] = kafka.OffsetCommit{Partition: int(c.Partition), Offset: c.Offset, Metadata: c.Metadata}
+		}
+		req := &kafka.OffsetCommitRequest{
+			GroupID: m.group, GenerationID: int(g.ID), MemberID: g.MemberID, Topics: map[string][]kafka.OffsetCommit{m.topic: list},
+		}
+		return m.c.ask(ctx, "commit for group", m.group, func(ctx context.Context) error {
+			res, err := m.c.admin.OffsetCommit(ctx, req)
+			if err != nil {
+				return err
+			}
+			return committed(res.Topics[m.topic], len(commits))
+		})
 	}
-	answered := res.Topics[g.m.topic]
-	if len(answered) != len(commits) {
-		return fmt.Errorf("%d partitions answered, not %d", len(answered), len(commits))
+}
+
+func committed(answered []kafka.OffsetCommitPartition, asked int) error {
+	if len(answered) != asked {
+		return fmt.Errorf("%d partitions answered, not %d", len(answered), asked)
 	}
 	var errs []error
 	for _, p := range answered {

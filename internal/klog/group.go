@@ -122,7 +122,8 @@ func (m *member) failed(err error) error {
 // take runs serve in gen. leave says that ctx has ended and serve, if err is
 // nil, has returned: the group is to be left.
 func (m *member) take(ctx context.Context, gen *kafka.Generation) (leave bool, err error) {
-	g := &Generation{ID: gen.ID, MemberID: gen.MemberID, m: m}
+	g := &Generation{ID: gen.ID, MemberID: gen.MemberID}
+	g.commit = m.committer(g)
 	for _, a := range gen.Assignments[m.topic] {
 		g.Assigned = append(g.Assigned, int32(a.ID))
 	}

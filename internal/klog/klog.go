@@ -36,7 +36,8 @@ type Client struct {
 	now       func() time.Time
 	addr      net.Addr
 	transport *kafka.Transport
-	admin     kafka.Client
+	fetcher   *fetcher
+	admin     kafka.Client // what is rarely asked
 	mechanism sasl.Mechanism
 	closed    atomic.Bool
 	groups    sync.WaitGroup
@@ -64,7 +65,6 @@ func New(cfg Config, log *slog.Logger, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	limitInflation()
 	c := &Client{cfg: cfg, log: log, now: time.Now, addr: kafka.TCP(cfg.Brokers...), mechanism: mechanism}
 	for _, o := range options {
 		o(c)
@@ -77,6 +77,7 @@ func New(cfg Config, log *slog.Logger, options ...Option) (*Client, error) {
 		TLS:         tlsConfig,
 		SASL:        mechanism,
 	}
+	c.fetcher = newFetcher(c, tlsConfig)
 	c.admin = kafka.Client{Addr: c.addr, Transport: c.transport}
 	return c, nil
 }
@@ -87,6 +88,7 @@ func (c *Client) Close() error {
 	c.closed.Store(true)
 	c.groups.Wait()
 	c.transport.CloseIdleConnections()
+	c.fetcher.close()
 	return nil
 }
 

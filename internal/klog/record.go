@@ -1,11 +1,10 @@
 package klog
 
 import (
-	"io"
+	"bytes"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 )
 
 // Header is one header of a record.
@@ -17,7 +16,7 @@ type Header struct {
 // Record is a record as it was read.
 type Record struct {
 	Offset  int64
-	Time    int64 // Unix ms: the producer's, even where the topic keeps the broker's
+	Time    int64 // Unix ms: when it was appended, where the topic keeps that; else what the producer says
 	Key     []byte
 	Value   []byte // nil where the record has none
 	Headers []Header
@@ -32,52 +31,18 @@ type Batch struct {
 	Next          int64     // offset to ask for next; behind transaction markers, which are no records
 	Asked         time.Time // when the fetch was sent: what lies at or above HighWatermark was appended later
 
-	arena   []byte
-	headers []Header
+	frame    []byte // the answer as it came
+	arena    []byte // what was decompressed last
+	inflated int    // bytes that were decompressed in all
+	source   bytes.Reader
+	headers  []Header
+	names    map[string]string // of headers
 }
 
 func (b *Batch) reset(offset int64) {
-	clear(b.Records)
-	clear(b.headers)
-	*b = Batch{Records: b.Records[:0], headers: b.headers[:0], arena: b.arena[:0], Next: offset}
-}
-
-// add copies r.
-func (b *Batch) add(r *protocol.Record) error {
-	key, err := b.copy(r.Key)
-	if err != nil {
-		return err
-	}
-	value, err := b.copy(r.Value)
-	if err != nil {
-		return err
-	}
-	first := len(b.headers)
-	for _, h := range r.Headers {
-		b.headers = append(b.headers, Header(h))
-	}
-	b.Records = append(b.Records, Record{
-		Offset: r.Offset, Time: r.Time.UnixMilli(), Key: key, Value: value, Headers: b.headers[first:len(b.headers):len(b.headers)],
-	})
-	return nil
-}
-
-// copy appends to the arena. A full one is left to the records that are in it,
-// and a larger one is begun.
-func (b *Batch) copy(from protocol.Bytes) ([]byte, error) {
-	if from == nil {
-		return nil, nil
-	}
-	defer from.Close()
-	n := from.Len()
-	if len(b.arena)+n > cap(b.arena) {
-		b.arena = make([]byte, 0, max(n, 2*cap(b.arena), 64<<10))
-	}
-	at := len(b.arena)
-	b.arena = b.arena[:at+n]
-	to := b.arena[at : at+n : at+n]
-	_, err := io.ReadFull(from, to)
-	return to, err
+	b.Records, b.headers, b.inflated = b.Records[:0], b.headers[:0], 0
+	b.frame, b.arena = shrunk(b.frame), shrunk(b.arena)
+	b.HighWatermark, b.LogStart, b.Next, b.Asked = 0, 0, offset, time.Time{}
 }
 
 // Outgoing is a record to be written. Nil and empty keys differ, as in Kafka.

@@ -18,7 +18,10 @@ func (c *Client) topic(ctx context.Context, name string) (*metadata.ResponseTopi
 	if err != nil {
 		return nil, err
 	}
-	res := m.(*metadata.Response)
+	return oneTopic(m.(*metadata.Response), name)
+}
+
+func oneTopic(res *metadata.Response, name string) (*metadata.ResponseTopic, error) {
 	if len(res.Topics) != 1 {
 		return nil, protocol.NewErrNoTopic(name)
 	}

@@ -1,0 +1,72 @@
+package klog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/segmentio/kafka-go/compress"
+)
+
+// MaxInflated is the most bytes that one batch may decompress to. A batch is
+// small on the wire and as large as its sender likes behind it.
+const MaxInflated = 32 << 20
+
+// inflate appends what a batch's body decompresses to.
+func (b *Batch) inflate(codec compress.Compression, body []byte) ([]byte, error) {
+	c := codec.Codec()
+	if c == nil {
+		return nil, fmt.Errorf("compression %d is unknown", codec)
+	}
+	b.source.Reset(body)
+	r := c.NewReader(&b.source)
+	defer r.Close()
+	b.arenaFor(4 * len(body))
+	first := len(b.arena)
+	for {
+		if len(b.arena) == cap(b.arena) {
+			first = b.move(first)
+		}
+		room := b.arena[len(b.arena):cap(b.arena)]
+		if left := MaxInflated - (len(b.arena) - first); len(room) > left+1 {
+			room = room[:left+1] // one more tells too many from just enough
+		}
+		n, err := r.Read(room)
+		b.arena = b.arena[:len(b.arena)+n]
+		switch {
+		case len(b.arena)-first > MaxInflated:
+			return nil, ErrInflated
+		case errors.Is(err, io.EOF):
+			b.inflated += len(b.arena) - first
+			return b.arena[first:len(b.arena):len(b.arena)], nil
+		case err != nil:
+			return nil, fmt.Errorf("decompress %s: %w", c.Name(), err)
+		}
+	}
+}
+
+// arenaFor makes room for n bytes. A full arena is left to the records that are
+// in it, and a larger one is begun.
+func (b *Batch) arenaFor(n int) {
+	if len(b.arena)+n > cap(b.arena) {
+		b.arena = make([]byte, 0, max(n, min(2*cap(b.arena), MaxInflated), 64<<10))
+	}
+}
+
+// move takes what was appended since first to a larger arena.
+func (b *Batch) move(first int) int {
+	old := b.arena[first:]
+	b.arena = append(make([]byte, 0, max(2*len(old), 64<<10)), old...)
+	return 0
+}
+
+// keptBytes is how large a buffer may be that is kept although it is not needed.
+const keptBytes = 4 << 20
+
+// shrunk empties a buffer, and gives one up that was made for an exception.
+func shrunk(buf []byte) []byte {
+	if cap(buf) > keptBytes && len(buf) < cap(buf)/4 {
+		return nil
+	}
+	return buf[:0]
+}
