@@ -1,9 +1,12 @@
 package redis
 
 import (
+	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -128,5 +131,26 @@ func BenchmarkGet(b *testing.B) {
 		if _, err := r.Get(b.Context(), entities); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestALookUpEndsWithItsContextWhateverTheServerDoes(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never says a word
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg := Defaults()
+	cfg.Addrs, cfg.ReadTimeout = []string{l.Addr().String()}, 10*time.Second
+	r := newTestReader(t, cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err = r.Get(ctx, []facet.Entity{entityNumber(0)})
+	if took := time.Since(start); err == nil || took > 2*time.Second {
+		t.Errorf("%v after %v", err, took)
+	}
+	if got := testutil.ToFloat64(r.metrics.errors[reasonTimeout]); got != 1 {
+		t.Errorf("%v timeouts counted (%v)", got, err)
 	}
 }

@@ -52,11 +52,12 @@ func (f *fake) Start(t testing.TB) {
 }
 
 type realServer struct {
-	addr string
-	cmd  *exec.Cmd
+	addr    string
+	options []string
+	cmd     *exec.Cmd
 }
 
-func startReal(t testing.TB) *realServer {
+func startReal(t testing.TB, options ...string) *realServer {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("WEIR_REQUIRE_REDIS") == "1" {
@@ -68,7 +69,7 @@ func startReal(t testing.TB) *realServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &realServer{addr: l.Addr().String()}
+	s := &realServer{addr: l.Addr().String(), options: options}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,8 @@ func (s *realServer) Addr() string { return s.addr }
 func (s *realServer) Start(t testing.TB) {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(s.addr)
-	s.cmd = exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
+	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir()}, s.options...)
+	s.cmd = exec.Command("redis-server", args...)
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
