@@ -1,12 +1,133 @@
 package rules
 
 import (
-	"errors"
+	"cmp"
+	"embed"
+	"fmt"
 	"io/fs"
+	"slices"
 )
 
-// Load reads all *.yaml below fsys.
-func Load(fsys fs.FS) (*Set, error) { return nil, errors.New("rules: loading is not built yet") }
+//go:embed default/*.yaml
+var defaults embed.FS
 
 // Default is the set that is built in.
-func Default() (*Set, error) { return nil, errors.New("rules: loading is not built yet") }
+func Default() (*Set, error) {
+	sub, err := fs.Sub(defaults, "default")
+	if err != nil {
+		return nil, fmt.Errorf("open the built-in rules: %w", err)
+	}
+	return Load(sub)
+}
+
+// Load reads, checks and compiles all *.yaml below fsys, which must hold at
+// least one rule. Where files are wrong the error is a [*Problems] with all
+// that is wrong in any of them.
+func Load(fsys fs.FS) (*Set, error) {
+	problems := new(Problems)
+	files, err := readFiles(fsys, problems)
+	if err != nil {
+		return nil, err
+	}
+	l, err := newLoader(problems)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		l.file(f)
+	}
+	if len(files) == 0 && len(problems.List) == 0 {
+		return nil, fmt.Errorf("load rules: there is no file whose name ends in .yaml")
+	}
+	l.together()
+	if len(problems.List) > 0 {
+		problems.sort()
+		return nil, problems
+	}
+	return l.set(), nil
+}
+
+// built is a rule with where it stands.
+type built struct {
+	rule      *Rule
+	canonical string
+	file      *file
+	id        *value
+}
+
+type loader struct {
+	grammar  key
+	language *language
+	problems *Problems
+	seen     int
+	built    []built
+	ids      []built // of all rules, built or not
+}
+
+func newLoader(problems *Problems) (*loader, error) {
+	language, err := newLanguage()
+	if err != nil {
+		return nil, fmt.Errorf("prepare the language of conditions: %w", err)
+	}
+	return &loader{grammar: grammar(), language: language, problems: problems}, nil
+}
+
+func (l *loader) file(f *file) {
+	root := f.parse()
+	if root == nil {
+		return
+	}
+	r := &reader{file: f, language: l.language}
+	list := r.read(root, &l.grammar).get("rules").list()
+	for _, v := range list {
+		l.rule(r, v)
+	}
+}
+
+func (l *loader) rule(r *reader, v *value) {
+	if l.seen++; l.seen > maxRules {
+		if l.seen == maxRules+1 {
+			r.node(v.node, "too many rules", fmt.Sprintf("at most %d are loaded, of all files together", maxRules))
+		}
+		return
+	}
+	b := built{file: r.file, id: v.get("id")}
+	if b.id != nil {
+		l.ids = append(l.ids, b)
+	}
+	if b.rule = r.build(v); b.rule == nil {
+		return
+	}
+	b.canonical = canonical(b.rule, v.get("when").condition(), v.get("sliding_window").get("count").condition())
+	l.built = append(l.built, b)
+}
+
+// together checks what rules must not do to one another.
+func (l *loader) together() {
+	first := map[string]built{}
+	for _, b := range l.ids {
+		if other, taken := first[b.id.text]; taken {
+			b.file.node(b.id.node, fmt.Sprintf("another rule has the id %q", b.id.text),
+				fmt.Sprintf("rename one of the two; the first is in %s, line %d", other.file.name, other.id.node.Line))
+			continue
+		}
+		first[b.id.text] = b
+	}
+	slots := map[uint32]built{}
+	for _, b := range l.built {
+		other, taken := slots[b.rule.Slot]
+		if taken && other.rule.ID != b.rule.ID {
+			b.file.node(b.id.node, fmt.Sprintf("by chance, this id gives the same slot of state as %q", other.rule.ID), "change the id")
+		}
+		slots[b.rule.Slot] = b
+	}
+}
+
+func (l *loader) set() *Set {
+	slices.SortFunc(l.built, func(a, b built) int { return cmp.Compare(a.rule.ID, b.rule.ID) })
+	s := &Set{Version: version(l.built)}
+	for _, b := range l.built {
+		s.Rules = append(s.Rules, b.rule)
+	}
+	return s
+}

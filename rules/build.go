@@ -1,0 +1,180 @@
+package rules
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+)
+
+// build makes a rule of what stands in a file; nil where problems were found in
+// it, now or while it was read.
+func (r *reader) build(v *value) *Rule {
+	before := len(r.problems.List)
+	signal := v.get("signal")
+	rule := &Rule{
+		ID: v.get("id").str(), Title: v.get("title").str(), Description: v.get("description").str(),
+		Category: signal.get("category").str(), Reason: signal.get("reason").str(),
+		HalfLife: signal.get("half_life").span(),
+	}
+	rule.Entity, _ = facet.ParseKind(v.get("entity").str())
+	rule.Phase, _ = ParsePhase(v.get("phase").str())
+	rule.Window = r.window(v.get("sliding_window"))
+	r.halfLife(signal.get("half_life"))
+	for _, t := range v.get("tests").list() {
+		rule.Tests = append(rule.Tests, r.test(t, rule.Entity))
+	}
+	r.sameNames(v.get("tests").list())
+	when := v.get("when").condition()
+	if when == nil || rule.Window == nil || len(r.problems.List) > before {
+		return nil
+	}
+	rule.When = when.run
+	rule.Fields = readFields(rule.Window.Distinct, when, v.get("sliding_window").get("count").condition())
+	rule.Slot = slot(rule)
+	return rule
+}
+
+func (r *reader) halfLife(v *value) {
+	if v != nil && v.span()%time.Second != 0 {
+		r.node(v.node, "a half life is a number of whole seconds", "leave the milliseconds out")
+	}
+}
+
+func (r *reader) window(v *value) *SlidingWindow {
+	if v == nil {
+		return nil
+	}
+	w := &SlidingWindow{Window: v.get("window").span(), Cooldown: v.get("cooldown").span(), MinShare: v.get("min_share").int()}
+	if w.Cooldown == 0 {
+		w.Cooldown = w.Window
+	}
+	if c := v.get("count").condition(); c != nil {
+		w.Counted = c.run
+	}
+	if d := v.get("distinct"); d != nil {
+		spec, _ := event.Lookup(d.str())
+		w.Distinct = spec.Field
+	}
+	if share := v.get("min_share"); share != nil && v.get("count") == nil {
+		r.node(share.node, "min_share is a share of nothing: every matching event is counted", "say with count which events are counted, or leave min_share out")
+	}
+	w.Tiers = r.tiers(v.get("tiers").list())
+	return w
+}
+
+func (r *reader) tiers(list []*value) []Tier {
+	var tiers []Tier
+	for i, v := range list {
+		at, weight := v.get("at"), v.get("weight")
+		if i > 0 {
+			r.ascending(list[i-1].get("at"), at, "this tier does not wait for more than the one before it", "order the tiers by at, each with a number of its own")
+			r.ascending(list[i-1].get("weight"), weight, "this tier can never be seen: it weighs no more than the one before it", "give later tiers greater weights, or remove this one")
+		}
+		tiers = append(tiers, Tier{At: at.int(), Weight: uint8(weight.int())})
+	}
+	return tiers
+}
+
+func (r *reader) ascending(last, next *value, what, do string) {
+	if last != nil && next != nil && next.num <= last.num {
+		r.node(next.node, what, do)
+	}
+}
+
+// readFields lists what a rule's conditions and its detector read.
+func readFields(distinct event.Field, conditions ...*condition) []event.Field {
+	fields := []event.Field{}
+	if distinct != event.None {
+		fields = append(fields, distinct)
+	}
+	for _, c := range conditions {
+		if c != nil {
+			fields = mergeFields(fields, c.fields)
+		}
+	}
+	return fields
+}
+
+func (r *reader) test(v *value, kind facet.Kind) Test {
+	t := Test{Name: v.get("name").str(), Line: v.node.Line}
+	events := 0
+	for _, s := range v.get("events").list() {
+		step := r.step(s)
+		events, r.events = events+step.Repeat, r.events+step.Repeat
+		if events > maxSeries || r.events > maxEvents {
+			r.node(s.node, "too many events", fmt.Sprintf("at most %d are made for a test, and %d for all tests of a file", maxSeries, maxEvents))
+			return t
+		}
+		t.Events = append(t.Events, step)
+	}
+	r.expect(&t, v, kind)
+	return t
+}
+
+// expect reads what the test expects, and checks it against its events.
+func (r *reader) expect(t *Test, v *value, kind facet.Kind) {
+	entities := t.entities(kind)
+	seen := map[string]bool{}
+	for _, x := range v.get("expect").list() {
+		key := x.get("entity")
+		t.Expect = append(t.Expect, Expect{Entity: key.str(), Weight: uint8(x.get("weight").int()), Signals: x.get("signals").int()})
+		switch {
+		case key == nil || kind == 0:
+		case seen[key.str()]:
+			r.node(key.node, fmt.Sprintf("%q is expected twice", key.str()), "keep one of the two, with the greater weight")
+		case !entities[key.str()]:
+			r.node(key.node, fmt.Sprintf("no event of this test is about the %s %q", kind, key.str()), "check the entity's key against what the events set")
+		}
+		seen[key.str()] = true
+	}
+}
+
+func (r *reader) step(v *value) Step {
+	s := Step{At: v.get("at").span(), Every: v.get("every").span(), Repeat: max(v.get("repeat").int(), 1)}
+	if set := v.get("set"); set != nil {
+		s.Values = set.values
+	}
+	if s.Repeat > 1 && v.get("every") == nil {
+		r.node(v.get("repeat").node, "a series needs the time between its events", "add every: 10s; every: 0s puts all of them into one moment")
+	}
+	if end := s.At.Milliseconds() + int64(s.Repeat-1)*s.Every.Milliseconds(); end > maxTestSpan {
+		r.node(v.node, "the series ends too late", "a test spans at most "+formatDuration(time.Duration(maxTestSpan)*time.Millisecond))
+	}
+	return s
+}
+
+// entities holds the keys of all entities that the test's events are about.
+func (t *Test) entities(kind facet.Kind) map[string]bool {
+	keys := map[string]bool{}
+	e := new(event.Event)
+	for i := range t.Events {
+		s := &t.Events[i]
+		for n := range s.Repeat {
+			s.fill(e, n+1)
+			if ent, ok := facet.EntityOf(kind, e, nil); ok {
+				keys[ent.Key] = true
+			}
+			if !s.varies() {
+				break
+			}
+		}
+	}
+	return keys
+}
+
+func (r *reader) sameNames(tests []*value) {
+	lines := map[string]int{}
+	for _, t := range tests {
+		name := t.get("name")
+		if name == nil {
+			continue
+		}
+		if first := lines[name.text]; first != 0 {
+			r.node(name.node, "another test of this rule has the same name", fmt.Sprintf("name it after what is different; the first is in line %d", first))
+			continue
+		}
+		lines[name.text] = name.node.Line
+	}
+}

@@ -1,0 +1,123 @@
+package rules
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
+
+	"github.com/weirdev/weir/event"
+)
+
+// explainIssues puts CEL's messages into the words of rules. After a syntax
+// error the parser guesses, so only the first one is worth reading.
+func explainIssues(issues *cel.Issues, source string) []fault {
+	var faults []fault
+	for _, e := range issues.Errors() {
+		f := explainIssue(e, source)
+		if strings.HasPrefix(e.Message, syntaxError) {
+			return []fault{f}
+		}
+		faults = append(faults, f)
+	}
+	if len(faults) == 0 {
+		faults = []fault{{line: 1, what: issues.Err().Error(), do: "see docs/rules.md"}}
+	}
+	return faults
+}
+
+const syntaxError = "Syntax error: "
+
+func explainIssue(e *common.Error, source string) fault {
+	f := fault{line: e.Location.Line(), column: e.Location.Column(), what: e.Message, do: "see docs/rules.md for what conditions offer"}
+	switch m := e.Message; {
+	case strings.HasPrefix(m, syntaxError):
+		f.what, f.do = explainSyntax(strings.TrimPrefix(m, syntaxError))
+	case strings.HasPrefix(m, "undeclared reference to '"):
+		name, _, _ := strings.Cut(strings.TrimPrefix(m, "undeclared reference to '"), "'")
+		f.what, f.do = explainName(name, strings.HasPrefix(strings.TrimSpace(after(source, f.line, f.column)), "("))
+	case strings.HasPrefix(m, "found no matching overload for '"):
+		f.what, f.do = explainTypes(m)
+	case strings.HasPrefix(m, "expected type 'bool' but found '"):
+		found, _, _ := strings.Cut(strings.TrimPrefix(m, "expected type 'bool' but found '"), "'")
+		f.what, f.do = "true or false is needed here, and this is "+typeName(found), "compare it with something, such as status == 401"
+	case strings.HasSuffix(m, "does not support field selection"):
+		f.what, f.do = "fields have no members", "the events are flat: write the field's name alone"
+	}
+	return f
+}
+
+func explainSyntax(m string) (what, do string) {
+	m, _, _ = strings.Cut(m, " expecting ")
+	m = strings.ReplaceAll(m, "'<EOF>'", "the end of the condition")
+	return "the condition cannot be read: " + m,
+		`write it like auth == "failure" && status == 401; texts stand in quotes, and a condition with # or ": " in a block: when: |`
+}
+
+func explainName(name string, called bool) (what, do string) {
+	if called {
+		return fmt.Sprintf("there is no function %q in conditions", name),
+			didYouMean(name, []string{"startsWith", "endsWith", "contains", "matches", "size"})
+	}
+	if s, ok := event.Lookup(name); ok {
+		return fmt.Sprintf("conditions cannot read the field %q", s.Name), "use another field"
+	}
+	what = fmt.Sprintf("there is no field %q", name)
+	if near := nearest(name, fieldNames()); near != "" {
+		return what, fmt.Sprintf("did you mean %q? A text stands in quotes: %q", near, name)
+	}
+	return what, fmt.Sprintf("fields are listed in docs/rules.md; a text stands in quotes: %q", name)
+}
+
+var overload = regexp.MustCompile(`^found no matching overload for '(.*)' applied to '(.*)'$`)
+
+// explainTypes reads "… '_==_' applied to '(int, string)'", or 'string.(int)' of
+// a function that is called on something.
+func explainTypes(m string) (what, do string) {
+	parts := overload.FindStringSubmatch(m)
+	if parts == nil {
+		return m, "see docs/rules.md for what conditions offer"
+	}
+	var of []string
+	for _, t := range strings.FieldsFunc(parts[2], func(r rune) bool { return strings.ContainsRune("()., ", r) }) {
+		of = append(of, typeName(t))
+	}
+	return fmt.Sprintf("%s is not defined for %s", functionName(parts[1]), strings.Join(of, " and ")),
+		"both sides must be of one type: texts in quotes, numbers and flags without"
+}
+
+// typeName is what rules call a type of CEL.
+func typeName(t string) string {
+	switch t {
+	case "int":
+		return numberSort.String()
+	case "string":
+		return textSort.String()
+	case "bool":
+		return flagSort.String()
+	}
+	return t
+}
+
+// after is the rest of the source's line from a column (from 0) on, without the
+// name that stands there.
+func after(source string, line, column int) string {
+	rest := []rune(source)
+	rest = rest[runeIndex(rest, line, column):]
+	return strings.TrimLeftFunc(string(rest), func(r rune) bool {
+		return r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+	})
+}
+
+// fieldNames lists the fields that conditions can read.
+func fieldNames() []string {
+	var all []string
+	for _, s := range event.Fields() {
+		if celType(s.Kind) != nil {
+			all = append(all, s.Name)
+		}
+	}
+	return all
+}

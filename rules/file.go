@@ -1,0 +1,229 @@
+package rules
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+	"unicode"
+
+	"go.yaml.in/yaml/v4"
+)
+
+const (
+	maxFileBytes = 256 << 10
+	maxRules     = 1000 // in all files
+)
+
+// file is one rule file while it is read.
+type file struct {
+	name     string
+	data     []byte
+	lines    []string
+	problems *Problems
+}
+
+// readFiles reads all *.yaml below fsys, in order of name. Folders whose name
+// starts with a dot are left out: a mounted ConfigMap keeps its versions there.
+func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
+	var files []*file
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name != "." && strings.HasPrefix(d.Name(), ".") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		f := &file{name: name, problems: problems}
+		switch path.Ext(name) {
+		case ".yml":
+			f.whole("this file would not be read", "rename it: rule files end in .yaml")
+		case ".yaml":
+			if f.read(fsys) {
+				files = append(files, f)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read rules: %w", err)
+	}
+	return files, nil
+}
+
+// read loads the file; false where it cannot be one of rules.
+func (f *file) read(fsys fs.FS) bool {
+	data, err := readRegular(fsys, f.name)
+	switch {
+	case errors.Is(err, errNotRegular):
+		return false
+	case err != nil:
+		f.whole(fmt.Sprintf("cannot be read: %v", err), "check that it exists and may be read by this user")
+		return false
+	case len(data) > maxFileBytes:
+		f.whole(fmt.Sprintf("is longer than %d KiB", maxFileBytes>>10), "split it: one file for each subject")
+		return false
+	}
+	f.data, f.lines = data, strings.Split(string(data), "\n")
+	return true
+}
+
+var errNotRegular = errors.New("not a regular file")
+
+func readRegular(fsys fs.FS, name string) ([]byte, error) {
+	// Asked before opening: opening a named pipe would wait for its writer.
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	r, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, maxFileBytes+1))
+}
+
+// parse reads the file as one YAML document; nil where it is none.
+func (f *file) parse() *yaml.Node {
+	loader, err := yaml.NewLoader(bytes.NewReader(f.data), yaml.WithV4Defaults())
+	if err != nil {
+		f.syntax(err)
+		return nil
+	}
+	var doc, second yaml.Node
+	switch err := loader.Load(&doc); {
+	case errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0:
+		f.whole("holds no rules", "write a list of rules under the key rules, or remove the file")
+		return nil
+	case err != nil:
+		f.syntax(err)
+		return nil
+	}
+	switch err := loader.Load(&second); {
+	case err == nil:
+		f.at(second.Line, second.Column, "a second YAML document starts here", "keep one document in each file")
+	case !errors.Is(err, io.EOF):
+		f.syntax(err)
+	}
+	return doc.Content[0]
+}
+
+// syntax reports that the file is no YAML.
+func (f *file) syntax(err error) {
+	const do = "check indentation, quotes and brackets; a condition that starts with a quote, or holds \": \" or \" #\", stands in a block: when: |"
+	var one *yaml.LoadError
+	if !errors.As(err, &one) {
+		f.whole("is not YAML: "+err.Error(), do)
+		return
+	}
+	line, column := one.Mark.Line, one.Mark.Column
+	if line == 0 && one.Stage == "reader" {
+		line, column = f.place(one.Mark.Index)
+	}
+	f.at(line, column, "not YAML: "+strings.TrimPrefix(one.Message, "yaml: "), do)
+}
+
+// place turns an offset in bytes into line and column.
+func (f *file) place(offset int) (line, column int) {
+	before := f.data[:min(max(offset, 0), len(f.data))]
+	start := bytes.LastIndexByte(before, '\n') + 1
+	return 1 + bytes.Count(before, []byte{'\n'}), 1 + len([]rune(string(before[start:])))
+}
+
+// whole reports a problem with the file as such.
+func (f *file) whole(what, do string) {
+	f.problems.List = append(f.problems.List, Problem{File: f.name, What: what, Do: do})
+}
+
+// at reports a problem at a line and column, both from 1.
+func (f *file) at(line, column int, what, do string) {
+	p := Problem{File: f.name, Line: max(line, 1), Column: max(column, 1), What: what, Do: do}
+	if p.Line <= len(f.lines) {
+		p.Text = strings.TrimSuffix(f.lines[p.Line-1], "\r")
+	}
+	f.problems.List = append(f.problems.List, p)
+}
+
+// node reports a problem at a node.
+func (f *file) node(n *yaml.Node, what, do string) { f.at(n.Line, n.Column, what, do) }
+
+// inside finds the place in the file of a place (line from 1, column from 0) in
+// a scalar's text. YAML folds, indents and unescapes, so the two are walked side
+// by side without their blanks; where they differ the scalar's start is the
+// answer.
+func (f *file) inside(n *yaml.Node, text string, line, column int) (int, int) {
+	source := f.content(n)
+	wanted := []rune(text)
+	for left := runeIndex(wanted, line, column); ; left-- {
+		for source.blank() {
+			source.next()
+		}
+		for len(wanted) > 0 && unicode.IsSpace(wanted[0]) {
+			wanted, left = wanted[1:], left-1
+		}
+		switch {
+		case left <= 0:
+			return source.line, source.column
+		case len(wanted) == 0 || len(source.rest) == 0 || wanted[0] != source.rest[0]:
+			return n.Line, n.Column
+		}
+		wanted = wanted[1:]
+		source.next()
+	}
+}
+
+// content is the file's text from where the content of a scalar starts.
+func (f *file) content(n *yaml.Node) cursor {
+	c := cursor{line: n.Line, column: n.Column}
+	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+		c.line, c.column = n.Line+1, 1
+	}
+	if c.line < 1 || c.line > len(f.lines) {
+		return c
+	}
+	c.rest = []rune(strings.Join(f.lines[c.line-1:], "\n"))
+	c.rest = c.rest[min(c.column-1, len(c.rest)):]
+	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
+		c.next()
+	}
+	return c
+}
+
+// cursor is a place in a file.
+type cursor struct {
+	rest         []rune
+	line, column int
+}
+
+func (c *cursor) blank() bool { return len(c.rest) > 0 && unicode.IsSpace(c.rest[0]) }
+
+func (c *cursor) next() {
+	if len(c.rest) == 0 {
+		return
+	}
+	if c.rest[0] == '\n' {
+		c.line, c.column = c.line+1, 0
+	}
+	c.rest, c.column = c.rest[1:], c.column+1
+}
+
+// runeIndex is the index in text of a line (from 1) and column (from 0).
+func runeIndex(text []rune, line, column int) int {
+	i := 0
+	for ; line > 1 && i < len(text); i++ {
+		if text[i] == '\n' {
+			line--
+		}
+	}
+	return min(i+max(column, 0), len(text))
+}

@@ -1,0 +1,160 @@
+package rules
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/weirdev/weir/event"
+)
+
+// equals is a comparison of a field with a constant by == or !=: what most
+// conditions are made of. Pairs of them run as one closure.
+type equals struct {
+	field event.Field
+	text  bool // compares text, not num
+	not   bool
+	want  string
+	num   int64
+}
+
+// equality reads t as a comparison of a field with a constant.
+func equality(t *term) (equals, bool) {
+	if t.op == opField && t.sort == flagSort {
+		return equals{field: t.field, not: true}, true // a flag alone: != false
+	}
+	if t.op != opEqual && t.op != opUnequal {
+		return equals{}, false
+	}
+	f, c := t.args[0], t.args[1]
+	if f.op == opConst {
+		f, c = c, f
+	}
+	if f.op != opField || c.op != opConst {
+		return equals{}, false
+	}
+	return equals{field: f.field, text: f.sort == textSort, not: t.op == opUnequal, want: c.text, num: c.num}, true
+}
+
+func (q equals) predicate() Predicate {
+	f, want, num := q.field, q.want, q.num
+	switch {
+	case q.text && q.not:
+		return func(e *event.Event) bool { return e.Text(f) != want }
+	case q.text:
+		return func(e *event.Event) bool { return e.Text(f) == want }
+	case q.not:
+		return func(e *event.Event) bool { return e.Num(f) != num }
+	}
+	return func(e *event.Event) bool { return e.Num(f) == num }
+}
+
+// both runs two comparisons as one closure; nil where there is none for them.
+func both(a, b equals) Predicate {
+	if a.not || b.not {
+		return nil
+	}
+	if a.text && !b.text {
+		a, b = b, a
+	}
+	f, g, an, bn, at, bt := a.field, b.field, a.num, b.num, a.want, b.want
+	switch {
+	case a.text:
+		return func(e *event.Event) bool { return e.Text(f) == at && e.Text(g) == bt }
+	case b.text:
+		return func(e *event.Event) bool { return e.Num(f) == an && e.Text(g) == bt }
+	}
+	return func(e *event.Event) bool { return e.Num(f) == an && e.Num(g) == bn }
+}
+
+func conjunction(args []*term) Predicate {
+	args = cheapestFirst(args)
+	if len(args) >= 2 {
+		a, ok := equality(args[0])
+		b, ok2 := equality(args[1])
+		if ok && ok2 {
+			if p := both(a, b); p != nil {
+				return and(append([]Predicate{p}, predicates(args[2:])...))
+			}
+		}
+	}
+	return and(predicates(args))
+}
+
+func disjunction(args []*term) Predicate {
+	list := predicates(cheapestFirst(args))
+	if len(list) == 2 {
+		p, q := list[0], list[1]
+		return func(e *event.Event) bool { return p(e) || q(e) }
+	}
+	return func(e *event.Event) bool {
+		for _, p := range list {
+			if p(e) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func and(list []Predicate) Predicate {
+	switch len(list) {
+	case 1:
+		return list[0]
+	case 2:
+		p, q := list[0], list[1]
+		return func(e *event.Event) bool { return p(e) && q(e) }
+	case 3:
+		p, q, r := list[0], list[1], list[2]
+		return func(e *event.Event) bool { return p(e) && q(e) && r(e) }
+	}
+	return func(e *event.Event) bool {
+		for _, p := range list {
+			if !p(e) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func predicates(args []*term) []Predicate {
+	list := make([]Predicate, len(args))
+	for i, a := range args {
+		list[i] = predicate(a)
+	}
+	return list
+}
+
+// cheapestFirst orders the parts of a chain by what they cost. Conditions have
+// no effects and cannot fail, so their order is ours to choose.
+func cheapestFirst(args []*term) []*term {
+	sorted := slices.Clone(args)
+	slices.SortStableFunc(sorted, func(a, b *term) int { return cmp.Compare(cost(a), cost(b)) })
+	return sorted
+}
+
+// cost estimates nanoseconds.
+func cost(t *term) int {
+	own := 2
+	switch t.op {
+	case opConst:
+		return 0
+	case opField:
+		return 1
+	case opIn:
+		own = 2 + min(len(t.texts)+len(t.nums), 10)
+	case opStarts, opEnds:
+		own = 4
+	case opContains, opSize:
+		own = 30
+	case opMatches:
+		own = 300
+	}
+	for _, a := range t.args {
+		own += cost(a)
+		if a.sort == textSort && a.op == opField {
+			own++
+		}
+	}
+	return own
+}

@@ -1,0 +1,90 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weirdev/weir/event"
+)
+
+// lint finds comparisons of a field with a value that it never has: most often a
+// slip that would leave the rule silent for ever.
+func lint(t *term) []fault {
+	var faults []fault
+	for _, a := range t.args {
+		faults = append(faults, lint(a)...)
+	}
+	switch t.op {
+	case opEqual, opUnequal:
+		field, other := t.args[0], t.args[1]
+		if field.op == opConst {
+			field, other = other, field
+		}
+		if field.op == opField && other.op == opConst {
+			faults = append(faults, lintValue(field, other, other.text, other.num)...)
+		}
+	case opIn:
+		for _, s := range t.texts {
+			faults = append(faults, lintValue(t.args[0], t, s, 0)...)
+		}
+		for _, n := range t.nums {
+			faults = append(faults, lintValue(t.args[0], t, "", n)...)
+		}
+	}
+	return faults
+}
+
+func lintValue(field, at *term, text string, num int64) []fault {
+	if field.op != opField {
+		return nil
+	}
+	var what, do string
+	if field.sort == textSort && text != "" {
+		what, do = impossibleText(field.field, text)
+	} else if field.sort == numberSort && num != 0 {
+		what, do = impossibleNumber(field.field, num)
+	}
+	if what == "" {
+		return nil
+	}
+	return []fault{{at.line, at.column, what, do}}
+}
+
+// impossibleText says why f never has the value; "" where it may.
+func impossibleText(f event.Field, value string) (what, do string) {
+	spec, _ := event.Lookup(f.String())
+	if known := closed(f); known != nil && !slices.Contains(known, value) {
+		return fmt.Sprintf("%s is never %q", f, value), didYouMean(value, known)
+	}
+	if len(value) > spec.MaxBytes {
+		return fmt.Sprintf("%s is never that long", f), fmt.Sprintf("its longest values have %d bytes", spec.MaxBytes)
+	}
+	return "", ""
+}
+
+func impossibleNumber(f event.Field, value int64) (what, do string) {
+	spec, _ := event.Lookup(f.String())
+	if value < spec.Min || value > spec.Max {
+		return fmt.Sprintf("%s is never %d", f, value), fmt.Sprintf("it is %d to %d", spec.Min, spec.Max)
+	}
+	return "", ""
+}
+
+// closed lists the values of fields that have few, as their documentation gives
+// them; nil for others.
+func closed(f event.Field) []string {
+	switch f {
+	case event.Auth:
+		return strings.Fields("success failure challenge")
+	case event.Signature:
+		return strings.Fields("valid invalid missing unknown")
+	case event.Attestation:
+		return strings.Fields("passed failed missing error")
+	case event.AttestationLevel:
+		return strings.Fields("none basic device strong")
+	case event.Anonymiser:
+		return strings.Fields("vpn tor hosting proxy")
+	}
+	return nil
+}

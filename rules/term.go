@@ -1,0 +1,114 @@
+package rules
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/weirdev/weir/event"
+)
+
+// op is what a term does.
+type op uint8
+
+const (
+	opConst op = iota + 1
+	opField
+	opNot
+	opAnd // of two or more
+	opOr  // of two or more
+	opEqual
+	opUnequal
+	opLess
+	opLessEqual
+	opGreater
+	opGreaterEqual
+	opIn
+	opStarts
+	opEnds
+	opContains
+	opMatches
+	opSize
+	opIf
+)
+
+// sort is the type of a term's value.
+type sort uint8
+
+const (
+	flagSort   sort = iota + 1 // true or false
+	numberSort                 // 64 bits
+	textSort
+)
+
+func (s sort) String() string {
+	return [...]string{"nothing", "a flag", "a number", "a text"}[s]
+}
+
+// term is a checked condition, or a part of one: what is left of CEL's tree when
+// everything that rules do not offer has been refused.
+type term struct {
+	op   op
+	sort sort
+	args []*term
+
+	field event.Field // opField
+
+	text string // opConst
+	num  int64  // opConst; flags are 1 or 0
+
+	texts []string // opIn
+	nums  []int64  // opIn
+
+	pattern *regexp.Regexp // opMatches
+
+	line, column int // in the source: line from 1, column from 0
+}
+
+// canonical writes the term so that two conditions that differ in blanks,
+// brackets or quotes only are the same text.
+func (t *term) canonical(b *strings.Builder) {
+	switch t.op {
+	case opConst:
+		b.WriteString(t.literal())
+		return
+	case opField:
+		b.WriteString(t.field.String())
+		return
+	}
+	b.WriteString("(" + strconv.Itoa(int(t.op)))
+	for _, a := range t.args {
+		b.WriteByte(' ')
+		a.canonical(b)
+	}
+	for _, s := range t.texts {
+		b.WriteString(" " + strconv.Quote(s))
+	}
+	for _, n := range t.nums {
+		b.WriteString(" " + strconv.FormatInt(n, 10))
+	}
+	if t.pattern != nil {
+		b.WriteString(" " + strconv.Quote(t.pattern.String()))
+	}
+	b.WriteByte(')')
+}
+
+func (t *term) literal() string {
+	switch t.sort {
+	case textSort:
+		return strconv.Quote(t.text)
+	case flagSort:
+		return strconv.FormatBool(t.num != 0)
+	}
+	return strconv.FormatInt(t.num, 10)
+}
+
+// fields collects what the term reads.
+func (t *term) fields(into *[event.MaxField]bool) {
+	if t.op == opField {
+		into[t.field] = true
+	}
+	for _, a := range t.args {
+		a.fields(into)
+	}
+}

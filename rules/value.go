@@ -1,0 +1,61 @@
+package rules
+
+import (
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// value is a piece of a file that was found to be as its key demands. A nil
+// value stands for what is absent or was reported; its accessors give zeros.
+type value struct {
+	node    *yaml.Node
+	text    string
+	num     int64 // counts; durations in milliseconds
+	cond    *condition
+	items   []*value
+	members map[string]*value
+	values  []Value
+}
+
+func (v *value) get(name string) *value {
+	if v == nil {
+		return nil
+	}
+	return v.members[name]
+}
+
+func (v *value) str() string {
+	if v == nil {
+		return ""
+	}
+	return v.text
+}
+
+func (v *value) int() int {
+	if v == nil {
+		return 0
+	}
+	return int(v.num)
+}
+
+func (v *value) span() time.Duration {
+	if v == nil {
+		return 0
+	}
+	return time.Duration(v.num) * time.Millisecond
+}
+
+func (v *value) condition() *condition {
+	if v == nil {
+		return nil
+	}
+	return v.cond
+}
+
+func (v *value) list() []*value {
+	if v == nil {
+		return nil
+	}
+	return v.items
+}

@@ -1,0 +1,40 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+)
+
+// canonical writes everything about a rule that changes what it does, and
+// nothing else: no title, no documentation, no tests.
+func canonical(r *Rule, when, counted *condition) string {
+	w := r.Window
+	s := fmt.Sprintf("rule %q entity %d when %q sliding_window %d distinct %d min_share %d cooldown %d",
+		r.ID, r.Entity, when.canonical, w.Window.Milliseconds(), w.Distinct, w.MinShare, w.Cooldown.Milliseconds())
+	if counted != nil {
+		s += fmt.Sprintf(" count %q", counted.canonical)
+	}
+	for _, t := range w.Tiers {
+		s += fmt.Sprintf(" tier %d %d", t.At, t.Weight)
+	}
+	return s + fmt.Sprintf(" signal %q %q %d phase %d\n", r.Category, r.Reason, int64(r.HalfLife.Seconds()), r.Phase)
+}
+
+// version names the content of a set, given the canonical text of its rules in
+// order of id.
+func version(rules []built) string {
+	h := sha256.New()
+	h.Write([]byte("weir rules 1\n"))
+	for _, b := range rules {
+		h.Write([]byte(b.canonical))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// slot names a rule's state.
+func slot(r *Rule) uint32 {
+	sum := sha256.Sum256(fmt.Appendf(nil, "weir slot 1 %q %d sliding_window %d", r.ID, r.Entity, r.Window.Distinct))
+	return binary.BigEndian.Uint32(sum[:])
+}
