@@ -1,0 +1,47 @@
+package sandbox
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// startKafka starts one broker. Topics are made by `weir migrate` only, as on a
+// cluster that is run with care: the broker makes none for who misspells one.
+func (s *Sandbox) startKafka(dir string) (stop func() error, err error) {
+	options := []kfake.Opt{
+		kfake.NumBrokers(1),
+		kfake.DataDir(filepath.Join(dir, "kafka")),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, s.cfg.KafkaAddr) }),
+		kfake.WithLogger(kafkaLogger{s.log.With("part", "kafka")}),
+		kfake.BrokerConfigs(map[string]string{"default.replication.factor": "1"}),
+	}
+	if s.cfg.SyncWrites {
+		options = append(options, kfake.SyncWrites())
+	}
+	c, err := kfake.NewCluster(options...)
+	if err != nil {
+		return nil, inUse(err, s.cfg.KafkaAddr)
+	}
+	s.addresses.Kafka = c.ListenAddrs()[0]
+	return func() error {
+		c.Close()
+		return nil
+	}, nil
+}
+
+// kafkaLogger passes on what the broker complains about. What it calls info is
+// one line per request.
+type kafkaLogger struct{ log *slog.Logger }
+
+func (l kafkaLogger) Logf(level kfake.LogLevel, format string, args ...any) {
+	switch level {
+	case kfake.LogLevelError:
+		l.log.Error(fmt.Sprintf(format, args...))
+	case kfake.LogLevelWarn:
+		l.log.Warn(fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,175 @@
+// Package sandbox runs Kafka, Redis and ClickHouse inside one process, each
+// behind its real protocol on a loopback port: for trying Weir out, and for
+// tests, on a machine where nothing is installed.
+//
+// It is not for production: there is one broker, no replica, no password, and
+// nothing but the loopback interface is listened on. What Kafka and ClickHouse
+// acknowledged survives the process; what Redis holds does not, since its
+// stand-in keeps everything in memory: scores come back when the worker
+// publishes them again, as after the loss of any Redis.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Config says where the sandbox listens and what it keeps.
+type Config struct {
+	Dir            string `yaml:"dir" doc:"directory that keeps the data of Kafka and ClickHouse; empty: a temporary one, removed at the end"`
+	KafkaAddr      string `yaml:"kafka_addr" doc:"loopback address for Kafka; port 0: any free one"`
+	RedisAddr      string `yaml:"redis_addr" doc:"loopback address for Redis; port 0: any free one"`
+	ClickHouseAddr string `yaml:"clickhouse_addr" doc:"loopback address for ClickHouse's native protocol; port 0: any free one; empty: no ClickHouse"`
+	SyncWrites     bool   `yaml:"sync_writes" doc:"have Kafka wait for the disk at every write, so that acknowledged records survive a loss of power too"`
+}
+
+// Defaults listen on free ports and keep nothing.
+func Defaults() Config {
+	return Config{KafkaAddr: "127.0.0.1:0", RedisAddr: "127.0.0.1:0", ClickHouseAddr: "127.0.0.1:0"}
+}
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	return errors.Join(loopback("kafka_addr", c.KafkaAddr), loopback("redis_addr", c.RedisAddr), c.validateClickHouse())
+}
+
+func (c Config) validateClickHouse() error {
+	if c.ClickHouseAddr == "" {
+		return nil
+	}
+	return loopback("clickhouse_addr", c.ClickHouseAddr)
+}
+
+func loopback(name, addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("sandbox.%s: %w", name, err)
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return fmt.Errorf("sandbox.%s: %q is not a loopback address; the sandbox asks nobody for a password", name, host)
+	}
+	return nil
+}
+
+// Addresses is where the parts listen, host:port.
+type Addresses struct {
+	Kafka, Redis string
+	ClickHouse   string // "" where it does not run
+}
+
+// String has a line for each part.
+func (a Addresses) String() string {
+	lines := []string{"Kafka      " + a.Kafka, "Redis      " + a.Redis}
+	if a.ClickHouse != "" {
+		lines = append(lines, "ClickHouse "+a.ClickHouse+" (native protocol)")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Sandbox is the three servers. Its methods are for one goroutine.
+type Sandbox struct {
+	cfg       Config
+	log       *slog.Logger
+	engine    func(dir string) (engine, error)
+	addresses Addresses
+	failed    chan error // a part that ended by itself
+	steps     []step     // of stopping, in the order of starting
+}
+
+type step struct {
+	name string
+	stop func() error
+}
+
+// New checks cfg and starts nothing.
+func New(cfg Config, log *slog.Logger) (*Sandbox, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if log == nil {
+		return nil, errors.New("sandbox: no logger is given")
+	}
+	return &Sandbox{cfg: cfg, log: log, engine: openEngine, failed: make(chan error, 3)}, nil
+}
+
+// Run starts the servers, and stops them when ctx ends or one of them fails.
+func (s *Sandbox) Run(ctx context.Context) error {
+	if err := s.Start(); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return s.Close()
+	case err := <-s.failed:
+		return errors.Join(err, s.Close())
+	}
+}
+
+// Start starts the servers; when it returns nil, all of them answer. When it
+// fails, nothing is left running.
+func (s *Sandbox) Start() error {
+	for _, part := range []struct {
+		name  string
+		start func(dir string) (stop func() error, err error)
+	}{
+		{"directory", s.prepare}, {"kafka", s.startKafka}, {"redis", s.startRedis}, {"clickhouse", s.startClickHouse},
+	} {
+		stop, err := part.start(s.cfg.Dir)
+		if err != nil {
+			return errors.Join(fmt.Errorf("sandbox: %s: %w", part.name, err), s.Close())
+		}
+		if stop != nil {
+			s.steps = append(s.steps, step{part.name, stop})
+		}
+	}
+	s.log.Info("sandbox runs", "dir", s.cfg.Dir, "kafka", s.addresses.Kafka, "redis", s.addresses.Redis, "clickhouse", s.addresses.ClickHouse)
+	return nil
+}
+
+// Addresses is where the parts listen, once Start has returned.
+func (s *Sandbox) Addresses() Addresses { return s.addresses }
+
+// Failed gives the error of a part that ended by itself.
+func (s *Sandbox) Failed() <-chan error { return s.failed }
+
+// Close stops the servers in reverse order; data is on disk when it returns.
+// Closing twice does nothing.
+func (s *Sandbox) Close() error {
+	var errs []error
+	for _, step := range slices.Backward(s.steps) {
+		if err := step.stop(); err != nil {
+			errs = append(errs, fmt.Errorf("sandbox: stop %s: %w", step.name, err))
+		}
+	}
+	s.steps = nil
+	return errors.Join(errs...)
+}
+
+// prepare makes the directory ours, or makes one.
+func (s *Sandbox) prepare(string) (stop func() error, err error) {
+	if s.cfg.Dir == "" {
+		if s.cfg.Dir, err = os.MkdirTemp("", "weir-sandbox-"); err != nil {
+			return nil, err
+		}
+		dir := s.cfg.Dir
+		return func() error {
+			s.cfg.Dir = ""
+			return os.RemoveAll(dir)
+		}, nil
+	}
+	if err := os.MkdirAll(s.cfg.Dir, 0o750); err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(filepath.Join(s.cfg.Dir, "sandbox.lock"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.cfg.Dir, err)
+	}
+	return lock.Close, nil
+}
