@@ -3,7 +3,7 @@
 # there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-version=$(sed -n 's:.*<version>\([0-9.]*\.[0-9]*\)</version>.*:\1:p' "$here/pom.xml" | tail -1)
+version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")
 cache=${WEIR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weir}
 lib=$cache/kafka/$version
 [ -d "$lib" ] && exit 0
@@ -14,4 +14,4 @@ trap 'rm -rf "$tmp"' EXIT
 echo "fetching Apache Kafka $version into $lib"
 mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DoutputDirectory="$tmp/lib" ||
   { echo "Maven could not fetch Apache Kafka $version; see its message above" >&2; exit 1; }
-mv -T "$tmp/lib" "$lib" 2>/dev/null || [ -d "$lib" ]
+[ -d "$lib" ] || mv "$tmp/lib" "$lib"
