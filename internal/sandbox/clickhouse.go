@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
+
+	"github.com/weirdev/weir/internal/chdb"
 )
 
 // engine is ClickHouse as a library that answers its own protocol.
@@ -16,10 +19,21 @@ type engine interface {
 	Close() error
 }
 
-var errNoEngine = errors.New("this build has no ClickHouse")
-
 // openEngine opens the engine on a directory.
-func openEngine(dir string) (engine, error) { return nil, fmt.Errorf("%w (%s)", errNoEngine, dir) }
+func openEngine(dir string, log *slog.Logger) (engine, error) {
+	e, err := chdb.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &chdbEngine{chdb.NewServer(e, log), e}, nil
+}
+
+type chdbEngine struct {
+	*chdb.Server
+	engine *chdb.Engine
+}
+
+func (e *chdbEngine) Close() error { e.engine.Close(); return nil }
 
 func (s *Sandbox) startClickHouse(dir string) (stop func() error, err error) {
 	if s.cfg.ClickHouseAddr == "" {

@@ -96,7 +96,8 @@ func New(cfg Config, log *slog.Logger) (*Sandbox, error) {
 	if log == nil {
 		return nil, errors.New("sandbox: no logger is given")
 	}
-	return &Sandbox{cfg: cfg, log: log, engine: openEngine, failed: make(chan error, 3)}, nil
+	open := func(dir string) (engine, error) { return openEngine(dir, log) }
+	return &Sandbox{cfg: cfg, log: log, engine: open, failed: make(chan error, 3)}, nil
 }
 
 // Run starts the servers, and stops them when ctx ends or one of them fails.
