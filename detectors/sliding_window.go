@@ -1,0 +1,385 @@
+package detectors
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/rules"
+)
+
+// slidingWindow counts events, or distinct values, in event-time windows. It
+// fires when some window (t−W, t] that holds the arriving event reaches a tier.
+// Because entries are kept in order of event time, and every window around the
+// new event is looked at, the order of arrival makes no difference within the
+// allowed lateness.
+//
+// The payload is a header of 24 bytes and entries of 8, in order of time:
+//
+//	0 base i64 (Unix ms) · 8 fired at i64 · 16 tier fired + 1 u8 · 17 unused · 20 entries u16 · 22 unused
+//	entry: time − base u32 (ms) · value u32; the lowest bit of value says that it is counted
+//
+// Of a distinct value only the occurrences that matter are kept: one between
+// two others that lie no further apart than the window is in no window without
+// one of them. So a value that repeats cannot push others out, and the count is
+// exact as long as the entries of one window, and of the lateness before it,
+// fit the bound: four for each of the top tier's count. Beyond the bound the
+// oldest entry goes.
+type slidingWindow struct {
+	rule     *rules.SlidingWindow
+	window   int64 // ms
+	lateness int64 // ms
+	cooldown int64 // ms
+	lowest   int   // the least count that any tier asks for
+	bound    int   // entries
+	hasher   Hasher
+	seen     valueSet
+}
+
+const (
+	windowHeader = 24
+	entrySize    = 8
+	firstEntries = 2
+	leastBound   = 16
+	mostBound    = 4096
+)
+
+var le = binary.LittleEndian
+
+func newSlidingWindow(r *rules.SlidingWindow, lateness int64, h Hasher) *slidingWindow {
+	top := r.Tiers[len(r.Tiers)-1].At
+	w := &slidingWindow{
+		rule: r, window: r.Window.Milliseconds(), lateness: lateness, cooldown: r.Cooldown.Milliseconds(),
+		lowest: r.Tiers[0].At, bound: min(max(4*top, leastBound), mostBound), hasher: h,
+	}
+	w.seen.init(w.bound)
+	return w
+}
+
+// entries is a view of the payload.
+type entries []byte
+
+func (e entries) base() int64       { return int64(le.Uint64(e)) }
+func (e entries) firedAt() int64    { return int64(le.Uint64(e[8:])) }
+func (e entries) tier() int         { return int(e[16]) - 1 }
+func (e entries) len() int          { return int(le.Uint16(e[20:])) }
+func (e entries) at(i int) []byte   { return e[windowHeader+i*entrySize:] }
+func (e entries) delta(i int) int64 { return int64(le.Uint32(e.at(i))) }
+func (e entries) time(i int) int64  { return e.base() + e.delta(i) }
+func (e entries) value(i int) uint32 {
+	return le.Uint32(e.at(i)[4:])
+}
+func (e entries) counted(i int) bool { return e.value(i)&1 != 0 }
+func (e entries) room() int          { return (len(e) - windowHeader) / entrySize }
+func (e entries) setLen(n int)       { le.PutUint16(e[20:], uint16(n)) }
+
+// remove takes n entries out from i on.
+func (e entries) remove(i, n int) {
+	copy(e.at(i), e.at(i + n)[:(e.len()-i-n)*entrySize])
+	e.setLen(e.len() - n)
+}
+
+// Apply implements Detector.
+func (w *slidingWindow) Apply(s Slot, in Input, f *Firing) bool {
+	counted := w.rule.Counted == nil || w.rule.Counted(in.Event)
+	if in.Late || !counted && w.rule.MinShare == 0 {
+		return false
+	}
+	value, ok := w.valueOf(in.Event, counted)
+	if !ok {
+		return false
+	}
+	e, at := w.insert(s, in, value)
+	if at < 0 || !counted || e.len() < w.lowest {
+		return false
+	}
+	if tier := e.tier(); tier == len(w.rule.Tiers)-1 && !w.cooled(e, in.Time) {
+		return false // nothing higher to say yet
+	}
+	return w.evaluate(e, at, in.Time, f)
+}
+
+// valueOf is what an entry remembers: a hash of the distinct value, and whether
+// it is counted. An event without the value is none.
+func (w *slidingWindow) valueOf(e *event.Event, counted bool) (v uint32, ok bool) {
+	if d := w.rule.Distinct; d != event.None {
+		switch {
+		case !e.Has(d):
+			return 0, false
+		case d.Kind().Numeric():
+			v = uint32(uint64(e.Num(d)) * 0x9E3779B97F4A7C15 >> 32)
+		default:
+			v = uint32(w.hasher.Text(e.Text(d)))
+		}
+	}
+	v &^= 1
+	if counted {
+		v |= 1
+	}
+	return v, true
+}
+
+// insert keeps the event. It returns where, or −1 if it has no place.
+func (w *slidingWindow) insert(s Slot, in Input, value uint32) (e entries, at int) {
+	e = entries(s.Payload())
+	if e == nil {
+		if e = s.Resize(windowHeader + firstEntries*entrySize); e == nil {
+			return nil, -1
+		}
+		le.PutUint64(e, uint64(in.Time))
+	}
+	w.prune(e, in)
+	if !w.rebase(e, in.Time) {
+		return e, -1
+	}
+	n := e.len()
+	at = n
+	delta := in.Time - e.base()
+	for at > 0 && e.delta(at-1) > delta {
+		at--
+	}
+	if n >= w.bound {
+		if at == 0 {
+			return e, -1
+		}
+		e.remove(0, 1)
+		n, at = n-1, at-1
+	}
+	if n == e.room() {
+		grown := s.Resize(windowHeader + min(max(2*n, firstEntries), w.bound)*entrySize)
+		if grown == nil {
+			return e, -1
+		}
+		e = grown
+	}
+	copy(e.at(at + 1)[:(n-at)*entrySize], e.at(at)[:(n-at)*entrySize])
+	e.setLen(n + 1)
+	le.PutUint32(e.at(at), uint32(delta))
+	le.PutUint32(e.at(at)[4:], value)
+	if w.rule.Distinct != event.None {
+		at = w.thin(e, at)
+	}
+	return e, at
+}
+
+// prune drops entries that no event on time can share a window with.
+func (w *slidingWindow) prune(e entries, in Input) {
+	if in.Watermark == math.MinInt64 {
+		return
+	}
+	oldest, gone := in.Watermark-w.lateness-w.window, 0
+	for gone < e.len() && e.time(gone) <= oldest {
+		gone++
+	}
+	if gone > 0 {
+		e.remove(0, gone)
+	}
+}
+
+// rebase moves the base so that t can be written relative to it. It fails for a
+// time so far before the others that they have no common base.
+func (w *slidingWindow) rebase(e entries, t int64) bool {
+	base := e.base()
+	if e.len() == 0 {
+		le.PutUint64(e, uint64(t))
+		return true
+	}
+	if t >= base && t-base <= math.MaxUint32 {
+		return true
+	}
+	if t < base {
+		if base-t+e.delta(e.len()-1) > math.MaxUint32 {
+			return false
+		}
+		w.shift(e, t)
+		return true
+	}
+	for e.len() > 0 && t-e.time(0) > math.MaxUint32 {
+		e.remove(0, 1)
+	}
+	if e.len() == 0 {
+		le.PutUint64(e, uint64(t))
+		return true
+	}
+	w.shift(e, e.time(0))
+	return true
+}
+
+func (w *slidingWindow) shift(e entries, base int64) {
+	by := e.base() - base
+	le.PutUint64(e, uint64(base))
+	for i := range e.len() {
+		le.PutUint32(e.at(i), uint32(e.delta(i)+by))
+	}
+}
+
+// thin drops the occurrences of the new entry's value that matter no more, and
+// returns where the new entry is now. It may have dropped the new entry itself:
+// then the next occurrence, in whose windows it would be, is returned.
+func (w *slidingWindow) thin(e entries, at int) int {
+	value := e.value(at)
+	before := w.previous(e, at, value)
+	if before >= 0 {
+		if first := w.previous(e, before, value); first >= 0 && e.delta(at)-e.delta(first) <= w.window {
+			e.remove(before, 1)
+			at--
+			before = first
+		}
+	}
+	after := w.next(e, at, value)
+	if after < 0 {
+		return at
+	}
+	if last := w.next(e, after, value); last >= 0 && e.delta(last)-e.delta(at) <= w.window {
+		e.remove(after, 1)
+		after = w.next(e, at, value)
+	}
+	if before >= 0 && after >= 0 && e.delta(after)-e.delta(before) <= w.window {
+		e.remove(at, 1)
+		return after - 1
+	}
+	return at
+}
+
+// previous is the nearest earlier entry with a value; −1 where none is.
+func (w *slidingWindow) previous(e entries, i int, value uint32) int {
+	for i--; i >= 0 && e.value(i) != value; i-- {
+	}
+	return i
+}
+
+// next is the nearest later entry with a value; −1 where none is.
+func (w *slidingWindow) next(e entries, i int, value uint32) int {
+	for i++; i < e.len(); i++ {
+		if e.value(i) == value {
+			return i
+		}
+	}
+	return -1
+}
+
+func (w *slidingWindow) cooled(e entries, t int64) bool {
+	return t >= e.firedAt() && t-e.firedAt() >= w.cooldown
+}
+
+// evaluate looks at every window that ends at the new entry, or at a later one,
+// and holds the new one; the highest tier that any of them reaches fires.
+func (w *slidingWindow) evaluate(e entries, at int, t int64, f *Firing) bool {
+	best := -1
+	for end := at; end < e.len() && e.delta(end)-e.delta(at) < w.window; end++ {
+		// Entries of the same time are all in the window that ends with them.
+		if !e.counted(end) || end+1 < e.len() && e.delta(end+1) == e.delta(end) && e.counted(end+1) {
+			continue
+		}
+		c := w.count(e, end)
+		if tier := w.tierOf(c); tier > best {
+			best = tier
+			w.describe(f, e, c, tier)
+		}
+	}
+	if best < 0 || best <= e.tier() && !w.cooled(e, t) {
+		return false
+	}
+	e[16] = byte(best + 1)
+	le.PutUint64(e[8:], uint64(t))
+	return true
+}
+
+// tally is what one window holds.
+type tally struct {
+	first, last int // entries, inclusive
+	counted     int // counted events, or distinct counted values
+	others      int // matching ones that are not counted
+}
+
+func (w *slidingWindow) count(e entries, end int) (c tally) {
+	after := e.delta(end) - w.window
+	first := end
+	for first > 0 && e.delta(first-1) > after {
+		first--
+	}
+	c.first, c.last = first, end
+	distinct := w.rule.Distinct != event.None
+	if distinct {
+		w.seen.reset()
+	}
+	for i := first; i <= end; i++ {
+		v := e.value(i)
+		if distinct && !w.seen.add(v) {
+			continue
+		}
+		if v&1 != 0 {
+			c.counted++
+		} else {
+			c.others++
+		}
+	}
+	return c
+}
+
+// tierOf is the highest tier that a window reaches; −1 for none.
+func (w *slidingWindow) tierOf(c tally) int {
+	if 100*c.counted < w.rule.MinShare*(c.counted+c.others) {
+		return -1
+	}
+	best := -1
+	for i, t := range w.rule.Tiers {
+		if c.counted >= t.At {
+			best = i
+		}
+	}
+	return best
+}
+
+func (w *slidingWindow) describe(f *Firing, e entries, c tally, tier int) {
+	name := "count"
+	if w.rule.Distinct != event.None {
+		name = "distinct"
+	}
+	f.Tier = tier
+	f.Evidence = [8]Number{
+		{name, int64(c.counted)},
+		{"threshold", int64(w.rule.Tiers[tier].At)},
+		{"matching", int64(c.counted + c.others)},
+		{"share_percent", int64(100 * c.counted / (c.counted + c.others))},
+		{"window_ms", w.window},
+		{"first_ms", e.time(c.first)},
+		{"last_ms", e.time(c.last)},
+	}
+	f.Numbers = 7
+}
+
+// valueSet is a set of values that is emptied in no time.
+type valueSet struct {
+	slots []uint64 // round << 32 | value
+	round uint32
+}
+
+func (s *valueSet) init(values int) {
+	n := 16
+	for n < 2*values {
+		n *= 2
+	}
+	s.slots = make([]uint64, n)
+}
+
+func (s *valueSet) reset() {
+	if s.round++; s.round == 0 {
+		clear(s.slots)
+		s.round = 1
+	}
+}
+
+// add reports whether v is new.
+func (s *valueSet) add(v uint32) bool {
+	mask := uint32(len(s.slots) - 1)
+	for i := (v * 0x9E3779B1) >> 7 & mask; ; i = (i + 1) & mask {
+		if uint32(s.slots[i]>>32) != s.round {
+			s.slots[i] = uint64(s.round)<<32 | uint64(v)
+			return true
+		}
+		if uint32(s.slots[i]) == v {
+			return false
+		}
+	}
+}

@@ -1,0 +1,32 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config is what an operator says about the state of partitions.
+type Config struct {
+	Lateness    time.Duration `yaml:"lateness" doc:"how long after the watermark an event still counts"`
+	MaxEntities int           `yaml:"max_entities" doc:"most entities of one kind that a facet partition keeps state of; the coldest go first"`
+
+	// Sources is the number of raw partitions: time goes on only when all of
+	// them were heard of. It is read from the topic.
+	Sources int `yaml:"-"`
+}
+
+// Defaults are the values that suit most installations.
+func Defaults() Config { return Config{Lateness: time.Minute, MaxEntities: 1_000_000} }
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Lateness < 0 || c.Lateness > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("detect.lateness: %v is outside 0 … 24h", c.Lateness))
+	}
+	if c.MaxEntities < 1 {
+		errs = append(errs, fmt.Errorf("detect.max_entities: %d; at least one must be kept", c.MaxEntities))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,275 @@
+// Package engine is stage two: it owns the state of facet partitions, feeds
+// facets to detectors, and turns what they find into signals and scores.
+//
+// Its pure part, [Partition], is a function of the facet log: no clock, no
+// randomness, no look-ups, no map order. The runtime around it ([Stage])
+// connects it to Kafka and to the stores.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/state"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// ErrGap says that a frame covers a range of a raw partition that does not join
+// what was covered before: something in between is missing.
+var ErrGap = errors.New("the facet log has a gap")
+
+// ErrForeign says that a frame belongs to another incarnation of the stream, or
+// names a raw partition that does not exist.
+var ErrForeign = errors.New("the frame is not of this stream")
+
+// source is what a partition knows of one raw partition.
+type source struct {
+	heard     bool
+	owner     uint64 // the highest seen
+	next      int64  // raw offset up to which everything is covered
+	watermark int64
+	ledger    Totals
+}
+
+// active is a compiled rule with its detector.
+type active struct {
+	rule     *rules.Rule
+	detector detectors.Detector
+}
+
+// Partition is all that is remembered of the entities of one facet partition.
+// One goroutine uses it.
+type Partition struct {
+	cfg         Config
+	id          int32
+	incarnation uint64
+	rules       *rules.Set
+	hasher      facet.Hasher
+	byKind      [facet.MaxKind][]active
+	bySlot      map[uint32]*rules.Rule // looked up only, never walked
+	keep        [facet.MaxKind]int64   // ms that an entity of a kind is remembered after its last event
+
+	table     *state.Table
+	sources   []source
+	watermark int64
+
+	reader  facet.Reader
+	facet   facet.Facet
+	firing  detectors.Firing
+	scratch []score.Contribution
+}
+
+// NewPartition makes the empty state of a partition.
+func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, incarnation uint64) (*Partition, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Sources < 1 {
+		return nil, fmt.Errorf("facet partition %d: the number of raw partitions is not known", id)
+	}
+	p := &Partition{
+		cfg: cfg, id: id, incarnation: incarnation, rules: set, hasher: hasher,
+		bySlot: map[uint32]*rules.Rule{}, sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
+	}
+	var caps state.Caps
+	for k := range p.byKind {
+		caps[k] = cfg.MaxEntities
+		p.keep[k] = (set.Horizon(facet.Kind(k)) + cfg.Lateness).Milliseconds()
+	}
+	p.table = state.New(caps)
+	for _, r := range set.Rules {
+		d, err := detectors.New(r, cfg.Lateness.Milliseconds(), hasher)
+		if err != nil {
+			return nil, err
+		}
+		p.byKind[r.Entity] = append(p.byKind[r.Entity], active{r, d})
+		p.bySlot[r.Slot] = r
+	}
+	return p, nil
+}
+
+// Output is what applying records brought forth.
+type Output struct {
+	Signals []score.Signal
+	Updates []score.Update // one for each entity whose score changed, the latest
+}
+
+// Reset empties o for reuse.
+func (o *Output) Reset() {
+	clear(o.Signals)
+	clear(o.Updates)
+	o.Signals, o.Updates = o.Signals[:0], o.Updates[:0]
+}
+
+// Apply applies one record of the facet log. After an error the partition must
+// not be used any more: it stops rather than lose something.
+func (p *Partition) Apply(offset int64, frame []byte, out *Output) error {
+	if err := p.reader.Reset(frame); err != nil {
+		return err
+	}
+	if p.reader.Incarnation != p.incarnation {
+		return fmt.Errorf("%w: incarnation %d, not %d", ErrForeign, p.reader.Incarnation, p.incarnation)
+	}
+	at := score.Position{Incarnation: p.incarnation, Partition: p.id, Offset: offset}
+	for {
+		s, ok, err := p.reader.Section()
+		if err != nil || !ok {
+			return err
+		}
+		if err := p.section(s, &at, out); err != nil {
+			return err
+		}
+	}
+}
+
+// section applies what a frame says of one raw partition.
+func (p *Partition) section(s facet.Section, at *score.Position, out *Output) error {
+	if int(s.Source) >= len(p.sources) {
+		return fmt.Errorf("%w: raw partition %d of %d", ErrForeign, s.Source, len(p.sources))
+	}
+	src := &p.sources[s.Source]
+	stale := s.Owner < src.owner
+	if !stale {
+		if src.heard && s.From > src.next {
+			return fmt.Errorf("%w: raw partition %d is covered up to %d, and goes on at %d", ErrGap, s.Source, src.next, s.From)
+		}
+		if !src.heard {
+			src.heard, src.next, src.watermark = true, s.From, facet.NoWatermark
+		}
+		src.owner = s.Owner
+	}
+	for {
+		ok, err := p.reader.Facet(&p.facet)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if stale || p.facet.Offset < src.next {
+			src.ledger.Duplicate++
+		} else {
+			src.ledger.Applied++
+			p.apply(src, *at, out)
+		}
+		at.Index++
+	}
+	if stale {
+		return nil
+	}
+	src.next = max(src.next, s.To)
+	src.watermark = max(src.watermark, s.Watermark)
+	p.advance()
+	return nil
+}
+
+// advance moves the watermark: the least of all sources, once all were heard.
+func (p *Partition) advance() {
+	least := int64(math.MaxInt64)
+	for i := range p.sources {
+		if !p.sources[i].heard {
+			return
+		}
+		least = min(least, p.sources[i].watermark)
+	}
+	p.watermark = max(p.watermark, least)
+}
+
+// late reports whether a time is so old that its windows have closed.
+func (p *Partition) late(t int64) bool {
+	return p.watermark != facet.NoWatermark && t < p.watermark-p.cfg.Lateness.Milliseconds()
+}
+
+// apply feeds the facet to the rules of its kind.
+func (p *Partition) apply(src *source, at score.Position, out *Output) {
+	f := &p.facet
+	late := p.late(f.Time)
+	if late {
+		src.ledger.Late++
+	}
+	var e entity
+	found := false
+	for i := range p.byKind[f.Entity.Kind] {
+		a := &p.byKind[f.Entity.Kind][i]
+		if !a.rule.When(&f.Fields) {
+			continue
+		}
+		if !found {
+			e = entity{Record: p.table.Get(p.hasher.Sum(f.Entity), uint8(f.Entity.Kind), p.watermark)}
+			e.Touch(at.Offset, f.Time+p.keep[f.Entity.Kind], e.Remarkable())
+			found = true
+		}
+		slot := ruleSlot{&e.Record, a.rule.Slot}
+		in := detectors.Input{Event: &f.Fields, Time: f.Time, Watermark: p.watermark, Late: late}
+		if a.detector.Apply(slot, in, &p.firing) {
+			p.fire(&e, a.rule, at, late, out)
+		}
+	}
+}
+
+// ruleSlot gives a detector its part of an entity's record.
+type ruleSlot struct {
+	rec *state.Record
+	id  uint32
+}
+
+func (s ruleSlot) Payload() []byte     { return s.rec.Slot(s.id) }
+func (s ruleSlot) Resize(n int) []byte { return s.rec.Resize(s.id, n) }
+
+// fire turns a firing into a signal, and adds it to the entity's score.
+func (p *Partition) fire(e *entity, r *rules.Rule, at score.Position, late bool, out *Output) {
+	f := &p.facet
+	sig := score.Signal{
+		Position: at, Rule: r.ID, RulesVersion: p.rules.Version, Category: r.Category, Reason: r.Reason,
+		Entity: facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)},
+		Weight: r.Window.Tiers[p.firing.Tier].Weight, HalfLife: r.HalfLife, Phase: r.Phase, Tier: p.firing.Tier,
+		Time: f.Time, Source: f.Source, SourceOffset: f.Offset, Late: late,
+	}
+	for _, n := range p.firing.Evidence[:p.firing.Numbers] {
+		sig.Evidence = append(sig.Evidence, score.Number{Name: n.Name, Value: n.Value})
+	}
+	out.Signals = append(out.Signals, sig)
+
+	merged, changed := score.Merge(p.contributions(e), sig.Contribution())
+	if !changed || !e.keepScore(at, merged, p.slotOf) || !e.keepName(sig.Entity) {
+		return
+	}
+	e.Touch(at.Offset, max(f.Time+p.keep[f.Entity.Kind], score.Expires(merged)), true)
+	u := score.Update{Entity: sig.Entity, Position: at, Contributions: append([]score.Contribution(nil), merged...)}
+	for i := range out.Updates {
+		if out.Updates[i].Entity == u.Entity {
+			out.Updates[i] = u
+			return
+		}
+	}
+	out.Updates = append(out.Updates, u)
+}
+
+// contributions reads an entity's score. Rules that are no longer there do not
+// contribute.
+func (p *Partition) contributions(e *entity) []score.Contribution {
+	p.scratch = p.scratch[:0]
+	e.contributions(func(slot uint32, weight uint8, time int64) {
+		if r := p.bySlot[slot]; r != nil {
+			p.scratch = append(p.scratch, score.Contribution{
+				Rule: r.ID, Category: r.Category, Reason: r.Reason, Phase: r.Phase, Weight: weight,
+				HalfLife: int64(r.HalfLife.Seconds()), Time: time,
+			})
+		}
+	})
+	return p.scratch
+}
+
+func (p *Partition) slotOf(rule string) uint32 {
+	for _, r := range p.rules.Rules {
+		if r.ID == rule {
+			return r.Slot
+		}
+	}
+	return 0
+}
