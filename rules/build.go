@@ -57,7 +57,7 @@ func (r *reader) window(v *value) *SlidingWindow {
 		spec, _ := event.Lookup(d.str())
 		w.Distinct = spec.Field
 	}
-	if share := v.get("min_share"); share != nil && v.get("count") == nil {
+	if share := v.get("min_share"); share != nil && !v.has("count") {
 		r.node(share.node, "min_share is a share of nothing: every matching event is counted", "say with count which events are counted, or leave min_share out")
 	}
 	w.Tiers = r.tiers(v.get("tiers").list())
@@ -136,7 +136,7 @@ func (r *reader) step(v *value) Step {
 	if set := v.get("set"); set != nil {
 		s.Values = set.values
 	}
-	if s.Repeat > 1 && v.get("every") == nil {
+	if s.Repeat > 1 && !v.has("every") {
 		r.node(v.get("repeat").node, "a series needs the time between its events", "add every: 10s; every: 0s puts all of them into one moment")
 	}
 	if end := s.At.Milliseconds() + int64(s.Repeat-1)*s.Every.Milliseconds(); end > maxTestSpan {

@@ -43,25 +43,36 @@ func (r *reader) object(n *yaml.Node, k *key) *value {
 	if !r.mapping(n, k.names()) {
 		return nil
 	}
-	v := &value{node: n, members: make(map[string]*value, len(k.members))}
-	found := make(map[string]bool, len(k.members))
+	v := &value{node: n, members: make(map[string]*value, len(k.members)), found: make(map[string]bool, len(k.members))}
 	r.pairs(n, func(name, content *yaml.Node) {
 		m := k.member(name.Value)
 		if m == nil {
 			r.node(name, fmt.Sprintf("there is no key %q here", name.Value), didYouMean(name.Value, k.names()))
 			return
 		}
-		found[m.name] = true
+		v.found[m.name] = true
 		if one := r.read(content, m); one != nil {
 			v.members[m.name] = one
 		}
 	})
+	r.missing(n, k, v.found)
+	return v
+}
+
+func (r *reader) missing(n *yaml.Node, k *key, found map[string]bool) {
+	var names, docs []string
 	for i := range k.members {
 		if m := &k.members[i]; m.required && !found[m.name] {
-			r.node(n, fmt.Sprintf("the key %q is missing here", m.name), fmt.Sprintf("add %s: %s", m.name, m.doc))
+			names, docs = append(names, strconv.Quote(m.name)), append(docs, m.doc)
 		}
 	}
-	return v
+	switch len(names) {
+	case 0:
+	case 1:
+		r.node(n, "the key "+names[0]+" is missing here", "add it: "+docs[0])
+	default:
+		r.node(n, "the keys "+strings.Join(names, ", ")+" are missing here", "add them; docs/rules.md says what each is for")
+	}
 }
 
 func (r *reader) mapping(n *yaml.Node, names []string) bool {

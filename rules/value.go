@@ -15,6 +15,7 @@ type value struct {
 	cond    *condition
 	items   []*value
 	members map[string]*value
+	found   map[string]bool // keys that stand in the file, be their values right or wrong
 	values  []Value
 }
 
@@ -24,6 +25,9 @@ func (v *value) get(name string) *value {
 	}
 	return v.members[name]
 }
+
+// has reports whether the key stands in the file, be its value right or wrong.
+func (v *value) has(name string) bool { return v != nil && v.found[name] }
 
 func (v *value) str() string {
 	if v == nil {

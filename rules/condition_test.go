@@ -1,0 +1,217 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/weirdev/weir/event"
+)
+
+func testLanguage(t testing.TB) *language {
+	t.Helper()
+	l, err := newLanguage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func compiled(t testing.TB, l *language, source string) *condition {
+	t.Helper()
+	c, faults := l.compile(source)
+	if len(faults) > 0 {
+		t.Fatalf("%s: %+v", source, faults)
+	}
+	return c
+}
+
+func signIn() *event.Event {
+	e := new(event.Event)
+	e.SetText(event.Auth, "failure")
+	e.SetText(event.Account, "ann")
+	e.SetText(event.Path, "/v1/login?Ünïcode")
+	e.SetText(event.ClientIP, "203.0.113.9")
+	e.SetNum(event.Status, 401)
+	e.SetNum(event.Time, 1_767_225_600_000)
+	e.SetNum(event.Rooted, 1)
+	return e
+}
+
+func TestConditions(t *testing.T) {
+	l := testLanguage(t)
+	for _, c := range []struct {
+		source string
+		want   bool
+	}{
+		{`true`, true},
+		{`false`, false},
+		{`auth == "failure"`, true},
+		{`"failure" == auth`, true},
+		{`auth != "failure"`, false},
+		{`status == 401`, true},
+		{`401 != status`, false},
+		{`status < 401`, false},
+		{`status <= 401 && status >= 401`, true},
+		{`400 < status`, true},
+		{`401 <= status`, true},
+		{`402 > status`, true},
+		{`402 >= status && !(400 >= status)`, true},
+		{`status > -1`, true},
+		{`time > 1767225599999`, true},
+		{`rooted`, true},
+		{`!rooted`, false},
+		{`emulator`, false},
+		{`rooted == true && emulator != true`, true},
+		{`rooted == emulator`, false},
+		{`rooted != emulator`, true},
+		{`auth == "failure" && status == 401`, true},
+		{`status == 401 && auth == "failure"`, true},
+		{`status == 401 && latency_us == 0`, true},
+		{`auth == "failure" && account == "bob"`, false},
+		{`auth == "failure" && account == "ann" && status == 401`, true},
+		{`auth == "failure" && account == "ann" && status == 401 && rooted && !emulator`, true},
+		{`auth == "success" || status == 401`, true},
+		{`auth == "success" || status == 403 || emulator`, false},
+		{`auth in ["success", "failure"]`, true},
+		{`status in [400, 403, 404]`, false},
+		{`status in [1, 2, 3, 4, 5, 6, 7, 8, 9, 401]`, true},
+		{`account in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "ann"]`, true},
+		{`path.startsWith("/v1/")`, true},
+		{`path.endsWith("code")`, true},
+		{`path.contains(account)`, false},
+		{`path.contains("login")`, true},
+		{`path.matches("^/v[12]/log")`, true},
+		{`path.matches("^/v2/")`, false},
+		{`size(path) == 17`, true},
+		{`path.size() > 17`, false},
+		{`account < auth`, true},
+		{`account <= auth && auth > account && auth >= account`, true},
+		{`account == auth`, false},
+		{`account != auth`, true},
+		{`(rooted ? status : latency_us) == 401`, true},
+		{`(rooted ? account : auth) == "ann"`, true},
+		{`emulator ? true : status == 401`, true},
+		{`rooted ? emulator : true`, false},
+		{`size(device) == 0 && device == "" && token_issued == 0`, true},
+		{`status == latency_us`, false},
+		{`status != latency_us && status > latency_us && status >= latency_us && !(status < latency_us) && !(status <= latency_us)`, true},
+		{`client_ip == '203.0.113.9'`, true},
+		{`account == r"ann"`, true},
+	} {
+		if got := compiled(t, l, c.source).run(signIn()); got != c.want {
+			t.Errorf("%s is %v, want %v", c.source, got, c.want)
+		}
+	}
+}
+
+func TestConditionsThatAreRefused(t *testing.T) {
+	l := testLanguage(t)
+	for _, c := range []struct{ source, at, what string }{
+		{`statuss == 401`, "1:0", `no field "statuss"`},
+		{`status == "401"`, "1:7", "== is not defined for a number and a text"},
+		{`status`, "1:0", "this is a number, not a condition"},
+		{`status == `, "1:10", "the end of the condition"},
+		{`auth = "failure"`, "1:5", "cannot be read"},
+		{`status + 1 == 402`, "1:7", "+ is not offered"},
+		{`-status == -401`, "1:0", "- is not offered"},
+		{`has(auth)`, "1:3", `no function "has"`},
+		{`[1].exists(x, x == 1)`, "1:10", `no function "exists"`},
+		{`auth.kind == "x"`, "1:4", "fields have no members"},
+		{`auth == failure`, "1:8", `no field "failure"`},
+		{`status == 401.0`, "1:7", "a number and double"},
+		{`1.0 == 2.0`, "1:0", "double"},
+		{`status in []`, "1:7", "never true"},
+		{`status in [401, "x"]`, "1:16", "values of the same type"},
+		{`status in [latency_us]`, "1:11", "values of the same type"},
+		{`rooted in [true]`, "1:11", "values of the same type"},
+		{`size([1]) == 1`, "1:5", "a list can stand only"},
+		{`[1] == [1]`, "1:0", "a list can stand only"},
+		{`{"a": 1} == {"a": 1}`, "1:0", "no maps"},
+		{`rooted < emulator`, "1:7", "flags have no order"},
+		{`path.matches("(")`, "1:13", "missing closing"},
+		{`path.matches(account)`, "1:13", "must stand in the rule"},
+		{`path.matches("(a{1,30}){1,30}")`, "1:13", "steps"},
+		{`path.matches("` + strings.Repeat("a", 1025) + `")`, "1:13", "too long"},
+		{`attrs == "x"`, "1:0", `conditions cannot read the field "attrs"`},
+		{`auth == "failed"`, "1:8", `auth is never "failed"`},
+		{`"valid" != signature && signature in ["invald"]`, "1:34", `signature is never "invald"`},
+		{`status == 1000`, "1:10", "status is never 1000"},
+		{`status in [1000]`, "1:7", "status is never 1000"},
+		{`country == "DEU"`, "1:11", "never that long"},
+		{``, "1:0", "empty"},
+		{strings.Repeat(" ", 4097) + "true", "1:0", "too long"},
+		{"status == 401 &&\n  autth == \"x\"", "2:2", `no field "autth"`},
+		{`status in [` + strings.Repeat("1, ", 1000) + `1]`, "1:", "too many parts"},
+		{strings.Repeat("!(", 60) + "rooted == false" + strings.Repeat(")", 60), "1:", "nested too deeply"},
+		{strings.Repeat("(", 400) + "rooted" + strings.Repeat(")", 400), "", "recursion"},
+		{`b"x" == b"x"`, "1:0", "bytes"},
+		{`null == null`, "1:0", "null"},
+		{`size(status) == 3`, "1:4", "size is not defined for a number"},
+		{`string(status) == "401"`, "1:6", "string is not offered"},
+	} {
+		cond, faults := l.compile(c.source)
+		if cond != nil || len(faults) == 0 {
+			t.Errorf("%s is accepted", c.source)
+			continue
+		}
+		f := faults[0]
+		i := slices.IndexFunc(faults, func(f fault) bool {
+			return strings.Contains(f.what, c.what) && strings.HasPrefix(fmt.Sprintf("%d:%d", f.line, f.column), c.at)
+		})
+		if i < 0 {
+			t.Errorf("%.60s: at %d:%d %q, want at %s something with %q", c.source, f.line, f.column, f.what, c.at, c.what)
+		}
+		for _, f := range faults {
+			if f.do == "" {
+				t.Errorf("%.60s: %q does not say what to do", c.source, f.what)
+			}
+		}
+	}
+}
+
+func TestConditionsThatDifferInFormOnlyAreTheSame(t *testing.T) {
+	l := testLanguage(t)
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{`auth == "failure"`, `  auth=='failure' `, true},
+		{`rooted && (emulator && status == 1)`, `rooted && emulator && status == 1`, true},
+		{`rooted && emulator`, `rooted || emulator`, false},
+		{`status in [1, 2]`, `status in [1, 3]`, false},
+		{`account in ["a b"]`, `account in ["a", "b"]`, false},
+		{`account == "status"`, `account == route`, false},
+		{`path.matches("a")`, `path.matches("b")`, false},
+		{`status == 1`, `status == 2`, false},
+		{`true`, `false`, false},
+	} {
+		if same := compiled(t, l, c.a).canonical == compiled(t, l, c.b).canonical; same != c.same {
+			t.Errorf("%s and %s: same %v, want %v", c.a, c.b, same, c.same)
+		}
+	}
+}
+
+func TestTheFieldsThatAConditionReadsAreListedInOrder(t *testing.T) {
+	c := compiled(t, testLanguage(t), `path.startsWith("/x") && (asn == 3 ? rooted : size(account) > 3) && !(status in [1]) && asn != 7`)
+	if want := []event.Field{event.Account, event.Path, event.Status, event.Rooted, event.ASN}; !slices.Equal(c.fields, want) {
+		t.Errorf("fields %v, want %v", c.fields, want)
+	}
+}
+
+func TestConditionsAllocateNothing(t *testing.T) {
+	l := testLanguage(t)
+	e := signIn()
+	for _, source := range []string{
+		`auth == "failure" && status == 401`,
+		`path.matches("^/v[0-9]+/(login|token)") || path.contains("x")`,
+		`size(path) > 3 && account in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "ann"]`,
+		`(rooted ? account : auth) != "x" && account < auth`,
+	} {
+		p := compiled(t, l, source).run
+		if n := testing.AllocsPerRun(100, func() { p(e) }); n != 0 {
+			t.Errorf("%s: %v allocations", source, n)
+		}
+	}
+}

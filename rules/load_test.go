@@ -1,0 +1,324 @@
+package rules
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// golden compares got with a file, or rewrites it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("differs from %s (go test -update rewrites it):\n%s", name, got)
+	}
+}
+
+func TestWhatIsWrongInAFileIsShown(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, name := range files {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Load(fstest.MapFS{filepath.Base(name): {Data: data}})
+			var problems *Problems
+			if !errors.As(err, &problems) {
+				t.Fatalf("error is %v", err)
+			}
+			for _, p := range problems.List {
+				if p.What == "" || p.Do == "" || p.File != filepath.Base(name) {
+					t.Errorf("%+v lacks something", p)
+				}
+			}
+			golden(t, strings.TrimSuffix(name, ".yaml")+".txt", err.Error()+"\n")
+		})
+	}
+}
+
+const smallRule = `
+  - id: %s
+    title: x
+    entity: account
+    when: auth == "failure"
+    sliding_window: {window: 10m, count: status == 401, distinct: object, min_share: 50, tiers: [{at: 5, weight: 50}]}
+    signal: {category: bot, reason: x, half_life: 1h}
+    phase: soft
+`
+
+// small is a file with rules of the given ids.
+func small(ids ...string) string {
+	s := "rules:\n"
+	for _, id := range ids {
+		s += fmt.Sprintf(smallRule, id)
+	}
+	return s
+}
+
+func loadText(t testing.TB, files map[string]string) (*Set, error) {
+	t.Helper()
+	fsys := fstest.MapFS{}
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return Load(fsys)
+}
+
+func TestALoadedRuleHoldsWhatTheFileSays(t *testing.T) {
+	set, err := loadText(t, map[string]string{"a.yaml": small("b", "a"), "sub/c.yaml": small("c"), ".git/x.yaml": "nonsense", "README.md": "nonsense"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Rules) != 3 || set.Rules[0].ID != "a" || set.Rules[1].ID != "b" || set.Rules[2].ID != "c" {
+		t.Fatalf("rules %v", set.Rules)
+	}
+	r := set.Rules[0]
+	w := r.Window
+	if r.Entity != facet.Account || r.Phase != Soft || r.Category != "bot" || r.Reason != "x" || r.HalfLife != time.Hour || r.Title != "x" {
+		t.Errorf("rule %+v", r)
+	}
+	if w.Window != 10*time.Minute || w.Cooldown != w.Window || w.Distinct != event.Object || w.MinShare != 50 || len(w.Tiers) != 1 || w.Tiers[0] != (Tier{5, 50}) {
+		t.Errorf("window %+v", w)
+	}
+	if e := signIn(); !r.When(e) || !w.Counted(e) {
+		t.Error("the conditions do not hold of a failed sign-in")
+	}
+	if h := set.Horizon(facet.Account); h != 10*time.Minute {
+		t.Errorf("horizon %s", h)
+	}
+}
+
+func TestTheVersionNamesWhatRulesDo(t *testing.T) {
+	version := func(files map[string]string) string {
+		t.Helper()
+		set, err := loadText(t, files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set.Version
+	}
+	base := version(map[string]string{"a.yaml": small("a", "b")})
+	if len(base) != 16 || strings.Trim(base, "0123456789abcdef") != "" {
+		t.Errorf("version %q", base)
+	}
+	one := small("a")
+	for what, files := range map[string]map[string]string{
+		"files and their order":       {"z.yaml": small("a"), "b.yaml": small("b")},
+		"order of rules":              {"a.yaml": small("b", "a")},
+		"comments":                    {"a.yaml": "# a comment\n" + small("a", "b")},
+		"titles and documentation":    {"a.yaml": strings.ReplaceAll(small("a", "b"), "title: x", "title: other\n    description: much\n    owner: me\n    references: [y]\n    false_positives: [z]")},
+		"tests":                       {"a.yaml": small("a", "b") + "    tests: [{name: n, events: [{at: 0s, set: {account: a}}], expect: []}]\n"},
+		"blanks in conditions":        {"a.yaml": strings.ReplaceAll(small("a", "b"), `auth == "failure"`, `auth=='failure'`)},
+		"a cooldown that is the same": {"a.yaml": strings.ReplaceAll(small("a", "b"), "tiers", "cooldown: 600s, tiers")},
+	} {
+		if got := version(files); got != base {
+			t.Errorf("the version depends on %s", what)
+		}
+	}
+	seen := map[string]string{base: "two rules"}
+	for what, change := range map[string][2]string{
+		"nothing":      {"", ""},
+		"id":           {"id: a", "id: z"},
+		"entity":       {"entity: account", "entity: device"},
+		"when":         {`auth == "failure"`, `auth == "success"`},
+		"count":        {"status == 401", "status == 403"},
+		"no count":     {"count: status == 401, distinct: object, min_share: 50", "distinct: object"},
+		"window":       {"window: 10m", "window: 11m"},
+		"distinct":     {"distinct: object", "distinct: path"},
+		"min_share":    {"min_share: 50", "min_share: 51"},
+		"cooldown":     {"tiers:", "cooldown: 1m, tiers:"},
+		"at":           {"at: 5", "at: 6"},
+		"weight":       {"weight: 50", "weight: 51"},
+		"another tier": {"weight: 50}", "weight: 50}, {at: 6, weight: 51}"},
+		"category":     {"category: bot", "category: fraud"},
+		"reason":       {"reason: x", "reason: y"},
+		"half life":    {"half_life: 1h", "half_life: 2h"},
+		"phase":        {"phase: soft", "phase: enforce"},
+	} {
+		v := version(map[string]string{"a.yaml": strings.Replace(one, change[0], change[1], 1)})
+		if other, taken := seen[v]; taken {
+			t.Errorf("%s gives the version of %s", what, other)
+		}
+		seen[v] = what
+	}
+}
+
+func TestTheSlotSurvivesWhatKeepsTheCount(t *testing.T) {
+	slotOf := func(change ...string) uint32 {
+		t.Helper()
+		set, err := loadText(t, map[string]string{"a.yaml": strings.NewReplacer(change...).Replace(small("a"))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set.Rules[0].Slot
+	}
+	base := slotOf()
+	for _, same := range [][]string{
+		{"window: 10m", "window: 20m"}, {"at: 5", "at: 7"}, {"weight: 50", "weight: 70"}, {"phase: soft", "phase: enforce"},
+		{"min_share: 50", "min_share: 60"}, {"half_life: 1h", "half_life: 2h"}, {"reason: x", "reason: y"},
+	} {
+		if slotOf(same...) != base {
+			t.Errorf("%v starts the count again", same)
+		}
+	}
+	for _, other := range [][]string{{"id: a", "id: b"}, {"entity: account", "entity: device"}, {"distinct: object", "distinct: path"}} {
+		if slotOf(other...) == base {
+			t.Errorf("%v keeps a count of something else", other)
+		}
+	}
+}
+
+func TestFilesThatCannotBeRules(t *testing.T) {
+	many := make([]string, maxRules/2+1)
+	for i := range many {
+		many[i] = fmt.Sprintf("r%d", i)
+	}
+	for what, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"no file":             {map[string]string{"README": ""}, "there is no file whose name ends in .yaml"},
+		"another ending":      {map[string]string{"a.yaml": small("a"), "b.yml": small("b")}, "b.yml: this file would not be read"},
+		"a file too long":     {map[string]string{"a.yaml": small("a") + strings.Repeat("#\n", maxFileBytes/2)}, "a.yaml: is longer than 256 KiB"},
+		"too many rules":      {map[string]string{"a.yaml": small(many...), "b.yaml": small(many...)}, "at most 1000 are loaded"},
+		"an id in two files":  {map[string]string{"a.yaml": small("a"), "b.yaml": small("a")}, "the first is in a.yaml, line 3"},
+		"problems everywhere": {map[string]string{"a.yaml": "rules: 1", "b.yaml": "rules: 2"}, "b.yaml:1:8"},
+	} {
+		_, err := loadText(t, c.files)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want something with %q", what, err, c.want)
+		}
+	}
+}
+
+func TestAFileThatCannotBeReadIsAProblem(t *testing.T) {
+	fsys := brokenFS{fstest.MapFS{"a.yaml": {Data: []byte(small("a"))}, "b.yaml": {Data: []byte(small("b"))}}}
+	_, err := Load(fsys)
+	if err == nil || !strings.Contains(err.Error(), "b.yaml: cannot be read") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// brokenFS cannot open b.yaml.
+type brokenFS struct{ fstest.MapFS }
+
+func (f brokenFS) Open(name string) (fs.File, error) {
+	if name == "b.yaml" {
+		return nil, fs.ErrPermission
+	}
+	return f.MapFS.Open(name)
+}
+
+// Stat keeps the file visible.
+func (f brokenFS) Stat(name string) (fs.FileInfo, error) { return f.MapFS.Stat(name) }
+
+func TestDurations(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want time.Duration
+	}{
+		{"0s", 0}, {"10m", 10 * time.Minute}, {"1h30m", 90 * time.Minute}, {"31d", 31 * 24 * time.Hour}, {"1500ms", 1500 * time.Millisecond},
+	} {
+		got, err := parseDuration(c.text)
+		if err != nil || got != c.want {
+			t.Errorf("%s is %s, %v", c.text, got, err)
+		}
+		if again, err := parseDuration(formatDuration(got)); err != nil || again != got {
+			t.Errorf("%s is written as %s, which is %s, %v", c.text, formatDuration(got), again, err)
+		}
+	}
+	for _, bad := range []string{"", "10", "m", "1.5h", "-1s", "10 m", "1w", "401d", "400d1ms", "99999999999999999999s", "1h 2m"} {
+		if d, err := parseDuration(bad); err == nil {
+			t.Errorf("%q is read as %s", bad, d)
+		}
+	}
+}
+
+// FuzzLoad feeds arbitrary files: reading ends, and either gives a set whose
+// rules hold what the engine relies on, or says for every problem what to do.
+func FuzzLoad(f *testing.F) {
+	for _, pattern := range []string{"testdata/bad/*.yaml", "default/*.yaml"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Add([]byte(small("a", "b")))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := Load(fstest.MapFS{"fuzz.yaml": {Data: data}})
+		if err != nil {
+			var problems *Problems
+			if !errors.As(err, &problems) {
+				t.Fatal(err)
+			}
+			for _, p := range problems.List {
+				if p.What == "" || p.Do == "" {
+					t.Errorf("%+v", p)
+				}
+			}
+			if strings.ContainsAny(err.Error(), "\x1b\r\x00") {
+				t.Errorf("control characters in %q", err)
+			}
+			return
+		}
+		e := signIn()
+		for _, r := range set.Rules {
+			checkRule(t, r)
+			r.When(e)
+		}
+	})
+}
+
+// checkRule asserts what the engine takes for granted.
+func checkRule(t *testing.T, r *Rule) {
+	t.Helper()
+	w := r.Window
+	if r.ID == "" || r.Entity == 0 || r.When == nil || w == nil || len(w.Tiers) == 0 || r.HalfLife < time.Second || r.HalfLife%time.Second != 0 {
+		t.Fatalf("rule %+v", r)
+	}
+	if w.Window < time.Second || w.Window > 31*24*time.Hour || w.Cooldown < time.Second || w.MinShare > 0 && w.Counted == nil {
+		t.Fatalf("window %+v", w)
+	}
+	for i, tier := range w.Tiers {
+		if tier.At < 1 || tier.Weight < 1 || tier.Weight > 100 || i > 0 && (tier.At <= w.Tiers[i-1].At || tier.Weight <= w.Tiers[i-1].Weight) {
+			t.Fatalf("tiers %v", w.Tiers)
+		}
+	}
+	for i := range r.Tests {
+		if n := len(r.Tests[i].Expand()); n < 1 || n > maxSeries {
+			t.Fatalf("a test of %d events", n)
+		}
+	}
+}
