@@ -1,0 +1,254 @@
+package clickhouse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/eventtest"
+	"github.com/weirdev/weir/internal/chdb"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/score"
+	"github.com/weirdev/weir/sink/clickhouse"
+)
+
+// engine is the one ClickHouse of this process: it can be opened once.
+var engine = sync.OnceValues(func() (*chdb.Engine, error) {
+	dir, err := os.MkdirTemp("", "weir-clickhouse")
+	if err != nil {
+		return nil, err
+	}
+	return chdb.Open(dir)
+})
+
+// server is a server in front of the engine that can be stopped and started,
+// and can cut connections after an insert went through.
+type server struct {
+	t      *testing.T
+	addr   string
+	stop   context.CancelFunc
+	served chan struct{}
+}
+
+func start(t *testing.T, addr string) *server {
+	t.Helper()
+	e, err := engine()
+	if errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &server{t: t, addr: l.Addr().String(), stop: cancel, served: make(chan struct{})}
+	go func() { defer close(s.served); _ = chdb.NewServer(e, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+	t.Cleanup(s.close)
+	return s
+}
+
+func (s *server) close() { s.stop(); <-s.served }
+
+func config(t *testing.T, addr string) clickhouse.Config {
+	t.Helper()
+	c := clickhouse.Defaults()
+	c.Addrs, c.FlushAge = []string{addr}, 20*time.Millisecond
+	c.Database = fmt.Sprintf("t%d", time.Now().UnixNano())
+	if err := clickhouse.Migrate(t.Context(), c, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// running starts a writer that is stopped with the test.
+func running(t *testing.T, run func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("writer: %v", err)
+		}
+	})
+}
+
+func events(t *testing.T, c clickhouse.Config) *clickhouse.Events {
+	t.Helper()
+	w, err := clickhouse.NewEvents(c, clickhouse.Stream{Name: "weir", Incarnation: 1}, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func sample(t *testing.T, n int) *event.Event {
+	t.Helper()
+	var d event.Decoder
+	e := new(event.Event)
+	if err := d.Decode(eventtest.Sample(n), e); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func query(t *testing.T, c clickhouse.Config, sql string, into ...any) {
+	t.Helper()
+	conn, err := clickhouse.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func(conn driver.Conn) { _ = conn.Close() }(conn)
+	if err := conn.QueryRow(t.Context(), fmt.Sprintf(sql, c.Database)).Scan(into...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestARowWrittenTwiceIsOneRow(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	w := events(t, c)
+	running(t, w.Run)
+	track := w.Open(3)
+	now := time.Now().UnixMilli() // rows received long ago would be deleted
+	for range 2 {
+		for n := range 500 {
+			if err := track.Append(t.Context(), int64(n), 7, now, sample(t, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := track.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if track.Stored() != math.MaxInt64 {
+		t.Errorf("stored up to %d after a drain", track.Stored())
+	}
+	var rows, distinct uint64
+	query(t, c, "SELECT count(), uniqExact(src_offset) FROM %s.events FINAL", &rows, &distinct)
+	if rows != 500 || distinct != 500 {
+		t.Errorf("%d rows, %d positions, want 500", rows, distinct)
+	}
+	var id, account, path string
+	var status int64
+	var at, received time.Time
+	var partition uint32
+	query(t, c, "SELECT id, account, path, status, time, received, src_partition FROM %s.events FINAL WHERE src_offset = 7",
+		&id, &account, &path, &status, &at, &received, &partition)
+	e := sample(t, 7)
+	if id != e.Text(event.ID) || account != e.Text(event.Account) || path != e.Text(event.Path) || status != 401 ||
+		at.UnixMilli() != e.Num(event.Time) || received.UnixMilli() != now || partition != 3 {
+		t.Errorf("row %s %s %s %d %v %v %d", id, account, path, status, at, received, partition)
+	}
+}
+
+func TestAnOutageBlocksAndLosesNothing(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	c.FlushRows = 100
+	w := events(t, c)
+	running(t, w.Run)
+	track := w.Open(0)
+	s.close()
+	blocked, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	n := int64(0)
+	for ; n < 1000; n++ {
+		if track.Append(blocked, n, 1, time.Now().UnixMilli(), sample(t, int(n))) != nil {
+			break
+		}
+	}
+	if n != 200 {
+		t.Errorf("%d rows were taken without a server; two batches of 100 fit", n)
+	}
+	if stored := track.Stored(); stored != 0 {
+		t.Errorf("stored up to %d, though nothing is", stored)
+	}
+	start(t, s.addr)
+	for ; n < 1000; n++ {
+		if err := track.Append(t.Context(), n, 1, time.Now().UnixMilli(), sample(t, int(n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := track.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var rows uint64
+	query(t, c, "SELECT count() FROM %s.events FINAL", &rows)
+	if rows != 1000 {
+		t.Errorf("%d rows, want 1000", rows)
+	}
+}
+
+func TestSignalsKeepTheirEvidence(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	w, err := clickhouse.NewSignals(c, clickhouse.Stream{Name: "weir", Incarnation: 1}, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, w.Run)
+	track := w.Open(2)
+	sig := &score.Signal{Position: score.Position{Incarnation: 1, Partition: 2, Offset: 99, Index: 4}, Rule: "r", Category: "bot", Reason: "why",
+		Entity: facet.Entity{Kind: facet.IP, Key: "192.0.2.1"}, Weight: 80, HalfLife: time.Minute,
+		Evidence: []score.Number{{Name: "distinct", Value: 12}, {Name: "window_ms", Value: 600000}}, Time: 1763892000123}
+	for range 2 {
+		if err := track.Append(t.Context(), 99, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := track.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var n uint64
+	var entity, evidence string
+	var weight uint8
+	query(t, c, "SELECT count(), any(entity), any(evidence), any(weight) FROM %s.signals FINAL", &n, &entity, &evidence, &weight)
+	if n != 1 || entity != "192.0.2.1" || evidence != `{"distinct":12,"window_ms":600000}` || weight != 80 {
+		t.Errorf("%d rows: %s %s %d", n, entity, evidence, weight)
+	}
+}
+
+func TestTablesOfANewerProgramAreLeftAlone(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	log := slog.New(slog.DiscardHandler)
+	if err := clickhouse.Migrate(t.Context(), c, log); err != nil {
+		t.Errorf("migrating twice: %v", err)
+	}
+	if err := events(t, c).Check(t.Context()); err != nil {
+		t.Errorf("check of tables just made: %v", err)
+	}
+	conn, err := clickhouse.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Exec(t.Context(), "INSERT INTO "+c.Database+".schema_version SELECT 99"); err != nil {
+		t.Fatal(err)
+	}
+	if err := clickhouse.Migrate(t.Context(), c, log); err == nil {
+		t.Error("a newer schema was migrated")
+	}
+	if err := events(t, c).Check(t.Context()); err == nil {
+		t.Error("a newer schema passed the check")
+	}
+	other := c
+	other.Database = "nowhere"
+	if err := events(t, other).Check(t.Context()); err == nil {
+		t.Error("missing tables passed the check")
+	}
+}

@@ -1,0 +1,150 @@
+// Package clickhouse writes events and signals to ClickHouse, and makes the
+// tables for them.
+//
+// Every row is named by its position in the log, so a row that is written twice
+// is still one row to whoever reads with FINAL. The package never drops rows: a
+// store that is down makes Append block.
+package clickhouse
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// Config says how ClickHouse is reached and how rows are batched.
+type Config struct {
+	Addrs        []string      `yaml:"addrs" doc:"addresses of ClickHouse's native protocol, host:port"`
+	Database     string        `yaml:"database" doc:"database of Weir's tables"`
+	User         string        `yaml:"user" doc:"user"`
+	Password     string        `yaml:"password" secret:"true" doc:"password"`
+	PasswordFile string        `yaml:"password_file" doc:"file that holds the password, instead of password"`
+	TLS          bool          `yaml:"tls" doc:"speak TLS"`
+	Compression  string        `yaml:"compression" doc:"compression on the wire: none or lz4"`
+	DialTimeout  time.Duration `yaml:"dial_timeout" doc:"longest time to connect"`
+	ReadTimeout  time.Duration `yaml:"read_timeout" doc:"longest time for an answer"`
+	FlushRows    int           `yaml:"flush_rows" doc:"rows that are inserted at once"`
+	FlushAge     time.Duration `yaml:"flush_age" doc:"longest time that a row waits for others"`
+	Retention    time.Duration `yaml:"retention" doc:"how long rows are kept after they were received; 0: for ever"`
+}
+
+// Defaults are the values that suit most installations.
+func Defaults() Config {
+	return Config{
+		Addrs: []string{"127.0.0.1:9000"}, Database: "weir", User: "default", Compression: "lz4",
+		DialTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		FlushRows: 20_000, FlushAge: time.Second, Retention: 90 * 24 * time.Hour,
+	}
+}
+
+// name is what the database may be called: it stands in statements as it is.
+var name = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,62}$`)
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	if len(c.Addrs) == 0 {
+		errs = append(errs, errors.New("clickhouse.addrs: none is named"))
+	}
+	for _, a := range c.Addrs {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			errs = append(errs, fmt.Errorf("clickhouse.addrs: %w", err))
+		}
+	}
+	if !name.MatchString(c.Database) {
+		errs = append(errs, fmt.Errorf("clickhouse.database: %q: letters, digits and _ are allowed", c.Database))
+	}
+	if c.Compression != "none" && c.Compression != "lz4" {
+		errs = append(errs, fmt.Errorf("clickhouse.compression: %q is neither none nor lz4", c.Compression))
+	}
+	if c.FlushRows < 1 || c.FlushRows > 200_000 {
+		errs = append(errs, fmt.Errorf("clickhouse.flush_rows: %d is outside 1 … 200000", c.FlushRows))
+	}
+	if c.FlushAge < 10*time.Millisecond || c.FlushAge > time.Minute {
+		errs = append(errs, fmt.Errorf("clickhouse.flush_age: %v is outside 10ms … 1m", c.FlushAge))
+	}
+	if c.DialTimeout <= 0 || c.ReadTimeout <= 0 {
+		errs = append(errs, errors.New("clickhouse: dial_timeout and read_timeout must be more than 0"))
+	}
+	if c.Retention != 0 && c.Retention < time.Hour {
+		errs = append(errs, fmt.Errorf("clickhouse.retention: %v; an hour at least, or 0 for ever", c.Retention))
+	}
+	return errors.Join(errs...)
+}
+
+// Open makes a pool of connections; it connects when it is first used.
+func Open(c Config) (driver.Conn, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	password := c.Password
+	if c.PasswordFile != "" {
+		b, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("clickhouse.password_file: %w", err)
+		}
+		password = strings.TrimSpace(string(b))
+	}
+	o := &clickhouse.Options{
+		Addr: c.Addrs,
+		// Not the database of the tables: it may not exist yet.
+		Auth:        clickhouse.Auth{Database: "default", Username: c.User, Password: password},
+		DialTimeout: c.DialTimeout, ReadTimeout: c.ReadTimeout, MaxOpenConns: 4, MaxIdleConns: 4, ConnMaxLifetime: 10 * time.Minute,
+		Settings: clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 0},
+	}
+	if c.Compression == "lz4" {
+		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
+	}
+	if c.TLS {
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	conn, err := clickhouse.Open(o)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: %w", err)
+	}
+	return conn, nil
+}
+
+// permanent reports whether an error stays however often the same is tried:
+// the tables are not what this program writes, or it may not write them.
+func permanent(err error) bool {
+	var e *clickhouse.Exception
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case 16, 47, 53, 60, 62, 81, 192, 193, 497, 516:
+		// no such column, unknown identifier, type mismatch, unknown table,
+		// syntax error, unknown database, unknown user, wrong password, access
+		// denied, authentication failed
+		return true
+	}
+	return false
+}
+
+// reason is a short name for an error, from a closed set, for metrics.
+func reason(err error) string {
+	var e *clickhouse.Exception
+	switch {
+	case errors.As(err, &e) && e.Code == 252:
+		return "too_many_parts"
+	case errors.As(err, &e) && e.Code == 241:
+		return "memory_limit"
+	case errors.As(err, &e) && (e.Code == 164 || e.Code == 242):
+		return "read_only"
+	case errors.As(err, &e):
+		return "exception"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	}
+	return "network"
+}

@@ -1,0 +1,133 @@
+package clickhouse
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirdev/weir/event"
+)
+
+// Stream names whose rows are written.
+type Stream struct {
+	Name        string
+	Incarnation uint32
+}
+
+// Events writes the table events.
+type Events struct {
+	w *writer
+}
+
+// NewEvents makes a writer; [Events.Run] does the work.
+func NewEvents(c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*Events, error) {
+	w, err := newWriter("events", c, newEventRows(c, s), newEventRows(c, s), log, r)
+	if err != nil {
+		return nil, err
+	}
+	return &Events{w}, nil
+}
+
+// Check fails where the tables are not what this program writes.
+func (w *Events) Check(ctx context.Context) error { return check(ctx, w.w.conn, w.w.cfg) }
+
+// Run inserts until ctx ends, then inserts what is left. It returns early only
+// on an error that no retry mends.
+func (w *Events) Run(ctx context.Context) error { return w.w.run(ctx) }
+
+// Open makes a track for the events of one raw partition.
+func (w *Events) Open(partition int32) *EventTrack { return &EventTrack{w.w.open(), uint32(partition)} }
+
+// EventTrack takes the events of one raw partition, in order of offset.
+type EventTrack struct {
+	*track
+	partition uint32
+}
+
+// Append copies e. It blocks while two batches are full, until ctx ends.
+// received is Unix ms; owner tells apart who wrote a row twice.
+func (t *EventTrack) Append(ctx context.Context, offset int64, owner uint64, received int64, e *event.Event) error {
+	return t.add(ctx, offset, func() {
+		t.w.filling.(*eventRows).add(t.partition, offset, owner, received, e)
+	})
+}
+
+// eventRows is a batch of events, in columns. The columns of fields are made
+// once, from the table of fields.
+type eventRows struct {
+	database string
+	stream   Stream
+
+	partitions []uint32
+	offsets    []uint64
+	owners     []uint64
+	received   []int64
+	fields     []event.Spec
+	texts      [event.MaxField]texts
+	nums       [event.MaxField][]int64
+	flags      [event.MaxField][]uint8
+
+	names        []string
+	incarnations []uint32
+	columns      []column
+}
+
+func newEventRows(c Config, s Stream) *eventRows {
+	return &eventRows{database: c.Database, stream: s, fields: event.Fields()}
+}
+
+func (r *eventRows) len() int { return len(r.offsets) }
+
+func (r *eventRows) add(partition uint32, offset int64, owner uint64, received int64, e *event.Event) {
+	r.partitions = append(r.partitions, partition)
+	r.offsets = append(r.offsets, uint64(offset))
+	r.owners = append(r.owners, owner)
+	r.received = append(r.received, received)
+	for i := range r.fields {
+		f := r.fields[i].Field
+		switch r.fields[i].Kind {
+		case event.KindInt, event.KindTime:
+			r.nums[f] = append(r.nums[f], e.Num(f))
+		case event.KindBool:
+			r.flags[f] = append(r.flags[f], uint8(e.Num(f)))
+		default:
+			r.texts[f].add(e.Text(f))
+		}
+	}
+}
+
+func (r *eventRows) reset() {
+	r.partitions, r.offsets, r.owners, r.received = r.partitions[:0], r.offsets[:0], r.owners[:0], r.received[:0]
+	for f := range r.texts {
+		r.texts[f].reset()
+		r.nums[f], r.flags[f] = r.nums[f][:0], r.flags[f][:0]
+	}
+}
+
+func (r *eventRows) insert(ctx context.Context, conn driver.Conn) error {
+	n := r.len()
+	r.names, r.incarnations = repeat(r.names, r.stream.Name, n), repeat(r.incarnations, r.stream.Incarnation, n)
+	r.columns = append(r.columns[:0],
+		column{"stream", r.names}, column{"incarnation", r.incarnations}, column{"src_partition", r.partitions},
+		column{"src_offset", r.offsets}, column{"owner", r.owners}, column{"received", r.received})
+	for i := range r.fields {
+		f := r.fields[i].Field
+		c := column{name: r.fields[i].Name}
+		switch r.fields[i].Kind {
+		case event.KindInt, event.KindTime:
+			c.data = r.nums[f]
+		case event.KindBool:
+			c.data = r.flags[f]
+		default:
+			c.data = r.texts[f].strings()
+		}
+		r.columns = append(r.columns, c)
+	}
+	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, "events", r.columns))
+	if err != nil {
+		return err
+	}
+	return send(batch, r.columns)
+}

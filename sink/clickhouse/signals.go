@@ -1,0 +1,119 @@
+package clickhouse
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/score"
+)
+
+// Signals writes the table signals.
+type Signals struct{ w *writer }
+
+// NewSignals makes a writer; [Signals.Run] does the work.
+func NewSignals(c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*Signals, error) {
+	w, err := newWriter("signals", c, newSignalRows(c, s), newSignalRows(c, s), log, r)
+	if err != nil {
+		return nil, err
+	}
+	return &Signals{w}, nil
+}
+
+// Run inserts until ctx ends, then inserts what is left. It returns early only
+// on an error that no retry mends.
+func (w *Signals) Run(ctx context.Context) error { return w.w.run(ctx) }
+
+// Open makes a track for the signals of one facet partition.
+func (w *Signals) Open(int32) *SignalTrack { return &SignalTrack{w.w.open()} }
+
+// SignalTrack takes the signals of one facet partition, in order of offset.
+type SignalTrack struct{ *track }
+
+// Append copies sig. It blocks while two batches are full, until ctx ends.
+func (t *SignalTrack) Append(ctx context.Context, offset int64, sig *score.Signal) error {
+	return t.add(ctx, offset, func() { t.w.filling.(*signalRows).add(sig, time.Now().UnixMilli()) })
+}
+
+// signalRows is a batch of signals, in columns.
+type signalRows struct {
+	database string
+	stream   Stream
+
+	incarnations, partitions, indexes, halfLives, srcPartitions []uint32
+	offsets, srcOffsets                                         []uint64
+	tiers, weights, late                                        []uint8
+	times, received                                             []int64
+	names, rules, versions, tenants, kinds, entities            []string
+	categories, reasons, phases, evidence                       []string
+}
+
+func newSignalRows(c Config, s Stream) *signalRows {
+	return &signalRows{database: c.Database, stream: s}
+}
+
+func (r *signalRows) len() int { return len(r.offsets) }
+
+func (r *signalRows) reset() { *r = signalRows{database: r.database, stream: r.stream} }
+
+func (r *signalRows) add(s *score.Signal, received int64) {
+	r.names = append(r.names, r.stream.Name)
+	r.incarnations = append(r.incarnations, r.stream.Incarnation)
+	r.partitions = append(r.partitions, uint32(s.Position.Partition))
+	r.offsets = append(r.offsets, uint64(s.Position.Offset))
+	r.indexes = append(r.indexes, uint32(s.Position.Index))
+	r.rules = append(r.rules, s.Rule)
+	r.versions = append(r.versions, s.RulesVersion)
+	r.tenants = append(r.tenants, s.Entity.Tenant)
+	r.kinds = append(r.kinds, s.Entity.Kind.String())
+	r.entities = append(r.entities, s.Entity.Key)
+	r.categories = append(r.categories, s.Category)
+	r.reasons = append(r.reasons, s.Reason)
+	r.phases = append(r.phases, s.Phase.String())
+	r.tiers = append(r.tiers, uint8(s.Tier))
+	r.weights = append(r.weights, s.Weight)
+	r.halfLives = append(r.halfLives, uint32(s.HalfLife/time.Second))
+	r.evidence = append(r.evidence, evidenceJSON(s.Evidence))
+	r.times = append(r.times, s.Time)
+	r.srcPartitions = append(r.srcPartitions, uint32(s.Source))
+	r.srcOffsets = append(r.srcOffsets, uint64(s.SourceOffset))
+	late := uint8(0)
+	if s.Late {
+		late = 1
+	}
+	r.late = append(r.late, late)
+	r.received = append(r.received, received)
+}
+
+// evidenceJSON is an object of the evidence's numbers, in their order.
+func evidenceJSON(numbers []score.Number) string {
+	b := []byte{'{'}
+	for i, n := range numbers {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(event.AppendText(b, n.Name), ':')
+		b = strconv.AppendInt(b, n.Value, 10)
+	}
+	return string(append(b, '}'))
+}
+
+func (r *signalRows) insert(ctx context.Context, conn driver.Conn) error {
+	columns := []column{
+		{"stream", r.names}, {"incarnation", r.incarnations}, {"facet_partition", r.partitions}, {"facet_offset", r.offsets},
+		{"facet_index", r.indexes}, {"rule", r.rules}, {"rules_version", r.versions}, {"tenant", r.tenants}, {"entity_kind", r.kinds},
+		{"entity", r.entities}, {"category", r.categories}, {"reason", r.reasons}, {"phase", r.phases}, {"tier", r.tiers},
+		{"weight", r.weights}, {"half_life_s", r.halfLives}, {"evidence", r.evidence}, {"time", r.times},
+		{"src_partition", r.srcPartitions}, {"src_offset", r.srcOffsets}, {"late", r.late}, {"received", r.received},
+	}
+	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, "signals", columns))
+	if err != nil {
+		return err
+	}
+	return send(batch, columns)
+}
