@@ -18,6 +18,9 @@ func (b *Batch) inflate(codec compress.Compression, body []byte) ([]byte, error)
 	if c == nil {
 		return nil, fmt.Errorf("compression %d is unknown", codec)
 	}
+	if codec == compress.Zstd && zstdWindow(body) > MaxInflated {
+		return nil, fmt.Errorf("%w: it asks for a window of %d bytes", ErrInflated, zstdWindow(body))
+	}
 	b.source.Reset(body)
 	r := c.NewReader(&b.source)
 	defer r.Close()
@@ -69,4 +72,16 @@ func shrunk(buf []byte) []byte {
 		return nil
 	}
 	return buf[:0]
+}
+
+// zstdWindow is how much memory a zstd frame asks for at its start, bytes. Ten
+// bytes can ask for 512 MiB, which the library would give, and keep.
+// https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1
+func zstdWindow(frame []byte) uint64 {
+	if len(frame) < 6 || frame[4]&0x20 != 0 {
+		return 0 // too short, or as large as its content, which is counted as it comes
+	}
+	exponent, mantissa := frame[5]>>3, uint64(frame[5]&7)
+	base := uint64(1) << (10 + exponent)
+	return base + base/8*mantissa
 }

@@ -39,6 +39,7 @@ type Client struct {
 	fetcher   *fetcher
 	admin     kafka.Client // what is rarely asked
 	mechanism sasl.Mechanism
+	patience  time.Duration
 	closed    atomic.Bool
 	groups    sync.WaitGroup
 }
@@ -65,7 +66,7 @@ func New(cfg Config, log *slog.Logger, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, log: log, now: time.Now, addr: kafka.TCP(cfg.Brokers...), mechanism: mechanism}
+	c := &Client{cfg: cfg, log: log, now: time.Now, addr: kafka.TCP(cfg.Brokers...), mechanism: mechanism, patience: defaultPatience}
 	for _, o := range options {
 		o(c)
 	}

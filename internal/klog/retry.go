@@ -10,9 +10,9 @@ import (
 const (
 	firstPause = 20 * time.Millisecond
 	maxPause   = time.Second
-	// patience is how long an error is tried again that is a matter of
+	// defaultPatience is how long an error is tried again that is a matter of
 	// propagation at best: a topic just made, a batch damaged on the way.
-	patience = 5 * time.Second
+	defaultPatience = 5 * time.Second
 )
 
 // tries is a row of attempts at one thing. It pauses between them, longer each
@@ -45,7 +45,7 @@ func (t *tries) failed(ctx context.Context, err error) error {
 		t.since = time.Time{}
 	case t.since.IsZero():
 		t.since = time.Now()
-	case time.Since(t.since) > patience:
+	case time.Since(t.since) > t.c.patience:
 		return err
 	}
 	t.report(err)
