@@ -30,7 +30,7 @@ func (r *reader) build(v *value) *Rule {
 	if when == nil || rule.Window == nil || len(r.problems.List) > before {
 		return nil
 	}
-	rule.When = when.run
+	rule.When, rule.term = when.run, when.term
 	rule.Fields = readFields(rule.Window.Distinct, when, v.get("sliding_window").get("count").condition())
 	rule.Slot = slot(rule)
 	return rule

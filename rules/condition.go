@@ -22,6 +22,7 @@ const (
 // condition is a compiled condition.
 type condition struct {
 	run       Predicate
+	term      *term
 	fields    []event.Field // read by it, ascending
 	canonical string
 }
@@ -102,7 +103,7 @@ func (l *language) check(source string) (*term, []fault) {
 func newCondition(t *term) *condition {
 	var read [event.MaxField]bool
 	t.fields(&read)
-	c := &condition{run: predicate(t)}
+	c := &condition{run: predicate(t), term: t}
 	for f, ok := range read {
 		if ok {
 			c.fields = append(c.fields, event.Field(f))

@@ -145,7 +145,7 @@ func TestConditionsThatAreRefused(t *testing.T) {
 		{"status == 401 &&\n  autth == \"x\"", "2:2", `no field "autth"`},
 		{`status in [` + strings.Repeat("1, ", 1000) + `1]`, "1:", "too many parts"},
 		{strings.Repeat("!(", 60) + "rooted == false" + strings.Repeat(")", 60), "1:", "nested too deeply"},
-		{strings.Repeat("(", 400) + "rooted" + strings.Repeat(")", 400), "", "recursion"},
+		{strings.Repeat("(", 400) + "rooted" + strings.Repeat(")", 400), "", "nested too deeply"},
 		{`b"x" == b"x"`, "1:0", "bytes"},
 		{`null == null`, "1:0", "null"},
 		{`size(status) == 3`, "1:4", "size is not defined for a number"},

@@ -15,7 +15,7 @@ import (
 // error the parser guesses, so only the first one is worth reading.
 func explainIssues(issues *cel.Issues, source string) []fault {
 	var faults []fault
-	for _, e := range issues.Errors() {
+	for _, e := range issues.Errors()[:min(len(issues.Errors()), maxFaults)] {
 		f := explainIssue(e, source)
 		if strings.HasPrefix(e.Message, syntaxError) {
 			return []fault{f}
@@ -28,11 +28,16 @@ func explainIssues(issues *cel.Issues, source string) []fault {
 	return faults
 }
 
+// maxFaults is how many faults of one condition are shown.
+const maxFaults = 10
+
 const syntaxError = "Syntax error: "
 
 func explainIssue(e *common.Error, source string) fault {
 	f := fault{line: e.Location.Line(), column: e.Location.Column(), what: e.Message, do: "see docs/rules.md for what conditions offer"}
 	switch m := e.Message; {
+	case strings.Contains(m, "recursion limit exceeded"):
+		f.what, f.do = nestedTooDeeply()
 	case strings.HasPrefix(m, syntaxError):
 		f.what, f.do = explainSyntax(strings.TrimPrefix(m, syntaxError))
 	case strings.HasPrefix(m, "undeclared reference to '"):
@@ -52,6 +57,9 @@ func explainIssue(e *common.Error, source string) fault {
 func explainSyntax(m string) (what, do string) {
 	m, _, _ = strings.Cut(m, " expecting ")
 	m = strings.ReplaceAll(m, "'<EOF>'", "the end of the condition")
+	if r := []rune(m); len(r) > 120 {
+		m = string(r[:120]) + "…"
+	}
 	return "the condition cannot be read: " + m,
 		`write it like auth == "failure" && status == 401; texts stand in quotes, and a condition with # or ": " in a block: when: |`
 }

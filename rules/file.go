@@ -191,7 +191,12 @@ func (f *file) content(n *yaml.Node) cursor {
 	if c.line < 1 || c.line > len(f.lines) {
 		return c
 	}
-	c.rest = []rune(strings.Join(f.lines[c.line-1:], "\n"))
+	last, length := c.line, 0
+	for last < len(f.lines) && length < 4*maxCondition {
+		length += len(f.lines[last-1]) + 1
+		last++
+	}
+	c.rest = []rune(strings.Join(f.lines[c.line-1:last], "\n"))
 	c.rest = c.rest[min(c.column-1, len(c.rest)):]
 	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
 		c.next()

@@ -141,6 +141,8 @@ func cost(t *term) int {
 		return 0
 	case opField:
 		return 1
+	case opLess, opLessEqual, opGreater, opGreaterEqual:
+		own = 5 // after equalities, which most events fail, and which can be fused
 	case opIn:
 		own = 2 + min(len(t.texts)+len(t.nums), 10)
 	case opStarts, opEnds:

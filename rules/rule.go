@@ -58,6 +58,8 @@ type Rule struct {
 	Fields []event.Field
 
 	Tests []Test
+
+	term *term // of When; nil in a rule that was not loaded
 }
 
 // Set is all rules that run together.

@@ -34,7 +34,8 @@ func (tr *translator) term(e ast.Expr, depth int) *term {
 	case tr.terms > maxTerms:
 		return t
 	case depth > maxDepth:
-		tr.fault(t, "the condition is nested too deeply", fmt.Sprintf("at most %d levels are compiled; make several rules of it", maxDepth))
+		what, do := nestedTooDeeply()
+		tr.fault(t, what, do)
 		tr.terms = maxTerms + 1 // one fault of this kind is enough
 		return t
 	}
@@ -51,6 +52,10 @@ func (tr *translator) term(e ast.Expr, depth int) *term {
 		tr.fault(t, "conditions have no maps, messages or members", "use the fields, comparisons and functions of docs/rules.md")
 	}
 	return t
+}
+
+func nestedTooDeeply() (what, do string) {
+	return "the condition is nested too deeply", fmt.Sprintf("at most %d levels are compiled; make several rules of it", maxDepth)
 }
 
 func (tr *translator) fault(t *term, what, do string) {
