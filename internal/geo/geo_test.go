@@ -1,0 +1,159 @@
+package geo_test
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/internal/geo/geowriter"
+)
+
+func networks(city string) []geowriter.Network {
+	return []geowriter.Network{
+		{Prefix: netip.MustParsePrefix("198.18.0.0/16"), Country: "DE", City: city, Latitude: 52.52, Longitude: 13.405, RadiusKM: 20, ASN: 64500, Org: "Example Net"},
+		{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Country: "NL", City: "Amsterdam", Latitude: 52.37, Longitude: 4.9, RadiusKM: 5, ASN: 64501, Org: "Example Hosting", Anonymiser: "hosting"},
+		{Prefix: netip.MustParsePrefix("2001:db8::/32"), Country: "FR", City: "Paris", Latitude: 48.86, Longitude: 2.35, RadiusKM: 50, ASN: 64502, Org: "Example Six"},
+	}
+}
+
+func open(t *testing.T, c geo.Config) *geo.DB {
+	t.Helper()
+	db, err := geo.Open(c, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+func write(t *testing.T, dir, city string) geo.Config {
+	t.Helper()
+	c, err := geowriter.Write(dir, networks(city))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestAddressesAreFoundWhereTheyAre(t *testing.T) {
+	db := open(t, write(t, t.TempDir(), "Berlin"))
+	for _, c := range []struct {
+		addr string
+		want geo.Place
+	}{
+		{"198.18.7.9", geo.Place{Country: "DE", City: "Berlin", LatitudeMicro: 52_520_000, LongitudeMicro: 13_405_000, RadiusKM: 20, ASN: 64500, ASOrg: "Example Net"}},
+		{"203.0.113.9", geo.Place{Country: "NL", City: "Amsterdam", LatitudeMicro: 52_370_000, LongitudeMicro: 4_900_000, RadiusKM: 5, ASN: 64501, ASOrg: "Example Hosting", Anonymiser: "hosting"}},
+		{"2001:db8:1::1", geo.Place{Country: "FR", City: "Paris", LatitudeMicro: 48_860_000, LongitudeMicro: 2_350_000, RadiusKM: 50, ASN: 64502, ASOrg: "Example Six"}},
+		{"192.0.2.1", geo.Place{}},
+	} {
+		for range 2 { // from the databases, and from the cache
+			p := geo.Place{City: "stale"}
+			if db.Lookup(netip.MustParseAddr(c.addr), &p); p != c.want {
+				t.Errorf("%s is at %+v, want %+v", c.addr, p, c.want)
+			}
+		}
+	}
+}
+
+func TestWithoutDatabasesPlacesAreEmpty(t *testing.T) {
+	var p geo.Place
+	if open(t, geo.Config{}).Lookup(netip.MustParseAddr("198.18.7.9"), &p); p != (geo.Place{}) {
+		t.Errorf("place %+v", p)
+	}
+}
+
+func TestFilesThatAreNotWhatTheyShouldBeAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	good := write(t, dir, "Berlin")
+	data, err := os.ReadFile(good.City)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(name string, b []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, c := range map[string]geo.Config{
+		"missing":       {City: filepath.Join(dir, "none")},
+		"no database":   {City: put("text", []byte("hello"))},
+		"truncated":     {City: put("cut", data[:len(data)/2])},
+		"another kind":  {City: good.ASN},
+		"another place": {Anonymous: good.City},
+	} {
+		if _, err := geo.Open(c, slog.New(slog.DiscardHandler), nil); err == nil || !strings.HasPrefix(err.Error(), "geo.") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestANewFileIsUsedAndABadOneIsNot(t *testing.T) {
+	dir := t.TempDir()
+	c := write(t, dir, "Berlin")
+	db := open(t, c)
+	addr := netip.MustParseAddr("198.18.7.9")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var p geo.Place
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				db.Lookup(addr, &p)
+			}
+		}
+	})
+	var p geo.Place
+	before := db.Digest()
+	write(t, dir, "Bonn")
+	age(t, c.City)
+	db.Reload()
+	if db.Lookup(addr, &p); p.City != "Bonn" || db.Digest() == before {
+		t.Errorf("after a new file: %s", p.City)
+	}
+	if err := os.WriteFile(c.City, []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	age(t, c.City)
+	db.Reload()
+	if db.Lookup(addr, &p); p.City != "Bonn" {
+		t.Errorf("after a broken file: %q", p.City)
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// age gives a file another time, which a quick rewrite may not.
+func age(t *testing.T, path string) {
+	t.Helper()
+	at := time.Now().Add(time.Hour)
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	c, err := geowriter.Write(b.TempDir(), networks("Berlin"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	db, err := geo.Open(c, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var p geo.Place
+	addr := netip.MustParseAddr("198.18.7.9")
+	b.ReportAllocs()
+	for b.Loop() {
+		db.Lookup(addr, &p)
+	}
+}
