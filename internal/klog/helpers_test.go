@@ -69,7 +69,7 @@ func embedded(t testing.TB, options ...kfake.Opt) *kfake.Cluster {
 func client(t testing.TB, addr string, set ...func(*Config)) *Client {
 	t.Helper()
 	cfg := Defaults()
-	cfg.Brokers, cfg.RequestTimeout = []string{addr}, 5*time.Second
+	cfg.Brokers, cfg.RequestTimeout, cfg.Compression = []string{addr}, 5*time.Second, "none"
 	cfg.SessionTimeout, cfg.HeartbeatInterval = 6*time.Second, 50*time.Millisecond
 	for _, s := range set {
 		s(&cfg)

@@ -9,7 +9,7 @@ import (
 
 const (
 	firstPause = 20 * time.Millisecond
-	maxPause   = time.Second
+	maxPause   = 400 * time.Millisecond
 	// defaultPatience is how long an error is tried again that is a matter of
 	// propagation at best: a topic just made, a batch damaged on the way.
 	defaultPatience = 5 * time.Second
