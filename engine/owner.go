@@ -148,6 +148,7 @@ func (o *owner) turn(ctx context.Context, live bool) error {
 			return err
 		}
 	}
+	o.next = max(o.next, o.batch.Next)
 	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)
 	return o.sendLetters(ctx)
 }

@@ -122,6 +122,7 @@ func (s *source) turn(ctx context.Context) error {
 	}
 	s.idle = len(s.batch.Records) == 0
 	now := s.Now().UnixMilli()
+	asked := s.batch.Asked.UnixMilli()
 	for i := range s.batch.Records {
 		s.accept(&s.batch.Records[i], now)
 		if err := s.keepEvent(ctx, now); err != nil {
@@ -133,16 +134,17 @@ func (s *source) turn(ctx context.Context) error {
 			}
 		}
 	}
+	s.next = max(s.next, s.batch.Next)
 	atEnd := s.next >= s.batch.HighWatermark
 	cover := s.covered == nil && s.Now().Sub(s.committed) >= s.cfg.CommitInterval
 	if cover && atEnd && s.idle && !s.History {
-		s.watermark.see(started.UnixMilli())
+		s.watermark.see(asked)
 	}
 	if err := s.write(ctx, cover); err != nil {
 		return err
 	}
 	if atEnd {
-		s.bracket.seenEnd(started.UnixMilli())
+		s.bracket.seenEnd(asked)
 	}
 	if cover {
 		s.propose()

@@ -35,7 +35,7 @@ type Config struct {
 	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the rules that are built in"`
 	Ingest     ingest.Config         `yaml:"ingest"`
 	Detect     engine.StageConfig    `yaml:"detect"`
-	Gate       GateConfig            `yaml:"gate"`
+	Gate       gate.Config           `yaml:"gate"`
 	Admin      telemetry.AdminConfig `yaml:"admin"`
 	Log        telemetry.LogConfig   `yaml:"log"`
 }
@@ -49,12 +49,6 @@ type StreamConfig struct {
 	SecretFile  string `yaml:"secret_file" doc:"file that holds the secret, instead of secret"`
 }
 
-// GateConfig is the gate's policy, and where it listens.
-type GateConfig struct {
-	Listen      string `yaml:"listen" doc:"address of the gate's API"`
-	gate.Config `yaml:",inline"`
-}
-
 // Defaults is the configuration of an installation on one machine.
 func Defaults() Config {
 	return Config{
@@ -65,7 +59,7 @@ func Defaults() Config {
 		ClickHouse: clickhouse.Defaults(),
 		Ingest:     ingest.Defaults(),
 		Detect:     engine.StageDefaults(),
-		Gate:       GateConfig{Listen: "127.0.0.1:8480", Config: gate.Defaults()},
+		Gate:       gate.Defaults(),
 		Admin:      telemetry.AdminConfig{Listen: "127.0.0.1:9480"},
 		Log:        telemetry.LogDefaults(),
 	}
@@ -74,7 +68,7 @@ func Defaults() Config {
 // Validate reports everything that is wrong with c.
 func (c *Config) Validate() error {
 	return errors.Join(c.Stream.Validate(), c.validateStages(), c.Kafka.Validate(), c.Redis.Validate(), c.ClickHouse.Validate(),
-		c.Ingest.Validate(), c.Detect.Validate(), c.Gate.Config.Validate(), c.Admin.Validate(), c.Log.Validate())
+		c.Ingest.Validate(), c.Detect.Validate(), c.Gate.Validate(), c.Admin.Validate(), c.Log.Validate())
 }
 
 var streamName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
@@ -146,11 +140,22 @@ func (c StreamConfig) Hasher() (facet.Hasher, error) {
 	return facet.NewHasher([16]byte(k[:16])), nil
 }
 
-// RiskKey is the secret of the names of risk values.
-func (c StreamConfig) RiskKey() ([]byte, error) { return c.derive("risk key") }
+// RiskKey is the secret of the names of risk values: the stream's secret itself,
+// so that readers in other languages need nothing else.
+func (c StreamConfig) RiskKey() ([]byte, error) { return c.secret() }
 
 // Topic names one of the stream's topics: events, facets, dead, signals.
 func (c StreamConfig) Topic(what string) string { return c.Name + "." + what }
 
 // Group names one of the stream's consumer groups: ingest, detect.
 func (c StreamConfig) Group(stage string) string { return c.Name + "." + stage }
+
+// redis is the configuration of Redis for the stream: its keys carry the
+// stream's name, unless another prefix is configured.
+func (c Config) redis() redis.Config {
+	r := c.Redis
+	if r.KeyPrefix == redis.Defaults().KeyPrefix && c.Stream.Name != "weir" {
+		r.KeyPrefix += ":" + c.Stream.Name
+	}
+	return r
+}

@@ -112,7 +112,8 @@ func (w *Worker) openRedis() error {
 	if err != nil {
 		return err
 	}
-	w.scores, err = redis.NewWriter(w.cfg.Redis, w.cfg.Stream.Name, key, w.log, w.admin.Registry())
+	redis.Quiet()
+	w.scores, err = redis.NewWriter(w.cfg.redis(), redis.Dependencies{Secret: key, Logger: w.log, Registerer: w.admin.Registry()})
 	return err
 }
 
@@ -236,7 +237,7 @@ const startTimeout = 2 * time.Minute
 // ready waits until ClickHouse has the schema that this program writes, so that
 // a wrong one is said at the start, and adds the conditions of readiness.
 func (w *Worker) ready(ctx context.Context) error {
-	w.admin.Ready("redis", w.scores.Ping)
+	w.admin.Ready("redis", w.scores.Ready)
 	w.admin.Ready("kafka", func(ctx context.Context) error {
 		_, err := w.kafka.Partitions(ctx, w.cfg.Stream.Topic("events"))
 		return err

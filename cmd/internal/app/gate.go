@@ -1,0 +1,56 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/sink/redis"
+)
+
+// Gate is the inline decision service with what it stands on.
+type Gate struct {
+	log    *slog.Logger
+	admin  *telemetry.Admin
+	reader *redis.Reader
+	gate   *gate.Gate
+}
+
+// NewGate wires a gate; it connects to nothing yet.
+func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	key, err := cfg.Stream.RiskKey()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{log: log, admin: telemetry.NewAdmin(cfg.Admin)}
+	redis.Quiet()
+	if g.reader, err = redis.NewReader(cfg.redis(), redis.Dependencies{Secret: key, Logger: log, Registerer: g.admin.Registry()}); err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	if g.gate, err = gate.New(cfg.Gate, gate.Dependencies{Reader: g.reader, Logger: log, Registerer: g.admin.Registry()}); err != nil {
+		return nil, err
+	}
+	g.admin.Ready("risk", g.gate.Ready)
+	return g, nil
+}
+
+// Run answers until ctx ends.
+func (g *Gate) Run(ctx context.Context) error {
+	g.log.Info("weir-gate starts", "version", Version())
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.gate.Run(ctx) })
+	group.Go(func() error { return g.admin.Run(ctx) })
+	err := group.Wait()
+	if e := g.reader.Close(); err == nil {
+		err = e
+	}
+	g.log.Info("weir-gate stopped")
+	return err
+}
