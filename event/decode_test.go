@@ -227,20 +227,6 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-type plainEvent struct {
-	ID, Time, Tenant, Account, Session, Token string
-	RequestID                                 string `json:"request_id"`
-	Method, Host, Path, Route                 string
-	Status                                    int
-	LatencyMicros                             int64  `json:"latency_us"`
-	UserAgent                                 string `json:"user_agent"`
-	IP, JA4, Device                           string
-	DeviceModel                               string `json:"device_model"`
-	OS                                        string
-	AppVersion                                string `json:"app_version"`
-	Signature, Auth                           string
-}
-
 func BenchmarkDecode(b *testing.B) {
 	records := make([][]byte, 1000)
 	size := 0
@@ -262,5 +248,5 @@ func BenchmarkDecode(b *testing.B) {
 	var d event.Decoder
 	e := new(event.Event)
 	run("weir", func(r []byte) error { return d.Decode(r, e) })
-	run("encoding_json", func(r []byte) error { var p plainEvent; return json.Unmarshal(r, &p) })
+	run("encoding_json", func(r []byte) error { var p eventtest.Plain; return json.Unmarshal(r, &p) })
 }

@@ -15,10 +15,10 @@ type Places interface {
 	Lookup(addr netip.Addr, p *geo.Place)
 }
 
-// enricher completes a decoded event with what ingest derives: id, client
+// Enricher completes a decoded event with what ingest derives: id, client
 // address and networks, route, place, build. One goroutine uses it. The texts
 // that it makes live until the next call.
-type enricher struct {
+type Enricher struct {
 	router  *event.Router
 	proxies *event.Proxies
 	places  Places
@@ -27,7 +27,8 @@ type enricher struct {
 	scratch []byte
 }
 
-func newEnricher(cfg Config, places Places) (*enricher, error) {
+// NewEnricher makes an enricher from the configuration and places.
+func NewEnricher(cfg Config, places Places) (*Enricher, error) {
 	router, err := event.NewRouter(cfg.Routes)
 	if err != nil {
 		return nil, fmt.Errorf("routes: %w", err)
@@ -36,12 +37,12 @@ func newEnricher(cfg Config, places Places) (*enricher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trusted proxies: %w", err)
 	}
-	return &enricher{router: router, proxies: proxies, places: places, scratch: make([]byte, 0, 1024)}, nil
+	return &Enricher{router: router, proxies: proxies, places: places, scratch: make([]byte, 0, 1024)}, nil
 }
 
-// complete derives what e lacks. key is the Kafka key of the record: it is the
+// Complete derives what e lacks. key is the Kafka key of the record: it is the
 // id of a log line that has none of its own, else the position is.
-func (n *enricher) complete(e *event.Event, partition int32, offset int64, key []byte) {
+func (n *Enricher) Complete(e *event.Event, partition int32, offset int64, key []byte) {
 	n.scratch = n.scratch[:0]
 	if !e.Has(event.ID) {
 		e.SetText(event.ID, n.id(partition, offset, key))
@@ -53,7 +54,7 @@ func (n *enricher) complete(e *event.Event, partition int32, offset int64, key [
 	n.address(e)
 }
 
-func (n *enricher) id(partition int32, offset int64, key []byte) string {
+func (n *Enricher) id(partition int32, offset int64, key []byte) string {
 	const longest = 128
 	if len(key) > 0 && len(key) <= longest && printable(key) {
 		return n.keep(func(b []byte) []byte { return append(b, key...) })
@@ -74,7 +75,7 @@ func printable(key []byte) bool {
 	return true
 }
 
-func (n *enricher) build(e *event.Event) {
+func (n *Enricher) build(e *event.Event) {
 	version, model := e.Text(event.AppVersion), e.Text(event.DeviceModel)
 	if version == "" || model == "" {
 		return
@@ -84,7 +85,7 @@ func (n *enricher) build(e *event.Event) {
 	}))
 }
 
-func (n *enricher) address(e *event.Event) {
+func (n *Enricher) address(e *event.Event) {
 	peer, err := netip.ParseAddr(e.Text(event.IP))
 	if err != nil {
 		return
@@ -117,7 +118,7 @@ func setText(e *event.Event, f event.Field, v string) {
 
 // keep appends to the scratch and returns what was appended as text. When the
 // scratch grows, earlier texts keep the old array alive.
-func (n *enricher) keep(appendTo func([]byte) []byte) string {
+func (n *Enricher) keep(appendTo func([]byte) []byte) string {
 	start := len(n.scratch)
 	n.scratch = appendTo(n.scratch)
 	if len(n.scratch) == start {

@@ -164,7 +164,7 @@ func (s *Stage) newSource(g *klog.Generation, partition int32) (*source, error) 
 	if err != nil {
 		return nil, err
 	}
-	enrich, err := newEnricher(s.cfg, s.Places)
+	enrich, err := NewEnricher(s.cfg, s.Places)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ type source struct {
 	watermark watermark
 
 	format event.Format
-	enrich *enricher
+	enrich *Enricher
 	event  event.Event
 	frames *frames
 	batch  klog.Batch
@@ -204,7 +204,7 @@ func (s *source) decode(r *klog.Record) (err error) {
 	if err := s.format.Decode(r.Value, &s.event); err != nil {
 		return err
 	}
-	s.enrich.complete(&s.event, s.partition, r.Offset, r.Key)
+	s.enrich.Complete(&s.event, s.partition, r.Offset, r.Key)
 	return nil
 }
 

@@ -18,3 +18,18 @@ func Sample(n int) []byte {
 		n, n/3_600_000%24, n/60_000%60, n/1000%60, n%1000, n*7919%5000, n*7919%5000, n*7919%5000, n, n%100_000,
 		status, 1000+n%5000, n*31%256, n*17%256, n*7919%5000, auth)
 }
+
+// Plain has the fields of [Sample], for comparison with encoding/json.
+type Plain struct {
+	ID, Time, Tenant, Account, Session, Token string
+	RequestID                                 string `json:"request_id"`
+	Method, Host, Path, Route                 string
+	Status                                    int
+	LatencyMicros                             int64  `json:"latency_us"`
+	UserAgent                                 string `json:"user_agent"`
+	IP, JA4, Device                           string
+	DeviceModel                               string `json:"device_model"`
+	OS                                        string
+	AppVersion                                string `json:"app_version"`
+	Signature, Auth                           string
+}

@@ -3,14 +3,15 @@ package deps
 import (
 	_ "cel.dev/cel-go/cel"
 	_ "cel.dev/cel-go/ext"
-	_ "github.com/ClickHouse/ch-go/proto"
 	_ "github.com/ClickHouse/ch-go/compress"
+	_ "github.com/ClickHouse/ch-go/proto"
 	_ "github.com/ClickHouse/clickhouse-go/v2"
 	_ "github.com/alicebob/miniredis/v2"
 	_ "github.com/dchest/siphash"
 	_ "github.com/ebitengine/purego"
 	_ "github.com/maxmind/mmdbwriter"
 	_ "github.com/oschwald/geoip2-golang/v2"
+	_ "github.com/oschwald/maxminddb-golang/v2"
 	_ "github.com/prometheus/client_golang/prometheus"
 	_ "github.com/prometheus/client_golang/prometheus/promhttp"
 	_ "github.com/prometheus/client_golang/prometheus/testutil"
@@ -24,5 +25,4 @@ import (
 	_ "golang.org/x/sync/errgroup"
 	_ "golang.org/x/term"
 	_ "pgregory.net/rapid"
-	_ "github.com/oschwald/maxminddb-golang/v2"
 )

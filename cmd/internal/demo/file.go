@@ -33,10 +33,7 @@ func (d *demo) runFile(ctx context.Context) (balanced bool, err error) {
 	topics := app.TopicDefaults()
 	topics.EventPartitions = 1 // a file has one order, and so has its topic
 	stream := app.StreamConfig{Name: "history-" + digest, Incarnation: 1, History: true}
-	if err := d.prepare(ctx, stream, topics); err != nil {
-		return false, err
-	}
-	if err := d.start(false); err != nil {
+	if err := d.start(ctx, stream, topics); err != nil {
 		return false, err
 	}
 	d.say("sending %d lines of %s as %s", lines, d.opts.Input, d.opts.Format)
@@ -47,10 +44,10 @@ func (d *demo) runFile(ctx context.Context) (balanced bool, err error) {
 	if sent == 0 {
 		d.say("every line is there already, from an earlier run on this data")
 	}
-	if err := d.settle(ctx, 10*time.Minute); err != nil {
+	if err := d.stack.Settle(ctx, 10*time.Minute); err != nil {
 		return false, err
 	}
-	d.stopProcesses()
+	d.stack.Stop()
 	return d.summarise(ctx, nil, nil)
 }
 
@@ -108,7 +105,7 @@ func (d *demo) send(ctx context.Context, digest string) (sent int, err error) {
 		if len(batch) == 0 {
 			return nil
 		}
-		err := d.kafka.Produce(ctx, d.cfg.Stream.Topic("events"), []klog.Produce{{Records: batch}})
+		err := d.stack.Kafka.Produce(ctx, d.stack.Config.Stream.Topic("events"), []klog.Produce{{Records: batch}})
 		sent += len(batch)
 		batch, size = batch[:0], 0
 		return err
@@ -130,18 +127,18 @@ func (d *demo) send(ctx context.Context, digest string) (sent int, err error) {
 		return sent, err
 	}
 	end := klog.Outgoing{Key: []byte(digest + ":end"), Headers: []klog.Header{{Key: ingest.EndHeader, Value: []byte("1")}}}
-	return sent, d.kafka.Produce(ctx, d.cfg.Stream.Topic("events"), []klog.Produce{{Records: []klog.Outgoing{end}}})
+	return sent, d.stack.Kafka.Produce(ctx, d.stack.Config.Stream.Topic("events"), []klog.Produce{{Records: []klog.Outgoing{end}}})
 }
 
 // sentBefore says which line an earlier run sent last, and whether it sent all.
 func (d *demo) sentBefore(ctx context.Context, digest string) (line int, closed bool, err error) {
-	topic := d.cfg.Stream.Topic("events")
-	ends, err := d.kafka.Offsets(ctx, topic)
+	topic := d.stack.Config.Stream.Topic("events")
+	ends, err := d.stack.Kafka.Offsets(ctx, topic)
 	if err != nil || ends[0].End == 0 {
 		return 0, false, err
 	}
 	var b klog.Batch
-	if err := d.kafka.Fetch(ctx, topic, 0, ends[0].End-1, &b); err != nil {
+	if err := d.stack.Kafka.Fetch(ctx, topic, 0, ends[0].End-1, &b); err != nil {
 		return 0, false, err
 	}
 	if len(b.Records) == 0 {

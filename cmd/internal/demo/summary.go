@@ -11,6 +11,7 @@ import (
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/weirdev/weir/cmd/internal/stack"
 	"github.com/weirdev/weir/internal/population"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
@@ -51,16 +52,16 @@ const (
 
 // summarise asks everybody for the figures, compares them, and prints them.
 func (d *demo) summarise(ctx context.Context, people *population.Population, w *watch) (balanced bool, err error) {
-	b, err := d.read(ctx)
+	b, err := d.stack.Books(ctx)
 	if err != nil {
 		return false, err
 	}
-	s := Summary{EventsIn: b.ingest.Fetched - b.ingest.Control, Late: b.detect.Late, Skewed: b.ingest.Skewed, Signals: map[string]int64{}}
+	s := Summary{EventsIn: b.Ingest.Fetched - b.Ingest.Control, Late: b.Detect.Late, Skewed: b.Ingest.Skewed, Signals: map[string]int64{}}
 	if err := d.askTables(ctx, &s); err != nil {
 		return false, err
 	}
 	var dead int64
-	if s.DeadLetters, dead, err = d.deadLetters(ctx); err != nil {
+	if s.DeadLetters, dead, err = d.stack.DeadLetters(ctx); err != nil {
 		return false, err
 	}
 	d.judge(&s, people, w)
@@ -72,16 +73,16 @@ func (d *demo) summarise(ctx context.Context, people *population.Population, w *
 }
 
 func (d *demo) askTables(ctx context.Context, s *Summary) error {
-	conn, err := clickhouse.Open(d.cfg.ClickHouse)
+	conn, err := clickhouse.Open(d.stack.Config.ClickHouse)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	ctx = withParameter(ctx, "stream", d.cfg.Stream.Name)
-	if err := conn.QueryRow(ctx, fmt.Sprintf(storedQuery, d.cfg.ClickHouse.Database)).Scan(&s.EventsStored); err != nil {
+	ctx = withParameter(ctx, "stream", d.stack.Config.Stream.Name)
+	if err := conn.QueryRow(ctx, fmt.Sprintf(storedQuery, d.stack.Config.ClickHouse.Database)).Scan(&s.EventsStored); err != nil {
 		return fmt.Errorf("ask clickhouse: %w", err)
 	}
-	rows, err := conn.Query(ctx, fmt.Sprintf(signalsQuery, d.cfg.ClickHouse.Database))
+	rows, err := conn.Query(ctx, fmt.Sprintf(signalsQuery, d.stack.Config.ClickHouse.Database))
 	if err != nil {
 		return fmt.Errorf("ask clickhouse: %w", err)
 	}
@@ -98,17 +99,17 @@ func (d *demo) askTables(ctx context.Context, s *Summary) error {
 }
 
 // imbalances says where the ledger does not balance.
-func imbalances(b books, stored uint64, dead int64) (all []string) {
+func imbalances(b stack.Books, stored uint64, dead int64) (all []string) {
 	check := func(what string, got, want int64) {
 		if got != want {
 			all = append(all, fmt.Sprintf("%s: %d, not %d", what, got, want))
 		}
 	}
-	check("records that ingest fetched, of those in the raw topic", b.ingest.Fetched, b.rawEnd)
-	check("records fetched, as sum of accepted, dead and control", b.ingest.Accepted+b.ingest.Dead+b.ingest.Control, b.ingest.Fetched)
-	check("events stored in ClickHouse, of those accepted", int64(stored), b.ingest.Accepted)
-	check("dead letters, of records that could not be read", dead, b.ingest.Dead)
-	check("facets that detect applied, of those that ingest emitted", b.detect.Applied, b.ingest.Facets)
+	check("records that ingest fetched, of those in the raw topic", b.Ingest.Fetched, b.RawEnd)
+	check("records fetched, as sum of accepted, dead and control", b.Ingest.Accepted+b.Ingest.Dead+b.Ingest.Control, b.Ingest.Fetched)
+	check("events stored in ClickHouse, of those accepted", int64(stored), b.Ingest.Accepted)
+	check("dead letters, of records that could not be read", dead, b.Ingest.Dead)
+	check("facets that detect applied, of those that ingest emitted", b.Detect.Applied, b.Ingest.Facets)
 	return all
 }
 
@@ -138,13 +139,13 @@ func (d *demo) measure(s *Summary) {
 		s.CPUSeconds = seconds(own.Utime) + seconds(own.Stime)
 		s.PeakRSSBytes = own.Maxrss << 10
 	}
-	if d.worker != nil {
-		cpu, rss := d.worker.Usage()
+	if d.stack.Worker != nil {
+		cpu, rss := d.stack.Worker.Usage()
 		s.CPUSeconds += cpu.Seconds()
 		s.PeakRSSBytes += rss
 	}
-	if d.gate != nil {
-		cpu, rss := d.gate.Usage()
+	if d.stack.Gate != nil {
+		cpu, rss := d.stack.Gate.Usage()
 		s.CPUSeconds += cpu.Seconds()
 		s.PeakRSSBytes += rss
 	}
@@ -152,13 +153,13 @@ func (d *demo) measure(s *Summary) {
 
 func seconds(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
 
-func (d *demo) print(s *Summary, b books, dead int64, complaints []string, live bool) {
+func (d *demo) print(s *Summary, b stack.Books, dead int64, complaints []string, live bool) {
 	d.say("\nSUMMARY after %.0f s", s.ElapsedSeconds)
 	d.say("  events in          %d", s.EventsIn)
-	d.say("  events stored      %d   (%s)", s.EventsStored, strings.ReplaceAll(fmt.Sprintf(storedQuery, d.cfg.ClickHouse.Database), "{stream:String}", "'"+d.cfg.Stream.Name+"'"))
+	d.say("  events stored      %d   (%s)", s.EventsStored, strings.ReplaceAll(fmt.Sprintf(storedQuery, d.stack.Config.ClickHouse.Database), "{stream:String}", "'"+d.stack.Config.Stream.Name+"'"))
 	d.say("  dead letters       %d%s", dead, counts(s.DeadLetters))
-	d.say("  late facets        %d of %d; repeats recognised %d; clamped times %d", s.Late, b.detect.Applied, b.detect.Duplicate, s.Skewed)
-	d.say("  signals           %s   (%s)", counts(s.Signals), strings.ReplaceAll(fmt.Sprintf(signalsQuery, d.cfg.ClickHouse.Database), "{stream:String}", "'"+d.cfg.Stream.Name+"'"))
+	d.say("  late facets        %d of %d; repeats recognised %d; clamped times %d", s.Late, b.Detect.Applied, b.Detect.Duplicate, s.Skewed)
+	d.say("  signals           %s   (%s)", counts(s.Signals), strings.ReplaceAll(fmt.Sprintf(signalsQuery, d.stack.Config.ClickHouse.Database), "{stream:String}", "'"+d.stack.Config.Stream.Name+"'"))
 	if live {
 		d.say("  campaigns          %d launched, %d caught, %d missed", s.Campaigns.Launched, s.Campaigns.Caught, s.Campaigns.Launched-s.Campaigns.Caught)
 		for _, t := range s.Campaigns.SecondsToFirstDeny {
@@ -175,8 +176,8 @@ func (d *demo) print(s *Summary, b books, dead int64, complaints []string, live 
 		}
 	}
 	worker, workerRSS := time.Duration(0), int64(0)
-	if d.worker != nil {
-		worker, workerRSS = d.worker.Usage()
+	if d.stack.Worker != nil {
+		worker, workerRSS = d.stack.Worker.Usage()
 	}
 	d.say("  used               %.1f CPU seconds, of which the worker %.1f; the worker's peak memory %d MiB",
 		s.CPUSeconds, worker.Seconds(), workerRSS>>20)

@@ -34,17 +34,19 @@ func (d *demo) runTraffic(ctx context.Context) (balanced bool, err error) {
 	if err := d.invent(people); err != nil {
 		return false, err
 	}
-	if err := d.prepare(ctx, stream, topics); err != nil {
+	if err := d.start(ctx, stream, topics); err != nil {
 		return false, err
 	}
-	if err := d.start(true); err != nil {
+	if err := d.stack.StartGate(); err != nil {
 		return false, err
 	}
-	ask := newAsker("http://" + d.cfg.Gate.Listen)
+	d.say("weir-gate runs; its log is %s", d.stack.LogFile(d.stack.Gate))
+	ask := newAsker("http://" + d.stack.Config.Gate.Listen)
 	if err := d.await(ctx, ask); err != nil {
 		return false, err
 	}
 	w := newWatch(d, people, ask)
+	defer w.close()
 	if err := d.flow(ctx, people, topics.EventPartitions, w); err != nil {
 		return false, err
 	}
@@ -52,12 +54,12 @@ func (d *demo) runTraffic(ctx context.Context) (balanced bool, err error) {
 	// The user may have ended the traffic with Ctrl-C, which ended ctx.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	if err := d.settle(ctx, time.Minute); err != nil {
+	if err := d.stack.Settle(ctx, time.Minute); err != nil {
 		return false, err
 	}
 	w.askAll(ctx)
 	w.judgeInnocents(ctx)
-	d.stopProcesses()
+	d.stack.Stop()
 	return d.summarise(ctx, people, w)
 }
 
@@ -97,7 +99,7 @@ func (d *demo) await(ctx context.Context, ask *asker) error {
 		}
 		select {
 		case <-tick.C:
-		case failed := <-d.failed:
+		case failed := <-d.stack.Failed:
 			return failed
 		case <-ctx.Done():
 			return fmt.Errorf("the gate does not answer: %w", err)
@@ -109,7 +111,7 @@ func (d *demo) await(ctx context.Context, ask *asker) error {
 func (d *demo) flow(ctx context.Context, people *population.Population, partitions int, w *watch) error {
 	begin := time.Now()
 	people.Launch(population.Campaign{
-		Kind: "credential_stuffing", Start: begin.Add(campaignDelay).UnixMilli(), Duration: 20 * time.Minute, Addresses: 8, Rate: 8,
+		Kind: "credential_stuffing", Start: begin.Add(campaignDelay).UnixMilli(), Duration: 20 * time.Minute, Addresses: 8, Rate: 32,
 	})
 	d.say("%d people use the app; an attack begins in %v\n", d.opts.People, campaignDelay)
 	var end <-chan time.Time
@@ -129,7 +131,7 @@ func (d *demo) flow(ctx context.Context, people *population.Population, partitio
 				return fmt.Errorf("produce traffic: %w", err)
 			}
 			w.turn(ctx, now)
-		case err := <-d.failed:
+		case err := <-d.stack.Failed:
 			return err
 		case <-end:
 			return nil
@@ -172,7 +174,7 @@ func (g *gateway) flush(ctx context.Context) error {
 	if len(full) == 0 {
 		return nil
 	}
-	err := g.d.kafka.Produce(ctx, g.d.cfg.Stream.Topic("events"), full)
+	err := g.d.stack.Kafka.Produce(ctx, g.d.stack.Config.Stream.Topic("events"), full)
 	for i := range g.parts {
 		g.sent += int64(len(g.parts[i].Records))
 		g.parts[i].Records = g.parts[i].Records[:0]

@@ -36,11 +36,16 @@ type watch struct {
 func newWatch(d *demo, people *population.Population, ask *asker) *watch {
 	now := time.Now()
 	w := &watch{d: d, people: people, ask: ask, begin: now, shown: now, asked: now, firstDeny: map[int]time.Time{}}
-	if conn, err := clickhouse.Open(d.cfg.ClickHouse); err == nil {
+	if conn, err := clickhouse.Open(d.stack.Config.ClickHouse); err == nil {
 		w.conn = conn
-		d.files = append(d.files, conn)
 	}
 	return w
+}
+
+func (w *watch) close() {
+	if w.conn != nil {
+		_ = w.conn.Close()
+	}
 }
 
 func (w *watch) turn(ctx context.Context, now time.Time) {
@@ -89,19 +94,19 @@ func (w *watch) showInnocent(ctx context.Context) {
 
 // show prints a few lines on where things stand.
 func (w *watch) show(ctx context.Context, now time.Time) {
-	b, err := w.d.read(ctx)
+	b, err := w.d.stack.Books(ctx)
 	if err != nil {
 		w.d.say("%4.0fs  the ledger cannot be read: %v", now.Sub(w.begin).Seconds(), err)
 		return
 	}
-	rate := float64(b.ingest.Fetched-w.lastFetched) / now.Sub(w.shown).Seconds()
-	w.lastFetched = b.ingest.Fetched
+	rate := float64(b.Ingest.Fetched-w.lastFetched) / now.Sub(w.shown).Seconds()
+	w.lastFetched = b.Ingest.Fetched
 	restarts := ""
-	if n := w.d.worker.Restarts(); n > 0 {
+	if n := w.d.stack.Worker.Restarts(); n > 0 {
 		restarts = fmt.Sprintf("  worker restarted %d times", n)
 	}
 	w.d.say("%4.0fs  events %d (%.0f/s)  not committed %d  facets %d  late %d%s",
-		now.Sub(w.begin).Seconds(), b.ingest.Fetched, rate, b.waiting, b.detect.Applied, b.detect.Late, restarts)
+		now.Sub(w.begin).Seconds(), b.Ingest.Fetched, rate, b.Waiting, b.Detect.Applied, b.Detect.Late, restarts)
 	for _, line := range w.top(ctx) {
 		w.d.say("       %s", line)
 	}
@@ -116,7 +121,7 @@ func (w *watch) top(ctx context.Context) (lines []string) {
 	if w.conn == nil {
 		return nil
 	}
-	rows, err := w.conn.Query(withParameter(ctx, "stream", w.d.cfg.Stream.Name), fmt.Sprintf(topQuery, w.d.cfg.ClickHouse.Database, topShown))
+	rows, err := w.conn.Query(withParameter(ctx, "stream", w.d.stack.Config.Stream.Name), fmt.Sprintf(topQuery, w.d.stack.Config.ClickHouse.Database, topShown))
 	if err != nil {
 		return []string{"ClickHouse does not answer: " + err.Error()}
 	}

@@ -1,0 +1,130 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/rules"
+)
+
+// path is everything between a raw record and a verdict, without Kafka and
+// stores.
+type path struct {
+	decoder    event.Decoder
+	event      event.Event
+	enrich     *ingest.Enricher
+	hasher     facet.Hasher
+	projection facet.Projection
+	kinds      []facet.Kind
+	writers    []*facet.Writer
+	partitions []*engine.Partition
+	covered    []int64
+	frames     []int64
+	scratch    []byte
+	out        engine.Output
+
+	offset  int64
+	facets  int64
+	signals int64
+}
+
+func newPath() (*path, error) {
+	set, err := rules.Default()
+	if err != nil {
+		return nil, err
+	}
+	places, err := geo.Open(geo.Config{}, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		return nil, err
+	}
+	p := &path{hasher: facet.NewHasher([16]byte{1}), projection: set.Projection(), scratch: make([]byte, 0, 32)}
+	if p.enrich, err = ingest.NewEnricher(ingest.Defaults(), places); err != nil {
+		return nil, err
+	}
+	for _, k := range facet.Kinds() {
+		if p.projection[k] != nil {
+			p.kinds = append(p.kinds, k)
+		}
+	}
+	cfg := engine.Defaults()
+	cfg.Sources = 1
+	for i := range pathDestination {
+		part, err := engine.NewPartition(cfg, set, p.hasher, int32(i), 1)
+		if err != nil {
+			return nil, err
+		}
+		p.partitions = append(p.partitions, part)
+		p.writers = append(p.writers, facet.NewWriter(1, 1, &p.projection))
+	}
+	p.covered, p.frames = make([]int64, pathDestination), make([]int64, pathDestination)
+	return p, nil
+}
+
+// run takes the records all the way, a frame for each destination at the end.
+func (p *path) run(records [][]byte, every time.Duration) error {
+	start := rules.TestStart
+	for _, rec := range records {
+		e := &p.event
+		if err := p.decoder.Decode(rec, e); err != nil {
+			return err
+		}
+		// The samples' own times would go back with every round.
+		e.SetNum(event.Time, start+p.offset*every.Microseconds()/1000)
+		p.enrich.Complete(e, 0, p.offset, nil)
+		for _, k := range p.kinds {
+			if ent, ok := facet.EntityOf(k, e, p.scratch); ok {
+				p.writers[facet.Partition(p.hasher.Sum(ent), len(p.writers))].Add(ent, 0, p.offset, e)
+				p.facets++
+			}
+		}
+		p.offset++
+	}
+	wm := p.event.Num(event.Time)
+	for i, w := range p.writers {
+		frame := w.Finish(facet.Section{Owner: 1, From: p.covered[i], To: p.offset, Watermark: wm})
+		p.covered[i] = p.offset
+		p.out.Reset()
+		if err := p.partitions[i].Apply(p.frames[i], frame, &p.out); err != nil {
+			return err
+		}
+		p.frames[i]++
+		p.signals += int64(len(p.out.Signals))
+	}
+	return nil
+}
+
+// wholePath measures decode → facets → frames → windows → verdict.
+func wholePath(ctx context.Context, r *report) error {
+	p, err := newPath()
+	if err != nil {
+		return err
+	}
+	records, _ := samples(pathKeys)
+	each, err := measure(ctx, len(records), func() error {
+		for at := 0; at < len(records); at += 500 {
+			if err := p.run(records[at:at+500], 100*time.Microsecond); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rate := float64(time.Second) / float64(each)
+	entities := 0
+	for _, part := range p.partitions {
+		entities += part.Entities()
+	}
+	fmt.Fprintf(r.out, "\ndecode → facets → windows → verdict, 5 rules, %d keys of each kind\n", pathKeys)
+	r.note("%v an event, %.1f facets an event, %d entities, %d signals", each, float64(p.facets)/float64(p.offset), entities, p.signals)
+	r.line("events a CPU second", fmt.Sprintf("%.0f", rate), fmt.Sprintf("%.0f", pathRate), rate >= pathRate)
+	return nil
+}

@@ -1,0 +1,143 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// Books is what the two stages have committed of their ledgers.
+type Books struct {
+	Ingest  ingest.Ledger
+	Detect  engine.Totals
+	RawEnd  int64 // records in the raw topic
+	Waiting int64 // raw records not committed yet
+	Behind  int64 // facet records not committed yet
+}
+
+// Books reads the ledgers from the commits.
+func (s *Stack) Books(ctx context.Context) (b Books, err error) {
+	stream := s.Config.Stream
+	commits, ends, err := s.progress(ctx, stream.Group("ingest"), stream.Topic("events"))
+	if err != nil {
+		return b, err
+	}
+	for i, c := range commits {
+		b.RawEnd += ends[i].End
+		b.Waiting += ends[i].End - max(c.Offset, 0)
+		p, err := ingest.ParseProgress(c.Metadata)
+		if err != nil {
+			return b, err
+		}
+		b.Ingest = b.Ingest.Plus(p.Ledger)
+	}
+	if commits, ends, err = s.progress(ctx, stream.Group("detect"), stream.Topic("facets")); err != nil {
+		return b, err
+	}
+	for i, c := range commits {
+		b.Behind += ends[i].End - max(c.Offset, 0)
+		p, ok, err := engine.ParseProgress(c.Metadata)
+		if err != nil {
+			return b, err
+		}
+		if ok {
+			b.Detect.Applied += p.Ledger.Applied
+			b.Detect.Late += p.Ledger.Late
+			b.Detect.Duplicate += p.Ledger.Duplicate
+		}
+	}
+	return b, nil
+}
+
+func (s *Stack) progress(ctx context.Context, group, topic string) ([]klog.Commit, []klog.OffsetRange, error) {
+	commits, err := s.Kafka.Committed(ctx, group, topic)
+	if err != nil {
+		return nil, nil, err
+	}
+	ends, err := s.Kafka.Offsets(ctx, topic)
+	if err == nil && len(ends) != len(commits) {
+		err = fmt.Errorf("%s has %d partitions, %s knows %d", topic, len(ends), group, len(commits))
+	}
+	return commits, ends, err
+}
+
+// Settle waits until everything that was sent is through both stages.
+func (s *Stack) Settle(ctx context.Context, longest time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	stream := s.Config.Stream
+	if err := s.reach(ctx, stream.Group("ingest"), stream.Topic("events")); err != nil {
+		return fmt.Errorf("ingest is not through: %w", err)
+	}
+	if err := s.reach(ctx, stream.Group("detect"), stream.Topic("facets")); err != nil {
+		return fmt.Errorf("detect is not through: %w", err)
+	}
+	return nil
+}
+
+// reach waits until a group has committed what a topic holds now.
+func (s *Stack) reach(ctx context.Context, group, topic string) error {
+	_, ends, err := s.progress(ctx, group, topic)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		commits, _, err := s.progress(ctx, group, topic)
+		if err != nil {
+			return err
+		}
+		left := int64(0)
+		for i, c := range commits {
+			left += max(ends[i].End-max(c.Offset, 0), 0)
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case err := <-s.Failed:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("%d records of %s are left: %w", left, topic, ctx.Err())
+		}
+	}
+}
+
+// DeadLetters counts dead letters by reason. A record that was read again after
+// a crash is in the topic twice, under the same key.
+func (s *Stack) DeadLetters(ctx context.Context) (byReason map[string]int64, total int64, err error) {
+	topic := s.Config.Stream.Topic("dead")
+	ends, err := s.Kafka.Offsets(ctx, topic)
+	if err != nil {
+		return nil, 0, err
+	}
+	byReason = map[string]int64{}
+	seen := map[string]bool{}
+	var b klog.Batch
+	for p, r := range ends {
+		for at := r.Start; at < r.End; {
+			if err := s.Kafka.Fetch(ctx, topic, int32(p), at, &b); err != nil {
+				return nil, 0, err
+			}
+			for _, rec := range b.Records {
+				if seen[string(rec.Key)] {
+					continue
+				}
+				seen[string(rec.Key)] = true
+				for _, h := range rec.Headers {
+					if h.Key == ingest.HeaderReason {
+						byReason[string(h.Value)]++
+					}
+				}
+			}
+			at = max(at, b.Next)
+		}
+	}
+	return byReason, int64(len(seen)), nil
+}

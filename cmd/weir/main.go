@@ -1,0 +1,47 @@
+// Command weir is for operators and analysts: it shows Weir at work, sets
+// installations up, checks rules, makes traffic and measures.
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/internal/telemetry"
+)
+
+func main() { os.Exit(cli.Main(command(), os.Args[1:], os.Stderr)) }
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "weir",
+		Short: "Detect abuse of APIs behind mobile apps",
+		Long: `Weir watches the requests to an API and keeps a risk score for every account,
+address, device and token. Gateways ask weir-gate for it before they serve.
+
+Start with 'weir demo': it runs everything on this machine, attacks itself, and
+shows the attack being caught. Flags may be written with one dash or two.`,
+		Example: `  weir demo                                        watch an attack being caught
+  weir demo -format combined -input access.log     run a real log through the same path
+  weir sandbox                                     Kafka, Redis and ClickHouse to try things on
+  weir rules test rules/default                    run the tests in rules`,
+		Version: app.Version(),
+		Args:    cobra.NoArgs,
+	}
+	root.AddCommand(demoCommand(), sandboxCommand(), migrateCommand(), rulesCommand(), generateCommand(), benchCommand())
+	root.CompletionOptions.HiddenDefaultCmd = true
+	return root
+}
+
+// logger writes warnings and errors of a command to its error output, or all
+// from debug on with -verbose.
+func logger(cmd *cobra.Command, verbose bool) *slog.Logger {
+	c := telemetry.LogConfig{Level: "error", Format: "text"}
+	if verbose {
+		c.Level = "debug"
+	}
+	return telemetry.NewLogger(cmd.ErrOrStderr(), c)
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/internal/sandbox"
+)
+
+func sandboxCommand() *cobra.Command {
+	c := sandbox.Defaults()
+	verbose := false
+	cmd := &cobra.Command{
+		Use:   "sandbox",
+		Short: "Run Kafka, Redis and ClickHouse in one process, to try things on",
+		Long: `sandbox starts Kafka, Redis and ClickHouse, each behind its real protocol on a
+loopback port, and prints where. Clients use them as they would the real ones. It
+is not for production: there is one broker, no replica, no password, and what
+Redis holds is gone when the process ends.`,
+		Example: `  weir sandbox -dir ./sandbox -kafka-addr 127.0.0.1:9092 -redis-addr 127.0.0.1:6379 -clickhouse-addr 127.0.0.1:9000`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.Validate(); err != nil {
+				return cli.UsageError(err)
+			}
+			s, err := sandbox.New(c, logger(cmd, verbose))
+			if err != nil {
+				return err
+			}
+			if err := s.Start(); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s\nCtrl-C ends it.\n", s.Addresses())
+			select {
+			case <-cmd.Context().Done():
+				return s.Close()
+			case err := <-s.Failed():
+				_ = s.Close()
+				return err
+			}
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.Dir, "dir", c.Dir, "directory that keeps the data of Kafka and ClickHouse; empty: a temporary one")
+	f.StringVar(&c.KafkaAddr, "kafka-addr", c.KafkaAddr, "loopback address of Kafka; port 0: any free one")
+	f.StringVar(&c.RedisAddr, "redis-addr", c.RedisAddr, "loopback address of Redis; port 0: any free one")
+	f.StringVar(&c.ClickHouseAddr, "clickhouse-addr", c.ClickHouseAddr, "loopback address of ClickHouse; port 0: any free one; empty: none")
+	f.BoolVar(&c.SyncWrites, "sync-writes", c.SyncWrites, "have Kafka wait for the disk at every write")
+	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")
+	return cmd
+}

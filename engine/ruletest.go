@@ -1,0 +1,69 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// TestResult is the outcome of one test that stands in a rule's file.
+type TestResult struct {
+	Rule, Test string
+	Line       int      // in the rule's file
+	Problems   []string // empty: passed
+}
+
+// RunTests runs the tests of all rules, in the order of the set. Each test has a
+// partition of its own and takes the way that live events take: facets, frames,
+// detectors.
+func RunTests(set *rules.Set) ([]TestResult, error) {
+	var results []TestResult
+	for _, r := range set.Rules {
+		for i := range r.Tests {
+			t := &r.Tests[i]
+			fired, err := runTest(set, r, t)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", r.ID, t.Name, err)
+			}
+			results = append(results, TestResult{Rule: r.ID, Test: t.Name, Line: t.Line, Problems: t.Verdict(fired)})
+		}
+	}
+	return results, nil
+}
+
+// runTest returns the signals that rule r gave.
+func runTest(set *rules.Set, r *rules.Rule, t *rules.Test) (fired []rules.Fired, err error) {
+	cfg := Defaults()
+	cfg.Sources = 1
+	p, err := NewPartition(cfg, set, facet.NewHasher([16]byte{}), 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	projection := set.Projection()
+	w := facet.NewWriter(1, 1, &projection)
+	scratch := make([]byte, 0, 32)
+	var out Output
+	for i, step := range t.Expand() {
+		offset := int64(i)
+		for _, k := range facet.Kinds() {
+			if projection[k] == nil {
+				continue
+			}
+			if e, ok := facet.EntityOf(k, step.Event, scratch); ok {
+				w.Add(e, 0, offset, step.Event)
+			}
+		}
+		frame := w.Finish(facet.Section{Owner: 1, From: offset, To: offset + 1, Watermark: rules.TestStart + step.At.Milliseconds()})
+		out.Reset()
+		if err := p.Apply(offset, frame, &out); err != nil {
+			return nil, err
+		}
+		for _, s := range out.Signals {
+			if s.Rule == r.ID {
+				fired = append(fired, rules.Fired{Entity: s.Entity.Key, Weight: s.Weight})
+			}
+		}
+	}
+	return fired, nil
+}
