@@ -10,14 +10,14 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 export WEIR_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race bench lint generate chdb kafka ci clean
+.PHONY: help build demo test race bench profile lint generate chdb kafka ci clean
 
 help: ## say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build weir, weir-worker and weir-gate into bin/
 	@mkdir -p bin
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/weir ./cmd/weir-worker ./cmd/weir-gate
+	$(GO) build -trimpath -pgo cmd/weir-worker/default.pgo -ldflags '$(LDFLAGS)' -o bin/ ./cmd/weir ./cmd/weir-worker ./cmd/weir-gate
 
 demo: build chdb ## watch an attack being caught (DEMO='-for 60s' passes flags on)
 	@bin/weir demo $(DEMO)
@@ -36,6 +36,9 @@ lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-clean:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+
+profile: ## measure anew where time goes, which builds are optimised for
+	$(GO) test ./cmd/internal/bench -run '^$$' -bench Path -benchtime 6s -o /dev/null -cpuprofile $(CURDIR)/cmd/weir-worker/default.pgo
 
 generate: ## rewrite generated documents and schemas
 	$(GO) test ./event ./rules -run 'UpToDate|Schema|Reference' -update

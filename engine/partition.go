@@ -60,6 +60,8 @@ type Partition struct {
 
 	reader  facet.Reader
 	facet   facet.Facet
+	current entity   // of the facet that is applied
+	slot    ruleSlot // of the current entity
 	firing  detectors.Firing
 	scratch []score.Contribution
 }
@@ -82,6 +84,7 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 		p.keep[k] = (set.Horizon(facet.Kind(k)) + cfg.Lateness).Milliseconds()
 	}
 	p.table = state.New(caps)
+	p.slot.rec = &p.current.Record
 	for _, r := range set.Rules {
 		d, err := detectors.New(r, cfg.Lateness.Milliseconds(), hasher)
 		if err != nil {
@@ -192,22 +195,21 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	if late {
 		src.ledger.Late++
 	}
-	var e entity
-	found := false
+	e, found := &p.current, false
 	for i := range p.byKind[f.Entity.Kind] {
 		a := &p.byKind[f.Entity.Kind][i]
 		if !a.rule.When(&f.Fields) {
 			continue
 		}
 		if !found {
-			e = entity{Record: p.table.Get(p.hasher.Sum(f.Entity), uint8(f.Entity.Kind), p.watermark)}
+			e.Record = p.table.Get(p.hasher.Sum(f.Entity), uint8(f.Entity.Kind), p.watermark)
 			e.Touch(at.Offset, f.Time+p.keep[f.Entity.Kind], e.Remarkable())
 			found = true
 		}
-		slot := ruleSlot{&e.Record, a.rule.Slot}
+		p.slot.id = a.rule.Slot
 		in := detectors.Input{Event: &f.Fields, Time: f.Time, Watermark: p.watermark, Late: late}
-		if a.detector.Apply(slot, in, &p.firing) {
-			p.fire(&e, a.rule, at, late, out)
+		if a.detector.Apply(&p.slot, in, &p.firing) {
+			p.fire(e, a.rule, at, late, out)
 		}
 	}
 }
@@ -218,8 +220,8 @@ type ruleSlot struct {
 	id  uint32
 }
 
-func (s ruleSlot) Payload() []byte     { return s.rec.Slot(s.id) }
-func (s ruleSlot) Resize(n int) []byte { return s.rec.Resize(s.id, n) }
+func (s *ruleSlot) Payload() []byte     { return s.rec.Slot(s.id) }
+func (s *ruleSlot) Resize(n int) []byte { return s.rec.Resize(s.id, n) }
 
 // fire turns a firing into a signal, and adds it to the entity's score.
 func (p *Partition) fire(e *entity, r *rules.Rule, at score.Position, late bool, out *Output) {

@@ -365,31 +365,43 @@ func (r *Reader) readFields(f *Facet, fields []event.Field) error {
 	return nil
 }
 
+var (
+	errCut    = fmt.Errorf("%w: cut short", ErrFrame)
+	errNumber = fmt.Errorf("%w: bad number", ErrFrame)
+)
+
 func (r *Reader) byte() (byte, error) {
 	if len(r.b) == 0 {
-		return 0, fmt.Errorf("%w: cut short", ErrFrame)
+		return 0, errCut
 	}
 	v := r.b[0]
 	r.b = r.b[1:]
 	return v, nil
 }
 
+// uvarint is split so that the compiler inlines the case of one byte, which
+// nearly all numbers of a frame are.
 func (r *Reader) uvarint() (uint64, error) {
+	if len(r.b) > 0 && r.b[0] < 0x80 {
+		v := uint64(r.b[0])
+		r.b = r.b[1:]
+		return v, nil
+	}
+	return r.longUvarint()
+}
+
+func (r *Reader) longUvarint() (uint64, error) {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
-		return 0, fmt.Errorf("%w: bad number", ErrFrame)
+		return 0, errNumber
 	}
 	r.b = r.b[n:]
 	return v, nil
 }
 
 func (r *Reader) varint() (int64, error) {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		return 0, fmt.Errorf("%w: bad number", ErrFrame)
-	}
-	r.b = r.b[n:]
-	return v, nil
+	v, err := r.uvarint()
+	return int64(v>>1) ^ -int64(v&1), err
 }
 
 func (r *Reader) text() (string, error) {

@@ -233,9 +233,12 @@ func (rec *Record) Remarkable() bool { return rec.b[offFlags]&flagRemarkable != 
 
 // Touch makes the record the most recent of its kind. expires never goes back.
 func (rec *Record) Touch(position, expires int64, remarkable bool) {
-	rec.t.unlink(*rec)
 	le.PutUint64(rec.b[offLast:], uint64(position))
 	le.PutUint64(rec.b[offExpires:], uint64(max(expires, rec.Expires())))
+	if remarkable == rec.Remarkable() && rec.t.listOf(*rec).newest == rec.r {
+		return
+	}
+	rec.t.unlink(*rec)
 	rec.b[offFlags] &^= flagRemarkable
 	if remarkable {
 		rec.b[offFlags] |= flagRemarkable

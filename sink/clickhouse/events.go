@@ -68,6 +68,7 @@ type eventRows struct {
 	texts      [event.MaxField]texts
 	nums       [event.MaxField][]int64
 	flags      [event.MaxField][]uint8
+	used       [event.MaxField]bool // by any of the rows
 
 	names        []string
 	incarnations []uint32
@@ -87,6 +88,7 @@ func (r *eventRows) add(partition uint32, offset int64, owner uint64, received i
 	r.received = append(r.received, received)
 	for i := range r.fields {
 		f := r.fields[i].Field
+		r.used[f] = r.used[f] || e.Has(f)
 		switch r.fields[i].Kind {
 		case event.KindInt, event.KindTime:
 			r.nums[f] = append(r.nums[f], e.Num(f))
@@ -102,10 +104,13 @@ func (r *eventRows) reset() {
 	r.partitions, r.offsets, r.owners, r.received = r.partitions[:0], r.offsets[:0], r.owners[:0], r.received[:0]
 	for f := range r.texts {
 		r.texts[f].reset()
-		r.nums[f], r.flags[f] = r.nums[f][:0], r.flags[f][:0]
+		r.nums[f], r.flags[f], r.used[f] = r.nums[f][:0], r.flags[f][:0], false
 	}
 }
 
+// insert leaves out the columns of fields that no row has: they would hold
+// their defaults, and a gateway that knows a third of the fields should not pay
+// for the others.
 func (r *eventRows) insert(ctx context.Context, conn driver.Conn) error {
 	n := r.len()
 	r.names, r.incarnations = repeat(r.names, r.stream.Name, n), repeat(r.incarnations, r.stream.Incarnation, n)
@@ -114,6 +119,9 @@ func (r *eventRows) insert(ctx context.Context, conn driver.Conn) error {
 		column{"src_offset", r.offsets}, column{"owner", r.owners}, column{"received", r.received})
 	for i := range r.fields {
 		f := r.fields[i].Field
+		if !r.used[f] {
+			continue
+		}
 		c := column{name: r.fields[i].Name}
 		switch r.fields[i].Kind {
 		case event.KindInt, event.KindTime:

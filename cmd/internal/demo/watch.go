@@ -29,6 +29,7 @@ type watch struct {
 
 	begin, shown, asked time.Time
 	lastFetched         int64
+	lastTop             string
 	firstDeny           map[int]time.Time // by campaign
 	innocents, denied   int
 }
@@ -107,8 +108,10 @@ func (w *watch) show(ctx context.Context, now time.Time) {
 	}
 	w.d.say("%4.0fs  events %d (%.0f/s)  not committed %d  facets %d  late %d%s",
 		now.Sub(w.begin).Seconds(), b.Ingest.Fetched, rate, b.Waiting, b.Detect.Applied, b.Detect.Late, restarts)
-	for _, line := range w.top(ctx) {
-		w.d.say("       %s", line)
+	// Repeated only when something has changed: the eye finds what is new.
+	if top := strings.Join(w.top(ctx), "\n       "); top != w.lastTop {
+		w.lastTop = top
+		w.d.say("       riskiest:\n       %s", top)
 	}
 }
 
