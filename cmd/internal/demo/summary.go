@@ -65,7 +65,7 @@ func (d *demo) summarise(ctx context.Context, people *population.Population, w *
 		return false, err
 	}
 	d.judge(&s, people, w)
-	complaints := imbalances(b, s.EventsStored, dead)
+	complaints := b.Imbalances(s.EventsStored, dead)
 	s.LedgerBalanced = len(complaints) == 0
 	d.measure(&s)
 	d.print(&s, b, dead, complaints, w != nil)
@@ -96,21 +96,6 @@ func (d *demo) askTables(ctx context.Context, s *Summary) error {
 		s.Signals[rule] = int64(n)
 	}
 	return rows.Err()
-}
-
-// imbalances says where the ledger does not balance.
-func imbalances(b stack.Books, stored uint64, dead int64) (all []string) {
-	check := func(what string, got, want int64) {
-		if got != want {
-			all = append(all, fmt.Sprintf("%s: %d, not %d", what, got, want))
-		}
-	}
-	check("records that ingest fetched, of those in the raw topic", b.Ingest.Fetched, b.RawEnd)
-	check("records fetched, as sum of accepted, dead and control", b.Ingest.Accepted+b.Ingest.Dead+b.Ingest.Control, b.Ingest.Fetched)
-	check("events stored in ClickHouse, of those accepted", int64(stored), b.Ingest.Accepted)
-	check("dead letters, of records that could not be read", dead, b.Ingest.Dead)
-	check("facets that detect applied, of those that ingest emitted", b.Detect.Applied, b.Ingest.Facets)
-	return all
 }
 
 func (d *demo) judge(s *Summary, people *population.Population, w *watch) {
@@ -196,6 +181,9 @@ func counts(m map[string]int64) string {
 		names = append(names, n)
 	}
 	sort.Strings(names)
+	if len(names) == 0 {
+		return "  none"
+	}
 	out := ""
 	for _, n := range names {
 		out += fmt.Sprintf("  %s %d", n, m[n])

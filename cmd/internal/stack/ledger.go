@@ -53,6 +53,23 @@ func (s *Stack) Books(ctx context.Context) (b Books, err error) {
 	return b, nil
 }
 
+// Imbalances says where the ledger does not balance, given the distinct events
+// that ClickHouse holds and the distinct dead letters. It makes sense once
+// everything is through.
+func (b Books) Imbalances(stored uint64, dead int64) (all []string) {
+	check := func(what string, got, want int64) {
+		if got != want {
+			all = append(all, fmt.Sprintf("%s: %d, not %d", what, got, want))
+		}
+	}
+	check("records that ingest fetched, of those in the raw topic", b.Ingest.Fetched, b.RawEnd)
+	check("records fetched, as sum of accepted, dead and control", b.Ingest.Accepted+b.Ingest.Dead+b.Ingest.Control, b.Ingest.Fetched)
+	check("events stored in ClickHouse, of those accepted", int64(stored), b.Ingest.Accepted)
+	check("dead letters, of records that could not be read", dead, b.Ingest.Dead)
+	check("facets that detect applied, of those that ingest emitted", b.Detect.Applied, b.Ingest.Facets)
+	return all
+}
+
 func (s *Stack) progress(ctx context.Context, group, topic string) ([]klog.Commit, []klog.OffsetRange, error) {
 	commits, err := s.Kafka.Committed(ctx, group, topic)
 	if err != nil {

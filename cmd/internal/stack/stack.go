@@ -4,6 +4,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -32,6 +33,8 @@ type Options struct {
 	Format string // of the raw records
 	Geo    geo.Config
 	Rules  string
+
+	Kafka, Redis string // servers that run already, host:port, instead of embedded ones
 }
 
 // Stack is everything, running. One goroutine uses it.
@@ -96,8 +99,8 @@ func (s *Stack) configure(o Options) (err error) {
 	if c.Stream.SecretFile, err = s.secret(); err != nil {
 		return err
 	}
-	c.Kafka.Brokers = []string{at.Kafka}
-	c.Redis.Addrs = []string{at.Redis}
+	c.Kafka.Brokers = []string{cmp.Or(o.Kafka, at.Kafka)}
+	c.Redis.Addrs = []string{cmp.Or(o.Redis, at.Redis)}
 	c.ClickHouse.Addrs = []string{at.ClickHouse}
 	c.Geo, c.Rules, c.Ingest.Format = o.Geo, o.Rules, o.Format
 	for _, listen := range []*string{&c.Gate.Listen, &c.Admin.Listen} {
