@@ -1,7 +1,5 @@
 package ingest
 
-import "github.com/weirdev/weir/internal/facet"
-
 // A bracket bounds when records were appended to one raw partition, by the only
 // clock that is trusted: the one of the worker that reads them. A record found
 // at an offset that was past the end of the log at a moment was appended after
@@ -39,5 +37,3 @@ func (w *watermark) see(t int64) { *w = max(*w, watermark(t)) }
 
 // section is the watermark as frames carry it.
 func (w watermark) section() int64 { return int64(w) }
-
-const noWatermark = watermark(facet.NoWatermark)

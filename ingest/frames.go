@@ -18,7 +18,6 @@ type frames struct {
 	covered []int64 // per destination: the next raw offset to cover
 	scratch []byte
 	batch   []klog.Produce
-	facets  int64
 }
 
 func newFrames(source int32, owner uint64, from int64, destinations int, s Shared) *frames {

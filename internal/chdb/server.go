@@ -56,7 +56,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 				mu.Unlock()
 				_ = c.Close()
 			}()
-			if err := newSession(s.engine, c).run(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && ctx.Err() == nil {
+			if err := newSession(s.engine, c).run(); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && ctx.Err() == nil {
 				s.log.Debug("clickhouse connection ended", "peer", c.RemoteAddr().String(), "error", err)
 			}
 		})

@@ -41,7 +41,7 @@ func newSession(e *Engine, c net.Conn) *session {
 	}
 }
 
-// run answers packets until the client goes.
+// run answers packets until the client goes; its error, never nil, says how.
 func (s *session) run() error {
 	if err := s.hello(); err != nil {
 		return err

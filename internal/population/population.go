@@ -38,10 +38,9 @@ type Population struct {
 	events    int64
 	campaigns []*campaign
 
-	e       event.Event
-	seen    map[facet.Entity]bool
-	listed  []facet.Entity
-	scratch []byte
+	e      event.Event
+	seen   map[facet.Entity]bool
+	listed []facet.Entity
 }
 
 // person is a user with what he uses.

@@ -15,7 +15,6 @@ import (
 // model is the same table as a map: slow and plain.
 type model struct {
 	records map[uint64]*entry
-	cap     int
 	clock   int64
 }
 
