@@ -225,7 +225,21 @@ func (s *scanner) set(f Field, v string, e *Event) bool {
 	if spec.Enum != nil && !contains(spec.Enum, v) {
 		return s.refuse(BadValue, f)
 	}
+	if f == Tenant && !visible(v) {
+		return s.refuse(ControlCharacter, f)
+	}
 	e.SetText(f, v)
+	return true
+}
+
+// visible reports whether a tenant is free of control characters, which
+// separate tenants from what stands behind them wherever both are one key.
+func visible(v string) bool {
+	for i := range len(v) {
+		if v[i] < ' ' {
+			return false
+		}
+	}
 	return true
 }
 

@@ -74,6 +74,7 @@ func TestHostileRecordsAreRefusedWithTheirReason(t *testing.T) {
 		{"surrogates the wrong way", `{` + minimal + `,"account":"\udc00\ud800"}`, event.InvalidUTF8},
 		{"an unknown escape", `{` + minimal + `,"account":"\x41"}`, event.BadEscape},
 		{"a raw newline", "{" + minimal + ",\"account\":\"a\nb\"}", event.ControlCharacter},
+		{"a tenant that could run into what follows", `{` + minimal + `,"tenant":"a\u0000b"}`, event.ControlCharacter},
 		{"nesting", `{` + minimal + `,"x":` + strings.Repeat("[", 10_000) + `}`, event.TooDeep},
 		{"nested attributes", `{` + minimal + `,"attrs":{"a":{}}}`, event.WrongType},
 		{"an attribute twice", `{` + minimal + `,"attrs":{"a":1,"a":2}}`, event.DuplicateKey},

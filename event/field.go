@@ -132,7 +132,7 @@ const (
 // specs is the one table that the decoder, the encoder, the projection of
 // facets, the ClickHouse columns and the rule language read.
 var specs = [MaxField]Spec{
-	ID:            text("id", 128, "id of the event, made by the gateway; repeats with the same bytes count once"),
+	ID:            text("id", 128, "id of the event, made by the gateway"),
 	Time:          moment("time", "when the gateway received the request"),
 	SchemaVersion: number("schema_version", 1, 1, "version of this format; 1"),
 	Gateway:       text("gateway", 128, "name of the gateway"),

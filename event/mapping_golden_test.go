@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var updateMapping = stdflag.Bool("update", false, "write the expected events of testdata/mapping anew")
+var updateMapping = stdflag.Bool("update", false, "write generated files anew")
 
 // gameMapping is a mapping with everything in it.
 var gameMapping = Mapping{

@@ -258,6 +258,9 @@ func (s *source) apply(t token, e *Event) (done bool, reason Reason) {
 		if enum := specs[s.field].Enum; enum != nil && !contains(enum, t.text) {
 			return false, BadValue
 		}
+		if s.field == Tenant && !visible(t.text) {
+			return false, ControlCharacter
+		}
 		return putText(e, s.field, t.text), 0
 	}
 	n, reason := s.number(t)

@@ -7,26 +7,26 @@ import "fmt"
 type Reason uint8
 
 const (
-	TooLarge         Reason = iota + 1 // larger than 64 KiB
-	Truncated                          // ends in the middle
-	Syntax                             // not the format it should be
-	TrailingData                       // something follows the event
-	TooDeep                            // nested deeper than 16
-	TooManyFields                      // more unknown fields, or attributes, than are kept apart
-	DuplicateKey                       // a key twice
-	FoldedKey                          // a known key in other letters: Account for account
-	InvalidUTF8                        // bytes, or an escaped surrogate, that are no text
-	ControlCharacter                   // a raw control character in a text
-	BadEscape                          // an escape that does not exist
-	WrongType                          // a number where a text belongs, or the like
-	OutOfRange                         // a number outside its field's range
-	BadTime                            // no RFC 3339 time
-	TimeUnit                           // a time that looks like seconds, not milliseconds
-	BadAddress                         // no IP address
-	BadValue                           // not one of the values that the field may have
-	TooLong                            // a text longer than its field allows
-	DerivedField                       // a field that only ingest sets
-	MissingField                       // id or time is absent
+	TooLarge Reason = iota + 1
+	Truncated
+	Syntax
+	TrailingData
+	TooDeep
+	TooManyFields
+	DuplicateKey
+	FoldedKey
+	InvalidUTF8
+	ControlCharacter
+	BadEscape
+	WrongType
+	OutOfRange
+	BadTime
+	TimeUnit
+	BadAddress
+	BadValue
+	TooLong
+	DerivedField
+	MissingField
 	lastReason
 )
 
@@ -44,6 +44,37 @@ func (r Reason) String() string {
 		return "unknown"
 	}
 	return reasonNames[r]
+}
+
+var explanations = [lastReason]string{
+	TooLarge:         "is larger than 64 KiB (512 KiB for log formats)",
+	Truncated:        "ends in the middle",
+	Syntax:           "is not in the format it should be in",
+	TrailingData:     "has something behind the event",
+	TooDeep:          "is nested deeper than 16 levels",
+	TooManyFields:    "has more unknown fields (64) or attributes (32) than are kept apart",
+	DuplicateKey:     "has a key twice",
+	FoldedKey:        "has a known key in other letters, such as `Account`",
+	InvalidUTF8:      "has bytes, or an escaped half of a character, that are no text",
+	ControlCharacter: "has a raw control character in a text, or any in the tenant",
+	BadEscape:        "has an escape that does not exist",
+	WrongType:        "has a number where a text belongs, or the like",
+	OutOfRange:       "has a number outside its field's range",
+	BadTime:          "has a time that is not RFC 3339",
+	TimeUnit:         "has a time that looks like seconds, not milliseconds",
+	BadAddress:       "has an address that is not an IP address",
+	BadValue:         "has a value that its field does not know",
+	TooLong:          "has a text longer than its field allows",
+	DerivedField:     "has a field that only ingest sets",
+	MissingField:     "has no id or no time",
+}
+
+// Explain completes the sentence "the record …".
+func (r Reason) Explain() string {
+	if r >= lastReason {
+		r = 0
+	}
+	return explanations[r]
 }
 
 // Reasons lists every reason.
