@@ -8,11 +8,13 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// slidingWindow counts events, or distinct values, in event-time windows. It
-// fires when some window (t−W, t] that holds the arriving event reaches a tier.
-// Because entries are kept in order of event time, and every window around the
-// new event is looked at, the order of arrival makes no difference within the
-// allowed lateness.
+// slidingWindow counts events, or distinct values, in event-time windows
+// (s−W, s]. It fires when a window that holds the arriving event reaches a tier:
+// the one that ends with it, or one that ends with a later event which brought a
+// value that its window lacked. Entries are kept in order of event time, so
+// within the allowed lateness the highest tier reached does not depend on the
+// order of arrival (with a least share, an event that comes late may change the
+// share of what has fired already).
 //
 // The payload is a header of 24 bytes and entries of 8, in order of time:
 //
@@ -20,8 +22,8 @@ import (
 //	entry: time − base u32 (ms) · value u32; the lowest bit of value says that it is counted
 //
 // Of a distinct value only the occurrences that matter are kept: one between
-// two others that lie no further apart than the window is in no window without
-// one of them. So a value that repeats cannot push others out, and the count is
+// two others that lie less than the window apart is in no window without one of
+// them. So a value that repeats cannot push others out, and the count is
 // exact as long as the entries of one window, and of the lateness before it,
 // fit the bound: four for each of the top tier's count. Beyond the bound the
 // oldest entry goes.
@@ -214,13 +216,13 @@ func (w *slidingWindow) shift(e entries, base int64) {
 }
 
 // thin drops the occurrences of the new entry's value that matter no more, and
-// returns where the new entry is now. It may have dropped the new entry itself:
-// then the next occurrence, in whose windows it would be, is returned.
+// returns where the new entry is now, or would be had it not been dropped
+// itself.
 func (w *slidingWindow) thin(e entries, at int) int {
 	value := e.value(at)
 	before := w.previous(e, at, value)
 	if before >= 0 {
-		if first := w.previous(e, before, value); first >= 0 && e.delta(at)-e.delta(first) <= w.window {
+		if first := w.previous(e, before, value); first >= 0 && e.delta(at)-e.delta(first) < w.window {
 			e.remove(before, 1)
 			at--
 			before = first
@@ -230,11 +232,11 @@ func (w *slidingWindow) thin(e entries, at int) int {
 	if after < 0 {
 		return at
 	}
-	if last := w.next(e, after, value); last >= 0 && e.delta(last)-e.delta(at) <= w.window {
+	if last := w.next(e, after, value); last >= 0 && e.delta(last)-e.delta(at) < w.window {
 		e.remove(after, 1)
 		after = w.next(e, at, value)
 	}
-	if before >= 0 && after >= 0 && e.delta(after)-e.delta(before) <= w.window {
+	if before >= 0 && after >= 0 && e.delta(after)-e.delta(before) < w.window {
 		e.remove(at, 1)
 		return after - 1
 	}
@@ -262,19 +264,26 @@ func (w *slidingWindow) cooled(e entries, t int64) bool {
 	return t >= e.firedAt() && t-e.firedAt() >= w.cooldown
 }
 
-// evaluate looks at every window that ends at the new entry, or at a later one,
-// and holds the new one; the highest tier that any of them reaches fires.
+// evaluate looks at the window that ends at t, and at those around t that end
+// with a later event which brought something new; the highest tier that any of
+// them reaches fires.
 func (w *slidingWindow) evaluate(e entries, at int, t int64, f *Firing) bool {
-	best := -1
-	for end := at; end < e.len() && e.delta(end)-e.delta(at) < w.window; end++ {
-		// Entries of the same time are all in the window that ends with them.
-		if !e.counted(end) || end+1 < e.len() && e.delta(end+1) == e.delta(end) && e.counted(end+1) {
-			continue
+	end, ends := at, t-e.base()
+	for end+1 < e.len() && e.delta(end+1) <= ends {
+		end++
+	}
+	for end >= 0 && e.delta(end) > ends {
+		end--
+	}
+	best := w.better(e, end, ends, -1, f)
+	for end++; end < e.len() && e.delta(end)-ends < w.window; end++ {
+		gains := w.gains(e, end)
+		for end+1 < e.len() && e.delta(end+1) == e.delta(end) {
+			end++
+			gains = gains || w.gains(e, end)
 		}
-		c := w.count(e, end)
-		if tier := w.tierOf(c); tier > best {
-			best = tier
-			w.describe(f, e, c, tier)
+		if gains {
+			best = w.better(e, end, e.delta(end), best, f)
 		}
 	}
 	if best < 0 || best <= e.tier() && !w.cooled(e, t) {
@@ -285,6 +294,35 @@ func (w *slidingWindow) evaluate(e entries, at int, t int64, f *Firing) bool {
 	return true
 }
 
+// better counts the window that ends at ends, whose last entry is end, and
+// describes it where it reaches a higher tier than best.
+func (w *slidingWindow) better(e entries, end int, ends int64, best int, f *Firing) int {
+	c := w.count(e, end, ends)
+	tier := w.tierOf(c)
+	if tier <= best {
+		return best
+	}
+	w.describe(f, e, c, tier)
+	return tier
+}
+
+// gains reports whether an entry is counted and of a value that the rest of the
+// window before it lacks. That is what thinning leaves as it was.
+func (w *slidingWindow) gains(e entries, i int) bool {
+	if !e.counted(i) {
+		return false
+	}
+	if w.rule.Distinct == event.None {
+		return true
+	}
+	for j := i - 1; j >= 0 && e.delta(i)-e.delta(j) < w.window; j-- {
+		if e.value(j) == e.value(i) && e.delta(j) < e.delta(i) {
+			return false
+		}
+	}
+	return true
+}
+
 // tally is what one window holds.
 type tally struct {
 	first, last int // entries, inclusive
@@ -292,10 +330,10 @@ type tally struct {
 	others      int // matching ones that are not counted
 }
 
-func (w *slidingWindow) count(e entries, end int) (c tally) {
-	after := e.delta(end) - w.window
-	first := end
-	for first > 0 && e.delta(first-1) > after {
+// count tallies the window that ends at ends, relative to the base.
+func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
+	first := end + 1
+	for first > 0 && e.delta(first-1) > ends-w.window {
 		first--
 	}
 	c.first, c.last = first, end
