@@ -21,14 +21,34 @@ import (
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
-// engine is the one ClickHouse of this process: it can be opened once.
-var engine = sync.OnceValues(func() (*chdb.Engine, error) {
-	dir, err := os.MkdirTemp("", "weir-clickhouse")
-	if err != nil {
-		return nil, err
+// engine is the one ClickHouse of this process: it can be opened once. It is
+// closed before the process ends, since its threads do not survive that.
+var engine struct {
+	once sync.Once
+	dir  string
+	*chdb.Engine
+	err error
+}
+
+func open() (*chdb.Engine, error) {
+	engine.once.Do(func() {
+		if engine.dir, engine.err = os.MkdirTemp("", "weir-clickhouse"); engine.err == nil {
+			engine.Engine, engine.err = chdb.Open(engine.dir)
+		}
+	})
+	return engine.Engine, engine.err
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if engine.Engine != nil {
+		engine.Close()
 	}
-	return chdb.Open(dir)
-})
+	if engine.dir != "" {
+		_ = os.RemoveAll(engine.dir)
+	}
+	os.Exit(code)
+}
 
 // server is a server in front of the engine that can be stopped and started,
 // and can cut connections after an insert went through.
@@ -41,7 +61,7 @@ type server struct {
 
 func start(t *testing.T, addr string) *server {
 	t.Helper()
-	e, err := engine()
+	e, err := open()
 	if errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
 		t.Skip(err)
 	}
@@ -158,7 +178,7 @@ func TestARowWrittenTwiceIsOneRow(t *testing.T) {
 func TestAnOutageBlocksAndLosesNothing(t *testing.T) {
 	s := start(t, "127.0.0.1:0")
 	c := config(t, s.addr)
-	c.FlushRows = 100
+	c.FlushRows, c.FlushAge = 100, time.Minute // by number alone
 	w := events(t, c)
 	running(t, w.Run)
 	track := w.Open(0)
