@@ -17,7 +17,7 @@ func (s *Sandbox) startKafka(dir string) (stop func() error, err error) {
 		kfake.DataDir(filepath.Join(dir, "kafka")),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, s.cfg.KafkaAddr) }),
 		kfake.WithLogger(kafkaLogger{s.log.With("part", "kafka")}),
-		kfake.BrokerConfigs(map[string]string{"default.replication.factor": "1"}),
+		kfake.BrokerConfigs(map[string]string{"default.replication.factor": "1", "group.min.session.timeout.ms": "1000"}),
 	}
 	if s.cfg.SyncWrites {
 		options = append(options, kfake.SyncWrites())
@@ -27,7 +27,9 @@ func (s *Sandbox) startKafka(dir string) (stop func() error, err error) {
 		return nil, inUse(err, s.cfg.KafkaAddr)
 	}
 	s.addresses.Kafka = c.ListenAddrs()[0]
+	r := newReaper(c, s.log.With("part", "kafka"))
 	return func() error {
+		r.stop()
 		c.Close()
 		return nil
 	}, nil

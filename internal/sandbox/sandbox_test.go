@@ -69,7 +69,7 @@ func start(t *testing.T, c Config) *Sandbox {
 	return s
 }
 
-func kafka(t *testing.T, addr string) *klog.Client {
+func broker(t *testing.T, addr string) *klog.Client {
 	t.Helper()
 	c := klog.Defaults()
 	c.Brokers, c.RequestTimeout = []string{addr}, time.Second
@@ -116,7 +116,7 @@ func makeTopic(t *testing.T, k *klog.Client) {
 func TestRecordsAndCommitsSurviveARestart(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, withDir(dir))
-	k := kafka(t, s.Addresses().Kafka)
+	k := broker(t, s.Addresses().Kafka)
 	makeTopic(t, k)
 	if err := write(t.Context(), k, "a", "b"); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestRecordsAndCommitsSurviveARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	k = kafka(t, start(t, withDir(dir)).Addresses().Kafka)
+	k = broker(t, start(t, withDir(dir)).Addresses().Kafka)
 	if got := strings.Join(read(t, k), ""); got != "ab" {
 		t.Errorf("after the restart the log holds %q, want ab", got)
 	}
@@ -169,7 +169,7 @@ func TestAcknowledgedRecordsSurviveKill9(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("the child says %q, %v", line, err)
 	}
-	k := kafka(t, addr)
+	k := broker(t, addr)
 	makeTopic(t, k)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -187,7 +187,7 @@ func TestAcknowledgedRecordsSurviveKill9(t *testing.T) {
 	}
 	<-ctx.Done()
 
-	got := read(t, kafka(t, start(t, withDir(dir)).Addresses().Kafka))
+	got := read(t, broker(t, start(t, withDir(dir)).Addresses().Kafka))
 	if len(got) < acknowledged || acknowledged < 500 {
 		t.Fatalf("%d records are left of %d that were acknowledged", len(got), acknowledged)
 	}
@@ -283,7 +283,7 @@ func TestRedisForgetsWhatExpires(t *testing.T) {
 }
 
 func TestUnknownTopicsAreNotMade(t *testing.T) {
-	k := kafka(t, start(t, withDir("")).Addresses().Kafka)
+	k := broker(t, start(t, withDir("")).Addresses().Kafka)
 	if _, err := k.Partitions(t.Context(), "misspelt"); !errors.Is(err, klog.ErrUnknownTopic) {
 		t.Errorf("an unknown topic gives %v", err)
 	}

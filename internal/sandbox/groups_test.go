@@ -1,0 +1,121 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// TestAMemberKilledWhileItJoinsLosesItsPartitions: what a process that is gone
+// was given, the one that is left gets in the end.
+func TestAMemberKilledWhileItJoinsLosesItsPartitions(t *testing.T) {
+	s := start(t, withDir(t.TempDir()))
+	makeTopic(t, broker(t, s.Addresses().Kafka))
+	cfg := klog.Defaults()
+	cfg.Brokers = []string{s.Addresses().Kafka}
+	cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.RebalanceTimeout = time.Second, 300*time.Millisecond, 5*time.Second
+	k, err := klog.New(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+
+	ctx, leave := context.WithCancel(t.Context())
+	assigned, left := make(chan int, 16), make(chan error, 1)
+	go func() {
+		left <- k.Join(ctx, "g", "topic", func(ctx context.Context, g *klog.Generation) error {
+			assigned <- len(g.Assigned)
+			<-ctx.Done()
+			return nil
+		})
+	}()
+	all := await(t, assigned)
+	for range 6 { // the broker forgets about every other one
+		joinAndDie(t, s.Addresses().Kafka)
+		for n := await(t, assigned); n != all; n = await(t, assigned) {
+			t.Logf("%d of %d partitions", n, all)
+		}
+	}
+	leave()
+	if err := <-left; err != nil {
+		t.Error(err)
+	}
+}
+
+func await(t *testing.T, assigned <-chan int) int {
+	t.Helper()
+	select {
+	case n := <-assigned:
+		return n
+	case <-time.After(30 * time.Second):
+		t.Fatal("the group was not shared anew")
+		return 0
+	}
+}
+
+// rebalancing returns when the group waits for its members to join anew: the
+// broker has heard of the new one, and holds its answer back.
+func rebalancing(t *testing.T, addr string) {
+	t.Helper()
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(addr), Transport: transport}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	longest := time.After(30 * time.Second)
+	for {
+		res, err := client.DescribeGroups(t.Context(), &kafka.DescribeGroupsRequest{GroupIDs: []string{"g"}})
+		if err == nil && len(res.Groups) == 1 && res.Groups[0].GroupState == "PreparingRebalance" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-longest:
+			t.Fatal("the group does not share its partitions anew")
+		}
+	}
+}
+
+// joinAndDie asks to join, and is gone before the answer.
+func joinAndDie(t *testing.T, addr string) {
+	t.Helper()
+	var mu sync.Mutex
+	var conns []net.Conn
+	dead := false
+	dialer := &kafka.Dialer{DialFunc: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if dead {
+			return nil, errors.New("this process is dead")
+		}
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		conns = append(conns, c)
+		return c, err
+	}}
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID: "g", Brokers: []string{addr}, Topics: []string{"topic"}, Dialer: dialer,
+		GroupBalancers: []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
+		SessionTimeout: time.Second, RebalanceTimeout: 5 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rebalancing(t, addr)
+	mu.Lock()
+	dead = true
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	mu.Unlock()
+	if err := group.Close(); err != nil {
+		t.Log(err)
+	}
+}
