@@ -42,7 +42,10 @@ func TestWholePath(t *testing.T) {
 	})
 }
 
-const goodEvents = 20_000
+const (
+	goodEvents  = 20_000
+	repeatEvery = 50 // the gateway sends one in so many twice
+)
 
 func wholePath(t *testing.T, o Options, garbage int) {
 	o.Stream, o.Topics, o.Format = app.StreamConfig{Name: "weir", Incarnation: 1}, app.TopicDefaults(), "weir"
@@ -83,7 +86,7 @@ func wholePath(t *testing.T, o Options, garbage int) {
 	check(t, s, world, garbage)
 }
 
-// feed sends good events and garbage, mixed, and kills the worker three times
+// feed sends good events, some of them twice, and garbage, mixed, and kills the worker three times
 // meanwhile.
 func feed(t *testing.T, s *Stack, garbage int) *population.Population {
 	t.Helper()
@@ -102,7 +105,11 @@ func feed(t *testing.T, s *Stack, garbage int) *population.Population {
 		world.Until(at.UnixMilli(), func(e *event.Event, _ int) {
 			if sent < goodEvents {
 				p := sent % len(parts)
-				parts[p] = append(parts[p], klog.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: e.AppendJSON(nil)})
+				r := klog.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: e.AppendJSON(nil)}
+				parts[p] = append(parts[p], r)
+				if sent%repeatEvery == 0 {
+					parts[p] = append(parts[p], r)
+				}
 				sent++
 			}
 		})
@@ -219,6 +226,9 @@ func check(t *testing.T, s *Stack, world *population.Population, garbage int) {
 	}
 	if stored != goodEvents || ids != goodEvents {
 		t.Errorf("%d rows with %d ids are stored of %d events", stored, ids, goodEvents)
+	}
+	if b.Ingest.Repeat != goodEvents/repeatEvery {
+		t.Errorf("%d repeats are recognised of %d", b.Ingest.Repeat, goodEvents/repeatEvery)
 	}
 	if dead != int64(garbage) || len(letters) < 7 {
 		t.Errorf("%d dead letters, %v, of %d records of garbage", dead, letters, garbage)
