@@ -125,7 +125,7 @@ func (l *load) settle() {
 		s := &l.records[i]
 		s.offset = next[s.partition]
 		next[s.partition]++
-		if repeatsDropped && s.fate != isDead && seen[s.id] {
+		if s.fate != isDead && seen[s.id] {
 			s.fate = isRepeat
 		}
 		seen[s.id] = true
@@ -142,5 +142,3 @@ func (w *world) gateways(now time.Time) bool {
 	w.topics[topicRaw][s.partition].append([]klog.Outgoing{{Key: s.key, Value: s.value}})
 	return true
 }
-
-const repeatsDropped = false
