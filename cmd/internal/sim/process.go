@@ -118,7 +118,7 @@ func (p *process) ingest() (*ingest.Stage, error) {
 		ingest.Shared{Projection: p.w.rules.Projection(), Epoch: 1, Incarnation: 1, Hasher: p.w.hasher},
 		ingest.Dependencies{
 			Log: p, Places: nowhere{}, Logger: slog.New(handler{p: p}), Now: p.now,
-			OpenEvents: func(n int32) ingest.EventTrack { return eventTrack{p.events.open(), n} },
+			OpenEvents: func(n int32) ingest.EventTrack { return eventTrack{p.events.open(n)} },
 		})
 }
 
@@ -128,8 +128,8 @@ func (p *process) detect() (*engine.Stage, error) {
 		engine.Topics{Events: topicRaw, Facets: topicFacets, Signals: topicSignals, Group: groupDetect},
 		engine.Dependencies{
 			Log: p, Rules: p.w.rules, Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}),
-			OpenSignals: func(int32) engine.SignalTrack { return signalTrack{p.signals.open()} },
-			OpenScores:  func(int32) engine.ScoreTrack { return scoreTrack{p.scores.open()} },
+			OpenSignals: func(n int32) engine.SignalTrack { return signalTrack{p.signals.open(n)} },
+			OpenScores:  func(n int32) engine.ScoreTrack { return scoreTrack{p.scores.open(n)} },
 		})
 }
 
@@ -170,10 +170,12 @@ func (w *world) freeze(p *process, d time.Duration) {
 // supervise starts processes anew that have ended.
 func (w *world) supervise() {
 	for _, s := range w.slots {
-		if s.current == nil || s.stopping || s.starting || !over(s.current) {
+		if s.current == nil || s.stopping || s.starting || !s.current.dead && !over(s.current) {
 			continue
 		}
-		if err := s.current.failure; err != nil && !s.current.dead {
+		if s.current.dead {
+			w.note("%s is dead", s.current)
+		} else if err := s.current.failure; err != nil {
 			w.note("%s has ended: %v", s.current, err)
 			w.counts["exit"]++
 		}

@@ -21,6 +21,10 @@ type Outcome struct {
 // wrong any more.
 const settling = 2 * time.Minute
 
+// rest is how long the last process has at least to take everything over, and
+// to write again what Redis has lost.
+const rest = 2 * time.Second
+
 // Run runs a plan to its end and judges it. It must be called in a bubble of
 // testing/synctest.
 func Run(plan Plan, set *rules.Set) Outcome {
@@ -67,7 +71,8 @@ func (w *world) work() bool {
 		w.slots = append(w.slots, s)
 		w.start(s)
 	})
-	return w.run(settling, func() bool { return w.committed(groupDetect, topicFacets) }) && w.end()
+	rested := time.Now().Add(rest)
+	return w.run(settling, func() bool { return time.Now().After(rested) && w.committed(groupDetect, topicFacets) }) && w.end()
 }
 
 // end has every process end, and whatever is under way.

@@ -1,11 +1,13 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -56,9 +58,10 @@ type store struct {
 
 // track is the rows of one partition.
 type track struct {
-	s       *store
-	waiting []row
-	flying  []row
+	s         *store
+	partition int32
+	waiting   []row
+	flying    []row
 }
 
 // row is a write that waits. Of those with the same key only the latest is
@@ -73,43 +76,54 @@ func newStore(p *process, name string) *store {
 	return &store{p: p, name: name, wake: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
-func (s *store) open() *track {
+func (s *store) open(partition int32) *track {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := &track{s: s}
+	t := &track{s: s, partition: partition}
 	s.tracks = append(s.tracks, t)
+	slices.SortStableFunc(s.tracks, func(a, b *track) int { return cmp.Compare(a.partition, b.partition) })
 	return t
 }
 
 // run writes until ctx ends, and then what is left, for a while.
 func (s *store) run(ctx context.Context) {
 	for {
-		for s.flush(context.WithoutCancel(ctx)) {
-			if ctx.Err() != nil {
-				break
-			}
-		}
 		select {
 		case <-s.wake:
+			if s.flush(context.WithoutCancel(ctx)) && s.holds() {
+				s.poke()
+			}
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 			defer cancel()
-			for s.flush(last) {
+			for s.holds() && s.flush(last) {
 			}
 			return
 		}
 	}
 }
 
-// flush writes one request; false where there is nothing to write, or no use.
-func (s *store) flush(ctx context.Context) bool {
-	rows := s.take()
-	if len(rows) == 0 {
-		return false
+func (s *store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
-	left := slices.Clone(rows)
-	c := &call{what: fmt.Sprintf("store %d %s from %d", len(rows), s.name, rows[0].offset), sink: s.name, mutates: true}
+}
+
+// flush writes one request; false says that there is no use in another. Which
+// rows it writes is settled when it is performed first.
+func (s *store) flush(ctx context.Context) bool {
+	var rows, left []row
+	c := &call{what: "write " + s.name, sink: s.name, mutates: true}
+	settle := func() {
+		if rows == nil {
+			rows = s.take()
+			left = slices.Clone(rows)
+			c.what += worth(rows)
+		}
+	}
 	c.do = func() bool {
+		settle()
 		n := len(left)
 		if n > 1 && s.p.w.chance(s.p.w.plan.Faults.Torn) {
 			n = 1 + s.p.w.rng.IntN(n-1)
@@ -122,6 +136,7 @@ func (s *store) flush(ctx context.Context) bool {
 	}
 	c.again = func() { left = slices.Clone(rows) }
 	c.stray = func() {
+		settle()
 		for _, r := range rows {
 			r.write()
 		}
@@ -131,6 +146,20 @@ func (s *store) flush(ctx context.Context) bool {
 	}
 	s.acknowledge()
 	return true
+}
+
+// worth says what rows a request has.
+func worth(rows []row) (text string) {
+	for _, r := range rows {
+		text += " " + strconv.FormatInt(r.offset, 10)
+	}
+	return text
+}
+
+func (s *store) holds() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.tracks, func(t *track) bool { return len(t.waiting) > 0 })
 }
 
 func (s *store) take() (rows []row) {
@@ -166,10 +195,7 @@ func (t *track) add(ctx context.Context, r row) error {
 		if len(t.waiting) < storeRoom {
 			t.waiting = append(t.waiting, r)
 			t.s.mu.Unlock()
-			select {
-			case t.s.wake <- struct{}{}:
-			default:
-			}
+			t.s.poke()
 			return nil
 		}
 		changed := t.s.changed
@@ -222,10 +248,7 @@ func (t *track) Drain(ctx context.Context) error {
 	return nil
 }
 
-type eventTrack struct {
-	*track
-	partition int32
-}
+type eventTrack struct{ *track }
 
 // Append implements ingest.EventTrack.
 func (t eventTrack) Append(ctx context.Context, offset int64, owner uint64, _ int64, e *event.Event) error {

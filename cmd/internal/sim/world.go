@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"testing/synctest"
@@ -97,6 +98,7 @@ func newWorld(plan Plan, set *rules.Set) *world {
 // call is a request of a process, from when it is made until it is answered.
 type call struct {
 	p       *process
+	who     string // stage and partition, from the labels that they give their goroutines
 	what    string
 	content uint64 // tells apart calls that are worded alike
 	sink    string // what has to answer; may be stalled
@@ -124,7 +126,7 @@ func (p *process) call(ctx context.Context, c *call) error {
 		w.mu.Unlock()
 		return errDead
 	}
-	c.p, c.answer = p, make(chan error, 1)
+	c.p, c.who, c.answer = p, caller(ctx), make(chan error, 1)
 	w.pending = append(w.pending, c)
 	w.mu.Unlock()
 	select {
@@ -140,6 +142,12 @@ func (p *process) call(ctx context.Context, c *call) error {
 		c.orphan = true
 		return ctx.Err()
 	}
+}
+
+func caller(ctx context.Context) string {
+	stage, _ := pprof.Label(ctx, "stage")
+	partition, _ := pprof.Label(ctx, "partition")
+	return stage + partition
 }
 
 // run performs what comes until over says so, or for longest.
@@ -240,7 +248,7 @@ func (w *world) astray(c *call) {
 
 func (w *world) sort() {
 	slices.SortStableFunc(w.pending, func(a, b *call) int {
-		return cmp.Or(cmp.Compare(a.p.id, b.p.id), cmp.Compare(a.what, b.what), cmp.Compare(a.content, b.content))
+		return cmp.Or(cmp.Compare(a.p.id, b.p.id), cmp.Compare(a.who, b.who), cmp.Compare(a.what, b.what), cmp.Compare(a.content, b.content))
 	})
 }
 
