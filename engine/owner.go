@@ -41,6 +41,7 @@ func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) 
 		return o.refuse(ctx, err)
 	}
 	o.signals, o.scores = o.OpenSignals(o.partition), o.OpenScores(o.partition)
+	defer o.scores.Close()
 	o.committed = committed
 	finish, cancel := klog.Outlast(ctx, o.cfg.DrainTimeout)
 	defer cancel()
@@ -106,6 +107,11 @@ func (o *owner) read(ctx, finish context.Context, committed int64) error {
 		return err
 	}
 	for ctx.Err() == nil {
+		if o.scores.Forgotten() {
+			if err := o.republish(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
 		if err := o.turn(ctx, finish, true); err != nil {
 			return err
 		}

@@ -47,6 +47,11 @@ type ScoreTrack interface {
 	Stored() int64
 	// Drain returns when every score is acknowledged.
 	Drain(ctx context.Context) error
+	// Forgotten reports, once for each time, that the store lost what it had
+	// acknowledged: every live score has to be put again.
+	Forgotten() bool
+	// Close says that nothing more is put.
+	Close()
 }
 
 // Topics names the topics and the group of one stream.

@@ -23,7 +23,8 @@ type Plan struct {
 
 	Linger, IngestCommit, DetectCommit, Drain time.Duration
 
-	Faults Faults
+	Faults    Faults
+	LastFlush bool // Redis loses everything once more, when all is done
 
 	CrashAt    int // number of the effect at which its process dies; 0: none
 	CrashAfter bool
@@ -64,6 +65,7 @@ func NewPlan(seed uint64) Plan {
 			p.Faults.Kinds = append(p.Faults.Kinds, k)
 		}
 	}
+	p.LastFlush = r.IntN(2) == 0
 	return p
 }
 
@@ -131,11 +133,20 @@ func (w *world) befall(kind string) {
 		w.note("%s stalls for %v", what, d)
 		w.stalled[what] = time.Now().Add(d)
 	case "flush":
-		w.note("redis loses everything")
-		clear(w.scores)
-		w.flushed++
+		w.flush()
 	case "restart":
 		w.note("%s is told to stop", p)
 		p.stop()
+	}
+}
+
+// flush has Redis lose everything, which every process hears of in time.
+func (w *world) flush() {
+	w.note("redis loses everything")
+	clear(w.scores)
+	w.losses++
+	for _, s := range w.slots {
+		p := s.current
+		w.after(time.Duration(w.rng.IntN(1000))*time.Millisecond, func() { p.losses = w.losses })
 	}
 }

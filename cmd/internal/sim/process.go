@@ -40,8 +40,10 @@ type process struct {
 	ended   chan struct{}
 	failure error // why it ended; to be read when it has
 
-	dead   bool // guarded by w.mu, as is frozen
+	// Below here: guarded by w.mu.
+	dead   bool
 	frozen bool
+	losses int // of Redis, as far as is known here
 
 	mu    sync.Mutex
 	rooms map[*klog.Batch]*room
@@ -64,6 +66,7 @@ func (w *world) start(s *slot) {
 		p.off = time.Duration(w.rng.Int64N(2*n) - n)
 	}
 	p.events, p.signals, p.scores = newStore(p, "table events"), newStore(p, "table signals"), newStore(p, "redis")
+	p.losses = w.losses
 	s.current, s.starting = p, false
 	w.note("%s starts, its clock is off by %v", p, p.off)
 	ctx, stop := context.WithCancel(context.Background())
@@ -129,8 +132,15 @@ func (p *process) detect() (*engine.Stage, error) {
 		engine.Dependencies{
 			Log: p, Rules: p.w.rules, Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}),
 			OpenSignals: func(n int32) engine.SignalTrack { return signalTrack{p.signals.open(n)} },
-			OpenScores:  func(n int32) engine.ScoreTrack { return scoreTrack{p.scores.open(n)} },
+			OpenScores:  func(n int32) engine.ScoreTrack { return p.openScores(n) },
 		})
+}
+
+// openScores makes a track that is told of losses from now on.
+func (p *process) openScores(partition int32) *scoreTrack {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return &scoreTrack{p.scores.open(partition), p.losses}
 }
 
 func engineConfig() engine.Config {

@@ -71,8 +71,18 @@ func (w *world) work() bool {
 		w.slots = append(w.slots, s)
 		w.start(s)
 	})
-	rested := time.Now().Add(rest)
-	return w.run(settling, func() bool { return time.Now().After(rested) && w.committed(groupDetect, topicFacets) }) && w.end()
+	done := w.rested()
+	if w.plan.LastFlush {
+		w.locked(w.flush)
+		done = done && w.rested()
+	}
+	return done && w.end()
+}
+
+// rested waits until detect is through.
+func (w *world) rested() bool {
+	least := time.Now().Add(rest)
+	return w.run(settling, func() bool { return time.Now().After(least) && w.committed(groupDetect, topicFacets) })
 }
 
 // end has every process end, and whatever is under way.

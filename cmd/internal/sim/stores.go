@@ -307,11 +307,29 @@ func signalText(sig *score.Signal) string {
 	return string(b)
 }
 
-type scoreTrack struct{ *track }
+// scoreTrack also says when Redis forgot what this process wrote. That is known
+// with the next write, or the next beat.
+type scoreTrack struct {
+	*track
+	known int // losses that its owner was told of
+}
+
+// Forgotten implements engine.ScoreTrack.
+func (t *scoreTrack) Forgotten() bool {
+	w := t.s.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	news := t.s.p.losses > t.known
+	t.known = t.s.p.losses
+	return news
+}
+
+// Close implements engine.ScoreTrack.
+func (t *scoreTrack) Close() {}
 
 // Put implements engine.ScoreTrack, with the rule of sink/redis: never an older
 // position over a newer, and an expiry that does not go back.
-func (t scoreTrack) Put(ctx context.Context, offset int64, u score.Update) error {
+func (t *scoreTrack) Put(ctx context.Context, offset int64, u score.Update) error {
 	if err := u.Check(); err != nil {
 		return err
 	}
@@ -321,6 +339,7 @@ func (t scoreTrack) Put(ctx context.Context, offset int64, u score.Update) error
 	expires := max(score.Expires(u.Contributions), u.Expires)
 	key := fmt.Sprintf("%d/%s/%s", e.Kind, e.Tenant, e.Key)
 	return t.add(ctx, row{offset: offset, key: key, write: func() {
+		t.s.p.losses = w.losses
 		old, known := w.scores[e]
 		if known && u.Position.Less(old.position) {
 			w.counts["older score refused"]++

@@ -231,7 +231,7 @@ func (v *verdict) replay(fresh *engine.Partition, p *partition) error {
 		}
 	}
 	for _, e := range slices.SortedFunc(maps.Keys(latest), func(a, b facet.Entity) int { return cmp.Compare(a.Key, b.Key) }) {
-		v.judgeScore(latest[e], v.flushed == 0)
+		v.judgeScore(latest[e], v.losses == 0)
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ type world struct {
 	scores  map[facet.Entity]scoreRow
 	slots   []*slot
 
-	flushed  int // times that scores were lost
+	losses   int // times that Redis lost everything
 	copies   int // rows that were written again
 	problems []string
 }

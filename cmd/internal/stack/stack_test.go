@@ -16,6 +16,7 @@ import (
 	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/weirdev/weir/cmd/internal/app"
 	"github.com/weirdev/weir/event"
@@ -75,6 +76,10 @@ func wholePath(t *testing.T, o Options, garbage int) {
 		if got := decide(t, s, e); got != "allow" {
 			t.Errorf("the gate says %s of the innocent %s %s", got, e.Kind, e.Key)
 		}
+	}
+	forget(t, s)
+	for _, a := range attackers {
+		await(t, "the gate denies the attacker "+a.Key+" again", func() bool { return decide(t, s, a) == "deny" })
 	}
 	if n := s.Worker.Restarts(); n < 3 {
 		t.Errorf("the worker was started again %d times; it was to be killed 3 times", n)
@@ -163,6 +168,16 @@ func await(t *testing.T, what string, ok func() bool) {
 		case <-longest:
 			t.Fatalf("waited a minute in vain until %s", what)
 		}
+	}
+}
+
+// forget has Redis lose everything.
+func forget(t *testing.T, s *Stack) {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.Config.Redis.Addrs[0]})
+	defer c.Close()
+	if err := c.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 
