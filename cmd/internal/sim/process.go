@@ -126,7 +126,7 @@ func (p *process) ingest() (*ingest.Stage, error) {
 }
 
 func (p *process) detect() (*engine.Stage, error) {
-	cfg := engine.StageConfig{Config: engineConfig(), CommitInterval: p.w.plan.DetectCommit, DrainTimeout: p.w.plan.Drain}
+	cfg := engine.StageConfig{Config: p.w.engine(), CommitInterval: p.w.plan.DetectCommit, DrainTimeout: p.w.plan.Drain}
 	return engine.NewStage(cfg,
 		engine.Topics{Events: topicRaw, Facets: topicFacets, Signals: topicSignals, Group: groupDetect},
 		engine.Dependencies{
@@ -143,8 +143,8 @@ func (p *process) openScores(partition int32) *scoreTrack {
 	return &scoreTrack{p.scores.open(partition), p.losses}
 }
 
-func engineConfig() engine.Config {
-	return engine.Config{Lateness: lateness, MaxEntities: 1000}
+func (w *world) engine() engine.Config {
+	return engine.Config{Lateness: w.plan.Lateness, MaxEntities: 1000}
 }
 
 // kill ends a process on the spot. w.mu is held.
