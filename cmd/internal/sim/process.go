@@ -171,10 +171,23 @@ func (w *world) freeze(p *process, d time.Duration) {
 	for _, name := range []string{groupIngest, groupDetect} {
 		w.groups[name].silent(p)
 	}
-	w.after(d, func() {
+	w.after(d, func() { w.wake(p) })
+}
+
+func (w *world) wake(p *process) {
+	if p.frozen {
 		p.frozen = false
 		w.note("%s wakes up", p)
-	})
+	}
+}
+
+// rouse wakes frozen processes, sometimes, just when others take over from them.
+func (w *world) rouse() {
+	for _, s := range w.slots {
+		if p := s.current; p != nil && p.frozen && w.rng.IntN(2) == 0 {
+			w.after(time.Duration(w.rng.IntN(8000))*time.Microsecond, func() { w.wake(p) })
+		}
+	}
 }
 
 // supervise starts processes anew that have ended.
