@@ -67,7 +67,8 @@ type Dependencies struct {
 	OpenEvents func(partition int32) EventTrack
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: not registered
-	Now        func() time.Time      // the trusted clock; nil: time.Now
+	Now        func() time.Time      // nil: time.Now
+	ClockAhead func() time.Duration  // how far Now is ahead of the brokers' clock; nil: not at all
 }
 
 // Stage runs ingest for the partitions that its consumer group gives it.
@@ -92,6 +93,9 @@ func New(cfg Config, topics Topics, shared Shared, deps Dependencies) (*Stage, e
 	}
 	if deps.Now == nil {
 		deps.Now = time.Now
+	}
+	if deps.ClockAhead == nil {
+		deps.ClockAhead = func() time.Duration { return 0 }
 	}
 	return &Stage{Shared: shared, Dependencies: deps, Topics: topics, cfg: cfg, metrics: newMetrics(deps.Registerer)}, nil
 }

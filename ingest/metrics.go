@@ -17,6 +17,7 @@ type metrics struct {
 	behind   *prometheus.GaugeVec
 
 	brokenEpochs prometheus.Counter
+	clock        prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -31,6 +32,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
 
 		brokenEpochs: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_broken_epochs_total", Help: "Changes of rules or data that fell between a commit and what a worker had read beyond it when it ended uncleanly."}),
+		clock:        f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_clock_ahead_seconds", Help: "How far this worker's clock is ahead of the brokers', where that is more than 5 s."}),
 	}
 }
 

@@ -53,6 +53,7 @@ type source struct {
 	covered   *pending  // covered everywhere, waits for the event store
 	committed time.Time // when the last candidate was made
 	idle      bool      // the last fetch found nothing new
+	clockOff  bool
 }
 
 // pending is a commit that waits until the event store has acknowledged.
@@ -228,7 +229,7 @@ func (s *source) turn(ctx context.Context) error {
 	atEnd := s.next >= s.batch.HighWatermark
 	cover := s.covered == nil && s.Now().Sub(s.committed) >= s.cfg.CommitInterval
 	if cover && atEnd && s.idle && !s.History {
-		s.watermark.see(asked)
+		s.watermark.see(asked - s.ahead())
 	}
 	if err := s.write(ctx, cover); err != nil {
 		return err
@@ -246,12 +247,24 @@ func (s *source) turn(ctx context.Context) error {
 	return s.pace(ctx, started)
 }
 
+// ahead is how many ms the clock here is ahead of the brokers', which is the one
+// to go by where they differ.
+func (s *source) ahead() int64 {
+	ahead := s.ClockAhead()
+	s.metrics.clock.Set(ahead.Seconds())
+	if ahead != 0 && !s.clockOff {
+		s.log.Error("this worker's clock is not the brokers'; idle partitions go by theirs", "ahead", ahead)
+	}
+	s.clockOff = ahead != 0
+	return ahead.Milliseconds()
+}
+
 // accept turns one record into an event and its facets, or into a dead letter.
 func (s *source) accept(r *klog.Record, now int64) {
 	s.next = r.Offset + 1
 	s.progress.Ledger.Fetched++
 	s.event.Reset()
-	if isEnd(r) {
+	if s.History && isEnd(r) {
 		s.progress.Ledger.Control++
 		s.progress.Ended = true
 		s.watermark = watermark(facet.EndWatermark)
@@ -269,7 +282,7 @@ func (s *source) accept(r *klog.Record, now int64) {
 		s.metrics.repeats.Inc()
 		return
 	}
-	t, skewed := s.bracket.clamp(e.Num(event.Time), now)
+	t, skewed := s.bracket.clamp(e.Num(event.Time), r, now)
 	e.SetNum(event.Time, t)
 	if skewed {
 		e.SetNum(event.Skewed, 1)

@@ -148,11 +148,12 @@ func (b *Batch) decodeRecord(h *header, all *cursor) bool {
 		b.headers = b.headers[:first]
 		return true
 	}
-	if h.attributes&attrLogAppend != 0 {
+	appended := h.attributes&attrLogAppend != 0
+	if appended {
 		time = h.max
 	}
 	b.Records = append(b.Records, Record{
-		Offset: offset, Time: time, Key: key, Value: value, Headers: b.headers[first:len(b.headers):len(b.headers)],
+		Offset: offset, Time: time, Appended: appended, Key: key, Value: value, Headers: b.headers[first:len(b.headers):len(b.headers)],
 	})
 	return true
 }

@@ -45,6 +45,7 @@ var suite = []struct {
 	{"a record wakes a fetch that waits", wokenFetch},
 	{"an ended context ends a fetch", endedFetch},
 	{"the append time is given where the topic keeps it", appendTime},
+	{"a clock that is off is noticed where the broker tells its time", clockOfTheBroker},
 	{"topics are made once, with their settings", topics},
 	{"commits carry metadata", commits},
 	{"two members share the partitions and fence each other", sharing},

@@ -40,6 +40,7 @@ type Client struct {
 	admin     kafka.Client // what is rarely asked
 	mechanism sasl.Mechanism
 	patience  time.Duration
+	ahead     atomic.Int64 // ns; see Ahead
 	closed    atomic.Bool
 	groups    sync.WaitGroup
 }

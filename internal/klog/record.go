@@ -15,11 +15,12 @@ type Header struct {
 
 // Record is a record as it was read.
 type Record struct {
-	Offset  int64
-	Time    int64 // Unix ms: when it was appended, where the topic keeps that; else what the producer says
-	Key     []byte
-	Value   []byte // nil where the record has none
-	Headers []Header
+	Offset   int64
+	Time     int64 // Unix ms: when it was appended, where the topic keeps that; else what the producer says
+	Appended bool  // Time is when it was appended, by the broker's clock
+	Key      []byte
+	Value    []byte // nil where the record has none
+	Headers  []Header
 }
 
 // Batch is what a fetch brought. It owns the bytes of its records, and reuses

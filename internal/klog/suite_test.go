@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
@@ -221,5 +222,29 @@ func topics(t *testing.T, addr string) {
 	}
 	if err := c.CreateTopic(t.Context(), TopicSpec{Name: topic + "-2", Partitions: 1, Replication: 9}); err == nil {
 		t.Error("more replicas than brokers are accepted")
+	}
+}
+
+// clockOfTheBroker: ours is a day ahead, and a day behind; Apache Kafka tells.
+func clockOfTheBroker(t *testing.T, addr string) {
+	for _, off := range []time.Duration{24 * time.Hour, -24 * time.Hour, 0} {
+		cfg := Defaults()
+		cfg.Brokers = []string{addr}
+		c, err := New(cfg, slog.New(slog.DiscardHandler), WithClock(func() time.Time { return time.Now().Add(off) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		topic := newTopic(t, c, 1, "message.timestamp.type", "LogAppendTime")
+		if err := c.Produce(t.Context(), topic, []Produce{{0, values("a")}}); err != nil {
+			t.Fatal(err)
+		}
+		got := c.Ahead()
+		if got == 0 && off != 0 && strings.HasPrefix(t.Name(), "TestOnTheEmbedded") {
+			continue // this broker says nothing of its time
+		}
+		if (got - off).Abs() > time.Minute {
+			t.Errorf("a clock that is %v ahead is said to be %v ahead", off, got)
+		}
 	}
 }
