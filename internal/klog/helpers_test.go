@@ -48,6 +48,8 @@ var suite = []struct {
 	{"topics are made once, with their settings", topics},
 	{"commits carry metadata", commits},
 	{"two members share the partitions and fence each other", sharing},
+	{"members keep their partitions when others come and go", staying},
+	{"a group agrees while its members are replaced by newer ones", upgrading},
 	{"a member that leaves drains and commits first", leaving},
 	{"a serve that fails is called again", failingServe},
 	{"a serve that returns keeps the partitions", idleServe},
