@@ -41,6 +41,8 @@ var suite = []struct {
 	{"many records are split into batches that fit", largeProduce},
 	{"a fetch goes on where the last one ended", fetchContinues},
 	{"errors that stay are named", namedErrors},
+	{"what retention took is out of range", retention},
+	{"so is what a topic held before it was made anew", recreation},
 	{"an empty log is waited for, then answered", emptyLog},
 	{"a record wakes a fetch that waits", wokenFetch},
 	{"an ended context ends a fetch", endedFetch},
