@@ -47,6 +47,7 @@ var suite = []struct {
 	{"a record wakes a fetch that waits", wokenFetch},
 	{"an ended context ends a fetch", endedFetch},
 	{"the append time is given where the topic keeps it", appendTime},
+	{"the broker speaks all that is needed", preflight},
 	{"topics are made once, with their settings", topics},
 	{"commits carry metadata", commits},
 	{"two members share the partitions and fence each other", sharing},

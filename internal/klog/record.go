@@ -83,7 +83,8 @@ type Commit struct {
 	Metadata  string
 }
 
-// TopicSpec is how a topic is to be made.
+// TopicSpec is how a topic is made. Replication is that of the partition that has
+// the fewest replicas.
 type TopicSpec struct {
 	Name        string
 	Partitions  int
