@@ -33,6 +33,7 @@ type Batch struct {
 	Asked         time.Time // when the fetch was sent: what lies at or above HighWatermark was appended later
 
 	frame    []byte // the answer as it came
+	set      []byte // the batches in it
 	arena    []byte // what was decompressed last
 	inflated int    // bytes that were decompressed in all
 	source   bytes.Reader
@@ -42,7 +43,7 @@ type Batch struct {
 
 func (b *Batch) reset(offset int64) {
 	b.Records, b.headers, b.inflated = b.Records[:0], b.headers[:0], 0
-	b.frame, b.arena = shrunk(b.frame), shrunk(b.arena)
+	b.frame, b.arena, b.set = shrunk(b.frame), shrunk(b.arena), nil
 	b.HighWatermark, b.LogStart, b.Next, b.Asked = 0, 0, offset, time.Time{}
 }
 
@@ -83,7 +84,8 @@ type Commit struct {
 	Metadata  string
 }
 
-// TopicSpec is how a topic is to be made.
+// TopicSpec is how a topic is made. Replication is that of the partition that has
+// the fewest replicas.
 type TopicSpec struct {
 	Name        string
 	Partitions  int

@@ -207,6 +207,12 @@ func appendTime(t *testing.T, addr string) {
 	}
 }
 
+func preflight(t *testing.T, addr string) {
+	if err := client(t, addr).Preflight(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func topics(t *testing.T, addr string) {
 	c := client(t, addr)
 	topic := newTopic(t, c, 5, "retention.ms", "123456789")
@@ -216,9 +222,9 @@ func topics(t *testing.T, addr string) {
 	if n, err := c.Partitions(t.Context(), topic); n != 5 || err != nil {
 		t.Errorf("%d partitions, %v; want 5", n, err)
 	}
-	settings, err := c.TopicConfig(t.Context(), topic)
-	if err != nil || settings["retention.ms"] != "123456789" || settings["cleanup.policy"] != "delete" {
-		t.Errorf("settings %v, %v", settings, err)
+	spec, err := c.Describe(t.Context(), topic)
+	if err != nil || spec.Config["retention.ms"] != "123456789" || spec.Config["cleanup.policy"] != "delete" || spec.Partitions != 5 || spec.Replication != 1 {
+		t.Errorf("it is described as %v, %v", spec, err)
 	}
 	if err := c.CreateTopic(t.Context(), TopicSpec{Name: topic + "-2", Partitions: 1, Replication: 9}); err == nil {
 		t.Error("more replicas than brokers are accepted")
