@@ -325,9 +325,10 @@ func (w *slidingWindow) gains(e entries, i int) bool {
 
 // tally is what one window holds.
 type tally struct {
-	first, last int // entries, inclusive
-	counted     int // counted events, or distinct counted values
-	others      int // matching ones that are not counted
+	first   int   // entry
+	ends    int64 // of the window, relative to the base
+	counted int   // counted events, or distinct counted values
+	others  int   // matching ones that are not counted
 }
 
 // count tallies the window that ends at ends, relative to the base.
@@ -336,7 +337,7 @@ func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
 	for first > 0 && e.delta(first-1) > ends-w.window {
 		first--
 	}
-	c.first, c.last = first, end
+	c.first, c.ends = first, ends
 	distinct := w.rule.Distinct != event.None
 	if distinct {
 		w.seen.reset()
@@ -382,7 +383,7 @@ func (w *slidingWindow) describe(f *Firing, e entries, c tally, tier int) {
 		{"share_percent", int64(100 * c.counted / (c.counted + c.others))},
 		{"window_ms", w.window},
 		{"first_ms", e.time(c.first)},
-		{"last_ms", e.time(c.last)},
+		{"last_ms", e.base() + c.ends},
 	}
 	f.Numbers = 7
 }

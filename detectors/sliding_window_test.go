@@ -349,6 +349,27 @@ func TestEvidenceSaysWhatCrossedTheLine(t *testing.T) {
 	}
 }
 
+// The occurrence that came last may be forgotten, as it lies between two others;
+// the window still ends with it.
+func TestEvidenceEndsWhereTheWindowEnds(t *testing.T) {
+	d := newDetector(t, rule(true, 0, time.Minute, 2))
+	var s slot
+	var e event.Event
+	const t0 = 1_763_892_000_000
+	const minute = 60_000
+	for _, a := range []arrival{{time: t0, account: "a"}, {time: t0 + 5*minute, account: "a"}, {time: t0 + minute, account: "b"}} {
+		a.watermark, a.failed = math.MinInt64, true
+		d.Apply(&s, a.input(&e), &detectors.Firing{})
+	}
+	var f detectors.Firing
+	if !d.Apply(&s, arrival{time: t0 + 3*minute, watermark: math.MinInt64, account: "a", failed: true}.input(&e), &f) {
+		t.Fatal("did not fire after the cooldown")
+	}
+	if got, want := f.Evidence[6], (detectors.Number{Name: "last_ms", Value: t0 + 3*minute}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // A state that has no more room keeps what it has, and does not fail.
 func TestWithoutRoomNothingBreaks(t *testing.T) {
 	d := newDetector(t, rule(false, 0, time.Minute, 3))
