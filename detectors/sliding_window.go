@@ -25,15 +25,15 @@ import (
 // two others that lie less than the window apart is in no window without one of
 // them. So a value that repeats cannot push others out, and the count is
 // exact as long as the entries of one window, and of the lateness before it,
-// fit the bound: four for each of the top tier's count. Beyond the bound the
-// oldest entry goes.
+// fit the bound: four for each of the top tier's count. Beyond the bound, and
+// after thinning, the oldest entry goes.
 type slidingWindow struct {
 	rule     *rules.SlidingWindow
 	window   int64 // ms
 	lateness int64 // ms
 	cooldown int64 // ms
 	lowest   int   // the least count that any tier asks for
-	bound    int   // entries
+	bound    int   // entries that are kept; there is room for one more while it is found out which goes
 	hasher   Hasher
 	seen     valueSet
 }
@@ -140,15 +140,8 @@ func (w *slidingWindow) insert(s Slot, in Input, value uint32) (e entries, at in
 	for at > 0 && e.delta(at-1) > delta {
 		at--
 	}
-	if n >= w.bound {
-		if at == 0 {
-			return e, -1
-		}
-		e.remove(0, 1)
-		n, at = n-1, at-1
-	}
 	if n == e.room() {
-		grown := s.Resize(windowHeader + min(max(2*n, firstEntries), w.bound)*entrySize)
+		grown := s.Resize(windowHeader + min(max(2*n, firstEntries), w.bound+1)*entrySize)
 		if grown == nil {
 			return e, -1
 		}
@@ -160,6 +153,10 @@ func (w *slidingWindow) insert(s Slot, in Input, value uint32) (e entries, at in
 	le.PutUint32(e.at(at)[4:], value)
 	if w.rule.Distinct != event.None {
 		at = w.thin(e, at)
+	}
+	if e.len() > w.bound {
+		e.remove(0, 1)
+		at--
 	}
 	return e, at
 }

@@ -308,6 +308,22 @@ func TestRepeatsCannotPushOthersOut(t *testing.T) {
 	}
 }
 
+// Nor where the bound is reached: with these tiers, sixteen are remembered.
+func TestRepeatsPushNoOtherOutOfAFullWindow(t *testing.T) {
+	d := newDetector(t, rule(true, 0, time.Second, 3, 4))
+	var s slot
+	var e event.Event
+	var f detectors.Firing
+	now := int64(1_763_892_000_000)
+	for n := range 25 {
+		now += 1000
+		a := arrival{time: now, watermark: math.MinInt64, account: fmt.Sprint(min(n, 14)), failed: true}
+		if fired := d.Apply(&s, a.input(&e), &f); n >= 2 && (!fired || f.Evidence[0].Value != int64(min(n, 14)+1)) {
+			t.Fatalf("event %d: fired %v, evidence %v, want %d values", n, fired, f.Evidence, min(n, 14)+1)
+		}
+	}
+}
+
 func TestAFloodIsBounded(t *testing.T) {
 	for _, distinct := range []bool{false, true} {
 		d := newDetector(t, rule(distinct, 0, time.Minute, 10, 100))
@@ -322,7 +338,7 @@ func TestAFloodIsBounded(t *testing.T) {
 				fired++
 			}
 		}
-		if len(s.payload) > 24+8*400 {
+		if len(s.payload) > 24+8*401 {
 			t.Errorf("distinct %v: %d bytes", distinct, len(s.payload))
 		}
 		if fired != 1+2 { // both tiers, and the top one a minute later
@@ -448,7 +464,7 @@ func FuzzSlidingWindow(f *testing.F) {
 		for _, a := range wild {
 			d.Apply(&s, a.input(&e), &firing)
 		}
-		if len(s.payload) > 24+8*16 {
+		if len(s.payload) > 24+8*17 {
 			t.Fatalf("%d bytes", len(s.payload))
 		}
 	})
