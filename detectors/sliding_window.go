@@ -3,6 +3,7 @@ package detectors
 import (
 	"encoding/binary"
 	"math"
+	"unsafe"
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/rules"
@@ -35,6 +36,7 @@ type slidingWindow struct {
 	lowest   int   // the least count that any tier asks for
 	bound    int   // entries that are kept; there is room for one more while it is found out which goes
 	hasher   Hasher
+	number   [8]byte // that is hashed
 	seen     valueSet
 }
 
@@ -101,15 +103,17 @@ func (w *slidingWindow) Apply(s Slot, in Input, f *Firing) bool {
 	return w.evaluate(e, at, in.Time, f)
 }
 
-// valueOf is what an entry remembers: a hash of the distinct value, and whether
-// it is counted. An event without the value is none.
+// valueOf is what an entry remembers: 31 bits of the distinct value's hash under
+// the secret key, numbers too, and whether it is counted. An event without the
+// value is none.
 func (w *slidingWindow) valueOf(e *event.Event, counted bool) (v uint32, ok bool) {
 	if d := w.rule.Distinct; d != event.None {
 		switch {
 		case !e.Has(d):
 			return 0, false
 		case d.Kind().Numeric():
-			v = uint32(uint64(e.Num(d)) * 0x9E3779B97F4A7C15 >> 32)
+			le.PutUint64(w.number[:], uint64(e.Num(d)))
+			v = uint32(w.hasher.Text(unsafe.String(&w.number[0], len(w.number))))
 		default:
 			v = uint32(w.hasher.Text(e.Text(d)))
 		}

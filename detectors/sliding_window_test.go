@@ -386,6 +386,25 @@ func TestEvidenceEndsWhereTheWindowEnds(t *testing.T) {
 	}
 }
 
+// Numbers that any fixed multiplication maps to one, as somebody may choose them
+// who knows the program, are still different values.
+func TestChosenNumbersAreToldApart(t *testing.T) {
+	r := rule(true, 0, time.Minute, 100)
+	r.Window.Distinct = event.ResponseBytes
+	d := newDetector(t, r)
+	const inverse = 0xF1DE83E19937733D // of 0x9E3779B97F4A7C15, modulo 2^64
+	var s slot
+	var e event.Event
+	var f detectors.Firing
+	for n := range 100 {
+		in := arrival{time: 1_763_892_000_000, watermark: math.MinInt64, account: "a", failed: true}.input(&e)
+		e.SetNum(event.ResponseBytes, int64(uint64(n)*inverse))
+		if fired := d.Apply(&s, in, &f); fired != (n == 99) {
+			t.Fatalf("value %d: fired %v", n, fired)
+		}
+	}
+}
+
 // A state that has no more room keeps what it has, and does not fail.
 func TestWithoutRoomNothingBreaks(t *testing.T) {
 	d := newDetector(t, rule(false, 0, time.Minute, 3))
