@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
@@ -262,11 +263,11 @@ func (p *Partition) fire(e *entity, r *rules.Rule, at score.Position, late bool,
 // contribute.
 func (p *Partition) contributions(e *entity) []score.Contribution {
 	p.scratch = p.scratch[:0]
-	e.contributions(func(slot uint32, weight uint8, time int64) {
+	e.contributions(func(slot uint32, weight uint8, at int64) {
 		if r := p.bySlot[slot]; r != nil {
 			p.scratch = append(p.scratch, score.Contribution{
 				Rule: r.ID, Category: r.Category, Reason: r.Reason, Phase: r.Phase, Weight: weight,
-				HalfLife: int64(r.HalfLife.Seconds()), Time: time,
+				HalfLife: int64(r.HalfLife / time.Second), Time: at,
 			})
 		}
 	})
