@@ -47,12 +47,14 @@ func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) 
 	o.scores = watchedScores{o.OpenScores(o.partition), o.loop}
 	defer o.scores.Close()
 	o.committed = committed
-	err := o.read(ctx, committed)
+	finish, cancel := klog.Outlast(ctx, o.cfg.DrainTimeout)
+	defer cancel()
+	err := o.read(ctx, finish, committed)
 	switch {
-	case ctx.Err() != nil:
-		return o.drain(context.WithoutCancel(ctx))
 	case err == nil:
-		return nil
+		return o.drain(finish)
+	case ctx.Err() != nil:
+		return err
 	}
 	return o.refuse(ctx, err)
 }
@@ -94,29 +96,31 @@ func (o *owner) refuse(ctx context.Context, err error) error {
 	return fmt.Errorf("partition %d stopped at %d: %w", o.partition, o.next, err)
 }
 
-func (o *owner) read(ctx context.Context, committed int64) error {
+// read applies records until ctx ends. What was begun then is finished, unless
+// finish ends too.
+func (o *owner) read(ctx, finish context.Context, committed int64) error {
 	from, started := o.next, time.Now()
-	for o.next < committed {
-		if err := o.turn(ctx, false); err != nil {
+	for o.next < committed && ctx.Err() == nil {
+		if err := o.turn(ctx, finish, false); err != nil {
 			return err
 		}
 	}
 	if o.next > from {
 		o.log.Info("state rebuilt from the log", "from", from, "to", o.next, "took", time.Since(started).Round(time.Millisecond))
 	}
-	if err := o.republish(ctx); err != nil {
+	if err := o.republish(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	for ctx.Err() == nil {
 		if o.scores.Forgotten() {
-			if err := o.republish(ctx); err != nil {
+			if err := o.republish(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
 		}
-		if err := o.turn(ctx, true); err != nil {
+		if err := o.turn(ctx, finish, true); err != nil {
 			return err
 		}
-		if err := o.commitStored(ctx); err != nil {
+		if err := o.commitStored(finish); err != nil {
 			return err
 		}
 	}
@@ -141,12 +145,20 @@ func (o *owner) republish(ctx context.Context) (err error) {
 }
 
 // turn fetches and applies once. Without live, outputs are known to have been
-// sent, and are dropped.
-func (o *owner) turn(ctx context.Context, live bool) error {
-	if err := o.Log.Fetch(ctx, o.Topics.Facets, o.partition, o.next, &o.batch); err != nil {
+// sent, and are dropped. When ctx ends it stops behind a record whose outputs
+// are all sent.
+func (o *owner) turn(ctx, finish context.Context, live bool) error {
+	err := o.Log.Fetch(ctx, o.Topics.Facets, o.partition, o.next, &o.batch)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return fmt.Errorf("fetch %s/%d at %d: %w", o.Topics.Facets, o.partition, o.next, err)
 	}
 	for i := range o.batch.Records {
+		if ctx.Err() != nil {
+			return o.sendLetters(finish)
+		}
 		r := &o.batch.Records[i]
 		o.out.Reset()
 		if err := o.state.Apply(r.Offset, r.Value, &o.out); err != nil {
@@ -157,7 +169,7 @@ func (o *owner) turn(ctx context.Context, live bool) error {
 		if !live && r.Offset < o.committed {
 			continue
 		}
-		if err := o.send(ctx, r.Offset); err != nil {
+		if err := o.send(finish, r.Offset); err != nil {
 			return err
 		}
 	}
@@ -166,7 +178,7 @@ func (o *owner) turn(ctx context.Context, live bool) error {
 	}
 	o.next = max(o.next, o.batch.Next)
 	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)
-	return o.sendLetters(ctx)
+	return o.sendLetters(finish)
 }
 
 // send hands the outputs of one record to the stores.
@@ -233,8 +245,6 @@ func (o *owner) commitStored(ctx context.Context) error {
 // drain finishes a partition that is given up: every output is acknowledged and
 // committed, within the drain time. A failure costs only sending again.
 func (o *owner) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.cfg.DrainTimeout)
-	defer cancel()
 	if o.next < o.committed {
 		return nil // still replaying: nothing was sent
 	}

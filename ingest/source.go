@@ -187,28 +187,31 @@ func (s *source) outside(ctx context.Context) error {
 }
 
 // run reads until ctx ends, then finishes and commits what is under way within
-// the drain time.
+// the drain time. After a write that failed nothing more is written: only
+// reading again from the last commit leaves no gap.
 func (s *source) run(ctx context.Context) error {
 	s.committed = s.Now()
+	finish, cancel := klog.Outlast(ctx, s.cfg.DrainTimeout)
+	defer cancel()
 	for ctx.Err() == nil {
-		if err := s.turn(ctx); err != nil {
-			if ctx.Err() != nil {
-				break
-			}
+		if err := s.turn(ctx, finish); err != nil {
 			return err
 		}
 	}
-	return s.drain(context.WithoutCancel(ctx))
+	return s.drain(finish)
 }
 
-// turn fetches once, and writes what came of it.
-func (s *source) turn(ctx context.Context) error {
+// turn fetches once, and writes what came of it. Once something was fetched, the
+// end of ctx does not cut it short, but that of finish does.
+func (s *source) turn(ctx, finish context.Context) error {
 	started := s.Now()
 	err := s.Log.Fetch(ctx, s.Topics.Events, s.partition, s.next, &s.batch)
-	if errors.Is(err, klog.ErrOffsetOutOfRange) {
-		return s.outside(ctx)
-	}
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case errors.Is(err, klog.ErrOffsetOutOfRange):
+		return s.outside(finish)
+	case err != nil:
 		return fmt.Errorf("fetch %s/%d at %d: %w", s.Topics.Events, s.partition, s.next, err)
 	}
 	s.idle = len(s.batch.Records) == 0
@@ -216,11 +219,11 @@ func (s *source) turn(ctx context.Context) error {
 	asked := s.batch.Asked.UnixMilli()
 	for i := range s.batch.Records {
 		s.accept(&s.batch.Records[i], now)
-		if err := s.keepEvent(ctx, now); err != nil {
+		if err := s.keepEvent(finish, now); err != nil {
 			return err
 		}
 		if s.frames.bytes()+s.deadBytes >= flushBytes {
-			if err := s.write(ctx, false); err != nil {
+			if err := s.write(finish, false); err != nil {
 				return err
 			}
 		}
@@ -231,7 +234,7 @@ func (s *source) turn(ctx context.Context) error {
 	if cover && atEnd && s.idle && !s.History {
 		s.watermark.see(asked - s.ahead())
 	}
-	if err := s.write(ctx, cover); err != nil {
+	if err := s.write(finish, cover); err != nil {
 		return err
 	}
 	if atEnd {
@@ -241,7 +244,7 @@ func (s *source) turn(ctx context.Context) error {
 		s.propose()
 	}
 	s.metrics.lag(s.partition, s.batch.HighWatermark-s.next)
-	if err := s.commitCovered(ctx); err != nil {
+	if err := s.commitCovered(finish); err != nil {
 		return err
 	}
 	return s.pace(ctx, started)
@@ -391,8 +394,6 @@ func (s *source) pace(ctx context.Context, started time.Time) error {
 // drain finishes a partition that is given up: what was read is written, stored
 // and committed, within the drain time. A failure costs only reading again.
 func (s *source) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.DrainTimeout)
-	defer cancel()
 	if err := s.write(ctx, true); err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}
