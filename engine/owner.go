@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/watch"
 )
 
 // owner reads one facet partition: first, without any output, what was
@@ -22,6 +23,8 @@ import (
 type owner struct {
 	*Stage
 	*held
+	Log       Log // the stage's, which tells loop of waits
+	loop      *watch.Loop
 	log       *slog.Logger
 	partition int32
 	commit    func(ctx context.Context, offset int64, metadata string) error
@@ -40,7 +43,8 @@ func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) 
 	if err := o.prepare(committed, log); err != nil {
 		return o.refuse(ctx, err)
 	}
-	o.signals, o.scores = o.OpenSignals(o.partition), o.OpenScores(o.partition)
+	o.signals = watchedSignals{o.OpenSignals(o.partition), o.loop}
+	o.scores = watchedScores{o.OpenScores(o.partition), o.loop}
 	defer o.scores.Close()
 	o.committed = committed
 	finish, cancel := klog.Outlast(ctx, o.cfg.DrainTimeout)
@@ -87,6 +91,7 @@ func (o *owner) refuse(ctx context.Context, err error) error {
 	o.log.Error("partition stopped", "offset", o.next, "error", err)
 	o.metrics.stopped.Inc()
 	defer o.metrics.stopped.Dec()
+	o.loop.Waiting()
 	<-ctx.Done()
 	return fmt.Errorf("partition %d stopped at %d: %w", o.partition, o.next, err)
 }
@@ -130,6 +135,7 @@ func (o *owner) republish(ctx context.Context) (err error) {
 		if err = o.scores.Put(ctx, o.next-1, u); err != nil {
 			return fmt.Errorf("republish scores: %w", err)
 		}
+		o.loop.Beat()
 		n++
 	}
 	if n > 0 {
@@ -159,12 +165,16 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 			return fmt.Errorf("apply offset %d: %w", r.Offset, err)
 		}
 		o.next = r.Offset + 1
+		o.loop.Beat()
 		if !live && r.Offset < o.committed {
 			continue
 		}
 		if err := o.send(finish, r.Offset); err != nil {
 			return err
 		}
+	}
+	if o.batch.Next > o.next || o.next >= o.batch.HighWatermark {
+		o.loop.Beat() // passed markers, or is at the end
 	}
 	o.next = max(o.next, o.batch.Next)
 	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)

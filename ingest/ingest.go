@@ -28,6 +28,7 @@ import (
 type Log interface {
 	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error
 	Produce(ctx context.Context, topic string, ps []klog.Produce) error
+	NextReadable(ctx context.Context, topic string, partition int32, offset int64) (int64, error)
 	Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error)
 	Committed(ctx context.Context, group, topic string) ([]klog.Commit, error)
 	Partitions(ctx context.Context, topic string) (int, error)
@@ -67,7 +68,8 @@ type Dependencies struct {
 	OpenEvents func(partition int32) EventTrack
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: not registered
-	Now        func() time.Time      // the trusted clock; nil: time.Now
+	Now        func() time.Time      // nil: time.Now
+	ClockAhead func() time.Duration  // how far Now is ahead of the brokers' clock; nil: not at all
 }
 
 // Stage runs ingest for the partitions that its consumer group gives it.
@@ -92,6 +94,9 @@ func New(cfg Config, topics Topics, shared Shared, deps Dependencies) (*Stage, e
 	}
 	if deps.Now == nil {
 		deps.Now = time.Now
+	}
+	if deps.ClockAhead == nil {
+		deps.ClockAhead = func() time.Duration { return 0 }
 	}
 	return &Stage{Shared: shared, Dependencies: deps, Topics: topics, cfg: cfg, metrics: newMetrics(deps.Registerer)}, nil
 }

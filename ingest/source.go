@@ -53,6 +53,7 @@ type source struct {
 	covered   *pending  // covered everywhere, waits for the event store
 	committed time.Time // when the last candidate was made
 	idle      bool      // the last fetch found nothing new
+	clockOff  bool
 }
 
 // pending is a commit that waits until the event store has acknowledged.
@@ -101,7 +102,13 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 	if err := s.remember(ctx, log.Start); err != nil {
 		return err
 	}
-	return s.lose(ctx, log)
+	if err := s.lose(ctx, log); err != nil {
+		return err
+	}
+	if skip := p.Skip; skip != nil && skip.From == s.next {
+		return s.skip(ctx, *skip) // decided by a former owner
+	}
+	return nil
 }
 
 // extent is what the raw partition holds.
@@ -137,6 +144,12 @@ func (s *source) remember(ctx context.Context, start int64) error {
 	s.repeats = newRepeats(min(from, s.next))
 	for from < s.next {
 		err := s.Log.Fetch(ctx, s.Topics.Events, s.partition, from, &s.batch)
+		if errors.Is(err, klog.ErrUnreadable) {
+			if from, err = s.Log.NextReadable(ctx, s.Topics.Events, s.partition, from); err != nil {
+				return fmt.Errorf("look behind what does not read: %w", err)
+			}
+			continue // it was skipped, and is in no window
+		}
 		if err != nil {
 			return fmt.Errorf("read %s/%d again at %d: %w", s.Topics.Events, s.partition, from, err)
 		}
@@ -210,6 +223,8 @@ func (s *source) turn(ctx, finish context.Context) error {
 		return nil
 	case errors.Is(err, klog.ErrOffsetOutOfRange):
 		return s.outside(finish)
+	case errors.Is(err, klog.ErrUnreadable):
+		return s.quarantine(finish, err)
 	case err != nil:
 		return fmt.Errorf("fetch %s/%d at %d: %w", s.Topics.Events, s.partition, s.next, err)
 	}
@@ -231,7 +246,7 @@ func (s *source) turn(ctx, finish context.Context) error {
 	atEnd := s.next >= s.batch.HighWatermark
 	cover := s.covered == nil && s.Now().Sub(s.committed) >= s.cfg.CommitInterval
 	if cover && atEnd && s.idle && !s.History {
-		s.watermark.see(asked)
+		s.watermark.see(asked - s.ahead())
 	}
 	if err := s.write(finish, cover); err != nil {
 		return err
@@ -249,12 +264,24 @@ func (s *source) turn(ctx, finish context.Context) error {
 	return s.pace(ctx, started)
 }
 
+// ahead is how many ms the clock here is ahead of the brokers', which is the one
+// to go by where they differ.
+func (s *source) ahead() int64 {
+	ahead := s.ClockAhead()
+	s.metrics.clock.Set(ahead.Seconds())
+	if ahead != 0 && !s.clockOff {
+		s.log.Error("this worker's clock is not the brokers'; idle partitions go by theirs", "ahead", ahead)
+	}
+	s.clockOff = ahead != 0
+	return ahead.Milliseconds()
+}
+
 // accept turns one record into an event and its facets, or into a dead letter.
 func (s *source) accept(r *klog.Record, now int64) {
 	s.next = r.Offset + 1
 	s.progress.Ledger.Fetched++
 	s.event.Reset()
-	if isEnd(r) {
+	if s.History && isEnd(r) {
 		s.progress.Ledger.Control++
 		s.progress.Ended = true
 		s.watermark = watermark(facet.EndWatermark)
@@ -272,7 +299,7 @@ func (s *source) accept(r *klog.Record, now int64) {
 		s.metrics.repeats.Inc()
 		return
 	}
-	t, skewed := s.bracket.clamp(e.Num(event.Time), now)
+	t, skewed := s.bracket.clamp(e.Num(event.Time), r, now)
 	e.SetNum(event.Time, t)
 	if skewed {
 		e.SetNum(event.Skewed, 1)
@@ -344,9 +371,14 @@ func (s *source) write(ctx context.Context, all bool) error {
 // propose makes the present state the next commit.
 func (s *source) propose() {
 	s.committed = s.Now()
+	s.covered = &pending{offset: s.next, progress: s.present()}
+}
+
+// present is what a commit of the next offset says.
+func (s *source) present() Progress {
 	p := s.progress
 	p.Low, p.Watermark = s.bracket.low, int64(s.watermark)
-	s.covered = &pending{offset: s.next, progress: p}
+	return p
 }
 
 // commitCovered commits the proposal once the event store has caught up.

@@ -29,13 +29,17 @@ type world struct {
 	commit  klog.Commit
 	commits []klog.Commit
 	format  string
+	history bool
+	ahead   time.Duration // of the worker's clock
+	rotten  [2]int64      // raw offsets that do not read: from, to
+	mortal  int           // effects left until the worker dies; below 0: it does not
 	frames  [][]byte
 	dead    []klog.Outgoing
 	stored  map[int64]string // id by offset
 }
 
 func newWorld() *world {
-	return &world{format: "weir", commit: klog.Commit{Offset: -1}, stored: map[int64]string{}}
+	return &world{format: "weir", mortal: -1, commit: klog.Commit{Offset: -1}, stored: map[int64]string{}}
 }
 
 func (w *world) end() int64 { return w.first + int64(len(w.raw)) }
@@ -51,6 +55,9 @@ func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *k
 		return fmt.Errorf("fetch at %d: %w", offset, klog.ErrOffsetOutOfRange)
 	}
 	b.Records, b.Next, b.HighWatermark, b.LogStart, b.Asked = b.Records[:0], offset, w.end(), w.start, time.Now()
+	if offset >= w.rotten[0] && offset < w.rotten[1] {
+		return fmt.Errorf("fetch at %d: %w", offset, klog.ErrUnreadable)
+	}
 	if offset == w.end() {
 		select {
 		case <-ctx.Done():
@@ -60,6 +67,9 @@ func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *k
 		}
 	}
 	for _, r := range w.raw[offset-w.first:] {
+		if r.Offset == w.rotten[0] && w.rotten[1] > 0 {
+			break
+		}
 		if len(b.Records) < 1000 {
 			b.Records, b.Next = append(b.Records, r), r.Offset+1
 		}
@@ -67,7 +77,28 @@ func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *k
 	return nil
 }
 
+func (w *world) NextReadable(_ context.Context, _ string, _ int32, offset int64) (int64, error) {
+	if offset < w.rotten[0] || offset >= w.rotten[1] {
+		return 0, fmt.Errorf("offset %d reads", offset)
+	}
+	return w.rotten[1], nil
+}
+
+var errDied = errors.New("the worker is dead")
+
+// dies reports whether the worker dies before its next effect.
+func (w *world) dies() bool {
+	if w.mortal == 0 {
+		return true
+	}
+	w.mortal--
+	return false
+}
+
 func (w *world) Produce(_ context.Context, topic string, ps []klog.Produce) error {
+	if w.dies() {
+		return errDied
+	}
 	for _, p := range ps {
 		for _, r := range p.Records {
 			if topic == "dead" {
@@ -92,6 +123,9 @@ func (w *world) Partitions(context.Context, string) (int, error) { return 1, nil
 
 func (w *world) Join(ctx context.Context, _, _ string, serve func(context.Context, *klog.Generation) error) error {
 	return serve(ctx, klog.NewGeneration([]int32{0}, func(_ context.Context, cs []klog.Commit) error {
+		if w.dies() {
+			return errDied
+		}
 		w.commit = cs[0]
 		w.commits = append(w.commits, cs[0])
 		return nil
@@ -115,8 +149,8 @@ func (w *world) run(t *testing.T, length time.Duration) (ingest.Ledger, error) {
 	var p facet.Projection
 	p[facet.Account] = []event.Field{event.Auth}
 	s, err := ingest.New(cfg, ingest.Topics{Events: "events", Facets: "facets", Dead: "dead", Group: "g"},
-		ingest.Shared{Projection: p, Epoch: 1, Incarnation: 1, Hasher: facet.NewHasher([16]byte{1})},
-		ingest.Dependencies{Log: w, Places: w, OpenEvents: func(int32) ingest.EventTrack { return w }, Logger: slog.New(slog.DiscardHandler)})
+		ingest.Shared{Projection: p, Epoch: 1, Incarnation: 1, Hasher: facet.NewHasher([16]byte{1}), History: w.history},
+		ingest.Dependencies{Log: w, Places: w, OpenEvents: func(int32) ingest.EventTrack { return w }, ClockAhead: func() time.Duration { return w.ahead }, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,4 +323,215 @@ func TestTheWindowOfRepeatsIsReadAgain(t *testing.T) {
 			t.Errorf("the ledger is %+v", l)
 		}
 	})
+}
+
+// at is a request that claims to have been made at a time.
+func at(id string, t time.Time) string {
+	b, _ := json.Marshal(map[string]string{"id": id, "time": t.UTC().Format(time.RFC3339Nano), "account": "ann", "auth": "failure"})
+	return string(b)
+}
+
+// times lists the event times of the facets by raw offset, and the watermark of
+// the last frame.
+func (w *world) times(t *testing.T) (times map[int64]time.Time, watermark time.Time) {
+	t.Helper()
+	var r facet.Reader
+	var f facet.Facet
+	times = map[int64]time.Time{}
+	for _, frame := range w.frames {
+		if err := r.Reset(frame); err != nil {
+			t.Fatal(err)
+		}
+		s, _, err := r.Section()
+		if err != nil {
+			t.Fatal(err)
+		}
+		watermark = time.UnixMilli(s.Watermark)
+		for ok := s.Facets > 0; ok; {
+			if ok, err = r.Facet(&f); err != nil {
+				t.Fatal(err)
+			}
+			if _, known := times[f.Offset]; ok && !known {
+				times[f.Offset] = time.UnixMilli(f.Time)
+			}
+		}
+	}
+	return times, watermark
+}
+
+// TestClaimsAreClampedToWhenTheRecordWasAppended: by the worker's clock, through
+// a restart and through an outage that left a backlog.
+func TestClaimsAreClampedToWhenTheRecordWasAppended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		begin := time.Now()
+		w.send(at("before the end was ever seen", begin.Add(-48*time.Hour)))
+		if _, err := w.run(t, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		// An outage of an hour: what was appended meanwhile may say so.
+		time.Sleep(time.Hour)
+		seen := begin.Add(5 * time.Second) // about when the end was seen last
+		w.send(at("half an hour ago", begin.Add(30*time.Minute)), at("before the outage", seen.Add(-9*time.Minute)),
+			at("long before it", seen.Add(-time.Hour)), at("tomorrow", begin.Add(24*time.Hour)), at("1970", time.Unix(0, 0)))
+		read := time.Now()
+		l, err := w.run(t, 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		times, watermark := w.times(t)
+		for offset, c := range map[int64]struct {
+			want  time.Time
+			exact bool
+		}{
+			0: {begin.Add(-48 * time.Hour), true},
+			1: {begin.Add(30 * time.Minute), true},
+			2: {seen.Add(-9 * time.Minute), true},
+			3: {seen.Add(-10 * time.Minute), false},
+			4: {read.Add(5 * time.Second), false},
+			5: {seen.Add(-10 * time.Minute), false},
+		} {
+			off := times[offset].Sub(c.want).Abs()
+			if off > 2*time.Second || c.exact && off > time.Millisecond {
+				t.Errorf("record %d has the time %v, want %v", offset, times[offset], c.want)
+			}
+		}
+		if l.Skewed != 3 {
+			t.Errorf("%d skewed, want 3", l.Skewed)
+		}
+		if ahead := watermark.Sub(time.Now()); ahead > 5*time.Second {
+			t.Errorf("the watermark is %v ahead of the clock", ahead)
+		}
+	})
+}
+
+// TestTheBrokersTimeOfAppendingIsTheBracket: whoever reads the record again, and
+// however late, gives it the same time.
+func TestTheBrokersTimeOfAppendingIsTheBracket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		appended := time.Now()
+		claims := []time.Time{appended.Add(-time.Hour), appended.Add(-9 * time.Minute), appended.Add(4 * time.Second), appended.Add(time.Hour)}
+		want := []time.Time{appended.Add(-10 * time.Minute), claims[1], claims[2], appended.Add(5 * time.Second)}
+		for _, delay := range []time.Duration{0, time.Minute, 30 * time.Hour} {
+			w := newWorld()
+			for i, c := range claims {
+				w.send(at(fmt.Sprint(i), c))
+				w.raw[i].Time, w.raw[i].Appended = appended.UnixMilli(), true
+			}
+			time.Sleep(delay)
+			if _, err := w.run(t, 3*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			times, _ := w.times(t)
+			for i := range want {
+				if !times[int64(i)].Equal(want[i].Truncate(time.Millisecond)) {
+					t.Errorf("read after %v, record %d has the time %v, want %v", delay, i, times[int64(i)], want[i])
+				}
+			}
+		}
+	})
+}
+
+// TestAWorkerWhoseClockIsWrong goes by the broker's: what it claims of an idle
+// partition makes nothing late.
+func TestAWorkerWhoseClockIsWrong(t *testing.T) {
+	for _, off := range []time.Duration{24 * time.Hour, -24 * time.Hour, 0} {
+		t.Run(off.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.ahead = off
+				add := func(id string) {
+					brokers := time.Now().Add(-off) // the worker's clock is the bubble's
+					w.send(at(id, brokers))
+					w.raw[len(w.raw)-1].Time, w.raw[len(w.raw)-1].Appended = brokers.UnixMilli(), true
+				}
+				go func() {
+					for i := range 5 {
+						time.Sleep(time.Second)
+						add(fmt.Sprint(i))
+					}
+				}()
+				if _, err := w.run(t, 30*time.Second); err != nil {
+					t.Fatal(err)
+				}
+				_, watermark := w.times(t)
+				brokers := time.Now().Add(-off)
+				if d := watermark.Sub(brokers); d.Abs() > 5*time.Second {
+					t.Errorf("the watermark is %v from the broker's clock", d)
+				}
+			})
+		})
+	}
+}
+
+func TestTheTimesOfHistoryAreBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.history = true
+		old := time.Date(2015, 5, 17, 10, 5, 3, 0, time.UTC)
+		w.send(at("a", old), at("b", time.Now().Add(48*time.Hour)), at("c", old.Add(time.Second)))
+		w.raw = append(w.raw, klog.Record{Offset: w.end(), Headers: []klog.Header{{Key: ingest.EndHeader}}})
+		l, err := w.run(t, 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		times, watermark := w.times(t)
+		if l.Skewed != 0 || l.Control != 1 || !times[0].Equal(old) || watermark.UnixMilli() != facet.EndWatermark {
+			t.Errorf("the ledger is %+v, the first time %v, the watermark %v", l, times[0], watermark)
+		}
+	})
+}
+
+// TestALiveStreamCannotBeEnded by whoever may write to it.
+func TestALiveStreamCannotBeEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.raw = append(w.raw, klog.Record{Value: []byte(at("a", time.Now())), Headers: []klog.Header{{Key: ingest.EndHeader}}})
+		l, err := w.run(t, 3*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, watermark := w.times(t); l.Control != 0 || l.Accepted != 1 || watermark.After(time.Now()) {
+			t.Errorf("the ledger is %+v, the watermark %v", l, watermark)
+		}
+	})
+}
+
+// TestRecordsThatDoNotReadArePassedOverOnce, wherever the worker dies meanwhile:
+// the decision stands in a commit before it has any effect.
+func TestRecordsThatDoNotReadArePassedOverOnce(t *testing.T) {
+	for life := range 30 {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			for i := range 20 {
+				w.send(request(fmt.Sprint(i), "ann"))
+			}
+			w.rotten, w.mortal = [2]int64{7, 12}, life
+			for range 2 {
+				// The second run is that of the next owner.
+				if _, err := w.run(t, 3*time.Second); err != nil && !errors.Is(err, errDied) {
+					t.Fatal(err)
+				}
+				w.mortal = -1
+			}
+			l, err := w.run(t, 3*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ingest.Ledger{Fetched: 20, Accepted: 15, Skipped: 5, Skips: 1, Facets: 15}
+			if l != want || l.Sum() != l.Fetched {
+				t.Errorf("life %d: the ledger is %+v, want %+v", life, l, want)
+			}
+			if got := fmt.Sprint(w.facets(t)); got != "[0 1 2 3 4 5 6 12 13 14 15 16 17 18 19]" {
+				t.Errorf("life %d: facets of the records %s", life, got)
+			}
+			keys := map[string]bool{}
+			for _, d := range w.dead {
+				keys[string(d.Key)] = true
+			}
+			if len(keys) != 1 || !keys["0-7"] || len(w.dead) > 2 {
+				t.Errorf("life %d: dead letters %v", life, keys)
+			}
+		})
+	}
 }
