@@ -16,6 +16,8 @@ type Plan struct {
 	Span         time.Duration // in which the events are sent
 	FetchRecords int           // most that one fetch brings
 	ClockOff     time.Duration // most that a worker's clock is off, either way
+	Appended     bool          // the raw topic keeps the time of appending
+	Unreadable   int           // ranges of raw records that do not read
 
 	// Lateness is how long after the watermark events count. Where Pinned, good
 	// events are never later than that, whatever happens.
@@ -46,7 +48,7 @@ type Faults struct {
 	Kinds []string // with repetition, from faultKinds
 }
 
-var faultKinds = []string{"freeze", "rebalance", "stall", "stall", "flush", "restart"}
+var faultKinds = []string{"freeze", "rebalance", "stall", "stall", "flush", "restart", "clock"}
 
 // NewPlan draws a plan with faults of some kinds; each seed leaves others out.
 func NewPlan(seed uint64) Plan {
@@ -66,6 +68,10 @@ func NewPlan(seed uint64) Plan {
 		}
 	}
 	p.LastFlush = r.IntN(2) == 0
+	p.Appended = r.IntN(2) == 0
+	if p.Unreadable = max(0, r.IntN(5)-2); p.Unreadable > 0 {
+		p.Lateness += 3 * time.Second // what was sent again may be the first that reads
+	}
 	return p
 }
 
@@ -140,6 +146,9 @@ func (w *world) befall(kind string) {
 		w.stalled[what] = time.Now().Add(d)
 	case "flush":
 		w.flush()
+	case "clock":
+		p.off = w.anyOff()
+		w.note("the clock of %s is now off by %v", p, p.off)
 	case "restart":
 		w.note("%s is told to stop", p)
 		p.stop()

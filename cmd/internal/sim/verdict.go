@@ -60,7 +60,8 @@ func (v *verdict) judgeEvents() {
 		got, want int64
 	}{
 		{"fetched", l.Fetched, int64(len(v.load.records))}, {"accepted", l.Accepted, expected[isEvent] + expected[isRefused]},
-		{"dead", l.Dead, expected[isDead]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
+		{"sum", l.Sum(), l.Fetched}, {"repeat", l.Repeat, expected[isRepeat]},
+		{"dead", l.Dead, expected[isDead]}, {"skipped", l.Skipped, expected[isSkipped]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
 	} {
 		if c.got != c.want {
 			v.problem("ledger of ingest: %s %d, want %d", c.what, c.got, c.want)
@@ -73,6 +74,10 @@ func (v *verdict) judgeRow(s *sent, row eventRow) {
 		if want != "" && !strings.Contains(row.content, name+"="+want+" ") {
 			v.problem("event %s is stored as %s; %s should be %s", s.id, row.content, name, want)
 		}
+	}
+	want := s.time(v.topics[topicRaw][s.partition].records[s.offset].Time)
+	if v.plan.Appended && !strings.Contains(row.content, fmt.Sprintf("time=%d ", want)) {
+		v.problem("event %s, which claims %d, is stored as %s, want %d", s.id, s.claimed, row.content, want)
 	}
 	claimed := strings.Contains(row.content, fmt.Sprintf("time=%d ", s.claimed))
 	if skewed := strings.Contains(row.content, "skewed=1 "); skewed == claimed || s.plain && skewed {
@@ -92,9 +97,10 @@ func (v *verdict) ingestLedger() (sum ingest.Ledger) {
 }
 
 // judgeDead: each record that cannot be read is in the dead-letter topic, with
-// a reason, under one key, as often as it may be.
+// a reason, under one key, as often as it may be; and so is each range.
 func (v *verdict) judgeDead() {
 	letters := map[string]string{}
+	skipped := map[place]bool{}
 	for _, p := range v.topics[topicDead] {
 		for _, r := range p.records {
 			text := deadText(r)
@@ -104,9 +110,26 @@ func (v *verdict) judgeDead() {
 			letters[string(r.Key)] = text
 		}
 	}
+	for key, text := range letters {
+		var from place
+		var to int64
+		if n, _ := fmt.Sscanf(text, "unreadable until %d", &to); n == 0 {
+			continue
+		}
+		if _, err := fmt.Sscanf(key, "%d-%d", &from.partition, &from.offset); err != nil {
+			v.problem("dead letter %s: %v", key, err)
+		}
+		for ; from.offset < to; from.offset++ {
+			skipped[from] = true
+		}
+		delete(letters, key)
+	}
 	n := 0
 	for i := range v.load.records {
 		s := &v.load.records[i]
+		if at := (place{s.partition, s.offset}); skipped[at] != (s.fate == isSkipped) {
+			v.problem("record %v is in a range that is passed over: %v, want %v", at, skipped[at], s.fate == isSkipped)
+		}
 		if s.fate != isDead {
 			continue
 		}
@@ -120,12 +143,16 @@ func (v *verdict) judgeDead() {
 	if len(letters) != n {
 		v.problem("%d dead letters, want %d", len(letters), n)
 	}
+	v.counts["skipped"] += len(skipped)
 }
 
 func deadText(r klog.Record) (text string) {
 	for _, h := range r.Headers {
-		if h.Key == ingest.HeaderReason {
-			text = string(h.Value)
+		switch h.Key {
+		case ingest.HeaderReason:
+			text = string(h.Value) + text
+		case ingest.HeaderUntil:
+			text += " until " + string(h.Value)
 		}
 	}
 	return text + "|" + string(r.Value)
