@@ -101,6 +101,12 @@ func (w *slidingWindow) Apply(s Slot, in Input, f *Firing) bool {
 	return w.evaluate(e, at, in.Time, f)
 }
 
+// Reads implements Detector.
+func (w *slidingWindow) Reads(payload []byte) bool {
+	e := entries(payload)
+	return len(e) >= windowHeader && (len(e)-windowHeader)%entrySize == 0 && e.len() <= e.room()
+}
+
 // valueOf is what an entry remembers: a hash of the distinct value, and whether
 // it is counted. An event without the value is none.
 func (w *slidingWindow) valueOf(e *event.Event, counted bool) (v uint32, ok bool) {

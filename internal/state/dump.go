@@ -95,12 +95,15 @@ func (f *Frozen) list(w io.Writer, b []byte, l list, watermark int64) ([]byte, e
 	return b, nil
 }
 
+// SlotCheck decides on a slot of a dump: a slot that is not kept is dropped, and
+// one that nobody could have left is an error.
+type SlotCheck func(kind uint8, slot uint32, payload []byte) (keep bool, err error)
+
 // Restore makes a table of a dump, with caps that may be others than those of
 // the table that was dumped: a kind that has too many records loses its coldest.
-// Slots for which keep is false are dropped. The error is [ErrDump], or one of
-// reading.
-func Restore(r *bufio.Reader, caps Caps, keep func(kind uint8, slot uint32) bool) (*Table, error) {
-	d := restoring{r: r, t: New(caps), keep: keep}
+// The error is [ErrDump], or one of reading.
+func Restore(r *bufio.Reader, caps Caps, check SlotCheck) (*Table, error) {
+	d := restoring{r: r, t: New(caps), check: check}
 	if kinds, err := binary.ReadUvarint(r); err != nil || kinds != maxKinds {
 		return nil, d.failed(err, "%d kinds", kinds)
 	}
@@ -125,7 +128,7 @@ func Restore(r *bufio.Reader, caps Caps, keep func(kind uint8, slot uint32) bool
 type restoring struct {
 	r     *bufio.Reader
 	t     *Table
-	keep  func(kind uint8, slot uint32) bool
+	check SlotCheck
 	slots [maxRecord]byte
 }
 
@@ -189,7 +192,8 @@ func (d *restoring) record(kind, flags uint8, last, expires *int64) error {
 	return nil
 }
 
-// readSlots reads the slots of a record, without those that are not kept.
+// readSlots reads the slots of a record, without those that are not kept. They
+// are valid until the next call.
 func (d *restoring) readSlots(kind uint8) ([]byte, error) {
 	n, err := binary.ReadUvarint(d.r)
 	if err != nil || n > maxRecord-headerSize {
@@ -205,7 +209,11 @@ func (d *restoring) readSlots(kind uint8) ([]byte, error) {
 			return nil, d.failed(nil, "a slot is cut short")
 		}
 		end := slotHeader + int(le.Uint16(all[4:]))
-		if d.keep(kind, le.Uint32(all)) {
+		keep, err := d.check(kind, le.Uint32(all), all[slotHeader:end])
+		if err != nil {
+			return nil, d.failed(nil, "%v", err)
+		}
+		if keep {
 			kept = append(kept, all[:end]...)
 		}
 		all = all[end:]

@@ -31,7 +31,7 @@ func dumpOf(t testing.TB, f *state.Frozen, watermark int64) []byte {
 	return b.Bytes()
 }
 
-func keepAll(uint8, uint32) bool { return true }
+func keepAll(uint8, uint32, []byte) (bool, error) { return true, nil }
 
 func restore(t testing.TB, b []byte, caps state.Caps) *state.Table {
 	t.Helper()
@@ -159,7 +159,9 @@ func TestRestoringDropsSlotsAndWhatIsAboveTheCap(t *testing.T) {
 		rec.Touch(int64(i), 100, i == 0)
 	}
 	got, err := state.Restore(bufio.NewReader(bytes.NewReader(dump(t, table, 0))), state.Caps{1: 4},
-		func(kind uint8, slot uint32) bool { return kind == 1 && slot == 6 })
+		func(kind uint8, slot uint32, payload []byte) (bool, error) {
+			return slot == 6 && string(payload) == "six", nil
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -180,6 +180,14 @@ func (t *Table) remove(rec Record) {
 // yet included.
 func (t *Table) Len(kind uint8) int { return t.lists[kind][0].n + t.lists[kind][1].n }
 
+// Records is the number of records of all kinds.
+func (t *Table) Records() (n int) {
+	for kind := range uint8(maxKinds) {
+		n += t.Len(kind)
+	}
+	return n
+}
+
 // Evicted is how many records of a kind had to go because of the cap.
 func (t *Table) Evicted(kind uint8) int64 { return t.evicted[kind] }
 
