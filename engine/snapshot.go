@@ -330,14 +330,14 @@ func (i identity) check(want identity) error {
 // is [ErrSnapshotDamaged], [ErrSnapshotNewer] or [ErrSnapshotForeign], unless
 // the settings are wrong.
 func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, incarnation uint64, snapshot []byte) (p *Partition, next int64, err error) {
-	if p, err = NewPartition(cfg, set, hasher, id, incarnation); err != nil {
-		return nil, 0, err
-	}
 	next, s, err := openSnapshot(snapshot)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer s.close()
+	if p, err = NewPartition(cfg, set, hasher, id, incarnation); err != nil {
+		return nil, 0, err
+	}
 	is := s.identity()
 	if s.err != nil {
 		return nil, 0, s.err
