@@ -156,7 +156,7 @@ func (w *window) within(end int64) (in []*seen) {
 }
 
 // reached counts the window that ends at end.
-func (w *window) reached(end int64) *firing {
+func (w *window) reached(end int64) (f *firing) {
 	in, distinct := w.within(end), w.rule.Distinct != event.None
 	counted, others, values := 0, 0, map[seen]bool{}
 	for _, s := range in {
@@ -179,7 +179,6 @@ func (w *window) reached(end int64) *firing {
 	if distinct {
 		name = "distinct"
 	}
-	var f *firing
 	for i, tier := range w.rule.Tiers {
 		if counted >= tier.At {
 			f = &firing{tier: i, evidence: []score.Number{
