@@ -25,6 +25,7 @@ const fetchWait = 100 * time.Millisecond
 // that the verdict sees what retention took from the processes.
 type partition struct {
 	records []klog.Record
+	start   int64 // what lies before it is gone
 }
 
 func (p *partition) end() int64 { return int64(len(p.records)) }
@@ -49,7 +50,7 @@ func (p *process) Fetch(ctx context.Context, topic string, number int32, offset 
 	c.do = func() bool {
 		end := log.end()
 		switch {
-		case offset < 0 || offset > end:
+		case offset < log.start || offset > end:
 			c.err = fmt.Errorf("%s: %w", c.what, klog.ErrOffsetOutOfRange)
 			return true
 		case p.w.load.next(topic, number, offset, end) > offset:
@@ -66,7 +67,7 @@ func (p *process) Fetch(ctx context.Context, topic string, number int32, offset 
 			r.Appended = topic == topicRaw && p.w.plan.Appended
 			b.Records = append(b.Records, r)
 		}
-		b.HighWatermark, b.LogStart, b.Next, b.Asked = end, 0, offset+n, asked
+		b.HighWatermark, b.LogStart, b.Next, b.Asked = end, log.start, offset+n, asked
 		return true
 	}
 	return p.call(ctx, c)
@@ -151,7 +152,7 @@ func copied(ps []klog.Produce) (all []klog.Produce, what string, content uint64)
 func (p *process) Offsets(ctx context.Context, topic string) (ranges []klog.OffsetRange, err error) {
 	err = p.call(ctx, &call{what: "offsets of " + topic, do: func() bool {
 		for _, l := range p.w.topics[topic] {
-			ranges = append(ranges, klog.OffsetRange{End: l.end()})
+			ranges = append(ranges, klog.OffsetRange{Start: l.start, End: l.end()})
 		}
 		return true
 	}})

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type Plan struct {
 	ClockOff     time.Duration // most that a worker's clock is off, either way
 	Appended     bool          // the raw topic keeps the time of appending
 	Unreadable   int           // ranges of raw records that do not read
+	Snapshots    bool          // are kept
 
 	// Lateness is how long after the watermark events count. Where Pinned, good
 	// events are never later than that, whatever happens.
@@ -48,7 +50,7 @@ type Faults struct {
 	Kinds []string // with repetition, from faultKinds
 }
 
-var faultKinds = []string{"freeze", "rebalance", "stall", "stall", "flush", "restart", "clock"}
+var faultKinds = []string{"freeze", "rebalance", "stall", "stall", "flush", "restart", "clock", "spoil"}
 
 // NewPlan draws a plan with faults of some kinds; each seed leaves others out.
 func NewPlan(seed uint64) Plan {
@@ -69,6 +71,9 @@ func NewPlan(seed uint64) Plan {
 	}
 	p.LastFlush = r.IntN(2) == 0
 	p.Appended = r.IntN(2) == 0
+	if p.Snapshots = r.IntN(2) == 0; p.Snapshots && !slices.Contains(p.Faults.Kinds, "spoil") {
+		p.Faults.Kinds = append(p.Faults.Kinds, "retention") // it relies on snapshots
+	}
 	if p.Unreadable = max(0, r.IntN(5)-2); p.Unreadable > 0 {
 		p.Lateness += 3 * time.Second // what was sent again may be the first that reads
 	}
@@ -123,7 +128,7 @@ func (w *world) misfortune() {
 }
 
 // stallable is what may stop to answer for a while.
-var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "fetch " + topicRaw, "fetch " + topicFacets}
+var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "snapshots", "fetch " + topicRaw, "fetch " + topicFacets}
 
 func (w *world) befall(kind string) {
 	living := w.living()
@@ -149,6 +154,10 @@ func (w *world) befall(kind string) {
 	case "clock":
 		p.off = w.anyOff()
 		w.note("the clock of %s is now off by %v", p, p.off)
+	case "spoil":
+		w.spoil()
+	case "retention":
+		w.retention()
 	case "restart":
 		w.note("%s is told to stop", p)
 		p.stop()

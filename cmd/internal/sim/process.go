@@ -148,11 +148,16 @@ func (p *process) ingest() (*ingest.Stage, error) {
 }
 
 func (p *process) detect() (*engine.Stage, error) {
-	cfg := engine.StageConfig{Config: p.w.engine(), CommitInterval: p.w.plan.DetectCommit, DrainTimeout: p.w.plan.Drain}
+	cfg := engine.StageConfig{Config: p.w.engine(), CommitInterval: p.w.plan.DetectCommit, DrainTimeout: p.w.plan.Drain,
+		SnapshotInterval: time.Second, SnapshotKeep: 3}
+	var store engine.SnapshotStore
+	if p.w.plan.Snapshots {
+		store = snapshots{p}
+	}
 	return engine.NewStage(cfg,
 		engine.Topics{Events: topicRaw, Facets: topicFacets, Signals: topicSignals, Group: groupDetect},
 		engine.Dependencies{
-			Log: p, Rules: p.w.rules, Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}),
+			Log: p, Rules: p.w.rules, Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}), Snapshots: store,
 			OpenSignals: func(n int32) engine.SignalTrack { return signalTrack{p.signals.open(n)} },
 			OpenScores:  func(n int32) engine.ScoreTrack { return p.openScores(n) },
 		})

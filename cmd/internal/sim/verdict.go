@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -226,7 +227,7 @@ func (v *verdict) judgeDetect() {
 			v.problem("%v", err)
 			return
 		}
-		if err := v.replay(fresh, p); err != nil {
+		if err := v.replay(fresh, int32(n), p); err != nil {
 			v.problem("facets/%d: %v", n, err)
 			return
 		}
@@ -237,10 +238,11 @@ func (v *verdict) judgeDetect() {
 	slices.Sort(v.plainScores)
 }
 
-func (v *verdict) replay(fresh *engine.Partition, p *partition) error {
+func (v *verdict) replay(fresh *engine.Partition, n int32, p *partition) error {
 	var out engine.Output
 	latest := map[facet.Entity]score.Update{}
 	for _, r := range p.records {
+		v.judgeSnapshot(fresh, object{n, r.Offset})
 		out.Reset()
 		if err := fresh.Apply(r.Offset, r.Value, &out); err != nil {
 			return err
@@ -254,6 +256,7 @@ func (v *verdict) replay(fresh *engine.Partition, p *partition) error {
 			latest[u.Entity] = u
 		}
 	}
+	v.judgeSnapshot(fresh, object{n, p.end()})
 	for u := range fresh.Live {
 		v.judgeScore(u, true)
 		if plainEntity(u.Entity) {
@@ -264,6 +267,19 @@ func (v *verdict) replay(fresh *engine.Partition, p *partition) error {
 		v.judgeScore(latest[e], v.losses == 0)
 	}
 	return nil
+}
+
+// judgeSnapshot: whoever wrote it, a snapshot is the state before its offset.
+func (v *verdict) judgeSnapshot(fresh *engine.Partition, o object) {
+	written, ok := v.written[o]
+	if !ok {
+		return
+	}
+	v.counts["snapshot"]++
+	want, err := fresh.Snapshot(o.next)
+	if err != nil || !bytes.Equal(written, want) {
+		v.problem("snapshot %v is not the state before its offset (%v)", o, err)
+	}
 }
 
 // judgeScore compares a score with Redis, where it may be missing only if Redis

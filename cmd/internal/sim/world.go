@@ -63,6 +63,8 @@ type world struct {
 	events  map[place]eventRow
 	signals map[string]string
 	scores  map[facet.Entity]scoreRow
+	objects map[object][]byte // snapshots as they are kept
+	written map[object][]byte // as they were written, ever
 	slots   []*slot
 
 	losses   int // times that Redis lost everything
@@ -85,6 +87,7 @@ func newWorld(plan Plan, set *rules.Set) *world {
 		rng: rand.New(rand.NewPCG(plan.Seed, 2)), counts: map[string]int{}, arrived: make(chan struct{}, 1),
 		topics: map[string][]*partition{}, groups: map[string]*group{}, stalled: map[string]time.Time{},
 		events: map[place]eventRow{}, signals: map[string]string{}, scores: map[facet.Entity]scoreRow{},
+		objects: map[object][]byte{}, written: map[object][]byte{},
 	}
 	for name, n := range map[string]int{topicRaw: plan.Raw, topicFacets: plan.Facets, topicDead: 2, topicSignals: 2} {
 		for range n {
