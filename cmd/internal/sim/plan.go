@@ -91,7 +91,7 @@ func (p Plan) Undisturbed() Plan {
 func SingleCrash() Plan {
 	p := quiet(1, rand.New(rand.NewPCG(1, 1)))
 	p.Workers, p.Raw, p.Facets, p.Pinned, p.Events, p.Span, p.FetchRecords = 2, 2, 2, true, 200, 1500*time.Millisecond, 40
-	p.IngestCommit, p.DetectCommit = 300*time.Millisecond, 300*time.Millisecond
+	p.IngestCommit, p.DetectCommit, p.Snapshots = 300*time.Millisecond, 300*time.Millisecond, true
 	return p
 }
 

@@ -108,6 +108,7 @@ type call struct {
 	content uint64 // tells apart calls that are worded alike
 	sink    string // what has to answer; may be stalled
 	mutates bool
+	ordered bool // is not overtaken by what its process sends when it is answered
 
 	ready func() bool // nil: at once
 	until time.Time   // ready from then on, whatever ready says
@@ -320,7 +321,7 @@ func (w *world) step(c *call) {
 		w.kill(c.p)
 		return
 	}
-	if w.chance(f.Stray) {
+	if !c.ordered && w.chance(f.Stray) {
 		w.astray(c)
 	}
 	w.hasten(c)
