@@ -85,8 +85,8 @@ var bugs = []bug{
 
 // TestNegativeControls: each seeded bug is caught.
 func TestNegativeControls(t *testing.T) {
-	if testing.Short() || !*controls {
-		t.Skip("builds the program many times")
+	if testing.Short() || raced || !*controls {
+		t.Skip("builds the program many times, without the race detector")
 	}
 	root, err := filepath.Abs("../../..")
 	if err != nil {
@@ -94,6 +94,7 @@ func TestNegativeControls(t *testing.T) {
 	}
 	for _, b := range bugs {
 		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
 			started := time.Now()
 			out, err := b.run(t, root)
 			switch {

@@ -40,6 +40,7 @@ const (
 	isRefused             // in the table, without facets
 	isRepeat              // dropped
 	isDead                // in the dead-letter topic
+	isEnd                 // ends a history
 	isSkipped             // does not read; within a range that is a dead letter
 )
 
@@ -50,6 +51,11 @@ func newLoad(plan Plan) *load {
 		l.send(plan, r, i)
 	}
 	slices.SortStableFunc(l.records, func(a, b sent) int { return a.at.Compare(b.at) })
+	for n := range plan.Raw {
+		if plan.History {
+			l.records = append(l.records, sent{at: epoch.Add(plan.Span + 3*time.Second), partition: int32(n), fate: isEnd})
+		}
+	}
 	for range plan.Unreadable {
 		at := place{int32(r.IntN(plan.Raw)), r.Int64N(int64(plan.Events/plan.Raw + 1))}
 		for range 1 + r.IntN(3) {
@@ -110,7 +116,7 @@ func (s *sent) event(plan Plan, r *rand.Rand, n int) {
 	case k == 2: // older than is believed
 		s.claimed -= (25 * time.Hour).Milliseconds()
 		s.odd("old")
-	case k == 3 && !plan.Pinned: // from the future: may make others late
+	case k == 3 && (plan.Appended || !plan.Pinned) && !plan.History: // from the future: makes others late unless it is known when it came
 		s.claimed += (2 * time.Hour).Milliseconds()
 		s.odd("early")
 	}
@@ -143,6 +149,9 @@ func (l *load) settle() {
 		s.offset = next[s.partition]
 		next[s.partition]++
 		switch {
+		case s.fate == isEnd:
+			delete(l.unreadable, place{s.partition, s.offset})
+			continue
 		case l.unreadable[place{s.partition, s.offset}]:
 			s.fate = isSkipped
 			continue
@@ -168,6 +177,10 @@ func (w *world) gateways(now time.Time) bool {
 	}
 	s := w.load.records[w.sent]
 	w.sent++
-	w.topics[topicRaw][s.partition].append([]klog.Outgoing{{Key: s.key, Value: s.value}})
+	o := klog.Outgoing{Key: s.key, Value: s.value}
+	if s.fate == isEnd {
+		o.Headers = []klog.Header{{Key: ingest.EndHeader}}
+	}
+	w.topics[topicRaw][s.partition].append([]klog.Outgoing{o})
 	return true
 }

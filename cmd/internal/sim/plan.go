@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/weirdev/weir/ingest"
 )
 
 // Plan is what a run is made of. All of it follows from the seed, but for the
@@ -18,6 +20,7 @@ type Plan struct {
 	FetchRecords int           // most that one fetch brings
 	ClockOff     time.Duration // most that a worker's clock is off, either way
 	Appended     bool          // the raw topic keeps the time of appending
+	History      bool          // the stream is one of old events, which ends
 	Unreadable   int           // ranges of raw records that do not read
 	Snapshots    bool          // are kept
 
@@ -30,7 +33,7 @@ type Plan struct {
 	Faults    Faults
 	LastFlush bool // Redis loses everything once more, when all is done
 
-	CrashAt    int // number of the effect at which its process dies; 0: none
+	CrashAt    []int // numbers of effects at which their process dies
 	CrashAfter bool
 }
 
@@ -70,7 +73,10 @@ func NewPlan(seed uint64) Plan {
 		}
 	}
 	p.LastFlush = r.IntN(2) == 0
-	p.Appended = r.IntN(2) == 0
+	if p.Appended = r.IntN(2) == 0; p.Appended {
+		p.Lateness += ingest.Defaults().MaxFuture // no claim takes the watermark further ahead
+	}
+	p.History = r.IntN(6) == 0
 	if p.Snapshots = r.IntN(2) == 0; p.Snapshots && !slices.Contains(p.Faults.Kinds, "spoil") {
 		p.Faults.Kinds = append(p.Faults.Kinds, "retention") // it relies on snapshots
 	}
@@ -82,15 +88,15 @@ func NewPlan(seed uint64) Plan {
 
 // Undisturbed is the plan of the same load without faults, on one worker.
 func (p Plan) Undisturbed() Plan {
-	p.Faults, p.LastFlush, p.Workers, p.ClockOff, p.CrashAt = Faults{}, false, 1, 0, 0
+	p.Faults, p.LastFlush, p.Workers, p.ClockOff, p.CrashAt = Faults{}, false, 1, 0, nil
 	return p
 }
 
-// SingleCrash is a plan of two workers and a history of 200 events in which
-// nothing goes wrong but the crash that a test adds.
-func SingleCrash() Plan {
+// Crashes is a plan of two workers in which nothing goes wrong but the crashes
+// that a test adds.
+func Crashes(events int) Plan {
 	p := quiet(1, rand.New(rand.NewPCG(1, 1)))
-	p.Workers, p.Raw, p.Facets, p.Pinned, p.Events, p.Span, p.FetchRecords = 2, 2, 2, true, 200, 1500*time.Millisecond, 40
+	p.Workers, p.Raw, p.Facets, p.Pinned, p.Events, p.Span, p.FetchRecords = 2, 2, 2, true, events, 1500*time.Millisecond, 40
 	p.IngestCommit, p.DetectCommit, p.Snapshots = 300*time.Millisecond, 300*time.Millisecond, true
 	return p
 }

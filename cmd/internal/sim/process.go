@@ -140,7 +140,7 @@ func (p *process) ingest() (*ingest.Stage, error) {
 	cfg.Linger, cfg.CommitInterval, cfg.DrainTimeout = p.w.plan.Linger, p.w.plan.IngestCommit, p.w.plan.Drain
 	return ingest.New(cfg,
 		ingest.Topics{Events: topicRaw, Facets: topicFacets, Dead: topicDead, Group: groupIngest},
-		ingest.Shared{Projection: p.w.rules.Projection(), Epoch: 1, Incarnation: 1, Hasher: p.w.hasher},
+		ingest.Shared{Projection: p.w.rules.Projection(), Epoch: 1, Incarnation: 1, Hasher: p.w.hasher, History: p.w.plan.History},
 		ingest.Dependencies{
 			Log: p, Places: nowhere{}, Logger: slog.New(handler{p: p}), Now: p.now, ClockAhead: p.ahead,
 			OpenEvents: func(n int32) ingest.EventTrack { return eventTrack{p.events.open(n)} },

@@ -62,7 +62,7 @@ func (v *verdict) judgeEvents() {
 	}{
 		{"fetched", l.Fetched, int64(len(v.load.records))}, {"accepted", l.Accepted, expected[isEvent] + expected[isRefused]},
 		{"sum", l.Sum(), l.Fetched}, {"repeat", l.Repeat, expected[isRepeat]},
-		{"dead", l.Dead, expected[isDead]}, {"skipped", l.Skipped, expected[isSkipped]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
+		{"dead", l.Dead, expected[isDead]}, {"control", l.Control, expected[isEnd]}, {"skipped", l.Skipped, expected[isSkipped]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
 	} {
 		if c.got != c.want {
 			v.problem("ledger of ingest: %s %d, want %d", c.what, c.got, c.want)
@@ -77,7 +77,10 @@ func (v *verdict) judgeRow(s *sent, row eventRow) {
 		}
 	}
 	want := s.time(v.topics[topicRaw][s.partition].records[s.offset].Time)
-	if v.plan.Appended && !strings.Contains(row.content, fmt.Sprintf("time=%d ", want)) {
+	if v.plan.History {
+		want = s.claimed
+	}
+	if (v.plan.Appended || v.plan.History) && !strings.Contains(row.content, fmt.Sprintf("time=%d ", want)) {
 		v.problem("event %s, which claims %d, is stored as %s, want %d", s.id, s.claimed, row.content, want)
 	}
 	claimed := strings.Contains(row.content, fmt.Sprintf("time=%d ", s.claimed))

@@ -316,7 +316,8 @@ func (w *world) step(c *call) {
 	}
 	w.effects++
 	f := w.plan.Faults
-	if w.plan.CrashAt == w.effects && !w.plan.CrashAfter || w.chance(f.Crash) {
+	doomed := slices.Contains(w.plan.CrashAt, w.effects)
+	if doomed && !w.plan.CrashAfter || w.chance(f.Crash) {
 		w.note("%s: crash before: %s", c.p, c.what)
 		w.kill(c.p)
 		return
@@ -328,7 +329,7 @@ func (w *world) step(c *call) {
 	complete := c.do()
 	w.note("%s: %s%s", c.p, c.what, outcome(complete, c.err))
 	switch {
-	case w.plan.CrashAt == w.effects || w.chance(f.Crash):
+	case doomed || w.chance(f.Crash):
 		w.note("%s: crash after that", c.p)
 		w.kill(c.p)
 	case !complete:
