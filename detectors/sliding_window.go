@@ -3,6 +3,7 @@ package detectors
 import (
 	"encoding/binary"
 	"math"
+	"unsafe"
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/rules"
@@ -25,16 +26,17 @@ import (
 // two others that lie less than the window apart is in no window without one of
 // them. So a value that repeats cannot push others out, and the count is
 // exact as long as the entries of one window, and of the lateness before it,
-// fit the bound: four for each of the top tier's count. Beyond the bound the
-// oldest entry goes.
+// fit the bound: four for each of the top tier's count. Beyond the bound, and
+// after thinning, the oldest entry goes.
 type slidingWindow struct {
 	rule     *rules.SlidingWindow
 	window   int64 // ms
 	lateness int64 // ms
 	cooldown int64 // ms
 	lowest   int   // the least count that any tier asks for
-	bound    int   // entries
+	bound    int   // entries that are kept; there is room for one more while it is found out which goes
 	hasher   Hasher
+	number   [8]byte // that is hashed
 	seen     valueSet
 }
 
@@ -101,15 +103,17 @@ func (w *slidingWindow) Apply(s Slot, in Input, f *Firing) bool {
 	return w.evaluate(e, at, in.Time, f)
 }
 
-// valueOf is what an entry remembers: a hash of the distinct value, and whether
-// it is counted. An event without the value is none.
+// valueOf is what an entry remembers: 31 bits of the distinct value's hash under
+// the secret key, numbers too, and whether it is counted. An event without the
+// value is none.
 func (w *slidingWindow) valueOf(e *event.Event, counted bool) (v uint32, ok bool) {
 	if d := w.rule.Distinct; d != event.None {
 		switch {
 		case !e.Has(d):
 			return 0, false
 		case d.Kind().Numeric():
-			v = uint32(uint64(e.Num(d)) * 0x9E3779B97F4A7C15 >> 32)
+			le.PutUint64(w.number[:], uint64(e.Num(d)))
+			v = uint32(w.hasher.Text(unsafe.String(&w.number[0], len(w.number))))
 		default:
 			v = uint32(w.hasher.Text(e.Text(d)))
 		}
@@ -140,15 +144,8 @@ func (w *slidingWindow) insert(s Slot, in Input, value uint32) (e entries, at in
 	for at > 0 && e.delta(at-1) > delta {
 		at--
 	}
-	if n >= w.bound {
-		if at == 0 {
-			return e, -1
-		}
-		e.remove(0, 1)
-		n, at = n-1, at-1
-	}
 	if n == e.room() {
-		grown := s.Resize(windowHeader + min(max(2*n, firstEntries), w.bound)*entrySize)
+		grown := s.Resize(windowHeader + min(max(2*n, firstEntries), w.bound+1)*entrySize)
 		if grown == nil {
 			return e, -1
 		}
@@ -160,6 +157,10 @@ func (w *slidingWindow) insert(s Slot, in Input, value uint32) (e entries, at in
 	le.PutUint32(e.at(at)[4:], value)
 	if w.rule.Distinct != event.None {
 		at = w.thin(e, at)
+	}
+	if e.len() > w.bound {
+		e.remove(0, 1)
+		at--
 	}
 	return e, at
 }
@@ -325,9 +326,10 @@ func (w *slidingWindow) gains(e entries, i int) bool {
 
 // tally is what one window holds.
 type tally struct {
-	first, last int // entries, inclusive
-	counted     int // counted events, or distinct counted values
-	others      int // matching ones that are not counted
+	first   int   // entry
+	ends    int64 // of the window, relative to the base
+	counted int   // counted events, or distinct counted values
+	others  int   // matching ones that are not counted
 }
 
 // count tallies the window that ends at ends, relative to the base.
@@ -336,7 +338,7 @@ func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
 	for first > 0 && e.delta(first-1) > ends-w.window {
 		first--
 	}
-	c.first, c.last = first, end
+	c.first, c.ends = first, ends
 	distinct := w.rule.Distinct != event.None
 	if distinct {
 		w.seen.reset()
@@ -382,7 +384,7 @@ func (w *slidingWindow) describe(f *Firing, e entries, c tally, tier int) {
 		{"share_percent", int64(100 * c.counted / (c.counted + c.others))},
 		{"window_ms", w.window},
 		{"first_ms", e.time(c.first)},
-		{"last_ms", e.time(c.last)},
+		{"last_ms", e.base() + c.ends},
 	}
 	f.Numbers = 7
 }

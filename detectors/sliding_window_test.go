@@ -308,6 +308,22 @@ func TestRepeatsCannotPushOthersOut(t *testing.T) {
 	}
 }
 
+// Nor where the bound is reached: with these tiers, sixteen are remembered.
+func TestRepeatsPushNoOtherOutOfAFullWindow(t *testing.T) {
+	d := newDetector(t, rule(true, 0, time.Second, 3, 4))
+	var s slot
+	var e event.Event
+	var f detectors.Firing
+	now := int64(1_763_892_000_000)
+	for n := range 25 {
+		now += 1000
+		a := arrival{time: now, watermark: math.MinInt64, account: fmt.Sprint(min(n, 14)), failed: true}
+		if fired := d.Apply(&s, a.input(&e), &f); n >= 2 && (!fired || f.Evidence[0].Value != int64(min(n, 14)+1)) {
+			t.Fatalf("event %d: fired %v, evidence %v, want %d values", n, fired, f.Evidence, min(n, 14)+1)
+		}
+	}
+}
+
 func TestAFloodIsBounded(t *testing.T) {
 	for _, distinct := range []bool{false, true} {
 		d := newDetector(t, rule(distinct, 0, time.Minute, 10, 100))
@@ -322,7 +338,7 @@ func TestAFloodIsBounded(t *testing.T) {
 				fired++
 			}
 		}
-		if len(s.payload) > 24+8*400 {
+		if len(s.payload) > 24+8*401 {
 			t.Errorf("distinct %v: %d bytes", distinct, len(s.payload))
 		}
 		if fired != 1+2 { // both tiers, and the top one a minute later
@@ -346,6 +362,46 @@ func TestEvidenceSaysWhatCrossedTheLine(t *testing.T) {
 		{Name: "window_ms", Value: 600_000}, {Name: "first_ms", Value: t0}, {Name: "last_ms", Value: t0 + 200}}
 	if got := f.Evidence[:f.Numbers]; !slices.Equal(got, want) {
 		t.Errorf("evidence %v, want %v", got, want)
+	}
+}
+
+// The occurrence that came last may be forgotten, as it lies between two others;
+// the window still ends with it.
+func TestEvidenceEndsWhereTheWindowEnds(t *testing.T) {
+	d := newDetector(t, rule(true, 0, time.Minute, 2))
+	var s slot
+	var e event.Event
+	const t0 = 1_763_892_000_000
+	const minute = 60_000
+	for _, a := range []arrival{{time: t0, account: "a"}, {time: t0 + 5*minute, account: "a"}, {time: t0 + minute, account: "b"}} {
+		a.watermark, a.failed = math.MinInt64, true
+		d.Apply(&s, a.input(&e), &detectors.Firing{})
+	}
+	var f detectors.Firing
+	if !d.Apply(&s, arrival{time: t0 + 3*minute, watermark: math.MinInt64, account: "a", failed: true}.input(&e), &f) {
+		t.Fatal("did not fire after the cooldown")
+	}
+	if got, want := f.Evidence[6], (detectors.Number{Name: "last_ms", Value: t0 + 3*minute}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Numbers that any fixed multiplication maps to one, as somebody may choose them
+// who knows the program, are still different values.
+func TestChosenNumbersAreToldApart(t *testing.T) {
+	r := rule(true, 0, time.Minute, 100)
+	r.Window.Distinct = event.ResponseBytes
+	d := newDetector(t, r)
+	const inverse = 0xF1DE83E19937733D // of 0x9E3779B97F4A7C15, modulo 2^64
+	var s slot
+	var e event.Event
+	var f detectors.Firing
+	for n := range 100 {
+		in := arrival{time: 1_763_892_000_000, watermark: math.MinInt64, account: "a", failed: true}.input(&e)
+		e.SetNum(event.ResponseBytes, int64(uint64(n)*inverse))
+		if fired := d.Apply(&s, in, &f); fired != (n == 99) {
+			t.Fatalf("value %d: fired %v", n, fired)
+		}
 	}
 }
 
@@ -427,7 +483,7 @@ func FuzzSlidingWindow(f *testing.F) {
 		for _, a := range wild {
 			d.Apply(&s, a.input(&e), &firing)
 		}
-		if len(s.payload) > 24+8*16 {
+		if len(s.payload) > 24+8*17 {
 			t.Fatalf("%d bytes", len(s.payload))
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/watch"
 )
 
 // owner reads one facet partition: first, without any output, what was
@@ -22,6 +23,8 @@ import (
 type owner struct {
 	*Stage
 	*held
+	Log       Log // the stage's, which tells loop of waits
+	loop      *watch.Loop
 	log       *slog.Logger
 	partition int32
 	commit    func(ctx context.Context, offset int64, metadata string) error
@@ -40,14 +43,18 @@ func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) 
 	if err := o.prepare(committed, log); err != nil {
 		return o.refuse(ctx, err)
 	}
-	o.signals, o.scores = o.OpenSignals(o.partition), o.OpenScores(o.partition)
+	o.signals = watchedSignals{o.OpenSignals(o.partition), o.loop}
+	o.scores = watchedScores{o.OpenScores(o.partition), o.loop}
+	defer o.scores.Close()
 	o.committed = committed
-	err := o.read(ctx, committed)
+	finish, cancel := klog.Outlast(ctx, o.cfg.DrainTimeout)
+	defer cancel()
+	err := o.read(ctx, finish, committed)
 	switch {
-	case ctx.Err() != nil:
-		return o.drain(context.WithoutCancel(ctx))
 	case err == nil:
-		return nil
+		return o.drain(finish)
+	case ctx.Err() != nil:
+		return err
 	}
 	return o.refuse(ctx, err)
 }
@@ -84,28 +91,36 @@ func (o *owner) refuse(ctx context.Context, err error) error {
 	o.log.Error("partition stopped", "offset", o.next, "error", err)
 	o.metrics.stopped.Inc()
 	defer o.metrics.stopped.Dec()
+	o.loop.Waiting()
 	<-ctx.Done()
 	return fmt.Errorf("partition %d stopped at %d: %w", o.partition, o.next, err)
 }
 
-func (o *owner) read(ctx context.Context, committed int64) error {
+// read applies records until ctx ends. What was begun then is finished, unless
+// finish ends too.
+func (o *owner) read(ctx, finish context.Context, committed int64) error {
 	from, started := o.next, time.Now()
-	for o.next < committed {
-		if err := o.turn(ctx, false); err != nil {
+	for o.next < committed && ctx.Err() == nil {
+		if err := o.turn(ctx, finish, false); err != nil {
 			return err
 		}
 	}
 	if o.next > from {
 		o.log.Info("state rebuilt from the log", "from", from, "to", o.next, "took", time.Since(started).Round(time.Millisecond))
 	}
-	if err := o.republish(ctx); err != nil {
+	if err := o.republish(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		if err := o.turn(ctx, true); err != nil {
+		if o.scores.Forgotten() {
+			if err := o.republish(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+		if err := o.turn(ctx, finish, true); err != nil {
 			return err
 		}
-		if err := o.commitStored(ctx); err != nil {
+		if err := o.commitStored(finish); err != nil {
 			return err
 		}
 	}
@@ -120,6 +135,7 @@ func (o *owner) republish(ctx context.Context) (err error) {
 		if err = o.scores.Put(ctx, o.next-1, u); err != nil {
 			return fmt.Errorf("republish scores: %w", err)
 		}
+		o.loop.Beat()
 		n++
 	}
 	if n > 0 {
@@ -129,28 +145,40 @@ func (o *owner) republish(ctx context.Context) (err error) {
 }
 
 // turn fetches and applies once. Without live, outputs are known to have been
-// sent, and are dropped.
-func (o *owner) turn(ctx context.Context, live bool) error {
-	if err := o.Log.Fetch(ctx, o.Topics.Facets, o.partition, o.next, &o.batch); err != nil {
+// sent, and are dropped. When ctx ends it stops behind a record whose outputs
+// are all sent.
+func (o *owner) turn(ctx, finish context.Context, live bool) error {
+	err := o.Log.Fetch(ctx, o.Topics.Facets, o.partition, o.next, &o.batch)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return fmt.Errorf("fetch %s/%d at %d: %w", o.Topics.Facets, o.partition, o.next, err)
 	}
 	for i := range o.batch.Records {
+		if ctx.Err() != nil {
+			return o.sendLetters(finish)
+		}
 		r := &o.batch.Records[i]
 		o.out.Reset()
 		if err := o.state.Apply(r.Offset, r.Value, &o.out); err != nil {
 			return fmt.Errorf("apply offset %d: %w", r.Offset, err)
 		}
 		o.next = r.Offset + 1
+		o.loop.Beat()
 		if !live && r.Offset < o.committed {
 			continue
 		}
-		if err := o.send(ctx, r.Offset); err != nil {
+		if err := o.send(finish, r.Offset); err != nil {
 			return err
 		}
 	}
+	if o.batch.Next > o.next || o.next >= o.batch.HighWatermark {
+		o.loop.Beat() // passed markers, or is at the end
+	}
 	o.next = max(o.next, o.batch.Next)
 	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)
-	return o.sendLetters(ctx)
+	return o.sendLetters(finish)
 }
 
 // send hands the outputs of one record to the stores.
@@ -217,8 +245,6 @@ func (o *owner) commitStored(ctx context.Context) error {
 // drain finishes a partition that is given up: every output is acknowledged and
 // committed, within the drain time. A failure costs only sending again.
 func (o *owner) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.cfg.DrainTimeout)
-	defer cancel()
 	if o.next < o.committed {
 		return nil // still replaying: nothing was sent
 	}

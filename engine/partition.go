@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
@@ -52,7 +53,7 @@ type Partition struct {
 	hasher      facet.Hasher
 	byKind      [facet.MaxKind][]active
 	bySlot      map[uint32]*rules.Rule // looked up only, never walked
-	keep        [facet.MaxKind]int64   // ms that an entity of a kind is remembered after its last event
+	reach       [facet.MaxKind]int64   // ms that windows of a kind reach back
 
 	table     *state.Table
 	sources   []source
@@ -81,7 +82,7 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 	var caps state.Caps
 	for k := range p.byKind {
 		caps[k] = cfg.MaxEntities
-		p.keep[k] = (set.Horizon(facet.Kind(k)) + cfg.Lateness).Milliseconds()
+		p.reach[k] = set.Horizon(facet.Kind(k)).Milliseconds()
 	}
 	p.table = state.New(caps)
 	p.slot.rec = &p.current.Record
@@ -188,6 +189,11 @@ func (p *Partition) late(t int64) bool {
 	return p.watermark != facet.NoWatermark && t < p.watermark-p.cfg.Lateness.Milliseconds()
 }
 
+// closed is the watermark from which on no event before t is on time. What an
+// entity has until t is remembered until then: no event can tell that it was
+// forgotten.
+func (p *Partition) closed(t int64) int64 { return t + p.cfg.Lateness.Milliseconds() }
+
 // apply feeds the facet to the rules of its kind.
 func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	f := &p.facet
@@ -203,7 +209,7 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 		}
 		if !found {
 			e.Record = p.table.Get(p.hasher.Sum(f.Entity), uint8(f.Entity.Kind), p.watermark)
-			e.Touch(at.Offset, f.Time+p.keep[f.Entity.Kind], e.Remarkable())
+			e.Touch(at.Offset, p.closed(f.Time+p.reach[f.Entity.Kind]), e.Remarkable())
 			found = true
 		}
 		p.slot.id = a.rule.Slot
@@ -236,12 +242,13 @@ func (p *Partition) fire(e *entity, r *rules.Rule, at score.Position, late bool,
 		sig.Evidence = append(sig.Evidence, score.Number{Name: n.Name, Value: n.Value})
 	}
 	out.Signals = append(out.Signals, sig)
+	e.Touch(at.Offset, p.closed(f.Time+r.Window.Cooldown.Milliseconds()), e.Remarkable())
 
 	merged, changed := score.Merge(p.contributions(e), sig.Contribution())
 	if !changed || !e.keepScore(at, merged, p.slotOf) || !e.keepName(sig.Entity) {
 		return
 	}
-	e.Touch(at.Offset, max(f.Time+p.keep[f.Entity.Kind], score.Expires(merged)), true)
+	e.Touch(at.Offset, p.closed(score.Expires(merged)), true)
 	u := score.Update{Entity: sig.Entity, Position: at, Contributions: append([]score.Contribution(nil), merged...)}
 	for i := range out.Updates {
 		if out.Updates[i].Entity == u.Entity {
@@ -256,11 +263,11 @@ func (p *Partition) fire(e *entity, r *rules.Rule, at score.Position, late bool,
 // contribute.
 func (p *Partition) contributions(e *entity) []score.Contribution {
 	p.scratch = p.scratch[:0]
-	e.contributions(func(slot uint32, weight uint8, time int64) {
+	e.contributions(func(slot uint32, weight uint8, at int64) {
 		if r := p.bySlot[slot]; r != nil {
 			p.scratch = append(p.scratch, score.Contribution{
 				Rule: r.ID, Category: r.Category, Reason: r.Reason, Phase: r.Phase, Weight: weight,
-				HalfLife: int64(r.HalfLife.Seconds()), Time: time,
+				HalfLife: int64(r.HalfLife / time.Second), Time: at,
 			})
 		}
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/watch"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
@@ -47,6 +48,11 @@ type ScoreTrack interface {
 	Stored() int64
 	// Drain returns when every score is acknowledged.
 	Drain(ctx context.Context) error
+	// Forgotten reports, once for each time, that the store lost what it had
+	// acknowledged: every live score has to be put again.
+	Forgotten() bool
+	// Close says that nothing more is put.
+	Close()
 }
 
 // Topics names the topics and the group of one stream.
@@ -89,6 +95,7 @@ type Dependencies struct {
 	Incarnation uint64
 	OpenSignals func(partition int32) SignalTrack
 	OpenScores  func(partition int32) ScoreTrack
+	Watch       *watch.Watch // of the owners' loops; nil: nobody's
 	Logger      *slog.Logger
 	Registerer  prometheus.Registerer // nil: not registered
 }
@@ -152,14 +159,16 @@ func (s *Stage) serve(ctx context.Context, g *klog.Generation) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(g.Assigned))
 	for i, p := range g.Assigned {
+		loop := s.Watch.Loop("detect, partition " + strconv.Itoa(int(p)))
 		o := &owner{
-			Stage: s, partition: p, held: s.held[p],
+			Stage: s, partition: p, held: s.held[p], loop: loop, Log: watchedLog{s.Log, loop},
 			log: s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p),
-			commit: func(ctx context.Context, offset int64, metadata string) error {
+			commit: watchedCommit(loop, func(ctx context.Context, offset int64, metadata string) error {
 				return g.Commit(ctx, []klog.Commit{{Partition: p, Offset: offset, Metadata: metadata}})
-			},
+			}),
 		}
 		wg.Go(func() {
+			defer loop.Done()
 			pprof.Do(ctx, pprof.Labels("stage", "detect", "partition", strconv.Itoa(int(p))), func(ctx context.Context) {
 				errs[i] = o.run(ctx, committedOffset(commits, p), starts[p])
 			})

@@ -1,9 +1,13 @@
 package ingest
 
-// A bracket bounds when records were appended to one raw partition, by the only
-// clock that is trusted: the one of the worker that reads them. A record found
-// at an offset that was past the end of the log at a moment was appended after
-// that moment; and it was appended before it was read.
+import "github.com/weirdev/weir/internal/klog"
+
+// A bracket bounds when records were appended to one raw partition. Where the
+// topic keeps the time of appending, the broker says it to the millisecond, and
+// says the same to whoever reads the record again. Elsewhere the clock of the
+// worker that reads is all there is: a record found at an offset that was past
+// the end of the log at a moment was appended after that moment, and before it
+// was read.
 //
 // A gateway's timestamp is a claim. It becomes the event's time clamped to the
 // bracket, widened by maxLate and maxFuture.
@@ -14,15 +18,19 @@ type bracket struct {
 	believe   bool  // a history source: claims are not clamped
 }
 
-// clamp fixes the time of an event that was read at now (Unix ms).
-func (b *bracket) clamp(claimed, now int64) (t int64, skewed bool) {
+// clamp fixes the time of the event in r, which was read at now (Unix ms).
+func (b *bracket) clamp(claimed int64, r *klog.Record, now int64) (t int64, skewed bool) {
+	low, high := b.low, now
+	if r.Appended {
+		low, high = r.Time, r.Time
+	}
 	switch {
 	case b.believe:
 		return claimed, false
-	case claimed > now+b.maxFuture:
-		return now + b.maxFuture, true
-	case claimed < b.low-b.maxLate:
-		return b.low - b.maxLate, true
+	case claimed > high+b.maxFuture:
+		return high + b.maxFuture, true
+	case claimed < low-b.maxLate:
+		return low - b.maxLate, true
 	}
 	return claimed, false
 }

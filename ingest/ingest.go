@@ -67,7 +67,8 @@ type Dependencies struct {
 	OpenEvents func(partition int32) EventTrack
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: not registered
-	Now        func() time.Time      // the trusted clock; nil: time.Now
+	Now        func() time.Time      // nil: time.Now
+	ClockAhead func() time.Duration  // how far Now is ahead of the brokers' clock; nil: not at all
 }
 
 // Stage runs ingest for the partitions that its consumer group gives it.
@@ -92,6 +93,9 @@ func New(cfg Config, topics Topics, shared Shared, deps Dependencies) (*Stage, e
 	}
 	if deps.Now == nil {
 		deps.Now = time.Now
+	}
+	if deps.ClockAhead == nil {
+		deps.ClockAhead = func() time.Duration { return 0 }
 	}
 	return &Stage{Shared: shared, Dependencies: deps, Topics: topics, cfg: cfg, metrics: newMetrics(deps.Registerer)}, nil
 }
@@ -149,14 +153,27 @@ func (s *Stage) own(ctx context.Context, g *klog.Generation, partition int32, co
 	if err != nil {
 		return fmt.Errorf("partition %d: %w", partition, err)
 	}
-	if err := src.open(ctx, from); err != nil {
-		return fmt.Errorf("take over partition %d: %w", partition, err)
+	err = src.open(ctx, from)
+	if err == nil {
+		src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner)
+		err = src.run(ctx)
 	}
-	src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner)
-	if err := src.run(ctx); err != nil {
+	if errors.Is(err, errRefused) {
+		s.refuse(ctx, src, err)
+	}
+	if err != nil {
 		return fmt.Errorf("partition %d: %w", partition, err)
 	}
 	return nil
+}
+
+// refuse stops this partition and no other: it says why, and holds the
+// assignment until the generation ends, for another owner would fare the same.
+func (s *Stage) refuse(ctx context.Context, src *source, err error) {
+	src.log.Error("partition stopped", "offset", src.next, "error", err)
+	s.metrics.stopped.Inc()
+	defer s.metrics.stopped.Dec()
+	<-ctx.Done()
 }
 
 func (s *Stage) newSource(g *klog.Generation, partition int32) (*source, error) {

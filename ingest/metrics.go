@@ -10,8 +10,14 @@ import (
 type metrics struct {
 	accepted prometheus.Counter
 	frames   prometheus.Counter
+	repeats  prometheus.Counter
+	lost     prometheus.Counter
+	stopped  prometheus.Gauge
 	dead     *prometheus.CounterVec
 	behind   *prometheus.GaugeVec
+
+	brokenEpochs prometheus.Counter
+	clock        prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -19,8 +25,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return &metrics{
 		accepted: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_events_total", Help: "Raw records that became events."}),
 		frames:   f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_frames_total", Help: "Facet frames written, covers included."}),
+		repeats:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_repeats_total", Help: "Raw records that a gateway had sent before, and that were dropped."}),
+		lost:     f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_lost_records_total", Help: "Raw records that were deleted from the log before they were read."}),
+		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_stopped_partitions", Help: "Raw partitions that stopped because of an error that trying again does not mend."}),
 		dead:     f.NewCounterVec(prometheus.CounterOpts{Name: "weir_ingest_dead_letters_total", Help: "Raw records that could not be read, by reason."}, []string{"reason"}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
+
+		brokenEpochs: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_broken_epochs_total", Help: "Changes of rules or data that fell between a commit and what a worker had read beyond it when it ended uncleanly."}),
+		clock:        f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_clock_ahead_seconds", Help: "How far this worker's clock is ahead of the brokers', where that is more than 5 s."}),
 	}
 }
 

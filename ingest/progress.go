@@ -11,25 +11,27 @@ import (
 // first offset to a committed one. It is a function of the log and survives
 // crashes, because it is committed with the offset.
 //
-// Fetched = Accepted + Dead + Control.
+// Fetched = Accepted + Repeat + Dead + Control + Lost.
 type Ledger struct {
 	Fetched  int64 `json:"fetched"`
 	Accepted int64 `json:"accepted"` // became an event
+	Repeat   int64 `json:"repeat"`   // sent before by its gateway, see repeats; dropped
 	Dead     int64 `json:"dead"`     // could not be read; is in the dead-letter topic
 	Control  int64 `json:"control"`  // end records of history streams
+	Lost     int64 `json:"lost"`     // gone from the log before it was read
 	Skewed   int64 `json:"skewed"`   // of Accepted: the claimed time was clamped
 	Refused  int64 `json:"refused"`  // of Accepted: refused by our own decision, so without facets
 	Facets   int64 `json:"facets"`   // facets emitted, over all destinations
 }
 
-// Balanced reports whether every fetched record is accounted for.
-func (l Ledger) Balanced() bool { return l.Fetched == l.Accepted+l.Dead+l.Control }
+// Sum is the number of records of which it is known what they became.
+func (l Ledger) Sum() int64 { return l.Accepted + l.Repeat + l.Dead + l.Control + l.Lost }
 
 // Plus is the sum of two ledgers.
 func (l Ledger) Plus(m Ledger) Ledger {
 	return Ledger{
-		Fetched: l.Fetched + m.Fetched, Accepted: l.Accepted + m.Accepted, Dead: l.Dead + m.Dead, Control: l.Control + m.Control,
-		Skewed: l.Skewed + m.Skewed, Refused: l.Refused + m.Refused, Facets: l.Facets + m.Facets,
+		Fetched: l.Fetched + m.Fetched, Accepted: l.Accepted + m.Accepted, Repeat: l.Repeat + m.Repeat, Dead: l.Dead + m.Dead,
+		Control: l.Control + m.Control, Lost: l.Lost + m.Lost, Skewed: l.Skewed + m.Skewed, Refused: l.Refused + m.Refused, Facets: l.Facets + m.Facets,
 	}
 }
 

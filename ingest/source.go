@@ -34,13 +34,16 @@ type source struct {
 	store     EventTrack
 
 	next      int64 // offset of the next record to read
+	behind    int64 // end of the log when this owner had covered everything; former owners may have read up to there
 	progress  Progress
+	repeats   *repeats
 	bracket   bracket
 	watermark watermark
 
 	format event.Format
 	enrich *Enricher
 	event  event.Event
+	named  bool // event has an id of its own, so that the same bytes are the same event
 	frames *frames
 	batch  klog.Batch
 
@@ -50,6 +53,7 @@ type source struct {
 	covered   *pending  // covered everywhere, waits for the event store
 	committed time.Time // when the last candidate was made
 	idle      bool      // the last fetch found nothing new
+	clockOff  bool
 }
 
 // pending is a commit that waits until the event store has acknowledged.
@@ -64,18 +68,19 @@ type pending struct {
 func (s *source) open(ctx context.Context, from klog.Commit) error {
 	p, err := ParseProgress(from.Metadata)
 	if err != nil {
+		return fmt.Errorf("%w: %w", errRefused, err)
+	}
+	log, err := s.extent(ctx)
+	if err != nil {
 		return err
 	}
-	s.next = max(from.Offset, 0)
-	if from.Offset < 0 {
-		if s.next, err = s.firstOffset(ctx); err != nil {
-			return err
-		}
+	if s.next = from.Offset; s.next < 0 {
+		s.next = log.Start
 	}
-	if p.Epoch != "" && p.Epoch != s.epochName() {
-		s.log.Warn("rules or data changed since the last commit; events behind it are read again with the new ones",
-			"was", p.Epoch, "is", s.epochName())
+	if s.next > log.End {
+		return s.truncated(log)
 	}
+	was := p.Epoch
 	p.Owner++
 	p.Epoch = s.epochName()
 	if err := s.commit(ctx, s.next, p.String()); err != nil {
@@ -85,39 +90,128 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 	s.watermark = watermark(p.Watermark)
 	s.bracket = bracket{low: p.Low, maxLate: s.cfg.MaxLate.Milliseconds(), maxFuture: s.cfg.MaxFuture.Milliseconds(), believe: s.History}
 	s.frames = newFrames(s.partition, p.Owner, s.next, s.destinations, s.Shared)
+	if err := s.write(ctx, true); err != nil {
+		return err
+	}
+	// Read only now: what a former owner wrote before our covers is below it.
+	if log, err = s.extent(ctx); err != nil {
+		return err
+	}
+	s.behind = log.End
+	s.checkEpoch(was)
+	if err := s.remember(ctx, log.Start); err != nil {
+		return err
+	}
+	return s.lose(ctx, log)
+}
+
+// extent is what the raw partition holds.
+func (s *source) extent(ctx context.Context) (klog.OffsetRange, error) {
+	ranges, err := s.Log.Offsets(ctx, s.Topics.Events)
+	if err != nil {
+		return klog.OffsetRange{}, fmt.Errorf("offsets of %s: %w", s.Topics.Events, err)
+	}
+	if int(s.partition) >= len(ranges) {
+		return klog.OffsetRange{}, fmt.Errorf("%s has %d partitions, not %d", s.Topics.Events, len(ranges), s.partition+1)
+	}
+	return ranges[s.partition], nil
+}
+
+// checkEpoch says where facets may stem from two epochs: between a commit that
+// an unclean end left behind and what its owner had read by then.
+func (s *source) checkEpoch(was string) {
+	if was == "" || was == s.epochName() {
+		return
+	}
+	if s.next >= s.behind {
+		s.log.Info("rules or data have changed since the last commit", "was", was, "is", s.epochName(), "from", s.next)
+		return
+	}
+	s.metrics.brokenEpochs.Inc()
+	s.log.Warn("rules or data changed while a worker had ended without a commit; entities that only one of the two knows may miss events between",
+		"was", was, "is", s.epochName(), "from", s.next, "to", s.behind)
+}
+
+// remember reads again what repeats are recognised by.
+func (s *source) remember(ctx context.Context, start int64) error {
+	from := max(start, s.next-repeatWindow, 0)
+	s.repeats = newRepeats(min(from, s.next))
+	for from < s.next {
+		err := s.Log.Fetch(ctx, s.Topics.Events, s.partition, from, &s.batch)
+		if err != nil {
+			return fmt.Errorf("read %s/%d again at %d: %w", s.Topics.Events, s.partition, from, err)
+		}
+		for i := range s.batch.Records {
+			if r := &s.batch.Records[i]; r.Offset < s.next {
+				s.repeats.see(r.Offset, r.Key, r.Value)
+			}
+		}
+		from = s.batch.Next
+	}
+	return nil
+}
+
+// errRefused is an error that trying again, here or elsewhere, does not mend.
+var errRefused = errors.New("partition is not read")
+
+func (s *source) truncated(log klog.OffsetRange) error {
+	return fmt.Errorf("%w: offset %d is next, but the log ends at %d: the topic was made anew or cut; start a new incarnation of the stream",
+		errRefused, s.next, log.End)
+}
+
+// lose declares lost what was next and is in the log no more: retention, or
+// somebody, deleted it unread. Nothing is waiting for it any longer.
+func (s *source) lose(ctx context.Context, log klog.OffsetRange) error {
+	lost := log.Start - s.next
+	if lost <= 0 {
+		return nil
+	}
+	s.log.Error("loss declared: records were deleted from the log before they were read", "from", s.next, "to", log.Start, "records", lost)
+	s.metrics.lost.Add(float64(lost))
+	s.progress.Ledger.Fetched += lost
+	s.progress.Ledger.Lost += lost
+	s.next = log.Start
 	return s.write(ctx, true)
 }
 
-func (s *source) firstOffset(ctx context.Context) (int64, error) {
-	ranges, err := s.Log.Offsets(ctx, s.Topics.Events)
+// outside finds out what it means that the next offset is not in the log.
+func (s *source) outside(ctx context.Context) error {
+	log, err := s.extent(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("first offset of %s: %w", s.Topics.Events, err)
+		return err
 	}
-	if int(s.partition) >= len(ranges) {
-		return 0, fmt.Errorf("%s has %d partitions, not %d", s.Topics.Events, len(ranges), s.partition+1)
+	if s.next > log.End {
+		return s.truncated(log)
 	}
-	return ranges[s.partition].Start, nil
+	return s.lose(ctx, log)
 }
 
 // run reads until ctx ends, then finishes and commits what is under way within
-// the drain time.
+// the drain time. After a write that failed nothing more is written: only
+// reading again from the last commit leaves no gap.
 func (s *source) run(ctx context.Context) error {
 	s.committed = s.Now()
+	finish, cancel := klog.Outlast(ctx, s.cfg.DrainTimeout)
+	defer cancel()
 	for ctx.Err() == nil {
-		if err := s.turn(ctx); err != nil {
-			if ctx.Err() != nil {
-				break
-			}
+		if err := s.turn(ctx, finish); err != nil {
 			return err
 		}
 	}
-	return s.drain(context.WithoutCancel(ctx))
+	return s.drain(finish)
 }
 
-// turn fetches once, and writes what came of it.
-func (s *source) turn(ctx context.Context) error {
+// turn fetches once, and writes what came of it. Once something was fetched, the
+// end of ctx does not cut it short, but that of finish does.
+func (s *source) turn(ctx, finish context.Context) error {
 	started := s.Now()
-	if err := s.Log.Fetch(ctx, s.Topics.Events, s.partition, s.next, &s.batch); err != nil {
+	err := s.Log.Fetch(ctx, s.Topics.Events, s.partition, s.next, &s.batch)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case errors.Is(err, klog.ErrOffsetOutOfRange):
+		return s.outside(finish)
+	case err != nil:
 		return fmt.Errorf("fetch %s/%d at %d: %w", s.Topics.Events, s.partition, s.next, err)
 	}
 	s.idle = len(s.batch.Records) == 0
@@ -125,11 +219,11 @@ func (s *source) turn(ctx context.Context) error {
 	asked := s.batch.Asked.UnixMilli()
 	for i := range s.batch.Records {
 		s.accept(&s.batch.Records[i], now)
-		if err := s.keepEvent(ctx, now); err != nil {
+		if err := s.keepEvent(finish, now); err != nil {
 			return err
 		}
 		if s.frames.bytes()+s.deadBytes >= flushBytes {
-			if err := s.write(ctx, false); err != nil {
+			if err := s.write(finish, false); err != nil {
 				return err
 			}
 		}
@@ -138,9 +232,9 @@ func (s *source) turn(ctx context.Context) error {
 	atEnd := s.next >= s.batch.HighWatermark
 	cover := s.covered == nil && s.Now().Sub(s.committed) >= s.cfg.CommitInterval
 	if cover && atEnd && s.idle && !s.History {
-		s.watermark.see(asked)
+		s.watermark.see(asked - s.ahead())
 	}
-	if err := s.write(ctx, cover); err != nil {
+	if err := s.write(finish, cover); err != nil {
 		return err
 	}
 	if atEnd {
@@ -150,10 +244,22 @@ func (s *source) turn(ctx context.Context) error {
 		s.propose()
 	}
 	s.metrics.lag(s.partition, s.batch.HighWatermark-s.next)
-	if err := s.commitCovered(ctx); err != nil {
+	if err := s.commitCovered(finish); err != nil {
 		return err
 	}
 	return s.pace(ctx, started)
+}
+
+// ahead is how many ms the clock here is ahead of the brokers', which is the one
+// to go by where they differ.
+func (s *source) ahead() int64 {
+	ahead := s.ClockAhead()
+	s.metrics.clock.Set(ahead.Seconds())
+	if ahead != 0 && !s.clockOff {
+		s.log.Error("this worker's clock is not the brokers'; idle partitions go by theirs", "ahead", ahead)
+	}
+	s.clockOff = ahead != 0
+	return ahead.Milliseconds()
 }
 
 // accept turns one record into an event and its facets, or into a dead letter.
@@ -161,7 +267,7 @@ func (s *source) accept(r *klog.Record, now int64) {
 	s.next = r.Offset + 1
 	s.progress.Ledger.Fetched++
 	s.event.Reset()
-	if isEnd(r) {
+	if s.History && isEnd(r) {
 		s.progress.Ledger.Control++
 		s.progress.Ended = true
 		s.watermark = watermark(facet.EndWatermark)
@@ -173,7 +279,13 @@ func (s *source) accept(r *klog.Record, now int64) {
 		return
 	}
 	e := &s.event
-	t, skewed := s.bracket.clamp(e.Num(event.Time), now)
+	if s.named && s.repeats.see(r.Offset, r.Key, r.Value) {
+		s.event.Reset()
+		s.progress.Ledger.Repeat++
+		s.metrics.repeats.Inc()
+		return
+	}
+	t, skewed := s.bracket.clamp(e.Num(event.Time), r, now)
 	e.SetNum(event.Time, t)
 	if skewed {
 		e.SetNum(event.Skewed, 1)
@@ -204,6 +316,7 @@ func (s *source) decode(r *klog.Record) (err error) {
 	if err := s.format.Decode(r.Value, &s.event); err != nil {
 		return err
 	}
+	s.named = s.event.Has(event.ID)
 	s.enrich.Complete(&s.event, s.partition, r.Offset, r.Key)
 	return nil
 }
@@ -281,8 +394,6 @@ func (s *source) pace(ctx context.Context, started time.Time) error {
 // drain finishes a partition that is given up: what was read is written, stored
 // and committed, within the drain time. A failure costs only reading again.
 func (s *source) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.DrainTimeout)
-	defer cancel()
 	if err := s.write(ctx, true); err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}

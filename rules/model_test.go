@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/weirdev/weir/event"
@@ -198,5 +199,29 @@ func TestTheBuiltInRulesProjectWhatTheyRead(t *testing.T) {
 	}
 	if h := set.Horizon(facet.Net); h != 0 {
 		t.Errorf("horizon of networks is %s, though no rule looks at them", h)
+	}
+}
+
+// Such a rule counts every event of its entity: the entity's facets carry no
+// fields, but there are some.
+func TestAKindWhoseRulesReadNothingHasFacets(t *testing.T) {
+	set, err := Load(fstest.MapFS{"all.yaml": {Data: []byte(`
+rules:
+  - id: everything
+    title: Counts every event
+    entity: device
+    when: "true"
+    sliding_window:
+      window: 1m
+      tiers: [{at: 10, weight: 10}]
+    signal: {category: bot, reason: r, half_life: 1m}
+    phase: observe
+`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := set.Projection()
+	if p[facet.Device] == nil || len(p[facet.Device]) != 0 || p[facet.Account] != nil {
+		t.Errorf("projection %#v", p)
 	}
 }

@@ -23,6 +23,11 @@ func (f Fixed) Points() int { return int((f + Point/2) >> pointBits) }
 // at most one part in a million above the true value, and 2^-23 points below
 // it: the power is interpolated along a chord of 1/256 of a half-life, whose
 // greatest distance from the curve is (ln 2 / 256)² / 8 of its value.
+//
+// Whoever works it out anew gets the same units: the ends of the chord are in
+// units of 2^-30, rounded to the nearest; what has passed of the half-life that
+// runs is rounded down to 2^-32 of it, how far the chord has fallen to 2^-30,
+// and the result to a unit. After 32 half-lives it is 0.
 func Decayed(c Contribution, now int64) Fixed {
 	full := uint64(c.Weight) << pointBits
 	if now <= c.Time {

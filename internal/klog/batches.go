@@ -42,7 +42,7 @@ type header struct {
 // about a batch is kept from the caller as long as there are records before it:
 // the next fetch begins with it.
 func (b *Batch) decode(set []byte) error {
-	for len(set) >= batchHeader && (b.inflated < MaxInflated || len(b.Records) == 0) {
+	for len(set) >= batchHeader && (b.inflated < MaxInflated || len(b.Records) == 0) && !b.crowded() {
 		size := int64(int32(binary.BigEndian.Uint32(set[8:])))
 		switch {
 		case size < batchHeader-batchPrefix:
@@ -57,6 +57,18 @@ func (b *Batch) decode(set []byte) error {
 	}
 	return nil
 }
+
+// Most records, and headers of records, that one fetch gives, and most headers
+// of one record. They take more memory here than on the wire: the smallest
+// record has 7 bytes there, and 88 here.
+const (
+	maxRecords = 64 << 10
+	maxHeaders = 64 << 10
+)
+
+// crowded reports whether there are so many records that the others are for the
+// next fetch.
+func (b *Batch) crowded() bool { return len(b.Records) >= maxRecords || len(b.headers) >= maxHeaders }
 
 func (b *Batch) unlessSome(err error) error {
 	if len(b.Records) > 0 {
@@ -73,12 +85,13 @@ func (b *Batch) decodeBatch(batch []byte) error {
 	if h.last < b.Next {
 		return nil
 	}
+	next := h.last + 1
 	if h.attributes&attrControl == 0 && h.count > 0 {
-		if err := b.decodeRecords(&h, batch[batchHeader:]); err != nil {
+		if next, err = b.decodeRecords(&h, batch[batchHeader:]); err != nil {
 			return fmt.Errorf("batch at offset %d: %w", h.base, err)
 		}
 	}
-	b.Next = h.last + 1
+	b.Next = next
 	return nil
 }
 
@@ -102,13 +115,13 @@ func readHeader(batch []byte) (h header, err error) {
 	return h, nil
 }
 
-// decodeRecords adds the records of a batch that is whole. If one of them does
-// not read, none is added.
-func (b *Batch) decodeRecords(h *header, body []byte) error {
+// decodeRecords adds the records of a batch that is whole, and tells from which
+// offset to go on: behind the batch, or within it where it is too much for one
+// fetch. If one of them does not read, none is added.
+func (b *Batch) decodeRecords(h *header, body []byte) (next int64, err error) {
 	if codec := compress.Compression(h.attributes & attrCodec); codec != compress.None {
-		var err error
 		if body, err = b.inflate(codec, body); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	records, headers := len(b.Records), len(b.headers)
@@ -116,14 +129,17 @@ func (b *Batch) decodeRecords(h *header, body []byte) error {
 	for i := range h.count {
 		if !b.decodeRecord(h, &c) {
 			b.Records, b.headers = b.Records[:records], b.headers[:headers]
-			return fmt.Errorf("record %d of %d does not read", i+1, h.count)
+			return 0, fmt.Errorf("record %d of %d does not read", i+1, h.count)
+		}
+		if b.crowded() && i+1 < h.count && len(b.Records) > records {
+			return b.Records[len(b.Records)-1].Offset + 1, nil
 		}
 	}
 	if len(c.b) > 0 {
 		b.Records, b.headers = b.Records[:records], b.headers[:headers]
-		return fmt.Errorf("%d bytes are left behind the last record", len(c.b))
+		return 0, fmt.Errorf("%d bytes are left behind the last record", len(c.b))
 	}
-	return nil
+	return h.last + 1, nil
 }
 
 func (b *Batch) decodeRecord(h *header, all *cursor) bool {
@@ -133,7 +149,7 @@ func (b *Batch) decodeRecord(h *header, all *cursor) bool {
 	offset := h.base + c.varint()
 	key, value := c.text(), c.text()
 	n := c.varint()
-	if c.bad || n < 0 || n > int64(len(c.b)) || offset < h.base || offset > h.last {
+	if c.bad || n < 0 || n > min(int64(len(c.b)), maxHeaders) || offset < h.base || offset > h.last {
 		return false
 	}
 	first := len(b.headers)
@@ -148,11 +164,12 @@ func (b *Batch) decodeRecord(h *header, all *cursor) bool {
 		b.headers = b.headers[:first]
 		return true
 	}
-	if h.attributes&attrLogAppend != 0 {
+	appended := h.attributes&attrLogAppend != 0
+	if appended {
 		time = h.max
 	}
 	b.Records = append(b.Records, Record{
-		Offset: offset, Time: time, Key: key, Value: value, Headers: b.headers[first:len(b.headers):len(b.headers)],
+		Offset: offset, Time: time, Appended: appended, Key: key, Value: value, Headers: b.headers[first:len(b.headers):len(b.headers)],
 	})
 	return true
 }

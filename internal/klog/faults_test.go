@@ -228,29 +228,6 @@ func TestLostAnswersLeaveNoGaps(t *testing.T) {
 	}
 }
 
-func TestRecordsThatRetentionTookAreOutOfRange(t *testing.T) {
-	cluster := embedded(t)
-	c := client(t, cluster.ListenAddrs()[0])
-	topic := newTopic(t, c, 1)
-	if err := c.Produce(t.Context(), topic, []Produce{{0, values("a", "b", "c")}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := cluster.DeleteRecords(topic, 0, 2); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Fetch(t.Context(), topic, 0, 1, &Batch{}); !errors.Is(err, ErrOffsetOutOfRange) {
-		t.Errorf("a fetch below the start: %v", err)
-	}
-	ranges, err := c.Offsets(t.Context(), topic)
-	if err != nil || ranges[0] != (OffsetRange{2, 3}) {
-		t.Errorf("the log holds %v, %v", ranges, err)
-	}
-	var b Batch
-	if err := c.Fetch(t.Context(), topic, 0, 2, &b); err != nil || texts(&b) != "2:c" || b.LogStart != 2 {
-		t.Errorf("fetched %q of a log from %d on, %v", texts(&b), b.LogStart, err)
-	}
-}
-
 func TestABrokerThatIsNotThereIsWaitedFor(t *testing.T) {
 	addr := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 	c := client(t, addr)

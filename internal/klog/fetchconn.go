@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -176,13 +177,24 @@ func (c *fetchConn) readFrame(b *Batch) error {
 	if id != c.id {
 		return fmt.Errorf("%w: it is to question %d, not %d", errResponse, id, c.id)
 	}
-	size -= 4
-	if int64(cap(b.frame)) < size {
-		b.frame = make([]byte, size+size/4)
+	return c.readInto(b, int(size-4))
+}
+
+// trustedFrame is as much as is made room for because an answer claims to be so
+// long. What is longer gets room as it comes: the claim may be anyone's.
+const trustedFrame = 4 << 20
+
+func (c *fetchConn) readInto(b *Batch, size int) error {
+	b.frame = b.frame[:0]
+	for len(b.frame) < size {
+		have := len(b.frame)
+		more := min(size-have, max(have, trustedFrame))
+		b.frame = slices.Grow(b.frame, more)[:have+more]
+		if _, err := io.ReadFull(c.Conn, b.frame[have:]); err != nil {
+			return err
+		}
 	}
-	b.frame = b.frame[:size]
-	_, err := io.ReadFull(c.Conn, b.frame)
-	return err
+	return nil
 }
 
 // readSafely reads the answer in b.frame. What the decompressors panic on is an

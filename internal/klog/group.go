@@ -50,21 +50,23 @@ func (c *Client) Join(ctx context.Context, group, topic string, serve func(ctx c
 		}
 		return fmt.Errorf("join group %s: %w", group, err)
 	}
-	dialer := newGroupDialer(c)
-	cg, err := kafka.NewConsumerGroup(c.groupConfig(group, topic, dialer))
+	dialer, balancer := newGroupDialer(c), &sticky{}
+	cg, err := kafka.NewConsumerGroup(c.groupConfig(group, topic, dialer, balancer))
 	if err != nil {
 		return fmt.Errorf("join group %s: %w", group, err)
 	}
-	m := &member{c: c, group: group, topic: topic, serve: serve, log: c.log.With("group", group)}
+	m := &member{c: c, group: group, topic: topic, balancer: balancer, serve: serve, log: c.log.With("group", group)}
 	err = m.run(ctx, cg)
 	dialer.closeGroup(cg)
 	return err
 }
 
-func (c *Client) groupConfig(group, topic string, d *groupDialer) kafka.ConsumerGroupConfig {
+func (c *Client) groupConfig(group, topic string, d *groupDialer, b *sticky) kafka.ConsumerGroupConfig {
 	return kafka.ConsumerGroupConfig{
 		ID: group, Topics: []string{topic}, Brokers: c.cfg.Brokers, Dialer: d.dialer(),
-		GroupBalancers:    []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
+		// The broker takes one that all members know, so that a group agrees
+		// while its members are replaced by ones that know better.
+		GroupBalancers:    []kafka.GroupBalancer{b, kafka.RangeGroupBalancer{}},
 		HeartbeatInterval: c.cfg.HeartbeatInterval, SessionTimeout: c.cfg.SessionTimeout, RebalanceTimeout: c.cfg.RebalanceTimeout,
 		JoinGroupBackoff: joinPause, Timeout: c.cfg.RequestTimeout, StartOffset: kafka.FirstOffset,
 	}
@@ -74,6 +76,7 @@ func (c *Client) groupConfig(group, topic string, d *groupDialer) kafka.Consumer
 type member struct {
 	c            *Client
 	group, topic string
+	balancer     *sticky
 	serve        func(ctx context.Context, g *Generation) error
 	log          *slog.Logger
 
@@ -128,6 +131,7 @@ func (m *member) take(ctx context.Context, gen *kafka.Generation) (leave bool, e
 		g.Assigned = append(g.Assigned, int32(a.ID))
 	}
 	slices.Sort(g.Assigned)
+	m.balancer.assigned(m.topic, g.ID, g.Assigned)
 	m.log.Info("kafka: partitions assigned", "topic", m.topic, "generation", g.ID, "partitions", g.Assigned)
 
 	over := make(chan struct{})    // the generation may end

@@ -12,7 +12,9 @@ import (
 // small on the wire and as large as its sender likes behind it.
 const MaxInflated = 32 << 20
 
-// inflate appends what a batch's body decompresses to.
+// inflate appends what a batch's body decompresses to. What needs much more room
+// than its body has is measured before it gets any: the second time costs less
+// than memory for everything that somebody claims.
 func (b *Batch) inflate(codec compress.Compression, body []byte) ([]byte, error) {
 	c := codec.Codec()
 	if c == nil {
@@ -21,31 +23,59 @@ func (b *Batch) inflate(codec compress.Compression, body []byte) ([]byte, error)
 	if codec == compress.Zstd && zstdWindow(body) > MaxInflated {
 		return nil, fmt.Errorf("%w: it asks for a window of %d bytes", ErrInflated, zstdWindow(body))
 	}
+	b.arenaFor(min(4*len(body), MaxInflated) + 1)
+	out, err := b.inflateInto(c, body)
+	if errors.Is(err, errRoom) {
+		var size int
+		if size, err = b.measure(c, body); err == nil {
+			b.arenaFor(size + 1)
+			out, err = b.inflateInto(c, body)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decompress %s: %w", c.Name(), err)
+	}
+	b.inflated += len(out)
+	return out, nil
+}
+
+var errRoom = errors.New("the room that was made does not suffice")
+
+// inflateInto appends to the arena as far as it goes. Of the room there is, one
+// byte must be left over.
+func (b *Batch) inflateInto(c compress.Codec, body []byte) ([]byte, error) {
 	b.source.Reset(body)
 	r := c.NewReader(&b.source)
 	defer r.Close()
-	b.arenaFor(4 * len(body))
 	first := len(b.arena)
-	for {
-		if len(b.arena) == cap(b.arena) {
-			first = b.move(first)
-		}
-		room := b.arena[len(b.arena):cap(b.arena)]
-		if left := MaxInflated - (len(b.arena) - first); len(room) > left+1 {
-			room = room[:left+1] // one more tells too many from just enough
-		}
-		n, err := r.Read(room)
-		b.arena = b.arena[:len(b.arena)+n]
+	room := b.arena[first:cap(b.arena)]
+	n := 0
+	for n < len(room) && n <= MaxInflated {
+		m, err := r.Read(room[n:])
+		n += m
 		switch {
-		case len(b.arena)-first > MaxInflated:
+		case n > MaxInflated:
 			return nil, ErrInflated
 		case errors.Is(err, io.EOF):
-			b.inflated += len(b.arena) - first
-			return b.arena[first:len(b.arena):len(b.arena)], nil
+			b.arena = b.arena[:first+n]
+			return room[:n:n], nil
 		case err != nil:
-			return nil, fmt.Errorf("decompress %s: %w", c.Name(), err)
+			return nil, err
 		}
 	}
+	return nil, errRoom
+}
+
+// measure tells how much a body decompresses to, or [ErrInflated].
+func (b *Batch) measure(c compress.Codec, body []byte) (int, error) {
+	b.source.Reset(body)
+	r := c.NewReader(&b.source)
+	defer r.Close()
+	n, err := io.Copy(io.Discard, io.LimitReader(r, MaxInflated+1))
+	if err == nil && n > MaxInflated {
+		err = ErrInflated
+	}
+	return int(n), err
 }
 
 // arenaFor makes room for n bytes. A full arena is left to the records that are
@@ -54,13 +84,6 @@ func (b *Batch) arenaFor(n int) {
 	if len(b.arena)+n > cap(b.arena) {
 		b.arena = make([]byte, 0, max(n, min(2*cap(b.arena), MaxInflated), 64<<10))
 	}
-}
-
-// move takes what was appended since first to a larger arena.
-func (b *Batch) move(first int) int {
-	old := b.arena[first:]
-	b.arena = append(make([]byte, 0, max(2*len(old), 64<<10)), old...)
-	return 0
 }
 
 // keptBytes is how large a buffer may be that is kept although it is not needed.

@@ -40,6 +40,7 @@ type Client struct {
 	admin     kafka.Client // what is rarely asked
 	mechanism sasl.Mechanism
 	patience  time.Duration
+	ahead     atomic.Int64 // ns; see Ahead
 	closed    atomic.Bool
 	groups    sync.WaitGroup
 }
@@ -49,6 +50,10 @@ type Option func(*Client)
 
 // WithClock gives the clock that says when a fetch was sent (Batch.Asked).
 func WithClock(now func() time.Time) Option { return func(c *Client) { c.now = now } }
+
+// WithPatience gives how long what may be damaged, or not known yet, is tried
+// again before it is an error: 5 s unless given.
+func WithPatience(d time.Duration) Option { return func(c *Client) { c.patience = d } }
 
 // New checks cfg and reads the files it names. It connects to nothing yet.
 func New(cfg Config, log *slog.Logger, options ...Option) (*Client, error) {

@@ -139,6 +139,7 @@ func (c *Client) produceTo(ctx context.Context, topic string, group []*outbox) e
 			Version: 2, Attributes: protocol.Attributes(c.cfg.codec()), Records: newOutgoingReader(o.take(c.cfg.BatchBytes)),
 		}}
 	}
+	asked := c.now()
 	m, err := c.roundTrip(ctx, &produce.Request{
 		Acks: int16(kafka.RequireAll), Timeout: int32(c.cfg.RequestTimeout.Milliseconds() / 2),
 		Topics: []produce.RequestTopic{{Topic: topic, Partitions: partitions}},
@@ -146,7 +147,9 @@ func (c *Client) produceTo(ctx context.Context, topic string, group []*outbox) e
 	if err != nil {
 		return err
 	}
-	return settle(group, m.(*produce.Response))
+	res := m.(*produce.Response)
+	c.compare(asked, c.now(), res)
+	return settle(group, res)
 }
 
 var errUnanswered = errors.New("the broker's answer leaves the partition out")

@@ -15,11 +15,12 @@ type Header struct {
 
 // Record is a record as it was read.
 type Record struct {
-	Offset  int64
-	Time    int64 // Unix ms: when it was appended, where the topic keeps that; else what the producer says
-	Key     []byte
-	Value   []byte // nil where the record has none
-	Headers []Header
+	Offset   int64
+	Time     int64 // Unix ms: when it was appended, where the topic keeps that; else what the producer says
+	Appended bool  // Time is when it was appended, by the broker's clock
+	Key      []byte
+	Value    []byte // nil where the record has none
+	Headers  []Header
 }
 
 // Batch is what a fetch brought. It owns the bytes of its records, and reuses
@@ -32,6 +33,7 @@ type Batch struct {
 	Asked         time.Time // when the fetch was sent: what lies at or above HighWatermark was appended later
 
 	frame    []byte // the answer as it came
+	set      []byte // the batches in it
 	arena    []byte // what was decompressed last
 	inflated int    // bytes that were decompressed in all
 	source   bytes.Reader
@@ -41,7 +43,7 @@ type Batch struct {
 
 func (b *Batch) reset(offset int64) {
 	b.Records, b.headers, b.inflated = b.Records[:0], b.headers[:0], 0
-	b.frame, b.arena = shrunk(b.frame), shrunk(b.arena)
+	b.frame, b.arena, b.set = shrunk(b.frame), shrunk(b.arena), nil
 	b.HighWatermark, b.LogStart, b.Next, b.Asked = 0, 0, offset, time.Time{}
 }
 
@@ -82,7 +84,8 @@ type Commit struct {
 	Metadata  string
 }
 
-// TopicSpec is how a topic is to be made.
+// TopicSpec is how a topic is made. Replication is that of the partition that has
+// the fewest replicas.
 type TopicSpec struct {
 	Name        string
 	Partitions  int

@@ -61,5 +61,6 @@ func (b *Batch) readPartition(c *cursor, version int16, partition int32) error {
 	case code != 0:
 		return code
 	}
+	b.set = set
 	return b.decode(set)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
@@ -206,6 +207,12 @@ func appendTime(t *testing.T, addr string) {
 	}
 }
 
+func preflight(t *testing.T, addr string) {
+	if err := client(t, addr).Preflight(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func topics(t *testing.T, addr string) {
 	c := client(t, addr)
 	topic := newTopic(t, c, 5, "retention.ms", "123456789")
@@ -215,11 +222,35 @@ func topics(t *testing.T, addr string) {
 	if n, err := c.Partitions(t.Context(), topic); n != 5 || err != nil {
 		t.Errorf("%d partitions, %v; want 5", n, err)
 	}
-	settings, err := c.TopicConfig(t.Context(), topic)
-	if err != nil || settings["retention.ms"] != "123456789" || settings["cleanup.policy"] != "delete" {
-		t.Errorf("settings %v, %v", settings, err)
+	spec, err := c.Describe(t.Context(), topic)
+	if err != nil || spec.Config["retention.ms"] != "123456789" || spec.Config["cleanup.policy"] != "delete" || spec.Partitions != 5 || spec.Replication != 1 {
+		t.Errorf("it is described as %v, %v", spec, err)
 	}
 	if err := c.CreateTopic(t.Context(), TopicSpec{Name: topic + "-2", Partitions: 1, Replication: 9}); err == nil {
 		t.Error("more replicas than brokers are accepted")
+	}
+}
+
+// clockOfTheBroker: ours is a day ahead, and a day behind; Apache Kafka tells.
+func clockOfTheBroker(t *testing.T, addr string) {
+	for _, off := range []time.Duration{24 * time.Hour, -24 * time.Hour, 0} {
+		cfg := Defaults()
+		cfg.Brokers = []string{addr}
+		c, err := New(cfg, slog.New(slog.DiscardHandler), WithClock(func() time.Time { return time.Now().Add(off) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		topic := newTopic(t, c, 1, "message.timestamp.type", "LogAppendTime")
+		if err := c.Produce(t.Context(), topic, []Produce{{0, values("a")}}); err != nil {
+			t.Fatal(err)
+		}
+		got := c.Ahead()
+		if got == 0 && off != 0 && strings.HasPrefix(t.Name(), "TestOnTheEmbedded") {
+			continue // this broker says nothing of its time
+		}
+		if (got - off).Abs() > time.Minute {
+			t.Errorf("a clock that is %v ahead is said to be %v ahead", off, got)
+		}
 	}
 }

@@ -86,13 +86,24 @@ func (c *Client) CreateTopic(ctx context.Context, spec TopicSpec) error {
 	})
 }
 
-// TopicConfig reads the settings of a topic, defaults included.
-func (c *Client) TopicConfig(ctx context.Context, topic string) (settings map[string]string, err error) {
-	err = c.ask(ctx, "read settings of topic", topic, func(ctx context.Context) error {
-		settings, err = c.topicConfig(ctx, topic)
+// Describe tells how a topic is made; Config has every setting of it, defaults
+// included. A topic that is not there is [ErrUnknownTopic].
+func (c *Client) Describe(ctx context.Context, topic string) (spec TopicSpec, err error) {
+	err = c.ask(ctx, "describe topic", topic, func(ctx context.Context) error {
+		t, err := c.topic(ctx, topic)
+		if err != nil {
+			return err
+		}
+		spec = TopicSpec{Name: topic, Partitions: len(t.Partitions)}
+		for i, p := range t.Partitions {
+			if n := len(p.ReplicaNodes); i == 0 || n < spec.Replication {
+				spec.Replication = n
+			}
+		}
+		spec.Config, err = c.topicConfig(ctx, topic)
 		return err
 	})
-	return settings, err
+	return spec, err
 }
 
 func (c *Client) topicConfig(ctx context.Context, topic string) (map[string]string, error) {

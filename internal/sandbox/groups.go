@@ -9,8 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -19,7 +20,8 @@ import (
 // while it waited to join is given partitions, and keeps them for ever. Apache
 // Kafka gives a member up in either case.
 type reaper struct {
-	client *kafka.Client
+	broker *kfake.Cluster
+	client *kgo.Client
 	log    *slog.Logger
 	stop   context.CancelFunc
 	done   chan struct{}
@@ -38,12 +40,12 @@ type groupLife struct {
 
 const reapEvery = time.Second
 
-func newReaper(c *kfake.Cluster, log *slog.Logger) *reaper {
-	transport := &kafka.Transport{}
-	r := &reaper{
-		client: &kafka.Client{Addr: kafka.TCP(c.ListenAddrs()[0]), Timeout: 5 * time.Second, Transport: transport},
-		log:    log, done: make(chan struct{}), groups: map[string]*groupLife{},
+func newReaper(c *kfake.Cluster, log *slog.Logger) (*reaper, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()[0]))
+	if err != nil {
+		return nil, err
 	}
+	r := &reaper{broker: c, client: client, log: log, done: make(chan struct{}), groups: map[string]*groupLife{}}
 	for _, req := range []kmsg.Request{&kmsg.JoinGroupRequest{}, &kmsg.SyncGroupRequest{}, &kmsg.HeartbeatRequest{}} {
 		c.ControlKey(req.Key(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			r.hear(req, time.Now())
@@ -54,10 +56,10 @@ func newReaper(c *kfake.Cluster, log *slog.Logger) *reaper {
 	r.stop = func() {
 		stop()
 		<-r.done
-		transport.CloseIdleConnections()
+		client.Close()
 	}
 	go r.run(ctx)
-	return r
+	return r, nil
 }
 
 // hear notes that a member lives.
@@ -105,39 +107,33 @@ func (r *reaper) run(ctx context.Context) {
 		r.mu.Lock()
 		names := slices.Collect(maps.Keys(r.groups))
 		r.mu.Unlock()
-		if len(names) == 0 {
-			continue
-		}
-		if err := r.reap(ctx, names); err != nil && ctx.Err() == nil {
-			r.log.Warn("silent members of groups cannot be looked for", "error", err)
+		for _, name := range names {
+			if err := r.reap(ctx, name); err != nil && ctx.Err() == nil {
+				r.log.Warn("silent members of a group cannot be taken out", "group", name, "error", err)
+			}
 		}
 	}
 }
 
-func (r *reaper) reap(ctx context.Context, names []string) error {
-	res, err := r.client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: names})
-	if err != nil {
-		return err
+func (r *reaper) reap(ctx context.Context, name string) error {
+	g := r.broker.GroupInfo(name)
+	// While a group rebalances, members wait and are silent. Who does not
+	// come is given up by the broker when that takes too long.
+	if g == nil || g.State != "Stable" && g.State != "CompletingRebalance" {
+		return nil
 	}
-	for _, g := range res.Groups {
-		// While a group rebalances, members wait and are silent. Who does not
-		// come is given up by the broker when that takes too long.
-		if g.GroupState != "Stable" && g.GroupState != "CompletingRebalance" {
-			continue
+	var members []string
+	for _, m := range g.Members {
+		members = append(members, m.MemberID)
+	}
+	for _, id := range r.silent(name, members, time.Now()) {
+		r.log.Info("a member of a group is silent, and is taken out", "group", name, "member", id)
+		res, err := (&kmsg.LeaveGroupRequest{Group: name, Members: []kmsg.LeaveGroupRequestMember{{MemberID: id}}}).RequestWith(ctx, r.client)
+		if err == nil {
+			err = kerr.ErrorForCode(res.ErrorCode)
 		}
-		var members []string
-		for _, m := range g.Members {
-			members = append(members, m.MemberID)
-		}
-		for _, id := range r.silent(g.GroupID, members, time.Now()) {
-			r.log.Info("a member of a group is silent, and is taken out", "group", g.GroupID, "member", id)
-			res, err := r.client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{GroupID: g.GroupID, Members: []kafka.LeaveGroupRequestMember{{ID: id}}})
-			if err == nil {
-				err = res.Error
-			}
-			if err != nil {
-				return fmt.Errorf("take %s out of %s: %w", id, g.GroupID, err)
-			}
+		if err != nil {
+			return fmt.Errorf("take %s out: %w", id, err)
 		}
 	}
 	return nil

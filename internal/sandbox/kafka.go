@@ -30,7 +30,11 @@ func (s *Sandbox) startKafka(dir string) (stop func() error, err error) {
 		return nil, inUse(err, s.cfg.KafkaAddr)
 	}
 	s.addresses.Kafka = c.ListenAddrs()[0]
-	r := newReaper(c, s.log.With("part", "kafka"))
+	r, err := newReaper(c, s.log.With("part", "kafka"))
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
 	return func() error {
 		r.stop()
 		c.Close()

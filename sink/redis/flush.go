@@ -49,7 +49,8 @@ func (w *Writer) resize(sent int, err error) {
 	}
 }
 
-// send pipelines one script call an entry and fills in failed. The end of ctx
+// send pipelines one script call an entry, and behind them the sentinels of
+// their tracks, and fills in failed. The end of ctx
 // does not cut it short, lest its outcome be unknown: its own timeout does.
 func (w *Writer) send(ctx context.Context, batch []*entry, failed []error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DialTimeout+w.cfg.WriteTimeout)
@@ -59,7 +60,10 @@ func (w *Writer) send(ctx context.Context, batch []*entry, failed []error) {
 	for i, e := range batch {
 		calls[i], failed[i] = w.call(ctx, pipe, e)
 	}
+	tracks := w.watched(batch)
+	sentinels := count(ctx, pipe, tracks)
 	_, err := pipe.Exec(ctx)
+	w.judge(tracks, sentinels)
 	for i, call := range calls {
 		if failed[i] != nil {
 			continue // could not even be encoded

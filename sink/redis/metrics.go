@@ -11,7 +11,7 @@ type writerMetrics struct {
 	written, refused, coalesced prometheus.Counter
 	errors                      map[string]prometheus.Counter
 	pending                     prometheus.Gauge
-	blocked                     prometheus.Counter
+	blocked, forgotten          prometheus.Counter
 	seconds, batch              prometheus.Histogram
 }
 
@@ -26,6 +26,7 @@ func newWriterMetrics(r prometheus.Registerer) *writerMetrics {
 		errors:    byReason(f, "weir_redis_write_errors_total", "Scores not written at the first try, by reason. They are tried again."),
 		pending:   f.NewGauge(prometheus.GaugeOpts{Name: "weir_redis_pending_scores", Help: "Entities whose score is not acknowledged yet."}),
 		blocked:   f.NewCounter(prometheus.CounterOpts{Name: "weir_redis_blocked_seconds_total", Help: "Time that detection waited for room in the buffer."}),
+		forgotten: f.NewCounter(prometheus.CounterOpts{Name: "weir_redis_forgotten_total", Help: "Times that Redis was found to have lost scores of a partition, which were then put again."}),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "weir_redis_flush_seconds", Help: "Duration of a pipeline of writes.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 13),

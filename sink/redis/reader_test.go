@@ -47,7 +47,7 @@ func TestTheSameEntityOfAnotherTenantIsAnother(t *testing.T) {
 	if v := get(t, newTestReader(t, testConfig(s)), other); v.Kind != 0 {
 		t.Errorf("got %+v", v)
 	}
-	for _, key := range s.Keys() {
+	for _, key := range s.scores() {
 		if strings.Contains(key, "user") || strings.Contains(key, "shop") || !strings.HasPrefix(key, "weir:risk:account:{") {
 			t.Errorf("key %q", key)
 		}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +44,11 @@ func onEach(t *testing.T, test func(t *testing.T, s server)) {
 type fake struct{ *miniredis.Miniredis }
 
 func startFake(t testing.TB) *fake { return &fake{miniredis.RunT(t)} }
+
+// scores lists the keys of scores.
+func (f *fake) scores() []string {
+	return slices.DeleteFunc(f.Keys(), func(k string) bool { return strings.Contains(k, ":owner:") })
+}
 
 func (f *fake) Stop(testing.TB) { f.Close() }
 func (f *fake) Start(t testing.TB) {

@@ -51,6 +51,7 @@ type Writer struct {
 	ended  chan struct{} // closed when Run has ended
 
 	mu    sync.Mutex
+	open  map[*Track]struct{}
 	queue []*entry // waiting to be sent, the oldest first
 	free  []*entry
 
@@ -95,7 +96,7 @@ func NewWriter(cfg Config, deps Dependencies) (*Writer, error) {
 	}
 	return &Writer{
 		cfg: cfg, secret: secret, client: client, log: deps.logger(), metrics: newWriterMetrics(deps.Registerer),
-		script: scriptName(putScript), limit: cfg.PipelineSize,
+		script: scriptName(putScript), limit: cfg.PipelineSize, open: map[*Track]struct{}{},
 		places: make(chan struct{}, cfg.BufferSize), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}, nil
 }
@@ -107,9 +108,13 @@ func (d Dependencies) logger() *slog.Logger {
 	return d.Logger.With("sink", "redis")
 }
 
-// Open starts a track for a facet partition.
+// Open starts a track for a facet partition, which its owner closes.
 func (w *Writer) Open(partition int32) *Track {
-	return &Track{w: w, partition: partition, waiting: map[facet.Entity]*entry{}}
+	t := &Track{w: w, partition: partition, sentinel: newSentinel(w.cfg.KeyPrefix, partition), waiting: map[facet.Entity]*entry{}}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open[t] = struct{}{}
+	return t
 }
 
 // Run writes until ctx ends, and then what is left, within the drain time of
@@ -118,13 +123,22 @@ func (w *Writer) Open(partition int32) *Track {
 func (w *Writer) Run(ctx context.Context) error {
 	defer close(w.ended)
 	defer w.client.Close()
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
 	for ctx.Err() == nil {
+		select {
+		case <-tick.C:
+			w.beat(ctx)
+		default:
+		}
 		if batch := w.take(); len(batch) > 0 {
 			w.flush(ctx, batch)
 			continue
 		}
 		select {
 		case <-w.wake:
+		case <-tick.C:
+			w.beat(ctx)
 		case <-ctx.Done():
 		}
 	}

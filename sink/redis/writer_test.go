@@ -301,7 +301,7 @@ func TestEndingWritesWhatIsLeft(t *testing.T) {
 	if err := w.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(s.Keys()); n != 1000 {
+	if n := len(s.scores()); n != 1000 {
 		t.Errorf("%d keys", n)
 	}
 	if err := track.Put(t.Context(), 1000, update(entityNumber(0), 1000, 50)); !errors.Is(err, ErrClosed) {

@@ -56,9 +56,10 @@ func (t Topics) specs(s StreamConfig) []klog.TopicSpec {
 		// could keep segments from ever being deleted.
 		{Name: s.Topic("events"), Partitions: t.EventPartitions, Replication: t.Replication,
 			Config: base(map[string]string{"message.timestamp.type": "LogAppendTime", "retention.ms": retention})},
-		// Kept for ever: the state is rebuilt from it.
+		// Kept for ever: the state is rebuilt from it. Its time of appending is how
+		// workers learn the brokers' time.
 		{Name: s.Topic("facets"), Partitions: t.FacetPartitions, Replication: t.Replication,
-			Config: base(map[string]string{"retention.ms": "-1", "max.message.bytes": "8388608"})},
+			Config: base(map[string]string{"message.timestamp.type": "LogAppendTime", "retention.ms": "-1", "max.message.bytes": "8388608"})},
 		{Name: s.Topic("dead"), Partitions: 1, Replication: t.Replication,
 			Config: base(map[string]string{"retention.ms": retention, "max.message.bytes": "4194304"})},
 		{Name: s.Topic("signals"), Partitions: 1, Replication: t.Replication,

@@ -8,4 +8,6 @@ import "syscall"
 // in order.
 func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-func maxRSSBytes(r *syscall.Rusage) int64 { return r.Maxrss }
+func peakRSS(int) int64 { return 0 }
+
+func endedRSS(r *syscall.Rusage) int64 { return r.Maxrss }

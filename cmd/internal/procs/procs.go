@@ -53,9 +53,30 @@ type Process struct {
 
 // usage sums what all runs of a process have used.
 type usage struct {
-	mu     sync.Mutex
-	cpu    time.Duration
-	maxRSS int64 // bytes
+	mu      sync.Mutex
+	cpu     time.Duration
+	maxRSS  int64 // bytes
+	watched sync.WaitGroup
+}
+
+// watchEvery is how often a running child's memory is looked at.
+const watchEvery = 100 * time.Millisecond
+
+// watch follows the memory of a child until it has ended.
+func (u *usage) watch(pid int, ended <-chan struct{}) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+		rss := peakRSS(pid)
+		u.mu.Lock()
+		u.maxRSS = max(u.maxRSS, rss)
+		u.mu.Unlock()
+	}
 }
 
 // defaultBackoff is the wait before a process that died is started again.
@@ -103,8 +124,12 @@ func (p *Process) once(ctx context.Context) error {
 		return err
 	}
 	p.set(cmd.Process)
+	ended := make(chan struct{})
+	p.usage.watched.Go(func() { p.usage.watch(cmd.Process.Pid, ended) })
 	err := cmd.Wait()
 	p.set(nil)
+	close(ended)
+	p.usage.watched.Wait()
 	p.usage.add(cmd.ProcessState)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
@@ -117,7 +142,7 @@ func (u *usage) add(s *os.ProcessState) {
 	defer u.mu.Unlock()
 	u.cpu += s.UserTime() + s.SystemTime()
 	if r, ok := s.SysUsage().(*syscall.Rusage); ok {
-		u.maxRSS = max(u.maxRSS, maxRSSBytes(r))
+		u.maxRSS = max(u.maxRSS, endedRSS(r))
 	}
 }
 
@@ -151,7 +176,7 @@ func (p *Process) Signal(sig os.Signal) error {
 // Restarts is how often the process had to be started again.
 func (p *Process) Restarts() int { return int(p.restarts.Load()) }
 
-// Usage is the CPU time and the peak resident size of all ended runs.
+// Usage is the CPU time of all ended runs, and the peak resident size of any.
 func (p *Process) Usage() (cpu time.Duration, maxRSS int64) {
 	p.usage.mu.Lock()
 	defer p.usage.mu.Unlock()

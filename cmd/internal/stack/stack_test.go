@@ -16,6 +16,7 @@ import (
 	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/weirdev/weir/cmd/internal/app"
 	"github.com/weirdev/weir/event"
@@ -42,7 +43,10 @@ func TestWholePath(t *testing.T) {
 	})
 }
 
-const goodEvents = 20_000
+const (
+	goodEvents  = 20_000
+	repeatEvery = 50 // the gateway sends one in so many twice
+)
 
 func wholePath(t *testing.T, o Options, garbage int) {
 	o.Stream, o.Topics, o.Format = app.StreamConfig{Name: "weir", Incarnation: 1}, app.TopicDefaults(), "weir"
@@ -73,6 +77,10 @@ func wholePath(t *testing.T, o Options, garbage int) {
 			t.Errorf("the gate says %s of the innocent %s %s", got, e.Kind, e.Key)
 		}
 	}
+	forget(t, s)
+	for _, a := range attackers {
+		await(t, "the gate denies the attacker "+a.Key+" again", func() bool { return decide(t, s, a) == "deny" })
+	}
 	if n := s.Worker.Restarts(); n < 3 {
 		t.Errorf("the worker was started again %d times; it was to be killed 3 times", n)
 	}
@@ -83,7 +91,7 @@ func wholePath(t *testing.T, o Options, garbage int) {
 	check(t, s, world, garbage)
 }
 
-// feed sends good events and garbage, mixed, and kills the worker three times
+// feed sends good events, some of them twice, and garbage, mixed, and kills the worker three times
 // meanwhile.
 func feed(t *testing.T, s *Stack, garbage int) *population.Population {
 	t.Helper()
@@ -102,7 +110,11 @@ func feed(t *testing.T, s *Stack, garbage int) *population.Population {
 		world.Until(at.UnixMilli(), func(e *event.Event, _ int) {
 			if sent < goodEvents {
 				p := sent % len(parts)
-				parts[p] = append(parts[p], klog.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: e.AppendJSON(nil)})
+				r := klog.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: e.AppendJSON(nil)}
+				parts[p] = append(parts[p], r)
+				if sent%repeatEvery == 0 {
+					parts[p] = append(parts[p], r)
+				}
 				sent++
 			}
 		})
@@ -156,6 +168,16 @@ func await(t *testing.T, what string, ok func() bool) {
 		case <-longest:
 			t.Fatalf("waited a minute in vain until %s", what)
 		}
+	}
+}
+
+// forget has Redis lose everything.
+func forget(t *testing.T, s *Stack) {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.Config.Redis.Addrs[0]})
+	defer c.Close()
+	if err := c.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -219,6 +241,9 @@ func check(t *testing.T, s *Stack, world *population.Population, garbage int) {
 	}
 	if stored != goodEvents || ids != goodEvents {
 		t.Errorf("%d rows with %d ids are stored of %d events", stored, ids, goodEvents)
+	}
+	if b.Ingest.Repeat != goodEvents/repeatEvery {
+		t.Errorf("%d repeats are recognised of %d", b.Ingest.Repeat, goodEvents/repeatEvery)
 	}
 	if dead != int64(garbage) || len(letters) < 7 {
 		t.Errorf("%d dead letters, %v, of %d records of garbage", dead, letters, garbage)

@@ -1,0 +1,69 @@
+package procs
+
+import (
+	"context"
+	"log/slog"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// start runs a child that does nothing, until the test ends.
+func start(t *testing.T) *Process {
+	t.Helper()
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	p := &Process{Name: "sh", Path: shell, Args: []string{"-c", "exec sleep 60"}, Log: slog.New(slog.DiscardHandler)}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil && err.Error() != "signal: terminated" {
+			t.Error(err)
+		}
+	})
+	await(t, "it runs", func() bool { return p.PID() != 0 })
+	return p
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	longest := time.After(30 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-longest:
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// TestPeakMemoryIsTheChildsOwn: the system counts what the parent had when the
+// child was started.
+func TestPeakMemoryIsTheChildsOwn(t *testing.T) {
+	const size = 256 << 20
+	held := make([]byte, size)
+	for i := 0; i < size; i += 4096 {
+		held[i] = 1
+	}
+	p := start(t)
+	await(t, "its memory is known", func() bool { _, rss := p.Usage(); return rss > 0 })
+	if _, rss := p.Usage(); rss >= size/2 {
+		t.Errorf("a shell takes %d MiB, with a parent of %d MiB", rss>>20, len(held)>>20)
+	}
+}
+
+func TestAChildThatDiesIsStartedAgain(t *testing.T) {
+	p := start(t)
+	first := p.PID()
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "it runs again", func() bool { return p.Restarts() == 1 && p.PID() != 0 && p.PID() != first })
+}

@@ -1,0 +1,110 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// audit is a second reading of what the facet log means: which facets of a
+// partition count, from the rules of DESIGN.md and not from engine's code.
+type audit struct {
+	sources                  []audited
+	applied, late, duplicate int64
+	facets                   map[facetPlace]string // that count, as text
+}
+
+// audited is what is known of one raw partition.
+type audited struct {
+	owner     uint64
+	heard     bool
+	next      int64
+	watermark int64
+}
+
+// facetPlace names a facet of an event.
+type facetPlace struct {
+	place
+	kind facet.Kind
+}
+
+// auditOf reads a facet partition from its beginning.
+func auditOf(records []klog.Record, sources int) (*audit, error) {
+	a := &audit{sources: make([]audited, sources), facets: map[facetPlace]string{}}
+	for i := range a.sources {
+		a.sources[i].watermark = facet.NoWatermark
+	}
+	for _, r := range records {
+		if err := a.frame(r.Value); err != nil {
+			return nil, fmt.Errorf("facet record %d: %w", r.Offset, err)
+		}
+	}
+	return a, nil
+}
+
+func (a *audit) frame(b []byte) error {
+	var r facet.Reader
+	if err := r.Reset(b); err != nil {
+		return err
+	}
+	for {
+		s, more, err := r.Section()
+		if err != nil || !more {
+			return err
+		}
+		if err := a.section(&r, s); err != nil {
+			return err
+		}
+	}
+}
+
+func (a *audit) section(r *facet.Reader, s facet.Section) error {
+	src, now := &a.sources[s.Source], a.watermark()
+	old := s.Owner < src.owner
+	if !old && src.heard && s.From > src.next {
+		return fmt.Errorf("gap in raw partition %d: %d to %d", s.Source, src.next, s.From)
+	}
+	var f facet.Facet
+	for {
+		more, err := r.Facet(&f)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		if old || src.heard && f.Offset < src.next {
+			a.duplicate++
+			continue
+		}
+		a.applied++
+		if now != facet.NoWatermark && f.Time < now-lateness.Milliseconds() {
+			a.late++
+		}
+		at := facetPlace{place{f.Source, f.Offset}, f.Entity.Kind}
+		if _, twice := a.facets[at]; twice {
+			return fmt.Errorf("facet %v counts twice", at)
+		}
+		a.facets[at] = fmt.Sprintf("%s auth=%s time=%d", f.Entity.Key, f.Fields.Text(event.Auth), f.Time)
+	}
+	if !old {
+		src.owner, src.heard = s.Owner, true
+		src.next, src.watermark = max(src.next, s.To), max(src.watermark, s.Watermark)
+	}
+	return nil
+}
+
+// watermark is the least of all sources, once all were heard.
+func (a *audit) watermark() int64 {
+	least := int64(math.MaxInt64)
+	for _, s := range a.sources {
+		if !s.heard {
+			return facet.NoWatermark
+		}
+		least = min(least, s.watermark)
+	}
+	return least
+}

@@ -1,0 +1,144 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// load is what gateways send, and with it all that may be expected: who reads
+// only this knows what the tables must hold in the end.
+type load struct {
+	records []sent
+}
+
+// sent is one record as a gateway sends it.
+type sent struct {
+	at        time.Time
+	partition int32
+	offset    int64 // set when it is sent
+	key       []byte
+	value     []byte
+
+	fate  fate
+	plain bool // its time is neither late nor clamped, whatever happens
+
+	id, account, ip, auth, decision string
+	claimed                         int64 // Unix ms
+}
+
+// fate is what must become of a record.
+type fate uint8
+
+const (
+	isEvent   fate = iota // in the table, with facets
+	isRefused             // in the table, without facets
+	isRepeat              // dropped
+	isDead                // in the dead-letter topic
+)
+
+func newLoad(plan Plan) *load {
+	l := &load{}
+	r := rand.New(rand.NewPCG(plan.Seed, 3))
+	for i := range plan.Events {
+		l.send(plan, r, i)
+	}
+	slices.SortStableFunc(l.records, func(a, b sent) int { return a.at.Compare(b.at) })
+	l.settle()
+	return l
+}
+
+// send makes the nth record, and with it the times it is sent again.
+func (l *load) send(plan Plan, r *rand.Rand, n int) {
+	s := sent{at: epoch.Add(time.Duration(r.Int64N(int64(plan.Span)))), partition: int32(r.IntN(plan.Raw)), plain: true}
+	if r.IntN(12) == 0 {
+		s.garbage(r, n)
+	} else {
+		s.event(plan, r, n)
+	}
+	l.records = append(l.records, s)
+	for r.IntN(8) == 0 { // an answer was lost
+		s.at = s.at.Add(time.Duration(r.IntN(900)) * time.Millisecond)
+		l.records = append(l.records, s)
+	}
+}
+
+func (s *sent) garbage(r *rand.Rand, n int) {
+	s.fate, s.key = isDead, fmt.Appendf(nil, "g%d", n)
+	switch r.IntN(4) {
+	case 0:
+		s.value = fmt.Appendf(nil, `{"id":"g%d","time":17`, n)
+	case 1:
+		s.value = fmt.Appendf(nil, "\x00\xff garbage %d", n)
+	case 2:
+		s.value = fmt.Appendf(nil, `{"id":"g%d","account":"a"}`, n)
+	}
+}
+
+func (s *sent) event(plan Plan, r *rand.Rand, n int) {
+	home := int32(0)
+	if plan.Pinned {
+		home = s.partition
+	}
+	s.id, s.key = fmt.Sprintf("e%d", n), fmt.Appendf(nil, "e%d", n)
+	s.account, s.ip = fmt.Sprintf("a%d-%d", home, r.IntN(3)), fmt.Sprintf("192.0.%d.%d", home, r.IntN(2))
+	s.auth = "failure"
+	if r.IntN(4) == 0 {
+		s.auth = "success"
+	}
+	if r.IntN(25) == 0 {
+		s.fate, s.decision = isRefused, fmt.Sprintf("d%d", n)
+	}
+	s.claimed = s.at.Add(-time.Duration(r.IntN(700)) * time.Millisecond).UnixMilli()
+	switch k := r.IntN(24); {
+	case k < 2: // late
+		s.claimed -= (5 * time.Minute).Milliseconds()
+		s.odd("late")
+	case k == 2: // older than is believed
+		s.claimed -= (25 * time.Hour).Milliseconds()
+		s.odd("old")
+	case k == 3 && !plan.Pinned: // from the future: may make others late
+		s.claimed += (2 * time.Hour).Milliseconds()
+		s.odd("early")
+	}
+	s.value = fmt.Appendf(nil, `{"id":%q,"time":%d,"account":%q,"ip":%q,"auth":%q`, s.id, s.claimed, s.account, s.ip, s.auth)
+	if s.decision != "" {
+		s.value = fmt.Appendf(s.value, `,"decision":%q`, s.decision)
+	}
+	s.value = append(s.value, '}')
+}
+
+// odd gives an event whose time depends on when it is read entities of its own.
+func (s *sent) odd(kind string) {
+	s.plain = false
+	s.account, s.ip = kind+"-"+s.account, "198.51"+s.ip[len("192.0"):]
+}
+
+// settle says where each record will be, and which are repeats.
+func (l *load) settle() {
+	next := map[int32]int64{}
+	seen := map[string]bool{}
+	for i := range l.records {
+		s := &l.records[i]
+		s.offset = next[s.partition]
+		next[s.partition]++
+		if s.fate != isDead && seen[s.id] {
+			s.fate = isRepeat
+		}
+		seen[s.id] = true
+	}
+}
+
+// gateways sends the next record that is due.
+func (w *world) gateways(now time.Time) bool {
+	if w.sent == len(w.load.records) || w.load.records[w.sent].at.After(now) {
+		return false
+	}
+	s := w.load.records[w.sent]
+	w.sent++
+	w.topics[topicRaw][s.partition].append([]klog.Outgoing{{Key: s.key, Value: s.value}})
+	return true
+}

@@ -1,0 +1,152 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// lateness is how long after the watermark events count. Good events are
+// younger than this less any clock's error and the future that is allowed.
+const lateness = 20 * time.Second
+
+// Plan is what a run is made of. All of it follows from the seed, but for the
+// crash that a test may ask for.
+type Plan struct {
+	Seed         uint64
+	Workers      int
+	Raw, Facets  int  // partitions
+	Pinned       bool // each entity keeps to one raw partition
+	Events       int
+	Span         time.Duration // in which the events are sent
+	FetchRecords int           // most that one fetch brings
+	ClockOff     time.Duration // most that a worker's clock is off, either way
+
+	Linger, IngestCommit, DetectCommit, Drain time.Duration
+
+	Faults    Faults
+	LastFlush bool // Redis loses everything once more, when all is done
+
+	CrashAt    int // number of the effect at which its process dies; 0: none
+	CrashAfter bool
+}
+
+// Faults says what goes wrong, and how often.
+type Faults struct {
+	// Of 1000 effects, about so many …
+	Crash      int // end their process, before or after
+	Torn       int // are performed in two parts
+	AnswerLost int // are performed again, because the answer was lost
+	SlowAnswer int // are answered later than performed
+	Stray      int // are performed a second time, late
+
+	Orphan int // of 1000 requests whose sender has gone, so many are performed late
+
+	// Pauses between two faults of the kinds below; 0: none.
+	Every time.Duration
+	Kinds []string // with repetition, from faultKinds
+}
+
+var faultKinds = []string{"freeze", "rebalance", "stall", "stall", "flush", "restart"}
+
+// NewPlan draws a plan with faults of some kinds; each seed leaves others out.
+func NewPlan(seed uint64) Plan {
+	r := rand.New(rand.NewPCG(seed, 1))
+	p := quiet(seed, r)
+	rate := func(most int) int {
+		if r.IntN(3) == 0 {
+			return 0
+		}
+		return 1 + r.IntN(most)
+	}
+	p.Faults = Faults{Crash: rate(8), Torn: rate(150), AnswerLost: rate(60), SlowAnswer: rate(150), Stray: rate(40), Orphan: rate(1000)}
+	p.Faults.Every = time.Duration(100+r.IntN(900)) * time.Millisecond
+	for _, k := range faultKinds {
+		if r.IntN(2) == 0 {
+			p.Faults.Kinds = append(p.Faults.Kinds, k)
+		}
+	}
+	p.LastFlush = r.IntN(2) == 0
+	return p
+}
+
+// Undisturbed is the plan of the same load without faults, on one worker.
+func (p Plan) Undisturbed() Plan {
+	p.Faults, p.Workers, p.ClockOff, p.CrashAt = Faults{}, 1, 0, 0
+	return p
+}
+
+// SingleCrash is a plan of two workers and a history of 200 events in which
+// nothing goes wrong but the crash that a test adds.
+func SingleCrash() Plan {
+	p := quiet(1, rand.New(rand.NewPCG(1, 1)))
+	p.Workers, p.Raw, p.Facets, p.Pinned, p.Events, p.Span, p.FetchRecords = 2, 2, 2, true, 200, 1500*time.Millisecond, 40
+	p.IngestCommit, p.DetectCommit = 300*time.Millisecond, 300*time.Millisecond
+	return p
+}
+
+func quiet(seed uint64, r *rand.Rand) Plan {
+	ms := func(least, most int) time.Duration {
+		return time.Duration(least+r.IntN(most-least+1)) * time.Millisecond
+	}
+	return Plan{
+		Seed: seed, Workers: 1 + r.IntN(3), Raw: 1 + r.IntN(3), Facets: 1 + r.IntN(3), Pinned: r.IntN(3) > 0,
+		Events: 40 + r.IntN(160), Span: ms(1000, 4000), FetchRecords: 1 + r.IntN(40), ClockOff: ms(0, 1) * time.Duration(r.IntN(4000)),
+		Linger: ms(0, 20), IngestCommit: ms(50, 500), DetectCommit: ms(50, 500), Drain: ms(100, 600),
+	}
+}
+
+// misfortune brings about what the plan says, until the world is calm. w.mu is
+// held.
+func (w *world) misfortune() {
+	f := w.plan.Faults
+	if len(f.Kinds) == 0 {
+		return
+	}
+	w.after(f.Every/2+time.Duration(w.rng.Int64N(int64(f.Every))), func() {
+		if !w.calm {
+			w.befall(f.Kinds[w.rng.IntN(len(f.Kinds))])
+			w.misfortune()
+		}
+	})
+}
+
+// stallable is what may stop to answer for a while.
+var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "fetch " + topicRaw, "fetch " + topicFacets}
+
+func (w *world) befall(kind string) {
+	living := w.living()
+	if len(living) == 0 {
+		return
+	}
+	p := living[w.rng.IntN(len(living))]
+	w.counts[kind]++
+	switch kind {
+	case "freeze":
+		w.freeze(p, time.Duration(50+w.rng.IntN(2500))*time.Millisecond)
+	case "rebalance":
+		g := w.groups[[]string{groupIngest, groupDetect}[w.rng.IntN(2)]]
+		w.note("%s rebalances", g.name)
+		g.rebalance()
+	case "stall":
+		what := stallable[w.rng.IntN(len(stallable))]
+		d := time.Duration(20+w.rng.IntN(1500)) * time.Millisecond
+		w.note("%s stalls for %v", what, d)
+		w.stalled[what] = time.Now().Add(d)
+	case "flush":
+		w.flush()
+	case "restart":
+		w.note("%s is told to stop", p)
+		p.stop()
+	}
+}
+
+// flush has Redis lose everything, which every process hears of in time.
+func (w *world) flush() {
+	w.note("redis loses everything")
+	clear(w.scores)
+	w.losses++
+	for _, s := range w.slots {
+		p := s.current
+		w.after(time.Duration(w.rng.IntN(1000))*time.Millisecond, func() { p.losses = w.losses })
+	}
+}

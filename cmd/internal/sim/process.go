@@ -1,0 +1,237 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// slot is the place of a worker: when one dies, another takes it.
+type slot struct {
+	number   int
+	started  int // processes so far
+	current  *process
+	detect   bool // runs detect alone
+	stopping bool // no other is to be started
+	starting bool
+}
+
+// process is one life of a worker: what weir-worker is, with clients and stores
+// that are the world's.
+type process struct {
+	w       *world
+	id      int
+	name    string
+	slot    *slot
+	off     time.Duration // of its clock
+	stop    context.CancelFunc
+	ended   chan struct{}
+	failure error // why it ended; to be read when it has
+
+	// Below here: guarded by w.mu.
+	dead   bool
+	frozen bool
+	losses int // of Redis, as far as is known here
+
+	mu    sync.Mutex
+	rooms map[*klog.Batch]*room
+
+	events, signals, scores *store
+}
+
+func (p *process) String() string { return p.name }
+
+func (p *process) now() time.Time { return time.Now().Add(p.off) }
+
+// start begins the next life of a slot. w.mu is held.
+func (w *world) start(s *slot) {
+	s.started++
+	p := &process{
+		w: w, id: s.number*1000 + s.started, name: fmt.Sprintf("w%d.%d", s.number, s.started), slot: s,
+		ended: make(chan struct{}), rooms: map[*klog.Batch]*room{},
+	}
+	if n := int64(w.plan.ClockOff); n > 0 {
+		p.off = time.Duration(w.rng.Int64N(2*n) - n)
+	}
+	p.events, p.signals, p.scores = newStore(p, "table events"), newStore(p, "table signals"), newStore(p, "redis")
+	p.losses = w.losses
+	s.current, s.starting = p, false
+	w.note("%s starts, its clock is off by %v", p, p.off)
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	go func() {
+		defer close(p.ended)
+		p.failure = p.run(ctx, !s.detect)
+	}()
+}
+
+// run is the worker: the stages stop first and drain into the stores, which stop
+// after them.
+func (p *process) run(ctx context.Context, both bool) error {
+	var stores sync.WaitGroup
+	storing, stopStores := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStores()
+	for _, s := range []*store{p.events, p.signals, p.scores} {
+		stores.Go(func() { s.run(storing) })
+	}
+	stages, stageCtx := errgroup.WithContext(ctx)
+	if both {
+		in, err := p.ingest()
+		if err != nil {
+			return err
+		}
+		stages.Go(func() error { return in.Run(stageCtx) })
+	}
+	detect, err := p.detect()
+	if err != nil {
+		return err
+	}
+	stages.Go(func() error { return detect.Run(stageCtx) })
+	err = stages.Wait()
+	stopStores()
+	stores.Wait()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// nowhere knows no address.
+type nowhere struct{}
+
+func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
+
+func (p *process) ingest() (*ingest.Stage, error) {
+	cfg := ingest.Defaults()
+	cfg.Linger, cfg.CommitInterval, cfg.DrainTimeout = p.w.plan.Linger, p.w.plan.IngestCommit, p.w.plan.Drain
+	return ingest.New(cfg,
+		ingest.Topics{Events: topicRaw, Facets: topicFacets, Dead: topicDead, Group: groupIngest},
+		ingest.Shared{Projection: p.w.rules.Projection(), Epoch: 1, Incarnation: 1, Hasher: p.w.hasher},
+		ingest.Dependencies{
+			Log: p, Places: nowhere{}, Logger: slog.New(handler{p: p}), Now: p.now,
+			OpenEvents: func(n int32) ingest.EventTrack { return eventTrack{p.events.open(n)} },
+		})
+}
+
+func (p *process) detect() (*engine.Stage, error) {
+	cfg := engine.StageConfig{Config: engineConfig(), CommitInterval: p.w.plan.DetectCommit, DrainTimeout: p.w.plan.Drain}
+	return engine.NewStage(cfg,
+		engine.Topics{Events: topicRaw, Facets: topicFacets, Signals: topicSignals, Group: groupDetect},
+		engine.Dependencies{
+			Log: p, Rules: p.w.rules, Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}),
+			OpenSignals: func(n int32) engine.SignalTrack { return signalTrack{p.signals.open(n)} },
+			OpenScores:  func(n int32) engine.ScoreTrack { return p.openScores(n) },
+		})
+}
+
+// openScores makes a track that is told of losses from now on.
+func (p *process) openScores(partition int32) *scoreTrack {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return &scoreTrack{p.scores.open(partition), p.losses}
+}
+
+func engineConfig() engine.Config {
+	return engine.Config{Lateness: lateness, MaxEntities: 1000}
+}
+
+// kill ends a process on the spot. w.mu is held.
+func (w *world) kill(p *process) {
+	w.counts["crash"]++
+	p.dead = true
+	p.stop()
+	for _, c := range w.pending {
+		if c.p == p {
+			c.orphan = true
+			c.answer <- errDead
+		}
+	}
+	for _, name := range []string{groupIngest, groupDetect} {
+		w.groups[name].silent(p)
+	}
+}
+
+// freeze halts a process for a while; the others hold it for dead.
+func (w *world) freeze(p *process, d time.Duration) {
+	w.counts["freeze"]++
+	w.note("%s is frozen for %v", p, d)
+	p.frozen = true
+	for _, name := range []string{groupIngest, groupDetect} {
+		w.groups[name].silent(p)
+	}
+	w.after(d, func() {
+		p.frozen = false
+		w.note("%s wakes up", p)
+	})
+}
+
+// supervise starts processes anew that have ended.
+func (w *world) supervise() {
+	for _, s := range w.slots {
+		if s.current == nil || s.stopping || s.starting || !s.current.dead && !over(s.current) {
+			continue
+		}
+		if s.current.dead {
+			w.note("%s is dead", s.current)
+		} else if err := s.current.failure; err != nil {
+			w.note("%s has ended: %v", s.current, err)
+			w.counts["exit"]++
+		}
+		s.starting = true
+		w.after(50*time.Millisecond+time.Duration(w.rng.IntN(900))*time.Millisecond, func() {
+			if !s.stopping {
+				w.start(s)
+			}
+		})
+	}
+}
+
+func over(p *process) bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// halt has every process drain and end. w.mu is held.
+func (w *world) halt() {
+	for _, s := range w.slots {
+		s.stopping = true
+		if s.current != nil {
+			s.current.stop()
+		}
+	}
+}
+
+func (w *world) halted() bool {
+	return !slices.ContainsFunc(w.slots, func(s *slot) bool { return s.current != nil && !over(s.current) })
+}
+
+// living are the processes that can be hurt.
+func (w *world) living() (all []*process) {
+	for _, s := range w.slots {
+		if p := s.current; p != nil && !p.dead && !p.frozen && !over(p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+var _ interface {
+	ingest.Log
+	engine.Log
+} = (*process)(nil)

@@ -1,0 +1,118 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"github.com/weirdev/weir/rules"
+)
+
+var (
+	oneSeed = flag.Uint64("sim.seed", 0, "run this seed alone")
+	seeds   = flag.Int("sim.seeds", 300, "how many seeds to run")
+	first   = flag.Uint64("sim.first", 1, "the first of them")
+)
+
+// simRules fire often on few events.
+const simRules = `rules:
+  - id: failures
+    title: failures of an account
+    description: failures of an account
+    entity: account
+    when: auth == "failure"
+    sliding_window: {window: 2s, tiers: [{at: 3, weight: 30}, {at: 6, weight: 60}], cooldown: 1s}
+    signal: {category: account_takeover, reason: failures, half_life: 1m}
+    phase: soft
+    references: [https://example.org/]
+    false_positives: [none]
+  - id: breadth
+    title: accounts that one address tries
+    description: accounts that one address tries
+    entity: ip
+    when: auth in ["success", "failure"]
+    sliding_window: {window: 3s, count: auth == "failure", distinct: account, min_share: 20, tiers: [{at: 2, weight: 40}, {at: 3, weight: 80}], cooldown: 1s}
+    signal: {category: account_takeover, reason: breadth, half_life: 2m}
+    phase: enforce
+    references: [https://example.org/]
+    false_positives: [none]
+  - id: visits
+    title: visits from one address
+    description: visits from one address
+    entity: ip
+    when: auth == "success"
+    sliding_window: {window: 4s, tiers: [{at: 4, weight: 20}], cooldown: 2s}
+    signal: {category: bot, reason: visits, half_life: 30s}
+    phase: observe
+    references: [https://example.org/]
+    false_positives: [none]
+`
+
+func loadRules(t testing.TB) *rules.Set {
+	t.Helper()
+	set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(simRules)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func run(t *testing.T, plan Plan, set *rules.Set) (o Outcome) {
+	synctest.Test(t, func(*testing.T) { o = Run(plan, set) })
+	return o
+}
+
+// report says what is wrong, and how to see it again.
+func report(t *testing.T, o Outcome, again string) {
+	t.Helper()
+	if len(o.Problems) == 0 {
+		return
+	}
+	for _, p := range o.Problems[:min(len(o.Problems), 5)] {
+		t.Errorf("%s", p)
+	}
+	t.Errorf("%d problems; again with\n\tgo test ./cmd/internal/sim %s\nthe last of what happened:\n%s", len(o.Problems), again, o.Trace)
+}
+
+// runSeed runs a seed's plan; where entities keep to one raw partition, also
+// without disturbance: what was detected must be the same.
+func runSeed(t *testing.T, seed uint64, set *rules.Set) Outcome {
+	plan := NewPlan(seed)
+	o := run(t, plan, set)
+	if plan.Pinned && len(o.Problems) == 0 {
+		calm := run(t, plan.Undisturbed(), set)
+		o.Problems = append(o.Problems, calm.Problems...)
+		if !slices.Equal(o.Signals, calm.Signals) {
+			o.Problems = append(o.Problems, fmt.Sprintf("signals differ from those of an undisturbed run:\n%q\n%q", o.Signals, calm.Signals))
+		}
+		if !slices.Equal(o.Scores, calm.Scores) {
+			o.Problems = append(o.Problems, fmt.Sprintf("scores differ from those of an undisturbed run:\n%q\n%q", o.Scores, calm.Scores))
+		}
+	}
+	report(t, o, fmt.Sprintf("-run 'TestSim$' -sim.seed=%d", seed))
+	return o
+}
+
+func TestSim(t *testing.T) {
+	set := loadRules(t)
+	if *oneSeed != 0 {
+		runSeed(t, *oneSeed, set)
+		return
+	}
+	counts, started := map[string]int{}, time.Now()
+	for i := range *seeds {
+		o := runSeed(t, *first+uint64(i), set)
+		for k, n := range o.Counts {
+			counts[k] += n
+		}
+		counts["effect"] += o.Effects
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d seeds in %v: %v", *seeds, time.Since(started).Round(time.Millisecond), counts)
+}

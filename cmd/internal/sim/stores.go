@@ -1,0 +1,350 @@
+package sim
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/score"
+)
+
+// place is where a raw record is.
+type place struct {
+	partition int32
+	offset    int64
+}
+
+// eventRow is a row of the table of events: of those with the same place, that
+// of the highest owner remains.
+type eventRow struct {
+	owner   uint64
+	content string
+}
+
+// scoreRow is the score of an entity in Redis.
+type scoreRow struct {
+	position      score.Position
+	expires       int64
+	contributions []score.Contribution
+}
+
+const (
+	storeRoom  = 6 // rows that a track holds before it blocks
+	storeBatch = 4 // most rows in a request
+	lastFlush  = 2 * time.Second
+)
+
+// store is a process's writer to one store: it gathers rows of many partitions
+// and writes them in the background, again and again until they are
+// acknowledged.
+type store struct {
+	p    *process
+	name string
+	wake chan struct{}
+
+	mu      sync.Mutex
+	tracks  []*track
+	changed chan struct{} // closed and replaced with each acknowledgement
+}
+
+// track is the rows of one partition.
+type track struct {
+	s         *store
+	partition int32
+	waiting   []row
+	flying    []row
+}
+
+// row is a write that waits. Of those with the same key only the latest is
+// written, where a key is given.
+type row struct {
+	offset int64
+	key    string
+	write  func()
+}
+
+func newStore(p *process, name string) *store {
+	return &store{p: p, name: name, wake: make(chan struct{}, 1), changed: make(chan struct{})}
+}
+
+func (s *store) open(partition int32) *track {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &track{s: s, partition: partition}
+	s.tracks = append(s.tracks, t)
+	slices.SortStableFunc(s.tracks, func(a, b *track) int { return cmp.Compare(a.partition, b.partition) })
+	return t
+}
+
+// run writes until ctx ends, and then what is left, for a while.
+func (s *store) run(ctx context.Context) {
+	for {
+		select {
+		case <-s.wake:
+			if s.flush(context.WithoutCancel(ctx)) && s.holds() {
+				s.poke()
+			}
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+			defer cancel()
+			for s.holds() && s.flush(last) {
+			}
+			return
+		}
+	}
+}
+
+func (s *store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flush writes one request; false says that there is no use in another. Which
+// rows it writes is settled when it is performed first.
+func (s *store) flush(ctx context.Context) bool {
+	var rows, left []row
+	c := &call{what: "write " + s.name, sink: s.name, mutates: true}
+	settle := func() {
+		if rows == nil {
+			rows = s.take()
+			left = slices.Clone(rows)
+			c.what += worth(rows)
+		}
+	}
+	c.do = func() bool {
+		settle()
+		n := len(left)
+		if n > 1 && s.p.w.chance(s.p.w.plan.Faults.Torn) {
+			n = 1 + s.p.w.rng.IntN(n-1)
+		}
+		for _, r := range left[:n] {
+			r.write()
+		}
+		left = left[n:]
+		return len(left) == 0
+	}
+	c.again = func() { left = slices.Clone(rows) }
+	c.stray = func() {
+		settle()
+		for _, r := range rows {
+			r.write()
+		}
+	}
+	if err := s.p.call(ctx, c); err != nil {
+		return false
+	}
+	s.acknowledge()
+	return true
+}
+
+// worth says what rows a request has.
+func worth(rows []row) (text string) {
+	for _, r := range rows {
+		text += " " + strconv.FormatInt(r.offset, 10)
+	}
+	return text
+}
+
+func (s *store) holds() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.tracks, func(t *track) bool { return len(t.waiting) > 0 })
+}
+
+func (s *store) take() (rows []row) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tracks {
+		n := min(len(t.waiting), storeBatch-len(rows))
+		t.flying = append(t.flying, t.waiting[:n]...)
+		rows = append(rows, t.waiting[:n]...)
+		t.waiting = slices.Clone(t.waiting[n:])
+	}
+	return rows
+}
+
+func (s *store) acknowledge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tracks {
+		t.flying = nil
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// add keeps a row; it blocks while there is no room.
+func (t *track) add(ctx context.Context, r row) error {
+	for {
+		t.s.mu.Lock()
+		if t.replace(r) {
+			t.s.mu.Unlock()
+			return nil
+		}
+		if len(t.waiting) < storeRoom {
+			t.waiting = append(t.waiting, r)
+			t.s.mu.Unlock()
+			t.s.poke()
+			return nil
+		}
+		changed := t.s.changed
+		t.s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// replace puts r in the place of a row with its key that waits.
+func (t *track) replace(r row) bool {
+	i := slices.IndexFunc(t.waiting, func(o row) bool { return r.key != "" && o.key == r.key })
+	if i >= 0 {
+		t.waiting[i].write = r.write
+	}
+	return i >= 0
+}
+
+// Stored is an offset below which every row is acknowledged.
+func (t *track) Stored() int64 {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	least := int64(math.MaxInt64)
+	for _, rows := range [][]row{t.waiting, t.flying} {
+		for _, r := range rows {
+			least = min(least, r.offset)
+		}
+	}
+	return least
+}
+
+// Drain returns when every row is acknowledged.
+func (t *track) Drain(ctx context.Context) error {
+	for t.Stored() != math.MaxInt64 {
+		t.s.mu.Lock()
+		changed := t.s.changed
+		t.s.mu.Unlock()
+		if t.Stored() == math.MaxInt64 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+type eventTrack struct{ *track }
+
+// Append implements ingest.EventTrack.
+func (t eventTrack) Append(ctx context.Context, offset int64, owner uint64, _ int64, e *event.Event) error {
+	at, fresh := place{t.partition, offset}, eventRow{owner, contentOf(e)}
+	w := t.s.p.w
+	return t.add(ctx, row{offset: offset, write: func() {
+		old, known := w.events[at]
+		if known {
+			w.copies++
+			if old.owner == owner && old.content != fresh.content {
+				w.problem("event %v of owner %d is written as %s and as %s", at, owner, old.content, fresh.content)
+			}
+		}
+		if !known || old.owner <= owner {
+			w.events[at] = fresh
+		}
+	}})
+}
+
+// contentOf is an event's fields as text.
+func contentOf(e *event.Event) string {
+	var b strings.Builder
+	for _, s := range event.Fields() {
+		switch {
+		case !e.Has(s.Field):
+		case s.Kind.Numeric():
+			fmt.Fprintf(&b, "%s=%d ", s.Name, e.Num(s.Field))
+		default:
+			fmt.Fprintf(&b, "%s=%s ", s.Name, e.Text(s.Field))
+		}
+	}
+	return b.String()
+}
+
+type signalTrack struct{ *track }
+
+// Append implements engine.SignalTrack.
+func (t signalTrack) Append(ctx context.Context, offset int64, sig *score.Signal) error {
+	w, id, text := t.s.p.w, sig.ID(), signalText(sig)
+	return t.add(ctx, row{offset: offset, write: func() {
+		if old, known := w.signals[id]; known {
+			w.copies++
+			if old != text {
+				w.problem("signal %s is written as %s and as %s", id, old, text)
+			}
+		}
+		w.signals[id] = text
+	}})
+}
+
+func signalText(sig *score.Signal) string {
+	b, err := json.Marshal(sig)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// scoreTrack also says when Redis forgot what this process wrote. That is known
+// with the next write, or the next beat.
+type scoreTrack struct {
+	*track
+	known int // losses that its owner was told of
+}
+
+// Forgotten implements engine.ScoreTrack.
+func (t *scoreTrack) Forgotten() bool {
+	w := t.s.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	news := t.s.p.losses > t.known
+	t.known = t.s.p.losses
+	return news
+}
+
+// Close implements engine.ScoreTrack.
+func (t *scoreTrack) Close() {}
+
+// Put implements engine.ScoreTrack, with the rule of sink/redis: never an older
+// position over a newer, and an expiry that does not go back.
+func (t *scoreTrack) Put(ctx context.Context, offset int64, u score.Update) error {
+	if err := u.Check(); err != nil {
+		return err
+	}
+	w := t.s.p.w
+	u.Contributions = slices.Clone(u.Contributions)
+	e := facet.Entity{Kind: u.Entity.Kind, Tenant: strings.Clone(u.Entity.Tenant), Key: strings.Clone(u.Entity.Key)}
+	expires := max(score.Expires(u.Contributions), u.Expires)
+	key := fmt.Sprintf("%d/%s/%s", e.Kind, e.Tenant, e.Key)
+	return t.add(ctx, row{offset: offset, key: key, write: func() {
+		t.s.p.losses = w.losses
+		old, known := w.scores[e]
+		if known && u.Position.Less(old.position) {
+			w.counts["older score refused"]++
+			return
+		}
+		w.scores[e] = scoreRow{u.Position, max(expires, old.expires), u.Contributions}
+	}})
+}

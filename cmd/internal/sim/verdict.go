@@ -1,0 +1,286 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/score"
+)
+
+// verdict compares what a world holds in the end with what follows from the
+// load alone, and what detect did with what follows from the facet log alone.
+type verdict struct {
+	*world
+
+	facets                    int64 // that ingest should have emitted
+	signals                   map[string]string
+	letters                   map[string]string // the signal log
+	plainSignals, plainScores []string
+}
+
+func (v *verdict) judge() {
+	v.judgeEvents()
+	v.judgeDead()
+	v.judgeFacets()
+	v.judgeDetect()
+	v.judgeSignalLog()
+}
+
+// judgeEvents: each record is an event, a dead letter or a repeat, and the
+// table holds the events and nothing else.
+func (v *verdict) judgeEvents() {
+	expected := map[fate]int64{}
+	for i := range v.load.records {
+		s := &v.load.records[i]
+		expected[s.fate]++
+		at := place{s.partition, s.offset}
+		row, stored := v.world.events[at]
+		if should := s.fate == isEvent || s.fate == isRefused; should != stored {
+			v.problem("record %v, %q: stored %v, want %v", at, s.value, stored, should)
+			continue
+		}
+		if stored {
+			v.judgeRow(s, row)
+		}
+	}
+	if n := int64(len(v.world.events)); n != expected[isEvent]+expected[isRefused] {
+		v.problem("the table of events has %d rows, want %d", n, expected[isEvent]+expected[isRefused])
+	}
+	v.facets = 2 * expected[isEvent]
+	l := v.ingestLedger()
+	for _, c := range []struct {
+		what      string
+		got, want int64
+	}{
+		{"fetched", l.Fetched, int64(len(v.load.records))}, {"accepted", l.Accepted, expected[isEvent] + expected[isRefused]},
+		{"dead", l.Dead, expected[isDead]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
+	} {
+		if c.got != c.want {
+			v.problem("ledger of ingest: %s %d, want %d", c.what, c.got, c.want)
+		}
+	}
+}
+
+func (v *verdict) judgeRow(s *sent, row eventRow) {
+	for name, want := range map[string]string{"id": s.id, "account": s.account, "client_ip": s.ip, "auth": s.auth, "decision": s.decision} {
+		if want != "" && !strings.Contains(row.content, name+"="+want+" ") {
+			v.problem("event %s is stored as %s; %s should be %s", s.id, row.content, name, want)
+		}
+	}
+	claimed := strings.Contains(row.content, fmt.Sprintf("time=%d ", s.claimed))
+	if skewed := strings.Contains(row.content, "skewed=1 "); skewed == claimed || s.plain && skewed {
+		v.problem("event %s, which claims %d, is stored as %s", s.id, s.claimed, row.content)
+	}
+}
+
+func (v *verdict) ingestLedger() (sum ingest.Ledger) {
+	for _, c := range v.groups[groupIngest].commits {
+		p, err := ingest.ParseProgress(c.Metadata)
+		if err != nil {
+			v.problem("%v", err)
+		}
+		sum = sum.Plus(p.Ledger)
+	}
+	return sum
+}
+
+// judgeDead: each record that cannot be read is in the dead-letter topic, with
+// a reason, under one key, as often as it may be.
+func (v *verdict) judgeDead() {
+	letters := map[string]string{}
+	for _, p := range v.topics[topicDead] {
+		for _, r := range p.records {
+			text := deadText(r)
+			if old, known := letters[string(r.Key)]; known && old != text {
+				v.problem("dead letter %s is written as %s and as %s", r.Key, old, text)
+			}
+			letters[string(r.Key)] = text
+		}
+	}
+	n := 0
+	for i := range v.load.records {
+		s := &v.load.records[i]
+		if s.fate != isDead {
+			continue
+		}
+		n++
+		text := letters[fmt.Sprintf("%d-%d", s.partition, s.offset)]
+		reason, value, _ := strings.Cut(text, "|")
+		if reason == "" || value != string(s.value) {
+			v.problem("record %d/%d, %q, has the dead letter %q", s.partition, s.offset, s.value, text)
+		}
+	}
+	if len(letters) != n {
+		v.problem("%d dead letters, want %d", len(letters), n)
+	}
+}
+
+func deadText(r klog.Record) (text string) {
+	for _, h := range r.Headers {
+		if h.Key == ingest.HeaderReason {
+			text = string(h.Value)
+		}
+	}
+	return text + "|" + string(r.Value)
+}
+
+// judgeFacets: by the audit, each event counts once for each of its entities,
+// in the entity's partition, and every partition knows how far each source is.
+func (v *verdict) judgeFacets() {
+	for n, p := range v.topics[topicFacets] {
+		a, err := auditOf(p.records, v.plan.Raw)
+		if err != nil {
+			v.problem("facets/%d: %v", n, err)
+			return
+		}
+		v.judgeCounted(int32(n), a)
+		for i, src := range a.sources {
+			if end := v.topics[topicRaw][i].end(); src.next != end && (src.heard || end > 0) {
+				v.problem("facets/%d: raw partition %d is covered up to %d of %d", n, i, src.next, end)
+			}
+		}
+		committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata)
+		want := engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate}
+		if err != nil || ok && committed.Ledger != want || !ok && p.end() > 0 {
+			v.problem("facets/%d: ledger of detect %+v (%v, %v), want %+v", n, committed.Ledger, ok, err, want)
+		}
+		v.facets -= a.applied
+		v.counts["late"] += int(a.late)
+		v.counts["duplicate"] += int(a.duplicate)
+	}
+	if v.facets != 0 {
+		v.problem("%d facets that should count do not", v.facets)
+	}
+}
+
+// judgeCounted compares the facets that count in a partition with the load.
+func (v *verdict) judgeCounted(n int32, a *audit) {
+	found := 0
+	for i := range v.load.records {
+		s := &v.load.records[i]
+		if s.fate != isEvent {
+			continue
+		}
+		for kind, key := range map[facet.Kind]string{facet.Account: s.account, facet.IP: s.ip} {
+			if facet.Partition(v.hasher.Sum(facet.Entity{Kind: kind, Key: key}), v.plan.Facets) != n {
+				continue
+			}
+			text := a.facets[facetPlace{place{s.partition, s.offset}, kind}]
+			if !strings.HasPrefix(text, key+" auth="+s.auth+" ") || s.plain && !strings.HasSuffix(text, fmt.Sprintf(" time=%d", s.claimed)) {
+				v.problem("event %s of %s counts as %q", s.id, key, text)
+			}
+			found++
+		}
+	}
+	if found != len(a.facets) {
+		v.problem("facets/%d: %d facets count, want %d", n, len(a.facets), found)
+	}
+}
+
+// judgeDetect: the signals and scores are those of a partition that reads the
+// facet log once, from its beginning.
+func (v *verdict) judgeDetect() {
+	v.signals = map[string]string{}
+	for n, p := range v.topics[topicFacets] {
+		cfg := engineConfig()
+		cfg.Sources = v.plan.Raw
+		fresh, err := engine.NewPartition(cfg, v.rules, v.hasher, int32(n), 1)
+		if err != nil {
+			v.problem("%v", err)
+			return
+		}
+		if err := v.replay(fresh, p); err != nil {
+			v.problem("facets/%d: %v", n, err)
+			return
+		}
+	}
+	v.equal("the table of signals", v.world.signals, v.signals)
+	v.counts["signal"] += len(v.signals)
+	slices.Sort(v.plainSignals)
+	slices.Sort(v.plainScores)
+}
+
+func (v *verdict) replay(fresh *engine.Partition, p *partition) error {
+	var out engine.Output
+	latest := map[facet.Entity]score.Update{}
+	for _, r := range p.records {
+		out.Reset()
+		if err := fresh.Apply(r.Offset, r.Value, &out); err != nil {
+			return err
+		}
+		for i := range out.Signals {
+			s := &out.Signals[i]
+			v.signals[s.ID()] = signalText(s)
+			v.plainSignal(*s)
+		}
+		for _, u := range out.Updates {
+			latest[u.Entity] = u
+		}
+	}
+	for u := range fresh.Live {
+		v.judgeScore(u, true)
+		if plainEntity(u.Entity) {
+			v.plainScores = append(v.plainScores, fmt.Sprintf("%v %+v", u.Entity, u.Contributions))
+		}
+	}
+	for _, e := range slices.SortedFunc(maps.Keys(latest), func(a, b facet.Entity) int { return cmp.Compare(a.Key, b.Key) }) {
+		v.judgeScore(latest[e], v.losses == 0)
+	}
+	return nil
+}
+
+// judgeScore compares a score with Redis, where it may be missing only if Redis
+// lost it and it is worth nothing any more.
+func (v *verdict) judgeScore(u score.Update, must bool) {
+	row, ok := v.scores[u.Entity]
+	if !ok && !must {
+		return
+	}
+	if !ok || row.position != u.Position || !slices.Equal(row.contributions, u.Contributions) || row.expires < score.Expires(u.Contributions) {
+		v.problem("the score of %v is %+v in redis (%v), want %+v", u.Entity, row, ok, u)
+	}
+}
+
+// plainSignal keeps a signal of an entity whose events' times do not depend on
+// when they were read.
+func (v *verdict) plainSignal(s score.Signal) {
+	if plainEntity(s.Entity) {
+		s.Position = score.Position{}
+		v.plainSignals = append(v.plainSignals, signalText(&s))
+	}
+}
+
+func plainEntity(e facet.Entity) bool {
+	return strings.HasPrefix(e.Key, "a") || strings.HasPrefix(e.Key, "192.0.")
+}
+
+// judgeSignalLog: it holds the same signals, each at least once.
+func (v *verdict) judgeSignalLog() {
+	v.letters = map[string]string{}
+	for _, p := range v.topics[topicSignals] {
+		for _, r := range p.records {
+			v.letters[string(r.Key)] = string(r.Value)
+		}
+	}
+	v.equal("the signal log", v.letters, v.signals)
+}
+
+func (v *verdict) equal(what string, got, want map[string]string) {
+	for _, id := range slices.Sorted(maps.Keys(want)) {
+		if got[id] != want[id] {
+			v.problem("%s has %q, want %s", what, got[id], want[id])
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(got)) {
+		if _, known := want[id]; !known {
+			v.problem("%s has %s, which the log does not bring forth", what, got[id])
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/watch"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// fetchLog is a log of which only fetches matter.
+type fetchLog struct {
+	fetch func(ctx context.Context, b *klog.Batch) error
+}
+
+func (l fetchLog) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *klog.Batch) error {
+	b.Next = offset
+	return l.fetch(ctx, b)
+}
+func (l fetchLog) Produce(ctx context.Context, _ string, _ []klog.Produce) error { return block(ctx) }
+func (l fetchLog) Offsets(context.Context, string) ([]klog.OffsetRange, error) {
+	return []klog.OffsetRange{{Start: 0, End: 7}}, nil
+}
+func (l fetchLog) Committed(context.Context, string, string) ([]klog.Commit, error) { return nil, nil }
+func (l fetchLog) Partitions(context.Context, string) (int, error)                  { return 1, nil }
+func (l fetchLog) Join(context.Context, string, string, func(context.Context, *klog.Generation) error) error {
+	return nil
+}
+
+// block is a store or a broker that does not answer.
+func block(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+type stalled struct{}
+
+func (stalled) Append(ctx context.Context, _ int64, _ *score.Signal) error { return block(ctx) }
+func (stalled) Put(ctx context.Context, _ int64, _ score.Update) error     { return block(ctx) }
+func (stalled) Drain(ctx context.Context) error                            { return block(ctx) }
+func (stalled) Stored() int64                                              { return 0 }
+func (stalled) Forgotten() bool                                            { return false }
+func (stalled) Close()                                                     {}
+
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestAnOwnerIsStuckOnlyByItsOwnFault runs an owner for ten minutes beside a
+// watch.
+func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fetch func(ctx context.Context, b *klog.Batch) error
+		stuck bool
+	}{
+		{"nothing new", func(ctx context.Context, b *klog.Batch) error { return rest(ctx, 250*time.Millisecond) }, false},
+		{"a broker that does not answer", func(ctx context.Context, _ *klog.Batch) error { return block(ctx) }, false},
+		{"markers that are passed", func(ctx context.Context, b *klog.Batch) error {
+			b.Next++
+			b.HighWatermark = b.Next + 1
+			return rest(ctx, time.Millisecond)
+		}, false},
+		{"a partition that stopped because of an error", func(context.Context, *klog.Batch) error { return klog.ErrUnreadable }, false},
+		{"a log that goes on, of which nothing comes", func(ctx context.Context, b *klog.Batch) error {
+			b.HighWatermark = b.Next + 1
+			return rest(ctx, time.Millisecond)
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, err := watch.New(30 * time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				set, err := rules.Default()
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := NewStage(StageDefaults(), Topics{}, Dependencies{
+					Log: fetchLog{c.fetch}, Rules: set, Hasher: facet.NewHasher([16]byte{1}), Watch: w, Logger: slog.New(slog.DiscardHandler),
+					OpenSignals: func(int32) SignalTrack { return stalled{} }, OpenScores: func(int32) ScoreTrack { return stalled{} },
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.cfg.Sources, s.signalsPartitions = 1, 1
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					_ = s.serve(ctx, klog.NewGeneration([]int32{0}, nil)) // stalled stores do not drain
+				})
+				err = w.Run(ctx)
+				if errors.Is(err, watch.ErrStuck) != c.stuck || err != nil && !strings.Contains(err.Error(), "detect, partition 0") {
+					t.Errorf("the watch says %v", err)
+				}
+				cancel()
+				wg.Wait()
+				if err := w.Check(); err != nil {
+					t.Errorf("an owner that has returned is still looked at: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestEveryWaitOfAnOwnerIsKnown: whatever an owner asks of others may take ten
+// minutes.
+func TestEveryWaitOfAnOwnerIsKnown(t *testing.T) {
+	for name, ask := range map[string]func(ctx context.Context, l *watch.Loop) error{
+		"fetch": func(ctx context.Context, l *watch.Loop) error {
+			blocking := fetchLog{func(ctx context.Context, _ *klog.Batch) error { return block(ctx) }}
+			return watchedLog{blocking, l}.Fetch(ctx, "", 0, 0, &klog.Batch{})
+		},
+		"produce": func(ctx context.Context, l *watch.Loop) error { return watchedLog{fetchLog{}, l}.Produce(ctx, "", nil) },
+		"append": func(ctx context.Context, l *watch.Loop) error {
+			return watchedSignals{stalled{}, l}.Append(ctx, 0, nil)
+		},
+		"put": func(ctx context.Context, l *watch.Loop) error {
+			return watchedScores{stalled{}, l}.Put(ctx, 0, score.Update{})
+		},
+		"drain of signals": func(ctx context.Context, l *watch.Loop) error { return watchedSignals{stalled{}, l}.Drain(ctx) },
+		"drain of scores":  func(ctx context.Context, l *watch.Loop) error { return watchedScores{stalled{}, l}.Drain(ctx) },
+		"commit": func(ctx context.Context, l *watch.Loop) error {
+			return watchedCommit(l, func(ctx context.Context, _ int64, _ string) error { return block(ctx) })(ctx, 0, "")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, err := watch.New(30 * time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				l := w.Loop(name)
+				asked := make(chan error, 1)
+				go func() { asked <- ask(ctx, l) }()
+				if err := w.Run(ctx); err != nil {
+					t.Error(err)
+				}
+				if err := <-asked; !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("it was not asked for long: %v", err)
+				}
+				// Afterwards the loop is at work again.
+				if err := w.Run(t.Context()); !errors.Is(err, watch.ErrStuck) {
+					t.Errorf("a loop that hangs after its wait: %v", err)
+				}
+			})
+		})
+	}
+}

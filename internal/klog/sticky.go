@@ -1,0 +1,174 @@
+package klog
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// stickyName is the protocol as brokers see it. It is not the "sticky" of other
+// clients, whose members say what they had in a form of their own.
+const stickyName = "weir-sticky"
+
+// sticky shares a topic's partitions so that members keep what they had: state
+// that has to be rebuilt is the price of every partition that moves. All members
+// get the same number of partitions, give or take one, and no more partitions
+// move than that needs.
+//
+// A member says with every join what it had, and in which generation. The
+// member that leads the group decides, and what it decides is a function of
+// what the members said. Each Join has a balancer of its own.
+type sticky struct {
+	mu   sync.Mutex
+	last claim
+}
+
+// claim is what a member says that it had.
+type claim struct {
+	Topic      string  `json:"topic"`
+	Generation int32   `json:"generation"`
+	Partitions []int32 `json:"partitions"`
+}
+
+// assigned remembers what the next join will claim.
+func (s *sticky) assigned(topic string, generation int32, partitions []int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = claim{Topic: topic, Generation: generation, Partitions: partitions}
+}
+
+// ProtocolName is what members agree on.
+func (s *sticky) ProtocolName() string { return stickyName }
+
+// UserData is the claim; none before the first generation.
+func (s *sticky) UserData() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last.Topic == "" {
+		return nil, nil
+	}
+	return json.Marshal(s.last)
+}
+
+// AssignGroups shares the partitions of each topic among the members that read
+// it. Claims that do not read count as none.
+func (s *sticky) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	all := kafka.GroupMemberAssignments{}
+	claims := make([]claim, len(members))
+	readers := map[string][]int{} // by topic, indices of members
+	for i, m := range members {
+		all[m.ID] = map[string][]int{}
+		if err := json.Unmarshal(m.UserData, &claims[i]); err != nil {
+			claims[i] = claim{}
+		}
+		for _, topic := range m.Topics {
+			if !slices.Contains(readers[topic], i) {
+				readers[topic] = append(readers[topic], i)
+			}
+		}
+	}
+	for topic, list := range readers {
+		slices.SortFunc(list, func(a, b int) int { return strings.Compare(members[a].ID, members[b].ID) })
+		sharers := make([]sharer, len(list))
+		for i, m := range list {
+			if claims[m].Topic == topic {
+				sharers[i] = sharer{claims: claims[m].Partitions, generation: claims[m].Generation}
+			}
+		}
+		share(sharers, idsOf(topic, partitions))
+		for i, m := range list {
+			all[members[m].ID][topic] = sharers[i].gets
+		}
+	}
+	return all
+}
+
+func idsOf(topic string, partitions []kafka.Partition) (ids []int) {
+	for _, p := range partitions {
+		if p.Topic == topic {
+			ids = append(ids, p.ID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// sharer is one of those among whom partitions are shared.
+type sharer struct {
+	claims     []int32
+	generation int32 // of the claims
+	gets       []int // ascending
+}
+
+// share gives every partition of ids (ascending) to one of the sharers. A
+// partition that several claim is the one's who had it last, of equals the
+// first's. What goes beyond a fair share is given to those who have less.
+func share(sharers []sharer, ids []int) {
+	owners := owners(sharers, ids)
+	for i, p := range ids {
+		if o := owners[i]; o >= 0 {
+			sharers[o].gets = append(sharers[o].gets, p)
+		}
+	}
+	fair := fairShares(sharers, len(ids))
+	for i := range sharers {
+		s := &sharers[i]
+		s.gets = s.gets[:min(len(s.gets), fair[i])]
+	}
+	kept := make(map[int]bool, len(ids))
+	for i := range sharers {
+		for _, p := range sharers[i].gets {
+			kept[p] = true
+		}
+	}
+	next := 0
+	for _, p := range ids {
+		if kept[p] {
+			continue
+		}
+		for len(sharers[next].gets) == fair[next] {
+			next++
+		}
+		sharers[next].gets = append(sharers[next].gets, p)
+	}
+	for i := range sharers {
+		slices.Sort(sharers[i].gets)
+	}
+}
+
+// owners tells for each of ids which sharer had it; −1 where none did.
+func owners(sharers []sharer, ids []int) []int {
+	owners := slices.Repeat([]int{-1}, len(ids))
+	for i := range sharers {
+		for _, p := range sharers[i].claims {
+			at, there := slices.BinarySearch(ids, int(p))
+			if !there {
+				continue
+			}
+			if o := owners[at]; o < 0 || sharers[i].generation > sharers[o].generation {
+				owners[at] = i
+			}
+		}
+	}
+	return owners
+}
+
+// fairShares tells how many of n partitions each sharer gets. Those who had more
+// than the rest can have are the first to get one of the odd ones: then the
+// fewest move.
+func fairShares(sharers []sharer, n int) []int {
+	least, odd := n/len(sharers), n%len(sharers)
+	fair := slices.Repeat([]int{least}, len(sharers))
+	for _, wanted := range []bool{true, false} {
+		for i := range sharers {
+			if odd > 0 && fair[i] == least && (len(sharers[i].gets) > least) == wanted {
+				fair[i]++
+				odd--
+			}
+		}
+	}
+	return fair
+}
