@@ -277,6 +277,9 @@ func (r *run) readRedis(ctx context.Context) (map[string]string, error) {
 	all := map[string]string{}
 	scan := client.Scan(ctx, 0, riskPrefix(r.cluster.stack.Config)+":*{*", 1000).Iterator()
 	for scan.Next(ctx) {
+		if strings.HasPrefix(scan.Val(), riskPrefix(r.cluster.stack.Config)+":owner:") {
+			continue // says who writes the scores of a facet partition
+		}
 		text, err := client.Get(ctx, scan.Val()).Result()
 		if err != nil {
 			return nil, fmt.Errorf("read score %s: %w", scan.Val(), err)

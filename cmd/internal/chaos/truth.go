@@ -201,14 +201,14 @@ func (rd *reading) judge(rec *klog.Record, t *truth, calm *calm) {
 		return
 	}
 	rd.recent[maphash.Bytes(rd.seedHash, rec.Value)] = rec.Offset
-	if isKnown { // ingest drops it
-		t.repeats++
-		rd.keep(repeat, 0, bundle{})
-		return
-	}
 	if what == garbage || rd.format.Decode(rec.Value, &rd.event) != nil {
 		rd.letters[rec.Offset] = bytes.Clone(rec.Value)
 		rd.keep(garbage, 0, bundle{})
+		return
+	}
+	if isKnown { // ingest drops it
+		t.repeats++
+		rd.keep(repeat, 0, bundle{})
 		return
 	}
 	rd.enrich.Complete(&rd.event, rd.partition, rec.Offset, rec.Key)

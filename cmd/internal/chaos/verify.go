@@ -74,6 +74,7 @@ func (r *run) verify(ctx context.Context) (*verdict, error) {
 		v.find("the facet log cannot be replayed: %v", err)
 		return v, nil
 	}
+	r.event("the raw log is what the seed says, and the facet log is replayed: %d records, %d frames", r.sender.acknowledged(), re.frames)
 	v.Late, v.Repeated = re.late, re.repeated
 	v.checkFacets(t, re)
 	v.checkFindings(calm, re)
