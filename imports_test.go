@@ -76,6 +76,9 @@ func refused(from, to string) string {
 	}
 	fromStep, fromRest := place(from)
 	toStep, toRest := place(to)
+	if from == module+"engine/oracle" && (toStep == "detectors" || to == module+"internal/state") {
+		return "the oracle judges them, and takes nothing from them"
+	}
 	switch {
 	case toStep == "internal":
 		return ""
@@ -120,6 +123,13 @@ func TestTheImportRuleRefusesWhatItShould(t *testing.T) {
 		{"internal/facet", "event", true},
 		{"internal/facet", "rules", false},
 		{"score", "internal/facet", true},
+		{"engine/oracle", "engine", true},
+		{"engine/oracle", "score", true},
+		{"engine/oracle", "detectors", false},
+		{"engine/oracle", "internal/state", false},
+		{"engine", "engine/oracle", false},
+		{"sink/redis", "engine/oracle", false},
+		{"cmd/weir", "engine/oracle", true},
 	} {
 		if got := refused(module+c.from, module+c.to) == ""; got != c.allowed {
 			t.Errorf("%s imports %s: allowed %v, want %v", c.from, c.to, got, c.allowed)

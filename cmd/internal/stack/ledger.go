@@ -65,7 +65,7 @@ func (b Books) Imbalances(stored uint64, dead int64) (all []string) {
 	check("records that ingest fetched, of those in the raw topic", b.Ingest.Fetched, b.RawEnd)
 	check("records fetched, as sum of what became of them", b.Ingest.Sum(), b.Ingest.Fetched)
 	check("events stored in ClickHouse, of those accepted", int64(stored), b.Ingest.Accepted)
-	check("dead letters, of records that could not be read", dead, b.Ingest.Dead)
+	check("dead letters, of records that could not be read", dead, b.Ingest.Dead+b.Ingest.Skips)
 	check("facets that detect applied, of those that ingest emitted", b.Detect.Applied, b.Ingest.Facets)
 	return all
 }

@@ -1,0 +1,74 @@
+package oracle
+
+import (
+	"cmp"
+	"math/big"
+	"slices"
+
+	"github.com/weirdev/weir/score"
+)
+
+// point is one point in the units of worth, 2^-24.
+const point = 1 << 24
+
+// powers holds 2^(-i/256), for i from 0 to 256, in units of 2^-30, to the nearest.
+type powers [257]int64
+
+func newPowers() (p powers) {
+	root := new(big.Float).SetPrec(200).SetInt64(2)
+	for range 8 {
+		root.Sqrt(root)
+	}
+	v := new(big.Float).SetPrec(200).SetInt64(1 << 30)
+	for i := range p {
+		p[i], _ = new(big.Float).Add(v, big.NewFloat(0.5)).Int64()
+		v.Quo(v, root)
+	}
+	return p
+}
+
+// worth is what score.Decayed promises, in units of 2^-24 of a point.
+func (p *powers) worth(c score.Contribution, now int64) int64 {
+	age := new(big.Int).Sub(big.NewInt(now), big.NewInt(c.Time))
+	if age.Sign() <= 0 {
+		return int64(c.Weight) * point
+	}
+	half := big.NewInt(c.HalfLife * 1000)
+	halvings, rest := new(big.Int).DivMod(age, half, new(big.Int))
+	if halvings.Cmp(big.NewInt(32)) >= 0 {
+		return 0
+	}
+	fraction := rest.Lsh(rest, 32).Div(rest, half).Int64() // of a half-life, in units of 2^-32
+	i, along := fraction/(1<<24), fraction%(1<<24)
+	power := p[i] - (p[i]-p[i+1])*along/(1<<24)
+	return int64(c.Weight) * power / (1 << 6) >> halvings.Uint64()
+}
+
+// merge is the list, in order of rules, after a contribution has come. What is
+// worth less than a point at its time goes; of its own rule, what is worth more
+// at the later of their times stays; of more than eight, the one worth least at
+// its time goes, of equals the last in order.
+func (p *powers) merge(list []score.Contribution, c score.Contribution) (merged []score.Contribution) {
+	chosen := c
+	for _, old := range list {
+		switch {
+		case p.worth(old, c.Time) < point:
+		case old.Rule != c.Rule:
+			merged = append(merged, old)
+		case p.worth(old, max(old.Time, c.Time)) > p.worth(c, max(old.Time, c.Time)):
+			chosen = old
+		}
+	}
+	merged = append(merged, chosen)
+	slices.SortFunc(merged, func(a, b score.Contribution) int { return cmp.Compare(a.Rule, b.Rule) })
+	if len(merged) > score.MaxContributions {
+		least := 0
+		for i := range merged {
+			if p.worth(merged[i], c.Time) <= p.worth(merged[least], c.Time) {
+				least = i
+			}
+		}
+		merged = slices.Delete(merged, least, least+1)
+	}
+	return merged
+}

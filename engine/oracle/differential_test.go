@@ -1,0 +1,287 @@
+package oracle
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/score"
+)
+
+// tally says how much of what matters the histories had in them.
+type tally struct{ signals, scores, late, duplicate, errors, forgotten, wholeSignals int }
+
+// compare reads a history with the engine and with the oracle. It says where
+// they first disagree; "" where they never do.
+func (h *history) compare(n *tally) string {
+	if len(h.rules) == 0 {
+		return "" // not a set
+	}
+	set, err := h.set()
+	if err != nil {
+		return err.Error()
+	}
+	p, err := engine.NewPartition(h.config(), set, hasher, 3, incarnation)
+	if err != nil {
+		return err.Error()
+	}
+	o, whole := New(set, h.config(), hasher, 3, incarnation), New(set, h.config(), hasher, 3, incarnation)
+	whole.whole = true
+	f := newFramer(set)
+	var out engine.Output
+	for i, r := range h.records {
+		frame := f.frame(r)
+		offset := int64(10 + 2*i)
+		out.Reset()
+		got := p.Apply(offset, frame, &out)
+		signals, want := o.Apply(offset, frame)
+		if kind(got) != kind(want) {
+			return fmt.Sprintf("record %d: error: %v, want %v", i, got, want)
+		}
+		if want != nil {
+			n.errors++
+			break
+		}
+		if d := o.disagreement(p, &out, signals); d != "" {
+			return fmt.Sprintf("record %d: %s", i, d)
+		}
+		n.signals += len(signals)
+		if whole == nil {
+			continue
+		}
+		all, err := whole.Apply(offset, frame)
+		if d := first(strip(signals), strip(all)); err != nil || d != "" {
+			if o.forgotten() == 0 {
+				return fmt.Sprintf("record %d: with everything remembered: %s %v", i, d, err)
+			}
+			whole = nil
+		}
+		n.wholeSignals += len(all)
+	}
+	if d := first(live(p), o.Scores()); d != "" {
+		return "in the end, live scores: " + d
+	}
+	n.count(o)
+	return ""
+}
+
+func (n *tally) count(o *Oracle) {
+	t := o.Ledger().Total()
+	n.scores += len(o.Scores())
+	n.late += int(t.Late)
+	n.duplicate += int(t.Duplicate)
+	n.forgotten += o.forgotten()
+}
+
+// kind classifies an error.
+func kind(err error) error {
+	for _, k := range []error{engine.ErrGap, engine.ErrForeign, facet.ErrFrame} {
+		if errors.Is(err, k) {
+			return k
+		}
+	}
+	return err
+}
+
+// disagreement compares all that can be seen after a record.
+func (o *Oracle) disagreement(p *engine.Partition, out *engine.Output, signals []score.Signal) string {
+	if d := first(out.Signals, signals); d != "" {
+		return "signals: " + d
+	}
+	for _, u := range out.Updates {
+		if want := o.scores[u.Entity]; !reflect.DeepEqual(u, want) {
+			return fmt.Sprintf("updates:\ngot  %+v\nwant %+v", u, want)
+		}
+	}
+	if got, want := len(out.Updates), o.updatedSince(o.at.Offset); got != want {
+		return fmt.Sprintf("updates: of %d entities, want %d", got, want)
+	}
+	if got, want := p.Watermark(), o.Watermark(); got != want {
+		return fmt.Sprintf("watermark: %s, want %s", moment(got), moment(want))
+	}
+	if got, want := p.Ledger(), o.Ledger(); !reflect.DeepEqual(got, want) {
+		return fmt.Sprintf("ledger:\ngot  %+v\nwant %+v", got, want)
+	}
+	return ""
+}
+
+func (o *Oracle) updatedSince(offset int64) (n int) {
+	for _, u := range o.scores {
+		if u.Position.Offset >= offset {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *Oracle) forgotten() (n int) {
+	for _, w := range o.counts {
+		n += w.forgotten
+	}
+	return n
+}
+
+// live lists the engine's scores in the oracle's order.
+func live(p *engine.Partition) (all []score.Update) {
+	for u := range p.Live {
+		all = append(all, u)
+	}
+	slices.SortFunc(all, func(a, b score.Update) int { return compareEntities(a.Entity, b.Entity) })
+	return all
+}
+
+// strip takes from signals what depends on which occurrences are remembered.
+func strip(signals []score.Signal) []score.Signal {
+	all := slices.Clone(signals)
+	for i := range all {
+		all[i].Evidence = slices.DeleteFunc(slices.Clone(all[i].Evidence), func(n score.Number) bool { return n.Name == "first_ms" })
+	}
+	return all
+}
+
+// first shows the first difference of two lists.
+func first[T any](got, want []T) string {
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			return fmt.Sprintf("missing %+v", want[i])
+		case i >= len(want):
+			return fmt.Sprintf("not expected %+v", got[i])
+		case !reflect.DeepEqual(got[i], want[i]):
+			return fmt.Sprintf("\ngot  %+v\nwant %+v", got[i], want[i])
+		}
+	}
+	return ""
+}
+
+// number reads a figure from the environment.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+const eventsOfAHistory = 500
+
+// The engine is compared with the oracle on random histories: 500 of them, or as
+// many as WEIR_HISTORIES says, from the one of WEIR_SEED on. A failure prints the
+// seed and a history that is as short as it can be made.
+func TestTheEngineAgreesWithTheOracle(t *testing.T) {
+	from, histories := number(t, "WEIR_SEED", 1), number(t, "WEIR_HISTORIES", 500)
+	var n tally
+	for seed := from; seed < from+histories; seed++ {
+		h := randomHistory(seed, eventsOfAHistory)
+		if d := h.compare(&n); d != "" {
+			small := shrink(h, func(h history) bool { return subject(h.compare(&tally{})) == subject(d) })
+			t.Fatalf("seed %d (replay with WEIR_SEED=%d WEIR_HISTORIES=1): %s\n\nin short: %s\n%s", seed, seed, d, small.compare(&tally{}), small.String())
+		}
+	}
+	t.Logf("%d histories of %d events: %+v", histories, eventsOfAHistory, n)
+	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 5*int(histories) || min(n.scores, n.late, n.duplicate, n.forgotten) < int(histories) || n.errors == 0) {
+		t.Errorf("the histories are too tame to show anything: %+v", n)
+	}
+}
+
+// subject is what a difference is about: signals, the ledger, …
+func subject(difference string) string {
+	_, what, _ := strings.Cut(difference, ": ")
+	what, _, _ = strings.Cut(what, ":")
+	return what
+}
+
+// shrink takes out of a failing history whatever it fails without.
+func shrink(h history, fails func(history) bool) history {
+	for changed := true; changed; {
+		changed = false
+		for _, part := range []struct {
+			size    func(h *history) int
+			without func(h history, from, to int) history
+		}{
+			{func(h *history) int { return len(h.records) }, withoutRecords},
+			{func(h *history) int { return len(h.rules) }, withoutRules},
+			{func(h *history) int { return len(h.places()) }, withoutEvents},
+		} {
+			var did bool
+			h, did = reduce(h, part.size(&h), part.without, fails)
+			changed = changed || did
+		}
+	}
+	return h
+}
+
+// reduce takes out ever smaller stretches of one part, from its end.
+func reduce(h history, size int, without func(history, int, int) history, fails func(history) bool) (history, bool) {
+	before := size
+	for step := max(size/2, 1); step > 0 && size > 0; step /= 2 {
+		for to := size; to > 0; to -= step {
+			from := max(to-step, 0)
+			if smaller := without(h, from, to); fails(smaller) {
+				h, size = smaller, size-(to-from)
+			}
+		}
+	}
+	return h, size < before
+}
+
+func withoutRecords(h history, from, to int) history {
+	h.records = slices.Delete(slices.Clone(h.records), from, to)
+	return h
+}
+
+func withoutRules(h history, from, to int) history {
+	h.rules = slices.Delete(slices.Clone(h.rules), from, to)
+	return h
+}
+
+// place is where a raw event is.
+type place struct {
+	source int32
+	offset int64
+}
+
+func (h *history) places() (all []place) {
+	for _, r := range h.records {
+		for _, s := range r.sections {
+			for _, e := range s.events {
+				all = append(all, place{s.Source, e.offset})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.offset, b.offset))
+	})
+	return slices.Compact(all)
+}
+
+// withoutEvents takes raw events out wherever they were sent; what is covered
+// stays.
+func withoutEvents(h history, from, to int) history {
+	gone := map[place]bool{}
+	for _, p := range h.places()[from:to] {
+		gone[p] = true
+	}
+	h.records = slices.Clone(h.records)
+	for i := range h.records {
+		h.records[i].sections = slices.Clone(h.records[i].sections)
+		for j := range h.records[i].sections {
+			s := &h.records[i].sections[j]
+			s.events = slices.DeleteFunc(slices.Clone(s.events), func(e *raw) bool { return gone[place{s.Source, e.offset}] })
+		}
+	}
+	return h
+}

@@ -1,0 +1,223 @@
+// Package oracle reads a facet log as the documentation says that it must be
+// read: slowly, plainly, and apart from the engine. Tests, and the verifier of
+// `weir chaos`, hold the engine's outputs against it.
+//
+// It is written from the documentation and the contracts of package score, and
+// shares with the engine only words: rules, conditions, the reader of frames and
+// the types of results. It keeps whole lists, forgets no entity, knows no caps.
+package oracle
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// Oracle reads the recorded facet log of one facet partition.
+type Oracle struct {
+	set      *rules.Set
+	lateness int64 // ms
+	hasher   facet.Hasher
+	at       score.Position // of the facet that is read
+	powers   powers
+
+	sources   []source
+	watermark int64
+	counts    map[counter]*window
+	scores    map[facet.Entity]score.Update
+
+	reader facet.Reader
+	facet  facet.Facet
+	whole  bool // windows remember every event, whatever the bounds
+}
+
+// counter names what one rule counts of one entity.
+type counter struct {
+	entity facet.Entity
+	rule   string
+}
+
+// New makes an oracle that has read nothing. Of cfg it takes the lateness and
+// the number of raw partitions; caps are assumed not to be reached.
+func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32, incarnation uint64) *Oracle {
+	return &Oracle{
+		set: set, lateness: cfg.Lateness.Milliseconds(), hasher: hasher,
+		at:     score.Position{Incarnation: incarnation, Partition: partition},
+		powers: newPowers(), sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
+		counts: map[counter]*window{}, scores: map[facet.Entity]score.Update{},
+	}
+}
+
+// source is what is known of one raw partition.
+type source struct {
+	heard     bool
+	owner     uint64
+	next      int64 // everything below is covered
+	watermark int64
+	totals    engine.Totals
+}
+
+// begin looks at a section before its facets are read. A former owner's section
+// is stale; of a present one's, ranges must join.
+func (s *source) begin(sec facet.Section) (stale bool, err error) {
+	switch {
+	case !s.heard:
+		*s = source{heard: true, owner: sec.Owner, next: sec.From, watermark: facet.NoWatermark}
+	case sec.Owner < s.owner:
+		return true, nil
+	case sec.From > s.next:
+		return false, fmt.Errorf("%w: raw partition %d: from %d, expected %d at most", engine.ErrGap, sec.Source, sec.From, s.next)
+	}
+	s.owner = sec.Owner
+	return false, nil
+}
+
+// end takes in what the section covered.
+func (s *source) end(sec facet.Section) {
+	s.next = max(s.next, sec.To)
+	s.watermark = max(s.watermark, sec.Watermark)
+}
+
+// Apply reads one record. It returns the signals that it causes, in order. After
+// an error the oracle must not be used any more.
+func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
+	if err := o.reader.Reset(frame); err != nil {
+		return nil, err
+	}
+	if o.reader.Incarnation != o.at.Incarnation {
+		return nil, fmt.Errorf("%w: incarnation %d", engine.ErrForeign, o.reader.Incarnation)
+	}
+	o.at.Offset, o.at.Index = offset, 0
+	var signals []score.Signal
+	for {
+		sec, ok, err := o.reader.Section()
+		if err != nil || !ok {
+			return signals, err
+		}
+		more, err := o.section(sec)
+		if signals = append(signals, more...); err != nil {
+			return signals, err
+		}
+	}
+}
+
+func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) {
+	if int(sec.Source) >= len(o.sources) {
+		return nil, fmt.Errorf("%w: raw partition %d", engine.ErrForeign, sec.Source)
+	}
+	src := &o.sources[sec.Source]
+	stale, err := src.begin(sec)
+	if err != nil {
+		return nil, err
+	}
+	for ; ; o.at.Index++ {
+		ok, err := o.reader.Facet(&o.facet)
+		if err == nil && !ok && !stale {
+			src.end(sec)
+			o.advance()
+		}
+		if err != nil || !ok {
+			return signals, err
+		}
+		if stale || o.facet.Offset < src.next {
+			src.totals.Duplicate++
+			continue
+		}
+		src.totals.Applied++
+		if o.watermark != facet.NoWatermark && o.facet.Time < o.watermark-o.lateness {
+			src.totals.Late++
+			continue
+		}
+		signals = append(signals, o.event()...)
+	}
+}
+
+// advance: the watermark is the least over the sources, once all were heard of,
+// and never goes back.
+func (o *Oracle) advance() {
+	least := o.sources[0].watermark
+	for _, s := range o.sources {
+		if !s.heard {
+			return
+		}
+		least = min(least, s.watermark)
+	}
+	o.watermark = max(o.watermark, least)
+}
+
+// event shows the facet, which is on time, to the rules of its kind.
+func (o *Oracle) event() (signals []score.Signal) {
+	f := &o.facet
+	entity := facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}
+	for _, r := range o.set.Rules {
+		if r.Entity != entity.Kind || !r.When(&f.Fields) {
+			continue
+		}
+		w := o.counts[counter{entity, r.ID}]
+		if w == nil {
+			w = &window{rule: r.Window, hasher: o.hasher, whole: o.whole}
+			o.counts[counter{entity, r.ID}] = w
+		}
+		fired := w.arrive(&f.Fields, f.Time, o.watermark, o.lateness)
+		if fired == nil {
+			continue
+		}
+		sig := score.Signal{
+			Position: o.at, Rule: r.ID, RulesVersion: o.set.Version, Category: r.Category, Reason: r.Reason,
+			Entity: entity, Weight: r.Window.Tiers[fired.tier].Weight, HalfLife: r.HalfLife, Phase: r.Phase,
+			Tier: fired.tier, Evidence: fired.evidence, Time: f.Time, Source: f.Source, SourceOffset: f.Offset,
+		}
+		signals = append(signals, sig)
+		o.score(sig)
+	}
+	return signals
+}
+
+// score adds a signal to its entity's score.
+func (o *Oracle) score(sig score.Signal) {
+	before := o.scores[sig.Entity].Contributions
+	after := o.powers.merge(before, score.Contribution{
+		Rule: sig.Rule, Category: sig.Category, Reason: sig.Reason, Phase: sig.Phase,
+		Weight: sig.Weight, HalfLife: int64(sig.HalfLife / time.Second), Time: sig.Time,
+	})
+	if !slices.Equal(before, after) {
+		o.scores[sig.Entity] = score.Update{Entity: sig.Entity, Position: sig.Position, Contributions: after}
+	}
+}
+
+// Scores lists every entity that has a live score at the watermark, one that is
+// worth at least a point, ordered by kind, tenant and key: what Redis must hold
+// in the end.
+func (o *Oracle) Scores() []score.Update {
+	var live []score.Update
+	for _, u := range o.scores {
+		if slices.ContainsFunc(u.Contributions, func(c score.Contribution) bool { return o.powers.worth(c, o.watermark) >= point }) {
+			live = append(live, u)
+		}
+	}
+	slices.SortFunc(live, func(a, b score.Update) int { return compareEntities(a.Entity, b.Entity) })
+	return live
+}
+
+func compareEntities(a, b facet.Entity) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key))
+}
+
+// Ledger is what became of the facets, by raw partition.
+func (o *Oracle) Ledger() engine.Ledger {
+	l := engine.Ledger{Sources: make([]engine.SourceLedger, len(o.sources))}
+	for i, s := range o.sources {
+		l.Sources[i] = engine.SourceLedger{Next: s.next, Totals: s.totals}
+	}
+	return l
+}
+
+// Watermark is the event time that all sources have passed, Unix ms.
+func (o *Oracle) Watermark() int64 { return o.watermark }

@@ -1,0 +1,291 @@
+package oracle
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+)
+
+// maker makes random histories: of few entities and tiny windows, so that edges
+// are hit.
+type maker struct {
+	*rand.Rand
+	h       history
+	now     int64
+	spans   []int64 // ms: windows, cooldowns and the lateness of the history
+	past    []int64 // times of events
+	sources []*rawPartition
+	events  int
+	people  int
+	values  int
+
+	harmless bool
+}
+
+// rawPartition is a raw log with those who write its facets.
+type rawPartition struct {
+	id     int32
+	log    []*raw
+	end    int64
+	owner  uint64
+	open   writer
+	zombie *writer
+	last   *record // as it was sent
+	silent bool
+}
+
+// writer is an owner of a raw partition, in ingest.
+type writer struct {
+	owner     uint64
+	read      int   // events of the log that are behind it
+	covered   int64 // raw offset
+	watermark int64
+}
+
+func newMaker(seed uint64) *maker { return &maker{Rand: rand.New(rand.NewPCG(seed, 1)), now: start} }
+
+// randomHistory makes the history of a seed.
+func randomHistory(seed uint64, events int) history { return newMaker(seed).history(events) }
+
+// calm makes a history in which nothing is lost or damaged.
+func calm(seed uint64, events int) history {
+	m := newMaker(seed)
+	m.harmless = true
+	return m.history(events)
+}
+
+func (m *maker) history(events int) history {
+	m.h.lateness = m.oneOf(0, 500, 2_000, 2_000, 10_000, 60_000)
+	m.h.sources = 1 + m.IntN(3)
+	m.people, m.values = 1+m.IntN(6), 2+m.IntN(12)
+	m.spans = append(m.spans, m.h.lateness)
+	m.makeRules()
+	for i := range m.h.sources {
+		from := int64(m.IntN(2) * m.IntN(1000))
+		p := &rawPartition{id: int32(i), end: from, owner: uint64(m.IntN(3)), silent: m.IntN(12) == 0}
+		p.open = writer{owner: p.owner, covered: from, watermark: facet.NoWatermark}
+		m.sources = append(m.sources, p)
+	}
+	for m.events < events {
+		p := m.sources[m.IntN(len(m.sources))]
+		for range 1 + m.IntN(12) {
+			m.event(p)
+		}
+		m.step(m.sources[m.IntN(len(m.sources))])
+	}
+	for _, p := range m.sources {
+		m.deliver(p, &p.open, len(p.log)-p.open.read)
+	}
+	if m.IntN(8) == 0 {
+		for _, p := range m.sources {
+			p.open.watermark = facet.EndWatermark
+			m.deliver(p, &p.open, 0)
+		}
+	}
+	return m.h
+}
+
+func (m *maker) oneOf(of ...int64) int64 { return of[m.IntN(len(of))] }
+
+func (m *maker) pick(of ...string) string { return of[m.IntN(len(of))] }
+
+func (m *maker) makeRules() {
+	n := 1 + m.IntN(5)
+	crowd := m.IntN(6) == 0 // more rules than a score has room for
+	if crowd {
+		n = 11
+	}
+	for i := range n {
+		m.h.rules = append(m.h.rules, m.rule(i, crowd))
+	}
+}
+
+func (m *maker) rule(i int, crowd bool) string {
+	var b strings.Builder
+	entity, tiers := m.pick("account", "account", "device", "route"), 1+m.IntN(3)
+	if crowd {
+		entity, tiers = "account", 1+m.IntN(2)
+	}
+	window := m.oneOf(1_000, 1_500, 2_000, 5_000, 10_000, 20_000)
+	m.spans = append(m.spans, window)
+	fmt.Fprintf(&b, "  - id: r%02d\n    title: A rule\n    entity: %s\n    when: %s\n", i, entity, m.pick("status >= 0", `decision == ""`, `"true"`, "status != 404", `auth != ""`))
+	fmt.Fprintf(&b, "    sliding_window:\n      window: %dms\n", window)
+	if m.IntN(2) == 0 {
+		fmt.Fprintf(&b, "      count: %s\n", m.pick(`auth == "failure"`, "status >= 400", `auth == "failure" && status != 404`))
+		if m.IntN(2) == 0 {
+			fmt.Fprintf(&b, "      min_share: %d\n", m.oneOf(1, 30, 50, 66, 67, 90, 100))
+		}
+	}
+	if m.IntN(2) == 0 {
+		fmt.Fprintf(&b, "      distinct: %s\n", m.pick("object", "object", "status", "response_bytes", "account", "device"))
+	}
+	if m.IntN(2) == 0 {
+		cooldown := m.oneOf(1_000, 3_000, 10_000, 60_000)
+		m.spans = append(m.spans, cooldown)
+		fmt.Fprintf(&b, "      cooldown: %dms\n", cooldown)
+	}
+	b.WriteString("      tiers:\n")
+	at, weight := 0, 0
+	for range tiers {
+		at, weight = at+1+m.IntN(3), weight+1+m.IntN(33)
+		fmt.Fprintf(&b, "        - {at: %d, weight: %d}\n", at, weight)
+	}
+	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds}\n    phase: %s\n",
+		m.pick("bot", "fraud"), m.oneOf(1, 1, 2, 5, 30, 3_600), m.pick("observe", "soft", "enforce"))
+	return b.String()
+}
+
+// event appends an event to a raw log.
+func (m *maker) event(p *rawPartition) {
+	m.events++
+	m.now += m.oneOf(0, 0, 1, 10, 100, 100, 500, 500, 2_000)
+	if m.IntN(2_000) == 0 {
+		m.now += m.oneOf(60_000, 3_600_000, 1<<32-1, 1<<32)
+	}
+	r := &raw{offset: p.end, time: m.time()}
+	p.end += 1 + m.oneOf(0, 0, 0, 1, 5)
+	m.past = append(m.past, r.time)
+	add := func(odds int, f event.Field, text string, num int64) {
+		if m.IntN(odds) > 0 {
+			r.values = append(r.values, value{f, text, num})
+		}
+	}
+	add(20, event.Account, fmt.Sprintf("a%d", m.IntN(m.people)), 0)
+	add(5, event.Device, fmt.Sprintf("d%d", m.IntN(2)), 0)
+	add(10, event.Route, "/x", 0)
+	add(8, event.Object, fmt.Sprintf("o%d", m.IntN(m.values)), 0)
+	add(8, event.Status, "", m.oneOf(0, 200, 200, 401, 404, 500))
+	add(3, event.Auth, m.pick("failure", "failure", "success"), 0)
+	add(3, event.ResponseBytes, "", int64(m.IntN(m.values)))
+	if m.IntN(6) == 0 {
+		add(100, event.Tenant, "t", 0)
+	}
+	p.log = append(p.log, r)
+}
+
+// time draws an event's time: now, a little ago, or just at the edge of
+// something.
+func (m *maker) time() int64 {
+	switch m.IntN(8) {
+	case 0, 1, 2:
+		return m.now
+	case 3, 4:
+		return m.now - m.Int64N(m.h.lateness+1)
+	case 5:
+		return m.now - m.Int64N(2*m.h.lateness+1)
+	}
+	if len(m.past) == 0 {
+		return m.now
+	}
+	from := m.past[len(m.past)-1-m.IntN(min(len(m.past), 40))]
+	t := from + m.oneOf(-1, 0, 1) + m.oneOf(-1, 0, 0, 1)*m.spans[m.IntN(len(m.spans))]
+	if t > m.now+20_000 {
+		return m.now
+	}
+	return t
+}
+
+// step has a raw partition's owner do something.
+func (m *maker) step(p *rawPartition) {
+	if p.silent && m.IntN(60) > 0 {
+		return
+	}
+	w, unread := &p.open, len(p.log)-p.open.read
+	switch n := m.IntN(40); {
+	case n < 24:
+		m.deliver(p, w, min(unread, 1+m.IntN(24)))
+	case n < 28:
+		m.tick(p)
+	case n < 31 && p.last != nil:
+		m.h.records = append(m.h.records, *p.last) // whether it arrived was not known
+	case n < 34:
+		m.takeOver(p)
+	case n < 37 && p.zombie != nil:
+		m.deliver(p, p.zombie, min(len(p.log)-p.zombie.read, 1+m.IntN(6)))
+	case n < 38:
+		m.together()
+	case n == 39 && !m.harmless && m.IntN(25) == 0:
+		m.harm(p)
+	}
+}
+
+// deliver writes the next n events of a raw log.
+func (m *maker) deliver(p *rawPartition, w *writer, n int) {
+	r := record{sections: []section{m.section(p, w, n)}}
+	p.last = &r
+	m.h.records = append(m.h.records, r)
+}
+
+func (m *maker) section(p *rawPartition, w *writer, n int) section {
+	s := section{Section: facet.Section{Source: p.id, Owner: w.owner, From: w.covered}}
+	s.events = p.log[w.read : w.read+n]
+	w.read += n
+	for _, e := range s.events {
+		w.watermark = max(w.watermark, e.time)
+	}
+	w.covered = max(w.covered, p.end)
+	if w.read < len(p.log) {
+		w.covered = p.log[w.read].offset
+		if n > 0 && m.IntN(2) == 0 {
+			w.covered = s.events[n-1].offset + 1
+		}
+	}
+	s.To, s.Watermark = w.covered, w.watermark
+	return s
+}
+
+// tick says how late it is, where a partition is idle.
+func (m *maker) tick(p *rawPartition) {
+	n := len(p.log) - p.open.read
+	p.open.watermark = max(p.open.watermark, m.now-m.oneOf(0, 1, 1_000, 5_000))
+	m.deliver(p, &p.open, n)
+}
+
+// takeOver lets a new owner begin somewhere before what was covered, and leaves
+// the former one running.
+func (m *maker) takeOver(p *rawPartition) {
+	old := p.open
+	p.zombie = &old
+	p.owner += 1 + uint64(m.IntN(2))
+	back := m.IntN(min(old.read, 30) + 1)
+	w := writer{owner: p.owner, read: old.read - back, covered: old.covered, watermark: facet.NoWatermark}
+	if back > 0 {
+		w.covered = min(w.covered, p.log[w.read].offset)
+	}
+	for _, e := range p.log[:w.read] {
+		w.watermark = max(w.watermark, e.time)
+	}
+	p.open = w
+}
+
+// together writes a record with a section of each raw partition.
+func (m *maker) together() {
+	var r record
+	for _, p := range m.sources {
+		if !p.silent {
+			r.sections = append(r.sections, m.section(p, &p.open, min(len(p.log)-p.open.read, 1+m.IntN(10))))
+		}
+	}
+	if len(r.sections) > 0 {
+		m.h.records = append(m.h.records, r)
+	}
+}
+
+// harm does what must stop a reader.
+func (m *maker) harm(p *rawPartition) {
+	r := record{sections: []section{m.section(p, &p.open, min(len(p.log)-p.open.read, 5))}}
+	switch m.IntN(4) {
+	case 0:
+		r.foreign = true
+	case 1:
+		r.damaged = true
+	case 2:
+		r.sections[0].Source = int32(m.h.sources)
+	case 3:
+		return // lost
+	}
+	m.h.records = append(m.h.records, r)
+}

@@ -1,0 +1,203 @@
+package oracle
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// seen is an event that a rule looked at.
+type seen struct {
+	time    int64
+	value   uint64 // of the distinct field; 0 where events are counted
+	counted bool
+}
+
+// window is what one rule remembers of one entity, as
+// docs/detectors/sliding_window.md has it.
+type window struct {
+	rule   *rules.SlidingWindow
+	hasher facet.Hasher
+	whole  bool // neither thinned nor bounded
+
+	seen      []*seen // in order of time; those of one moment in order of arrival
+	forgotten int     // events that went because the bound was reached
+	last      *firing // nil: has not fired
+	lastAt    int64
+}
+
+// firing is a tier that was reached, and by what.
+type firing struct {
+	tier     int
+	evidence []score.Number
+}
+
+// arrive takes in an event on time that matches the rule's condition. It returns
+// nil where nothing fires.
+func (w *window) arrive(e *event.Event, t, watermark, lateness int64) *firing {
+	s := &seen{time: t, counted: w.rule.Counted == nil || w.rule.Counted(e)}
+	if !s.counted && w.rule.MinShare == 0 {
+		return nil
+	}
+	if d := w.rule.Distinct; d != event.None {
+		if !e.Has(d) {
+			return nil
+		}
+		s.value = w.number(e, d)
+	}
+	if watermark != facet.NoWatermark {
+		closed := watermark - lateness - w.rule.Window.Milliseconds()
+		w.seen = slices.DeleteFunc(w.seen, func(old *seen) bool { return old.time <= closed })
+	}
+	if !w.remember(s) || !s.counted {
+		return nil
+	}
+	return w.fire(t, w.best(t))
+}
+
+// number tells values apart by 31 bits of their keyed hash.
+func (w *window) number(e *event.Event, d event.Field) uint64 {
+	if d.Kind().Numeric() {
+		return w.hasher.Text(string(binary.LittleEndian.AppendUint64(nil, uint64(e.Num(d))))) >> 1 & math.MaxInt32
+	}
+	return w.hasher.Text(e.Text(d)) >> 1 & math.MaxInt32
+}
+
+// remember keeps the event, and forgets what the documentation says. It returns
+// false where that is the event itself, because there is no room.
+func (w *window) remember(s *seen) bool {
+	at := len(w.seen)
+	for at > 0 && w.seen[at-1].time > s.time {
+		at--
+	}
+	w.seen = slices.Insert(w.seen, at, s)
+	newest := w.seen[len(w.seen)-1].time
+	w.seen = slices.DeleteFunc(w.seen, func(old *seen) bool { return newest-old.time > math.MaxUint32 })
+	if placed := w.seen[0].time <= s.time; w.whole || !placed {
+		return placed
+	}
+	if w.rule.Distinct != event.None {
+		w.thin(s)
+	}
+	most := min(max(4*w.rule.Tiers[len(w.rule.Tiers)-1].At, 16), 4096)
+	for len(w.seen) > most {
+		w.seen = w.seen[1:]
+		w.forgotten++
+	}
+	return w.seen[0].time <= s.time
+}
+
+// thin forgets occurrences of a value that lie between two others which are less
+// than the window apart: the one before the new one, then the one after it, then
+// the new one itself.
+func (w *window) thin(s *seen) {
+	var same []*seen
+	for _, o := range w.seen {
+		if o.value == s.value && o.counted == s.counted {
+			same = append(same, o)
+		}
+	}
+	at := slices.Index(same, s)
+	for _, o := range slices.Concat(same[max(at-1, 0):at], same[at+1:min(at+2, len(same))], []*seen{s}) {
+		i := slices.Index(same, o)
+		if i > 0 && i+1 < len(same) && same[i+1].time-same[i-1].time < w.rule.Window.Milliseconds() {
+			same = slices.Delete(same, i, i+1)
+			w.seen = slices.DeleteFunc(w.seen, func(old *seen) bool { return old == o })
+		}
+	}
+}
+
+// best is the firing of the highest tier that any window which is looked at
+// reaches, of equals the one that ends first; nil where none does.
+func (w *window) best(t int64) (best *firing) {
+	for _, end := range w.ends(t) {
+		if f := w.reached(end); f != nil && (best == nil || f.tier > best.tier) {
+			best = f
+		}
+	}
+	return best
+}
+
+// ends lists where the windows end that an event at t has looked at: at t, and
+// with each later event that shares a window with it and brought in a value that
+// its own window lacked.
+func (w *window) ends(t int64) []int64 {
+	ends := []int64{t}
+	for _, s := range w.seen {
+		if s.counted && s.time > t && s.time < t+w.rule.Window.Milliseconds() && s.time != ends[len(ends)-1] && w.isNew(s) {
+			ends = append(ends, s.time)
+		}
+	}
+	return ends
+}
+
+func (w *window) isNew(s *seen) bool {
+	if w.rule.Distinct == event.None {
+		return true
+	}
+	return !slices.ContainsFunc(w.within(s.time), func(o *seen) bool {
+		return o.counted && o.value == s.value && o.time < s.time
+	})
+}
+
+// within is what the window that ends at end holds: (end − window, end].
+func (w *window) within(end int64) (in []*seen) {
+	for _, s := range w.seen {
+		if s.time > end-w.rule.Window.Milliseconds() && s.time <= end {
+			in = append(in, s)
+		}
+	}
+	return in
+}
+
+// reached counts the window that ends at end.
+func (w *window) reached(end int64) (f *firing) {
+	in, distinct := w.within(end), w.rule.Distinct != event.None
+	counted, others, values := 0, 0, map[seen]bool{}
+	for _, s := range in {
+		v := seen{value: s.value, counted: s.counted}
+		if distinct && values[v] {
+			continue
+		}
+		values[v] = true
+		if s.counted {
+			counted++
+		} else {
+			others++
+		}
+	}
+	matching := counted + others
+	if matching == 0 || 100*counted < w.rule.MinShare*matching {
+		return nil
+	}
+	name := "count"
+	if distinct {
+		name = "distinct"
+	}
+	for i, tier := range w.rule.Tiers {
+		if counted >= tier.At {
+			f = &firing{tier: i, evidence: []score.Number{
+				{Name: name, Value: int64(counted)},
+				{Name: "threshold", Value: int64(tier.At)}, {Name: "matching", Value: int64(matching)},
+				{Name: "share_percent", Value: int64(100 * counted / matching)}, {Name: "window_ms", Value: w.rule.Window.Milliseconds()},
+				{Name: "first_ms", Value: in[0].time}, {Name: "last_ms", Value: end},
+			}}
+		}
+	}
+	return f
+}
+
+// fire holds back what was said before: the same tier, or a lower one, waits for
+// the cooldown.
+func (w *window) fire(t int64, f *firing) *firing {
+	if f == nil || w.last != nil && f.tier <= w.last.tier && t-w.lastAt < w.rule.Cooldown.Milliseconds() {
+		return nil
+	}
+	w.last, w.lastAt = f, t
+	return f
+}
