@@ -42,7 +42,9 @@ type owner struct {
 // run owns the partition until ctx ends, then drains.
 func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) error {
 	err := o.own(ctx, committed, log)
+	o.loop.Waiting()
 	o.snapshots.close()
+	o.loop.Working()
 	if err != nil && ctx.Err() == nil {
 		return o.refuse(ctx, err)
 	}
@@ -80,7 +82,10 @@ func (o *owner) prepare(ctx context.Context, committed int64, log klog.OffsetRan
 	if o.state != nil && o.next >= log.Start && o.next <= committed {
 		return nil
 	}
-	if o.state, o.next, err = o.snapshots.recover(ctx, log); err != nil || o.state != nil {
+	o.loop.Waiting() // for the store, which may be down
+	o.state, o.next, err = o.snapshots.recover(ctx, log)
+	o.loop.Working()
+	if err != nil || o.state != nil {
 		return err
 	}
 	if log.Start > 0 {

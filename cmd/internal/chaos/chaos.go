@@ -31,9 +31,6 @@ type Options struct {
 	Rate    float64 // records a second
 	Data    string  // directory that keeps everything; empty: a temporary one
 	JSON    bool    // end with one JSON object
-
-	// Drops says that ingest drops a gateway's repeats, so that they are no rows.
-	Drops bool
 }
 
 // Defaults suit two cores: more than a million events and forty kills, in about
@@ -148,7 +145,7 @@ func (r *run) disturb(ctx context.Context) {
 }
 
 const (
-	settleTime = 5 * time.Minute
+	settleTime = 90 * time.Second
 	showEvery  = 5 * time.Second
 )
 

@@ -156,9 +156,9 @@ func redis(dir string) (*servers.Server, error) {
 	return s, err
 }
 
-// String says which processes there are.
+// String says which servers there are.
 func (c *cluster) String() string {
-	return fmt.Sprintf("process ids: kafka %d, redis %d, clickhouse %d, gate %d", c.kafka.PID(), c.redis.PID(), c.clickhouse.PID(), c.stack.Gate.PID())
+	return fmt.Sprintf("process ids: kafka %d, redis %d, clickhouse %d", c.kafka.PID(), c.redis.PID(), c.clickhouse.PID())
 }
 
 // resize starts or stops workers until n run. Those that stop do so in order,

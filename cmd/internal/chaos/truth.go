@@ -28,6 +28,7 @@ type truth struct {
 
 	unacknowledged int64 // records that are missing from the raw log, though they were acknowledged
 	foreign        int64 // records in the raw log that the seed does not know
+	repeats        int64 // records whose bytes are those of one not far before them
 }
 
 // rawPart is the truth of one raw partition, by offset.
@@ -102,7 +103,7 @@ func (r *run) learn(ctx context.Context, calm *calm) (*truth, error) {
 	for at := r.plan.Start + slice; ; at += slice {
 		over := true
 		for _, rd := range all {
-			more, err := rd.read(ctx, t, at, r.opts.Drops, calm)
+			more, err := rd.read(ctx, t, at, calm)
 			if err != nil {
 				return nil, err
 			}
@@ -145,7 +146,7 @@ func (r *run) newReading(ctx context.Context, p int32) (*reading, error) {
 
 // read goes through the log until a record that is due at or after until. more
 // is false at the log's end.
-func (rd *reading) read(ctx context.Context, t *truth, until int64, drops bool, calm *calm) (more bool, err error) {
+func (rd *reading) read(ctx context.Context, t *truth, until int64, calm *calm) (more bool, err error) {
 	for {
 		rec, err := rd.log.peek(ctx)
 		if err != nil || rec == nil {
@@ -155,7 +156,7 @@ func (rd *reading) read(ctx context.Context, t *truth, until int64, drops bool, 
 			return true, nil
 		}
 		rd.log.take()
-		rd.judge(rec, t, drops, calm)
+		rd.judge(rec, t, calm)
 	}
 }
 
@@ -181,7 +182,7 @@ func (rd *reading) known(rec *klog.Record) bool {
 // judge says what a record of the log is. The records of the seed must come in
 // their order; between them only bytes that came before may come again, because
 // a gateway, or the sender after a lost answer, repeats itself.
-func (rd *reading) judge(rec *klog.Record, t *truth, drops bool, calm *calm) {
+func (rd *reading) judge(rec *klog.Record, t *truth, calm *calm) {
 	for int64(len(rd.what)) < rec.Offset { // transaction markers and the like: there are none
 		rd.keep(repeat, 0, bundle{})
 	}
@@ -200,13 +201,14 @@ func (rd *reading) judge(rec *klog.Record, t *truth, drops bool, calm *calm) {
 		return
 	}
 	rd.recent[maphash.Bytes(rd.seedHash, rec.Value)] = rec.Offset
-	if isKnown && drops {
-		rd.keep(repeat, 0, bundle{})
-		return
-	}
 	if what == garbage || rd.format.Decode(rec.Value, &rd.event) != nil {
 		rd.letters[rec.Offset] = bytes.Clone(rec.Value)
 		rd.keep(garbage, 0, bundle{})
+		return
+	}
+	if isKnown { // ingest drops it
+		t.repeats++
+		rd.keep(repeat, 0, bundle{})
 		return
 	}
 	rd.enrich.Complete(&rd.event, rd.partition, rec.Offset, rec.Key)

@@ -18,6 +18,7 @@ type verdict struct {
 	Scores     int64
 	Dead       int64
 	Late       int64
+	Repeats    int64 // of a gateway, dropped by ingest
 	Repeated   int64 // facets that were written again, and dropped
 	Digests    map[string]string
 
@@ -60,7 +61,7 @@ func (r *run) verify(ctx context.Context) (*verdict, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the raw log: %w", err)
 	}
-	v.Expected = t.expected()
+	v.Expected, v.Repeats = t.expected(), t.repeats
 	if t.unacknowledged > 0 {
 		v.Lost += t.unacknowledged
 		v.find("%d acknowledged records are not in the raw log", t.unacknowledged)
@@ -73,6 +74,7 @@ func (r *run) verify(ctx context.Context) (*verdict, error) {
 		v.find("the facet log cannot be replayed: %v", err)
 		return v, nil
 	}
+	r.event("the raw log is what the seed says, and the facet log is replayed: %d records, %d frames", r.sender.acknowledged(), re.frames)
 	v.Late, v.Repeated = re.late, re.repeated
 	v.checkFacets(t, re)
 	v.checkFindings(calm, re)
@@ -100,6 +102,9 @@ func (r *run) checkStores(ctx context.Context, t *truth, re *replayed, v *verdic
 	books, err := r.cluster.stack.Books(ctx)
 	if err != nil {
 		return err
+	}
+	if books.Ingest.Repeat != t.repeats {
+		v.find("the ledger does not balance: %d repeats were dropped, of %d in the raw log", books.Ingest.Repeat, t.repeats)
 	}
 	for _, complaint := range books.Imbalances(uint64(v.Events), v.Dead) {
 		v.find("the ledger does not balance: %s", complaint)
