@@ -19,6 +19,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/sink/clickhouse"
@@ -29,7 +30,7 @@ import (
 // on.
 //
 //	kafka ─▶ ingest ─▶ kafka ─▶ detect ─▶ redis, clickhouse, kafka
-//	            └────▶ clickhouse
+//	            └────▶ clickhouse  └──▶ snapshots
 type Worker struct {
 	cfg   Config
 	log   *slog.Logger
@@ -43,6 +44,8 @@ type Worker struct {
 	scores  *redis.Writer
 	ingest  *ingest.Stage
 	detect  *engine.Stage
+
+	snapshots *snapshot.Store // nil: none are kept
 }
 
 // NewWorker wires a worker; it connects to nothing yet.
@@ -60,6 +63,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 		{"kafka", w.openKafka},
 		{"clickhouse", w.openClickHouse},
 		{"redis", w.openRedis},
+		{"snapshots", w.openSnapshots},
 		{"ingest", w.makeIngest},
 		{"detect", w.makeDetect},
 	}
@@ -167,6 +171,7 @@ func (w *Worker) makeDetect() error {
 			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Logger: w.log, Registerer: w.admin.Registry(),
 			OpenSignals: func(p int32) engine.SignalTrack { return w.signals.Open(p) },
 			OpenScores:  func(p int32) engine.ScoreTrack { return w.scores.Open(p) },
+			Snapshots:   w.snapshotsForDetect(),
 		})
 	return err
 }
@@ -208,7 +213,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	err := stages.Wait()
 	stopStores()
-	err = errors.Join(err, context.Cause(failed), sinks.Wait(), w.kafka.Close())
+	err = errors.Join(err, context.Cause(failed), sinks.Wait(), w.kafka.Close(), w.closeSnapshots())
 	if ctx.Err() != nil {
 		err = withoutCanceled(err)
 	}
