@@ -290,7 +290,7 @@ func TestMoreEventsNeverLowerTheHighestTier(t *testing.T) {
 // A log gives one state and one list of signals: however many processors there
 // are, and however many records are applied at once.
 func TestALogHasOneDigest(t *testing.T) {
-	h := calm(1, 20_000)
+	h := calm(1, 8_000)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	var first *run
 	var wantSignals int
