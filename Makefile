@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 export WEIR_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race bench profile lint generate chdb kafka ci clean
+.PHONY: help build demo chaos test race bench profile lint generate chdb kafka ci clean
 
 help: ## say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ build: ## build weir, weir-worker and weir-gate into bin/
 
 demo: build chdb ## watch an attack being caught (DEMO='-for 60s' passes flags on)
 	@bin/weir demo $(DEMO)
+
+chaos: build chdb ## kill everything and prove that nothing is lost (CHAOS='-for 30m' passes flags on)
+	@bin/weir chaos $(CHAOS)
 
 test: chdb ## run all tests; real Kafka and Redis are used where they can be had
 	$(GO) test $(GOTESTFLAGS) ./...

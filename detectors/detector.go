@@ -49,6 +49,9 @@ type Detector interface {
 	// Apply feeds an event that matches the rule's When. fired says that f has
 	// been filled in.
 	Apply(s Slot, in Input, f *Firing) (fired bool)
+	// Reads reports whether a payload is of the detector's form, so that Apply
+	// can go on with it. Whoever got it from outside asks first.
+	Reads(payload []byte) bool
 }
 
 // Hasher turns a text into a number under a secret key, so that nobody can

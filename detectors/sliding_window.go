@@ -103,6 +103,12 @@ func (w *slidingWindow) Apply(s Slot, in Input, f *Firing) bool {
 	return w.evaluate(e, at, in.Time, f)
 }
 
+// Reads implements Detector.
+func (w *slidingWindow) Reads(payload []byte) bool {
+	e := entries(payload)
+	return len(e) >= windowHeader && (len(e)-windowHeader)%entrySize == 0 && e.len() <= e.room()
+}
+
 // valueOf is what an entry remembers: 31 bits of the distinct value's hash under
 // the secret key, numbers too, and whether it is counted. An event without the
 // value is none.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -16,6 +17,11 @@ type stageMetrics struct {
 	behind   *prometheus.GaugeVec
 	entities *prometheus.GaugeVec
 	applied  *prometheus.GaugeVec
+
+	snapshotsAge     *prometheus.GaugeVec
+	snapshotsBytes   *prometheus.GaugeVec
+	snapshotsSeconds *prometheus.HistogramVec
+	snapshotsFailed  *prometheus.CounterVec
 }
 
 func newStageMetrics(r prometheus.Registerer) *stageMetrics {
@@ -29,7 +35,34 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 		entities: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_entities", Help: "Entities with state, by partition."}, partition),
 		applied: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_facets", Help: "Facets in the ledger, by partition and outcome."},
 			[]string{"partition", "outcome"}),
+		snapshotsAge: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_snapshot_age_seconds",
+			Help: "Age of the state in the newest snapshot, or time since the partition was taken up, by partition."}, partition),
+		snapshotsBytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_snapshot_bytes", Help: "Size of the latest snapshot written, by partition."}, partition),
+		snapshotsSeconds: f.NewHistogramVec(prometheus.HistogramOpts{Name: "weir_detect_snapshot_seconds",
+			Help: "Time to encode a snapshot and to store it, attempts included, by step.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"step"}),
+		snapshotsFailed: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_snapshot_failures_total",
+			Help: "What went wrong with snapshots: store, damaged, differs, retention, drain."}, []string{"reason"}),
 	}
+}
+
+func (m *stageMetrics) snapshotAge(partition int32, age time.Duration) {
+	m.snapshotsAge.WithLabelValues(strconv.Itoa(int(partition))).Set(age.Seconds())
+}
+
+func (m *stageMetrics) snapshotWritten(partition int32, bytes int, encode, store time.Duration) {
+	m.snapshotsBytes.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(bytes))
+	m.snapshotsSeconds.WithLabelValues("encode").Observe(encode.Seconds())
+	m.snapshotsSeconds.WithLabelValues("store").Observe(store.Seconds())
+}
+
+// snapshotGone forgets the figures of a partition that is given up.
+func (m *stageMetrics) snapshotGone(partition int32) {
+	m.snapshotsAge.DeleteLabelValues(strconv.Itoa(int(partition)))
+	m.snapshotsBytes.DeleteLabelValues(strconv.Itoa(int(partition)))
+}
+
+func (m *stageMetrics) snapshotFailure(reason string) {
+	m.snapshotsFailed.WithLabelValues(reason).Inc()
 }
 
 func (m *stageMetrics) fired(s *score.Signal) {

@@ -16,10 +16,10 @@ import (
 // committed, until the state is what it was; then what is new.
 //
 //	fetch ─▶ Partition.Apply ─┬─▶ signals ─▶ signal store, signal log ─┐
-//	                          └─▶ scores ──▶ score store ──────────────┴─▶ commit
+//	                          └─▶ scores ──▶ score store ──────────────┴─▶ commit, snapshot
 //
-// Only offsets whose outputs are acknowledged are committed, so that a replay
-// never has to send anything from below the commit.
+// Only offsets whose outputs are acknowledged are committed or have a snapshot,
+// so that a replay never has to send anything from below either.
 type owner struct {
 	*Stage
 	*held
@@ -29,6 +29,7 @@ type owner struct {
 	partition int32
 	commit    func(ctx context.Context, offset int64, metadata string) error
 
+	snapshots snapshots
 	signals   SignalTrack
 	scores    ScoreTrack
 	out       Output
@@ -40,46 +41,61 @@ type owner struct {
 
 // run owns the partition until ctx ends, then drains.
 func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) error {
-	if err := o.prepare(committed, log); err != nil {
+	err := o.own(ctx, committed, log)
+	o.loop.Waiting()
+	o.snapshots.close()
+	o.loop.Working()
+	if err != nil && ctx.Err() == nil {
 		return o.refuse(ctx, err)
 	}
+	return err
+}
+
+func (o *owner) own(ctx context.Context, committed int64, log klog.OffsetRange) error {
+	if err := o.prepare(ctx, committed, log); err != nil {
+		return err
+	}
+	o.snapshots.startAt(o.next)
 	o.signals = watchedSignals{o.OpenSignals(o.partition), o.loop}
 	o.scores = watchedScores{o.OpenScores(o.partition), o.loop}
 	defer o.scores.Close()
 	o.committed = committed
 	finish, cancel := klog.Outlast(ctx, o.cfg.DrainTimeout)
 	defer cancel()
-	err := o.read(ctx, finish, committed)
-	switch {
-	case err == nil:
-		return o.drain(finish)
-	case ctx.Err() != nil:
+	if err := o.read(ctx, finish, committed); err != nil {
 		return err
 	}
-	return o.refuse(ctx, err)
+	return o.drain(finish)
 }
 
-// prepare makes an empty state where none is held, and checks that the log
-// still holds what the state is a function of.
-func (o *owner) prepare(committed int64, log klog.OffsetRange) error {
+// prepare takes up the state that is held, or recovers it from a snapshot, or
+// begins with an empty one; and it checks that the log still holds what the
+// state is a function of.
+func (o *owner) prepare(ctx context.Context, committed int64, log klog.OffsetRange) (err error) {
 	if committed > log.End {
 		return fmt.Errorf("offset %d was committed, but the log ends at %d: the topic was re-created or truncated; "+
 			"start a new incarnation of the stream", committed, log.End)
 	}
 	// A state that is ahead of the commit has outputs that nobody may have
-	// acknowledged; they come again only by applying those records again.
+	// acknowledged; they come again only by applying those records again. A
+	// snapshot may be ahead: it was written after they were acknowledged.
 	if o.state != nil && o.next >= log.Start && o.next <= committed {
 		return nil
 	}
+	o.loop.Waiting() // for the store, which may be down
+	o.state, o.next, err = o.snapshots.recover(ctx, log)
+	o.loop.Working()
+	if err != nil || o.state != nil {
+		return err
+	}
 	if log.Start > 0 {
 		if !o.cfg.AcceptLoss {
-			return fmt.Errorf("the facet log begins at offset %d, and there is no state from before: what it held is lost; "+
-				"set detect.accept_loss to go on with what is left", log.Start)
+			return fmt.Errorf("the facet log begins at offset %d, and there is no state from before and no snapshot that joins it: "+
+				"what it held is lost; set detect.accept_loss to go on with what is left", log.Start)
 		}
 		o.log.Error("loss declared: the facet log does not begin at 0", "first_offset", log.Start)
 		o.metrics.lost.Inc()
 	}
-	var err error
 	o.state, err = NewPartition(o.cfg.Config, o.Rules, o.Hasher, o.partition, o.Incarnation)
 	o.next = log.Start
 	return err
@@ -104,6 +120,9 @@ func (o *owner) read(ctx, finish context.Context, committed int64) error {
 		if err := o.turn(ctx, finish, false); err != nil {
 			return err
 		}
+		if err := o.snapshots.turn(ctx, o.state, o.next, o.stored()); err != nil {
+			return err
+		}
 	}
 	if o.next > from {
 		o.log.Info("state rebuilt from the log", "from", from, "to", o.next, "took", time.Since(started).Round(time.Millisecond))
@@ -123,9 +142,15 @@ func (o *owner) read(ctx, finish context.Context, committed int64) error {
 		if err := o.commitStored(finish); err != nil {
 			return err
 		}
+		if err := o.snapshots.turn(ctx, o.state, o.next, o.stored()); err != nil {
+			return err
+		}
 	}
 	return nil
 }
+
+// stored is the offset below which every output is acknowledged.
+func (o *owner) stored() int64 { return min(o.next, o.signals.Stored(), o.scores.Stored()) }
 
 // republish writes every live score again: the store may have lost some since
 // the last owner wrote them.
@@ -225,7 +250,7 @@ func (o *owner) commitStored(ctx context.Context) error {
 	}
 	o.proposed = time.Now()
 	o.metrics.state(o.partition, o.state)
-	stored := min(o.next, o.signals.Stored(), o.scores.Stored())
+	stored := o.stored()
 	if stored <= o.committed {
 		return nil
 	}
@@ -243,7 +268,8 @@ func (o *owner) commitStored(ctx context.Context) error {
 }
 
 // drain finishes a partition that is given up: every output is acknowledged and
-// committed, within the drain time. A failure costs only sending again.
+// committed, and a snapshot is written, within the drain time. A failure costs
+// only sending again, or a longer replay.
 func (o *owner) drain(ctx context.Context) error {
 	if o.next < o.committed {
 		return nil // still replaying: nothing was sent
@@ -255,6 +281,12 @@ func (o *owner) drain(ctx context.Context) error {
 	o.proposed = time.Time{}
 	if err := o.commitStored(ctx); err != nil && !errors.Is(err, klog.ErrFenced) {
 		return fmt.Errorf("drain: %w", err)
+	}
+	if err := o.snapshots.drain(ctx, o.state, o.next); errors.Is(err, errNotFunction) {
+		return err
+	} else if err != nil {
+		o.metrics.snapshotFailure("drain")
+		o.log.Warn("no snapshot is written at the end", "error", err)
 	}
 	return nil
 }

@@ -79,12 +79,10 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 		cfg: cfg, id: id, incarnation: incarnation, rules: set, hasher: hasher,
 		bySlot: map[uint32]*rules.Rule{}, sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
 	}
-	var caps state.Caps
 	for k := range p.byKind {
-		caps[k] = cfg.MaxEntities
 		p.reach[k] = set.Horizon(facet.Kind(k)).Milliseconds()
 	}
-	p.table = state.New(caps)
+	p.table = state.New(p.caps())
 	p.slot.rec = &p.current.Record
 	for _, r := range set.Rules {
 		d, err := detectors.New(r, cfg.Lateness.Milliseconds(), hasher)
@@ -95,6 +93,13 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 		p.bySlot[r.Slot] = r
 	}
 	return p, nil
+}
+
+func (p *Partition) caps() (caps state.Caps) {
+	for k := range p.byKind {
+		caps[k] = p.cfg.MaxEntities
+	}
+	return caps
 }
 
 // Output is what applying records brought forth.

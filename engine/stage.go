@@ -67,12 +67,18 @@ type StageConfig struct {
 
 	CommitInterval time.Duration `yaml:"commit_interval" doc:"how often progress is committed"`
 	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"longest time to finish what is under way when a partition is given up"`
-	AcceptLoss     bool          `yaml:"accept_loss" doc:"start although the facet log no longer begins at 0, with what is left of it"`
+	AcceptLoss     bool          `yaml:"accept_loss" doc:"start although the facet log no longer begins at 0 and no snapshot joins it, with what is left of it"`
+
+	SnapshotInterval time.Duration `yaml:"snapshot_interval" doc:"how often a partition's state is written to the store of snapshots, if anything has changed"`
+	SnapshotKeep     int           `yaml:"snapshot_keep" doc:"how many snapshots of a partition are kept"`
 }
 
 // StageDefaults are the values that suit most installations.
 func StageDefaults() StageConfig {
-	return StageConfig{Config: Defaults(), CommitInterval: time.Second, DrainTimeout: 5 * time.Second}
+	return StageConfig{
+		Config: Defaults(), CommitInterval: time.Second, DrainTimeout: 5 * time.Second,
+		SnapshotInterval: time.Minute, SnapshotKeep: 3,
+	}
 }
 
 // Validate reports everything that is wrong with c.
@@ -83,6 +89,12 @@ func (c StageConfig) Validate() error {
 	}
 	if c.DrainTimeout < 100*time.Millisecond || c.DrainTimeout > time.Minute {
 		errs = append(errs, fmt.Errorf("detect.drain_timeout: %v is outside 100ms … 1m", c.DrainTimeout))
+	}
+	if c.SnapshotInterval < time.Second || c.SnapshotInterval > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("detect.snapshot_interval: %v is outside 1s … 24h", c.SnapshotInterval))
+	}
+	if c.SnapshotKeep < 1 || c.SnapshotKeep > 1000 {
+		errs = append(errs, fmt.Errorf("detect.snapshot_keep: %d is outside 1 … 1000", c.SnapshotKeep))
 	}
 	return errors.Join(errs...)
 }
@@ -95,7 +107,8 @@ type Dependencies struct {
 	Incarnation uint64
 	OpenSignals func(partition int32) SignalTrack
 	OpenScores  func(partition int32) ScoreTrack
-	Watch       *watch.Watch // of the owners' loops; nil: nobody's
+	Snapshots   SnapshotStore // nil: none are kept, and the log is replayed from its start
+	Watch       *watch.Watch  // of the owners' loops; nil: nobody's
 	Logger      *slog.Logger
 	Registerer  prometheus.Registerer // nil: not registered
 }
@@ -108,6 +121,7 @@ type Stage struct {
 	cfg               StageConfig
 	signalsPartitions int32
 	metrics           *stageMetrics
+	encoding          chan struct{} // holds the place of the one partition that encodes a snapshot
 
 	// held keeps the state of partitions from one generation to the next: state
 	// is a function of the log up to an offset, whoever owned it meanwhile.
@@ -129,7 +143,10 @@ func NewStage(cfg StageConfig, topics Topics, deps Dependencies) (*Stage, error)
 	if deps.Log == nil || deps.Rules == nil || deps.OpenSignals == nil || deps.OpenScores == nil || deps.Logger == nil {
 		return nil, errors.New("detect: a dependency is missing")
 	}
-	return &Stage{Dependencies: deps, Topics: topics, cfg: cfg, metrics: newStageMetrics(deps.Registerer), held: map[int32]*held{}}, nil
+	return &Stage{
+		Dependencies: deps, Topics: topics, cfg: cfg, metrics: newStageMetrics(deps.Registerer),
+		encoding: make(chan struct{}, 1), held: map[int32]*held{},
+	}, nil
 }
 
 // Run detects until ctx ends, then drains and leaves the group.
@@ -160,9 +177,10 @@ func (s *Stage) serve(ctx context.Context, g *klog.Generation) error {
 	errs := make([]error, len(g.Assigned))
 	for i, p := range g.Assigned {
 		loop := s.Watch.Loop("detect, partition " + strconv.Itoa(int(p)))
+		log := s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p)
 		o := &owner{
-			Stage: s, partition: p, held: s.held[p], loop: loop, Log: watchedLog{s.Log, loop},
-			log: s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p),
+			Stage: s, partition: p, held: s.held[p], loop: loop, Log: watchedLog{s.Log, loop}, log: log,
+			snapshots: snapshots{Stage: s, log: log, partition: p},
 			commit: watchedCommit(loop, func(ctx context.Context, offset int64, metadata string) error {
 				return g.Commit(ctx, []klog.Commit{{Partition: p, Offset: offset, Metadata: metadata}})
 			}),

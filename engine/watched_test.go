@@ -51,6 +51,11 @@ func (stalled) Stored() int64                                              { ret
 func (stalled) Forgotten() bool                                            { return false }
 func (stalled) Close()                                                     {}
 
+// failing is a store of snapshots that is down.
+type failing struct{ SnapshotStore }
+
+func (failing) List(context.Context, int32) ([]int64, error) { return nil, errors.New("down") }
+
 func rest(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -67,19 +72,21 @@ func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
 		name  string
 		fetch func(ctx context.Context, b *klog.Batch) error
 		stuck bool
+		store SnapshotStore
 	}{
-		{"nothing new", func(ctx context.Context, b *klog.Batch) error { return rest(ctx, 250*time.Millisecond) }, false},
-		{"a broker that does not answer", func(ctx context.Context, _ *klog.Batch) error { return block(ctx) }, false},
+		{"nothing new", func(ctx context.Context, b *klog.Batch) error { return rest(ctx, 250*time.Millisecond) }, false, nil},
+		{"a broker that does not answer", func(ctx context.Context, _ *klog.Batch) error { return block(ctx) }, false, nil},
 		{"markers that are passed", func(ctx context.Context, b *klog.Batch) error {
 			b.Next++
 			b.HighWatermark = b.Next + 1
 			return rest(ctx, time.Millisecond)
-		}, false},
-		{"a partition that stopped because of an error", func(context.Context, *klog.Batch) error { return klog.ErrUnreadable }, false},
+		}, false, nil},
+		{"a partition that stopped because of an error", func(context.Context, *klog.Batch) error { return klog.ErrUnreadable }, false, nil},
+		{"a store of snapshots that fails", nil, false, failing{}},
 		{"a log that goes on, of which nothing comes", func(ctx context.Context, b *klog.Batch) error {
 			b.HighWatermark = b.Next + 1
 			return rest(ctx, time.Millisecond)
-		}, true},
+		}, true, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -92,7 +99,7 @@ func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
 					t.Fatal(err)
 				}
 				s, err := NewStage(StageDefaults(), Topics{}, Dependencies{
-					Log: fetchLog{c.fetch}, Rules: set, Hasher: facet.NewHasher([16]byte{1}), Watch: w, Logger: slog.New(slog.DiscardHandler),
+					Log: fetchLog{c.fetch}, Snapshots: c.store, Rules: set, Hasher: facet.NewHasher([16]byte{1}), Watch: w, Logger: slog.New(slog.DiscardHandler),
 					OpenSignals: func(int32) SignalTrack { return stalled{} }, OpenScores: func(int32) ScoreTrack { return stalled{} },
 				})
 				if err != nil {

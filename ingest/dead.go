@@ -18,7 +18,14 @@ const (
 	HeaderPartition = "weir-source-partition"
 	HeaderOffset    = "weir-source-offset"
 	HeaderReceived  = "weir-received" // Unix ms
+
+	// HeaderUntil is the offset behind a range of records that do not read, which
+	// are one dead letter, without bytes.
+	HeaderUntil = "weir-source-until"
 )
+
+// reasonUnreadable is that of records that even the broker's client cannot read.
+const reasonUnreadable = "unreadable"
 
 // letterOverhead is about what headers and framing add to a dead letter, bytes.
 const letterOverhead = 256

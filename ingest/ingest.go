@@ -28,6 +28,7 @@ import (
 type Log interface {
 	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error
 	Produce(ctx context.Context, topic string, ps []klog.Produce) error
+	NextReadable(ctx context.Context, topic string, partition int32, offset int64) (int64, error)
 	Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error)
 	Committed(ctx context.Context, group, topic string) ([]klog.Commit, error)
 	Partitions(ctx context.Context, topic string) (int, error)

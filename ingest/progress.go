@@ -11,13 +11,15 @@ import (
 // first offset to a committed one. It is a function of the log and survives
 // crashes, because it is committed with the offset.
 //
-// Fetched = Accepted + Repeat + Dead + Control + Lost.
+// Fetched = Accepted + Repeat + Dead + Control + Skipped + Lost.
 type Ledger struct {
 	Fetched  int64 `json:"fetched"`
 	Accepted int64 `json:"accepted"` // became an event
 	Repeat   int64 `json:"repeat"`   // sent before by its gateway, see repeats; dropped
 	Dead     int64 `json:"dead"`     // could not be read; is in the dead-letter topic
 	Control  int64 `json:"control"`  // end records of history streams
+	Skipped  int64 `json:"skipped"`  // does not read, however often it is fetched
+	Skips    int64 `json:"skips"`    // ranges of Skipped; each is a dead letter
 	Lost     int64 `json:"lost"`     // gone from the log before it was read
 	Skewed   int64 `json:"skewed"`   // of Accepted: the claimed time was clamped
 	Refused  int64 `json:"refused"`  // of Accepted: refused by our own decision, so without facets
@@ -25,13 +27,13 @@ type Ledger struct {
 }
 
 // Sum is the number of records of which it is known what they became.
-func (l Ledger) Sum() int64 { return l.Accepted + l.Repeat + l.Dead + l.Control + l.Lost }
+func (l Ledger) Sum() int64 { return l.Accepted + l.Repeat + l.Dead + l.Control + l.Skipped + l.Lost }
 
 // Plus is the sum of two ledgers.
 func (l Ledger) Plus(m Ledger) Ledger {
 	return Ledger{
 		Fetched: l.Fetched + m.Fetched, Accepted: l.Accepted + m.Accepted, Repeat: l.Repeat + m.Repeat, Dead: l.Dead + m.Dead,
-		Control: l.Control + m.Control, Lost: l.Lost + m.Lost, Skewed: l.Skewed + m.Skewed, Refused: l.Refused + m.Refused, Facets: l.Facets + m.Facets,
+		Control: l.Control + m.Control, Skipped: l.Skipped + m.Skipped, Skips: l.Skips + m.Skips, Lost: l.Lost + m.Lost, Skewed: l.Skewed + m.Skewed, Refused: l.Refused + m.Refused, Facets: l.Facets + m.Facets,
 	}
 }
 
@@ -45,6 +47,7 @@ type Progress struct {
 	Low       int64  `json:"low"`   // Unix ms; see bracket
 	Watermark int64  `json:"wm"`    // Unix ms
 	Ended     bool   `json:"ended,omitempty"`
+	Skip      *Skip  `json:"skip,omitempty"` // what begins at the offset does not read, and is passed over
 	Ledger    Ledger `json:"ledger"`
 }
 

@@ -102,7 +102,13 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 	if err := s.remember(ctx, log.Start); err != nil {
 		return err
 	}
-	return s.lose(ctx, log)
+	if err := s.lose(ctx, log); err != nil {
+		return err
+	}
+	if skip := p.Skip; skip != nil && skip.From == s.next {
+		return s.skip(ctx, *skip) // decided by a former owner
+	}
+	return nil
 }
 
 // extent is what the raw partition holds.
@@ -138,6 +144,12 @@ func (s *source) remember(ctx context.Context, start int64) error {
 	s.repeats = newRepeats(min(from, s.next))
 	for from < s.next {
 		err := s.Log.Fetch(ctx, s.Topics.Events, s.partition, from, &s.batch)
+		if errors.Is(err, klog.ErrUnreadable) {
+			if from, err = s.Log.NextReadable(ctx, s.Topics.Events, s.partition, from); err != nil {
+				return fmt.Errorf("look behind what does not read: %w", err)
+			}
+			continue // it was skipped, and is in no window
+		}
 		if err != nil {
 			return fmt.Errorf("read %s/%d again at %d: %w", s.Topics.Events, s.partition, from, err)
 		}
@@ -211,6 +223,8 @@ func (s *source) turn(ctx, finish context.Context) error {
 		return nil
 	case errors.Is(err, klog.ErrOffsetOutOfRange):
 		return s.outside(finish)
+	case errors.Is(err, klog.ErrUnreadable):
+		return s.quarantine(finish, err)
 	case err != nil:
 		return fmt.Errorf("fetch %s/%d at %d: %w", s.Topics.Events, s.partition, s.next, err)
 	}
@@ -357,9 +371,14 @@ func (s *source) write(ctx context.Context, all bool) error {
 // propose makes the present state the next commit.
 func (s *source) propose() {
 	s.committed = s.Now()
+	s.covered = &pending{offset: s.next, progress: s.present()}
+}
+
+// present is what a commit of the next offset says.
+func (s *source) present() Progress {
 	p := s.progress
 	p.Low, p.Watermark = s.bracket.low, int64(s.watermark)
-	s.covered = &pending{offset: s.next, progress: p}
+	return p
 }
 
 // commitCovered commits the proposal once the event store has caught up.

@@ -31,13 +31,15 @@ type world struct {
 	format  string
 	history bool
 	ahead   time.Duration // of the worker's clock
+	rotten  [2]int64      // raw offsets that do not read: from, to
+	mortal  int           // effects left until the worker dies; below 0: it does not
 	frames  [][]byte
 	dead    []klog.Outgoing
 	stored  map[int64]string // id by offset
 }
 
 func newWorld() *world {
-	return &world{format: "weir", commit: klog.Commit{Offset: -1}, stored: map[int64]string{}}
+	return &world{format: "weir", mortal: -1, commit: klog.Commit{Offset: -1}, stored: map[int64]string{}}
 }
 
 func (w *world) end() int64 { return w.first + int64(len(w.raw)) }
@@ -53,6 +55,9 @@ func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *k
 		return fmt.Errorf("fetch at %d: %w", offset, klog.ErrOffsetOutOfRange)
 	}
 	b.Records, b.Next, b.HighWatermark, b.LogStart, b.Asked = b.Records[:0], offset, w.end(), w.start, time.Now()
+	if offset >= w.rotten[0] && offset < w.rotten[1] {
+		return fmt.Errorf("fetch at %d: %w", offset, klog.ErrUnreadable)
+	}
 	if offset == w.end() {
 		select {
 		case <-ctx.Done():
@@ -62,6 +67,9 @@ func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *k
 		}
 	}
 	for _, r := range w.raw[offset-w.first:] {
+		if r.Offset == w.rotten[0] && w.rotten[1] > 0 {
+			break
+		}
 		if len(b.Records) < 1000 {
 			b.Records, b.Next = append(b.Records, r), r.Offset+1
 		}
@@ -69,7 +77,28 @@ func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *k
 	return nil
 }
 
+func (w *world) NextReadable(_ context.Context, _ string, _ int32, offset int64) (int64, error) {
+	if offset < w.rotten[0] || offset >= w.rotten[1] {
+		return 0, fmt.Errorf("offset %d reads", offset)
+	}
+	return w.rotten[1], nil
+}
+
+var errDied = errors.New("the worker is dead")
+
+// dies reports whether the worker dies before its next effect.
+func (w *world) dies() bool {
+	if w.mortal == 0 {
+		return true
+	}
+	w.mortal--
+	return false
+}
+
 func (w *world) Produce(_ context.Context, topic string, ps []klog.Produce) error {
+	if w.dies() {
+		return errDied
+	}
 	for _, p := range ps {
 		for _, r := range p.Records {
 			if topic == "dead" {
@@ -94,6 +123,9 @@ func (w *world) Partitions(context.Context, string) (int, error) { return 1, nil
 
 func (w *world) Join(ctx context.Context, _, _ string, serve func(context.Context, *klog.Generation) error) error {
 	return serve(ctx, klog.NewGeneration([]int32{0}, func(_ context.Context, cs []klog.Commit) error {
+		if w.dies() {
+			return errDied
+		}
 		w.commit = cs[0]
 		w.commits = append(w.commits, cs[0])
 		return nil
@@ -463,4 +495,43 @@ func TestALiveStreamCannotBeEnded(t *testing.T) {
 			t.Errorf("the ledger is %+v, the watermark %v", l, watermark)
 		}
 	})
+}
+
+// TestRecordsThatDoNotReadArePassedOverOnce, wherever the worker dies meanwhile:
+// the decision stands in a commit before it has any effect.
+func TestRecordsThatDoNotReadArePassedOverOnce(t *testing.T) {
+	for life := range 30 {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			for i := range 20 {
+				w.send(request(fmt.Sprint(i), "ann"))
+			}
+			w.rotten, w.mortal = [2]int64{7, 12}, life
+			for range 2 {
+				// The second run is that of the next owner.
+				if _, err := w.run(t, 3*time.Second); err != nil && !errors.Is(err, errDied) {
+					t.Fatal(err)
+				}
+				w.mortal = -1
+			}
+			l, err := w.run(t, 3*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ingest.Ledger{Fetched: 20, Accepted: 15, Skipped: 5, Skips: 1, Facets: 15}
+			if l != want || l.Sum() != l.Fetched {
+				t.Errorf("life %d: the ledger is %+v, want %+v", life, l, want)
+			}
+			if got := fmt.Sprint(w.facets(t)); got != "[0 1 2 3 4 5 6 12 13 14 15 16 17 18 19]" {
+				t.Errorf("life %d: facets of the records %s", life, got)
+			}
+			keys := map[string]bool{}
+			for _, d := range w.dead {
+				keys[string(d.Key)] = true
+			}
+			if len(keys) != 1 || !keys["0-7"] || len(w.dead) > 2 {
+				t.Errorf("life %d: dead letters %v", life, keys)
+			}
+		})
+	}
 }

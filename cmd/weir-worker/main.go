@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"runtime/debug"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/weirdev/weir/cmd/internal/app"
 	"github.com/weirdev/weir/cmd/internal/cli"
 	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/internal/watch"
 )
 
 func main() { os.Exit(cli.Main(command(), os.Args[1:], os.Stderr)) }
@@ -26,7 +28,9 @@ by 'weir migrate'.
 
 Every flag is also a key of the YAML file given by -config (kafka.brokers) and an
 environment variable (WEIR_KAFKA_BROKERS). Flags win over the environment, and
-the environment over the file. SIGTERM finishes what is under way and commits.`,
+the environment over the file. SIGTERM finishes what is under way and commits,
+within -stop-timeout; a second one ends the process at once. Exit status 4 says
+that a partition hung: it is to be started again.`,
 		Example: `  weir-worker -kafka.brokers kafka:9092 -redis.addrs redis:6379 -clickhouse.addrs clickhouse:9000 \
               -stream.secret-file weir.secret
   weir-worker -config weir.yaml -check`,
@@ -43,7 +47,11 @@ the environment over the file. SIGTERM finishes what is under way and commits.`,
 		if err != nil {
 			return err
 		}
-		return w.Run(cmd.Context())
+		err = w.Run(cmd.Context())
+		if errors.Is(err, watch.ErrStuck) {
+			return &cli.Error{Code: cli.Stuck, Err: err}
+		}
+		return err
 	}
 	return cmd
 }

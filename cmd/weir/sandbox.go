@@ -44,8 +44,8 @@ Redis holds is gone when the process ends.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Dir, "dir", c.Dir, "directory that keeps the data of Kafka and ClickHouse; empty: a temporary one")
-	f.StringVar(&c.KafkaAddr, "kafka-addr", c.KafkaAddr, "loopback address of Kafka; port 0: any free one")
-	f.StringVar(&c.RedisAddr, "redis-addr", c.RedisAddr, "loopback address of Redis; port 0: any free one")
+	f.StringVar(&c.KafkaAddr, "kafka-addr", c.KafkaAddr, "loopback address of Kafka; port 0: any free one; empty: none")
+	f.StringVar(&c.RedisAddr, "redis-addr", c.RedisAddr, "loopback address of Redis; port 0: any free one; empty: none")
 	f.StringVar(&c.ClickHouseAddr, "clickhouse-addr", c.ClickHouseAddr, "loopback address of ClickHouse; port 0: any free one; empty: none")
 	f.BoolVar(&c.SyncWrites, "sync-writes", c.SyncWrites, "have Kafka wait for the disk at every write")
 	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")

@@ -6,6 +6,8 @@
 package facet
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"strconv"
 	"unsafe"
 
@@ -149,6 +151,14 @@ func NewHasher(secret [16]byte) Hasher {
 		return v
 	}
 	return Hasher{le(secret[:8]), le(secret[8:])}
+}
+
+// Identity tells hashers with different secrets apart, and says nothing about
+// the secret.
+func (h Hasher) Identity() uint64 {
+	b := binary.LittleEndian.AppendUint64([]byte("weir hasher identity"), h.k0)
+	sum := sha256.Sum256(binary.LittleEndian.AppendUint64(b, h.k1))
+	return binary.LittleEndian.Uint64(sum[:])
 }
 
 // Sum is the number of an entity.

@@ -24,8 +24,8 @@ import (
 // Config says where the sandbox listens and what it keeps.
 type Config struct {
 	Dir            string `yaml:"dir" doc:"directory that keeps the data of Kafka and ClickHouse; empty: a temporary one, removed at the end"`
-	KafkaAddr      string `yaml:"kafka_addr" doc:"loopback address for Kafka; port 0: any free one"`
-	RedisAddr      string `yaml:"redis_addr" doc:"loopback address for Redis; port 0: any free one"`
+	KafkaAddr      string `yaml:"kafka_addr" doc:"loopback address for Kafka; port 0: any free one; empty: no Kafka"`
+	RedisAddr      string `yaml:"redis_addr" doc:"loopback address for Redis; port 0: any free one; empty: no Redis"`
 	ClickHouseAddr string `yaml:"clickhouse_addr" doc:"loopback address for ClickHouse's native protocol; port 0: any free one; empty: no ClickHouse"`
 	SyncWrites     bool   `yaml:"sync_writes" doc:"have Kafka wait for the disk at every write, so that acknowledged records survive a loss of power too"`
 }
@@ -37,17 +37,16 @@ func Defaults() Config {
 
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
-	return errors.Join(loopback("kafka_addr", c.KafkaAddr), loopback("redis_addr", c.RedisAddr), c.validateClickHouse())
-}
-
-func (c Config) validateClickHouse() error {
-	if c.ClickHouseAddr == "" {
-		return nil
+	if c.KafkaAddr+c.RedisAddr+c.ClickHouseAddr == "" {
+		return errors.New("sandbox: no part has an address, so there is nothing to run")
 	}
-	return loopback("clickhouse_addr", c.ClickHouseAddr)
+	return errors.Join(loopback("kafka_addr", c.KafkaAddr), loopback("redis_addr", c.RedisAddr), loopback("clickhouse_addr", c.ClickHouseAddr))
 }
 
 func loopback(name, addr string) error {
+	if addr == "" {
+		return nil
+	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("sandbox.%s: %w", name, err)
@@ -58,15 +57,18 @@ func loopback(name, addr string) error {
 	return nil
 }
 
-// Addresses is where the parts listen, host:port.
-type Addresses struct {
-	Kafka, Redis string
-	ClickHouse   string // "" where it does not run
-}
+// Addresses is where the parts listen, host:port; "" where one does not run.
+type Addresses struct{ Kafka, Redis, ClickHouse string }
 
 // String has a line for each part.
 func (a Addresses) String() string {
-	lines := []string{"Kafka      " + a.Kafka, "Redis      " + a.Redis}
+	var lines []string
+	if a.Kafka != "" {
+		lines = append(lines, "Kafka      "+a.Kafka)
+	}
+	if a.Redis != "" {
+		lines = append(lines, "Redis      "+a.Redis)
+	}
 	if a.ClickHouse != "" {
 		lines = append(lines, "ClickHouse "+a.ClickHouse+" (native protocol)")
 	}

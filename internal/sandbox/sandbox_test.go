@@ -356,3 +356,23 @@ func TestRunEndsWithItsContextOrWithAPartThatFails(t *testing.T) {
 		})
 	}
 }
+
+func TestAPartWithoutAnAddressDoesNotRun(t *testing.T) {
+	c := Defaults()
+	c.KafkaAddr, c.ClickHouseAddr, c.Dir = "", "", t.TempDir()
+	s, err := New(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if at := s.Addresses(); at.Kafka != "" || at.Redis == "" || at.ClickHouse != "" || strings.Contains(at.String(), "Kafka") {
+		t.Errorf("only Redis should run, but %+v does", at)
+	}
+	c.RedisAddr = ""
+	if c.Validate() == nil {
+		t.Error("a sandbox without any part is taken")
+	}
+}

@@ -1,9 +1,11 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"sync/atomic"
 )
 
 // Records live in slabs: large byte slices cut into pieces of one size. A
@@ -14,8 +16,8 @@ import (
 // most a third of a record is unused.
 const (
 	smallest   = 64
-	classes    = 21 // up to 64 KiB
-	chunkBytes = 256 << 10
+	classes    = 21       // up to 64 KiB
+	chunkBytes = 64 << 10 // at most
 )
 
 // ref names a piece: size class in the upper 5 bits, number in the rest. 0 is
@@ -56,21 +58,64 @@ func classFor(n int) (class int, ok bool) {
 // slab holds the pieces of one class.
 type slab struct {
 	size   int
-	per    int // pieces a chunk
-	chunks [][]byte
+	shift  uint // log₂ of the pieces of a chunk
+	chunks []chunk
 	used   int    // pieces ever handed out
 	free   uint32 // first free piece + 1; each free piece names the next
 	live   int
+	views  *atomic.Int32 // frozen views that may still be read
 }
 
-func newSlab(class int) slab {
+// chunk is memory for some pieces. A shared one is in a frozen view too, and is
+// copied before it is written to.
+type chunk struct {
+	b      []byte
+	shared bool
+}
+
+func newSlab(class int, views *atomic.Int32) slab {
 	size := sizeOf(class)
-	return slab{size: size, per: max(1, chunkBytes/size)}
+	return slab{size: size, shift: uint(bits.Len(uint(chunkBytes/size)) - 1), views: views}
 }
 
+// at is a piece, to read and write.
 func (s *slab) at(i int) []byte {
-	c, o := i/s.per, i%s.per*s.size
-	return s.chunks[c][o : o+s.size : o+s.size]
+	c := &s.chunks[i>>s.shift]
+	if c.shared {
+		s.unshare(c)
+	}
+	return s.piece(c, i)
+}
+
+// peek is a piece, to read only.
+func (s *slab) peek(i int) []byte {
+	return s.piece(&s.chunks[i>>s.shift], i)
+}
+
+func (s *slab) piece(c *chunk, i int) []byte {
+	o := i & (1<<s.shift - 1) * s.size
+	return c.b[o : o+s.size : o+s.size]
+}
+
+// unshare makes a chunk the table's own again: by a copy, unless nobody looks at
+// any view any more. It is kept out of at, which has to be small.
+//
+//go:noinline
+func (s *slab) unshare(c *chunk) {
+	if s.views.Load() > 0 {
+		c.b = bytes.Clone(c.b)
+	}
+	c.shared = false
+}
+
+// freeze returns what can be read of the slab while the slab itself changes.
+func (s *slab) freeze() slab {
+	for i := range s.chunks {
+		s.chunks[i].shared = true
+	}
+	view := *s
+	view.chunks = append([]chunk(nil), s.chunks...)
+	return view
 }
 
 // alloc hands out a piece with whatever it held before.
@@ -81,8 +126,8 @@ func (s *slab) alloc() (index int) {
 		s.free = binary.LittleEndian.Uint32(s.at(index))
 		return index
 	}
-	if s.used == len(s.chunks)*s.per {
-		s.chunks = append(s.chunks, make([]byte, s.per*s.size))
+	if s.used == len(s.chunks)<<s.shift {
+		s.chunks = append(s.chunks, chunk{b: make([]byte, s.size<<s.shift)})
 	}
 	s.used++
 	if s.used >= math.MaxInt32>>classBits {
@@ -98,4 +143,4 @@ func (s *slab) release(i int) {
 }
 
 // bytes is the memory that the slab holds.
-func (s *slab) bytes() int { return len(s.chunks) * s.per * s.size }
+func (s *slab) bytes() int { return len(s.chunks) << s.shift * s.size }

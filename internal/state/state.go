@@ -7,7 +7,10 @@
 // hold. One goroutine uses a table.
 package state
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"sync/atomic"
+)
 
 // A record begins with a header of 40 bytes:
 //
@@ -29,6 +32,8 @@ const (
 
 	flagRemarkable = 1
 
+	never = 1 << 63 // as an i64 the smallest: expired until it is touched
+
 	maxKinds  = 16
 	maxRecord = 1<<16 - 1
 )
@@ -42,6 +47,7 @@ type Table struct {
 	lists   [maxKinds][2]list // by kind; unremarkable and remarkable
 	caps    [maxKinds]int
 	evicted [maxKinds]int64
+	views   *atomic.Int32 // frozen views that may still be read
 }
 
 // list is a chain of records from the coldest to the most recent.
@@ -53,9 +59,9 @@ type list struct {
 // New makes an empty table that keeps at most caps[kind] records of a kind; 0
 // is no bound.
 func New(caps [maxKinds]int) *Table {
-	t := &Table{index: newIndex(), caps: caps}
+	t := &Table{index: newIndex(), caps: caps, views: new(atomic.Int32)}
 	for c := range t.slabs {
-		t.slabs[c] = newSlab(c)
+		t.slabs[c] = newSlab(c, t.views)
 		// Piece 0 of class 0 would be named noRef.
 		if c == 0 {
 			t.slabs[c].alloc()
@@ -75,8 +81,15 @@ type Record struct {
 	b []byte
 }
 
-func (t *Table) open(r ref) Record {
-	return Record{t: t, r: r, b: t.slabs[r.class()].at(r.index())}
+// at is a record's piece, to read and write.
+func (t *Table) at(r ref) []byte { return t.slabs[r.class()].at(r.index()) }
+
+// open gives a record to read and write.
+func (t *Table) open(r ref) Record { return Record{t: t, r: r, b: t.at(r)} }
+
+// peek gives a record to read only.
+func (t *Table) peek(r ref) Record {
+	return Record{t: t, r: r, b: t.slabs[r.class()].peek(r.index())}
 }
 
 // Get returns the record of a key, made if need be. One that has expired by
@@ -110,14 +123,19 @@ func (t *Table) Find(key uint64, watermark int64) (rec Record, ok bool) {
 func (t *Table) insert(key uint64, kind uint8) Record {
 	r := t.alloc(0)
 	rec := t.open(r)
-	clear(rec.b[:headerSize])
-	le.PutUint64(rec.b[offKey:], key)
-	le.PutUint64(rec.b[offExpires:], 1<<63) // the smallest: expired until it is touched
-	rec.b[offKind] = kind
-	le.PutUint16(rec.b[offUsed:], headerSize)
+	rec.initialize(key, kind, 0)
 	t.index.set(key, r)
 	t.push(rec)
 	return rec
+}
+
+// initialize makes an empty record of a piece that holds anything.
+func (rec *Record) initialize(key uint64, kind, flags uint8) {
+	clear(rec.b[:headerSize])
+	le.PutUint64(rec.b[offKey:], key)
+	le.PutUint64(rec.b[offExpires:], never)
+	rec.b[offKind], rec.b[offFlags] = kind, flags
+	le.PutUint16(rec.b[offUsed:], headerSize)
 }
 
 func (t *Table) alloc(class int) ref {
@@ -162,6 +180,14 @@ func (t *Table) remove(rec Record) {
 // yet included.
 func (t *Table) Len(kind uint8) int { return t.lists[kind][0].n + t.lists[kind][1].n }
 
+// Records is the number of records of all kinds.
+func (t *Table) Records() (n int) {
+	for kind := range uint8(maxKinds) {
+		n += t.Len(kind)
+	}
+	return n
+}
+
 // Evicted is how many records of a kind had to go because of the cap.
 func (t *Table) Evicted(kind uint8) int64 { return t.evicted[kind] }
 
@@ -175,9 +201,10 @@ func (t *Table) Bytes() int {
 }
 
 // All calls yield for every record that has not expired, in no useful order.
+// The records are to be read only.
 func (t *Table) All(watermark int64, yield func(Record) bool) {
 	t.index.all(func(_ uint64, r ref) bool {
-		rec := t.open(r)
+		rec := t.peek(r)
 		return rec.Expires() <= watermark || yield(rec)
 	})
 }
@@ -192,7 +219,7 @@ func (t *Table) push(rec Record) {
 	le.PutUint32(rec.b[offNewer:], uint32(noRef))
 	le.PutUint32(rec.b[offOlder:], uint32(l.newest))
 	if l.newest != noRef {
-		le.PutUint32(t.open(l.newest).b[offNewer:], uint32(rec.r))
+		le.PutUint32(t.at(l.newest)[offNewer:], uint32(rec.r))
 	} else {
 		l.coldest = rec.r
 	}
@@ -204,12 +231,12 @@ func (t *Table) unlink(rec Record) {
 	l := t.listOf(rec)
 	newer, older := ref(le.Uint32(rec.b[offNewer:])), ref(le.Uint32(rec.b[offOlder:]))
 	if newer != noRef {
-		le.PutUint32(t.open(newer).b[offOlder:], uint32(older))
+		le.PutUint32(t.at(newer)[offOlder:], uint32(older))
 	} else {
 		l.newest = older
 	}
 	if older != noRef {
-		le.PutUint32(t.open(older).b[offNewer:], uint32(newer))
+		le.PutUint32(t.at(older)[offNewer:], uint32(newer))
 	} else {
 		l.coldest = newer
 	}
@@ -246,10 +273,14 @@ func (rec *Record) Touch(position, expires int64, remarkable bool) {
 	rec.t.push(*rec)
 }
 
-// clear empties an expired record, which keeps its place.
+// clear empties an expired record. It is like a new one: nobody spares it for
+// what it was.
 func (rec *Record) clear() {
+	rec.t.unlink(*rec)
 	le.PutUint16(rec.b[offUsed:], headerSize)
-	le.PutUint64(rec.b[offExpires:], 1<<63)
+	le.PutUint64(rec.b[offExpires:], never)
+	rec.b[offFlags] &^= flagRemarkable
+	rec.t.push(*rec)
 }
 
 func (rec *Record) used() int { return int(le.Uint16(rec.b[offUsed:])) }
@@ -336,12 +367,12 @@ func (rec *Record) fit(size int) {
 func (t *Table) insertBetween(rec Record, older, newer ref) {
 	l := t.listOf(rec)
 	if older != noRef {
-		le.PutUint32(t.open(older).b[offNewer:], uint32(rec.r))
+		le.PutUint32(t.at(older)[offNewer:], uint32(rec.r))
 	} else {
 		l.coldest = rec.r
 	}
 	if newer != noRef {
-		le.PutUint32(t.open(newer).b[offOlder:], uint32(rec.r))
+		le.PutUint32(t.at(newer)[offOlder:], uint32(rec.r))
 	} else {
 		l.newest = rec.r
 	}

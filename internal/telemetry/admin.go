@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -41,6 +43,7 @@ type Admin struct {
 
 	mu     sync.Mutex
 	checks map[string]func(context.Context) error
+	alive  map[string]func() error
 }
 
 // NewAdmin makes an admin listener with a registry of its own, which already
@@ -48,7 +51,7 @@ type Admin struct {
 func NewAdmin(cfg AdminConfig) *Admin {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &Admin{cfg: cfg, registry: r, checks: map[string]func(context.Context) error{}}
+	return &Admin{cfg: cfg, registry: r, checks: map[string]func(context.Context) error{}, alive: map[string]func() error{}}
 }
 
 // Registry is where the program registers its metrics.
@@ -61,12 +64,21 @@ func (a *Admin) Ready(name string, check func(context.Context) error) {
 	a.checks[name] = check
 }
 
-// Handler serves /metrics, /healthz (the process answers) and /readyz (every
-// condition holds; which do not is said).
+// Alive adds a condition of life: where it does not hold, only a new process
+// helps. It must answer at once.
+func (a *Admin) Alive(name string, check func() error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.alive[name] = check
+}
+
+// Handler serves /metrics, /healthz (the process answers, and every condition of
+// life holds) and /readyz (every condition of readiness holds); which do not is
+// said.
 func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /readyz", a.readyz)
 	if a.cfg.Profile {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -75,6 +87,23 @@ func (a *Admin) Handler() http.Handler {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) {
+	a.mu.Lock()
+	alive := maps.Clone(a.alive)
+	a.mu.Unlock()
+	status, report := http.StatusOK, "ok\n"
+	for _, n := range slices.Sorted(maps.Keys(alive)) {
+		if err := alive[n](); err != nil {
+			if status == http.StatusOK {
+				status, report = http.StatusServiceUnavailable, ""
+			}
+			report += n + ": " + Clean(err.Error()) + "\n"
+		}
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(report))
 }
 
 func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {

@@ -12,7 +12,7 @@ func Programs(t testing.TB) {
 	t.Helper()
 	dir := t.TempDir()
 	const module = "github.com/weirdev/weir/cmd/"
-	build := exec.Command("go", "build", "-pgo=off", "-o", dir+string(filepath.Separator), module+"weir-worker", module+"weir-gate")
+	build := exec.Command("go", "build", "-pgo=off", "-o", dir+string(filepath.Separator), module+"weir", module+"weir-worker", module+"weir-gate")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the programs: %v\n%s", err, out)
 	}

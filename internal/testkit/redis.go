@@ -2,9 +2,9 @@ package testkit
 
 import (
 	"os"
-	"os/exec"
-	"strconv"
 	"testing"
+
+	"github.com/weirdev/weir/internal/servers"
 )
 
 // Redis is the address of a redis-server that tests may share: keys need names
@@ -21,11 +21,7 @@ func Redis(t testing.TB) string {
 // disk. args are added to its command line.
 func StartRedis(t testing.TB, args ...string) *Server {
 	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		lacking(t, "WEIR_REQUIRE_REDIS", "redis-server is missing (Debian: apt-get install redis-server)")
-	}
-	port := strconv.Itoa(FreePort(t))
-	all := append([]string{"--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir()}, args...)
-	return newServer(t, "127.0.0.1:"+port, path, all...)
+	return start(t, "WEIR_REQUIRE_REDIS", func(addr, dir string) (*servers.Server, error) {
+		return servers.Redis(addr, dir, args...)
+	})
 }

@@ -1,14 +1,10 @@
 package testkit
 
 import (
-	"bytes"
-	"context"
-	"net"
-	"os/exec"
-	"path/filepath"
-	"sync"
+	"errors"
 	"testing"
-	"time"
+
+	"github.com/weirdev/weir/internal/servers"
 )
 
 // Server is a server process that a test may kill and start again on the same
@@ -16,20 +12,25 @@ import (
 type Server struct {
 	Addr string
 
-	path  string
-	args  []string
-	cmd   *exec.Cmd
-	out   *lockedBuffer
-	ended chan struct{}
+	server *servers.Server
 }
 
-// startTime is how long a server may take until it accepts connections.
-const startTime = 90 * time.Second
-
-// newServer starts a server that ends with the test.
-func newServer(t testing.TB, addr, path string, args ...string) *Server {
+// start starts a server that ends with the test, or ends the test where
+// something is not installed and variable does not require it.
+func start(t testing.TB, variable string, describe func(addr, dir string) (*servers.Server, error)) *Server {
 	t.Helper()
-	s := &Server{Addr: addr, path: path, args: args}
+	addr, err := servers.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := describe(addr, t.TempDir())
+	if errors.Is(err, servers.ErrMissing) {
+		lacking(t, variable, err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Addr: addr, server: server}
 	t.Cleanup(func() { s.Kill(t) })
 	s.Start(t)
 	return s
@@ -38,69 +39,14 @@ func newServer(t testing.TB, addr, path string, args ...string) *Server {
 // Start starts the process and returns when it accepts connections.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	s.out, s.ended = &lockedBuffer{}, make(chan struct{})
-	s.cmd = exec.Command(s.path, s.args...)
-	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
-	s.cmd.SysProcAttr = childAttributes()
-	if err := s.cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", s.name(), err)
+	if err := s.server.Start(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	go func(cmd *exec.Cmd, ended chan<- struct{}) {
-		_ = cmd.Wait() // it is killed, so it always fails
-		close(ended)
-	}(s.cmd, s.ended)
-	s.await(t)
 }
 
 // Kill ends the process at once (SIGKILL) and waits until it is gone. Killing
 // twice does nothing.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
-	if s.cmd == nil || s.cmd.Process == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill() // it may be gone already
-	<-s.ended
-	s.cmd = nil
-}
-
-func (s *Server) name() string { return filepath.Base(s.path) }
-
-func (s *Server) await(t testing.TB) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), startTime)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if c, err := net.DialTimeout("tcp", s.Addr, time.Second); err == nil {
-			_ = c.Close()
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-s.ended:
-			t.Fatalf("%s ended at its start:\n%s", s.name(), s.out.String())
-		case <-ctx.Done():
-			t.Fatalf("%s does not answer at %s:\n%s", s.name(), s.Addr, s.out.String())
-		}
-	}
-}
-
-// lockedBuffer takes what a process prints while others look at it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	s.server.Kill()
 }

@@ -17,7 +17,7 @@ const parentOf = "WEIR_TESTKIT_CHILD"
 func TestServersDoNotOutliveAKilledTest(t *testing.T) {
 	if os.Getenv(parentOf) == "1" {
 		s := StartRedis(t)
-		fmt.Println("child", s.Addr, s.cmd.Process.Pid)
+		fmt.Println("child", s.Addr, s.server.PID())
 		select {}
 	}
 	if _, err := exec.LookPath("redis-server"); err != nil {

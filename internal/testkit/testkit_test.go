@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -52,15 +51,5 @@ func TestARunningServerIsUsedWhereOneIsNamed(t *testing.T) {
 	t.Setenv("WEIR_TEST_KAFKA", "127.0.0.1:2")
 	if Redis(t) != "127.0.0.1:1" || Kafka(t) != "127.0.0.1:2" {
 		t.Error("the named servers are not used")
-	}
-}
-
-func TestTheVersionIsTheOneThatIsFetched(t *testing.T) {
-	pom, err := os.ReadFile("../../tools/kafka/pom.xml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "<kafka.version>" + KafkaVersion + "</kafka.version>"; !strings.Contains(string(pom), want) {
-		t.Errorf("tools/kafka/pom.xml does not hold %s", want)
 	}
 }

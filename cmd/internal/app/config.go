@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/gate"
@@ -36,8 +37,27 @@ type Config struct {
 	Ingest     ingest.Config         `yaml:"ingest"`
 	Detect     engine.StageConfig    `yaml:"detect"`
 	Gate       gate.Config           `yaml:"gate"`
+	Stop       StopConfig            `yaml:",inline"`
 	Admin      telemetry.AdminConfig `yaml:"admin"`
 	Log        telemetry.LogConfig   `yaml:"log"`
+}
+
+// StopConfig says when a worker ends.
+type StopConfig struct {
+	Timeout    time.Duration `yaml:"stop_timeout" doc:"longest time to finish what is under way when told to stop; then the process ends as it is"`
+	StuckAfter time.Duration `yaml:"stuck_after" doc:"time after which a partition that neither gets on nor waits for a server ends the process, so that another takes it over"`
+}
+
+// Validate reports everything that is wrong with c.
+func (c StopConfig) Validate() error {
+	var errs []error
+	if c.Timeout < time.Second || c.Timeout > 10*time.Minute {
+		errs = append(errs, fmt.Errorf("stop_timeout: %v is outside 1s … 10m", c.Timeout))
+	}
+	if c.StuckAfter < time.Second || c.StuckAfter > time.Hour {
+		errs = append(errs, fmt.Errorf("stuck_after: %v is outside 1s … 1h", c.StuckAfter))
+	}
+	return errors.Join(errs...)
 }
 
 // StreamConfig names the stream that a program works on.
@@ -60,6 +80,7 @@ func Defaults() Config {
 		Ingest:     ingest.Defaults(),
 		Detect:     engine.StageDefaults(),
 		Gate:       gate.Defaults(),
+		Stop:       StopConfig{Timeout: 25 * time.Second, StuckAfter: 30 * time.Second},
 		Admin:      telemetry.AdminConfig{Listen: "127.0.0.1:9480"},
 		Log:        telemetry.LogDefaults(),
 	}
@@ -68,7 +89,7 @@ func Defaults() Config {
 // Validate reports everything that is wrong with c.
 func (c *Config) Validate() error {
 	return errors.Join(c.Stream.Validate(), c.validateStages(), c.Kafka.Validate(), c.Redis.Validate(), c.ClickHouse.Validate(),
-		c.Ingest.Validate(), c.Detect.Validate(), c.Gate.Validate(), c.Admin.Validate(), c.Log.Validate())
+		c.Ingest.Validate(), c.Detect.Validate(), c.Gate.Validate(), c.Stop.Validate(), c.Admin.Validate(), c.Log.Validate())
 }
 
 var streamName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
@@ -144,7 +165,12 @@ func (c StreamConfig) Hasher() (facet.Hasher, error) {
 // so that readers in other languages need nothing else.
 func (c StreamConfig) RiskKey() ([]byte, error) { return c.secret() }
 
-// Topic names one of the stream's topics: events, facets, dead, signals.
+// facetRetention is how long the facet log must reach back: 0 is for ever, which
+// state needs that is rebuilt from the log alone.
+func (c Config) facetRetention() time.Duration { return 0 }
+
+// Topic names one of the stream's topics: events, facets, dead, signals,
+// incarnations.
 func (c StreamConfig) Topic(what string) string { return c.Name + "." + what }
 
 // Group names one of the stream's consumer groups: ingest, detect.

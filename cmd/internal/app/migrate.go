@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,9 +42,13 @@ func (t Topics) Validate() error {
 	return nil
 }
 
+// insyncFor is how many replicas must have a write before it is acknowledged: one
+// may be lost then, of three, and two of five, while the topic can be written.
+func insyncFor(replication int) int { return max(1, replication/2+replication%2) }
+
 // specs lists the topics of a stream with the settings that Weir relies on.
 func (t Topics) specs(s StreamConfig) []klog.TopicSpec {
-	insync := strconv.Itoa(max(1, t.Replication/2+t.Replication%2))
+	insync := strconv.Itoa(insyncFor(t.Replication))
 	retention := strconv.FormatInt(t.EventRetention.Milliseconds(), 10)
 	base := func(more map[string]string) map[string]string {
 		c := map[string]string{"cleanup.policy": "delete", "min.insync.replicas": insync}
@@ -64,11 +70,16 @@ func (t Topics) specs(s StreamConfig) []klog.TopicSpec {
 			Config: base(map[string]string{"retention.ms": retention, "max.message.bytes": "4194304"})},
 		{Name: s.Topic("signals"), Partitions: 1, Replication: t.Replication,
 			Config: base(map[string]string{"retention.ms": retention})},
+		// A few records, for ever.
+		{Name: s.Topic("incarnations"), Partitions: 1, Replication: t.Replication,
+			Config: base(map[string]string{"retention.ms": "-1"})},
 	}
 }
 
-// Migrate makes the topics and the tables that a stream needs, and leaves alone
-// what is there already.
+// Migrate makes the topics and the tables that a stream needs, and begins its
+// incarnation. What is there already is left alone; where it differs from what
+// would be made, that is logged, and where a worker must not run on it, that is
+// the error.
 func Migrate(ctx context.Context, cfg Config, topics Topics, log *slog.Logger) error {
 	if err := topics.Validate(); err != nil {
 		return err
@@ -78,23 +89,71 @@ func Migrate(ctx context.Context, cfg Config, topics Topics, log *slog.Logger) e
 		return fmt.Errorf("kafka: %w", err)
 	}
 	defer kafka.Close()
-	for _, spec := range topics.specs(cfg.Stream) {
-		if err := kafka.CreateTopic(ctx, spec); err != nil {
-			return fmt.Errorf("topic %s: %w", spec.Name, err)
-		}
-		have, err := kafka.Partitions(ctx, spec.Name)
-		if err != nil {
-			return fmt.Errorf("topic %s: %w", spec.Name, err)
-		}
-		if have != spec.Partitions && spec.Name == cfg.Stream.Topic("facets") {
-			return fmt.Errorf("topic %s has %d partitions, not %d; entities would move, so this needs a new incarnation of the stream",
-				spec.Name, have, spec.Partitions)
-		}
-		log.Info("topic ready", "topic", spec.Name, "partitions", have)
+	if err := migrateTopics(ctx, kafka, cfg, topics, log); err != nil {
+		return err
 	}
 	if err := clickhouse.Migrate(ctx, cfg.ClickHouse, log); err != nil {
 		return fmt.Errorf("clickhouse: %w", err)
 	}
 	log.Info("tables ready", "database", cfg.ClickHouse.Database)
 	return nil
+}
+
+func migrateTopics(ctx context.Context, kafka *klog.Client, cfg Config, topics Topics, log *slog.Logger) error {
+	var differences []Finding
+	partitions := map[string]int{}
+	for _, spec := range topics.specs(cfg.Stream) {
+		if err := kafka.CreateTopic(ctx, spec); err != nil {
+			return fmt.Errorf("topic %s: %w", spec.Name, err)
+		}
+		have, err := kafka.Describe(ctx, spec.Name)
+		if err != nil {
+			return fmt.Errorf("topic %s: %w", spec.Name, err)
+		}
+		partitions[spec.Name] = have.Partitions
+		differences = append(differences, differ(spec, have)...)
+		log.Info("topic ready", "topic", spec.Name, "partitions", have.Partitions)
+	}
+	is, err := cfg.Stream.incarnation(partitions[cfg.Stream.Topic("events")], partitions[cfg.Stream.Topic("facets")])
+	if err != nil {
+		return err
+	}
+	was, err := record(ctx, kafka, cfg.Stream.Topic("incarnations"), is)
+	if err != nil {
+		return fmt.Errorf("incarnation %d: %w", is.Number, err)
+	}
+	log.Info("incarnation ready", "incarnation", was.Number, "event_partitions", was.EventPartitions, "facet_partitions", was.FacetPartitions)
+	found, err := checkStream(ctx, kafka, cfg, cfg.facetRetention())
+	if err != nil {
+		return err
+	}
+	logFindings(log, append(found, unsaid(differences, found)...))
+	return refusals(found)
+}
+
+// differ lists in what a topic that is there differs from what would be made.
+func differ(want, have klog.TopicSpec) (all []Finding) {
+	add := func(setting, is, should string) {
+		all = append(all, Finding{Subject: "topic " + want.Name, Setting: setting,
+			Problem: fmt.Sprintf("its %s is %s; made anew it would be %s", setting, is, should), Fix: "it is left as it is"})
+	}
+	if have.Partitions != want.Partitions {
+		add("number of partitions", strconv.Itoa(have.Partitions), strconv.Itoa(want.Partitions))
+	}
+	if have.Replication != want.Replication {
+		add("replication", strconv.Itoa(have.Replication), strconv.Itoa(want.Replication))
+	}
+	for _, k := range slices.Sorted(maps.Keys(want.Config)) {
+		if v, said := have.Config[k]; said && v != want.Config[k] {
+			add(k, v, want.Config[k])
+		}
+	}
+	return all
+}
+
+// unsaid leaves out differences in settings that are found wrong anyway.
+func unsaid(differences, found []Finding) []Finding {
+	return slices.DeleteFunc(differences, func(d Finding) bool {
+		return slices.ContainsFunc(found, func(f Finding) bool { return f.Subject == d.Subject && f.Setting == d.Setting })
+	})
 }

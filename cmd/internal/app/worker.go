@@ -8,10 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirdev/weir/engine"
@@ -20,6 +24,7 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/internal/watch"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/sink/clickhouse"
 	"github.com/weirdev/weir/sink/redis"
@@ -34,6 +39,8 @@ type Worker struct {
 	cfg   Config
 	log   *slog.Logger
 	admin *telemetry.Admin
+	watch *watch.Watch
+	stuck prometheus.Counter
 
 	kafka   *klog.Client
 	geo     *geo.DB
@@ -55,6 +62,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 		what string
 		make func() error
 	}{
+		{"watch", w.makeWatch},
 		{"rules", w.loadRules},
 		{"geographic databases", w.openGeo},
 		{"kafka", w.openKafka},
@@ -81,6 +89,17 @@ func LoadRules(dir string) (*rules.Set, error) {
 		return nil, err
 	}
 	return rules.Load(os.DirFS(dir))
+}
+
+func (w *Worker) makeWatch() (err error) {
+	if w.watch, err = watch.New(w.cfg.Stop.StuckAfter); err != nil {
+		return err
+	}
+	w.admin.Alive("partitions", w.watch.Check)
+	w.stuck = promauto.With(w.admin.Registry()).NewCounter(prometheus.CounterOpts{
+		Name: "weir_worker_stuck_total", Help: "Partitions that hung; the process ends after the first.",
+	})
+	return nil
 }
 
 func (w *Worker) loadRules() (err error) {
@@ -164,31 +183,59 @@ func (w *Worker) makeDetect() error {
 	w.detect, err = engine.NewStage(w.cfg.Detect,
 		engine.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Signals: s.Topic("signals"), Group: s.Group("detect")},
 		engine.Dependencies{
-			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Logger: w.log, Registerer: w.admin.Registry(),
+			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
 			OpenSignals: func(p int32) engine.SignalTrack { return w.signals.Open(p) },
 			OpenScores:  func(p int32) engine.ScoreTrack { return w.scores.Open(p) },
 		})
 	return err
 }
 
-// Run works until ctx ends. The stages stop first and drain into the stores;
-// the stores stop after them.
+// Run works until ctx ends or something fails, and then finishes what is under
+// way. What is not finished within the stop timeout is left behind: the process
+// is to end then, whatever still runs in it.
 func (w *Worker) Run(ctx context.Context) error {
+	running, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- w.run(running, fail) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-running.Done():
+	}
+	timer := time.NewTimer(w.cfg.Stop.Timeout)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timer.C:
+		return errors.Join(fmt.Errorf("%w (stop_timeout: %v)", errLeftBehind, w.cfg.Stop.Timeout), failure(running))
+	}
+}
+
+var errLeftBehind = errors.New("not finished in time: what is not committed is read again by whoever takes over")
+
+// failure is why ctx has ended, unless that is only that we were told to stop.
+func failure(ctx context.Context) error {
+	return withoutCanceled(context.Cause(ctx))
+}
+
+// run works until ctx ends. The stages stop first and drain into the stores; the
+// stores stop after them. fail ends ctx.
+func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	w.log.Info("weir-worker starts", "version", Version(), "stream", w.cfg.Stream.Name, "stages", strings.Join(w.cfg.Stages, ","),
 		"rules", w.rules.Version, "rule_count", len(w.rules.Rules))
 	if err := w.ready(ctx); err != nil {
-		return err
+		return withoutCanceled(err)
 	}
 	stores, stopStores := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStores()
 	sinks, _ := errgroup.WithContext(stores)
-	failed, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
 	guard := func(name string, run func(context.Context) error) func() error {
 		return func() error {
-			err := run(stores)
+			err := named(name, run(stores))
 			if err != nil {
-				fail(fmt.Errorf("%s: %w", name, err))
+				fail(err)
 			}
 			return err
 		}
@@ -198,21 +245,34 @@ func (w *Worker) Run(ctx context.Context) error {
 	sinks.Go(guard("score store", w.scores.Run))
 	sinks.Go(guard("geographic databases", w.geo.Watch))
 	sinks.Go(guard("admin", w.admin.Run))
+	sinks.Go(guard("watch", w.watchLoops))
 
-	stages, stageCtx := errgroup.WithContext(failed)
+	stages, stageCtx := errgroup.WithContext(ctx)
 	if w.ingest != nil {
 		stages.Go(func() error { return named("ingest", w.ingest.Run(stageCtx)) })
 	}
 	if w.detect != nil {
 		stages.Go(func() error { return named("detect", w.detect.Run(stageCtx)) })
 	}
-	err := stages.Wait()
+	err := withoutCanceled(stages.Wait())
 	stopStores()
-	err = errors.Join(err, context.Cause(failed), sinks.Wait(), w.kafka.Close())
-	if ctx.Err() != nil {
-		err = withoutCanceled(err)
+	if late := sinks.Wait(); !errors.Is(context.Cause(ctx), late) {
+		err = errors.Join(err, late)
 	}
+	err = errors.Join(err, failure(ctx), w.kafka.Close())
 	w.log.Info("weir-worker stopped", "error", err)
+	return err
+}
+
+// watchLoops waits for a loop that hangs. What all goroutines are at is written
+// where panics are: it is too long for the log.
+func (w *Worker) watchLoops(ctx context.Context) error {
+	err := w.watch.Run(ctx)
+	if err != nil {
+		w.stuck.Inc()
+		w.log.Error("a partition hangs; the process ends so that another takes it over", "error", err)
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1) // nothing is left to be done where that fails
+	}
 	return err
 }
 
@@ -234,8 +294,8 @@ func withoutCanceled(err error) error {
 // startTimeout is how long a worker waits at its start for what it stands on.
 const startTimeout = 2 * time.Minute
 
-// ready waits until ClickHouse has the schema that this program writes, so that
-// a wrong one is said at the start, and adds the conditions of readiness.
+// ready looks at what this program is to work on before it joins anybody, so that
+// what is wrong is said at the start, and adds the conditions of readiness.
 func (w *Worker) ready(ctx context.Context) error {
 	w.admin.Ready("redis", w.scores.Ready)
 	w.admin.Ready("kafka", func(ctx context.Context) error {
@@ -244,8 +304,51 @@ func (w *Worker) ready(ctx context.Context) error {
 	})
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	found, err := w.checkKafka(ctx)
+	if err != nil {
+		return err
+	}
+	logFindings(w.log, found)
+	if err := refusals(found); err != nil {
+		return fmt.Errorf("the stream is not as it must be:\n%w", err)
+	}
 	if err := w.events.Check(ctx); err != nil {
 		return fmt.Errorf("clickhouse: %w", err)
 	}
 	return nil
+}
+
+func (w *Worker) checkKafka(ctx context.Context) ([]Finding, error) {
+	found, err := checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	return found, nil
+}
+
+// Check looks at the servers as a worker does before it runs, and at Redis. What
+// does not answer until ctx ends is a finding like others. It changes nothing,
+// and is for a worker that is not run.
+func (w *Worker) Check(ctx context.Context) []Finding {
+	var found []Finding
+	asked := []struct {
+		what string
+		ask  func() error
+		err  error
+	}{
+		{what: "kafka", ask: func() (err error) { found, err = w.checkKafka(ctx); return err }},
+		{what: "clickhouse", ask: func() error { return w.events.Check(ctx) }},
+		{what: "redis", ask: func() error { return w.scores.Ready(ctx) }},
+	}
+	var wg sync.WaitGroup // at once, so that one that does not answer leaves the others their time
+	for i := range asked {
+		wg.Go(func() { asked[i].err = asked[i].ask() })
+	}
+	wg.Wait()
+	for _, a := range asked {
+		if a.err != nil {
+			found = append(found, Finding{Subject: a.what, Problem: a.err.Error(), Fix: "see that it runs, and that the configuration names it", Refuse: true})
+		}
+	}
+	return found
 }

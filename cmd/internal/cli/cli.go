@@ -24,6 +24,7 @@ const (
 	Failed  = 1 // findings, failed tests, a ledger that does not balance
 	Usage   = 2 // the command line or the configuration is wrong
 	Runtime = 3 // what was asked for could not be done
+	Stuck   = 4 // a partition hung; the process ended so that others take it over
 )
 
 // Error carries an exit code.
@@ -41,10 +42,8 @@ func UsageError(err error) error { return &Error{Code: Usage, Err: err} }
 // Main runs a command until it ends or the process is told to stop, and
 // returns the exit code.
 func Main(root *cobra.Command, args []string, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(context.Background())
 	defer stop()
-	// A second signal ends the process at once.
-	context.AfterFunc(ctx, stop)
 
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(doubleDashes(args))
@@ -66,6 +65,34 @@ func Main(root *cobra.Command, args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%s: %v\n", root.Name(), err)
 	}
 	return code
+}
+
+// untilSignal is ctx until the process is told to stop. Told again, the process
+// ends at once, with the exit status that shells give for the signal. (A handler
+// that is taken away after the first signal would swallow one that comes before
+// that is done.)
+func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals, over := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for told := 0; ; told++ {
+			select {
+			case s := <-signals:
+				if told > 0 {
+					os.Exit(128 + int(s.(syscall.Signal)))
+				}
+				cancel()
+			case <-over:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(over)
+		cancel()
+	}
 }
 
 // doubleDashes lets every flag be written with one dash or two. There are no

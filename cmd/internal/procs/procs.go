@@ -4,6 +4,7 @@
 package procs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,10 @@ type Process struct {
 	Out  io.Writer
 	Log  *slog.Logger
 
-	pid      atomic.Int64
+	Backoff time.Duration // wait before one that died is started again; 0: half a second
+
+	mu       sync.Mutex // guards running
+	running  *os.Process
 	restarts atomic.Int64
 	usage    usage
 }
@@ -75,8 +79,8 @@ func (u *usage) watch(pid int, ended <-chan struct{}) {
 	}
 }
 
-// backoff is the wait before a process that died is started again.
-const backoff = 500 * time.Millisecond
+// defaultBackoff is the wait before a process that died is started again.
+const defaultBackoff = 500 * time.Millisecond
 
 // stopTime is how long a child may take to stop before it is killed.
 const stopTime = 15 * time.Second
@@ -98,7 +102,7 @@ func (p *Process) Run(ctx context.Context) error {
 		}
 		p.restarts.Add(1)
 		p.Log.Warn("process ended and is started again", "process", p.Name, "how", fmt.Sprint(err))
-		t := time.NewTimer(backoff)
+		t := time.NewTimer(cmp.Or(p.Backoff, defaultBackoff))
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -119,11 +123,11 @@ func (p *Process) once(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	p.pid.Store(int64(cmd.Process.Pid))
+	p.set(cmd.Process)
 	ended := make(chan struct{})
 	p.usage.watched.Go(func() { p.usage.watch(cmd.Process.Pid, ended) })
 	err := cmd.Wait()
-	p.pid.Store(0)
+	p.set(nil)
 	close(ended)
 	p.usage.watched.Wait()
 	p.usage.add(cmd.ProcessState)
@@ -142,8 +146,32 @@ func (u *usage) add(s *os.ProcessState) {
 	}
 }
 
+func (p *Process) set(running *os.Process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running = running
+}
+
 // PID is the process id, 0 while none runs.
-func (p *Process) PID() int { return int(p.pid.Load()) }
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running == nil {
+		return 0
+	}
+	return p.running.Pid
+}
+
+// Signal sends a signal to the process, and to no other that may have got its
+// number since. It fails with [os.ErrProcessDone] while none runs.
+func (p *Process) Signal(sig os.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running == nil {
+		return os.ErrProcessDone
+	}
+	return p.running.Signal(sig)
+}
 
 // Restarts is how often the process had to be started again.
 func (p *Process) Restarts() int { return int(p.restarts.Load()) }

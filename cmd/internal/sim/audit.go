@@ -12,6 +12,7 @@ import (
 // audit is a second reading of what the facet log means: which facets of a
 // partition count, from the rules of DESIGN.md and not from engine's code.
 type audit struct {
+	lateness                 int64 // ms
 	sources                  []audited
 	applied, late, duplicate int64
 	facets                   map[facetPlace]string // that count, as text
@@ -32,8 +33,8 @@ type facetPlace struct {
 }
 
 // auditOf reads a facet partition from its beginning.
-func auditOf(records []klog.Record, sources int) (*audit, error) {
-	a := &audit{sources: make([]audited, sources), facets: map[facetPlace]string{}}
+func auditOf(records []klog.Record, plan Plan) (*audit, error) {
+	a := &audit{lateness: plan.Lateness.Milliseconds(), sources: make([]audited, plan.Raw), facets: map[facetPlace]string{}}
 	for i := range a.sources {
 		a.sources[i].watermark = facet.NoWatermark
 	}
@@ -81,14 +82,16 @@ func (a *audit) section(r *facet.Reader, s facet.Section) error {
 			continue
 		}
 		a.applied++
-		if now != facet.NoWatermark && f.Time < now-lateness.Milliseconds() {
+		when := "on time"
+		if now != facet.NoWatermark && f.Time < now-a.lateness {
 			a.late++
+			when = "late"
 		}
 		at := facetPlace{place{f.Source, f.Offset}, f.Entity.Kind}
 		if _, twice := a.facets[at]; twice {
 			return fmt.Errorf("facet %v counts twice", at)
 		}
-		a.facets[at] = fmt.Sprintf("%s auth=%s time=%d", f.Entity.Key, f.Fields.Text(event.Auth), f.Time)
+		a.facets[at] = fmt.Sprintf("%s auth=%s time=%d %s", f.Entity.Key, f.Fields.Text(event.Auth), f.Time, when)
 	}
 	if !old {
 		src.owner, src.heard = s.Owner, true

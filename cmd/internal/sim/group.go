@@ -212,6 +212,7 @@ func (g *group) complete() {
 		m := g.members[g.w.rng.IntN(len(g.members))]
 		m.current.parts = append(m.current.parts, int32(i))
 	}
+	g.w.rouse()
 	for _, m := range g.members {
 		m.waiting = false
 		m.current.number = g.number

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -164,4 +165,9 @@ func (p *process) Committed(ctx context.Context, name, _ string) (commits []klog
 		return true
 	}})
 	return commits, err
+}
+
+// NextReadable implements ingest.Log. Everything in this world reads.
+func (p *process) NextReadable(context.Context, string, int32, int64) (int64, error) {
+	return 0, errors.New("asked for what lies behind a record that reads")
 }

@@ -5,10 +5,6 @@ import (
 	"time"
 )
 
-// lateness is how long after the watermark events count. Good events are
-// younger than this less any clock's error and the future that is allowed.
-const lateness = 20 * time.Second
-
 // Plan is what a run is made of. All of it follows from the seed, but for the
 // crash that a test may ask for.
 type Plan struct {
@@ -20,6 +16,10 @@ type Plan struct {
 	Span         time.Duration // in which the events are sent
 	FetchRecords int           // most that one fetch brings
 	ClockOff     time.Duration // most that a worker's clock is off, either way
+
+	// Lateness is how long after the watermark events count. Where Pinned, good
+	// events are never later than that, whatever happens.
+	Lateness time.Duration
 
 	Linger, IngestCommit, DetectCommit, Drain time.Duration
 
@@ -71,7 +71,7 @@ func NewPlan(seed uint64) Plan {
 
 // Undisturbed is the plan of the same load without faults, on one worker.
 func (p Plan) Undisturbed() Plan {
-	p.Faults, p.Workers, p.ClockOff, p.CrashAt = Faults{}, 1, 0, 0
+	p.Faults, p.LastFlush, p.Workers, p.ClockOff, p.CrashAt = Faults{}, false, 1, 0, 0
 	return p
 }
 
@@ -88,11 +88,17 @@ func quiet(seed uint64, r *rand.Rand) Plan {
 	ms := func(least, most int) time.Duration {
 		return time.Duration(least+r.IntN(most-least+1)) * time.Millisecond
 	}
-	return Plan{
+	p := Plan{
 		Seed: seed, Workers: 1 + r.IntN(3), Raw: 1 + r.IntN(3), Facets: 1 + r.IntN(3), Pinned: r.IntN(3) > 0,
 		Events: 40 + r.IntN(160), Span: ms(1000, 4000), FetchRecords: 1 + r.IntN(40), ClockOff: ms(0, 1) * time.Duration(r.IntN(4000)),
 		Linger: ms(0, 20), IngestCommit: ms(50, 500), DetectCommit: ms(50, 500), Drain: ms(100, 600),
 	}
+	// Gateways take up to 700 ms.
+	p.Lateness = time.Second + p.ClockOff
+	if !p.Pinned {
+		p.Lateness = 20 * time.Second
+	}
+	return p
 }
 
 // misfortune brings about what the plan says, until the world is calm. w.mu is

@@ -126,7 +126,7 @@ func (p *process) ingest() (*ingest.Stage, error) {
 }
 
 func (p *process) detect() (*engine.Stage, error) {
-	cfg := engine.StageConfig{Config: engineConfig(), CommitInterval: p.w.plan.DetectCommit, DrainTimeout: p.w.plan.Drain}
+	cfg := engine.StageConfig{Config: p.w.engine(), CommitInterval: p.w.plan.DetectCommit, DrainTimeout: p.w.plan.Drain}
 	return engine.NewStage(cfg,
 		engine.Topics{Events: topicRaw, Facets: topicFacets, Signals: topicSignals, Group: groupDetect},
 		engine.Dependencies{
@@ -143,8 +143,8 @@ func (p *process) openScores(partition int32) *scoreTrack {
 	return &scoreTrack{p.scores.open(partition), p.losses}
 }
 
-func engineConfig() engine.Config {
-	return engine.Config{Lateness: lateness, MaxEntities: 1000}
+func (w *world) engine() engine.Config {
+	return engine.Config{Lateness: w.plan.Lateness, MaxEntities: 1000}
 }
 
 // kill ends a process on the spot. w.mu is held.
@@ -171,10 +171,23 @@ func (w *world) freeze(p *process, d time.Duration) {
 	for _, name := range []string{groupIngest, groupDetect} {
 		w.groups[name].silent(p)
 	}
-	w.after(d, func() {
+	w.after(d, func() { w.wake(p) })
+}
+
+func (w *world) wake(p *process) {
+	if p.frozen {
 		p.frozen = false
 		w.note("%s wakes up", p)
-	})
+	}
+}
+
+// rouse wakes frozen processes, sometimes, just when others take over from them.
+func (w *world) rouse() {
+	for _, s := range w.slots {
+		if p := s.current; p != nil && p.frozen && w.rng.IntN(2) == 0 {
+			w.after(time.Duration(w.rng.IntN(8000))*time.Microsecond, func() { w.wake(p) })
+		}
+	}
 }
 
 // supervise starts processes anew that have ended.

@@ -135,7 +135,7 @@ func deadText(r klog.Record) (text string) {
 // in the entity's partition, and every partition knows how far each source is.
 func (v *verdict) judgeFacets() {
 	for n, p := range v.topics[topicFacets] {
-		a, err := auditOf(p.records, v.plan.Raw)
+		a, err := auditOf(p.records, v.plan)
 		if err != nil {
 			v.problem("facets/%d: %v", n, err)
 			return
@@ -173,7 +173,10 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 				continue
 			}
 			text := a.facets[facetPlace{place{s.partition, s.offset}, kind}]
-			if !strings.HasPrefix(text, key+" auth="+s.auth+" ") || s.plain && !strings.HasSuffix(text, fmt.Sprintf(" time=%d", s.claimed)) {
+			if s.plain && v.plan.Pinned && strings.HasSuffix(text, " late") {
+				v.problem("event %s counts as late", s.id)
+			}
+			if !strings.HasPrefix(text, key+" auth="+s.auth+" ") || s.plain && !strings.Contains(text, fmt.Sprintf(" time=%d ", s.claimed)) {
 				v.problem("event %s of %s counts as %q", s.id, key, text)
 			}
 			found++
@@ -189,7 +192,7 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 func (v *verdict) judgeDetect() {
 	v.signals = map[string]string{}
 	for n, p := range v.topics[topicFacets] {
-		cfg := engineConfig()
+		cfg := v.engine()
 		cfg.Sources = v.plan.Raw
 		fresh, err := engine.NewPartition(cfg, v.rules, v.hasher, int32(n), 1)
 		if err != nil {

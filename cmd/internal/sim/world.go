@@ -75,6 +75,8 @@ type timer struct {
 	at    time.Time
 	order int
 	do    func()
+
+	late *call // the request that is performed late; nil: something else
 }
 
 func newWorld(plan Plan, set *rules.Set) *world {
@@ -206,7 +208,7 @@ func (w *world) wait(rest time.Duration) {
 // after has the world do something later. w.mu is held.
 func (w *world) after(d time.Duration, do func()) {
 	w.order++
-	w.timers = append(w.timers, timer{time.Now().Add(d), w.order, do})
+	w.timers = append(w.timers, timer{at: time.Now().Add(d), order: w.order, do: do})
 }
 
 func earlier(a, b timer) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.order, b.order)) }
@@ -239,11 +241,23 @@ func (w *world) bury() {
 // astray has a request performed late, as it was sent.
 func (w *world) astray(c *call) {
 	w.counts["stray"]++
-	d := time.Duration(w.rng.IntN(1500)) * time.Millisecond
+	d := time.Duration(w.rng.IntN(2500)) * time.Millisecond
 	w.after(d, func() {
 		w.note("late: %s of %s", c.what, c.p)
 		c.stray()
 	})
+	w.timers[len(w.timers)-1].late = c
+}
+
+// hasten has requests of others arrive while p, who may have taken over from
+// them, is writing to the same place: when they would do most harm.
+func (w *world) hasten(c *call) {
+	for i := range w.timers {
+		t := &w.timers[i]
+		if t.late != nil && t.late.p != c.p && t.late.sink == c.sink && w.rng.IntN(4) == 0 {
+			t.at = time.Now().Add(time.Duration(w.rng.IntN(3000)) * time.Microsecond)
+		}
+	}
 }
 
 func (w *world) sort() {
@@ -306,6 +320,7 @@ func (w *world) step(c *call) {
 	if w.chance(f.Stray) {
 		w.astray(c)
 	}
+	w.hasten(c)
 	complete := c.do()
 	w.note("%s: %s%s", c.p, c.what, outcome(complete, c.err))
 	switch {

@@ -65,9 +65,35 @@ func (b Books) Imbalances(stored uint64, dead int64) (all []string) {
 	check("records that ingest fetched, of those in the raw topic", b.Ingest.Fetched, b.RawEnd)
 	check("records fetched, as sum of what became of them", b.Ingest.Sum(), b.Ingest.Fetched)
 	check("events stored in ClickHouse, of those accepted", int64(stored), b.Ingest.Accepted)
-	check("dead letters, of records that could not be read", dead, b.Ingest.Dead)
+	check("dead letters, of records that could not be read", dead, b.Ingest.Dead+b.Ingest.Skips)
 	check("facets that detect applied, of those that ingest emitted", b.Detect.Applied, b.Ingest.Facets)
 	return all
+}
+
+// Position is how far a stage is in each partition of what it reads.
+type Position struct {
+	Committed []klog.Commit
+	Log       []klog.OffsetRange
+}
+
+// Left is how many records are not committed yet.
+func (p Position) Left() (n int64) {
+	for i, c := range p.Committed {
+		n += max(p.Log[i].End-max(c.Offset, p.Log[i].Start), 0)
+	}
+	return n
+}
+
+// Ingested is how far ingest is in the raw topic.
+func (s *Stack) Ingested(ctx context.Context) (p Position, err error) {
+	p.Committed, p.Log, err = s.progress(ctx, s.Config.Stream.Group("ingest"), s.Config.Stream.Topic("events"))
+	return p, err
+}
+
+// Detected is how far detect is in the topic of facets.
+func (s *Stack) Detected(ctx context.Context) (p Position, err error) {
+	p.Committed, p.Log, err = s.progress(ctx, s.Config.Stream.Group("detect"), s.Config.Stream.Topic("facets"))
+	return p, err
 }
 
 func (s *Stack) progress(ctx context.Context, group, topic string) ([]klog.Commit, []klog.OffsetRange, error) {

@@ -1,6 +1,6 @@
 // Package stack runs all of Weir on this machine: Kafka, Redis and ClickHouse in
-// this process, the worker and the gate as processes of their own. The
-// demonstration and the benchmark stand on it.
+// this process, unless they run elsewhere, and the worker and the gate as
+// processes of their own. The demonstration, the benchmark and chaos stand on it.
 package stack
 
 import (
@@ -15,11 +15,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/weirdev/weir/cmd/internal/app"
 	"github.com/weirdev/weir/cmd/internal/procs"
+	"github.com/weirdev/weir/cmd/internal/settings"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/sandbox"
@@ -34,7 +34,9 @@ type Options struct {
 	Geo    geo.Config
 	Rules  string
 
-	Kafka, Redis string // servers that run already, host:port, instead of embedded ones
+	Kafka, Redis, ClickHouse string // servers that run already, host:port, instead of embedded ones
+
+	Adjust func(*app.Config) // changes the configuration of the programs; nil: as it is
 }
 
 // Stack is everything, running. One goroutine uses it.
@@ -48,7 +50,8 @@ type Stack struct {
 
 	temporary bool
 	log       *slog.Logger
-	sandbox   *sandbox.Sandbox
+	at        sandbox.Addresses
+	sandbox   *sandbox.Sandbox // nil where all servers run already
 	running   sync.WaitGroup
 	ctx       context.Context // of the processes
 	stop      context.CancelFunc
@@ -72,16 +75,9 @@ func Start(ctx context.Context, o Options, log *slog.Logger) (s *Stack, err erro
 	if err != nil {
 		return nil, err
 	}
-	c := sandbox.Defaults()
-	c.Dir = filepath.Join(s.Dir, "sandbox")
-	servers, err := sandbox.New(c, log)
-	if err != nil {
+	if err := s.startServers(o); err != nil {
 		return nil, err
 	}
-	if err := servers.Start(); err != nil {
-		return nil, err
-	}
-	s.sandbox = servers
 	if err := s.configure(o); err != nil {
 		return nil, err
 	}
@@ -91,22 +87,55 @@ func Start(ctx context.Context, o Options, log *slog.Logger) (s *Stack, err erro
 	return s, app.Migrate(ctx, s.Config, o.Topics, log)
 }
 
+// startServers starts those that do not run already.
+func (s *Stack) startServers(o Options) error {
+	s.at = sandbox.Addresses{Kafka: o.Kafka, Redis: o.Redis, ClickHouse: o.ClickHouse}
+	c := sandbox.Defaults()
+	c.Dir = filepath.Join(s.Dir, "sandbox")
+	for _, part := range []struct {
+		listen *string
+		given  string
+	}{{&c.KafkaAddr, o.Kafka}, {&c.RedisAddr, o.Redis}, {&c.ClickHouseAddr, o.ClickHouse}} {
+		if part.given != "" {
+			*part.listen = ""
+		}
+	}
+	if c.KafkaAddr+c.RedisAddr+c.ClickHouseAddr == "" {
+		return nil
+	}
+	servers, err := sandbox.New(c, s.log)
+	if err != nil {
+		return err
+	}
+	if err := servers.Start(); err != nil {
+		return err
+	}
+	s.sandbox = servers
+	own := servers.Addresses()
+	s.at = sandbox.Addresses{
+		Kafka: cmp.Or(own.Kafka, o.Kafka), Redis: cmp.Or(own.Redis, o.Redis), ClickHouse: cmp.Or(own.ClickHouse, o.ClickHouse),
+	}
+	return nil
+}
+
 // configure points everything at the servers.
 func (s *Stack) configure(o Options) (err error) {
-	at := s.sandbox.Addresses()
 	c := app.Defaults()
 	c.Stream = o.Stream
 	if c.Stream.SecretFile, err = s.secret(); err != nil {
 		return err
 	}
-	c.Kafka.Brokers = []string{cmp.Or(o.Kafka, at.Kafka)}
-	c.Redis.Addrs = []string{cmp.Or(o.Redis, at.Redis)}
-	c.ClickHouse.Addrs = []string{at.ClickHouse}
+	c.Kafka.Brokers = []string{s.at.Kafka}
+	c.Redis.Addrs = []string{s.at.Redis}
+	c.ClickHouse.Addrs = []string{s.at.ClickHouse}
 	c.Geo, c.Rules, c.Ingest.Format = o.Geo, o.Rules, o.Format
 	for _, listen := range []*string{&c.Gate.Listen, &c.Admin.Listen} {
 		if *listen, err = freeAddress(); err != nil {
 			return err
 		}
+	}
+	if o.Adjust != nil {
+		o.Adjust(&c)
 	}
 	s.Config = c
 	return c.Validate()
@@ -133,26 +162,18 @@ func freeAddress() (string, error) {
 }
 
 // environment is the configuration as a child reads it.
-func (s *Stack) environment(admin string) []string {
+func (s *Stack) environment(admin string) (env []string) {
 	c := s.Config
-	return []string{
-		"WEIR_STREAM_NAME=" + c.Stream.Name,
-		fmt.Sprintf("WEIR_STREAM_HISTORY=%v", c.Stream.History),
-		"WEIR_STREAM_SECRET_FILE=" + c.Stream.SecretFile,
-		"WEIR_KAFKA_BROKERS=" + strings.Join(c.Kafka.Brokers, ","),
-		"WEIR_REDIS_ADDRS=" + strings.Join(c.Redis.Addrs, ","),
-		"WEIR_CLICKHOUSE_ADDRS=" + strings.Join(c.ClickHouse.Addrs, ","),
-		"WEIR_INGEST_FORMAT=" + c.Ingest.Format,
-		"WEIR_GEO_CITY=" + c.Geo.City, "WEIR_GEO_ASN=" + c.Geo.ASN, "WEIR_GEO_ANONYMOUS=" + c.Geo.Anonymous,
-		"WEIR_RULES=" + c.Rules,
-		"WEIR_GATE_LISTEN=" + c.Gate.Listen,
-		"WEIR_ADMIN_LISTEN=" + admin,
+	c.Admin.Listen = admin
+	for _, setting := range settings.Walk(&c) {
+		env = append(env, setting.Env()+"="+setting.String())
 	}
+	return env
 }
 
 // StartWorker starts the worker, and keeps it running until Stop.
 func (s *Stack) StartWorker() (err error) {
-	s.Worker, err = s.process("weir-worker", s.Config.Admin.Listen)
+	s.Worker, err = s.Keep(s.ctx, &procs.Process{Name: "weir-worker"}, "weir-worker", s.Config.Admin.Listen)
 	return err
 }
 
@@ -162,27 +183,34 @@ func (s *Stack) StartGate() error {
 	if err != nil {
 		return err
 	}
-	s.Gate, err = s.process("weir-gate", admin)
+	s.Gate, err = s.Keep(s.ctx, &procs.Process{Name: "weir-gate"}, "weir-gate", admin)
 	return err
 }
 
 // LogFile is where a process writes its log.
 func (s *Stack) LogFile(p *procs.Process) string { return filepath.Join(s.Dir, p.Name+".log") }
 
-func (s *Stack) process(name, admin string) (*procs.Process, error) {
-	path, err := procs.Find(name)
+// Keep starts a program of ours as p, whose name and waits are the caller's, and
+// keeps it running until ctx ends or Stop. admin is the address of its admin
+// listener.
+func (s *Stack) Keep(ctx context.Context, p *procs.Process, program, admin string) (*procs.Process, error) {
+	path, err := procs.Find(program)
 	if err != nil {
 		return nil, err
 	}
-	p := &procs.Process{Name: name, Path: path, Env: s.environment(admin), Log: s.log}
+	p.Path, p.Log = path, s.log
+	p.Env = append(s.environment(admin), p.Env...)
 	file, err := os.OpenFile(s.LogFile(p), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	p.Out = file
 	s.logs = append(s.logs, file)
+	ctx, stop := context.WithCancel(ctx)
+	context.AfterFunc(s.ctx, stop)
 	s.running.Go(func() {
-		if err := p.Run(s.ctx); err != nil {
+		defer stop()
+		if err := p.Run(ctx); err != nil {
 			s.Failed <- fmt.Errorf("%w; its log is %s", err, file.Name())
 		}
 	})

@@ -1,0 +1,165 @@
+package chaos
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weirdev/weir/cmd/internal/stack"
+)
+
+// tracker measures how long the pipeline takes to recover from a disturbance:
+// until everything that was in the raw topic at that moment is through both
+// stages, and committed.
+type tracker struct {
+	stack *stack.Stack
+
+	mu      sync.Mutex
+	waiting []*disturbance
+	took    map[string][]time.Duration // by fault
+	raw     int64                      // records waiting, at the last look
+	facets  int64
+}
+
+// disturbance is a fault that is not recovered from. Its targets are the ends of
+// the logs: of the raw topic at the first look after it, of the facets when the
+// raw target was reached.
+type disturbance struct {
+	fault       string
+	from        time.Time
+	raw, facets []int64
+}
+
+const lookEvery = 250 * time.Millisecond
+
+// begin starts the clock of a fault.
+func (t *tracker) begin(fault string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting = append(t.waiting, &disturbance{fault: fault, from: time.Now()})
+}
+
+func (t *tracker) left() (raw, facets int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.raw, t.facets
+}
+
+// run looks until ctx ends. While the broker is away it sees nothing.
+func (t *tracker) run(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			t.look(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (t *tracker) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	t.mu.Lock()
+	known := len(t.waiting) // those that begin later need ends that are read later
+	t.mu.Unlock()
+	raw, err := t.stack.Ingested(ctx)
+	if err != nil {
+		return
+	}
+	facets, err := t.stack.Detected(ctx)
+	if err != nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.raw, t.facets = raw.Left(), facets.Left()
+	left := t.waiting[:0]
+	for i, d := range t.waiting {
+		if i >= known || !d.over(raw, facets) {
+			left = append(left, d)
+			continue
+		}
+		if t.took == nil {
+			t.took = map[string][]time.Duration{}
+		}
+		t.took[d.fault] = append(t.took[d.fault], time.Since(d.from))
+	}
+	clear(t.waiting[len(left):])
+	t.waiting = left
+}
+
+func (d *disturbance) over(raw, facets stack.Position) bool {
+	if d.raw == nil {
+		d.raw = ends(raw)
+	}
+	if d.facets == nil && reached(raw, d.raw) {
+		d.facets = ends(facets)
+	}
+	return d.facets != nil && reached(facets, d.facets)
+}
+
+func ends(p stack.Position) []int64 {
+	all := make([]int64, len(p.Log))
+	for i := range all {
+		all[i] = p.Log[i].End
+	}
+	return all
+}
+
+func reached(p stack.Position, target []int64) bool {
+	for i, c := range p.Committed {
+		if c.Offset < target[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// awaitAll waits until the pipeline has recovered from everything.
+func (t *tracker) awaitAll(ctx context.Context, longest time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		t.mu.Lock()
+		n := len(t.waiting)
+		t.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// recovery is the given share (0 … 1) of the recovery times, of one fault or,
+// where none is named, of all.
+func (t *tracker) recovery(fault string, share float64) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []time.Duration
+	for name, took := range t.took {
+		if fault == "" || fault == name {
+			all = append(all, took...)
+		}
+	}
+	return quantile(all, share)
+}
+
+// quantile is the least value that a share of all does not exceed.
+func quantile(all []time.Duration, share float64) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	n := int(share*float64(len(all))+0.999999) - 1
+	return all[min(max(n, 0), len(all)-1)]
+}

@@ -1,0 +1,156 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+)
+
+// verdict is what the verifier found.
+type verdict struct {
+	Sent       int64 // records that Kafka acknowledged
+	Events     int64 // rows of events
+	Physical   int64 // of these, with those that FINAL merges
+	Expected   int64 // good records that count
+	Lost       int64
+	Duplicated int64
+	Different  int64
+	Signals    int64
+	Scores     int64
+	Dead       int64
+	Late       int64
+	Repeats    int64 // of a gateway, dropped by ingest
+	Repeated   int64 // facets that were written again, and dropped
+	Digests    map[string]string
+
+	findings []string
+	count    int
+}
+
+const mostFindings = 20
+
+// find adds a finding. All count; the first are told.
+func (v *verdict) find(format string, args ...any) {
+	v.count++
+	if len(v.findings) < mostFindings {
+		v.findings = append(v.findings, fmt.Sprintf(format, args...))
+	}
+}
+
+// same compares two digests of the same thing.
+func (v *verdict) same(what, stored, wanted string) {
+	v.Digests[what] = stored
+	if stored != wanted {
+		v.find("digest of %s: %s, not %s", what, stored, wanted)
+	}
+}
+
+// equal reports whether everything is as the seed says.
+func (v *verdict) equal() bool { return v.count == 0 }
+
+// verify reads what the run has left behind and compares it with what the seed
+// says. It knows the plan, and how many records were acknowledged; nothing that
+// the workers say of themselves is believed, but for their ledgers, which must
+// say the same.
+func (r *run) verify(ctx context.Context) (*verdict, error) {
+	v := &verdict{Sent: r.sender.acknowledged(), Digests: map[string]string{}}
+	calm, err := newCalm(r.cluster.stack.Config, r.plan.Partitions, r.facetPartitions)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.learn(ctx, calm)
+	if err != nil {
+		return nil, fmt.Errorf("read the raw log: %w", err)
+	}
+	v.Expected, v.Repeats = t.expected(), t.repeats
+	if t.unacknowledged > 0 {
+		v.Lost += t.unacknowledged
+		v.find("%d acknowledged records are not in the raw log", t.unacknowledged)
+	}
+	if t.foreign > 0 {
+		v.find("%d records of the raw log are not of this load, or out of order", t.foreign)
+	}
+	re, err := replay(ctx, r.cluster.stack, calm, t)
+	if err != nil {
+		v.find("the facet log cannot be replayed: %v", err)
+		return v, nil
+	}
+	r.event("the raw log is what the seed says, and the facet log is replayed: %d records, %d frames", r.sender.acknowledged(), re.frames)
+	v.Late, v.Repeated = re.late, re.repeated
+	v.checkFacets(t, re)
+	v.checkFindings(calm, re)
+	return v, r.checkStores(ctx, t, re, v)
+}
+
+func (r *run) checkStores(ctx context.Context, t *truth, re *replayed, v *verdict) error {
+	conn, err := r.openClickHouse()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := r.checkEvents(ctx, conn, t, v); err != nil {
+		return err
+	}
+	if err := r.checkSignals(ctx, conn, re, v); err != nil {
+		return err
+	}
+	if err := r.checkDead(ctx, t, v); err != nil {
+		return err
+	}
+	if err := r.checkScores(ctx, re, v); err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	books, err := r.cluster.stack.Books(ctx)
+	if err != nil {
+		return err
+	}
+	if books.Ingest.Repeat != t.repeats {
+		v.find("the ledger does not balance: %d repeats were dropped, of %d in the raw log", books.Ingest.Repeat, t.repeats)
+	}
+	for _, complaint := range books.Imbalances(uint64(v.Events), v.Dead) {
+		v.find("the ledger does not balance: %s", complaint)
+	}
+	return nil
+}
+
+// checkFacets compares the facets in the log, each once, with what ingest must
+// have made of the raw records.
+func (v *verdict) checkFacets(t *truth, re *replayed) {
+	var stored, wanted digest
+	for p, part := range t.parts {
+		for o, want := range part.facets {
+			got := re.bundles[p][o]
+			stored.add(got.sum)
+			wanted.add(want.sum)
+			switch {
+			case got.n < want.n:
+				v.Lost++
+				v.find("%d of %d facets of record %d-%d are missing", want.n-got.n, want.n, p, o)
+			case got.n > want.n:
+				v.Duplicated++
+				v.find("record %d-%d has %d facets, not %d", p, o, got.n, want.n)
+			case got.sum != want.sum:
+				v.Different++
+				v.find("facets of record %d-%d are not what ingest must make of it", p, o)
+			}
+		}
+	}
+	v.same("facets", stored.String(), wanted.String())
+}
+
+// checkFindings compares what was found, wherever it stands in the facet log,
+// with what is found when nothing is disturbed.
+func (v *verdict) checkFindings(calm *calm, re *replayed) {
+	for f, n := range calm.found {
+		if re.found[f] != n {
+			v.find("%s of %s %s/%s (tier %d, time %d) is found %d times, and %d times when nothing is disturbed",
+				f.rule, f.entity.Kind, f.entity.Tenant, f.entity.Key, f.tier, f.time, re.found[f], n)
+		}
+	}
+	for f, n := range re.found {
+		if calm.found[f] == 0 {
+			v.find("%s of %s %s/%s (tier %d, time %d) is found %d times, and never when nothing is disturbed",
+				f.rule, f.entity.Kind, f.entity.Tenant, f.entity.Key, f.tier, f.time, n)
+		}
+	}
+	v.same("undisturbed", fmt.Sprint(len(re.found)), fmt.Sprint(len(calm.found)))
+}

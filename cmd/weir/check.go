@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/cmd/internal/cli"
+)
+
+func checkCommand() *cobra.Command {
+	wait := 30 * time.Second
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Look at the servers as a worker does before it runs",
+		Long: `check looks at the topics of the stream (stream.name), the tables in ClickHouse,
+and Redis, and says what is not as it should be and how to mend it. It changes
+nothing. An error is what a worker refuses to run on, since it would break the
+promise that nothing is lost or counted twice; a warning is not.
+
+Exit status 0 says that there is no error, 1 that there are some.`,
+		Example: `  weir check -config weir.yaml
+  weir check -kafka.brokers kafka:9092 -stream.secret-file weir.secret`,
+		Args: cobra.NoArgs,
+	}
+	c := cli.Configure(cmd, app.Defaults())
+	cmd.Flags().DurationVar(&wait, "wait", wait, "longest time to wait for the servers")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if done, err := c.Load(cmd); done || err != nil {
+			return err
+		}
+		w, err := app.NewWorker(c.Config, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), wait)
+		defer cancel()
+		return tell(cmd, w.Check(ctx))
+	}
+	return cmd
+}
+
+// tell prints findings, and is an error if there are some to refuse.
+func tell(cmd *cobra.Command, found []app.Finding) error {
+	bad := 0
+	for _, f := range found {
+		fmt.Fprintln(cmd.OutOrStdout(), f)
+		if f.Refuse {
+			bad++
+		}
+	}
+	if bad > 0 {
+		return &cli.Error{Code: cli.Failed, Err: errors.New("a worker would refuse to run on this")}
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), "the servers are as a worker needs them")
+	return nil
+}

@@ -1,0 +1,472 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/state"
+	"github.com/weirdev/weir/rules"
+)
+
+// A snapshot is the state of a partition before one offset of its facet log, as
+// one immutable object. Fixed integers are little-endian, the others varints:
+//
+//	magic "WEIRSNAP" · format u32 · CRC-32C u32 of everything but itself
+//	next facet offset i64 · body, compressed with zstd
+//	body:
+//	  semantics · incarnation · partition · hasher u64 · sources
+//	  terms: lateness (ms) · most entities · length and text of the rules' version
+//	  watermark
+//	  sources, each: heard u8 · owner · next · watermark · applied · late · duplicate
+//	  dump of the table
+//
+// The body is canonical: the same records of the log give the same bytes. The
+// compressed form may change with the library, so bodies are what is compared.
+// The first 16 bytes stay where they are in every format.
+const (
+	snapshotMagic  = "WEIRSNAP"
+	snapshotFormat = 1
+	snapshotHeader = 24
+
+	// semantics is raised whenever the same log would give another state: by a
+	// change to a detector, to how scores merge, to what is evicted.
+	semantics = 1
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Errors of snapshots.
+var (
+	// ErrSnapshotDamaged says that the bytes are no snapshot, or not all of one.
+	ErrSnapshotDamaged = errors.New("snapshot is damaged")
+	// ErrSnapshotNewer says that a later version of the program wrote it.
+	ErrSnapshotNewer = errors.New("snapshot has a newer format than this program reads")
+	// ErrSnapshotForeign says that it is sound, but of another partition, stream,
+	// secret or semantics.
+	ErrSnapshotForeign = errors.New("snapshot is not of this partition")
+)
+
+// SnapshotForm names the format and the semantics of snapshots. Snapshots of
+// different forms do not stand for one another, and have different names.
+func SnapshotForm() string { return fmt.Sprintf("%d.%d", snapshotFormat, semantics) }
+
+// terms are the settings under which a state came about. They may change from
+// one owner to the next, and hold from the offset on where that one took over:
+// windows are kept. Two states of the same offset can be compared only if their
+// terms are the same.
+type terms struct {
+	lateness    int64 // ms
+	maxEntities int
+	rules       string
+}
+
+func (p *Partition) terms() terms {
+	return terms{lateness: p.cfg.Lateness.Milliseconds(), maxEntities: p.cfg.MaxEntities, rules: p.rules.Version}
+}
+
+// frozen is a partition as it was at one moment.
+type frozen struct {
+	next      int64
+	head      []byte // of the body, up to the table
+	table     *state.Frozen
+	watermark int64
+}
+
+// freeze returns the state as it is now, before the record at offset next. It
+// takes microseconds, and the partition can go on while the result is encoded
+// elsewhere. The result is to be released.
+func (p *Partition) freeze(next int64) *frozen {
+	return &frozen{next: next, head: p.appendHead(nil), table: p.table.Freeze(), watermark: p.watermark}
+}
+
+func (f *frozen) release() { f.table.Release() }
+
+// Snapshot encodes the state, next being the offset of the record that comes
+// next.
+func (p *Partition) Snapshot(next int64) ([]byte, error) {
+	f := p.freeze(next)
+	defer f.release()
+	return f.encode(context.Background())
+}
+
+// Digest names the state: the same for the same records of the log, however
+// they were fetched and whoever applied them.
+func (p *Partition) Digest() (sum [32]byte) {
+	f := p.freeze(0)
+	defer f.release()
+	h := sha256.New()
+	_ = f.body(h) // a hash takes everything
+	return [32]byte(h.Sum(nil))
+}
+
+func (p *Partition) appendHead(b []byte) []byte {
+	is, t := p.identity(), p.terms()
+	b = binary.AppendUvarint(b, is.semantics)
+	b = binary.AppendUvarint(b, is.incarnation)
+	b = binary.AppendUvarint(b, is.partition)
+	b = le.AppendUint64(b, is.hasher)
+	b = binary.AppendUvarint(b, is.sources)
+	b = binary.AppendUvarint(b, uint64(t.lateness))
+	b = binary.AppendUvarint(b, uint64(t.maxEntities))
+	b = binary.AppendUvarint(b, uint64(len(t.rules)))
+	b = append(b, t.rules...)
+	b = binary.AppendVarint(b, p.watermark)
+	for i := range p.sources {
+		b = p.sources[i].append(b)
+	}
+	return b
+}
+
+func (s *source) append(b []byte) []byte {
+	heard := byte(0)
+	if s.heard {
+		heard = 1
+	}
+	b = append(b, heard)
+	b = binary.AppendUvarint(b, s.owner)
+	b = binary.AppendUvarint(b, uint64(s.next))
+	b = binary.AppendVarint(b, s.watermark)
+	for _, n := range []int64{s.ledger.Applied, s.ledger.Late, s.ledger.Duplicate} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	return b
+}
+
+// body writes the canonical form of the state.
+func (f *frozen) body(w io.Writer) error {
+	if _, err := w.Write(f.head); err != nil {
+		return err
+	}
+	return f.table.Dump(w, f.watermark)
+}
+
+// encode makes the snapshot. It ends early when ctx does.
+func (f *frozen) encode(ctx context.Context) ([]byte, error) {
+	b := append(make([]byte, 0, 64<<10), snapshotMagic...)
+	b = le.AppendUint32(b, snapshotFormat)
+	b = le.AppendUint32(b, 0) // the checksum, once all is there
+	b = le.AppendUint64(b, uint64(f.next))
+	out := bytes.NewBuffer(b)
+	z, err := zstd.NewWriter(out, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, fmt.Errorf("compress snapshot: %w", err)
+	}
+	if err := errors.Join(f.body(untilDone{ctx, z}), z.Close()); err != nil {
+		return nil, fmt.Errorf("encode snapshot: %w", err)
+	}
+	b = out.Bytes()
+	le.PutUint32(b[12:], snapshotChecksum(b))
+	return b, nil
+}
+
+// untilDone writes until ctx ends.
+type untilDone struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (u untilDone) Write(b []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.w.Write(b)
+}
+
+func snapshotChecksum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:])
+}
+
+// openSnapshot checks the envelope and returns the offset that comes next, and
+// the body, which is to be closed.
+func openSnapshot(b []byte) (next int64, body *snapshotBody, err error) {
+	if len(b) < snapshotHeader || string(b[:8]) != snapshotMagic {
+		return 0, nil, fmt.Errorf("%w: no header", ErrSnapshotDamaged)
+	}
+	if snapshotChecksum(b) != le.Uint32(b[12:]) {
+		return 0, nil, fmt.Errorf("%w: the checksum does not match", ErrSnapshotDamaged)
+	}
+	switch v := le.Uint32(b[8:]); {
+	case v > snapshotFormat:
+		return 0, nil, fmt.Errorf("%w: %d, where %d is the latest known; run the version that wrote it, or a later one",
+			ErrSnapshotNewer, v, snapshotFormat)
+	case v != snapshotFormat:
+		return 0, nil, fmt.Errorf("%w: format %d", ErrSnapshotDamaged, v)
+	}
+	if next = int64(le.Uint64(b[16:])); next < 0 {
+		return 0, nil, fmt.Errorf("%w: next offset %d", ErrSnapshotDamaged, next)
+	}
+	z, err := zstd.NewReader(bytes.NewReader(b[snapshotHeader:]), zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(snapshotWindow))
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", ErrSnapshotDamaged, err)
+	}
+	return next, &snapshotBody{z: z, r: bufio.NewReaderSize(z, 64<<10)}, nil
+}
+
+// snapshotWindow bounds the memory that decompressing takes.
+const snapshotWindow = 8 << 20
+
+// snapshotBody reads a body. After the first error everything reads as zero.
+type snapshotBody struct {
+	z   *zstd.Decoder
+	r   *bufio.Reader
+	err error
+}
+
+func (s *snapshotBody) close() { s.z.Close() }
+
+func (s *snapshotBody) failed(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf("%w: "+format, append([]any{ErrSnapshotDamaged}, args...)...)
+	}
+}
+
+func (s *snapshotBody) bytes(n int) []byte {
+	b := make([]byte, n)
+	if s.err == nil {
+		if _, err := io.ReadFull(s.r, b); err != nil {
+			s.failed("%w", err)
+		}
+	}
+	return b
+}
+
+// number reads a number that is not negative and not above most.
+func (s *snapshotBody) number(most uint64) uint64 {
+	if s.err != nil {
+		return 0
+	}
+	v, err := binary.ReadUvarint(s.r)
+	if err != nil {
+		s.failed("%w", err)
+	} else if v > most {
+		s.failed("%d where at most %d is possible", v, most)
+		return 0
+	}
+	return v
+}
+
+func (s *snapshotBody) offset() int64 { return int64(s.number(math.MaxInt64)) }
+
+func (s *snapshotBody) signed() int64 {
+	if s.err != nil {
+		return 0
+	}
+	v, err := binary.ReadVarint(s.r)
+	if err != nil {
+		s.failed("%w", err)
+	}
+	return v
+}
+
+const longestVersion = 64 // bytes of a rules' version
+
+func (s *snapshotBody) terms() terms {
+	return terms{
+		lateness: s.offset(), maxEntities: int(s.number(math.MaxInt32 << 8)),
+		rules: string(s.bytes(int(s.number(longestVersion)))),
+	}
+}
+
+func (s *snapshotBody) source(src *source) {
+	switch heard := s.bytes(1)[0]; heard {
+	case 0, 1:
+		src.heard = heard == 1
+	default:
+		s.failed("a source with mark %d", heard)
+	}
+	src.owner, src.next, src.watermark = s.number(math.MaxUint64), s.offset(), s.signed()
+	src.ledger = Totals{Applied: s.offset(), Late: s.offset(), Duplicate: s.offset()}
+}
+
+// identity is what a snapshot is of. It never changes within a log.
+type identity struct {
+	semantics, incarnation, partition, hasher, sources uint64
+}
+
+func (p *Partition) identity() identity {
+	return identity{semantics, p.incarnation, uint64(p.id), p.hasher.Identity(), uint64(len(p.sources))}
+}
+
+func (s *snapshotBody) identity() identity {
+	return identity{
+		semantics: s.number(math.MaxUint64), incarnation: s.number(math.MaxUint64), partition: s.number(math.MaxInt32),
+		hasher: le.Uint64(s.bytes(8)), sources: s.number(math.MaxInt32),
+	}
+}
+
+// check refuses what is of anything else than want.
+func (i identity) check(want identity) error {
+	switch {
+	case i.semantics != want.semantics:
+		return fmt.Errorf("%w: it has semantics %d, this program has %d", ErrSnapshotForeign, i.semantics, want.semantics)
+	case i.incarnation != want.incarnation:
+		return fmt.Errorf("%w: it is of incarnation %d, not %d", ErrSnapshotForeign, i.incarnation, want.incarnation)
+	case i.partition != want.partition:
+		return fmt.Errorf("%w: it is of partition %d, not %d", ErrSnapshotForeign, i.partition, want.partition)
+	case i.hasher != want.hasher:
+		return fmt.Errorf("%w: it was written with another secret of the stream; entities would not be found again", ErrSnapshotForeign)
+	case i.sources != want.sources:
+		return fmt.Errorf("%w: it knows %d raw partitions, the topic has %d; start a new incarnation of the stream",
+			ErrSnapshotForeign, i.sources, want.sources)
+	}
+	return nil
+}
+
+// RestorePartition makes the partition that a snapshot is of, under the present
+// settings and rules: a rule that is gone has its slots dropped, a new one
+// begins with none. next is the offset of the record that comes next. The error
+// is [ErrSnapshotDamaged], [ErrSnapshotNewer] or [ErrSnapshotForeign], unless
+// the settings are wrong.
+func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, incarnation uint64, snapshot []byte) (p *Partition, next int64, err error) {
+	next, s, err := openSnapshot(snapshot)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer s.close()
+	if p, err = NewPartition(cfg, set, hasher, id, incarnation); err != nil {
+		return nil, 0, err
+	}
+	is := s.identity()
+	if s.err != nil {
+		return nil, 0, s.err
+	}
+	if err := is.check(p.identity()); err != nil {
+		return nil, 0, err
+	}
+	s.terms()
+	p.watermark = s.signed()
+	for i := range p.sources {
+		s.source(&p.sources[i])
+	}
+	if s.err != nil {
+		return nil, 0, s.err
+	}
+	if p.table, err = state.Restore(s.r, p.caps(), p.checkSlot); err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrSnapshotDamaged, err)
+	}
+	return p, next, s.complete(p.table)
+}
+
+// complete checks that nothing comes after the table, and that no record is of
+// a kind that does not exist.
+func (s *snapshotBody) complete(t *state.Table) error {
+	if _, err := s.r.ReadByte(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: something comes after its end", ErrSnapshotDamaged)
+	}
+	known := 0
+	for _, k := range facet.Kinds() {
+		known += t.Len(uint8(k))
+	}
+	if known != t.Records() {
+		return fmt.Errorf("%w: records of an unknown kind", ErrSnapshotDamaged)
+	}
+	return nil
+}
+
+var errSlot = errors.New("a slot is not of its owner's form")
+
+// checkSlot is a [state.SlotCheck].
+func (p *Partition) checkSlot(kind uint8, slot uint32, payload []byte) (keep bool, err error) {
+	ok := true
+	switch slot {
+	case scoreSlot:
+		ok = len(payload) >= scoreHeader && (len(payload)-scoreHeader)%contributionSize == 0
+	case nameSlot:
+		ok = len(payload) > 0 && int(payload[0]) < len(payload)
+	default:
+		a := p.ruleOf(facet.Kind(kind), slot)
+		if a == nil {
+			return false, nil
+		}
+		ok = a.detector.Reads(payload)
+	}
+	if !ok {
+		return false, fmt.Errorf("%w: %d", errSlot, slot)
+	}
+	return true, nil
+}
+
+// ruleOf finds the rule that a slot of a kind belongs to; nil where there is
+// none.
+func (p *Partition) ruleOf(kind facet.Kind, slot uint32) *active {
+	if kind >= facet.MaxKind {
+		return nil
+	}
+	for i := range p.byKind[kind] {
+		if p.byKind[kind][i].rule.Slot == slot {
+			return &p.byKind[kind][i]
+		}
+	}
+	return nil
+}
+
+// summary is what two snapshots are compared by.
+type summary struct {
+	next  int64
+	is    identity
+	terms terms
+	body  [32]byte // digest
+}
+
+func summarize(snapshot []byte) (m summary, err error) {
+	next, s, err := openSnapshot(snapshot)
+	if err != nil {
+		return m, err
+	}
+	defer s.close()
+	h := sha256.New()
+	s.r.Reset(io.TeeReader(s.z, h))
+	m = summary{next: next, is: s.identity(), terms: s.terms()}
+	if s.err != nil {
+		return m, s.err
+	}
+	if _, err := io.Copy(io.Discard, s.r); err != nil {
+		return m, fmt.Errorf("%w: %w", ErrSnapshotDamaged, err)
+	}
+	m.body = [32]byte(h.Sum(nil))
+	return m, nil
+}
+
+// comparison is how the states of two snapshots relate.
+type comparison int
+
+const (
+	sameState comparison = iota
+	otherTerms
+	otherState
+)
+
+// compareSnapshots compares what stands in the store with our own snapshot of
+// the same offset. The error is about what stands there.
+func compareSnapshots(there, own []byte) (comparison, error) {
+	a, err := summarize(there)
+	if err != nil {
+		return 0, err
+	}
+	b, err := summarize(own)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("own snapshot: %w", err)
+	case a.next != b.next:
+		return 0, fmt.Errorf("%w: it is named %d and holds the state before %d", ErrSnapshotDamaged, b.next, a.next)
+	case a.is != b.is:
+		return 0, a.is.check(b.is)
+	case a.body == b.body:
+		return sameState, nil
+	case a.terms != b.terms:
+		return otherTerms, nil
+	}
+	return otherState, nil
+}

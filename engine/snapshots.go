@@ -1,0 +1,345 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/weirdev/weir/internal/klog"
+)
+
+// SnapshotStore keeps the snapshots of facet partitions: immutable objects, named
+// by partition and by the facet offset that comes next. Its methods may be called
+// from many goroutines; an error of any of them is tried again, and never taken
+// for an answer.
+type SnapshotStore interface {
+	// List names the snapshots of a partition by their next offset, the newest
+	// first. An error is never "none".
+	List(ctx context.Context, partition int32) ([]int64, error)
+	// Read returns the bytes of one.
+	Read(ctx context.Context, partition int32, next int64) ([]byte, error)
+	// Write creates one, if it is absent. Where the same bytes stand already it
+	// succeeds; where other bytes stand it returns ErrSnapshotDiffers.
+	Write(ctx context.Context, partition int32, next int64, snapshot []byte) error
+	// Discard moves an invalid one aside, so that it can be written anew.
+	Discard(ctx context.Context, partition int32, next int64) error
+	// Delete removes one that retention does not keep.
+	Delete(ctx context.Context, partition int32, next int64) error
+}
+
+// ErrSnapshotDiffers says that other bytes stand under a snapshot's name.
+var ErrSnapshotDiffers = errors.New("another snapshot stands under this name")
+
+// errNotFunction says that the same records of the log gave two states. Nothing
+// that such a partition says can be trusted.
+var errNotFunction = errors.New("a sound snapshot of the same offset holds another state: state is not a function of the log; " +
+	"keep both snapshots and report it")
+
+// snapshots recovers one owner's partition from the store, and writes to it.
+//
+//	turn ─▶ freeze at N ─▶ encode ─▶ outputs below N acknowledged? ─▶ write ─▶ retention
+//	         owner          └──────────── a goroutine of its own ────────────┘
+//
+// One snapshot is under way at a time, and one partition of a stage encodes at a
+// time, so that a worker needs memory for one copy of one state.
+type snapshots struct {
+	*Stage
+	log       *slog.Logger
+	partition int32
+
+	last    int64     // next offset of the latest snapshot, or of the state that the owner began with
+	since   time.Time // when that was
+	current *snapshotting
+}
+
+// snapshotting is one snapshot under way.
+type snapshotting struct {
+	next   int64
+	begun  time.Time
+	acked  chan struct{} // closed once every output caused below next is acknowledged
+	closed bool          // acked is
+	done   chan error    // gets one
+	stop   context.CancelFunc
+}
+
+// Pauses between attempts.
+const (
+	firstPause = 100 * time.Millisecond
+	mostPause  = 10 * time.Second
+)
+
+// persist does something with the store until it succeeds, fails for good or ctx
+// ends. Errors that are not for good are logged when they change.
+func (s *snapshots) persist(ctx context.Context, what string, do func() error) error {
+	for pause, last := firstPause, ""; ; pause = min(2*pause, mostPause) {
+		err := do()
+		switch {
+		case err == nil, forGood(err):
+			return err
+		case ctx.Err() != nil:
+			return fmt.Errorf("%s: %w", what, errors.Join(ctx.Err(), err))
+		}
+		s.metrics.snapshotFailure("store")
+		if text := err.Error(); text != last {
+			s.log.Warn("the store of snapshots fails; trying again", "doing", what, "error", err)
+			last = text
+		}
+		t := time.NewTimer(pause/2 + rand.N(pause/2))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+}
+
+// forGood reports whether trying again cannot help.
+func forGood(err error) bool {
+	return errors.Is(err, errNotFunction) || errors.Is(err, ErrSnapshotNewer) || errors.Is(err, ErrSnapshotForeign) ||
+		errors.Is(err, errSettings)
+}
+
+var errSettings = errors.New("settings")
+
+// recover restores the newest sound snapshot that the log still reaches. Damaged
+// ones are moved aside. It returns nil where there is none.
+func (s *snapshots) recover(ctx context.Context, log klog.OffsetRange) (p *Partition, next int64, err error) {
+	if s.Snapshots == nil {
+		return nil, 0, nil
+	}
+	err = s.persist(ctx, "recover", func() (err error) {
+		p, next, err = s.newest(ctx, log)
+		return err
+	})
+	return p, next, err
+}
+
+// startAt says which state the owner begins with: nothing has changed so far.
+func (s *snapshots) startAt(next int64) { s.last, s.since = next, time.Now() }
+
+// newest tries one snapshot after the other. It begins anew with the list after
+// every error, because retention of another owner may have deleted what it named.
+func (s *snapshots) newest(ctx context.Context, log klog.OffsetRange) (*Partition, int64, error) {
+	all, err := s.Snapshots.List(ctx, s.partition)
+	if err != nil {
+		return nil, 0, fmt.Errorf("list snapshots: %w", err)
+	}
+	for _, next := range all {
+		if next < log.Start || next > log.End {
+			s.log.Info("snapshot passed over: the log does not reach it", "next_offset", next, "first_offset", log.Start, "end", log.End)
+			continue
+		}
+		started := time.Now()
+		b, err := s.Snapshots.Read(ctx, s.partition, next)
+		if err != nil {
+			return nil, 0, fmt.Errorf("read snapshot %d: %w", next, err)
+		}
+		p, err := s.restore(next, b)
+		switch {
+		case err == nil:
+			s.log.Info("state restored from a snapshot", "next_offset", next, "bytes", len(b), "entities", p.Entities(),
+				"took", time.Since(started).Round(time.Millisecond))
+			return p, next, nil
+		case !errors.Is(err, ErrSnapshotDamaged):
+			return nil, 0, fmt.Errorf("snapshot %d: %w", next, err)
+		}
+		if err := s.discard(ctx, next, err); err != nil {
+			return nil, 0, err
+		}
+	}
+	return nil, 0, nil
+}
+
+// restore is [RestorePartition] of the snapshot that is named by next.
+func (s *snapshots) restore(next int64, b []byte) (*Partition, error) {
+	p, holds, err := RestorePartition(s.cfg.Config, s.Rules, s.Hasher, s.partition, s.Incarnation, b)
+	switch {
+	case err == nil && holds != next:
+		return nil, fmt.Errorf("%w: it is named %d and holds the state before %d", ErrSnapshotDamaged, next, holds)
+	case err != nil && !errors.Is(err, ErrSnapshotDamaged) && !forGood(err):
+		return nil, fmt.Errorf("%w: %w", errSettings, err)
+	}
+	return p, err
+}
+
+func (s *snapshots) discard(ctx context.Context, next int64, why error) error {
+	s.metrics.snapshotFailure("damaged")
+	s.log.Error("snapshot is moved aside", "next_offset", next, "error", why)
+	if err := s.Snapshots.Discard(ctx, s.partition, next); err != nil {
+		return fmt.Errorf("move snapshot %d aside: %w", next, err)
+	}
+	return nil
+}
+
+// turn does what is to be done between two fetches. stored is the offset below
+// which every output is acknowledged. An error stops the partition.
+func (s *snapshots) turn(ctx context.Context, p *Partition, next, stored int64) error {
+	if s.Snapshots == nil {
+		return nil
+	}
+	s.metrics.snapshotAge(s.partition, time.Since(s.since))
+	if s.current != nil {
+		return s.poll(stored)
+	}
+	if next <= s.last || time.Since(s.since) < s.cfg.SnapshotInterval {
+		return nil
+	}
+	select {
+	case s.encoding <- struct{}{}:
+		s.begin(ctx, p.freeze(next), stored)
+	default: // another partition's turn
+	}
+	return nil
+}
+
+// poll says what is acknowledged to the snapshot under way, and takes its result.
+func (s *snapshots) poll(stored int64) error {
+	c := s.current
+	if stored >= c.next && !c.closed {
+		c.closed = true
+		close(c.acked)
+	}
+	select {
+	case err := <-c.done:
+		return s.ended(err)
+	default:
+		return nil
+	}
+}
+
+func (s *snapshots) ended(err error) error {
+	c := s.current
+	s.current = nil
+	c.stop()
+	if err == nil {
+		s.last, s.since = c.next, c.begun
+		return nil
+	}
+	return fmt.Errorf("snapshot %d: %w", c.next, err)
+}
+
+// begin writes f in the background. The caller holds the place of who encodes.
+func (s *snapshots) begin(ctx context.Context, f *frozen, stored int64) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c := &snapshotting{next: f.next, begun: time.Now(), acked: make(chan struct{}), done: make(chan error, 1), stop: stop}
+	s.current = c
+	go func() { c.done <- s.write(ctx, f, c.acked) }()
+	if stored >= c.next {
+		c.closed = true
+		close(c.acked)
+	}
+}
+
+// write encodes f, and stores it once its outputs are acknowledged.
+func (s *snapshots) write(ctx context.Context, f *frozen, acked <-chan struct{}) error {
+	started := time.Now()
+	b, err := f.encode(ctx)
+	f.release()
+	<-s.encoding
+	if err != nil {
+		return err
+	}
+	encoded := time.Since(started)
+	select {
+	case <-acked:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	started = time.Now()
+	if err := s.persist(ctx, "write", func() error { return s.create(ctx, f.next, b) }); err != nil {
+		return err
+	}
+	s.metrics.snapshotWritten(s.partition, len(b), encoded, time.Since(started))
+	s.log.Debug("snapshot written", "next_offset", f.next, "bytes", len(b), "encode", encoded, "store", time.Since(started))
+	s.retain(ctx, f.next)
+	return nil
+}
+
+// create writes the snapshot once. Where something else stands under its name,
+// that decides: the same state differently compressed, or one under other terms,
+// is left where it is; a damaged one makes room; any other stops the partition.
+func (s *snapshots) create(ctx context.Context, next int64, b []byte) error {
+	err := s.Snapshots.Write(ctx, s.partition, next, b)
+	if !errors.Is(err, ErrSnapshotDiffers) {
+		return err
+	}
+	other, err := s.Snapshots.Read(ctx, s.partition, next)
+	if err != nil {
+		return fmt.Errorf("read snapshot %d: %w", next, err)
+	}
+	switch holds, err := compareSnapshots(other, b); {
+	case errors.Is(err, ErrSnapshotDamaged):
+		if err := s.discard(ctx, next, err); err != nil {
+			return err
+		}
+		return s.Snapshots.Write(ctx, s.partition, next, b)
+	case err != nil:
+		return err
+	case holds == otherTerms:
+		s.log.Warn("snapshot is not written: one under other rules or settings stands there", "next_offset", next)
+	case holds == otherState:
+		s.metrics.snapshotFailure("differs")
+		return errNotFunction
+	}
+	return nil
+}
+
+// retain deletes all but the newest. A failure leaves some for the next time.
+func (s *snapshots) retain(ctx context.Context, written int64) {
+	all, err := s.Snapshots.List(ctx, s.partition)
+	for i := s.cfg.SnapshotKeep; err == nil && i < len(all); i++ {
+		if all[i] != written {
+			err = s.Snapshots.Delete(ctx, s.partition, all[i])
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.metrics.snapshotFailure("retention")
+		s.log.Warn("old snapshots are not deleted", "error", err)
+	}
+}
+
+// drain finishes what is under way and writes a last snapshot, if there is
+// anything new, until ctx ends. Every output is acknowledged by now.
+func (s *snapshots) drain(ctx context.Context, p *Partition, next int64) error {
+	if s.Snapshots == nil {
+		return nil
+	}
+	if err := s.await(ctx, next); err != nil || next <= s.last {
+		return err
+	}
+	select {
+	case s.encoding <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("snapshot %d: %w", next, ctx.Err())
+	}
+	s.begin(ctx, p.freeze(next), next)
+	return s.await(ctx, next)
+}
+
+// await waits for what is under way.
+func (s *snapshots) await(ctx context.Context, stored int64) error {
+	if s.current == nil {
+		return nil
+	}
+	if err := s.poll(stored); err != nil || s.current == nil {
+		return err
+	}
+	select {
+	case err := <-s.current.done:
+		return s.ended(err)
+	case <-ctx.Done():
+		return fmt.Errorf("snapshot %d: %w", s.current.next, ctx.Err())
+	}
+}
+
+// close gives up what is under way, and returns when it has ended.
+func (s *snapshots) close() {
+	if s.current != nil {
+		s.current.stop()
+		_ = s.ended(<-s.current.done)
+	}
+	s.metrics.snapshotGone(s.partition)
+}

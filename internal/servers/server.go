@@ -1,0 +1,189 @@
+// Package servers runs server programs as child processes that may be killed
+// and started again on the same address with the same data: for tests, and for
+// proving what survives that.
+//
+// A server ends with the program that started it, however that ends.
+package servers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// ErrMissing says that a server cannot be run because a program, or what it
+// needs, is not installed. The error says how to get it.
+var ErrMissing = errors.New("not installed")
+
+// Server is a server process. Its methods are for one goroutine, but for
+// [Server.PID].
+type Server struct {
+	Addr string
+
+	path  string
+	args  []string
+	mu    sync.Mutex // guards cmd
+	cmd   *exec.Cmd
+	out   *tail
+	ended chan struct{}
+}
+
+// startTime is how long a server may take until it accepts connections.
+const startTime = 90 * time.Second
+
+// New describes a server that listens at addr. Nothing runs yet.
+func New(addr, path string, args ...string) *Server {
+	return &Server{Addr: addr, path: path, args: args}
+}
+
+// Start starts the process and returns when it accepts connections. When it
+// fails, nothing is left running.
+func (s *Server) Start(ctx context.Context) error {
+	s.out, s.ended = &tail{}, make(chan struct{})
+	cmd := exec.Command(s.path, s.args...)
+	cmd.Stdout, cmd.Stderr = s.out, s.out
+	cmd.SysProcAttr = childAttributes()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", s.name(), err)
+	}
+	s.set(cmd)
+	go func(ended chan<- struct{}) {
+		_ = cmd.Wait() // how it ended is of no interest: it is killed
+		close(ended)
+	}(s.ended)
+	if err := s.await(ctx); err != nil {
+		s.Kill()
+		return err
+	}
+	return nil
+}
+
+// Kill ends the process at once (SIGKILL) and waits until it is gone. Killing
+// what does not run does nothing.
+func (s *Server) Kill() {
+	s.mu.Lock()
+	cmd := s.cmd
+	s.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	_ = cmd.Process.Kill() // it may be gone already
+	<-s.ended
+	s.set(nil)
+}
+
+// Stop asks the process to end, and kills it when it has not within a time.
+func (s *Server) Stop(within time.Duration) {
+	s.mu.Lock()
+	cmd := s.cmd
+	s.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	t := time.NewTimer(within)
+	defer t.Stop()
+	select {
+	case <-s.ended:
+	case <-t.C:
+	}
+	s.Kill()
+}
+
+func (s *Server) set(cmd *exec.Cmd) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cmd = cmd
+}
+
+// PID is the process id, 0 while none runs.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
+}
+
+func (s *Server) name() string { return filepath.Base(s.path) }
+
+func (s *Server) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if c, err := net.DialTimeout("tcp", s.Addr, time.Second); err == nil {
+			return c.Close()
+		}
+		select {
+		case <-tick.C:
+		case <-s.ended:
+			return fmt.Errorf("%s ended at its start:\n%s", s.name(), s.out.String())
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not answer at %s: %w\n%s", s.name(), s.Addr, ctx.Err(), s.out.String())
+		}
+	}
+}
+
+// FreeAddr is a loopback address whose port nobody uses at the moment.
+func FreeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// tail keeps the end of what a process prints while others look at it.
+type tail struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+const tailBytes = 64 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.b.Len() > 2*tailBytes {
+		t.b.Next(t.b.Len() - tailBytes)
+	}
+	return t.b.Write(p)
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
+}
+
+// lookPath finds a program, or says which Debian package has it.
+func lookPath(name, pkg string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s is missing (Debian: apt-get install %s)", ErrMissing, name, pkg)
+	}
+	return path, nil
+}
+
+// CacheDir is where downloads are kept between runs.
+func CacheDir() string {
+	if c := os.Getenv("WEIR_CACHE"); c != "" {
+		return c
+	}
+	if c, err := os.UserCacheDir(); err == nil {
+		return filepath.Join(c, "weir")
+	}
+	return os.TempDir()
+}

@@ -1,0 +1,87 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/s3blob" // the scheme s3
+	"gocloud.dev/gcerrors"
+)
+
+// bucket keeps objects in a bucket. Only S3's driver is linked; Google's and
+// Azure's stores can be used through gateways that speak S3.
+type bucket struct {
+	b            *blob.Bucket
+	client       *s3.Client
+	name, prefix string
+}
+
+func openBucket(ctx context.Context, u *url.URL) (objects, error) {
+	b := bucket{name: u.Host, prefix: u.Query().Get("prefix")}
+	var err error
+	if b.b, err = blob.OpenBucket(ctx, u.String()); err != nil {
+		return nil, err
+	}
+	if !b.b.As(&b.client) {
+		return nil, errors.Join(fmt.Errorf("%s is not a bucket of S3", u), b.b.Close())
+	}
+	return b, nil
+}
+
+func (b bucket) list(ctx context.Context, folder string) ([]string, error) {
+	prefix := folder + "/"
+	var names []string
+	for it := b.b.List(&blob.ListOptions{Prefix: prefix, Delimiter: "/"}); ; {
+		o, err := it.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return names, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !o.IsDir {
+			names = append(names, strings.TrimPrefix(o.Key, prefix))
+		}
+	}
+}
+
+func (b bucket) read(ctx context.Context, key string) ([]byte, error) { return b.b.ReadAll(ctx, key) }
+
+// create is one request with If-None-Match, which S3 takes up to 5 GiB. The blob
+// library sends large objects in parts, and whether the condition holds for the
+// last request of such an upload differs from store to store.
+func (b bucket) create(ctx context.Context, key string, body []byte) error {
+	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String(b.name), Key: aws.String(b.prefix + key), Body: bytes.NewReader(body), IfNoneMatch: aws.String("*"),
+		ContentType: aws.String("application/octet-stream"),
+	})
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "PreconditionFailed" {
+		return errExists
+	}
+	return err
+}
+
+func (b bucket) move(ctx context.Context, from, to string) error {
+	if err := b.b.Copy(ctx, to, from, nil); err != nil {
+		return err
+	}
+	return b.remove(ctx, from)
+}
+
+func (b bucket) remove(ctx context.Context, key string) error {
+	if err := b.b.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return err
+	}
+	return nil
+}
+
+func (b bucket) close() error { return b.b.Close() }

@@ -1,0 +1,69 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// Config says where snapshots are kept.
+type Config struct {
+	URL     string `yaml:"url" doc:"store of the snapshots of detect's state: file:///var/lib/weir/snapshots or s3://BUCKET?region=REGION&prefix=weir/; empty: none are kept, and a worker that starts replays the whole facet log"`
+	Lineage uint32 `yaml:"lineage" doc:"raised whenever a loss is declared (detect.accept_loss), so that snapshots from before it are not taken for ones from after it"`
+}
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	if c.URL == "" {
+		return nil
+	}
+	_, err := c.parse()
+	return err
+}
+
+// parse takes the URL apart. It has no place for secrets: they would be printed
+// with it.
+func (c Config) parse() (*url.URL, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		// The error repeats the text, which may hold what somebody took for a
+		// place for a password.
+		return nil, errors.New("snapshots.url: not a URL such as file:///DIR or s3://BUCKET?region=REGION")
+	}
+	switch {
+	case u.User != nil:
+		return nil, errors.New("snapshots.url: holds a user or password; give credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by a role")
+	case u.Scheme == "file":
+		return u, checkFile(u)
+	case u.Scheme == "s3":
+		return u, checkS3(u)
+	}
+	return nil, fmt.Errorf("snapshots.url: %q is neither file nor s3", u.Scheme)
+}
+
+func checkFile(u *url.URL) error {
+	if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" {
+		return errors.New("snapshots.url: a directory is given as file:///its/absolute/path")
+	}
+	return nil
+}
+
+// s3Settings are the parameters that an s3:// URL may have; all others, which
+// could be secrets or typing errors, are refused.
+const s3Settings = " region endpoint use_path_style disable_https prefix profile accelerate dualstack fips anonymous "
+
+func checkS3(u *url.URL) error {
+	if u.Host == "" || strings.Trim(u.Path, "/") != "" {
+		return errors.New("snapshots.url: a bucket is given as s3://BUCKET; folders go into ?prefix=")
+	}
+	for name := range u.Query() {
+		if !strings.Contains(s3Settings, " "+name+" ") {
+			return fmt.Errorf("snapshots.url: there is no setting %q; possible are%s", name, strings.TrimRight(s3Settings, " "))
+		}
+	}
+	if p := u.Query().Get("prefix"); p != "" && !strings.HasSuffix(p, "/") {
+		return errors.New("snapshots.url: prefix ends with a slash")
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// directory keeps objects as files. The blob library's own files would not do:
+// they are neither synced nor created atomically if absent, and its listing
+// passes over what it cannot read, which would be an error taken for absence.
+type directory struct{ root string }
+
+func openDirectory(root string) (objects, error) {
+	d := directory{root: filepath.Clean(root)}
+	return d, d.reachable()
+}
+
+func (d directory) path(key string) string { return filepath.Join(d.root, filepath.FromSlash(key)) }
+
+func (d directory) list(_ context.Context, folder string) ([]string, error) {
+	entries, err := os.ReadDir(d.path(folder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, d.reachable()
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// reachable reports an error where the root is not there: a disk that is not
+// mounted is not an empty one. Whoever installs Weir makes the directory.
+func (d directory) reachable() error {
+	_, err := os.Stat(d.root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; it is not made by itself, so that a disk that is not mounted is not taken for an empty one", err)
+	}
+	return err
+}
+
+func (d directory) read(_ context.Context, key string) ([]byte, error) {
+	return os.ReadFile(d.path(key))
+}
+
+const (
+	temporary = ".part-"
+	// forgotten is the age at which a temporary file is nobody's any more.
+	forgotten = time.Hour
+)
+
+// create writes a temporary file and links it to its name, which fails where the
+// name is taken.
+func (d directory) create(ctx context.Context, key string, b []byte) error {
+	if err := d.reachable(); err != nil {
+		return err
+	}
+	path := d.path(key)
+	dir := filepath.Dir(path)
+	if err := makeDirectories(d.root, dir); err != nil {
+		return err
+	}
+	sweep(dir)
+	temp, err := os.CreateTemp(dir, temporary)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	if err := writeSynced(ctx, temp, b); err != nil {
+		return err
+	}
+	if err := os.Link(temp.Name(), path); err != nil {
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		// Whoever made it may not have synced the directory yet.
+		return errors.Join(errExists, syncDirectory(dir))
+	}
+	return syncDirectory(dir)
+}
+
+func writeSynced(ctx context.Context, f *os.File, b []byte) error {
+	const piece = 1 << 20
+	for len(b) > 0 {
+		n := min(piece, len(b))
+		if _, err := f.Write(b[:n]); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		if b = b[n:]; ctx.Err() != nil {
+			return errors.Join(ctx.Err(), f.Close())
+		}
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// makeDirectories makes dir and its parents below root, each synced into its
+// parent.
+func makeDirectories(root, dir string) error {
+	if dir == root {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := makeDirectories(root, parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDirectory(parent)
+}
+
+func syncDirectory(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// sweep removes temporary files that a killed process left behind. What it
+// cannot remove stays for the next time.
+func sweep(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), temporary) {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > forgotten {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+func (d directory) move(_ context.Context, from, to string) error {
+	source, target := d.path(from), d.path(to)
+	if err := makeDirectories(d.root, filepath.Dir(target)); err != nil {
+		return err
+	}
+	if err := os.Rename(source, target); err != nil {
+		return err
+	}
+	return errors.Join(syncDirectory(filepath.Dir(target)), syncDirectory(filepath.Dir(source)))
+}
+
+func (d directory) remove(_ context.Context, key string) error {
+	path := d.path(key)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (d directory) close() error { return nil }

@@ -1,0 +1,222 @@
+package state
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// A dump is all that later calls can tell apart, and nothing that depends on
+// where records lie: the same calls give the same bytes, also where some of them
+// were made before a dump and the rest on the table restored from it. Numbers
+// are varints unless said otherwise:
+//
+//	kinds, each: evicted · unremarkable list · remarkable list
+//	list: records, from the coldest to the most recent, each:
+//	  key u64 · last (delta) · expires (delta) · length of the slots · slots as they lie in the record
+//
+// A record that has expired but was not reclaimed yet is dumped without its
+// slots. It cannot be left out: until it is reclaimed it counts for the cap and
+// has a place in the order of coldness, so that without it later evictions would
+// hit others. Its slots can: nobody can read them again. Reclaiming every
+// record at the moment it expires would be exact too, but needs a second order
+// of all records, by expiry, to be kept with every touch.
+
+// ErrDump says that bytes are no dump.
+var ErrDump = errors.New("dump of state is damaged")
+
+// Frozen is a table as it was at one moment, while the table itself goes on. It
+// may be read by another goroutine.
+type Frozen struct{ table Table }
+
+// Freeze returns the table as it is now. It takes microseconds: the chunks of
+// the slabs are shared, and the table copies one before it first writes to it.
+// Release ends that.
+func (t *Table) Freeze() *Frozen {
+	t.views.Add(1)
+	f := &Frozen{Table{lists: t.lists, evicted: t.evicted, views: t.views}}
+	for c := range t.slabs {
+		f.table.slabs[c] = t.slabs[c].freeze()
+	}
+	return f
+}
+
+// Release says that f is not read any more. It is called once.
+func (f *Frozen) Release() { f.table.views.Add(-1) }
+
+// Dump writes the canonical form of the state. A record that has expired by
+// watermark, which must be the one that the next call of the table would be
+// given or an earlier one, is written without its slots.
+func (f *Frozen) Dump(w io.Writer, watermark int64) error {
+	b := make([]byte, 0, dumpBuffer+maxRecord)
+	b = binary.AppendUvarint(b, maxKinds)
+	for kind := range f.table.lists {
+		b = binary.AppendUvarint(b, uint64(f.table.evicted[kind]))
+		for _, l := range f.table.lists[kind] {
+			var err error
+			if b, err = f.list(w, b, l, watermark); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := w.Write(b)
+	return err
+}
+
+// dumpBuffer is how much is gathered before it is written.
+const dumpBuffer = 64 << 10
+
+// list appends one list to b, and writes b out whenever it is full.
+func (f *Frozen) list(w io.Writer, b []byte, l list, watermark int64) ([]byte, error) {
+	b = binary.AppendUvarint(b, uint64(l.n))
+	var last, expires int64
+	for r := l.coldest; r != noRef; {
+		rec := f.table.peek(r)
+		b = le.AppendUint64(b, rec.Key())
+		b = binary.AppendVarint(b, rec.Last()-last)
+		b = binary.AppendVarint(b, rec.Expires()-expires)
+		last, expires = rec.Last(), rec.Expires()
+		slots := rec.b[headerSize:rec.used()]
+		if expires <= watermark {
+			slots = nil
+		}
+		b = binary.AppendUvarint(b, uint64(len(slots)))
+		b = append(b, slots...)
+		if len(b) >= dumpBuffer {
+			if _, err := w.Write(b); err != nil {
+				return b, err
+			}
+			b = b[:0]
+		}
+		r = ref(le.Uint32(rec.b[offNewer:]))
+	}
+	return b, nil
+}
+
+// SlotCheck decides on a slot of a dump: a slot that is not kept is dropped, and
+// one that nobody could have left is an error.
+type SlotCheck func(kind uint8, slot uint32, payload []byte) (keep bool, err error)
+
+// Restore makes a table of a dump, with caps that may be others than those of
+// the table that was dumped: a kind that has too many records loses its coldest.
+// The error is [ErrDump], or one of reading.
+func Restore(r *bufio.Reader, caps Caps, check SlotCheck) (*Table, error) {
+	d := restoring{r: r, t: New(caps), check: check}
+	if kinds, err := binary.ReadUvarint(r); err != nil || kinds != maxKinds {
+		return nil, d.failed(err, "%d kinds", kinds)
+	}
+	for kind := range uint8(maxKinds) {
+		evicted, err := binary.ReadUvarint(r)
+		if err != nil || evicted > 1<<62 {
+			return nil, d.failed(err, "%d records evicted", evicted)
+		}
+		d.t.evicted[kind] = int64(evicted)
+		for flags := range uint8(2) {
+			if err := d.list(kind, flags); err != nil {
+				return nil, err
+			}
+		}
+		for caps[kind] > 0 && d.t.Len(kind) > caps[kind] {
+			d.t.evict(kind)
+		}
+	}
+	return d.t, nil
+}
+
+type restoring struct {
+	r     *bufio.Reader
+	t     *Table
+	check SlotCheck
+	slots [maxRecord]byte
+}
+
+// failed names the reading error where there is one: a dump that ends too early
+// is damaged.
+func (d *restoring) failed(err error, format string, args ...any) error {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: cut short", ErrDump)
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%w: "+format, append([]any{ErrDump}, args...)...)
+}
+
+func (d *restoring) list(kind, flags uint8) error {
+	n, err := binary.ReadUvarint(d.r)
+	if err != nil {
+		return d.failed(err, "")
+	}
+	var last, expires int64
+	for range n {
+		if err := d.record(kind, flags, &last, &expires); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record reads one record, which becomes the most recent of its list.
+func (d *restoring) record(kind, flags uint8, last, expires *int64) error {
+	key := d.slots[:8]
+	if _, err := io.ReadFull(d.r, key); err != nil {
+		return d.failed(err, "")
+	}
+	id := le.Uint64(key)
+	if d.t.index.get(id) != noRef {
+		return d.failed(nil, "key %x stands twice", id)
+	}
+	for _, v := range []*int64{last, expires} {
+		delta, err := binary.ReadVarint(d.r)
+		if err != nil {
+			return d.failed(err, "")
+		}
+		*v += delta
+	}
+	slots, err := d.readSlots(kind)
+	if err != nil {
+		return err
+	}
+	class, _ := classFor(headerSize + len(slots))
+	r := d.t.alloc(class)
+	rec := d.t.open(r)
+	rec.initialize(id, kind, flags)
+	le.PutUint64(rec.b[offLast:], uint64(*last))
+	le.PutUint64(rec.b[offExpires:], uint64(*expires))
+	le.PutUint16(rec.b[offUsed:], uint16(headerSize+len(slots)))
+	copy(rec.b[headerSize:], slots)
+	d.t.index.set(id, r)
+	d.t.push(rec)
+	return nil
+}
+
+// readSlots reads the slots of a record, without those that are not kept. They
+// are valid until the next call.
+func (d *restoring) readSlots(kind uint8) ([]byte, error) {
+	n, err := binary.ReadUvarint(d.r)
+	if err != nil || n > maxRecord-headerSize {
+		return nil, d.failed(err, "a record of %d bytes", n)
+	}
+	all := d.slots[:n]
+	if _, err := io.ReadFull(d.r, all); err != nil {
+		return nil, d.failed(err, "")
+	}
+	kept := all[:0]
+	for len(all) > 0 {
+		if len(all) < slotHeader || len(all) < slotHeader+int(le.Uint16(all[4:])) {
+			return nil, d.failed(nil, "a slot is cut short")
+		}
+		end := slotHeader + int(le.Uint16(all[4:]))
+		keep, err := d.check(kind, le.Uint32(all), all[slotHeader:end])
+		if err != nil {
+			return nil, d.failed(nil, "%v", err)
+		}
+		if keep {
+			kept = append(kept, all[:end]...)
+		}
+		all = all[end:]
+	}
+	return kept, nil
+}
