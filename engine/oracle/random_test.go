@@ -66,6 +66,7 @@ func (m *maker) history(events int) history {
 		m.values = 100
 	}
 	m.far = m.IntN(12) == 0
+	m.h.restore = int(m.oneOf(0, 0, 13, 50))
 	m.spans = append(m.spans, m.h.lateness)
 	m.makeRules()
 	for i := range m.h.sources {
