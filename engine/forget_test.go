@@ -122,6 +122,19 @@ func TestACooldownOutlastsTheWindow(t *testing.T) {
 	}
 }
 
+func TestALateEventMakesNoState(t *testing.T) {
+	f := newFeed(t)
+	f.show(0, 0, 3)
+	if n := f.p.Entities(); n != 0 {
+		t.Fatalf("%d entities of which no rule wanted to know", n)
+	}
+	f.show(0, 10*time.Second, 2)
+	f.show(-time.Millisecond, 10*time.Second, 1)
+	if n := f.p.Entities(); n != 1 {
+		t.Errorf("%d entities, want the account alone: the device's only event was late", n)
+	}
+}
+
 // An event that is on time may be older than the watermark: a score that was
 // worth a point then is part of the list, though at the watermark it no longer
 // is.
