@@ -167,9 +167,15 @@ func (c StreamConfig) Hasher() (facet.Hasher, error) {
 // so that readers in other languages need nothing else.
 func (c StreamConfig) RiskKey() ([]byte, error) { return c.secret() }
 
-// facetRetention is how long the facet log must reach back: 0 is for ever, which
-// state needs that is rebuilt from the log alone.
-func (c Config) facetRetention() time.Duration { return 0 }
+// facetRetention is how long facets must be kept: for ever, unless snapshots are.
+// With them, what follows the oldest that is kept, and an outage of all workers
+// that may be as long as one that raw events survive.
+func (c Config) facetRetention() time.Duration {
+	if c.Snapshots.URL == "" {
+		return 0
+	}
+	return time.Duration(c.Detect.SnapshotKeep+1)*c.Detect.SnapshotInterval + shortestRawRetention
+}
 
 // Topic names one of the stream's topics: events, facets, dead, signals,
 // incarnations.
