@@ -167,9 +167,15 @@ func (c StreamConfig) Hasher() (facet.Hasher, error) {
 // so that readers in other languages need nothing else.
 func (c StreamConfig) RiskKey() ([]byte, error) { return c.secret() }
 
-// facetRetention is how long the facet log must reach back: 0 is for ever, which
-// state needs that is rebuilt from the log alone.
-func (c Config) facetRetention() time.Duration { return 0 }
+// facetRetention is how long the facet log must reach back: to the oldest
+// snapshot that is kept, and, like the raw log, as far as an outage may last. 0 is
+// for ever, which state needs that is rebuilt from the log alone.
+func (c Config) facetRetention() time.Duration {
+	if c.Snapshots.URL == "" {
+		return 0
+	}
+	return max(shortestRawRetention, time.Duration(c.Detect.SnapshotKeep+1)*c.Detect.SnapshotInterval)
+}
 
 // Topic names one of the stream's topics: events, facets, dead, signals,
 // incarnations.
