@@ -313,7 +313,7 @@ func (w *Worker) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	logFindings(w.log, found)
+	logWarnings(w.log, found)
 	if err := refusals(found); err != nil {
 		return fmt.Errorf("the stream is not as it must be:\n%w", err)
 	}
