@@ -193,7 +193,9 @@ func (p *Partition) late(t int64) bool {
 	return p.watermark != facet.NoWatermark && t < p.watermark-p.cfg.Lateness.Milliseconds()
 }
 
-// apply feeds the facet to the rules of its kind.
+// apply feeds the facet to the rules of its kind. A facet of an entity that is
+// not admitted reaches no rule: it is in the ledger, and in the sketch that
+// admits the entity once it has come often enough.
 func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	f := &p.facet
 	late := p.late(f.Time)
@@ -207,9 +209,11 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 			continue
 		}
 		if !found {
-			e.Record = p.table.Get(p.hasher.Sum(f.Entity), uint8(f.Entity.Kind), p.watermark)
-			e.Touch(at.Offset, f.Time+p.keep[f.Entity.Kind], e.Remarkable())
-			found = true
+			if found = p.open(e, f); !found {
+				src.ledger.Unadmitted++
+				return
+			}
+			e.Touch(at.Offset, f.Time+p.keep[f.Entity.Kind])
 		}
 		p.slot.id = a.rule.Slot
 		in := detectors.Input{Event: &f.Fields, Time: f.Time, Watermark: p.watermark, Late: late}
@@ -217,6 +221,16 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 			p.fire(e, a.rule, at, late, out)
 		}
 	}
+}
+
+// open finds the entity's record, or makes it. It reports false where the kind and
+// tenant are at their cap and the entity is not admitted.
+func (p *Partition) open(e *entity, f *facet.Facet) (ok bool) {
+	key := p.hasher.Sum(f.Entity)
+	if e.Record, ok = p.table.Get(key, p.watermark); !ok {
+		e.Record, ok = p.table.Admit(key, uint8(f.Entity.Kind), p.hasher.Text(f.Entity.Tenant), p.watermark)
+	}
+	return ok
 }
 
 // ruleSlot gives a detector its part of an entity's record.
@@ -246,7 +260,7 @@ func (p *Partition) fire(e *entity, r *rules.Rule, at score.Position, late bool,
 	if !changed || !e.keepScore(at, merged, p.slotOf) || !e.keepName(sig.Entity) {
 		return
 	}
-	e.Touch(at.Offset, max(f.Time+p.keep[f.Entity.Kind], score.Expires(merged)), true)
+	e.Spare(max(f.Time+p.keep[f.Entity.Kind], score.Expires(merged)))
 	u := score.Update{Entity: sig.Entity, Position: at, Contributions: append([]score.Contribution(nil), merged...)}
 	for i := range out.Updates {
 		if out.Updates[i].Entity == u.Entity {
