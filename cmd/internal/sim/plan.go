@@ -18,6 +18,7 @@ type Plan struct {
 	Events       int
 	Span         time.Duration // in which the events are sent
 	FetchRecords int           // most that one fetch brings
+	StoreRoom    int           // rows of a partition that a store holds before it makes it wait
 	ClockOff     time.Duration // most that a worker's clock is off, either way
 	Appended     bool          // the raw topic keeps the time of appending
 	History      bool          // the stream is one of old events, which ends
@@ -107,7 +108,7 @@ func quiet(seed uint64, r *rand.Rand) Plan {
 	}
 	p := Plan{
 		Seed: seed, Workers: 1 + r.IntN(3), Raw: 1 + r.IntN(3), Facets: 1 + r.IntN(3), Pinned: r.IntN(3) > 0,
-		Events: 40 + r.IntN(160), Span: ms(1000, 4000), FetchRecords: 1 + r.IntN(40), ClockOff: ms(0, 1) * time.Duration(r.IntN(4000)),
+		Events: 40 + r.IntN(160), Span: ms(1000, 4000), FetchRecords: 1 + r.IntN(40), StoreRoom: 1 + r.IntN(6), ClockOff: ms(0, 1) * time.Duration(r.IntN(4000)),
 		Linger: ms(0, 20), IngestCommit: ms(50, 500), DetectCommit: ms(50, 500), Drain: ms(100, 600),
 	}
 	// Gateways take up to 700 ms.

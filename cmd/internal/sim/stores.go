@@ -38,7 +38,6 @@ type scoreRow struct {
 }
 
 const (
-	storeRoom  = 6 // rows that a track holds before it blocks
 	storeBatch = 4 // most rows in a request
 	lastFlush  = 2 * time.Second
 )
@@ -191,7 +190,7 @@ func (t *track) add(ctx context.Context, r row) error {
 			t.s.mu.Unlock()
 			return nil
 		}
-		if len(t.waiting) < storeRoom {
+		if len(t.waiting) < t.s.p.w.plan.StoreRoom {
 			t.waiting = append(t.waiting, r)
 			t.s.mu.Unlock()
 			t.s.poke()

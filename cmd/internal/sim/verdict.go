@@ -178,13 +178,14 @@ func (v *verdict) judgeFacets() {
 			}
 		}
 		committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata)
-		want := engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate}
+		want := a.totals()
 		if err != nil || ok && committed.Ledger != want || !ok && p.end() > 0 {
 			v.problem("facets/%d: ledger of detect %+v (%v, %v), want %+v", n, committed.Ledger, ok, err, want)
 		}
 		v.facets -= a.applied
 		v.counts["late"] += int(a.late)
 		v.counts["duplicate"] += int(a.duplicate)
+		v.counts["outdated"] += int(a.outdated)
 	}
 	if v.facets != 0 {
 		v.problem("%d facets that should count do not", v.facets)
@@ -244,11 +245,15 @@ func (v *verdict) judgeDetect() {
 func (v *verdict) replay(fresh *engine.Partition, n int32, p *partition) error {
 	var out engine.Output
 	latest := map[facet.Entity]score.Update{}
+	a := newAudit(v.plan)
 	for _, r := range p.records {
 		v.judgeSnapshot(fresh, object{n, r.Offset})
 		out.Reset()
 		if err := fresh.Apply(r.Offset, r.Value, &out); err != nil {
 			return err
+		}
+		if err := a.frame(r.Value); err != nil || fresh.Ledger().Total() != a.totals() {
+			return fmt.Errorf("by record %d the ledger is %+v, want %+v (%v)", r.Offset, fresh.Ledger().Total(), a.totals(), err)
 		}
 		for i := range out.Signals {
 			s := &out.Signals[i]

@@ -253,13 +253,19 @@ func (w *world) astray(c *call) {
 	w.timers[len(w.timers)-1].late = c
 }
 
-// hasten has requests of others arrive while p, who may have taken over from
-// them, is writing to the same place: when they would do most harm.
+// hasten has late requests arrive, and frozen processes wake, while another
+// process writes what they were about to: when they do most harm.
 func (w *world) hasten(c *call) {
+	rival := func(o *call) bool { return o.p != c.p && o.sink == c.sink && o.who == c.who }
+	soon := func() time.Duration { return time.Duration(w.rng.IntN(1000)) * time.Microsecond }
 	for i := range w.timers {
-		t := &w.timers[i]
-		if t.late != nil && t.late.p != c.p && t.late.sink == c.sink && w.rng.IntN(4) == 0 {
-			t.at = time.Now().Add(time.Duration(w.rng.IntN(3000)) * time.Microsecond)
+		if t := &w.timers[i]; t.late != nil && rival(t.late) && w.rng.IntN(2) == 0 {
+			t.at = time.Now().Add(soon())
+		}
+	}
+	for _, o := range w.pending {
+		if o.p.frozen && rival(o) && w.rng.IntN(2) == 0 {
+			w.after(soon(), func() { w.wake(o.p) })
 		}
 	}
 }
