@@ -22,6 +22,7 @@ type faults struct {
 	deck  []fault
 	kills *rand.Rand
 	other *rand.Rand
+	quiet bool // inject nothing
 
 	mu     sync.Mutex
 	counts map[string]int
@@ -88,6 +89,10 @@ const (
 
 // run injects faults until ctx ends, and leaves everything right.
 func (f *faults) run(ctx context.Context) {
+	if f.quiet {
+		<-ctx.Done()
+		return
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for pause(ctx, killRest+rand64(f.kills, killSpread)) {
