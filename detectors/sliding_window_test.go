@@ -386,6 +386,29 @@ func TestEvidenceEndsWhereTheWindowEnds(t *testing.T) {
 	}
 }
 
+func TestNothingIsRememberedFiftyDaysBeforeTheNewest(t *testing.T) {
+	const t0 = 1_763_892_000_000
+	for back, want := range map[int64]bool{1<<32 - 1: true, 1 << 32: false} {
+		for _, newestFirst := range []bool{false, true} {
+			d := newDetector(t, rule(false, 0, time.Minute, 2))
+			var s slot
+			var e event.Event
+			times := []int64{t0 - back, t0, t0 - back}
+			if newestFirst {
+				times[0], times[1] = t0, t0-back
+			}
+			var f detectors.Firing
+			fired := false
+			for _, at := range times {
+				fired = d.Apply(&s, arrival{time: at, watermark: math.MinInt64, failed: true}.input(&e), &f)
+			}
+			if fired != want {
+				t.Errorf("two events %d ms before the newest, which came first: %v; fired %v", back, newestFirst, fired)
+			}
+		}
+	}
+}
+
 // Numbers that any fixed multiplication maps to one, as somebody may choose them
 // who knows the program, are still different values.
 func TestChosenNumbersAreToldApart(t *testing.T) {

@@ -96,6 +96,15 @@ func (f *feed) signals(out engine.Output, rule string) (n int) {
 	return n
 }
 
+// live counts the accounts that have a live score; the device's is gone after
+// some seconds.
+func (f *feed) live() (n int) {
+	for range f.p.Live {
+		n++
+	}
+	return n
+}
+
 func TestACooldownOutlastsTheWindow(t *testing.T) {
 	f := newFeed(t)
 	if n := f.signals(f.show(0, time.Minute, 1), "once-an-hour"); n != 1 {
@@ -113,6 +122,19 @@ func TestACooldownOutlastsTheWindow(t *testing.T) {
 	}
 }
 
+func TestALateEventMakesNoState(t *testing.T) {
+	f := newFeed(t)
+	f.show(0, 0, 3)
+	if n := f.p.Entities(); n != 0 {
+		t.Fatalf("%d entities of which no rule wanted to know", n)
+	}
+	f.show(0, 10*time.Second, 2)
+	f.show(-time.Millisecond, 10*time.Second, 1)
+	if n := f.p.Entities(); n != 1 {
+		t.Errorf("%d entities, want the account alone: the device's only event was late", n)
+	}
+}
+
 // An event that is on time may be older than the watermark: a score that was
 // worth a point then is part of the list, though at the watermark it no longer
 // is.
@@ -121,10 +143,15 @@ func TestAScoreIsRememberedForAsLongAsEventsOnTimeCanSeeIt(t *testing.T) {
 	f.show(0, time.Second, 1)
 	expires := score.Expires([]score.Contribution{{Weight: 2, HalfLife: 100, Time: feedStart}}) - feedStart
 	last := time.Duration(expires) * time.Millisecond
-	f.show(last-time.Second, last+9*time.Second, 0)
-	for range f.p.Live {
-		t.Error("a score that is worth less than a point is live")
+	f.show(last-time.Second, last-time.Millisecond, 0)
+	if n := f.live(); n != 1 {
+		t.Errorf("%d scores are live while one is worth a point", n)
 	}
+	f.show(last-time.Second, last, 0)
+	if n := f.live(); n != 0 {
+		t.Errorf("%d scores are live when none is worth a point", n)
+	}
+	f.show(last-time.Second, last+9*time.Second, 0)
 	out := f.show(last-time.Millisecond, last+9*time.Second, 2)
 	if len(out.Updates) != 1 || len(out.Updates[0].Contributions) != 2 {
 		t.Fatalf("updates %+v, want one of two contributions", out.Updates)

@@ -206,23 +206,37 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	if late {
 		src.ledger.Late++
 	}
-	e, found := &p.current, false
+	found := false
 	for i := range p.byKind[f.Entity.Kind] {
 		a := &p.byKind[f.Entity.Kind][i]
 		if !a.rule.When(&f.Fields) {
 			continue
 		}
 		if !found {
-			e.Record = p.table.Get(p.hasher.Sum(f.Entity), uint8(f.Entity.Kind), p.watermark)
-			e.Touch(at.Offset, p.closed(f.Time+p.reach[f.Entity.Kind]), e.Remarkable())
-			found = true
+			if found = p.find(at, late); !found {
+				return
+			}
 		}
 		p.slot.id = a.rule.Slot
 		in := detectors.Input{Event: &f.Fields, Time: f.Time, Watermark: p.watermark, Late: late}
 		if a.detector.Apply(&p.slot, in, &p.firing) {
-			p.fire(e, a.rule, at, late, out)
+			p.fire(&p.current, a.rule, at, late, out)
 		}
 	}
+}
+
+// find opens the record of the facet's entity. A late event is shown to what is
+// there, but makes no record and keeps none for longer: with times that have
+// passed nobody pushes others out.
+func (p *Partition) find(at score.Position, late bool) (found bool) {
+	f, e := &p.facet, &p.current
+	if late {
+		e.Record, found = p.table.Find(p.hasher.Sum(f.Entity), p.watermark)
+		return found
+	}
+	e.Record = p.table.Get(p.hasher.Sum(f.Entity), uint8(f.Entity.Kind), p.watermark)
+	e.Touch(at.Offset, p.closed(f.Time+p.reach[f.Entity.Kind]), e.Remarkable())
+	return true
 }
 
 // ruleSlot gives a detector its part of an entity's record.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
 
@@ -41,6 +42,11 @@ func (h *history) compare(n *tally) string {
 		frame := f.frame(r)
 		offset := int64(10 + 2*i)
 		out.Reset()
+		if h.restore > 0 && i%h.restore == h.restore-1 {
+			if p, err = restored(p, h, set, offset); err != nil {
+				return fmt.Sprintf("record %d: restore: %v", i, err)
+			}
+		}
 		got := p.Apply(offset, frame, &out)
 		signals, want := o.Apply(offset, frame)
 		if kind(got) != kind(want) {
@@ -71,6 +77,16 @@ func (h *history) compare(n *tally) string {
 	}
 	n.count(o)
 	return ""
+}
+
+// restored is the partition as its snapshot gives it back.
+func restored(p *engine.Partition, h *history, set *rules.Set, next int64) (*engine.Partition, error) {
+	b, err := p.Snapshot(next)
+	if err != nil {
+		return nil, err
+	}
+	p, _, err = engine.RestorePartition(h.config(), set, hasher, 3, incarnation, b)
+	return p, err
 }
 
 func (n *tally) count(o *Oracle) {
@@ -206,6 +222,11 @@ func subject(difference string) string {
 
 // shrink takes out of a failing history whatever it fails without.
 func shrink(h history, fails func(history) bool) history {
+	if straight := h; h.restore > 0 {
+		if straight.restore = 0; fails(straight) {
+			h = straight
+		}
+	}
 	for changed := true; changed; {
 		changed = false
 		for _, part := range []struct {

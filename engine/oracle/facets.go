@@ -24,7 +24,8 @@ type Facet struct {
 
 // Facets lists the facets that a raw event must have: one for each kind of entity
 // that any rule is about and the event names. An event that Weir itself refused
-// has none. e is complete: what ingest derives is set.
+// has none. e was accepted (it is no repeat, and could be read), and is complete:
+// what ingest derives is set.
 func Facets(set *rules.Set, source int32, offset int64, e *event.Event) (all []Facet) {
 	if e.Has(event.Decision) {
 		return nil

@@ -65,6 +65,7 @@ type history struct {
 	sources  int
 	rules    []string // entries of a rule file
 	records  []record
+	restore  int // the engine is restored from a snapshot before each restore-th record; 0: never
 }
 
 func (h *history) config() engine.Config {
@@ -138,6 +139,9 @@ func (f *framer) frame(r record) []byte {
 func (h *history) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "lateness %d ms, %d raw partitions, times in ms since the start\nrules:\n%s", h.lateness, h.sources, strings.Join(h.rules, ""))
+	if h.restore > 0 {
+		fmt.Fprintf(&b, "restored from a snapshot before every record whose number is %d modulo %d\n", h.restore-1, h.restore)
+	}
 	for i, r := range h.records {
 		fmt.Fprintf(&b, "record %d%s%s\n", i, note(r.foreign, " of another incarnation"), note(r.damaged, " damaged"))
 		for _, s := range r.sections {

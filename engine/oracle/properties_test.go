@@ -164,6 +164,30 @@ func split(t *rapid.T, sections []section) (parts []section) {
 	return parts
 }
 
+func TestRestoredIsGoingOn(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := drawHistory(t)
+		set, err := h.set()
+		if err != nil {
+			t.Fatal(err)
+		}
+		on, again := newRun(t, &h), newRun(t, &h)
+		for i, r := range h.records {
+			on.apply(t, int64(i), r)
+			if rapid.IntRange(0, 15).Draw(t, "restore") == 0 {
+				if again.p, err = restored(again.p, &h, set, int64(i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			again.apply(t, int64(i), r)
+		}
+		same(t, again, on, true)
+		if again.p.Digest() != on.p.Digest() {
+			t.Fatal("another state")
+		}
+	})
+}
+
 // One that stops and reads its log again from the start becomes the one that
 // went on.
 func TestReadAgainFromTheStartIsGoingOn(t *testing.T) {
@@ -290,7 +314,7 @@ func TestMoreEventsNeverLowerTheHighestTier(t *testing.T) {
 // A log gives one state and one list of signals: however many processors there
 // are, and however many records are applied at once.
 func TestALogHasOneDigest(t *testing.T) {
-	h := calm(1, 20_000)
+	h := calm(1, 8_000)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	var first *run
 	var wantSignals int

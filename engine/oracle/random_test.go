@@ -23,6 +23,7 @@ type maker struct {
 	values  int
 
 	harmless bool
+	far      bool // times lie further apart than a window can remember, and the watermark does not help
 }
 
 // rawPartition is a raw log with those who write its facets.
@@ -61,11 +62,16 @@ func (m *maker) history(events int) history {
 	m.h.lateness = m.oneOf(0, 500, 2_000, 2_000, 10_000, 60_000)
 	m.h.sources = 1 + m.IntN(3)
 	m.people, m.values = 1+m.IntN(6), 2+m.IntN(12)
+	if m.IntN(8) == 0 {
+		m.values = 100
+	}
+	m.far = m.IntN(12) == 0
+	m.h.restore = int(m.oneOf(0, 0, 13, 50))
 	m.spans = append(m.spans, m.h.lateness)
 	m.makeRules()
 	for i := range m.h.sources {
 		from := int64(m.IntN(2) * m.IntN(1000))
-		p := &rawPartition{id: int32(i), end: from, owner: uint64(m.IntN(3)), silent: m.IntN(12) == 0}
+		p := &rawPartition{id: int32(i), end: from, owner: uint64(m.IntN(3)), silent: m.IntN(12) == 0 || m.far && i == 0}
 		p.open = writer{owner: p.owner, covered: from, watermark: facet.NoWatermark}
 		m.sources = append(m.sources, p)
 	}
@@ -128,13 +134,19 @@ func (m *maker) rule(i int, crowd bool) string {
 		fmt.Fprintf(&b, "      cooldown: %dms\n", cooldown)
 	}
 	b.WriteString("      tiers:\n")
-	at, weight := 0, 0
+	at, weight := 0, 1+m.IntN(25)
 	for range tiers {
-		at, weight = at+1+m.IntN(3), weight+1+m.IntN(33)
+		at += 1 + m.IntN(3)
 		fmt.Fprintf(&b, "        - {at: %d, weight: %d}\n", at, weight)
+		// Of the next tier as much is left after a half-life as this one begins with.
+		if weight *= 2; m.IntN(2) == 0 {
+			weight += 1 + m.IntN(25) - weight/2
+		}
 	}
+	halfLife := m.oneOf(1, 1, 2, 5, 30, 3_600)
+	m.spans = append(m.spans, 1000*halfLife)
 	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds}\n    phase: %s\n",
-		m.pick("bot", "fraud"), m.oneOf(1, 1, 2, 5, 30, 3_600), m.pick("observe", "soft", "enforce"))
+		m.pick("bot", "fraud"), halfLife, m.pick("observe", "soft", "enforce"))
 	return b.String()
 }
 
@@ -182,7 +194,10 @@ func (m *maker) time() int64 {
 	}
 	from := m.past[len(m.past)-1-m.IntN(min(len(m.past), 40))]
 	t := from + m.oneOf(-1, 0, 1) + m.oneOf(-1, 0, 0, 1)*m.spans[m.IntN(len(m.spans))]
-	if t > m.now+20_000 {
+	if m.far && m.IntN(4) == 0 {
+		t = from + m.oneOf(-1<<32-1, -1<<32, -1<<32+1, 1<<32-1, 1<<32, 1<<32+1)
+	}
+	if t > m.now+20_000 && !m.far || t < 0 {
 		return m.now
 	}
 	return t
@@ -277,15 +292,20 @@ func (m *maker) together() {
 // harm does what must stop a reader.
 func (m *maker) harm(p *rawPartition) {
 	r := record{sections: []section{m.section(p, &p.open, min(len(p.log)-p.open.read, 5))}}
-	switch m.IntN(4) {
+	switch s := &r.sections[0]; m.IntN(5) {
 	case 0:
 		r.foreign = true
 	case 1:
 		r.damaged = true
 	case 2:
-		r.sections[0].Source = int32(m.h.sources)
+		s.Source = int32(m.h.sources)
 	case 3:
 		return // lost
+	case 4: // one offset is
+		s.From = min(s.From+1, s.To)
+		if len(s.events) > 0 && s.events[0].offset < s.From {
+			s.events = s.events[1:]
+		}
 	}
 	m.h.records = append(m.h.records, r)
 }

@@ -26,7 +26,7 @@ type window struct {
 	whole  bool // neither thinned nor bounded
 
 	seen      []*seen // in order of time; those of one moment in order of arrival
-	forgotten int     // events that went because the bound was reached
+	forgotten int     // events that went because a bound was reached
 	last      *firing // nil: has not fired
 	lastAt    int64
 }
@@ -76,18 +76,17 @@ func (w *window) remember(s *seen) bool {
 		at--
 	}
 	w.seen = slices.Insert(w.seen, at, s)
-	newest := w.seen[len(w.seen)-1].time
-	w.seen = slices.DeleteFunc(w.seen, func(old *seen) bool { return newest-old.time > math.MaxUint32 })
+	for newest := w.seen[len(w.seen)-1].time; newest-w.seen[0].time > math.MaxUint32; w.forgotten++ {
+		w.seen = w.seen[1:]
+	}
 	if placed := w.seen[0].time <= s.time; w.whole || !placed {
 		return placed
 	}
 	if w.rule.Distinct != event.None {
 		w.thin(s)
 	}
-	most := min(max(4*w.rule.Tiers[len(w.rule.Tiers)-1].At, 16), 4096)
-	for len(w.seen) > most {
+	for most := min(max(4*w.rule.Tiers[len(w.rule.Tiers)-1].At, 16), 4096); len(w.seen) > most; w.forgotten++ {
 		w.seen = w.seen[1:]
-		w.forgotten++
 	}
 	return w.seen[0].time <= s.time
 }

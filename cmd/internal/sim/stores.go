@@ -90,8 +90,7 @@ func (s *store) run(ctx context.Context) {
 	for {
 		select {
 		case <-s.wake:
-			if s.flush(context.WithoutCancel(ctx)) && s.holds() {
-				s.poke()
+			for s.holds() && ctx.Err() == nil && s.flush(context.WithoutCancel(ctx)) {
 			}
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)

@@ -63,6 +63,8 @@ type world struct {
 	events  map[place]eventRow
 	signals map[string]string
 	scores  map[facet.Entity]scoreRow
+	objects map[object][]byte // snapshots as they are kept
+	written map[object][]byte // as they were written, ever
 	slots   []*slot
 
 	losses   int // times that Redis lost everything
@@ -85,6 +87,7 @@ func newWorld(plan Plan, set *rules.Set) *world {
 		rng: rand.New(rand.NewPCG(plan.Seed, 2)), counts: map[string]int{}, arrived: make(chan struct{}, 1),
 		topics: map[string][]*partition{}, groups: map[string]*group{}, stalled: map[string]time.Time{},
 		events: map[place]eventRow{}, signals: map[string]string{}, scores: map[facet.Entity]scoreRow{},
+		objects: map[object][]byte{}, written: map[object][]byte{},
 	}
 	for name, n := range map[string]int{topicRaw: plan.Raw, topicFacets: plan.Facets, topicDead: 2, topicSignals: 2} {
 		for range n {
@@ -105,6 +108,7 @@ type call struct {
 	content uint64 // tells apart calls that are worded alike
 	sink    string // what has to answer; may be stalled
 	mutates bool
+	ordered bool // is not overtaken by what its process sends when it is answered
 
 	ready func() bool // nil: at once
 	until time.Time   // ready from then on, whatever ready says
@@ -312,19 +316,20 @@ func (w *world) step(c *call) {
 	}
 	w.effects++
 	f := w.plan.Faults
-	if w.plan.CrashAt == w.effects && !w.plan.CrashAfter || w.chance(f.Crash) {
+	doomed := slices.Contains(w.plan.CrashAt, w.effects)
+	if doomed && !w.plan.CrashAfter || w.chance(f.Crash) {
 		w.note("%s: crash before: %s", c.p, c.what)
 		w.kill(c.p)
 		return
 	}
-	if w.chance(f.Stray) {
+	if !c.ordered && w.chance(f.Stray) {
 		w.astray(c)
 	}
 	w.hasten(c)
 	complete := c.do()
 	w.note("%s: %s%s", c.p, c.what, outcome(complete, c.err))
 	switch {
-	case w.plan.CrashAt == w.effects || w.chance(f.Crash):
+	case doomed || w.chance(f.Crash):
 		w.note("%s: crash after that", c.p)
 		w.kill(c.p)
 	case !complete:
