@@ -45,6 +45,7 @@ func newFaults(r *run) *faults {
 		{"stop", false, f.stop},
 		{"term", false, f.term},
 		{"resize", false, f.resize},
+		{"snapshot_damage", false, f.damage},
 		{"kafka_kill", true, f.outage(c.kafka, 500, 2000)},
 		{"redis_kill", true, f.outage(c.redis, 500, 3000)},
 		{"redis_flush", false, f.flush},
