@@ -139,13 +139,16 @@ func (r *run) disturb(ctx context.Context) {
 	r.faults.run(ctx)
 	wg.Wait()
 	r.event("%d records are sent; everything runs again, and what is left is worked off", r.sender.acknowledged())
-	r.track.awaitAll(watching, settleTime)
+	r.track.begin(settled)
+	r.track.awaitAll(watching, stuckTime)
 	stopWatching()
 	watch.Wait()
 }
 
 const (
-	settleTime = 90 * time.Second
+	settled    = "settled" // named like a fault: recovered from when all that was sent is through
+	stuckTime  = 45 * time.Second
+	settleTime = time.Minute
 	showEvery  = 5 * time.Second
 )
 

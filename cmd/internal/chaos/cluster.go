@@ -90,6 +90,7 @@ func hasten(c *app.Config) {
 	c.Kafka.SessionTimeout, c.Kafka.HeartbeatInterval, c.Kafka.RebalanceTimeout = sessionTimeout, 500*time.Millisecond, 10*time.Second
 	c.Kafka.DialTimeout, c.Kafka.RequestTimeout = time.Second, 5*time.Second
 	c.ClickHouse.DialTimeout, c.ClickHouse.ReadTimeout = time.Second, 5*time.Second
+	c.Detect.SnapshotInterval = 5 * time.Second
 }
 
 func (c *cluster) startServers(ctx context.Context, kafka string) (err error) {
