@@ -129,6 +129,11 @@ func (p *process) commit(ctx context.Context, g *group, m *member, a *assignment
 			return true
 		}
 		for _, commit := range commits {
+			if !p.dead && g.name == groupIngest {
+				p.hasty(c.what, commit.Partition, commit.Offset, p.events)
+			} else if !p.dead {
+				p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.scores)
+			}
 			g.commits[commit.Partition] = commit
 		}
 		return true

@@ -62,7 +62,11 @@ func (s snapshots) Read(ctx context.Context, partition int32, next int64) (b []b
 // Write implements engine.SnapshotStore.
 func (s snapshots) Write(ctx context.Context, partition int32, next int64, snapshot []byte) error {
 	w, o := s.p.w, object{partition, next}
-	return s.change(ctx, fmt.Sprintf("write snapshot %v", o), func() error {
+	what := fmt.Sprintf("write snapshot %v", o)
+	return s.change(ctx, what, func() error {
+		if !s.p.dead {
+			s.p.hasty(what, partition, next, s.p.signals, s.p.scores)
+		}
 		if first, known := w.written[o]; known && !bytes.Equal(first, snapshot) {
 			w.problem("snapshot %v is written with two contents", o)
 		}

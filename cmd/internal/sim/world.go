@@ -23,6 +23,7 @@ import (
 
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
 )
 
 // errDead is what a process hears that was killed: nothing it does counts.
@@ -63,8 +64,9 @@ type world struct {
 	events  map[place]eventRow
 	signals map[string]string
 	scores  map[facet.Entity]scoreRow
-	objects map[object][]byte // snapshots as they are kept
-	written map[object][]byte // as they were written, ever
+	reached map[facet.Entity]score.Position // the newest that was ever written
+	objects map[object][]byte               // snapshots as they are kept
+	written map[object][]byte               // as they were written, ever
 	slots   []*slot
 
 	losses   int // times that Redis lost everything
@@ -86,7 +88,7 @@ func newWorld(plan Plan, set *rules.Set) *world {
 		plan: plan, rules: set, hasher: facet.NewHasher([16]byte{byte(plan.Seed), byte(plan.Seed >> 8), 7}),
 		rng: rand.New(rand.NewPCG(plan.Seed, 2)), counts: map[string]int{}, arrived: make(chan struct{}, 1),
 		topics: map[string][]*partition{}, groups: map[string]*group{}, stalled: map[string]time.Time{},
-		events: map[place]eventRow{}, signals: map[string]string{}, scores: map[facet.Entity]scoreRow{},
+		events: map[place]eventRow{}, signals: map[string]string{}, scores: map[facet.Entity]scoreRow{}, reached: map[facet.Entity]score.Position{},
 		objects: map[object][]byte{}, written: map[object][]byte{},
 	}
 	for name, n := range map[string]int{topicRaw: plan.Raw, topicFacets: plan.Facets, topicDead: 2, topicSignals: 2} {
