@@ -36,7 +36,7 @@ type Options struct {
 // Defaults suit two cores: more than a million events and forty kills, in about
 // five minutes.
 func Defaults() Options {
-	return Options{For: 4 * time.Minute, Seed: 1, Kafka: "embedded", Workers: 3, Rate: 4500}
+	return Options{For: 4 * time.Minute, Seed: 1, Kafka: "embedded", Workers: 3, Rate: 4400}
 }
 
 // Validate reports what is wrong with o.
