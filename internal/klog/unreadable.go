@@ -12,8 +12,9 @@ import (
 
 // NextReadable finds where the log goes on behind what does not read at offset,
 // which is what [Client.Fetch] says with [ErrUnreadable]: the offset behind the
-// batch there, so that offset < next ≤ the log's end. What begins at next may be
-// as unreadable; that is for the next Fetch to find out, in its own time.
+// batch there, so that offset < next ≤ the log's end; or offset itself, if it
+// reads by now, and nothing is to be passed. What begins at next may be as
+// unreadable; that is for the next Fetch to find out, in its own time.
 //
 // Where the batch's header is intact, or the batch behind it can be seen, that
 // tells next. Else it is searched for by asking from further and further on,
@@ -29,7 +30,8 @@ func (c *Client) NextReadable(ctx context.Context, topic string, partition int32
 		return 0, fmt.Errorf("look behind %d of %s, which ends at %d: %w", offset, subject, end, ErrOffsetOutOfRange)
 	}
 	l := looker{c: c, topic: topic, subject: subject, partition: partition, offset: offset, end: end}
-	if next, err = l.behind(ctx, offset); err == nil && next == 0 {
+	next, found, err := l.behind(ctx, offset)
+	if err == nil && !found {
 		next, err = l.search(ctx)
 	}
 	if err != nil {
@@ -48,8 +50,8 @@ type looker struct {
 }
 
 // behind asks once from an offset on, and tells where the log goes on behind
-// l.offset, as far as the answer shows that; else 0.
-func (l *looker) behind(ctx context.Context, from int64) (next int64, err error) {
+// l.offset, if the answer shows that.
+func (l *looker) behind(ctx context.Context, from int64) (next int64, found bool, err error) {
 	t := l.c.newTries("look behind", l.subject)
 	for {
 		l.b.reset(from)
@@ -57,14 +59,15 @@ func (l *looker) behind(ctx context.Context, from int64) (next int64, err error)
 		outlook, named := classify(err)
 		switch {
 		case err == nil && len(l.b.Records) > 0:
-			return max(from, l.offset+1), nil // it reads, maybe all of a sudden
+			return from, true, nil
 		case err == nil, errors.Is(named, ErrUnreadable):
-			return endOf(l.b.set, l.offset, l.end), nil
+			next, found = endOf(l.b.set, l.offset, l.end)
+			return next, found, nil
 		case outlook == never:
-			return 0, named
+			return 0, false, named
 		}
 		if err := t.failed(ctx, err); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 	}
 }
@@ -75,11 +78,11 @@ func (l *looker) behind(ctx context.Context, from int64) (next int64, err error)
 func (l *looker) search(ctx context.Context) (int64, error) {
 	low, high := l.offset, l.end // shows nothing, shows something
 	for step := int64(1); low+step < l.end; step *= 2 {
-		next, err := l.behind(ctx, low+step)
+		_, found, err := l.behind(ctx, low+step)
 		if err != nil {
 			return 0, err
 		}
-		if next > 0 {
+		if found {
 			high = low + step
 			break
 		}
@@ -87,11 +90,11 @@ func (l *looker) search(ctx context.Context) (int64, error) {
 	}
 	for high-low > 1 {
 		middle := low + (high-low)/2
-		next, err := l.behind(ctx, middle)
+		_, found, err := l.behind(ctx, middle)
 		switch {
 		case err != nil:
 			return 0, err
-		case next > 0:
+		case found:
 			high = middle
 		default:
 			low = middle
@@ -102,21 +105,21 @@ func (l *looker) search(ctx context.Context) (int64, error) {
 
 // endOf reads from a row of batches where the one that offset lies in ends: from
 // its header if that is as it was written, else from the batch behind it. It
-// returns 0 where neither can be told, and nothing beyond end.
-func endOf(set []byte, offset, end int64) int64 {
+// finds nothing where neither can be told, and nothing beyond end.
+func endOf(set []byte, offset, end int64) (next int64, found bool) {
 	for len(set) >= batchHeader {
 		base, size := int64(binary.BigEndian.Uint64(set)), int64(int32(binary.BigEndian.Uint32(set[8:])))
 		if base > offset && base < end && set[16] == 2 {
-			return base
+			return base, true
 		}
 		if size < batchHeader-batchPrefix || size > int64(len(set)-batchPrefix) {
-			return 0
+			return 0, false
 		}
 		h, err := readHeader(set[:batchPrefix+size])
 		if err == nil && h.last >= offset && h.last < end {
-			return h.last + 1
+			return h.last + 1, true
 		}
 		set = set[batchPrefix+size:]
 	}
-	return 0
+	return 0, false
 }

@@ -20,11 +20,12 @@ import (
 // while it waited to join is given partitions, and keeps them for ever. Apache
 // Kafka gives a member up in either case.
 type reaper struct {
-	broker *kfake.Cluster
-	client *kgo.Client
-	log    *slog.Logger
-	stop   context.CancelFunc
-	done   chan struct{}
+	broker    *kfake.Cluster
+	connected func(addr string) bool // whether a client's connection is open
+	client    *kgo.Client
+	log       *slog.Logger
+	stop      context.CancelFunc
+	done      chan struct{}
 
 	mu     sync.Mutex
 	groups map[string]*groupLife
@@ -33,19 +34,21 @@ type reaper struct {
 // groupLife is what was heard of one group.
 type groupLife struct {
 	session    time.Duration // the longest that any member asked for
+	rebalance  time.Duration // likewise, to come when partitions are shared anew
 	generation int32
 	began      time.Time            // when a member first spoke in this generation
 	heard      map[string]time.Time // by member
+	seen       map[string]time.Time // by member: when it was first one
 }
 
 const reapEvery = time.Second
 
-func newReaper(c *kfake.Cluster, log *slog.Logger) (*reaper, error) {
+func newReaper(c *kfake.Cluster, connected func(addr string) bool, log *slog.Logger) (*reaper, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()[0]))
 	if err != nil {
 		return nil, err
 	}
-	r := &reaper{broker: c, client: client, log: log, done: make(chan struct{}), groups: map[string]*groupLife{}}
+	r := &reaper{broker: c, connected: connected, client: client, log: log, done: make(chan struct{}), groups: map[string]*groupLife{}}
 	for _, req := range []kmsg.Request{&kmsg.JoinGroupRequest{}, &kmsg.SyncGroupRequest{}, &kmsg.HeartbeatRequest{}} {
 		c.ControlKey(req.Key(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			r.hear(req, time.Now())
@@ -70,6 +73,7 @@ func (r *reaper) hear(req kmsg.Request, now time.Time) {
 	case *kmsg.JoinGroupRequest:
 		g := r.group(q.Group)
 		g.session = max(g.session, time.Duration(q.SessionTimeoutMillis)*time.Millisecond)
+		g.rebalance = max(g.rebalance, time.Duration(q.RebalanceTimeoutMillis)*time.Millisecond)
 		g.heard[q.MemberID] = now
 	case *kmsg.SyncGroupRequest:
 		r.group(q.Group).speak(q.MemberID, q.Generation, now)
@@ -81,7 +85,7 @@ func (r *reaper) hear(req kmsg.Request, now time.Time) {
 func (r *reaper) group(name string) *groupLife {
 	g := r.groups[name]
 	if g == nil {
-		g = &groupLife{heard: map[string]time.Time{}}
+		g = &groupLife{heard: map[string]time.Time{}, seen: map[string]time.Time{}}
 		r.groups[name] = g
 	}
 	return g
@@ -117,16 +121,10 @@ func (r *reaper) run(ctx context.Context) {
 
 func (r *reaper) reap(ctx context.Context, name string) error {
 	g := r.broker.GroupInfo(name)
-	// While a group rebalances, members wait and are silent. Who does not
-	// come is given up by the broker when that takes too long.
-	if g == nil || g.State != "Stable" && g.State != "CompletingRebalance" {
+	if g == nil {
 		return nil
 	}
-	var members []string
-	for _, m := range g.Members {
-		members = append(members, m.MemberID)
-	}
-	for _, id := range r.silent(name, members, time.Now()) {
+	for _, id := range r.silent(g, time.Now()) {
 		r.log.Info("a member of a group is silent, and is taken out", "group", name, "member", id)
 		res, err := (&kmsg.LeaveGroupRequest{Group: name, Members: []kmsg.LeaveGroupRequestMember{{MemberID: id}}}).RequestWith(ctx, r.client)
 		if err == nil {
@@ -139,24 +137,48 @@ func (r *reaper) reap(ctx context.Context, name string) error {
 	return nil
 }
 
-// silent lists the members that were not heard for longer than their session,
-// and forgets those that are members no more.
-func (r *reaper) silent(name string, members []string, now time.Time) (ids []string) {
+// silent lists the members that are gone, and forgets those that are members no
+// more.
+func (r *reaper) silent(info *kfake.GroupInfo, now time.Time) (ids []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	g := r.group(name)
-	maps.DeleteFunc(g.heard, func(id string, _ time.Time) bool { return !slices.Contains(members, id) })
-	if g.began.IsZero() {
-		return nil
-	}
-	for _, id := range members {
-		last := g.began
-		if h := g.heard[id]; h.After(last) {
-			last = h
+	g := r.group(info.Group)
+	members := map[string]bool{}
+	for _, m := range info.Members {
+		members[m.MemberID] = true
+		if _, ok := g.seen[m.MemberID]; !ok {
+			g.seen[m.MemberID] = now
 		}
-		if now.Sub(last) > g.session {
-			ids = append(ids, id)
+	}
+	gone := func(id string, _ time.Time) bool { return !members[id] }
+	maps.DeleteFunc(g.heard, gone)
+	maps.DeleteFunc(g.seen, gone)
+	for _, m := range info.Members {
+		if g.silent(&m, info.State, now, r.connected) {
+			ids = append(ids, m.MemberID)
 		}
 	}
 	return ids
+}
+
+// silent reports whether a member is gone. While the group rebalances, members
+// wait and are silent; the broker gives up who does not come when that takes too
+// long, but each one that joins meanwhile makes it wait as long again, so that a
+// group of which some wait and some are dead might never be shared.
+func (g *groupLife) silent(m *kfake.GroupMember, state string, now time.Time, connected func(addr string) bool) bool {
+	heard, known := g.heard[m.MemberID]
+	switch state {
+	case "Stable", "CompletingRebalance":
+		last := g.began
+		if heard.After(last) {
+			last = heard
+		}
+		return !g.began.IsZero() && now.Sub(last) > g.session
+	case "PreparingRebalance":
+		if !known { // the answer to its first request never reached it, so that is its connection
+			return now.Sub(g.seen[m.MemberID]) > g.session && !connected(m.ClientHost)
+		}
+		return now.Sub(heard) > g.session+g.rebalance
+	}
+	return false
 }

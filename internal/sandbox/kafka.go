@@ -15,10 +15,11 @@ func (s *Sandbox) startKafka(dir string) (stop func() error, err error) {
 	if s.cfg.KafkaAddr == "" {
 		return nil, nil
 	}
+	clients := &clients{open: map[string]struct{}{}}
 	options := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.DataDir(filepath.Join(dir, "kafka")),
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, s.cfg.KafkaAddr) }),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return clients.listen(network, s.cfg.KafkaAddr) }),
 		kfake.WithLogger(kafkaLogger{s.log.With("part", "kafka")}),
 		kfake.BrokerConfigs(map[string]string{"default.replication.factor": "1", "group.min.session.timeout.ms": "1000"}),
 	}
@@ -30,7 +31,7 @@ func (s *Sandbox) startKafka(dir string) (stop func() error, err error) {
 		return nil, inUse(err, s.cfg.KafkaAddr)
 	}
 	s.addresses.Kafka = c.ListenAddrs()[0]
-	r, err := newReaper(c, s.log.With("part", "kafka"))
+	r, err := newReaper(c, clients.connected, s.log.With("part", "kafka"))
 	if err != nil {
 		c.Close()
 		return nil, err

@@ -44,14 +44,12 @@ func refusals(all []Finding) error {
 	return errors.Join(errs...)
 }
 
-// logFindings logs each finding once.
-func logFindings(log *slog.Logger, all []Finding) {
+// logWarnings logs what may be run on. The rest is an error anyway.
+func logWarnings(log *slog.Logger, all []Finding) {
 	for _, f := range all {
-		level := slog.LevelWarn
-		if f.Refuse {
-			level = slog.LevelError
+		if !f.Refuse {
+			log.Warn(f.Problem, "subject", f.Subject, "fix", f.Fix)
 		}
-		log.Log(context.Background(), level, f.Problem, "subject", f.Subject, "fix", f.Fix)
 	}
 }
 

@@ -156,6 +156,21 @@ func TestWhatAWorkerRefusesToRunOn(t *testing.T) {
 	}
 }
 
+func TestHowLongFacetsMustBeKept(t *testing.T) {
+	cfg := Defaults()
+	if got := cfg.facetRetention(); got != 0 {
+		t.Errorf("without snapshots: %v", got)
+	}
+	cfg.Snapshots.URL = "file:///snapshots"
+	if got := cfg.facetRetention(); got != time.Hour {
+		t.Errorf("with a snapshot each minute: %v", got)
+	}
+	cfg.Detect.SnapshotInterval, cfg.Detect.SnapshotKeep = time.Hour, 3
+	if got := cfg.facetRetention(); got != 4*time.Hour {
+		t.Errorf("with three that are an hour apart: %v", got)
+	}
+}
+
 func TestAnIncarnationKeepsWhatItBeganWith(t *testing.T) {
 	cfg, log := newStream(t, broker(t))
 	makeTopics(t, log, cfg, TopicDefaults())

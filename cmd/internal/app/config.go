@@ -19,6 +19,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/sink/clickhouse"
 	"github.com/weirdev/weir/sink/redis"
@@ -36,6 +37,7 @@ type Config struct {
 	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the rules that are built in"`
 	Ingest     ingest.Config         `yaml:"ingest"`
 	Detect     engine.StageConfig    `yaml:"detect"`
+	Snapshots  snapshot.Config       `yaml:"snapshots"`
 	Gate       gate.Config           `yaml:"gate"`
 	Stop       StopConfig            `yaml:",inline"`
 	Admin      telemetry.AdminConfig `yaml:"admin"`
@@ -89,7 +91,7 @@ func Defaults() Config {
 // Validate reports everything that is wrong with c.
 func (c *Config) Validate() error {
 	return errors.Join(c.Stream.Validate(), c.validateStages(), c.Kafka.Validate(), c.Redis.Validate(), c.ClickHouse.Validate(),
-		c.Ingest.Validate(), c.Detect.Validate(), c.Gate.Validate(), c.Stop.Validate(), c.Admin.Validate(), c.Log.Validate())
+		c.Ingest.Validate(), c.Detect.Validate(), c.Snapshots.Validate(), c.Gate.Validate(), c.Stop.Validate(), c.Admin.Validate(), c.Log.Validate())
 }
 
 var streamName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
@@ -165,9 +167,15 @@ func (c StreamConfig) Hasher() (facet.Hasher, error) {
 // so that readers in other languages need nothing else.
 func (c StreamConfig) RiskKey() ([]byte, error) { return c.secret() }
 
-// facetRetention is how long the facet log must reach back: 0 is for ever, which
-// state needs that is rebuilt from the log alone.
-func (c Config) facetRetention() time.Duration { return 0 }
+// facetRetention is how long facets must be kept: for ever, unless snapshots are.
+// With them, what follows the oldest that is kept, and an outage of all workers
+// that may be as long as one that raw events survive.
+func (c Config) facetRetention() time.Duration {
+	if c.Snapshots.URL == "" {
+		return 0
+	}
+	return time.Duration(c.Detect.SnapshotKeep+1)*c.Detect.SnapshotInterval + shortestRawRetention
+}
 
 // Topic names one of the stream's topics: events, facets, dead, signals,
 // incarnations.

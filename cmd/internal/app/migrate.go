@@ -127,7 +127,7 @@ func migrateTopics(ctx context.Context, kafka *klog.Client, cfg Config, topics T
 	if err != nil {
 		return err
 	}
-	logFindings(log, append(found, unsaid(differences, found)...))
+	logWarnings(log, append(found, unsaid(differences, found)...))
 	return refusals(found)
 }
 

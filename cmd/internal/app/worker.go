@@ -23,6 +23,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/internal/watch"
 	"github.com/weirdev/weir/rules"
@@ -34,7 +35,7 @@ import (
 // on.
 //
 //	kafka ─▶ ingest ─▶ kafka ─▶ detect ─▶ redis, clickhouse, kafka
-//	            └────▶ clickhouse
+//	            └────▶ clickhouse  └──▶ snapshots
 type Worker struct {
 	cfg   Config
 	log   *slog.Logger
@@ -50,6 +51,8 @@ type Worker struct {
 	scores  *redis.Writer
 	ingest  *ingest.Stage
 	detect  *engine.Stage
+
+	snapshots *snapshot.Store // nil: none are kept
 }
 
 // NewWorker wires a worker; it connects to nothing yet.
@@ -68,6 +71,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 		{"kafka", w.openKafka},
 		{"clickhouse", w.openClickHouse},
 		{"redis", w.openRedis},
+		{"snapshots", w.openSnapshots},
 		{"ingest", w.makeIngest},
 		{"detect", w.makeDetect},
 	}
@@ -151,7 +155,7 @@ func (w *Worker) makeIngest() error {
 		ingest.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Dead: s.Topic("dead"), Group: s.Group("ingest")},
 		ingest.Shared{Projection: w.rules.Projection(), Epoch: w.epoch(), Incarnation: uint64(s.Incarnation), Hasher: hasher, History: s.History},
 		ingest.Dependencies{
-			Log: w.kafka, Places: w.geo, Logger: w.log, Registerer: w.admin.Registry(), ClockAhead: w.kafka.Ahead,
+			Log: w.kafka, Places: w.geo, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(), ClockAhead: w.kafka.Ahead,
 			OpenEvents: func(p int32) ingest.EventTrack { return w.events.Open(p) },
 		})
 	return err
@@ -186,6 +190,7 @@ func (w *Worker) makeDetect() error {
 			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
 			OpenSignals: func(p int32) engine.SignalTrack { return w.signals.Open(p) },
 			OpenScores:  func(p int32) engine.ScoreTrack { return w.scores.Open(p) },
+			Snapshots:   w.snapshotsForDetect(),
 		})
 	return err
 }
@@ -259,7 +264,7 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	if late := sinks.Wait(); !errors.Is(context.Cause(ctx), late) {
 		err = errors.Join(err, late)
 	}
-	err = errors.Join(err, failure(ctx), w.kafka.Close())
+	err = errors.Join(err, failure(ctx), w.kafka.Close(), w.closeSnapshots())
 	w.log.Info("weir-worker stopped", "error", err)
 	return err
 }
@@ -308,7 +313,7 @@ func (w *Worker) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	logFindings(w.log, found)
+	logWarnings(w.log, found)
 	if err := refusals(found); err != nil {
 		return fmt.Errorf("the stream is not as it must be:\n%w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
@@ -15,6 +16,7 @@ type audit struct {
 	lateness                 int64 // ms
 	sources                  []audited
 	applied, late, duplicate int64
+	outdated                 int64                 // of duplicate: would count, were they not a former owner's
 	facets                   map[facetPlace]string // that count, as text
 }
 
@@ -32,12 +34,22 @@ type facetPlace struct {
 	kind facet.Kind
 }
 
-// auditOf reads a facet partition from its beginning.
-func auditOf(records []klog.Record, plan Plan) (*audit, error) {
+func newAudit(plan Plan) *audit {
 	a := &audit{lateness: plan.Lateness.Milliseconds(), sources: make([]audited, plan.Raw), facets: map[facetPlace]string{}}
 	for i := range a.sources {
 		a.sources[i].watermark = facet.NoWatermark
 	}
+	return a
+}
+
+// totals is the ledger that follows from what was read so far.
+func (a *audit) totals() engine.Totals {
+	return engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate}
+}
+
+// auditOf reads a facet partition from its beginning.
+func auditOf(records []klog.Record, plan Plan) (*audit, error) {
+	a := newAudit(plan)
 	for _, r := range records {
 		if err := a.frame(r.Value); err != nil {
 			return nil, fmt.Errorf("facet record %d: %w", r.Offset, err)
@@ -79,6 +91,9 @@ func (a *audit) section(r *facet.Reader, s facet.Section) error {
 		}
 		if old || src.heard && f.Offset < src.next {
 			a.duplicate++
+			if f.Offset >= src.next {
+				a.outdated++
+			}
 			continue
 		}
 		a.applied++

@@ -120,7 +120,7 @@ func (g *group) left(ctx context.Context, m *member) error {
 }
 
 func (p *process) commit(ctx context.Context, g *group, m *member, a *assignment, commits []klog.Commit) error {
-	c := &call{what: fmt.Sprintf("commit %s of generation %d: %s", g.name, a.number, worded(commits)), sink: "commit", mutates: true}
+	c := &call{what: fmt.Sprintf("commit %s of generation %d: %s", g.name, a.number, worded(commits)), sink: "commit", mutates: true, ordered: true}
 	c.do = func() bool {
 		c.err = nil
 		if a.number != g.number || !slices.Contains(g.members, m) {
@@ -129,6 +129,11 @@ func (p *process) commit(ctx context.Context, g *group, m *member, a *assignment
 			return true
 		}
 		for _, commit := range commits {
+			if !p.dead && g.name == groupIngest {
+				p.hasty(c.what, commit.Partition, commit.Offset, p.events)
+			} else if !p.dead {
+				p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.scores)
+			}
 			g.commits[commit.Partition] = commit
 		}
 		return true
@@ -208,8 +213,9 @@ func (g *group) complete() {
 		return
 	}
 	g.number++
+	order := g.w.rng.Perm(len(g.members))
 	for i := range g.commits {
-		m := g.members[g.w.rng.IntN(len(g.members))]
+		m := g.members[order[i%len(order)]]
 		m.current.parts = append(m.current.parts, int32(i))
 	}
 	g.w.rouse()

@@ -6,13 +6,15 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/klog"
 )
 
 // load is what gateways send, and with it all that may be expected: who reads
 // only this knows what the tables must hold in the end.
 type load struct {
-	records []sent
+	records    []sent
+	unreadable map[place]bool
 }
 
 // sent is one record as a gateway sends it.
@@ -38,15 +40,29 @@ const (
 	isRefused             // in the table, without facets
 	isRepeat              // dropped
 	isDead                // in the dead-letter topic
+	isEnd                 // ends a history
+	isSkipped             // does not read; within a range that is a dead letter
 )
 
 func newLoad(plan Plan) *load {
-	l := &load{}
+	l := &load{unreadable: map[place]bool{}}
 	r := rand.New(rand.NewPCG(plan.Seed, 3))
 	for i := range plan.Events {
 		l.send(plan, r, i)
 	}
 	slices.SortStableFunc(l.records, func(a, b sent) int { return a.at.Compare(b.at) })
+	for n := range plan.Raw {
+		if plan.History {
+			l.records = append(l.records, sent{at: epoch.Add(plan.Span + 3*time.Second), partition: int32(n), fate: isEnd})
+		}
+	}
+	for range plan.Unreadable {
+		at := place{int32(r.IntN(plan.Raw)), r.Int64N(int64(plan.Events/plan.Raw + 1))}
+		for range 1 + r.IntN(3) {
+			l.unreadable[at] = true
+			at.offset++
+		}
+	}
 	l.settle()
 	return l
 }
@@ -60,7 +76,7 @@ func (l *load) send(plan Plan, r *rand.Rand, n int) {
 		s.event(plan, r, n)
 	}
 	l.records = append(l.records, s)
-	for r.IntN(8) == 0 { // an answer was lost
+	for n := 0; n < 3 && r.IntN(8) == 0; n++ { // an answer was lost
 		s.at = s.at.Add(time.Duration(r.IntN(900)) * time.Millisecond)
 		l.records = append(l.records, s)
 	}
@@ -100,7 +116,7 @@ func (s *sent) event(plan Plan, r *rand.Rand, n int) {
 	case k == 2: // older than is believed
 		s.claimed -= (25 * time.Hour).Milliseconds()
 		s.odd("old")
-	case k == 3 && !plan.Pinned: // from the future: may make others late
+	case k == 3 && (plan.Appended || !plan.Pinned) && !plan.History: // from the future: makes others late unless it is known when it came
 		s.claimed += (2 * time.Hour).Milliseconds()
 		s.odd("early")
 	}
@@ -117,6 +133,13 @@ func (s *sent) odd(kind string) {
 	s.account, s.ip = kind+"-"+s.account, "198.51"+s.ip[len("192.0"):]
 }
 
+// time is what the event's time becomes where it is known that it was appended
+// at appended.
+func (s *sent) time(appended int64) int64 {
+	bounds := ingest.Defaults()
+	return min(max(s.claimed, appended-bounds.MaxLate.Milliseconds()), appended+bounds.MaxFuture.Milliseconds())
+}
+
 // settle says where each record will be, and which are repeats.
 func (l *load) settle() {
 	next := map[int32]int64{}
@@ -125,11 +148,26 @@ func (l *load) settle() {
 		s := &l.records[i]
 		s.offset = next[s.partition]
 		next[s.partition]++
-		if s.fate != isDead && seen[s.id] {
+		switch {
+		case s.fate == isEnd:
+			delete(l.unreadable, place{s.partition, s.offset})
+			continue
+		case l.unreadable[place{s.partition, s.offset}]:
+			s.fate = isSkipped
+			continue
+		case s.fate != isDead && seen[s.id]:
 			s.fate = isRepeat
 		}
 		seen[s.id] = true
 	}
+}
+
+// next is the first offset from offset on that reads, or end.
+func (l *load) next(topic string, partition int32, offset, end int64) int64 {
+	for topic == topicRaw && offset < end && l.unreadable[place{partition, offset}] {
+		offset++
+	}
+	return offset
 }
 
 // gateways sends the next record that is due.
@@ -139,6 +177,10 @@ func (w *world) gateways(now time.Time) bool {
 	}
 	s := w.load.records[w.sent]
 	w.sent++
-	w.topics[topicRaw][s.partition].append([]klog.Outgoing{{Key: s.key, Value: s.value}})
+	o := klog.Outgoing{Key: s.key, Value: s.value}
+	if s.fate == isEnd {
+		o.Headers = []klog.Header{{Key: ingest.EndHeader}}
+	}
+	w.topics[topicRaw][s.partition].append([]klog.Outgoing{o})
 	return true
 }

@@ -3,7 +3,6 @@ package sim
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +25,7 @@ const fetchWait = 100 * time.Millisecond
 // that the verdict sees what retention took from the processes.
 type partition struct {
 	records []klog.Record
+	start   int64 // what lies before it is gone
 }
 
 func (p *partition) end() int64 { return int64(len(p.records)) }
@@ -48,16 +48,26 @@ func (p *process) Fetch(ctx context.Context, topic string, number int32, offset 
 		ready: func() bool { return log.end() > offset }, until: time.Now().Add(fetchWait),
 	}
 	c.do = func() bool {
-		if offset < 0 || offset > log.end() {
+		end := log.end()
+		switch {
+		case offset < log.start || offset > end:
 			c.err = fmt.Errorf("%s: %w", c.what, klog.ErrOffsetOutOfRange)
 			return true
+		case p.w.load.next(topic, number, offset, end) > offset:
+			c.err = fmt.Errorf("%s: %w", c.what, klog.ErrUnreadable)
+			return true
 		}
-		n := min(log.end()-offset, 1+int64(p.w.rng.IntN(p.w.plan.FetchRecords)))
+		n := min(end-offset, 1+int64(p.w.rng.IntN(p.w.plan.FetchRecords)))
 		for _, r := range log.records[offset : offset+n] {
+			if p.w.load.next(topic, number, r.Offset, end) > r.Offset {
+				n = r.Offset - offset
+				break
+			}
 			r.Key, r.Value = room.keep(r.Key), room.keep(r.Value)
+			r.Appended = topic == topicRaw && p.w.plan.Appended
 			b.Records = append(b.Records, r)
 		}
-		b.HighWatermark, b.LogStart, b.Next, b.Asked = log.end(), 0, offset+n, asked
+		b.HighWatermark, b.LogStart, b.Next, b.Asked = end, log.start, offset+n, asked
 		return true
 	}
 	return p.call(ctx, c)
@@ -142,7 +152,7 @@ func copied(ps []klog.Produce) (all []klog.Produce, what string, content uint64)
 func (p *process) Offsets(ctx context.Context, topic string) (ranges []klog.OffsetRange, err error) {
 	err = p.call(ctx, &call{what: "offsets of " + topic, do: func() bool {
 		for _, l := range p.w.topics[topic] {
-			ranges = append(ranges, klog.OffsetRange{End: l.end()})
+			ranges = append(ranges, klog.OffsetRange{Start: l.start, End: l.end()})
 		}
 		return true
 	}})
@@ -167,7 +177,12 @@ func (p *process) Committed(ctx context.Context, name, _ string) (commits []klog
 	return commits, err
 }
 
-// NextReadable implements ingest.Log. Everything in this world reads.
-func (p *process) NextReadable(context.Context, string, int32, int64) (int64, error) {
-	return 0, errors.New("asked for what lies behind a record that reads")
+// NextReadable implements ingest.Log.
+func (p *process) NextReadable(ctx context.Context, topic string, number int32, offset int64) (next int64, err error) {
+	what := fmt.Sprintf("look behind %d of %s/%d", offset, topic, number)
+	err = p.call(ctx, &call{what: what, do: func() bool {
+		next = p.w.load.next(topic, number, offset, p.w.topics[topic][number].end())
+		return true
+	}})
+	return next, err
 }

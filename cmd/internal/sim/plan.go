@@ -2,7 +2,10 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
+
+	"github.com/weirdev/weir/ingest"
 )
 
 // Plan is what a run is made of. All of it follows from the seed, but for the
@@ -15,7 +18,12 @@ type Plan struct {
 	Events       int
 	Span         time.Duration // in which the events are sent
 	FetchRecords int           // most that one fetch brings
+	StoreRoom    int           // rows of a partition that a store holds before it makes it wait
 	ClockOff     time.Duration // most that a worker's clock is off, either way
+	Appended     bool          // the raw topic keeps the time of appending
+	History      bool          // the stream is one of old events, which ends
+	Unreadable   int           // ranges of raw records that do not read
+	Snapshots    bool          // are kept
 
 	// Lateness is how long after the watermark events count. Where Pinned, good
 	// events are never later than that, whatever happens.
@@ -26,7 +34,7 @@ type Plan struct {
 	Faults    Faults
 	LastFlush bool // Redis loses everything once more, when all is done
 
-	CrashAt    int // number of the effect at which its process dies; 0: none
+	CrashAt    []int // numbers of effects at which their process dies
 	CrashAfter bool
 }
 
@@ -46,7 +54,7 @@ type Faults struct {
 	Kinds []string // with repetition, from faultKinds
 }
 
-var faultKinds = []string{"freeze", "rebalance", "stall", "stall", "flush", "restart"}
+var faultKinds = []string{"freeze", "rebalance", "stall", "stall", "flush", "restart", "clock", "spoil"}
 
 // NewPlan draws a plan with faults of some kinds; each seed leaves others out.
 func NewPlan(seed uint64) Plan {
@@ -66,21 +74,31 @@ func NewPlan(seed uint64) Plan {
 		}
 	}
 	p.LastFlush = r.IntN(2) == 0
+	if p.Appended = r.IntN(2) == 0; p.Appended {
+		p.Lateness += ingest.Defaults().MaxFuture // no claim takes the watermark further ahead
+	}
+	p.History = r.IntN(6) == 0
+	if p.Snapshots = r.IntN(2) == 0; p.Snapshots && !slices.Contains(p.Faults.Kinds, "spoil") {
+		p.Faults.Kinds = append(p.Faults.Kinds, "retention") // it relies on snapshots
+	}
+	if p.Unreadable = max(0, r.IntN(5)-2); p.Unreadable > 0 {
+		p.Lateness += 3 * time.Second // what was sent again may be the first that reads
+	}
 	return p
 }
 
 // Undisturbed is the plan of the same load without faults, on one worker.
 func (p Plan) Undisturbed() Plan {
-	p.Faults, p.LastFlush, p.Workers, p.ClockOff, p.CrashAt = Faults{}, false, 1, 0, 0
+	p.Faults, p.LastFlush, p.Workers, p.ClockOff, p.CrashAt = Faults{}, false, 1, 0, nil
 	return p
 }
 
-// SingleCrash is a plan of two workers and a history of 200 events in which
-// nothing goes wrong but the crash that a test adds.
-func SingleCrash() Plan {
+// Crashes is a plan of two workers in which nothing goes wrong but the crashes
+// that a test adds.
+func Crashes(events int) Plan {
 	p := quiet(1, rand.New(rand.NewPCG(1, 1)))
-	p.Workers, p.Raw, p.Facets, p.Pinned, p.Events, p.Span, p.FetchRecords = 2, 2, 2, true, 200, 1500*time.Millisecond, 40
-	p.IngestCommit, p.DetectCommit = 300*time.Millisecond, 300*time.Millisecond
+	p.Workers, p.Raw, p.Facets, p.Pinned, p.Events, p.Span, p.FetchRecords = 2, 2, 2, true, events, 1500*time.Millisecond, 40
+	p.IngestCommit, p.DetectCommit, p.Snapshots = 300*time.Millisecond, 300*time.Millisecond, true
 	return p
 }
 
@@ -90,7 +108,7 @@ func quiet(seed uint64, r *rand.Rand) Plan {
 	}
 	p := Plan{
 		Seed: seed, Workers: 1 + r.IntN(3), Raw: 1 + r.IntN(3), Facets: 1 + r.IntN(3), Pinned: r.IntN(3) > 0,
-		Events: 40 + r.IntN(160), Span: ms(1000, 4000), FetchRecords: 1 + r.IntN(40), ClockOff: ms(0, 1) * time.Duration(r.IntN(4000)),
+		Events: 40 + r.IntN(160), Span: ms(1000, 4000), FetchRecords: 1 + r.IntN(40), StoreRoom: 1 + r.IntN(6), ClockOff: ms(0, 1) * time.Duration(r.IntN(4000)),
 		Linger: ms(0, 20), IngestCommit: ms(50, 500), DetectCommit: ms(50, 500), Drain: ms(100, 600),
 	}
 	// Gateways take up to 700 ms.
@@ -117,7 +135,7 @@ func (w *world) misfortune() {
 }
 
 // stallable is what may stop to answer for a while.
-var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "fetch " + topicRaw, "fetch " + topicFacets}
+var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "snapshots", "fetch " + topicRaw, "fetch " + topicFacets}
 
 func (w *world) befall(kind string) {
 	living := w.living()
@@ -140,6 +158,13 @@ func (w *world) befall(kind string) {
 		w.stalled[what] = time.Now().Add(d)
 	case "flush":
 		w.flush()
+	case "clock":
+		p.off = w.anyOff()
+		w.note("the clock of %s is now off by %v", p, p.off)
+	case "spoil":
+		w.spoil()
+	case "retention":
+		w.retention()
 	case "restart":
 		w.note("%s is told to stop", p)
 		p.stop()

@@ -35,7 +35,6 @@ type process struct {
 	id      int
 	name    string
 	slot    *slot
-	off     time.Duration // of its clock
 	stop    context.CancelFunc
 	ended   chan struct{}
 	failure error // why it ended; to be read when it has
@@ -43,7 +42,8 @@ type process struct {
 	// Below here: guarded by w.mu.
 	dead   bool
 	frozen bool
-	losses int // of Redis, as far as is known here
+	off    time.Duration // of its clock
+	losses int           // of Redis, as far as is known here
 
 	mu    sync.Mutex
 	rooms map[*klog.Batch]*room
@@ -53,7 +53,31 @@ type process struct {
 
 func (p *process) String() string { return p.name }
 
-func (p *process) now() time.Time { return time.Now().Add(p.off) }
+func (p *process) now() time.Time {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return time.Now().Add(p.off)
+}
+
+// anyOff draws how far a clock is off.
+func (w *world) anyOff() time.Duration {
+	n := int64(w.plan.ClockOff)
+	if n == 0 {
+		return 0
+	}
+	return time.Duration(w.rng.Int64N(2*n) - n)
+}
+
+// ahead is how far the clock is ahead of the brokers', as far as they tell and
+// it matters.
+func (p *process) ahead() time.Duration {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	if !p.w.plan.Appended || p.off.Abs() < 2*time.Second {
+		return 0
+	}
+	return p.off
+}
 
 // start begins the next life of a slot. w.mu is held.
 func (w *world) start(s *slot) {
@@ -62,9 +86,7 @@ func (w *world) start(s *slot) {
 		w: w, id: s.number*1000 + s.started, name: fmt.Sprintf("w%d.%d", s.number, s.started), slot: s,
 		ended: make(chan struct{}), rooms: map[*klog.Batch]*room{},
 	}
-	if n := int64(w.plan.ClockOff); n > 0 {
-		p.off = time.Duration(w.rng.Int64N(2*n) - n)
-	}
+	p.off = w.anyOff()
 	p.events, p.signals, p.scores = newStore(p, "table events"), newStore(p, "table signals"), newStore(p, "redis")
 	p.losses = w.losses
 	s.current, s.starting = p, false
@@ -118,19 +140,24 @@ func (p *process) ingest() (*ingest.Stage, error) {
 	cfg.Linger, cfg.CommitInterval, cfg.DrainTimeout = p.w.plan.Linger, p.w.plan.IngestCommit, p.w.plan.Drain
 	return ingest.New(cfg,
 		ingest.Topics{Events: topicRaw, Facets: topicFacets, Dead: topicDead, Group: groupIngest},
-		ingest.Shared{Projection: p.w.rules.Projection(), Epoch: 1, Incarnation: 1, Hasher: p.w.hasher},
+		ingest.Shared{Projection: p.w.rules.Projection(), Epoch: 1, Incarnation: 1, Hasher: p.w.hasher, History: p.w.plan.History},
 		ingest.Dependencies{
-			Log: p, Places: nowhere{}, Logger: slog.New(handler{p: p}), Now: p.now,
+			Log: p, Places: nowhere{}, Logger: slog.New(handler{p: p}), Now: p.now, ClockAhead: p.ahead,
 			OpenEvents: func(n int32) ingest.EventTrack { return eventTrack{p.events.open(n)} },
 		})
 }
 
 func (p *process) detect() (*engine.Stage, error) {
-	cfg := engine.StageConfig{Config: p.w.engine(), CommitInterval: p.w.plan.DetectCommit, DrainTimeout: p.w.plan.Drain}
+	cfg := engine.StageConfig{Config: p.w.engine(), CommitInterval: p.w.plan.DetectCommit, DrainTimeout: p.w.plan.Drain,
+		SnapshotInterval: time.Second, SnapshotKeep: 3}
+	var store engine.SnapshotStore
+	if p.w.plan.Snapshots {
+		store = snapshots{p}
+	}
 	return engine.NewStage(cfg,
 		engine.Topics{Events: topicRaw, Facets: topicFacets, Signals: topicSignals, Group: groupDetect},
 		engine.Dependencies{
-			Log: p, Rules: p.w.rules, Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}),
+			Log: p, Rules: p.w.rules, Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}), Snapshots: store,
 			OpenSignals: func(n int32) engine.SignalTrack { return signalTrack{p.signals.open(n)} },
 			OpenScores:  func(n int32) engine.ScoreTrack { return p.openScores(n) },
 		})

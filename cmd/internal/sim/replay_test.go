@@ -6,7 +6,7 @@ import "testing"
 // follows from the seed.
 func TestASeedReplays(t *testing.T) {
 	set := loadRules(t)
-	for seed := uint64(1); seed <= 25; seed++ {
+	for seed := uint64(1); seed <= uint64(share(25)); seed++ {
 		a, b := run(t, NewPlan(seed), set), run(t, NewPlan(seed), set)
 		if a.Trace != b.Trace || a.Effects != b.Effects {
 			t.Fatalf("seed %d: %d and %d effects\n%s\n%s", seed, a.Effects, b.Effects, a.Trace, b.Trace)

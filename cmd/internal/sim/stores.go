@@ -38,7 +38,6 @@ type scoreRow struct {
 }
 
 const (
-	storeRoom  = 6 // rows that a track holds before it blocks
 	storeBatch = 4 // most rows in a request
 	lastFlush  = 2 * time.Second
 )
@@ -69,6 +68,7 @@ type track struct {
 type row struct {
 	offset int64
 	key    string
+	again  func() bool // whether it was written before, and got lost; nil: never
 	write  func()
 }
 
@@ -90,8 +90,7 @@ func (s *store) run(ctx context.Context) {
 	for {
 		select {
 		case <-s.wake:
-			if s.flush(context.WithoutCancel(ctx)) && s.holds() {
-				s.poke()
+			for s.holds() && ctx.Err() == nil && s.flush(context.WithoutCancel(ctx)) {
 			}
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
@@ -184,6 +183,28 @@ func (s *store) acknowledge() {
 	s.changed = make(chan struct{})
 }
 
+// hasty says that something stands for all below offset of a partition, though
+// rows from there are not acknowledged. The latest track of the partition is the
+// one that counts.
+func (p *process) hasty(what string, partition int32, offset int64, stores ...*store) {
+	for _, s := range stores {
+		var latest *track
+		for _, t := range s.tracks {
+			if t.partition == partition {
+				latest = t
+			}
+		}
+		if latest == nil {
+			continue
+		}
+		for _, r := range slices.Concat(latest.waiting, latest.flying) {
+			if r.offset < offset && (r.again == nil || !r.again()) {
+				p.w.problem("%s: %s, before %s has %d", p, what, s.name, r.offset)
+			}
+		}
+	}
+}
+
 // add keeps a row; it blocks while there is no room.
 func (t *track) add(ctx context.Context, r row) error {
 	for {
@@ -192,7 +213,7 @@ func (t *track) add(ctx context.Context, r row) error {
 			t.s.mu.Unlock()
 			return nil
 		}
-		if len(t.waiting) < storeRoom {
+		if len(t.waiting) < t.s.p.w.plan.StoreRoom {
 			t.waiting = append(t.waiting, r)
 			t.s.mu.Unlock()
 			t.s.poke()
@@ -212,7 +233,7 @@ func (t *track) add(ctx context.Context, r row) error {
 func (t *track) replace(r row) bool {
 	i := slices.IndexFunc(t.waiting, func(o row) bool { return r.key != "" && o.key == r.key })
 	if i >= 0 {
-		t.waiting[i].write = r.write
+		t.waiting[i].write, t.waiting[i].again = r.write, r.again
 	}
 	return i >= 0
 }
@@ -338,12 +359,16 @@ func (t *scoreTrack) Put(ctx context.Context, offset int64, u score.Update) erro
 	e := facet.Entity{Kind: u.Entity.Kind, Tenant: strings.Clone(u.Entity.Tenant), Key: strings.Clone(u.Entity.Key)}
 	expires := max(score.Expires(u.Contributions), u.Expires)
 	key := fmt.Sprintf("%d/%s/%s", e.Kind, e.Tenant, e.Key)
-	return t.add(ctx, row{offset: offset, key: key, write: func() {
+	again := func() bool { return !w.reached[e].Less(u.Position) }
+	return t.add(ctx, row{offset: offset, key: key, again: again, write: func() {
 		t.s.p.losses = w.losses
 		old, known := w.scores[e]
 		if known && u.Position.Less(old.position) {
 			w.counts["older score refused"]++
 			return
+		}
+		if w.reached[e].Less(u.Position) {
+			w.reached[e] = u.Position
 		}
 		w.scores[e] = scoreRow{u.Position, max(expires, old.expires), u.Contributions}
 	}})

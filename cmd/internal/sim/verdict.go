@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -60,7 +61,8 @@ func (v *verdict) judgeEvents() {
 		got, want int64
 	}{
 		{"fetched", l.Fetched, int64(len(v.load.records))}, {"accepted", l.Accepted, expected[isEvent] + expected[isRefused]},
-		{"dead", l.Dead, expected[isDead]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
+		{"sum", l.Sum(), l.Fetched}, {"repeat", l.Repeat, expected[isRepeat]},
+		{"dead", l.Dead, expected[isDead]}, {"control", l.Control, expected[isEnd]}, {"skipped", l.Skipped, expected[isSkipped]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
 	} {
 		if c.got != c.want {
 			v.problem("ledger of ingest: %s %d, want %d", c.what, c.got, c.want)
@@ -73,6 +75,13 @@ func (v *verdict) judgeRow(s *sent, row eventRow) {
 		if want != "" && !strings.Contains(row.content, name+"="+want+" ") {
 			v.problem("event %s is stored as %s; %s should be %s", s.id, row.content, name, want)
 		}
+	}
+	want := s.time(v.topics[topicRaw][s.partition].records[s.offset].Time)
+	if v.plan.History {
+		want = s.claimed
+	}
+	if (v.plan.Appended || v.plan.History) && !strings.Contains(row.content, fmt.Sprintf("time=%d ", want)) {
+		v.problem("event %s, which claims %d, is stored as %s, want %d", s.id, s.claimed, row.content, want)
 	}
 	claimed := strings.Contains(row.content, fmt.Sprintf("time=%d ", s.claimed))
 	if skewed := strings.Contains(row.content, "skewed=1 "); skewed == claimed || s.plain && skewed {
@@ -92,9 +101,10 @@ func (v *verdict) ingestLedger() (sum ingest.Ledger) {
 }
 
 // judgeDead: each record that cannot be read is in the dead-letter topic, with
-// a reason, under one key, as often as it may be.
+// a reason, under one key, as often as it may be; and so is each range.
 func (v *verdict) judgeDead() {
 	letters := map[string]string{}
+	skipped := map[place]bool{}
 	for _, p := range v.topics[topicDead] {
 		for _, r := range p.records {
 			text := deadText(r)
@@ -104,9 +114,26 @@ func (v *verdict) judgeDead() {
 			letters[string(r.Key)] = text
 		}
 	}
+	for key, text := range letters {
+		var from place
+		var to int64
+		if n, _ := fmt.Sscanf(text, "unreadable until %d", &to); n == 0 {
+			continue
+		}
+		if _, err := fmt.Sscanf(key, "%d-%d", &from.partition, &from.offset); err != nil {
+			v.problem("dead letter %s: %v", key, err)
+		}
+		for ; from.offset < to; from.offset++ {
+			skipped[from] = true
+		}
+		delete(letters, key)
+	}
 	n := 0
 	for i := range v.load.records {
 		s := &v.load.records[i]
+		if at := (place{s.partition, s.offset}); skipped[at] != (s.fate == isSkipped) {
+			v.problem("record %v is in a range that is passed over: %v, want %v", at, skipped[at], s.fate == isSkipped)
+		}
 		if s.fate != isDead {
 			continue
 		}
@@ -120,12 +147,16 @@ func (v *verdict) judgeDead() {
 	if len(letters) != n {
 		v.problem("%d dead letters, want %d", len(letters), n)
 	}
+	v.counts["skipped"] += len(skipped)
 }
 
 func deadText(r klog.Record) (text string) {
 	for _, h := range r.Headers {
-		if h.Key == ingest.HeaderReason {
-			text = string(h.Value)
+		switch h.Key {
+		case ingest.HeaderReason:
+			text = string(h.Value) + text
+		case ingest.HeaderUntil:
+			text += " until " + string(h.Value)
 		}
 	}
 	return text + "|" + string(r.Value)
@@ -147,13 +178,14 @@ func (v *verdict) judgeFacets() {
 			}
 		}
 		committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata)
-		want := engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate}
+		want := a.totals()
 		if err != nil || ok && committed.Ledger != want || !ok && p.end() > 0 {
 			v.problem("facets/%d: ledger of detect %+v (%v, %v), want %+v", n, committed.Ledger, ok, err, want)
 		}
 		v.facets -= a.applied
 		v.counts["late"] += int(a.late)
 		v.counts["duplicate"] += int(a.duplicate)
+		v.counts["outdated"] += int(a.outdated)
 	}
 	if v.facets != 0 {
 		v.problem("%d facets that should count do not", v.facets)
@@ -199,7 +231,7 @@ func (v *verdict) judgeDetect() {
 			v.problem("%v", err)
 			return
 		}
-		if err := v.replay(fresh, p); err != nil {
+		if err := v.replay(fresh, int32(n), p); err != nil {
 			v.problem("facets/%d: %v", n, err)
 			return
 		}
@@ -210,13 +242,18 @@ func (v *verdict) judgeDetect() {
 	slices.Sort(v.plainScores)
 }
 
-func (v *verdict) replay(fresh *engine.Partition, p *partition) error {
+func (v *verdict) replay(fresh *engine.Partition, n int32, p *partition) error {
 	var out engine.Output
 	latest := map[facet.Entity]score.Update{}
+	a := newAudit(v.plan)
 	for _, r := range p.records {
+		v.judgeSnapshot(fresh, object{n, r.Offset})
 		out.Reset()
 		if err := fresh.Apply(r.Offset, r.Value, &out); err != nil {
 			return err
+		}
+		if err := a.frame(r.Value); err != nil || fresh.Ledger().Total() != a.totals() {
+			return fmt.Errorf("by record %d the ledger is %+v, want %+v (%v)", r.Offset, fresh.Ledger().Total(), a.totals(), err)
 		}
 		for i := range out.Signals {
 			s := &out.Signals[i]
@@ -227,6 +264,7 @@ func (v *verdict) replay(fresh *engine.Partition, p *partition) error {
 			latest[u.Entity] = u
 		}
 	}
+	v.judgeSnapshot(fresh, object{n, p.end()})
 	for u := range fresh.Live {
 		v.judgeScore(u, true)
 		if plainEntity(u.Entity) {
@@ -237,6 +275,19 @@ func (v *verdict) replay(fresh *engine.Partition, p *partition) error {
 		v.judgeScore(latest[e], v.losses == 0)
 	}
 	return nil
+}
+
+// judgeSnapshot: whoever wrote it, a snapshot is the state before its offset.
+func (v *verdict) judgeSnapshot(fresh *engine.Partition, o object) {
+	written, ok := v.written[o]
+	if !ok {
+		return
+	}
+	v.counts["snapshot"]++
+	want, err := fresh.Snapshot(o.next)
+	if err != nil || !bytes.Equal(written, want) {
+		v.problem("snapshot %v is not the state before its offset (%v)", o, err)
+	}
 }
 
 // judgeScore compares a score with Redis, where it may be missing only if Redis

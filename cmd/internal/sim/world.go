@@ -23,6 +23,7 @@ import (
 
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
 )
 
 // errDead is what a process hears that was killed: nothing it does counts.
@@ -63,6 +64,9 @@ type world struct {
 	events  map[place]eventRow
 	signals map[string]string
 	scores  map[facet.Entity]scoreRow
+	reached map[facet.Entity]score.Position // the newest that was ever written
+	objects map[object][]byte               // snapshots as they are kept
+	written map[object][]byte               // as they were written, ever
 	slots   []*slot
 
 	losses   int // times that Redis lost everything
@@ -84,7 +88,8 @@ func newWorld(plan Plan, set *rules.Set) *world {
 		plan: plan, rules: set, hasher: facet.NewHasher([16]byte{byte(plan.Seed), byte(plan.Seed >> 8), 7}),
 		rng: rand.New(rand.NewPCG(plan.Seed, 2)), counts: map[string]int{}, arrived: make(chan struct{}, 1),
 		topics: map[string][]*partition{}, groups: map[string]*group{}, stalled: map[string]time.Time{},
-		events: map[place]eventRow{}, signals: map[string]string{}, scores: map[facet.Entity]scoreRow{},
+		events: map[place]eventRow{}, signals: map[string]string{}, scores: map[facet.Entity]scoreRow{}, reached: map[facet.Entity]score.Position{},
+		objects: map[object][]byte{}, written: map[object][]byte{},
 	}
 	for name, n := range map[string]int{topicRaw: plan.Raw, topicFacets: plan.Facets, topicDead: 2, topicSignals: 2} {
 		for range n {
@@ -105,6 +110,7 @@ type call struct {
 	content uint64 // tells apart calls that are worded alike
 	sink    string // what has to answer; may be stalled
 	mutates bool
+	ordered bool // is not overtaken by what its process sends when it is answered
 
 	ready func() bool // nil: at once
 	until time.Time   // ready from then on, whatever ready says
@@ -249,13 +255,19 @@ func (w *world) astray(c *call) {
 	w.timers[len(w.timers)-1].late = c
 }
 
-// hasten has requests of others arrive while p, who may have taken over from
-// them, is writing to the same place: when they would do most harm.
+// hasten has late requests arrive, and frozen processes wake, while another
+// process writes what they were about to: when they do most harm.
 func (w *world) hasten(c *call) {
+	rival := func(o *call) bool { return o.p != c.p && o.sink == c.sink && o.who == c.who }
+	soon := func() time.Duration { return time.Duration(w.rng.IntN(1000)) * time.Microsecond }
 	for i := range w.timers {
-		t := &w.timers[i]
-		if t.late != nil && t.late.p != c.p && t.late.sink == c.sink && w.rng.IntN(4) == 0 {
-			t.at = time.Now().Add(time.Duration(w.rng.IntN(3000)) * time.Microsecond)
+		if t := &w.timers[i]; t.late != nil && rival(t.late) && w.rng.IntN(2) == 0 {
+			t.at = time.Now().Add(soon())
+		}
+	}
+	for _, o := range w.pending {
+		if o.p.frozen && rival(o) && w.rng.IntN(2) == 0 {
+			w.after(soon(), func() { w.wake(o.p) })
 		}
 	}
 }
@@ -312,19 +324,20 @@ func (w *world) step(c *call) {
 	}
 	w.effects++
 	f := w.plan.Faults
-	if w.plan.CrashAt == w.effects && !w.plan.CrashAfter || w.chance(f.Crash) {
+	doomed := slices.Contains(w.plan.CrashAt, w.effects)
+	if doomed && !w.plan.CrashAfter || w.chance(f.Crash) {
 		w.note("%s: crash before: %s", c.p, c.what)
 		w.kill(c.p)
 		return
 	}
-	if w.chance(f.Stray) {
+	if !c.ordered && w.chance(f.Stray) {
 		w.astray(c)
 	}
 	w.hasten(c)
 	complete := c.do()
 	w.note("%s: %s%s", c.p, c.what, outcome(complete, c.err))
 	switch {
-	case w.plan.CrashAt == w.effects || w.chance(f.Crash):
+	case doomed || w.chance(f.Crash):
 		w.note("%s: crash after that", c.p)
 		w.kill(c.p)
 	case !complete:

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -129,6 +130,9 @@ func (s *Stack) configure(o Options) (err error) {
 	c.Redis.Addrs = []string{s.at.Redis}
 	c.ClickHouse.Addrs = []string{s.at.ClickHouse}
 	c.Geo, c.Rules, c.Ingest.Format = o.Geo, o.Rules, o.Format
+	if c.Snapshots.URL, err = s.snapshots(); err != nil {
+		return err
+	}
 	for _, listen := range []*string{&c.Gate.Listen, &c.Admin.Listen} {
 		if *listen, err = freeAddress(); err != nil {
 			return err
@@ -150,6 +154,15 @@ func (s *Stack) secret() (file string, err error) {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails
 	return file, os.WriteFile(file, []byte(base64.StdEncoding.EncodeToString(b)+"\n"), 0o600)
+}
+
+// snapshots makes the store of snapshots, beside the data.
+func (s *Stack) snapshots() (address string, err error) {
+	dir, err := filepath.Abs(filepath.Join(s.Dir, "snapshots"))
+	if err != nil {
+		return "", err
+	}
+	return (&url.URL{Scheme: "file", Path: dir}).String(), os.MkdirAll(dir, 0o700)
 }
 
 func freeAddress() (string, error) {
