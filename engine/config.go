@@ -9,7 +9,7 @@ import (
 // Config is what an operator says about the state of partitions.
 type Config struct {
 	Lateness    time.Duration `yaml:"lateness" doc:"how long after the watermark an event still counts"`
-	MaxEntities int           `yaml:"max_entities" doc:"most entities of one kind that a facet partition keeps state of; the coldest go first"`
+	MaxEntities int           `yaml:"max_entities" doc:"most entities of one kind and tenant that a facet partition keeps state of; beyond it, those that came least give way"`
 
 	// Sources is the number of raw partitions: time goes on only when all of
 	// them were heard of. It is read from the topic.

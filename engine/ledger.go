@@ -19,6 +19,7 @@ func (l Ledger) Total() (t Totals) {
 	for _, s := range l.Sources {
 		t.Applied += s.Applied
 		t.Late += s.Late
+		t.Unadmitted += s.Unadmitted
 		t.Duplicate += s.Duplicate
 	}
 	return t
@@ -43,6 +44,9 @@ func (p *Partition) Entities() (n int) {
 	}
 	return n
 }
+
+// Evicted is how many entities of a kind lost their state because of the cap.
+func (p *Partition) Evicted(k facet.Kind) int64 { return p.table.Evicted(uint8(k)) }
 
 // Bytes is the memory that the state holds.
 func (p *Partition) Bytes() int { return p.table.Bytes() }

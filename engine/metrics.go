@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
 )
 
@@ -17,6 +18,8 @@ type stageMetrics struct {
 	behind   *prometheus.GaugeVec
 	entities *prometheus.GaugeVec
 	applied  *prometheus.GaugeVec
+	evicted  *prometheus.GaugeVec
+	bytes    *prometheus.GaugeVec
 
 	snapshotsAge     *prometheus.GaugeVec
 	snapshotsBytes   *prometheus.GaugeVec
@@ -35,6 +38,9 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 		entities: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_entities", Help: "Entities with state, by partition."}, partition),
 		applied: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_facets", Help: "Facets in the ledger, by partition and outcome."},
 			[]string{"partition", "outcome"}),
+		evicted: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_evicted_entities",
+			Help: "Entities that lost their state because of the cap, by partition and kind."}, []string{"partition", "kind"}),
+		bytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_state_bytes", Help: "Memory that state takes, by partition."}, partition),
 		snapshotsAge: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_snapshot_age_seconds",
 			Help: "Age of the state in the newest snapshot, or time since the partition was taken up, by partition."}, partition),
 		snapshotsBytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_snapshot_bytes", Help: "Size of the latest snapshot written, by partition."}, partition),
@@ -79,5 +85,12 @@ func (m *stageMetrics) state(partition int32, p *Partition) {
 	m.entities.WithLabelValues(id).Set(float64(p.Entities()))
 	m.applied.WithLabelValues(id, "applied").Set(float64(t.Applied))
 	m.applied.WithLabelValues(id, "late").Set(float64(t.Late))
+	m.applied.WithLabelValues(id, "unadmitted").Set(float64(t.Unadmitted))
 	m.applied.WithLabelValues(id, "duplicate").Set(float64(t.Duplicate))
+	m.bytes.WithLabelValues(id).Set(float64(p.Bytes()))
+	for _, k := range facet.Kinds() {
+		if n := p.Evicted(k); n > 0 {
+			m.evicted.WithLabelValues(id, k.String()).Set(float64(n))
+		}
+	}
 }

@@ -282,7 +282,10 @@ func (o *owner) drain(ctx context.Context) error {
 	if err := o.commitStored(ctx); err != nil && !errors.Is(err, klog.ErrFenced) {
 		return fmt.Errorf("drain: %w", err)
 	}
-	if err := o.snapshots.drain(ctx, o.state, o.next); errors.Is(err, errNotFunction) {
+	o.loop.Waiting() // for the store of snapshots, no longer than the drain time
+	err = o.snapshots.drain(ctx, o.state, o.next)
+	o.loop.Working()
+	if errors.Is(err, errNotFunction) {
 		return err
 	} else if err != nil {
 		o.metrics.snapshotFailure("drain")

@@ -199,7 +199,9 @@ func (p *Partition) late(t int64) bool {
 // forgotten.
 func (p *Partition) closed(t int64) int64 { return t + p.cfg.Lateness.Milliseconds() }
 
-// apply feeds the facet to the rules of its kind.
+// apply feeds the facet to the rules of its kind. A facet of an entity that is
+// not admitted reaches no rule: it is in the ledger, and in the sketch that
+// admits the entity once it has come often enough.
 func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	f := &p.facet
 	late := p.late(f.Time)
@@ -213,7 +215,7 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 			continue
 		}
 		if !found {
-			if found = p.find(at, late); !found {
+			if found = p.find(src, at, late); !found {
 				return
 			}
 		}
@@ -225,17 +227,24 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	}
 }
 
-// find opens the record of the facet's entity. A late event is shown to what is
-// there, but makes no record and keeps none for longer: with times that have
-// passed nobody pushes others out.
-func (p *Partition) find(at score.Position, late bool) (found bool) {
+// find opens the record of the facet's entity, or makes one where there is room
+// for the entity. A late event is shown to what is there, but makes no record and
+// keeps none for longer: with times that have passed nobody pushes others out.
+func (p *Partition) find(src *source, at score.Position, late bool) (found bool) {
 	f, e := &p.facet, &p.current
+	key := p.hasher.Sum(f.Entity)
 	if late {
-		e.Record, found = p.table.Find(p.hasher.Sum(f.Entity), p.watermark)
+		e.Record, found = p.table.Find(key, p.watermark)
 		return found
 	}
-	e.Record = p.table.Get(p.hasher.Sum(f.Entity), uint8(f.Entity.Kind), p.watermark)
-	e.Touch(at.Offset, p.closed(f.Time+p.reach[f.Entity.Kind]), e.Remarkable())
+	if e.Record, found = p.table.Get(key, p.watermark); !found {
+		e.Record, found = p.table.Admit(key, uint8(f.Entity.Kind), p.hasher.Text(f.Entity.Tenant), p.watermark)
+	}
+	if !found {
+		src.ledger.Unadmitted++
+		return false
+	}
+	e.Touch(at.Offset, p.closed(f.Time+p.reach[f.Entity.Kind]))
 	return true
 }
 
@@ -261,13 +270,13 @@ func (p *Partition) fire(e *entity, r *rules.Rule, at score.Position, late bool,
 		sig.Evidence = append(sig.Evidence, score.Number{Name: n.Name, Value: n.Value})
 	}
 	out.Signals = append(out.Signals, sig)
-	e.Touch(at.Offset, p.closed(f.Time+r.Window.Cooldown.Milliseconds()), e.Remarkable())
+	e.Prolong(p.closed(f.Time + r.Window.Cooldown.Milliseconds()))
 
 	merged, changed := score.Merge(p.contributions(e), sig.Contribution())
-	if !changed || !e.keepScore(at, merged, p.slotOf) || !e.keepName(sig.Entity) {
+	if !changed || !e.keepName(sig.Entity) || !e.keepScore(at, merged, p.slotOf) {
 		return
 	}
-	e.Touch(at.Offset, p.closed(score.Expires(merged)), true)
+	e.Spare(p.closed(score.Expires(merged)))
 	u := score.Update{Entity: sig.Entity, Position: at, Contributions: append([]score.Contribution(nil), merged...)}
 	for i := range out.Updates {
 		if out.Updates[i].Entity == u.Entity {

@@ -14,9 +14,10 @@ type Progress struct {
 
 // Totals is the ledger of a facet partition, summed over its sources.
 type Totals struct {
-	Applied   int64 `json:"applied"`   // facets that changed the state, late ones included
-	Late      int64 `json:"late"`      // of Applied
-	Duplicate int64 `json:"duplicate"` // facets already known, or of a former owner
+	Applied    int64 `json:"applied"`    // facets that changed the state, late ones included
+	Late       int64 `json:"late"`       // of Applied
+	Unadmitted int64 `json:"unadmitted"` // of Applied: of entities that the cap left no place, counted in the sketch only
+	Duplicate  int64 `json:"duplicate"`  // facets already known, or of a former owner
 }
 
 const progressVersion = 1

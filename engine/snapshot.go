@@ -28,7 +28,7 @@ import (
 //	  semantics · incarnation · partition · hasher u64 · sources
 //	  terms: lateness (ms) · most entities · length and text of the rules' version
 //	  watermark
-//	  sources, each: heard u8 · owner · next · watermark · applied · late · duplicate
+//	  sources, each: heard u8 · owner · next · watermark · applied · late · unadmitted · duplicate
 //	  dump of the table
 //
 // The body is canonical: the same records of the log give the same bytes. The
@@ -137,7 +137,7 @@ func (s *source) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, s.owner)
 	b = binary.AppendUvarint(b, uint64(s.next))
 	b = binary.AppendVarint(b, s.watermark)
-	for _, n := range []int64{s.ledger.Applied, s.ledger.Late, s.ledger.Duplicate} {
+	for _, n := range []int64{s.ledger.Applied, s.ledger.Late, s.ledger.Unadmitted, s.ledger.Duplicate} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	return b
@@ -287,7 +287,7 @@ func (s *snapshotBody) source(src *source) {
 		s.failed("a source with mark %d", heard)
 	}
 	src.owner, src.next, src.watermark = s.number(math.MaxUint64), s.offset(), s.signed()
-	src.ledger = Totals{Applied: s.offset(), Late: s.offset(), Duplicate: s.offset()}
+	src.ledger = Totals{Applied: s.offset(), Late: s.offset(), Unadmitted: s.offset(), Duplicate: s.offset()}
 }
 
 // identity is what a snapshot is of. It never changes within a log.

@@ -22,7 +22,15 @@ const (
 	// HeaderUntil is the offset behind a range of records that do not read, which
 	// are one dead letter, without bytes.
 	HeaderUntil = "weir-source-until"
+
+	// HeaderBytes is how long a record was that was cut to MaxLetterBytes.
+	HeaderBytes = "weir-source-bytes"
 )
+
+// MaxLetterBytes is how much of a record's value a dead letter holds: more than
+// any gateway means to write, and less than the dead-letter topic takes. A record
+// that was small when it was compressed may be larger than that.
+const MaxLetterBytes = 3 << 20
 
 // reasonUnreadable is that of records that even the broker's client cannot read.
 const reasonUnreadable = "unreadable"
@@ -32,9 +40,9 @@ const letterOverhead = 256
 
 func letter(topic string, partition int32, r *klog.Record, reason, detail string, now int64) klog.Outgoing {
 	p, o := strconv.Itoa(int(partition)), strconv.FormatInt(r.Offset, 10)
-	return klog.Outgoing{
+	l := klog.Outgoing{
 		Key:   []byte(p + "-" + o),
-		Value: bytes.Clone(r.Value),
+		Value: bytes.Clone(r.Value[:min(len(r.Value), MaxLetterBytes)]),
 		Headers: []klog.Header{
 			{Key: HeaderReason, Value: []byte(reason)},
 			{Key: HeaderDetail, Value: []byte(detail)},
@@ -44,6 +52,10 @@ func letter(topic string, partition int32, r *klog.Record, reason, detail string
 			{Key: HeaderReceived, Value: strconv.AppendInt(nil, now, 10)},
 		},
 	}
+	if len(r.Value) > MaxLetterBytes {
+		l.Headers = append(l.Headers, klog.Header{Key: HeaderBytes, Value: strconv.AppendInt(nil, int64(len(r.Value)), 10)})
+	}
+	return l
 }
 
 // reasonOf is the short reason of a refusal, from a closed set.

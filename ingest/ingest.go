@@ -22,6 +22,7 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/watch"
 )
 
 // Log is the part of Kafka that ingest uses.
@@ -66,6 +67,7 @@ type Dependencies struct {
 	Log        Log
 	Places     Places
 	OpenEvents func(partition int32) EventTrack
+	Watch      *watch.Watch // of the sources' loops; nil: nobody's
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: not registered
 	Now        func() time.Time      // nil: time.Now
@@ -154,6 +156,7 @@ func (s *Stage) own(ctx context.Context, g *klog.Generation, partition int32, co
 	if err != nil {
 		return fmt.Errorf("partition %d: %w", partition, err)
 	}
+	defer src.loop.Done()
 	err = src.open(ctx, from)
 	if err == nil {
 		src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner)
@@ -174,6 +177,7 @@ func (s *Stage) refuse(ctx context.Context, src *source, err error) {
 	src.log.Error("partition stopped", "offset", src.next, "error", err)
 	s.metrics.stopped.Inc()
 	defer s.metrics.stopped.Dec()
+	src.loop.Waiting()
 	<-ctx.Done()
 }
 
@@ -186,14 +190,19 @@ func (s *Stage) newSource(g *klog.Generation, partition int32) (*source, error) 
 	if err != nil {
 		return nil, err
 	}
+	loop := s.Watch.Loop("ingest, partition " + strconv.Itoa(int(partition)))
 	return &source{
 		Stage:     s,
+		Log:       watchedLog{s.Log, loop},
+		loop:      loop,
 		log:       s.Logger.With("stage", "ingest", "topic", s.Topics.Events, "partition", partition),
 		partition: partition,
 		commit: func(ctx context.Context, offset int64, metadata string) error {
+			loop.Waiting()
+			defer loop.Working()
 			return g.Commit(ctx, []klog.Commit{{Partition: partition, Offset: offset, Metadata: metadata}})
 		},
-		store:  s.OpenEvents(partition),
+		store:  watchedEvents{s.OpenEvents(partition), loop},
 		format: format,
 		enrich: enrich,
 	}, nil

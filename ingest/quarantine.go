@@ -22,6 +22,9 @@ func (s *source) quarantine(ctx context.Context, cause error) error {
 	if err != nil {
 		return fmt.Errorf("look behind what does not read: %w", err)
 	}
+	if to == s.next {
+		return nil // it reads by now
+	}
 	if err := s.write(ctx, true); err != nil {
 		return err
 	}
@@ -51,5 +54,6 @@ func (s *source) skip(ctx context.Context, r Skip) error {
 	l.Headers = append(l.Headers, klog.Header{Key: HeaderUntil, Value: strconv.AppendInt(nil, r.To, 10)})
 	s.dead = append(s.dead, l)
 	s.next = r.To
+	s.loop.Beat()
 	return s.write(ctx, true)
 }

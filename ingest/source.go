@@ -11,6 +11,7 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/watch"
 )
 
 // flushBytes is how many bytes of facets and dead letters are gathered before
@@ -28,6 +29,8 @@ const flushBytes = 256 << 10
 // any other order would lose outputs when the process dies between the two.
 type source struct {
 	*Stage
+	Log       Log // the stage's, which tells loop of waits
+	loop      *watch.Loop
 	log       *slog.Logger
 	partition int32
 	commit    func(ctx context.Context, offset int64, metadata string) error
@@ -158,6 +161,7 @@ func (s *source) remember(ctx context.Context, start int64) error {
 				s.repeats.see(r.Offset, r.Key, r.Value)
 			}
 		}
+		s.loop.Beat()
 		from = s.batch.Next
 	}
 	return nil
@@ -236,11 +240,15 @@ func (s *source) turn(ctx, finish context.Context) error {
 		if err := s.keepEvent(finish, now); err != nil {
 			return err
 		}
+		s.loop.Beat()
 		if s.frames.bytes()+s.deadBytes >= flushBytes {
 			if err := s.write(finish, false); err != nil {
 				return err
 			}
 		}
+	}
+	if s.batch.Next > s.next || s.next >= s.batch.HighWatermark {
+		s.loop.Beat() // passed markers, or is at the end
 	}
 	s.next = max(s.next, s.batch.Next)
 	atEnd := s.next >= s.batch.HighWatermark

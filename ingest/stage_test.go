@@ -249,6 +249,30 @@ func TestEqualLinesWithoutAnIDAreNoRepeats(t *testing.T) {
 	})
 }
 
+func TestADeadLetterFitsItsTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.send(strings.Repeat("x", 20<<20), "short")
+		if _, err := w.run(t, 3*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if len(w.dead) != 2 || len(w.dead[0].Value) != ingest.MaxLetterBytes || string(w.dead[1].Value) != "short" {
+			t.Fatalf("%d dead letters", len(w.dead))
+		}
+		for i, want := range []string{"20971520", ""} {
+			got := ""
+			for _, h := range w.dead[i].Headers {
+				if h.Key == ingest.HeaderBytes {
+					got = string(h.Value)
+				}
+			}
+			if got != want {
+				t.Errorf("letter %d says the record had %q bytes", i, got)
+			}
+		}
+	})
+}
+
 func TestRecordsThatRetentionDeletedAreADeclaredLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/weirdev/weir/internal/klog"
 )
@@ -117,5 +118,33 @@ func joinAndDie(t *testing.T, addr string) {
 	mu.Unlock()
 	if err := group.Close(); err != nil {
 		t.Log(err)
+	}
+}
+
+func TestWhoIsGoneWhileTheGroupWaits(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	const state = "PreparingRebalance"
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for _, c := range []struct {
+		name   string
+		heard  time.Time // zero: never
+		seen   time.Time
+		online bool
+		want   bool
+	}{
+		{"a new member that waits for its answer", time.Time{}, ago(9 * time.Second), true, false},
+		{"a new member that died before its answer", time.Time{}, ago(4 * time.Second), false, true},
+		{"one that may have come back on another connection after a restart of the broker", time.Time{}, ago(2 * time.Second), false, false},
+		{"an old member that has joined anew, on another connection", ago(11 * time.Second), ago(time.Hour), false, false},
+		{"an old member that never came", ago(14 * time.Second), ago(time.Hour), false, true},
+	} {
+		g := &groupLife{session: 3 * time.Second, rebalance: 10 * time.Second, heard: map[string]time.Time{}, seen: map[string]time.Time{"m": c.seen}}
+		if !c.heard.IsZero() {
+			g.heard["m"] = c.heard
+		}
+		got := g.silent(&kfake.GroupMember{MemberID: "m", ClientHost: "127.0.0.1:1"}, state, now, func(string) bool { return c.online })
+		if got != c.want {
+			t.Errorf("%s: gone is %v", c.name, got)
+		}
 	}
 }

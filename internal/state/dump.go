@@ -13,9 +13,11 @@ import (
 // were made before a dump and the rest on the table restored from it. Numbers
 // are varints unless said otherwise:
 //
-//	kinds, each: evicted · unremarkable list · remarkable list
-//	list: records, from the coldest to the most recent, each:
-//	  key u64 · last (delta) · expires (delta) · length of the slots · slots as they lie in the record
+//	groups, in the order in which they came about, each:
+//	  kind · tenant u64 · evicted · refused · lists of newcomers, regulars and remarkable ones
+//	  list: records, from the coldest to the most recent, each:
+//	    key u64 · last (delta) · expires (delta) · count u8 · length of the slots · slots as they lie in the record
+//	sketch
 //
 // A record that has expired but was not reclaimed yet is dumped without its
 // slots. It cannot be left out: until it is reclaimed it counts for the cap and
@@ -36,7 +38,7 @@ type Frozen struct{ table Table }
 // Release ends that.
 func (t *Table) Freeze() *Frozen {
 	t.views.Add(1)
-	f := &Frozen{Table{lists: t.lists, evicted: t.evicted, views: t.views}}
+	f := &Frozen{Table{groups: append([]group(nil), t.groups...), sketch: t.sketch.freeze(), views: t.views}}
 	for c := range t.slabs {
 		f.table.slabs[c] = t.slabs[c].freeze()
 	}
@@ -51,18 +53,23 @@ func (f *Frozen) Release() { f.table.views.Add(-1) }
 // given or an earlier one, is written without its slots.
 func (f *Frozen) Dump(w io.Writer, watermark int64) error {
 	b := make([]byte, 0, dumpBuffer+maxRecord)
-	b = binary.AppendUvarint(b, maxKinds)
-	for kind := range f.table.lists {
-		b = binary.AppendUvarint(b, uint64(f.table.evicted[kind]))
-		for _, l := range f.table.lists[kind] {
+	b = binary.AppendUvarint(b, uint64(len(f.table.groups)))
+	for i := range f.table.groups {
+		g := &f.table.groups[i]
+		b = le.AppendUint64(append(b, g.kind), g.tenant)
+		b = binary.AppendUvarint(b, uint64(g.evicted))
+		b = binary.AppendUvarint(b, uint64(g.refused))
+		for _, l := range g.lists {
 			var err error
 			if b, err = f.list(w, b, l, watermark); err != nil {
 				return err
 			}
 		}
 	}
-	_, err := w.Write(b)
-	return err
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	return f.table.sketch.dump(w)
 }
 
 // dumpBuffer is how much is gathered before it is written.
@@ -77,6 +84,7 @@ func (f *Frozen) list(w io.Writer, b []byte, l list, watermark int64) ([]byte, e
 		b = le.AppendUint64(b, rec.Key())
 		b = binary.AppendVarint(b, rec.Last()-last)
 		b = binary.AppendVarint(b, rec.Expires()-expires)
+		b = append(b, rec.count())
 		last, expires = rec.Last(), rec.Expires()
 		slots := rec.b[headerSize:rec.used()]
 		if expires <= watermark {
@@ -104,25 +112,16 @@ type SlotCheck func(kind uint8, slot uint32, payload []byte) (keep bool, err err
 // The error is [ErrDump], or one of reading.
 func Restore(r *bufio.Reader, caps Caps, check SlotCheck) (*Table, error) {
 	d := restoring{r: r, t: New(caps), check: check}
-	if kinds, err := binary.ReadUvarint(r); err != nil || kinds != maxKinds {
-		return nil, d.failed(err, "%d kinds", kinds)
+	groups, err := binary.ReadUvarint(r)
+	if err != nil || groups > maxGroups+maxKinds {
+		return nil, d.failed(err, "%d groups", groups)
 	}
-	for kind := range uint8(maxKinds) {
-		evicted, err := binary.ReadUvarint(r)
-		if err != nil || evicted > 1<<62 {
-			return nil, d.failed(err, "%d records evicted", evicted)
-		}
-		d.t.evicted[kind] = int64(evicted)
-		for flags := range uint8(2) {
-			if err := d.list(kind, flags); err != nil {
-				return nil, err
-			}
-		}
-		for caps[kind] > 0 && d.t.Len(kind) > caps[kind] {
-			d.t.evict(kind)
+	for range groups {
+		if err := d.group(); err != nil {
+			return nil, err
 		}
 	}
-	return d.t, nil
+	return d.t, d.sketch()
 }
 
 type restoring struct {
@@ -144,14 +143,43 @@ func (d *restoring) failed(err error, format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrDump}, args...)...)
 }
 
-func (d *restoring) list(kind, flags uint8) error {
+// group reads one group; what is above the cap goes, the coldest first.
+func (d *restoring) group() error {
+	head := d.slots[:9]
+	if _, err := io.ReadFull(d.r, head); err != nil {
+		return d.failed(err, "")
+	}
+	g := group{groupKey: groupKey{head[0], le.Uint64(head[1:])}}
+	if _, ok := d.t.found[g.groupKey]; ok || g.kind >= maxKinds {
+		return d.failed(nil, "group %d %x", g.kind, g.tenant)
+	}
+	for _, n := range []*int64{&g.evicted, &g.refused} {
+		v, err := binary.ReadUvarint(d.r)
+		if err != nil || v > 1<<62 {
+			return d.failed(err, "%d records evicted or refused", v)
+		}
+		*n = int64(v)
+	}
+	n := d.t.addGroup(g)
+	for standing := range standings {
+		if err := d.list(n, standing); err != nil {
+			return err
+		}
+	}
+	for most := d.t.caps[g.kind]; most > 0 && d.t.groups[n].len() > most; {
+		d.t.evict(&d.t.groups[n])
+	}
+	return nil
+}
+
+func (d *restoring) list(group uint16, standing int) error {
 	n, err := binary.ReadUvarint(d.r)
 	if err != nil {
 		return d.failed(err, "")
 	}
 	var last, expires int64
 	for range n {
-		if err := d.record(kind, flags, &last, &expires); err != nil {
+		if err := d.record(group, standing, &last, &expires); err != nil {
 			return err
 		}
 	}
@@ -159,7 +187,7 @@ func (d *restoring) list(kind, flags uint8) error {
 }
 
 // record reads one record, which becomes the most recent of its list.
-func (d *restoring) record(kind, flags uint8, last, expires *int64) error {
+func (d *restoring) record(group uint16, place int, last, expires *int64) error {
 	key := d.slots[:8]
 	if _, err := io.ReadFull(d.r, key); err != nil {
 		return d.failed(err, "")
@@ -175,6 +203,18 @@ func (d *restoring) record(kind, flags uint8, last, expires *int64) error {
 		}
 		*v += delta
 	}
+	count, err := d.r.ReadByte()
+	if err != nil {
+		return d.failed(err, "")
+	}
+	flags := count << countShift
+	if place == remarkable {
+		flags |= flagRemarkable
+	}
+	if count > mostCount || standing(flags) != place {
+		return d.failed(nil, "a record that came %d times in list %d", count, place)
+	}
+	kind := d.t.groups[group].kind
 	slots, err := d.readSlots(kind)
 	if err != nil {
 		return err
@@ -182,7 +222,7 @@ func (d *restoring) record(kind, flags uint8, last, expires *int64) error {
 	class, _ := classFor(headerSize + len(slots))
 	r := d.t.alloc(class)
 	rec := d.t.open(r)
-	rec.initialize(id, kind, flags)
+	rec.initialize(id, kind, group, flags)
 	le.PutUint64(rec.b[offLast:], uint64(*last))
 	le.PutUint64(rec.b[offExpires:], uint64(*expires))
 	le.PutUint16(rec.b[offUsed:], uint16(headerSize+len(slots)))

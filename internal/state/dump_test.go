@@ -65,13 +65,21 @@ func (c *caller) call(tables ...*state.Table) {
 	id, n, fill := uint32(1+c.rng.IntN(4)), c.rng.IntN(200), byte(c.position)
 	life, remarkable, slots := c.rng.Int64N(90)+1, c.rng.IntN(5) == 0, c.rng.IntN(3) > 0
 	for _, table := range tables {
-		rec := table.Get(key, uint8(key%3), c.watermark)
+		rec, ok := table.Get(key, c.watermark)
+		if !ok {
+			if rec, ok = table.Admit(key, uint8(key%3), key%2, c.watermark); !ok {
+				continue
+			}
+		}
 		if slots {
 			for i := range rec.Resize(id, n) {
 				rec.Slot(id)[i] = fill
 			}
 		}
-		rec.Touch(c.position, c.watermark+life, remarkable || rec.Remarkable())
+		rec.Touch(c.position, c.watermark+life)
+		if remarkable {
+			rec.Spare(c.watermark + 2*life)
+		}
 	}
 }
 
@@ -96,7 +104,7 @@ func TestARestoredTableGoesOnAsTheOriginal(t *testing.T) {
 				rt.Fatal("the dump changes as it is restored")
 			}
 			for kind := range uint8(3) {
-				if original.Len(kind) != copied.Len(kind) || original.Evicted(kind) != copied.Evicted(kind) {
+				if original.Len(kind) != copied.Len(kind) || original.Evicted(kind) != copied.Evicted(kind) || original.Refused(kind) != copied.Refused(kind) {
 					rt.Fatalf("kind %d: %d records and %d evicted, want %d and %d", kind,
 						copied.Len(kind), copied.Evicted(kind), original.Len(kind), original.Evicted(kind))
 				}
@@ -131,9 +139,10 @@ func TestAFrozenTableStaysAsItWas(t *testing.T) {
 
 func TestExpiredRecordsAreDumpedWithoutTheirSlots(t *testing.T) {
 	table := state.New(state.Caps{})
-	rec := table.Get(1, 0, 0)
+	rec, _ := get(table, 1, 0, 0)
 	copy(rec.Resize(9, 8), "whatever")
-	rec.Touch(1, 100, true)
+	rec.Touch(1, 100)
+	rec.Spare(100)
 	if !bytes.Contains(dump(t, table, 99), []byte("whatever")) {
 		t.Error("the slot of a live record is missing")
 	}
@@ -144,7 +153,7 @@ func TestExpiredRecordsAreDumpedWithoutTheirSlots(t *testing.T) {
 	if n := restore(t, b, state.Caps{}).Len(0); n != 1 {
 		t.Errorf("%d records, want the one that has expired", n)
 	}
-	rec = table.Get(1, 0, 100)
+	rec, _ = table.Get(1, 100)
 	if rec.Slot(9) != nil || rec.Remarkable() {
 		t.Error("a record that has expired is remembered")
 	}
@@ -153,10 +162,13 @@ func TestExpiredRecordsAreDumpedWithoutTheirSlots(t *testing.T) {
 func TestRestoringDropsSlotsAndWhatIsAboveTheCap(t *testing.T) {
 	table := state.New(state.Caps{})
 	for i := range uint64(10) {
-		rec := table.Get(i, 1, 0)
+		rec, _ := get(table, i, 1, 0)
 		copy(rec.Resize(5, 4), "five")
 		copy(rec.Resize(6, 3), "six")
-		rec.Touch(int64(i), 100, i == 0)
+		rec.Touch(int64(i), 100)
+		if i == 0 {
+			rec.Spare(100)
+		}
 	}
 	got, err := state.Restore(bufio.NewReader(bytes.NewReader(dump(t, table, 0))), state.Caps{1: 4},
 		func(kind uint8, slot uint32, payload []byte) (bool, error) {
@@ -208,12 +220,12 @@ func BenchmarkFreeze(b *testing.B) {
 	table := state.New(state.Caps{})
 	rng := rand.New(rand.NewPCG(1, 2))
 	touch := func(k uint64, position int64) {
-		rec := table.Get(k*0x9E3779B97F4A7C15, 1, 0)
+		rec, _ := get(table, k*0x9E3779B97F4A7C15, 1, 0)
 		if rec.Slot(7) == nil {
 			rec.Resize(7, 40)
 		}
 		rec.Slot(7)[position%40]++
-		rec.Touch(position, 1<<40, false)
+		rec.Touch(position, 1<<40)
 	}
 	for k := range keys {
 		touch(uint64(k), int64(k))
@@ -252,9 +264,9 @@ func BenchmarkRestore(b *testing.B) {
 	const keys = 1_000_000
 	table := state.New(state.Caps{})
 	for k := range uint64(keys) {
-		rec := table.Get(k*0x9E3779B97F4A7C15, 1, 0)
+		rec, _ := get(table, k*0x9E3779B97F4A7C15, 1, 0)
 		rec.Resize(7, 40)
-		rec.Touch(int64(k), 1<<40, false)
+		rec.Touch(int64(k), 1<<40)
 	}
 	d := dump(b, table, 0)
 	b.SetBytes(int64(len(d)))

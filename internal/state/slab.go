@@ -82,7 +82,7 @@ func newSlab(class int, views *atomic.Int32) slab {
 func (s *slab) at(i int) []byte {
 	c := &s.chunks[i>>s.shift]
 	if c.shared {
-		s.unshare(c)
+		c.unshare(s.views)
 	}
 	return s.piece(c, i)
 }
@@ -101,20 +101,25 @@ func (s *slab) piece(c *chunk, i int) []byte {
 // any view any more. It is kept out of at, which has to be small.
 //
 //go:noinline
-func (s *slab) unshare(c *chunk) {
-	if s.views.Load() > 0 {
+func (c *chunk) unshare(views *atomic.Int32) {
+	if views.Load() > 0 {
 		c.b = bytes.Clone(c.b)
 	}
 	c.shared = false
 }
 
+// share marks chunks as shared and returns them for a view.
+func share(chunks []chunk) []chunk {
+	for i := range chunks {
+		chunks[i].shared = true
+	}
+	return append([]chunk(nil), chunks...)
+}
+
 // freeze returns what can be read of the slab while the slab itself changes.
 func (s *slab) freeze() slab {
-	for i := range s.chunks {
-		s.chunks[i].shared = true
-	}
 	view := *s
-	view.chunks = append([]chunk(nil), s.chunks...)
+	view.chunks = share(s.chunks)
 	return view
 }
 

@@ -3,8 +3,8 @@
 // per rule.
 //
 // Everything in it follows from the calls that were made, in their order:
-// there is no clock, no randomness and no map. It does not know what the slots
-// hold. One goroutine uses a table.
+// there is no clock, no randomness and no map that is walked. It does not know
+// what the slots hold. One goroutine uses a table.
 package state
 
 import (
@@ -15,9 +15,10 @@ import (
 // A record begins with a header of 40 bytes:
 //
 //	0  key u64          16 expires i64 (Unix ms)   32 kind u8 · flags u8 · used u16
-//	8  last i64         24 newer ref · older ref   36 unused
+//	8  last i64         24 newer ref · older ref   36 group u16 · unused
 //
-// followed by slots: id u32 · length u16 · payload.
+// followed by slots: id u32 · length u16 · payload. The upper half of the flags
+// is how often the record was touched, up to 15.
 const (
 	offKey     = 0
 	offLast    = 8
@@ -27,10 +28,12 @@ const (
 	offKind    = 32
 	offFlags   = 33
 	offUsed    = 34
+	offGroup   = 36
 	headerSize = 40
 	slotHeader = 6
 
 	flagRemarkable = 1
+	countShift     = 4
 
 	never = 1 << 63 // as an i64 the smallest: expired until it is touched
 
@@ -42,12 +45,13 @@ var le = binary.LittleEndian
 
 // Table is the state of one partition.
 type Table struct {
-	index   index
-	slabs   [classes]slab
-	lists   [maxKinds][2]list // by kind; unremarkable and remarkable
-	caps    [maxKinds]int
-	evicted [maxKinds]int64
-	views   *atomic.Int32 // frozen views that may still be read
+	index  index
+	slabs  [classes]slab
+	groups []group
+	found  map[groupKey]uint16 // group by name; looked up only
+	caps   [maxKinds]int
+	sketch sketch
+	views  *atomic.Int32 // frozen views that may still be read
 }
 
 // list is a chain of records from the coldest to the most recent.
@@ -56,10 +60,11 @@ type list struct {
 	n               int
 }
 
-// New makes an empty table that keeps at most caps[kind] records of a kind; 0
-// is no bound.
+// New makes an empty table that keeps at most caps[kind] records of a kind and
+// tenant; 0 is no bound.
 func New(caps [maxKinds]int) *Table {
-	t := &Table{index: newIndex(), caps: caps, views: new(atomic.Int32)}
+	t := &Table{index: newIndex(), caps: caps, views: new(atomic.Int32), found: map[groupKey]uint16{}}
+	t.sketch.views = t.views
 	for c := range t.slabs {
 		t.slabs[c] = newSlab(c, t.views)
 		// Piece 0 of class 0 would be named noRef.
@@ -92,22 +97,18 @@ func (t *Table) peek(r ref) Record {
 	return Record{t: t, r: r, b: t.slabs[r.class()].peek(r.index())}
 }
 
-// Get returns the record of a key, made if need be. One that has expired by
-// watermark is the same as none. A kind at its cap loses its coldest
-// unremarkable record, and only if it has none, its coldest.
-func (t *Table) Get(key uint64, kind uint8, watermark int64) Record {
-	if r := t.index.get(key); r != noRef {
-		rec := t.open(r)
-		if rec.Expires() <= watermark {
-			rec.clear()
-		}
-		return rec
+// Get returns the record of a key, if there is one. One that has expired by
+// watermark is empty, as if it were new.
+func (t *Table) Get(key uint64, watermark int64) (rec Record, ok bool) {
+	r := t.index.get(key)
+	if r == noRef {
+		return rec, false
 	}
-	t.reclaim(kind, watermark)
-	if t.caps[kind] > 0 && t.Len(kind) >= t.caps[kind] {
-		t.evict(kind)
+	rec = t.open(r)
+	if rec.Expires() <= watermark {
+		rec.clear()
 	}
-	return t.insert(key, kind)
+	return rec, true
 }
 
 // Find returns the record of a key if there is one that has not expired.
@@ -120,54 +121,27 @@ func (t *Table) Find(key uint64, watermark int64) (rec Record, ok bool) {
 	return rec, rec.Expires() > watermark
 }
 
-func (t *Table) insert(key uint64, kind uint8) Record {
+func (t *Table) insert(key uint64, kind uint8, group uint16, count uint8) Record {
 	r := t.alloc(0)
 	rec := t.open(r)
-	rec.initialize(key, kind, 0)
+	rec.initialize(key, kind, group, count<<countShift)
 	t.index.set(key, r)
 	t.push(rec)
 	return rec
 }
 
 // initialize makes an empty record of a piece that holds anything.
-func (rec *Record) initialize(key uint64, kind, flags uint8) {
+func (rec *Record) initialize(key uint64, kind uint8, group uint16, flags uint8) {
 	clear(rec.b[:headerSize])
 	le.PutUint64(rec.b[offKey:], key)
 	le.PutUint64(rec.b[offExpires:], never)
 	rec.b[offKind], rec.b[offFlags] = kind, flags
+	le.PutUint16(rec.b[offGroup:], group)
 	le.PutUint16(rec.b[offUsed:], headerSize)
 }
 
 func (t *Table) alloc(class int) ref {
 	return ref(class)<<indexBits | ref(t.slabs[class].alloc())
-}
-
-// reclaim frees the coldest records of a kind that have expired, a few at a
-// time. Nobody can tell a record that expired from one that is gone.
-func (t *Table) reclaim(kind uint8, watermark int64) {
-	for i := range t.lists[kind] {
-		for range 2 {
-			r := t.lists[kind][i].coldest
-			if r == noRef {
-				break
-			}
-			rec := t.open(r)
-			if rec.Expires() > watermark {
-				break
-			}
-			t.remove(rec)
-		}
-	}
-}
-
-func (t *Table) evict(kind uint8) {
-	for i := range t.lists[kind] {
-		if r := t.lists[kind][i].coldest; r != noRef {
-			t.remove(t.open(r))
-			t.evicted[kind]++
-			return
-		}
-	}
 }
 
 func (t *Table) remove(rec Record) {
@@ -178,22 +152,36 @@ func (t *Table) remove(rec Record) {
 
 // Len is the number of records of a kind, expired ones that were not reclaimed
 // yet included.
-func (t *Table) Len(kind uint8) int { return t.lists[kind][0].n + t.lists[kind][1].n }
+func (t *Table) Len(kind uint8) (n int) {
+	for i := range t.groups {
+		if t.groups[i].kind == kind {
+			n += t.groups[i].len()
+		}
+	}
+	return n
+}
 
 // Records is the number of records of all kinds.
 func (t *Table) Records() (n int) {
-	for kind := range uint8(maxKinds) {
-		n += t.Len(kind)
+	for i := range t.groups {
+		n += t.groups[i].len()
 	}
 	return n
 }
 
 // Evicted is how many records of a kind had to go because of the cap.
-func (t *Table) Evicted(kind uint8) int64 { return t.evicted[kind] }
+func (t *Table) Evicted(kind uint8) (n int64) {
+	for i := range t.groups {
+		if t.groups[i].kind == kind {
+			n += t.groups[i].evicted
+		}
+	}
+	return n
+}
 
 // Bytes is the memory that the table holds.
 func (t *Table) Bytes() int {
-	n := t.index.bytes()
+	n := t.index.bytes() + t.sketch.bytes()
 	for i := range t.slabs {
 		n += t.slabs[i].bytes()
 	}
@@ -210,7 +198,7 @@ func (t *Table) All(watermark int64, yield func(Record) bool) {
 }
 
 func (t *Table) listOf(rec Record) *list {
-	return &t.lists[rec.b[offKind]][rec.b[offFlags]&flagRemarkable]
+	return &t.groups[le.Uint16(rec.b[offGroup:])].lists[standing(rec.b[offFlags])]
 }
 
 // push makes rec the most recent of its list.
@@ -258,29 +246,52 @@ func (rec *Record) Expires() int64 { return int64(le.Uint64(rec.b[offExpires:]))
 // Remarkable reports whether the record is spared by eviction.
 func (rec *Record) Remarkable() bool { return rec.b[offFlags]&flagRemarkable != 0 }
 
-// Touch makes the record the most recent of its kind. expires never goes back.
-func (rec *Record) Touch(position, expires int64, remarkable bool) {
+// count is how often the record was touched, up to mostCount.
+func (rec *Record) count() uint8 { return rec.b[offFlags] >> countShift }
+
+// Touch makes the record the most recent of its kind and tenant, and counts.
+// expires never goes back.
+func (rec *Record) Touch(position, expires int64) {
 	le.PutUint64(rec.b[offLast:], uint64(position))
-	le.PutUint64(rec.b[offExpires:], uint64(max(expires, rec.Expires())))
-	if remarkable == rec.Remarkable() && rec.t.listOf(*rec).newest == rec.r {
+	rec.Prolong(expires)
+	flags := rec.b[offFlags]
+	if rec.count() < mostCount {
+		flags += 1 << countShift
+	}
+	if standing(flags) == standing(rec.b[offFlags]) && rec.t.listOf(*rec).newest == rec.r {
+		rec.b[offFlags] = flags
 		return
 	}
-	rec.t.unlink(*rec)
-	rec.b[offFlags] &^= flagRemarkable
-	if remarkable {
-		rec.b[offFlags] |= flagRemarkable
+	rec.move(flags)
+}
+
+// Spare makes the record remarkable: it is the last to be evicted, until it
+// expires. expires never goes back.
+func (rec *Record) Spare(expires int64) {
+	rec.Prolong(expires)
+	if !rec.Remarkable() {
+		rec.move(rec.b[offFlags] | flagRemarkable)
 	}
+}
+
+// Prolong keeps the record at least until expires.
+func (rec *Record) Prolong(expires int64) {
+	le.PutUint64(rec.b[offExpires:], uint64(max(expires, rec.Expires())))
+}
+
+// move makes the record the most recent of the list that new flags put it in.
+func (rec *Record) move(flags uint8) {
+	rec.t.unlink(*rec)
+	rec.b[offFlags] = flags
 	rec.t.push(*rec)
 }
 
 // clear empties an expired record. It is like a new one: nobody spares it for
 // what it was.
 func (rec *Record) clear() {
-	rec.t.unlink(*rec)
 	le.PutUint16(rec.b[offUsed:], headerSize)
 	le.PutUint64(rec.b[offExpires:], never)
-	rec.b[offFlags] &^= flagRemarkable
-	rec.t.push(*rec)
+	rec.move(0)
 }
 
 func (rec *Record) used() int { return int(le.Uint16(rec.b[offUsed:])) }

@@ -30,12 +30,20 @@ func (m *model) get(key uint64, watermark int64) *entry {
 		return e
 	}
 	if e != nil {
-		e.slots, e.expires = map[uint32][]byte{}, -1<<63
+		e.slots, e.expires, e.remarkable = map[uint32][]byte{}, -1<<63, false
 		return e
 	}
 	e = &entry{expires: -1 << 63, slots: map[uint32][]byte{}}
 	m.records[key] = e
 	return e
+}
+
+// get is the record of a key, made if need be and if it may.
+func get(table *state.Table, key uint64, kind uint8, watermark int64) (state.Record, bool) {
+	if rec, ok := table.Get(key, watermark); ok {
+		return rec, true
+	}
+	return table.Admit(key, kind, 0, watermark)
 }
 
 // TestTheTableBehavesLikeAMap drives table and model with the same calls, below
@@ -53,7 +61,8 @@ func TestTheTableBehavesLikeAMap(t *testing.T) {
 				watermark += rapid.Int64Range(0, 20).Draw(t, "advance")
 				continue
 			}
-			rec, want := table.Get(key, uint8(key%3), watermark), m.get(key, watermark)
+			rec, _ := get(table, key, uint8(key%3), watermark)
+			want := m.get(key, watermark)
 			id := rapid.Uint32Range(1, 4).Draw(t, "slot")
 			n := rapid.IntRange(0, 700).Draw(t, "size")
 			payload := rec.Resize(id, n)
@@ -69,8 +78,12 @@ func TestTheTableBehavesLikeAMap(t *testing.T) {
 			}
 			want.slots[id] = next
 			want.expires = max(want.expires, watermark+rapid.Int64Range(1, 50).Draw(t, "life"))
-			want.last, want.remarkable = m.clock, n%5 == 0
-			rec.Touch(m.clock, want.expires, want.remarkable)
+			want.last = m.clock
+			rec.Touch(m.clock, want.expires)
+			if n%5 == 0 {
+				want.remarkable = true
+				rec.Spare(want.expires)
+			}
 		}
 		seen := 0
 		table.All(watermark, func(rec state.Record) bool {
@@ -107,40 +120,125 @@ func TestTheTableBehavesLikeAMap(t *testing.T) {
 	})
 }
 
-func TestAtItsCapAKindLosesItsColdestUnremarkableRecords(t *testing.T) {
+func TestAtItsCapTheColdestGoesNewcomersFirst(t *testing.T) {
 	const bound = 100
 	table := state.New(state.Caps{2: bound})
-	touch := func(key uint64, position int64, remarkable bool) {
-		rec := table.Get(key, 2, 0)
-		rec.Touch(position, 1000, remarkable)
+	position := int64(0)
+	touch := func(key uint64, times int) bool {
+		for range times {
+			rec, ok := get(table, key, 2, 0)
+			if !ok {
+				return false
+			}
+			position++
+			rec.Touch(position, 1000)
+		}
+		return true
 	}
-	for i := range uint64(bound) {
-		touch(i, int64(i), i < 10)
+	for i := range uint64(bound) { // 10 remarkable, 30 regulars, 60 newcomers
+		touch(i, map[bool]int{true: 9, false: 3}[i < 40])
+		if rec, _ := table.Find(i, 0); i < 10 {
+			rec.Spare(1000)
+		}
 	}
-	touch(10, 1000, false) // the coldest unremarkable one is warmed
-	for i := range uint64(50) {
-		touch(1000+i, int64(2000+i), false)
+	touch(10, 1) // the coldest regular and the coldest newcomer are warmed
+	rec, _ := table.Find(40, 0)
+	rec.Touch(position+1, 1000)
+	position++
+	for i := range uint64(59) {
+		if !touch(1000+i, 1) {
+			t.Fatalf("a newcomer was refused while there were %d others", 59-i)
+		}
 	}
-	if table.Len(2) != bound || table.Evicted(2) != 50 {
+	if table.Len(2) != bound || table.Evicted(2) != 59 {
 		t.Fatalf("%d records, %d evicted", table.Len(2), table.Evicted(2))
 	}
 	for i := range uint64(bound) {
-		_, ok := table.Find(i, 0)
-		if want := i <= 10 || i > 60; ok != want {
-			t.Errorf("record %d: there %v, want %v", i, ok, want)
+		if _, ok := table.Find(i, 0); ok != (i <= 40) {
+			t.Errorf("record %d: there %v", i, ok)
 		}
 	}
-	other := table.Get(5, 3, 0) // the number is taken by kind 2: keys are unique across kinds
-	if other.Kind() != 2 {
-		t.Errorf("kind %d", other.Kind())
+	rec, _ = get(table, 5, 3, 0) // the number is taken by kind 2: keys are unique across kinds
+	if rec.Kind() != 2 {
+		t.Errorf("kind %d", rec.Kind())
+	}
+}
+
+func TestARegularGivesWayOnlyToAKeyThatComesAsOften(t *testing.T) {
+	table := state.New(state.Caps{2: 10})
+	position := int64(0)
+	for i := range uint64(10) {
+		for range 6 + i {
+			rec, _ := get(table, i, 2, 0)
+			position++
+			rec.Touch(position, 1000)
+		}
+	}
+	for i := range 12 {
+		rec, ok := get(table, 99, 2, 0)
+		if want := i >= 5; ok != want { // the coldest came 6 times
+			t.Fatalf("the key came %d times: admitted %v", i+1, ok)
+		}
+		if ok {
+			position++
+			rec.Touch(position, 1000)
+		}
+	}
+	_, first := table.Find(0, 0)
+	_, second := table.Find(1, 0)
+	if first || !second || table.Refused(2) != 5 || table.Evicted(2) != 1 {
+		t.Errorf("there: %v %v; %d refused, %d evicted", first, second, table.Refused(2), table.Evicted(2))
+	}
+	// A newcomer that is a regular already does not give way to keys that come once.
+	for i := range uint64(1000) {
+		if _, ok := get(table, 1000+i, 2, 0); ok {
+			t.Fatal("a key that came once was admitted")
+		}
+	}
+}
+
+func TestATenantsFloodEvictsNobodyElses(t *testing.T) {
+	table := state.New(state.Caps{1: 50})
+	admit := func(key, tenant uint64, position int64) {
+		rec, ok := table.Admit(key, 1, tenant, 0)
+		if !ok {
+			t.Fatalf("key %d of tenant %d is refused", key, tenant)
+		}
+		rec.Touch(position, 1000)
+	}
+	for i := range uint64(40) {
+		admit(i, 7, int64(i))
+	}
+	for i := range uint64(10_000) {
+		admit(1000+i, 8, int64(1000+i))
+	}
+	for i := range uint64(40) {
+		if _, ok := table.Find(i, 0); !ok {
+			t.Errorf("the flood of another tenant evicted %d", i)
+		}
+	}
+	if table.Len(1) != 90 {
+		t.Errorf("%d records", table.Len(1))
+	}
+}
+
+// TestTenantsWithoutEndShareOneGroup is a gateway that makes up tenants.
+func TestTenantsWithoutEndShareOneGroup(t *testing.T) {
+	table := state.New(state.Caps{1: 3})
+	for i := range uint64(20_000) {
+		rec, _ := table.Admit(i, 1, i, 0)
+		rec.Touch(int64(i), 1<<40)
+	}
+	if n := table.Len(1); n < 4096 || n > 4096+3 {
+		t.Errorf("%d records", n)
 	}
 }
 
 func TestExpiredRecordsAreReclaimed(t *testing.T) {
 	table := state.New(state.Caps{})
 	for i := range uint64(100_000) {
-		rec := table.Get(i*0x9E3779B97F4A7C15, 1, int64(i)-100)
-		rec.Touch(int64(i), int64(i), false)
+		rec, _ := get(table, i*0x9E3779B97F4A7C15, 1, int64(i)-100)
+		rec.Touch(int64(i), int64(i))
 	}
 	if n := table.Len(1); n > 200 {
 		t.Errorf("%d records are held, 100 are alive", n)
@@ -156,12 +254,12 @@ func BenchmarkTable(b *testing.B) {
 			table := state.New(state.Caps{})
 			rng := rand.New(rand.NewPCG(1, 2))
 			at := func(k uint64, position int64) {
-				rec := table.Get(k*0x9E3779B97F4A7C15, 1, 0)
+				rec, _ := get(table, k*0x9E3779B97F4A7C15, 1, 0)
 				if rec.Slot(7) == nil {
 					rec.Resize(7, 40)
 				}
 				rec.Slot(7)[0]++
-				rec.Touch(position, 1<<40, false)
+				rec.Touch(position, 1<<40)
 			}
 			for k := range keys {
 				at(uint64(k), int64(k))

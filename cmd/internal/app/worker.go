@@ -155,7 +155,7 @@ func (w *Worker) makeIngest() error {
 		ingest.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Dead: s.Topic("dead"), Group: s.Group("ingest")},
 		ingest.Shared{Projection: w.rules.Projection(), Epoch: w.epoch(), Incarnation: uint64(s.Incarnation), Hasher: hasher, History: s.History},
 		ingest.Dependencies{
-			Log: w.kafka, Places: w.geo, Logger: w.log, Registerer: w.admin.Registry(), ClockAhead: w.kafka.Ahead,
+			Log: w.kafka, Places: w.geo, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(), ClockAhead: w.kafka.Ahead,
 			OpenEvents: func(p int32) ingest.EventTrack { return w.events.Open(p) },
 		})
 	return err

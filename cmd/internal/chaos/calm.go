@@ -109,10 +109,9 @@ func (m *calm) read(source int32, offset, time int64) {
 // flush applies what was added.
 func (m *calm) flush() error {
 	for i, s := range m.sources {
-		for to, w := range s.writers {
-			frame := w.Finish(facet.Section{Source: int32(i), Owner: 1, From: s.from, To: s.next, Watermark: s.watermark})
+		for to := range s.writers {
 			m.out.Reset()
-			if err := m.parts[to].Apply(m.next[to], frame, &m.out); err != nil {
+			if err := m.parts[to].Apply(m.next[to], m.frame(i, to), &m.out); err != nil {
 				return fmt.Errorf("undisturbed run: facet partition %d: %w", to, err)
 			}
 			m.next[to]++
@@ -125,4 +124,10 @@ func (m *calm) flush() error {
 		s.from = s.next
 	}
 	return nil
+}
+
+// frame is what was added of a source for a facet partition.
+func (m *calm) frame(source, to int) []byte {
+	s := m.sources[source]
+	return s.writers[to].Finish(facet.Section{Source: int32(source), Owner: 1, From: s.from, To: s.next, Watermark: s.watermark})
 }

@@ -36,7 +36,7 @@ type Options struct {
 // Defaults suit two cores: more than a million events and forty kills, in about
 // five minutes.
 func Defaults() Options {
-	return Options{For: 4 * time.Minute, Seed: 1, Kafka: "embedded", Workers: 3, Rate: 4500}
+	return Options{For: 4 * time.Minute, Seed: 1, Kafka: "embedded", Workers: 3, Rate: 4400}
 }
 
 // Validate reports what is wrong with o.
@@ -139,13 +139,16 @@ func (r *run) disturb(ctx context.Context) {
 	r.faults.run(ctx)
 	wg.Wait()
 	r.event("%d records are sent; everything runs again, and what is left is worked off", r.sender.acknowledged())
-	r.track.awaitAll(watching, settleTime)
+	r.track.begin(settled)
+	r.track.awaitAll(watching, stuckTime)
 	stopWatching()
 	watch.Wait()
 }
 
 const (
-	settleTime = 90 * time.Second
+	settled    = "settled" // named like a fault: recovered from when all that was sent is through
+	stuckTime  = 45 * time.Second
+	settleTime = time.Minute
 	showEvery  = 5 * time.Second
 )
 

@@ -87,9 +87,10 @@ func startCluster(ctx context.Context, o Options, topics app.Topics, log *slog.L
 // hasten makes the programs notice sooner that somebody is gone, so that a run of
 // minutes sees as much of it as one of hours.
 func hasten(c *app.Config) {
-	c.Kafka.SessionTimeout, c.Kafka.HeartbeatInterval, c.Kafka.RebalanceTimeout = sessionTimeout, 500*time.Millisecond, 10*time.Second
+	c.Kafka.SessionTimeout, c.Kafka.HeartbeatInterval, c.Kafka.RebalanceTimeout = sessionTimeout, 500*time.Millisecond, 6*time.Second
 	c.Kafka.DialTimeout, c.Kafka.RequestTimeout = time.Second, 5*time.Second
 	c.ClickHouse.DialTimeout, c.ClickHouse.ReadTimeout = time.Second, 5*time.Second
+	c.Detect.SnapshotInterval = 5 * time.Second
 }
 
 func (c *cluster) startServers(ctx context.Context, kafka string) (err error) {

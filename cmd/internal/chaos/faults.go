@@ -22,6 +22,7 @@ type faults struct {
 	deck  []fault
 	kills *rand.Rand
 	other *rand.Rand
+	quiet bool // inject nothing
 
 	mu     sync.Mutex
 	counts map[string]int
@@ -44,6 +45,7 @@ func newFaults(r *run) *faults {
 		{"stop", false, f.stop},
 		{"term", false, f.term},
 		{"resize", false, f.resize},
+		{"snapshot_damage", false, f.damage},
 		{"kafka_kill", true, f.outage(c.kafka, 500, 2000)},
 		{"redis_kill", true, f.outage(c.redis, 500, 3000)},
 		{"redis_flush", false, f.flush},
@@ -88,6 +90,10 @@ const (
 
 // run injects faults until ctx ends, and leaves everything right.
 func (f *faults) run(ctx context.Context) {
+	if f.quiet {
+		<-ctx.Done()
+		return
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for pause(ctx, killRest+rand64(f.kills, killSpread)) {

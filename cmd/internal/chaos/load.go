@@ -78,9 +78,9 @@ func (p plan) source(partition int) *source {
 // innocentShare is the part of the load that attacks nobody.
 const innocentShare = 0.85
 
-// launch has a new campaign of the next kind begin every few seconds.
+// launch has a new campaign of the next kind begin every one and a half seconds.
 func (p plan) launch(w *population.Population, rate float64) {
-	const every, length = 4 * time.Second, 12 * time.Second
+	const every, length = 1500 * time.Millisecond, 6 * time.Second
 	kinds := population.Kinds()
 	each := rate * float64(every) / float64(length)
 	for i := 0; time.Duration(i)*every < p.For; i++ {

@@ -3,11 +3,14 @@ package chaos
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/weirdev/weir/cmd/internal/stack"
 	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/engine/oracle"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
@@ -29,7 +32,8 @@ type replayed struct {
 }
 
 // replay reads the facet log, as detect would, but from its beginning and
-// without stopping. Two partitions are read at a time.
+// without stopping, with the engine and with the oracle, which must agree. Two
+// partitions are read at a time.
 func replay(ctx context.Context, s *stack.Stack, m *calm, t *truth) (*replayed, error) {
 	all := make([]*replayed, m.partitions())
 	errs := make([]error, m.partitions())
@@ -86,7 +90,7 @@ type vector struct {
 }
 
 // errGap is a range that does not join the one before it.
-var errGap = fmt.Errorf("covered ranges do not join")
+var errGap = errors.New("covered ranges do not join")
 
 // take says from which offset on the facets of a section are new; none are where
 // it is of a former owner.
@@ -118,6 +122,9 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		r.bundles = append(r.bundles, make([]bundle, len(p.what)))
 	}
 	vectors := make([]vector, len(t.parts))
+	cfg := s.Config.Detect.Config
+	cfg.Sources = len(t.parts)
+	second := oracle.New(m.set, cfg, m.hasher, id, uint64(s.Config.Stream.Incarnation))
 	var (
 		reader facet.Reader
 		out    engine.Output
@@ -132,8 +139,15 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		if err := judge.Apply(rec.Offset, rec.Value, &out); err != nil {
 			return fmt.Errorf("apply frame at %d: %w", rec.Offset, err)
 		}
-		for i := range out.Signals {
-			sig := &out.Signals[i]
+		signals, err := second.Apply(rec.Offset, rec.Value)
+		if err != nil {
+			return fmt.Errorf("the oracle applies frame at %d: %w", rec.Offset, err)
+		}
+		if err := agree(out.Signals, signals); err != nil {
+			return fmt.Errorf("frame at %d: %w", rec.Offset, err)
+		}
+		for i := range signals {
+			sig := &signals[i]
 			r.signals[sig.ID()] = signalText(sig)
 			if comparable(sig.Entity) {
 				r.found[findingOf(sig)]++
@@ -144,11 +158,40 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	if err != nil {
 		return nil, err
 	}
+	r.scores = second.Scores()
+	var live []score.Update
 	for u := range judge.Live {
-		r.scores = append(r.scores, u)
+		live = append(live, u)
+	}
+	if a, b := scoreTexts(live), scoreTexts(r.scores); !slices.Equal(a, b) {
+		return nil, fmt.Errorf("%w: %d scores are live, and %d by the oracle", errJudges, len(a), len(b))
 	}
 	r.late = judge.Ledger().Total().Late
 	return r, nil
+}
+
+// errJudges is a replay of the engine that differs from the oracle's, so that
+// nobody can say what the stores should hold.
+var errJudges = errors.New("the engine and the oracle do not agree")
+
+func agree(a, b []score.Signal) error {
+	if len(a) != len(b) {
+		return fmt.Errorf("%w: %d signals, and %d", errJudges, len(a), len(b))
+	}
+	for i := range a {
+		if x, y := signalText(&a[i]), signalText(&b[i]); x != y {
+			return fmt.Errorf("%w: %q, and %q", errJudges, x, y)
+		}
+	}
+	return nil
+}
+
+func scoreTexts(list []score.Update) (all []string) {
+	for _, u := range list {
+		all = append(all, fmt.Sprintf("%v %+v %+v", u.Entity, u.Position, u.Contributions))
+	}
+	slices.Sort(all)
+	return all
 }
 
 // unpack adds the facets of a frame that are new.

@@ -64,7 +64,7 @@ func (r *run) report(v *verdict) Report {
 	if r.opts.Kafka == "apache" {
 		o.Version["kafka"] = servers.KafkaVersion
 	}
-	for name := range o.Faults {
+	for name := range r.track.took {
 		if took := r.track.recovery(name, 1); took > 0 {
 			o.RecoveryMax[name] = seconds(took)
 		}

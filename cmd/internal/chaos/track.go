@@ -20,6 +20,8 @@ type tracker struct {
 	took    map[string][]time.Duration // by fault
 	raw     int64                      // records waiting, at the last look
 	facets  int64
+	done    int64     // records that the stage which is behind had committed
+	moved   time.Time // when that last changed
 }
 
 // disturbance is a fault that is not recovered from. Its targets are the ends of
@@ -77,6 +79,13 @@ func (t *tracker) look(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.raw, t.facets = raw.Left(), facets.Left()
+	behind := raw
+	if t.raw == 0 {
+		behind = facets
+	}
+	if done := committed(behind); done != t.done {
+		t.done, t.moved = done, time.Now()
+	}
 	left := t.waiting[:0]
 	for i, d := range t.waiting {
 		if i >= known || !d.over(raw, facets) {
@@ -119,17 +128,24 @@ func reached(p stack.Position, target []int64) bool {
 	return true
 }
 
-// awaitAll waits until the pipeline has recovered from everything.
-func (t *tracker) awaitAll(ctx context.Context, longest time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, longest)
-	defer cancel()
+func committed(p stack.Position) (n int64) {
+	for _, c := range p.Committed {
+		n += max(c.Offset, 0)
+	}
+	return n
+}
+
+// awaitAll waits until the pipeline has recovered from everything, for as long as
+// it gets on: stuck is the longest time without any progress.
+func (t *tracker) awaitAll(ctx context.Context, stuck time.Duration) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	began := time.Now()
 	for {
 		t.mu.Lock()
-		n := len(t.waiting)
+		n, moved := len(t.waiting), t.moved
 		t.mu.Unlock()
-		if n == 0 {
+		if n == 0 || time.Since(began) > stuck && time.Since(moved) > stuck {
 			return
 		}
 		select {

@@ -1,0 +1,151 @@
+package state
+
+// group is the records of one kind and tenant. A tenant's flood takes place
+// within its groups, and cannot touch another's.
+type group struct {
+	groupKey
+	lists   [standings]list
+	evicted int64
+	refused int64
+}
+
+type groupKey struct {
+	kind   uint8
+	tenant uint64
+}
+
+// The standings of records, in the order in which they are evicted. Within each,
+// the coldest goes first: the one whose last touch has the lowest position,
+// which no two share, for it has an index within the log's record.
+const (
+	newcomer   = iota // touched fewer than regularCount times
+	regular           // touched at least so often
+	remarkable        // spared
+	standings
+)
+
+// regularCount is how often an entity must have come to be more than a newcomer.
+// Keys that come once, however many, take places of newcomers only: the sketch
+// makes one of a few hundred look as if it had come twice, and next to none as if
+// it had come so often.
+const regularCount = 4
+
+// standing is the standing of a record with these flags.
+func standing(flags uint8) int {
+	switch {
+	case flags&flagRemarkable != 0:
+		return remarkable
+	case flags>>countShift >= regularCount:
+		return regular
+	}
+	return newcomer
+}
+
+func (g *group) len() int { return g.lists[newcomer].n + g.lists[regular].n + g.lists[remarkable].n }
+
+const (
+	// maxGroups bounds the groups of a table. Tenants are named by gateways; those
+	// that come when there are so many already share one group of each kind.
+	maxGroups    = 1 << 12
+	sharedTenant = 1<<64 - 1
+)
+
+// groupOf finds the group of a kind and tenant, and makes it if need be.
+func (t *Table) groupOf(kind uint8, tenant uint64) uint16 {
+	k := groupKey{kind, tenant}
+	n, ok := t.found[k]
+	if !ok && len(t.groups) >= maxGroups {
+		k.tenant = sharedTenant
+		n, ok = t.found[k]
+	}
+	if !ok {
+		n = t.addGroup(group{groupKey: k})
+	}
+	return n
+}
+
+func (t *Table) addGroup(g group) uint16 {
+	n := uint16(len(t.groups))
+	t.groups = append(t.groups, g)
+	t.found[g.groupKey] = n
+	return n
+}
+
+// Admit makes a record for a key that has none. Where the kind and tenant are at
+// their cap, a newcomer's record makes room, the coldest. If there is none, the
+// coldest regular's record does, and if there is none either, the coldest
+// remarkable one, but only if the key came at least as often lately, by the
+// sketch, as that entity did, both up to 15 times. Otherwise ok is false: the
+// key has no record, and is remembered only as having come once more.
+func (t *Table) Admit(key uint64, kind uint8, tenant uint64, watermark int64) (rec Record, ok bool) {
+	n := t.groupOf(kind, tenant)
+	g := &t.groups[n]
+	t.reclaim(g, watermark)
+	count := uint8(0) // the first touch makes it 1
+	if t.caps[kind] > 0 && g.len() >= t.caps[kind] {
+		seen := t.sketch.add(key)
+		if !t.makeRoom(g, seen) {
+			g.refused++
+			return rec, false
+		}
+		count = seen - 1
+	}
+	return t.insert(key, kind, n, count), true
+}
+
+// reclaim frees the coldest records of a group that have expired, a few at a
+// time. Nobody can tell a record that expired from one that is gone.
+func (t *Table) reclaim(g *group, watermark int64) {
+	for i := range g.lists {
+		for range 2 {
+			r := g.lists[i].coldest
+			if r == noRef {
+				break
+			}
+			rec := t.open(r)
+			if rec.Expires() > watermark {
+				break
+			}
+			t.remove(rec)
+		}
+	}
+}
+
+// makeRoom evicts for a key that came so often.
+func (t *Table) makeRoom(g *group, seen uint8) bool {
+	r := g.coldest()
+	if r == noRef {
+		return true
+	}
+	rec := t.open(r)
+	if standing(rec.b[offFlags]) != newcomer && seen < rec.count() {
+		return false
+	}
+	t.evict(g)
+	return true
+}
+
+// coldest is the record to be evicted next.
+func (g *group) coldest() ref {
+	for i := range g.lists {
+		if r := g.lists[i].coldest; r != noRef {
+			return r
+		}
+	}
+	return noRef
+}
+
+func (t *Table) evict(g *group) {
+	t.remove(t.open(g.coldest()))
+	g.evicted++
+}
+
+// Refused is how often keys of a kind had no record because of the cap.
+func (t *Table) Refused(kind uint8) (n int64) {
+	for i := range t.groups {
+		if t.groups[i].kind == kind {
+			n += t.groups[i].refused
+		}
+	}
+	return n
+}
