@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ func TestNothingIsLostWhileEverythingIsKilled(t *testing.T) {
 func calmRun(t *testing.T) *run {
 	t.Helper()
 	o := Defaults()
-	o.For, o.Rate, o.Workers = 8*time.Second, 1000, 1
+	o.For, o.Rate, o.Workers = 5*time.Second, 1500, 1
 	r := &run{opts: o, out: &bytes.Buffer{}, log: slog.New(slog.DiscardHandler), began: time.Now(), started: time.Now(), facetPartitions: 8}
 	if err := r.open(t.Context()); err != nil {
 		t.Fatal(errors.Join(err, r.close()))
@@ -206,6 +207,19 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 	if err := Defaults().Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhatAnotherRunLeftIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := makeEmpty(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if makeEmpty(dir) == nil {
+		t.Error("a directory that is not empty is taken")
 	}
 }
 

@@ -24,6 +24,8 @@ const mostWorkers = 4
 // given to others.
 const sessionTimeout = 3 * time.Second
 
+const often = 300 * time.Millisecond
+
 // cluster is all processes. The faults of one run are its only users; only what
 // workers' faults use is guarded.
 type cluster struct {
@@ -55,7 +57,7 @@ func startCluster(ctx context.Context, o Options, topics app.Topics, log *slog.L
 	if c.temporary {
 		c.dir, err = os.MkdirTemp("", "weir-chaos-")
 	} else {
-		err = os.MkdirAll(c.dir, 0o700)
+		err = makeEmpty(c.dir)
 	}
 	if err != nil {
 		return nil, err
@@ -84,12 +86,27 @@ func startCluster(ctx context.Context, o Options, topics app.Topics, log *slog.L
 	return c, c.resize(o.Workers)
 }
 
+// makeEmpty makes a directory. What is left of another run would be taken for a
+// part of this one.
+func makeEmpty(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	held, err := os.ReadDir(dir)
+	if err == nil && len(held) > 0 {
+		err = fmt.Errorf("%s is not empty; chaos begins with nothing", dir)
+	}
+	return err
+}
+
 // hasten makes the programs notice sooner that somebody is gone, so that a run of
-// minutes sees as much of it as one of hours.
+// minutes sees as much of it as one of hours; and it makes them commit more
+// often, or a worker that is killed every few seconds would get nowhere.
 func hasten(c *app.Config) {
 	c.Kafka.SessionTimeout, c.Kafka.HeartbeatInterval, c.Kafka.RebalanceTimeout = sessionTimeout, 500*time.Millisecond, 6*time.Second
 	c.Kafka.DialTimeout, c.Kafka.RequestTimeout = time.Second, 5*time.Second
 	c.ClickHouse.DialTimeout, c.ClickHouse.ReadTimeout = time.Second, 5*time.Second
+	c.ClickHouse.FlushAge, c.Ingest.CommitInterval, c.Detect.CommitInterval = often, often, often
 	c.Detect.SnapshotInterval = 5 * time.Second
 }
 
