@@ -248,9 +248,11 @@ func (s *snapshotBody) number(most uint64) uint64 {
 		return 0
 	}
 	v, err := binary.ReadUvarint(s.r)
-	if err != nil {
+	switch {
+	case err != nil:
 		s.failed("%w", err)
-	} else if v > most {
+		return 0
+	case v > most:
 		s.failed("%d where at most %d is possible", v, most)
 		return 0
 	}
@@ -266,6 +268,7 @@ func (s *snapshotBody) signed() int64 {
 	v, err := binary.ReadVarint(s.r)
 	if err != nil {
 		s.failed("%w", err)
+		return 0
 	}
 	return v
 }

@@ -143,7 +143,7 @@ func bodyOf(t testing.TB, snapshot []byte) []byte {
 	return b
 }
 
-// envelope makes a snapshot of any body.
+// envelope makes a snapshot of any body, compressed otherwise than real ones.
 func envelope(t testing.TB, next int64, body []byte) []byte {
 	t.Helper()
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
@@ -151,6 +151,10 @@ func envelope(t testing.TB, next int64, body []byte) []byte {
 		t.Fatal(err)
 	}
 	defer z.Close()
+	return sealed(z, next, body)
+}
+
+func sealed(z *zstd.Encoder, next int64, body []byte) []byte {
 	b := append([]byte(nil), snapshotMagic...)
 	b = le.AppendUint32(b, snapshotFormat)
 	b = le.AppendUint32(b, 0)
@@ -293,9 +297,13 @@ func FuzzRestore(f *testing.F) {
 	apply(f, p, log, 0, 6)
 	f.Add(bodyOf(f, snapshotOf(f, p, 6)), true)
 	f.Add(snapshotOf(f, p, 6), false)
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, b []byte, wrap bool) {
 		if wrap {
-			b = envelope(t, 6, b)
+			b = sealed(z, 6, b)
 		}
 		p, next, err := restoreTest(set, b)
 		if err != nil {
