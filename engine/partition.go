@@ -273,7 +273,7 @@ func (p *Partition) fire(e *entity, r *rules.Rule, at score.Position, late bool,
 	e.Prolong(p.closed(f.Time + r.Window.Cooldown.Milliseconds()))
 
 	merged, changed := score.Merge(p.contributions(e), sig.Contribution())
-	if !changed || !e.keepScore(at, merged, p.slotOf) || !e.keepName(sig.Entity) {
+	if !changed || !e.keepName(sig.Entity) || !e.keepScore(at, merged, p.slotOf) {
 		return
 	}
 	e.Spare(p.closed(score.Expires(merged)))

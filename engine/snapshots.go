@@ -65,17 +65,20 @@ type snapshotting struct {
 	stop   context.CancelFunc
 }
 
-// Pauses between attempts.
 const (
+	// Pauses between attempts.
 	firstPause = 100 * time.Millisecond
 	mostPause  = 10 * time.Second
+	// attemptTime is how long an attempt may take: a store that neither answers
+	// nor refuses is one that fails.
+	attemptTime = 2 * time.Minute
 )
 
 // persist does something with the store until it succeeds, fails for good or ctx
 // ends. Errors that are not for good are logged when they change.
-func (s *snapshots) persist(ctx context.Context, what string, do func() error) error {
+func (s *snapshots) persist(ctx context.Context, what string, do func(ctx context.Context) error) error {
 	for pause, last := firstPause, ""; ; pause = min(2*pause, mostPause) {
-		err := do()
+		err := attempt(ctx, do)
 		switch {
 		case err == nil, forGood(err):
 			return err
@@ -96,6 +99,12 @@ func (s *snapshots) persist(ctx context.Context, what string, do func() error) e
 	}
 }
 
+func attempt(ctx context.Context, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	return do(ctx)
+}
+
 // forGood reports whether trying again cannot help.
 func forGood(err error) bool {
 	return errors.Is(err, errNotFunction) || errors.Is(err, ErrSnapshotNewer) || errors.Is(err, ErrSnapshotForeign) ||
@@ -110,7 +119,7 @@ func (s *snapshots) recover(ctx context.Context, log klog.OffsetRange) (p *Parti
 	if s.Snapshots == nil {
 		return nil, 0, nil
 	}
-	err = s.persist(ctx, "recover", func() (err error) {
+	err = s.persist(ctx, "recover", func(ctx context.Context) (err error) {
 		p, next, err = s.newest(ctx, log)
 		return err
 	})
@@ -249,7 +258,7 @@ func (s *snapshots) write(ctx context.Context, f *frozen, acked <-chan struct{})
 		return ctx.Err()
 	}
 	started = time.Now()
-	if err := s.persist(ctx, "write", func() error { return s.create(ctx, f.next, b) }); err != nil {
+	if err := s.persist(ctx, "write", func(ctx context.Context) error { return s.create(ctx, f.next, b) }); err != nil {
 		return err
 	}
 	s.metrics.snapshotWritten(s.partition, len(b), encoded, time.Since(started))
@@ -289,12 +298,15 @@ func (s *snapshots) create(ctx context.Context, next int64, b []byte) error {
 
 // retain deletes all but the newest. A failure leaves some for the next time.
 func (s *snapshots) retain(ctx context.Context, written int64) {
-	all, err := s.Snapshots.List(ctx, s.partition)
-	for i := s.cfg.SnapshotKeep; err == nil && i < len(all); i++ {
-		if all[i] != written {
-			err = s.Snapshots.Delete(ctx, s.partition, all[i])
+	err := attempt(ctx, func(ctx context.Context) error {
+		all, err := s.Snapshots.List(ctx, s.partition)
+		for i := s.cfg.SnapshotKeep; err == nil && i < len(all); i++ {
+			if all[i] != written {
+				err = s.Snapshots.Delete(ctx, s.partition, all[i])
+			}
 		}
-	}
+		return err
+	})
 	if err != nil && ctx.Err() == nil {
 		s.metrics.snapshotFailure("retention")
 		s.log.Warn("old snapshots are not deleted", "error", err)

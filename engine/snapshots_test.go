@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"math"
 	"slices"
@@ -200,6 +201,57 @@ func TestASnapshotAheadOfTheCommitStandsForIt(t *testing.T) {
 			t.Errorf("committed %d, %d signals and then %d, at most %d times", w.commit, once, len(w.sent), slices.Max(w.sendings()))
 		}
 	})
+}
+
+// TestASnapshotBeyondTheEndOfTheLogIsPassedOver is an owner that asked for the
+// end of the log before another one wrote more to it.
+func TestASnapshotBeyondTheEndOfTheLogIsPassedOver(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t, 100)
+		w.runs(t, 10*time.Second)
+		names := w.store.names()
+		older := names[len(names)-2]
+		w.commit, w.visible = older, older+1
+		w.lowestFetch()
+		w.runs(t, 10*time.Second)
+		if low := w.lowestFetch(); low != older {
+			t.Errorf("the log, which ends at %d, was read from %d", older+1, low)
+		}
+		w.check(t, w.reference(t))
+	})
+}
+
+// TestAStoreThatDoesNotAnswerIsGivenUpAndAskedAgain has the first listing hang.
+func TestAStoreThatDoesNotAnswerIsGivenUpAndAskedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t, 60)
+		w.runs(t, 10*time.Second)
+		w.lowestFetch()
+		s := w.stage(t)
+		s.Snapshots = &hanging{memorySnapshots: w.store}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		if err := s.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if low := w.lowestFetch(); low != 60 {
+			t.Errorf("the log was read from %d", low)
+		}
+	})
+}
+
+type hanging struct {
+	*memorySnapshots
+	asked bool
+}
+
+func (h *hanging) List(ctx context.Context, partition int32) ([]int64, error) {
+	if !h.asked {
+		h.asked = true
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return h.memorySnapshots.List(ctx, partition)
 }
 
 func TestAnotherSoundSnapshotStopsThePartition(t *testing.T) {

@@ -2,7 +2,6 @@ package oracle
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -150,7 +149,7 @@ func TestARecordedLogThatCannotBeIsRefused(t *testing.T) {
 	if !errors.Is(err, engine.ErrGap) {
 		t.Errorf("a gap: %v", err)
 	}
-	if err := log.Read(0, []byte(fmt.Sprint("no frame"))); !errors.Is(err, facet.ErrFrame) {
+	if err := log.Read(0, []byte("no frame")); !errors.Is(err, facet.ErrFrame) {
 		t.Errorf("no frame: %v", err)
 	}
 }

@@ -207,11 +207,11 @@ func (d *restoring) record(group uint16, place int, last, expires *int64) error 
 	if err != nil {
 		return d.failed(err, "")
 	}
-	flags := count << countShift
+	flags := flagsOf(count)
 	if place == remarkable {
-		flags |= flagRemarkable
+		flags = count<<countShift | remarkable
 	}
-	if count > mostCount || standing(flags) != place {
+	if count > mostCount || int(flags&standingMask) != place {
 		return d.failed(nil, "a record that came %d times in list %d", count, place)
 	}
 	kind := d.t.groups[group].kind
@@ -228,7 +228,7 @@ func (d *restoring) record(group uint16, place int, last, expires *int64) error 
 	le.PutUint16(rec.b[offUsed:], uint16(headerSize+len(slots)))
 	copy(rec.b[headerSize:], slots)
 	d.t.index.set(id, r)
-	d.t.push(rec)
+	d.t.push(d.t.listOf(rec.b), r, rec.b)
 	return nil
 }
 

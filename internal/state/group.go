@@ -30,15 +30,12 @@ const (
 // it had come so often.
 const regularCount = 4
 
-// standing is the standing of a record with these flags.
-func standing(flags uint8) int {
-	switch {
-	case flags&flagRemarkable != 0:
-		return remarkable
-	case flags>>countShift >= regularCount:
-		return regular
+// flagsOf are the flags of an unremarkable record that came so often.
+func flagsOf(count uint8) uint8 {
+	if count >= regularCount {
+		return count<<countShift | regular
 	}
-	return newcomer
+	return count<<countShift | newcomer
 }
 
 func (g *group) len() int { return g.lists[newcomer].n + g.lists[regular].n + g.lists[remarkable].n }
@@ -81,7 +78,7 @@ func (t *Table) Admit(key uint64, kind uint8, tenant uint64, watermark int64) (r
 	n := t.groupOf(kind, tenant)
 	g := &t.groups[n]
 	t.reclaim(g, watermark)
-	count := uint8(0) // the first touch makes it 1
+	count := uint8(0) // the first touch makes it one more
 	if t.caps[kind] > 0 && g.len() >= t.caps[kind] {
 		seen := t.sketch.add(key)
 		if !t.makeRoom(g, seen) {
@@ -118,7 +115,7 @@ func (t *Table) makeRoom(g *group, seen uint8) bool {
 		return true
 	}
 	rec := t.open(r)
-	if standing(rec.b[offFlags]) != newcomer && seen < rec.count() {
+	if rec.b[offFlags]&standingMask != newcomer && seen < rec.count() {
 		return false
 	}
 	t.evict(g)

@@ -17,8 +17,9 @@ import (
 //	0  key u64          16 expires i64 (Unix ms)   32 kind u8 · flags u8 · used u16
 //	8  last i64         24 newer ref · older ref   36 group u16 · unused
 //
-// followed by slots: id u32 · length u16 · payload. The upper half of the flags
-// is how often the record was touched, up to 15.
+// followed by slots: id u32 · length u16 · payload. The lower two bits of the
+// flags are the record's standing, the upper half is how often it was touched, up
+// to 15.
 const (
 	offKey     = 0
 	offLast    = 8
@@ -32,8 +33,8 @@ const (
 	headerSize = 40
 	slotHeader = 6
 
-	flagRemarkable = 1
-	countShift     = 4
+	standingMask = 3
+	countShift   = 4
 
 	never = 1 << 63 // as an i64 the smallest: expired until it is touched
 
@@ -124,9 +125,9 @@ func (t *Table) Find(key uint64, watermark int64) (rec Record, ok bool) {
 func (t *Table) insert(key uint64, kind uint8, group uint16, count uint8) Record {
 	r := t.alloc(0)
 	rec := t.open(r)
-	rec.initialize(key, kind, group, count<<countShift)
+	rec.initialize(key, kind, group, flagsOf(count))
 	t.index.set(key, r)
-	t.push(rec)
+	t.push(t.listOf(rec.b), r, rec.b)
 	return rec
 }
 
@@ -145,7 +146,7 @@ func (t *Table) alloc(class int) ref {
 }
 
 func (t *Table) remove(rec Record) {
-	t.unlink(rec)
+	t.unlink(t.listOf(rec.b), rec.b)
 	t.index.remove(rec.Key())
 	t.slabs[rec.r.class()].release(rec.r.index())
 }
@@ -197,27 +198,26 @@ func (t *Table) All(watermark int64, yield func(Record) bool) {
 	})
 }
 
-func (t *Table) listOf(rec Record) *list {
-	return &t.groups[le.Uint16(rec.b[offGroup:])].lists[standing(rec.b[offFlags])]
+func (t *Table) listOf(b []byte) *list {
+	return &t.groups[le.Uint16(b[offGroup:])].lists[b[offFlags]&standingMask]
 }
 
-// push makes rec the most recent of its list.
-func (t *Table) push(rec Record) {
-	l := t.listOf(rec)
-	le.PutUint32(rec.b[offNewer:], uint32(noRef))
-	le.PutUint32(rec.b[offOlder:], uint32(l.newest))
+// push makes a record, whose piece is b, the most recent of l.
+func (t *Table) push(l *list, r ref, b []byte) {
+	le.PutUint32(b[offNewer:], uint32(noRef))
+	le.PutUint32(b[offOlder:], uint32(l.newest))
 	if l.newest != noRef {
-		le.PutUint32(t.at(l.newest)[offNewer:], uint32(rec.r))
+		le.PutUint32(t.at(l.newest)[offNewer:], uint32(r))
 	} else {
-		l.coldest = rec.r
+		l.coldest = r
 	}
-	l.newest = rec.r
+	l.newest = r
 	l.n++
 }
 
-func (t *Table) unlink(rec Record) {
-	l := t.listOf(rec)
-	newer, older := ref(le.Uint32(rec.b[offNewer:])), ref(le.Uint32(rec.b[offOlder:]))
+// unlink takes the record whose piece is b out of l.
+func (t *Table) unlink(l *list, b []byte) {
+	newer, older := ref(le.Uint32(b[offNewer:])), ref(le.Uint32(b[offOlder:]))
 	if newer != noRef {
 		le.PutUint32(t.at(newer)[offOlder:], uint32(older))
 	} else {
@@ -244,7 +244,7 @@ func (rec *Record) Last() int64 { return int64(le.Uint64(rec.b[offLast:])) }
 func (rec *Record) Expires() int64 { return int64(le.Uint64(rec.b[offExpires:])) }
 
 // Remarkable reports whether the record is spared by eviction.
-func (rec *Record) Remarkable() bool { return rec.b[offFlags]&flagRemarkable != 0 }
+func (rec *Record) Remarkable() bool { return rec.b[offFlags]&standingMask == remarkable }
 
 // count is how often the record was touched, up to mostCount.
 func (rec *Record) count() uint8 { return rec.b[offFlags] >> countShift }
@@ -254,15 +254,23 @@ func (rec *Record) count() uint8 { return rec.b[offFlags] >> countShift }
 func (rec *Record) Touch(position, expires int64) {
 	le.PutUint64(rec.b[offLast:], uint64(position))
 	rec.Prolong(expires)
+	l := rec.t.listOf(rec.b)
+	if rec.counted() {
+		rec.move(l, flagsOf(regularCount))
+	} else if l.newest != rec.r {
+		rec.t.unlink(l, rec.b)
+		rec.t.push(l, rec.r, rec.b)
+	}
+}
+
+// counted counts a touch, and reports whether it makes a regular of a newcomer.
+func (rec *Record) counted() bool {
 	flags := rec.b[offFlags]
-	if rec.count() < mostCount {
+	if flags>>countShift < mostCount {
 		flags += 1 << countShift
-	}
-	if standing(flags) == standing(rec.b[offFlags]) && rec.t.listOf(*rec).newest == rec.r {
 		rec.b[offFlags] = flags
-		return
 	}
-	rec.move(flags)
+	return flags == regularCount<<countShift|newcomer
 }
 
 // Spare makes the record remarkable: it is the last to be evicted, until it
@@ -270,7 +278,7 @@ func (rec *Record) Touch(position, expires int64) {
 func (rec *Record) Spare(expires int64) {
 	rec.Prolong(expires)
 	if !rec.Remarkable() {
-		rec.move(rec.b[offFlags] | flagRemarkable)
+		rec.move(rec.t.listOf(rec.b), rec.b[offFlags]&^standingMask|remarkable)
 	}
 }
 
@@ -279,11 +287,12 @@ func (rec *Record) Prolong(expires int64) {
 	le.PutUint64(rec.b[offExpires:], uint64(max(expires, rec.Expires())))
 }
 
-// move makes the record the most recent of the list that new flags put it in.
-func (rec *Record) move(flags uint8) {
-	rec.t.unlink(*rec)
+// move takes the record out of its list and makes it the most recent of the one
+// that new flags put it in.
+func (rec *Record) move(from *list, flags uint8) {
+	rec.t.unlink(from, rec.b)
 	rec.b[offFlags] = flags
-	rec.t.push(*rec)
+	rec.t.push(rec.t.listOf(rec.b), rec.r, rec.b)
 }
 
 // clear empties an expired record. It is like a new one: nobody spares it for
@@ -291,7 +300,7 @@ func (rec *Record) move(flags uint8) {
 func (rec *Record) clear() {
 	le.PutUint16(rec.b[offUsed:], headerSize)
 	le.PutUint64(rec.b[offExpires:], never)
-	rec.move(0)
+	rec.move(rec.t.listOf(rec.b), 0)
 }
 
 func (rec *Record) used() int { return int(le.Uint16(rec.b[offUsed:])) }
@@ -364,19 +373,19 @@ func (rec *Record) fit(size int) {
 		return
 	}
 	t, from := rec.t, *rec
-	t.unlink(from)
+	l := t.listOf(from.b)
+	t.unlink(l, from.b)
 	r := t.alloc(class)
 	to := t.open(r)
 	copy(to.b, from.b[:from.used()])
 	t.slabs[from.r.class()].release(from.r.index())
 	t.index.set(to.Key(), r)
 	*rec = to
-	t.insertBetween(to, ref(le.Uint32(to.b[offOlder:])), ref(le.Uint32(to.b[offNewer:])))
+	t.insertBetween(l, to, ref(le.Uint32(to.b[offOlder:])), ref(le.Uint32(to.b[offNewer:])))
 }
 
 // insertBetween links a record that was moved where it was before.
-func (t *Table) insertBetween(rec Record, older, newer ref) {
-	l := t.listOf(rec)
+func (t *Table) insertBetween(l *list, rec Record, older, newer ref) {
 	if older != noRef {
 		le.PutUint32(t.at(older)[offNewer:], uint32(rec.r))
 	} else {

@@ -117,14 +117,14 @@ func (w *world) spoil() {
 	}
 	o := all[w.rng.IntN(len(all))]
 	b := w.objects[o]
-	switch w.rng.IntN(3) {
-	case 0:
+	switch n := w.rng.IntN(3); {
+	case n == 0 || len(b) == 0:
 		w.note("snapshot %v is lost", o)
 		delete(w.objects, o)
-	case 1:
+	case n == 1:
 		w.note("snapshot %v is cut short", o)
 		w.objects[o] = b[:w.rng.IntN(len(b))]
-	case 2:
+	default:
 		w.note("a bit of snapshot %v is flipped", o)
 		b[w.rng.IntN(len(b))] ^= 1 << w.rng.IntN(8)
 	}
