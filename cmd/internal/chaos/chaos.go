@@ -94,6 +94,7 @@ func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (re
 	r.disturb(ctx)
 	ctx = context.WithoutCancel(ctx)
 	if err := r.settle(ctx); err != nil {
+		r.cluster.temporary = false // it is needed to find out why
 		return report, err
 	}
 	verdict, err := r.verify(ctx)

@@ -20,17 +20,18 @@ import (
 	"github.com/weirdev/weir/internal/testkit"
 )
 
-func needPrograms(t *testing.T) {
-	t.Helper()
+// TestChaos runs the programs themselves, which are built once.
+func TestChaos(t *testing.T) {
 	if _, err := chdb.Find(); errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
 		t.Skip(err)
 	}
 	testkit.Programs(t)
+	t.Run("nothing is lost while everything is killed", killEverything)
+	t.Run("the verdict turns", spoilEverything)
 }
 
-// TestNothingIsLostWhileEverythingIsKilled is a short run of the whole thing.
-func TestNothingIsLostWhileEverythingIsKilled(t *testing.T) {
-	needPrograms(t)
+// killEverything is a short run of the whole thing.
+func killEverything(t *testing.T) {
 	o := Defaults()
 	o.For, o.Rate, o.JSON = 25*time.Second, 800, true
 	var out bytes.Buffer
@@ -75,10 +76,9 @@ func calmRun(t *testing.T) *run {
 	return r
 }
 
-// TestTheVerdictTurns breaks what a run has left behind, in one way after the
+// spoilEverything breaks what a run has left behind, in one way after the
 // other: a verifier that cannot fail proves nothing.
-func TestTheVerdictTurns(t *testing.T) {
-	needPrograms(t)
+func spoilEverything(t *testing.T) {
 	r := calmRun(t)
 	v := verdictOf(t, r)
 	if !v.equal() || v.Scores == 0 || v.Signals == 0 {

@@ -223,7 +223,9 @@ func (s *Stack) Keep(ctx context.Context, p *procs.Process, program, admin strin
 	context.AfterFunc(s.ctx, stop)
 	s.running.Go(func() {
 		defer stop()
-		if err := p.Run(ctx); err != nil {
+		// How one ends that is told to is no failure: it may not have got to the
+		// point of listening.
+		if err := p.Run(ctx); err != nil && ctx.Err() == nil {
 			s.Failed <- fmt.Errorf("%w; its log is %s", err, file.Name())
 		}
 	})
