@@ -32,10 +32,11 @@ const regularCount = 4
 
 // flagsOf are the flags of an unremarkable record that came so often.
 func flagsOf(count uint8) uint8 {
+	standing := uint8(newcomer)
 	if count >= regularCount {
-		return count<<countShift | regular
+		standing = regular
 	}
-	return count<<countShift | newcomer
+	return count<<countShift | standing
 }
 
 func (g *group) len() int { return g.lists[newcomer].n + g.lists[regular].n + g.lists[remarkable].n }

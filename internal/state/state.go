@@ -270,7 +270,7 @@ func (rec *Record) counted() bool {
 		flags += 1 << countShift
 		rec.b[offFlags] = flags
 	}
-	return flags == regularCount<<countShift|newcomer
+	return flags>>countShift == regularCount && flags&standingMask == newcomer
 }
 
 // Spare makes the record remarkable: it is the last to be evicted, until it
