@@ -8,7 +8,11 @@ COPY . .
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath -pgo cmd/weir-worker/default.pgo -ldflags "-s -w -X github.com/weirdev/weir/cmd/internal/app.version=${VERSION}" -o /out/ ./cmd/weir ./cmd/weir-worker ./cmd/weir-gate
 
+# The directory of snapshots: a volume that is mounted there takes its owner over.
+RUN mkdir -p /var/lib/weir/snapshots
+
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/weir /out/weir-worker /out/weir-gate /usr/local/bin/
+COPY --from=build --chown=nonroot:nonroot /var/lib/weir /var/lib/weir
 USER nonroot:nonroot
 ENTRYPOINT ["/usr/local/bin/weir"]
