@@ -53,10 +53,10 @@ type source struct {
 	dead      []klog.Outgoing
 	deadBytes int
 
-	covered   *pending  // covered everywhere, waits for the event store
-	committed time.Time // when the last candidate was made
-	idle      bool      // the last fetch found nothing new
-	clockOff  bool
+	covered  *pending  // covered everywhere, waits for the event store
+	proposed time.Time // when the last candidate was made; never, at first: whoever dies soon has then got on
+	idle     bool      // the last fetch found nothing new
+	clockOff bool
 }
 
 // pending is a commit that waits until the event store has acknowledged.
@@ -206,7 +206,6 @@ func (s *source) outside(ctx context.Context) error {
 // the drain time. After a write that failed nothing more is written: only
 // reading again from the last commit leaves no gap.
 func (s *source) run(ctx context.Context) error {
-	s.committed = s.Now()
 	finish, cancel := klog.Outlast(ctx, s.cfg.DrainTimeout)
 	defer cancel()
 	for ctx.Err() == nil {
@@ -252,7 +251,7 @@ func (s *source) turn(ctx, finish context.Context) error {
 	}
 	s.next = max(s.next, s.batch.Next)
 	atEnd := s.next >= s.batch.HighWatermark
-	cover := s.covered == nil && s.Now().Sub(s.committed) >= s.cfg.CommitInterval
+	cover := s.covered == nil && s.Now().Sub(s.proposed) >= s.cfg.CommitInterval
 	if cover && atEnd && s.idle && !s.History {
 		s.watermark.see(asked - s.ahead())
 	}
@@ -378,7 +377,7 @@ func (s *source) write(ctx context.Context, all bool) error {
 
 // propose makes the present state the next commit.
 func (s *source) propose() {
-	s.committed = s.Now()
+	s.proposed = s.Now()
 	s.covered = &pending{offset: s.next, progress: s.present()}
 }
 
