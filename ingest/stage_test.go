@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,7 @@ import (
 // world is what a stage of one raw partition is wired to: a log with a start, a
 // facet topic of one partition, and a store that acknowledges at once.
 type world struct {
+	mu      sync.Mutex // of raw: some tests send while the stage reads
 	start   int64
 	raw     []klog.Record // offset i+first
 	first   int64
@@ -42,12 +44,29 @@ func newWorld() *world {
 	return &world{format: "weir", mortal: -1, commit: klog.Commit{Offset: -1}, stored: map[int64]string{}}
 }
 
-func (w *world) end() int64 { return w.first + int64(len(w.raw)) }
+func (w *world) end() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.first + int64(len(w.raw))
+}
 
 func (w *world) send(values ...string) {
 	for _, v := range values {
-		w.raw = append(w.raw, klog.Record{Offset: w.end(), Value: []byte(v)})
+		w.add(klog.Record{Offset: w.end(), Value: []byte(v)})
 	}
+}
+
+func (w *world) add(r klog.Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.raw = append(w.raw, r)
+}
+
+// from lists the records from an offset on.
+func (w *world) from(offset int64) []klog.Record {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.raw[offset-w.first:]
 }
 
 func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *klog.Batch) error {
@@ -66,7 +85,7 @@ func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *k
 			return nil
 		}
 	}
-	for _, r := range w.raw[offset-w.first:] {
+	for _, r := range w.from(offset) {
 		if r.Offset == w.rotten[0] && w.rotten[1] > 0 {
 			break
 		}
@@ -466,8 +485,7 @@ func TestAWorkerWhoseClockIsWrong(t *testing.T) {
 				w.ahead = off
 				add := func(id string) {
 					brokers := time.Now().Add(-off) // the worker's clock is the bubble's
-					w.send(at(id, brokers))
-					w.raw[len(w.raw)-1].Time, w.raw[len(w.raw)-1].Appended = brokers.UnixMilli(), true
+					w.add(klog.Record{Offset: w.end(), Value: []byte(at(id, brokers)), Time: brokers.UnixMilli(), Appended: true})
 				}
 				go func() {
 					for i := range 5 {

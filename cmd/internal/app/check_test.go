@@ -162,11 +162,11 @@ func TestHowLongFacetsMustBeKept(t *testing.T) {
 		t.Errorf("without snapshots: %v", got)
 	}
 	cfg.Snapshots.URL = "file:///snapshots"
-	if got := cfg.facetRetention(); got != time.Hour {
+	if got := cfg.facetRetention(); got != time.Hour+4*time.Minute {
 		t.Errorf("with a snapshot each minute: %v", got)
 	}
 	cfg.Detect.SnapshotInterval, cfg.Detect.SnapshotKeep = time.Hour, 3
-	if got := cfg.facetRetention(); got != 4*time.Hour {
+	if got := cfg.facetRetention(); got != 5*time.Hour {
 		t.Errorf("with three that are an hour apart: %v", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime/pprof"
@@ -53,6 +54,7 @@ type Worker struct {
 	detect  *engine.Stage
 
 	snapshots *snapshot.Store // nil: none are kept
+	stacks    io.Writer       // of all goroutines, when one of them hangs
 }
 
 // NewWorker wires a worker; it connects to nothing yet.
@@ -60,7 +62,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin)}
+	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin), stacks: os.Stderr}
 	steps := []struct {
 		what string
 		make func() error
@@ -276,7 +278,7 @@ func (w *Worker) watchLoops(ctx context.Context) error {
 	if err != nil {
 		w.stuck.Inc()
 		w.log.Error("a partition hangs; the process ends so that another takes it over", "error", err)
-		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1) // nothing is left to be done where that fails
+		_ = pprof.Lookup("goroutine").WriteTo(w.stacks, 1) // nothing is left to be done where that fails
 	}
 	return err
 }

@@ -49,6 +49,7 @@ func servers(t *testing.T) (*sandbox.Sandbox, Config) {
 // working is a worker that runs in this process.
 type working struct {
 	*Worker
+	said  bytes.Buffer // stacks
 	stop  context.CancelFunc
 	ended chan error
 }
@@ -62,6 +63,7 @@ func start(t *testing.T, cfg Config) *working {
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	t.Cleanup(stop)
 	r := &working{Worker: w, stop: stop, ended: make(chan error, 1)}
+	w.stacks = &r.said
 	go func() { r.ended <- w.Run(ctx) }()
 	return r
 }
@@ -160,6 +162,9 @@ func TestHowAWorkerEnds(t *testing.T) {
 		err := w.end(t, time.Minute)
 		if !errors.Is(err, watch.ErrStuck) || strings.Count(err.Error(), "the loop of the test") != 1 {
 			t.Errorf("it ends with %v", err)
+		}
+		if !strings.Contains(w.said.String(), "TestHowAWorkerEnds") {
+			t.Error("it does not say what all goroutines are at")
 		}
 	})
 	t.Run("a stream that is not as it must be is refused", func(t *testing.T) {
