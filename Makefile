@@ -22,7 +22,7 @@ build: ## build weir, weir-worker and weir-gate into bin/
 demo: build chdb ## watch an attack being caught (DEMO='-for 60s' passes flags on)
 	@bin/weir demo $(DEMO)
 
-chaos: build chdb ## kill everything and prove that nothing is lost (CHAOS='-for 30m' passes flags on)
+chaos: build chdb ## kill everything and check that nothing is lost (CHAOS='-for 30m' passes flags on)
 	@bin/weir chaos $(CHAOS)
 
 test: chdb ## run all tests; real Kafka and Redis are used where they can be had

@@ -61,10 +61,12 @@ func (m *stageMetrics) snapshotWritten(partition int32, bytes int, encode, store
 	m.snapshotsSeconds.WithLabelValues("store").Observe(store.Seconds())
 }
 
-// snapshotGone forgets the figures of a partition that is given up.
-func (m *stageMetrics) snapshotGone(partition int32) {
-	m.snapshotsAge.DeleteLabelValues(strconv.Itoa(int(partition)))
-	m.snapshotsBytes.DeleteLabelValues(strconv.Itoa(int(partition)))
+// gone forgets the figures of a partition that is given up.
+func (m *stageMetrics) gone(partition int32) {
+	of := prometheus.Labels{"partition": strconv.Itoa(int(partition))}
+	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.snapshotsAge, m.snapshotsBytes} {
+		g.DeletePartialMatch(of)
+	}
 }
 
 func (m *stageMetrics) snapshotFailure(reason string) {

@@ -44,6 +44,7 @@ func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) 
 	err := o.own(ctx, committed, log)
 	o.loop.Waiting()
 	o.snapshots.close()
+	o.metrics.gone(o.partition)
 	o.loop.Working()
 	if err != nil && ctx.Err() == nil {
 		return o.refuse(ctx, err)
@@ -157,6 +158,9 @@ func (o *owner) stored() int64 { return min(o.next, o.signals.Stored(), o.scores
 func (o *owner) republish(ctx context.Context) (err error) {
 	n := 0
 	for u := range o.state.Live {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err = o.scores.Put(ctx, o.next-1, u); err != nil {
 			return fmt.Errorf("republish scores: %w", err)
 		}

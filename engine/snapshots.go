@@ -351,7 +351,8 @@ func (s *snapshots) await(ctx context.Context, stored int64) error {
 func (s *snapshots) close() {
 	if s.current != nil {
 		s.current.stop()
-		_ = s.ended(<-s.current.done)
+		if err := s.ended(<-s.current.done); errors.Is(err, errNotFunction) {
+			s.log.Error("the last snapshot shows a fault", "error", err)
+		}
 	}
-	s.metrics.snapshotGone(s.partition)
 }

@@ -172,6 +172,11 @@ func (s *Stage) serve(ctx context.Context, g *klog.Generation) error {
 	if err != nil {
 		return fmt.Errorf("read the ends of %s: %w", s.Topics.Facets, err)
 	}
+	for _, p := range g.Assigned {
+		if int(p) >= len(starts) {
+			return fmt.Errorf("%s has %d partitions, not %d", s.Topics.Facets, len(starts), p+1)
+		}
+	}
 	s.keepOnly(g.Assigned)
 	var wg sync.WaitGroup
 	errs := make([]error, len(g.Assigned))

@@ -157,6 +157,7 @@ func (s *Stage) own(ctx context.Context, g *klog.Generation, partition int32, co
 		return fmt.Errorf("partition %d: %w", partition, err)
 	}
 	defer src.loop.Done()
+	defer s.metrics.gone(partition)
 	err = src.open(ctx, from)
 	if err == nil {
 		src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner)

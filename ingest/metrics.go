@@ -38,6 +38,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
+// gone forgets the figures of a partition that is given up.
+func (m *metrics) gone(partition int32) { m.behind.DeleteLabelValues(strconv.Itoa(int(partition))) }
+
 func (m *metrics) lag(partition int32, records int64) {
 	m.behind.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(records))
 }

@@ -57,6 +57,8 @@ type source struct {
 	proposed time.Time // when the last candidate was made; never, at first: whoever dies soon has then got on
 	idle     bool      // the last fetch found nothing new
 	clockOff bool
+	ticked   time.Time // when the end was seen that the last tick is about; zero: none yet
+	lastTick int64     // what it claimed, Unix ms
 }
 
 // pending is a commit that waits until the event store has acknowledged.
@@ -84,6 +86,11 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 		return s.truncated(log)
 	}
 	was := p.Epoch
+	if from.Metadata == "" {
+		// Nothing tells who was the last owner, if any was: offsets that were reset,
+		// or expired. A lower number than his would be ignored for ever.
+		p.Owner = uint64(s.Now().UnixMilli())
+	}
 	p.Owner++
 	p.Epoch = s.epochName()
 	if err := s.commit(ctx, s.next, p.String()); err != nil {
@@ -141,13 +148,21 @@ func (s *source) checkEpoch(was string) {
 		"was", was, "is", s.epochName(), "from", s.next, "to", s.behind)
 }
 
+// mostRotten is how many unreadable batches a take-over waits for: each takes as
+// long as a fetch is tried again.
+const mostRotten = 3
+
 // remember reads again what repeats are recognised by.
 func (s *source) remember(ctx context.Context, start int64) error {
-	from := max(start, s.next-repeatWindow, 0)
+	from, rotten := max(start, s.next-repeatWindow, 0), 0
 	s.repeats = newRepeats(min(from, s.next))
 	for from < s.next {
 		err := s.Log.Fetch(ctx, s.Topics.Events, s.partition, from, &s.batch)
 		if errors.Is(err, klog.ErrUnreadable) {
+			if rotten++; rotten > mostRotten {
+				s.log.Error("much of the window of repeats does not read; repeats of what was there before count as events", "from", from, "to", s.next)
+				return nil
+			}
 			if from, err = s.Log.NextReadable(ctx, s.Topics.Events, s.partition, from); err != nil {
 				return fmt.Errorf("look behind what does not read: %w", err)
 			}
@@ -186,7 +201,7 @@ func (s *source) lose(ctx context.Context, log klog.OffsetRange) error {
 	s.metrics.lost.Add(float64(lost))
 	s.progress.Ledger.Fetched += lost
 	s.progress.Ledger.Lost += lost
-	s.next = log.Start
+	s.next, s.progress.Skip = log.Start, nil
 	return s.write(ctx, true)
 }
 
@@ -253,7 +268,7 @@ func (s *source) turn(ctx, finish context.Context) error {
 	atEnd := s.next >= s.batch.HighWatermark
 	cover := s.covered == nil && s.Now().Sub(s.proposed) >= s.cfg.CommitInterval
 	if cover && atEnd && s.idle && !s.History {
-		s.watermark.see(asked - s.ahead())
+		s.tick(s.batch.Asked)
 	}
 	if err := s.write(finish, cover); err != nil {
 		return err
@@ -269,6 +284,18 @@ func (s *source) turn(ctx, finish context.Context) error {
 		return err
 	}
 	return s.pace(ctx, started)
+}
+
+// tick advances an idle partition to when its end was last seen. The clock may
+// be set while a tick is on its way, before any broker contradicts: so a tick is
+// no farther from the last than the time that has passed since, and a tolerance.
+func (s *source) tick(asked time.Time) {
+	t := asked.UnixMilli() - s.ahead()
+	if !s.ticked.IsZero() {
+		t = min(t, s.lastTick+asked.Sub(s.ticked).Milliseconds()+s.bracket.maxFuture)
+	}
+	s.ticked, s.lastTick = asked, t
+	s.watermark.see(t)
 }
 
 // ahead is how many ms the clock here is ahead of the brokers', which is the one

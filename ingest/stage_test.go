@@ -577,3 +577,39 @@ func TestRecordsThatDoNotReadArePassedOverOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestOffsetsThatWereResetDoNotSilenceAPartition: with them the owner number is
+// gone, and detect ignores whoever has a lower one than it has seen.
+func TestOffsetsThatWereResetDoNotSilenceAPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		owner := func() uint64 {
+			var r facet.Reader
+			if err := r.Reset(w.frames[len(w.frames)-1]); err != nil {
+				t.Fatal(err)
+			}
+			s, _, err := r.Section()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.Owner
+		}
+		last := uint64(0)
+		for i := range 4 {
+			w.send(request(fmt.Sprint(i), "ann"))
+			if _, err := w.run(t, 3*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if n := owner(); n <= last {
+				t.Fatalf("take-over %d has the number %d, after %d", i, n, last)
+			}
+			last = owner()
+			if i%2 == 1 {
+				w.commit = klog.Commit{Offset: -1}
+			}
+		}
+		if got := fmt.Sprint(w.facets(t)); got != "[0 1 2 3]" {
+			t.Errorf("facets of the records %s", got)
+		}
+	})
+}

@@ -235,7 +235,7 @@ func TestAnswersOfEveryVersion(t *testing.T) {
 // FuzzDecode: whatever a batch holds, decoding neither panics nor takes memory
 // that its bytes do not justify, and what it gives is in order. The sums are
 // made right, or nothing behind them would be reached.
-func FuzzDecode(f *testing.F) {
+func FuzzDecodeBatches(f *testing.F) {
 	f.Add([]byte{}, int64(0))
 	f.Add(encode(f, 0, 0, values("a", "b")...), int64(1))
 	f.Add(encode(f, 0, 0, Outgoing{Key: []byte("k"), Headers: []Header{{"h", []byte("v")}, {"", nil}}}), int64(0))

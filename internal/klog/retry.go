@@ -2,6 +2,7 @@ package klog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -23,6 +24,7 @@ type tries struct {
 	what, subject string
 	pause         time.Duration
 	since         time.Time // of the present row of errors that must not last; zero: none
+	unreadable    bool      // which the row is of
 	last          string
 	count         int
 }
@@ -43,8 +45,8 @@ func (t *tries) failed(ctx context.Context, err error) error {
 		return err
 	case outlook == soon:
 		t.since = time.Time{}
-	case t.since.IsZero():
-		t.since = time.Now()
+	case t.since.IsZero() || errors.Is(err, ErrUnreadable) != t.unreadable:
+		t.since, t.unreadable = time.Now(), errors.Is(err, ErrUnreadable)
 	case time.Since(t.since) > t.c.patience:
 		return err
 	}

@@ -48,6 +48,7 @@ type track struct {
 	listed   bool // is in w.tracks
 	filling  int64
 	flushing int64
+	dropped  int64 // the oldest that was given up when the writer stopped
 }
 
 const none = math.MaxInt64
@@ -63,7 +64,7 @@ func newWriter(table string, c Config, a, b rows, log *slog.Logger, r prometheus
 	}, nil
 }
 
-func (w *writer) open() *track { return &track{w: w, filling: none, flushing: none} }
+func (w *writer) open() *track { return &track{w: w, filling: none, flushing: none, dropped: none} }
 
 // add has row add one row, once there is room.
 func (t *track) add(ctx context.Context, offset int64, row func()) error {
@@ -109,7 +110,7 @@ func (w *writer) poke() {
 func (t *track) Stored() int64 {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
-	return min(t.filling, t.flushing)
+	return min(t.filling, t.flushing, t.dropped)
 }
 
 // Drain has what is pending inserted now, and returns when it is acknowledged.
@@ -206,15 +207,22 @@ func (w *writer) flush(ctx context.Context) error {
 }
 
 // giveBack keeps a batch that could not be inserted, so that a later flush of a
-// stopping writer takes it first.
+// stopping writer takes it first. Where rows wait already, there is room for one
+// of the two only: the batch is given up, and never counts as stored.
 func (w *writer) giveBack(batch rows) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.filling.len() == 0 {
-		w.filling, w.spare = batch, w.filling
+	if w.filling.len() > 0 {
+		batch.reset()
+		w.spare = batch
 		for _, t := range w.tracks {
-			t.filling, t.flushing = min(t.filling, t.flushing), none
+			t.dropped, t.flushing = min(t.dropped, t.flushing), none
 		}
+		return
+	}
+	w.filling, w.spare = batch, w.filling
+	for _, t := range w.tracks {
+		t.filling, t.flushing = min(t.filling, t.flushing), none
 	}
 }
 

@@ -23,7 +23,13 @@ const (
 func (w *Writer) flush(ctx context.Context, batch []*entry) {
 	start := time.Now()
 	failed := make([]error, len(batch))
-	w.send(ctx, batch, failed)
+	if err := w.introduce(ctx, batch); err != nil {
+		for i := range failed {
+			failed[i] = err
+		}
+	} else {
+		w.send(ctx, batch, failed)
+	}
 	w.metrics.flushed(len(batch), time.Since(start))
 	err := w.count(failed)
 	w.settle(batch, failed)

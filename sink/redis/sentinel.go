@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -91,18 +92,32 @@ func (w *Writer) watched(batch []*entry) (tracks []*Track) {
 	return tracks
 }
 
+// introduce has the sentinels of new tracks answered before their first scores are
+// sent: what is lost from then on is noticed.
+func (w *Writer) introduce(ctx context.Context, batch []*entry) error {
+	fresh := slices.DeleteFunc(w.watched(batch), func(t *Track) bool { return t.sentinel.known > 0 })
+	return w.countUp(ctx, fresh)
+}
+
 // beat counts all sentinels up.
 func (w *Writer) beat(ctx context.Context) {
-	tracks := w.watched(nil)
+	_ = w.countUp(ctx, w.watched(nil)) // an answer that does not come is judged by the next
+}
+
+func (w *Writer) countUp(ctx context.Context, tracks []*Track) error {
 	if len(tracks) == 0 {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DialTimeout+w.cfg.WriteTimeout)
 	defer cancel()
 	pipe := w.client.Pipeline()
 	replies := count(ctx, pipe, tracks)
-	_, _ = pipe.Exec(ctx) // each reply is looked at
+	_, err := pipe.Exec(ctx)
 	w.judge(tracks, replies)
+	if errors.Is(err, goredis.Nil) {
+		return nil // where no number stood before
+	}
+	return err
 }
 
 func count(ctx context.Context, pipe goredis.Pipeliner, tracks []*Track) []*goredis.StatusCmd {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/klog"
 )
 
@@ -238,8 +239,8 @@ func (c *checker) checkWritable(what string) {
 }
 
 // largestBatch is the size of the largest batch that is written to a topic: full
-// to kafka.batch_bytes, and one record more. A dead letter is as large as the
-// record that could not be read.
+// to kafka.batch_bytes, and one record more. A dead letter holds at most
+// [ingest.MaxLetterBytes] of the record that could not be read.
 func (c *checker) largestBatch(what string) int64 {
 	batch := int64(c.kafka.BatchBytes)
 	switch what {
@@ -248,11 +249,7 @@ func (c *checker) largestBatch(what string) int64 {
 	case "signals":
 		return batch + largestSignal
 	case "dead":
-		if c.topics["events"] == nil {
-			return batch
-		}
-		raw, _ := bytesOf(c.topics["events"].Config["max.message.bytes"])
-		return max(batch, raw) + largestSignal
+		return max(batch, ingest.MaxLetterBytes) + largestSignal
 	}
 	return 0 // written by gateways, who see it; or hardly anything
 }

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/sandbox"
+	"github.com/weirdev/weir/internal/servers"
 )
 
 // Options is what differs from one stack to another.
@@ -134,7 +134,7 @@ func (s *Stack) configure(o Options) (err error) {
 		return err
 	}
 	for _, listen := range []*string{&c.Gate.Listen, &c.Admin.Listen} {
-		if *listen, err = freeAddress(); err != nil {
+		if *listen, err = servers.FreeAddr(); err != nil {
 			return err
 		}
 	}
@@ -165,15 +165,6 @@ func (s *Stack) snapshots() (address string, err error) {
 	return (&url.URL{Scheme: "file", Path: dir}).String(), os.MkdirAll(dir, 0o700)
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
 // environment is the configuration as a child reads it.
 func (s *Stack) environment(admin string) (env []string) {
 	c := s.Config
@@ -192,7 +183,7 @@ func (s *Stack) StartWorker() (err error) {
 
 // StartGate starts the gate, and keeps it running until Stop.
 func (s *Stack) StartGate() error {
-	admin, err := freeAddress()
+	admin, err := servers.FreeAddr()
 	if err != nil {
 		return err
 	}
@@ -226,7 +217,10 @@ func (s *Stack) Keep(ctx context.Context, p *procs.Process, program, admin strin
 		// How one ends that is told to is no failure: it may not have got to the
 		// point of listening.
 		if err := p.Run(ctx); err != nil && ctx.Err() == nil {
-			s.Failed <- fmt.Errorf("%w; its log is %s", err, file.Name())
+			select {
+			case s.Failed <- fmt.Errorf("%w; its log is %s", err, file.Name()):
+			default: // enough have been told of
+			}
 		}
 	})
 	return p, nil
