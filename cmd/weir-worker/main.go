@@ -62,6 +62,6 @@ that a partition hung: it is to be started again.`,
 // would double the memory that they take.
 func spareMemory() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(25)
+		debug.SetGCPercent(20)
 	}
 }

@@ -42,7 +42,7 @@ type header struct {
 // about a batch is kept from the caller as long as there are records before it:
 // the next fetch begins with it.
 func (b *Batch) decode(set []byte) error {
-	for len(set) >= batchHeader && (b.inflated < MaxInflated || len(b.Records) == 0) && !b.crowded() {
+	for len(set) >= batchHeader && (b.inflated < enoughInflated || len(b.Records) == 0) && !b.crowded() {
 		size := int64(int32(binary.BigEndian.Uint32(set[8:])))
 		switch {
 		case size < batchHeader-batchPrefix:

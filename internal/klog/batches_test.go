@@ -153,7 +153,7 @@ func TestAZstdFrameThatAsksForMuchMemoryIsRefused(t *testing.T) {
 }
 
 func TestManyBatchesThatInflateAreReadInSeveralFetches(t *testing.T) {
-	one := encode(t, 0, int(compress.Zstd), Outgoing{Value: make([]byte, 20<<20)})
+	one := encode(t, 0, int(compress.Zstd), Outgoing{Value: make([]byte, 3<<20)})
 	var set []byte
 	for i := range 20 {
 		binary.BigEndian.PutUint64(one, uint64(i))
@@ -161,7 +161,7 @@ func TestManyBatchesThatInflateAreReadInSeveralFetches(t *testing.T) {
 	}
 	b, err := decoded(0, set)
 	if err != nil || len(b.Records) != 2 || b.Next != 2 {
-		t.Errorf("%d records of 20 MiB at once, next %d, %v", len(b.Records), b.Next, err)
+		t.Errorf("%d records of 3 MiB at once, next %d, %v", len(b.Records), b.Next, err)
 	}
 }
 

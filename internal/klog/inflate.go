@@ -12,6 +12,11 @@ import (
 // small on the wire and as large as its sender likes behind it.
 const MaxInflated = 32 << 20
 
+// enoughInflated is after how many decompressed bytes a fetch is content with what
+// it has, and leaves the rest to the next: what one fetch brings of well
+// compressible records would be ten times what was asked for.
+const enoughInflated = 4 << 20
+
 // inflate appends what a batch's body decompresses to. What needs much more room
 // than its body has is measured before it gets any: the second time costs less
 // than memory for everything that somebody claims.
@@ -82,7 +87,7 @@ func (b *Batch) measure(c compress.Codec, body []byte) (int, error) {
 // in it, and a larger one is begun.
 func (b *Batch) arenaFor(n int) {
 	if len(b.arena)+n > cap(b.arena) {
-		b.arena = make([]byte, 0, max(n, min(2*cap(b.arena), MaxInflated), 64<<10))
+		b.arena = make([]byte, 0, max(n, min(2*cap(b.arena), enoughInflated), 64<<10))
 	}
 }
 
