@@ -16,7 +16,6 @@ type Books struct {
 	Detect  engine.Totals
 	RawEnd  int64 // records in the raw topic
 	Waiting int64 // raw records not committed yet
-	Behind  int64 // facet records not committed yet
 }
 
 // Books reads the ledgers from the commits.
@@ -35,11 +34,10 @@ func (s *Stack) Books(ctx context.Context) (b Books, err error) {
 		}
 		b.Ingest = b.Ingest.Plus(p.Ledger)
 	}
-	if commits, ends, err = s.progress(ctx, stream.Group("detect"), stream.Topic("facets")); err != nil {
+	if commits, _, err = s.progress(ctx, stream.Group("detect"), stream.Topic("facets")); err != nil {
 		return b, err
 	}
-	for i, c := range commits {
-		b.Behind += ends[i].End - max(c.Offset, 0)
+	for _, c := range commits {
 		p, ok, err := engine.ParseProgress(c.Metadata)
 		if err != nil {
 			return b, err
@@ -47,6 +45,7 @@ func (s *Stack) Books(ctx context.Context) (b Books, err error) {
 		if ok {
 			b.Detect.Applied += p.Ledger.Applied
 			b.Detect.Late += p.Ledger.Late
+			b.Detect.Unadmitted += p.Ledger.Unadmitted
 			b.Detect.Duplicate += p.Ledger.Duplicate
 		}
 	}
