@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -67,6 +68,10 @@ func Main(root *cobra.Command, args []string, stderr io.Writer) int {
 	return code
 }
 
+// oneStroke is how long signals count as one: some that stop processes, timeout(1)
+// among them, tell the process and then the group that it is in.
+const oneStroke = 200 * time.Millisecond
+
 // untilSignal is ctx until the process is told to stop. Told again, the process
 // ends at once, with the exit status that shells give for the signal. (A handler
 // that is taken away after the first signal would swallow one that comes before
@@ -76,13 +81,17 @@ func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	signals, over := make(chan os.Signal, 2), make(chan struct{})
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		for told := 0; ; told++ {
+		var first time.Time
+		for {
 			select {
 			case s := <-signals:
-				if told > 0 {
+				switch {
+				case first.IsZero():
+					first = time.Now()
+					cancel()
+				case time.Since(first) > oneStroke:
 					os.Exit(128 + int(s.(syscall.Signal)))
 				}
-				cancel()
 			case <-over:
 				return
 			}

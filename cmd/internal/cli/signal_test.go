@@ -39,6 +39,9 @@ func TestTheFirstSignalIsHeardAndTheSecondEndsTheProcess(t *testing.T) {
 			if how := run(t, "soon", signal, 1); how != nil {
 				t.Errorf("told once, it ends with %v", how)
 			}
+			if how := run(t, "soon", signal, 1, signal); how != nil {
+				t.Errorf("told twice with one stroke, it ends with %v", how)
+			}
 			how := run(t, "never", signal, 2)
 			var exit *exec.ExitError
 			if !errors.As(how, &exit) || exit.ExitCode() != 128+int(signal) {
@@ -48,9 +51,9 @@ func TestTheFirstSignalIsHeardAndTheSecondEndsTheProcess(t *testing.T) {
 	}
 }
 
-// run starts the command, sends it signals one after the other, and tells how it
-// ended.
-func run(t *testing.T, how string, signal syscall.Signal, times int) error {
+// run starts the command, sends it signals one after the other, the last again and
+// again, and tells how it ended. Those of more go together with the first.
+func run(t *testing.T, how string, signal syscall.Signal, times int, more ...syscall.Signal) error {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), stoppable+"="+how)
@@ -68,9 +71,27 @@ func run(t *testing.T, how string, signal syscall.Signal, times int) error {
 		if !lines.Scan() || lines.Text() != want {
 			t.Errorf("it says %q, want %q", lines.Text(), want)
 		}
-		if err := cmd.Process.Signal(signal); err != nil {
-			t.Fatal(err)
+		for _, s := range append([]syscall.Signal{signal}, more...) {
+			if err := cmd.Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
 		}
+	}
+	if times > 1 {
+		again := time.NewTicker(oneStroke)
+		defer again.Stop()
+		ended := make(chan struct{})
+		defer close(ended)
+		go func() {
+			for {
+				select {
+				case <-again.C:
+					_ = cmd.Process.Signal(signal) // it may have ended by now
+				case <-ended:
+					return
+				}
+			}
+		}()
 	}
 	var rest []string
 	for lines.Scan() {
