@@ -31,6 +31,7 @@ type calm struct {
 // calmSource is what was read of one raw partition.
 type calmSource struct {
 	writers   []*facet.Writer
+	owner     uint64
 	from      int64
 	next      int64
 	watermark int64
@@ -79,7 +80,7 @@ func newCalm(c app.Config, sources, partitions int) (*calm, error) {
 		m.parts = append(m.parts, part)
 	}
 	for range sources {
-		s := &calmSource{watermark: facet.NoWatermark}
+		s := &calmSource{owner: 1, watermark: facet.NoWatermark}
 		for range partitions {
 			s.writers = append(s.writers, facet.NewWriter(1, uint64(c.Stream.Incarnation), &m.projection))
 		}
@@ -129,5 +130,5 @@ func (m *calm) flush() error {
 // frame is what was added of a source for a facet partition.
 func (m *calm) frame(source, to int) []byte {
 	s := m.sources[source]
-	return s.writers[to].Finish(facet.Section{Source: int32(source), Owner: 1, From: s.from, To: s.next, Watermark: s.watermark})
+	return s.writers[to].Finish(facet.Section{Source: int32(source), Owner: s.owner, From: s.from, To: s.next, Watermark: s.watermark})
 }

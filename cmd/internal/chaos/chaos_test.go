@@ -187,7 +187,7 @@ func gap(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	calm.sources[0].from, calm.sources[0].next = 1<<40, 1<<40+1
+	calm.sources[0].owner, calm.sources[0].from, calm.sources[0].next = 1<<62, 1<<40, 1<<40+1
 	return s.Kafka.Produce(ctx, topic, []klog.Produce{{Records: []klog.Outgoing{{Value: bytes.Clone(calm.frame(0, 0))}}}})
 }
 

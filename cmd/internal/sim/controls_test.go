@@ -45,9 +45,9 @@ var bugs = []bug{
 	{name: "a take-over forgets the ledger", file: "ingest/source.go", edits: [][2]string{
 		{"\ts.progress = p\n", "\tp.Ledger = Ledger{}\n\ts.progress = p\n"}}},
 	{name: "a take-over does not read the window of repeats again", file: "ingest/source.go", edits: [][2]string{
-		{"from := max(start, s.next-repeatWindow, 0)", "from := max(start, s.next, 0)"}}},
+		{"from, rotten := max(start, s.next-repeatWindow, 0), 0", "from, rotten := max(start, s.next, 0), 0"}}},
 	{name: "ticks claim the present", file: "ingest/source.go", edits: [][2]string{
-		{"if cover && atEnd && s.idle && !s.History {\n\t\ts.watermark.see(asked - s.ahead())", "if cover {\n\t\ts.watermark.see(s.Now().UnixMilli())"}}},
+		{"if cover && atEnd && s.idle && !s.History {\n\t\ts.tick(s.batch.Asked)", "if cover {\n\t\ts.watermark.see(s.Now().UnixMilli())"}}},
 	{name: "detect has no position vector", file: "engine/partition.go", edits: [][2]string{
 		{"if stale || p.facet.Offset < src.next {", "if stale {"}}},
 	{name: "detect takes sections of former owners", file: "engine/partition.go", edits: [][2]string{
