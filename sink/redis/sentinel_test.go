@@ -108,3 +108,27 @@ func TestAnAnswerThatIsLostIsNoLoss(t *testing.T) {
 		})
 	}
 }
+
+// TestTheSentinelStandsBeforeTheFirstScore: a server that dies amid the first
+// batch has lost something that was acknowledged, and that must be told.
+func TestTheSentinelStandsBeforeTheFirstScore(t *testing.T) {
+	s := startFake(t)
+	w, err := NewWriter(testConfig(s), testDeps()) // which nobody runs
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.client.Close()
+	track := w.Open(3)
+	put(t, track, 1, update(entityNumber(1), 1, 50))
+	if err := w.introduce(t.Context(), w.take()); err != nil {
+		t.Fatal(err)
+	}
+	if track.sentinel.known == 0 || !s.Exists(track.sentinel.key) || len(s.scores()) != 0 {
+		t.Fatalf("known %d, keys %v", track.sentinel.known, s.Keys())
+	}
+	s.FlushAll()
+	w.beat(t.Context())
+	if !track.Forgotten() {
+		t.Error("a loss before the first score is not told")
+	}
+}
