@@ -15,6 +15,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/weirdev/weir/cmd/internal/stack"
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/testkit"
@@ -235,5 +236,24 @@ func TestQuantiles(t *testing.T) {
 	}
 	if quantile(nil, 1) != 0 {
 		t.Error("nothing has a quantile")
+	}
+}
+
+func TestLagIsTheAgeOfWhatIsNotCommitted(t *testing.T) {
+	at := func(committed, end int64) stack.Position {
+		return stack.Position{
+			Committed: []klog.Commit{{Offset: end}, {Partition: 1, Offset: committed}},
+			Log:       []klog.OffsetRange{{End: end}, {End: end}},
+		}
+	}
+	var m lagMeter
+	began := time.Unix(0, 0)
+	for i, c := range []struct {
+		committed, end int64
+		lag            time.Duration
+	}{{-1, 0, 0}, {-1, 10, 0}, {5, 20, 1}, {10, 30, 1}, {10, 30, 2}, {29, 30, 2}, {30, 30, 0}, {30, 31, 0}} {
+		if lag := m.see(began.Add(time.Duration(i)), at(c.committed, c.end)); lag != c.lag {
+			t.Errorf("look %d: committed %d of %d, the lag is %d, not %d", i, c.committed, c.end, lag, c.lag)
+		}
 	}
 }

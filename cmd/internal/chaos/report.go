@@ -43,6 +43,10 @@ type Report struct {
 	RecoveryP99 float64            `json:"recovery_p99_seconds"`
 	RecoveryMax map[string]float64 `json:"recovery_max_seconds"` // by fault
 
+	LagAfterKillP99 float64 `json:"lag_after_kill_p99_seconds"` // until the lag was below 5 s again; 0: it never reached that
+	LagAfterKillMax float64 `json:"lag_after_kill_max_seconds"`
+	LagMax          float64 `json:"lag_max_seconds"`
+
 	Seed    uint64            `json:"seed"`
 	Kafka   string            `json:"kafka"`
 	Rate    float64           `json:"rate"`
@@ -64,6 +68,9 @@ func (r *run) report(v *verdict) Report {
 	if r.opts.Kafka == "apache" {
 		o.Version["kafka"] = servers.KafkaVersion
 	}
+	p99, worst := r.track.live("kill", 0.99)
+	slowest, _ := r.track.live("kill", 1)
+	o.LagAfterKillP99, o.LagAfterKillMax, o.LagMax = seconds(p99), seconds(slowest), seconds(worst)
 	for name := range r.track.took {
 		if took := r.track.recovery(name, 1); took > 0 {
 			o.RecoveryMax[name] = seconds(took)
@@ -100,6 +107,7 @@ func (o Report) write(out io.Writer, asJSON bool) error {
 	line("stored        %d events, %d signals, %d scores, %d dead letters; %d repeats of gateways are dropped", o.Events, o.Signals, o.Scores, o.DeadLetters, o.Repeats)
 	line("written again %d facets, dropped by detect; %d rows of events, merged by ClickHouse", o.DroppedFacets, o.MergedRows)
 	line("recovery      half within %.1f s, 99 %% within %.1f s", o.RecoveryP50, o.RecoveryP99)
+	line("lag           below 5 s within %.1f s of 99 %% of kills, of all within %.1f s; at most %.1f s", o.LagAfterKillP99, o.LagAfterKillMax, o.LagMax)
 	line("lost %d, duplicated %d, different %d; digests equal: %v", o.Lost, o.Duplicated, o.Different, o.DigestsEqual)
 	for _, f := range o.Findings {
 		line("  - %s", f)

@@ -18,6 +18,9 @@ type tracker struct {
 	mu      sync.Mutex
 	waiting []*disturbance
 	took    map[string][]time.Duration // by fault
+	behind  map[string][]time.Duration // by fault: how long until the lag was small again, and stayed so
+	lags    [2]lagMeter                // of the stages
+	worst   time.Duration              // lag that was seen
 	raw     int64                      // records waiting, at the last look
 	facets  int64
 	done    int64     // records that the stage which is behind had committed
@@ -31,9 +34,36 @@ type disturbance struct {
 	fault       string
 	from        time.Time
 	raw, facets []int64
+	lagging     time.Duration // from the fault to the last look that saw a lag of smallLag or more
 }
 
-const lookEvery = 250 * time.Millisecond
+const (
+	lookEvery = 250 * time.Millisecond
+	// smallLag is what the pipeline may be behind and still be called live.
+	smallLag = 5 * time.Second
+)
+
+// lagMeter tells how old the oldest record is that a stage has not committed.
+type lagMeter struct{ seen []ending }
+
+// ending is where the partitions of a log ended at some moment.
+type ending struct {
+	at   time.Time
+	ends []int64
+}
+
+// see takes a look that began at the given time. What is not committed was
+// appended at the earliest look that saw it, or up to lookEvery before.
+func (m *lagMeter) see(at time.Time, p stack.Position) time.Duration {
+	m.seen = append(m.seen, ending{at, ends(p)})
+	for len(m.seen) > 0 && reached(p, m.seen[0].ends) {
+		m.seen = m.seen[1:]
+	}
+	if len(m.seen) == 0 {
+		return 0
+	}
+	return at.Sub(m.seen[0].at)
+}
 
 // begin starts the clock of a fault.
 func (t *tracker) begin(fault string) {
@@ -68,6 +98,7 @@ func (t *tracker) look(ctx context.Context) {
 	t.mu.Lock()
 	known := len(t.waiting) // those that begin later need ends that are read later
 	t.mu.Unlock()
+	now := time.Now()
 	raw, err := t.stack.Ingested(ctx)
 	if err != nil {
 		return
@@ -86,16 +117,23 @@ func (t *tracker) look(ctx context.Context) {
 	if done := committed(behind); done != t.done {
 		t.done, t.moved = done, time.Now()
 	}
+	// The stages work one behind the other, so the lags add up.
+	lag := t.lags[0].see(now, raw) + t.lags[1].see(now, facets)
+	t.worst = max(t.worst, lag)
 	left := t.waiting[:0]
 	for i, d := range t.waiting {
+		if lag >= smallLag {
+			d.lagging = now.Sub(d.from)
+		}
 		if i >= known || !d.over(raw, facets) {
 			left = append(left, d)
 			continue
 		}
 		if t.took == nil {
-			t.took = map[string][]time.Duration{}
+			t.took, t.behind = map[string][]time.Duration{}, map[string][]time.Duration{}
 		}
 		t.took[d.fault] = append(t.took[d.fault], time.Since(d.from))
+		t.behind[d.fault] = append(t.behind[d.fault], d.lagging)
 	}
 	clear(t.waiting[len(left):])
 	t.waiting = left
@@ -121,7 +159,7 @@ func ends(p stack.Position) []int64 {
 
 func reached(p stack.Position, target []int64) bool {
 	for i, c := range p.Committed {
-		if c.Offset < target[i] {
+		if max(c.Offset, 0) < target[i] {
 			return false
 		}
 	}
@@ -168,6 +206,14 @@ func (t *tracker) recovery(fault string, share float64) time.Duration {
 		}
 	}
 	return quantile(all, share)
+}
+
+// live is the given share of the times from a fault until the lag was below
+// smallLag for good; 0 where it never reached that. worst is the largest lag.
+func (t *tracker) live(fault string, share float64) (took, worst time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return quantile(slices.Clone(t.behind[fault]), share), t.worst
 }
 
 // quantile is the least value that a share of all does not exceed.
