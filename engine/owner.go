@@ -22,12 +22,14 @@ import (
 // so that a replay never has to send anything from below either.
 type owner struct {
 	*Stage
-	*held
 	Log       Log // the stage's, which tells loop of waits
 	loop      *watch.Loop
 	log       *slog.Logger
 	partition int32
 	commit    func(ctx context.Context, offset int64, metadata string) error
+
+	state *Partition
+	next  int64 // offset that state has been read to
 
 	snapshots snapshots
 	signals   SignalTrack
@@ -69,20 +71,15 @@ func (o *owner) own(ctx context.Context, committed int64, log klog.OffsetRange) 
 	return o.drain(finish)
 }
 
-// prepare takes up the state that is held, or recovers it from a snapshot, or
-// begins with an empty one; and it checks that the log still holds what the
-// state is a function of.
+// prepare recovers the state from a snapshot, or begins with an empty one; and it
+// checks that the log still holds what the state is a function of.
 func (o *owner) prepare(ctx context.Context, committed int64, log klog.OffsetRange) (err error) {
 	if committed > log.End {
 		return fmt.Errorf("offset %d was committed, but the log ends at %d: the topic was re-created or truncated; "+
 			"start a new incarnation of the stream", committed, log.End)
 	}
-	// A state that is ahead of the commit has outputs that nobody may have
-	// acknowledged; they come again only by applying those records again. A
-	// snapshot may be ahead: it was written after they were acknowledged.
-	if o.state != nil && o.next >= log.Start && o.next <= committed {
-		return nil
-	}
+	// A snapshot may be ahead of the commit: it was written after the outputs
+	// below it were acknowledged.
 	o.loop.Waiting() // for the store, which may be down
 	o.state, o.next, err = o.snapshots.recover(ctx, log)
 	o.loop.Working()
@@ -103,7 +100,7 @@ func (o *owner) prepare(ctx context.Context, committed int64, log klog.OffsetRan
 }
 
 // refuse stops this partition and no other: it says why, and holds the
-// assignment until the generation ends, for another owner would fare the same.
+// partition until the lease ends, for another owner would fare the same.
 func (o *owner) refuse(ctx context.Context, err error) error {
 	o.log.Error("partition stopped", "offset", o.next, "error", err)
 	o.metrics.stopped.Inc()

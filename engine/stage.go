@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime/pprof"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,7 +25,7 @@ type Log interface {
 	Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error)
 	Committed(ctx context.Context, group, topic string) ([]klog.Commit, error)
 	Partitions(ctx context.Context, topic string) (int, error)
-	Join(ctx context.Context, group, topic string, serve func(ctx context.Context, g *klog.Generation) error) error
+	Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *klog.Lease) error) error
 }
 
 // SignalTrack takes the signals of one facet partition, in order of offset.
@@ -122,17 +121,6 @@ type Stage struct {
 	signalsPartitions int32
 	metrics           *stageMetrics
 	encoding          chan struct{} // holds the place of the one partition that encodes a snapshot
-
-	// held keeps the state of partitions from one generation to the next: state
-	// is a function of the log up to an offset, whoever owned it meanwhile.
-	// Only serve touches it, and only while no owner runs.
-	held map[int32]*held
-}
-
-// held is the state of a partition and the offset that it has been read to.
-type held struct {
-	state *Partition
-	next  int64
 }
 
 // NewStage checks everything and starts nothing.
@@ -145,7 +133,7 @@ func NewStage(cfg StageConfig, topics Topics, deps Dependencies) (*Stage, error)
 	}
 	return &Stage{
 		Dependencies: deps, Topics: topics, cfg: cfg, metrics: newStageMetrics(deps.Registerer),
-		encoding: make(chan struct{}, 1), held: map[int32]*held{},
+		encoding: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -159,63 +147,38 @@ func (s *Stage) Run(ctx context.Context) error {
 	if s.cfg.Sources, err = s.Log.Partitions(ctx, s.Topics.Events); err != nil {
 		return fmt.Errorf("topic %s: %w; `weir migrate` creates it", s.Topics.Events, err)
 	}
-	return s.Log.Join(ctx, s.Topics.Group, s.Topics.Facets, s.serve)
+	return s.Log.Join(ctx, s.Topics.Group, s.Topics.Facets, s.own)
 }
 
-// serve runs one owner per partition for as long as the generation lasts.
-func (s *Stage) serve(ctx context.Context, g *klog.Generation) error {
+// own runs an owner for as long as the partition is ours.
+func (s *Stage) own(ctx context.Context, l *klog.Lease) (err error) {
+	pprof.Do(ctx, pprof.Labels("stage", "detect", "partition", strconv.Itoa(int(l.Partition))), func(ctx context.Context) {
+		err = s.run(ctx, l)
+	})
+	return err
+}
+
+func (s *Stage) run(ctx context.Context, l *klog.Lease) error {
 	commits, err := s.Log.Committed(ctx, s.Topics.Group, s.Topics.Facets)
 	if err != nil {
 		return fmt.Errorf("read commits: %w", err)
 	}
-	starts, err := s.Log.Offsets(ctx, s.Topics.Facets)
+	ranges, err := s.Log.Offsets(ctx, s.Topics.Facets)
 	if err != nil {
 		return fmt.Errorf("read the ends of %s: %w", s.Topics.Facets, err)
 	}
-	for _, p := range g.Assigned {
-		if int(p) >= len(starts) {
-			return fmt.Errorf("%s has %d partitions, not %d", s.Topics.Facets, len(starts), p+1)
-		}
+	p := l.Partition
+	if int(p) >= len(ranges) {
+		return fmt.Errorf("%s has %d partitions, not %d", s.Topics.Facets, len(ranges), p+1)
 	}
-	s.keepOnly(g.Assigned)
-	var wg sync.WaitGroup
-	errs := make([]error, len(g.Assigned))
-	for i, p := range g.Assigned {
-		loop := s.Watch.Loop("detect, partition " + strconv.Itoa(int(p)))
-		log := s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p)
-		o := &owner{
-			Stage: s, partition: p, held: s.held[p], loop: loop, Log: watchedLog{s.Log, loop}, log: log,
-			snapshots: snapshots{Stage: s, log: log, partition: p},
-			commit: watchedCommit(loop, func(ctx context.Context, offset int64, metadata string) error {
-				return g.Commit(ctx, []klog.Commit{{Partition: p, Offset: offset, Metadata: metadata}})
-			}),
-		}
-		wg.Go(func() {
-			defer loop.Done()
-			pprof.Do(ctx, pprof.Labels("stage", "detect", "partition", strconv.Itoa(int(p))), func(ctx context.Context) {
-				errs[i] = o.run(ctx, committedOffset(commits, p), starts[p])
-			})
-		})
+	loop := s.Watch.Loop("detect, partition " + strconv.Itoa(int(p)))
+	defer loop.Done()
+	log := s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p)
+	o := &owner{
+		Stage: s, partition: p, loop: loop, Log: watchedLog{s.Log, loop}, log: log,
+		snapshots: snapshots{Stage: s, log: log, partition: p}, commit: watchedCommit(loop, l.Commit),
 	}
-	wg.Wait()
-	for i, p := range g.Assigned {
-		if errs[i] != nil {
-			delete(s.held, p) // a state that failed amid a record is not a function of the log
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// keepOnly drops the state of partitions that are not ours any more, and makes
-// room for those that are.
-func (s *Stage) keepOnly(assigned []int32) {
-	mine := make(map[int32]*held, len(assigned))
-	for _, p := range assigned {
-		if mine[p] = s.held[p]; mine[p] == nil {
-			mine[p] = &held{}
-		}
-	}
-	s.held = mine
+	return o.run(ctx, committedOffset(commits, p), ranges[p])
 }
 
 func committedOffset(commits []klog.Commit, partition int32) int64 {

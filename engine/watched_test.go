@@ -32,7 +32,7 @@ func (l fetchLog) Offsets(context.Context, string) ([]klog.OffsetRange, error) {
 }
 func (l fetchLog) Committed(context.Context, string, string) ([]klog.Commit, error) { return nil, nil }
 func (l fetchLog) Partitions(context.Context, string) (int, error)                  { return 1, nil }
-func (l fetchLog) Join(context.Context, string, string, func(context.Context, *klog.Generation) error) error {
+func (l fetchLog) Join(context.Context, string, string, func(context.Context, *klog.Lease) error) error {
 	return nil
 }
 
@@ -110,7 +110,7 @@ func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
 				defer cancel()
 				var wg sync.WaitGroup
 				wg.Go(func() {
-					_ = s.serve(ctx, klog.NewGeneration([]int32{0}, nil)) // stalled stores do not drain
+					_ = s.own(ctx, klog.NewLease(0, nil)) // stalled stores do not drain
 				})
 				err = w.Run(ctx)
 				if errors.Is(err, watch.ErrStuck) != c.stuck || err != nil && !strings.Contains(err.Error(), "detect, partition 0") {

@@ -101,11 +101,11 @@ func (w *world) Committed(context.Context, string, string) ([]klog.Commit, error
 	return []klog.Commit{{Partition: testPartitionID, Offset: w.commit}}, nil
 }
 
-func (w *world) Join(ctx context.Context, _, _ string, serve func(context.Context, *klog.Generation) error) error {
-	return serve(ctx, klog.NewGeneration([]int32{testPartitionID}, func(_ context.Context, commits []klog.Commit) error {
+func (w *world) Join(ctx context.Context, _, _ string, own func(context.Context, *klog.Lease) error) error {
+	return own(ctx, klog.NewLease(testPartitionID, func(_ context.Context, offset int64, _ string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.commit = max(w.commit, commits[0].Offset)
+		w.commit = max(w.commit, offset)
 		return nil
 	}))
 }

@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"runtime/pprof"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,7 +32,7 @@ type Log interface {
 	Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error)
 	Committed(ctx context.Context, group, topic string) ([]klog.Commit, error)
 	Partitions(ctx context.Context, topic string) (int, error)
-	Join(ctx context.Context, group, topic string, serve func(ctx context.Context, g *klog.Generation) error) error
+	Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *klog.Lease) error) error
 }
 
 // EventTrack takes the events of one raw partition, in order.
@@ -116,48 +115,33 @@ func (s *Stage) Run(ctx context.Context) error {
 		return fmt.Errorf("topic %s: %w; `weir migrate` creates it", s.Topics.Dead, err)
 	}
 	s.destinations, s.deadPartitions = n, int32(d)
-	return s.Log.Join(ctx, s.Topics.Group, s.Topics.Events, s.serve)
+	return s.Log.Join(ctx, s.Topics.Group, s.Topics.Events, s.own)
 }
 
-// serve runs one source per partition for as long as the generation lasts. A
-// source that fails ends the generation: everything is taken up again from the
-// last commit.
-func (s *Stage) serve(ctx context.Context, g *klog.Generation) error {
-	commits, err := s.Log.Committed(ctx, s.Topics.Group, s.Topics.Events)
+// own runs a source for as long as the partition is ours. When one fails, it is
+// taken up again from the last commit.
+func (s *Stage) own(ctx context.Context, l *klog.Lease) (err error) {
+	pprof.Do(ctx, pprof.Labels("stage", "ingest", "partition", strconv.Itoa(int(l.Partition))), func(ctx context.Context) {
+		err = s.read(ctx, l)
+	})
+	if err != nil {
+		return fmt.Errorf("partition %d: %w", l.Partition, err)
+	}
+	return nil
+}
+
+// read takes one partition over and reads it.
+func (s *Stage) read(ctx context.Context, l *klog.Lease) error {
+	from, err := s.committed(ctx, l.Partition)
 	if err != nil {
 		return fmt.Errorf("read commits: %w", err)
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var wg sync.WaitGroup
-	errs := make([]error, len(g.Assigned))
-	for i, p := range g.Assigned {
-		wg.Go(func() {
-			pprof.Do(ctx, pprof.Labels("stage", "ingest", "partition", strconv.Itoa(int(p))), func(ctx context.Context) {
-				if errs[i] = s.own(ctx, g, p, commits); errs[i] != nil {
-					stop(errs[i])
-				}
-			})
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-// own takes one partition over and reads it.
-func (s *Stage) own(ctx context.Context, g *klog.Generation, partition int32, commits []klog.Commit) error {
-	from := klog.Commit{Partition: partition, Offset: -1}
-	for _, c := range commits {
-		if c.Partition == partition {
-			from = c
-		}
-	}
-	src, err := s.newSource(g, partition)
+	src, err := s.newSource(l)
 	if err != nil {
-		return fmt.Errorf("partition %d: %w", partition, err)
+		return err
 	}
 	defer src.loop.Done()
-	defer s.metrics.gone(partition)
+	defer s.metrics.gone(l.Partition)
 	err = src.open(ctx, from)
 	if err == nil {
 		src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner)
@@ -166,14 +150,21 @@ func (s *Stage) own(ctx context.Context, g *klog.Generation, partition int32, co
 	if errors.Is(err, errRefused) {
 		s.refuse(ctx, src, err)
 	}
-	if err != nil {
-		return fmt.Errorf("partition %d: %w", partition, err)
+	return err
+}
+
+func (s *Stage) committed(ctx context.Context, partition int32) (klog.Commit, error) {
+	commits, err := s.Log.Committed(ctx, s.Topics.Group, s.Topics.Events)
+	for _, c := range commits {
+		if c.Partition == partition {
+			return c, err
+		}
 	}
-	return nil
+	return klog.Commit{Partition: partition, Offset: -1}, err
 }
 
 // refuse stops this partition and no other: it says why, and holds the
-// assignment until the generation ends, for another owner would fare the same.
+// partition until the lease ends, for another owner would fare the same.
 func (s *Stage) refuse(ctx context.Context, src *source, err error) {
 	src.log.Error("partition stopped", "offset", src.next, "error", err)
 	s.metrics.stopped.Inc()
@@ -182,7 +173,7 @@ func (s *Stage) refuse(ctx context.Context, src *source, err error) {
 	<-ctx.Done()
 }
 
-func (s *Stage) newSource(g *klog.Generation, partition int32) (*source, error) {
+func (s *Stage) newSource(l *klog.Lease) (*source, error) {
 	format, err := event.NewFormat(s.cfg.Format, s.cfg.Mapping)
 	if err != nil {
 		return nil, err
@@ -191,19 +182,19 @@ func (s *Stage) newSource(g *klog.Generation, partition int32) (*source, error) 
 	if err != nil {
 		return nil, err
 	}
-	loop := s.Watch.Loop("ingest, partition " + strconv.Itoa(int(partition)))
+	loop := s.Watch.Loop("ingest, partition " + strconv.Itoa(int(l.Partition)))
 	return &source{
 		Stage:     s,
 		Log:       watchedLog{s.Log, loop},
 		loop:      loop,
-		log:       s.Logger.With("stage", "ingest", "topic", s.Topics.Events, "partition", partition),
-		partition: partition,
+		log:       s.Logger.With("stage", "ingest", "topic", s.Topics.Events, "partition", l.Partition),
+		partition: l.Partition,
 		commit: func(ctx context.Context, offset int64, metadata string) error {
 			loop.Waiting()
 			defer loop.Working()
-			return g.Commit(ctx, []klog.Commit{{Partition: partition, Offset: offset, Metadata: metadata}})
+			return l.Commit(ctx, offset, metadata)
 		},
-		store:  watchedEvents{s.OpenEvents(partition), loop},
+		store:  watchedEvents{s.OpenEvents(l.Partition), loop},
 		format: format,
 		enrich: enrich,
 	}, nil

@@ -140,13 +140,13 @@ func (w *world) Committed(context.Context, string, string) ([]klog.Commit, error
 
 func (w *world) Partitions(context.Context, string) (int, error) { return 1, nil }
 
-func (w *world) Join(ctx context.Context, _, _ string, serve func(context.Context, *klog.Generation) error) error {
-	return serve(ctx, klog.NewGeneration([]int32{0}, func(_ context.Context, cs []klog.Commit) error {
+func (w *world) Join(ctx context.Context, _, _ string, own func(context.Context, *klog.Lease) error) error {
+	return own(ctx, klog.NewLease(0, func(_ context.Context, offset int64, metadata string) error {
 		if w.dies() {
 			return errDied
 		}
-		w.commit = cs[0]
-		w.commits = append(w.commits, cs[0])
+		w.commit = klog.Commit{Offset: offset, Metadata: metadata}
+		w.commits = append(w.commits, w.commit)
 		return nil
 	}))
 }

@@ -249,33 +249,31 @@ func TestTheCoordinatorMayMove(t *testing.T) {
 	c := client(t, cluster.ListenAddrs()[0])
 	topic := newTopic(t, c, 2)
 	m := joinGroup(t, c, topic, topic, nil)
-	g := m.with(t, 2)
-	if err := g.Commit(t.Context(), []Commit{{0, 3, "before"}}); err != nil {
+	if err := m.with(t, 2)[0].Commit(t.Context(), 3, "before"); err != nil {
 		t.Fatal(err)
 	}
 	cluster.RehashCoordinators()
 	ctx := within(t, 30*time.Second)
-	for i := 0; ; i++ {
-		err := g.Commit(ctx, []Commit{{0, 4, "after"}})
+	for {
+		err := m.with(t, 2)[0].Commit(ctx, 4, "after")
 		if err == nil {
 			break
 		}
 		if !errors.Is(err, ErrFenced) {
 			t.Fatal(err)
 		}
-		g = m.with(t, 2)
 	}
 	if got, err := c.Committed(ctx, topic, topic); err != nil || got[0].Offset != 4 {
 		t.Errorf("committed %v, %v", got, err)
 	}
 }
 
-func TestAServeThatDoesNotReturnIsLeftBehind(t *testing.T) {
+func TestAnOwnThatDoesNotReturnIsLeftBehind(t *testing.T) {
 	c := client(t, embedded(t).ListenAddrs()[0], func(c *Config) { c.DrainTimeout = 50 * time.Millisecond })
 	topic := newTopic(t, c, 1)
 	ctx, leave := context.WithCancel(t.Context())
 	stuck, ended := make(chan struct{}), make(chan struct{})
-	err := c.Join(ctx, topic, topic, func(context.Context, *Generation) error {
+	err := c.Join(ctx, topic, topic, func(context.Context, *Lease) error {
 		defer close(ended)
 		leave()
 		<-stuck

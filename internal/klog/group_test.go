@@ -3,31 +3,39 @@ package klog
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// testMember is a member of a group that tells its generations.
+// testMember is a member of a group that tells what it owns.
 type testMember struct {
-	generations chan *Generation
-	leave       context.CancelFunc
-	left        chan error
+	leave context.CancelFunc
+	left  chan error
+
+	mu      sync.Mutex
+	owned   map[int32]*Lease
+	taken   map[int32]int // how often own was called, by partition
+	changed chan struct{}
 }
 
-// joinGroup joins. drain, if not nil, is called when a generation has ended.
-func joinGroup(t *testing.T, c *Client, group, topic string, drain func(*Generation)) *testMember {
+// joinGroup joins. drain, if not nil, is called when a lease ends.
+func joinGroup(t *testing.T, c *Client, group, topic string, drain func(ctx context.Context, l *Lease)) *testMember {
 	ctx, leave := context.WithCancel(t.Context())
-	m := &testMember{generations: make(chan *Generation, 64), leave: leave, left: make(chan error, 1)}
+	m := &testMember{leave: leave, left: make(chan error, 1), owned: map[int32]*Lease{}, taken: map[int32]int{}, changed: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		m.left <- c.Join(ctx, group, topic, func(ctx context.Context, g *Generation) error {
-			m.generations <- g
+		m.left <- c.Join(ctx, group, topic, func(ctx context.Context, l *Lease) error {
+			m.own(l, true)
 			<-ctx.Done()
 			if drain != nil {
-				drain(g)
+				drain(ctx, l)
 			}
+			m.own(l, false)
 			return nil
 		})
 	})
@@ -35,84 +43,159 @@ func joinGroup(t *testing.T, c *Client, group, topic string, drain func(*Generat
 	return m
 }
 
-// with waits for a generation with so many partitions.
-func (m *testMember) with(t *testing.T, partitions int) *Generation {
+func (m *testMember) own(l *Lease, begin bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if begin {
+		m.owned[l.Partition] = l
+		m.taken[l.Partition]++
+	} else {
+		delete(m.owned, l.Partition)
+	}
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// with waits until the member owns so many partitions, and returns its leases.
+func (m *testMember) with(t *testing.T, partitions ...int) map[int32]*Lease {
 	t.Helper()
 	ctx := within(t, time.Minute)
 	for {
+		m.mu.Lock()
+		owned := maps.Clone(m.owned)
+		m.mu.Unlock()
+		if slices.Contains(partitions, len(owned)) {
+			return owned
+		}
 		select {
-		case g := <-m.generations:
-			if len(g.Assigned) == partitions {
-				return g
-			}
+		case <-m.changed:
 		case <-ctx.Done():
-			t.Fatalf("no generation with %d partitions", partitions)
+			t.Fatalf("%d partitions are owned, not %v", len(owned), partitions)
 		}
 	}
+}
+
+// timesTaken is how often own was called for a partition.
+func (m *testMember) timesTaken(p int32) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.taken[p]
 }
 
 func commits(t *testing.T, addr string) {
 	c := client(t, addr)
 	topic := newTopic(t, c, 3)
-	g := joinGroup(t, c, topic, topic, nil).with(t, 3)
+	owned := joinGroup(t, c, topic, topic, nil).with(t, 3)
 	want := []Commit{{0, -1, ""}, {1, 41, `{"owner":7,"why":"ünïcode"}`}, {2, 0, ""}}
-	if err := g.Commit(t.Context(), want[1:]); err != nil {
-		t.Fatal(err)
+	for _, w := range want[1:] {
+		if err := owned[w.Partition].Commit(t.Context(), w.Offset, w.Metadata); err != nil {
+			t.Fatal(err)
+		}
 	}
 	got, err := c.Committed(t.Context(), topic, topic)
 	if err != nil || len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
 		t.Errorf("committed %+v, %v; want %+v", got, err, want)
 	}
-	if err := g.Commit(t.Context(), []Commit{{3, 1, ""}}); !errors.Is(err, ErrFenced) {
-		t.Errorf("a commit for a partition that is not assigned: %v", err)
-	}
-	if err := g.Commit(t.Context(), nil); err != nil {
-		t.Errorf("committing nothing: %v", err)
-	}
 }
 
+// sharing: what stays is not disturbed; what moves is drained and committed
+// before the other gets it.
 func sharing(t *testing.T, addr string) {
 	c, d := client(t, addr), client(t, addr)
 	topic := newTopic(t, c, 4)
-	first := joinGroup(t, c, topic, topic, nil)
+	ctx := within(t, time.Minute)
+	first := joinGroup(t, c, topic, topic, func(ctx context.Context, l *Lease) {
+		if err := l.Commit(context.WithoutCancel(ctx), 41, "drained"); err != nil {
+			t.Errorf("a commit of partition %d, which is being given up: %v", l.Partition, err)
+		}
+	})
 	old := first.with(t, 4)
-	if err := old.Commit(t.Context(), []Commit{{2, 41, "old"}}); err != nil {
+	second := joinGroup(t, d, topic, topic, nil)
+	others := second.with(t, 2)
+	mine := first.with(t, 2)
+	committed, err := c.Committed(ctx, topic, topic)
+	if err != nil {
 		t.Fatal(err)
 	}
-	second := joinGroup(t, d, topic, topic, nil)
-	mine, others := first.with(t, 2), second.with(t, 2)
-	if mine.ID != others.ID || mine.ID <= old.ID {
-		t.Errorf("generations %d and %d after %d", mine.ID, others.ID, old.ID)
-	}
-	owned := map[int32]int{}
-	for _, p := range append(mine.Assigned, others.Assigned...) {
-		owned[p]++
-	}
-	if len(owned) != 4 {
-		t.Errorf("partitions are shared as %v and %v", mine.Assigned, others.Assigned)
-	}
-	if err := old.Commit(t.Context(), []Commit{{2, 99, "stale"}}); !errors.Is(err, ErrFenced) {
-		t.Errorf("a commit of the former generation: %v", err)
-	}
-	if err := others.Commit(t.Context(), []Commit{{others.Assigned[0], 1, ""}}); err != nil {
-		t.Errorf("a commit of the present generation: %v", err)
+	for p := range int32(4) {
+		_, kept := mine[p]
+		_, moved := others[p]
+		switch {
+		case kept == moved:
+			t.Errorf("partition %d is owned by both, or by nobody: %v", p, kept)
+		case kept && first.timesTaken(p) != 1:
+			t.Errorf("partition %d stayed, and was taken up %d times", p, first.timesTaken(p))
+		case kept:
+			if err := old[p].Commit(ctx, 5, "goes on"); err != nil {
+				t.Errorf("a commit of partition %d, which stayed: %v", p, err)
+			}
+		default:
+			if committed[p].Metadata != "drained" {
+				t.Errorf("partition %d was taken over at %+v", p, committed[p])
+			}
+			if err := old[p].Commit(ctx, 99, "stale"); !errors.Is(err, ErrFenced) {
+				t.Errorf("a commit of partition %d, which is given up: %v", p, err)
+			}
+			if err := others[p].Commit(ctx, 42, ""); err != nil {
+				t.Errorf("a commit of the new owner of partition %d: %v", p, err)
+			}
+		}
 	}
 	second.leave()
 	if err := <-second.left; err != nil {
 		t.Errorf("leaving: %v", err)
 	}
-	if err := others.Commit(t.Context(), []Commit{{others.Assigned[0], 2, ""}}); !errors.Is(err, ErrFenced) {
-		t.Errorf("a commit after leaving: %v", err)
+	for _, l := range others {
+		if err := l.Commit(ctx, 43, ""); !errors.Is(err, ErrFenced) {
+			t.Errorf("a commit after leaving: %v", err)
+		}
 	}
 	first.with(t, 4)
+}
+
+// committingThrough: commits of one who stays never fail, however often
+// the group is shared anew.
+func committingThrough(t *testing.T, addr string) {
+	c := client(t, addr)
+	topic := newTopic(t, c, 2)
+	m := joinGroup(t, c, topic, topic, nil)
+	owned := m.with(t, 2)
+	ctx, stop := context.WithCancel(within(t, time.Minute))
+	defer stop()
+	failed := make(chan error, 1)
+	go func() {
+		for n := int64(1); ; n++ {
+			if err := owned[0].Commit(context.WithoutCancel(ctx), n, ""); err != nil || ctx.Err() != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	for range 3 {
+		other := joinGroup(t, client(t, addr), topic, topic, nil)
+		other.with(t, 1)
+		other.leave()
+		if err := <-other.left; err != nil {
+			t.Fatal(err)
+		}
+		m.with(t, 2)
+	}
+	stop()
+	if err := <-failed; err != nil || m.timesTaken(0) != 1 {
+		t.Errorf("a commit: %v; the partition was taken up %d times", err, m.timesTaken(0))
+	}
 }
 
 func leaving(t *testing.T, addr string) {
 	c := client(t, addr)
 	topic := newTopic(t, c, 2)
 	var drained error
-	m := joinGroup(t, c, topic, topic, func(g *Generation) {
-		drained = g.Commit(context.WithoutCancel(t.Context()), []Commit{{1, 5, "drained"}})
+	m := joinGroup(t, c, topic, topic, func(_ context.Context, l *Lease) {
+		if l.Partition == 1 {
+			drained = l.Commit(context.WithoutCancel(t.Context()), 5, "drained")
+		}
 	})
 	m.with(t, 2)
 	m.leave()
@@ -129,51 +212,62 @@ func leaving(t *testing.T, addr string) {
 	}
 }
 
-func failingServe(t *testing.T, addr string) {
+// failingOwn: one that fails is called again, and the others do not notice.
+func failingOwn(t *testing.T, addr string) {
 	c := client(t, addr)
-	topic := newTopic(t, c, 1)
+	topic := newTopic(t, c, 2)
 	ctx, leave := context.WithCancel(within(t, time.Minute))
-	var generations []int32
-	err := c.Join(ctx, topic, topic, func(_ context.Context, g *Generation) error {
-		if generations = append(generations, g.ID); len(generations) == 3 {
+	var calls, beside atomic.Int32
+	var stale *Lease
+	err := c.Join(ctx, topic, topic, func(ctx context.Context, l *Lease) error {
+		if l.Partition == 1 {
+			beside.Add(1)
+			<-ctx.Done()
+			return nil
+		}
+		if calls.Add(1) == 3 {
+			if err := stale.Commit(ctx, 1, ""); !errors.Is(err, ErrFenced) {
+				t.Errorf("a commit of the lease that failed: %v", err)
+			}
 			leave()
 			return nil
 		}
-		return errors.New("cannot serve")
+		stale = l
+		return errors.New("cannot own")
 	})
-	if err != nil || len(generations) != 3 || generations[2] <= generations[0] {
-		t.Errorf("served in generations %v, %v", generations, err)
+	if err != nil || calls.Load() != 3 || beside.Load() != 1 {
+		t.Errorf("owned %d times, and beside it %d times; %v", calls.Load(), beside.Load(), err)
 	}
 }
 
-func idleServe(t *testing.T, addr string) {
+func idleOwn(t *testing.T, addr string) {
 	c := client(t, addr)
 	topic := newTopic(t, c, 1)
 	ctx, leave := context.WithCancel(within(t, time.Minute))
 	defer leave()
-	served := make(chan *Generation, 16)
+	owned := make(chan *Lease, 16)
 	left := make(chan error, 1)
 	go func() {
-		left <- c.Join(ctx, topic, topic, func(_ context.Context, g *Generation) error {
-			served <- g
+		left <- c.Join(ctx, topic, topic, func(_ context.Context, l *Lease) error {
+			owned <- l
 			return nil
 		})
 	}()
-	g := <-served
+	l := <-owned
 	for range 20 { // some heartbeats long
-		if err := g.Commit(ctx, []Commit{{0, 1, ""}}); err != nil {
-			t.Fatalf("the generation is over: %v", err)
+		if err := l.Commit(ctx, 1, ""); err != nil {
+			t.Fatalf("the lease is over: %v", err)
 		}
 	}
 	leave()
-	if err := <-left; err != nil || len(served) != 0 {
-		t.Errorf("left with %v after %d more generations", err, len(served))
+	if err := <-left; err != nil || len(owned) != 0 {
+		t.Errorf("left with %v after %d more leases", err, len(owned))
 	}
 }
 
 func unknownGroupTopic(t *testing.T, addr string) {
 	c := client(t, addr)
-	err := c.Join(within(t, 30*time.Second), "group", "no-such-topic", func(context.Context, *Generation) error { return nil })
+	err := c.Join(within(t, 30*time.Second), "group", "no-such-topic", func(context.Context, *Lease) error { return nil })
 	if !errors.Is(err, ErrUnknownTopic) || !strings.Contains(err.Error(), "join group group") {
 		t.Errorf("joining says %v", err)
 	}

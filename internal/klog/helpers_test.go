@@ -51,12 +51,12 @@ var suite = []struct {
 	{"the broker speaks all that is needed", preflight},
 	{"topics are made once, with their settings", topics},
 	{"commits carry metadata", commits},
-	{"two members share the partitions and fence each other", sharing},
+	{"two members share the partitions, and hand over in order", sharing},
 	{"members keep their partitions when others come and go", staying},
-	{"a group agrees while its members are replaced by newer ones", upgrading},
+	{"who stays commits through all rebalances", committingThrough},
 	{"a member that leaves drains and commits first", leaving},
-	{"a serve that fails is called again", failingServe},
-	{"a serve that returns keeps the partitions", idleServe},
+	{"an own that fails is called again, alone", failingOwn},
+	{"an own that returns keeps the partition", idleOwn},
 	{"a group of a topic that does not exist is refused", unknownGroupTopic},
 }
 

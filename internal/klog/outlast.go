@@ -2,15 +2,21 @@ package klog
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // Outlast makes a context that ends d after ctx does: for what serve has begun
 // when its context ends. A write that is cut short would be neither done nor
-// not done, and nothing could safely follow it.
+// not done, and nothing could safely follow it. It ends at once where the
+// partition is no longer ours (the cause is an [ErrFenced]): nothing follows.
 func Outlast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
+		if cause := context.Cause(ctx); errors.Is(cause, ErrFenced) {
+			cancel(cause)
+			return
+		}
 		time.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
 	})
 	return out, func() {

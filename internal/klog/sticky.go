@@ -9,24 +9,29 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// stickyName is the protocol as brokers see it. It is not the "sticky" of other
-// clients, whose members say what they had in a form of their own.
-const stickyName = "weir-sticky"
+// stickyName is the protocol as brokers see it. It is not the "cooperative-sticky"
+// of other clients, whose members say what they hold in a form of their own.
+const stickyName = "weir-cooperative"
 
-// sticky shares a topic's partitions so that members keep what they had: state
+// sticky shares a topic's partitions so that members keep what they hold: state
 // that has to be rebuilt is the price of every partition that moves. All members
 // get the same number of partitions, give or take one, and no more partitions
 // move than that needs.
 //
-// A member says with every join what it had, and in which generation. The
+// Members go on with what they hold while the group is shared anew, so what is
+// to move from one to another is first given to nobody: the one that holds it
+// drains and commits, joins anew without it, and then the other gets it.
+//
+// A member says with every join what it holds, and since which generation. The
 // member that leads the group decides, and what it decides is a function of
 // what the members said. Each Join has a balancer of its own.
 type sticky struct {
 	mu   sync.Mutex
 	last claim
+	said claim // with the last join
 }
 
-// claim is what a member says that it had.
+// claim is what a member says that it holds.
 type claim struct {
 	Topic      string  `json:"topic"`
 	Generation int32   `json:"generation"`
@@ -43,10 +48,18 @@ func (s *sticky) assigned(topic string, generation int32, partitions []int32) {
 // ProtocolName is what members agree on.
 func (s *sticky) ProtocolName() string { return stickyName }
 
+// claimed is what the member held when it joined last.
+func (s *sticky) claimed() []int32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.said.Partitions
+}
+
 // UserData is the claim; none before the first generation.
 func (s *sticky) UserData() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.said = s.last
 	if s.last.Topic == "" {
 		return nil, nil
 	}
@@ -103,9 +116,10 @@ type sharer struct {
 	gets       []int // ascending
 }
 
-// share gives every partition of ids (ascending) to one of the sharers. A
-// partition that several claim is the one's who had it last, of equals the
-// first's. What goes beyond a fair share is given to those who have less.
+// share gives every partition of ids (ascending) to one of the sharers, but for
+// those that another holds as yet. A partition that several claim is the one's
+// who got it last, of equals the first's. What goes beyond a fair share is for
+// those who have less.
 func share(sharers []sharer, ids []int) {
 	owners := owners(sharers, ids)
 	for i, p := range ids {
@@ -125,12 +139,16 @@ func share(sharers []sharer, ids []int) {
 		}
 	}
 	next := 0
-	for _, p := range ids {
+	for i, p := range ids {
 		if kept[p] {
 			continue
 		}
-		for len(sharers[next].gets) == fair[next] {
+		for fair[next] == len(sharers[next].gets) {
 			next++
+		}
+		if owners[i] >= 0 {
+			fair[next]-- // the place is kept for it
+			continue
 		}
 		sharers[next].gets = append(sharers[next].gets, p)
 	}

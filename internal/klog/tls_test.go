@@ -109,8 +109,8 @@ func producedIsFetchedBy(t *testing.T, c *Client) {
 	if got := strings.Join(readAll(t, c, topic, 0, 0), ""); got != "ab" {
 		t.Errorf("fetched %q", got)
 	}
-	g := joinGroup(t, c, topic, topic, nil).with(t, 2)
-	if err := g.Commit(t.Context(), []Commit{{1, 1, ""}}); err != nil {
+	owned := joinGroup(t, c, topic, topic, nil).with(t, 2)
+	if err := owned[1].Commit(t.Context(), 1, ""); err != nil {
 		t.Error(err)
 	}
 }

@@ -36,7 +36,7 @@ type groupLife struct {
 	session    time.Duration // the longest that any member asked for
 	rebalance  time.Duration // likewise, to come when partitions are shared anew
 	generation int32
-	began      time.Time            // when a member first spoke in this generation
+	began      time.Time            // when this generation was first heard or seen of
 	heard      map[string]time.Time // by member
 	seen       map[string]time.Time // by member: when it was first one
 }
@@ -143,6 +143,9 @@ func (r *reaper) silent(info *kfake.GroupInfo, now time.Time) (ids []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g := r.group(info.Group)
+	if info.Epoch != g.generation { // its members were told just now, and had to wait for that
+		g.generation, g.began = info.Epoch, now
+	}
 	members := map[string]bool{}
 	for _, m := range info.Members {
 		members[m.MemberID] = true

@@ -30,19 +30,27 @@ func TestAMemberKilledWhileItJoinsLosesItsPartitions(t *testing.T) {
 	defer k.Close()
 
 	ctx, leave := context.WithCancel(t.Context())
-	assigned, left := make(chan int, 16), make(chan error, 1)
+	all, err := k.Partitions(ctx, "topic")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, left := make(chan int, 64), make(chan error, 1) // by how many partitions there are more
 	go func() {
-		left <- k.Join(ctx, "g", "topic", func(ctx context.Context, g *klog.Generation) error {
-			assigned <- len(g.Assigned)
+		left <- k.Join(ctx, "g", "topic", func(ctx context.Context, l *klog.Lease) error {
+			changes <- 1
 			<-ctx.Done()
+			changes <- -1
 			return nil
 		})
 	}()
-	all := await(t, assigned)
+	owned := 0
+	for owned < all {
+		owned += await(t, changes)
+	}
 	for range 6 { // the broker forgets about every other one
 		joinAndDie(t, s.Addresses().Kafka)
-		for n := await(t, assigned); n != all; n = await(t, assigned) {
-			t.Logf("%d of %d partitions", n, all)
+		for owned += await(t, changes); owned < all; owned += await(t, changes) {
+			t.Logf("%d of %d partitions", owned, all)
 		}
 	}
 	leave()
@@ -51,16 +59,21 @@ func TestAMemberKilledWhileItJoinsLosesItsPartitions(t *testing.T) {
 	}
 }
 
-func await(t *testing.T, assigned <-chan int) int {
+func await(t *testing.T, changes <-chan int) int {
 	t.Helper()
 	select {
-	case n := <-assigned:
+	case n := <-changes:
 		return n
 	case <-time.After(30 * time.Second):
 		t.Fatal("the group was not shared anew")
 		return 0
 	}
 }
+
+// weirs shares as klog does, by name.
+type weirs struct{ kafka.RangeGroupBalancer }
+
+func (weirs) ProtocolName() string { return "weir-cooperative" }
 
 // rebalancing returns when the group waits for its members to join anew: the
 // broker has heard of the new one, and holds its answer back.
@@ -103,7 +116,7 @@ func joinAndDie(t *testing.T, addr string) {
 	}}
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: "g", Brokers: []string{addr}, Topics: []string{"topic"}, Dialer: dialer,
-		GroupBalancers: []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
+		GroupBalancers: []kafka.GroupBalancer{weirs{}},
 		SessionTimeout: time.Second, RebalanceTimeout: 5 * time.Second,
 	})
 	if err != nil {
@@ -145,6 +158,22 @@ func TestWhoIsGoneWhileTheGroupWaits(t *testing.T) {
 		got := g.silent(&kfake.GroupMember{MemberID: "m", ClientHost: "127.0.0.1:1"}, state, now, func(string) bool { return c.online })
 		if got != c.want {
 			t.Errorf("%s: gone is %v", c.name, got)
+		}
+	}
+}
+
+func TestWhoWaitedForTheGroupIsNotGoneWhenItIsShared(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	joined := now.Add(-4 * time.Second) // longer ago than the session lasts: somebody had to be given up
+	r := &reaper{groups: map[string]*groupLife{"g": {
+		session: 3 * time.Second, generation: 7, began: now.Add(-time.Minute), heard: map[string]time.Time{"m": joined}, seen: map[string]time.Time{},
+	}}}
+	info := &kfake.GroupInfo{Group: "g", State: "CompletingRebalance", Epoch: 8, Members: []kfake.GroupMember{{MemberID: "m"}}}
+	for after, gone := range map[time.Duration]bool{0: false, 2 * time.Second: false, 4 * time.Second: true} {
+		r.groups["g"].generation = 7
+		r.silent(info, now)
+		if got := r.silent(info, now.Add(after)); (len(got) > 0) != gone {
+			t.Errorf("%v after the group is shared, %v are gone", after, got)
 		}
 	}
 }

@@ -142,9 +142,12 @@ func commit(t *testing.T, k *klog.Client, c klog.Commit) {
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	var failed error
-	err := k.Join(ctx, "group", "topic", func(ctx context.Context, g *klog.Generation) error {
+	err := k.Join(ctx, "group", "topic", func(ctx context.Context, l *klog.Lease) error {
+		if l.Partition != c.Partition {
+			return nil
+		}
 		defer leave()
-		failed = g.Commit(ctx, []klog.Commit{c})
+		failed = l.Commit(ctx, c.Offset, c.Metadata)
 		return failed
 	})
 	if err := errors.Join(err, failed); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/weirdev/weir/internal/klog"
@@ -17,13 +18,17 @@ const (
 	sessionTimeout   = 600 * time.Millisecond
 	rebalanceTimeout = 1200 * time.Millisecond
 	heartbeat        = 150 * time.Millisecond // longest time until a member hears of a rebalance
-	rejoinPause      = 200 * time.Millisecond // after a serve that failed
+	rejoinPause      = 200 * time.Millisecond // after an own that failed
 )
 
-// errGeneration is why serve's context ends when the generation does.
-var errGeneration = errors.New("the group is sharing its partitions anew")
+// Why a lease ends before its process does.
+var (
+	errMoved = errors.New("the group gives the partition to another member")
+	errAgain = errors.New("the partition is taken up again")
+	errLost  = fmt.Errorf("no longer in the group: %w", klog.ErrFenced)
+)
 
-// group is a consumer group's coordinator. w.mu guards it.
+// group is a consumer group's coordinator. w.mu guards it and its members.
 type group struct {
 	w         *world
 	name      string
@@ -37,17 +42,34 @@ type group struct {
 // member is a process in a group.
 type member struct {
 	p       *process
-	waiting bool        // has joined, and waits for the next generation
-	current *assignment // what it was given last
-	next    chan *assignment
+	g       *group
+	own     func(ctx context.Context, l *klog.Lease) error
+	running sync.WaitGroup
+	next    chan *term
+
+	waiting bool // has joined, and waits for the next generation
+	claims  []int32
+	term    *term // nil: none yet, or lost
+	held    map[int32]*holding
 }
 
-// assignment is a member's part in a generation.
-type assignment struct {
-	number int
-	parts  []int32
-	ctx    context.Context
-	end    context.CancelCauseFunc
+// term is a member's part in a generation.
+type term struct {
+	number   int
+	claimed  []int32
+	assigned []int32
+	over     chan struct{} // closed when the member is to join anew
+	gone     chan struct{} // closed when the next has begun, or the membership is lost
+}
+
+// holding is a partition that a member owns, or is giving up.
+type holding struct {
+	partition int32
+	end       context.CancelCauseFunc
+	done      chan struct{}
+	term      *term // that its commits are made in; nil: none any more
+	leaving   bool
+	failed    bool
 }
 
 func newGroup(w *world, name string, partitions int) *group {
@@ -58,84 +80,227 @@ func newGroup(w *world, name string, partitions int) *group {
 	return g
 }
 
+// shut closes c, if nobody has; w.mu is held.
+func shut(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
 // Join implements the Log of both stages, as internal/klog does.
-func (p *process) Join(ctx context.Context, name, _ string, serve func(ctx context.Context, g *klog.Generation) error) error {
-	m := &member{p: p, next: make(chan *assignment, 1)}
-	g := p.w.groups[name]
+func (p *process) Join(ctx context.Context, name, _ string, own func(ctx context.Context, l *klog.Lease) error) error {
+	m := &member{p: p, g: p.w.groups[name], own: own, next: make(chan *term, 1), held: map[int32]*holding{}}
+	joining, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		m.running.Wait()
+		stop()
+	})()
 	for {
-		if err := p.call(ctx, &call{what: "join " + name, do: func() bool { g.join(ctx, m); return true }}); err != nil {
-			return g.left(ctx, m)
+		if p.call(joining, &call{what: "join " + name, do: func() bool { m.g.join(m); return true }}) != nil {
+			<-joining.Done()
+			return m.leave(ctx)
 		}
 		select {
-		case a := <-m.next:
-			err := p.serve(ctx, g, m, a, serve)
-			if ctx.Err() == nil && a.ctx.Err() == nil {
-				linger(ctx, a, err)
+		case t := <-m.next:
+			if t == nil {
+				continue
 			}
-		case <-ctx.Done():
+			m.adopt(ctx, t)
+			select {
+			case <-t.over:
+			case <-joining.Done():
+			}
+		case <-joining.Done():
 		}
-		if ctx.Err() != nil {
-			return g.left(ctx, m)
+		if joining.Err() != nil {
+			return m.leave(ctx)
 		}
 	}
 }
 
-func (p *process) serve(ctx context.Context, g *group, m *member, a *assignment, serve func(ctx context.Context, g *klog.Generation) error) error {
-	gen := klog.NewGeneration(a.parts, func(ctx context.Context, commits []klog.Commit) error { return p.commit(ctx, g, m, a, commits) })
-	err := serve(a.ctx, gen)
-	if err != nil && a.ctx.Err() == nil {
-		p.w.trace.add(time.Since(epoch), "%s: serving %s ended with: %v", []any{p, g.name, err})
-	}
-	return err
-}
-
-// linger keeps the generation after serve has returned by itself.
-func linger(ctx context.Context, a *assignment, err error) {
-	var over <-chan time.Time
-	if err != nil {
-		t := time.NewTimer(rejoinPause)
-		defer t.Stop()
-		over = t.C
-	}
-	select {
-	case <-over:
-	case <-ctx.Done():
-	case <-a.ctx.Done():
-	}
-}
-
-// left leaves the group.
-func (g *group) left(ctx context.Context, m *member) error {
-	err := m.p.call(context.WithoutCancel(ctx), &call{what: "leave " + g.name, do: func() bool {
-		if m.current != nil {
-			m.current.end(errGeneration)
-		}
-		g.remove(m)
-		return true
-	}})
+// leave leaves the group.
+func (m *member) leave(ctx context.Context) error {
+	err := m.p.call(context.WithoutCancel(ctx), &call{what: "leave " + m.g.name, do: func() bool { m.g.remove(m); return true }})
 	if errors.Is(err, errDead) {
 		return errDead
 	}
 	return nil
 }
 
-func (p *process) commit(ctx context.Context, g *group, m *member, a *assignment, commits []klog.Commit) error {
-	c := &call{what: fmt.Sprintf("commit %s of generation %d: %s", g.name, a.number, worded(commits)), sink: "commit", mutates: true, ordered: true}
+// adopt goes over to a new generation: what the member held goes on. It claimed
+// it with every join, so nobody can have had it in between.
+func (m *member) adopt(ctx context.Context, t *term) {
+	w := m.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last := m.term
+	for p, h := range m.held {
+		switch mine := slices.Contains(t.assigned, p); {
+		case h.term == nil: // lost, and on its way out
+		case mine && h.failed:
+			h.tell(errAgain)
+		case !mine:
+			h.tell(errMoved)
+			h.term = t
+		case !h.leaving:
+			h.term = t
+		}
+	}
+	m.term = t
+	for _, p := range t.assigned {
+		if h := m.held[p]; (h == nil || h.leaving) && ctx.Err() == nil {
+			m.begin(ctx, p, h)
+		}
+	}
+	if last != nil {
+		shut(last.gone)
+	}
+	m.settle()
+}
+
+func (h *holding) tell(why error) {
+	h.leaving = true
+	h.end(why)
+}
+
+// lose gives up everything at once.
+func (m *member) lose() {
+	for _, h := range m.held {
+		h.term = nil
+		h.tell(errLost)
+	}
+	if m.term != nil {
+		shut(m.term.gone)
+		m.term = nil
+	}
+}
+
+// holds lists what the member holds.
+func (m *member) holds() (all []int32) {
+	if m.term == nil {
+		return nil
+	}
+	all = slices.Clone(m.term.assigned)
+	for p, h := range m.held {
+		if h.term != nil && !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// settle joins anew once everything is given up that others wait for.
+func (m *member) settle() {
+	t := m.term
+	if t == nil || !slices.ContainsFunc(t.claimed, func(p int32) bool { return !slices.Contains(t.assigned, p) }) {
+		return
+	}
+	for _, h := range m.held {
+		if h.leaving && h.term != nil {
+			return
+		}
+	}
+	shut(t.over)
+}
+
+func (m *member) begin(ctx context.Context, p int32, before *holding) {
+	ctx, end := context.WithCancelCause(ctx)
+	h := &holding{partition: p, end: end, done: make(chan struct{}), term: m.term}
+	m.held[p] = h
+	m.running.Go(func() {
+		defer m.ended(h)
+		if before != nil {
+			<-before.done
+		}
+		if ctx.Err() == nil {
+			m.hold(ctx, h)
+		}
+	})
+}
+
+func (m *member) ended(h *holding) {
+	h.end(nil)
+	m.p.w.mu.Lock()
+	defer m.p.w.mu.Unlock()
+	h.term = nil
+	close(h.done)
+	if m.held[h.partition] == h {
+		delete(m.held, h.partition)
+		m.settle()
+	}
+}
+
+// hold owns a partition. One that fails is taken up again in the next generation.
+func (m *member) hold(ctx context.Context, h *holding) {
+	err := m.own(ctx, klog.NewLease(h.partition, func(ctx context.Context, offset int64, metadata string) error {
+		return m.commit(ctx, h, klog.Commit{Partition: h.partition, Offset: offset, Metadata: metadata})
+	}))
+	if err != nil && ctx.Err() == nil {
+		t := time.NewTimer(rejoinPause)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			m.p.w.mu.Lock()
+			h.failed = true
+			if m.term != nil {
+				shut(m.term.over)
+			}
+			m.p.w.mu.Unlock()
+		case <-ctx.Done():
+		}
+	}
+	<-ctx.Done()
+}
+
+// commit commits in the term of the moment. One that the coordinator knows no
+// longer may have been followed by another that the member has not heard of.
+func (m *member) commit(ctx context.Context, h *holding, commit klog.Commit) error {
+	for {
+		t := m.termOf(h)
+		if t == nil {
+			return klog.ErrFenced
+		}
+		err := m.commitIn(ctx, t, commit)
+		if !errors.Is(err, klog.ErrFenced) {
+			return err
+		}
+		select {
+		case <-t.gone:
+		case <-ctx.Done():
+			return err
+		}
+		if m.termOf(h) == t {
+			return err
+		}
+	}
+}
+
+func (m *member) termOf(h *holding) *term {
+	m.p.w.mu.Lock()
+	defer m.p.w.mu.Unlock()
+	return h.term
+}
+
+func (m *member) commitIn(ctx context.Context, t *term, commit klog.Commit) error {
+	g, p := m.g, m.p
+	c := &call{what: fmt.Sprintf("commit %s of generation %d: %d at %d", g.name, t.number, commit.Partition, commit.Offset), sink: "commit", mutates: true, ordered: true}
 	c.do = func() bool {
 		c.err = nil
-		if a.number != g.number || !slices.Contains(g.members, m) {
-			c.err = fmt.Errorf("generation %d: %w", a.number, klog.ErrFenced)
+		if t.number != g.number || !slices.Contains(g.members, m) {
+			c.err = fmt.Errorf("generation %d: %w", t.number, klog.ErrFenced)
 			g.w.counts["fenced"]++
 			return true
 		}
-		for _, commit := range commits {
-			if !p.dead && g.name == groupIngest {
-				p.hasty(c.what, commit.Partition, commit.Offset, p.events)
-			} else if !p.dead {
-				p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.scores)
-			}
-			g.commits[commit.Partition] = commit
+		if !p.dead && g.name == groupIngest {
+			p.hasty(c.what, commit.Partition, commit.Offset, p.events)
+		} else if !p.dead {
+			p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.scores)
 		}
+		g.commits[commit.Partition] = commit
 		return true
 	}
 	c.again = func() {}
@@ -143,25 +308,13 @@ func (p *process) commit(ctx context.Context, g *group, m *member, a *assignment
 	return p.call(ctx, c)
 }
 
-func worded(commits []klog.Commit) (text string) {
-	for _, c := range commits {
-		text += fmt.Sprintf("%d at %d ", c.Partition, c.Offset)
-	}
-	return text
-}
-
 // join takes a member up, and has the partitions shared out anew.
-func (g *group) join(ctx context.Context, m *member) {
-	if m.current != nil {
-		m.current.end(errGeneration)
-	}
-	m.waiting = true
-	a := &assignment{}
-	a.ctx, a.end = context.WithCancelCause(ctx)
-	m.current = a
+func (g *group) join(m *member) {
 	if !slices.Contains(g.members, m) {
+		m.lose() // if it was one, others may have got what it had
 		g.members = append(g.members, m)
 	}
+	m.waiting, m.claims = true, m.holds()
 	g.rebalance()
 }
 
@@ -174,7 +327,7 @@ func (g *group) rebalance() {
 		round := g.rounds
 		for _, m := range g.members {
 			if !m.waiting {
-				g.tell(m.p, m.current)
+				g.tell(m)
 			}
 		}
 		g.w.after(rebalanceTimeout, func() {
@@ -189,13 +342,14 @@ func (g *group) rebalance() {
 }
 
 // tell has a member hear that its generation is over, some time after it wakes.
-func (g *group) tell(p *process, a *assignment) {
+func (g *group) tell(m *member) {
+	t := m.term
 	g.w.after(time.Duration(g.w.rng.Int64N(int64(heartbeat))), func() {
-		if p.frozen {
-			g.tell(p, a)
-			return
+		if m.p.frozen {
+			g.tell(m)
+		} else if t != nil {
+			shut(t.over)
 		}
-		a.end(errGeneration)
 	})
 }
 
@@ -205,7 +359,7 @@ func (g *group) complete() {
 	for _, m := range g.members {
 		if !m.waiting {
 			g.w.note("%s is no longer in %s", m.p, g.name)
-			g.tell(m.p, m.current)
+			g.tell(m)
 		}
 	}
 	g.members = slices.DeleteFunc(g.members, func(m *member) bool { return !m.waiting })
@@ -213,18 +367,47 @@ func (g *group) complete() {
 		return
 	}
 	g.number++
-	order := g.w.rng.Perm(len(g.members))
-	for i := range g.commits {
-		m := g.members[order[i%len(order)]]
-		m.current.parts = append(m.current.parts, int32(i))
-	}
+	shares := g.share()
 	g.w.rouse()
-	for _, m := range g.members {
+	for i, m := range g.members {
 		m.waiting = false
-		m.current.number = g.number
-		g.w.note("%s gets %v of %s, generation %d", m.p, m.current.parts, g.name, g.number)
-		m.next <- m.current
+		g.w.note("%s gets %v of %s, generation %d; it held %v", m.p, shares[i], g.name, g.number, m.claims)
+		if g.w.chance(60) {
+			g.w.counts["generation missed"]++
+			m.next <- nil // the next rebalance began before it asked what it got
+			continue
+		}
+		m.next <- &term{number: g.number, claimed: m.claims, assigned: shares[i], over: make(chan struct{}), gone: make(chan struct{})}
 	}
+}
+
+// share gives what nobody holds to those who have least. What a member holds it
+// keeps, up to a fair share and unless chance will not have it: such partitions
+// are given to nobody, until it has joined without them.
+func (g *group) share() [][]int32 {
+	shares, free := make([][]int32, len(g.members)), []int32{}
+	order := g.w.rng.Perm(len(g.members))
+	fair := (len(g.commits) + len(g.members) - 1) / len(g.members)
+	for _, c := range g.commits {
+		p := c.Partition
+		i := slices.IndexFunc(g.members, func(m *member) bool { return slices.Contains(m.claims, p) })
+		switch {
+		case i < 0:
+			free = append(free, p)
+		case len(shares[i]) < fair && g.w.rng.IntN(8) > 0:
+			shares[i] = append(shares[i], p)
+		default:
+			g.w.counts["moved"]++
+		}
+	}
+	for _, p := range free {
+		i := slices.MinFunc(order, func(a, b int) int { return len(shares[a]) - len(shares[b]) })
+		shares[i] = append(shares[i], p)
+	}
+	for _, s := range shares {
+		slices.Sort(s)
+	}
+	return shares
 }
 
 // remove takes a member out that left or is not heard of.
@@ -248,7 +431,7 @@ func (g *group) silent(p *process) {
 		for _, m := range slices.Clone(g.members) {
 			if m.p == p {
 				g.w.note("%s was not heard of and leaves %s", p, g.name)
-				g.tell(p, m.current)
+				g.tell(m)
 				g.remove(m)
 			}
 		}

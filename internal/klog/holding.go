@@ -1,0 +1,252 @@
+package klog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/pprof"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// term is a generation of the group as one member takes part in it.
+type term struct {
+	id       int32
+	member   string
+	claimed  []int32 // what this member said it held when it joined
+	assigned []int32
+	over     chan struct{} // closed when the next has begun, or the membership is lost
+	again    chan struct{} // closed when the group is to be joined anew
+	once     sync.Once     // closes again
+}
+
+func (t *term) rejoin() { t.once.Do(func() { close(t.again) }) }
+
+// owes reports whether others wait for something that this member held: the
+// group gives it to them when it is joined anew.
+func (t *term) owes() bool {
+	return slices.ContainsFunc(t.claimed, func(p int32) bool { return !slices.Contains(t.assigned, p) })
+}
+
+// holding is a partition that this member owns, or is giving up.
+type holding struct {
+	partition int32
+	end       context.CancelCauseFunc
+	done      chan struct{} // closed when own has returned
+
+	// Guarded by member.mu.
+	term    *term // that its commits are made in; nil: none any more
+	leaving bool  // own has been told to return
+	failed  bool  // own has failed, and is called again with the next term
+}
+
+var (
+	// errMoved is why a lease ends when the group gives the partition to another.
+	errMoved = errors.New("the group gives the partition to another member")
+	// errAgain is why one ends that failed and is taken up again.
+	errAgain = errors.New("the partition is taken up again")
+	errDrain = errors.New("partitions were not given up in time")
+)
+
+func (m *member) termOf(h *holding) *term {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return h.term
+}
+
+// adopt goes over to a new generation. What the member held and is assigned
+// again goes on undisturbed: it was claimed with every join, so nobody can have
+// had it in between, even if there were generations that the member did not get
+// to know of. A broker that gave the member up knows it by another id.
+func (m *member) adopt(ctx context.Context, gen *kafka.Generation) *term {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := &term{id: gen.ID, member: gen.MemberID, claimed: m.balancer.claimed(), over: make(chan struct{}), again: make(chan struct{})}
+	for _, a := range gen.Assignments[m.topic] {
+		t.assigned = append(t.assigned, int32(a.ID))
+	}
+	slices.Sort(t.assigned)
+	m.log.Info("kafka: partitions assigned", "topic", m.topic, "generation", t.id, "partitions", t.assigned)
+	last := m.term
+	if last != nil && last.member != t.member {
+		m.lose(fmt.Errorf("%s is now %s: %w", last.member, t.member, ErrFenced))
+	}
+	for p, h := range m.held {
+		switch mine := slices.Contains(t.assigned, p); {
+		case h.term == nil: // lost, and on its way out
+		case mine && h.failed:
+			h.tell(errAgain) // its commits end with the old term
+		case !mine:
+			h.tell(errMoved)
+			fallthrough // it is withheld from others until this member joins without it
+		case !h.leaving:
+			h.term = t
+		}
+	}
+	m.term = t
+	for _, p := range t.assigned {
+		if h := m.held[p]; (h == nil || h.leaving) && ctx.Err() == nil {
+			m.begin(ctx, p, h)
+		}
+	}
+	if last != nil {
+		last.finish()
+	}
+	m.claim()
+	return t
+}
+
+// finish wakes those who wait for what comes after t.
+func (t *term) finish() {
+	select {
+	case <-t.over:
+	default:
+		close(t.over)
+	}
+}
+
+// tell has own return; m.mu is held.
+func (h *holding) tell(why error) {
+	h.leaving = true
+	h.end(why)
+}
+
+// lose gives everything up, because the group may have given it to others: there
+// is nothing to be committed any more. m.mu is held.
+func (m *member) lose(why error) {
+	for _, h := range m.held {
+		h.term = nil
+		h.tell(why)
+	}
+	if m.term != nil {
+		m.term.finish()
+		m.term = nil
+	}
+	m.claim()
+}
+
+// claim says what the member holds; m.mu is held.
+func (m *member) claim() {
+	if m.term == nil {
+		m.balancer.assigned(m.topic, 0, nil)
+		return
+	}
+	held := slices.Clone(m.term.assigned)
+	for p, h := range m.held {
+		if h.term != nil && !slices.Contains(held, p) {
+			held = append(held, p)
+		}
+	}
+	slices.Sort(held)
+	m.balancer.assigned(m.topic, m.term.id, held)
+	giving := func(p int32) bool { return m.held[p] != nil && m.held[p].leaving }
+	if m.term.owes() && !slices.ContainsFunc(held, giving) {
+		m.term.rejoin()
+	}
+}
+
+// begin owns a partition from now on, or once before has ended; m.mu is held.
+func (m *member) begin(ctx context.Context, p int32, before *holding) {
+	ctx, end := context.WithCancelCause(ctx)
+	h := &holding{partition: p, end: end, done: make(chan struct{}), term: m.term}
+	m.held[p] = h
+	m.running.Go(func() {
+		defer m.ended(h)
+		if before != nil {
+			<-before.done // two at a time would be worse than a late one
+		}
+		m.hold(ctx, h)
+	})
+}
+
+func (m *member) ended(h *holding) {
+	h.end(nil)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h.term = nil
+	close(h.done)
+	if m.held[h.partition] == h {
+		delete(m.held, h.partition)
+		m.claim()
+	}
+}
+
+// hold has the partition owned until the lease ends. One that fails is taken up
+// again with the next generation, so that a commit of the one that failed, which
+// may be on its way yet, is refused.
+func (m *member) hold(ctx context.Context, h *holding) {
+	if ctx.Err() != nil {
+		return
+	}
+	lease := NewLease(h.partition, func(ctx context.Context, offset int64, metadata string) error {
+		return m.commit(ctx, h, Commit{Partition: h.partition, Offset: offset, Metadata: metadata})
+	})
+	began, owned := time.Now(), make(chan error, 1)
+	go pprof.Do(ctx, pprof.Labels("group", m.group), func(ctx context.Context) { owned <- m.own(ctx, lease) })
+	var err error
+	select {
+	case err = <-owned:
+	case <-ctx.Done():
+		err = m.drained(h, owned)
+	}
+	if err != nil && !errors.Is(context.Cause(ctx), ErrFenced) {
+		m.log.Log(ctx, level(ctx), "kafka: a partition was given up with an error", "partition", h.partition, "error", err)
+	}
+	if err != nil && ctx.Err() == nil && m.rest(ctx, h.partition, time.Since(began)) {
+		m.mu.Lock()
+		h.failed = true
+		if m.term != nil {
+			m.term.rejoin()
+		}
+		m.mu.Unlock()
+	}
+	<-ctx.Done()
+}
+
+// level is that of an error of own: while draining it is no surprise.
+func level(ctx context.Context) slog.Level {
+	if ctx.Err() != nil {
+		return slog.LevelWarn
+	}
+	return slog.LevelError
+}
+
+// drained waits for own to return. There is no use in not waiting: two owners at
+// a time would be worse than a late one.
+func (m *member) drained(h *holding, owned <-chan error) error {
+	tick := time.NewTicker(m.c.cfg.DrainTimeout)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-owned:
+			return err
+		case <-tick.C:
+			m.log.Error("kafka: a partition is not given up in time", "partition", h.partition, "drain_timeout", m.c.cfg.DrainTimeout)
+		}
+	}
+}
+
+// rest pauses after own has failed, longer each time. It reports false when ctx
+// has ended.
+func (m *member) rest(ctx context.Context, partition int32, lasted time.Duration) bool {
+	m.mu.Lock()
+	if lasted > maxPauseOfOwn {
+		delete(m.pauses, partition)
+	}
+	pause := min(max(2*m.pauses[partition], joinPause), maxPauseOfOwn)
+	m.pauses[partition] = pause
+	m.mu.Unlock()
+	t := time.NewTimer(pause/2 + rand.N(pause/2))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
