@@ -18,7 +18,7 @@ import (
 // start is when histories begin, Unix ms.
 const start int64 = 1_763_892_000_000
 
-const incarnation = 7
+const incarnation, partitions = 7, 4
 
 // raw is an event as ingest completed it.
 type raw struct {
@@ -69,7 +69,7 @@ type history struct {
 }
 
 func (h *history) config() engine.Config {
-	return engine.Config{Lateness: time.Duration(h.lateness) * time.Millisecond, MaxEntities: 1 << 20, Sources: h.sources}
+	return engine.Config{Lateness: time.Duration(h.lateness) * time.Millisecond, MaxEntities: 1 << 20, Sources: h.sources, Partitions: partitions}
 }
 
 func (h *history) set() (*rules.Set, error) {

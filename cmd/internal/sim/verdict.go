@@ -225,7 +225,7 @@ func (v *verdict) judgeDetect() {
 	v.signals = map[string]string{}
 	for n, p := range v.topics[topicFacets] {
 		cfg := v.engine()
-		cfg.Sources = v.plan.Raw
+		cfg.Sources, cfg.Partitions = v.plan.Raw, v.plan.Facets
 		fresh, err := engine.NewPartition(cfg, v.rules, v.hasher, int32(n), 1)
 		if err != nil {
 			v.problem("%v", err)
