@@ -224,5 +224,7 @@ func (p *Partition) member(r *rules.Rule, e facet.Entity, at score.Position, out
 		return
 	}
 	rec.Touch(at.Offset, p.closed(f.Time))
-	p.addToScore(rec, sig, out)
+	// The finding may be so old that the record may be gone or not: what it held is
+	// worth nothing by now.
+	p.addToScore(rec, p.watermark, sig, out)
 }

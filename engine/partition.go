@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -316,7 +317,7 @@ func (p *Partition) fire(e *entity, a *active, at score.Position, late bool, out
 	}
 	out.Signals = append(out.Signals, sig)
 	e.Prolong(p.closed(f.Time + r.Window.Cooldown.Milliseconds()))
-	p.addToScore(e, sig, out)
+	p.addToScore(e, facet.NoWatermark, sig, out)
 	if a.members != nil {
 		p.tell(a, at, out)
 	}
@@ -330,10 +331,13 @@ func (p *Partition) signal(r *rules.Rule, e facet.Entity, at score.Position) sco
 	}
 }
 
-// addToScore adds a signal to the score of its entity, whose record is e.
-func (p *Partition) addToScore(e *entity, sig score.Signal, out *Output) {
-	merged, changed := score.Merge(p.contributions(e), sig.Contribution())
-	if !changed || !e.keepName(sig.Entity) || !e.keepScore(sig.Position, merged, p.slotOf) {
+// addToScore adds a signal to the score of its entity, whose record is e. What is
+// worth nothing at now goes.
+func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Output) {
+	all := p.contributions(e)
+	live := slices.DeleteFunc(all, func(c score.Contribution) bool { return score.Decayed(c, now) < score.Point })
+	merged, changed := score.Merge(live, sig.Contribution())
+	if !changed && len(live) == len(all) || !e.keepName(sig.Entity) || !e.keepScore(sig.Position, merged, p.slotOf) {
 		return
 	}
 	e.Spare(p.closed(score.Expires(merged)))

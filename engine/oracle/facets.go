@@ -107,6 +107,9 @@ func NewRecorded(raw int32, hasher facet.Hasher, partitions int) *Recorded {
 // partition which is not its entity's, and a range that does not join, are
 // errors.
 func (r *Recorded) Read(partition int32, frame []byte) error {
+	if facet.IsLoop(frame) {
+		return nil // of no raw partition
+	}
 	if err := r.reader.Reset(frame); err != nil {
 		return err
 	}

@@ -334,11 +334,12 @@ func (v *verdict) judgeSnapshot(fresh *engine.Partition, o object) {
 	}
 }
 
-// judgeScore compares a score with Redis, where it may be missing only if Redis
-// lost it and it is worth nothing any more.
+// judgeScore compares a score with Redis, where it may be missing, or an older one
+// that was written late may have taken its place, only if Redis lost it and it is
+// worth nothing any more.
 func (v *verdict) judgeScore(u score.Update, must bool) {
 	row, ok := v.scores[u.Entity]
-	if !ok && !must {
+	if !must && (!ok || row.position.Less(u.Position)) {
 		return
 	}
 	if !ok || row.position != u.Position || !slices.Equal(row.contributions, u.Contributions) || row.expires < score.Expires(u.Contributions) {
