@@ -149,7 +149,6 @@ func (o *Oracle) disagreement(p *engine.Partition, out *engine.Output, signals [
 // untold compares loop-back frames with what the members must be told; sent is the
 // last frame to each partition.
 func (o *Oracle) untold(loops []engine.Loop, offset int64, sent *[partitions]facet.Step) string {
-	var got []Told
 	for _, l := range loops {
 		var r facet.LoopReader
 		if err := r.Reset(l.Frame); err != nil {
@@ -159,26 +158,12 @@ func (o *Oracle) untold(loops []engine.Loop, offset int64, sent *[partitions]fac
 			return fmt.Sprintf("%+v after %v", r.Link, sent[l.To])
 		}
 		sent[l.To] = r.Step
-		for {
-			t := Told{To: l.To}
-			if ok, err := r.Finding(&t.Finding); err != nil || !ok {
-				break
-			}
-			for {
-				ok, err := r.Member(&t.Member)
-				if err != nil {
-					return err.Error()
-				}
-				if !ok {
-					break
-				}
-				got = append(got, t)
-			}
-		}
 	}
-	want := slices.Clone(o.Told())
-	slices.SortStableFunc(want, func(a, b Told) int { return cmp.Compare(a.To, b.To) })
-	return first(got, want)
+	got, err := ToldBy(loops)
+	if err != nil {
+		return err.Error()
+	}
+	return first(got, o.Told())
 }
 
 func (o *Oracle) updatedSince(offset int64) (n int) {

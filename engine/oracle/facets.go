@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
@@ -153,6 +154,37 @@ func (r *Recorded) section(partition int32, sec facet.Section) error {
 		part.end(sec)
 	}
 	return nil
+}
+
+// ToldBy reads what the loop-back frames say that one record has caused.
+func ToldBy(loops []engine.Loop) (all []Told, err error) {
+	var r facet.LoopReader
+	for _, l := range loops {
+		if err := r.Reset(l.Frame); err != nil {
+			return nil, err
+		}
+		for {
+			t := Told{To: l.To}
+			ok, err := r.Finding(&t.Finding)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				break
+			}
+			for {
+				ok, err := r.Member(&t.Member)
+				if err != nil {
+					return nil, err
+				}
+				if !ok {
+					break
+				}
+				all = append(all, t)
+			}
+		}
+	}
+	return all, nil
 }
 
 func copyOf(f *facet.Facet) Facet {

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,8 +20,11 @@ type Told struct {
 	facet.Finding
 }
 
-// Told lists what the record read last causes, in order.
-func (o *Oracle) Told() []Told { return o.told }
+// Told lists what the record read last causes, by partition, and there in order.
+func (o *Oracle) Told() []Told {
+	slices.SortStableFunc(o.told, func(a, b Told) int { return cmp.Compare(a.To, b.To) })
+	return o.told
+}
 
 // member is somebody whom a counted event of a group named.
 type member struct {

@@ -60,7 +60,7 @@ var bugs = []bug{
 	{name: "a wall clock in a detector", file: "engine/partition.go", edits: [][2]string{
 		{"Event: &f.Fields, Time: f.Time,", "Event: &f.Fields, Time: time.Now().UnixMilli(),"}}},
 	{name: "scores carry no position to compare", file: "engine/partition.go", edits: [][2]string{
-		{"u := score.Update{Entity: sig.Entity, Position: at,", "u := score.Update{Entity: sig.Entity, Position: score.Position{Incarnation: at.Incarnation},"}}},
+		{"u := score.Update{Entity: sig.Entity, Position: sig.Position,", "u := score.Update{Entity: sig.Entity, Position: score.Position{Incarnation: sig.Position.Incarnation},"}}},
 	{name: "detect commits before its outputs are stored", file: "engine/owner.go", edits: [][2]string{
 		{"stored := o.stored()\n", "stored := o.next\n"}}},
 	{name: "detect commits behind outputs that were cut short", file: "engine/owner.go", edits: [][2]string{
