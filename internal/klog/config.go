@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Brokers     []string `yaml:"brokers" doc:"addresses of some brokers, host:port; the others are found through them"`
 	ClientID    string   `yaml:"client_id" doc:"name shown in the brokers' logs and quotas"`
+	Instance    string   `yaml:"instance" doc:"a name that no other worker has and that this one keeps when it is started again, such as a pod's: its partitions then come back at once after it was killed, instead of after session_timeout; empty: it has none"`
 	Compression string   `yaml:"compression" doc:"how batches are written: lz4 or none"`
 	TLS         TLS      `yaml:"tls"`
 	SASL        SASL     `yaml:"sasl"`

@@ -24,7 +24,7 @@ func newGroupDialer(c *Client) *groupDialer {
 
 func (d *groupDialer) dialer() *kafka.Dialer {
 	return &kafka.Dialer{
-		ClientID: d.c.cfg.ClientID, Timeout: d.c.cfg.DialTimeout, DialFunc: d.dial,
+		ClientID: d.c.memberName(), Timeout: d.c.cfg.DialTimeout, DialFunc: d.dial,
 		TLS: d.c.transport.TLS, SASLMechanism: d.c.mechanism,
 	}
 }

@@ -46,6 +46,9 @@ func (c *Client) Join(ctx context.Context, group, topic string, own func(ctx con
 		}
 		return fmt.Errorf("join group %s: %w", group, err)
 	}
+	if err := c.dismiss(ctx, group); err != nil && ctx.Err() == nil {
+		c.log.Warn("kafka: what a former process left in the group stays until its session ends", "group", group, "error", err)
+	}
 	dialer, balancer := newGroupDialer(c), &sticky{}
 	cg, err := kafka.NewConsumerGroup(c.groupConfig(group, topic, dialer, balancer))
 	if err != nil {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 )
 
 // testMember is a member of a group that tells what it owns.
@@ -270,5 +273,51 @@ func unknownGroupTopic(t *testing.T, addr string) {
 	err := c.Join(within(t, 30*time.Second), "group", "no-such-topic", func(context.Context, *Lease) error { return nil })
 	if !errors.Is(err, ErrUnknownTopic) || !strings.Contains(err.Error(), "join group group") {
 		t.Errorf("joining says %v", err)
+	}
+}
+
+// comingBack: a process with a name that was killed and is started again does
+// not wait for its own session.
+func comingBack(t *testing.T, addr string) {
+	named := func(c *Config) { c.Instance = "pod-1" }
+	killed := client(t, addr, named)
+	topic := newTopic(t, killed, 4)
+	beside := joinGroup(t, client(t, addr), topic, topic, nil)
+	beside.with(t, 4)
+	// It is given partitions, and is not heard of any more.
+	dialer := newGroupDialer(killed)
+	config := killed.groupConfig(topic, topic, dialer, &sticky{})
+	var dead atomic.Bool
+	config.Dialer.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dead.Load() {
+			return nil, errors.New("this process is dead")
+		}
+		return dialer.dial(ctx, network, addr)
+	}
+	cg, err := kafka.NewConsumerGroup(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for given := 0; given < 2; {
+		g, err := cg.Next(within(t, time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		given = len(g.Assignments[topic])
+	}
+	dead.Store(true)
+	dialer.cut()
+	t.Cleanup(func() { dialer.closeGroup(cg) })
+
+	started := time.Now()
+	back := joinGroup(t, client(t, addr, named), topic, topic, nil)
+	back.with(t, 2)
+	if d := time.Since(started); d > 4*time.Second {
+		t.Errorf("it waited %v for what it had, with a session of 6 s", d)
+	}
+	for p := range beside.with(t, 2) {
+		if beside.timesTaken(p) != 1 {
+			t.Errorf("partition %d, which stayed with another, was taken up %d times", p, beside.timesTaken(p))
+		}
 	}
 }

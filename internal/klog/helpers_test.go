@@ -54,6 +54,7 @@ var suite = []struct {
 	{"two members share the partitions, and hand over in order", sharing},
 	{"members keep their partitions when others come and go", staying},
 	{"who stays commits through all rebalances", committingThrough},
+	{"a process that comes back does not wait for its own session", comingBack},
 	{"a member that leaves drains and commits first", leaving},
 	{"an own that fails is called again, alone", failingOwn},
 	{"an own that returns keeps the partition", idleOwn},

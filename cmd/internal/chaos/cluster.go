@@ -208,7 +208,8 @@ func (c *cluster) hire(i int, w *worker) error {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	p := &procs.Process{Name: fmt.Sprintf("worker-%d", i+1), Backoff: 50 * time.Millisecond}
+	name := fmt.Sprintf("worker-%d", i+1)
+	p := &procs.Process{Name: name, Backoff: 50 * time.Millisecond, Env: []string{"WEIR_KAFKA_INSTANCE=" + name}}
 	if p, err = c.stack.Keep(ctx, p, "weir-worker", admin); err != nil {
 		stop()
 		return err
