@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Outlast makes a context that ends d after ctx does: for what serve has begun
+// Outlast makes a context that ends d after ctx does: for what an owner has begun
 // when its context ends. A write that is cut short would be neither done nor
 // not done, and nothing could safely follow it. It ends at once where the
 // partition is no longer ours (the cause is an [ErrFenced]): nothing follows.

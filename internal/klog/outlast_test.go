@@ -33,3 +33,15 @@ func TestOutlastIsReleased(t *testing.T) {
 		t.Error("it goes on")
 	}
 }
+
+func TestOutlastEndsAtOnceWhereThePartitionIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, end := context.WithCancelCause(t.Context())
+		out, release := Outlast(ctx, time.Hour)
+		defer release()
+		end(ErrFenced)
+		if synctest.Wait(); !errors.Is(context.Cause(out), ErrFenced) {
+			t.Errorf("it goes on: %v", context.Cause(out))
+		}
+	})
+}
