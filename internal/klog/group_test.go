@@ -176,7 +176,7 @@ func committingThrough(t *testing.T, addr string) {
 			}
 		}
 	}()
-	for range 3 {
+	for range 2 {
 		other := joinGroup(t, client(t, addr), topic, topic, nil)
 		other.with(t, 1)
 		other.leave()

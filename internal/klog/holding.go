@@ -23,6 +23,7 @@ type term struct {
 	over     chan struct{} // closed when the next has begun, or the membership is lost
 	again    chan struct{} // closed when the group is to be joined anew
 	once     sync.Once     // closes again
+	rest     *time.Timer   // after which partitions may move; nil: none are to
 }
 
 func (t *term) rejoin() { t.once.Do(func() { close(t.again) }) }
@@ -97,12 +98,21 @@ func (m *member) adopt(ctx context.Context, gen *kafka.Generation) *term {
 	if last != nil {
 		last.finish()
 	}
+	if m.balancer.takeUneven() {
+		t.rest = time.AfterFunc(m.c.cfg.SessionTimeout, func() {
+			m.balancer.levelNext()
+			t.rejoin()
+		})
+	}
 	m.claim()
 	return t
 }
 
 // finish wakes those who wait for what comes after t.
 func (t *term) finish() {
+	if t.rest != nil {
+		t.rest.Stop()
+	}
 	select {
 	case <-t.over:
 	default:
@@ -133,19 +143,20 @@ func (m *member) lose(why error) {
 // claim says what the member holds; m.mu is held.
 func (m *member) claim() {
 	if m.term == nil {
-		m.balancer.assigned(m.topic, 0, nil)
+		m.balancer.assigned(m.topic, 0, nil, nil)
 		return
 	}
-	held := slices.Clone(m.term.assigned)
+	var giving []int32
 	for p, h := range m.held {
-		if h.term != nil && !slices.Contains(held, p) {
-			held = append(held, p)
+		if h.term != nil && !slices.Contains(m.term.assigned, p) {
+			giving = append(giving, p)
 		}
 	}
+	slices.Sort(giving)
+	held := slices.Concat(m.term.assigned, giving)
 	slices.Sort(held)
-	m.balancer.assigned(m.topic, m.term.id, held)
-	giving := func(p int32) bool { return m.held[p] != nil && m.held[p].leaving }
-	if m.term.owes() && !slices.ContainsFunc(held, giving) {
+	m.balancer.assigned(m.topic, m.term.id, held, giving)
+	if len(giving) == 0 && m.term.owes() {
 		m.term.rejoin()
 	}
 }

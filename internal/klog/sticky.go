@@ -22,13 +22,20 @@ const stickyName = "weir-cooperative"
 // to move from one to another is first given to nobody: the one that holds it
 // drains and commits, joins anew without it, and then the other gets it.
 //
+// And nothing moves before the group has been at rest for as long as a session
+// lasts: until then somebody may be a member who is dead, or dies soon again, and
+// whoever holds a partition has enough to catch up with. What nobody holds is
+// given at once to those who have least.
+//
 // A member says with every join what it holds, and since which generation. The
 // member that leads the group decides, and what it decides is a function of
 // what the members said. Each Join has a balancer of its own.
 type sticky struct {
-	mu   sync.Mutex
-	last claim
-	said claim // with the last join
+	mu     sync.Mutex
+	last   claim
+	said   claim // with the last join
+	level  bool  // the next time partitions may move
+	uneven bool  // the last time they would have
 }
 
 // claim is what a member says that it holds.
@@ -36,17 +43,35 @@ type claim struct {
 	Topic      string  `json:"topic"`
 	Generation int32   `json:"generation"`
 	Partitions []int32 `json:"partitions"`
+	Giving     []int32 `json:"giving,omitempty"` // those of them that it is giving up: nobody gets them yet
 }
 
 // assigned remembers what the next join will claim.
-func (s *sticky) assigned(topic string, generation int32, partitions []int32) {
+func (s *sticky) assigned(topic string, generation int32, partitions, giving []int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last = claim{Topic: topic, Generation: generation, Partitions: partitions}
+	s.last = claim{Topic: topic, Generation: generation, Partitions: partitions, Giving: giving}
 }
 
 // ProtocolName is what members agree on.
 func (s *sticky) ProtocolName() string { return stickyName }
+
+// levelNext lets partitions move the next time that this member shares them.
+func (s *sticky) levelNext() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.level = true
+}
+
+// takeUneven reports whether this member was the last to share, and left
+// somebody with more than a fair share.
+func (s *sticky) takeUneven() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	uneven := s.uneven
+	s.uneven = false
+	return uneven
+}
 
 // claimed is what the member held when it joined last.
 func (s *sticky) claimed() []int32 {
@@ -69,6 +94,10 @@ func (s *sticky) UserData() ([]byte, error) {
 // AssignGroups shares the partitions of each topic among the members that read
 // it. Claims that do not read count as none.
 func (s *sticky) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	level := s.level
+	s.level, s.uneven = false, false
 	all := kafka.GroupMemberAssignments{}
 	claims := make([]claim, len(members))
 	readers := map[string][]int{} // by topic, indices of members
@@ -88,10 +117,12 @@ func (s *sticky) AssignGroups(members []kafka.GroupMember, partitions []kafka.Pa
 		sharers := make([]sharer, len(list))
 		for i, m := range list {
 			if claims[m].Topic == topic {
-				sharers[i] = sharer{claims: claims[m].Partitions, generation: claims[m].Generation}
+				sharers[i] = sharer{claims: claims[m].Partitions, giving: claims[m].Giving, generation: claims[m].Generation}
 			}
 		}
-		share(sharers, idsOf(topic, partitions))
+		if !share(sharers, idsOf(topic, partitions), level) {
+			s.uneven = true
+		}
 		for i, m := range list {
 			all[members[m].ID][topic] = sharers[i].gets
 		}
@@ -112,22 +143,32 @@ func idsOf(topic string, partitions []kafka.Partition) (ids []int) {
 // sharer is one of those among whom partitions are shared.
 type sharer struct {
 	claims     []int32
-	generation int32 // of the claims
-	gets       []int // ascending
+	giving     []int32 // those of the claims that it is giving up
+	generation int32   // of the claims
+	gets       []int   // ascending
 }
 
 // share gives every partition of ids (ascending) to one of the sharers, but for
 // those that another holds as yet. A partition that several claim is the one's
 // who got it last, of equals the first's. What goes beyond a fair share is for
-// those who have less.
-func share(sharers []sharer, ids []int) {
+// those who have less, if level says so; otherwise it stays, and share reports
+// false.
+func share(sharers []sharer, ids []int, level bool) bool {
 	owners := owners(sharers, ids)
 	for i, p := range ids {
-		if o := owners[i]; o >= 0 {
+		if o := owners[i]; o >= 0 && !slices.Contains(sharers[o].giving, int32(p)) {
 			sharers[o].gets = append(sharers[o].gets, p)
 		}
 	}
 	fair := fairShares(sharers, len(ids))
+	uneven := false
+	for i := range sharers {
+		uneven = uneven || len(sharers[i].gets) > fair[i]
+	}
+	if uneven && !level {
+		fill(sharers, ids, owners)
+		return false
+	}
 	for i := range sharers {
 		s := &sharers[i]
 		s.gets = s.gets[:min(len(s.gets), fair[i])]
@@ -151,6 +192,26 @@ func share(sharers []sharer, ids []int) {
 			continue
 		}
 		sharers[next].gets = append(sharers[next].gets, p)
+	}
+	for i := range sharers {
+		slices.Sort(sharers[i].gets)
+	}
+	return true
+}
+
+// fill gives what nobody owns to those who have least.
+func fill(sharers []sharer, ids, owners []int) {
+	for i, p := range ids {
+		if owners[i] >= 0 {
+			continue
+		}
+		least := 0
+		for j := range sharers {
+			if len(sharers[j].gets) < len(sharers[least].gets) {
+				least = j
+			}
+		}
+		sharers[least].gets = append(sharers[least].gets, p)
 	}
 	for i := range sharers {
 		slices.Sort(sharers[i].gets)

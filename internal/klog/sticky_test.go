@@ -78,7 +78,7 @@ func TestSticky(t *testing.T) {
 		{"no partitions", nil, []string{"a 3 0"}, "a[]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := new(sticky).AssignGroups(groupOf(t, "t", c.members...), partitionsOf("t", c.partitions...))
+			got := (&sticky{level: true}).AssignGroups(groupOf(t, "t", c.members...), partitionsOf("t", c.partitions...))
 			var parts []string
 			for id, topics := range got {
 				parts = append(parts, fmt.Sprint(id, append([]int{}, topics["t"]...)))
@@ -88,6 +88,38 @@ func TestSticky(t *testing.T) {
 				t.Errorf("%s, want %s", s, c.want)
 			}
 		})
+	}
+}
+
+func TestNothingMovesBeforeTheGroupIsAtRest(t *testing.T) {
+	members := groupOf(t, "t", "a 3 0,1,2,5", "b 3 3", "c")
+	var s sticky
+	got := s.AssignGroups(members, partitionsOf("t", upTo(7)...))
+	want := kafka.GroupMemberAssignments{"a": {"t": {0, 1, 2, 5}}, "b": {"t": {3, 6}}, "c": {"t": {4}}}
+	if !reflect.DeepEqual(got, want) || !s.takeUneven() || s.takeUneven() {
+		t.Errorf("assigned %v, want %v", got, want)
+	}
+	s.levelNext()
+	got = s.AssignGroups(members, partitionsOf("t", upTo(7)...))
+	want = kafka.GroupMemberAssignments{"a": {"t": {0, 1, 2}}, "b": {"t": {3, 4}}, "c": {"t": {6}}}
+	if !reflect.DeepEqual(got, want) || s.takeUneven() {
+		t.Errorf("at rest assigned %v, want %v", got, want)
+	}
+	if s.AssignGroups(members, partitionsOf("t", upTo(7)...)); !s.takeUneven() {
+		t.Error("they may move a second time")
+	}
+}
+
+func TestWhatIsBeingGivenUpIsNobodysYet(t *testing.T) {
+	members := groupOf(t, "t", "a", "b 3 3", "c")
+	members[0].UserData, _ = json.Marshal(claim{Topic: "t", Generation: 3, Partitions: []int32{0, 1, 2, 4}, Giving: []int32{1, 2}})
+	for _, level := range []bool{false, true} {
+		s := sticky{level: level}
+		got := s.AssignGroups(members, partitionsOf("t", upTo(5)...))
+		want := kafka.GroupMemberAssignments{"a": {"t": {0, 4}}, "b": {"t": {3}}, "c": {"t": nil}}
+		if !reflect.DeepEqual(got, want) || s.takeUneven() {
+			t.Errorf("assigned %v, want %v", got, want)
+		}
 	}
 }
 
@@ -107,7 +139,7 @@ func TestAMemberClaimsWhatItHolds(t *testing.T) {
 	if data, err := s.UserData(); data != nil || err != nil {
 		t.Errorf("a new member claims %q, %v", data, err)
 	}
-	s.assigned("t", 7, []int32{3, 5})
+	s.assigned("t", 7, []int32{3, 5}, nil)
 	data, err := s.UserData()
 	if want := `{"topic":"t","generation":7,"partitions":[3,5]}`; string(data) != want || err != nil {
 		t.Errorf("it claims %s, %v; want %s", data, err, want)
@@ -131,7 +163,7 @@ func TestStickyKeepsAllThatABalanceAllows(t *testing.T) {
 			case 1:
 				m.UserData = rapid.SliceOf(rapid.Byte()).Draw(t, "garbage")
 			default:
-				c := claim{"t", rapid.Int32Range(1, 3).Draw(t, "generation"), rapid.SliceOfN(rapid.Int32Range(-1, 45), 0, 20).Draw(t, "claims")}
+				c := claim{Topic: "t", Generation: rapid.Int32Range(1, 3).Draw(t, "generation"), Partitions: rapid.SliceOfN(rapid.Int32Range(-1, 45), 0, 20).Draw(t, "claims")}
 				m.UserData, _ = json.Marshal(c)
 				for _, p := range c.Partitions {
 					if p := int(p); p >= 0 && p < n && c.Generation > age[p] {
@@ -142,7 +174,7 @@ func TestStickyKeepsAllThatABalanceAllows(t *testing.T) {
 			members = append(members, m)
 		}
 		ps := partitionsOf("t", upTo(n)...)
-		got := new(sticky).AssignGroups(members, ps)
+		got := (&sticky{level: true}).AssignGroups(members, ps)
 		for id, topics := range got {
 			for _, p := range topics["t"] {
 				if holder, held := had[p]; held && holder != id {
@@ -153,7 +185,7 @@ func TestStickyKeepsAllThatABalanceAllows(t *testing.T) {
 		shuffled := slices.Clone(members)
 		shuffled = rapid.Permutation(shuffled).Draw(t, "members in another order")
 		slices.Reverse(ps)
-		if again := new(sticky).AssignGroups(shuffled, ps); !reflect.DeepEqual(got, again) {
+		if again := (&sticky{level: true}).AssignGroups(shuffled, ps); !reflect.DeepEqual(got, again) {
 			t.Fatalf("in another order it is %v, not %v", again, got)
 		}
 		for i := range members {
@@ -163,7 +195,7 @@ func TestStickyKeepsAllThatABalanceAllows(t *testing.T) {
 			}
 			members[i].UserData, _ = json.Marshal(c)
 		}
-		got = new(sticky).AssignGroups(members, ps)
+		got = (&sticky{level: true}).AssignGroups(members, ps)
 
 		owner, least, most := map[int]string{}, n, 0
 		for id, topics := range got {
