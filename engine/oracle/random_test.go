@@ -17,6 +17,7 @@ type maker struct {
 	now     int64
 	spans   []int64 // ms: windows, cooldowns and the lateness of the history
 	past    []int64 // times of events
+	due     []int64 // times of the next events
 	sources []*rawPartition
 	events  int
 	people  int
@@ -181,6 +182,11 @@ func (m *maker) event(p *rawPartition) {
 // time draws an event's time: now, a little ago, or just at the edge of
 // something.
 func (m *maker) time() int64 {
+	if len(m.due) > 0 {
+		t := m.due[0]
+		m.due = m.due[1:]
+		return t
+	}
 	switch m.IntN(8) {
 	case 0, 1, 2:
 		return m.now
@@ -212,8 +218,10 @@ func (m *maker) step(p *rawPartition) {
 	switch n := m.IntN(40); {
 	case n < 24:
 		m.deliver(p, w, min(unread, 1+m.IntN(24)))
-	case n < 28:
+	case n < 27:
 		m.tick(p)
+	case n < 28:
+		m.close()
 	case n < 31 && p.last != nil:
 		m.h.records = append(m.h.records, *p.last) // whether it arrived was not known
 	case n < 34:
@@ -257,6 +265,28 @@ func (m *maker) tick(p *rawPartition) {
 	n := len(p.log) - p.open.read
 	p.open.watermark = max(p.open.watermark, m.now-m.oneOf(0, 1, 1_000, 5_000))
 	m.deliver(p, &p.open, n)
+}
+
+// close has all sources say that it is just so late that what was remembered
+// since some event counts for events on time no more, or still does; and sends
+// the oldest event that is on time.
+func (m *maker) close() {
+	if len(m.past) == 0 {
+		return
+	}
+	from := m.past[len(m.past)-1-m.IntN(min(len(m.past), 40))]
+	edge := from + m.spans[m.IntN(len(m.spans))] + m.h.lateness + m.oneOf(-1, 0)
+	if edge < m.now || edge > m.now+5_000 {
+		return
+	}
+	m.now = edge
+	for _, p := range m.sources {
+		if !p.silent {
+			p.open.watermark = max(p.open.watermark, edge)
+			m.deliver(p, &p.open, len(p.log)-p.open.read)
+		}
+	}
+	m.due = append(m.due, edge-m.h.lateness)
 }
 
 // takeOver lets a new owner begin somewhere before what was covered, and leaves
