@@ -140,8 +140,10 @@ func ofPartitions(t *testing.T, registry *prometheus.Registry) (names []string) 
 		t.Error(err)
 	}
 	for _, f := range families {
-		if m := f.GetMetric()[0]; len(m.GetLabel()) > 0 && m.GetLabel()[0].GetName() == "partition" {
-			names = append(names, f.GetName())
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			if l.GetName() == "partition" {
+				names = append(names, f.GetName())
+			}
 		}
 	}
 	return names

@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// TestTheFiguresOfAPartitionGoWithIt: what a worker says of a partition that
+// another one has would never change again.
+func TestTheFiguresOfAPartitionGoWithIt(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, registry := newWorld(t, 240), prometheus.NewPedanticRegistry()
+		w.cfg.MaxEntities = 20
+		s := w.stage(t)
+		s.metrics = newStageMetrics(registry)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		held := make(chan []string, 1)
+		time.AfterFunc(19*time.Second, func() { held <- ofPartitions(t, registry) })
+		if err := s.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			"weir_detect_entities", "weir_detect_evicted_entities", "weir_detect_facets", "weir_detect_lag_records",
+			"weir_detect_snapshot_age_seconds", "weir_detect_snapshot_bytes", "weir_detect_state_bytes",
+		}
+		if got := <-held; !slices.Equal(got, want) {
+			t.Errorf("of a partition that is owned there are %v, want %v", got, want)
+		}
+		if left := ofPartitions(t, registry); len(left) > 0 {
+			t.Errorf("of one that was given up there are %v", left)
+		}
+	})
+}
+
+// ofPartitions names the metrics that have a series for some partition.
+func ofPartitions(t *testing.T, registry *prometheus.Registry) (names []string) {
+	families, err := registry.Gather()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, f := range families {
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			if l.GetName() == "partition" {
+				names = append(names, f.GetName())
+			}
+		}
+	}
+	return names
+}
