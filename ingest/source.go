@@ -319,7 +319,6 @@ func (s *source) accept(r *klog.Record, now int64) {
 	s.event.Reset()
 	if s.History && isEnd(r) {
 		s.progress.Ledger.Control++
-		s.progress.Ended = true
 		s.watermark = watermark(facet.EndWatermark)
 		return
 	}
