@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirdev/weir/internal/testkit"
 )
 
 // TestTheFiguresOfAPartitionGoWithIt: what a worker says of a partition that
@@ -20,7 +22,7 @@ func TestTheFiguresOfAPartitionGoWithIt(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		held := make(chan []string, 1)
-		time.AfterFunc(19*time.Second, func() { held <- ofPartitions(t, registry) })
+		time.AfterFunc(19*time.Second, func() { held <- testkit.OfPartitions(t, registry) })
 		if err := s.Run(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -31,24 +33,8 @@ func TestTheFiguresOfAPartitionGoWithIt(t *testing.T) {
 		if got := <-held; !slices.Equal(got, want) {
 			t.Errorf("of a partition that is owned there are %v, want %v", got, want)
 		}
-		if left := ofPartitions(t, registry); len(left) > 0 {
+		if left := testkit.OfPartitions(t, registry); len(left) > 0 {
 			t.Errorf("of one that was given up there are %v", left)
 		}
 	})
-}
-
-// ofPartitions names the metrics that have a series for some partition.
-func ofPartitions(t *testing.T, registry *prometheus.Registry) (names []string) {
-	families, err := registry.Gather()
-	if err != nil {
-		t.Error(err)
-	}
-	for _, f := range families {
-		for _, l := range f.GetMetric()[0].GetLabel() {
-			if l.GetName() == "partition" {
-				names = append(names, f.GetName())
-			}
-		}
-	}
-	return names
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/testkit"
 )
 
 // TestAClockThatIsSetIsNotBelieved: for one tick the worker's clock is a day off,
@@ -120,31 +121,15 @@ func TestTheFiguresOfAPartitionGoWithIt(t *testing.T) {
 		w.wire = func(d *ingest.Dependencies) { d.Registerer = registry }
 		w.send(request("a", "ann"))
 		held := make(chan []string, 1)
-		time.AfterFunc(2*time.Second, func() { held <- ofPartitions(t, registry) })
+		time.AfterFunc(2*time.Second, func() { held <- testkit.OfPartitions(t, registry) })
 		if _, err := w.run(t, 3*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		if got := fmt.Sprint(<-held); got != "[weir_ingest_lag_records]" {
 			t.Errorf("of a partition that is read there are %s", got)
 		}
-		if left := ofPartitions(t, registry); len(left) > 0 {
+		if left := testkit.OfPartitions(t, registry); len(left) > 0 {
 			t.Errorf("of one that was given up there are %v", left)
 		}
 	})
-}
-
-// ofPartitions names the metrics that have a series for some partition.
-func ofPartitions(t *testing.T, registry *prometheus.Registry) (names []string) {
-	families, err := registry.Gather()
-	if err != nil {
-		t.Error(err)
-	}
-	for _, f := range families {
-		for _, l := range f.GetMetric()[0].GetLabel() {
-			if l.GetName() == "partition" {
-				names = append(names, f.GetName())
-			}
-		}
-	}
-	return names
 }
