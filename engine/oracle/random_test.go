@@ -225,7 +225,7 @@ func (m *maker) step(p *rawPartition) {
 	switch n := m.IntN(40); {
 	case n < 24:
 		m.deliver(p, w, min(unread, 1+m.IntN(24)))
-	case n < 27:
+	case n < 26:
 		m.tick(p)
 	case n < 28:
 		m.close()
@@ -239,7 +239,7 @@ func (m *maker) step(p *rawPartition) {
 		m.together()
 	case n == 38:
 		m.loopBack()
-	case n == 39 && !m.harmless && m.IntN(25) == 0:
+	case n == 39 && !m.harmless && m.IntN(10) == 0:
 		m.harm(p)
 	}
 }
@@ -285,7 +285,7 @@ func (m *maker) close() {
 	}
 	from := m.past[len(m.past)-1-m.IntN(min(len(m.past), 40))]
 	edge := from + m.spans[m.IntN(len(m.spans))] + m.h.lateness + m.oneOf(-1, 0)
-	if edge < m.now || edge > m.now+5_000 {
+	if edge < m.now || edge > m.now+20_000 {
 		return
 	}
 	m.now = edge
@@ -365,7 +365,7 @@ func (m *maker) loopBack() {
 // harm does what must stop a reader.
 func (m *maker) harm(p *rawPartition) {
 	r := record{sections: []section{m.section(p, &p.open, min(len(p.log)-p.open.read, 5))}}
-	switch s := &r.sections[0]; m.IntN(5) {
+	switch s := &r.sections[0]; m.IntN(6) {
 	case 0:
 		r.foreign = true
 	case 1:
@@ -374,7 +374,7 @@ func (m *maker) harm(p *rawPartition) {
 		s.Source = int32(m.h.sources)
 	case 3:
 		return // lost
-	case 4: // one offset is
+	case 4, 5: // one offset is
 		s.From = min(s.From+1, s.To)
 		if len(s.events) > 0 && s.events[0].offset < s.From {
 			s.events = s.events[1:]
