@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirdev/weir/internal/testkit"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -80,7 +81,7 @@ func TestEverySingleCrash(t *testing.T) {
 		return
 	}
 	step := 1
-	if raced {
+	if testkit.Raced {
 		step = 20
 	}
 	for at := 1; at <= c.calm.Effects && !t.Failed(); at += step {
