@@ -60,7 +60,9 @@ func Defaults() Config {
 		Brokers: []string{"127.0.0.1:9092"}, ClientID: "weir", Compression: "lz4",
 		FetchBytes: 1 << 20, FetchWait: 250 * time.Millisecond, BatchBytes: 512 << 10,
 		DialTimeout: 5 * time.Second, RequestTimeout: 10 * time.Second,
-		SessionTimeout: 10 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: time.Second,
+		// The least that brokers take unless they are told otherwise: a killed
+		// worker's partitions wait for so long.
+		SessionTimeout: 6 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: time.Second,
 		DrainTimeout: 10 * time.Second,
 	}
 }

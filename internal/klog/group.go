@@ -93,6 +93,7 @@ type member struct {
 
 	running sync.WaitGroup // the holdings' goroutines
 	mu      sync.Mutex
+	leaving bool  // nothing is begun any more
 	term    *term // nil: not a member now
 	held    map[int32]*holding
 	pauses  map[int32]time.Duration // by partition: the last one after a failure
@@ -160,6 +161,9 @@ func (m *member) failed(err error) error {
 
 // drain waits until everything is given up, while heartbeats go on.
 func (m *member) drain() error {
+	m.mu.Lock()
+	m.leaving = true
+	m.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
 		m.running.Wait()

@@ -91,7 +91,7 @@ func (m *member) adopt(ctx context.Context, gen *kafka.Generation) *term {
 	}
 	m.term = t
 	for _, p := range t.assigned {
-		if h := m.held[p]; (h == nil || h.leaving) && ctx.Err() == nil {
+		if h := m.held[p]; (h == nil || h.leaving) && !m.leaving {
 			m.begin(ctx, p, h)
 		}
 	}

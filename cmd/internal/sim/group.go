@@ -47,6 +47,7 @@ type member struct {
 	running sync.WaitGroup
 	next    chan *term
 
+	leaving bool // nothing is begun any more
 	waiting bool // has joined, and waits for the next generation
 	claims  []int32
 	term    *term // nil: none yet, or lost
@@ -95,6 +96,9 @@ func (p *process) Join(ctx context.Context, name, _ string, own func(ctx context
 	joining, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
+		p.w.mu.Lock()
+		m.leaving = true
+		p.w.mu.Unlock()
 		m.running.Wait()
 		stop()
 	})()
@@ -151,7 +155,7 @@ func (m *member) adopt(ctx context.Context, t *term) {
 	}
 	m.term = t
 	for _, p := range t.assigned {
-		if h := m.held[p]; (h == nil || h.leaving) && ctx.Err() == nil {
+		if h := m.held[p]; (h == nil || h.leaving) && !m.leaving {
 			m.begin(ctx, p, h)
 		}
 	}
