@@ -30,6 +30,7 @@ func TestAMemberKilledWhileItJoinsLosesItsPartitions(t *testing.T) {
 	defer k.Close()
 
 	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
 	all, err := k.Partitions(ctx, "topic")
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +50,9 @@ func TestAMemberKilledWhileItJoinsLosesItsPartitions(t *testing.T) {
 	}
 	for range 6 { // the broker forgets about every other one
 		joinAndDie(t, s.Addresses().Kafka)
-		for owned += await(t, changes); owned < all; owned += await(t, changes) {
+		groupIs(t, s.Addresses().Kafka, func(g kafka.DescribeGroupsResponseGroup) bool { return g.GroupState == "Stable" && len(g.Members) == 1 })
+		for owned < all || len(changes) > 0 {
+			owned += await(t, changes)
 			t.Logf("%d of %d partitions", owned, all)
 		}
 	}
@@ -79,6 +82,11 @@ func (weirs) ProtocolName() string { return "weir-cooperative" }
 // broker has heard of the new one, and holds its answer back.
 func rebalancing(t *testing.T, addr string) {
 	t.Helper()
+	groupIs(t, addr, func(g kafka.DescribeGroupsResponseGroup) bool { return g.GroupState == "PreparingRebalance" })
+}
+
+func groupIs(t *testing.T, addr string, so func(kafka.DescribeGroupsResponseGroup) bool) {
+	t.Helper()
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
 	client := &kafka.Client{Addr: kafka.TCP(addr), Transport: transport}
@@ -87,13 +95,13 @@ func rebalancing(t *testing.T, addr string) {
 	longest := time.After(30 * time.Second)
 	for {
 		res, err := client.DescribeGroups(t.Context(), &kafka.DescribeGroupsRequest{GroupIDs: []string{"g"}})
-		if err == nil && len(res.Groups) == 1 && res.Groups[0].GroupState == "PreparingRebalance" {
+		if err == nil && len(res.Groups) == 1 && so(res.Groups[0]) {
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-longest:
-			t.Fatal("the group does not share its partitions anew")
+			t.Fatal("the group does not get there")
 		}
 	}
 }
