@@ -20,15 +20,15 @@ type frames struct {
 	batch   []klog.Produce
 }
 
-func newFrames(source int32, owner uint64, from int64, destinations int, s Shared) *frames {
+func newFrames(source int32, owner uint64, from int64, destinations int, e *Epoch, s Shared) *frames {
 	f := &frames{source: source, owner: owner, hasher: s.Hasher, scratch: make([]byte, 0, 32)}
 	for _, k := range facet.Kinds() {
-		if s.Projection[k] != nil {
+		if e.projection[k] != nil {
 			f.kinds = append(f.kinds, k)
 		}
 	}
 	for range destinations {
-		f.to = append(f.to, facet.NewWriter(s.Epoch, s.Incarnation, &s.Projection))
+		f.to = append(f.to, facet.NewWriter(e.number, s.Incarnation, &e.projection))
 		f.covered = append(f.covered, from)
 	}
 	return f

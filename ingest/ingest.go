@@ -52,11 +52,9 @@ type Topics struct {
 	Group                string
 }
 
-// Shared is what all sources of a stage have in common, and what makes facets
-// what they are.
+// Shared is what all sources of a stage have in common for as long as the stream
+// has the same incarnation.
 type Shared struct {
-	Projection  facet.Projection
-	Epoch       uint64 // names Projection, routes, proxies and geographic data
 	Incarnation uint64
 	Hasher      facet.Hasher
 	History     bool
@@ -65,7 +63,7 @@ type Shared struct {
 // Dependencies are what a stage is wired to.
 type Dependencies struct {
 	Log        Log
-	Places     Places
+	Epochs     Epochs
 	OpenEvents func(partition int32) EventTrack
 	Watch      *watch.Watch // of the sources' loops; nil: nobody's
 	Logger     *slog.Logger
@@ -86,12 +84,13 @@ type Stage struct {
 	metrics        *metrics
 }
 
-// New checks everything and starts nothing.
+// New checks everything and starts nothing. What cfg says of events is there to
+// be checked: it holds where it is part of an epoch.
 func New(cfg Config, topics Topics, shared Shared, deps Dependencies) (*Stage, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Log == nil || deps.Places == nil || deps.OpenEvents == nil || deps.Logger == nil {
+	if deps.Log == nil || deps.Epochs == nil || deps.OpenEvents == nil || deps.Logger == nil {
 		return nil, errors.New("ingest: a dependency is missing")
 	}
 	if deps.Now == nil {
@@ -102,8 +101,6 @@ func New(cfg Config, topics Topics, shared Shared, deps Dependencies) (*Stage, e
 	}
 	return &Stage{Shared: shared, Dependencies: deps, Topics: topics, cfg: cfg, metrics: newMetrics(deps.Registerer)}, nil
 }
-
-func (s *Stage) epochName() string { return strconv.FormatUint(s.Epoch, 16) }
 
 // Run reads until ctx ends, then drains and leaves the group.
 func (s *Stage) Run(ctx context.Context) error {
@@ -152,15 +149,12 @@ func (s *Stage) own(ctx context.Context, g *klog.Generation, partition int32, co
 			from = c
 		}
 	}
-	src, err := s.newSource(g, partition)
-	if err != nil {
-		return fmt.Errorf("partition %d: %w", partition, err)
-	}
+	src := s.newSource(g, partition)
 	defer src.loop.Done()
 	defer s.metrics.gone(partition)
-	err = src.open(ctx, from)
+	err := src.open(ctx, from)
 	if err == nil {
-		src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner)
+		src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner, "epoch", src.epoch.Name)
 		err = src.run(ctx)
 	}
 	if errors.Is(err, errRefused) {
@@ -182,15 +176,7 @@ func (s *Stage) refuse(ctx context.Context, src *source, err error) {
 	<-ctx.Done()
 }
 
-func (s *Stage) newSource(g *klog.Generation, partition int32) (*source, error) {
-	format, err := event.NewFormat(s.cfg.Format, s.cfg.Mapping)
-	if err != nil {
-		return nil, err
-	}
-	enrich, err := NewEnricher(s.cfg, s.Places)
-	if err != nil {
-		return nil, err
-	}
+func (s *Stage) newSource(g *klog.Generation, partition int32) *source {
 	loop := s.Watch.Loop("ingest, partition " + strconv.Itoa(int(partition)))
 	return &source{
 		Stage:     s,
@@ -203,8 +189,6 @@ func (s *Stage) newSource(g *klog.Generation, partition int32) (*source, error) 
 			defer loop.Working()
 			return g.Commit(ctx, []klog.Commit{{Partition: partition, Offset: offset, Metadata: metadata}})
 		},
-		store:  watchedEvents{s.OpenEvents(partition), loop},
-		format: format,
-		enrich: enrich,
-	}, nil
+		store: watchedEvents{s.OpenEvents(partition), loop},
+	}
 }

@@ -14,11 +14,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/watch"
 )
 
 // world is what a stage of one raw partition is wired to: a log with a start, a
@@ -38,10 +41,15 @@ type world struct {
 	frames  [][]byte
 	dead    []klog.Outgoing
 	stored  map[int64]string // id by offset
+
+	most    int // records that a fetch brings
+	epochs  *epochs
+	watch   *watch.Watch
+	metrics *prometheus.Registry // of the last run
 }
 
 func newWorld() *world {
-	return &world{format: "weir", mortal: -1, commit: klog.Commit{Offset: -1}, stored: map[int64]string{}}
+	return &world{format: "weir", mortal: -1, commit: klog.Commit{Offset: -1}, stored: map[int64]string{}, most: 1000}
 }
 
 func (w *world) end() int64 {
@@ -89,7 +97,7 @@ func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *k
 		if r.Offset == w.rotten[0] && w.rotten[1] > 0 {
 			break
 		}
-		if len(b.Records) < 1000 {
+		if len(b.Records) < w.most {
 			b.Records, b.Next = append(b.Records, r), r.Offset+1
 		}
 	}
@@ -165,11 +173,16 @@ func (w *world) run(t *testing.T, length time.Duration) (ingest.Ledger, error) {
 	t.Helper()
 	cfg := ingest.Defaults()
 	cfg.Format = w.format
-	var p facet.Projection
-	p[facet.Account] = []event.Field{event.Auth}
+	epochs := w.epochs
+	if epochs == nil {
+		var p facet.Projection
+		p[facet.Account] = []event.Field{event.Auth}
+		epochs = newEpochs(newEpoch(t, cfg, p, w))
+	}
+	w.metrics = prometheus.NewRegistry()
 	s, err := ingest.New(cfg, ingest.Topics{Events: "events", Facets: "facets", Dead: "dead", Group: "g"},
-		ingest.Shared{Projection: p, Epoch: 1, Incarnation: 1, Hasher: facet.NewHasher([16]byte{1}), History: w.history},
-		ingest.Dependencies{Log: w, Places: w, OpenEvents: func(int32) ingest.EventTrack { return w }, ClockAhead: func() time.Duration { return w.ahead }, Logger: slog.New(slog.DiscardHandler)})
+		ingest.Shared{Incarnation: 1, Hasher: facet.NewHasher([16]byte{1}), History: w.history},
+		ingest.Dependencies{Log: w, Epochs: epochs, OpenEvents: func(int32) ingest.EventTrack { return w }, ClockAhead: func() time.Duration { return w.ahead }, Logger: slog.New(slog.DiscardHandler), Watch: w.watch, Registerer: w.metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
