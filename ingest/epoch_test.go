@@ -279,6 +279,53 @@ func (w *world) madeText(t *testing.T, all ...*ingest.Epoch) (text string) {
 	return text
 }
 
+// TestWhatAFormerOwnerWroteJustBeforeItWasFenced is below where the epoch may
+// change, though the log did not reach that far when the take-over began.
+func TestWhatAFormerOwnerWroteJustBeforeItWasFenced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, all := interrupted(t)
+		w.rival = func() { // the announcement is acknowledged, the covers are not
+			for i := range 8 {
+				w.send(from(fmt.Sprint("late", i)))
+			}
+			w.epochs.use(all[0])
+			old, commits, mortal := w.commit, w.commits, w.mortal
+			w.commit.Metadata, w.mortal = commits[0].Metadata, 8
+			begin := len(w.frames)
+			p, err := ingest.ParseProgress(commits[0].Metadata)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Owner-- // the same process as before: it takes the same number again
+			w.commit.Metadata = p.String()
+			if _, err := w.run(t, 3*time.Second); err != nil && !errors.Is(err, errDied) {
+				t.Fatal(err)
+			}
+			if len(w.frames) == begin {
+				t.Fatal("it wrote nothing")
+			}
+			w.commit, w.commits, w.mortal = old, commits, mortal
+			w.epochs.use(all[1])
+		}
+		if _, err := w.run(t, 3*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		w.send(from("z"))
+		if _, err := w.run(t, 3*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		made := w.made(t, all...)
+		for o := range w.end() {
+			if want := w.promised(t, o, all...); made[o] != want {
+				t.Errorf("record %d was read under %q, the commits say %s", o, made[o], want)
+			}
+		}
+		if made[17] != "0" || made[18] != "1" {
+			t.Errorf("read under %v", made)
+		}
+	})
+}
+
 // TestAnEpochThatCannotBeHadIsBrokenOnce: it is counted, and a commit says where
 // the present one begins, so that nobody asks for the old one again.
 func TestAnEpochThatCannotBeHadIsBrokenOnce(t *testing.T) {

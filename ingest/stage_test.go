@@ -42,7 +42,8 @@ type world struct {
 	dead    []klog.Outgoing
 	stored  map[int64]string // id by offset
 
-	most    int // records that a fetch brings
+	most    int    // records that a fetch brings
+	rival   func() // does something before the next write; nil: nobody does
 	epochs  *epochs
 	watch   *watch.Watch
 	metrics *prometheus.Registry // of the last run
@@ -125,6 +126,10 @@ func (w *world) dies() bool {
 func (w *world) Produce(_ context.Context, topic string, ps []klog.Produce) error {
 	if w.dies() {
 		return errDied
+	}
+	if rival := w.rival; rival != nil {
+		w.rival = nil
+		rival()
 	}
 	for _, p := range ps {
 		for _, r := range p.Records {

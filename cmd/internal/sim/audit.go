@@ -106,7 +106,7 @@ func (a *audit) section(r *facet.Reader, s facet.Section) error {
 		if _, twice := a.facets[at]; twice {
 			return fmt.Errorf("facet %v counts twice", at)
 		}
-		a.facets[at] = fmt.Sprintf("%s auth=%s time=%d %s", f.Entity.Key, f.Fields.Text(event.Auth), f.Time, when)
+		a.facets[at] = fmt.Sprintf("%s auth=%s epoch=%016x time=%d %s", f.Entity.Key, f.Fields.Text(event.Auth), r.Epoch, f.Time, when)
 	}
 	if !old {
 		src.owner, src.heard = s.Owner, true

@@ -135,6 +135,9 @@ func (p *process) commit(ctx context.Context, g *group, m *member, a *assignment
 				p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.scores)
 			}
 			g.commits[commit.Partition] = commit
+			if g.name == groupIngest {
+				g.w.decide(commit)
+			}
 		}
 		return true
 	}

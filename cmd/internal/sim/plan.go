@@ -24,6 +24,7 @@ type Plan struct {
 	History      bool          // the stream is one of old events, which ends
 	Unreadable   int           // ranges of raw records that do not read
 	Snapshots    bool          // are kept
+	Epochs       int           // that workers differ in; below 2: they do not
 
 	// Lateness is how long after the watermark events count. Where Pinned, good
 	// events are never later than that, whatever happens.
@@ -84,6 +85,10 @@ func NewPlan(seed uint64) Plan {
 	if p.Unreadable = max(0, r.IntN(5)-2); p.Unreadable > 0 {
 		p.Lateness += 3 * time.Second // what was sent again may be the first that reads
 	}
+	if r.IntN(5) < 2 {
+		p.Epochs = 2 + r.IntN(epochsAll-1)
+		p.Faults.Kinds = append(p.Faults.Kinds, "epoch")
+	}
 	return p
 }
 
@@ -135,7 +140,7 @@ func (w *world) misfortune() {
 }
 
 // stallable is what may stop to answer for a while.
-var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "snapshots", "fetch " + topicRaw, "fetch " + topicFacets}
+var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "snapshots", "epochs", "fetch " + topicRaw, "fetch " + topicFacets}
 
 func (w *world) befall(kind string) {
 	living := w.living()
@@ -161,6 +166,9 @@ func (w *world) befall(kind string) {
 	case "clock":
 		p.off = w.anyOff()
 		w.note("the clock of %s is now off by %v", p, p.off)
+	case "epoch":
+		p.epoch = w.anyEpoch()
+		w.note("%s has other rules or data: epoch %d", p, p.epoch)
 	case "spoil":
 		w.spoil()
 	case "retention":
