@@ -153,7 +153,9 @@ func TestAGenerationIsRestored(t *testing.T) {
 		sum := sha256.Sum256(b)
 		kept[hex.EncodeToString(sum[:])] = b
 	}
-	write(t, dir, "Bonn") // the same networks and anonymisers
+	if err := os.Rename(write(t, t.TempDir(), "Bonn").City, c.City); err != nil { // the others stay
+		t.Fatal(err)
+	}
 	age(t, c.City)
 	db.Reload()
 	loaded := 0
@@ -173,8 +175,8 @@ func TestAGenerationIsRestored(t *testing.T) {
 	if got.Lookup(netip.MustParseAddr("198.18.7.9"), &p); p.City != "Berlin" || !maps.Equal(got.Digests(), was.Digests()) {
 		t.Errorf("%+v of %v", p, got.Digests())
 	}
-	if loaded == 0 || loaded == len(was.Digests()) {
-		t.Errorf("%d of %d databases were loaded", loaded, len(was.Digests()))
+	if loaded != 1 {
+		t.Errorf("%d databases were loaded, and one has changed", loaded)
 	}
 	none := maps.Clone(was.Digests())
 	none["City"] = "another"
