@@ -3,11 +3,14 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,8 +18,10 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
+	"github.com/weirdev/weir/internal/klog"
 )
 
 // placed writes databases in which a network is in a city.
@@ -229,5 +234,126 @@ func TestAWorkerWaitsForTheStoreBeforeItJoins(t *testing.T) {
 	})
 	if _, err := os.Stat(filepath.Join(store, "weir/epochs", e.Present().Name)); err != nil {
 		t.Error(err)
+	}
+}
+
+// ends is the end of partition 0 of the raw topic.
+func ends(t *testing.T, c *klog.Client, cfg Config) int64 {
+	t.Helper()
+	all, err := c.Offsets(t.Context(), cfg.Stream.Topic("events"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[0].End
+}
+
+// goesOn has a worker end as if it had been killed, and one with other routes take
+// over from it.
+func goesOn(t *testing.T, c *klog.Client, cfg Config) {
+	cfg.Snapshots.URL = "file://" + t.TempDir()
+	cfg.Ingest.Routes = []string{"/users/{id}"}
+	events, group := cfg.Stream.Topic("events"), cfg.Stream.Group("ingest")
+	logins := func(n int) (end int64) {
+		var list []klog.Outgoing
+		for i := range n {
+			list = append(list, klog.Outgoing{Value: fmt.Appendf(nil, `{"id":"r%d","time":%d,"account":"a%d","auth":"failure","ip":"192.0.2.1","method":"POST","path":"/users/%d"}`,
+				i, time.Now().UnixMilli(), i, i)})
+		}
+		if err := c.Produce(t.Context(), events, []klog.Produce{{Records: list}}); err != nil {
+			t.Fatal(err)
+		}
+		return ends(t, c, cfg)
+	}
+	end := func(w *working) {
+		w.stop()
+		if err := w.end(t, cfg.Stop.Timeout); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := start(t, cfg)
+	first := logins(10)
+	w.committed(t, c, first)
+	was, err := c.Committed(t.Context(), group, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := logins(10)
+	w.committed(t, c, second)
+	old := w.epochs.Present().Name
+	end(w)
+	// The commits after the first are taken back, as if it had been killed before
+	// them; what it wrote stays.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = c.Join(ctx, group, events, func(ctx context.Context, g *klog.Generation) error {
+		defer cancel()
+		return g.Commit(ctx, was[:1])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	cfg.Ingest.Routes = []string{"/{all}/{id}"}
+	w = start(t, cfg)
+	w.committed(t, c, second)
+	third := logins(10)
+	w.committed(t, c, third)
+	present := w.epochs.Present().Name
+	end(w)
+	frames := map[uint64]map[int64]string{} // by owner, the epoch of each raw offset of which there is a facet
+	facets, err := c.Offsets(t.Context(), cfg.Stream.Topic("facets"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, of := range facets {
+		for b := (klog.Batch{Next: of.Start}); b.Next < of.End; {
+			if err := c.Fetch(t.Context(), cfg.Stream.Topic("facets"), int32(n), b.Next, &b); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range b.Records {
+				note(t, frames, r.Value)
+			}
+		}
+	}
+	last := frames[slices.Max(slices.Collect(maps.Keys(frames)))]
+	for o := first; o < third; o++ {
+		want := old
+		if o >= second {
+			want = present
+		}
+		if last[o] != want[:16] {
+			t.Errorf("record %d, of %d to %d to %d, was read under %q, want %s", o, first, second, third, last[o], want)
+		}
+	}
+	now, err := c.Committed(t.Context(), group, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := ingest.ParseProgress(now[0].Metadata); err != nil || p.Epoch != present {
+		t.Errorf("the last commit says %+v, %v", p, err)
+	}
+}
+
+// note notes the epochs of the facets of raw partition 0.
+func note(t *testing.T, frames map[uint64]map[int64]string, b []byte) {
+	t.Helper()
+	var r facet.Reader
+	if err := r.Reset(b); err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := r.Section()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for f, more := (facet.Facet{}), s.Source == 0; more; {
+		if more, err = r.Facet(&f); err != nil {
+			t.Fatal(err)
+		}
+		if more {
+			if frames[s.Owner] == nil {
+				frames[s.Owner] = map[int64]string{}
+			}
+			frames[s.Owner][f.Offset] = fmt.Sprintf("%016x", r.Epoch)
+		}
 	}
 }
