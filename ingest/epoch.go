@@ -198,8 +198,8 @@ func (s *source) resume(ctx context.Context) error {
 		return err
 	}
 	s.metrics.brokenEpochs.Inc()
-	s.log.Error("events of a worker that ended without a commit are read again under other rules or data; entities that only one of the two knows may miss some. "+
-		"Where this is to be exact, keep epochs (snapshots.url, for all workers), and do not change the version of ingest's semantics before its partitions were given up",
+	s.log.Error("the epoch of the last owner cannot be had: what it read beyond its commit is read again under other rules or data, and entities that only one of the two knows may miss some of it. "+
+		"This cannot be mended afterwards; keep epochs (snapshots.url, the same store for all workers), and stop workers with SIGTERM before an upgrade that changes ingest's semantics",
 		"error", err, "was", s.epoch.Name, "is", present.Name, "from", s.next, "to", s.behind)
 	return s.change(ctx, present)
 }
