@@ -3,6 +3,7 @@ package snapshot
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +103,44 @@ func TestAnErrorIsNeverAMissingBlob(t *testing.T) {
 		}
 		if _, err := s.Get(t.Context(), name); err == nil || errors.Is(err, ErrMissing) || errors.Is(err, ErrDamaged) {
 			t.Errorf("read: %v", err)
+		}
+	})
+}
+
+// BenchmarkBlobs is of a file as large as a database of cities.
+func BenchmarkBlobs(b *testing.B) {
+	dir := b.TempDir()
+	s, err := Open(b.Context(), Config{URL: fileURL(dir)}, testNames)
+	if err != nil {
+		b.Fatal(err)
+	}
+	blobs := s.Blobs("blobs")
+	data := make([]byte, 100<<20)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range data {
+		data[i] = byte(r.Uint32())
+	}
+	name := BlobName(data)
+	b.Run("put anew", func(b *testing.B) {
+		for b.Loop() {
+			if err := errors.Join(s.objects.remove(b.Context(), blobs.key(name)), blobs.Put(b.Context(), data)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("put what is there", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := blobs.Put(b.Context(), data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("get", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := blobs.Get(b.Context(), name); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 }
