@@ -14,6 +14,10 @@ type Config struct {
 	// Sources is the number of raw partitions: time goes on only when all of
 	// them were heard of. It is read from the topic.
 	Sources int `yaml:"-"`
+
+	// Partitions is the number of facet partitions: where members of groups are.
+	// It is read from the topic.
+	Partitions int `yaml:"-"`
 }
 
 // Defaults are the values that suit most installations.

@@ -62,7 +62,7 @@ func newFeed(t *testing.T) *feed {
 		t.Fatal(err)
 	}
 	cfg := engine.Defaults()
-	cfg.Lateness, cfg.Sources = 10*time.Second, 1
+	cfg.Lateness, cfg.Sources, cfg.Partitions = 10*time.Second, 1, 1
 	p, err := engine.NewPartition(cfg, set, facet.NewHasher([16]byte{}), 0, 1)
 	if err != nil {
 		t.Fatal(err)

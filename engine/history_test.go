@@ -12,7 +12,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-const testSources = 3
+const testSources, testPartitions = 3, 8
 
 func defaultRules(t testing.TB) *rules.Set {
 	t.Helper()
@@ -25,7 +25,7 @@ func defaultRules(t testing.TB) *rules.Set {
 
 func testConfig() Config {
 	cfg := Defaults()
-	cfg.Sources, cfg.MaxEntities = testSources, 60
+	cfg.Sources, cfg.Partitions, cfg.MaxEntities = testSources, testPartitions, 60
 	return cfg
 }
 
@@ -46,9 +46,13 @@ func testPartition(t testing.TB, set *rules.Set) *Partition {
 func history(set *rules.Set, seed uint64, frames int) [][]byte {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	projection := set.Projection()
-	w := facet.NewWriter(1, 9, &projection)
+	var writers [testSources]*facet.Writer
+	for i := range writers {
+		writers[i] = facet.NewWriter(1, 9, &projection)
+	}
 	var all [][]byte
 	var covered [testSources]int64
+	var owners [testSources]uint64
 	now := rules.TestStart
 	scratch := make([]byte, 0, 32)
 	for range frames {
@@ -58,7 +62,12 @@ func history(set *rules.Set, seed uint64, frames int) [][]byte {
 			now += 7_200_000
 		}
 		from := covered[source]
-		first := max(0, from-rng.Int64N(3)) // what was sent before
+		w := writers[source]
+		first := max(0, from-rng.Int64N(3)) // what a former owner has sent
+		if first < from || owners[source] == 0 {
+			owners[source]++
+			w.Sent = 0
+		}
 		to := from + rng.Int64N(12)
 		for offset := first; offset < to; offset++ {
 			e := randomEvent(rng, now-rng.Int64N(rng.Int64N(100_000)+1))
@@ -72,7 +81,7 @@ func history(set *rules.Set, seed uint64, frames int) [][]byte {
 			}
 		}
 		covered[source] = to
-		all = append(all, bytes.Clone(w.Finish(facet.Section{Source: int32(source), Owner: 1, From: first, To: max(to, first), Watermark: now})))
+		all = append(all, bytes.Clone(w.Finish(facet.Section{Source: int32(source), Owner: owners[source], From: first, To: max(to, first), Watermark: now})))
 	}
 	return all
 }

@@ -5,7 +5,8 @@ import "github.com/weirdev/weir/internal/facet"
 // Ledger counts what became of the facets of one partition, by raw partition.
 // It is part of the state.
 type Ledger struct {
-	Sources []SourceLedger
+	Sources  []SourceLedger
+	Loopback Totals // of what no raw partition accounts for
 }
 
 // SourceLedger is the ledger of one raw partition.
@@ -15,14 +16,20 @@ type SourceLedger struct {
 }
 
 // Total is the sum over the sources.
-func (l Ledger) Total() (t Totals) {
+func (l Ledger) Total() Totals {
+	t := l.Loopback
 	for _, s := range l.Sources {
-		t.Applied += s.Applied
-		t.Late += s.Late
-		t.Unadmitted += s.Unadmitted
-		t.Duplicate += s.Duplicate
+		t = t.Plus(s.Totals)
 	}
 	return t
+}
+
+// Plus is the sum of two ledgers.
+func (t Totals) Plus(u Totals) Totals {
+	return Totals{
+		Applied: t.Applied + u.Applied, Late: t.Late + u.Late, Unadmitted: t.Unadmitted + u.Unadmitted,
+		Duplicate: t.Duplicate + u.Duplicate, Told: t.Told + u.Told, Heard: t.Heard + u.Heard,
+	}
 }
 
 // Ledger is the partition's ledger up to the last record applied.
@@ -31,6 +38,8 @@ func (p *Partition) Ledger() Ledger {
 	for i := range p.sources {
 		l.Sources[i] = SourceLedger{Next: p.sources[i].next, Totals: p.sources[i].ledger}
 	}
+	b := &p.loopback
+	l.Loopback = Totals{Told: b.told, Heard: b.heard, Unadmitted: b.unadmitted, Duplicate: b.repeated}
 	return l
 }
 

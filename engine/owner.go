@@ -16,7 +16,8 @@ import (
 // committed, until the state is what it was; then what is new.
 //
 //	fetch ─▶ Partition.Apply ─┬─▶ signals ─▶ signal store, signal log ─┐
-//	                          └─▶ scores ──▶ score store ──────────────┴─▶ commit, snapshot
+//	                          ├─▶ scores ──▶ score store ──────────────┼─▶ commit, snapshot
+//	                          └─▶ loop-back ─▶ facet log ──────────────┘
 //
 // Only offsets whose outputs are acknowledged are committed or have a snapshot,
 // so that a replay never has to send anything from below either.
@@ -35,6 +36,7 @@ type owner struct {
 	out       Output
 	batch     klog.Batch
 	letters   []klog.Outgoing
+	loops     []klog.Produce // by facet partition
 	committed int64
 	proposed  time.Time
 }
@@ -97,9 +99,11 @@ func (o *owner) prepare(ctx context.Context, committed int64, log klog.OffsetRan
 		o.log.Error("loss declared: the facet log does not begin at 0", "first_offset", log.Start)
 		o.metrics.lost.Inc()
 	}
-	o.state, err = NewPartition(o.cfg.Config, o.Rules, o.Hasher, o.partition, o.Incarnation)
-	o.next = log.Start
-	return err
+	if o.state, err = NewPartition(o.cfg.Config, o.Rules, o.Hasher, o.partition, o.Incarnation); err != nil {
+		return err
+	}
+	o.next, o.state.loopback.begun = log.Start, log.Start
+	return nil
 }
 
 // refuse stops this partition and no other: it says why, and holds the
@@ -186,7 +190,7 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 	}
 	for i := range o.batch.Records {
 		if ctx.Err() != nil {
-			return o.sendLetters(finish)
+			return o.produce(finish)
 		}
 		r := &o.batch.Records[i]
 		o.out.Reset()
@@ -207,7 +211,7 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 	}
 	o.next = max(o.next, o.batch.Next)
 	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)
-	return o.sendLetters(finish)
+	return o.produce(finish)
 }
 
 // send hands the outputs of one record to the stores.
@@ -229,11 +233,42 @@ func (o *owner) send(ctx context.Context, offset int64) error {
 			return fmt.Errorf("store score: %w", err)
 		}
 	}
+	for _, l := range o.out.Loops {
+		o.loopBack(l)
+	}
 	return nil
 }
 
-// sendLetters writes the signals of a turn to the signal log and waits for the
-// acknowledgement.
+func (o *owner) loopBack(l Loop) {
+	for i := range o.loops {
+		if p := &o.loops[i]; p.Partition == l.To {
+			p.Records = append(p.Records, klog.Outgoing{Value: l.Frame})
+			return
+		}
+	}
+	o.loops = append(o.loops, klog.Produce{Partition: l.To, Records: []klog.Outgoing{{Value: l.Frame}}})
+}
+
+// produce writes what a turn has for the logs, and waits for the acknowledgements.
+func (o *owner) produce(ctx context.Context) error {
+	return errors.Join(o.sendLoops(ctx), o.sendLetters(ctx))
+}
+
+// sendLoops writes loop-back frames: in order, one produce in flight, never
+// skipped. After an error the generation ends, and they are made again.
+func (o *owner) sendLoops(ctx context.Context) error {
+	if len(o.loops) == 0 {
+		return nil
+	}
+	if err := o.Log.Produce(ctx, o.Topics.Facets, o.loops); err != nil {
+		return fmt.Errorf("produce loop-back: %w", err)
+	}
+	clear(o.loops)
+	o.loops = o.loops[:0]
+	return nil
+}
+
+// sendLetters writes the signals of a turn to the signal log.
 func (o *owner) sendLetters(ctx context.Context) error {
 	if len(o.letters) == 0 {
 		return nil
@@ -278,7 +313,7 @@ func (o *owner) drain(ctx context.Context) error {
 	if o.next < o.committed {
 		return nil // still replaying: nothing was sent
 	}
-	err := errors.Join(o.sendLetters(ctx), o.signals.Drain(ctx), o.scores.Drain(ctx))
+	err := errors.Join(o.produce(ctx), o.signals.Drain(ctx), o.scores.Drain(ctx))
 	if err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ type source struct {
 	owner     uint64 // the highest seen
 	next      int64  // raw offset up to which everything is covered
 	watermark int64
+	sent      uint64 // facets that the owner has sent, as far as they came
 	ledger    Totals
 }
 
@@ -41,6 +43,7 @@ type source struct {
 type active struct {
 	rule     *rules.Rule
 	detector detectors.Detector
+	members  *detectors.Members // nil: its entities are no groups
 }
 
 // Partition is all that is remembered of the entities of one facet partition.
@@ -65,6 +68,8 @@ type Partition struct {
 	slot    ruleSlot // of the current entity
 	firing  detectors.Firing
 	scratch []score.Contribution
+
+	loopback loopback
 }
 
 // NewPartition makes the empty state of a partition.
@@ -75,9 +80,13 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 	if cfg.Sources < 1 {
 		return nil, fmt.Errorf("facet partition %d: the number of raw partitions is not known", id)
 	}
+	if int(id) >= cfg.Partitions {
+		return nil, fmt.Errorf("facet partition %d: there are only %d", id, cfg.Partitions)
+	}
 	p := &Partition{
 		cfg: cfg, id: id, incarnation: incarnation, rules: set, hasher: hasher,
 		bySlot: map[uint32]*rules.Rule{}, sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
+		loopback: newLoopback(set, cfg.Partitions),
 	}
 	for k := range p.byKind {
 		p.reach[k] = set.Horizon(facet.Kind(k)).Milliseconds()
@@ -89,7 +98,7 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 		if err != nil {
 			return nil, err
 		}
-		p.byKind[r.Entity] = append(p.byKind[r.Entity], active{r, d})
+		p.byKind[r.Entity] = append(p.byKind[r.Entity], active{r, d, detectors.NewMembers(r, cfg.Lateness.Milliseconds())})
 		p.bySlot[r.Slot] = r
 	}
 	return p, nil
@@ -106,34 +115,51 @@ func (p *Partition) caps() (caps state.Caps) {
 type Output struct {
 	Signals []score.Signal
 	Updates []score.Update // one for each entity whose score changed, the latest
+	Loops   []Loop         // in the order in which they are to be written
 }
 
 // Reset empties o for reuse.
 func (o *Output) Reset() {
 	clear(o.Signals)
 	clear(o.Updates)
-	o.Signals, o.Updates = o.Signals[:0], o.Updates[:0]
+	clear(o.Loops)
+	o.Signals, o.Updates, o.Loops = o.Signals[:0], o.Updates[:0], o.Loops[:0]
 }
 
 // Apply applies one record of the facet log. After an error the partition must
 // not be used any more: it stops rather than lose something.
 func (p *Partition) Apply(offset int64, frame []byte, out *Output) error {
+	at := score.Position{Incarnation: p.incarnation, Partition: p.id, Offset: offset}
+	if facet.IsLoop(frame) {
+		return p.hear(frame, at, out)
+	}
 	if err := p.reader.Reset(frame); err != nil {
 		return err
 	}
-	if p.reader.Incarnation != p.incarnation {
-		return fmt.Errorf("%w: incarnation %d, not %d", ErrForeign, p.reader.Incarnation, p.incarnation)
+	if err := p.belongs(p.reader.Incarnation); err != nil {
+		return err
 	}
-	at := score.Position{Incarnation: p.incarnation, Partition: p.id, Offset: offset}
 	for {
 		s, ok, err := p.reader.Section()
-		if err != nil || !ok {
+		if err != nil {
 			return err
+		}
+		if !ok {
+			p.emitAll(offset, out)
+			return nil
 		}
 		if err := p.section(s, &at, out); err != nil {
 			return err
 		}
 	}
+}
+
+// belongs checks that a frame is of this stream.
+func (p *Partition) belongs(incarnation uint64) error {
+	if incarnation != p.incarnation {
+		return fmt.Errorf("%w: incarnation %d, not %d", ErrForeign, incarnation, p.incarnation)
+	}
+	return nil
 }
 
 // section applies what a frame says of one raw partition.
@@ -147,10 +173,9 @@ func (p *Partition) section(s facet.Section, at *score.Position, out *Output) er
 		if src.heard && s.From > src.next {
 			return fmt.Errorf("%w: raw partition %d is covered up to %d, and goes on at %d", ErrGap, s.Source, src.next, s.From)
 		}
-		if !src.heard {
-			src.heard, src.next, src.watermark = true, s.From, facet.NoWatermark
+		if err := src.begin(s); err != nil {
+			return err
 		}
-		src.owner = s.Owner
 	}
 	for {
 		ok, err := p.reader.Facet(&p.facet)
@@ -174,6 +199,26 @@ func (p *Partition) section(s facet.Section, at *score.Position, out *Output) er
 	src.next = max(src.next, s.To)
 	src.watermark = max(src.watermark, s.Watermark)
 	p.advance()
+	return nil
+}
+
+// begin takes in what a present owner's section says before its facets. Of those
+// that its owner has sent, none may be missing.
+func (s *source) begin(sec facet.Section) error {
+	n := uint64(sec.Facets)
+	switch {
+	case !s.heard:
+		*s = source{heard: true, next: sec.From, watermark: facet.NoWatermark, sent: sec.Sent - n}
+	case sec.Owner > s.owner:
+		s.sent = 0
+	}
+	s.owner = sec.Owner
+	if sec.Sent <= s.sent {
+		return nil // known, or nothing
+	}
+	if s.sent += n; s.sent != sec.Sent {
+		return fmt.Errorf("%w: of the %d facets that owner %d of raw partition %d has sent by now, %d came", ErrGap, sec.Sent, sec.Owner, sec.Source, s.sent)
+	}
 	return nil
 }
 
@@ -219,10 +264,14 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 				return
 			}
 		}
-		p.slot.id = a.rule.Slot
 		in := detectors.Input{Event: &f.Fields, Time: f.Time, Watermark: p.watermark, Late: late}
+		if a.members != nil {
+			p.slot.id = a.rule.Members.Slot
+			a.members.See(&p.slot, in)
+		}
+		p.slot.id = a.rule.Slot
 		if a.detector.Apply(&p.slot, in, &p.firing) {
-			p.fire(&p.current, a.rule, at, late, out)
+			p.fire(&p.current, a, at, late, out)
 		}
 	}
 }
@@ -258,26 +307,41 @@ func (s *ruleSlot) Payload() []byte     { return s.rec.Slot(s.id) }
 func (s *ruleSlot) Resize(n int) []byte { return s.rec.Resize(s.id, n) }
 
 // fire turns a firing into a signal, and adds it to the entity's score.
-func (p *Partition) fire(e *entity, r *rules.Rule, at score.Position, late bool, out *Output) {
-	f := &p.facet
-	sig := score.Signal{
-		Position: at, Rule: r.ID, RulesVersion: p.rules.Version, Category: r.Category, Reason: r.Reason,
-		Entity: facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)},
-		Weight: r.Window.Tiers[p.firing.Tier].Weight, HalfLife: r.HalfLife, Phase: r.Phase, Tier: p.firing.Tier,
-		Time: f.Time, Source: f.Source, SourceOffset: f.Offset, Late: late,
-	}
+func (p *Partition) fire(e *entity, a *active, at score.Position, late bool, out *Output) {
+	f, r := &p.facet, a.rule
+	sig := p.signal(r, facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}, at)
+	sig.Weight, sig.Tier, sig.Late = r.Window.Tiers[p.firing.Tier].Weight, p.firing.Tier, late
+	sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
 	for _, n := range p.firing.Evidence[:p.firing.Numbers] {
 		sig.Evidence = append(sig.Evidence, score.Number{Name: n.Name, Value: n.Value})
 	}
 	out.Signals = append(out.Signals, sig)
 	e.Prolong(p.closed(f.Time + r.Window.Cooldown.Milliseconds()))
+	p.addToScore(e, facet.NoWatermark, sig, out)
+	if a.members != nil {
+		p.tell(a, at, out)
+	}
+}
 
-	merged, changed := score.Merge(p.contributions(e), sig.Contribution())
-	if !changed || !e.keepName(sig.Entity) || !e.keepScore(at, merged, p.slotOf) {
+// signal is what a rule says of an entity, whatever made it say so.
+func (p *Partition) signal(r *rules.Rule, e facet.Entity, at score.Position) score.Signal {
+	return score.Signal{
+		Position: at, Rule: r.ID, RulesVersion: p.rules.Version, Category: r.Category, Reason: r.Reason,
+		Entity: e, HalfLife: r.HalfLife, Phase: r.Phase,
+	}
+}
+
+// addToScore adds a signal to the score of its entity, whose record is e. What is
+// worth nothing at now goes.
+func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Output) {
+	all := p.contributions(e)
+	live := slices.DeleteFunc(all, func(c score.Contribution) bool { return score.Decayed(c, now) < score.Point })
+	merged, changed := score.Merge(live, sig.Contribution())
+	if !changed && len(live) == len(all) || !e.keepName(sig.Entity) || !e.keepScore(sig.Position, merged, p.slotOf) {
 		return
 	}
 	e.Spare(p.closed(score.Expires(merged)))
-	u := score.Update{Entity: sig.Entity, Position: at, Contributions: append([]score.Contribution(nil), merged...)}
+	u := score.Update{Entity: sig.Entity, Position: sig.Position, Contributions: append([]score.Contribution(nil), merged...)}
 	for i := range out.Updates {
 		if out.Updates[i].Entity == u.Entity {
 			out.Updates[i] = u

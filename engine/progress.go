@@ -16,8 +16,10 @@ type Progress struct {
 type Totals struct {
 	Applied    int64 `json:"applied"`    // facets that changed the state, late ones included
 	Late       int64 `json:"late"`       // of Applied
-	Unadmitted int64 `json:"unadmitted"` // of Applied: of entities that the cap left no place, counted in the sketch only
+	Unadmitted int64 `json:"unadmitted"` // of Applied and Heard: of entities that the cap left no place, counted in the sketch only
 	Duplicate  int64 `json:"duplicate"`  // facets already known, or of a former owner
+	Told       int64 `json:"told"`       // members of groups, written to by loop-back
+	Heard      int64 `json:"heard"`      // members of groups, read of by loop-back
 }
 
 const progressVersion = 1

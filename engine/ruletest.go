@@ -35,7 +35,7 @@ func RunTests(set *rules.Set) ([]TestResult, error) {
 // runTest returns the signals that rule r gave.
 func runTest(set *rules.Set, r *rules.Rule, t *rules.Test) (fired []rules.Fired, err error) {
 	cfg := Defaults()
-	cfg.Sources = 1
+	cfg.Sources, cfg.Partitions = 1, 1
 	p, err := NewPartition(cfg, set, facet.NewHasher([16]byte{}), 0, 1)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func runTest(set *rules.Set, r *rules.Rule, t *rules.Test) (fired []rules.Fired,
 			return nil, err
 		}
 		for _, s := range out.Signals {
-			if s.Rule == r.ID {
+			if s.Rule == r.ID && s.Entity.Kind == r.Entity {
 				fired = append(fired, rules.Fired{Entity: s.Entity.Key, Weight: s.Weight})
 			}
 		}

@@ -25,10 +25,12 @@ import (
 //	magic "WEIRSNAP" · format u32 · CRC-32C u32 of everything but itself
 //	next facet offset i64 · body, compressed with zstd
 //	body:
-//	  semantics · incarnation · partition · hasher u64 · sources
+//	  semantics · incarnation · partition · hasher u64 · sources · partitions
 //	  terms: lateness (ms) · most entities · length and text of the rules' version
 //	  watermark
-//	  sources, each: heard u8 · owner · next · watermark · applied · late · unadmitted · duplicate
+//	  sources, each: heard u8 · owner · next · watermark · sent · applied · late · unadmitted · duplicate
+//	  loop-back: begun · told · heard · unadmitted · repeated
+//	  facet partitions, each: sent next · part · heard u8 · rules · begun · got next · part
 //	  dump of the table
 //
 // The body is canonical: the same records of the log give the same bytes. The
@@ -36,7 +38,7 @@ import (
 // The first 16 bytes stay where they are in every format.
 const (
 	snapshotMagic  = "WEIRSNAP"
-	snapshotFormat = 1
+	snapshotFormat = 2
 	snapshotHeader = 24
 
 	// semantics is raised whenever the same log would give another state: by a
@@ -117,6 +119,7 @@ func (p *Partition) appendHead(b []byte) []byte {
 	b = binary.AppendUvarint(b, is.partition)
 	b = le.AppendUint64(b, is.hasher)
 	b = binary.AppendUvarint(b, is.sources)
+	b = binary.AppendUvarint(b, is.partitions)
 	b = binary.AppendUvarint(b, uint64(t.lateness))
 	b = binary.AppendUvarint(b, uint64(t.maxEntities))
 	b = binary.AppendUvarint(b, uint64(len(t.rules)))
@@ -125,18 +128,42 @@ func (p *Partition) appendHead(b []byte) []byte {
 	for i := range p.sources {
 		b = p.sources[i].append(b)
 	}
+	return p.loopback.append(b)
+}
+
+func (l *loopback) append(b []byte) []byte {
+	for _, n := range []int64{l.begun, l.told, l.heard, l.unadmitted, l.repeated} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	for i := range l.links {
+		b = l.links[i].append(b)
+	}
 	return b
 }
 
-func (s *source) append(b []byte) []byte {
-	heard := byte(0)
-	if s.heard {
-		heard = 1
+func (l *link) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(l.sent.Next))
+	b = binary.AppendUvarint(b, uint64(l.sent.Part))
+	b = append(b, mark(l.heard))
+	b = binary.AppendUvarint(b, l.rules)
+	b = binary.AppendUvarint(b, uint64(l.begun))
+	b = binary.AppendUvarint(b, uint64(l.got.Next))
+	return binary.AppendUvarint(b, uint64(l.got.Part))
+}
+
+func mark(on bool) byte {
+	if on {
+		return 1
 	}
-	b = append(b, heard)
+	return 0
+}
+
+func (s *source) append(b []byte) []byte {
+	b = append(b, mark(s.heard))
 	b = binary.AppendUvarint(b, s.owner)
 	b = binary.AppendUvarint(b, uint64(s.next))
 	b = binary.AppendVarint(b, s.watermark)
+	b = binary.AppendUvarint(b, s.sent)
 	for _, n := range []int64{s.ledger.Applied, s.ledger.Late, s.ledger.Unadmitted, s.ledger.Duplicate} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
@@ -283,29 +310,49 @@ func (s *snapshotBody) terms() terms {
 }
 
 func (s *snapshotBody) source(src *source) {
-	switch heard := s.bytes(1)[0]; heard {
-	case 0, 1:
-		src.heard = heard == 1
-	default:
-		s.failed("a source with mark %d", heard)
-	}
-	src.owner, src.next, src.watermark = s.number(math.MaxUint64), s.offset(), s.signed()
+	src.heard = s.marked()
+	src.owner, src.next, src.watermark, src.sent = s.number(math.MaxUint64), s.offset(), s.signed(), s.number(math.MaxUint64)
 	src.ledger = Totals{Applied: s.offset(), Late: s.offset(), Unadmitted: s.offset(), Duplicate: s.offset()}
+}
+
+func (s *snapshotBody) marked() bool {
+	m := s.bytes(1)[0]
+	if m > 1 {
+		s.failed("a mark of %d", m)
+	}
+	return m == 1
+}
+
+func (s *snapshotBody) loopback(l *loopback) {
+	l.begun, l.told, l.heard, l.unadmitted, l.repeated = s.offset(), s.offset(), s.offset(), s.offset(), s.offset()
+	for i := range l.links {
+		s.link(&l.links[i])
+	}
+}
+
+func (s *snapshotBody) link(l *link) {
+	l.sent = s.step()
+	l.heard, l.rules, l.begun = s.marked(), s.number(math.MaxUint64), s.offset()
+	l.got = s.step()
+}
+
+func (s *snapshotBody) step() facet.Step {
+	return facet.Step{Next: s.offset(), Part: uint32(s.number(math.MaxUint32))}
 }
 
 // identity is what a snapshot is of. It never changes within a log.
 type identity struct {
-	semantics, incarnation, partition, hasher, sources uint64
+	semantics, incarnation, partition, hasher, sources, partitions uint64
 }
 
 func (p *Partition) identity() identity {
-	return identity{semantics, p.incarnation, uint64(p.id), p.hasher.Identity(), uint64(len(p.sources))}
+	return identity{semantics, p.incarnation, uint64(p.id), p.hasher.Identity(), uint64(len(p.sources)), uint64(len(p.loopback.links))}
 }
 
 func (s *snapshotBody) identity() identity {
 	return identity{
 		semantics: s.number(math.MaxUint64), incarnation: s.number(math.MaxUint64), partition: s.number(math.MaxInt32),
-		hasher: le.Uint64(s.bytes(8)), sources: s.number(math.MaxInt32),
+		hasher: le.Uint64(s.bytes(8)), sources: s.number(math.MaxInt32), partitions: s.number(math.MaxInt32),
 	}
 }
 
@@ -323,6 +370,9 @@ func (i identity) check(want identity) error {
 	case i.sources != want.sources:
 		return fmt.Errorf("%w: it knows %d raw partitions, the topic has %d; start a new incarnation of the stream",
 			ErrSnapshotForeign, i.sources, want.sources)
+	case i.partitions != want.partitions:
+		return fmt.Errorf("%w: it knows %d facet partitions, the topic has %d; start a new incarnation of the stream",
+			ErrSnapshotForeign, i.partitions, want.partitions)
 	}
 	return nil
 }
@@ -353,6 +403,7 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	for i := range p.sources {
 		s.source(&p.sources[i])
 	}
+	s.loopback(&p.loopback)
 	if s.err != nil {
 		return nil, 0, s.err
 	}
@@ -390,10 +441,14 @@ func (p *Partition) checkSlot(kind uint8, slot uint32, payload []byte) (keep boo
 		ok = len(payload) > 0 && int(payload[0]) < len(payload)
 	default:
 		a := p.ruleOf(facet.Kind(kind), slot)
-		if a == nil {
+		switch {
+		case a == nil:
 			return false, nil
+		case slot == a.rule.Slot:
+			ok = a.detector.Reads(payload)
+		default:
+			ok = a.members.Reads(payload)
 		}
-		ok = a.detector.Reads(payload)
 	}
 	if !ok {
 		return false, fmt.Errorf("%w: %d", errSlot, slot)
@@ -408,8 +463,8 @@ func (p *Partition) ruleOf(kind facet.Kind, slot uint32) *active {
 		return nil
 	}
 	for i := range p.byKind[kind] {
-		if p.byKind[kind][i].rule.Slot == slot {
-			return &p.byKind[kind][i]
+		if a := &p.byKind[kind][i]; a.rule.Slot == slot || a.members != nil && a.rule.Members.Slot == slot {
+			return a
 		}
 	}
 	return nil

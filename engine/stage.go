@@ -159,6 +159,9 @@ func (s *Stage) Run(ctx context.Context) error {
 	if s.cfg.Sources, err = s.Log.Partitions(ctx, s.Topics.Events); err != nil {
 		return fmt.Errorf("topic %s: %w; `weir migrate` creates it", s.Topics.Events, err)
 	}
+	if s.cfg.Partitions, err = s.Log.Partitions(ctx, s.Topics.Facets); err != nil {
+		return fmt.Errorf("topic %s: %w; `weir migrate` creates it", s.Topics.Facets, err)
+	}
 	return s.Log.Join(ctx, s.Topics.Group, s.Topics.Facets, s.serve)
 }
 

@@ -105,7 +105,7 @@ func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.cfg.Sources, s.signalsPartitions = 1, 1
+				s.cfg.Sources, s.cfg.Partitions, s.signalsPartitions = 1, 1, 1
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 				defer cancel()
 				var wg sync.WaitGroup

@@ -84,13 +84,13 @@ func wait(ctx context.Context, d time.Duration) error {
 func (w *world) Produce(context.Context, string, []klog.Produce) error { return nil }
 
 func (w *world) Partitions(_ context.Context, topic string) (int, error) {
-	return map[string]int{"events": testSources, "facets": testPartitionID + 1, "signals": 1}[topic], nil
+	return map[string]int{"events": testSources, "facets": testPartitions, "signals": 1}[topic], nil
 }
 
 func (w *world) Offsets(context.Context, string) ([]klog.OffsetRange, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make([]klog.OffsetRange, testPartitionID+1)
+	all := make([]klog.OffsetRange, testPartitions)
 	all[testPartitionID] = klog.OffsetRange{Start: w.start, End: w.visible}
 	return all, nil
 }

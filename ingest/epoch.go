@@ -159,8 +159,7 @@ type Epochs interface {
 	Load(ctx context.Context, name string) (*Epoch, error)
 }
 
-// enter goes on under an epoch. Everything below next is covered at every
-// destination.
+// enter goes on under an epoch. Nothing may be gathered for a destination.
 func (s *source) enter(e *Epoch) error {
 	format, enrich, err := e.tools()
 	if err != nil {
@@ -168,14 +167,9 @@ func (s *source) enter(e *Epoch) error {
 	}
 	s.format, s.enrich = format, enrich
 	s.bracket.maxLate, s.bracket.maxFuture = e.terms.MaxLate.Milliseconds(), e.terms.MaxFuture.Milliseconds()
-	s.become(e)
-	return nil
-}
-
-// become has frames and commits name an epoch.
-func (s *source) become(e *Epoch) {
 	s.epoch, s.progress.Epoch = e, e.Name
-	s.frames = newFrames(s.partition, s.progress.Owner, s.next, s.destinations, e, s.Shared)
+	s.frames.under(e)
+	return nil
 }
 
 // resume goes on under the epoch of the last owner, for as long as what comes

@@ -101,7 +101,8 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 	s.progress = p
 	s.watermark = watermark(p.Watermark)
 	s.bracket = bracket{low: p.Low, believe: s.History}
-	s.become(named(p.Epoch))
+	s.epoch = named(p.Epoch)
+	s.frames = newFrames(s.partition, p.Owner, s.next, s.destinations, s.epoch, s.Shared)
 	if err := s.write(ctx, true); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ func (r *reader) build(v *value) *Rule {
 	rule.Entity, _ = facet.ParseKind(v.get("entity").str())
 	rule.Phase, _ = ParsePhase(v.get("phase").str())
 	rule.Window = r.window(v.get("sliding_window"))
+	rule.Members = r.members(v.get("members"), v.get("entity"))
 	r.halfLife(signal.get("half_life"))
 	for _, t := range v.get("tests").list() {
 		rule.Tests = append(rule.Tests, r.test(t, rule.Entity))
@@ -32,8 +33,25 @@ func (r *reader) build(v *value) *Rule {
 	}
 	rule.When, rule.term = when.run, when.term
 	rule.Fields = readFields(rule.Window.Distinct, when, v.get("sliding_window").get("count").condition())
+	if m := rule.Members; m != nil {
+		rule.Fields = mergeFields(rule.Fields, facet.Names(m.Entity))
+		m.Slot = memberSlot(rule)
+	}
 	rule.Slot = slot(rule)
 	return rule
+}
+
+func (r *reader) members(v, entity *value) *Members {
+	if v == nil {
+		return nil
+	}
+	who := v.get("entity")
+	if who != nil && entity != nil && who.text == entity.text {
+		r.node(who.node, "the members of a group are not groups of their own kind", "name another kind of entity, or leave members out")
+	}
+	m := &Members{Weight: uint8(v.get("weight").int())}
+	m.Entity, _ = facet.ParseKind(who.str())
+	return m
 }
 
 func (r *reader) halfLife(v *value) {

@@ -41,6 +41,9 @@ func ruleKey() key {
 		choice("entity", required, kindNames(), "whom the rule counts for, and whom its signals are about"),
 		conditional("when", required, "which events the detector sees"),
 		slidingWindowKey(),
+		object("members", optional, "the entity is a group: when the rule fires, those whom its counted events named get a signal too",
+			choice("entity", required, memberNames(), "who the members are; of those that the window's counted events named, the 32 that came last, each once"),
+			count("weight", required, 1, 100, "how sure a member's signal is, in percent")),
 		signalKey(),
 		choice("phase", required, phaseNames[:], "observe: reported, never acts; soft: acts up to asking for more proof; enforce: acts fully"),
 		prose("references", "addresses of what explains the abuse"),
@@ -87,6 +90,17 @@ func kindNames() []string {
 	var all []string
 	for _, k := range facet.Kinds() {
 		all = append(all, k.String())
+	}
+	return all
+}
+
+// memberNames lists the kinds of entities that can be members of a group.
+func memberNames() []string {
+	var all []string
+	for _, k := range facet.Kinds() {
+		if k <= facet.IP {
+			all = append(all, k.String())
+		}
 	}
 	return all
 }

@@ -115,12 +115,22 @@ func (l *loader) together() {
 	}
 	slots := map[uint32]built{}
 	for _, b := range l.built {
-		other, taken := slots[b.rule.Slot]
-		if taken && other.rule.ID != b.rule.ID {
-			b.file.node(b.id.node, fmt.Sprintf("by chance, this id gives the same slot of state as %q", other.rule.ID), "change the id")
+		for _, slot := range b.slots() {
+			other, taken := slots[slot]
+			if taken && other.rule.ID != b.rule.ID {
+				b.file.node(b.id.node, fmt.Sprintf("by chance, this id gives the same slot of state as %q", other.rule.ID), "change the id")
+			}
+			slots[slot] = b
 		}
-		slots[b.rule.Slot] = b
 	}
+}
+
+// slots names the rule's parts of an entity's state.
+func (b built) slots() []uint32 {
+	if m := b.rule.Members; m != nil {
+		return []uint32{b.rule.Slot, m.Slot}
+	}
+	return []uint32{b.rule.Slot}
 }
 
 func (l *loader) set() *Set {

@@ -159,6 +159,9 @@ func TestTheVersionNamesWhatRulesDo(t *testing.T) {
 		"reason":       {"reason: x", "reason: y"},
 		"half life":    {"half_life: 1h", "half_life: 2h"},
 		"phase":        {"phase: soft", "phase: enforce"},
+		"members":      {"phase: soft", "phase: soft\n    members: {entity: device, weight: 5}"},
+		"less sure":    {"phase: soft", "phase: soft\n    members: {entity: device, weight: 4}"},
+		"others":       {"phase: soft", "phase: soft\n    members: {entity: session, weight: 5}"},
 	} {
 		v := version(map[string]string{"a.yaml": strings.Replace(one, change[0], change[1], 1)})
 		if other, taken := seen[v]; taken {

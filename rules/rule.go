@@ -35,6 +35,17 @@ type SlidingWindow struct {
 	Cooldown time.Duration // event time until the same tier may fire again for the entity
 }
 
+// MostMembers is how many members of a group one firing names: those that came
+// last.
+const MostMembers = 32
+
+// Members says who belongs to a group.
+type Members struct {
+	Entity facet.Kind
+	Weight uint8  // of a member's signal, 1..100
+	Slot   uint32 // names what the group remembers of them
+}
+
 // Rule is one compiled rule. It is not to be changed once it is in a set.
 type Rule struct {
 	ID, Title, Description string
@@ -42,6 +53,10 @@ type Rule struct {
 	Entity facet.Kind
 	When   Predicate      // which events the detector sees; never nil
 	Window *SlidingWindow // the detector's parameters; exactly one detector is set
+
+	// Members says that the entity is a group: when the rule fires, entities of
+	// another kind that its counted events named get a signal too. Nil: it is none.
+	Members *Members
 
 	Category string        // one of Categories
 	Reason   string        // reason code: [a-z0-9_]{1,64}

@@ -19,6 +19,9 @@ func canonical(r *Rule, when, counted *condition) string {
 	for _, t := range w.Tiers {
 		s += fmt.Sprintf(" tier %d %d", t.At, t.Weight)
 	}
+	if m := r.Members; m != nil {
+		s += fmt.Sprintf(" members %d %d", m.Entity, m.Weight)
+	}
 	return s + fmt.Sprintf(" signal %q %q %d phase %d\n", r.Category, r.Reason, int64(r.HalfLife.Seconds()), r.Phase)
 }
 
@@ -31,6 +34,12 @@ func version(rules []built) string {
 		h.Write([]byte(b.canonical))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// memberSlot names what a group remembers of its members.
+func memberSlot(r *Rule) uint32 {
+	sum := sha256.Sum256(fmt.Appendf(nil, "weir members 1 %q %d %d", r.ID, r.Entity, r.Members.Entity))
+	return binary.BigEndian.Uint32(sum[:])
 }
 
 // slot names a rule's state.

@@ -9,7 +9,8 @@ import (
 // there is room. What has decayed below a point at c's time goes.
 //
 // A rule has one contribution: c replaces that of its own rule if it is worth
-// at least as much at the later of their times, and is dropped otherwise. Of
+// more at the later of their times, or as much and is no older, and is dropped
+// otherwise. Of
 // more than [MaxContributions] the one worth least at c's time goes, of equals
 // the last in order. changed says whether list became another.
 func Merge(list []Contribution, c Contribution) (merged []Contribution, changed bool) {
@@ -28,10 +29,12 @@ func Merge(list []Contribution, c Contribution) (merged []Contribution, changed 
 	return merged, replaceLeast(merged, c) || changed
 }
 
-// refresh puts c in the place of old if it is worth as much.
+// refresh puts c in the place of old if it is worth as much. Which of the two
+// comes first makes no difference.
 func refresh(old *Contribution, c Contribution) bool {
 	at := max(old.Time, c.Time)
-	if *old == c || Decayed(c, at) < Decayed(*old, at) {
+	was, is := Decayed(*old, at), Decayed(c, at)
+	if *old == c || is < was || is == was && c.Time < old.Time {
 		return false
 	}
 	*old = c

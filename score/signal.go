@@ -43,6 +43,7 @@ type Signal struct {
 	Category     string
 	Reason       string
 	Entity       facet.Entity
+	Group        facet.Entity  // that the entity is a member of, where the rule fired for a group; else none
 	Weight       uint8         // 1 … 100
 	HalfLife     time.Duration // whole seconds
 	Phase        rules.Phase

@@ -19,6 +19,8 @@ type signalJSON struct {
 	Kind         string       `json:"entity_kind"`
 	Tenant       string       `json:"tenant,omitempty"`
 	Entity       string       `json:"entity"`
+	GroupKind    string       `json:"group_kind,omitempty"`
+	Group        string       `json:"group,omitempty"`
 	Weight       uint8        `json:"weight"`
 	HalfLife     int64        `json:"half_life_s"`
 	Phase        rules.Phase  `json:"phase"`
@@ -40,13 +42,17 @@ type positionJSON struct {
 
 // MarshalJSON writes s as the signal log holds it.
 func (s Signal) MarshalJSON() ([]byte, error) {
-	return json.Marshal(signalJSON{
+	j := signalJSON{
 		ID: s.ID(), Rule: s.Rule, RulesVersion: s.RulesVersion, Category: s.Category, Reason: s.Reason,
 		Kind: s.Entity.Kind.String(), Tenant: s.Entity.Tenant, Entity: s.Entity.Key,
 		Weight: s.Weight, HalfLife: int64(s.HalfLife / time.Second), Phase: s.Phase, Tier: s.Tier,
 		Evidence: s.Evidence, Time: s.Time, Source: s.Source, SourceOffset: s.SourceOffset, Late: s.Late,
 		Position: positionJSON(s.Position),
-	})
+	}
+	if s.Group.Kind != 0 {
+		j.GroupKind, j.Group = s.Group.Kind.String(), s.Group.Key
+	}
+	return json.Marshal(j)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. The id is not believed: it is
@@ -60,11 +66,18 @@ func (s *Signal) UnmarshalJSON(b []byte) error {
 	if !ok {
 		return fmt.Errorf("decode signal: no entity kind is called %q", j.Kind)
 	}
+	group, ok := facet.ParseKind(j.GroupKind)
+	if !ok && j.GroupKind != "" {
+		return fmt.Errorf("decode signal: no entity kind is called %q", j.GroupKind)
+	}
 	*s = Signal{
 		Position: Position(j.Position), Rule: j.Rule, RulesVersion: j.RulesVersion, Category: j.Category, Reason: j.Reason,
 		Entity: facet.Entity{Kind: kind, Tenant: j.Tenant, Key: j.Entity}, Weight: j.Weight,
 		HalfLife: time.Duration(j.HalfLife) * time.Second, Phase: j.Phase, Tier: j.Tier, Evidence: j.Evidence,
 		Time: j.Time, Source: j.Source, SourceOffset: j.SourceOffset, Late: j.Late,
+	}
+	if group != 0 {
+		s.Group = facet.Entity{Kind: group, Tenant: j.Tenant, Key: j.Group}
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func (p *powers) worth(c score.Contribution, now int64) int64 {
 
 // merge is the list, in order of rules, after a contribution has come. What is
 // worth less than a point at its time goes; of its own rule, what is worth more
-// at the later of their times stays; of more than eight, the one worth least at
+// at the later of their times stays, of equals the later one; of more than eight, the one worth least at
 // its time goes, of equals the last in order.
 func (p *powers) merge(list []score.Contribution, c score.Contribution) (merged []score.Contribution) {
 	chosen := c
@@ -55,8 +55,11 @@ func (p *powers) merge(list []score.Contribution, c score.Contribution) (merged 
 		case p.worth(old, c.Time) < point:
 		case old.Rule != c.Rule:
 			merged = append(merged, old)
-		case p.worth(old, max(old.Time, c.Time)) > p.worth(c, max(old.Time, c.Time)):
-			chosen = old
+		default:
+			at := max(old.Time, c.Time)
+			if was, is := p.worth(old, at), p.worth(c, at); was > is || was == is && old.Time > c.Time {
+				chosen = old
+			}
 		}
 	}
 	merged = append(merged, chosen)

@@ -18,11 +18,11 @@ import (
 )
 
 // tally says how much of what matters the histories had in them.
-type tally struct{ signals, scores, late, duplicate, errors, forgotten, wholeSignals int }
+type tally struct{ signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard int }
 
 // compare reads a history with the engine and with the oracle. It says where
 // they first disagree; "" where they never do.
-func (h *history) compare(n *tally) string {
+func (h *history) compare(tally *tally) string {
 	if len(h.rules) == 0 {
 		return "" // not a set
 	}
@@ -37,45 +37,60 @@ func (h *history) compare(n *tally) string {
 	o, whole := New(set, h.config(), hasher, 3, incarnation), New(set, h.config(), hasher, 3, incarnation)
 	whole.whole = true
 	f := newFramer(set)
-	var out engine.Output
+	var (
+		out  engine.Output
+		log  [][]byte // what came by loop-back from the partition itself, after the record
+		sent [partitions]facet.Step
+	)
+records:
 	for i, r := range h.records {
-		frame := f.frame(r)
-		offset := int64(10 + 2*i)
-		out.Reset()
+		log = append(log[:0], f.frame(r))
 		if h.restore > 0 && i%h.restore == h.restore-1 {
-			if p, err = restored(p, h, set, offset); err != nil {
+			if p, err = restored(p, h, set, int64(100*i)); err != nil {
 				return fmt.Sprintf("record %d: restore: %v", i, err)
 			}
 		}
-		got := p.Apply(offset, frame, &out)
-		signals, want := o.Apply(offset, frame)
-		if kind(got) != kind(want) {
-			return fmt.Sprintf("record %d: error: %v, want %v", i, got, want)
-		}
-		if want != nil {
-			n.errors++
-			break
-		}
-		if d := o.disagreement(p, &out, signals); d != "" {
-			return fmt.Sprintf("record %d: %s", i, d)
-		}
-		n.signals += len(signals)
-		if whole == nil {
-			continue
-		}
-		all, err := whole.Apply(offset, frame)
-		if d := first(strip(signals), strip(all)); err != nil || d != "" {
-			if o.forgotten() == 0 {
-				return fmt.Sprintf("record %d: with everything remembered: %s %v", i, d, err)
+		for n := 0; n < len(log); n++ {
+			frame, offset := log[n], int64(100*i+n)
+			out.Reset()
+			got := p.Apply(offset, frame, &out)
+			signals, want := o.Apply(offset, frame)
+			if kind(got) != kind(want) {
+				return fmt.Sprintf("record %d: error: %v, want %v", i, got, want)
 			}
-			whole = nil
+			if want != nil {
+				tally.errors++
+				break records
+			}
+			if d := o.disagreement(p, &out, signals); d != "" {
+				return fmt.Sprintf("record %d: %s", i, d)
+			}
+			if d := o.untold(out.Loops, offset, &sent); d != "" {
+				return fmt.Sprintf("record %d: loop-back: %s", i, d)
+			}
+			for _, l := range out.Loops {
+				if l.To == 3 {
+					log = append(log, l.Frame)
+				}
+			}
+			tally.signals += len(signals)
+			if whole == nil {
+				continue
+			}
+			all, err := whole.Apply(offset, frame)
+			if d := first(strip(signals), strip(all)); err != nil || d != "" {
+				if o.forgotten() == 0 {
+					return fmt.Sprintf("record %d: with everything remembered: %s %v", i, d, err)
+				}
+				whole = nil
+			}
+			tally.wholeSignals += len(all)
 		}
-		n.wholeSignals += len(all)
 	}
 	if d := first(live(p), o.Scores()); d != "" {
 		return "in the end, live scores: " + d
 	}
-	n.count(o)
+	tally.count(o)
 	return ""
 }
 
@@ -94,6 +109,8 @@ func (n *tally) count(o *Oracle) {
 	n.scores += len(o.Scores())
 	n.late += int(t.Late)
 	n.duplicate += int(t.Duplicate)
+	n.told += int(t.Told)
+	n.heard += int(t.Heard)
 	n.forgotten += o.forgotten()
 }
 
@@ -127,6 +144,26 @@ func (o *Oracle) disagreement(p *engine.Partition, out *engine.Output, signals [
 		return fmt.Sprintf("ledger:\ngot  %+v\nwant %+v", got, want)
 	}
 	return ""
+}
+
+// untold compares loop-back frames with what the members must be told; sent is the
+// last frame to each partition.
+func (o *Oracle) untold(loops []engine.Loop, offset int64, sent *[partitions]facet.Step) string {
+	for _, l := range loops {
+		var r facet.LoopReader
+		if err := r.Reset(l.Frame); err != nil {
+			return err.Error()
+		}
+		if r.From != 3 || r.Begun != 0 || r.Previous != sent[l.To] || r.Step != (facet.Step{Next: offset + 1}) {
+			return fmt.Sprintf("%+v after %v", r.Link, sent[l.To])
+		}
+		sent[l.To] = r.Step
+	}
+	got, err := ToldBy(loops)
+	if err != nil {
+		return err.Error()
+	}
+	return first(got, o.Told())
 }
 
 func (o *Oracle) updatedSince(offset int64) (n int) {
@@ -208,7 +245,7 @@ func TestTheEngineAgreesWithTheOracle(t *testing.T) {
 		}
 	}
 	t.Logf("%d histories of %d events: %+v", histories, eventsOfAHistory, n)
-	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 5*int(histories) || min(n.scores, n.late, n.duplicate, n.forgotten) < int(histories) || n.errors == 0) {
+	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 5*int(histories) || min(n.scores, n.late, n.duplicate, n.forgotten, n.told, n.heard) < int(histories) || n.errors == 0) {
 		t.Errorf("the histories are too tame to show anything: %+v", n)
 	}
 }
@@ -301,7 +338,8 @@ func withoutEvents(h history, from, to int) history {
 		h.records[i].sections = slices.Clone(h.records[i].sections)
 		for j := range h.records[i].sections {
 			s := &h.records[i].sections[j]
-			s.events = slices.DeleteFunc(slices.Clone(s.events), func(e *raw) bool { return gone[place{s.Source, e.offset}] })
+			without := func(e *raw) bool { return gone[place{s.Source, e.offset}] }
+			s.before, s.events = slices.DeleteFunc(slices.Clone(s.before), without), slices.DeleteFunc(slices.Clone(s.events), without)
 		}
 	}
 	return h

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
@@ -107,6 +108,9 @@ func NewRecorded(raw int32, hasher facet.Hasher, partitions int) *Recorded {
 // partition which is not its entity's, and a range that does not join, are
 // errors.
 func (r *Recorded) Read(partition int32, frame []byte) error {
+	if facet.IsLoop(frame) {
+		return nil // of no raw partition
+	}
 	if err := r.reader.Reset(frame); err != nil {
 		return err
 	}
@@ -150,6 +154,37 @@ func (r *Recorded) section(partition int32, sec facet.Section) error {
 		part.end(sec)
 	}
 	return nil
+}
+
+// ToldBy reads what the loop-back frames say that one record has caused.
+func ToldBy(loops []engine.Loop) (all []Told, err error) {
+	var r facet.LoopReader
+	for _, l := range loops {
+		if err := r.Reset(l.Frame); err != nil {
+			return nil, err
+		}
+		for {
+			t := Told{To: l.To}
+			ok, err := r.Finding(&t.Finding)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				break
+			}
+			for {
+				ok, err := r.Member(&t.Member)
+				if err != nil {
+					return nil, err
+				}
+				if !ok {
+					break
+				}
+				all = append(all, t)
+			}
+		}
+	}
+	return all, nil
 }
 
 func copyOf(f *facet.Facet) Facet {

@@ -18,7 +18,7 @@ import (
 // start is when histories begin, Unix ms.
 const start int64 = 1_763_892_000_000
 
-const incarnation = 7
+const incarnation, partitions = 7, 4
 
 // raw is an event as ingest completed it.
 type raw struct {
@@ -49,13 +49,29 @@ func (r *raw) fill(e *event.Event) {
 // section is what one frame says of one raw partition.
 type section struct {
 	facet.Section
+	before []*raw // that its owner has sent before
 	events []*raw
+}
+
+// loop is a loop-back frame.
+type loop struct {
+	facet.Link
+	findings []found
+}
+
+// found is what a rule of the history found of a group; one rule too many stands
+// for one that is gone.
+type found struct {
+	facet.Finding
+	rule    int
+	members []string // accounts
 }
 
 // record is one record of the facet log.
 type record struct {
 	sections []section
-	foreign  bool // of another incarnation
+	loop     *loop // instead of sections
+	foreign  bool  // of another incarnation
 	damaged  bool
 }
 
@@ -69,7 +85,7 @@ type history struct {
 }
 
 func (h *history) config() engine.Config {
-	return engine.Config{Lateness: time.Duration(h.lateness) * time.Millisecond, MaxEntities: 1 << 20, Sources: h.sources}
+	return engine.Config{Lateness: time.Duration(h.lateness) * time.Millisecond, MaxEntities: 1 << 20, Sources: h.sources, Partitions: partitions}
 }
 
 func (h *history) set() (*rules.Set, error) {
@@ -85,16 +101,43 @@ type framer struct {
 	writer     *facet.Writer
 	foreign    *facet.Writer
 	scratch    []byte
+	slots      []uint32     // of the rules
+	facets     map[*raw]int // how many an event has
 }
 
 func newFramer(set *rules.Set) *framer {
-	f := &framer{projection: set.Projection(), scratch: make([]byte, 0, 64)}
+	f := &framer{projection: set.Projection(), scratch: make([]byte, 0, 64), facets: map[*raw]int{}}
+	for _, r := range set.Rules {
+		f.slots = append(f.slots, r.Slot)
+	}
+	f.slots = append(f.slots, 1)
 	f.writer = facet.NewWriter(1, incarnation, &f.projection)
 	f.foreign = facet.NewWriter(1, incarnation+1, &f.projection)
 	return f
 }
 
+// facetsOf counts the facets of an event.
+func (f *framer) facetsOf(r *raw) int {
+	n, known := f.facets[r]
+	if known {
+		return n
+	}
+	var e event.Event
+	r.fill(&e)
+	for _, k := range facet.Kinds() {
+		if _, ok := facet.EntityOf(k, &e, f.scratch); ok && f.projection[k] != nil {
+			n++
+		}
+	}
+	f.facets[r] = n
+	return n
+}
+
 func (f *framer) section(w *facet.Writer, s section) []byte {
+	w.Sent = 0
+	for _, r := range s.before {
+		w.Sent += uint64(f.facetsOf(r))
+	}
 	var e event.Event
 	for _, r := range s.events {
 		r.fill(&e)
@@ -113,11 +156,15 @@ func (f *framer) section(w *facet.Writer, s section) []byte {
 // frame encodes a record. A writer makes frames of one section; those of several
 // are put together from them.
 func (f *framer) frame(r record) []byte {
+	if r.loop != nil {
+		return f.loop(r.loop)
+	}
 	w := f.writer
 	if r.foreign {
 		w = f.foreign
 	}
-	const emptySection = 6 // six numbers below 64
+	w.Sent = 0
+	const emptySection = 7 // seven numbers below 64
 	prefix := len(w.Finish(facet.Section{})) - emptySection - 1
 	var frame []byte
 	for i, s := range r.sections {
@@ -135,6 +182,19 @@ func (f *framer) frame(r record) []byte {
 	return frame
 }
 
+func (f *framer) loop(l *loop) []byte {
+	var w facet.LoopWriter
+	for _, found := range l.findings {
+		found.Slot = f.slots[found.rule%len(f.slots)]
+		w.Begin(&found.Finding)
+		for _, m := range found.members {
+			w.Member(facet.Account, m)
+		}
+		w.End()
+	}
+	return w.Finish(l.Link, incarnation)
+}
+
 // String shows the history so that it can be read, and followed by hand.
 func (h *history) String() string {
 	var b strings.Builder
@@ -144,6 +204,12 @@ func (h *history) String() string {
 	}
 	for i, r := range h.records {
 		fmt.Fprintf(&b, "record %d%s%s\n", i, note(r.foreign, " of another incarnation"), note(r.damaged, " damaged"))
+		if l := r.loop; l != nil {
+			fmt.Fprintf(&b, "  loop-back %+v\n", l.Link)
+			for _, f := range l.findings {
+				fmt.Fprintf(&b, "    rule %d for %v: %+v\n", f.rule, f.members, f.Finding)
+			}
+		}
 		for _, s := range r.sections {
 			fmt.Fprintf(&b, "  source %d owner %d [%d, %d) watermark %s\n", s.Source, s.Owner, s.From, s.To, moment(s.Watermark))
 			for _, e := range s.events {

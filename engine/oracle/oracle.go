@@ -28,6 +28,13 @@ type Oracle struct {
 	at       score.Position // of the facet that is read
 	powers   powers
 
+	partitions int                  // of facets
+	members    map[counter][]member // of groups, as they came last
+	told       []Told
+	counted    int64                // of told, that are in the ledger
+	chains     map[int32]facet.Step // by the facet partition that they come from
+	loopback   engine.Totals
+
 	sources   []source
 	watermark int64
 	counts    map[counter]*window
@@ -45,12 +52,13 @@ type counter struct {
 }
 
 // New makes an oracle that has read nothing. Of cfg it takes the lateness and
-// the number of raw partitions; caps are assumed not to be reached.
+// the numbers of partitions; caps are assumed not to be reached.
 func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32, incarnation uint64) *Oracle {
 	return &Oracle{
 		set: set, lateness: cfg.Lateness.Milliseconds(), hasher: hasher,
 		at:     score.Position{Incarnation: incarnation, Partition: partition},
 		powers: newPowers(), sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
+		partitions: cfg.Partitions, members: map[counter][]member{}, chains: map[int32]facet.Step{},
 		counts: map[counter]*window{}, scores: map[facet.Entity]score.Update{},
 	}
 }
@@ -61,6 +69,7 @@ type source struct {
 	owner     uint64
 	next      int64 // everything below is covered
 	watermark int64
+	sent      uint64 // facets of the owner
 	totals    engine.Totals
 }
 
@@ -69,13 +78,18 @@ type source struct {
 func (s *source) begin(sec facet.Section) (stale bool, err error) {
 	switch {
 	case !s.heard:
-		*s = source{heard: true, owner: sec.Owner, next: sec.From, watermark: facet.NoWatermark}
+		*s = source{heard: true, owner: sec.Owner, next: sec.From, watermark: facet.NoWatermark, sent: sec.Sent}
 	case sec.Owner < s.owner:
 		return true, nil
 	case sec.From > s.next:
 		return false, fmt.Errorf("%w: raw partition %d: from %d, expected %d at most", engine.ErrGap, sec.Source, sec.From, s.next)
+	case sec.Owner > s.owner:
+		s.owner, s.sent = sec.Owner, 0
 	}
-	s.owner = sec.Owner
+	if all := s.sent + uint64(sec.Facets); sec.Sent > s.sent && sec.Sent != all {
+		return false, fmt.Errorf("%w: raw partition %d: %d facets are sent, %d came", engine.ErrGap, sec.Source, sec.Sent, all)
+	}
+	s.sent = max(s.sent, sec.Sent)
 	return false, nil
 }
 
@@ -88,13 +102,16 @@ func (s *source) end(sec facet.Section) {
 // Apply reads one record. It returns the signals that it causes, in order. After
 // an error the oracle must not be used any more.
 func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
+	o.at.Offset, o.at.Index, o.told, o.counted = offset, 0, nil, 0
+	if facet.IsLoop(frame) {
+		return o.hear(frame)
+	}
 	if err := o.reader.Reset(frame); err != nil {
 		return nil, err
 	}
 	if o.reader.Incarnation != o.at.Incarnation {
 		return nil, fmt.Errorf("%w: incarnation %d", engine.ErrForeign, o.reader.Incarnation)
 	}
-	o.at.Offset, o.at.Index = offset, 0
 	var signals []score.Signal
 	for {
 		sec, ok, err := o.reader.Section()
@@ -160,34 +177,50 @@ func (o *Oracle) event() (signals []score.Signal) {
 		if r.Entity != entity.Kind || !r.When(&f.Fields) {
 			continue
 		}
-		w := o.counts[counter{entity, r.ID}]
+		c := counter{entity, r.ID}
+		w := o.counts[c]
 		if w == nil {
 			w = &window{rule: r.Window, hasher: o.hasher, whole: o.whole}
-			o.counts[counter{entity, r.ID}] = w
+			o.counts[c] = w
+		}
+		if r.Members != nil {
+			o.join(c, r, &f.Fields, f.Time)
 		}
 		fired := w.arrive(&f.Fields, f.Time, o.watermark, o.lateness)
 		if fired == nil {
 			continue
 		}
-		sig := score.Signal{
-			Position: o.at, Rule: r.ID, RulesVersion: o.set.Version, Category: r.Category, Reason: r.Reason,
-			Entity: entity, Weight: r.Window.Tiers[fired.tier].Weight, HalfLife: r.HalfLife, Phase: r.Phase,
-			Tier: fired.tier, Evidence: fired.evidence, Time: f.Time, Source: f.Source, SourceOffset: f.Offset,
-		}
+		sig := o.signal(r, entity)
+		sig.Weight, sig.Tier, sig.Evidence = r.Window.Tiers[fired.tier].Weight, fired.tier, fired.evidence
+		sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
 		signals = append(signals, sig)
-		o.score(sig)
+		o.score(sig, o.scores[entity].Contributions)
+		if r.Members != nil {
+			o.tell(c, r, sig)
+		}
 	}
 	return signals
 }
 
-// score adds a signal to its entity's score.
-func (o *Oracle) score(sig score.Signal) {
-	before := o.scores[sig.Entity].Contributions
-	after := o.powers.merge(before, score.Contribution{
+// signal is what a rule says here, whatever it says.
+func (o *Oracle) signal(r *rules.Rule, entity facet.Entity) score.Signal {
+	return score.Signal{
+		Position: o.at, Rule: r.ID, RulesVersion: o.set.Version, Category: r.Category, Reason: r.Reason,
+		Entity: entity, HalfLife: r.HalfLife, Phase: r.Phase,
+	}
+}
+
+func contribution(sig score.Signal) score.Contribution {
+	return score.Contribution{
 		Rule: sig.Rule, Category: sig.Category, Reason: sig.Reason, Phase: sig.Phase,
 		Weight: sig.Weight, HalfLife: int64(sig.HalfLife / time.Second), Time: sig.Time,
-	})
-	if !slices.Equal(before, after) {
+	}
+}
+
+// score adds a signal to its entity's score, of which list is what counts.
+func (o *Oracle) score(sig score.Signal, list []score.Contribution) {
+	after := o.powers.merge(list, contribution(sig))
+	if !slices.Equal(o.scores[sig.Entity].Contributions, after) {
 		o.scores[sig.Entity] = score.Update{Entity: sig.Entity, Position: sig.Position, Contributions: after}
 	}
 }
@@ -212,7 +245,7 @@ func compareEntities(a, b facet.Entity) int {
 
 // Ledger is what became of the facets, by raw partition.
 func (o *Oracle) Ledger() engine.Ledger {
-	l := engine.Ledger{Sources: make([]engine.SourceLedger, len(o.sources))}
+	l := engine.Ledger{Sources: make([]engine.SourceLedger, len(o.sources)), Loopback: o.loopback}
 	for i, s := range o.sources {
 		l.Sources[i] = engine.SourceLedger{Next: s.next, Totals: s.totals}
 	}

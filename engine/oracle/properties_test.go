@@ -23,6 +23,7 @@ type run struct {
 	frames  *framer
 	signals []score.Signal
 	updates map[facet.Entity]score.Update
+	loops   []engine.Loop
 	buffer  []byte
 }
 
@@ -51,10 +52,7 @@ func (r *run) apply(t rapid.TB, offset int64, rec record) {
 	for i := range r.buffer {
 		r.buffer[i] = '#'
 	}
-	r.signals = append(r.signals, out.Signals...)
-	for _, u := range out.Updates {
-		r.updates[u.Entity] = u
-	}
+	r.take(&out)
 }
 
 // drawHistory draws a history in which nothing is lost or damaged.
@@ -71,7 +69,8 @@ func same(t *rapid.T, got, want *run, places bool) {
 	gotScores, wantScores := live(got.p), live(want.p)
 	gotUpdates, wantUpdates := maps.Clone(got.updates), maps.Clone(want.updates)
 	if !places {
-		for _, l := range []engine.Ledger{gotLedger, wantLedger} {
+		for _, l := range []*engine.Ledger{&gotLedger, &wantLedger} {
+			l.Loopback.Duplicate = 0
 			for i := range l.Sources {
 				l.Sources[i].Duplicate = 0
 			}
@@ -92,6 +91,9 @@ func same(t *rapid.T, got, want *run, places bool) {
 				m[e] = u
 			}
 		}
+	}
+	if places && !reflect.DeepEqual(got.loops, want.loops) || len(got.loops) == 0 != (len(want.loops) == 0) {
+		t.Fatalf("loop-back: %d frames, want %d, or others", len(got.loops), len(want.loops))
 	}
 	if d := first(gotSignals, wantSignals); d != "" {
 		t.Fatalf("signals: %s", d)
@@ -133,6 +135,11 @@ func TestHowFacetsAreBatchedMakesNoDifference(t *testing.T) {
 		plain, cut, apart := newRun(t, &h), newRun(t, &h), newRun(t, &h)
 		for i, r := range h.records {
 			plain.apply(t, int64(1000*i), r)
+			if r.loop != nil {
+				cut.apply(t, int64(1000*i), r)
+				apart.apply(t, int64(1000*i), r)
+				continue
+			}
 			sections := split(t, r.sections)
 			cut.apply(t, int64(1000*i), record{sections: sections})
 			for n, s := range sections {
@@ -154,6 +161,7 @@ func split(t *rapid.T, sections []section) (parts []section) {
 			n := rapid.IntRange(1, len(s.events)-1).Draw(t, "events")
 			head := s
 			head.events, s.events = s.events[:n], s.events[n:]
+			s.before = slices.Concat(s.before, head.events)
 			head.Watermark = facet.NoWatermark
 			head.To = rapid.Int64Range(head.events[n-1].offset+1, s.events[0].offset).Draw(t, "to")
 			s.From = head.To
@@ -219,6 +227,7 @@ func TestReadAgainFromTheStartIsGoingOn(t *testing.T) {
 // arrival is made for.
 func arrivals(m *maker, events []*raw) history {
 	h := history{lateness: 3_600_000, sources: 1, rules: m.h.rules}
+	var sent []*raw
 	for i := 0; i < len(events); {
 		n := min(1+m.IntN(4), len(events)-i)
 		s := section{Section: facet.Section{From: int64(i), To: int64(i + n)}}
@@ -226,6 +235,8 @@ func arrivals(m *maker, events []*raw) history {
 			s.events = append(s.events, &raw{int64(i + j), e.time, e.values})
 			s.Watermark = max(s.Watermark, e.time)
 		}
+		s.before = sent
+		sent = slices.Concat(sent, s.events)
 		h.records = append(h.records, record{sections: []section{s}})
 		i += n
 	}
@@ -350,7 +361,7 @@ func batched(t *testing.T, h *history, size int) *run {
 }
 
 func (r *run) take(out *engine.Output) {
-	r.signals = append(r.signals, out.Signals...)
+	r.signals, r.loops = append(r.signals, out.Signals...), append(r.loops, out.Loops...)
 	for _, u := range out.Updates {
 		r.updates[u.Entity] = u
 	}

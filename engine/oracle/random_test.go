@@ -18,6 +18,8 @@ type maker struct {
 	spans   []int64 // ms: windows, cooldowns and the lateness of the history
 	past    []int64 // times of events
 	sources []*rawPartition
+	chains  [partitions]facet.Step // of loop-back, by the facet partition it comes from
+	looped  []record               // that came by loop-back
 	events  int
 	people  int
 	values  int
@@ -41,6 +43,7 @@ type rawPartition struct {
 // writer is an owner of a raw partition, in ingest.
 type writer struct {
 	owner     uint64
+	began     int   // events of the log that were behind its predecessor
 	read      int   // events of the log that are behind it
 	covered   int64 // raw offset
 	watermark int64
@@ -145,6 +148,10 @@ func (m *maker) rule(i int, crowd bool) string {
 	}
 	halfLife := m.oneOf(1, 1, 2, 5, 30, 3_600)
 	m.spans = append(m.spans, 1000*halfLife)
+	if m.IntN(2) == 0 {
+		members := map[string]string{"account": "device", "device": "account", "route": m.pick("account", "device", "token")}[entity]
+		fmt.Fprintf(&b, "    members: {entity: %s, weight: %d}\n", members, 1+m.IntN(100))
+	}
 	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds}\n    phase: %s\n",
 		m.pick("bot", "fraud"), halfLife, m.pick("observe", "soft", "enforce"))
 	return b.String()
@@ -222,6 +229,8 @@ func (m *maker) step(p *rawPartition) {
 		m.deliver(p, p.zombie, min(len(p.log)-p.zombie.read, 1+m.IntN(6)))
 	case n < 38:
 		m.together()
+	case n == 38:
+		m.loopBack()
 	case n == 39 && !m.harmless && m.IntN(25) == 0:
 		m.harm(p)
 	}
@@ -236,7 +245,7 @@ func (m *maker) deliver(p *rawPartition, w *writer, n int) {
 
 func (m *maker) section(p *rawPartition, w *writer, n int) section {
 	s := section{Section: facet.Section{Source: p.id, Owner: w.owner, From: w.covered}}
-	s.events = p.log[w.read : w.read+n]
+	s.before, s.events = p.log[w.began:w.read], p.log[w.read:w.read+n]
 	w.read += n
 	for _, e := range s.events {
 		w.watermark = max(w.watermark, e.time)
@@ -266,7 +275,7 @@ func (m *maker) takeOver(p *rawPartition) {
 	p.zombie = &old
 	p.owner += 1 + uint64(m.IntN(2))
 	back := m.IntN(min(old.read, 30) + 1)
-	w := writer{owner: p.owner, read: old.read - back, covered: old.covered, watermark: facet.NoWatermark}
+	w := writer{owner: p.owner, began: old.read - back, read: old.read - back, covered: old.covered, watermark: facet.NoWatermark}
 	if back > 0 {
 		w.covered = min(w.covered, p.log[w.read].offset)
 	}
@@ -285,6 +294,40 @@ func (m *maker) together() {
 		}
 	}
 	if len(r.sections) > 0 {
+		m.h.records = append(m.h.records, r)
+	}
+}
+
+// loopBack writes what a rule found of a group, elsewhere, or writes it again.
+func (m *maker) loopBack() {
+	if len(m.looped) > 0 && m.IntN(4) == 0 {
+		m.h.records = append(m.h.records, m.looped[m.IntN(len(m.looped))])
+		return
+	}
+	from := m.IntN(partitions - 1) // what comes from itself follows from the log
+	l := &loop{Link: facet.Link{Rules: 1, From: int32(from), Previous: m.chains[from]}}
+	if l.Step = l.Previous; l.Step.Next > 0 && m.IntN(4) == 0 {
+		l.Step.Part++
+	} else {
+		l.Step = facet.Step{Next: l.Step.Next + 1 + m.Int64N(9)}
+	}
+	m.chains[from] = l.Step
+	for range 1 + m.IntN(3) {
+		f := found{rule: m.IntN(len(m.h.rules) + 1), Finding: facet.Finding{
+			Tier: uint8(m.IntN(3)), Weight: uint8(1 + m.IntN(100)), Time: m.time(), Source: int32(m.IntN(m.h.sources)), Offset: m.Int64N(1000),
+			Group: facet.Entity{Kind: facet.Route, Tenant: m.pick("", "", "t"), Key: "/x"},
+		}}
+		for range m.IntN(3) {
+			f.Numbers = append(f.Numbers, facet.Number{Name: m.pick("count", "first_ms"), Value: m.Int64N(1000) - 500})
+		}
+		for range 1 + m.IntN(4) {
+			f.members = append(f.members, fmt.Sprintf("a%d", m.IntN(m.people)))
+		}
+		l.findings = append(l.findings, f)
+	}
+	r := record{loop: l}
+	m.looped = append(m.looped, r)
+	if m.harmless || m.IntN(100) > 0 { // else it is lost
 		m.h.records = append(m.h.records, r)
 	}
 }

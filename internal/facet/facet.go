@@ -135,6 +135,17 @@ func EntityOf(k Kind, e *event.Event, scratch []byte) (ent Entity, ok bool) {
 	return ent, ent.Key != ""
 }
 
+// Names lists the fields that [EntityOf] reads the key of an entity of kind k
+// from, in ascending order.
+func Names(k Kind) []event.Field {
+	of := [MaxKind][]event.Field{
+		Account: {event.Account}, Session: {event.Session}, Token: {event.Token, event.TokenFamily}, Device: {event.Device},
+		IP: {event.ClientIP}, Net: {event.Net}, ASN: {event.ASN}, JA4: {event.JA4}, Build: {event.Build},
+		Route: {event.Route}, Tenant: {event.Tenant},
+	}
+	return of[k]
+}
+
 // Hasher turns entities into 64-bit numbers with a secret key (SipHash-2-4), so
 // that nobody outside can choose keys that collide or share a partition. The
 // key belongs to the incarnation of the stream: with another one, entities

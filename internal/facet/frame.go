@@ -18,15 +18,17 @@ import (
 //	epoch u64 · incarnation uvarint
 //	kinds uvarint, each: kind u8 · fields uvarint · field u8 …
 //	sections uvarint, each:
-//	  source uvarint · owner uvarint · from uvarint · to uvarint · watermark varint
+//	  source uvarint · owner uvarint · from uvarint · to uvarint · sent uvarint · watermark varint
 //	  facets uvarint, each:
 //	    offset uvarint (delta) · kind u8 · ordinal u8 · time varint (delta)
 //	    tenant text · key text · presence bits · values
 //
 // The table of kinds makes a frame readable without the rules that it was made
 // with. Presence bits and values follow the order of the kind's fields.
+//
+// The flags are 0; a record whose flags are flagLoop is a [LoopReader]'s.
 const (
-	frameVersion = 1
+	frameVersion = 2
 	headerBytes  = 8
 
 	// MaxFrameBytes is the size over which a frame is refused unread.
@@ -53,6 +55,7 @@ type Section struct {
 	Source    int32
 	Owner     uint64 // raised by each take-over of the source; older owners are ignored
 	From, To  int64  // raw offsets covered for this destination: From ≤ offset < To
+	Sent      uint64 // facets that this owner has sent to this destination, these included
 	Watermark int64  // Unix ms; no later event of this source is on time if it is older
 	Facets    int
 }
@@ -60,6 +63,9 @@ type Section struct {
 // Writer builds frames of one section for one destination partition. It is
 // reused: [Writer.Finish] hands out the frame, and the next Add starts another.
 type Writer struct {
+	// Sent is the number of facets added since the owner took over. Add counts.
+	Sent uint64
+
 	epoch       uint64
 	incarnation uint64
 	projection  *Projection
@@ -102,6 +108,7 @@ func (w *Writer) Add(ent Entity, ordinal uint8, offset int64, e *event.Event) {
 		w.lastOffset, w.lastTime = 0, 0
 	}
 	w.facets++
+	w.Sent++
 	t := e.Num(event.Time)
 	b := binary.AppendUvarint(w.body, uint64(offset-w.lastOffset))
 	b = append(b, byte(ent.Kind), ordinal)
@@ -140,8 +147,8 @@ func (w *Writer) Len() int { return len(w.body) }
 // Facets is the number of facets gathered so far.
 func (w *Writer) Facets() int { return w.facets }
 
-// Finish completes the frame. s.Facets is filled in. The bytes are valid until
-// the next Finish.
+// Finish completes the frame. Sent and Facets of s are filled in. The bytes are
+// valid until the next Finish.
 func (w *Writer) Finish(s Section) []byte {
 	b := append(w.frame[:0], 'W', 'F', frameVersion, 0, 0, 0, 0, 0)
 	b = binary.LittleEndian.AppendUint64(b, w.epoch)
@@ -152,6 +159,7 @@ func (w *Writer) Finish(s Section) []byte {
 	b = binary.AppendUvarint(b, s.Owner)
 	b = binary.AppendUvarint(b, uint64(s.From))
 	b = binary.AppendUvarint(b, uint64(s.To))
+	b = binary.AppendUvarint(b, w.Sent)
 	b = binary.AppendVarint(b, s.Watermark)
 	b = binary.AppendUvarint(b, uint64(w.facets))
 	b = append(b, w.body...)
@@ -167,7 +175,7 @@ func putChecksum(frame []byte) {
 // Reader reads a frame: Reset, then Section until it says no more, and within
 // each section Facet until it says no more.
 type Reader struct {
-	b           []byte
+	cursor
 	Epoch       uint64
 	Incarnation uint64
 
@@ -182,28 +190,37 @@ type Reader struct {
 	lastIndex  int32
 }
 
-// Reset starts on a frame. The bytes are aliased by what is read from it.
-func (r *Reader) Reset(frame []byte) error {
+// open checks the envelope of a record of the facet topic, and returns what is
+// in it.
+func open(frame []byte, flags byte) ([]byte, error) {
 	if len(frame) < headerBytes || frame[0] != 'W' || frame[1] != 'F' {
-		return fmt.Errorf("%w: no frame header", ErrFrame)
+		return nil, fmt.Errorf("%w: no frame header", ErrFrame)
 	}
 	if len(frame) > MaxFrameBytes {
-		return fmt.Errorf("%w: %d bytes, more than %d", ErrFrame, len(frame), MaxFrameBytes)
+		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrFrame, len(frame), MaxFrameBytes)
 	}
-	if frame[2] != frameVersion || frame[3] != 0 {
-		return fmt.Errorf("%w: version %d flags %d", ErrFrameVersion, frame[2], frame[3])
+	if frame[2] != frameVersion || frame[3] != flags {
+		return nil, fmt.Errorf("%w: version %d flags %d", ErrFrameVersion, frame[2], frame[3])
 	}
 	if crc32.Checksum(frame[headerBytes:], castagnoli) != binary.LittleEndian.Uint32(frame[4:]) {
-		return fmt.Errorf("%w: checksum does not match", ErrFrame)
+		return nil, fmt.Errorf("%w: checksum does not match", ErrFrame)
 	}
-	r.b = frame[headerBytes:]
+	return frame[headerBytes:], nil
+}
+
+// Reset starts on a frame. The bytes are aliased by what is read from it.
+func (r *Reader) Reset(frame []byte) error {
+	b, err := open(frame, 0)
+	if err != nil {
+		return err
+	}
+	r.b = b
 	r.facets, r.section = 0, Section{}
 	if len(r.b) < 8 {
 		return fmt.Errorf("%w: cut short", ErrFrame)
 	}
 	r.Epoch = binary.LittleEndian.Uint64(r.b)
 	r.b = r.b[8:]
-	var err error
 	if r.Incarnation, err = r.uvarint(); err != nil {
 		return err
 	}
@@ -269,7 +286,7 @@ func (r *Reader) Section() (s Section, ok bool, err error) {
 		return s, false, nil
 	}
 	r.sections--
-	var v [4]uint64
+	var v [5]uint64
 	for i := range v {
 		if v[i], err = r.uvarint(); err != nil {
 			return s, false, err
@@ -283,10 +300,10 @@ func (r *Reader) Section() (s Section, ok bool, err error) {
 	if err != nil {
 		return s, false, err
 	}
-	if v[0] > math.MaxInt32 || v[2] > math.MaxInt64 || v[3] > math.MaxInt64 || v[2] > v[3] || n > uint64(len(r.b)) {
+	if v[0] > math.MaxInt32 || v[2] > math.MaxInt64 || v[3] > math.MaxInt64 || v[2] > v[3] || n > uint64(len(r.b)) || n > v[4] {
 		return s, false, fmt.Errorf("%w: section out of range", ErrFrame)
 	}
-	r.section = Section{Source: int32(v[0]), Owner: v[1], From: int64(v[2]), To: int64(v[3]), Watermark: wm, Facets: int(n)}
+	r.section = Section{Source: int32(v[0]), Owner: v[1], From: int64(v[2]), To: int64(v[3]), Sent: v[4], Watermark: wm, Facets: int(n)}
 	r.facets, r.lastOffset, r.lastTime, r.lastIndex = n, 0, 0, -1
 	return r.section, true, nil
 }
@@ -370,7 +387,10 @@ var (
 	errNumber = fmt.Errorf("%w: bad number", ErrFrame)
 )
 
-func (r *Reader) byte() (byte, error) {
+// cursor reads the parts of a frame one after the other.
+type cursor struct{ b []byte }
+
+func (r *cursor) byte() (byte, error) {
 	if len(r.b) == 0 {
 		return 0, errCut
 	}
@@ -381,7 +401,7 @@ func (r *Reader) byte() (byte, error) {
 
 // uvarint is split so that the compiler inlines the case of one byte, which
 // nearly all numbers of a frame are.
-func (r *Reader) uvarint() (uint64, error) {
+func (r *cursor) uvarint() (uint64, error) {
 	if len(r.b) > 0 && r.b[0] < 0x80 {
 		v := uint64(r.b[0])
 		r.b = r.b[1:]
@@ -390,7 +410,7 @@ func (r *Reader) uvarint() (uint64, error) {
 	return r.longUvarint()
 }
 
-func (r *Reader) longUvarint() (uint64, error) {
+func (r *cursor) longUvarint() (uint64, error) {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
 		return 0, errNumber
@@ -399,12 +419,12 @@ func (r *Reader) longUvarint() (uint64, error) {
 	return v, nil
 }
 
-func (r *Reader) varint() (int64, error) {
+func (r *cursor) varint() (int64, error) {
 	v, err := r.uvarint()
 	return int64(v>>1) ^ -int64(v&1), err
 }
 
-func (r *Reader) text() (string, error) {
+func (r *cursor) text() (string, error) {
 	n, err := r.uvarint()
 	if err != nil {
 		return "", err

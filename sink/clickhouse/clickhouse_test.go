@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -223,7 +224,7 @@ func TestSignalsKeepTheirEvidence(t *testing.T) {
 	running(t, w.Run)
 	track := w.Open(2)
 	sig := &score.Signal{Position: score.Position{Incarnation: 1, Partition: 2, Offset: 99, Index: 4}, Rule: "r", Category: "bot", Reason: "why",
-		Entity: facet.Entity{Kind: facet.IP, Key: "192.0.2.1"}, Weight: 80, HalfLife: time.Minute,
+		Entity: facet.Entity{Kind: facet.IP, Key: "192.0.2.1"}, Group: facet.Entity{Kind: facet.Net, Key: "192.0.2.0/24"}, Weight: 80, HalfLife: time.Minute,
 		Evidence: []score.Number{{Name: "distinct", Value: 12}, {Name: "window_ms", Value: 600000}}, Time: 1763892000123}
 	for range 2 {
 		if err := track.Append(t.Context(), 99, sig); err != nil {
@@ -234,11 +235,46 @@ func TestSignalsKeepTheirEvidence(t *testing.T) {
 		t.Fatal(err)
 	}
 	var n uint64
-	var entity, evidence string
+	var entity, evidence, groupKind, group string
 	var weight uint8
-	query(t, c, "SELECT count(), any(entity), any(evidence), any(weight) FROM %s.signals FINAL", &n, &entity, &evidence, &weight)
-	if n != 1 || entity != "192.0.2.1" || evidence != `{"distinct":12,"window_ms":600000}` || weight != 80 {
+	query(t, c, "SELECT count(), any(entity), any(evidence), any(weight), any(group_kind), any(group_key) FROM %s.signals FINAL", &n, &entity, &evidence, &weight, &groupKind, &group)
+	if n != 1 || entity != "192.0.2.1" || groupKind != "net" || group != "192.0.2.0/24" || evidence != `{"distinct":12,"window_ms":600000}` || weight != 80 {
 		t.Errorf("%d rows: %s %s %d", n, entity, evidence, weight)
+	}
+}
+
+func TestTablesOfAnOlderProgramAreCompleted(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	conn, err := clickhouse.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, column := range []string{"group_kind", "group_key"} { // as before version 2
+		if err := conn.Exec(t.Context(), "ALTER TABLE "+c.Database+".signals DROP COLUMN "+column); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := conn.Exec(t.Context(), "TRUNCATE TABLE "+c.Database+".schema_version"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Exec(t.Context(), "INSERT INTO "+c.Database+".schema_version SELECT 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := events(t, c).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "weir migrate") {
+		t.Errorf("check of older tables: %v", err)
+	}
+	if err := clickhouse.Migrate(t.Context(), c, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if err := events(t, c).Check(t.Context()); err != nil {
+		t.Errorf("check of tables brought up to date: %v", err)
+	}
+	var columns uint64
+	query(t, c, "SELECT count() FROM system.columns WHERE database = '%s' AND table = 'signals' AND name IN ('group_kind', 'group_key')", &columns)
+	if columns != 2 {
+		t.Errorf("%d of 2 columns were added", columns)
 	}
 }
 

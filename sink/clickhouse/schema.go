@@ -13,7 +13,7 @@ import (
 
 // schemaVersion is raised with every change of the tables. A program does not
 // write to tables of a newer version.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // position is what names a row of events: nothing of it comes from what the
 // event says, so a second ingest of the same record writes the same key. The
@@ -52,6 +52,8 @@ const signalsTable = `CREATE TABLE IF NOT EXISTS %[1]s.signals
     tenant String CODEC(ZSTD(1)),
     entity_kind String CODEC(ZSTD(1)),
     entity String CODEC(ZSTD(1)),
+    group_kind String CODEC(ZSTD(1)),
+    group_key String CODEC(ZSTD(1)),
     category String CODEC(ZSTD(1)),
     reason String CODEC(ZSTD(1)),
     phase String CODEC(ZSTD(1)),
@@ -102,11 +104,15 @@ func statements(c Config) []string {
 		fmt.Sprintf(versionTable, c.Database),
 		fmt.Sprintf(eventsTable, c.Database, strings.Join(columns, ",\n"), ttl),
 		fmt.Sprintf(signalsTable, c.Database, ttl),
+		// Since version 2.
+		"ALTER TABLE " + c.Database + ".signals ADD COLUMN IF NOT EXISTS group_kind String CODEC(ZSTD(1)) AFTER entity",
+		"ALTER TABLE " + c.Database + ".signals ADD COLUMN IF NOT EXISTS group_key String CODEC(ZSTD(1)) AFTER group_kind",
 		fmt.Sprintf("INSERT INTO %s.schema_version SELECT %d", c.Database, schemaVersion),
 	}
 }
 
-// Migrate makes the database and its tables, and leaves alone what is there.
+// Migrate makes the database and its tables, and adds what tables of an older
+// version lack. It changes nothing else.
 func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 	conn, err := Open(c)
 	if err != nil {

@@ -50,6 +50,7 @@ type signalRows struct {
 	tiers, weights, late                                        []uint8
 	times, received                                             []int64
 	names, rules, versions, tenants, kinds, entities            []string
+	groupKinds, groups                                          []string
 	categories, reasons, phases, evidence                       []string
 }
 
@@ -72,6 +73,12 @@ func (r *signalRows) add(s *score.Signal, received int64) {
 	r.tenants = append(r.tenants, s.Entity.Tenant)
 	r.kinds = append(r.kinds, s.Entity.Kind.String())
 	r.entities = append(r.entities, s.Entity.Key)
+	kind := ""
+	if s.Group.Kind != 0 {
+		kind = s.Group.Kind.String()
+	}
+	r.groupKinds = append(r.groupKinds, kind)
+	r.groups = append(r.groups, s.Group.Key)
 	r.categories = append(r.categories, s.Category)
 	r.reasons = append(r.reasons, s.Reason)
 	r.phases = append(r.phases, s.Phase.String())
@@ -107,7 +114,7 @@ func (r *signalRows) insert(ctx context.Context, conn driver.Conn) error {
 	columns := []column{
 		{"stream", r.names}, {"incarnation", r.incarnations}, {"facet_partition", r.partitions}, {"facet_offset", r.offsets},
 		{"facet_index", r.indexes}, {"rule", r.rules}, {"rules_version", r.versions}, {"tenant", r.tenants}, {"entity_kind", r.kinds},
-		{"entity", r.entities}, {"category", r.categories}, {"reason", r.reasons}, {"phase", r.phases}, {"tier", r.tiers},
+		{"entity", r.entities}, {"group_kind", r.groupKinds}, {"group_key", r.groups}, {"category", r.categories}, {"reason", r.reasons}, {"phase", r.phases}, {"tier", r.tiers},
 		{"weight", r.weights}, {"half_life_s", r.halfLives}, {"evidence", r.evidence}, {"time", r.times},
 		{"src_partition", r.srcPartitions}, {"src_offset", r.srcOffsets}, {"late", r.late}, {"received", r.received},
 	}

@@ -54,7 +54,7 @@ func newPath() (*path, error) {
 		}
 	}
 	cfg := engine.Defaults()
-	cfg.Sources = 1
+	cfg.Sources, cfg.Partitions = 1, pathDestination
 	for i := range pathDestination {
 		part, err := engine.NewPartition(cfg, set, p.hasher, int32(i), 1)
 		if err != nil {

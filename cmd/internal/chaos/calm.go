@@ -22,7 +22,8 @@ type calm struct {
 	projection facet.Projection
 	kinds      []facet.Kind
 	parts      []*engine.Partition
-	next       []int64 // offsets of the facet partitions
+	next       []int64       // offsets of the facet partitions
+	loops      []engine.Loop // to be applied
 	sources    []*calmSource
 	out        engine.Output
 	found      map[finding]int
@@ -73,7 +74,7 @@ func newCalm(c app.Config, sources, partitions int) (*calm, error) {
 		}
 	}
 	for p := range partitions {
-		part, err := newPartition(c, set, m.hasher, sources, int32(p))
+		part, err := newPartition(c, set, m.hasher, sources, partitions, int32(p))
 		if err != nil {
 			return nil, err
 		}
@@ -89,9 +90,9 @@ func newCalm(c app.Config, sources, partitions int) (*calm, error) {
 	return m, nil
 }
 
-func newPartition(c app.Config, set *rules.Set, h facet.Hasher, sources int, id int32) (*engine.Partition, error) {
+func newPartition(c app.Config, set *rules.Set, h facet.Hasher, sources, partitions int, id int32) (*engine.Partition, error) {
 	cfg := c.Detect.Config
-	cfg.Sources = sources
+	cfg.Sources, cfg.Partitions = sources, partitions
 	return engine.NewPartition(cfg, set, h, id, uint64(c.Stream.Incarnation))
 }
 
@@ -111,18 +112,32 @@ func (m *calm) read(source int32, offset, time int64) {
 func (m *calm) flush() error {
 	for i, s := range m.sources {
 		for to := range s.writers {
-			m.out.Reset()
-			if err := m.parts[to].Apply(m.next[to], m.frame(i, to), &m.out); err != nil {
-				return fmt.Errorf("undisturbed run: facet partition %d: %w", to, err)
-			}
-			m.next[to]++
-			for j := range m.out.Signals {
-				if sig := &m.out.Signals[j]; comparable(sig.Entity) {
-					m.found[findingOf(sig)]++
-				}
+			if err := m.apply(int32(to), m.frame(i, to)); err != nil {
+				return err
 			}
 		}
 		s.from = s.next
+	}
+	for _, l := range m.loops {
+		if err := m.apply(l.To, l.Frame); err != nil {
+			return err
+		}
+	}
+	m.loops = m.loops[:0]
+	return nil
+}
+
+func (m *calm) apply(to int32, frame []byte) error {
+	m.out.Reset()
+	if err := m.parts[to].Apply(m.next[to], frame, &m.out); err != nil {
+		return fmt.Errorf("undisturbed run: facet partition %d: %w", to, err)
+	}
+	m.next[to]++
+	m.loops = append(m.loops, m.out.Loops...)
+	for j := range m.out.Signals {
+		if sig := &m.out.Signals[j]; comparable(sig.Entity) {
+			m.found[findingOf(sig)]++
+		}
 	}
 	return nil
 }

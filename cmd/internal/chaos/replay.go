@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -23,12 +25,27 @@ type replayed struct {
 	bundles [][]bundle // by raw partition and offset
 	signals map[string]string
 	found   map[finding]int
+	looped  map[wire][]string // loop-back that the log leads to
+	heard   map[wire][]string // loop-back that is in it, each frame once
+	last    map[wire]facet.Step
+	members int64 // of groups, that were told of them
 	scores  []score.Update
 	late    int64
 	frames  int64
 	// repeated are facets that were written more than once and dropped: they are
 	// harmless, and show that there was something to drop.
 	repeated int64
+}
+
+// wire is a way of loop-back, between facet partitions.
+type wire struct{ from, to int32 }
+
+func newReplayed(t *truth) *replayed {
+	r := &replayed{signals: map[string]string{}, found: map[finding]int{}, looped: map[wire][]string{}, heard: map[wire][]string{}, last: map[wire]facet.Step{}}
+	for _, p := range t.parts {
+		r.bundles = append(r.bundles, make([]bundle, len(p.what)))
+	}
+	return r
 }
 
 // replay reads the facet log, as detect would, but from its beginning and
@@ -47,10 +64,7 @@ func replay(ctx context.Context, s *stack.Stack, m *calm, t *truth) (*replayed, 
 		})
 	}
 	wg.Wait()
-	sum := &replayed{signals: map[string]string{}, found: map[finding]int{}}
-	for _, p := range t.parts {
-		sum.bundles = append(sum.bundles, make([]bundle, len(p.what)))
-	}
+	sum := newReplayed(t)
 	for p, one := range all {
 		if errs[p] != nil {
 			return nil, fmt.Errorf("replay facet partition %d: %w", p, errs[p])
@@ -75,8 +89,11 @@ func (r *replayed) add(one *replayed) {
 	for f, n := range one.found {
 		r.found[f] += n
 	}
+	maps.Copy(r.looped, one.looped)
+	maps.Copy(r.heard, one.heard)
 	r.scores = append(r.scores, one.scores...)
 	r.late += one.late
+	r.members += one.members
 	r.frames += one.frames
 	r.repeated += one.repeated
 }
@@ -113,17 +130,14 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	if err != nil {
 		return nil, err
 	}
-	judge, err := newPartition(s.Config, m.set, m.hasher, len(t.parts), id)
+	judge, err := newPartition(s.Config, m.set, m.hasher, len(t.parts), m.partitions(), id)
 	if err != nil {
 		return nil, err
 	}
-	r := &replayed{signals: map[string]string{}, found: map[finding]int{}}
-	for _, p := range t.parts {
-		r.bundles = append(r.bundles, make([]bundle, len(p.what)))
-	}
+	r := newReplayed(t)
 	vectors := make([]vector, len(t.parts))
 	cfg := s.Config.Detect.Config
-	cfg.Sources = len(t.parts)
+	cfg.Sources, cfg.Partitions = len(t.parts), m.partitions()
 	second := oracle.New(m.set, cfg, m.hasher, id, uint64(s.Config.Stream.Incarnation))
 	var (
 		reader facet.Reader
@@ -132,7 +146,12 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	)
 	err = log.each(ctx, func(rec *klog.Record) error {
 		r.frames++
-		if b, err = r.unpack(&reader, rec.Value, vectors, m, id, b); err != nil {
+		if facet.IsLoop(rec.Value) {
+			err = r.hear(rec.Value, id)
+		} else {
+			b, err = r.unpack(&reader, rec.Value, vectors, m, id, b)
+		}
+		if err != nil {
 			return fmt.Errorf("frame at %d: %w", rec.Offset, err)
 		}
 		out.Reset()
@@ -143,8 +162,11 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		if err != nil {
 			return fmt.Errorf("the oracle applies frame at %d: %w", rec.Offset, err)
 		}
-		if err := agree(out.Signals, signals); err != nil {
+		if err := errors.Join(agree(out.Signals, signals), agreeOnLoops(out.Loops, second.Told())); err != nil {
 			return fmt.Errorf("frame at %d: %w", rec.Offset, err)
+		}
+		for _, l := range out.Loops {
+			r.looped[wire{id, l.To}] = append(r.looped[wire{id, l.To}], string(l.Frame))
 		}
 		for i := range signals {
 			sig := &signals[i]
@@ -166,7 +188,8 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	if a, b := scoreTexts(live), scoreTexts(r.scores); !slices.Equal(a, b) {
 		return nil, fmt.Errorf("%w: %d scores are live, and %d by the oracle", errJudges, len(a), len(b))
 	}
-	r.late = judge.Ledger().Total().Late
+	total := judge.Ledger().Total()
+	r.late, r.members = total.Late, total.Heard
 	return r, nil
 }
 
@@ -184,6 +207,30 @@ func agree(a, b []score.Signal) error {
 		}
 	}
 	return nil
+}
+
+func agreeOnLoops(loops []engine.Loop, want []oracle.Told) error {
+	got, err := oracle.ToldBy(loops)
+	if err == nil && !reflect.DeepEqual(got, want) {
+		err = fmt.Errorf("%w: %d members of groups are told %+v, and %d %+v", errJudges, len(got), got, len(want), want)
+	}
+	return err
+}
+
+// hear takes in a loop-back frame, unless it is there already.
+func (r *replayed) hear(frame []byte, id int32) error {
+	var l facet.LoopReader
+	if err := l.Reset(frame); err != nil {
+		return err
+	}
+	w := wire{l.From, id}
+	if l.Step.Compare(r.last[w]) > 0 {
+		r.last[w], r.heard[w] = l.Step, append(r.heard[w], string(frame))
+		return nil
+	}
+	members, err := oracle.ToldBy([]engine.Loop{{To: id, Frame: frame}})
+	r.repeated += int64(len(members))
+	return err
 }
 
 func scoreTexts(list []score.Update) (all []string) {
@@ -250,16 +297,23 @@ func signalText(s *score.Signal) string {
 		late = 1
 	}
 	const u = separator
-	return fmt.Sprintf("%d"+u+"%d"+u+"%d"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%s}"+u+"%d"+u+"%d"+u+"%d"+u+"%d",
-		s.Position.Partition, s.Position.Offset, s.Position.Index, s.Rule, s.RulesVersion, s.Entity.Tenant, s.Entity.Kind, s.Entity.Key,
+	return fmt.Sprintf("%d"+u+"%d"+u+"%d"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%s}"+u+"%d"+u+"%d"+u+"%d"+u+"%d",
+		s.Position.Partition, s.Position.Offset, s.Position.Index, s.Rule, s.RulesVersion, s.Entity.Tenant, s.Entity.Kind, s.Entity.Key, groupKind(s), s.Group.Key,
 		s.Category, s.Reason, s.Phase, s.Tier, s.Weight, int64(s.HalfLife.Seconds()), evidence, s.Time, s.Source, s.SourceOffset, late)
+}
+
+func groupKind(s *score.Signal) string {
+	if s.Group.Kind == 0 {
+		return ""
+	}
+	return s.Group.Kind.String()
 }
 
 // signalSQL selects id and text of signals.
 const signalSQL = `SELECT
     concat(toString(incarnation), '-', toString(facet_partition), '-', toString(facet_offset), '-', toString(facet_index), '-', rule),
     concatWithSeparator('\x1f', toString(facet_partition), toString(facet_offset), toString(facet_index), rule, rules_version, tenant,
-        entity_kind, entity, category, reason, phase, toString(tier), toString(weight), toString(half_life_s), evidence,
+        entity_kind, entity, group_kind, group_key, category, reason, phase, toString(tier), toString(weight), toString(half_life_s), evidence,
         toString(toUnixTimestamp64Milli(time)), toString(src_partition), toString(src_offset), toString(late))
 FROM %s.signals FINAL WHERE stream = {stream:String}`
 

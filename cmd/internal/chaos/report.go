@@ -35,6 +35,7 @@ type Report struct {
 	Scores        int64 `json:"scores"`
 	DeadLetters   int64 `json:"dead_letters"`
 	LateFacets    int64 `json:"late_facets"`
+	Members       int64 `json:"group_members"`  // told by loop-back what was found of their group
 	Repeats       int64 `json:"repeats"`        // of a gateway, dropped by ingest
 	DroppedFacets int64 `json:"dropped_facets"` // written more than once, and dropped by detect
 	MergedRows    int64 `json:"merged_rows"`    // of events, written more than once, and merged
@@ -56,7 +57,7 @@ func (r *run) report(v *verdict) Report {
 		Events: v.Events, Sent: v.Sent, Kills: r.faults.count("kill"), Stops: r.faults.count("stop"), Outages: r.faults.outages(),
 		Faults: r.faults.all(), LostAnswers: r.cluster.toClickHouse.Lost() + r.cluster.toRedis.Lost(),
 		Lost: v.Lost, Duplicated: v.Duplicated, Different: v.Different, DigestsEqual: v.equal(), Digests: v.Digests, Findings: v.findings,
-		Signals: v.Signals, Scores: v.Scores, DeadLetters: v.Dead, LateFacets: v.Late, Repeats: v.Repeats, DroppedFacets: v.Repeated, MergedRows: v.Physical - v.Events,
+		Signals: v.Signals, Scores: v.Scores, DeadLetters: v.Dead, LateFacets: v.Late, Members: v.Members, Repeats: v.Repeats, DroppedFacets: v.Repeated, MergedRows: v.Physical - v.Events,
 		RecoveryP50: seconds(r.track.recovery("", 0.5)), RecoveryP99: seconds(r.track.recovery("", 0.99)), RecoveryMax: map[string]float64{},
 		Seed: r.opts.Seed, Kafka: r.opts.Kafka, Rate: r.opts.Rate, Seconds: seconds(time.Since(r.began)),
 		Version: map[string]string{"weir": app.Version()},

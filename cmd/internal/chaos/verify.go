@@ -3,6 +3,9 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/go-faster/city"
 )
 
 // verdict is what the verifier found.
@@ -18,6 +21,7 @@ type verdict struct {
 	Scores     int64
 	Dead       int64
 	Late       int64
+	Members    int64 // of groups, told by loop-back
 	Repeats    int64 // of a gateway, dropped by ingest
 	Repeated   int64 // facets that were written again, and dropped
 	Digests    map[string]string
@@ -75,8 +79,9 @@ func (r *run) verify(ctx context.Context) (*verdict, error) {
 		return v, nil
 	}
 	r.event("the raw log is what the seed says, and the facet log is replayed: %d records, %d frames", r.sender.acknowledged(), re.frames)
-	v.Late, v.Repeated = re.late, re.repeated
+	v.Late, v.Repeated, v.Members = re.late, re.repeated, re.members
 	v.checkFacets(t, re)
+	v.checkLoopback(re)
 	v.checkFindings(calm, re)
 	return v, r.checkStores(ctx, t, re, v)
 }
@@ -135,6 +140,33 @@ func (v *verdict) checkFacets(t *truth, re *replayed) {
 		}
 	}
 	v.same("facets", stored.String(), wanted.String())
+}
+
+// checkLoopback compares what members of groups are told with what follows from
+// the facet log: frame by frame, in order.
+func (v *verdict) checkLoopback(re *replayed) {
+	var stored, wanted digest
+	sum := func(d *digest, frames []string) {
+		for _, f := range frames {
+			d.add(city.CH64([]byte(f)))
+		}
+	}
+	wires := map[wire]bool{}
+	for _, m := range []map[wire][]string{re.looped, re.heard} {
+		for w := range m {
+			wires[w] = true
+		}
+	}
+	for w := range wires {
+		want, got := re.looped[w], re.heard[w]
+		sum(&wanted, want)
+		sum(&stored, got)
+		if !slices.Equal(got, want) {
+			v.Different++
+			v.find("facet partition %d has told %d %d times of members of groups, and should have %d times", w.from, w.to, len(got), len(want))
+		}
+	}
+	v.same("loop-back", stored.String(), wanted.String())
 }
 
 // checkFindings compares what was found, wherever it stands in the facet log,

@@ -17,7 +17,10 @@ type audit struct {
 	sources                  []audited
 	applied, late, duplicate int64
 	outdated                 int64                 // of duplicate: would count, were they not a former owner's
+	told, heard              int64                 // members of groups
+	again                    int64                 // loop-back frames that were known
 	facets                   map[facetPlace]string // that count, as text
+	loops                    map[int32]*chain      // loop-back by the facet partition that it comes from
 }
 
 // audited is what is known of one raw partition.
@@ -34,8 +37,17 @@ type facetPlace struct {
 	kind facet.Kind
 }
 
+// chain is what came by loop-back from one facet partition, each frame once.
+type chain struct {
+	last   facet.Step
+	frames []string
+}
+
 func newAudit(plan Plan) *audit {
-	a := &audit{lateness: plan.Lateness.Milliseconds(), sources: make([]audited, plan.Raw), facets: map[facetPlace]string{}}
+	a := &audit{
+		lateness: plan.Lateness.Milliseconds(), sources: make([]audited, plan.Raw),
+		facets: map[facetPlace]string{}, loops: map[int32]*chain{},
+	}
 	for i := range a.sources {
 		a.sources[i].watermark = facet.NoWatermark
 	}
@@ -44,7 +56,7 @@ func newAudit(plan Plan) *audit {
 
 // totals is the ledger that follows from what was read so far.
 func (a *audit) totals() engine.Totals {
-	return engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate}
+	return engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate, Told: a.told, Heard: a.heard}
 }
 
 // auditOf reads a facet partition from its beginning.
@@ -59,6 +71,9 @@ func auditOf(records []klog.Record, plan Plan) (*audit, error) {
 }
 
 func (a *audit) frame(b []byte) error {
+	if facet.IsLoop(b) {
+		return a.loop(b)
+	}
 	var r facet.Reader
 	if err := r.Reset(b); err != nil {
 		return err
@@ -113,6 +128,59 @@ func (a *audit) section(r *facet.Reader, s facet.Section) error {
 		src.next, src.watermark = max(src.next, s.To), max(src.watermark, s.Watermark)
 	}
 	return nil
+}
+
+// loop takes in a loop-back frame, unless it is known.
+func (a *audit) loop(b []byte) error {
+	var r facet.LoopReader
+	if err := r.Reset(b); err != nil {
+		return err
+	}
+	members, err := membersIn(b)
+	if err != nil {
+		return err
+	}
+	c := a.loops[r.From]
+	if c == nil {
+		c = &chain{}
+		a.loops[r.From] = c
+	}
+	switch {
+	case r.Step.Compare(c.last) <= 0:
+		a.duplicate += members
+		a.again++
+	case r.Previous != c.last:
+		return fmt.Errorf("gap in the loop-back from %d: %v after %v, which is not %v", r.From, r.Step, r.Previous, c.last)
+	default:
+		c.last, c.frames = r.Step, append(c.frames, string(b))
+		a.heard += members
+	}
+	return nil
+}
+
+// membersIn counts the members in a loop-back frame.
+func membersIn(b []byte) (n int64, err error) {
+	var r facet.LoopReader
+	if err := r.Reset(b); err != nil {
+		return 0, err
+	}
+	for {
+		var f facet.Finding
+		if ok, err := r.Finding(&f); err != nil || !ok {
+			return n, err
+		}
+		for {
+			var e facet.Entity
+			ok, err := r.Member(&e)
+			if err != nil {
+				return n, err
+			}
+			if !ok {
+				break
+			}
+			n++
+		}
+	}
 }
 
 // watermark is the least of all sources, once all were heard.

@@ -140,7 +140,7 @@ func (w *world) misfortune() {
 }
 
 // stallable is what may stop to answer for a while.
-var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "snapshots", "epochs", "fetch " + topicRaw, "fetch " + topicFacets}
+var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "snapshots", "fetch " + topicRaw, "fetch " + topicFacets}
 
 func (w *world) befall(kind string) {
 	living := w.living()
@@ -157,7 +157,11 @@ func (w *world) befall(kind string) {
 		w.note("%s rebalances", g.name)
 		g.rebalance()
 	case "stall":
-		what := stallable[w.rng.IntN(len(stallable))]
+		all := stallable
+		if w.plan.Epochs > 1 {
+			all = append(all[:len(all):len(all)], "epochs")
+		}
+		what := all[w.rng.IntN(len(all))]
 		d := time.Duration(20+w.rng.IntN(1500)) * time.Millisecond
 		w.note("%s stalls for %v", what, d)
 		w.stalled[what] = time.Now().Add(d)

@@ -36,6 +36,7 @@ const simRules = `rules:
     entity: ip
     when: auth in ["success", "failure"]
     sliding_window: {window: 3s, count: auth == "failure", distinct: account, min_share: 20, tiers: [{at: 2, weight: 40}, {at: 3, weight: 80}], cooldown: 1s}
+    members: {entity: account, weight: 25}
     signal: {category: account_takeover, reason: breadth, half_life: 2m}
     phase: enforce
     references: [https://example.org/]
@@ -127,7 +128,7 @@ func TestSim(t *testing.T) {
 
 // happens is what many seeds must have seen, lest a fault be in the plans alone.
 var happens = []string{
-	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "older score refused", "outdated", "rebalance",
+	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "outdated", "rebalance",
 	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "torn",
 }
 

@@ -69,6 +69,7 @@ type row struct {
 	offset int64
 	key    string
 	again  func() bool // whether it was written before, and got lost; nil: never
+	later  []row       // of its key, that have taken its place; it still counts from its own offset
 	write  func()
 }
 
@@ -198,8 +199,10 @@ func (p *process) hasty(what string, partition int32, offset int64, stores ...*s
 			continue
 		}
 		for _, r := range slices.Concat(latest.waiting, latest.flying) {
-			if r.offset < offset && (r.again == nil || !r.again()) {
-				p.w.problem("%s: %s, before %s has %d", p, what, s.name, r.offset)
+			for _, r := range append([]row{r}, r.later...) {
+				if r.offset < offset && (r.again == nil || !r.again()) {
+					p.w.problem("%s: %s, before %s has %d", p, what, s.name, r.offset)
+				}
 			}
 		}
 	}
@@ -233,7 +236,7 @@ func (t *track) add(ctx context.Context, r row) error {
 func (t *track) replace(r row) bool {
 	i := slices.IndexFunc(t.waiting, func(o row) bool { return r.key != "" && o.key == r.key })
 	if i >= 0 {
-		t.waiting[i].write, t.waiting[i].again = r.write, r.again
+		t.waiting[i].write, t.waiting[i].later = r.write, append(t.waiting[i].later, r)
 	}
 	return i >= 0
 }

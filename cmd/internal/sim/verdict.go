@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,8 +24,12 @@ type verdict struct {
 	facets                    int64 // that ingest should have emitted
 	signals                   map[string]string
 	letters                   map[string]string // the signal log
+	looped, heard             map[wire][]string // loop-back frames that follow from the log, and that are in it
 	plainSignals, plainScores []string
 }
+
+// wire is a way of loop-back.
+type wire struct{ from, to int32 }
 
 func (v *verdict) judge() {
 	v.judgeEvents()
@@ -168,6 +173,7 @@ func deadText(r klog.Record) (text string) {
 // judgeFacets: by the audit, each event counts once for each of its entities,
 // in the entity's partition, and every partition knows how far each source is.
 func (v *verdict) judgeFacets() {
+	v.heard = map[wire][]string{}
 	for n, p := range v.topics[topicFacets] {
 		a, err := auditOf(p.records, v.plan)
 		if err != nil {
@@ -181,12 +187,17 @@ func (v *verdict) judgeFacets() {
 			}
 		}
 		committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata)
+		for from, c := range a.loops {
+			v.heard[wire{from, int32(n)}] = c.frames
+		}
 		want := a.totals()
+		want.Told = committed.Ledger.Told // see replay
 		if err != nil || ok && committed.Ledger != want || !ok && p.end() > 0 {
 			v.problem("facets/%d: ledger of detect %+v (%v, %v), want %+v", n, committed.Ledger, ok, err, want)
 		}
 		v.facets -= a.applied
 		v.counts["late"] += int(a.late)
+		v.counts["loop-back again"] += int(a.again)
 		v.counts["duplicate"] += int(a.duplicate)
 		v.counts["outdated"] += int(a.outdated)
 	}
@@ -225,10 +236,10 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 // judgeDetect: the signals and scores are those of a partition that reads the
 // facet log once, from its beginning.
 func (v *verdict) judgeDetect() {
-	v.signals = map[string]string{}
+	v.signals, v.looped = map[string]string{}, map[wire][]string{}
 	for n, p := range v.topics[topicFacets] {
 		cfg := v.engine()
-		cfg.Sources = v.plan.Raw
+		cfg.Sources, cfg.Partitions = v.plan.Raw, v.plan.Facets
 		fresh, err := engine.NewPartition(cfg, v.rules, v.hasher, int32(n), 1)
 		if err != nil {
 			v.problem("%v", err)
@@ -240,6 +251,7 @@ func (v *verdict) judgeDetect() {
 		}
 	}
 	v.equal("the table of signals", v.world.signals, v.signals)
+	v.judgeLoopback()
 	v.counts["signal"] += len(v.signals)
 	slices.Sort(v.plainSignals)
 	slices.Sort(v.plainScores)
@@ -255,7 +267,8 @@ func (v *verdict) replay(fresh *engine.Partition, n int32, p *partition) error {
 		if err := fresh.Apply(r.Offset, r.Value, &out); err != nil {
 			return err
 		}
-		if err := a.frame(r.Value); err != nil || fresh.Ledger().Total() != a.totals() {
+		err := v.told(a, n, out.Loops)
+		if err = errors.Join(err, a.frame(r.Value)); err != nil || fresh.Ledger().Total() != a.totals() {
 			return fmt.Errorf("by record %d the ledger is %+v, want %+v (%v)", r.Offset, fresh.Ledger().Total(), a.totals(), err)
 		}
 		for i := range out.Signals {
@@ -268,9 +281,12 @@ func (v *verdict) replay(fresh *engine.Partition, n int32, p *partition) error {
 		}
 	}
 	v.judgeSnapshot(fresh, object{n, p.end()})
+	if committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata); err != nil || ok && committed.Ledger.Told != a.told {
+		return fmt.Errorf("%d members are told of, want %d (%w)", committed.Ledger.Told, a.told, err)
+	}
 	for u := range fresh.Live {
 		v.judgeScore(u, true)
-		if v.plainEntity(u.Entity) {
+		if plainEntity(u.Entity) && v.plan.Epochs < 2 {
 			v.plainScores = append(v.plainScores, fmt.Sprintf("%v %+v", u.Entity, u.Contributions))
 		}
 	}
@@ -278,6 +294,34 @@ func (v *verdict) replay(fresh *engine.Partition, n int32, p *partition) error {
 		v.judgeScore(latest[e], v.losses == 0)
 	}
 	return nil
+}
+
+// told takes in the loop-back that a record of a facet partition causes.
+func (v *verdict) told(a *audit, from int32, loops []engine.Loop) error {
+	for _, l := range loops {
+		members, err := membersIn(l.Frame)
+		if err != nil {
+			return err
+		}
+		a.told += members
+		at := wire{from, l.To}
+		v.looped[at] = append(v.looped[at], string(l.Frame))
+	}
+	return nil
+}
+
+// judgeLoopback: what the facet log brings forth for members of groups is in it,
+// once, in order.
+func (v *verdict) judgeLoopback() {
+	for from := range v.topics[topicFacets] {
+		for to := range v.topics[topicFacets] {
+			at := wire{int32(from), int32(to)}
+			v.counts["loop-back"] += len(v.looped[at])
+			if !slices.Equal(v.looped[at], v.heard[at]) {
+				v.problem("from facets/%d to facets/%d %d frames go back, want %d", from, to, len(v.heard[at]), len(v.looped[at]))
+			}
+		}
+	}
 }
 
 // judgeSnapshot: whoever wrote it, a snapshot is the state before its offset.
@@ -293,11 +337,12 @@ func (v *verdict) judgeSnapshot(fresh *engine.Partition, o object) {
 	}
 }
 
-// judgeScore compares a score with Redis, where it may be missing only if Redis
-// lost it and it is worth nothing any more.
+// judgeScore compares a score with Redis, where it may be missing, or an older one
+// that was written late may have taken its place, only if Redis lost it and it is
+// worth nothing any more.
 func (v *verdict) judgeScore(u score.Update, must bool) {
 	row, ok := v.scores[u.Entity]
-	if !ok && !must {
+	if !must && (!ok || row.position.Less(u.Position)) {
 		return
 	}
 	if !ok || row.position != u.Position || !slices.Equal(row.contributions, u.Contributions) || row.expires < score.Expires(u.Contributions) {
@@ -308,15 +353,16 @@ func (v *verdict) judgeScore(u score.Update, must bool) {
 // plainSignal keeps a signal of an entity whose events' times do not depend on
 // when they were read.
 func (v *verdict) plainSignal(s score.Signal) {
-	if v.plainEntity(s.Entity) {
+	// Which addresses there are depends on when the epoch changed, and with them what
+	// their members are told.
+	if plainEntity(s.Entity) && (v.plan.Epochs < 2 || s.Rule == "failures") {
 		s.Position = score.Position{}
 		v.plainSignals = append(v.plainSignals, signalText(&s))
 	}
 }
 
-// plainEntity: addresses depend on the epoch, and so on when it changed.
-func (v *verdict) plainEntity(e facet.Entity) bool {
-	return strings.HasPrefix(e.Key, "a") || strings.HasPrefix(e.Key, "192.0.") && v.plan.Epochs < 2
+func plainEntity(e facet.Entity) bool {
+	return strings.HasPrefix(e.Key, "a") || strings.HasPrefix(e.Key, "192.0.")
 }
 
 // judgeSignalLog: it holds the same signals, each at least once.

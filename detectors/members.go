@@ -1,0 +1,111 @@
+package detectors
+
+import (
+	"math"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// Members remembers who belongs to a group: the entities that the counted events
+// of its window named last. The payload is a list in the order in which they came
+// last, each time i64 (Unix ms) · length u16 · key.
+type Members struct {
+	kind     facet.Kind
+	window   int64 // ms
+	lateness int64 // ms
+	counted  rules.Predicate
+}
+
+const memberHeader = 10
+
+// NewMembers makes the memory of a rule's groups; nil where the rule has none.
+// lateness is as [New] has it.
+func NewMembers(r *rules.Rule, lateness int64) *Members {
+	if r.Members == nil {
+		return nil
+	}
+	return &Members{kind: r.Members.Entity, window: r.Window.Window.Milliseconds(), lateness: lateness, counted: r.Window.Counted}
+}
+
+// See takes in an event that matches the rule's condition.
+func (m *Members) See(s Slot, in Input) {
+	if in.Late || m.counted != nil && !m.counted(in.Event) {
+		return
+	}
+	member, ok := facet.EntityOf(m.kind, in.Event, nil)
+	if !ok || len(member.Key) > math.MaxUint16 {
+		return
+	}
+	oldest := int64(math.MinInt64)
+	if in.Watermark != math.MinInt64 {
+		oldest = in.Watermark - m.lateness - m.window
+	}
+	kept := keepMembers(s.Payload(), member.Key, oldest)
+	b := s.Resize(kept + memberHeader + len(member.Key))
+	if b == nil {
+		s.Resize(kept) // the record is full
+		return
+	}
+	b = b[kept:]
+	le.PutUint64(b, uint64(in.Time))
+	le.PutUint16(b[8:], uint16(len(member.Key)))
+	copy(b[memberHeader:], member.Key)
+}
+
+// keepMembers drops from b whoever came at oldest or before, the one that is
+// called key, and so many of the first that there is room for one more. It returns
+// the length of what is left.
+func keepMembers(b []byte, key string, oldest int64) (kept int) {
+	n := 0
+	for at := 0; at < len(b); at += memberSize(b[at:]) {
+		if memberStays(b[at:], key, oldest) {
+			n++
+		}
+	}
+	for at := 0; at < len(b); {
+		size := memberSize(b[at:])
+		if memberStays(b[at:], key, oldest) {
+			if n < rules.MostMembers {
+				kept += copy(b[kept:], b[at:at+size])
+			} else {
+				n--
+			}
+		}
+		at += size
+	}
+	return kept
+}
+
+func memberSize(b []byte) int { return memberHeader + int(le.Uint16(b[8:])) }
+
+func memberStays(b []byte, key string, oldest int64) bool {
+	return int64(le.Uint64(b)) > oldest && string(b[memberHeader:memberSize(b)]) != key
+}
+
+// Take calls yield with the key of everybody who came inside the window that ends
+// at t, or later, in the order in which they came last, and forgets them all. The
+// keys are valid until yield returns.
+func (m *Members) Take(s Slot, t int64, yield func(k facet.Kind, key []byte)) {
+	b := s.Payload()
+	for at := 0; at < len(b); at += memberSize(b[at:]) {
+		if int64(le.Uint64(b[at:])) > t-m.window {
+			yield(m.kind, b[at+memberHeader:at+memberSize(b[at:])])
+		}
+	}
+	if b != nil {
+		s.Resize(0)
+	}
+}
+
+// Reads reports whether a payload is of this form, so that See can go on with it.
+func (m *Members) Reads(payload []byte) bool {
+	n := 0
+	for ; len(payload) > 0; n++ {
+		if len(payload) < memberHeader || len(payload) < memberSize(payload) {
+			return false
+		}
+		payload = payload[memberSize(payload):]
+	}
+	return n <= rules.MostMembers
+}

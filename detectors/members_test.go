@@ -1,0 +1,141 @@
+package detectors_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+const memberWindow = 10 * time.Second
+
+func newMembers() *detectors.Members {
+	return detectors.NewMembers(&rules.Rule{
+		Window:  &rules.SlidingWindow{Window: memberWindow, Counted: func(e *event.Event) bool { return e.Text(event.Auth) == "failure" }},
+		Members: &rules.Members{Entity: facet.Account, Weight: 20},
+	}, lateness)
+}
+
+// room is a slot that holds so many bytes.
+type room struct {
+	b    []byte
+	most int
+}
+
+func (r *room) Payload() []byte { return r.b }
+
+func (r *room) Resize(n int) []byte {
+	if n > r.most {
+		return nil
+	}
+	r.b = append(slices.Clone(r.b[:min(n, len(r.b))]), make([]byte, max(0, n-len(r.b)))...)
+	return r.b
+}
+
+func attempt(account string, t int64) detectors.Input {
+	e := new(event.Event)
+	e.SetText(event.Auth, "failure")
+	if account != "" {
+		e.SetText(event.Account, account)
+	}
+	return detectors.Input{Event: e, Time: t, Watermark: math.MinInt64}
+}
+
+func taken(m *detectors.Members, s detectors.Slot, t int64) (all []string) {
+	m.Take(s, t, func(k facet.Kind, key []byte) { all = append(all, k.String()+" "+string(key)) })
+	return all
+}
+
+func TestMembersAreThoseThatCameLast(t *testing.T) {
+	m, s := newMembers(), &room{most: math.MaxUint16}
+	for i := range rules.MostMembers + 5 {
+		m.See(s, attempt(fmt.Sprint("a", i), int64(1000+i)))
+	}
+	m.See(s, attempt("a7", 2000))
+	other := attempt("of no failure", 2000)
+	other.Event.SetText(event.Auth, "success")
+	m.See(s, other)
+	late := attempt("late", 2000)
+	late.Late = true
+	m.See(s, late)
+	m.See(s, attempt("", 2000))
+	if !m.Reads(s.b) {
+		t.Error("the payload is not of its own form")
+	}
+	var want []string
+	for i := 5; i < rules.MostMembers+5; i++ {
+		if i != 7 {
+			want = append(want, fmt.Sprint("account a", i))
+		}
+	}
+	want = append(want, "account a7")
+	if got := taken(m, s, 3000); !slices.Equal(got, want) {
+		t.Errorf("members %v, want %v", got, want)
+	}
+	if got := taken(m, s, 3000); got != nil {
+		t.Errorf("members %v are named twice", got)
+	}
+}
+
+func TestMembersOutsideOfTheWindowAreNotNamed(t *testing.T) {
+	m, s := newMembers(), &room{most: math.MaxUint16}
+	window := memberWindow.Milliseconds()
+	m.See(s, attempt("at the edge", 1000))
+	m.See(s, attempt("inside", 1001))
+	m.See(s, attempt("later", 1000+3*window))
+	if got := taken(m, s, 1000+window); !slices.Equal(got, []string{"account inside", "account later"}) {
+		t.Errorf("members %v", got)
+	}
+	in := attempt("old", 1000)
+	m.See(s, in)
+	in = attempt("new", 1001+window+lateness)
+	in.Watermark = 1000 + window + lateness
+	m.See(s, in)
+	if got := taken(m, s, 1001+window/2); !slices.Equal(got, []string{"account new"}) {
+		t.Errorf("what no event on time can share a window with is remembered: %v", got)
+	}
+}
+
+func TestAFullRecordKeepsTheMembersThatItHas(t *testing.T) {
+	m, s := newMembers(), &room{most: 40}
+	m.See(s, attempt("ann", 1000))
+	m.See(s, attempt(strings.Repeat("x", 60), 1001))
+	m.See(s, attempt("bob", 1002))
+	if got := taken(m, s, 2000); !slices.Equal(got, []string{"account ann", "account bob"}) {
+		t.Errorf("members %v", got)
+	}
+}
+
+func TestMembersOfAnyFormAreReadOrRefused(t *testing.T) {
+	m := newMembers()
+	rng := rand.New(rand.NewPCG(1, 1))
+	read := 0
+	for range 20_000 {
+		b := make([]byte, rng.IntN(40))
+		for i := range b {
+			b[i] = byte(rng.IntN(3)) * byte(rng.IntN(9))
+		}
+		s := &room{b: b, most: math.MaxUint16}
+		if m.Reads(b) {
+			read++
+			m.See(s, attempt("ann", math.MaxInt64))
+			if got := taken(m, s, math.MaxInt64); !slices.Contains(got, "account ann") {
+				t.Fatalf("% x: %v", b, got)
+			}
+		}
+	}
+	if read < 100 {
+		t.Errorf("only %d were of the form", read)
+	}
+	if m.Reads([]byte("short")) || m.Reads(make([]byte, (rules.MostMembers+1)*10)) {
+		t.Error("what is cut short, or too long, is taken")
+	}
+}

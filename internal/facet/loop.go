@@ -1,0 +1,262 @@
+package facet
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// A loop-back frame is one Kafka record of the facet topic by which detect tells
+// members of a group what a rule found of the group. One facet partition writes
+// it for another, or for itself. After the envelope of every frame:
+//
+//	rules u64 · incarnation uvarint · from uvarint · begun uvarint
+//	previous: offset + 1 uvarint · part uvarint
+//	step: offset + 1 uvarint · part uvarint
+//	findings uvarint, each:
+//	  slot u32 · tier u8 · weight u8 · time varint · source uvarint · offset uvarint
+//	  group: kind u8 · tenant text · key text
+//	  numbers uvarint, each: name text · value varint
+//	  members uvarint, each: kind u8 · key text
+const flagLoop = 1
+
+// Step names a loop-back frame among those of its writer for one destination: the
+// record that caused it, and which part of what that record caused it is. Before
+// the first frame there is the zero Step.
+type Step struct {
+	Next int64 // offset of the record, plus one
+	Part uint32
+}
+
+// Compare orders steps as their frames were written.
+func (s Step) Compare(t Step) int {
+	return cmp.Or(cmp.Compare(s.Next, t.Next), cmp.Compare(s.Part, t.Part))
+}
+
+// Link is what a loop-back frame says of itself.
+type Link struct {
+	Rules    uint64 // names the rules that its writer ran
+	From     int32  // facet partition that wrote it
+	Begun    int64  // facet offset at which its writer's state began; 0, unless a loss was declared
+	Previous Step   // the frame before it, from the same partition to the same
+	Step     Step
+}
+
+// Number is one figure of the evidence.
+type Number struct {
+	Name  string
+	Value int64
+}
+
+// Finding is what a rule found of a group.
+type Finding struct {
+	Slot   uint32 // of the rule
+	Tier   uint8
+	Weight uint8 // for each member, 1 … 100
+	Time   int64 // event time, Unix ms
+	Source int32 // raw partition of the event that made the rule fire
+	Offset int64 // its raw offset
+	Group  Entity
+	// Numbers is the evidence.
+	Numbers []Number
+}
+
+// IsLoop reports whether a record of the facet topic is a loop-back frame, and
+// not one of ingest's.
+func IsLoop(frame []byte) bool { return len(frame) >= headerBytes && frame[3] == flagLoop }
+
+// LoopWriter builds loop-back frames for one destination.
+type LoopWriter struct {
+	body     []byte
+	findings uint64
+
+	open    []byte // the finding under way
+	members uint64
+	names   []byte
+}
+
+// Begin starts a finding, whose members are then added.
+func (w *LoopWriter) Begin(f *Finding) {
+	b := binary.LittleEndian.AppendUint32(w.open[:0], f.Slot)
+	b = append(b, f.Tier, f.Weight)
+	b = binary.AppendVarint(b, f.Time)
+	b = binary.AppendUvarint(b, uint64(f.Source))
+	b = binary.AppendUvarint(b, uint64(f.Offset))
+	b = append(b, byte(f.Group.Kind))
+	b = appendText(b, f.Group.Tenant)
+	b = appendText(b, f.Group.Key)
+	b = binary.AppendUvarint(b, uint64(len(f.Numbers)))
+	for _, n := range f.Numbers {
+		b = binary.AppendVarint(appendText(b, n.Name), n.Value)
+	}
+	w.open, w.members, w.names = b, 0, w.names[:0]
+}
+
+// Member adds a member of the finding that was begun. Its tenant is the group's.
+func (w *LoopWriter) Member(k Kind, key string) {
+	w.members++
+	w.names = appendText(append(w.names, byte(k)), key)
+}
+
+// End completes the finding. One without members is none.
+func (w *LoopWriter) End() {
+	if w.members == 0 {
+		return
+	}
+	w.findings++
+	w.body = append(w.body, w.open...)
+	w.body = binary.AppendUvarint(w.body, w.members)
+	w.body = append(w.body, w.names...)
+	w.members = 0
+}
+
+// Len is the number of bytes of findings gathered so far; 0 where there are none.
+func (w *LoopWriter) Len() int { return len(w.body) }
+
+// Finish completes the frame, in memory of its own, and makes w empty.
+func (w *LoopWriter) Finish(l Link, incarnation uint64) []byte {
+	b := make([]byte, 0, headerBytes+64+len(w.body))
+	b = append(b, 'W', 'F', frameVersion, flagLoop, 0, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint64(b, l.Rules)
+	for _, n := range []uint64{
+		incarnation, uint64(l.From), uint64(l.Begun), uint64(l.Previous.Next), uint64(l.Previous.Part),
+		uint64(l.Step.Next), uint64(l.Step.Part), w.findings,
+	} {
+		b = binary.AppendUvarint(b, n)
+	}
+	b = append(b, w.body...)
+	putChecksum(b)
+	w.body, w.findings = w.body[:0], 0
+	return b
+}
+
+// LoopReader reads a loop-back frame: Reset, then Finding until it says no more,
+// and within each Member until it says no more.
+type LoopReader struct {
+	cursor
+	Link
+	Incarnation uint64
+
+	findings, members uint64
+	tenant            string
+}
+
+// Reset starts on a frame. The bytes are aliased by what is read from it.
+func (r *LoopReader) Reset(frame []byte) (err error) {
+	if r.b, err = open(frame, flagLoop); err != nil {
+		return err
+	}
+	if len(r.b) < 8 {
+		return errCut
+	}
+	rules := binary.LittleEndian.Uint64(r.b)
+	r.b = r.b[8:]
+	var v [8]uint64
+	for i := range v {
+		if v[i], err = r.uvarint(); err != nil {
+			return err
+		}
+	}
+	if v[1] > math.MaxInt32 || max(v[2], v[3], v[5]) > math.MaxInt64 || v[4] > math.MaxUint32 || v[6] > math.MaxUint32 || v[7] > uint64(len(r.b)) {
+		return fmt.Errorf("%w: loop-back out of range", ErrFrame)
+	}
+	r.Incarnation, r.findings, r.members = v[0], v[7], 0
+	r.Link = Link{
+		Rules: rules, From: int32(v[1]), Begun: int64(v[2]),
+		Previous: Step{int64(v[3]), uint32(v[4])}, Step: Step{int64(v[5]), uint32(v[6])},
+	}
+	if r.Step.Compare(r.Previous) <= 0 {
+		return fmt.Errorf("%w: loop-back frame %v comes before the one before it, %v", ErrFrame, r.Step, r.Previous)
+	}
+	return nil
+}
+
+// Finding reads the next finding into f, whose Numbers are used again; ok is
+// false after the last. Its texts alias the frame.
+func (r *LoopReader) Finding(f *Finding) (ok bool, err error) {
+	if r.findings == 0 {
+		if len(r.b) != 0 {
+			return false, fmt.Errorf("%w: %d bytes too many", ErrFrame, len(r.b))
+		}
+		return false, nil
+	}
+	r.findings--
+	if len(r.b) < 6 {
+		return false, errCut
+	}
+	f.Slot, f.Tier, f.Weight = binary.LittleEndian.Uint32(r.b), r.b[4], r.b[5]
+	r.b = r.b[6:]
+	if f.Time, err = r.varint(); err != nil {
+		return false, err
+	}
+	source, err := r.uvarint()
+	if err != nil {
+		return false, err
+	}
+	offset, err := r.uvarint()
+	if err != nil {
+		return false, err
+	}
+	if source > math.MaxInt32 || offset > math.MaxInt64 {
+		return false, fmt.Errorf("%w: finding out of range", ErrFrame)
+	}
+	f.Source, f.Offset = int32(source), int64(offset)
+	if f.Group.Kind, err = r.kind(); err != nil {
+		return false, err
+	}
+	if f.Group.Tenant, err = r.text(); err != nil {
+		return false, err
+	}
+	if f.Group.Key, err = r.text(); err != nil {
+		return false, err
+	}
+	if err := r.numbers(f); err != nil {
+		return false, err
+	}
+	r.tenant = f.Group.Tenant
+	r.members, err = r.uvarint()
+	return true, err
+}
+
+func (r *LoopReader) kind() (Kind, error) {
+	k, err := r.byte()
+	if err == nil && (k == 0 || k >= MaxKind) {
+		err = fmt.Errorf("%w: entity of kind %d", ErrFrame, k)
+	}
+	return Kind(k), err
+}
+
+func (r *LoopReader) numbers(f *Finding) error {
+	n, err := r.uvarint()
+	if err != nil {
+		return err
+	}
+	f.Numbers = f.Numbers[:0]
+	for range n {
+		var v Number
+		if v.Name, err = r.text(); err != nil {
+			return err
+		}
+		if v.Value, err = r.varint(); err != nil {
+			return err
+		}
+		f.Numbers = append(f.Numbers, v)
+	}
+	return nil
+}
+
+// Member reads the next member of the finding; ok is false after the last. Its
+// texts alias the frame.
+func (r *LoopReader) Member(e *Entity) (ok bool, err error) {
+	if r.members == 0 {
+		return false, nil
+	}
+	r.members--
+	e.Tenant = r.tenant
+	if e.Kind, err = r.kind(); err != nil {
+		return false, err
+	}
+	e.Key, err = r.text()
+	return err == nil, err
+}
