@@ -337,6 +337,9 @@ func goesOn(t *testing.T, c *klog.Client, cfg Config) {
 // note notes the epochs of the facets of raw partition 0.
 func note(t *testing.T, frames map[uint64]map[int64]string, b []byte) {
 	t.Helper()
+	if facet.IsLoop(b) {
+		return
+	}
 	var r facet.Reader
 	if err := r.Reset(b); err != nil {
 		t.Fatal(err)
