@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"unsafe"
 
@@ -28,7 +27,7 @@ const mostLoopBytes = 64 << 10
 // before it. They follow from the writer's log, so whoever writes them again writes
 // the same, and the reader drops what it has and sees what is missing.
 type loopback struct {
-	rules uint64 // names them
+	terms uint64 // names them
 	begun int64  // facet offset at which the state began; 0, unless a loss was declared
 	links []link // by facet partition
 
@@ -49,14 +48,13 @@ type link struct {
 	sent facet.Step // of the last frame written to it
 
 	heard bool
-	rules uint64 // that the last frame from it came from
+	terms uint64 // under which the last frame from it was made
 	begun int64
 	got   facet.Step // of that frame
 }
 
-func newLoopback(set *rules.Set, partitions int) loopback {
-	version, _ := strconv.ParseUint(set.Version, 16, 64) // sets that were not loaded have none
-	return loopback{rules: version, links: make([]link, partitions), writers: make([]facet.LoopWriter, partitions)}
+func newLoopback(t terms, partitions int) loopback {
+	return loopback{terms: t.name(), links: make([]link, partitions), writers: make([]facet.LoopWriter, partitions)}
 }
 
 // tell writes to the members of the group that fired.
@@ -120,7 +118,7 @@ func (p *Partition) emit(to int32, offset int64, out *Output) {
 		step.Part = l.sent.Part + 1
 	}
 	frame := p.loopback.writers[to].Finish(facet.Link{
-		Rules: p.loopback.rules, From: p.id, Begun: p.loopback.begun, Previous: l.sent, Step: step,
+		Terms: p.loopback.terms, From: p.id, Begun: p.loopback.begun, Previous: l.sent, Step: step,
 	}, p.incarnation)
 	l.sent = step
 	out.Loops = append(out.Loops, Loop{to, frame})
@@ -188,12 +186,12 @@ func (l *link) follow(f *facet.Link, partial bool) (known bool, err error) {
 		}
 	case f.Previous.Compare(l.got) > 0:
 		return false, missing("the frame before it is missing")
-	case f.Previous != l.got && f.Rules == l.rules:
+	case f.Previous != l.got && f.Terms == l.terms:
 		return false, missing("it does not know of the last one")
 	}
-	// Under other rules a writer may not have found what its predecessor, which
+	// Under other terms a writer may not have found what its predecessor, which
 	// ended without a commit, had written.
-	l.heard, l.rules, l.begun, l.got = true, f.Rules, f.Begun, f.Step
+	l.heard, l.terms, l.begun, l.got = true, f.Terms, f.Begun, f.Step
 	return false, nil
 }
 

@@ -256,34 +256,34 @@ func TestLoopBackThatIsMissingStopsThePartition(t *testing.T) {
 }
 
 func TestWriterOfLoopBackAfterALossOrUnderOtherRules(t *testing.T) {
-	from := facet.Link{Rules: 1, From: 2, Previous: facet.Step{Next: 10}, Step: facet.Step{Next: 20}}
+	from := facet.Link{Terms: 1, From: 2, Previous: facet.Step{Next: 10}, Step: facet.Step{Next: 20}}
 	for _, c := range []struct {
 		name  string
 		next  facet.Link
 		known bool
 		gap   bool
 	}{
-		{name: "the next", next: facet.Link{Rules: 1, Previous: from.Step, Step: facet.Step{Next: 20, Part: 1}}},
+		{name: "the next", next: facet.Link{Terms: 1, Previous: from.Step, Step: facet.Step{Next: 20, Part: 1}}},
 		{name: "the same", next: from, known: true},
-		{name: "an earlier one", next: facet.Link{Rules: 1, Step: facet.Step{Next: 10}}, known: true},
-		{name: "one that skips another", next: facet.Link{Rules: 1, Previous: facet.Step{Next: 21}, Step: facet.Step{Next: 22}}, gap: true},
-		{name: "one that skips another under other rules", next: facet.Link{Rules: 2, Previous: facet.Step{Next: 21}, Step: facet.Step{Next: 22}}, gap: true},
-		{name: "one that does not know the last", next: facet.Link{Rules: 1, Previous: facet.Step{Next: 10}, Step: facet.Step{Next: 22}}, gap: true},
-		{name: "the same under other rules", next: facet.Link{Rules: 2, Previous: facet.Step{Next: 10}, Step: facet.Step{Next: 22}}},
-		{name: "the first after a loss", next: facet.Link{Rules: 1, Begun: 15, Step: facet.Step{Next: 18}}},
-		{name: "the second after a loss", next: facet.Link{Rules: 1, Begun: 15, Previous: facet.Step{Next: 17}, Step: facet.Step{Next: 18}}, gap: true},
+		{name: "an earlier one", next: facet.Link{Terms: 1, Step: facet.Step{Next: 10}}, known: true},
+		{name: "one that skips another", next: facet.Link{Terms: 1, Previous: facet.Step{Next: 21}, Step: facet.Step{Next: 22}}, gap: true},
+		{name: "one that skips another under other rules", next: facet.Link{Terms: 2, Previous: facet.Step{Next: 21}, Step: facet.Step{Next: 22}}, gap: true},
+		{name: "one that does not know the last", next: facet.Link{Terms: 1, Previous: facet.Step{Next: 10}, Step: facet.Step{Next: 22}}, gap: true},
+		{name: "the same under other rules", next: facet.Link{Terms: 2, Previous: facet.Step{Next: 10}, Step: facet.Step{Next: 22}}},
+		{name: "the first after a loss", next: facet.Link{Terms: 1, Begun: 15, Step: facet.Step{Next: 18}}},
+		{name: "the second after a loss", next: facet.Link{Terms: 1, Begun: 15, Previous: facet.Step{Next: 17}, Step: facet.Step{Next: 18}}, gap: true},
 	} {
-		l := link{heard: true, rules: 1, got: from.Step}
+		l := link{heard: true, terms: 1, got: from.Step}
 		known, err := l.follow(&c.next, false)
 		if known != c.known || errors.Is(err, ErrGap) != c.gap || err != nil && !c.gap {
 			t.Errorf("%s: known %v, %v", c.name, known, err)
 		}
-		if !known && err == nil && (l.got != c.next.Step || l.begun != c.next.Begun || l.rules != c.next.Rules) {
+		if !known && err == nil && (l.got != c.next.Step || l.begun != c.next.Begun || l.terms != c.next.Terms) {
 			t.Errorf("%s: %+v is remembered", c.name, l)
 		}
 	}
-	l := link{heard: true, rules: 1, begun: 15, got: facet.Step{Next: 18}}
-	if known, err := l.follow(&facet.Link{Rules: 1, Previous: facet.Step{Next: 90}, Step: facet.Step{Next: 100}}, false); !known || err != nil {
+	l := link{heard: true, terms: 1, begun: 15, got: facet.Step{Next: 18}}
+	if known, err := l.follow(&facet.Link{Terms: 1, Previous: facet.Step{Next: 90}, Step: facet.Step{Next: 100}}, false); !known || err != nil {
 		t.Errorf("from before the loss: %v %v", known, err)
 	}
 }
@@ -391,7 +391,7 @@ func TestWhatALoopBackIsWorthIsLookedAt(t *testing.T) {
 		w.End()
 		step := p.loopback.links[0].got
 		var out Output
-		if err := p.Apply(100, w.Finish(facet.Link{Previous: step, Step: facet.Step{Next: step.Next + 1}, Rules: p.loopback.rules}, 9), &out); err != nil {
+		if err := p.Apply(100, w.Finish(facet.Link{Previous: step, Step: facet.Step{Next: step.Next + 1}, Terms: p.loopback.terms}, 9), &out); err != nil {
 			t.Fatal(err)
 		}
 		return out

@@ -86,8 +86,8 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 	p := &Partition{
 		cfg: cfg, id: id, incarnation: incarnation, rules: set, hasher: hasher,
 		bySlot: map[uint32]*rules.Rule{}, sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
-		loopback: newLoopback(set, cfg.Partitions),
 	}
+	p.loopback = newLoopback(p.terms(), cfg.Partitions)
 	for k := range p.byKind {
 		p.reach[k] = set.Horizon(facet.Kind(k)).Milliseconds()
 	}

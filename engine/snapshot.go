@@ -30,7 +30,7 @@ import (
 //	  watermark
 //	  sources, each: heard u8 · owner · next · watermark · sent · applied · late · unadmitted · duplicate
 //	  loop-back: begun · told · heard · unadmitted · repeated
-//	  facet partitions, each: sent next · part · heard u8 · rules · begun · got next · part
+//	  facet partitions, each: sent next · part · heard u8 · terms · begun · got next · part
 //	  dump of the table
 //
 // The body is canonical: the same records of the log give the same bytes. The
@@ -75,6 +75,12 @@ type terms struct {
 
 func (p *Partition) terms() terms {
 	return terms{lateness: p.cfg.Lateness.Milliseconds(), maxEntities: p.cfg.MaxEntities, rules: p.rules.Version}
+}
+
+// name is a number for the terms, and for what this program makes of a log.
+func (t terms) name() uint64 {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %s", semantics, t.lateness, t.maxEntities, t.rules))
+	return le.Uint64(sum[:])
 }
 
 // frozen is a partition as it was at one moment.
@@ -145,7 +151,7 @@ func (l *link) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(l.sent.Next))
 	b = binary.AppendUvarint(b, uint64(l.sent.Part))
 	b = append(b, mark(l.heard))
-	b = binary.AppendUvarint(b, l.rules)
+	b = binary.AppendUvarint(b, l.terms)
 	b = binary.AppendUvarint(b, uint64(l.begun))
 	b = binary.AppendUvarint(b, uint64(l.got.Next))
 	return binary.AppendUvarint(b, uint64(l.got.Part))
@@ -332,7 +338,7 @@ func (s *snapshotBody) loopback(l *loopback) {
 
 func (s *snapshotBody) link(l *link) {
 	l.sent = s.step()
-	l.heard, l.rules, l.begun = s.marked(), s.number(math.MaxUint64), s.offset()
+	l.heard, l.terms, l.begun = s.marked(), s.number(math.MaxUint64), s.offset()
 	l.got = s.step()
 }
 

@@ -305,7 +305,7 @@ func (m *maker) loopBack() {
 		return
 	}
 	from := m.IntN(partitions - 1) // what comes from itself follows from the log
-	l := &loop{Link: facet.Link{Rules: 1, From: int32(from), Previous: m.chains[from]}}
+	l := &loop{Link: facet.Link{Terms: 1, From: int32(from), Previous: m.chains[from]}}
 	if l.Step = l.Previous; l.Step.Next > 0 && m.IntN(4) == 0 {
 		l.Step.Part++
 	} else {

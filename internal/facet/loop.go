@@ -11,7 +11,7 @@ import (
 // members of a group what a rule found of the group. One facet partition writes
 // it for another, or for itself. After the envelope of every frame:
 //
-//	rules u64 · incarnation uvarint · from uvarint · begun uvarint
+//	terms u64 · incarnation uvarint · from uvarint · begun uvarint
 //	previous: offset + 1 uvarint · part uvarint
 //	step: offset + 1 uvarint · part uvarint
 //	findings uvarint, each:
@@ -36,7 +36,7 @@ func (s Step) Compare(t Step) int {
 
 // Link is what a loop-back frame says of itself.
 type Link struct {
-	Rules    uint64 // names the rules that its writer ran
+	Terms    uint64 // names the rules, and what else of its writer decides what is found
 	From     int32  // facet partition that wrote it
 	Begun    int64  // facet offset at which its writer's state began; 0, unless a loss was declared
 	Previous Step   // the frame before it, from the same partition to the same
@@ -118,7 +118,7 @@ func (w *LoopWriter) Len() int { return len(w.body) }
 func (w *LoopWriter) Finish(l Link, incarnation uint64) []byte {
 	b := make([]byte, 0, headerBytes+64+len(w.body))
 	b = append(b, 'W', 'F', frameVersion, flagLoop, 0, 0, 0, 0)
-	b = binary.LittleEndian.AppendUint64(b, l.Rules)
+	b = binary.LittleEndian.AppendUint64(b, l.Terms)
 	for _, n := range []uint64{
 		incarnation, uint64(l.From), uint64(l.Begun), uint64(l.Previous.Next), uint64(l.Previous.Part),
 		uint64(l.Step.Next), uint64(l.Step.Part), w.findings,
@@ -150,7 +150,7 @@ func (r *LoopReader) Reset(frame []byte) (err error) {
 	if len(r.b) < 8 {
 		return errCut
 	}
-	rules := binary.LittleEndian.Uint64(r.b)
+	terms := binary.LittleEndian.Uint64(r.b)
 	r.b = r.b[8:]
 	var v [8]uint64
 	for i := range v {
@@ -163,7 +163,7 @@ func (r *LoopReader) Reset(frame []byte) (err error) {
 	}
 	r.Incarnation, r.findings, r.members = v[0], v[7], 0
 	r.Link = Link{
-		Rules: rules, From: int32(v[1]), Begun: int64(v[2]),
+		Terms: terms, From: int32(v[1]), Begun: int64(v[2]),
 		Previous: Step{int64(v[3]), uint32(v[4])}, Step: Step{int64(v[5]), uint32(v[6])},
 	}
 	if r.Step.Compare(r.Previous) <= 0 {

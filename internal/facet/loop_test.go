@@ -13,7 +13,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-var testLink = Link{Rules: 0x1122334455667788, From: 3, Begun: 17, Previous: Step{900, 2}, Step: Step{1000, 0}}
+var testLink = Link{Terms: 0x1122334455667788, From: 3, Begun: 17, Previous: Step{900, 2}, Step: Step{1000, 0}}
 
 func testFindings() []Finding {
 	f := Finding{

@@ -88,7 +88,7 @@ var bugs = []bug{
 	{name: "a missing frame of loop-back is not seen", file: "engine/loopback.go", edits: [][2]string{
 		{"l.sent = step\n", "l.sent = step\n\tif step.Next%7 == 0 {\n\t\treturn\n\t}\n"},
 		{"case f.Previous.Compare(l.got) > 0:", "case f.Previous.Compare(l.got) > 1:"},
-		{"case f.Previous != l.got && f.Rules == l.rules:", "case f.Previous != l.got && f.Rules != l.rules:"}}},
+		{"case f.Previous != l.got && f.Terms == l.terms:", "case f.Previous != l.got && f.Terms != l.terms:"}}},
 	{name: "a restored state has forgotten what it told", file: "engine/snapshot.go", edits: [][2]string{
 		{"\tl.sent = s.step()\n", "\ts.step()\n"}}},
 	{name: "records that do not read are passed over before a commit says so", file: "ingest/quarantine.go", edits: [][2]string{
