@@ -173,8 +173,8 @@ func TestWhoIsNotAdmittedIsCounted(t *testing.T) {
 	}
 	f.flush()
 	total := f.p.Ledger().Total()
-	if total.Applied != 8*most+5000 || total.Unadmitted != 5000 || f.p.Evicted(facet.IP) != 0 {
-		t.Errorf("%+v, %d evicted", total, f.p.Evicted(facet.IP))
+	if total.Applied != 8*most+5000 || total.Unadmitted != 5000 || f.p.Evicted(facet.IP) != 0 || f.p.Refused(facet.IP) != 5000 {
+		t.Errorf("%+v, %d evicted, %d refused", total, f.p.Evicted(facet.IP), f.p.Refused(facet.IP))
 	}
 	for range 9 { // one that comes again and again gets its place, and then its windows
 		f.event("203.0.113.1", "eve")

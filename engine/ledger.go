@@ -57,5 +57,9 @@ func (p *Partition) Entities() (n int) {
 // Evicted is how many entities of a kind lost their state because of the cap.
 func (p *Partition) Evicted(k facet.Kind) int64 { return p.table.Evicted(uint8(k)) }
 
+// Refused is how many facets of a kind reached no rule, because the cap left no
+// room for state of their entities.
+func (p *Partition) Refused(k facet.Kind) int64 { return p.table.Refused(uint8(k)) }
+
 // Bytes is the memory that the state holds.
 func (p *Partition) Bytes() int { return p.table.Bytes() }

@@ -19,6 +19,7 @@ type stageMetrics struct {
 	entities *prometheus.GaugeVec
 	applied  *prometheus.GaugeVec
 	evicted  *prometheus.GaugeVec
+	refused  *prometheus.GaugeVec
 	bytes    *prometheus.GaugeVec
 
 	snapshotsAge     *prometheus.GaugeVec
@@ -40,6 +41,8 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 			[]string{"partition", "outcome"}),
 		evicted: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_evicted_entities",
 			Help: "Entities that lost their state because of the cap, by partition and kind."}, []string{"partition", "kind"}),
+		refused: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_refused_facets",
+			Help: "Facets that reached no rule because the cap left no room for state of their entities, by partition and kind."}, []string{"partition", "kind"}),
 		bytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_state_bytes", Help: "Memory that state takes, by partition."}, partition),
 		snapshotsAge: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_snapshot_age_seconds",
 			Help: "Age of the state in the newest snapshot, or time since the partition was taken up, by partition."}, partition),
@@ -64,7 +67,7 @@ func (m *stageMetrics) snapshotWritten(partition int32, bytes int, encode, store
 // gone forgets the figures of a partition that is given up.
 func (m *stageMetrics) gone(partition int32) {
 	of := prometheus.Labels{"partition": strconv.Itoa(int(partition))}
-	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.snapshotsAge, m.snapshotsBytes} {
+	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.refused, m.snapshotsAge, m.snapshotsBytes} {
 		g.DeletePartialMatch(of)
 	}
 }
@@ -95,6 +98,9 @@ func (m *stageMetrics) state(partition int32, p *Partition) {
 	for _, k := range facet.Kinds() {
 		if n := p.Evicted(k); n > 0 {
 			m.evicted.WithLabelValues(id, k.String()).Set(float64(n))
+		}
+		if n := p.Refused(k); n > 0 {
+			m.refused.WithLabelValues(id, k.String()).Set(float64(n))
 		}
 	}
 }

@@ -13,9 +13,8 @@ import (
 // key before it looks the key up.
 type Decoder struct {
 	scanner
-	after    [MaxField]Field // the field that last came after each
-	unknown  []string        // unknown keys of this event
-	unknowns int
+	after   [MaxField]Field // the field that last came after each
+	unknown []string        // unknown keys of this event
 }
 
 // maxUnknown is how many unknown keys an event may have: each is compared with
@@ -42,10 +41,6 @@ func (d *Decoder) Decode(data []byte, e *Event) error {
 	}
 	return nil
 }
-
-// Unknown is the number of unknown fields that were passed over since the
-// decoder was made.
-func (d *Decoder) Unknown() int { return d.unknowns }
 
 func (d *Decoder) complete(e *Event) bool {
 	switch {
@@ -161,7 +156,6 @@ func (d *Decoder) unknownKey(name string, at int) bool {
 		return d.refuse(TooManyFields, None)
 	}
 	d.unknown = append(d.unknown, name)
-	d.unknowns++
 	return true
 }
 

@@ -116,8 +116,8 @@ func TestWhatIsAcceptedHasItsValues(t *testing.T) {
 	if !e.Has(event.Emulator) || e.Num(event.Emulator) != 0 || e.Has(event.Account) || e.Text(event.Attrs) != `{"a":1,"b":"c"}` {
 		t.Errorf("got %s", e.AppendAll(nil))
 	}
-	if d.Unknown() != 1 || e.Num(event.ClientTime) != 1763892000123 {
-		t.Errorf("unknown %d, client time %d", d.Unknown(), e.Num(event.ClientTime))
+	if e.Num(event.ClientTime) != 1763892000123 {
+		t.Errorf("client time %d", e.Num(event.ClientTime))
 	}
 }
 

@@ -280,12 +280,14 @@ func (s *source) turn(ctx, finish context.Context) error {
 }
 
 // tick advances an idle partition to when its end was last seen. The clock may
-// be set while a tick is on its way, before any broker contradicts: so a tick is
-// no farther from the last than the time that has passed since, and a tolerance.
+// be set while a tick is on its way, before any broker contradicts: so between
+// two ticks is the time that has passed, give or take a tolerance. A tick that
+// went back a day would hold back those after it.
 func (s *source) tick(asked time.Time) {
 	t := asked.UnixMilli() - s.ahead()
 	if !s.ticked.IsZero() {
-		t = min(t, s.lastTick+asked.Sub(s.ticked).Milliseconds()+s.bracket.maxFuture)
+		due := s.lastTick + asked.Sub(s.ticked).Milliseconds()
+		t = min(max(t, due-s.bracket.maxFuture), due+s.bracket.maxFuture)
 	}
 	s.ticked, s.lastTick = asked, t
 	s.watermark.see(t)
@@ -310,7 +312,6 @@ func (s *source) accept(r *klog.Record, now int64) {
 	s.event.Reset()
 	if s.History && isEnd(r) {
 		s.progress.Ledger.Control++
-		s.progress.Ended = true
 		s.watermark = watermark(facet.EndWatermark)
 		return
 	}

@@ -35,9 +35,10 @@ type world struct {
 	commits []klog.Commit
 	format  string
 	history bool
-	ahead   time.Duration // of the worker's clock
-	rotten  [2]int64      // raw offsets that do not read: from, to
-	mortal  int           // effects left until the worker dies; below 0: it does not
+	ahead   time.Duration              // of the worker's clock
+	rotten  [2]int64                   // raw offsets that do not read: from, to
+	wire    func(*ingest.Dependencies) // changes what the stage is wired to; may be nil
+	mortal  int                        // effects left until the worker dies; below 0: it does not
 	frames  [][]byte
 	dead    []klog.Outgoing
 	stored  map[int64]string // id by offset
@@ -185,9 +186,13 @@ func (w *world) run(t *testing.T, length time.Duration) (ingest.Ledger, error) {
 		epochs = newEpochs(newEpoch(t, cfg, p, w))
 	}
 	w.metrics = prometheus.NewRegistry()
+	deps := ingest.Dependencies{Log: w, Epochs: epochs, OpenEvents: func(int32) ingest.EventTrack { return w }, Watch: w.watch, Registerer: w.metrics,
+		ClockAhead: func() time.Duration { return w.ahead }, Logger: slog.New(slog.DiscardHandler)}
+	if w.wire != nil {
+		w.wire(&deps)
+	}
 	s, err := ingest.New(cfg, ingest.Topics{Events: "events", Facets: "facets", Dead: "dead", Group: "g"},
-		ingest.Shared{Incarnation: 1, Hasher: facet.NewHasher([16]byte{1}), History: w.history},
-		ingest.Dependencies{Log: w, Epochs: epochs, OpenEvents: func(int32) ingest.EventTrack { return w }, ClockAhead: func() time.Duration { return w.ahead }, Logger: slog.New(slog.DiscardHandler), Watch: w.watch, Registerer: w.metrics})
+		ingest.Shared{Incarnation: 1, Hasher: facet.NewHasher([16]byte{1}), History: w.history}, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

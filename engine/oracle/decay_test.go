@@ -35,6 +35,17 @@ func TestDecayIsEqualToTheUnit(t *testing.T) {
 	})
 }
 
+func TestAScoreExpiresAtTheMomentAtWhichItIsWorthLessThanAPoint(t *testing.T) {
+	p := newPowers()
+	rapid.Check(t, func(t *rapid.T) {
+		c := drawContribution(t, "a")
+		at := score.Expires([]score.Contribution{c})
+		if p.worth(c, at-1) < point || p.worth(c, at) >= point {
+			t.Fatalf("%+v expires at %d, worth %d just before and %d then", c, at, p.worth(c, at-1), p.worth(c, at))
+		}
+	})
+}
+
 func TestScoresMergeAsTheOracleSays(t *testing.T) {
 	p := newPowers()
 	rapid.Check(t, func(t *rapid.T) {

@@ -41,6 +41,7 @@ func (h *history) compare(tally *tally) string {
 		out  engine.Output
 		log  [][]byte // what came by loop-back from the partition itself, after the record
 		sent [partitions]facet.Step
+		done bool // with p and o, which found an error
 	)
 records:
 	for i, r := range h.records {
@@ -60,6 +61,7 @@ records:
 			}
 			if want != nil {
 				tally.errors++
+				done = true
 				break records
 			}
 			if d := o.disagreement(p, &out, signals); d != "" {
@@ -91,6 +93,38 @@ records:
 		return "in the end, live scores: " + d
 	}
 	tally.count(o)
+	if done {
+		return ""
+	}
+	return o.outlive(p, f)
+}
+
+// outlive lets time go on from the end to just before each score expires, and to
+// just when it does, and compares what is live. The caller is done with p and o.
+func (o *Oracle) outlive(p *engine.Partition, f *framer) string {
+	var moments []int64
+	for _, u := range o.Scores() {
+		expires := score.Expires(u.Contributions)
+		moments = append(moments, expires-1, expires)
+	}
+	slices.Sort(moments)
+	var out engine.Output
+	for _, t := range slices.Compact(moments) {
+		var r record
+		for i, s := range o.sources {
+			r.sections = append(r.sections, section{Section: facet.Section{Source: int32(i), Owner: s.owner, From: s.next, To: s.next, Watermark: t}})
+		}
+		frame, offset := f.frame(r), o.at.Offset+1
+		if err := p.Apply(offset, frame, &out); err != nil {
+			return fmt.Sprintf("%s after the end: %v", moment(t), err)
+		}
+		if _, err := o.Apply(offset, frame); err != nil {
+			return fmt.Sprintf("%s after the end: %v", moment(t), err)
+		}
+		if d := first(live(p), o.Scores()); d != "" {
+			return fmt.Sprintf("at %s, live scores: %s", moment(t), d)
+		}
+	}
 	return ""
 }
 

@@ -216,15 +216,6 @@ func (r *Recorded) Compare(want []Facet) (lost, invented []Facet) {
 	return lost, invented
 }
 
-// Covered is the raw offset below which every facet partition is covered.
-func (r *Recorded) Covered() int64 {
-	least := r.parts[0].next
-	for _, p := range r.parts {
-		least = min(least, p.next)
-	}
-	return least
-}
-
 func compareFacets(a, b Facet) int {
 	return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Entity.Kind, b.Entity.Kind), cmp.Compare(a.Ordinal, b.Ordinal))
 }

@@ -17,6 +17,7 @@ type maker struct {
 	now     int64
 	spans   []int64 // ms: windows, cooldowns and the lateness of the history
 	past    []int64 // times of events
+	due     []int64 // times of the next events
 	sources []*rawPartition
 	chains  [partitions]facet.Step // of loop-back, by the facet partition it comes from
 	looped  []record               // that came by loop-back
@@ -188,6 +189,11 @@ func (m *maker) event(p *rawPartition) {
 // time draws an event's time: now, a little ago, or just at the edge of
 // something.
 func (m *maker) time() int64 {
+	if len(m.due) > 0 {
+		t := m.due[0]
+		m.due = m.due[1:]
+		return t
+	}
 	switch m.IntN(8) {
 	case 0, 1, 2:
 		return m.now
@@ -219,8 +225,10 @@ func (m *maker) step(p *rawPartition) {
 	switch n := m.IntN(40); {
 	case n < 24:
 		m.deliver(p, w, min(unread, 1+m.IntN(24)))
-	case n < 28:
+	case n < 26:
 		m.tick(p)
+	case n < 28:
+		m.close()
 	case n < 31 && p.last != nil:
 		m.h.records = append(m.h.records, *p.last) // whether it arrived was not known
 	case n < 34:
@@ -231,7 +239,7 @@ func (m *maker) step(p *rawPartition) {
 		m.together()
 	case n == 38:
 		m.loopBack()
-	case n == 39 && !m.harmless && m.IntN(25) == 0:
+	case n == 39 && !m.harmless && m.IntN(10) == 0:
 		m.harm(p)
 	}
 }
@@ -266,6 +274,28 @@ func (m *maker) tick(p *rawPartition) {
 	n := len(p.log) - p.open.read
 	p.open.watermark = max(p.open.watermark, m.now-m.oneOf(0, 1, 1_000, 5_000))
 	m.deliver(p, &p.open, n)
+}
+
+// close has all sources say that it is just so late that what was remembered
+// since some event counts for events on time no more, or still does; and sends
+// the oldest event that is on time.
+func (m *maker) close() {
+	if len(m.past) == 0 {
+		return
+	}
+	from := m.past[len(m.past)-1-m.IntN(min(len(m.past), 40))]
+	edge := from + m.spans[m.IntN(len(m.spans))] + m.h.lateness + m.oneOf(-1, 0)
+	if edge < m.now || edge > m.now+20_000 {
+		return
+	}
+	m.now = edge
+	for _, p := range m.sources {
+		if !p.silent {
+			p.open.watermark = max(p.open.watermark, edge)
+			m.deliver(p, &p.open, len(p.log)-p.open.read)
+		}
+	}
+	m.due = append(m.due, edge-m.h.lateness)
 }
 
 // takeOver lets a new owner begin somewhere before what was covered, and leaves
@@ -335,7 +365,7 @@ func (m *maker) loopBack() {
 // harm does what must stop a reader.
 func (m *maker) harm(p *rawPartition) {
 	r := record{sections: []section{m.section(p, &p.open, min(len(p.log)-p.open.read, 5))}}
-	switch s := &r.sections[0]; m.IntN(5) {
+	switch s := &r.sections[0]; m.IntN(6) {
 	case 0:
 		r.foreign = true
 	case 1:
@@ -344,7 +374,7 @@ func (m *maker) harm(p *rawPartition) {
 		s.Source = int32(m.h.sources)
 	case 3:
 		return // lost
-	case 4: // one offset is
+	case 4, 5: // one offset is
 		s.From = min(s.From+1, s.To)
 		if len(s.events) > 0 && s.events[0].offset < s.From {
 			s.events = s.events[1:]

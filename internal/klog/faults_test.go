@@ -3,8 +3,8 @@ package klog
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/weirdev/weir/internal/servers"
 	"github.com/weirdev/weir/internal/testkit"
 )
 
@@ -88,8 +89,17 @@ func (w *writer) check(t *testing.T, c *Client, topic string, partitions int32) 
 	return repeats
 }
 
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	addr, err := servers.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
+}
+
 func TestARestartingBrokerLosesNothingThatItAcknowledged(t *testing.T) {
-	options := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(t.TempDir()), kfake.Ports(testkit.FreePort(t))}
+	options := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(t.TempDir()), kfake.Ports(int(netip.MustParseAddrPort(freeAddr(t)).Port()))}
 	start := func() *kfake.Cluster {
 		c, err := kfake.NewCluster(options...)
 		if err != nil {
@@ -229,8 +239,7 @@ func TestLostAnswersLeaveNoGaps(t *testing.T) {
 }
 
 func TestABrokerThatIsNotThereIsWaitedFor(t *testing.T) {
-	addr := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
-	c := client(t, addr)
+	c := client(t, freeAddr(t))
 	for what, ask := range map[string]func(context.Context) error{
 		"fetch":   func(ctx context.Context) error { return c.Fetch(ctx, "topic", 0, 0, &Batch{}) },
 		"produce": func(ctx context.Context) error { return c.Produce(ctx, "topic", []Produce{{0, values("x")}}) },

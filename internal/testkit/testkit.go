@@ -1,6 +1,7 @@
 // Package testkit starts real servers for integration tests: Apache Kafka from
-// its jars, and redis-server. They listen on the loopback interface only, keep
-// their data in the test's own directory, and end with the test.
+// its jars, and redis-server; and it has a disk that is soon full. Servers listen
+// on the loopback interface only, keep their data in the test's own directory, and
+// end with the test.
 //
 // It installs nothing: where a server is not to be had, the test is skipped
 // with a sentence that says how to get it, or fails where the environment
@@ -9,7 +10,6 @@
 package testkit
 
 import (
-	"net"
 	"os"
 	"testing"
 )
@@ -21,15 +21,4 @@ func lacking(t testing.TB, variable, sentence string) {
 		t.Fatalf("%s; %s=1 requires it", sentence, variable)
 	}
 	t.Skip(sentence)
-}
-
-// FreePort is a loopback port that nobody uses at the moment.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

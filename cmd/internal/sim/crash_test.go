@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirdev/weir/internal/testkit"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -82,7 +83,7 @@ func TestEverySingleCrash(t *testing.T) {
 		return
 	}
 	step := 1
-	if raced {
+	if testkit.Raced {
 		step = 20
 	}
 	for at := 1; at <= c.calm.Effects && !t.Failed(); at += step {
@@ -100,7 +101,7 @@ func TestCrashesAmidChangesOfEpoch(t *testing.T) {
 		return
 	}
 	step := 1
-	if raced {
+	if testkit.Raced {
 		step = 20
 	}
 	changes, loads := 0, 0

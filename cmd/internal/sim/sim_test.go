@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weirdev/weir/internal/testkit"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -134,7 +135,7 @@ var happens = []string{
 
 // share is a tenth of n under the race detector, which takes ten times as long.
 func share(n int) int {
-	if raced {
+	if testkit.Raced {
 		return max(n/10, 1)
 	}
 	return n
