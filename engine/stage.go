@@ -188,7 +188,7 @@ func (s *Stage) serve(ctx context.Context, g *klog.Generation) error {
 		log := s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p)
 		o := &owner{
 			Stage: s, partition: p, held: s.held[p], loop: loop, Log: watchedLog{s.Log, loop}, log: log,
-			snapshots: snapshots{Stage: s, log: log, partition: p},
+			snapshots: snapshots{Stage: s, log: log, partition: p}, chain: map[int32]facet.Step{},
 			commit: watchedCommit(loop, func(ctx context.Context, offset int64, metadata string) error {
 				return g.Commit(ctx, []klog.Commit{{Partition: p, Offset: offset, Metadata: metadata}})
 			}),

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 
@@ -40,7 +41,7 @@ type facetPlace struct {
 // chain is what came by loop-back from one facet partition, each frame once.
 type chain struct {
 	last   facet.Step
-	frames []string
+	frames []string // as the first of a chain
 }
 
 func newAudit(plan Plan) *audit {
@@ -149,10 +150,12 @@ func (a *audit) loop(b []byte) error {
 	case r.Step.Compare(c.last) <= 0:
 		a.duplicate += members
 		a.again++
-	case r.Previous != c.last:
+	case r.Previous.Compare(c.last) > 0:
 		return fmt.Errorf("gap in the loop-back from %d: %v after %v, which is not %v", r.From, r.Step, r.Previous, c.last)
 	default:
-		c.last, c.frames = r.Step, append(c.frames, string(b))
+		first := bytes.Clone(b)
+		facet.Chain(first, facet.Step{})
+		c.last, c.frames = r.Step, append(c.frames, string(first))
 		a.heard += members
 	}
 	return nil
