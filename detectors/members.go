@@ -8,8 +8,8 @@ import (
 )
 
 // Members remembers who belongs to a group: the entities that the counted events
-// of its window named last. The payload is a list in the order in which they came
-// last, each time i64 (Unix ms) · length u16 · key.
+// of its window named last, as many as fit the bounds. The payload is a list in the
+// order in which they came last, each time i64 (Unix ms) · length u16 · key.
 type Members struct {
 	kind     facet.Kind
 	window   int64 // ms
@@ -17,7 +17,11 @@ type Members struct {
 	counted  rules.Predicate
 }
 
-const memberHeader = 10
+const (
+	memberHeader = 10
+	// mostMemberBytes bounds what names an attacker makes up can take of a record.
+	mostMemberBytes = 4 << 10
+)
 
 // NewMembers makes the memory of a rule's groups; nil where the rule has none.
 // lateness is as [New] has it.
@@ -34,7 +38,7 @@ func (m *Members) See(s Slot, in Input) {
 		return
 	}
 	member, ok := facet.EntityOf(m.kind, in.Event, nil)
-	if !ok || len(member.Key) > math.MaxUint16 {
+	if !ok || memberHeader+len(member.Key) > mostMemberBytes {
 		return
 	}
 	oldest := int64(math.MinInt64)
@@ -54,23 +58,23 @@ func (m *Members) See(s Slot, in Input) {
 }
 
 // keepMembers drops from b whoever came at oldest or before, the one that is
-// called key, and so many of the first that there is room for one more. It returns
-// the length of what is left.
+// called key, and so many of the first that there is room for key. It returns the
+// length of what is left.
 func keepMembers(b []byte, key string, oldest int64) (kept int) {
-	n := 0
+	n, bytes := 1, memberHeader+len(key)
 	for at := 0; at < len(b); at += memberSize(b[at:]) {
 		if memberStays(b[at:], key, oldest) {
-			n++
+			n, bytes = n+1, bytes+memberSize(b[at:])
 		}
 	}
 	for at := 0; at < len(b); {
 		size := memberSize(b[at:])
-		if memberStays(b[at:], key, oldest) {
-			if n < rules.MostMembers {
-				kept += copy(b[kept:], b[at:at+size])
-			} else {
-				n--
-			}
+		switch {
+		case !memberStays(b[at:], key, oldest):
+		case n > rules.MostMembers || bytes > mostMemberBytes:
+			n, bytes = n-1, bytes-size
+		default:
+			kept += copy(b[kept:], b[at:at+size])
 		}
 		at += size
 	}

@@ -104,6 +104,22 @@ func TestMembersOutsideOfTheWindowAreNotNamed(t *testing.T) {
 	}
 }
 
+func TestLongNamesTakeNoMoreThanTheirShare(t *testing.T) {
+	m, s := newMembers(), &room{most: math.MaxUint16}
+	long := strings.Repeat("x", 250)
+	for i := range 40 {
+		m.See(s, attempt(fmt.Sprint(long, i), int64(1000+i)))
+		if len(s.b) > 4096 {
+			t.Fatalf("%d bytes of names", len(s.b))
+		}
+	}
+	m.See(s, attempt(strings.Repeat("y", 5000), 2000))
+	got := taken(m, s, 2000)
+	if len(got) != 15 || got[len(got)-1] != "account "+long+"39" {
+		t.Errorf("%d members, the last is %q", len(got), got[len(got)-1])
+	}
+}
+
 func TestAFullRecordKeepsTheMembersThatItHas(t *testing.T) {
 	m, s := newMembers(), &room{most: 40}
 	m.See(s, attempt("ann", 1000))

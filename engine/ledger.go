@@ -28,7 +28,7 @@ func (l Ledger) Total() Totals {
 func (t Totals) Plus(u Totals) Totals {
 	return Totals{
 		Applied: t.Applied + u.Applied, Late: t.Late + u.Late, Unadmitted: t.Unadmitted + u.Unadmitted,
-		Duplicate: t.Duplicate + u.Duplicate, Told: t.Told + u.Told, Heard: t.Heard + u.Heard,
+		Duplicate: t.Duplicate + u.Duplicate, Told: t.Told + u.Told, Heard: t.Heard + u.Heard, Unknown: t.Unknown + u.Unknown,
 	}
 }
 
@@ -39,7 +39,7 @@ func (p *Partition) Ledger() Ledger {
 		l.Sources[i] = SourceLedger{Next: p.sources[i].next, Totals: p.sources[i].ledger}
 	}
 	b := &p.loopback
-	l.Loopback = Totals{Told: b.told, Heard: b.heard, Unadmitted: b.unadmitted, Duplicate: b.repeated}
+	l.Loopback = Totals{Told: b.told, Heard: b.heard, Unknown: b.unknown, Unadmitted: b.unadmitted, Duplicate: b.repeated}
 	return l
 }
 

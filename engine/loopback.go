@@ -13,7 +13,8 @@ import (
 // Loop is a loop-back frame that goes into the facet log.
 type Loop struct {
 	To    int32 // facet partition
-	Frame []byte
+	Step  facet.Step
+	Frame []byte // as the first of a chain
 }
 
 // mostLoopBytes is how many bytes of findings are gathered for one frame.
@@ -23,19 +24,21 @@ const mostLoopBytes = 64 << 10
 //
 // A rule that fires for a group writes what it found into the partitions of the
 // group's members, each of which has one writer, and that is the owner of its
-// partition. Frames from one partition to another are a chain: each names the one
-// before it. They follow from the writer's log, so whoever writes them again writes
-// the same, and the reader drops what it has and sees what is missing.
+// partition. Frames follow from the writer's log, so whoever writes them again
+// writes the same, and the reader drops what it has. Each owner's frames are a
+// chain, of which the reader sees where one is missing. The chain is the owner's
+// and not the state's: what replays bring forth is not written, and under other
+// rules they bring forth what nobody has written.
 type loopback struct {
-	terms uint64 // names them
-	begun int64  // facet offset at which the state began; 0, unless a loss was declared
-	links []link // by facet partition
+	got []facet.Step // by facet partition: the last frame that was read from it
 
 	told       int64 // members that were written to
 	heard      int64 // members that were read of
+	unknown    int64 // of heard: by a rule that is not there
 	unadmitted int64 // of heard: the cap left them no place
 	repeated   int64 // members in frames that were known
 
+	parts   []facet.Step       // by destination: of the last frame that was made
 	writers []facet.LoopWriter // by destination
 	opened  []int32            // those with a finding under way
 	filled  bool               // some hold findings
@@ -43,18 +46,8 @@ type loopback struct {
 	finding facet.Finding
 }
 
-// link is what is known of one other partition.
-type link struct {
-	sent facet.Step // of the last frame written to it
-
-	heard bool
-	terms uint64 // under which the last frame from it was made
-	begun int64
-	got   facet.Step // of that frame
-}
-
-func newLoopback(t terms, partitions int) loopback {
-	return loopback{terms: t.name(), links: make([]link, partitions), writers: make([]facet.LoopWriter, partitions)}
+func newLoopback(partitions int) loopback {
+	return loopback{got: make([]facet.Step, partitions), parts: make([]facet.Step, partitions), writers: make([]facet.LoopWriter, partitions)}
 }
 
 // tell writes to the members of the group that fired.
@@ -71,7 +64,7 @@ func (p *Partition) tell(a *active, at score.Position, out *Output) {
 	l.opened = l.opened[:0]
 	a.members.Take(&p.slot, f.Time, func(kind facet.Kind, key []byte) {
 		member := facet.Entity{Kind: kind, Tenant: f.Entity.Tenant, Key: unsafe.String(unsafe.SliceData(key), len(key))}
-		to := facet.Partition(p.hasher.Sum(member), len(l.links))
+		to := facet.Partition(p.hasher.Sum(member), len(l.got))
 		if l.open(to) {
 			l.writers[to].Begin(&l.finding)
 		}
@@ -112,16 +105,12 @@ func (p *Partition) emitAll(offset int64, out *Output) {
 }
 
 func (p *Partition) emit(to int32, offset int64, out *Output) {
-	l := &p.loopback.links[to]
 	step := facet.Step{Next: offset + 1}
-	if l.sent.Next == step.Next {
-		step.Part = l.sent.Part + 1
+	if last := p.loopback.parts[to]; last.Next == step.Next {
+		step.Part = last.Part + 1
 	}
-	frame := p.loopback.writers[to].Finish(facet.Link{
-		Terms: p.loopback.terms, From: p.id, Begun: p.loopback.begun, Previous: l.sent, Step: step,
-	}, p.incarnation)
-	l.sent = step
-	out.Loops = append(out.Loops, Loop{to, frame})
+	p.loopback.parts[to] = step
+	out.Loops = append(out.Loops, Loop{to, step, p.loopback.writers[to].Finish(p.id, step, p.incarnation)})
 }
 
 // hear applies a loop-back frame.
@@ -133,13 +122,17 @@ func (p *Partition) hear(frame []byte, at score.Position, out *Output) error {
 	if err := p.belongs(r.Incarnation); err != nil {
 		return err
 	}
-	if int(r.From) >= len(p.loopback.links) {
-		return fmt.Errorf("%w: facet partition %d of %d", ErrForeign, r.From, len(p.loopback.links))
+	if int(r.From) >= len(p.loopback.got) {
+		return fmt.Errorf("%w: facet partition %d of %d", ErrForeign, r.From, len(p.loopback.got))
 	}
-	l := &p.loopback.links[r.From]
-	known, err := l.follow(&r.Link, p.loopback.begun > 0)
-	if err != nil {
-		return err
+	got := &p.loopback.got[r.From]
+	known := r.Step.Compare(*got) <= 0
+	if !known && p.begun == 0 && r.Previous.Compare(*got) > 0 {
+		return fmt.Errorf("%w: loop-back %d.%d from facet partition %d follows %d.%d, and the last one here is %d.%d",
+			ErrGap, r.Step.Next, r.Step.Part, r.From, r.Previous.Next, r.Previous.Part, got.Next, got.Part)
+	}
+	if !known {
+		*got = r.Step
 	}
 	f := &p.loopback.finding
 	for {
@@ -168,38 +161,12 @@ func (p *Partition) hear(frame []byte, at score.Position, out *Output) error {
 	}
 }
 
-// follow says whether a frame is known already, and takes it in as the last one
-// where it is not. Without partial, the log of this partition is whole, and so is
-// the chain.
-func (l *link) follow(f *facet.Link, partial bool) (known bool, err error) {
-	missing := func(why string) error {
-		return fmt.Errorf("%w: loop-back from facet partition %d: %s (frame %d.%d, before it %d.%d, known %d.%d)",
-			ErrGap, f.From, why, f.Step.Next, f.Step.Part, f.Previous.Next, f.Previous.Part, l.got.Next, l.got.Part)
-	}
-	switch {
-	case !l.heard && partial: // what came before is lost, and that is declared
-	case l.heard && (f.Begun < l.begun || f.Begun == l.begun && f.Step.Compare(l.got) <= 0):
-		return true, nil
-	case f.Begun > l.begun: // its writer has lost its state, and that is declared: a new chain
-		if f.Previous != (facet.Step{}) {
-			return false, missing("the beginning of its chain is missing")
-		}
-	case f.Previous.Compare(l.got) > 0:
-		return false, missing("the frame before it is missing")
-	case f.Previous != l.got && f.Terms == l.terms:
-		return false, missing("it does not know of the last one")
-	}
-	// Under other terms a writer may not have found what its predecessor, which
-	// ended without a commit, had written.
-	l.heard, l.terms, l.begun, l.got = true, f.Terms, f.Begun, f.Step
-	return false, nil
-}
-
 // member gives a member of a group its signal. Loop-back is never late, and causes
 // no more of it. What is worth nothing any more leaves the score as it is.
 func (p *Partition) member(r *rules.Rule, e facet.Entity, at score.Position, out *Output) {
 	if r == nil {
-		return // the rule is gone
+		p.loopback.unknown++
+		return
 	}
 	f := &p.loopback.finding
 	e.Tenant, e.Key = strings.Clone(e.Tenant), strings.Clone(e.Key)
@@ -223,6 +190,9 @@ func (p *Partition) member(r *rules.Rule, e facet.Entity, at score.Position, out
 	}
 	rec.Touch(at.Offset, p.closed(f.Time))
 	// The finding may be so old that the record may be gone or not: what it held is
-	// worth nothing by now.
-	p.addToScore(rec, p.watermark, sig, out)
+	// worth nothing by now. It is no reason to spare the record: an attacker chooses
+	// whom he names.
+	if merged := p.addToScore(rec, p.watermark, sig, out); merged != nil {
+		rec.Prolong(p.closed(score.Expires(merged)))
+	}
 }

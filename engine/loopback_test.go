@@ -35,6 +35,7 @@ type loopSet struct {
 	parts      []*Partition
 	logs       [][][]byte // by partition
 	writers    []*facet.Writer
+	chains     map[[2]int]facet.Step // by writer and reader
 	raw        int64
 	signals    []score.Signal
 	updates    []score.Update
@@ -52,7 +53,7 @@ func groupRuleSet(t testing.TB, weight int) *rules.Set {
 }
 
 func newLoopSet(t testing.TB) *loopSet {
-	l := &loopSet{t: t, set: groupRuleSet(t, 20), logs: make([][][]byte, loopPartitions)}
+	l := &loopSet{t: t, set: groupRuleSet(t, 20), logs: make([][][]byte, loopPartitions), chains: map[[2]int]facet.Step{}}
 	l.projection = l.set.Projection()
 	for i := range loopPartitions {
 		l.parts = append(l.parts, l.partition(int32(i), l.set))
@@ -103,6 +104,9 @@ func (l *loopSet) step(to, offset int) {
 	}
 	l.signals, l.updates = append(l.signals, out.Signals...), append(l.updates, out.Updates...)
 	for _, loop := range out.Loops {
+		way := [2]int{to, int(loop.To)}
+		facet.Chain(loop.Frame, l.chains[way])
+		l.chains[way] = loop.Step
 		l.logs[loop.To] = append(l.logs[loop.To], loop.Frame)
 	}
 }
@@ -247,44 +251,11 @@ func TestLoopBackThatIsMissingStopsThePartition(t *testing.T) {
 			t.Errorf("without frame %d of %d: %v", n, len(frames), err)
 		}
 	}
-	// A state that began after a declared loss takes up the chain where it is.
+	// A state that began after a declared loss cannot know what came before.
 	p := l.partition(int32(to), l.set)
-	p.loopback.begun = 5
-	if _, err := l.reading(p, slices.Delete(slices.Clone(l.logs[to]), frames[0], frames[0]+1)); err != nil {
+	p.begun = 5
+	if _, err := l.reading(p, slices.Delete(slices.Clone(l.logs[to]), frames[1], frames[1]+1)); err != nil {
 		t.Errorf("after a declared loss: %v", err)
-	}
-}
-
-func TestWriterOfLoopBackAfterALossOrUnderOtherRules(t *testing.T) {
-	from := facet.Link{Terms: 1, From: 2, Previous: facet.Step{Next: 10}, Step: facet.Step{Next: 20}}
-	for _, c := range []struct {
-		name  string
-		next  facet.Link
-		known bool
-		gap   bool
-	}{
-		{name: "the next", next: facet.Link{Terms: 1, Previous: from.Step, Step: facet.Step{Next: 20, Part: 1}}},
-		{name: "the same", next: from, known: true},
-		{name: "an earlier one", next: facet.Link{Terms: 1, Step: facet.Step{Next: 10}}, known: true},
-		{name: "one that skips another", next: facet.Link{Terms: 1, Previous: facet.Step{Next: 21}, Step: facet.Step{Next: 22}}, gap: true},
-		{name: "one that skips another under other rules", next: facet.Link{Terms: 2, Previous: facet.Step{Next: 21}, Step: facet.Step{Next: 22}}, gap: true},
-		{name: "one that does not know the last", next: facet.Link{Terms: 1, Previous: facet.Step{Next: 10}, Step: facet.Step{Next: 22}}, gap: true},
-		{name: "the same under other rules", next: facet.Link{Terms: 2, Previous: facet.Step{Next: 10}, Step: facet.Step{Next: 22}}},
-		{name: "the first after a loss", next: facet.Link{Terms: 1, Begun: 15, Step: facet.Step{Next: 18}}},
-		{name: "the second after a loss", next: facet.Link{Terms: 1, Begun: 15, Previous: facet.Step{Next: 17}, Step: facet.Step{Next: 18}}, gap: true},
-	} {
-		l := link{heard: true, terms: 1, got: from.Step}
-		known, err := l.follow(&c.next, false)
-		if known != c.known || errors.Is(err, ErrGap) != c.gap || err != nil && !c.gap {
-			t.Errorf("%s: known %v, %v", c.name, known, err)
-		}
-		if !known && err == nil && (l.got != c.next.Step || l.begun != c.next.Begun || l.terms != c.next.Terms) {
-			t.Errorf("%s: %+v is remembered", c.name, l)
-		}
-	}
-	l := link{heard: true, terms: 1, begun: 15, got: facet.Step{Next: 18}}
-	if known, err := l.follow(&facet.Link{Terms: 1, Previous: facet.Step{Next: 90}, Step: facet.Step{Next: 100}}, false); !known || err != nil {
-		t.Errorf("from before the loss: %v %v", known, err)
 	}
 }
 
@@ -294,9 +265,9 @@ func TestForeignLoopBackStopsThePartition(t *testing.T) {
 		frame []byte
 		want  error
 	}{
-		{new(facet.LoopWriter).Finish(facet.Link{Step: facet.Step{Next: 1}}, 8), ErrForeign},
-		{new(facet.LoopWriter).Finish(facet.Link{From: loopPartitions, Step: facet.Step{Next: 1}}, 9), ErrForeign},
-		{new(facet.LoopWriter).Finish(facet.Link{}, 9), facet.ErrFrame},
+		{new(facet.LoopWriter).Finish(0, facet.Step{Next: 1}, 8), ErrForeign},
+		{new(facet.LoopWriter).Finish(loopPartitions, facet.Step{Next: 1}, 9), ErrForeign},
+		{new(facet.LoopWriter).Finish(0, facet.Step{}, 9), facet.ErrFrame},
 	} {
 		if err := l.partition(0, l.set).Apply(0, c.frame, new(Output)); !errors.Is(err, c.want) {
 			t.Errorf("%v, want %v", err, c.want)
@@ -366,16 +337,16 @@ func TestMuchLoopBackIsCutIntoFrames(t *testing.T) {
 	if err := p.Apply(0, w.Finish(facet.Section{Owner: 1, To: 1200, Watermark: sprayTime}), &out); err != nil {
 		t.Fatal(err)
 	}
-	last := map[int32]facet.Step{}
+	parts := map[int32]uint32{}
 	for _, loop := range out.Loops {
 		var r facet.LoopReader
 		if err := r.Reset(loop.Frame); err != nil {
 			t.Fatal(err)
 		}
-		if r.Previous != last[loop.To] || len(loop.Frame) > 2*mostLoopBytes {
-			t.Errorf("a frame of %d bytes names %v, want %v", len(loop.Frame), r.Previous, last[loop.To])
+		if want := (facet.Step{Next: 1, Part: parts[loop.To]}); r.Step != want || loop.Step != want || len(loop.Frame) > 2*mostLoopBytes {
+			t.Errorf("a frame of %d bytes is %v, want %v", len(loop.Frame), r.Step, want)
 		}
-		last[loop.To] = r.Step
+		parts[loop.To]++
 	}
 	if p.Ledger().Loopback.Told != 1200 || len(out.Loops) < 12 {
 		t.Errorf("%d members in %d frames", p.Ledger().Loopback.Told, len(out.Loops))
@@ -389,9 +360,9 @@ func TestWhatALoopBackIsWorthIsLookedAt(t *testing.T) {
 		w.Begin(&facet.Finding{Slot: slot, Weight: 20, Time: at, Group: facet.Entity{Kind: facet.IP, Key: "192.0.2.1"}})
 		w.Member(facet.Account, "ann")
 		w.End()
-		step := p.loopback.links[0].got
+		step := p.loopback.got[0]
 		var out Output
-		if err := p.Apply(100, w.Finish(facet.Link{Previous: step, Step: facet.Step{Next: step.Next + 1}, Terms: p.loopback.terms}, 9), &out); err != nil {
+		if err := p.Apply(100, w.Finish(0, facet.Step{Next: step.Next + 1}, 9), &out); err != nil {
 			t.Fatal(err)
 		}
 		return out
@@ -406,7 +377,7 @@ func TestWhatALoopBackIsWorthIsLookedAt(t *testing.T) {
 	if out := finding(p, sprayTime-5*60_000, slot); len(out.Signals) != 1 || len(out.Updates) != 1 || out.Signals[0].Late {
 		t.Errorf("five minutes late: %+v", out)
 	}
-	if out := finding(p, sprayTime, slot+1); len(out.Signals) != 0 || len(out.Updates) != 0 || p.Ledger().Loopback.Heard != 3 {
+	if out := finding(p, sprayTime, slot+1); len(out.Signals) != 0 || len(out.Updates) != 0 || p.Ledger().Loopback != (Totals{Heard: 3, Unknown: 1}) {
 		t.Errorf("of a rule that is gone: %+v, %+v", out, p.Ledger().Loopback)
 	}
 }

@@ -94,6 +94,7 @@ func (m *stageMetrics) state(partition int32, p *Partition) {
 	m.applied.WithLabelValues(id, "duplicate").Set(float64(t.Duplicate))
 	m.applied.WithLabelValues(id, "told").Set(float64(t.Told))
 	m.applied.WithLabelValues(id, "heard").Set(float64(t.Heard))
+	m.applied.WithLabelValues(id, "unknown").Set(float64(t.Unknown))
 	m.bytes.WithLabelValues(id).Set(float64(p.Bytes()))
 	for _, k := range facet.Kinds() {
 		if n := p.Evicted(k); n > 0 {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/watch"
 )
@@ -38,7 +39,9 @@ type owner struct {
 	out       Output
 	batch     klog.Batch
 	letters   []klog.Outgoing
-	loops     []klog.Produce // by facet partition
+	loops     []klog.Produce       // by facet partition
+	chain     map[int32]facet.Step // of loop-back: the last frame written, by facet partition
+	unsent    int                  // bytes of letters and loops
 	committed int64
 	proposed  time.Time
 }
@@ -99,7 +102,7 @@ func (o *owner) prepare(ctx context.Context, committed int64, log klog.OffsetRan
 	if o.state, err = NewPartition(o.cfg.Config, o.Rules, o.Hasher, o.partition, o.Incarnation); err != nil {
 		return err
 	}
-	o.next, o.state.loopback.begun = log.Start, log.Start
+	o.next, o.state.begun = log.Start, log.Start
 	return nil
 }
 
@@ -202,6 +205,11 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 		if err := o.send(finish, r.Offset); err != nil {
 			return err
 		}
+		if o.unsent >= mostUnsent {
+			if err := o.produce(finish); err != nil {
+				return err
+			}
+		}
 	}
 	if o.batch.Next > o.next || o.next >= o.batch.HighWatermark {
 		o.loop.Beat() // passed markers, or is at the end
@@ -224,6 +232,7 @@ func (o *owner) send(ctx context.Context, offset int64) error {
 			return fmt.Errorf("encode signal: %w", err)
 		}
 		o.letters = append(o.letters, klog.Outgoing{Key: []byte(sig.ID()), Value: value})
+		o.unsent += len(value)
 	}
 	for _, u := range o.out.Updates {
 		if err := o.scores.Put(ctx, offset, u); err != nil {
@@ -236,7 +245,11 @@ func (o *owner) send(ctx context.Context, offset int64) error {
 	return nil
 }
 
+// loopBack keeps a frame, and makes it a part of this owner's chain.
 func (o *owner) loopBack(l Loop) {
+	facet.Chain(l.Frame, o.chain[l.To])
+	o.chain[l.To] = l.Step
+	o.unsent += len(l.Frame)
 	for i := range o.loops {
 		if p := &o.loops[i]; p.Partition == l.To {
 			p.Records = append(p.Records, klog.Outgoing{Value: l.Frame})
@@ -246,8 +259,13 @@ func (o *owner) loopBack(l Loop) {
 	o.loops = append(o.loops, klog.Produce{Partition: l.To, Records: []klog.Outgoing{{Value: l.Frame}}})
 }
 
-// produce writes what a turn has for the logs, and waits for the acknowledgements.
+// mostUnsent is how many bytes for the logs are gathered before they are written in
+// the middle of a turn.
+const mostUnsent = 256 << 10
+
+// produce writes what there is for the logs, and waits for the acknowledgements.
 func (o *owner) produce(ctx context.Context) error {
+	o.unsent = 0
 	return errors.Join(o.sendLoops(ctx), o.sendLetters(ctx))
 }
 

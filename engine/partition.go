@@ -59,6 +59,8 @@ type Partition struct {
 	reach       [facet.MaxKind]int64   // ms that windows of a kind reach back
 
 	table     *state.Table
+	begun     int64  // facet offset at which the state began; 0, unless a loss was declared
+	past      uint64 // names the terms that the state came about under before the present ones, and where they ended
 	sources   []source
 	watermark int64
 
@@ -87,7 +89,7 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 		cfg: cfg, id: id, incarnation: incarnation, rules: set, hasher: hasher,
 		bySlot: map[uint32]*rules.Rule{}, sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
 	}
-	p.loopback = newLoopback(p.terms(), cfg.Partitions)
+	p.loopback = newLoopback(cfg.Partitions)
 	for k := range p.byKind {
 		p.reach[k] = set.Horizon(facet.Kind(k)).Milliseconds()
 	}
@@ -173,7 +175,7 @@ func (p *Partition) section(s facet.Section, at *score.Position, out *Output) er
 		if src.heard && s.From > src.next {
 			return fmt.Errorf("%w: raw partition %d is covered up to %d, and goes on at %d", ErrGap, s.Source, src.next, s.From)
 		}
-		if err := src.begin(s); err != nil {
+		if err := src.begin(s, p.begun > 0); err != nil {
 			return err
 		}
 	}
@@ -203,16 +205,20 @@ func (p *Partition) section(s facet.Section, at *score.Position, out *Output) er
 }
 
 // begin takes in what a present owner's section says before its facets. Of those
-// that its owner has sent, none may be missing.
-func (s *source) begin(sec facet.Section) error {
+// that its owner has sent, none may be missing; where the state began after a loss,
+// none behind the first that comes.
+func (s *source) begin(sec facet.Section, partial bool) error {
 	n := uint64(sec.Facets)
-	switch {
-	case !s.heard:
-		*s = source{heard: true, next: sec.From, watermark: facet.NoWatermark, sent: sec.Sent - n}
-	case sec.Owner > s.owner:
-		s.sent = 0
+	fresh := !s.heard || sec.Owner > s.owner
+	if !s.heard {
+		*s = source{heard: true, next: sec.From, watermark: facet.NoWatermark}
 	}
-	s.owner = sec.Owner
+	if s.owner = sec.Owner; fresh {
+		s.sent = 0
+		if partial {
+			s.sent = sec.Sent - n
+		}
+	}
 	if sec.Sent <= s.sent {
 		return nil // known, or nothing
 	}
@@ -265,12 +271,13 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 			}
 		}
 		in := detectors.Input{Event: &f.Fields, Time: f.Time, Watermark: p.watermark, Late: late}
+		p.slot.id = a.rule.Slot
+		fired := a.detector.Apply(&p.slot, in, &p.firing)
 		if a.members != nil {
 			p.slot.id = a.rule.Members.Slot
 			a.members.See(&p.slot, in)
 		}
-		p.slot.id = a.rule.Slot
-		if a.detector.Apply(&p.slot, in, &p.firing) {
+		if fired {
 			p.fire(&p.current, a, at, late, out)
 		}
 	}
@@ -317,9 +324,11 @@ func (p *Partition) fire(e *entity, a *active, at score.Position, late bool, out
 	}
 	out.Signals = append(out.Signals, sig)
 	e.Prolong(p.closed(f.Time + r.Window.Cooldown.Milliseconds()))
-	p.addToScore(e, facet.NoWatermark, sig, out)
 	if a.members != nil {
 		p.tell(a, at, out)
+	}
+	if merged := p.addToScore(e, facet.NoWatermark, sig, out); merged != nil {
+		e.Spare(p.closed(score.Expires(merged)))
 	}
 }
 
@@ -332,23 +341,24 @@ func (p *Partition) signal(r *rules.Rule, e facet.Entity, at score.Position) sco
 }
 
 // addToScore adds a signal to the score of its entity, whose record is e. What is
-// worth nothing at now goes.
-func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Output) {
+// worth nothing at now goes. It returns what the score is made of then; nil where
+// it stays as it was.
+func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Output) []score.Contribution {
 	all := p.contributions(e)
 	live := slices.DeleteFunc(all, func(c score.Contribution) bool { return score.Decayed(c, now) < score.Point })
 	merged, changed := score.Merge(live, sig.Contribution())
 	if !changed && len(live) == len(all) || !e.keepName(sig.Entity) || !e.keepScore(sig.Position, merged, p.slotOf) {
-		return
+		return nil
 	}
-	e.Spare(p.closed(score.Expires(merged)))
 	u := score.Update{Entity: sig.Entity, Position: sig.Position, Contributions: append([]score.Contribution(nil), merged...)}
 	for i := range out.Updates {
 		if out.Updates[i].Entity == u.Entity {
 			out.Updates[i] = u
-			return
+			return merged
 		}
 	}
 	out.Updates = append(out.Updates, u)
+	return merged
 }
 
 // contributions reads an entity's score. Rules that are no longer there do not

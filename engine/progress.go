@@ -20,6 +20,7 @@ type Totals struct {
 	Duplicate  int64 `json:"duplicate"`  // facets already known, or of a former owner
 	Told       int64 `json:"told"`       // members of groups, written to by loop-back
 	Heard      int64 `json:"heard"`      // members of groups, read of by loop-back
+	Unknown    int64 `json:"unknown"`    // of Heard: told by a rule that this worker does not have, so without a signal
 }
 
 const progressVersion = 1

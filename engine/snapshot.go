@@ -26,11 +26,11 @@ import (
 //	next facet offset i64 · body, compressed with zstd
 //	body:
 //	  semantics · incarnation · partition · hasher u64 · sources · partitions
-//	  terms: lateness (ms) · most entities · length and text of the rules' version
-//	  watermark
+//	  terms: lateness (ms) · most entities · length and text of the rules' version · past u64
+//	  begun · watermark
 //	  sources, each: heard u8 · owner · next · watermark · sent · applied · late · unadmitted · duplicate
-//	  loop-back: begun · told · heard · unadmitted · repeated
-//	  facet partitions, each: sent next · part · heard u8 · terms · begun · got next · part
+//	  loop-back: told · heard · unknown · unadmitted · repeated
+//	  facet partitions, each: got next · part
 //	  dump of the table
 //
 // The body is canonical: the same records of the log give the same bytes. The
@@ -71,15 +71,16 @@ type terms struct {
 	lateness    int64 // ms
 	maxEntities int
 	rules       string
+	past        uint64 // names those before, and where they ended
 }
 
 func (p *Partition) terms() terms {
-	return terms{lateness: p.cfg.Lateness.Milliseconds(), maxEntities: p.cfg.MaxEntities, rules: p.rules.Version}
+	return terms{lateness: p.cfg.Lateness.Milliseconds(), maxEntities: p.cfg.MaxEntities, rules: p.rules.Version, past: p.past}
 }
 
-// name is a number for the terms, and for what this program makes of a log.
-func (t terms) name() uint64 {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %s", semantics, t.lateness, t.maxEntities, t.rules))
+// until is the past of a state whose terms were t before the record at next.
+func (t terms) until(next int64) uint64 {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %d %d", t.lateness, t.maxEntities, t.rules, t.past, next))
 	return le.Uint64(sum[:])
 }
 
@@ -130,6 +131,8 @@ func (p *Partition) appendHead(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(t.maxEntities))
 	b = binary.AppendUvarint(b, uint64(len(t.rules)))
 	b = append(b, t.rules...)
+	b = le.AppendUint64(b, t.past)
+	b = binary.AppendUvarint(b, uint64(p.begun))
 	b = binary.AppendVarint(b, p.watermark)
 	for i := range p.sources {
 		b = p.sources[i].append(b)
@@ -138,34 +141,22 @@ func (p *Partition) appendHead(b []byte) []byte {
 }
 
 func (l *loopback) append(b []byte) []byte {
-	for _, n := range []int64{l.begun, l.told, l.heard, l.unadmitted, l.repeated} {
+	for _, n := range []int64{l.told, l.heard, l.unknown, l.unadmitted, l.repeated} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
-	for i := range l.links {
-		b = l.links[i].append(b)
+	for _, got := range l.got {
+		b = binary.AppendUvarint(b, uint64(got.Next))
+		b = binary.AppendUvarint(b, uint64(got.Part))
 	}
 	return b
 }
 
-func (l *link) append(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(l.sent.Next))
-	b = binary.AppendUvarint(b, uint64(l.sent.Part))
-	b = append(b, mark(l.heard))
-	b = binary.AppendUvarint(b, l.terms)
-	b = binary.AppendUvarint(b, uint64(l.begun))
-	b = binary.AppendUvarint(b, uint64(l.got.Next))
-	return binary.AppendUvarint(b, uint64(l.got.Part))
-}
-
-func mark(on bool) byte {
-	if on {
-		return 1
-	}
-	return 0
-}
-
 func (s *source) append(b []byte) []byte {
-	b = append(b, mark(s.heard))
+	heard := byte(0)
+	if s.heard {
+		heard = 1
+	}
+	b = append(b, heard)
 	b = binary.AppendUvarint(b, s.owner)
 	b = binary.AppendUvarint(b, uint64(s.next))
 	b = binary.AppendVarint(b, s.watermark)
@@ -311,39 +302,26 @@ const longestVersion = 64 // bytes of a rules' version
 func (s *snapshotBody) terms() terms {
 	return terms{
 		lateness: s.offset(), maxEntities: int(s.number(math.MaxInt32 << 8)),
-		rules: string(s.bytes(int(s.number(longestVersion)))),
+		rules: string(s.bytes(int(s.number(longestVersion)))), past: le.Uint64(s.bytes(8)),
 	}
 }
 
 func (s *snapshotBody) source(src *source) {
-	src.heard = s.marked()
+	switch heard := s.bytes(1)[0]; heard {
+	case 0, 1:
+		src.heard = heard == 1
+	default:
+		s.failed("a source with mark %d", heard)
+	}
 	src.owner, src.next, src.watermark, src.sent = s.number(math.MaxUint64), s.offset(), s.signed(), s.number(math.MaxUint64)
 	src.ledger = Totals{Applied: s.offset(), Late: s.offset(), Unadmitted: s.offset(), Duplicate: s.offset()}
 }
 
-func (s *snapshotBody) marked() bool {
-	m := s.bytes(1)[0]
-	if m > 1 {
-		s.failed("a mark of %d", m)
-	}
-	return m == 1
-}
-
 func (s *snapshotBody) loopback(l *loopback) {
-	l.begun, l.told, l.heard, l.unadmitted, l.repeated = s.offset(), s.offset(), s.offset(), s.offset(), s.offset()
-	for i := range l.links {
-		s.link(&l.links[i])
+	l.told, l.heard, l.unknown, l.unadmitted, l.repeated = s.offset(), s.offset(), s.offset(), s.offset(), s.offset()
+	for i := range l.got {
+		l.got[i] = facet.Step{Next: s.offset(), Part: uint32(s.number(math.MaxUint32))}
 	}
-}
-
-func (s *snapshotBody) link(l *link) {
-	l.sent = s.step()
-	l.heard, l.terms, l.begun = s.marked(), s.number(math.MaxUint64), s.offset()
-	l.got = s.step()
-}
-
-func (s *snapshotBody) step() facet.Step {
-	return facet.Step{Next: s.offset(), Part: uint32(s.number(math.MaxUint32))}
 }
 
 // identity is what a snapshot is of. It never changes within a log.
@@ -352,7 +330,7 @@ type identity struct {
 }
 
 func (p *Partition) identity() identity {
-	return identity{semantics, p.incarnation, uint64(p.id), p.hasher.Identity(), uint64(len(p.sources)), uint64(len(p.loopback.links))}
+	return identity{semantics, p.incarnation, uint64(p.id), p.hasher.Identity(), uint64(len(p.sources)), uint64(len(p.loopback.got))}
 }
 
 func (s *snapshotBody) identity() identity {
@@ -404,8 +382,12 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	if err := is.check(p.identity()); err != nil {
 		return nil, 0, err
 	}
-	s.terms()
-	p.watermark = s.signed()
+	// The same terms with the same past: such a state follows from the log alone.
+	was := s.terms()
+	if p.past = was.past; was != p.terms() {
+		p.past = was.until(next)
+	}
+	p.begun, p.watermark = s.offset(), s.signed()
 	for i := range p.sources {
 		s.source(&p.sources[i])
 	}

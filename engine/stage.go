@@ -178,7 +178,7 @@ func (s *Stage) run(ctx context.Context, l *klog.Lease) error {
 	defer loop.Done()
 	log := s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p)
 	o := &owner{
-		Stage: s, partition: p, loop: loop, Log: watchedLog{s.Log, loop}, log: log,
+		Stage: s, partition: p, loop: loop, Log: watchedLog{s.Log, loop}, log: log, chain: map[int32]facet.Step{},
 		snapshots: snapshots{Stage: s, log: log, partition: p}, commit: watchedCommit(loop, l.Commit),
 	}
 	return o.run(ctx, committedOffset(commits, p), ranges[p])

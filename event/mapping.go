@@ -72,10 +72,10 @@ type Mapping map[string]Source
 
 // Source is where one field comes from: a key, or a constant.
 type Source struct {
-	From   string            `yaml:"from,omitempty" doc:"key of the object, or dotted path into objects within it"`
-	Const  string            `yaml:"const,omitempty" doc:"the same value for every event"`
-	Unit   string            `yaml:"unit,omitempty" doc:"unit of a time or duration: s, ms, us, ns; rfc3339 for times"`
-	Values map[string]string `yaml:"values,omitempty" doc:"what the values found mean; values not named here count as none"`
+	From   string            `yaml:"from,omitempty" json:"from,omitempty" doc:"key of the object, or dotted path into objects within it"`
+	Const  string            `yaml:"const,omitempty" json:"const,omitempty" doc:"the same value for every event"`
+	Unit   string            `yaml:"unit,omitempty" json:"unit,omitempty" doc:"unit of a time or duration: s, ms, us, ns; rfc3339 for times"`
+	Values map[string]string `yaml:"values,omitempty" json:"values,omitempty" doc:"what the values found mean; values not named here count as none"`
 }
 
 // source is a Source, or a part of a preset, that has been checked.

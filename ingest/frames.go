@@ -12,7 +12,7 @@ import (
 type frames struct {
 	source  int32
 	owner   uint64
-	hasher  facet.Hasher
+	shared  Shared
 	kinds   []facet.Kind
 	to      []*facet.Writer
 	covered []int64 // per destination: the next raw offset to cover
@@ -20,18 +20,30 @@ type frames struct {
 	batch   []klog.Produce
 }
 
-func newFrames(source int32, owner uint64, from int64, destinations int, s Shared) *frames {
-	f := &frames{source: source, owner: owner, hasher: s.Hasher, scratch: make([]byte, 0, 32)}
+func newFrames(source int32, owner uint64, from int64, destinations int, e *Epoch, s Shared) *frames {
+	f := &frames{source: source, owner: owner, shared: s, to: make([]*facet.Writer, destinations), scratch: make([]byte, 0, 32)}
+	for range destinations {
+		f.covered = append(f.covered, from)
+	}
+	f.under(e)
+	return f
+}
+
+// under has frames from now on be of an epoch. Nothing may be gathered. What the
+// owner has sent so far goes on to be counted.
+func (f *frames) under(e *Epoch) {
+	f.kinds = f.kinds[:0]
 	for _, k := range facet.Kinds() {
-		if s.Projection[k] != nil {
+		if e.projection[k] != nil {
 			f.kinds = append(f.kinds, k)
 		}
 	}
-	for range destinations {
-		f.to = append(f.to, facet.NewWriter(s.Epoch, s.Incarnation, &s.Projection))
-		f.covered = append(f.covered, from)
+	for i, was := range f.to {
+		f.to[i] = facet.NewWriter(e.number, f.shared.Incarnation, &e.projection)
+		if was != nil {
+			f.to[i].Sent = was.Sent
+		}
 	}
-	return f
 }
 
 // add emits the facets of e, in the order of kinds.
@@ -41,7 +53,7 @@ func (f *frames) add(offset int64, e *event.Event) (facets int64) {
 		if !ok {
 			continue
 		}
-		to := facet.Partition(f.hasher.Sum(ent), len(f.to))
+		to := facet.Partition(f.shared.Hasher.Sum(ent), len(f.to))
 		f.to[to].Add(ent, 0, offset, e)
 		facets++
 	}

@@ -51,11 +51,9 @@ type Topics struct {
 	Group                string
 }
 
-// Shared is what all sources of a stage have in common, and what makes facets
-// what they are.
+// Shared is what all sources of a stage have in common for as long as the stream
+// has the same incarnation.
 type Shared struct {
-	Projection  facet.Projection
-	Epoch       uint64 // names Projection, routes, proxies and geographic data
 	Incarnation uint64
 	Hasher      facet.Hasher
 	History     bool
@@ -64,7 +62,7 @@ type Shared struct {
 // Dependencies are what a stage is wired to.
 type Dependencies struct {
 	Log        Log
-	Places     Places
+	Epochs     Epochs
 	OpenEvents func(partition int32) EventTrack
 	Watch      *watch.Watch // of the sources' loops; nil: nobody's
 	Logger     *slog.Logger
@@ -85,12 +83,13 @@ type Stage struct {
 	metrics        *metrics
 }
 
-// New checks everything and starts nothing.
+// New checks everything and starts nothing. What cfg says of events is there to
+// be checked: it holds where it is part of an epoch.
 func New(cfg Config, topics Topics, shared Shared, deps Dependencies) (*Stage, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Log == nil || deps.Places == nil || deps.OpenEvents == nil || deps.Logger == nil {
+	if deps.Log == nil || deps.Epochs == nil || deps.OpenEvents == nil || deps.Logger == nil {
 		return nil, errors.New("ingest: a dependency is missing")
 	}
 	if deps.Now == nil {
@@ -101,8 +100,6 @@ func New(cfg Config, topics Topics, shared Shared, deps Dependencies) (*Stage, e
 	}
 	return &Stage{Shared: shared, Dependencies: deps, Topics: topics, cfg: cfg, metrics: newMetrics(deps.Registerer)}, nil
 }
-
-func (s *Stage) epochName() string { return strconv.FormatUint(s.Epoch, 16) }
 
 // Run reads until ctx ends, then drains and leaves the group.
 func (s *Stage) Run(ctx context.Context) error {
@@ -136,15 +133,12 @@ func (s *Stage) read(ctx context.Context, l *klog.Lease) error {
 	if err != nil {
 		return fmt.Errorf("read commits: %w", err)
 	}
-	src, err := s.newSource(l)
-	if err != nil {
-		return err
-	}
+	src := s.newSource(l)
 	defer src.loop.Done()
 	defer s.metrics.gone(l.Partition)
 	err = src.open(ctx, from)
 	if err == nil {
-		src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner)
+		src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner, "epoch", src.epoch.Name)
 		err = src.run(ctx)
 	}
 	if errors.Is(err, errRefused) {
@@ -173,15 +167,7 @@ func (s *Stage) refuse(ctx context.Context, src *source, err error) {
 	<-ctx.Done()
 }
 
-func (s *Stage) newSource(l *klog.Lease) (*source, error) {
-	format, err := event.NewFormat(s.cfg.Format, s.cfg.Mapping)
-	if err != nil {
-		return nil, err
-	}
-	enrich, err := NewEnricher(s.cfg, s.Places)
-	if err != nil {
-		return nil, err
-	}
+func (s *Stage) newSource(l *klog.Lease) *source {
 	loop := s.Watch.Loop("ingest, partition " + strconv.Itoa(int(l.Partition)))
 	return &source{
 		Stage:     s,
@@ -194,8 +180,6 @@ func (s *Stage) newSource(l *klog.Lease) (*source, error) {
 			defer loop.Working()
 			return l.Commit(ctx, offset, metadata)
 		},
-		store:  watchedEvents{s.OpenEvents(l.Partition), loop},
-		format: format,
-		enrich: enrich,
-	}, nil
+		store: watchedEvents{s.OpenEvents(l.Partition), loop},
+	}
 }

@@ -17,6 +17,7 @@ type metrics struct {
 	dead     *prometheus.CounterVec
 	behind   *prometheus.GaugeVec
 
+	epochs       prometheus.Counter
 	brokenEpochs prometheus.Counter
 	clock        prometheus.Gauge
 }
@@ -33,7 +34,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		dead:     f.NewCounterVec(prometheus.CounterOpts{Name: "weir_ingest_dead_letters_total", Help: "Raw records that could not be read, by reason."}, []string{"reason"}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
 
-		brokenEpochs: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_broken_epochs_total", Help: "Changes of rules or data that fell between a commit and what a worker had read beyond it when it ended uncleanly."}),
+		epochs:       f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_epoch_changes_total", Help: "Changes of the rules or data that a raw partition is read under."}),
+		brokenEpochs: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_broken_epochs_total", Help: "Of the changes of rules or data, those below what a worker had read when it ended uncleanly, because what it had read that under cannot be had."}),
 		clock:        f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_clock_ahead_seconds", Help: "How far this worker's clock is ahead of the brokers', where that is more than 5 s."}),
 	}
 }

@@ -43,7 +43,7 @@ func (l Ledger) Plus(m Ledger) Ledger {
 type Progress struct {
 	Version   int    `json:"v"`
 	Owner     uint64 `json:"owner"`          // raised by each take-over, acknowledged before anything is written
-	Epoch     string `json:"epoch"`          // rules and data that the facets were made with, hex
+	Epoch     string `json:"epoch"`          // name of the one that records from the offset on are read under
 	Low       int64  `json:"low"`            // Unix ms; see bracket
 	Watermark int64  `json:"wm"`             // Unix ms
 	Skip      *Skip  `json:"skip,omitempty"` // what begins at the offset does not read, and is passed over

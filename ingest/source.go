@@ -38,6 +38,7 @@ type source struct {
 
 	next      int64 // offset of the next record to read
 	behind    int64 // end of the log when this owner had covered everything; former owners may have read up to there
+	epoch     *Epoch
 	progress  Progress
 	repeats   *repeats
 	bracket   bracket
@@ -85,21 +86,23 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 	if s.next > log.End {
 		return s.truncated(log)
 	}
-	was := p.Epoch
+	if p.Epoch == "" {
+		p.Epoch = s.Epochs.Present().Name
+	}
 	if from.Metadata == "" {
 		// Nothing tells who was the last owner, if any was: offsets that were reset,
 		// or expired. A lower number than his would be ignored for ever.
 		p.Owner = uint64(s.Now().UnixMilli())
 	}
 	p.Owner++
-	p.Epoch = s.epochName()
 	if err := s.commit(ctx, s.next, p.String()); err != nil {
 		return fmt.Errorf("announce owner %d: %w", p.Owner, err)
 	}
 	s.progress = p
 	s.watermark = watermark(p.Watermark)
-	s.bracket = bracket{low: p.Low, maxLate: s.cfg.MaxLate.Milliseconds(), maxFuture: s.cfg.MaxFuture.Milliseconds(), believe: s.History}
-	s.frames = newFrames(s.partition, p.Owner, s.next, s.destinations, s.Shared)
+	s.bracket = bracket{low: p.Low, believe: s.History}
+	s.epoch = named(p.Epoch)
+	s.frames = newFrames(s.partition, p.Owner, s.next, s.destinations, s.epoch, s.Shared)
 	if err := s.write(ctx, true); err != nil {
 		return err
 	}
@@ -108,7 +111,6 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 		return err
 	}
 	s.behind = log.End
-	s.checkEpoch(was)
 	if err := s.remember(ctx, log.Start); err != nil {
 		return err
 	}
@@ -116,9 +118,12 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 		return err
 	}
 	if skip := p.Skip; skip != nil && skip.From == s.next {
-		return s.skip(ctx, *skip) // decided by a former owner
+		// Decided by a former owner.
+		if err := s.skip(ctx, *skip); err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.resume(ctx)
 }
 
 // extent is what the raw partition holds.
@@ -131,21 +136,6 @@ func (s *source) extent(ctx context.Context) (klog.OffsetRange, error) {
 		return klog.OffsetRange{}, fmt.Errorf("%s has %d partitions, not %d", s.Topics.Events, len(ranges), s.partition+1)
 	}
 	return ranges[s.partition], nil
-}
-
-// checkEpoch says where facets may stem from two epochs: between a commit that
-// an unclean end left behind and what its owner had read by then.
-func (s *source) checkEpoch(was string) {
-	if was == "" || was == s.epochName() {
-		return
-	}
-	if s.next >= s.behind {
-		s.log.Info("rules or data have changed since the last commit", "was", was, "is", s.epochName(), "from", s.next)
-		return
-	}
-	s.metrics.brokenEpochs.Inc()
-	s.log.Warn("rules or data changed while a worker had ended without a commit; entities that only one of the two knows may miss events between",
-		"was", was, "is", s.epochName(), "from", s.next, "to", s.behind)
 }
 
 // mostRotten is how many unreadable batches a take-over waits for: each takes as
@@ -283,6 +273,9 @@ func (s *source) turn(ctx, finish context.Context) error {
 	if err := s.commitCovered(finish); err != nil {
 		return err
 	}
+	if s.due() {
+		return s.change(finish, s.Epochs.Present())
+	}
 	return s.pace(ctx, started)
 }
 
@@ -322,13 +315,14 @@ func (s *source) accept(r *klog.Record, now int64) {
 		s.watermark = watermark(facet.EndWatermark)
 		return
 	}
+	again := s.repeats.see(r.Offset, r.Key, r.Value) // whatever is in it: a later epoch may find an id there
 	if err := s.decode(r); err != nil {
 		s.event.Reset()
 		s.bury(r, err, now)
 		return
 	}
 	e := &s.event
-	if s.named && s.repeats.see(r.Offset, r.Key, r.Value) {
+	if s.named && again {
 		s.event.Reset()
 		s.progress.Ledger.Repeat++
 		s.metrics.repeats.Inc()

@@ -14,11 +14,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/watch"
 )
 
 // world is what a stage of one raw partition is wired to: a log with a start, a
@@ -39,10 +42,16 @@ type world struct {
 	frames  [][]byte
 	dead    []klog.Outgoing
 	stored  map[int64]string // id by offset
+
+	most    int    // records that a fetch brings
+	rival   func() // does something before the next write; nil: nobody does
+	epochs  *epochs
+	watch   *watch.Watch
+	metrics *prometheus.Registry // of the last run
 }
 
 func newWorld() *world {
-	return &world{format: "weir", mortal: -1, commit: klog.Commit{Offset: -1}, stored: map[int64]string{}}
+	return &world{format: "weir", mortal: -1, commit: klog.Commit{Offset: -1}, stored: map[int64]string{}, most: 1000}
 }
 
 func (w *world) end() int64 {
@@ -90,7 +99,7 @@ func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *k
 		if r.Offset == w.rotten[0] && w.rotten[1] > 0 {
 			break
 		}
-		if len(b.Records) < 1000 {
+		if len(b.Records) < w.most {
 			b.Records, b.Next = append(b.Records, r), r.Offset+1
 		}
 	}
@@ -118,6 +127,10 @@ func (w *world) dies() bool {
 func (w *world) Produce(_ context.Context, topic string, ps []klog.Produce) error {
 	if w.dies() {
 		return errDied
+	}
+	if rival := w.rival; rival != nil {
+		w.rival = nil
+		rival()
 	}
 	for _, p := range ps {
 		for _, r := range p.Records {
@@ -166,15 +179,20 @@ func (w *world) run(t *testing.T, length time.Duration) (ingest.Ledger, error) {
 	t.Helper()
 	cfg := ingest.Defaults()
 	cfg.Format = w.format
-	var p facet.Projection
-	p[facet.Account] = []event.Field{event.Auth}
-	deps := ingest.Dependencies{Log: w, Places: w, OpenEvents: func(int32) ingest.EventTrack { return w },
+	epochs := w.epochs
+	if epochs == nil {
+		var p facet.Projection
+		p[facet.Account] = []event.Field{event.Auth}
+		epochs = newEpochs(newEpoch(t, cfg, p, w))
+	}
+	w.metrics = prometheus.NewRegistry()
+	deps := ingest.Dependencies{Log: w, Epochs: epochs, OpenEvents: func(int32) ingest.EventTrack { return w }, Watch: w.watch, Registerer: w.metrics,
 		ClockAhead: func() time.Duration { return w.ahead }, Logger: slog.New(slog.DiscardHandler)}
 	if w.wire != nil {
 		w.wire(&deps)
 	}
 	s, err := ingest.New(cfg, ingest.Topics{Events: "events", Facets: "facets", Dead: "dead", Group: "g"},
-		ingest.Shared{Projection: p, Epoch: 1, Incarnation: 1, Hasher: facet.NewHasher([16]byte{1}), History: w.history}, deps)
+		ingest.Shared{Incarnation: 1, Hasher: facet.NewHasher([16]byte{1}), History: w.history}, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,9 +188,10 @@ func (o *Oracle) untold(loops []engine.Loop, offset int64, sent *[partitions]fac
 		if err := r.Reset(l.Frame); err != nil {
 			return err.Error()
 		}
-		if r.From != 3 || r.Begun != 0 || r.Previous != sent[l.To] || r.Step != (facet.Step{Next: offset + 1}) {
-			return fmt.Sprintf("%+v after %v", r.Link, sent[l.To])
+		if r.From != 3 || r.Step != l.Step || r.Step != (facet.Step{Next: offset + 1}) {
+			return fmt.Sprintf("%+v of the record at %d", r.Link, offset)
 		}
+		facet.Chain(l.Frame, sent[l.To])
 		sent[l.To] = r.Step
 	}
 	got, err := ToldBy(loops)

@@ -192,7 +192,9 @@ func (f *framer) loop(l *loop) []byte {
 		}
 		w.End()
 	}
-	return w.Finish(l.Link, incarnation)
+	frame := w.Finish(l.From, l.Step, incarnation)
+	facet.Chain(frame, l.Previous)
+	return frame
 }
 
 // String shows the history so that it can be read, and followed by hand.

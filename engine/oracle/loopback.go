@@ -67,8 +67,8 @@ func (o *Oracle) tell(c counter, r *rules.Rule, sig score.Signal) {
 	o.counted = int64(len(o.told))
 }
 
-// hear reads a loop-back frame: frames from one facet partition are a chain, of
-// which each is read once.
+// hear reads a loop-back frame: each is read once, and none before the one that its
+// owner has written before it.
 func (o *Oracle) hear(frame []byte) (signals []score.Signal, err error) {
 	var r facet.LoopReader
 	if err := r.Reset(frame); err != nil {
@@ -81,7 +81,7 @@ func (o *Oracle) hear(frame []byte) (signals []score.Signal, err error) {
 	switch {
 	case r.Step.Next < last.Next || r.Step.Next == last.Next && r.Step.Part <= last.Part:
 		known = true
-	case r.Previous != last:
+	case r.Previous.Next > last.Next || r.Previous.Next == last.Next && r.Previous.Part > last.Part:
 		return nil, fmt.Errorf("%w: loop-back from %d: %v follows %v, not %v", engine.ErrGap, r.From, r.Step, r.Previous, last)
 	default:
 		o.chains[r.From] = r.Step
@@ -114,6 +114,7 @@ func (o *Oracle) hear(frame []byte) (signals []score.Signal, err error) {
 func (o *Oracle) member(f *facet.Finding, e facet.Entity) []score.Signal {
 	i := slices.IndexFunc(o.set.Rules, func(r *rules.Rule) bool { return r.Slot == f.Slot })
 	if i < 0 {
+		o.loopback.Unknown++
 		return nil
 	}
 	sig := o.signal(o.set.Rules[i], facet.Entity{Kind: e.Kind, Tenant: strings.Clone(e.Tenant), Key: strings.Clone(e.Key)})

@@ -78,7 +78,7 @@ type source struct {
 func (s *source) begin(sec facet.Section) (stale bool, err error) {
 	switch {
 	case !s.heard:
-		*s = source{heard: true, owner: sec.Owner, next: sec.From, watermark: facet.NoWatermark, sent: sec.Sent}
+		*s = source{heard: true, owner: sec.Owner, next: sec.From, watermark: facet.NoWatermark}
 	case sec.Owner < s.owner:
 		return true, nil
 	case sec.From > s.next:

@@ -335,13 +335,19 @@ func (m *maker) loopBack() {
 		return
 	}
 	from := m.IntN(partitions - 1) // what comes from itself follows from the log
-	l := &loop{Link: facet.Link{Terms: 1, From: int32(from), Previous: m.chains[from]}}
+	l := &loop{Link: facet.Link{From: int32(from), Previous: m.chains[from]}}
 	if l.Step = l.Previous; l.Step.Next > 0 && m.IntN(4) == 0 {
 		l.Step.Part++
 	} else {
 		l.Step = facet.Step{Next: l.Step.Next + 1 + m.Int64N(9)}
 	}
 	m.chains[from] = l.Step
+	switch m.IntN(8) {
+	case 0: // by a new owner
+		l.Previous = facet.Step{}
+	case 1: // by one that found other frames before it
+		l.Previous.Next /= 2
+	}
 	for range 1 + m.IntN(3) {
 		f := found{rule: m.IntN(len(m.h.rules) + 1), Finding: facet.Finding{
 			Tier: uint8(m.IntN(3)), Weight: uint8(1 + m.IntN(100)), Time: m.time(), Source: int32(m.IntN(m.h.sources)), Offset: m.Int64N(1000),

@@ -11,8 +11,8 @@ import (
 // members of a group what a rule found of the group. One facet partition writes
 // it for another, or for itself. After the envelope of every frame:
 //
-//	terms u64 · incarnation uvarint · from uvarint · begun uvarint
-//	previous: offset + 1 uvarint · part uvarint
+//	previous: offset + 1 u64 · part u32
+//	incarnation uvarint · from uvarint
 //	step: offset + 1 uvarint · part uvarint
 //	findings uvarint, each:
 //	  slot u32 · tier u8 · weight u8 · time varint · source uvarint · offset uvarint
@@ -36,11 +36,12 @@ func (s Step) Compare(t Step) int {
 
 // Link is what a loop-back frame says of itself.
 type Link struct {
-	Terms    uint64 // names the rules, and what else of its writer decides what is found
-	From     int32  // facet partition that wrote it
-	Begun    int64  // facet offset at which its writer's state began; 0, unless a loss was declared
-	Previous Step   // the frame before it, from the same partition to the same
-	Step     Step
+	From int32 // facet partition that wrote it
+	Step Step
+
+	// Previous is the frame that the same owner of that partition wrote before this
+	// one, to the same destination; zero where this is its first. See [Chain].
+	Previous Step
 }
 
 // Number is one figure of the evidence.
@@ -114,15 +115,22 @@ func (w *LoopWriter) End() {
 // Len is the number of bytes of findings gathered so far; 0 where there are none.
 func (w *LoopWriter) Len() int { return len(w.body) }
 
-// Finish completes the frame, in memory of its own, and makes w empty.
-func (w *LoopWriter) Finish(l Link, incarnation uint64) []byte {
-	b := make([]byte, 0, headerBytes+64+len(w.body))
+const chainBytes = 12 // previous, behind the envelope
+
+// Chain says in a loop-back frame which one its writer wrote before it.
+func Chain(frame []byte, previous Step) {
+	binary.LittleEndian.PutUint64(frame[headerBytes:], uint64(previous.Next))
+	binary.LittleEndian.PutUint32(frame[headerBytes+8:], previous.Part)
+	putChecksum(frame)
+}
+
+// Finish completes the frame, in memory of its own, and makes w empty. It is the
+// first of its writer until [Chain] says otherwise.
+func (w *LoopWriter) Finish(from int32, step Step, incarnation uint64) []byte {
+	b := make([]byte, 0, headerBytes+chainBytes+40+len(w.body))
 	b = append(b, 'W', 'F', frameVersion, flagLoop, 0, 0, 0, 0)
-	b = binary.LittleEndian.AppendUint64(b, l.Terms)
-	for _, n := range []uint64{
-		incarnation, uint64(l.From), uint64(l.Begun), uint64(l.Previous.Next), uint64(l.Previous.Part),
-		uint64(l.Step.Next), uint64(l.Step.Part), w.findings,
-	} {
+	b = append(b, make([]byte, chainBytes)...)
+	for _, n := range []uint64{incarnation, uint64(from), uint64(step.Next), uint64(step.Part), w.findings} {
 		b = binary.AppendUvarint(b, n)
 	}
 	b = append(b, w.body...)
@@ -147,25 +155,22 @@ func (r *LoopReader) Reset(frame []byte) (err error) {
 	if r.b, err = open(frame, flagLoop); err != nil {
 		return err
 	}
-	if len(r.b) < 8 {
+	if len(r.b) < chainBytes {
 		return errCut
 	}
-	terms := binary.LittleEndian.Uint64(r.b)
-	r.b = r.b[8:]
-	var v [8]uint64
+	next, part := binary.LittleEndian.Uint64(r.b), binary.LittleEndian.Uint32(r.b[8:])
+	r.b = r.b[chainBytes:]
+	var v [5]uint64
 	for i := range v {
 		if v[i], err = r.uvarint(); err != nil {
 			return err
 		}
 	}
-	if v[1] > math.MaxInt32 || max(v[2], v[3], v[5]) > math.MaxInt64 || v[4] > math.MaxUint32 || v[6] > math.MaxUint32 || v[7] > uint64(len(r.b)) {
+	if v[1] > math.MaxInt32 || max(v[2], next) > math.MaxInt64 || v[3] > math.MaxUint32 || v[4] > uint64(len(r.b)) {
 		return fmt.Errorf("%w: loop-back out of range", ErrFrame)
 	}
-	r.Incarnation, r.findings, r.members = v[0], v[7], 0
-	r.Link = Link{
-		Terms: terms, From: int32(v[1]), Begun: int64(v[2]),
-		Previous: Step{int64(v[3]), uint32(v[4])}, Step: Step{int64(v[5]), uint32(v[6])},
-	}
+	r.Incarnation, r.findings, r.members = v[0], v[4], 0
+	r.Link = Link{From: int32(v[1]), Step: Step{int64(v[2]), uint32(v[3])}, Previous: Step{int64(next), part}}
 	if r.Step.Compare(r.Previous) <= 0 {
 		return fmt.Errorf("%w: loop-back frame %v comes before the one before it, %v", ErrFrame, r.Step, r.Previous)
 	}

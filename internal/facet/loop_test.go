@@ -13,7 +13,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-var testLink = Link{Terms: 0x1122334455667788, From: 3, Begun: 17, Previous: Step{900, 2}, Step: Step{1000, 0}}
+var testLink = Link{From: 3, Previous: Step{900, 2}, Step: Step{1000, 0}}
 
 func testFindings() []Finding {
 	f := Finding{
@@ -38,7 +38,9 @@ func testLoop() []byte {
 	}
 	w.Begin(&Finding{}) // of nobody
 	w.End()
-	return w.Finish(testLink, 5)
+	frame := w.Finish(testLink.From, testLink.Step, 5)
+	Chain(frame, testLink.Previous)
+	return frame
 }
 
 func TestALoopBackFrameReadsBackAsItWasWritten(t *testing.T) {
@@ -145,9 +147,8 @@ func TestADamagedLoopBackFrameIsRefused(t *testing.T) {
 			}
 		}
 	}
-	l := testLink
-	l.Previous = l.Step
-	if err := r.Reset(new(LoopWriter).Finish(l, 5)); !errors.Is(err, ErrFrame) {
+	Chain(frame, testLink.Step)
+	if err := r.Reset(frame); !errors.Is(err, ErrFrame) {
 		t.Errorf("a frame that comes after itself: %v", err)
 	}
 }

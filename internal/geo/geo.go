@@ -1,6 +1,6 @@
 // Package geo says where an address is, whose network it belongs to, and
-// whether it hides its user: from MaxMind databases, read to memory and swapped
-// while in use.
+// whether it hides its user: from MaxMind databases, read to memory. A set of
+// them that was read is a [Generation] and never changes.
 //
 // It is asked once per event, by ingest; what it says travels with the event.
 package geo
@@ -42,21 +42,44 @@ type Place struct {
 	Anonymiser     string // tor, vpn, proxy, hosting
 }
 
-// DB answers look-ups. It is safe for use by many goroutines.
+// DB follows the configured databases, and hands out what they held at a moment.
+// It is safe for use by many goroutines.
 type DB struct {
 	cfg     Config
 	log     *slog.Logger
-	current atomic.Pointer[generation]
+	current atomic.Pointer[files]
 	reloads *prometheus.CounterVec
 }
 
-// generation is one set of databases, with the answers that were given from it.
-type generation struct {
-	city, asn, anonymous *geoip2.Reader
-	digest               string
-	stamps               [3]stamp
-	cache                cache
+// files is a generation, and the files that it was read from.
+type files struct {
+	*Generation
+	stamps [kinds]stamp
 }
+
+// Generation is one set of databases, with the answers that were given from it.
+// It never changes, and is gone when nobody holds it any more: databases of
+// cities take 60 to 120 MB. It is safe for use by many goroutines.
+type Generation struct {
+	databases [kinds]*database
+	failed    prometheus.Counter
+	cache     cache
+}
+
+// database is one that has been read and checked.
+type database struct {
+	*geoip2.Reader
+	data []byte // which the reader uses, too
+	sum  string // SHA-256 of data, hex
+}
+
+// Databases of a generation, in the order of Config.files.
+const (
+	city = iota
+	asn
+	anonymous
+	kinds
+)
 
 // stamp tells whether a file changed.
 type stamp struct {
@@ -67,7 +90,10 @@ type stamp struct {
 // Open reads and checks the databases. Absent ones mean empty fields, and one
 // warning.
 func Open(cfg Config, log *slog.Logger, r prometheus.Registerer) (*DB, error) {
-	g, err := read(cfg)
+	db := &DB{cfg: cfg, log: log, reloads: promauto.With(r).NewCounterVec(prometheus.CounterOpts{
+		Name: "weir_geo_reloads_total", Help: "Attempts to read changed geographic databases, by result.",
+	}, []string{"result"})}
+	now, err := db.read(&files{Generation: &Generation{}})
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +106,7 @@ func Open(cfg Config, log *slog.Logger, r prometheus.Registerer) (*DB, error) {
 	if len(absent) > 0 {
 		log.Warn("no geographic database is configured for some fields; they stay empty", "settings", strings.Join(absent, ","))
 	}
-	db := &DB{cfg: cfg, log: log, reloads: promauto.With(r).NewCounterVec(prometheus.CounterOpts{
-		Name: "weir_geo_reloads_total", Help: "Attempts to read changed geographic databases, by result.",
-	}, []string{"result"})}
-	db.current.Store(g)
+	db.current.Store(now)
 	return db, nil
 }
 
@@ -91,16 +114,16 @@ type file struct {
 	setting, path, kind string
 }
 
-func (c Config) files() [3]file {
-	return [3]file{{"geo.city", c.City, "City"}, {"geo.asn", c.ASN, "ASN"}, {"geo.anonymous", c.Anonymous, "Anonymous-IP"}}
+func (c Config) files() [kinds]file {
+	return [kinds]file{{"geo.city", c.City, "City"}, {"geo.asn", c.ASN, "ASN"}, {"geo.anonymous", c.Anonymous, "Anonymous-IP"}}
 }
 
-// read reads all databases into memory: a file that is mapped and then changed
-// in place would kill the process.
-func read(cfg Config) (*generation, error) {
-	g := &generation{}
-	h := sha256.New()
-	for i, f := range cfg.files() {
+// read reads the databases whose files are not what they were into memory: a
+// file that is mapped and then changed in place would kill the process.
+func (db *DB) read(was *files) (*files, error) {
+	now := &files{}
+	var all [kinds]*database
+	for i, f := range db.cfg.files() {
 		if f.path == "" {
 			continue
 		}
@@ -108,64 +131,136 @@ func read(cfg Config) (*generation, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.setting, err)
 		}
+		now.stamps[i] = stamp{info.Size(), info.ModTime()}
+		if all[i] = was.databases[i]; all[i] != nil && now.stamps[i] == was.stamps[i] {
+			continue
+		}
 		data, err := os.ReadFile(f.path)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.setting, err)
 		}
-		reader, err := geoip2.OpenBytes(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %s is no MaxMind database: %w", f.setting, f.path, err)
+		if all[i], err = open(data, f.kind); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", f.setting, f.path, err)
 		}
-		if kind := reader.Metadata().DatabaseType; !strings.HasSuffix(kind, f.kind) {
-			return nil, fmt.Errorf("%s: %s is a database of type %s; one of type …-%s belongs there", f.setting, f.path, kind, f.kind)
+		if old := was.databases[i]; old != nil && old.sum == all[i].sum {
+			all[i] = old // touched, not changed
 		}
-		fmt.Fprintf(h, "%s %x\n", f.kind, sha256.Sum256(data))
-		g.stamps[i] = stamp{info.Size(), info.ModTime()}
-		*[]**geoip2.Reader{&g.city, &g.asn, &g.anonymous}[i] = reader
 	}
-	g.digest = hex.EncodeToString(h.Sum(nil))[:16]
-	return g, g.try()
+	var err error
+	now.Generation, err = db.generation(all)
+	return now, err
 }
 
-// try looks some addresses up, so that a damaged file is found now.
-func (g *generation) try() error {
+func open(data []byte, kind string) (*database, error) {
+	reader, err := geoip2.OpenBytes(data)
+	if err != nil {
+		return nil, fmt.Errorf("no MaxMind database: %w", err)
+	}
+	if is := reader.Metadata().DatabaseType; !strings.HasSuffix(is, kind) {
+		return nil, fmt.Errorf("a database of type %s; one of type …-%s belongs there", is, kind)
+	}
+	sum := sha256.Sum256(data)
+	return &database{Reader: reader, data: data, sum: hex.EncodeToString(sum[:])}, nil
+}
+
+// generation looks some addresses up, so that a damaged file is found now.
+func (db *DB) generation(all [kinds]*database) (*Generation, error) {
+	g := &Generation{databases: all, failed: db.reloads.WithLabelValues("lookup_failed")}
 	for _, a := range []string{"1.1.1.1", "198.51.100.7", "2001:4860:4860::8888"} {
 		var p Place
 		if err := g.find(netip.MustParseAddr(a), &p); err != nil {
-			return fmt.Errorf("geographic database is damaged: look-up of %s: %w", a, err)
+			return nil, fmt.Errorf("geographic database is damaged: look-up of %s: %w", a, err)
 		}
 	}
-	return nil
+	return g, nil
 }
 
-// Digest names the databases: the same for the same files.
-func (db *DB) Digest() string { return db.current.Load().digest }
+// Current is what the configured databases held when they were last read.
+func (db *DB) Current() *Generation { return db.current.Load().Generation }
+
+// Restore makes the generation of the databases that [Generation.Digests] named.
+// What the current one has too is shared with it, the rest comes from load.
+func (db *DB) Restore(digests map[string]string, load func(digest string) ([]byte, error)) (*Generation, error) {
+	var all [kinds]*database
+	now, found := db.Current(), 0
+	for i, f := range db.cfg.files() {
+		sum, ok := digests[f.kind]
+		if !ok {
+			continue
+		}
+		found++
+		if all[i] = now.databases[i]; all[i] != nil && all[i].sum == sum {
+			continue
+		}
+		data, err := load(sum)
+		if err != nil {
+			return nil, fmt.Errorf("database %s: %w", f.kind, err)
+		}
+		if all[i], err = open(data, f.kind); err != nil {
+			return nil, fmt.Errorf("database %s: %w: %w", f.kind, ErrDatabase, err)
+		}
+	}
+	if found < len(digests) {
+		return nil, fmt.Errorf("%w: of a kind that this program does not know: %v", ErrDatabase, digests)
+	}
+	g, err := db.generation(all)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
+	}
+	return g, nil
+}
+
+// ErrDatabase: what was loaded is no database that can be asked.
+var ErrDatabase = errors.New("not a geographic database of use")
+
+// Digests names the databases by their kind, as in MaxMind's names: SHA-256 of
+// the bytes, in hex.
+func (g *Generation) Digests() map[string]string {
+	digests := map[string]string{}
+	for i, f := range (Config{}).files() {
+		if d := g.databases[i]; d != nil {
+			digests[f.kind] = d.sum
+		}
+	}
+	return digests
+}
+
+// Data is the bytes of the databases. They must not be changed.
+func (g *Generation) Data() [][]byte {
+	var all [][]byte
+	for _, d := range g.databases {
+		if d != nil {
+			all = append(all, d.data)
+		}
+	}
+	return all
+}
 
 // Lookup fills p with what is known of addr.
-func (db *DB) Lookup(addr netip.Addr, p *Place) {
-	g := db.current.Load()
+func (g *Generation) Lookup(addr netip.Addr, p *Place) {
 	if found := g.cache.get(addr); found != nil {
 		*p = *found
 		return
 	}
 	*p = Place{}
 	if err := g.find(addr, p); err != nil {
-		db.reloads.WithLabelValues("lookup_failed").Inc()
+		g.failed.Inc()
 		*p = Place{}
 	}
 	kept := *p
 	g.cache.put(addr, &kept)
 }
 
-func (g *generation) find(addr netip.Addr, p *Place) error {
+func (g *Generation) find(addr netip.Addr, p *Place) error {
 	return errors.Join(g.findCity(addr, p), g.findASN(addr, p), g.findAnonymiser(addr, p))
 }
 
-func (g *generation) findCity(addr netip.Addr, p *Place) error {
-	if g.city == nil {
+func (g *Generation) findCity(addr netip.Addr, p *Place) error {
+	d := g.databases[city]
+	if d == nil {
 		return nil
 	}
-	c, err := g.city.City(addr)
+	c, err := d.City(addr)
 	if err != nil {
 		return err
 	}
@@ -179,11 +274,12 @@ func (g *generation) findCity(addr netip.Addr, p *Place) error {
 
 func micro(degrees float64) int32 { return int32(math.Round(degrees * 1e6)) }
 
-func (g *generation) findASN(addr netip.Addr, p *Place) error {
-	if g.asn == nil {
+func (g *Generation) findASN(addr netip.Addr, p *Place) error {
+	d := g.databases[asn]
+	if d == nil {
 		return nil
 	}
-	a, err := g.asn.ASN(addr)
+	a, err := d.ASN(addr)
 	if err != nil {
 		return err
 	}
@@ -191,11 +287,12 @@ func (g *generation) findASN(addr netip.Addr, p *Place) error {
 	return nil
 }
 
-func (g *generation) findAnonymiser(addr netip.Addr, p *Place) error {
-	if g.anonymous == nil {
+func (g *Generation) findAnonymiser(addr netip.Addr, p *Place) error {
+	d := g.databases[anonymous]
+	if d == nil {
 		return nil
 	}
-	a, err := g.anonymous.AnonymousIP(addr)
+	a, err := d.AnonymousIP(addr)
 	if err != nil {
 		return err
 	}
@@ -214,15 +311,24 @@ func (g *generation) findAnonymiser(addr netip.Addr, p *Place) error {
 
 const watchEvery = 30 * time.Second
 
-// Watch reads databases that changed, until ctx ends. A new file that does not
-// read leaves the old one in use.
-func (db *DB) Watch(ctx context.Context) error {
+// Watch reads databases that changed, until ctx ends, and has each new generation
+// used; where that fails, it is tried again. A new file that does not read leaves
+// the old one in use.
+func (db *DB) Watch(ctx context.Context, use func(context.Context, *Generation) error) error {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
+	used := db.Current()
 	for {
 		select {
 		case <-t.C:
 			db.Reload()
+			if g := db.Current(); g != used {
+				if err := use(ctx, g); err != nil {
+					db.log.Warn("geographic databases that were read anew cannot be used yet", "error", err)
+					continue
+				}
+				used = g
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -243,13 +349,13 @@ func (db *DB) Reload() {
 	if !changed {
 		return
 	}
-	g, err := read(db.cfg)
+	now, err := db.read(old)
 	if err != nil {
 		db.reloads.WithLabelValues("refused").Inc()
 		db.log.Warn("changed geographic databases are not used; the old ones stay", "error", err)
 		return
 	}
 	db.reloads.WithLabelValues("ok").Inc()
-	db.current.Store(g)
-	db.log.Info("geographic databases read anew", "digest", g.digest)
+	db.current.Store(now)
+	db.log.Info("geographic databases read anew", "digests", now.Digests())
 }

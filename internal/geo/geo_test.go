@@ -1,13 +1,19 @@
 package geo_test
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weirdev/weir/internal/geo"
@@ -53,7 +59,7 @@ func TestAddressesAreFoundWhereTheyAre(t *testing.T) {
 	} {
 		for range 2 { // from the databases, and from the cache
 			p := geo.Place{City: "stale"}
-			if db.Lookup(netip.MustParseAddr(c.addr), &p); p != c.want {
+			if db.Current().Lookup(netip.MustParseAddr(c.addr), &p); p != c.want {
 				t.Errorf("%s is at %+v, want %+v", c.addr, p, c.want)
 			}
 		}
@@ -62,7 +68,7 @@ func TestAddressesAreFoundWhereTheyAre(t *testing.T) {
 
 func TestWithoutDatabasesPlacesAreEmpty(t *testing.T) {
 	var p geo.Place
-	if open(t, geo.Config{}).Lookup(netip.MustParseAddr("198.18.7.9"), &p); p != (geo.Place{}) {
+	if open(t, geo.Config{}).Current().Lookup(netip.MustParseAddr("198.18.7.9"), &p); p != (geo.Place{}) {
 		t.Errorf("place %+v", p)
 	}
 }
@@ -108,28 +114,115 @@ func TestANewFileIsUsedAndABadOneIsNot(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				db.Lookup(addr, &p)
+				db.Current().Lookup(addr, &p)
 			}
 		}
 	})
 	var p geo.Place
-	before := db.Digest()
+	before := db.Current()
 	write(t, dir, "Bonn")
 	age(t, c.City)
 	db.Reload()
-	if db.Lookup(addr, &p); p.City != "Bonn" || db.Digest() == before {
+	if db.Current().Lookup(addr, &p); p.City != "Bonn" || maps.Equal(db.Current().Digests(), before.Digests()) {
 		t.Errorf("after a new file: %s", p.City)
+	}
+	if before.Lookup(addr, &p); p.City != "Berlin" {
+		t.Errorf("the generation before says %s", p.City)
 	}
 	if err := os.WriteFile(c.City, []byte("broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	age(t, c.City)
 	db.Reload()
-	if db.Lookup(addr, &p); p.City != "Bonn" {
+	if db.Current().Lookup(addr, &p); p.City != "Bonn" {
 		t.Errorf("after a broken file: %q", p.City)
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// TestAGenerationIsRestored from its digests and what was kept of it, with what
+// is still current taken from there.
+func TestAGenerationIsRestored(t *testing.T) {
+	dir := t.TempDir()
+	c := write(t, dir, "Berlin")
+	db := open(t, c)
+	was := db.Current()
+	kept := map[string][]byte{}
+	for _, b := range was.Data() {
+		sum := sha256.Sum256(b)
+		kept[hex.EncodeToString(sum[:])] = b
+	}
+	if err := os.Rename(write(t, t.TempDir(), "Bonn").City, c.City); err != nil { // the others stay
+		t.Fatal(err)
+	}
+	age(t, c.City)
+	db.Reload()
+	loaded := 0
+	load := func(digest string) ([]byte, error) {
+		loaded++
+		b, ok := kept[digest]
+		if !ok {
+			return nil, errors.ErrUnsupported
+		}
+		return b, nil
+	}
+	got, err := db.Restore(was.Digests(), load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p geo.Place
+	if got.Lookup(netip.MustParseAddr("198.18.7.9"), &p); p.City != "Berlin" || !maps.Equal(got.Digests(), was.Digests()) {
+		t.Errorf("%+v of %v", p, got.Digests())
+	}
+	if loaded != 1 {
+		t.Errorf("%d databases were loaded, and one has changed", loaded)
+	}
+	none := maps.Clone(was.Digests())
+	none["City"] = "another"
+	if _, err := db.Restore(none, load); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("what cannot be loaded: %v", err)
+	}
+	for name, digests := range map[string]map[string]string{
+		"another place": {"ASN": was.Digests()["City"]},
+		"another kind":  {"Isp": was.Digests()["City"]},
+	} {
+		if _, err := db.Restore(digests, load); !errors.Is(err, geo.ErrDatabase) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if none, err := db.Restore(nil, load); err != nil || len(none.Digests()) != 0 {
+		t.Errorf("without databases: %v", err)
+	}
+}
+
+// TestWatchHasEachGenerationUsed, again and again where that fails.
+func TestWatchHasEachGenerationUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		c := write(t, dir, "Berlin")
+		db := open(t, c)
+		ctx, cancel := context.WithCancel(t.Context())
+		var used []*geo.Generation
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_ = db.Watch(ctx, func(_ context.Context, g *geo.Generation) error {
+				if used = append(used, g); len(used) < 3 {
+					return errors.ErrUnsupported
+				}
+				return nil
+			})
+		})
+		time.Sleep(2 * time.Minute)
+		write(t, dir, "Bonn")
+		age(t, c.City)
+		time.Sleep(5 * time.Minute)
+		cancel()
+		wg.Wait()
+		if len(used) != 3 || used[2] != db.Current() {
+			t.Errorf("%d uses", len(used))
+		}
+	})
 }
 
 // age gives a file another time, which a quick rewrite may not.
@@ -154,6 +247,6 @@ func BenchmarkLookup(b *testing.B) {
 	addr := netip.MustParseAddr("198.18.7.9")
 	b.ReportAllocs()
 	for b.Loop() {
-		db.Lookup(addr, &p)
+		db.Current().Lookup(addr, &p)
 	}
 }

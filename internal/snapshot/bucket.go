@@ -54,7 +54,17 @@ func (b bucket) list(ctx context.Context, folder string) ([]string, error) {
 	}
 }
 
-func (b bucket) read(ctx context.Context, key string) ([]byte, error) { return b.b.ReadAll(ctx, key) }
+func (b bucket) open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+	r, err := b.b.NewReader(ctx, key, nil)
+	// The blob library's NotFound is also that of a bucket that is not there.
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "NoSuchKey" {
+		return nil, 0, fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return r, r.Size(), nil
+}
 
 // create is one request with If-None-Match, which S3 takes up to 5 GiB. The blob
 // library sends large objects in parts, and whether the condition holds for the

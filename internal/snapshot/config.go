@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Config says where snapshots are kept.
+// Config says where objects are kept.
 type Config struct {
-	URL     string `yaml:"url" doc:"store of the snapshots of detect's state: file:///var/lib/weir/snapshots or s3://BUCKET?region=REGION&prefix=weir/; empty: none are kept, and a worker that starts replays the whole facet log"`
+	URL     string `yaml:"url" doc:"store of the snapshots of detect's state, and of the epochs of ingest with their databases: file:///var/lib/weir/snapshots or s3://BUCKET?region=REGION&prefix=weir/; empty: none are kept, a worker that starts replays the whole facet log, and one that takes over after an unclean end goes by its own rules and data"`
 	Lineage uint32 `yaml:"lineage" doc:"raised whenever a loss is declared (detect.accept_loss), so that snapshots from before it are not taken for ones from after it"`
 }
 

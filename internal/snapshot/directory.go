@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -50,8 +51,22 @@ func (d directory) reachable() error {
 	return err
 }
 
-func (d directory) read(_ context.Context, key string) ([]byte, error) {
-	return os.ReadFile(d.path(key))
+func (d directory) open(_ context.Context, key string) (io.ReadCloser, int64, error) {
+	f, err := os.Open(d.path(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		if away := d.reachable(); away != nil {
+			return nil, 0, away
+		}
+		return nil, 0, fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
 }
 
 const (

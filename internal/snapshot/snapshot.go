@@ -1,7 +1,9 @@
 // Package snapshot keeps immutable objects in a directory or in a bucket that
 // speaks S3: created if they are absent, never changed, read back whole.
 //
-// It does not know what they hold, which of them are valid, or which are to be
+// A [Store] names them by where in a log they belong, [Blobs] by their contents.
+//
+// It does not know what they hold, which snapshots are valid, or which are to be
 // kept; it never tries again, and never takes an error for absence.
 package snapshot
 
@@ -10,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +50,9 @@ type objects interface {
 	// list names the objects right inside a folder. A folder that does not exist
 	// is empty.
 	list(ctx context.Context, folder string) ([]string, error)
-	read(ctx context.Context, key string) ([]byte, error)
+	// open returns an object's bytes and how many they are; [ErrMissing] only where
+	// the store can be reached and there is no such object.
+	open(ctx context.Context, key string) (r io.ReadCloser, size int64, err error)
 	// create makes an object whole or not at all, and returns once it would
 	// survive a loss of power; errExists where there is one.
 	create(ctx context.Context, key string, b []byte) error
@@ -55,6 +60,16 @@ type objects interface {
 	move(ctx context.Context, from, to string) error
 	remove(ctx context.Context, key string) error
 	close() error
+}
+
+func readAll(ctx context.Context, o objects, key string) ([]byte, error) {
+	r, size, err := o.open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // so that it does not grow
+	_, err = b.ReadFrom(r)
+	return b.Bytes(), errors.Join(err, r.Close())
 }
 
 // Open opens the store that cfg names. Whether a bucket can be reached is seen
@@ -111,7 +126,7 @@ func (s *Store) List(ctx context.Context, partition int32) ([]int64, error) {
 
 // Read returns the bytes of a snapshot.
 func (s *Store) Read(ctx context.Context, partition int32, next int64) ([]byte, error) {
-	b, err := s.objects.read(ctx, s.key(partition, next))
+	b, err := readAll(ctx, s.objects, s.key(partition, next))
 	if err != nil {
 		return nil, fmt.Errorf("read snapshot %d of partition %d: %w", next, partition, err)
 	}
@@ -125,7 +140,7 @@ func (s *Store) Write(ctx context.Context, partition int32, next int64, snapshot
 	err := s.objects.create(ctx, key, snapshot)
 	if errors.Is(err, errExists) {
 		var there []byte
-		if there, err = s.objects.read(ctx, key); err == nil && !bytes.Equal(there, snapshot) {
+		if there, err = readAll(ctx, s.objects, key); err == nil && !bytes.Equal(there, snapshot) {
 			err = ErrDiffers
 		}
 	}

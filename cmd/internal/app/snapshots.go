@@ -22,7 +22,7 @@ func (s snapshotStore) Write(ctx context.Context, partition int32, next int64, b
 }
 
 func (w *Worker) openSnapshots() (err error) {
-	if w.cfg.Snapshots.URL == "" || !w.runs("detect") {
+	if w.cfg.Snapshots.URL == "" {
 		return nil
 	}
 	s := w.cfg.Stream

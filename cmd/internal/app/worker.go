@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +19,6 @@ import (
 
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/snapshot"
@@ -36,7 +33,8 @@ import (
 // on.
 //
 //	kafka ─▶ ingest ─▶ kafka ─▶ detect ─▶ redis, clickhouse, kafka
-//	            └────▶ clickhouse  └──▶ snapshots
+//	            ├────▶ clickhouse  └──▶ snapshots
+//	            └────▶ epochs
 type Worker struct {
 	cfg   Config
 	log   *slog.Logger
@@ -53,8 +51,9 @@ type Worker struct {
 	ingest  *ingest.Stage
 	detect  *engine.Stage
 
-	snapshots *snapshot.Store // nil: none are kept
-	stacks    io.Writer       // of all goroutines, when one of them hangs
+	snapshots *snapshot.Store // nil: neither they nor epochs are kept
+	epochs    *epochs
+	stacks    io.Writer // of all goroutines, when one of them hangs
 }
 
 // NewWorker wires a worker; it connects to nothing yet.
@@ -74,6 +73,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 		{"clickhouse", w.openClickHouse},
 		{"redis", w.openRedis},
 		{"snapshots", w.openSnapshots},
+		{"epochs", w.makeEpochs},
 		{"ingest", w.makeIngest},
 		{"detect", w.makeDetect},
 	}
@@ -155,26 +155,12 @@ func (w *Worker) makeIngest() error {
 	s := w.cfg.Stream
 	w.ingest, err = ingest.New(w.cfg.Ingest,
 		ingest.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Dead: s.Topic("dead"), Group: s.Group("ingest")},
-		ingest.Shared{Projection: w.rules.Projection(), Epoch: w.epoch(), Incarnation: uint64(s.Incarnation), Hasher: hasher, History: s.History},
+		ingest.Shared{Incarnation: uint64(s.Incarnation), Hasher: hasher, History: s.History},
 		ingest.Dependencies{
-			Log: w.kafka, Places: w.geo, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(), ClockAhead: w.kafka.Ahead,
+			Log: w.kafka, Epochs: w.epochs, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(), ClockAhead: w.kafka.Ahead,
 			OpenEvents: func(p int32) ingest.EventTrack { return w.events.Open(p) },
 		})
 	return err
-}
-
-// epoch names everything that decides which facets an event has.
-func (w *Worker) epoch() uint64 {
-	h := sha256.New()
-	p := w.rules.Projection()
-	for _, k := range facet.Kinds() {
-		if p[k] != nil {
-			fmt.Fprintf(h, "%d%v\n", k, p[k])
-		}
-	}
-	fmt.Fprintf(h, "%s\n%s\n%v\n", w.geo.Digest(), w.cfg.Ingest.Format, w.cfg.Ingest.Mapping)
-	fmt.Fprintf(h, "%s\n%s\n", strings.Join(w.cfg.Ingest.Routes, "\n"), strings.Join(w.cfg.Ingest.TrustedProxies, "\n"))
-	return binary.LittleEndian.Uint64(h.Sum(nil))
 }
 
 func (w *Worker) makeDetect() error {
@@ -250,12 +236,12 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	sinks.Go(guard("event store", w.events.Run))
 	sinks.Go(guard("signal store", w.signals.Run))
 	sinks.Go(guard("score store", w.scores.Run))
-	sinks.Go(guard("geographic databases", w.geo.Watch))
 	sinks.Go(guard("admin", w.admin.Run))
 	sinks.Go(guard("watch", w.watchLoops))
 
 	stages, stageCtx := errgroup.WithContext(ctx)
 	if w.ingest != nil {
+		sinks.Go(guard("geographic databases", func(ctx context.Context) error { return w.geo.Watch(ctx, w.epochs.use) }))
 		stages.Go(func() error { return named("ingest", w.ingest.Run(stageCtx)) })
 	}
 	if w.detect != nil {
@@ -321,6 +307,9 @@ func (w *Worker) ready(ctx context.Context) error {
 	}
 	if err := w.events.Check(ctx); err != nil {
 		return fmt.Errorf("clickhouse: %w", err)
+	}
+	if w.ingest != nil {
+		return w.epochs.begin(ctx)
 	}
 	return nil
 }

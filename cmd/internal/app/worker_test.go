@@ -184,10 +184,11 @@ func TestHowAWorkerEnds(t *testing.T) {
 			t.Errorf("found %v", found)
 		}
 	})
+	t.Run("whoever comes after an unclean end goes on under its routes", func(t *testing.T) { goesOn(t, c, cfg) })
 	t.Run("with no server left it ends in time all the same", func(t *testing.T) {
 		w := start(t, cfg)
 		send(t, c, cfg, 100)
-		w.committed(t, c, 1200)
+		w.committed(t, c, ends(t, c, cfg))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

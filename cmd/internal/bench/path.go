@@ -45,7 +45,7 @@ func newPath() (*path, error) {
 		return nil, err
 	}
 	p := &path{hasher: facet.NewHasher([16]byte{1}), projection: set.Projection(), scratch: make([]byte, 0, 32)}
-	if p.enrich, err = ingest.NewEnricher(ingest.Defaults(), places); err != nil {
+	if p.enrich, err = ingest.NewEnricher(ingest.Defaults(), places.Current()); err != nil {
 		return nil, err
 	}
 	for _, k := range facet.Kinds() {

@@ -20,7 +20,7 @@ func (f *faults) damage(_ context.Context, rng *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	f.r.event("kill -9 of %s, and the newest snapshots of %d partitions are damaged", p.Name, len(newest))
+	f.r.event("kill -9 of %s, and the newest objects in %d folders of snapshots and epochs are damaged", p.Name, len(newest))
 	for _, file := range newest {
 		if err := spoil(file, rng); err != nil && !errors.Is(err, fs.ErrNotExist) { // owners tidy up
 			return err

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -26,7 +27,7 @@ type replayed struct {
 	signals map[string]string
 	found   map[finding]int
 	looped  map[wire][]string // loop-back that the log leads to
-	heard   map[wire][]string // loop-back that is in it, each frame once
+	heard   map[wire][]string // loop-back that is in it, each frame once; both as the first of a chain
 	last    map[wire]facet.Step
 	members int64 // of groups, that were told of them
 	scores  []score.Update
@@ -225,7 +226,9 @@ func (r *replayed) hear(frame []byte, id int32) error {
 	}
 	w := wire{l.From, id}
 	if l.Step.Compare(r.last[w]) > 0 {
-		r.last[w], r.heard[w] = l.Step, append(r.heard[w], string(frame))
+		first := bytes.Clone(frame)
+		facet.Chain(first, facet.Step{})
+		r.last[w], r.heard[w] = l.Step, append(r.heard[w], string(first))
 		return nil
 	}
 	members, err := oracle.ToldBy([]engine.Loop{{To: id, Frame: frame}})

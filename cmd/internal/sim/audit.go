@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 
@@ -40,7 +41,7 @@ type facetPlace struct {
 // chain is what came by loop-back from one facet partition, each frame once.
 type chain struct {
 	last   facet.Step
-	frames []string
+	frames []string // as the first of a chain
 }
 
 func newAudit(plan Plan) *audit {
@@ -121,7 +122,7 @@ func (a *audit) section(r *facet.Reader, s facet.Section) error {
 		if _, twice := a.facets[at]; twice {
 			return fmt.Errorf("facet %v counts twice", at)
 		}
-		a.facets[at] = fmt.Sprintf("%s auth=%s time=%d %s", f.Entity.Key, f.Fields.Text(event.Auth), f.Time, when)
+		a.facets[at] = fmt.Sprintf("%s auth=%s epoch=%016x time=%d %s", f.Entity.Key, f.Fields.Text(event.Auth), r.Epoch, f.Time, when)
 	}
 	if !old {
 		src.owner, src.heard = s.Owner, true
@@ -149,10 +150,12 @@ func (a *audit) loop(b []byte) error {
 	case r.Step.Compare(c.last) <= 0:
 		a.duplicate += members
 		a.again++
-	case r.Previous != c.last:
+	case r.Previous.Compare(c.last) > 0:
 		return fmt.Errorf("gap in the loop-back from %d: %v after %v, which is not %v", r.From, r.Step, r.Previous, c.last)
 	default:
-		c.last, c.frames = r.Step, append(c.frames, string(b))
+		first := bytes.Clone(b)
+		facet.Chain(first, facet.Step{})
+		c.last, c.frames = r.Step, append(c.frames, string(first))
 		a.heard += members
 	}
 	return nil

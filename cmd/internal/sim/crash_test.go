@@ -27,14 +27,15 @@ type crashes struct {
 	calm Outcome
 }
 
-func newCrashes(t *testing.T, events int) *crashes {
+func newCrashes(t *testing.T, events, epochs int) *crashes {
 	c := &crashes{set: loadRules(t), plan: Crashes(events)}
+	c.plan.Epochs = epochs
 	c.calm = run(t, c.plan, c.set)
 	report(t, c.calm, "-run "+t.Name())
 	return c
 }
 
-func (c *crashes) run(t *testing.T, after bool, at ...int) {
+func (c *crashes) run(t *testing.T, after bool, at ...int) Outcome {
 	t.Helper()
 	plan := c.plan
 	plan.CrashAt, plan.CrashAfter = at, after
@@ -50,6 +51,7 @@ func (c *crashes) run(t *testing.T, after bool, at ...int) {
 		again = "-" + again
 	}
 	report(t, o, fmt.Sprintf("-run %s -sim.crash=%s", t.Name(), again))
+	return o
 }
 
 // one runs what -sim.crash asks for, if it does.
@@ -73,7 +75,7 @@ func (c *crashes) one(t *testing.T) bool {
 // TestEverySingleCrash kills a worker before and after each single effect of a
 // history of 200 events. Nothing else goes wrong.
 func TestEverySingleCrash(t *testing.T) {
-	c, started := newCrashes(t, 200), time.Now()
+	c, started := newCrashes(t, 200, 1), time.Now()
 	if c.calm.Effects < 100 || c.calm.Counts["signal"] < 20 {
 		t.Fatalf("only %d effects and %d signals", c.calm.Effects, c.calm.Counts["signal"])
 	}
@@ -91,10 +93,35 @@ func TestEverySingleCrash(t *testing.T) {
 	t.Logf("%d effects, %d runs in %v", c.calm.Effects, 2*((c.calm.Effects+step-1)/step), time.Since(started).Round(time.Millisecond))
 }
 
+// TestCrashesAmidChangesOfEpoch kills a worker before and after each single
+// effect, where whoever takes over has other rules or data.
+func TestCrashesAmidChangesOfEpoch(t *testing.T) {
+	c, started := newCrashes(t, 80, epochsAll), time.Now()
+	if c.one(t) {
+		return
+	}
+	step := 1
+	if testkit.Raced {
+		step = 20
+	}
+	changes, loads := 0, 0
+	for at := 1; at <= c.calm.Effects && !t.Failed(); at += step {
+		for _, after := range []bool{false, true} {
+			o := c.run(t, after, at)
+			changes += o.Counts["epoch change"]
+			loads += o.Counts["epoch loaded"]
+		}
+	}
+	if changes < c.calm.Effects/step/2 || loads < c.calm.Effects/step/8 {
+		t.Errorf("only %d changes of epoch, %d of them after what was read under the old one was read again", changes, loads)
+	}
+	t.Logf("%d effects, %d changes of epoch, %d epochs loaded, in %v", c.calm.Effects, changes, loads, time.Since(started).Round(time.Millisecond))
+}
+
 // TestPairsOfCrashes kills a worker at two effects of a history of 40 events:
 // the second crash hits whoever is at work by then, often amid a recovery.
 func TestPairsOfCrashes(t *testing.T) {
-	c, started := newCrashes(t, 40), time.Now()
+	c, started := newCrashes(t, 40, 1), time.Now()
 	if c.one(t) {
 		return
 	}

@@ -305,6 +305,9 @@ func (m *member) commitIn(ctx context.Context, t *term, commit klog.Commit) erro
 			p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.scores)
 		}
 		g.commits[commit.Partition] = commit
+		if g.name == groupIngest {
+			g.w.decide(commit)
+		}
 		return true
 	}
 	c.again = func() {}

@@ -27,9 +27,11 @@ type sent struct {
 
 	fate  fate
 	plain bool // its time is neither late nor clamped, whatever happens
+	epoch int  // that it was read under, as commits say in the end
 
 	id, account, ip, auth, decision string
-	claimed                         int64 // Unix ms
+	forwarded                       string // whom the gateway names; only where epochs differ
+	claimed                         int64  // Unix ms
 }
 
 // fate is what must become of a record.
@@ -121,6 +123,10 @@ func (s *sent) event(plan Plan, r *rand.Rand, n int) {
 		s.odd("early")
 	}
 	s.value = fmt.Appendf(nil, `{"id":%q,"time":%d,"account":%q,"ip":%q,"auth":%q`, s.id, s.claimed, s.account, s.ip, s.auth)
+	if plan.Epochs > 1 {
+		s.forwarded = fmt.Sprintf("203.0.113.%d", r.IntN(4))
+		s.value = fmt.Appendf(s.value, `,"forwarded_for":%q`, s.forwarded)
+	}
 	if s.decision != "" {
 		s.value = fmt.Appendf(s.value, `,"decision":%q`, s.decision)
 	}

@@ -24,6 +24,7 @@ type Plan struct {
 	History      bool          // the stream is one of old events, which ends
 	Unreadable   int           // ranges of raw records that do not read
 	Snapshots    bool          // are kept
+	Epochs       int           // that workers differ in; below 2: they do not
 
 	// Lateness is how long after the watermark events count. Where Pinned, good
 	// events are never later than that, whatever happens.
@@ -83,6 +84,10 @@ func NewPlan(seed uint64) Plan {
 	}
 	if p.Unreadable = max(0, r.IntN(5)-2); p.Unreadable > 0 {
 		p.Lateness += 3 * time.Second // what was sent again may be the first that reads
+	}
+	if r.IntN(5) < 2 {
+		p.Epochs = 2 + r.IntN(epochsAll-1)
+		p.Faults.Kinds = append(p.Faults.Kinds, "epoch")
 	}
 	return p
 }
@@ -152,7 +157,11 @@ func (w *world) befall(kind string) {
 		w.note("%s rebalances", g.name)
 		g.rebalance()
 	case "stall":
-		what := stallable[w.rng.IntN(len(stallable))]
+		all := stallable
+		if w.plan.Epochs > 1 {
+			all = append(all[:len(all):len(all)], "epochs")
+		}
+		what := all[w.rng.IntN(len(all))]
 		d := time.Duration(20+w.rng.IntN(1500)) * time.Millisecond
 		w.note("%s stalls for %v", what, d)
 		w.stalled[what] = time.Now().Add(d)
@@ -161,6 +170,9 @@ func (w *world) befall(kind string) {
 	case "clock":
 		p.off = w.anyOff()
 		w.note("the clock of %s is now off by %v", p, p.off)
+	case "epoch":
+		p.epoch = w.anyEpoch()
+		w.note("%s has other rules or data: epoch %d", p, p.epoch)
 	case "spoil":
 		w.spoil()
 	case "retention":

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
 )
 
@@ -43,6 +41,7 @@ type process struct {
 	dead   bool
 	frozen bool
 	off    time.Duration // of its clock
+	epoch  int           // what it is configured with
 	losses int           // of Redis, as far as is known here
 
 	mu    sync.Mutex
@@ -86,11 +85,11 @@ func (w *world) start(s *slot) {
 		w: w, id: s.number*1000 + s.started, name: fmt.Sprintf("w%d.%d", s.number, s.started), slot: s,
 		ended: make(chan struct{}), rooms: map[*klog.Batch]*room{},
 	}
-	p.off = w.anyOff()
+	p.off, p.epoch = w.anyOff(), w.anyEpoch()
 	p.events, p.signals, p.scores = newStore(p, "table events"), newStore(p, "table signals"), newStore(p, "redis")
 	p.losses = w.losses
 	s.current, s.starting = p, false
-	w.note("%s starts, its clock is off by %v", p, p.off)
+	w.note("%s starts under epoch %d, its clock is off by %v", p, p.epoch, p.off)
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	go func() {
@@ -130,19 +129,14 @@ func (p *process) run(ctx context.Context, both bool) error {
 	return err
 }
 
-// nowhere knows no address.
-type nowhere struct{}
-
-func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
-
 func (p *process) ingest() (*ingest.Stage, error) {
 	cfg := ingest.Defaults()
 	cfg.Linger, cfg.CommitInterval, cfg.DrainTimeout = p.w.plan.Linger, p.w.plan.IngestCommit, p.w.plan.Drain
 	return ingest.New(cfg,
 		ingest.Topics{Events: topicRaw, Facets: topicFacets, Dead: topicDead, Group: groupIngest},
-		ingest.Shared{Projection: p.w.rules.Projection(), Epoch: 1, Incarnation: 1, Hasher: p.w.hasher, History: p.w.plan.History},
+		ingest.Shared{Incarnation: 1, Hasher: p.w.hasher, History: p.w.plan.History},
 		ingest.Dependencies{
-			Log: p, Places: nowhere{}, Logger: slog.New(handler{p: p}), Now: p.now, ClockAhead: p.ahead,
+			Log: p, Epochs: p, Logger: slog.New(handler{p: p}), Now: p.now, ClockAhead: p.ahead,
 			OpenEvents: func(n int32) ingest.EventTrack { return eventTrack{p.events.open(n)} },
 		})
 }

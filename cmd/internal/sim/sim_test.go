@@ -129,7 +129,7 @@ func TestSim(t *testing.T) {
 
 // happens is what many seeds must have seen, lest a fault be in the plans alone.
 var happens = []string{
-	"answer lost", "clock", "crash", "duplicate", "effect", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "outdated", "rebalance",
+	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "outdated", "rebalance",
 	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "torn",
 }
 

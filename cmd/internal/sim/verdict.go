@@ -46,6 +46,10 @@ func (v *verdict) judgeEvents() {
 	for i := range v.load.records {
 		s := &v.load.records[i]
 		expected[s.fate]++
+		s.epoch = v.under(s)
+		if s.fate == isEvent {
+			v.facets += int64(len(s.keys(s.epoch)))
+		}
 		at := place{s.partition, s.offset}
 		row, stored := v.world.events[at]
 		if should := s.fate == isEvent || s.fate == isRefused; should != stored {
@@ -59,7 +63,6 @@ func (v *verdict) judgeEvents() {
 	if n := int64(len(v.world.events)); n != expected[isEvent]+expected[isRefused] {
 		v.problem("the table of events has %d rows, want %d", n, expected[isEvent]+expected[isRefused])
 	}
-	v.facets = 2 * expected[isEvent]
 	l := v.ingestLedger()
 	for _, c := range []struct {
 		what      string
@@ -76,7 +79,7 @@ func (v *verdict) judgeEvents() {
 }
 
 func (v *verdict) judgeRow(s *sent, row eventRow) {
-	for name, want := range map[string]string{"id": s.id, "account": s.account, "client_ip": s.ip, "auth": s.auth, "decision": s.decision} {
+	for name, want := range map[string]string{"id": s.id, "account": s.account, "client_ip": s.address(s.epoch), "auth": s.auth, "decision": s.decision} {
 		if want != "" && !strings.Contains(row.content, name+"="+want+" ") {
 			v.problem("event %s is stored as %s; %s should be %s", s.id, row.content, name, want)
 		}
@@ -211,7 +214,7 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 		if s.fate != isEvent {
 			continue
 		}
-		for kind, key := range map[facet.Kind]string{facet.Account: s.account, facet.IP: s.ip} {
+		for kind, key := range s.keys(s.epoch) {
 			if facet.Partition(v.hasher.Sum(facet.Entity{Kind: kind, Key: key}), v.plan.Facets) != n {
 				continue
 			}
@@ -219,7 +222,7 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 			if s.plain && v.plan.Pinned && strings.HasSuffix(text, " late") {
 				v.problem("event %s counts as late", s.id)
 			}
-			if !strings.HasPrefix(text, key+" auth="+s.auth+" ") || s.plain && !strings.Contains(text, fmt.Sprintf(" time=%d ", s.claimed)) {
+			if !strings.HasPrefix(text, key+" auth="+s.auth+" epoch="+v.epochs[s.epoch].Name[:16]+" ") || s.plain && !strings.Contains(text, fmt.Sprintf(" time=%d ", s.claimed)) {
 				v.problem("event %s of %s counts as %q", s.id, key, text)
 			}
 			found++
@@ -283,7 +286,7 @@ func (v *verdict) replay(fresh *engine.Partition, n int32, p *partition) error {
 	}
 	for u := range fresh.Live {
 		v.judgeScore(u, true)
-		if plainEntity(u.Entity) {
+		if plainEntity(u.Entity) && v.plan.Epochs < 2 {
 			v.plainScores = append(v.plainScores, fmt.Sprintf("%v %+v", u.Entity, u.Contributions))
 		}
 	}
@@ -350,7 +353,9 @@ func (v *verdict) judgeScore(u score.Update, must bool) {
 // plainSignal keeps a signal of an entity whose events' times do not depend on
 // when they were read.
 func (v *verdict) plainSignal(s score.Signal) {
-	if plainEntity(s.Entity) {
+	// Which addresses there are depends on when the epoch changed, and with them what
+	// their members are told.
+	if plainEntity(s.Entity) && (v.plan.Epochs < 2 || s.Rule == "failures") {
 		s.Position = score.Position{}
 		v.plainSignals = append(v.plainSignals, signalText(&s))
 	}

@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -68,6 +69,8 @@ type world struct {
 	objects map[object][]byte               // snapshots as they are kept
 	written map[object][]byte               // as they were written, ever
 	slots   []*slot
+	epochs  []*ingest.Epoch      // that workers may be configured with
+	decided map[int32][]decision // by commits of ingest, in their order
 
 	losses   int // times that Redis lost everything
 	copies   int // rows that were written again
@@ -90,6 +93,7 @@ func newWorld(plan Plan, set *rules.Set) *world {
 		topics: map[string][]*partition{}, groups: map[string]*group{}, stalled: map[string]time.Time{},
 		events: map[place]eventRow{}, signals: map[string]string{}, scores: map[facet.Entity]scoreRow{}, reached: map[facet.Entity]score.Position{},
 		objects: map[object][]byte{}, written: map[object][]byte{},
+		epochs: newEpochs(set), decided: map[int32][]decision{},
 	}
 	for name, n := range map[string]int{topicRaw: plan.Raw, topicFacets: plan.Facets, topicDead: 2, topicSignals: 2} {
 		for range n {

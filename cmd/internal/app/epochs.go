@@ -1,0 +1,177 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/internal/snapshot"
+)
+
+// epochs keeps what ingest's records are read under, in the store that snapshots
+// are in: stream/epochs holds manifests, stream/blobs the databases that they
+// name. It implements [ingest.Epochs].
+//
+// Present epochs are held here, loaded ones by the sources that use them: with
+// the last of these, databases of 60 to 120 MB go.
+type epochs struct {
+	cfg        ingest.Config
+	projection facet.Projection
+	geo        *geo.DB
+	log        *slog.Logger
+	store      *snapshot.Store // nil: none is kept
+
+	present atomic.Pointer[ingest.Epoch]
+	turn    chan struct{}                         // full while one is loaded, so that sources that need the same load it once
+	known   map[string]weak.Pointer[ingest.Epoch] // by name; of whoever has the turn
+}
+
+func (w *Worker) makeEpochs() error {
+	if !w.runs("ingest") {
+		return nil
+	}
+	e := &epochs{
+		cfg: w.cfg.Ingest, projection: w.rules.Projection(), geo: w.geo, log: w.log, store: w.snapshots,
+		turn: make(chan struct{}, 1), known: map[string]weak.Pointer[ingest.Epoch]{},
+	}
+	epoch, err := e.manifest(w.geo.Current()).Epoch(w.geo.Current())
+	if err != nil {
+		return err
+	}
+	e.present.Store(epoch)
+	w.epochs = e
+	return nil
+}
+
+func (e *epochs) manifest(g *geo.Generation) ingest.Manifest {
+	return ingest.NewManifest(e.cfg, e.projection, g.Digests())
+}
+
+// Present implements [ingest.Epochs].
+func (e *epochs) Present() *ingest.Epoch { return e.present.Load() }
+
+// begin keeps the present epoch, however long the store takes to answer, until
+// ctx ends. Before that no commit may name it.
+func (e *epochs) begin(ctx context.Context) error {
+	e.log.Info("epoch of this worker", "epoch", e.Present().Name)
+	if e.store == nil {
+		e.log.Warn("no epochs are kept (snapshots.url is empty): a worker that ends uncleanly and comes back with other rules or data reads some events again under those")
+		return nil
+	}
+	const firstPause, maxPause = 100 * time.Millisecond, 5 * time.Second
+	for pause, last := firstPause, ""; ; pause = min(2*pause, maxPause) {
+		err := e.keep(ctx, e.geo.Current())
+		if err == nil {
+			return nil
+		}
+		if text := err.Error(); text != last && ctx.Err() == nil {
+			last = text
+			e.log.Warn("the epoch of this worker cannot be kept yet, trying on", "error", err)
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return fmt.Errorf("keep the epoch: %w (last: %w)", ctx.Err(), err)
+		}
+	}
+}
+
+// keep writes the databases first: a manifest names what is there.
+func (e *epochs) keep(ctx context.Context, g *geo.Generation) error {
+	blobs := e.store.Blobs("blobs")
+	for _, b := range g.Data() {
+		if err := blobs.Put(ctx, b); err != nil {
+			return err
+		}
+	}
+	return e.store.Blobs("epochs").Put(ctx, e.manifest(g).Bytes())
+}
+
+// use makes g part of the present epoch, once that is kept. Each source follows
+// at a commit.
+func (e *epochs) use(ctx context.Context, g *geo.Generation) error {
+	next, err := e.manifest(g).Epoch(g)
+	if err != nil {
+		return err
+	}
+	if next.Name == e.Present().Name {
+		return nil // files were touched
+	}
+	if e.store != nil {
+		if err := e.keep(ctx, g); err != nil {
+			return err
+		}
+	}
+	if err := e.take(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	was := e.present.Swap(next)
+	e.known[was.Name] = weak.Make(was) // sources are still under it
+	e.log.Info("epoch of this worker", "epoch", next.Name, "was", was.Name)
+	return nil
+}
+
+func (e *epochs) take(ctx context.Context) error {
+	select {
+	case e.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (e *epochs) leave() { <-e.turn }
+
+// Load implements [ingest.Epochs].
+func (e *epochs) Load(ctx context.Context, name string) (*ingest.Epoch, error) {
+	if err := e.take(ctx); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	if p := e.Present(); p.Name == name {
+		return p, nil
+	}
+	maps.DeleteFunc(e.known, func(_ string, p weak.Pointer[ingest.Epoch]) bool { return p.Value() == nil })
+	if p := e.known[name].Value(); p != nil {
+		return p, nil
+	}
+	if e.store == nil {
+		return nil, fmt.Errorf("%w: none are kept, since snapshots.url is empty", ingest.ErrNoEpoch)
+	}
+	loaded, err := e.load(ctx, name)
+	if errors.Is(err, snapshot.ErrMissing) || errors.Is(err, snapshot.ErrDamaged) || errors.Is(err, geo.ErrDatabase) {
+		err = fmt.Errorf("%w: %w", ingest.ErrNoEpoch, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("epoch %s: %w", name, err)
+	}
+	e.known[name] = weak.Make(loaded)
+	return loaded, nil
+}
+
+func (e *epochs) load(ctx context.Context, name string) (*ingest.Epoch, error) {
+	b, err := e.store.Blobs("epochs").Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ingest.ParseManifest(b)
+	if err != nil {
+		return nil, err
+	}
+	g, err := e.geo.Restore(m.Databases, func(digest string) ([]byte, error) { return e.store.Blobs("blobs").Get(ctx, digest) })
+	if err != nil {
+		return nil, err
+	}
+	return m.Epoch(g)
+}

@@ -1,0 +1,257 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+)
+
+// Semantics is raised when this package, or what it decodes and completes events
+// with, derives anything else from the same record under the same configuration.
+const Semantics = 1
+
+const manifestVersion = 1
+
+// Manifest is everything that decides which facets an event has, where they go
+// and what they hold. Its canonical bytes name an [Epoch].
+type Manifest struct {
+	Version        int                 `json:"v"`
+	Semantics      int                 `json:"semantics"`
+	Projection     map[string][]string `json:"projection"` // fields by kind of entity, both by name
+	Format         string              `json:"format"`
+	Mapping        *event.Mapping      `json:"mapping,omitempty"`
+	Routes         []string            `json:"routes"`
+	TrustedProxies []string            `json:"trusted_proxies"`
+	MaxLate        int64               `json:"max_late"`   // ms
+	MaxFuture      int64               `json:"max_future"` // ms
+	Databases      map[string]string   `json:"databases"`  // geographic ones by kind: SHA-256, hex
+}
+
+// NewManifest says what cfg, a projection and databases amount to.
+func NewManifest(cfg Config, p facet.Projection, databases map[string]string) Manifest {
+	m := Manifest{
+		Version: manifestVersion, Semantics: Semantics, Projection: map[string][]string{}, Format: cfg.Format, Mapping: cfg.Mapping,
+		Routes: append([]string{}, cfg.Routes...), TrustedProxies: append([]string{}, cfg.TrustedProxies...),
+		MaxLate: cfg.MaxLate.Milliseconds(), MaxFuture: cfg.MaxFuture.Milliseconds(), Databases: map[string]string{},
+	}
+	maps.Copy(m.Databases, databases)
+	for _, k := range facet.Kinds() {
+		if p[k] == nil {
+			continue
+		}
+		fields := make([]string, 0, len(p[k]))
+		for _, f := range p[k] {
+			fields = append(fields, f.String())
+		}
+		m.Projection[k.String()] = fields
+	}
+	return m
+}
+
+// ErrNoEpoch says that an epoch cannot be had, however often one tries: it is not
+// kept, or damaged, or of code that this program does not have.
+var ErrNoEpoch = errors.New("epoch cannot be had")
+
+// ParseManifest reads what [Manifest.Bytes] wrote. Its errors are [ErrNoEpoch].
+func ParseManifest(b []byte) (Manifest, error) {
+	var m Manifest
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("%w: manifest: %w", ErrNoEpoch, err)
+	}
+	if m.Version != manifestVersion {
+		return m, fmt.Errorf("%w: its manifest has version %d, this program reads version %d", ErrNoEpoch, m.Version, manifestVersion)
+	}
+	if !bytes.Equal(m.Bytes(), b) {
+		return m, fmt.Errorf("%w: this program would write its manifest in another way", ErrNoEpoch)
+	}
+	return m, nil
+}
+
+// Bytes is the manifest in canonical form.
+func (m Manifest) Bytes() []byte {
+	b, _ := json.Marshal(m) // cannot fail: plain numbers and texts; keys of maps are sorted
+	return b
+}
+
+// Epoch is a manifest made ready for use, with the databases that it names.
+// It never changes, and is for many goroutines.
+type Epoch struct {
+	Name string // SHA-256 of the manifest's bytes, hex
+
+	number     uint64 // what frames carry: the name's first 16 digits
+	terms      Config // of which only what is part of an epoch is set
+	projection facet.Projection
+	places     Places
+}
+
+// Epoch makes m ready for use. What m asks for and this program does not have is
+// [ErrNoEpoch].
+func (m Manifest) Epoch(places Places) (*Epoch, error) {
+	if m.Semantics != Semantics {
+		return nil, fmt.Errorf("%w: it is of ingest's semantics %d, this program has %d", ErrNoEpoch, m.Semantics, Semantics)
+	}
+	sum := sha256.Sum256(m.Bytes())
+	e := &Epoch{Name: hex.EncodeToString(sum[:]), number: binary.BigEndian.Uint64(sum[:]), places: places}
+	e.terms = Config{
+		Format: m.Format, Mapping: m.Mapping, Routes: m.Routes, TrustedProxies: m.TrustedProxies,
+		MaxLate: time.Duration(m.MaxLate) * time.Millisecond, MaxFuture: time.Duration(m.MaxFuture) * time.Millisecond,
+	}
+	for kind, names := range m.Projection {
+		k, ok := facet.ParseKind(kind)
+		if !ok {
+			return nil, fmt.Errorf("%w: there is no kind of entity %q", ErrNoEpoch, kind)
+		}
+		fields := make([]event.Field, 0, len(names))
+		for _, name := range names {
+			f, ok := event.Lookup(name)
+			if !ok {
+				return nil, fmt.Errorf("%w: there is no field %q", ErrNoEpoch, name)
+			}
+			fields = append(fields, f.Field)
+		}
+		slices.Sort(fields)
+		e.projection[k] = fields
+	}
+	if _, _, err := e.tools(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoEpoch, err)
+	}
+	return e, nil
+}
+
+// tools are what one source reads records with.
+func (e *Epoch) tools() (event.Format, *Enricher, error) {
+	format, err := event.NewFormat(e.terms.Format, e.terms.Mapping)
+	if err != nil {
+		return nil, nil, err
+	}
+	enrich, err := NewEnricher(e.terms, e.places)
+	return format, enrich, err
+}
+
+// named is an epoch of which nothing is known but the name: it can cover, and
+// make no facets.
+func named(name string) *Epoch {
+	e := &Epoch{Name: name}
+	e.number, _ = strconv.ParseUint(name[:min(len(name), 16)], 16, 64) // a name of another kind is the number 0
+	return e
+}
+
+// Epochs is where a stage has its epochs from. Calls may overlap.
+type Epochs interface {
+	// Present is the one that this worker would have all sources work under. It is
+	// kept already, so that a commit may name it. It changes when databases do.
+	Present() *Epoch
+	// Load makes one ready that a commit names. It blocks for as long as the store
+	// takes, until ctx ends. [ErrNoEpoch] says that it cannot be had; any other
+	// error, that trying again may help.
+	Load(ctx context.Context, name string) (*Epoch, error)
+}
+
+// enter goes on under an epoch. Nothing may be gathered for a destination.
+func (s *source) enter(e *Epoch) error {
+	format, enrich, err := e.tools()
+	if err != nil {
+		return fmt.Errorf("epoch %s: %w", e.Name, err)
+	}
+	s.format, s.enrich = format, enrich
+	s.bracket.maxLate, s.bracket.maxFuture = e.terms.MaxLate.Milliseconds(), e.terms.MaxFuture.Milliseconds()
+	s.epoch, s.progress.Epoch = e, e.Name
+	s.frames.under(e)
+	return nil
+}
+
+// resume goes on under the epoch of the last owner, for as long as what comes
+// next may have been read by it: destinations may have a part of it. Behind that,
+// and where that epoch cannot be had, it is the present one.
+func (s *source) resume(ctx context.Context) error {
+	present := s.Epochs.Present()
+	if s.epoch.Name == present.Name {
+		return s.enter(present)
+	}
+	if s.next >= s.behind {
+		return s.change(ctx, present)
+	}
+	e, err := s.load(ctx, s.epoch.Name)
+	if err == nil {
+		s.log.Info("goes on under the epoch of the last owner", "epoch", e.Name, "from", s.next, "to", s.behind)
+		return s.enter(e)
+	}
+	if !errors.Is(err, ErrNoEpoch) {
+		return err
+	}
+	s.metrics.brokenEpochs.Inc()
+	s.log.Error("the epoch of the last owner cannot be had: what it read beyond its commit is read again under other rules or data, and entities that only one of the two knows may miss some of it. "+
+		"This cannot be mended afterwards; keep epochs (snapshots.url, the same store for all workers), and stop workers with SIGTERM before an upgrade that changes ingest's semantics",
+		"error", err, "was", s.epoch.Name, "is", present.Name, "from", s.next, "to", s.behind)
+	return s.change(ctx, present)
+}
+
+// due reports whether the source can and should change to the present epoch: no
+// former owner has read anything from here on.
+func (s *source) due() bool {
+	return s.next >= s.behind && s.epoch.Name != s.Epochs.Present().Name
+}
+
+// change goes on under another epoch. That is decided by a commit of everything
+// before, which names it, and only then done: whoever takes over knows which
+// records were read under which.
+func (s *source) change(ctx context.Context, to *Epoch) error {
+	if err := s.write(ctx, true); err != nil {
+		return err
+	}
+	if err := s.store.Drain(ctx); err != nil {
+		return fmt.Errorf("change of epoch: %w", err)
+	}
+	s.covered = nil
+	p := s.present()
+	p.Epoch = to.Name
+	if err := s.commit(ctx, s.next, p.String()); err != nil {
+		return fmt.Errorf("commit %d: %w", s.next, err)
+	}
+	s.log.Info("rules or data have changed", "was", s.epoch.Name, "is", to.Name, "from", s.next)
+	s.metrics.epochs.Inc()
+	s.loop.Beat()
+	return s.enter(to)
+}
+
+// load has the epoch that the last owner worked under, however long the store
+// takes to answer.
+func (s *source) load(ctx context.Context, name string) (*Epoch, error) {
+	s.loop.Waiting()
+	defer s.loop.Working()
+	for pause, last := firstPause, ""; ; pause = min(2*pause, maxPause) {
+		e, err := s.Epochs.Load(ctx, name)
+		if err == nil || errors.Is(err, ErrNoEpoch) || ctx.Err() != nil {
+			return e, err
+		}
+		if text := err.Error(); text != last {
+			last = text
+			s.log.Warn("the epoch of the last owner cannot be read yet; the partition waits for it", "epoch", name, "error", err)
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, fmt.Errorf("%w (last: %v)", context.Cause(ctx), err)
+		}
+	}
+}
+
+// Pauses between attempts to load an epoch.
+const (
+	firstPause = 100 * time.Millisecond
+	maxPause   = 5 * time.Second
+)
