@@ -10,9 +10,8 @@ import (
 //
 // A rule has one contribution: c replaces that of its own rule if it is worth
 // more at the later of their times, or as much and is no older, and is dropped
-// otherwise. Of
-// more than [MaxContributions] the one worth least at c's time goes, of equals
-// the last in order. changed says whether list became another.
+// otherwise. Of more than [MaxContributions] the one worth least at c's time goes,
+// of equals the last in order. changed says whether list became another.
 func Merge(list []Contribution, c Contribution) (merged []Contribution, changed bool) {
 	merged = slices.DeleteFunc(list, func(old Contribution) bool { return Decayed(old, c.Time) < Point })
 	changed = len(merged) != len(list)

@@ -194,11 +194,27 @@ func (o *Oracle) untold(loops []engine.Loop, offset int64, sent *[partitions]fac
 		facet.Chain(l.Frame, sent[l.To])
 		sent[l.To] = r.Step
 	}
-	got, err := ToldBy(loops)
+	got, err := toldBy(loops)
 	if err != nil {
 		return err.Error()
 	}
 	return first(got, o.Told())
+}
+
+// toldBy is what loop-back frames say.
+func toldBy(loops []engine.Loop) (all []Told, err error) {
+	for _, l := range loops {
+		_, _, findings, err := facet.ReadLoop(l.Frame)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range findings {
+			for _, m := range f.Members {
+				all = append(all, Told{To: l.To, Member: m, Finding: f.Finding})
+			}
+		}
+	}
+	return all, nil
 }
 
 func (o *Oracle) updatedSince(offset int64) (n int) {

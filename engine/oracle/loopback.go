@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weirdev/weir/engine"
@@ -13,17 +14,18 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Told is what one member of a group must be told by loop-back.
-type Told struct {
-	To     int32 // facet partition of the member
-	Member facet.Entity
-	facet.Finding
-}
-
-// Told lists what the record read last causes, by partition, and there in order.
+// Told lists what the record read last tells members of groups: for each of them
+// its facet partition and the finding, by partition, and there in order.
 func (o *Oracle) Told() []Told {
 	slices.SortStableFunc(o.told, func(a, b Told) int { return cmp.Compare(a.To, b.To) })
 	return o.told
+}
+
+// Told is what one member of a group is told.
+type Told struct {
+	To     int32
+	Member facet.Entity
+	facet.Finding
 }
 
 // member is somebody whom a counted event of a group named.
@@ -67,48 +69,57 @@ func (o *Oracle) tell(c counter, r *rules.Rule, sig score.Signal) {
 	o.counted = int64(len(o.told))
 }
 
+// keyOf names the entity of a kind as docs/redis.md writes it; "" where the event
+// has none.
+func keyOf(k facet.Kind, e *event.Event) string {
+	switch k {
+	case facet.Token:
+		return cmp.Or(e.Text(event.TokenFamily), e.Text(event.Token))
+	case facet.ASN:
+		if n := e.Num(event.ASN); n != 0 {
+			return strconv.FormatInt(n, 10)
+		}
+		return ""
+	}
+	return e.Text(map[facet.Kind]event.Field{
+		facet.Account: event.Account, facet.Session: event.Session, facet.Device: event.Device, facet.IP: event.ClientIP,
+		facet.Net: event.Net, facet.JA4: event.JA4, facet.Build: event.Build, facet.Route: event.Route, facet.Tenant: event.Tenant,
+	}[k])
+}
+
 // hear reads a loop-back frame: each is read once, and none before the one that its
 // owner has written before it.
 func (o *Oracle) hear(frame []byte) (signals []score.Signal, err error) {
-	var r facet.LoopReader
-	if err := r.Reset(frame); err != nil {
+	l, incarnation, findings, err := facet.ReadLoop(frame)
+	if err != nil {
 		return nil, err
 	}
-	if r.Incarnation != o.at.Incarnation || int(r.From) >= o.partitions {
-		return nil, fmt.Errorf("%w: loop-back of incarnation %d from %d", engine.ErrForeign, r.Incarnation, r.From)
+	if incarnation != o.at.Incarnation || int(l.From) >= o.partitions {
+		return nil, fmt.Errorf("%w: loop-back of incarnation %d from %d", engine.ErrForeign, incarnation, l.From)
 	}
-	last, known := o.chains[r.From], false
-	switch {
-	case r.Step.Next < last.Next || r.Step.Next == last.Next && r.Step.Part <= last.Part:
-		known = true
-	case r.Previous.Next > last.Next || r.Previous.Next == last.Next && r.Previous.Part > last.Part:
-		return nil, fmt.Errorf("%w: loop-back from %d: %v follows %v, not %v", engine.ErrGap, r.From, r.Step, r.Previous, last)
-	default:
-		o.chains[r.From] = r.Step
+	last := o.chains[l.From]
+	known := !before(last, l.Step)
+	if !known && before(last, l.Previous) {
+		return nil, fmt.Errorf("%w: loop-back from %d: %v follows %v, not %v", engine.ErrGap, l.From, l.Step, l.Previous, last)
 	}
-	var f facet.Finding
-	for {
-		if ok, err := r.Finding(&f); err != nil || !ok {
-			return signals, err
-		}
-		for ; ; o.at.Index++ {
-			var e facet.Entity
-			ok, err := r.Member(&e)
-			if err != nil {
-				return signals, err
-			}
-			if !ok {
-				break
-			}
+	if !known {
+		o.chains[l.From] = l.Step
+	}
+	for _, f := range findings {
+		for _, e := range f.Members {
 			if known {
 				o.loopback.Duplicate++
-				continue
+			} else {
+				o.loopback.Heard++
+				signals = append(signals, o.member(&f.Finding, e)...)
 			}
-			o.loopback.Heard++
-			signals = append(signals, o.member(&f, e)...)
+			o.at.Index++
 		}
 	}
+	return signals, nil
 }
+
+func before(a, b facet.Step) bool { return a.Next < b.Next || a.Next == b.Next && a.Part < b.Part }
 
 // member gives a member its signal.
 func (o *Oracle) member(f *facet.Finding, e facet.Entity) []score.Signal {
@@ -117,11 +128,11 @@ func (o *Oracle) member(f *facet.Finding, e facet.Entity) []score.Signal {
 		o.loopback.Unknown++
 		return nil
 	}
-	sig := o.signal(o.set.Rules[i], facet.Entity{Kind: e.Kind, Tenant: strings.Clone(e.Tenant), Key: strings.Clone(e.Key)})
-	sig.Group = facet.Entity{Kind: f.Group.Kind, Tenant: sig.Entity.Tenant, Key: strings.Clone(f.Group.Key)}
+	sig := o.signal(o.set.Rules[i], e)
+	sig.Group = f.Group
 	sig.Weight, sig.Tier, sig.Time, sig.Source, sig.SourceOffset = f.Weight, int(f.Tier), f.Time, f.Source, f.Offset
 	for _, n := range f.Numbers {
-		sig.Evidence = append(sig.Evidence, score.Number{Name: strings.Clone(n.Name), Value: n.Value})
+		sig.Evidence = append(sig.Evidence, score.Number(n))
 	}
 	if !o.worthless(contribution(sig)) {
 		// The finding may be old. What is worth nothing by now goes.

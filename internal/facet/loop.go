@@ -1,6 +1,7 @@
 package facet
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -264,4 +265,38 @@ func (r *LoopReader) Member(e *Entity) (ok bool, err error) {
 	}
 	e.Key, err = r.text()
 	return err == nil, err
+}
+
+// Found is a finding with the members that are told.
+type Found struct {
+	Finding
+	Members []Entity
+}
+
+// ReadLoop reads a loop-back frame at once, for those who have time: what it
+// returns is its own.
+func ReadLoop(frame []byte) (l Link, incarnation uint64, all []Found, err error) {
+	var r LoopReader
+	if err := r.Reset(bytes.Clone(frame)); err != nil {
+		return l, 0, nil, err
+	}
+	for {
+		var f Found
+		ok, err := r.Finding(&f.Finding)
+		if err != nil || !ok {
+			return r.Link, r.Incarnation, all, err
+		}
+		for {
+			var e Entity
+			ok, err := r.Member(&e)
+			if err != nil {
+				return l, 0, nil, err
+			}
+			if !ok {
+				break
+			}
+			f.Members = append(f.Members, e)
+		}
+		all = append(all, f)
+	}
 }

@@ -163,27 +163,11 @@ func (a *audit) loop(b []byte) error {
 
 // membersIn counts the members in a loop-back frame.
 func membersIn(b []byte) (n int64, err error) {
-	var r facet.LoopReader
-	if err := r.Reset(b); err != nil {
-		return 0, err
+	_, _, findings, err := facet.ReadLoop(b)
+	for _, f := range findings {
+		n += int64(len(f.Members))
 	}
-	for {
-		var f facet.Finding
-		if ok, err := r.Finding(&f); err != nil || !ok {
-			return n, err
-		}
-		for {
-			var e facet.Entity
-			ok, err := r.Member(&e)
-			if err != nil {
-				return n, err
-			}
-			if !ok {
-				break
-			}
-			n++
-		}
-	}
+	return n, err
 }
 
 // watermark is the least of all sources, once all were heard.
