@@ -106,14 +106,14 @@ func (o *owner) prepare(ctx context.Context, committed int64, log klog.OffsetRan
 	return nil
 }
 
-// refuse stops this partition and no other: it says why, and holds the
-// partition until the lease ends, for another owner would fare the same.
+// refuse stops this partition and no other: it says why, and holds it for a while,
+// for another owner would fare the same.
 func (o *owner) refuse(ctx context.Context, err error) error {
 	o.log.Error("partition stopped", "offset", o.next, "error", err)
 	o.metrics.stopped.Inc()
 	defer o.metrics.stopped.Dec()
 	o.loop.Waiting()
-	<-ctx.Done()
+	klog.LeaveAlone(ctx)
 	return fmt.Errorf("partition %d stopped at %d: %w", o.partition, o.next, err)
 }
 

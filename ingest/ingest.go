@@ -157,14 +157,14 @@ func (s *Stage) committed(ctx context.Context, partition int32) (klog.Commit, er
 	return klog.Commit{Partition: partition, Offset: -1}, err
 }
 
-// refuse stops this partition and no other: it says why, and holds the
-// partition until the lease ends, for another owner would fare the same.
+// refuse stops this partition and no other: it says why, and holds it for a while,
+// for another owner would fare the same.
 func (s *Stage) refuse(ctx context.Context, src *source, err error) {
 	src.log.Error("partition stopped", "offset", src.next, "error", err)
 	s.metrics.stopped.Inc()
 	defer s.metrics.stopped.Dec()
 	src.loop.Waiting()
-	<-ctx.Done()
+	klog.LeaveAlone(ctx)
 }
 
 func (s *Stage) newSource(l *klog.Lease) *source {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 )
@@ -25,6 +26,21 @@ func NewLease(partition int32, commit func(ctx context.Context, offset int64, me
 // nothing was stored. While the group rebalances, commits are still taken.
 func (l *Lease) Commit(ctx context.Context, offset int64, metadata string) error {
 	return l.commit(ctx, offset, metadata)
+}
+
+// leftAlone is how long a partition that stopped is not tried again.
+const leftAlone = 5 * time.Minute
+
+// LeaveAlone waits with a partition that stopped rather than lose something: until
+// the lease ends, as ctx says, or for five minutes. Whatever stopped it may be
+// mended by then, and nobody else would fare better meanwhile.
+func LeaveAlone(ctx context.Context) {
+	t := time.NewTimer(leftAlone)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // commit is the Lease's: a request to the group's coordinator, under the term

@@ -114,6 +114,9 @@ func (w *Worker) loadRules() (err error) {
 }
 
 func (w *Worker) openGeo() (err error) {
+	if !w.runs("ingest") {
+		return nil
+	}
 	w.geo, err = geo.Open(w.cfg.Geo, w.log, w.admin.Registry())
 	return err
 }
