@@ -32,7 +32,7 @@ type Config struct {
 	DialTimeout       time.Duration `yaml:"dial_timeout" doc:"longest time to connect"`
 	RequestTimeout    time.Duration `yaml:"request_timeout" doc:"longest time to wait for an answer before asking again"`
 	SessionTimeout    time.Duration `yaml:"session_timeout" doc:"silence after which a member is taken for dead and its partitions are given to others"`
-	RebalanceTimeout  time.Duration `yaml:"rebalance_timeout" doc:"longest time members get to give partitions up"`
+	RebalanceTimeout  time.Duration `yaml:"rebalance_timeout" doc:"longest time members get to join anew when partitions are shared anew; who takes longer is taken for dead"`
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval" doc:"how often a member says that it lives; a third of the session timeout at most"`
 	DrainTimeout      time.Duration `yaml:"drain_timeout" doc:"time after which a member that is still giving partitions up is complained about, or, when the program ends, left behind"`
 }

@@ -10,16 +10,20 @@ import (
 )
 
 // groupDialer makes the connections of one consumer group, and can cut them: the
-// library waits for the answer to a join for as long as the slowest member may
-// drain, and knows no other way of being interrupted.
+// library waits for the answer to a join until the last member has joined or is
+// taken for dead, and knows no other way of being interrupted.
 type groupDialer struct {
 	c     *Client
+	open  context.Context // ends with the first cut: from then on there are no more connections
+	close context.CancelFunc
 	mu    sync.Mutex
 	conns map[*groupConn]struct{}
 }
 
 func newGroupDialer(c *Client) *groupDialer {
-	return &groupDialer{c: c, conns: map[*groupConn]struct{}{}}
+	d := &groupDialer{c: c, conns: map[*groupConn]struct{}{}}
+	d.open, d.close = context.WithCancel(context.Background())
+	return d
 }
 
 func (d *groupDialer) dialer() *kafka.Dialer {
@@ -30,6 +34,9 @@ func (d *groupDialer) dialer() *kafka.Dialer {
 }
 
 func (d *groupDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.open, cancel)()
 	raw, err := (&net.Dialer{Timeout: d.c.cfg.DialTimeout}).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -42,6 +49,7 @@ func (d *groupDialer) dial(ctx context.Context, network, address string) (net.Co
 }
 
 func (d *groupDialer) cut() {
+	d.close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range d.conns {
@@ -64,6 +72,7 @@ func (d *groupDialer) closeGroup(cg *kafka.ConsumerGroup) {
 	for {
 		select {
 		case <-left:
+			d.close()
 			return
 		case <-tick.C:
 			d.cut()

@@ -22,8 +22,8 @@ var (
 	ErrTooLarge = errors.New("record is larger than the topic takes")
 	// ErrUnknownTopic: the topic, or the partition, is not there.
 	ErrUnknownTopic = errors.New("topic or partition does not exist")
-	// ErrFenced: the generation is over, and the partition belongs to another
-	// member; nothing was committed.
+	// ErrFenced: the generation is over, and the partition may belong to another
+	// member; nothing is committed any more.
 	ErrFenced = errors.New("no longer a member of this generation of the group")
 	// ErrUnreadable: the records at the offset fail to decode, again and again,
 	// on fresh connections.

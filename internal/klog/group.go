@@ -27,7 +27,7 @@ const (
 // member, when the membership is lost (its cause is an [ErrFenced] then, and
 // nothing can be committed) or with ctx; own then has DrainTimeout to finish,
 // commit and return, and no other member gets the partition before it has
-// returned, unless this one is taken for dead. A rebalance that leaves the
+// returned, unless this one is taken for dead or DrainTimeout passes at the end. A rebalance that leaves the
 // partition here goes unnoticed. When own returns nil before its context ends,
 // the member keeps the partition; when it returns an error, that is logged, and
 // own is called again after a pause that grows.
@@ -49,6 +49,9 @@ func (c *Client) Join(ctx context.Context, group, topic string, own func(ctx con
 	if err := c.dismiss(ctx, group); err != nil && ctx.Err() == nil {
 		c.log.Warn("kafka: what a former process left in the group stays until its session ends", "group", group, "error", err)
 	}
+	if ctx.Err() != nil {
+		return nil
+	}
 	dialer, balancer := newGroupDialer(c), &sticky{}
 	cg, err := kafka.NewConsumerGroup(c.groupConfig(group, topic, dialer, balancer))
 	if err != nil {
@@ -60,7 +63,23 @@ func (c *Client) Join(ctx context.Context, group, topic string, own func(ctx con
 	}
 	err = m.run(ctx, cg)
 	dialer.closeGroup(cg)
+	m.mu.Lock()
+	last := m.term
+	m.mu.Unlock()
+	if last != nil { // a join that was cut has made the library forget who it was, and not leave
+		m.quit(context.WithoutCancel(ctx), last.member)
+	}
 	return err
+}
+
+// quit takes a member that we were out of the group, lest the group waits for its
+// session to end. Mostly it is gone by itself.
+func (m *member) quit(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	if err := m.c.remove(ctx, m.group, id); err != nil {
+		m.log.Warn("kafka: the group is not left, and waits for the session to end", "member", id, "error", err)
+	}
 }
 
 func (c *Client) groupConfig(group, topic string, d *groupDialer, b *sticky) kafka.ConsumerGroupConfig {
@@ -118,27 +137,38 @@ func (m *member) run(ctx context.Context, cg *kafka.ConsumerGroup) error {
 			m.joined, m.last, m.attempts = true, "", 0
 			m.take(ctx, gen)
 		default:
-			if err := m.failed(err); err != nil {
+			if err := m.failed(ctx, err); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// take keeps gen until it ends or is to be followed by another.
+// take keeps gen until it ends or is to be followed by another. The library joins
+// anew only when what was started has returned: by then the join claims what is
+// held. A generation that has ended by now is one that was missed.
 func (m *member) take(ctx context.Context, gen *kafka.Generation) {
-	t := m.adopt(ctx, gen)
+	present, adopted := make(chan bool), make(chan *term, 1)
 	gen.Start(func(ended context.Context) {
-		select {
-		case <-t.again: // the library ends the generation when this returns
-		case <-ended.Done():
+		present <- ended.Err() == nil
+		if t := <-adopted; t != nil {
+			select {
+			case <-t.again:
+			case <-ended.Done():
+			}
+			t.restless()
 		}
 	})
+	if !<-present {
+		adopted <- nil
+		return
+	}
+	adopted <- m.adopt(ctx, gen)
 }
 
 // failed decides on an error of joining. On a broker that just started the
 // coordinator is not there yet, so the first few errors are nobody's business.
-func (m *member) failed(err error) error {
+func (m *member) failed(ctx context.Context, err error) error {
 	outlook, named := classify(err)
 	if outlook == never && !m.joined && !errors.Is(named, ErrFenced) {
 		return fmt.Errorf("join group %s: %w", m.group, named)
@@ -147,6 +177,8 @@ func (m *member) failed(err error) error {
 		m.mu.Lock()
 		if m.term != nil {
 			m.log.Warn("kafka: out of the group, joining anew", "generation", m.term.id, "error", err)
+			id := m.term.member // the library has forgotten it, and may not have left
+			m.c.groups.Go(func() { m.quit(context.WithoutCancel(ctx), id) })
 		}
 		m.lose(fmt.Errorf("%w: %w", ErrFenced, err))
 		m.mu.Unlock()

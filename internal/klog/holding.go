@@ -18,12 +18,21 @@ import (
 type term struct {
 	id       int32
 	member   string
+	began    time.Time
 	claimed  []int32 // what this member said it held when it joined
 	assigned []int32
 	over     chan struct{} // closed when the next has begun, or the membership is lost
 	again    chan struct{} // closed when the group is to be joined anew
 	once     sync.Once     // closes again
 	rest     *time.Timer   // after which partitions may move; nil: none are to
+}
+
+// restless says that no partitions move by themselves any more: the generation is
+// over, and the next decides anew.
+func (t *term) restless() {
+	if t.rest != nil {
+		t.rest.Stop()
+	}
 }
 
 func (t *term) rejoin() { t.once.Do(func() { close(t.again) }) }
@@ -61,13 +70,13 @@ func (m *member) termOf(h *holding) *term {
 }
 
 // adopt goes over to a new generation. What the member held and is assigned
-// again goes on undisturbed: it was claimed with every join, so nobody can have
-// had it in between, even if there were generations that the member did not get
-// to know of. A broker that gave the member up knows it by another id.
+// again goes on undisturbed: it was claimed with every join (see take), so nobody
+// can have had it in between, even if there were generations that the member did
+// not get to know of. A broker that gave the member up knows it by another id.
 func (m *member) adopt(ctx context.Context, gen *kafka.Generation) *term {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t := &term{id: gen.ID, member: gen.MemberID, claimed: m.balancer.claimed(), over: make(chan struct{}), again: make(chan struct{})}
+	t := &term{id: gen.ID, member: gen.MemberID, began: time.Now(), claimed: m.balancer.claimed(), over: make(chan struct{}), again: make(chan struct{})}
 	for _, a := range gen.Assignments[m.topic] {
 		t.assigned = append(t.assigned, int32(a.ID))
 	}
@@ -82,6 +91,9 @@ func (m *member) adopt(ctx context.Context, gen *kafka.Generation) *term {
 		case h.term == nil: // lost, and on its way out
 		case mine && h.failed:
 			h.tell(errAgain) // its commits end with the old term
+		case !mine && !slices.Contains(t.claimed, p): // it may be another's already
+			h.term = nil
+			h.tell(fmt.Errorf("partition %d was not claimed: %w", p, ErrFenced))
 		case !mine:
 			h.tell(errMoved)
 			fallthrough // it is withheld from others until this member joins without it
@@ -110,9 +122,7 @@ func (m *member) adopt(ctx context.Context, gen *kafka.Generation) *term {
 
 // finish wakes those who wait for what comes after t.
 func (t *term) finish() {
-	if t.rest != nil {
-		t.rest.Stop()
-	}
+	t.restless()
 	select {
 	case <-t.over:
 	default:
@@ -208,15 +218,54 @@ func (m *member) hold(ctx context.Context, h *holding) {
 	if err != nil && !errors.Is(context.Cause(ctx), ErrFenced) {
 		m.log.Log(ctx, level(ctx), "kafka: a partition was given up with an error", "partition", h.partition, "error", err)
 	}
-	if err != nil && ctx.Err() == nil && m.rest(ctx, h.partition, time.Since(began)) {
-		m.mu.Lock()
-		h.failed = true
-		if m.term != nil {
-			m.term.rejoin()
-		}
-		m.mu.Unlock()
+	if err != nil && ctx.Err() == nil {
+		m.again(ctx, h, time.Since(began))
 	}
 	<-ctx.Done()
+}
+
+// again has own called again after a pause. One that keeps failing waits until the
+// group has been at rest for a while: then partitions may move, and one rejoin does
+// for all that fail.
+func (m *member) again(ctx context.Context, h *holding, lasted time.Duration) {
+	pause := m.pauseOf(h.partition, lasted)
+	if !sleep(ctx, pause/2+rand.N(pause/2)) {
+		return
+	}
+	m.mu.Lock()
+	h.failed = true
+	m.mu.Unlock()
+	for {
+		m.mu.Lock()
+		t := h.term
+		m.mu.Unlock()
+		if t == nil {
+			return
+		}
+		left := time.Until(t.began.Add(m.c.cfg.SessionTimeout + m.c.cfg.HeartbeatInterval))
+		if pause < fewFailures || left <= 0 {
+			t.rejoin()
+			return
+		}
+		if !sleep(ctx, left) {
+			return
+		}
+	}
+}
+
+// fewFailures is the pause up to which own is called again at once.
+const fewFailures = 4 * joinPause
+
+// sleep reports false when ctx has ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // level is that of an error of own: while draining it is no surprise.
@@ -242,22 +291,13 @@ func (m *member) drained(h *holding, owned <-chan error) error {
 	}
 }
 
-// rest pauses after own has failed, longer each time. It reports false when ctx
-// has ended.
-func (m *member) rest(ctx context.Context, partition int32, lasted time.Duration) bool {
+// pauseOf is how long to wait after own has failed: longer each time.
+func (m *member) pauseOf(partition int32, lasted time.Duration) time.Duration {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if lasted > maxPauseOfOwn {
 		delete(m.pauses, partition)
 	}
-	pause := min(max(2*m.pauses[partition], joinPause), maxPauseOfOwn)
-	m.pauses[partition] = pause
-	m.mu.Unlock()
-	t := time.NewTimer(pause/2 + rand.N(pause/2))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	m.pauses[partition] = min(max(2*m.pauses[partition], joinPause), maxPauseOfOwn)
+	return m.pauses[partition]
 }

@@ -31,6 +31,7 @@ func (c *Client) dismiss(ctx context.Context, group string) error {
 		if err != nil {
 			return err
 		}
+		found := 0
 		for _, g := range m.(*describegroups.Response).Groups {
 			if g.ErrorCode != 0 {
 				return kafka.Error(g.ErrorCode)
@@ -43,7 +44,12 @@ func (c *Client) dismiss(ctx context.Context, group string) error {
 					return fmt.Errorf("member %s: %w", member.MemberID, err)
 				}
 				c.log.Info("kafka: a former process of this instance is taken out of the group", "group", group, "member", member.MemberID)
+				found++
 			}
+		}
+		if found > 1 {
+			c.log.Warn("kafka: several members of the group had the name of this instance; each worker needs one of its own (kafka.instance)",
+				"group", group, "instance", c.cfg.Instance, "members", found)
 		}
 		return nil
 	})

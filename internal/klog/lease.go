@@ -22,8 +22,8 @@ func NewLease(partition int32, commit func(ctx context.Context, offset int64, me
 }
 
 // Commit stores the position, with metadata. It tries on until ctx ends, but
-// fails with [ErrFenced] once the partition may belong to somebody else: then
-// nothing was stored. While the group rebalances, commits are still taken.
+// fails with [ErrFenced] once the partition may belong to somebody else: what is
+// stored then was stored before it did. While the group rebalances, commits are still taken.
 func (l *Lease) Commit(ctx context.Context, offset int64, metadata string) error {
 	return l.commit(ctx, offset, metadata)
 }

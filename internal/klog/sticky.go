@@ -64,12 +64,13 @@ func (s *sticky) levelNext() {
 }
 
 // takeUneven reports whether this member was the last to share, and left
-// somebody with more than a fair share.
+// somebody with more than a fair share, or all with nothing. A new generation has
+// begun, and what was to be the next time is decided anew.
 func (s *sticky) takeUneven() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	uneven := s.uneven
-	s.uneven = false
+	s.uneven, s.level = false, false
 	return uneven
 }
 
@@ -120,7 +121,8 @@ func (s *sticky) AssignGroups(members []kafka.GroupMember, partitions []kafka.Pa
 				sharers[i] = sharer{claims: claims[m].Partitions, giving: claims[m].Giving, generation: claims[m].Generation}
 			}
 		}
-		if !share(sharers, idsOf(topic, partitions), level) {
+		ids := idsOf(topic, partitions)
+		if !share(sharers, ids, level) || len(ids) == 0 { // none: a broker that does not know the topic yet
 			s.uneven = true
 		}
 		for i, m := range list {

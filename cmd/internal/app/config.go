@@ -90,7 +90,7 @@ func Defaults() Config {
 
 // Validate reports everything that is wrong with c.
 func (c *Config) Validate() error {
-	return errors.Join(c.Stream.Validate(), c.validateStages(), c.Kafka.Validate(), c.Redis.Validate(), c.ClickHouse.Validate(),
+	return errors.Join(c.Stream.Validate(), c.validateStages(), c.validateDrain(), c.Kafka.Validate(), c.Redis.Validate(), c.ClickHouse.Validate(),
 		c.Ingest.Validate(), c.Detect.Validate(), c.Snapshots.Validate(), c.Gate.Validate(), c.Stop.Validate(), c.Admin.Validate(), c.Log.Validate())
 }
 
@@ -119,6 +119,21 @@ func (c *Config) validateStages() error {
 		}
 	}
 	return nil
+}
+
+// validateDrain checks that a group is not left while its partitions are given up.
+func (c *Config) validateDrain() error {
+	var errs []error
+	for _, s := range []struct {
+		name  string
+		drain time.Duration
+	}{{"ingest", c.Ingest.DrainTimeout}, {"detect", c.Detect.DrainTimeout}} {
+		if s.drain > c.Kafka.DrainTimeout {
+			errs = append(errs, fmt.Errorf("kafka.drain_timeout: %v is shorter than %s.drain_timeout, %v: the group would be left before partitions are given up",
+				c.Kafka.DrainTimeout, s.name, s.drain))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 const shortestSecret = 16
