@@ -73,6 +73,9 @@ func (o *owner) own(ctx context.Context, committed int64, log klog.OffsetRange) 
 	if err := o.read(ctx, finish, committed); err != nil {
 		return err
 	}
+	if klog.Fenced(ctx) {
+		return context.Cause(ctx) // nothing that is begun now would count
+	}
 	return o.drain(finish)
 }
 

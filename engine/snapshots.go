@@ -255,7 +255,9 @@ func (s *snapshots) write(ctx context.Context, f *frozen, acked <-chan struct{})
 	select {
 	case <-acked:
 	case <-ctx.Done():
-		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil { // whatever came first
+		return err
 	}
 	started = time.Now()
 	if err := s.persist(ctx, "write", func(ctx context.Context) error { return s.create(ctx, f.next, b) }); err != nil {

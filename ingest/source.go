@@ -218,6 +218,9 @@ func (s *source) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if klog.Fenced(ctx) {
+		return context.Cause(ctx) // nothing that is begun now would count
+	}
 	return s.drain(finish)
 }
 

@@ -114,3 +114,21 @@ func BenchmarkMergeRefresh(b *testing.B) {
 		list, _ = Merge(list, Contribution{Rule: "b", Weight: 50, HalfLife: 60, Time: now & 1023})
 	}
 }
+
+// Of two contributions of a rule that are worth the same, the later one stays,
+// whichever comes first.
+func TestTheOrderOfEqualContributionsMakesNoDifference(t *testing.T) {
+	early := Contribution{Rule: "r", Category: "bot", Reason: "x", Weight: 20, HalfLife: 30 * 24 * 3600, Time: 1_763_892_000_000}
+	late := early
+	late.Time++
+	if Decayed(early, late.Time) != Decayed(late, late.Time) {
+		t.Fatal("they are not worth the same")
+	}
+	for _, order := range [][2]Contribution{{early, late}, {late, early}} {
+		list, _ := Merge(nil, order[0])
+		list, changed := Merge(list, order[1])
+		if len(list) != 1 || list[0] != late || changed != (order[1] == late) {
+			t.Errorf("%+v stays, changed %v", list, changed)
+		}
+	}
+}

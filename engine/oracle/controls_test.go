@@ -56,7 +56,6 @@ var bugs = []mutants.Bug{
 	{Name: "a score lives a moment longer", File: "engine/entity.go", Edits: [][2]string{{"score.Expires(list) > p", "score.Expires(list) >= p"}}},
 
 	{Name: "a signal does not refresh what is worth the same", File: "score/merge.go", Edits: [][2]string{{"is == was && c.Time < old.Time", "is == was"}}, Test: "TestScoresMergeAsTheOracleSays"},
-	{Name: "of signals that are worth the same the one that came last is kept", File: "score/merge.go", Edits: [][2]string{{"is == was && c.Time < old.Time", "false"}}, Test: "TestScoresMergeAsTheOracleSays"},
 	{Name: "the older of two signals is kept", File: "score/merge.go", Edits: [][2]string{{"max(old.Time, c.Time)", "old.Time"}}},
 	{Name: "what is worth a point goes", File: "score/merge.go", Edits: [][2]string{{"c.Time) < Point", "c.Time) <= Point"}}},
 	{Name: "of equals the first goes", File: "score/merge.go", Edits: [][2]string{{"list[i].Rule > rule", "list[i].Rule < rule"}}},

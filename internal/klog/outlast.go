@@ -14,8 +14,8 @@ import (
 func Outlast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if cause := context.Cause(ctx); errors.Is(cause, ErrFenced) {
-			cancel(cause)
+		if Fenced(ctx) {
+			cancel(context.Cause(ctx))
 			return
 		}
 		time.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
@@ -24,4 +24,9 @@ func Outlast(ctx context.Context, d time.Duration) (context.Context, context.Can
 		stop()
 		cancel(context.Canceled)
 	}
+}
+
+// Fenced reports whether ctx has ended because the partition is no longer ours.
+func Fenced(ctx context.Context) bool {
+	return ctx.Err() != nil && errors.Is(context.Cause(ctx), ErrFenced)
 }

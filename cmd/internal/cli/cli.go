@@ -73,9 +73,9 @@ func Main(root *cobra.Command, args []string, stderr io.Writer) int {
 const oneStroke = 200 * time.Millisecond
 
 // untilSignal is ctx until the process is told to stop. Told again, the process
-// ends at once, with the exit status that shells give for the signal. (A handler
-// that is taken away after the first signal would swallow one that comes before
-// that is done.)
+// ends at once, with the exit status that shells give for the signal. Once it is
+// told, the handler stays until the process has ended: a second signal of the same
+// stroke may come when everything is done but that.
 func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals, over := make(chan os.Signal, 2), make(chan struct{})
@@ -98,7 +98,9 @@ func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 		}
 	}()
 	return ctx, func() {
-		signal.Stop(signals)
+		if ctx.Err() == nil {
+			signal.Stop(signals)
+		}
 		close(over)
 		cancel()
 	}
