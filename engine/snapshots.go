@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/retry"
 )
 
 // SnapshotStore keeps the snapshots of facet partitions: immutable objects, named
@@ -65,44 +65,19 @@ type snapshotting struct {
 	stop   context.CancelFunc
 }
 
-const (
-	// Pauses between attempts.
-	firstPause = 100 * time.Millisecond
-	mostPause  = 10 * time.Second
-	// attemptTime is how long an attempt may take: a store that neither answers
-	// nor refuses is one that fails.
-	attemptTime = 2 * time.Minute
-)
-
 // persist does something with the store until it succeeds, fails for good or ctx
 // ends. Errors that are not for good are logged when they change.
 func (s *snapshots) persist(ctx context.Context, what string, do func(ctx context.Context) error) error {
-	for pause, last := firstPause, ""; ; pause = min(2*pause, mostPause) {
-		err := attempt(ctx, do)
-		switch {
-		case err == nil, forGood(err):
-			return err
-		case ctx.Err() != nil:
-			return fmt.Errorf("%s: %w", what, errors.Join(ctx.Err(), err))
-		}
+	err := retry.Do(ctx, do, forGood, func(err error, news bool) {
 		s.metrics.snapshotFailure("store")
-		if text := err.Error(); text != last {
+		if news {
 			s.log.Warn("the store of snapshots fails; trying again", "doing", what, "error", err)
-			last = text
 		}
-		t := time.NewTimer(pause/2 + rand.N(pause/2))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
+	})
+	if err != nil && !forGood(err) {
+		err = fmt.Errorf("%s: %w", what, err)
 	}
-}
-
-func attempt(ctx context.Context, do func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
-	defer cancel()
-	return do(ctx)
+	return err
 }
 
 // forGood reports whether trying again cannot help.
@@ -300,7 +275,7 @@ func (s *snapshots) create(ctx context.Context, next int64, b []byte) error {
 
 // retain deletes all but the newest. A failure leaves some for the next time.
 func (s *snapshots) retain(ctx context.Context, written int64) {
-	err := attempt(ctx, func(ctx context.Context) error {
+	err := retry.Once(ctx, func(ctx context.Context) error {
 		all, err := s.Snapshots.List(ctx, s.partition)
 		for i := s.cfg.SnapshotKeep; err == nil && i < len(all); i++ {
 			if all[i] != written {

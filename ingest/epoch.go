@@ -16,6 +16,7 @@ import (
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/retry"
 )
 
 // Semantics is raised when this package, or what it decodes and completes events
@@ -228,30 +229,16 @@ func (s *source) change(ctx context.Context, to *Epoch) error {
 
 // load has the epoch that the last owner worked under, however long the store
 // takes to answer.
-func (s *source) load(ctx context.Context, name string) (*Epoch, error) {
+func (s *source) load(ctx context.Context, name string) (e *Epoch, err error) {
 	s.loop.Waiting()
 	defer s.loop.Working()
-	for pause, last := firstPause, ""; ; pause = min(2*pause, maxPause) {
-		e, err := s.Epochs.Load(ctx, name)
-		if err == nil || errors.Is(err, ErrNoEpoch) || ctx.Err() != nil {
-			return e, err
-		}
-		if text := err.Error(); text != last {
-			last = text
-			s.log.Warn("the epoch of the last owner cannot be read yet; the partition waits for it", "epoch", name, "error", err)
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return nil, fmt.Errorf("%w (last: %v)", context.Cause(ctx), err)
-		}
-	}
+	err = retry.Do(ctx,
+		func(ctx context.Context) (err error) { e, err = s.Epochs.Load(ctx, name); return err },
+		func(err error) bool { return errors.Is(err, ErrNoEpoch) },
+		func(err error, news bool) {
+			if news {
+				s.log.Warn("the epoch of the last owner cannot be read yet; the partition waits for it", "epoch", name, "error", err)
+			}
+		})
+	return e, err
 }
-
-// Pauses between attempts to load an epoch.
-const (
-	firstPause = 100 * time.Millisecond
-	maxPause   = 5 * time.Second
-)

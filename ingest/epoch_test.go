@@ -29,6 +29,7 @@ type epochs struct {
 	present *ingest.Epoch
 	kept    map[string]*ingest.Epoch
 	fails   error // of loads
+	hangs   int   // so many loads are neither answered nor refused
 	loads   int
 }
 
@@ -42,10 +43,13 @@ func (e *epochs) Present() *ingest.Epoch {
 	return e.present
 }
 
-func (e *epochs) Load(_ context.Context, name string) (*ingest.Epoch, error) {
+func (e *epochs) Load(ctx context.Context, name string) (*ingest.Epoch, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.loads++
+	if e.loads++; e.loads <= e.hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if e.fails != nil {
 		return nil, e.fails
 	}
@@ -399,6 +403,21 @@ func TestAStoreThatDoesNotAnswerIsWaitedFor(t *testing.T) {
 		stop()
 		if err := <-stuck; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestAStoreThatNeitherAnswersNorRefusesIsAskedAgain: it would hold the partition
+// up for ever.
+func TestAStoreThatNeitherAnswersNorRefusesIsAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, all := interrupted(t)
+		w.epochs.hangs = 2
+		if _, err := w.run(t, 10*time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.madeText(t, all...); got != "0000000000" || w.epochs.loads != 3 {
+			t.Errorf("read under %s after %d attempts", got, w.epochs.loads)
 		}
 	})
 }

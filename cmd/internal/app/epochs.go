@@ -7,12 +7,12 @@ import (
 	"log/slog"
 	"maps"
 	"sync/atomic"
-	"time"
 	"weak"
 
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/internal/retry"
 	"github.com/weirdev/weir/internal/snapshot"
 )
 
@@ -66,24 +66,18 @@ func (e *epochs) begin(ctx context.Context) error {
 		e.log.Warn("no epochs are kept (snapshots.url is empty): a worker that ends uncleanly and comes back with other rules or data reads some events again under those")
 		return nil
 	}
-	const firstPause, maxPause = 100 * time.Millisecond, 5 * time.Second
-	for pause, last := firstPause, ""; ; pause = min(2*pause, maxPause) {
-		err := e.keep(ctx, e.geo.Current())
-		if err == nil {
-			return nil
-		}
-		if text := err.Error(); text != last && ctx.Err() == nil {
-			last = text
-			e.log.Warn("the epoch of this worker cannot be kept yet, trying on", "error", err)
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return fmt.Errorf("keep the epoch: %w (last: %w)", ctx.Err(), err)
-		}
+	err := retry.Do(ctx,
+		func(ctx context.Context) error { return e.keep(ctx, e.geo.Current()) },
+		func(error) bool { return false },
+		func(err error, news bool) {
+			if news {
+				e.log.Warn("the epoch of this worker cannot be kept yet, trying on", "error", err)
+			}
+		})
+	if err != nil {
+		return fmt.Errorf("keep the epoch: %w", err)
 	}
+	return nil
 }
 
 // keep writes the databases first: a manifest names what is there.
@@ -108,7 +102,7 @@ func (e *epochs) use(ctx context.Context, g *geo.Generation) error {
 		return nil // files were touched
 	}
 	if e.store != nil {
-		if err := e.keep(ctx, g); err != nil {
+		if err := retry.Once(ctx, func(ctx context.Context) error { return e.keep(ctx, g) }); err != nil {
 			return err
 		}
 	}
