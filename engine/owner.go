@@ -273,7 +273,8 @@ func (o *owner) produce(ctx context.Context) error {
 }
 
 // sendLoops writes loop-back frames: in order, one produce in flight, never
-// skipped. After an error the partition stops, and its next owner makes them again.
+// skipped. After an error this owner writes nothing more, and the next makes them
+// again.
 func (o *owner) sendLoops(ctx context.Context) error {
 	if len(o.loops) == 0 {
 		return nil

@@ -27,10 +27,10 @@ const (
 // member, when the membership is lost (its cause is an [ErrFenced] then, and
 // nothing can be committed) or with ctx; own then has DrainTimeout to finish,
 // commit and return, and no other member gets the partition before it has
-// returned, unless this one is taken for dead or DrainTimeout passes at the end. A rebalance that leaves the
-// partition here goes unnoticed. When own returns nil before its context ends,
-// the member keeps the partition; when it returns an error, that is logged, and
-// own is called again after a pause that grows.
+// returned, unless this one is taken for dead or DrainTimeout passes at the end.
+// A rebalance that leaves the partition here goes unnoticed. When own returns nil
+// before its context ends, the member keeps the partition; when it returns an
+// error, that is logged, and own is called again after a pause that grows.
 //
 // Join returns nil when ctx has ended and the group is left, and an error when
 // the group cannot be joined at all, or own did not return in time.

@@ -89,11 +89,11 @@ func (m *member) adopt(ctx context.Context, gen *kafka.Generation) *term {
 	for p, h := range m.held {
 		switch mine := slices.Contains(t.assigned, p); {
 		case h.term == nil: // lost, and on its way out
-		case mine && h.failed:
-			h.tell(errAgain) // its commits end with the old term
-		case !mine && !slices.Contains(t.claimed, p): // it may be another's already
+		case !slices.Contains(t.claimed, p): // it may be, or have been, another's
 			h.term = nil
 			h.tell(fmt.Errorf("partition %d was not claimed: %w", p, ErrFenced))
+		case mine && h.failed:
+			h.tell(errAgain) // its commits end with the old term
 		case !mine:
 			h.tell(errMoved)
 			fallthrough // it is withheld from others until this member joins without it

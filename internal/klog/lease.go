@@ -23,7 +23,8 @@ func NewLease(partition int32, commit func(ctx context.Context, offset int64, me
 
 // Commit stores the position, with metadata. It tries on until ctx ends, but
 // fails with [ErrFenced] once the partition may belong to somebody else: what is
-// stored then was stored before it did. While the group rebalances, commits are still taken.
+// stored then was stored before it did. While the group rebalances, commits are
+// still taken.
 func (l *Lease) Commit(ctx context.Context, offset int64, metadata string) error {
 	return l.commit(ctx, offset, metadata)
 }
@@ -35,12 +36,7 @@ const leftAlone = 5 * time.Minute
 // the lease ends, as ctx says, or for five minutes. Whatever stopped it may be
 // mended by then, and nobody else would fare better meanwhile.
 func LeaveAlone(ctx context.Context) {
-	t := time.NewTimer(leftAlone)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	sleep(ctx, leftAlone)
 }
 
 // commit is the Lease's: a request to the group's coordinator, under the term

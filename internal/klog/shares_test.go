@@ -164,8 +164,12 @@ func TestWhatWasNotClaimedIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.adopt(t.Context(), generation(2, 0, 1))
+	given := held(1)
 	if why := ended(held(0)); !errors.Is(why, ErrFenced) {
 		t.Errorf("it was told %v", why)
+	}
+	if now := held(1); now == given || now == nil || given.term != nil {
+		t.Error("what was not claimed, and given again, goes on as if nobody had had it in between")
 	}
 	// Claimed, it is drained, and commits in the new generation.
 	m.adopt(t.Context(), generation(4, 0, 1))

@@ -29,6 +29,7 @@ type watch struct {
 
 	begin, shown, asked time.Time
 	lastFetched         int64
+	facets, late        int64 // the most that was seen
 	lastTop             string
 	firstDeny           map[int]time.Time // by campaign
 	innocents, denied   int
@@ -106,8 +107,10 @@ func (w *watch) show(ctx context.Context, now time.Time) {
 	if n := w.d.stack.Worker.Restarts(); n > 0 {
 		restarts = fmt.Sprintf("  worker restarted %d times", n)
 	}
+	// A commit of outputs that are behind what was read says nothing of the ledger.
+	w.facets, w.late = max(w.facets, b.Detect.Applied), max(w.late, b.Detect.Late)
 	w.d.say("%4.0fs  events %d (%.0f/s)  not committed %d  facets %d  late %d%s",
-		now.Sub(w.begin).Seconds(), b.Ingest.Fetched, rate, b.Waiting, b.Detect.Applied, b.Detect.Late, restarts)
+		now.Sub(w.begin).Seconds(), b.Ingest.Fetched, rate, b.Waiting, w.facets, w.late, restarts)
 	// Repeated only when something has changed: the eye finds what is new.
 	if top := strings.Join(w.top(ctx), "\n       "); top != w.lastTop {
 		w.lastTop = top
