@@ -75,6 +75,11 @@ const (
 	Auth     Field = 48 // success, failure, challenge; empty where the request is no sign-in
 	Decision Field = 49 // id of our own decision, where we refused the request
 	Attrs    Field = 50 // free attributes: a flat JSON object, kept as text
+
+	Referer        Field = 51
+	DecisionAction Field = 52 // what our decision said: only throttle and stricter refused the request
+	ConnectingIP   Field = 53 // client address that a CDN states in a header of its own, such as CF-Connecting-IP
+	RemoteUser     Field = 54 // user name in an access log, which nobody has verified
 )
 
 // What ingest derives.
@@ -91,6 +96,9 @@ const (
 	Anonymiser Field = 73 // vpn, tor, hosting, proxy; empty where none is known
 	Skewed     Field = 74 // the claimed time was outside the bracket and was clamped
 	Build      Field = 75 // app version and device model: "4.2.0|Pixel 8"
+	Clipped    Field = 76 // something the client wrote was shortened, escaped or dropped
+	Delayed    Field = 77 // the claimed time lies before the bracket; it was kept, and the event is late
+	Tried      Field = 78 // the account was named by a sign-in that did not succeed
 
 	// MaxField bounds arrays indexed by Field.
 	MaxField = 80
@@ -187,7 +195,13 @@ var specs = [MaxField]Spec{
 
 	Auth:     oneOf("auth", "outcome of a sign-in", "success", "failure", "challenge"),
 	Decision: text("decision", 64, "id of the decision by which Weir refused this request"),
-	Attrs:    {Name: "attrs", Kind: KindObject, MaxBytes: 4096, Doc: "free attributes: a flat object of strings, numbers and booleans"},
+
+	Referer:        text("referer", 2048, "Referer header"),
+	DecisionAction: oneOf("decision_action", "action of that decision", "allow", "tag", "throttle", "challenge", "step_up", "deny"),
+	ConnectingIP:   text("connecting_ip", 64, "client address that a CDN states in a header of its own, such as CF-Connecting-IP"),
+	RemoteUser:     text("remote_user", 256, "user name as an access log has it, verified by nobody"),
+
+	Attrs: {Name: "attrs", Kind: KindObject, MaxBytes: 4096, Doc: "free attributes: a flat object of strings, numbers and booleans"},
 
 	ClientIP:   derived(text("client_ip", 64, "client's address: IPv4, or the IPv6 /64")),
 	Net:        derived(text("net", 64, "network of the client: IPv4 /24 or IPv6 /48")),
@@ -201,6 +215,9 @@ var specs = [MaxField]Spec{
 	Anonymiser: derived(text("anonymiser", 16, "vpn, tor, hosting or proxy")),
 	Skewed:     derived(flag("skewed", "the gateway's time was outside the possible bracket and was clamped")),
 	Build:      derived(text("build", 200, "app version and device model, joined by |")),
+	Clipped:    derived(flag("clipped", "something that the client wrote was shortened, escaped or dropped")),
+	Delayed:    derived(flag("delayed", "the gateway's time lies further back than ingest.max_late; it was kept, and the event is late")),
+	Tried:      derived(flag("account_tried", "the account was named by a sign-in that did not succeed")),
 }
 
 func text(name string, max int, doc string) Spec {
