@@ -1,9 +1,6 @@
 package event
 
-import (
-	"net/netip"
-	"strings"
-)
+import "strings"
 
 // Decoder reads events in Weir's own format. It is reused by one goroutine, and
 // allocates nothing per event.
@@ -208,13 +205,15 @@ func (d *Decoder) value(f Field, e *Event) bool {
 // mappings from other formats.
 func (s *scanner) set(f Field, v string, e *Event) bool {
 	spec := &specs[f]
-	if len(v) > spec.MaxBytes {
+	if len(v) > spec.MaxBytes && spec.Kind != KindAddress {
 		return s.refuse(TooLong, f)
 	}
 	if spec.Kind == KindAddress {
-		if a, err := netip.ParseAddr(v); err != nil || a.Zone() != "" {
+		exact, ok := exactAddress(v)
+		if !ok {
 			return s.refuse(BadAddress, f)
 		}
+		v = exact
 	}
 	if spec.Enum != nil && !contains(spec.Enum, v) {
 		return s.refuse(BadValue, f)

@@ -91,7 +91,7 @@ func (s Spec) describe() string {
 	case KindBool:
 		return "true or false"
 	case KindAddress:
-		return "IP address"
+		return "IP address, or `unix:`"
 	case KindObject:
 		return fmt.Sprintf("object, up to %d members and %d bytes", maxAttributes, s.MaxBytes)
 	}

@@ -3,7 +3,6 @@ package ingest
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/weirdev/weir/event"
@@ -14,7 +13,9 @@ type Config struct {
 	Format         string         `yaml:"format" doc:"format of the raw records: weir, combined, nginx, envoy, traefik, or mapping"`
 	Mapping        *event.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: where each field is found"`
 	Routes         []string       `yaml:"routes" doc:"route templates such as /users/{id}, used where the gateway gives no route"`
-	TrustedProxies []string       `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed"`
+	TrustedProxies []string       `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed; unix: for peers on Unix sockets"`
+
+	ConnectingIPFrom []string `yaml:"connecting_ip_from" doc:"prefixes of a CDN whose statement of the client's address (field connecting_ip, from CF-Connecting-IP and the like) is believed; unix: for peers on Unix sockets"`
 
 	MaxLate   time.Duration `yaml:"max_late" doc:"how long before the bracket of its arrival an event's claimed time may lie"`
 	MaxFuture time.Duration `yaml:"max_future" doc:"how long after its arrival an event's claimed time may lie"`
@@ -45,10 +46,11 @@ func (c Config) Validate() error {
 	if _, err := event.NewRouter(c.Routes); err != nil {
 		errs = append(errs, fmt.Errorf("ingest.routes: %w", err))
 	}
-	for _, p := range c.TrustedProxies {
-		if _, err := netip.ParsePrefix(p); err != nil {
-			errs = append(errs, fmt.Errorf("ingest.trusted_proxies: %w", err))
-		}
+	if _, err := event.NewProxies(c.TrustedProxies, nil); err != nil {
+		errs = append(errs, fmt.Errorf("ingest.trusted_proxies: %w", err))
+	}
+	if _, err := event.NewProxies(nil, c.ConnectingIPFrom); err != nil {
+		errs = append(errs, fmt.Errorf("ingest.connecting_ip_from: %w", err))
 	}
 	for _, d := range []struct {
 		name     string

@@ -35,6 +35,7 @@ type Manifest struct {
 	Mapping        *event.Mapping      `json:"mapping,omitempty"`
 	Routes         []string            `json:"routes"`
 	TrustedProxies []string            `json:"trusted_proxies"`
+	ConnectingFrom []string            `json:"connecting_ip_from,omitempty"`
 	MaxLate        int64               `json:"max_late"`   // ms
 	MaxFuture      int64               `json:"max_future"` // ms
 	Databases      map[string]string   `json:"databases"`  // geographic ones by kind: SHA-256, hex
@@ -44,7 +45,7 @@ type Manifest struct {
 func NewManifest(cfg Config, p facet.Projection, databases map[string]string) Manifest {
 	m := Manifest{
 		Version: manifestVersion, Semantics: Semantics, Projection: map[string][]string{}, Format: cfg.Format, Mapping: cfg.Mapping,
-		Routes: append([]string{}, cfg.Routes...), TrustedProxies: append([]string{}, cfg.TrustedProxies...),
+		Routes: append([]string{}, cfg.Routes...), TrustedProxies: append([]string{}, cfg.TrustedProxies...), ConnectingFrom: cfg.ConnectingIPFrom,
 		MaxLate: cfg.MaxLate.Milliseconds(), MaxFuture: cfg.MaxFuture.Milliseconds(), Databases: map[string]string{},
 	}
 	maps.Copy(m.Databases, databases)
@@ -106,7 +107,7 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 	sum := sha256.Sum256(m.Bytes())
 	e := &Epoch{Name: hex.EncodeToString(sum[:]), number: binary.BigEndian.Uint64(sum[:]), places: places}
 	e.terms = Config{
-		Format: m.Format, Mapping: m.Mapping, Routes: m.Routes, TrustedProxies: m.TrustedProxies,
+		Format: m.Format, Mapping: m.Mapping, Routes: m.Routes, TrustedProxies: m.TrustedProxies, ConnectingIPFrom: m.ConnectingFrom,
 		MaxLate: time.Duration(m.MaxLate) * time.Millisecond, MaxFuture: time.Duration(m.MaxFuture) * time.Millisecond,
 	}
 	for kind, names := range m.Projection {

@@ -509,6 +509,7 @@ func TestManifests(t *testing.T) {
 		},
 		"routes":    func(c *ingest.Config, _ map[string]string) { c.Routes = nil },
 		"proxies":   func(c *ingest.Config, _ map[string]string) { c.TrustedProxies = nil },
+		"CDN":       func(c *ingest.Config, _ map[string]string) { c.ConnectingIPFrom = []string{"198.18.0.0/15"} },
 		"late":      func(c *ingest.Config, _ map[string]string) { c.MaxLate++; c.MaxLate += time.Second },
 		"future":    func(c *ingest.Config, _ map[string]string) { c.MaxFuture += time.Second },
 		"databases": func(_ *ingest.Config, d map[string]string) { d["City"] = "cc" },
