@@ -3,6 +3,7 @@ package servers
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
@@ -16,7 +17,7 @@ const (
 // Nginx describes an nginx at addr that runs under config, its nginx.conf, in
 // dir. config must make it listen there.
 func Nginx(addr, dir, config string) (*Server, error) {
-	path, err := lookPath("nginx", "nginx-light")
+	path, err := lookDaemon("nginx", "nginx-light")
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +28,7 @@ func Nginx(addr, dir, config string) (*Server, error) {
 // Apache describes an Apache httpd at addr that runs under config, its
 // httpd.conf.
 func Apache(addr, dir, config string) (*Server, error) {
-	path, err := lookPath("apache2", "apache2")
+	path, err := lookDaemon("apache2", "apache2")
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +65,14 @@ func Envoy(addr, dir, config string) (*Server, error) {
 	}
 	file, err := configured(dir, "envoy.yaml", config)
 	return New(addr, path, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"), err
+}
+
+// lookDaemon finds a program that Debian keeps where only root looks.
+func lookDaemon(name, pkg string) (string, error) {
+	if path := filepath.Join("/usr/sbin", name); exec.Command(path, "-v").Run() == nil {
+		return path, nil
+	}
+	return lookPath(name, pkg)
 }
 
 // fetched finds a program that tools/webservers/fetch.sh brings.

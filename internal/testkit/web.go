@@ -7,7 +7,7 @@ import (
 	"github.com/weirdev/weir/internal/servers"
 )
 
-// Web starts a web server that describe describes, at an address of its own and
+// Web starts a web server of the test's own that describe describes: at addr,
 // with its files in dir.
 func Web(t testing.TB, describe func(addr, dir string) (*servers.Server, error)) *Server {
 	t.Helper()

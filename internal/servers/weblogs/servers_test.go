@@ -5,17 +5,33 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/servers"
 )
 
+// server is a web server, and what it logs.
+type server struct {
+	name     string
+	describe func(addr, dir string) (*servers.Server, error)
+	logs     []log
+	quirks
+}
+
 // log is one file that a server writes.
 type log struct {
-	file   string
-	format string // by which it is read
+	file     string
+	format   string                // by which it is read
+	lacks    []event.Field         // fields that it has no place for
+	rewrites map[string]func(*ask) // as those of quirks, for this log
 }
+
+func (l log) name() string { return l.file + " as " + l.format }
+
+func (l log) holds(f event.Field) bool { return !slices.Contains(l.lacks, f) }
 
 // docs returns the block of docs/formats.md that contains what: the
 // configuration that users paste.
@@ -109,7 +125,7 @@ GlobalLog common.log common
   SetHandler server-status
 </Location>
 <Location "/slow">
-  ProxyPass "http://%s/slow"
+  ProxyPass "http://%s/slow" timeout=1
 </Location>
 `, user("User nobody\nGroup nogroup"), modules.String(), dir, dir, addr, behind))
 	}
@@ -202,6 +218,15 @@ const gatewayLog = `
 
 func envoy(t *testing.T, behind string) func(addr, dir string) (*servers.Server, error) {
 	_, documented, _ := strings.Cut(docs(t, "json_format:"), "access_log:\n")
+	return envoyWith(behind, documented, false)
+}
+
+// envoyGateway is an Envoy as Envoy Gateway configures it.
+func envoyGateway(behind string) func(addr, dir string) (*servers.Server, error) {
+	return envoyWith(behind, gatewayLog, true)
+}
+
+func envoyWith(behind, logs string, useRemoteAddress bool) func(addr, dir string) (*servers.Server, error) {
 	return func(addr, dir string) (*servers.Server, error) {
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {
@@ -211,7 +236,7 @@ func envoy(t *testing.T, behind string) func(addr, dir string) (*servers.Server,
 		if err != nil {
 			return nil, err
 		}
-		logs := strings.ReplaceAll(strings.TrimSpace(documented)+gatewayLog, "/var/log/envoy", dir)
+		logs := strings.ReplaceAll(logs, "/var/log/envoy", dir)
 		return servers.Envoy(addr, dir, fmt.Sprintf(`
 static_resources:
   listeners:
@@ -222,6 +247,8 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: web
+          delayed_close_timeout: 0.02s
+          use_remote_address: %t
           http_protocol_options: {accept_http_10: true}
           access_log:
 %s
@@ -233,15 +260,13 @@ static_resources:
             - name: all
               domains: ["*"]
               routes:
-              - match: {path: /slow}
-                route: {cluster: behind}
               - match: {prefix: /}
-                direct_response: {status: 200, body: {inline_string: ok}}
+                route: {cluster: behind}
   clusters:
   - name: behind
     load_assignment:
       cluster_name: behind
       endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: %s, port_value: %s}}}}]}]
-`, port, indent(logs, "          "), behindHost, behindPort))
+`, port, useRemoteAddress, indent(logs, "          "), behindHost, behindPort))
 	}
 }

@@ -58,16 +58,16 @@ func (b *backend) send(t *testing.T, addr string, i int, x exchange) (statuses [
 	}
 	// A server may refuse before it has read all, and close.
 	_, _ = io.WriteString(c, x.raw)
-	switch {
-	case x.leave:
-		return nil
-	case x.slow:
+	if x.slow {
 		select {
 		case <-b.arrived:
 		case <-time.After(patience):
 			t.Errorf("%s: the request did not arrive behind the server", x.name)
 		}
 		return nil
+	}
+	if x.final {
+		_ = c.(*net.TCPConn).CloseWrite()
 	}
 	answer, _ := io.ReadAll(c) // a reset may end it
 	return codes(answer, x.asks)
