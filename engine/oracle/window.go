@@ -25,8 +25,8 @@ type window struct {
 	hasher facet.Hasher
 	whole  bool // neither thinned nor bounded
 
-	seen      []*seen // in order of time; those of one moment in order of arrival
-	forgotten int     // events that went because a bound was reached
+	seen      []*seen     // in order of time; those of one moment in order of arrival
+	forgotten int         // events that went because a bound was reached
 	last      *rules.Tier // that fired, as it was then; nil: none has
 	lastAt    int64
 }
