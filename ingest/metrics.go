@@ -12,6 +12,7 @@ type metrics struct {
 	clipped  prometheus.Counter
 	frames   prometheus.Counter
 	repeats  prometheus.Counter
+	refused  prometheus.Counter
 	lost     prometheus.Counter
 	skipped  prometheus.Counter
 	stopped  prometheus.Gauge
@@ -30,6 +31,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		clipped:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_clipped_events_total", Help: "Events of which something that the client wrote was shortened, escaped or dropped."}),
 		frames:   f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_frames_total", Help: "Facet frames written, covers included."}),
 		repeats:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_repeats_total", Help: "Raw records that a gateway had sent before, and that were dropped."}),
+		refused:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_refused_events_total", Help: "Of the events, those of requests that Weir had refused: they count against nobody."}),
 		lost:     f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_lost_records_total", Help: "Raw records that were deleted from the log before they were read."}),
 		skipped:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_skipped_records_total", Help: "Raw records that do not read, however often they are fetched, and were passed over."}),
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_stopped_partitions", Help: "Raw partitions that stopped because of an error that trying again does not mend."}),

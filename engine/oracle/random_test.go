@@ -121,7 +121,7 @@ func (m *maker) rule(i int, crowd bool) string {
 	}
 	window := m.oneOf(1_000, 1_500, 2_000, 5_000, 10_000, 20_000)
 	m.spans = append(m.spans, window)
-	fmt.Fprintf(&b, "  - id: r%02d\n    title: A rule\n    entity: %s\n    when: %s\n", i, entity, m.pick("status >= 0", `decision == ""`, `"true"`, "status != 404", `auth != ""`))
+	fmt.Fprintf(&b, "  - id: r%02d\n    title: A rule\n    entity: %s\n    when: %s\n", i, entity, m.pick("status >= 0", `decision_action != "deny"`, `"true"`, "status != 404", `auth != ""`))
 	fmt.Fprintf(&b, "    sliding_window:\n      window: %dms\n", window)
 	if m.IntN(2) == 0 {
 		fmt.Fprintf(&b, "      count: %s\n", m.pick(`auth == "failure"`, "status >= 400", `auth == "failure" && status != 404`))
