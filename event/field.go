@@ -73,7 +73,7 @@ const (
 
 	// Outcome.
 	Auth     Field = 48 // empty where the request is no sign-in
-	Decision Field = 49 // id of our own decision, where we refused the request
+	Decision Field = 49 // id of our own decision about the request
 	Attrs    Field = 50 // free attributes: a flat JSON object, kept as text
 
 	Referer        Field = 51
@@ -204,10 +204,10 @@ var specs = [MaxField]Spec{
 	Object:     identifier("object", 256, "id of the object asked for"),
 
 	Auth:     oneOf("auth", "outcome of a sign-in", "success", "failure", "challenge"),
-	Decision: text("decision", 64, "id of the decision by which Weir refused this request"),
+	Decision: text("decision", 64, "id of the decision that Weir gave about this request"),
 
 	Referer:        client(text("referer", 2048, "Referer header")),
-	DecisionAction: oneOf("decision_action", "action of that decision", "allow", "tag", "throttle", "challenge", "step_up", "deny"),
+	DecisionAction: oneOf("decision_action", "what that decision said and the gateway did; from throttle on the event counts against nobody", "allow", "tag", "throttle", "challenge", "step_up", "deny"),
 	ConnectingIP:   identifier("connecting_ip", 64, "client address that a CDN states in a header of its own, such as CF-Connecting-IP"),
 	RemoteUser:     identifier("remote_user", 256, "user name as an access log has it, verified by nobody"),
 
