@@ -507,6 +507,8 @@ func TestManifests(t *testing.T) {
 		"mapping": func(c *ingest.Config, _ map[string]string) {
 			c.Mapping = &event.Mapping{"time": {From: "t", Unit: "s"}, "id": {From: "x"}}
 		},
+		"pattern":   func(c *ingest.Config, _ map[string]string) { c.Format, c.Mapping, c.Pattern = "pattern", nil, "(?P<time>.*)" },
+		"user":      func(c *ingest.Config, _ map[string]string) { c.RemoteUser = ingest.Verified },
 		"routes":    func(c *ingest.Config, _ map[string]string) { c.Routes = nil },
 		"proxies":   func(c *ingest.Config, _ map[string]string) { c.TrustedProxies = nil },
 		"late":      func(c *ingest.Config, _ map[string]string) { c.MaxLate++; c.MaxLate += time.Second },
@@ -547,10 +549,12 @@ func TestManifests(t *testing.T) {
 func TestWhatIsDerivedHasANumber(t *testing.T) {
 	const (
 		of  = 2
-		sum = "1a24d359bf59d4676a6f599a9d1ab8dd65d57788492f9c57918bb6e2f0531e5d"
+		sum = "19916e7871548471191a33bc5e23c742272866a1c1f8cd45a453f2d0999872a6"
 	)
 	h, facets := sha256.New(), int64(0)
-	for _, format := range []string{"combined", "envoy", "nginx", "traefik", "weir"} {
+	for _, format := range []string{
+		"aws-alb", "caddy", "cloudflare-logpush", "combined", "envoy", "envoy-gateway", "haproxy", "nginx", "nginx-proxy-manager", "traefik", "weir",
+	} {
 		lines := []string{
 			`{"id":"1","time":"2026-11-23T10:05:03.123Z","tenant":"acme","account":"ann","session":"s","token":"t","token_family":"f","device":"d","ip":"10.0.0.1","forwarded_for":"203.0.113.7, 10.0.0.9","ja4":"j","app_version":"4.2.0","device_model":"Pixel 8","method":"GET","path":"/v1/users/4711?x=1","auth":"failure"}`,
 			`{"id":"2","time":1795428303000,"ip":"2001:db8:1:2::7","path":"/v1/things/9f86d081884c7d659a2feaa0c55ad015/parts/7"}`,
