@@ -186,6 +186,10 @@ func TestHugeChainsAreNotFollowed(t *testing.T) {
 	if got := p.Client(Claims{Peer: "10.0.0.1", ForwardedFor: chain}); got.String() != "203.0.113.7" {
 		t.Errorf("32 hops: got %v", got)
 	}
+	chain = "203.0.113.7, 10.0.0.3" + strings.Repeat(", 10.0.0.2", 31)
+	if got := p.Client(Claims{Peer: "10.0.0.1", ForwardedFor: chain}); got.String() != "10.0.0.3" {
+		t.Errorf("33 hops: got %v", got)
+	}
 	chain = "203.0.113.7" + strings.Repeat(", ", 1000) + strings.Repeat(", 10.0.0.2", 31) + strings.Repeat(" ,", 1000)
 	if got := p.Client(Claims{Peer: "10.0.0.1", ForwardedFor: chain}); got.String() != "203.0.113.7" {
 		t.Errorf("32 hops among blank elements: got %v", got)
