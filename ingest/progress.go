@@ -21,7 +21,8 @@ type Ledger struct {
 	Skipped  int64 `json:"skipped"`  // does not read, however often it is fetched
 	Skips    int64 `json:"skips"`    // ranges of Skipped; each is a dead letter
 	Lost     int64 `json:"lost"`     // gone from the log before it was read
-	Skewed   int64 `json:"skewed"`   // of Accepted: the claimed time was clamped
+	Skewed   int64 `json:"skewed"`   // of Accepted: the claimed time was moved
+	Delayed  int64 `json:"delayed"`  // of Accepted: the claimed time lay too far back, see bracket
 	Refused  int64 `json:"refused"`  // of Accepted: refused by our own decision, so without facets
 	Facets   int64 `json:"facets"`   // facets emitted, over all destinations
 }
@@ -33,7 +34,8 @@ func (l Ledger) Sum() int64 { return l.Accepted + l.Repeat + l.Dead + l.Control 
 func (l Ledger) Plus(m Ledger) Ledger {
 	return Ledger{
 		Fetched: l.Fetched + m.Fetched, Accepted: l.Accepted + m.Accepted, Repeat: l.Repeat + m.Repeat, Dead: l.Dead + m.Dead,
-		Control: l.Control + m.Control, Skipped: l.Skipped + m.Skipped, Skips: l.Skips + m.Skips, Lost: l.Lost + m.Lost, Skewed: l.Skewed + m.Skewed, Refused: l.Refused + m.Refused, Facets: l.Facets + m.Facets,
+		Control: l.Control + m.Control, Skipped: l.Skipped + m.Skipped, Skips: l.Skips + m.Skips, Lost: l.Lost + m.Lost, Skewed: l.Skewed + m.Skewed, Delayed: l.Delayed + m.Delayed,
+		Refused: l.Refused + m.Refused, Facets: l.Facets + m.Facets,
 	}
 }
 

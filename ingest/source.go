@@ -331,15 +331,9 @@ func (s *source) accept(r *klog.Record, now int64) {
 		s.metrics.repeats.Inc()
 		return
 	}
-	t, skewed := s.bracket.clamp(e.Num(event.Time), r, now)
-	e.SetNum(event.Time, t)
-	if skewed {
-		e.SetNum(event.Skewed, 1)
-		s.progress.Ledger.Skewed++
-	}
 	s.progress.Ledger.Accepted++
 	s.metrics.accepted.Inc()
-	s.watermark.see(t)
+	s.fixTime(r, now)
 	if e.Refused() {
 		// It must not count as another failure of its entities.
 		s.progress.Ledger.Refused++
@@ -347,6 +341,24 @@ func (s *source) accept(r *klog.Record, now int64) {
 		return
 	}
 	s.progress.Ledger.Facets += s.frames.add(r.Offset, e)
+}
+
+// fixTime turns what the event claims of its time into its time.
+func (s *source) fixTime(r *klog.Record, now int64) {
+	e := &s.event
+	p := s.bracket.place(e.Num(event.Time), r, now)
+	e.SetNum(event.Time, p.time)
+	s.watermark.see(p.passed)
+	if p.skewed {
+		e.SetNum(event.Skewed, 1)
+		s.progress.Ledger.Skewed++
+		s.metrics.skewed.Inc()
+	}
+	if p.delayed {
+		e.SetNum(event.Delayed, 1)
+		s.progress.Ledger.Delayed++
+		s.metrics.delayed.Inc()
+	}
 }
 
 // errPanic is a decoder that panicked: a fault of ours, but no reason to stop
