@@ -19,6 +19,8 @@ type metrics struct {
 	stopped  prometheus.Gauge
 	dead     *prometheus.CounterVec
 	behind   *prometheus.GaugeVec
+	open     *prometheus.GaugeVec
+	control  prometheus.Counter
 
 	epochs       prometheus.Counter
 	brokenEpochs prometheus.Counter
@@ -39,6 +41,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_stopped_partitions", Help: "Raw partitions that stopped because of an error that trying again does not mend."}),
 		dead:     f.NewCounterVec(prometheus.CounterOpts{Name: "weir_ingest_dead_letters_total", Help: "Raw records that could not be read, by reason."}, []string{"reason"}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
+		open:     f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_held_records", Help: "Raw records that are not given yet, because they are of an open transaction of their gateway, or lie behind one, by partition."}, []string{"partition"}),
+		control:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_control_records_total", Help: "Raw offsets that hold no request: transaction markers, records of aborted transactions, ends of history streams."}),
 
 		epochs:       f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_epoch_changes_total", Help: "Changes of the rules or data that a raw partition is read under."}),
 		brokenEpochs: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_broken_epochs_total", Help: "Of the changes of rules or data, those below what a worker had read when it ended uncleanly, because what it had read that under cannot be had."}),
@@ -47,7 +51,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 }
 
 // gone forgets the figures of a partition that is given up.
-func (m *metrics) gone(partition int32) { m.behind.DeleteLabelValues(strconv.Itoa(int(partition))) }
+func (m *metrics) gone(partition int32) {
+	label := strconv.Itoa(int(partition))
+	m.behind.DeleteLabelValues(label)
+	m.open.DeleteLabelValues(label)
+}
+
+func (m *metrics) held(partition int32, records int64) {
+	m.open.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(records))
+}
 
 func (m *metrics) lag(partition int32, records int64) {
 	m.behind.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(records))
