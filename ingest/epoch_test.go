@@ -487,7 +487,7 @@ func TestManifests(t *testing.T) {
 	m := ingest.NewManifest(cfg, p, map[string]string{"City": "aa", "ASN": "bb"})
 	// Whoever changes these bytes makes every epoch that is kept one that cannot be
 	// had, and raises the version.
-	const golden = `{"v":1,"semantics":2,"projection":{"ip":["auth"],"route":[]},"format":"mapping","mapping":{"auth":{"from":"a","values":{"ok":"success"}},"id":{"from":"x"},"time":{"from":"t","unit":"ms"}},"routes":["/users/{id}"],"trusted_proxies":["10.0.0.0/8"],"max_late":600000,"max_future":5000,"databases":{"ASN":"bb","City":"aa"}}`
+	const golden = `{"v":2,"semantics":2,"projection":{"ip":["auth"],"route":[]},"format":"mapping","mapping":{"auth":{"from":"a","values":{"ok":"success"}},"id":{"from":"x"},"time":{"from":"t","unit":"ms"}},"routes":["/users/{id}"],"trusted_proxies":["10.0.0.0/8"],"max_late":600000,"delayed":"late","max_future":5000,"databases":{"ASN":"bb","City":"aa"}}`
 	if string(m.Bytes()) != golden {
 		t.Errorf("a manifest is\n%s, want\n%s", m.Bytes(), golden)
 	}
@@ -509,6 +509,7 @@ func TestManifests(t *testing.T) {
 		},
 		"routes":    func(c *ingest.Config, _ map[string]string) { c.Routes = nil },
 		"proxies":   func(c *ingest.Config, _ map[string]string) { c.TrustedProxies = nil },
+		"delayed":   func(c *ingest.Config, _ map[string]string) { c.Delayed = ingest.DelayedArrival },
 		"late":      func(c *ingest.Config, _ map[string]string) { c.MaxLate++; c.MaxLate += time.Second },
 		"future":    func(c *ingest.Config, _ map[string]string) { c.MaxFuture += time.Second },
 		"databases": func(_ *ingest.Config, d map[string]string) { d["City"] = "cc" },
@@ -521,7 +522,7 @@ func TestManifests(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"", "{", golden + " ", golden[:len(golden)-1] + `,"more":1}`, strings.Replace(golden, `"v":1`, `"v":2`, 1),
+		"", "{", golden + " ", golden[:len(golden)-1] + `,"more":1}`, strings.Replace(golden, `"v":2`, `"v":3`, 1),
 	} {
 		if _, err := ingest.ParseManifest([]byte(bad)); !errors.Is(err, ingest.ErrNoEpoch) {
 			t.Errorf("%s: %v", bad, err)
@@ -529,7 +530,7 @@ func TestManifests(t *testing.T) {
 	}
 	for _, bad := range []string{
 		strings.Replace(golden, `"semantics":2`, `"semantics":9`, 1), strings.Replace(golden, `"ip":`, `"robot":`, 1),
-		strings.Replace(golden, `["auth"]`, `["author"]`, 1), strings.Replace(golden, `"mapping","mapping"`, `"cobol","mapping"`, 1),
+		strings.Replace(golden, `["auth"]`, `["author"]`, 1), strings.Replace(golden, `"delayed":"late"`, `"delayed":"never"`, 1), strings.Replace(golden, `"mapping","mapping"`, `"cobol","mapping"`, 1),
 		strings.Replace(golden, "10.0.0.0/8", "ten", 1),
 	} {
 		m, err := ingest.ParseManifest([]byte(bad))
