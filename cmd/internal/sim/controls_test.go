@@ -94,6 +94,12 @@ var bugs = []mutants.Bug{
 		{"\tif err := s.store.Drain(ctx); err != nil {\n\t\treturn fmt.Errorf(\"change of epoch: %w\", err)\n\t}\n", ""}}},
 	{Name: "a commit from before a change of epoch comes after it", File: "ingest/epoch.go", Edits: [][2]string{
 		{"\ts.covered = nil\n", ""}}},
+	{Name: "a window keeps the place of the tier that fired, not what it said", File: "detectors/sliding_window.go", Edits: [][2]string{
+		{"if e.said(w.top) &&", "if int(le.Uint16(e[16:])) == len(w.rule.Tiers) &&"},
+		{"if e.said(tier) &&", "if best < int(le.Uint16(e[16:])) &&"},
+		{"e.fired(tier, t)", "tier.At = best + 1\n\te.fired(tier, t)"}}},
+	{Name: "a score keeps the half-life that a rule had", File: "engine/partition.go", Edits: [][2]string{
+		{"HalfLife: int64(r.HalfLife / time.Second), Time: at,", "HalfLife: int64(p.rules.Rules[0].HalfLife / time.Second), Time: at,"}}},
 	{Name: "lost scores are not written again", File: "engine/owner.go", Edits: [][2]string{
 		{"if o.scores.Forgotten() {", "if o.scores.Forgotten() && o.next < 0 {"}}},
 }
