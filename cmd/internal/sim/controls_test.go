@@ -54,6 +54,8 @@ var bugs = []mutants.Bug{
 		{"finish, cancel := klog.Outlast(ctx, o.cfg.DrainTimeout)", "finish, cancel := context.WithCancel(ctx)"},
 		{"if err := o.read(ctx, finish, committed); err != nil {", "if err := o.read(ctx, finish, committed); err != nil && ctx.Err() == nil {"},
 		{"return o.drain(finish)", "late, stop := context.WithTimeout(context.WithoutCancel(ctx), o.cfg.DrainTimeout)\n\tdefer stop()\n\treturn o.drain(late)"}}},
+	{Name: "a commit has the ledger of a later offset", File: "engine/owner.go", Edits: [][2]string{
+		{"if stored == o.next {", "if true {"}}},
 	{Name: "a replay drops outputs above the commit", File: "engine/owner.go", Edits: [][2]string{
 		{"if !live && r.Offset < o.committed {", "if !live {"}}},
 	{Name: "a take-over drops outputs that are new", File: "engine/owner.go", Edits: [][2]string{

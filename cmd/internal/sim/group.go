@@ -309,7 +309,7 @@ func (m *member) commitIn(ctx context.Context, t *term, commit klog.Commit) erro
 		if g.name == groupIngest {
 			g.w.decide(commit)
 		} else {
-			g.w.reigns[commit.Partition] = append(g.w.reigns[commit.Partition], reign{commit.Offset, under})
+			g.w.reigns[commit.Partition] = append(g.w.reigns[commit.Partition], reign{commit.Offset, commit.Metadata, under})
 		}
 		return true
 	}

@@ -36,10 +36,11 @@ type version struct {
 	rules rulebook
 }
 
-// reign is how far an owner has committed.
+// reign is how far an owner has committed, and what it said of it.
 type reign struct {
-	to    int64
-	rules rulebook
+	to       int64
+	metadata string
+	rules    rulebook
 }
 
 // anyRules draws the rules that a worker has.

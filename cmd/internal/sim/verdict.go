@@ -265,6 +265,7 @@ func (v *verdict) replay(n int32, p *partition, c rulebook) error {
 	}
 	for _, r := range p.records {
 		v.judgeSnapshot(read.engine, c, object{n, r.Offset})
+		v.judgeLedgers(read.engine, c, object{n, r.Offset})
 		if err := errors.Join(read.turn(r.Offset), read.apply(r, &out)); err != nil {
 			return err
 		}
@@ -280,6 +281,7 @@ func (v *verdict) replay(n int32, p *partition, c rulebook) error {
 		}
 	}
 	v.judgeSnapshot(read.engine, c, object{n, p.end()})
+	v.judgeLedgers(read.engine, c, object{n, p.end()})
 	if err := read.turn(p.end()); err != nil {
 		return err
 	}
@@ -371,6 +373,19 @@ func (v *verdict) judgeSnapshot(fresh *engine.Partition, c rulebook, o object) {
 		want, err := fresh.Snapshot(o.next)
 		if err != nil || !bytes.Equal(written.bytes, want) {
 			v.problem("snapshot %v is not the state before its offset (%v)", o, err)
+		}
+	}
+}
+
+// judgeLedgers: the ledger that a commit names is that of the state before its
+// offset.
+func (v *verdict) judgeLedgers(fresh *engine.Partition, c rulebook, o object) {
+	for _, r := range v.reigns[o.partition] {
+		if r.to != o.next || !slices.Equal(r.rules, c) {
+			continue
+		}
+		if p, ok, err := engine.ParseProgress(r.metadata); err != nil || ok && p.Ledger != fresh.Ledger().Total() {
+			v.problem("the commit of facets/%v has the ledger %+v (%v), want %+v", o, p.Ledger, err, fresh.Ledger().Total())
 		}
 	}
 }
