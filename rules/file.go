@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -93,8 +94,16 @@ func readRegular(fsys fs.FS, name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, maxFileBytes+1))
 }
 
-// parse reads the file as one YAML document; nil where it is none.
-func (f *file) parse() *yaml.Node {
+// holds reports whether the file has a key.
+func (f *file) holds(root *yaml.Node, name string) bool {
+	return root.Kind == yaml.MappingNode && slices.ContainsFunc(root.Content, func(n *yaml.Node) bool {
+		return n.Kind == yaml.ScalarNode && n.Value == name
+	})
+}
+
+// parse reads the file as one YAML document; nil where it is none. what is the key
+// of the list that it should hold.
+func (f *file) parse(what string) *yaml.Node {
 	loader, err := yaml.NewLoader(bytes.NewReader(f.data), yaml.WithV4Defaults())
 	if err != nil {
 		f.syntax(err)
@@ -103,7 +112,7 @@ func (f *file) parse() *yaml.Node {
 	var doc, second yaml.Node
 	switch err := loader.Load(&doc); {
 	case errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0:
-		f.whole("holds no rules", "write a list of rules under the key rules, or remove the file")
+		f.whole("holds no "+what, "write a list of "+what+" under the key "+what+", or remove the file")
 		return nil
 	case err != nil:
 		f.syntax(err)

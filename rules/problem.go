@@ -18,9 +18,12 @@ type Problem struct {
 	Text   string // the line of the file
 }
 
-// Problems is the error of [Load]: everything that is wrong in all files, in
+// Problems is the error of [Load] and [LoadTests]: everything that is wrong in all files, in
 // order of file and line.
-type Problems struct{ List []Problem }
+type Problems struct {
+	List []Problem
+	of   string // what the files hold; "": rules
+}
 
 // Error shows every problem: place, what is wrong, the line with a caret below
 // the place, and what to do.
@@ -32,7 +35,7 @@ func (p *Problems) Error() string {
 		}
 		one.write(&b)
 	}
-	fmt.Fprintf(&b, "\n%s in the rules", plural(len(p.List), "problem"))
+	fmt.Fprintf(&b, "\n%s in the %s", plural(len(p.List), "problem"), cmp.Or(p.of, "rules"))
 	return b.String()
 }
 
