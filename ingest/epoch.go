@@ -21,7 +21,7 @@ import (
 
 // Semantics is raised when this package, or what it decodes and completes events
 // with, derives anything else from the same record under the same configuration.
-const Semantics = 1
+const Semantics = 2
 
 const manifestVersion = 1
 

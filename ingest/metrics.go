@@ -11,6 +11,7 @@ type metrics struct {
 	accepted prometheus.Counter
 	frames   prometheus.Counter
 	repeats  prometheus.Counter
+	refused  prometheus.Counter
 	lost     prometheus.Counter
 	skipped  prometheus.Counter
 	stopped  prometheus.Gauge
@@ -28,6 +29,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		accepted: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_events_total", Help: "Raw records that became events."}),
 		frames:   f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_frames_total", Help: "Facet frames written, covers included."}),
 		repeats:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_repeats_total", Help: "Raw records that a gateway had sent before, and that were dropped."}),
+		refused:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_refused_events_total", Help: "Of the events, those of requests that Weir had refused: they count against nobody."}),
 		lost:     f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_lost_records_total", Help: "Raw records that were deleted from the log before they were read."}),
 		skipped:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_skipped_records_total", Help: "Raw records that do not read, however often they are fetched, and were passed over."}),
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_stopped_partitions", Help: "Raw partitions that stopped because of an error that trying again does not mend."}),

@@ -340,9 +340,10 @@ func (s *source) accept(r *klog.Record, now int64) {
 	s.progress.Ledger.Accepted++
 	s.metrics.accepted.Inc()
 	s.watermark.see(t)
-	if e.Has(event.Decision) {
-		// Refused by us: it must not count as another failure of its entities.
+	if e.Refused() {
+		// It must not count as another failure of its entities.
 		s.progress.Ledger.Refused++
+		s.metrics.refused.Inc()
 		return
 	}
 	s.progress.Ledger.Facets += s.frames.add(r.Offset, e)

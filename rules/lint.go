@@ -22,6 +22,7 @@ func lint(t *term) []fault {
 			field, other = other, field
 		}
 		if field.op == opField && other.op == opConst {
+			faults = append(faults, lintDecision(t, field, other)...)
 			faults = append(faults, lintValue(field, other, other.text, other.num)...)
 		}
 	case opIn:
@@ -33,6 +34,16 @@ func lint(t *term) []fault {
 		}
 	}
 	return faults
+}
+
+// lintDecision finds the old way to leave out what Weir refused: ingest does it, and
+// gateways that ask the gate put the id of a decision into every event.
+func lintDecision(t, field, other *term) []fault {
+	if t.op != opEqual || field.field != event.Decision || other.text != "" {
+		return nil
+	}
+	return []fault{{t.line, t.column, `decision == "" holds for no event of a gateway that asks the gate`,
+		"leave it out: events that Weir refused (decision_action from throttle on) reach no rule"}}
 }
 
 func lintValue(field, at *term, text string, num int64) []fault {
@@ -83,6 +94,8 @@ func closed(f event.Field) []string {
 		return strings.Fields("passed failed missing error")
 	case event.AttestationLevel:
 		return strings.Fields("none basic device strong")
+	case event.DecisionAction:
+		return strings.Fields("allow tag throttle challenge step_up deny")
 	case event.Anonymiser:
 		return strings.Fields("vpn tor hosting proxy")
 	}

@@ -79,7 +79,7 @@ func (v *verdict) judgeEvents() {
 }
 
 func (v *verdict) judgeRow(s *sent, row eventRow) {
-	for name, want := range map[string]string{"id": s.id, "account": s.account, "client_ip": s.address(s.epoch), "auth": s.auth, "decision": s.decision} {
+	for name, want := range map[string]string{"id": s.id, "account": s.account, "client_ip": s.address(s.epoch), "auth": s.auth, "decision": s.decision, "decision_action": s.action} {
 		if want != "" && !strings.Contains(row.content, name+"="+want+" ") {
 			v.problem("event %s is stored as %s; %s should be %s", s.id, row.content, name, want)
 		}
