@@ -494,8 +494,13 @@ func (s *source) drain(ctx context.Context) error {
 
 // bury keeps an unreadable record for the dead-letter topic.
 func (s *source) bury(r *klog.Record, err error, now int64) {
-	s.progress.Ledger.Dead++
 	reason := reasonOf(err)
+	if reason == event.Filtered.String() {
+		s.progress.Ledger.Control++
+		s.metrics.filtered.Inc()
+		return
+	}
+	s.progress.Ledger.Dead++
 	s.metrics.dead.WithLabelValues(reason).Inc()
 	s.dead = append(s.dead, letter(s.Topics.Events, s.partition, r, reason, err.Error(), now))
 	s.deadBytes += len(r.Value) + letterOverhead
