@@ -24,7 +24,7 @@ type combinedHead struct {
 // read gives e what the head says.
 func (h *combinedHead) read(s string, u *unescaper, e *Event) bool {
 	*h = combinedHead{}
-	rest, ok := h.origin(strings.TrimRight(s, " "), e)
+	rest, ok := h.origin(strings.TrimRight(s, " "), u, e)
 	if !ok || !h.names(rest) {
 		return false
 	}
@@ -37,18 +37,15 @@ func (h *combinedHead) read(s string, u *unescaper, e *Event) bool {
 }
 
 // origin reads the virtual host, the list and the address.
-func (h *combinedHead) origin(s string, e *Event) (rest string, ok bool) {
+func (h *combinedHead) origin(s string, u *unescaper, e *Event) (rest string, ok bool) {
 	first, after := word(s)
 	second, _ := word(after)
 	switch {
-	case startsChain(first):
+	case startsChain(first) && !(isPeer(second) && mayBeHost(first)):
 		return h.list(s)
 	case startsChain(second) || isPeer(second):
-		if !isHostName(first) {
-			return "", false
-		}
 		h.vhost = true
-		putHost(e, first)
+		putHost(e, u.unescape(first))
 		if startsChain(second) {
 			return h.list(after)
 		}
@@ -83,6 +80,13 @@ func (h *combinedHead) unnamed(first, after string, e *Event) bool {
 // word before the first blank.
 func startsChain(w string) bool {
 	return strings.IndexByte(w, ',') >= 0 || strings.HasPrefix(w, `"`) && w != `""`
+}
+
+// mayBeHost reports whether w, which has a comma, may be what a client named as
+// its host, as nginx takes it: a list would have blanks in it. Were it read as
+// one, a client could name the address that it comes from.
+func mayBeHost(w string) bool {
+	return !strings.HasSuffix(w, ",") && !strings.HasPrefix(w, `"`)
 }
 
 // list reads addresses that are separated by commas, and the address behind them.

@@ -112,7 +112,7 @@ func TestWhatCannotBeToldIsRefused(t *testing.T) {
 	for _, head := range []string{
 		``, `-`, `- -`, `shop.example.com`, `shop.example.com - 192.0.2.7`, `shop.example.com - 192.0.2.7 - -`,
 		`192.0.2.7 shop.example.com - -`, `198.51.100.1 localhost - -`, `shop.example.com client.example.net - -`, `shop.example.com:80 - -`,
-		`a=b - -`, `"x" - -`, `"10.0.0.2" client - -`, `"10.0.0.2 - -`, `{} 192.0.2.7 - -`, `192.0.2.7| - -`, `(none) - -`,
+		`a=b - -`, `"x" - -`, `"10.0.0.2" client - -`, `"10.0.0.2 - -`, `192.0.2.7| - -`, `(none) - -`,
 		`Sep 15 16:13:46 h nginx[1]: starting`, `1 2026-09-15T16:13:46Z h nginx 1 - [a x="] 192.0.2.7 - -`,
 	} {
 		var e Event
@@ -168,7 +168,7 @@ func TestWhatStandsBehindTheSizeIsRead(t *testing.T) {
 func TestIngressNginxIsRecognised(t *testing.T) {
 	const line = ` [15/Sep/2026:16:13:46 +0000] "GET / HTTP/1.1" 200 59 "-" "curl/7.54.0" 83 0.001 [default-web-8080] [] 172.17.0.6:8080 59 0.001 200 f57`
 	for head, want := range map[string]string{
-		`10.244.0.1 - -`: "10.244.0.1|||",
+		`10.244.0.1 - -`:                           "10.244.0.1|||",
 		`10.244.0.1 - [192.0.2.7] - -`:             "10.244.0.1|192.0.2.7||",
 		`10.244.0.1 - [192.0.2.7, 10.0.0.9] - ann`: "10.244.0.1|192.0.2.7, 10.0.0.9||ann",
 		`10.244.0.1 - [10.244.0.1] - -`:            "10.244.0.1|||",
