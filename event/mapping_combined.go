@@ -70,22 +70,23 @@ const longestTime = 40
 // time, from is where the first is that looks like one.
 func findTime(line string, e *Event) (from, end int, reason Reason) {
 	reason = Syntax
-	for at := 0; ; {
+	for at := 0; ; at = end + 1 {
 		i := strings.Index(line[at:], `] "`)
 		if i < 0 {
 			return from, 0, reason
 		}
 		end = at + i
 		open := bracketBefore(line, end)
-		ms, ok := parseLogTime(line[open+1 : end])
-		switch {
-		case open > 0 && ok:
+		if open == 0 {
+			continue
+		}
+		if ms, ok := parseLogTime(line[open+1 : end]); ok {
 			e.SetNum(Time, ms)
 			return open, end + len("] "), 0
-		case open > 0 && reason == Syntax && end-open > len("[23/Nov/2026"):
+		}
+		if reason == Syntax && end-open > len("[23/Nov/2026") {
 			from, reason = open, BadTime
 		}
-		at = end + 1
 	}
 }
 

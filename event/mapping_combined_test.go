@@ -168,7 +168,7 @@ func TestWhatStandsBehindTheSizeIsRead(t *testing.T) {
 func TestIngressNginxIsRecognised(t *testing.T) {
 	const line = ` [15/Sep/2026:16:13:46 +0000] "GET / HTTP/1.1" 200 59 "-" "curl/7.54.0" 83 0.001 [default-web-8080] [] 172.17.0.6:8080 59 0.001 200 f57`
 	for head, want := range map[string]string{
-		`10.244.0.1 - -`: "10.244.0.1|||",
+		`10.244.0.1 - -`:                           "10.244.0.1|||",
 		`10.244.0.1 - [192.0.2.7] - -`:             "10.244.0.1|192.0.2.7||",
 		`10.244.0.1 - [192.0.2.7, 10.0.0.9] - ann`: "10.244.0.1|192.0.2.7, 10.0.0.9||ann",
 		`10.244.0.1 - [10.244.0.1] - -`:            "10.244.0.1|||",

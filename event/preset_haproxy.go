@@ -60,7 +60,8 @@ func parseLocalTime(s string) (ms int64, ok bool) {
 	}
 	ms, ok1 := parseCLFClock(s[:seconds])
 	fraction, rest, ok2 := millis(s[seconds:])
-	return ms + fraction, ok1 && ok2 && rest == ""
+	ms += fraction
+	return ms, ok1 && ok2 && rest == "" && ms >= minMillis && ms <= maxMillis
 }
 
 // answer reads everything from frontend to bytes. length is that of the line.
