@@ -2,7 +2,6 @@ package klog
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,29 +35,17 @@ type fetchConn struct {
 func (f *fetcher) dial(ctx context.Context, addr string) (*fetchConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.c.cfg.DialTimeout)
 	defer cancel()
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	raw, err := f.c.dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	conn := &fetchConn{Conn: raw, addr: addr, client: f.c.cfg.ClientID, wait: f.c.cfg.FetchWait}
 	defer conn.until(ctx)()
-	if f.tls != nil {
-		conn.Conn = tls.Client(raw, serverName(f.tls, addr))
-	}
 	if err := conn.greet(ctx, f.c.mechanism); err != nil {
 		conn.close()
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
 	return conn, nil
-}
-
-func serverName(cfg *tls.Config, addr string) *tls.Config {
-	if cfg.ServerName != "" {
-		return cfg
-	}
-	cfg = cfg.Clone()
-	cfg.ServerName, _, _ = net.SplitHostPort(addr) // an address that was dialled has a host
-	return cfg
 }
 
 // until makes reads and writes end with ctx, until it is undone.
