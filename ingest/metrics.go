@@ -9,6 +9,7 @@ import (
 
 type metrics struct {
 	accepted prometheus.Counter
+	clipped  prometheus.Counter
 	frames   prometheus.Counter
 	repeats  prometheus.Counter
 	refused  prometheus.Counter
@@ -31,6 +32,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
 	return &metrics{
 		accepted: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_events_total", Help: "Raw records that became events."}),
+		clipped:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_clipped_events_total", Help: "Events of which something that the client wrote was shortened, escaped or dropped."}),
 		frames:   f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_frames_total", Help: "Facet frames written, covers included."}),
 		repeats:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_repeats_total", Help: "Raw records that a gateway had sent before, and that were dropped."}),
 		refused:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_refused_events_total", Help: "Of the events, those of requests that Weir had refused: they count against nobody."}),

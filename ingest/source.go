@@ -351,6 +351,9 @@ func (s *source) accept(r *klog.Record, now int64) {
 	}
 	s.progress.Ledger.Accepted++
 	s.metrics.accepted.Inc()
+	if e.Has(event.Clipped) {
+		s.metrics.clipped.Inc()
+	}
 	s.fixTime(r, now)
 	if e.Refused() {
 		// It must not count as another failure of its entities.
