@@ -5,6 +5,9 @@ CACHE   ?= $(or $(WEIR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weir)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/weirdev/weir/cmd/internal/app.version=$(VERSION)
 
+# The longest that all tests together may take, in seconds.
+TESTLIMIT := 1500
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
 export WEIR_CACHE := $(CACHE)
@@ -25,11 +28,11 @@ demo: build chdb ## watch an attack being caught (DEMO='-for 60s' passes flags o
 chaos: build chdb ## kill everything and check that nothing is lost (CHAOS='-for 30m' passes flags on)
 	@bin/weir chaos $(CHAOS)
 
-test: chdb ## run all tests; real Kafka and Redis are used where they can be had
-	$(GO) test $(GOTESTFLAGS) ./...
+test: chdb ## run all tests within TESTLIMIT seconds; real Kafka and Redis are used where they can be had
+	tools/limit.sh $(TESTLIMIT) $(GO) test $(GOTESTFLAGS) ./...
 
 race: chdb ## run the tests of the concurrent packages under the race detector
-	$(GO) test -race $(GOTESTFLAGS) ./event/... ./ingest/... ./engine/... ./sink/... ./gate/... ./internal/... ./cmd/...
+	tools/limit.sh $(TESTLIMIT) $(GO) test -race $(GOTESTFLAGS) ./event/... ./ingest/... ./engine/... ./sink/... ./gate/... ./internal/... ./cmd/...
 
 bench: build chdb ## run the benchmarks, and compare with their bars
 	$(GO) test -run '^$$' -bench . -benchmem ./event/... ./rules/... ./detectors/... ./engine/... ./internal/facet/... ./internal/state/... ./score/... ./gate/...

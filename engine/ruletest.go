@@ -49,8 +49,8 @@ func runTest(set *rules.Set, r *rules.Rule, t *rules.Test) (fired []rules.Fired,
 	for i, step := range t.Expand() {
 		offset := int64(i)
 		for _, k := range facet.Kinds() {
-			if projection[k] == nil {
-				continue
+			if projection[k] == nil || step.Event.Refused() {
+				continue // as ingest does
 			}
 			if e, ok := facet.EntityOf(k, step.Event, scratch); ok {
 				w.Add(e, 0, offset, step.Event)

@@ -17,7 +17,7 @@ func BenchmarkCondition(b *testing.B) {
 	vars := variables(e)
 	for _, c := range []struct{ name, source string }{
 		{"TwoEqualities", `status == 401 && auth == "failure"`},
-		{"ThreeTerms", `auth == "failure" && status < 500 && decision == ""`},
+		{"ThreeTerms", `auth == "failure" && status < 500 && account != ""`},
 		{"ListAndPrefix", `auth in ["success", "failure"] && path.startsWith("/v1/")`},
 		{"Pattern", `path.matches("^/v[12]/login")`},
 	} {

@@ -36,7 +36,7 @@ func (s *Set) Rule(id string) *Rule {
 // of file: apart from their rules, with the key rule. Tests of rules that the set
 // does not have are among them. Where files are wrong the error is a [*Problems].
 func LoadTests(fsys fs.FS, set *Set) ([]Case, error) {
-	problems := &Problems{of: "tests"}
+	problems := &Problems{In: "the tests"}
 	files, err := readFiles(fsys, problems)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func LoadTests(fsys fs.FS, set *Set) ([]Case, error) {
 		t.file(f)
 	}
 	if len(problems.List) > 0 {
-		problems.sort()
+		problems.Sort()
 		return nil, problems
 	}
 	return t.cases, nil

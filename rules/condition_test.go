@@ -135,6 +135,8 @@ func TestConditionsThatAreRefused(t *testing.T) {
 		{`path.matches("(a{1,30}){1,30}")`, "1:13", "steps"},
 		{`path.matches("` + strings.Repeat("a", 1025) + `")`, "1:13", "too long"},
 		{`attrs == "x"`, "1:0", `conditions cannot read the field "attrs"`},
+		{`decision == "" && auth == "failure"`, "1:9", `decision == "" holds for no event of a gateway that asks the gate`},
+		{`decision_action == "denied"`, "1:19", `decision_action is never "denied"`},
 		{`auth == "failed"`, "1:8", `auth is never "failed"`},
 		{`"valid" != signature && signature in ["invald"]`, "1:34", `signature is never "invald"`},
 		{`status == 1000`, "1:10", "status is never 1000"},

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/weirdev/weir/internal/problem"
 )
 
 const (
@@ -21,9 +22,8 @@ const (
 
 // file is one rule file while it is read.
 type file struct {
+	problem.Document
 	name     string
-	data     []byte
-	lines    []string
 	problems *Problems
 }
 
@@ -41,7 +41,7 @@ func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
 			}
 			return nil
 		}
-		f := &file{name: name, problems: problems}
+		f := &file{Document: problem.Document{Name: name, Problems: problems}, name: name, problems: problems}
 		switch path.Ext(name) {
 		case ".yml":
 			f.whole("this file would not be read", "rename it: rule files end in .yaml")
@@ -71,7 +71,7 @@ func (f *file) read(fsys fs.FS) bool {
 		f.whole(fmt.Sprintf("is longer than %d KiB", maxFileBytes>>10), "split it: one file for each subject")
 		return false
 	}
-	f.data, f.lines = data, strings.Split(string(data), "\n")
+	f.Read(data)
 	return true
 }
 
@@ -104,67 +104,21 @@ func (f *file) holds(root *yaml.Node, name string) bool {
 // parse reads the file as one YAML document; nil where it is none. what is the key
 // of the list that it should hold.
 func (f *file) parse(what string) *yaml.Node {
-	loader, err := yaml.NewLoader(bytes.NewReader(f.data), yaml.WithV4Defaults())
-	if err != nil {
-		f.syntax(err)
-		return nil
-	}
-	var doc, second yaml.Node
-	switch err := loader.Load(&doc); {
-	case errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0:
+	root, ok := f.Document.Parse("check indentation, quotes and brackets; a condition that starts with a quote, or holds \": \" or \" #\", stands in a block: when: |")
+	if ok && root == nil {
 		f.whole("holds no "+what, "write a list of "+what+" under the key "+what+", or remove the file")
-		return nil
-	case err != nil:
-		f.syntax(err)
-		return nil
 	}
-	switch err := loader.Load(&second); {
-	case err == nil:
-		f.at(second.Line, second.Column, "a second YAML document starts here", "keep one document in each file")
-	case !errors.Is(err, io.EOF):
-		f.syntax(err)
-	}
-	return doc.Content[0]
-}
-
-// syntax reports that the file is no YAML.
-func (f *file) syntax(err error) {
-	const do = "check indentation, quotes and brackets; a condition that starts with a quote, or holds \": \" or \" #\", stands in a block: when: |"
-	var one *yaml.LoadError
-	if !errors.As(err, &one) {
-		f.whole("is not YAML: "+err.Error(), do)
-		return
-	}
-	line, column := one.Mark.Line, one.Mark.Column
-	if line == 0 && one.Stage == "reader" {
-		line, column = f.place(one.Mark.Index)
-	}
-	f.at(line, column, "not YAML: "+strings.TrimPrefix(one.Message, "yaml: "), do)
-}
-
-// place turns an offset in bytes into line and column.
-func (f *file) place(offset int) (line, column int) {
-	before := f.data[:min(max(offset, 0), len(f.data))]
-	start := bytes.LastIndexByte(before, '\n') + 1
-	return 1 + bytes.Count(before, []byte{'\n'}), 1 + len([]rune(string(before[start:])))
+	return root
 }
 
 // whole reports a problem with the file as such.
-func (f *file) whole(what, do string) {
-	f.problems.List = append(f.problems.List, Problem{File: f.name, What: what, Do: do})
-}
+func (f *file) whole(what, do string) { f.Whole(what, do) }
 
 // at reports a problem at a line and column, both from 1.
-func (f *file) at(line, column int, what, do string) {
-	p := Problem{File: f.name, Line: max(line, 1), Column: max(column, 1), What: what, Do: do}
-	if p.Line <= len(f.lines) {
-		p.Text = strings.TrimSuffix(f.lines[p.Line-1], "\r")
-	}
-	f.problems.List = append(f.problems.List, p)
-}
+func (f *file) at(line, column int, what, do string) { f.At(line, column, what, do) }
 
 // node reports a problem at a node.
-func (f *file) node(n *yaml.Node, what, do string) { f.at(n.Line, n.Column, what, do) }
+func (f *file) node(n *yaml.Node, what, do string) { f.Node(n, what, do) }
 
 // inside finds the place in the file of a place (line from 1, column from 0) in
 // a scalar's text. YAML folds, indents and unescapes, so the two are walked side
@@ -197,15 +151,15 @@ func (f *file) content(n *yaml.Node) cursor {
 	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
 		c.line, c.column = n.Line+1, 1
 	}
-	if c.line < 1 || c.line > len(f.lines) {
+	if c.line < 1 || c.line > len(f.Lines) {
 		return c
 	}
 	last, length := c.line, 0
-	for last < len(f.lines) && length < 4*maxCondition {
-		length += len(f.lines[last-1]) + 1
+	for last < len(f.Lines) && length < 4*maxCondition {
+		length += len(f.Lines[last-1]) + 1
 		last++
 	}
-	c.rest = []rune(strings.Join(f.lines[c.line-1:last], "\n"))
+	c.rest = []rune(strings.Join(f.Lines[c.line-1:last], "\n"))
 	c.rest = c.rest[min(c.column-1, len(c.rest)):]
 	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
 		c.next()

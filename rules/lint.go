@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/weirdev/weir/event"
 )
@@ -22,6 +21,7 @@ func lint(t *term) []fault {
 			field, other = other, field
 		}
 		if field.op == opField && other.op == opConst {
+			faults = append(faults, lintDecision(t, field, other)...)
 			faults = append(faults, lintValue(field, other, other.text, other.num)...)
 		}
 	case opIn:
@@ -33,6 +33,16 @@ func lint(t *term) []fault {
 		}
 	}
 	return faults
+}
+
+// lintDecision finds the old way to leave out what Weir refused: ingest does it, and
+// gateways that ask the gate put the id of a decision into every event.
+func lintDecision(t, field, other *term) []fault {
+	if t.op != opEqual || field.field != event.Decision || other.text != "" {
+		return nil
+	}
+	return []fault{{t.line, t.column, `decision == "" holds for no event of a gateway that asks the gate`,
+		"leave it out: events that Weir refused (decision_action from throttle on) reach no rule"}}
 }
 
 func lintValue(field, at *term, text string, num int64) []fault {
@@ -54,7 +64,7 @@ func lintValue(field, at *term, text string, num int64) []fault {
 // impossibleText says why f never has the value; "" where it may.
 func impossibleText(f event.Field, value string) (what, do string) {
 	spec, _ := event.Lookup(f.String())
-	if known := closed(f); known != nil && !slices.Contains(known, value) {
+	if known := f.Values(); known != nil && !slices.Contains(known, value) {
 		return fmt.Sprintf("%s is never %q", f, value), didYouMean(value, known)
 	}
 	if len(value) > spec.MaxBytes {
@@ -69,22 +79,4 @@ func impossibleNumber(f event.Field, value int64) (what, do string) {
 		return fmt.Sprintf("%s is never %d", f, value), fmt.Sprintf("it is %d to %d", spec.Min, spec.Max)
 	}
 	return "", ""
-}
-
-// closed lists the values of fields that have few, as their documentation gives
-// them; nil for others.
-func closed(f event.Field) []string {
-	switch f {
-	case event.Auth:
-		return strings.Fields("success failure challenge")
-	case event.Signature:
-		return strings.Fields("valid invalid missing unknown")
-	case event.Attestation:
-		return strings.Fields("passed failed missing error")
-	case event.AttestationLevel:
-		return strings.Fields("none basic device strong")
-	case event.Anonymiser:
-		return strings.Fields("vpn tor hosting proxy")
-	}
-	return nil
 }

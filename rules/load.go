@@ -24,7 +24,7 @@ func Default() (*Set, error) {
 // least one rule. Where files are wrong the error is a [*Problems] with all
 // that is wrong in any of them.
 func Load(fsys fs.FS) (*Set, error) {
-	problems := new(Problems)
+	problems := &Problems{In: "the rules"}
 	files, err := readFiles(fsys, problems)
 	if err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func Load(fsys fs.FS) (*Set, error) {
 	}
 	l.together()
 	if len(problems.List) > 0 {
-		problems.sort()
+		problems.Sort()
 		return nil, problems
 	}
 	return l.set(), nil

@@ -79,7 +79,7 @@ func run(r *Rule, t *Test) []Fired {
 	var fired []Fired
 	for _, e := range t.Expand() {
 		ent, ok := facet.EntityOf(r.Entity, e.Event, nil)
-		if !ok || !r.When(e.Event) {
+		if !ok || e.Event.Refused() || !r.When(e.Event) {
 			continue
 		}
 		m := entities[ent.Key]
@@ -184,10 +184,10 @@ func TestTheBuiltInRulesProjectWhatTheyRead(t *testing.T) {
 	}
 	p := set.Projection()
 	want := map[facet.Kind][]event.Field{
-		facet.IP:      {event.Account, event.Status, event.Auth, event.Decision},
-		facet.Account: {event.Status, event.Object, event.Auth, event.Decision},
+		facet.IP:      {event.Account, event.Status, event.Auth},
+		facet.Account: {event.Status, event.Object, event.Auth},
 		facet.Token:   {event.Method, event.Status, event.Object},
-		facet.Device:  {event.Signature, event.SignatureReason, event.Decision},
+		facet.Device:  {event.Signature, event.SignatureReason},
 	}
 	for _, k := range facet.Kinds() {
 		if !slices.Equal(p[k], want[k]) {

@@ -1,97 +1,16 @@
 package rules
 
-import (
-	"cmp"
-	"fmt"
-	"slices"
-	"strings"
-	"unicode"
-)
+import "github.com/weirdev/weir/internal/problem"
 
 // Problem is one thing that is wrong in a rule file.
-type Problem struct {
-	File   string
-	Line   int    // from 1; 0 where the problem is about the file as a whole
-	Column int    // from 1, in characters
-	What   string // what is wrong
-	Do     string // what to do about it
-	Text   string // the line of the file
-}
+type Problem = problem.Problem
 
 // Problems is the error of [Load] and [LoadTests]: everything that is wrong in all files, in
 // order of file and line.
-type Problems struct {
-	List []Problem
-	of   string // what the files hold; "": rules
-}
+type Problems = problem.Problems
 
-// Error shows every problem: place, what is wrong, the line with a caret below
-// the place, and what to do.
-func (p *Problems) Error() string {
-	var b strings.Builder
-	for i, one := range p.List {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		one.write(&b)
-	}
-	fmt.Fprintf(&b, "\n%s in the %s", plural(len(p.List), "problem"), cmp.Or(p.of, "rules"))
-	return b.String()
-}
+func didYouMean(name string, known []string) string { return problem.DidYouMean(name, known) }
 
-func (p *Problems) sort() {
-	slices.SortStableFunc(p.List, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
-}
+func nearest(name string, known []string) string { return problem.Nearest(name, known) }
 
-func (p Problem) write(b *strings.Builder) {
-	b.WriteString(p.File)
-	if p.Line > 0 {
-		fmt.Fprintf(b, ":%d:%d", p.Line, p.Column)
-	}
-	fmt.Fprintf(b, ": %s\n", printable(p.What))
-	if p.Line > 0 {
-		writeExcerpt(b, p.Line, p.Text, p.Column)
-	}
-	fmt.Fprintf(b, "    %s\n", printable(p.Do))
-}
-
-const (
-	excerptWidth = 110 // characters of a line that are shown
-	excerptLead  = 80  // of these before the caret, where the line is longer
-)
-
-func writeExcerpt(b *strings.Builder, line int, text string, column int) {
-	runes := []rune(printable(text))
-	at := min(max(column-1, 0), len(runes))
-	if len(runes) > excerptWidth {
-		start := max(at-excerptLead, 0)
-		runes = runes[start:min(start+excerptWidth, len(runes))]
-		at -= start
-	}
-	margin := fmt.Sprintf("%5d | ", line)
-	b.WriteString(strings.TrimRight(margin+string(runes), " ") + "\n")
-	b.WriteString(strings.Repeat(" ", len(margin)-2) + "| " + strings.Repeat(" ", at) + "^\n")
-}
-
-// printable replaces what could move the cursor or colour the terminal of the
-// one who reads the message: the text may come from anybody.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case !unicode.IsPrint(r):
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+func plural(n int, noun string) string { return problem.Plural(n, noun) }

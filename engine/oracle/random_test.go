@@ -122,7 +122,7 @@ func (m *maker) rule(i int, crowd bool) (r ruleText) {
 		r.entity, tiers = "account", 1+m.IntN(2)
 	}
 	r.window = m.span(1_000, 1_500, 2_000, 5_000, 10_000, 20_000)
-	r.when = m.pick("status >= 0", `decision == ""`, `"true"`, "status != 404", `auth != ""`)
+	r.when = m.pick("status >= 0", `decision_action != "deny"`, `"true"`, "status != 404", `auth != ""`)
 	if m.IntN(2) == 0 {
 		r.count = m.pick(`auth == "failure"`, "status >= 400", `auth == "failure" && status != 404`)
 		if m.IntN(2) == 0 {
@@ -189,6 +189,10 @@ func (m *maker) event(p *rawPartition) {
 	add(3, event.ResponseBytes, "", int64(m.IntN(m.values)))
 	if m.IntN(6) == 0 {
 		add(100, event.Tenant, "t", 0)
+	}
+	if m.IntN(12) == 0 { // as ingest marks what came too late, or from the future
+		add(4, event.Delayed, "", 1)
+		add(2, event.Skewed, "", 1)
 	}
 	p.log = append(p.log, r)
 }

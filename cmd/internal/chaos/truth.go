@@ -224,7 +224,7 @@ func (rd *reading) keep(what content, row uint64, facets bundle) {
 // facetsOf is what ingest must have made of an event.
 func (rd *reading) facetsOf(offset int64, calm *calm) (all bundle) {
 	e := &rd.event
-	if e.Has(event.Decision) {
+	if e.Refused() {
 		return all // refused by us: nobody's new evidence
 	}
 	for _, k := range calm.kinds {

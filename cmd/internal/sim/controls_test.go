@@ -44,6 +44,12 @@ var bugs = []mutants.Bug{
 		{"least = min(least, p.sources[i].watermark)", "least = max(least, p.sources[i].watermark)"}}},
 	{Name: "late events are not counted", File: "engine/partition.go", Edits: [][2]string{
 		{"\t\tsrc.ledger.Late++\n", ""}}},
+	{Name: "delayed events are late only by the watermark", File: "engine/partition.go", Edits: [][2]string{
+		{"late := p.late(f.Time) || f.Delayed()", "late := p.late(f.Time)"}}},
+	{Name: "delayed events are moved", File: "ingest/bracket.go", Edits: [][2]string{
+		{"return placed{time: claimed, passed: oldest, delayed: true}", "return placed{time: oldest, passed: oldest, delayed: true}"}}},
+	{Name: "delayed events are not marked", File: "ingest/bracket.go", Edits: [][2]string{
+		{"return placed{time: claimed, passed: oldest, delayed: true}", "return placed{time: claimed, passed: oldest}"}}},
 	{Name: "a wall clock in a detector", File: "engine/partition.go", Edits: [][2]string{
 		{"Event: &f.Fields, Time: f.Time,", "Event: &f.Fields, Time: time.Now().UnixMilli(),"}}},
 	{Name: "scores carry no position to compare", File: "engine/partition.go", Edits: [][2]string{

@@ -26,12 +26,12 @@ type sent struct {
 	value     []byte
 
 	fate  fate
-	plain bool // its time is neither late nor clamped, whatever happens
+	plain bool // its time is neither late nor moved, whatever happens
 	epoch int  // that it was read under, as commits say in the end
 
-	id, account, ip, auth, decision string
-	forwarded                       string // whom the gateway names; only where epochs differ
-	claimed                         int64  // Unix ms
+	id, account, ip, auth, decision, action string
+	forwarded                               string // whom the gateway names; only where epochs differ
+	claimed                                 int64  // Unix ms
 }
 
 // fate is what must become of a record.
@@ -107,8 +107,11 @@ func (s *sent) event(plan Plan, r *rand.Rand, n int) {
 	if r.IntN(4) == 0 {
 		s.auth = "success"
 	}
-	if r.IntN(25) == 0 {
-		s.fate, s.decision = isRefused, fmt.Sprintf("d%d", n)
+	switch r.IntN(25) {
+	case 0:
+		s.fate, s.decision, s.action = isRefused, fmt.Sprintf("d%d", n), "deny"
+	case 1, 2:
+		s.decision, s.action = fmt.Sprintf("d%d", n), "allow"
 	}
 	s.claimed = s.at.Add(-time.Duration(r.IntN(700)) * time.Millisecond).UnixMilli()
 	switch k := r.IntN(24); {
@@ -128,7 +131,7 @@ func (s *sent) event(plan Plan, r *rand.Rand, n int) {
 		s.value = fmt.Appendf(s.value, `,"forwarded_for":%q`, s.forwarded)
 	}
 	if s.decision != "" {
-		s.value = fmt.Appendf(s.value, `,"decision":%q`, s.decision)
+		s.value = fmt.Appendf(s.value, `,"decision":%q,"decision_action":%q`, s.decision, s.action)
 	}
 	s.value = append(s.value, '}')
 }
@@ -139,11 +142,18 @@ func (s *sent) odd(kind string) {
 	s.account, s.ip = kind+"-"+s.account, "198.51"+s.ip[len("192.0"):]
 }
 
-// time is what the event's time becomes where it is known that it was appended
-// at appended.
+// delayed reports whether the event comes later than is believed, where it is
+// known that it was appended at appended.
+func (s *sent) delayed(appended int64) bool {
+	return s.claimed < appended-ingest.Defaults().MaxLate.Milliseconds()
+}
+
+// time is what the event's time becomes there.
 func (s *sent) time(appended int64) int64 {
-	bounds := ingest.Defaults()
-	return min(max(s.claimed, appended-bounds.MaxLate.Milliseconds()), appended+bounds.MaxFuture.Milliseconds())
+	if s.delayed(appended) && s.epoch == epochNets {
+		return appended
+	}
+	return min(s.claimed, appended+ingest.Defaults().MaxFuture.Milliseconds())
 }
 
 // settle says where each record will be, and which are repeats.

@@ -80,14 +80,17 @@ func (v *verdict) judgeEvents() {
 }
 
 func (v *verdict) judgeRow(s *sent, row eventRow) {
-	for name, want := range map[string]string{"id": s.id, "account": s.account, "client_ip": s.address(s.epoch), "auth": s.auth, "decision": s.decision} {
+	for name, want := range map[string]string{"id": s.id, "account": s.account, "client_ip": s.address(s.epoch), "auth": s.auth, "decision": s.decision, "decision_action": s.action} {
 		if want != "" && !strings.Contains(row.content, name+"="+want+" ") {
 			v.problem("event %s is stored as %s; %s should be %s", s.id, row.content, name, want)
 		}
 	}
-	want := s.time(v.topics[topicRaw][s.partition].records[s.offset].Time)
+	want := s.time(v.appended(s))
 	if v.plan.History {
 		want = s.claimed
+	}
+	if marked := strings.Contains(row.content, "delayed=1 "); marked != v.delayed(s) && (marked || v.plan.Appended) {
+		v.problem("event %s, which claims %d and came at %d, is stored as %s", s.id, s.claimed, v.appended(s), row.content)
 	}
 	if (v.plan.Appended || v.plan.History) && !strings.Contains(row.content, fmt.Sprintf("time=%d ", want)) {
 		v.problem("event %s, which claims %d, is stored as %s, want %d", s.id, s.claimed, row.content, want)
@@ -97,6 +100,14 @@ func (v *verdict) judgeRow(s *sent, row eventRow) {
 		v.problem("event %s, which claims %d, is stored as %s", s.id, s.claimed, row.content)
 	}
 }
+
+// appended is when a record was, Unix ms.
+func (v *verdict) appended(s *sent) int64 {
+	return v.topics[topicRaw][s.partition].records[s.offset].Time
+}
+
+// delayed reports whether an event is marked as too late, by when it was appended.
+func (v *verdict) delayed(s *sent) bool { return !v.plan.History && s.delayed(v.appended(s)) }
 
 func (v *verdict) ingestLedger() (sum ingest.Ledger) {
 	for _, c := range v.groups[groupIngest].commits {
@@ -222,6 +233,9 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 			text := a.facets[facetPlace{place{s.partition, s.offset}, kind}]
 			if s.plain && v.plan.Pinned && strings.HasSuffix(text, " late") {
 				v.problem("event %s counts as late", s.id)
+			}
+			if v.plan.Appended && v.delayed(s) && s.epoch != epochNets && !strings.HasSuffix(text, " late") {
+				v.problem("event %s came too late, and counts as %q", s.id, text)
 			}
 			if !strings.HasPrefix(text, key+" auth="+s.auth+" epoch="+v.epochs[s.epoch].Name[:16]+" ") || s.plain && !strings.Contains(text, fmt.Sprintf(" time=%d ", s.claimed)) {
 				v.problem("event %s of %s counts as %q", s.id, key, text)

@@ -1,4 +1,4 @@
-package rules
+package problem
 
 import (
 	"fmt"
@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// didYouMean turns a name that is not known, and those that are, into advice.
-func didYouMean(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
+// DidYouMean turns a name that is not known, and those that are, into advice.
+func DidYouMean(name string, known []string) string {
+	if near := Nearest(name, known); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	sorted := slices.Clone(known)
@@ -16,9 +16,9 @@ func didYouMean(name string, known []string) string {
 	return "known here: " + strings.Join(sorted, ", ")
 }
 
-// nearest is the known name that a slip of the finger would turn into name; ""
+// Nearest is the known name that a slip of the finger would turn into name; ""
 // where none is near.
-func nearest(name string, known []string) string {
+func Nearest(name string, known []string) string {
 	best, bestDistance := "", 1+max(1, min(len(name), 64)/3)
 	for _, k := range known {
 		if d := distance(name, k); d < bestDistance {
