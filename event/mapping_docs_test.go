@@ -89,7 +89,7 @@ func TestTheGatewayConfigurationsInTheDocsAreRead(t *testing.T) {
 		if len(keys) < 12 {
 			t.Errorf("%s: only %d keys were found", c.format, len(keys))
 		}
-		root := testFormat(t, c.format).(*objectFormat).root
+		root := testFormat(t, c.format).(*carried).Format.(*objectFormat).root
 		for _, k := range keys {
 			if root.children[k[1]] == nil {
 				t.Errorf("%s does not read %q", c.format, k[1])
