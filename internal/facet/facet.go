@@ -8,6 +8,7 @@ package facet
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -97,6 +98,33 @@ func (f *Facet) Index() uint16 { return uint16(f.Entity.Kind)<<8 | uint16(f.Ordi
 // rules need. A kind with a nil list has no facets; a kind that is looked at
 // but needs no field has an empty, non-nil list. Lists are in ascending order.
 type Projection [MaxKind][]event.Field
+
+// marks are the fields that every facet has beside those of its projection: what
+// ingest found out about its time.
+var marks = [...]event.Field{event.Skewed, event.Delayed}
+
+// marked is p with the marks.
+func (p *Projection) marked() (all Projection) {
+	for k, fields := range p {
+		if fields == nil {
+			continue
+		}
+		all[k] = slices.Clone(fields)
+		for _, m := range marks {
+			if !slices.Contains(fields, m) {
+				all[k] = append(all[k], m)
+			}
+		}
+	}
+	return all
+}
+
+// Delayed reports whether the event came so late that it kept its time and
+// belongs to no window, whatever the watermark says.
+func (f *Facet) Delayed() bool { return Delayed(&f.Fields) }
+
+// Delayed is the same of an event, as ingest marked it.
+func Delayed(e *event.Event) bool { return e.Num(event.Delayed) != 0 && e.Num(event.Skewed) == 0 }
 
 // EntityOf finds the entity of kind k in e; ok is false where the event has
 // none. scratch is used for keys that have to be formatted, and may be

@@ -68,8 +68,8 @@ func TestTheRecommendedUsersSuffice(t *testing.T) {
 	s := startReal(t)
 	c := connect(t, s)
 	for _, rules := range [][]any{
-		{"acl", "setuser", "weir-worker", "on", ">worker", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+evalsha", "+script|load", "+get", "+set", "+ping"},
-		{"acl", "setuser", "weir-gate", "on", ">gate", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+get", "+mget", "+ping"},
+		{"acl", "setuser", "weir-worker", "on", ">worker", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+evalsha", "+script|load", "+getrange", "+set", "+ping"},
+		{"acl", "setuser", "weir-gate", "on", ">gate", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+getrange", "+ping"},
 	} {
 		if err := c.Do(t.Context(), rules...).Err(); err != nil {
 			t.Fatal(err)
@@ -92,5 +92,19 @@ func TestTheRecommendedUsersSuffice(t *testing.T) {
 	}
 	if err := r.Ready(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWhoMayNotReadIsNotReady: a user of an older version lacks a command.
+func TestWhoMayNotReadIsNotReady(t *testing.T) {
+	s := startReal(t)
+	if err := connect(t, s).Do(t.Context(), "acl", "setuser", "weir-gate", "on", ">gate", "~weir:risk:*", "-@all", "+get", "+mget", "+ping").Err(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig(s)
+	cfg.Username, cfg.Password = "weir-gate", "gate"
+	err := newTestReader(t, cfg).Ready(t.Context())
+	if err == nil || reasonOf(err) != reasonDenied || !strings.Contains(err.Error(), "getrange") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -55,7 +55,7 @@ func webServers(t *testing.T, behind string) []*server {
 		},
 		{
 			name: "Caddy", describe: caddy(t, behind), quirks: caddyQuirks(),
-			logs: []log{{file: "weir.json", format: "caddy"}},
+			logs: []log{{file: "access.log", format: "caddy"}},
 		},
 		{
 			name: "Envoy", describe: envoy(t, behind), quirks: envoyQuirks(),
@@ -135,9 +135,8 @@ func caddyQuirks() quirks {
 // Traefik logs the path as it passes it on: clean, with everything else than
 // RFC 3986 allows in a path escaped.
 func traefikQuirks() quirks {
-	silent := refusedByGo("a fragment", "CONNECT")
 	return quirks{
-		silent: silent,
+		silent: refusedByGo("a fragment", "CONNECT"),
 		always: func(a *ask) {
 			a.user = "" // only middleware that verifies a user logs him
 			inUTF8(a)

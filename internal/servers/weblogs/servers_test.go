@@ -154,7 +154,9 @@ providers: {file: {filename: "%s"}}
 	}
 }
 
-func caddy(_ *testing.T, behind string) func(addr, dir string) (*servers.Server, error) {
+func caddy(t *testing.T, behind string) func(addr, dir string) (*servers.Server, error) {
+	_, site, _ := strings.Cut(docs(t, "/var/log/caddy/"), "{\n")
+	site = strings.TrimSuffix(strings.TrimSpace(site), "}")
 	return func(addr, dir string) (*servers.Server, error) {
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {
@@ -169,16 +171,13 @@ func caddy(_ *testing.T, behind string) func(addr, dir string) (*servers.Server,
 }
 http://:%s {
   bind 127.0.0.1
-  log {
-    output file %s
-    format json
-  }
+%s
   handle /slow {
     reverse_proxy %s
   }
   respond "ok"
 }
-`, dir, port, filepath.Join(dir, "weir.json"), behind))
+`, dir, port, strings.ReplaceAll(site, "/var/log/caddy", dir), behind))
 	}
 }
 
