@@ -69,7 +69,7 @@ func parseTrusted(s string) (netip.Prefix, error) {
 	if !strings.Contains(s, "/") {
 		a, err := netip.ParseAddr(s)
 		if err != nil {
-			return netip.Prefix{}, errors.New("is none of an address, a prefix such as 10.0.0.0/8, and unix:")
+			return netip.Prefix{}, errors.New("is none of an address, unix:, and a prefix such as 10.0.0.0/8")
 		}
 		a = Canonical(a)
 		return netip.PrefixFrom(a, a.BitLen()), nil
@@ -77,7 +77,7 @@ func parseTrusted(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return p, errors.New("is none of an address, a prefix such as 10.0.0.0/8, and unix:")
+		return p, errors.New("is none of an address, unix:, and a prefix such as 10.0.0.0/8")
 	case p.Bits() == 0:
 		return p, errors.New("trusts every address; name the proxies' own networks")
 	case p != p.Masked():
