@@ -54,7 +54,7 @@ func (h *combinedHead) origin(s string, e *Event) (rest string, ok bool) {
 		if !isHostName(first) || isPeer(first) && names == "" {
 			return "", false
 		}
-		h.vhost = true
+		h.vhost = first != "-" // which is an empty list
 		putHost(e, first)
 		if startsChain(second) {
 			return h.list(after)
