@@ -25,7 +25,7 @@ type combinedHead struct {
 // read gives e what the head says.
 func (h *combinedHead) read(s string, u *unescaper, e *Event) bool {
 	*h = combinedHead{}
-	rest, ok := h.origin(strings.TrimRight(s, " "), e)
+	rest, ok := h.origin(strings.TrimRight(s, " "), u, e)
 	if !ok || !h.names(rest) {
 		return false
 	}
@@ -38,11 +38,11 @@ func (h *combinedHead) read(s string, u *unescaper, e *Event) bool {
 }
 
 // origin reads the virtual host, the list and the address.
-func (h *combinedHead) origin(s string, e *Event) (rest string, ok bool) {
+func (h *combinedHead) origin(s string, u *unescaper, e *Event) (rest string, ok bool) {
 	first, after := word(s)
 	second, names := word(after)
 	switch {
-	case startsChain(first):
+	case startsChain(first) && !(isPeer(second) && mayBeHost(first)):
 		return h.list(s)
 	case isPeer(first) && second != "-" && names != "" && strings.IndexByte(names, ' ') < 0:
 		// Three words: the second is lighttpd's host, which is the client's, or an ident.
@@ -51,11 +51,11 @@ func (h *combinedHead) origin(s string, e *Event) (rest string, ok bool) {
 		}
 		return after, true
 	case startsChain(second) || isPeer(second):
-		if !isHostName(first) || isPeer(first) && names == "" {
+		if isPeer(first) && names == "" {
 			return "", false
 		}
 		h.vhost = first != "-" // which is an empty list
-		putHost(e, first)
+		putHost(e, u.unescape(first))
 		if startsChain(second) {
 			return h.list(after)
 		}
@@ -90,6 +90,13 @@ func (h *combinedHead) unnamed(first, after string, e *Event) bool {
 // word before the first blank.
 func startsChain(w string) bool {
 	return strings.IndexByte(w, ',') >= 0 || strings.HasPrefix(w, `"`) && w != `""`
+}
+
+// mayBeHost reports whether w, which has a comma, may be what a client named as
+// its host, as nginx takes it: a list would have blanks in it. Were it read as
+// one, a client could name the address that it comes from.
+func mayBeHost(w string) bool {
+	return !strings.HasSuffix(w, ",") && !strings.HasPrefix(w, `"`)
 }
 
 // list reads addresses that are separated by commas, and the address behind them.

@@ -119,7 +119,7 @@ func TestWhatCannotBeToldIsRefused(t *testing.T) {
 		``, `-`, `- -`, `shop.example.com`, `shop.example.com - 192.0.2.7`, `shop.example.com - 192.0.2.7 - -`,
 		`192.0.2.7 shop.example.com - -`, `198.51.100.1 localhost - -`, `shop.example.com client.example.net - -`, `shop.example.com:80 - -`,
 		`192.0.2.7 203.0.113.9`, `192.0.2.7 203.0.113.9 x y`, `192.0.2.7 203.0.113.9 ann b`,
-		`a=b - -`, `"x" - -`, `"10.0.0.2" client - -`, `"10.0.0.2 - -`, `{} 192.0.2.7 - -`, `192.0.2.7| - -`, `(none) - -`,
+		`a=b - -`, `"x" - -`, `"10.0.0.2" client - -`, `"10.0.0.2 - -`, `192.0.2.7| - -`, `(none) - -`,
 		`Sep 15 16:13:46 h nginx[1]: starting`, `1 2026-09-15T16:13:46Z h nginx 1 - [a x="] 192.0.2.7 - -`,
 	} {
 		var e Event

@@ -14,6 +14,7 @@ type carried struct {
 	Format
 	objects bool // the format reads JSON objects, not lines
 	envelope
+	wrong Refusal
 }
 
 // Decode takes off what is around the record, and reads the record.
@@ -27,7 +28,7 @@ func (c *carried) Decode(data []byte, e *Event) error {
 	case !c.objects && strings.HasPrefix(s, "{"), c.objects && strings.HasPrefix(s, `{"log":"{`):
 		line, ok := c.open(data)
 		if !ok {
-			return &c.refusal
+			return c.bare(data, e, &c.refusal)
 		}
 		data = line
 	case c.objects && strings.HasPrefix(s, "{"):
@@ -35,10 +36,26 @@ func (c *carried) Decode(data []byte, e *Event) error {
 	}
 	skipped := len(data) - len(messageOf(alias(data)))
 	err := c.Format.Decode(data[skipped:], e)
-	if err != nil {
-		shift(err, skipped)
+	if err == nil || skipped == 0 {
+		return err
 	}
-	return err
+	shift(err, skipped)
+	return c.bare(data, e, err)
+}
+
+// bare reads a record of which what seems to be around it is a part: where a line
+// begins with what a client named as its host, that may look like anything. wrong
+// is what it is refused with if it does not read so either.
+func (c *carried) bare(data []byte, e *Event, wrong error) error {
+	var refusal *Refusal
+	if !errors.As(wrong, &refusal) {
+		return wrong
+	}
+	c.wrong = *refusal // the format reuses its own
+	if c.Format.Decode(data, e) == nil {
+		return nil
+	}
+	return &c.wrong
 }
 
 // shift moves the position of a refusal by what stands before the record.
