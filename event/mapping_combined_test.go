@@ -72,6 +72,7 @@ func TestWhatStandsBeforeTheTimeIsRead(t *testing.T) {
 		{"lighttpd with a port", `192.0.2.7 shop.example.com:8080 -`, "192.0.2.7||shop.example.com|"},
 		{"lighttpd, asked for an address", `192.0.2.7 203.0.113.9 -`, "192.0.2.7||203.0.113.9|"},
 		{"lighttpd, asked for a list", `192.0.2.7 203.0.113.9,203.0.113.8 -`, "192.0.2.7|||"},
+		{"lighttpd, asked for what looks like a tag", `192.0.2.7 x: -`, "192.0.2.7|||"},
 		{"lighttpd with a user", `192.0.2.7 203.0.113.9 ann`, "192.0.2.7||203.0.113.9|ann"},
 		{"another column", `192.0.2.7 - - shop.example.com`, "192.0.2.7|||"},
 
