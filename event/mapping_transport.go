@@ -118,7 +118,7 @@ func (v *envelope) member(found *string) bool {
 //	2026-09-15T16:13:46.123456789Z message               docker logs -t, kubectl logs --timestamps
 //	web-1  | message                                     docker compose logs
 //	[pod/web-0/nginx] message                            kubectl logs --prefix
-//	nginx[1]: message                                    a tag alone
+//	nginx[1]: message                                    a tag alone, or host nginx[1]: message
 //
 // A line without any of that is returned as it is.
 func messageOf(line string) string {
@@ -137,11 +137,14 @@ func messageOf(line string) string {
 		return behindHost(s[len("Sep 15 16:13:46 "):])
 	}
 	first, rest := word(s)
+	second, message := word(rest)
 	switch {
 	case isStamp(first):
 		return stamped(rest)
 	case isTag(first):
 		return rest
+	case isTag(second) && isHostName(first):
+		return message
 	case strings.HasPrefix(rest, "| ") && isHostName(first):
 		return rest[len("| "):]
 	}
