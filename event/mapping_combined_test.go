@@ -167,10 +167,20 @@ func TestWhatStandsBehindTheSizeIsRead(t *testing.T) {
 			if got != c.want {
 				t.Errorf("%s: got %s, want %s", c.tail, got, c.want)
 			}
-			if e.Text(IP) != "192.0.2.7" || e.Num(ResponseBytes) != 2814 || e.Has(LatencyMicros) {
+			if e.Text(IP) != "192.0.2.7" || e.Num(ResponseBytes) != 2814 || e.Has(LatencyMicros) != (c.name == "Traefik") {
 				t.Errorf("%s: %s", c.tail, e.AppendAll(nil))
 			}
 		})
+	}
+}
+
+func TestTraefiksTimeIsRead(t *testing.T) {
+	const line = `192.0.2.7 - - [15/Sep/2026:16:13:46 +0000] "GET / HTTP/1.1" 200 8 - "Agent" 13 "router@docker" "http://10.0.0.5:80" `
+	for end, want := range map[string]int64{"247ms": 247_000, "0ms": 0, "247": -1, "": -1, "ms": -1, `"247ms"`: -1, "999999999999999999ms": -1} {
+		e := read(t, "combined", line+end)
+		if e.Has(LatencyMicros) != (want >= 0) || want >= 0 && e.Num(LatencyMicros) != want || e.Text(UserAgent) != "Agent" {
+			t.Errorf("%s: %s", end, e.AppendAll(nil))
+		}
 	}
 }
 
