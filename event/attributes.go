@@ -82,10 +82,12 @@ func (d *Decoder) attribute(f Field) (a attribute, flat, ok bool) {
 // attributeText takes a text of a, and repairs it.
 func (d *Decoder) attributeText(f Field, a *attribute) (string, bool) {
 	v, ok := d.text(f)
-	if ok && !d.isSound && !sound(v) {
-		v, a.whole = repaired(v), false
+	if !ok || d.isSound {
+		return v, ok
 	}
-	return v, ok
+	fixed := repaired(v)
+	a.whole = a.whole && fixed == v
+	return fixed, true
 }
 
 // writeAttributes writes as many as fit into most bytes; "" where none does.

@@ -188,40 +188,55 @@ func plain(name string) bool {
 
 // value takes the value of f. An empty text and null are absent values.
 func (d *Decoder) value(f Field, e *Event) bool {
-	spec := &specs[f]
-	switch {
-	case d.is('n'):
+	if d.is('n') {
 		return d.word("null", f)
-	case spec.Kind == KindObject:
-		return d.attributes(f, e)
-	case spec.Kind == KindText, spec.Kind == KindAddress:
+	}
+	switch spec := &specs[f]; spec.Kind {
+	case KindText, KindAddress:
 		v, ok := d.text(f)
 		if !ok || v == "" {
 			return ok
 		}
 		return d.set(f, v, e)
-	case spec.Client:
-		return d.claim(f, e)
-	case spec.Kind == KindTime:
-		return d.moment(f, e)
+	case KindObject:
+		return d.attributes(f, e)
+	case KindTime:
+		if !spec.Client {
+			return d.moment(f, e)
+		}
+	case KindInt:
+		if !spec.Client {
+			n, ok := d.integer(f)
+			return ok && d.setNum(f, n, e)
+		}
 	}
-	n, ok := d.integer(f)
-	return ok && d.setNum(f, n, e)
+	return d.claim(f, e)
 }
 
 // set gives f a text that was just read.
 func (d *Decoder) set(f Field, v string, e *Event) bool {
-	spec := &specs[f]
-	if spec.Kind == KindAddress {
-		if a, err := netip.ParseAddr(v); err != nil || a.Zone() != "" || len(v) > spec.MaxBytes {
-			return d.refuse(BadAddress, f)
+	isSound := d.isSound || sound(v)
+	if !specs[f].Client {
+		if wrong := d.wrongText(f, v); wrong != 0 {
+			return d.refuse(wrong, f)
 		}
 	}
-	if d.raw && !spec.Client {
-		return d.refuse(ControlCharacter, f)
-	}
-	_, refused := admitText(e, f, v, d.isSound || sound(v))
+	_, refused := admitText(e, f, v, isSound)
 	return refused == 0 || d.refuse(refused, f)
+}
+
+// wrongText says what is wrong with a gateway's text that was just read, of what
+// only this format can tell.
+func (d *Decoder) wrongText(f Field, v string) Reason {
+	if f.Kind() == KindAddress {
+		if a, err := netip.ParseAddr(v); err != nil || a.Zone() != "" || len(v) > specs[f].MaxBytes {
+			return BadAddress
+		}
+	}
+	if d.raw {
+		return ControlCharacter
+	}
+	return 0
 }
 
 func (d *Decoder) setNum(f Field, n int64, e *Event) bool {

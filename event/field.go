@@ -94,10 +94,10 @@ const (
 	ASN        Field = 71
 	ASOrg      Field = 72
 	Anonymiser Field = 73 // empty where none is known
-	Skewed     Field = 74 // the claimed time was outside the bracket and was clamped
+	Skewed     Field = 74 // the claimed time was outside the bracket and was moved
 	Build      Field = 75 // app version and device model: "4.2.0|Pixel 8"
 	Clipped    Field = 76 // something the client wrote was shortened, escaped or dropped
-	Delayed    Field = 77 // the claimed time lies before the bracket; it was kept, and the event is late
+	Delayed    Field = 77 // the claimed time lies before the bracket; unless it was moved, the event is late
 	Tried      Field = 78 // the account was named by a sign-in that did not succeed
 
 	// MaxField bounds arrays indexed by Field.
@@ -223,10 +223,10 @@ var specs = [MaxField]Spec{
 	ASN:        derived(number("asn", 0, 1<<32-1, "autonomous system of the client's address")),
 	ASOrg:      derived(text("as_org", 256, "organisation of the autonomous system")),
 	Anonymiser: derived(oneOf("anonymiser", "what hides the client's address, where that is known", "vpn", "tor", "hosting", "proxy")),
-	Skewed:     derived(flag("skewed", "the gateway's time was outside the possible bracket and was clamped")),
+	Skewed:     derived(flag("skewed", "time is not the one that the gateway gave: that lay after the arrival, or (with delayed) before it, and was moved")),
 	Build:      derived(text("build", 200, "app version and device model, joined by |")),
 	Clipped:    derived(flag("clipped", "something that the client wrote was shortened, escaped or dropped")),
-	Delayed:    derived(flag("delayed", "the gateway's time lies further back than ingest.max_late; it was kept, and the event is late")),
+	Delayed:    derived(flag("delayed", "the gateway's time lies further back than ingest.max_late; unless it was moved (skewed), the event is late and no rule counts it")),
 	Tried:      derived(flag("account_tried", "the account was named by a sign-in that did not succeed")),
 }
 

@@ -31,25 +31,26 @@ func keep(f Field, v string, isSound bool) (text string, whole bool, refused Rea
 	spec := &specs[f]
 	switch {
 	case !spec.Client:
-		if refused = spec.check(v, isSound); refused != 0 {
+		if refused = check(f, v, isSound); refused != 0 {
 			return "", false, refused
 		}
 	case !isSound || len(v) > spec.MaxBytes:
-		return spec.shorten(v), false, 0
+		text = shorten(f, v)
+		return text, text == v, 0
 	}
 	return v, true, 0
 }
 
 // check says what is wrong with a text that the gateway made; 0: nothing.
-func (s *Spec) check(v string, isSound bool) Reason {
-	switch {
+func check(f Field, v string, isSound bool) Reason {
+	switch s := &specs[f]; {
 	case !isSound && !utf8.ValidString(v):
 		return InvalidUTF8
 	case len(v) > s.MaxBytes:
 		return TooLong
 	case s.Enum != nil && !slices.Contains(s.Enum, v):
 		return BadValue
-	case !isSound && s.Name == "tenant" && !visible(v):
+	case f == Tenant && !isSound && !visible(v):
 		return ControlCharacter
 	}
 	return 0
@@ -70,6 +71,10 @@ func visible(v string) bool {
 // Every format gives an event its texts through here. done says whether f has
 // got a value; refused is 0 where there is nothing to refuse.
 func admitText(e *Event, f Field, v string, isSound bool) (done bool, refused Reason) {
+	if spec := &specs[f]; isSound && spec.Client && len(v) <= spec.MaxBytes && v != "" { // as nearly all are
+		e.SetText(f, v)
+		return true, 0
+	}
 	text, whole, refused := keep(f, v, isSound)
 	if refused != 0 {
 		return false, refused
@@ -107,24 +112,32 @@ func admitNumber(e *Event, f Field, n int64, wrong Reason) (done bool, refused R
 const markLen = 1 + 2*16
 
 // shorten makes of a client's text one that is sound, and short enough.
-func (s *Spec) shorten(v string) string {
-	switch {
+func shorten(f Field, v string) string {
+	switch s := &specs[f]; {
 	case s.Identifier:
 		sum := sha256.Sum256(unsafe.Slice(unsafe.StringData(v), len(v)))
 		var mark [markLen - 1]byte
 		hex.Encode(mark[:], sum[:len(mark)/2])
-		return repairedStart(v, s.MaxBytes-markLen) + "~" + string(mark[:])
-	case s.Name == "forwarded_for":
+		n := s.MaxBytes - markLen
+		return clip(strings.ReplaceAll(repairedStart(v, n), replaced, `\xef\xbf\xbd`), n) + "~" + string(mark[:])
+	case f == ForwardedFor:
 		return repairedEnd(v, s.MaxBytes)
+	default:
+		return clip(repairedStart(v, s.MaxBytes), s.MaxBytes)
 	}
-	return repairedStart(v, s.MaxBytes)
 }
 
-// repairedStart is v repaired, clipped to n bytes without cutting a character.
+// replaced stands for what was no text.
+const replaced = string(utf8.RuneError)
+
+// repairedStart is v repaired, of which no more than n bytes are wanted.
 func repairedStart(v string, n int) string {
-	// A repair makes nothing shorter, so nothing behind n is wanted; a character
-	// that begins before n is seen whole.
-	v = repaired(v[:min(len(v), n+utf8.UTFMax-1)])
+	// A repair makes nothing shorter. A character that begins before n is whole.
+	return repaired(v[:min(len(v), n+utf8.UTFMax-1)])
+}
+
+// clip is v, clipped to n bytes without cutting a character.
+func clip(v string, n int) string {
 	if len(v) <= n {
 		return v
 	}
@@ -145,7 +158,7 @@ func repairedEnd(v string, n int) string {
 	return whole
 }
 
-// sound reports whether v is UTF-8 without control characters.
+// sound reports whether v is UTF-8 without control characters and U+FFFD.
 func sound(v string) bool {
 	const dels = ones * 0x7f
 	b := unsafe.Slice(unsafe.StringData(v), len(v))
@@ -164,7 +177,7 @@ func sound(v string) bool {
 		}
 		ascii = ascii && c < utf8.RuneSelf
 	}
-	return ascii || utf8.Valid(b[i:])
+	return ascii || utf8.Valid(b[i:]) && !strings.Contains(v[i:], replaced)
 }
 
 func isControl(c byte) bool { return c < ' ' || c == 0x7f }

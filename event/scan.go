@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -26,7 +27,7 @@ type scanner struct {
 	scratch []byte // texts that had escapes
 	refusal Refusal
 
-	allSound bool // the record is UTF-8 without DEL
+	allSound bool // the record is UTF-8 without DEL and U+FFFD
 	isSound  bool // the text that was read last is known to be [sound]
 	raw      bool // it had a control character that was not escaped
 }
@@ -38,7 +39,7 @@ func (s *scanner) start(data []byte) bool {
 	if len(data) > MaxBytes {
 		return s.refuse(TooLarge, None)
 	}
-	s.allSound = utf8.Valid(data) && bytes.IndexByte(data, 0x7f) < 0
+	s.allSound = utf8.Valid(data) && bytes.IndexByte(data, 0x7f) < 0 && !strings.Contains(alias(data), replaced)
 	return true
 }
 

@@ -11,12 +11,15 @@ import (
 
 // Config is what an operator says about reading a stream.
 type Config struct {
-	Format         string         `yaml:"format" doc:"format of the raw records: weir, combined, nginx, envoy, traefik, or mapping"`
+	Format         string         `yaml:"format" doc:"format of the raw records: weir, combined, nginx, nginx-proxy-manager, envoy-gateway, envoy, traefik, caddy, haproxy, aws-alb, cloudflare-logpush, mapping, or pattern"`
 	Mapping        *event.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: where each field is found"`
+	Pattern        string         `yaml:"pattern,omitempty" doc:"with format pattern: a regular expression whose groups are fields"`
+	RemoteUser     string         `yaml:"remote_user" doc:"what a user name in an access log is: unverified, or verified where the server checks every name that it logs; then it is the account"`
 	Routes         []string       `yaml:"routes" doc:"route templates such as /users/{id}, used where the gateway gives no route"`
 	TrustedProxies []string       `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed"`
 
 	MaxLate   time.Duration `yaml:"max_late" doc:"how long before the bracket of its arrival an event's claimed time may lie"`
+	Delayed   string        `yaml:"delayed" doc:"what an event counts as whose claimed time lies further back than max_late: late (it keeps its time, and no rule counts it) or arrival (as if it were made when it arrived)"`
 	MaxFuture time.Duration `yaml:"max_future" doc:"how long after its arrival an event's claimed time may lie"`
 
 	Linger         time.Duration `yaml:"linger" doc:"least time between two writes of facet frames while traffic flows"`
@@ -24,11 +27,34 @@ type Config struct {
 	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"longest time to finish what is under way when a partition is given up"`
 }
 
+// What a delayed event counts as.
+const (
+	DelayedLate    = "late"
+	DelayedArrival = "arrival"
+)
+
+// leastLate is the least MaxLate under which events of gateways whose clocks are
+// right are not delayed by the way to Kafka.
+const leastLate = time.Minute
+
+// What Config.RemoteUser may be.
+const (
+	Unverified = "unverified"
+	Verified   = "verified"
+)
+
+// format says how records are read.
+func (c Config) format() event.FormatConfig {
+	return event.FormatConfig{Name: c.Format, Mapping: c.Mapping, Pattern: c.Pattern}
+}
+
 // Defaults are the values that suit most installations.
 func Defaults() Config {
 	return Config{
 		Format:         "weir",
+		RemoteUser:     Unverified,
 		MaxLate:        10 * time.Minute,
+		Delayed:        DelayedLate,
 		MaxFuture:      5 * time.Second,
 		Linger:         10 * time.Millisecond,
 		CommitInterval: time.Second,
@@ -39,8 +65,11 @@ func Defaults() Config {
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
 	var errs []error
-	if _, err := event.NewFormat(c.Format, c.Mapping); err != nil {
+	if _, err := c.format().New(); err != nil {
 		errs = append(errs, fmt.Errorf("ingest.format: %w", err))
+	}
+	if c.RemoteUser != Unverified && c.RemoteUser != Verified && c.RemoteUser != "" {
+		errs = append(errs, fmt.Errorf("ingest.remote_user: %q is neither %s nor %s", c.RemoteUser, Unverified, Verified))
 	}
 	if _, err := event.NewRouter(c.Routes); err != nil {
 		errs = append(errs, fmt.Errorf("ingest.routes: %w", err))
@@ -50,12 +79,19 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("ingest.trusted_proxies: %w", err))
 		}
 	}
+	if c.Delayed != DelayedLate && c.Delayed != DelayedArrival {
+		errs = append(errs, fmt.Errorf("ingest.delayed: %q is neither %s nor %s", c.Delayed, DelayedLate, DelayedArrival))
+	}
+	least := leastLate
+	if c.Delayed == DelayedArrival {
+		least = 0 // everything may count as of its arrival
+	}
 	for _, d := range []struct {
 		name     string
 		v        time.Duration
 		min, max time.Duration
 	}{
-		{"max_late", c.MaxLate, 0, 24 * time.Hour},
+		{"max_late", c.MaxLate, least, 24 * time.Hour},
 		{"max_future", c.MaxFuture, 0, time.Hour},
 		{"linger", c.Linger, 0, time.Second},
 		{"commit_interval", c.CommitInterval, 50 * time.Millisecond, time.Minute},

@@ -54,12 +54,14 @@ type source struct {
 	dead      []klog.Outgoing
 	deadBytes int
 
-	covered  *pending  // covered everywhere, waits for the event store
-	proposed time.Time // when the last candidate was made; never, at first: whoever dies soon has then got on
-	idle     bool      // the last fetch found nothing new
-	clockOff bool
-	ticked   time.Time // when the end was seen that the last tick is about; zero: none yet
-	lastTick int64     // what it claimed, Unix ms
+	covered   *pending  // covered everywhere, waits for the event store
+	proposed  time.Time // when the last candidate was made; never, at first: whoever dies soon has then got on
+	idle      bool      // the last fetch found nothing new
+	heldAt    int64     // where the open transaction begins that is waited for
+	heldSince time.Time
+	clockOff  bool
+	ticked    time.Time // when the end was seen that the last tick is about; zero: none yet
+	lastTick  int64     // what it claimed, Unix ms
 }
 
 // pending is a commit that waits until the event store has acknowledged.
@@ -163,7 +165,7 @@ func (s *source) remember(ctx context.Context, start int64) error {
 		}
 		for i := range s.batch.Records {
 			if r := &s.batch.Records[i]; r.Offset < s.next {
-				s.repeats.see(r.Offset, r.Key, r.Value)
+				s.repeats.see(r.Offset, repeatKey(r), r.Value)
 			}
 		}
 		s.loop.Beat()
@@ -254,10 +256,12 @@ func (s *source) turn(ctx, finish context.Context) error {
 			}
 		}
 	}
-	if s.batch.Next > s.next || s.next >= s.batch.HighWatermark {
-		s.loop.Beat() // passed markers, or is at the end
+	if s.batch.Next > s.next || s.next >= s.batch.Readable() {
+		s.loop.Beat() // passed markers, or is at the end, or where an open transaction begins
 	}
-	s.next = max(s.next, s.batch.Next)
+	s.pass(s.batch.Next)
+	// Not where an open transaction begins: what is in it was appended already, and
+	// its events must be neither late nor delayed when they come.
 	atEnd := s.next >= s.batch.HighWatermark
 	cover := s.covered == nil && s.Now().Sub(s.proposed) >= s.cfg.CommitInterval
 	if cover && atEnd && s.idle && !s.History {
@@ -273,6 +277,7 @@ func (s *source) turn(ctx, finish context.Context) error {
 		s.propose()
 	}
 	s.metrics.lag(s.partition, s.batch.HighWatermark-s.next)
+	s.metrics.held(s.partition, s.held(s.Now()))
 	if err := s.commitCovered(finish); err != nil {
 		return err
 	}
@@ -280,6 +285,18 @@ func (s *source) turn(ctx, finish context.Context) error {
 		return s.change(finish, s.Epochs.Present())
 	}
 	return s.pace(ctx, started)
+}
+
+// held is for how long reading has stood where an open transaction begins.
+func (s *source) held(now time.Time) time.Duration {
+	switch {
+	case s.batch.Held == 0 || s.next < s.batch.Readable():
+		s.heldSince = time.Time{}
+		return 0
+	case s.heldSince.IsZero() || s.heldAt != s.next:
+		s.heldAt, s.heldSince = s.next, now
+	}
+	return now.Sub(s.heldSince)
 }
 
 // tick advances an idle partition to when its end was last seen. The clock may
@@ -308,38 +325,53 @@ func (s *source) ahead() int64 {
 	return ahead.Milliseconds()
 }
 
+// pass goes on at an offset. What lies before it and was not given is no record to
+// read: transaction markers, and what aborted transactions wrote.
+func (s *source) pass(to int64) {
+	n := to - s.next
+	if n <= 0 {
+		return
+	}
+	s.next = to
+	s.progress.Ledger.Fetched += n
+	s.progress.Ledger.Control += n
+	s.metrics.control.Add(float64(n))
+}
+
 // accept turns one record into an event and its facets, or into a dead letter.
 func (s *source) accept(r *klog.Record, now int64) {
+	s.pass(r.Offset)
 	s.next = r.Offset + 1
 	s.progress.Ledger.Fetched++
 	s.event.Reset()
 	if s.History && isEnd(r) {
 		s.progress.Ledger.Control++
+		s.metrics.control.Inc()
 		s.watermark = watermark(facet.EndWatermark)
 		return
 	}
-	again := s.repeats.see(r.Offset, r.Key, r.Value) // whatever is in it: a later epoch may find an id there
+	again := s.repeats.see(r.Offset, repeatKey(r), r.Value) // whatever is in it: a later epoch may find an id there
 	if err := s.decode(r); err != nil {
 		s.event.Reset()
 		s.bury(r, err, now)
 		return
 	}
 	e := &s.event
+	if s.named && len(r.Key) == 0 {
+		s.metrics.keyless.Inc()
+	}
 	if s.named && again {
 		s.event.Reset()
 		s.progress.Ledger.Repeat++
 		s.metrics.repeats.Inc()
 		return
 	}
-	t, skewed := s.bracket.clamp(e.Num(event.Time), r, now)
-	e.SetNum(event.Time, t)
-	if skewed {
-		e.SetNum(event.Skewed, 1)
-		s.progress.Ledger.Skewed++
-	}
 	s.progress.Ledger.Accepted++
 	s.metrics.accepted.Inc()
-	s.watermark.see(t)
+	if e.Has(event.Clipped) {
+		s.metrics.clipped.Inc()
+	}
+	s.fixTime(r, now)
 	if e.Refused() {
 		// It must not count as another failure of its entities.
 		s.progress.Ledger.Refused++
@@ -347,6 +379,24 @@ func (s *source) accept(r *klog.Record, now int64) {
 		return
 	}
 	s.progress.Ledger.Facets += s.frames.add(r.Offset, e)
+}
+
+// fixTime turns what the event claims of its time into its time.
+func (s *source) fixTime(r *klog.Record, now int64) {
+	e := &s.event
+	p := s.bracket.place(e.Num(event.Time), r, now)
+	e.SetNum(event.Time, p.time)
+	s.watermark.see(p.passed)
+	if p.skewed {
+		e.SetNum(event.Skewed, 1)
+		s.progress.Ledger.Skewed++
+		s.metrics.skewed.Inc()
+	}
+	if p.delayed {
+		e.SetNum(event.Delayed, 1)
+		s.progress.Ledger.Delayed++
+		s.metrics.delayed.Inc()
+	}
 }
 
 // errPanic is a decoder that panicked: a fault of ours, but no reason to stop
@@ -431,7 +481,7 @@ func (s *source) commitCovered(ctx context.Context) error {
 // held up.
 func (s *source) pace(ctx context.Context, started time.Time) error {
 	rest := s.cfg.Linger - s.Now().Sub(started)
-	if rest <= 0 || s.idle || s.next < s.batch.HighWatermark {
+	if rest <= 0 || s.idle || s.next < s.batch.Readable() {
 		return nil
 	}
 	t := time.NewTimer(rest)
@@ -461,11 +511,16 @@ func (s *source) drain(ctx context.Context) error {
 
 // bury keeps an unreadable record for the dead-letter topic.
 func (s *source) bury(r *klog.Record, err error, now int64) {
-	s.progress.Ledger.Dead++
 	reason := reasonOf(err)
+	if reason == event.Filtered.String() {
+		s.progress.Ledger.Control++
+		s.metrics.filtered.Inc()
+		return
+	}
+	s.progress.Ledger.Dead++
 	s.metrics.dead.WithLabelValues(reason).Inc()
 	s.dead = append(s.dead, letter(s.Topics.Events, s.partition, r, reason, err.Error(), now))
-	s.deadBytes += len(r.Value) + letterOverhead
+	s.deadBytes += len(r.Value) + min(len(r.Key), maxLetterKey) + letterOverhead
 }
 
 func (s *source) writeDead(ctx context.Context) error {

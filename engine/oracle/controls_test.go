@@ -56,6 +56,8 @@ var bugs = []mutants.Bug{
 		{"least = min(least, p.sources[i].watermark)", "least = max(least, p.sources[i].watermark)"}}},
 	{Name: "time goes on before all sources were heard", File: ofPartition, Edits: [][2]string{{"if !p.sources[i].heard {\n\t\t\treturn", "if !p.sources[i].heard {\n\t\t\tcontinue"}}},
 	{Name: "an event is late a moment too early", File: ofPartition, Edits: [][2]string{{"t < p.watermark-p.cfg", "t <= p.watermark-p.cfg"}}},
+	{Name: "delayed events are late only by the watermark", File: ofPartition, Edits: [][2]string{{"late := p.late(f.Time) || f.Delayed()", "late := p.late(f.Time)"}}},
+	{Name: "delayed events that were moved are late", File: "internal/facet/facet.go", Edits: [][2]string{{" && e.Num(event.Skewed) == 0", ""}}},
 	{Name: "entities are forgotten when time passes, not lateness", File: ofPartition, Edits: [][2]string{{"p.closed(f.Time+p.reach[f.Entity.Kind])", "f.Time+p.reach[f.Entity.Kind]"}}},
 	{Name: "cooldowns are forgotten with windows", File: ofPartition, Edits: [][2]string{{"e.Prolong(p.closed(f.Time + r.Window.Cooldown.Milliseconds()))", ""}}},
 	{Name: "scores are forgotten with windows", File: ofPartition, Edits: [][2]string{{"e.Spare(p.closed(score.Expires(merged)))", ""}}},

@@ -24,7 +24,7 @@ func (o *Oracle) Change(set *rules.Set) {
 	was := o.set
 	o.set = set
 	for c, w := range o.counts {
-		before, now := ruleOf(was, c.rule), ruleOf(set, c.rule)
+		before, now := was.Rule(c.rule), set.Rule(c.rule)
 		if now == nil || now.Slot != before.Slot {
 			delete(o.counts, c)
 			continue
@@ -32,7 +32,7 @@ func (o *Oracle) Change(set *rules.Set) {
 		w.rule = now.Window
 	}
 	for c := range o.members {
-		before, now := ruleOf(was, c.rule), ruleOf(set, c.rule)
+		before, now := was.Rule(c.rule), set.Rule(c.rule)
 		if now == nil || now.Members == nil || now.Entity != before.Entity || now.Members.Entity != before.Members.Entity {
 			delete(o.members, c)
 		}
@@ -43,20 +43,11 @@ func (o *Oracle) Change(set *rules.Set) {
 	}
 }
 
-func ruleOf(set *rules.Set, id string) *rules.Rule {
-	for _, r := range set.Rules {
-		if r.ID == id {
-			return r
-		}
-	}
-	return nil
-}
-
 // under is what contributions are worth under other rules.
 func under(list []score.Contribution, was, now *rules.Set) []score.Contribution {
 	var kept []score.Contribution
 	for _, c := range list {
-		if r := ruleOf(now, c.Rule); r != nil && r.Slot == ruleOf(was, c.Rule).Slot {
+		if r := now.Rule(c.Rule); r != nil && r.Slot == was.Rule(c.Rule).Slot {
 			c.Category, c.Reason, c.Phase, c.HalfLife = r.Category, r.Reason, r.Phase, int64(r.HalfLife.Seconds())
 			kept = append(kept, c)
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -152,7 +153,8 @@ func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) 
 			continue
 		}
 		src.totals.Applied++
-		if o.watermark != facet.NoWatermark && o.facet.Time < o.watermark-o.lateness {
+		old := o.watermark != facet.NoWatermark && o.facet.Time < o.watermark-o.lateness
+		if f := &o.facet.Fields; old || f.Num(event.Delayed) == 1 && f.Num(event.Skewed) == 0 {
 			src.totals.Late++
 			continue
 		}

@@ -190,6 +190,10 @@ func (m *maker) event(p *rawPartition) {
 	if m.IntN(6) == 0 {
 		add(100, event.Tenant, "t", 0)
 	}
+	if m.IntN(12) == 0 { // as ingest marks what came too late, or from the future
+		add(4, event.Delayed, "", 1)
+		add(2, event.Skewed, "", 1)
+	}
 	p.log = append(p.log, r)
 }
 

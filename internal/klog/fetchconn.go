@@ -142,6 +142,7 @@ func (c *fetchConn) ask(topic string, partition int32, size int, offset int64) e
 	c.id++
 	return protocol.WriteRequest(c.Conn, c.version, c.id, c.client, &fetch.Request{
 		ReplicaID: -1, MaxWaitTime: int32(c.wait.Milliseconds()), MinBytes: 1, MaxBytes: int32(size), SessionID: -1, SessionEpoch: -1,
+		IsolationLevel: int8(kafka.ReadCommitted),
 		Topics: []fetch.RequestTopic{{Topic: topic, Partitions: []fetch.RequestPartition{{
 			Partition: partition, CurrentLeaderEpoch: -1, FetchOffset: offset, LogStartOffset: -1, PartitionMaxBytes: int32(size),
 		}}}},

@@ -197,6 +197,58 @@ func TestARegularGivesWayOnlyToAKeyThatComesAsOften(t *testing.T) {
 	}
 }
 
+// A key that is admitted counts for as often as it came, the touch that follows
+// included: as a newcomer it makes room for anybody, as a regular only for who
+// comes as often.
+func TestAnAdmittedKeyCountsForAsOftenAsItCame(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		holder  int // how often the one that has the place came
+		refused int // how often the key is refused for that
+		touches int // of the key's record
+		then    int // how often another key has to come after it
+	}{
+		{"a first visit is one", 1, 0, 1, 1},
+		{"three visits are a newcomer's", 1, 0, 3, 1},
+		{"four are a regular's", 1, 0, 4, 4},
+		{"those that were refused count", 4, 3, 1, 4},
+		{"and the ones after them", 4, 3, 3, 6},
+		{"five visits", 5, 4, 1, 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table, position := state.New(state.Caps{2: 1}), int64(0)
+			come := func(key uint64) bool {
+				rec, ok := get(table, key, 2, 0)
+				if ok {
+					position++
+					rec.Touch(position, 1000)
+				}
+				return ok
+			}
+			for range c.holder {
+				come(1)
+			}
+			for n := range c.refused {
+				if come(2) {
+					t.Fatalf("visit %d: admitted", n+1)
+				}
+			}
+			for n := range c.touches {
+				if !come(2) {
+					t.Fatalf("visit %d: refused", c.refused+n+1)
+				}
+			}
+			n := 1
+			for !come(3) {
+				n++
+			}
+			if n != c.then {
+				t.Errorf("another key came %d times before it was admitted, want %d", n, c.then)
+			}
+		})
+	}
+}
+
 func TestATenantsFloodEvictsNobodyElses(t *testing.T) {
 	table := state.New(state.Caps{1: 50})
 	admit := func(key, tenant uint64, position int64) {
@@ -245,6 +297,20 @@ func TestExpiredRecordsAreReclaimed(t *testing.T) {
 	}
 	if b := table.Bytes(); b > 8<<20 {
 		t.Errorf("%d bytes are held for 100 live records", b)
+	}
+}
+
+// A record makes room at the watermark at which it expires, and not a moment before.
+func TestAnExpiredRecordMakesRoom(t *testing.T) {
+	for watermark, admitted := range map[int64]bool{99: false, 100: true} {
+		table := state.New(state.Caps{2: 1})
+		for n := range 4 { // a regular, which makes room for no newcomer
+			rec, _ := get(table, 1, 2, 0)
+			rec.Touch(int64(n+1), 100)
+		}
+		if _, ok := get(table, 2, 2, watermark); ok != admitted || table.Evicted(2) != 0 {
+			t.Errorf("a record until 100, at watermark %d: another is admitted: %v, and %d are evicted", watermark, ok, table.Evicted(2))
+		}
 	}
 }
 

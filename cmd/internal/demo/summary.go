@@ -24,6 +24,7 @@ type Summary struct {
 	Repeats         int64            `json:"repeats"`       // sent before by their gateway
 	Late            int64            `json:"late"`          // facets
 	Skewed          int64            `json:"skewed"`
+	Delayed         int64            `json:"delayed"`
 	Signals         map[string]int64 `json:"signals"` // by rule
 	Campaigns       Campaigns        `json:"campaigns"`
 	Innocents       int              `json:"innocents"`
@@ -57,7 +58,7 @@ func (d *demo) summarise(ctx context.Context, people *population.Population, w *
 	if err != nil {
 		return false, err
 	}
-	s := Summary{EventsIn: b.Ingest.Fetched - b.Ingest.Control, Repeats: b.Ingest.Repeat, Late: b.Detect.Late, Skewed: b.Ingest.Skewed, Signals: map[string]int64{}}
+	s := Summary{EventsIn: b.Ingest.Fetched - b.Ingest.Control, Repeats: b.Ingest.Repeat, Late: b.Detect.Late, Skewed: b.Ingest.Skewed, Delayed: b.Ingest.Delayed, Signals: map[string]int64{}}
 	if err := d.askTables(ctx, &s); err != nil {
 		return false, err
 	}
@@ -145,7 +146,7 @@ func (d *demo) print(s *Summary, b stack.Books, dead int64, complaints []string,
 	d.say("  events stored      %d   (%s)", s.EventsStored, strings.ReplaceAll(fmt.Sprintf(storedQuery, d.stack.Config.ClickHouse.Database), "{stream:String}", "'"+d.stack.Config.Stream.Name+"'"))
 	d.say("  dead letters       %d%s", dead, counts(s.DeadLetters))
 	d.say("  repeats dropped    %d", s.Repeats)
-	d.say("  facets             %d, of which late %d; clamped times %d", b.Detect.Applied, s.Late, s.Skewed)
+	d.say("  facets             %d, of which late %d; events with a time too old %d, or from the future %d", b.Detect.Applied, s.Late, s.Delayed, s.Skewed)
 	d.say("  signals           %s   (%s)", counts(s.Signals), strings.ReplaceAll(fmt.Sprintf(signalsQuery, d.stack.Config.ClickHouse.Database), "{stream:String}", "'"+d.stack.Config.Stream.Name+"'"))
 	if live {
 		d.say("  campaigns          %d launched, %d caught, %d missed", s.Campaigns.Launched, s.Campaigns.Caught, s.Campaigns.Launched-s.Campaigns.Caught)
