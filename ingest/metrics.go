@@ -23,6 +23,7 @@ type metrics struct {
 	skipped  prometheus.Counter
 	stopped  prometheus.Gauge
 	dead     *prometheus.CounterVec
+	filtered prometheus.Counter
 	behind   *prometheus.GaugeVec
 	open     *prometheus.GaugeVec
 	control  prometheus.Counter
@@ -47,6 +48,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		skipped:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_skipped_records_total", Help: "Raw records that do not read, however often they are fetched, and were passed over."}),
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_stopped_partitions", Help: "Raw partitions that stopped because of an error that trying again does not mend."}),
 		dead:     f.NewCounterVec(prometheus.CounterOpts{Name: "weir_ingest_dead_letters_total", Help: "Raw records that could not be read, by reason."}, []string{"reason"}),
+		filtered: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_filtered_total", Help: "Raw records that are none of those that the format is about, such as messages amid an access log, and were passed over."}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
 		open:     f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_held_seconds", Help: "How long reading has waited for an open transaction of a gateway to end, by partition."}, []string{"partition"}),
 		control:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_control_records_total", Help: "Raw offsets that hold no request: transaction markers, records of aborted transactions, ends of history streams."}),

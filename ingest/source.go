@@ -165,7 +165,7 @@ func (s *source) remember(ctx context.Context, start int64) error {
 		}
 		for i := range s.batch.Records {
 			if r := &s.batch.Records[i]; r.Offset < s.next {
-				s.repeats.see(r.Offset, r.Key, r.Value)
+				s.repeats.see(r.Offset, repeatKey(r), r.Value)
 			}
 		}
 		s.loop.Beat()
@@ -350,7 +350,7 @@ func (s *source) accept(r *klog.Record, now int64) {
 		s.watermark = watermark(facet.EndWatermark)
 		return
 	}
-	again := s.repeats.see(r.Offset, r.Key, r.Value) // whatever is in it: a later epoch may find an id there
+	again := s.repeats.see(r.Offset, repeatKey(r), r.Value) // whatever is in it: a later epoch may find an id there
 	if err := s.decode(r); err != nil {
 		s.event.Reset()
 		s.bury(r, err, now)
@@ -511,11 +511,16 @@ func (s *source) drain(ctx context.Context) error {
 
 // bury keeps an unreadable record for the dead-letter topic.
 func (s *source) bury(r *klog.Record, err error, now int64) {
-	s.progress.Ledger.Dead++
 	reason := reasonOf(err)
+	if reason == event.Filtered.String() {
+		s.progress.Ledger.Control++
+		s.metrics.filtered.Inc()
+		return
+	}
+	s.progress.Ledger.Dead++
 	s.metrics.dead.WithLabelValues(reason).Inc()
 	s.dead = append(s.dead, letter(s.Topics.Events, s.partition, r, reason, err.Error(), now))
-	s.deadBytes += len(r.Value) + letterOverhead
+	s.deadBytes += len(r.Value) + min(len(r.Key), maxLetterKey) + letterOverhead
 }
 
 func (s *source) writeDead(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -161,9 +162,14 @@ func (f *flagValue) Type() string {
 	return f.value.Kind().String()
 }
 
-// Bind adds a flag for every leaf of config.
-func Bind(flags *pflag.FlagSet, config any) {
+// Bind adds a flag for every leaf of config, or for those of some sections only:
+// "ingest" is ingest.format and so on.
+func Bind(flags *pflag.FlagSet, config any, sections ...string) {
 	for _, s := range Walk(config) {
+		section, _, _ := strings.Cut(s.Name, ".")
+		if len(sections) > 0 && !slices.Contains(sections, section) {
+			continue
+		}
 		f := flags.VarPF(&flagValue{Setting: s}, s.Flag(), "", s.Doc)
 		if s.value.Kind() == reflect.Bool {
 			f.NoOptDefVal = "true"
