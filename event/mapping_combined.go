@@ -65,28 +65,49 @@ func (c *combined) start(line string, e *Event) (rest string, ok bool) {
 // longestTime is that of [2026-11-23T10:05:03.123456789+00:00], bytes.
 const longestTime = 40
 
-// findTime finds the time in brackets between a blank and a quote, and gives it
-// to e: from is where the bracket opens, end where the quote is. Where none is a
-// time, from is where the first is that looks like one.
+// findTime finds the time in brackets between a blank and the request, and gives
+// it to e: from is where the bracket opens, end where the request's quote is. Some
+// have the host between them. Where there is no time, from is where the first is
+// that looks like one.
 func findTime(line string, e *Event) (from, end int, reason Reason) {
 	reason = Syntax
-	for at := 0; ; {
-		i := strings.Index(line[at:], `] "`)
+	for at := 0; ; at = end + 1 {
+		i := strings.Index(line[at:], "] ")
 		if i < 0 {
 			return from, 0, reason
 		}
 		end = at + i
 		open := bracketBefore(line, end)
-		ms, ok := parseLogTime(line[open+1 : end])
-		switch {
-		case open > 0 && ok:
+		if open == 0 {
+			continue
+		}
+		quote := requestBehind(line, end+len("] "))
+		if quote == 0 {
+			continue
+		}
+		if ms, ok := parseLogTime(line[open+1 : end]); ok {
 			e.SetNum(Time, ms)
-			return open, end + len("] "), 0
-		case open > 0 && reason == Syntax && end-open > len("[23/Nov/2026"):
+			putHost(e, strings.TrimRight(line[end+len("] "):quote], " "))
+			return open, quote, 0
+		}
+		if reason == Syntax && end-open > len("[23/Nov/2026") {
 			from, reason = open, BadTime
 		}
-		at = end + 1
 	}
+}
+
+// requestBehind is where the quote is with which the request begins: at i, or
+// behind a host's name there. It is 0 where there is none.
+func requestBehind(line string, i int) int {
+	if i < len(line) && line[i] == '"' {
+		return i
+	}
+	const longestHost = 256
+	w, rest, ok := strings.Cut(line[i:min(len(line), i+longestHost)], " ")
+	if ok && strings.HasPrefix(rest, `"`) && strings.Contains(w, ".") && isHostName(w) {
+		return i + len(w) + 1
+	}
+	return 0
 }
 
 // bracketBefore finds the bracket that opens what ends at end: behind a blank, and

@@ -7,6 +7,7 @@ import "strings"
 //	[virtual-host] address ident user
 //	[virtual-host] client, proxy, …, address ident user
 //	[virtual-host] client, proxy, … address ident user      (the list in quotes or not)
+//	address virtual-host user                               (lighttpd)
 //	address - [list] - user                                 (ingress-nginx until 0.25, GKE)
 //
 // It is read from the left, because of all this only the user is what a client
@@ -24,7 +25,7 @@ type combinedHead struct {
 // read gives e what the head says.
 func (h *combinedHead) read(s string, u *unescaper, e *Event) bool {
 	*h = combinedHead{}
-	rest, ok := h.origin(strings.TrimRight(s, " "), e)
+	rest, ok := h.origin(strings.TrimRight(s, " "), u, e)
 	if !ok || !h.names(rest) {
 		return false
 	}
@@ -37,23 +38,29 @@ func (h *combinedHead) read(s string, u *unescaper, e *Event) bool {
 }
 
 // origin reads the virtual host, the list and the address.
-func (h *combinedHead) origin(s string, e *Event) (rest string, ok bool) {
+func (h *combinedHead) origin(s string, u *unescaper, e *Event) (rest string, ok bool) {
 	first, after := word(s)
-	second, _ := word(after)
+	second, names := word(after)
 	switch {
-	case startsChain(first):
+	case startsChain(first) && !(isPeer(second) && mayBeHost(first)):
 		return h.list(s)
+	case isPeer(first) && second != "-" && names != "" && strings.IndexByte(names, ' ') < 0:
+		// Three words: the second is lighttpd's host, which is the client's, or an ident.
+		if h.peer = first; strings.ContainsAny(second, ".:") && isHostName(second) {
+			putHost(e, second)
+		}
+		return after, true
 	case startsChain(second) || isPeer(second):
-		if !isHostName(first) {
+		if isPeer(first) && names == "" {
 			return "", false
 		}
 		h.vhost = true
-		putHost(e, first)
+		putHost(e, u.unescape(first))
 		if startsChain(second) {
 			return h.list(after)
 		}
-		h.peer, rest = word(after)
-		return rest, true
+		h.peer = second
+		return names, !isPeer(first) || strings.HasPrefix(names, "- ")
 	case isPeer(first):
 		h.peer = first
 		return after, true
@@ -83,6 +90,13 @@ func (h *combinedHead) unnamed(first, after string, e *Event) bool {
 // word before the first blank.
 func startsChain(w string) bool {
 	return strings.IndexByte(w, ',') >= 0 || strings.HasPrefix(w, `"`) && w != `""`
+}
+
+// mayBeHost reports whether w, which has a comma, may be what a client named as
+// its host, as nginx takes it: a list would have blanks in it. Were it read as
+// one, a client could name the address that it comes from.
+func mayBeHost(w string) bool {
+	return !strings.HasSuffix(w, ",") && !strings.HasPrefix(w, `"`)
 }
 
 // list reads addresses that are separated by commas, and the address behind them.
@@ -181,7 +195,7 @@ func isHostName(w string) bool {
 // putHost gives e a virtual host, of which a port is no part. "_" is how nginx
 // calls the server without a name.
 func putHost(e *Event, w string) {
-	if w == "_" {
+	if w == "_" || w == "" {
 		return
 	}
 	if host, port, ok := cutLast(w, ':'); ok && isPort(port) && (!strings.Contains(host, ":") || host[0] == '[') {

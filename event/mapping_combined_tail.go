@@ -6,12 +6,15 @@ import "strings"
 //
 //	"referer" "user agent" "x-forwarded-for"
 //
-// Any of them may be a dash without quotes. The last text may have been cut, as
+// Any of them may be a dash without quotes, and the last may have a name before it. The last text may have been cut, as
 // syslog and fixed buffers do with long lines: what there is of it counts.
 func (c *combined) tail(s string, e *Event) {
 	s, next := c.beforeTexts(s, e)
 	for ; next <= tailChain; next++ {
 		s = strings.TrimLeft(s, " ")
+		if next == tailChain {
+			s = strings.TrimPrefix(s, "X-Forwarded-For=")
+		}
 		if after, ok := strings.CutPrefix(s, "- "); ok || s == "-" {
 			s = after
 			continue

@@ -68,6 +68,11 @@ func TestWhatStandsBeforeTheTimeIsRead(t *testing.T) {
 		{"ingress-nginx of old, with a user", `10.244.0.1 - [10.244.0.1] - ann`, "10.244.0.1|||ann"},
 		{"ingress-nginx of old, with a list, which a user can write as well", `10.244.0.1 - [192.0.2.7, 10.0.0.9] - -`, "10.244.0.1|||"},
 		{"a user in brackets", `192.0.2.7 - [ann] - x`, "192.0.2.7|||[ann] - x"},
+		{"lighttpd", `192.0.2.7 shop.example.com -`, "192.0.2.7||shop.example.com|"},
+		{"lighttpd with a port", `192.0.2.7 shop.example.com:8080 -`, "192.0.2.7||shop.example.com|"},
+		{"lighttpd, asked for an address", `192.0.2.7 203.0.113.9 -`, "192.0.2.7||203.0.113.9|"},
+		{"lighttpd, asked for a list", `192.0.2.7 203.0.113.9,203.0.113.8 -`, "192.0.2.7|||"},
+		{"lighttpd with a user", `192.0.2.7 203.0.113.9 ann`, "192.0.2.7||203.0.113.9|ann"},
 		{"another column", `192.0.2.7 - - shop.example.com`, "192.0.2.7|||"},
 
 		{"syslog", `Sep 15 16:13:46 h nginx[1]: 192.0.2.7 - -`, "192.0.2.7|||"},
@@ -85,6 +90,7 @@ func TestWhatStandsBeforeTheTimeIsRead(t *testing.T) {
 		{"syslog of RFC 5424", `<190>1 2026-09-15T16:13:46.003Z h nginx 123 - - 192.0.2.7 - -`, "192.0.2.7|||"},
 		{"syslog of RFC 5424 without its priority", `1 2026-09-15T16:13:46.003Z h nginx - access - 192.0.2.7 - -`, "192.0.2.7|||"},
 		{"syslog of RFC 5424 with data", `<190>1 2026-09-15T16:13:46Z h nginx 1 - [a@1 x="]\"] \\"][b] ` + "\ufeff" + `192.0.2.7 - -`, "192.0.2.7|||"},
+		{"a host and a tag", `web.0 nginx: 192.0.2.7 - -`, "192.0.2.7|||"},
 		{"a tag alone", `nginx[12]: 192.0.2.7 - -`, "192.0.2.7|||"},
 		{"a container", `2026-09-15T16:13:46.123456789Z stdout F 192.0.2.7 - -`, "192.0.2.7|||"},
 		{"a container, the first part of a line", `2026-09-15T16:13:46.123456789+02:00 stderr P 192.0.2.7 - -`, "192.0.2.7|||"},
@@ -112,7 +118,8 @@ func TestWhatCannotBeToldIsRefused(t *testing.T) {
 	for _, head := range []string{
 		``, `-`, `- -`, `shop.example.com`, `shop.example.com - 192.0.2.7`, `shop.example.com - 192.0.2.7 - -`,
 		`192.0.2.7 shop.example.com - -`, `198.51.100.1 localhost - -`, `shop.example.com client.example.net - -`, `shop.example.com:80 - -`,
-		`a=b - -`, `"x" - -`, `"10.0.0.2" client - -`, `"10.0.0.2 - -`, `{} 192.0.2.7 - -`, `192.0.2.7| - -`, `(none) - -`,
+		`192.0.2.7 203.0.113.9`, `192.0.2.7 203.0.113.9 x y`, `192.0.2.7 203.0.113.9 ann b`,
+		`a=b - -`, `"x" - -`, `"10.0.0.2" client - -`, `"10.0.0.2 - -`, `192.0.2.7| - -`, `(none) - -`,
 		`Sep 15 16:13:46 h nginx[1]: starting`, `1 2026-09-15T16:13:46Z h nginx 1 - [a x="] 192.0.2.7 - -`,
 	} {
 		var e Event
@@ -145,6 +152,8 @@ func TestWhatStandsBehindTheSizeIsRead(t *testing.T) {
 		{"nginx-proxy", "shop.example.com 192.0.2.7", ` "-" "Agent" "172.17.0.5:8080"`, "|Agent||shop.example.com"},
 		{"nginx-proxy, two upstreams", "shop.example.com 192.0.2.7", ` "-" "Agent" "172.17.0.5:8080, 172.17.0.6:8080"`, "|Agent||shop.example.com"},
 		{"a virtual host, and a list", "shop.example.com 192.0.2.7", ` "-" "Agent" "198.51.100.1"`, "|Agent|198.51.100.1|shop.example.com"},
+		{"a list with its name", "192.0.2.7", ` "-" "Agent" X-Forwarded-For="198.51.100.1, 203.0.113.7"`, "|Agent|198.51.100.1, 203.0.113.7|"},
+		{"no list with its name", "192.0.2.7", ` "-" "Agent" X-Forwarded-For="-"`, "|Agent||"},
 		{"Apache with sizes", "192.0.2.7", ` "-" "Agent" 512 1024`, "|Agent||"},
 		{"request time in quotes", "192.0.2.7", ` "-" "Agent" "-" "0.005"`, "|Agent||"},
 		{"HAProxy's CLF", "192.0.2.7", ` "" "" 33317 655 "http-in" "static" "srv1" 10 0 30 69 109 ---- 1 1 1 1 0 0 0 "" ""`, "|||"},
@@ -168,7 +177,7 @@ func TestWhatStandsBehindTheSizeIsRead(t *testing.T) {
 func TestIngressNginxIsRecognised(t *testing.T) {
 	const line = ` [15/Sep/2026:16:13:46 +0000] "GET / HTTP/1.1" 200 59 "-" "curl/7.54.0" 83 0.001 [default-web-8080] [] 172.17.0.6:8080 59 0.001 200 f57`
 	for head, want := range map[string]string{
-		`10.244.0.1 - -`: "10.244.0.1|||",
+		`10.244.0.1 - -`:                           "10.244.0.1|||",
 		`10.244.0.1 - [192.0.2.7] - -`:             "10.244.0.1|192.0.2.7||",
 		`10.244.0.1 - [192.0.2.7, 10.0.0.9] - ann`: "10.244.0.1|192.0.2.7, 10.0.0.9||ann",
 		`10.244.0.1 - [10.244.0.1] - -`:            "10.244.0.1|||",
@@ -177,6 +186,21 @@ func TestIngressNginxIsRecognised(t *testing.T) {
 		e := read(t, "combined", head+line)
 		if got := where(e); got != want || e.Num(RequestBytes) != 83 || e.Num(LatencyMicros) != 1000 {
 			t.Errorf("%s: got %s, want %s; %s", head, got, want, e.AppendAll(nil))
+		}
+	}
+}
+
+func TestAHostMayStandBeforeTheRequest(t *testing.T) {
+	e := read(t, "combined", `192.0.2.7 - ann [15/Sep/2026:16:13:46 +0000] shop.example.com "GET / HTTP/1.1" 200 8`)
+	if got := where(e); got != "192.0.2.7||shop.example.com|ann" || e.Text(Path) != "/" {
+		t.Errorf("%s", e.AppendAll(nil))
+	}
+	for _, line := range []string{
+		`192.0.2.7 - - [15/Sep/2026:16:13:46 +0000] "shop.example.com" "GET / HTTP/1.1" 200 8`,
+		`192.0.2.7 - - [15/Sep/2026:16:13:46 +0000] 200 "GET / HTTP/1.1" 8`,
+	} {
+		if got := describe(t, testFormat(t, "combined"), []byte(line)); !strings.Contains(got, "refused") {
+			t.Errorf("%s: %s", line, got)
 		}
 	}
 }

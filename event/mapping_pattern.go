@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -82,7 +83,8 @@ func compilePattern(text string) (*pattern, error) {
 		if name == "" {
 			continue
 		}
-		g, err := newGroup(i, name, units[name])
+		name, unit := units.of(name)
+		g, err := newGroup(i, name, unit)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
@@ -134,17 +136,30 @@ func explainSyntax(err error) error {
 	case syntax.ErrInvalidPerlOp:
 		return fmt.Errorf("%s is not known: the syntax is RE2's, without look-around and back references", wrong.Expr)
 	case syntax.ErrInvalidNamedCapture:
-		return fmt.Errorf("%s: a group's name is a field's, and may be there once; (?P<path>[^ ]+) is one", wrong.Expr)
+		return fmt.Errorf("%s: a group's name is a field's, as in (?P<path>[^ ]+)", wrong.Expr)
 	}
 	return fmt.Errorf("%s: %s; a bracket that stands for itself is written \\[ or \\(", wrong.Code, wrong.Expr)
 }
 
+// unitList has the units of parts. The group of the nth part with a field is
+// called field__n, so that a field can have several.
+type unitList []string
+
+// of returns the name of the field and the unit of a group.
+func (u unitList) of(group string) (field, unit string) {
+	field, number, ok := strings.Cut(group, "__")
+	n, err := strconv.Atoi(number)
+	if !ok || err != nil || n < 0 || n >= len(u) {
+		return group, ""
+	}
+	return field, u[n]
+}
+
 // expandParts replaces every %{NAME:field} by a group, and every %{NAME} by what
-// it stands for. It returns the units of the fields as well.
-func expandParts(text string) (expression string, units map[string]string, err error) {
+// it stands for.
+func expandParts(text string) (expression string, units unitList, err error) {
 	var b strings.Builder
 	var errs []error
-	units = map[string]string{}
 	for {
 		before, rest, found := strings.Cut(text, "%{")
 		b.WriteString(before)
@@ -155,14 +170,14 @@ func expandParts(text string) (expression string, units map[string]string, err e
 		if !closed {
 			return "", nil, errors.Join(append(errs, fmt.Errorf("%%{%s: the closing } is missing", rest))...)
 		}
-		if err := expandPart(&b, inner, units); err != nil {
+		if err := expandPart(&b, inner, &units); err != nil {
 			errs = append(errs, fmt.Errorf("%%{%s}: %w", inner, err))
 		}
 		text = after
 	}
 }
 
-func expandPart(b *strings.Builder, inner string, units map[string]string) error {
+func expandPart(b *strings.Builder, inner string, units *unitList) error {
 	name, field, named := strings.Cut(inner, ":")
 	all := parts()
 	i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
@@ -187,8 +202,8 @@ func expandPart(b *strings.Builder, inner string, units map[string]string) error
 	if _, err := mappable(field); err != nil && field != "request" {
 		return err
 	}
-	units[field] = all[i].unit
-	b.WriteString("(?P<" + field + ">" + all[i].expression + ")")
+	fmt.Fprintf(b, "(?P<%s__%d>%s)", field, len(*units), all[i].expression)
+	*units = append(*units, all[i].unit)
 	return nil
 }
 
@@ -212,7 +227,7 @@ func (p *pattern) line(line string, e *Event) bool {
 	for i := range p.groups {
 		g := &p.groups[i]
 		start, end := at[2*g.number], at[2*g.number+1]
-		if start < 0 {
+		if start < 0 || g.source.field != None && e.Has(g.source.field) {
 			continue
 		}
 		if refused := p.take(g, line[start:end], e); refused != 0 {

@@ -14,6 +14,7 @@ type carried struct {
 	Format
 	objects bool // the format reads JSON objects, not lines
 	envelope
+	wrong Refusal
 }
 
 // Decode takes off what is around the record, and reads the record.
@@ -27,7 +28,7 @@ func (c *carried) Decode(data []byte, e *Event) error {
 	case !c.objects && strings.HasPrefix(s, "{"), c.objects && strings.HasPrefix(s, `{"log":"{`):
 		line, ok := c.open(data)
 		if !ok {
-			return &c.refusal
+			return c.bare(data, e, &c.refusal)
 		}
 		data = line
 	case c.objects && strings.HasPrefix(s, "{"):
@@ -35,10 +36,26 @@ func (c *carried) Decode(data []byte, e *Event) error {
 	}
 	skipped := len(data) - len(messageOf(alias(data)))
 	err := c.Format.Decode(data[skipped:], e)
-	if err != nil {
-		shift(err, skipped)
+	if err == nil || skipped == 0 {
+		return err
 	}
-	return err
+	shift(err, skipped)
+	return c.bare(data, e, err)
+}
+
+// bare reads a record of which what seems to be around it is a part: where a line
+// begins with what a client named as its host, that may look like anything. wrong
+// is what it is refused with if it does not read so either.
+func (c *carried) bare(data []byte, e *Event, wrong error) error {
+	var refusal *Refusal
+	if !errors.As(wrong, &refusal) {
+		return wrong
+	}
+	c.wrong = *refusal // the format reuses its own
+	if c.Format.Decode(data, e) == nil {
+		return nil
+	}
+	return &c.wrong
 }
 
 // shift moves the position of a refusal by what stands before the record.
@@ -101,7 +118,7 @@ func (v *envelope) member(found *string) bool {
 //	2026-09-15T16:13:46.123456789Z message               docker logs -t, kubectl logs --timestamps
 //	web-1  | message                                     docker compose logs
 //	[pod/web-0/nginx] message                            kubectl logs --prefix
-//	nginx[1]: message                                    a tag alone
+//	nginx[1]: message                                    a tag alone, or host nginx[1]: message
 //
 // A line without any of that is returned as it is.
 func messageOf(line string) string {
@@ -120,11 +137,14 @@ func messageOf(line string) string {
 		return behindHost(s[len("Sep 15 16:13:46 "):])
 	}
 	first, rest := word(s)
+	second, message := word(rest)
 	switch {
 	case isStamp(first):
 		return stamped(rest)
 	case isTag(first):
 		return rest
+	case isTag(second) && isHostName(first):
+		return message
 	case strings.HasPrefix(rest, "| ") && isHostName(first):
 		return rest[len("| "):]
 	}

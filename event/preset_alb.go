@@ -5,7 +5,7 @@ import "strings"
 // balancer reads the access logs of AWS load balancers: Application,
 //
 //	type time elb client:port target:port t t t status target-status received sent "request" "user agent"
-//	cipher protocol group "trace" "domain" "certificate" priority created …
+//	cipher protocol group "trace" "domain" …
 //
 // and Classic, in which the type and everything behind the protocol is missing.
 type balancer struct{ lines }
@@ -25,29 +25,25 @@ func (b *balancer) line(line string, e *Event) bool {
 	case "http", "https", "h2", "grpcs", "ws", "wss":
 		stamp, rest = word(rest)
 	}
-	if !b.time(stamp, e) {
+	ms, ok := parseTime(stamp)
+	if !ok || ms < minMillis || ms > maxMillis {
 		return b.refuse(BadTime, Time, len(line)-len(rest)-len(stamp)-1)
 	}
+	e.SetNum(Time, ms)
 	_, rest = word(rest) // the balancer's name
 	client, rest := word(rest)
-	host, _, _ := cutLast(client, ':') // IPv6 has a port as well, with or without brackets
+	host, port, ok := cutLast(client, ':') // IPv6 has a port as well, with or without brackets
+	if !ok || !isPort(port) {
+		return b.refuse(BadAddress, IP, len(line)-len(rest)-len(client)-1)
+	}
 	putText(e, IP, strings.Trim(host, "[]"))
 	_, rest = word(rest) // target
 	rest = b.latency(rest, e)
-	rest, ok := b.answer(rest, len(line), e)
-	if !ok {
+	if rest, ok = b.answer(rest, len(line), e); !ok {
 		return false
 	}
 	b.request(rest, e)
 	return true
-}
-
-func (b *balancer) time(stamp string, e *Event) bool {
-	ms, ok := parseTime(stamp)
-	if ok = ok && ms >= minMillis && ms <= maxMillis; ok {
-		e.SetNum(Time, ms)
-	}
-	return ok
 }
 
 // latency adds up the three times that make it, seconds. Where one of them is -1,
@@ -84,8 +80,7 @@ func (b *balancer) answer(s string, length int, e *Event) (rest string, ok bool)
 	return s, true
 }
 
-// request reads the texts. A request's time is when it came, where the log says
-// that, rather than when it was answered.
+// request reads the texts.
 func (b *balancer) request(s string, e *Event) {
 	line, s := column(s)
 	if method, target := splitRequest(b.unescape(line)); method != "" && method != "-" {
@@ -99,13 +94,8 @@ func (b *balancer) request(s string, e *Event) {
 	}
 	trace, s := column(s)
 	putText(e, RequestID, trace)
-	domain, s := column(s)
+	domain, _ := column(s)
 	if !e.Has(Host) {
 		putText(e, Host, b.unescape(domain))
 	}
-	for range 2 { // certificate, priority
-		_, s = column(s)
-	}
-	created, _ := column(s)
-	b.time(created, e)
 }

@@ -60,7 +60,8 @@ func parseLocalTime(s string) (ms int64, ok bool) {
 	}
 	ms, ok1 := parseCLFClock(s[:seconds])
 	fraction, rest, ok2 := millis(s[seconds:])
-	return ms + fraction, ok1 && ok2 && rest == ""
+	ms += fraction
+	return ms, ok1 && ok2 && rest == "" && ms >= minMillis && ms <= maxMillis
 }
 
 // answer reads everything from frontend to bytes. length is that of the line.
@@ -86,7 +87,8 @@ func (h *haproxy) answer(s string, length int, e *Event) (rest string, ok bool) 
 }
 
 // captured reads the braces before the request. Which headers are captured, and
-// in which order, is configured: four are those of docs/formats.md.
+// in which order, is configured: four are those of docs/formats.md. Of others, the
+// first is the host, if it is a name, as in HAProxy's manual.
 func (h *haproxy) captured(s string, e *Event) {
 	s, group := lastBraces(s)
 	if _, first := lastBraces(s); first != "" {
@@ -95,8 +97,9 @@ func (h *haproxy) captured(s string, e *Event) {
 	fields := [...]Field{Host, ForwardedFor, UserAgent, Referer}
 	inner := strings.Trim(group, "{}")
 	if strings.Count(inner, "|") != len(fields)-1 {
-		if group != "" && strings.Contains(inner, ".") && isHostName(inner) {
-			putHost(e, inner) // one header, as in HAProxy's manual
+		name, _, _ := strings.Cut(inner, "|")
+		if strings.Contains(name, ".") && isHostName(name) && !isPeer(name) {
+			putHost(e, name)
 		}
 		return
 	}

@@ -6,11 +6,18 @@ import "strings"
 //
 //	[time] cache upstream-status status - method scheme host "uri" [Client address] [Length bytes] … "user agent" "referer"
 //
-// and that of its hosts without a cache, which begins [time] status - method.
-type proxyManager struct{ lines }
+// that of its hosts without a cache, which begins [time] status - method, and that
+// of requests for none of its hosts, which is combined.
+type proxyManager struct {
+	lines
+	fallback combined
+}
 
 // Decode fills e from a line, with or without its end.
 func (p *proxyManager) Decode(data []byte, e *Event) error {
+	if len(data) > 0 && data[0] != '[' {
+		return p.fallback.Decode(data, e)
+	}
 	line, ok := p.begin(data, e)
 	if !ok || !p.line(line, e) {
 		return &p.refusal

@@ -53,12 +53,14 @@ type source struct {
 	dead      []klog.Outgoing
 	deadBytes int
 
-	covered  *pending  // covered everywhere, waits for the event store
-	proposed time.Time // when the last candidate was made; never, at first: whoever dies soon has then got on
-	idle     bool      // the last fetch found nothing new
-	clockOff bool
-	ticked   time.Time // when the end was seen that the last tick is about; zero: none yet
-	lastTick int64     // what it claimed, Unix ms
+	covered   *pending  // covered everywhere, waits for the event store
+	proposed  time.Time // when the last candidate was made; never, at first: whoever dies soon has then got on
+	idle      bool      // the last fetch found nothing new
+	heldAt    int64     // where the open transaction begins that is waited for
+	heldSince time.Time
+	clockOff  bool
+	ticked    time.Time // when the end was seen that the last tick is about; zero: none yet
+	lastTick  int64     // what it claimed, Unix ms
 }
 
 // pending is a commit that waits until the event store has acknowledged.
@@ -274,7 +276,7 @@ func (s *source) turn(ctx, finish context.Context) error {
 		s.propose()
 	}
 	s.metrics.lag(s.partition, s.batch.HighWatermark-s.next)
-	s.metrics.held(s.partition, s.batch.Held)
+	s.metrics.held(s.partition, s.held(s.Now()))
 	if err := s.commitCovered(finish); err != nil {
 		return err
 	}
@@ -282,6 +284,18 @@ func (s *source) turn(ctx, finish context.Context) error {
 		return s.change(finish, s.Epochs.Present())
 	}
 	return s.pace(ctx, started)
+}
+
+// held is for how long reading has stood where an open transaction begins.
+func (s *source) held(now time.Time) time.Duration {
+	switch {
+	case s.batch.Held == 0 || s.next < s.batch.Readable():
+		s.heldSince = time.Time{}
+		return 0
+	case s.heldSince.IsZero() || s.heldAt != s.next:
+		s.heldAt, s.heldSince = s.next, now
+	}
+	return now.Sub(s.heldSince)
 }
 
 // tick advances an idle partition to when its end was last seen. The clock may
@@ -342,6 +356,9 @@ func (s *source) accept(r *klog.Record, now int64) {
 		return
 	}
 	e := &s.event
+	if s.named && len(r.Key) == 0 {
+		s.metrics.keyless.Inc()
+	}
 	if s.named && again {
 		s.event.Reset()
 		s.progress.Ledger.Repeat++

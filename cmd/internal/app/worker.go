@@ -61,7 +61,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin), stacks: os.Stderr}
+	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin, log), stacks: os.Stderr}
 	steps := []struct {
 		what string
 		make func() error
@@ -335,7 +335,14 @@ func (w *Worker) Check(ctx context.Context) []Finding {
 		ask  func() error
 		err  error
 	}{
-		{what: "kafka", ask: func() (err error) { found, err = w.checkKafka(ctx); return err }},
+		{what: "kafka", ask: func() (err error) {
+			if found, err = w.checkKafka(ctx); err != nil {
+				return err
+			}
+			keys, err := checkKeys(ctx, w.kafka, w.cfg)
+			found = append(found, keys...)
+			return err
+		}},
 		{what: "clickhouse", ask: func() error { return w.events.Check(ctx) }},
 		{what: "redis", ask: func() error { return w.scores.Ready(ctx) }},
 	}
