@@ -136,21 +136,14 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 		slices.Sort(fields)
 		e.projection[k] = fields
 	}
-	if _, _, err := e.tools(); err != nil {
+	if _, err := e.reader(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoEpoch, err)
 	}
 	return e, nil
 }
 
-// tools are what one source reads records with.
-func (e *Epoch) tools() (event.Format, *Enricher, error) {
-	format, err := e.terms.format().New()
-	if err != nil {
-		return nil, nil, err
-	}
-	enrich, err := NewEnricher(e.terms, e.places)
-	return format, enrich, err
-}
+// reader is what one source reads records with.
+func (e *Epoch) reader() (*Reader, error) { return NewReader(e.terms, e.places) }
 
 // named is an epoch of which nothing is known but the name: it can cover, and
 // make no facets.
@@ -173,11 +166,11 @@ type Epochs interface {
 
 // enter goes on under an epoch. Nothing may be gathered for a destination.
 func (s *source) enter(e *Epoch) error {
-	format, enrich, err := e.tools()
+	reader, err := e.reader()
 	if err != nil {
 		return fmt.Errorf("epoch %s: %w", e.Name, err)
 	}
-	s.format, s.enrich = format, enrich
+	s.reader = reader
 	s.bracket.maxLate, s.bracket.maxFuture = e.terms.MaxLate.Milliseconds(), e.terms.MaxFuture.Milliseconds()
 	s.bracket.arrival = e.terms.Delayed == DelayedArrival
 	s.epoch, s.progress.Epoch = e, e.Name
