@@ -56,31 +56,22 @@ type Worker struct {
 	stacks    io.Writer // of all goroutines, when one of them hangs
 }
 
-// NewWorker wires a worker; it connects to nothing yet.
+// NewWorker wires a worker; it reads every file that cfg names, and connects to
+// nothing yet. Its error is a [*Misconfigured] with all that is wrong.
 func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, &Misconfigured{err}
 	}
 	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin), stacks: os.Stderr}
-	steps := []struct {
-		what string
-		make func() error
-	}{
-		{"watch", w.makeWatch},
-		{"rules", w.loadRules},
-		{"geographic databases", w.openGeo},
-		{"kafka", w.openKafka},
-		{"clickhouse", w.openClickHouse},
-		{"redis", w.openRedis},
-		{"snapshots", w.openSnapshots},
-		{"epochs", w.makeEpochs},
-		{"ingest", w.makeIngest},
-		{"detect", w.makeDetect},
+	foundation := makeAll([]part{
+		{"watch", w.makeWatch}, {"rules", w.loadRules}, {"geo", w.openGeo}, {"kafka", w.openKafka},
+		{"clickhouse", w.openClickHouse}, {"redis", w.openRedis}, {"snapshots", w.openSnapshots},
+	})
+	if foundation != nil {
+		return nil, &Misconfigured{foundation}
 	}
-	for _, s := range steps {
-		if err := s.make(); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.what, err)
-		}
+	if err := makeAll([]part{{"epochs", w.makeEpochs}, {"ingest", w.makeIngest}, {"detect", w.makeDetect}}); err != nil {
+		return nil, &Misconfigured{err}
 	}
 	return w, nil
 }
@@ -92,7 +83,7 @@ func LoadRules(dir string) (*rules.Set, error) {
 		return rules.Default()
 	}
 	if _, err := os.Stat(dir); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("rules: %w; name a directory of *.yaml files, or leave the setting empty for the rules that are built in", err)
 	}
 	return rules.Load(os.DirFS(dir))
 }
@@ -117,8 +108,10 @@ func (w *Worker) openGeo() (err error) {
 	if !w.runs("ingest") {
 		return nil
 	}
-	w.geo, err = geo.Open(w.cfg.Geo, w.log, w.admin.Registry())
-	return err
+	if w.geo, err = geo.Open(w.cfg.Geo, w.log, w.admin.Registry()); err != nil {
+		return fmt.Errorf("%w; name a database that is there and that this user may read, or leave the setting empty", err)
+	}
+	return nil
 }
 
 func (w *Worker) openKafka() (err error) {

@@ -148,7 +148,7 @@ func (s *Stack) reach(ctx context.Context, group, topic string) error {
 		case err := <-s.Failed:
 			return err
 		case <-ctx.Done():
-			return fmt.Errorf("%d records of %s are left: %w", left, topic, ctx.Err())
+			return fmt.Errorf("%d records of %s are left: %w", left, topic, context.Cause(ctx))
 		}
 	}
 }
