@@ -10,7 +10,6 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -316,31 +315,4 @@ func (w *Worker) checkKafka(ctx context.Context) ([]Finding, error) {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	return found, nil
-}
-
-// Check looks at the servers as a worker does before it runs, and at Redis. What
-// does not answer until ctx ends is a finding like others. It changes nothing,
-// and is for a worker that is not run.
-func (w *Worker) Check(ctx context.Context) []Finding {
-	var found []Finding
-	asked := []struct {
-		what string
-		ask  func() error
-		err  error
-	}{
-		{what: "kafka", ask: func() (err error) { found, err = w.checkKafka(ctx); return err }},
-		{what: "clickhouse", ask: func() error { return w.events.Check(ctx) }},
-		{what: "redis", ask: func() error { return w.scores.Ready(ctx) }},
-	}
-	var wg sync.WaitGroup // at once, so that one that does not answer leaves the others their time
-	for i := range asked {
-		wg.Go(func() { asked[i].err = asked[i].ask() })
-	}
-	wg.Wait()
-	for _, a := range asked {
-		if a.err != nil {
-			found = append(found, Finding{Subject: a.what, Problem: a.err.Error(), Fix: "see that it runs, and that the configuration names it", Refuse: true})
-		}
-	}
-	return found
 }
