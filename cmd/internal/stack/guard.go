@@ -82,6 +82,9 @@ func countStopped(metrics io.Reader) (n int, err error) {
 	return n, lines.Err()
 }
 
+// Explain adds to an error what the worker has complained of.
+func (s *Stack) Explain(err error) error { return s.withLog(err, s.LogFile(s.Worker), 0) }
+
 // withLog adds to err what a program last said, from an offset of its log on.
 func (s *Stack) withLog(err error, file string, from int64) error {
 	said := lastWords(file, from)
