@@ -19,8 +19,13 @@ import (
 //
 // The payload is a header of 24 bytes and entries of 8, in order of time:
 //
-//	0 base i64 (Unix ms) · 8 fired at i64 · 16 tier fired + 1 u8 · 17 unused · 20 entries u16 · 22 unused
+//	0 base i64 (Unix ms) · 8 fired at i64 · 16 threshold fired u16 · 18 weight fired u8 · 19 unused · 20 entries u16 · 22 unused
 //	entry: time − base u32 (ms) · value u32; the lowest bit of value says that it is counted
+//
+// What fired last is kept as what was said, a threshold and a weight, and not as a
+// place in the rule's list of tiers: the list may be another one at the next event.
+// So may every other setting, and the payload has as many entries as the former
+// ones allowed.
 //
 // Of a distinct value only the occurrences that matter are kept: one between
 // two others that lie less than the window apart is in no window without one of
@@ -34,7 +39,8 @@ type slidingWindow struct {
 	lateness int64 // ms
 	cooldown int64 // ms
 	lowest   int   // the least count that any tier asks for
-	bound    int   // entries that are kept; there is room for one more while it is found out which goes
+	top      rules.Tier
+	bound    int // entries that are kept; there is room for one more while it is found out which goes
 	hasher   Hasher
 	number   [8]byte // that is hashed
 	seen     valueSet
@@ -51,10 +57,10 @@ const (
 var le = binary.LittleEndian
 
 func newSlidingWindow(r *rules.SlidingWindow, lateness int64, h Hasher) *slidingWindow {
-	top := r.Tiers[len(r.Tiers)-1].At
+	top := r.Tiers[len(r.Tiers)-1]
 	w := &slidingWindow{
 		rule: r, window: r.Window.Milliseconds(), lateness: lateness, cooldown: r.Cooldown.Milliseconds(),
-		lowest: r.Tiers[0].At, bound: min(max(4*top, leastBound), mostBound), hasher: h,
+		lowest: r.Tiers[0].At, top: top, bound: min(max(4*top.At, leastBound), mostBound), hasher: h,
 	}
 	w.seen.init(w.bound)
 	return w
@@ -65,7 +71,6 @@ type entries []byte
 
 func (e entries) base() int64       { return int64(le.Uint64(e)) }
 func (e entries) firedAt() int64    { return int64(le.Uint64(e[8:])) }
-func (e entries) tier() int         { return int(e[16]) - 1 }
 func (e entries) len() int          { return int(le.Uint16(e[20:])) }
 func (e entries) at(i int) []byte   { return e[windowHeader+i*entrySize:] }
 func (e entries) delta(i int) int64 { return int64(le.Uint32(e.at(i))) }
@@ -75,7 +80,20 @@ func (e entries) value(i int) uint32 {
 }
 func (e entries) counted(i int) bool { return e.value(i)&1 != 0 }
 func (e entries) room() int          { return (len(e) - windowHeader) / entrySize }
-func (e entries) setLen(n int)       { le.PutUint16(e[20:], uint16(n)) }
+
+// said reports whether the tier says no more than what fired last.
+func (e entries) said(t rules.Tier) bool {
+	return t.At <= int(le.Uint16(e[16:])) && t.Weight <= e[18]
+}
+
+// fired keeps what fired, and when.
+func (e entries) fired(t rules.Tier, at int64) {
+	le.PutUint64(e[8:], uint64(at))
+	le.PutUint16(e[16:], uint16(t.At))
+	e[18] = t.Weight
+}
+
+func (e entries) setLen(n int) { le.PutUint16(e[20:], uint16(n)) }
 
 // remove takes n entries out from i on.
 func (e entries) remove(i, n int) {
@@ -97,7 +115,7 @@ func (w *slidingWindow) Apply(s Slot, in Input, f *Firing) bool {
 	if at < 0 || !counted || e.len() < w.lowest {
 		return false
 	}
-	if tier := e.tier(); tier == len(w.rule.Tiers)-1 && !w.cooled(e, in.Time) {
+	if e.said(w.top) && !w.cooled(e, in.Time) {
 		return false // nothing higher to say yet
 	}
 	return w.evaluate(e, at, in.Time, f)
@@ -151,7 +169,7 @@ func (w *slidingWindow) insert(s Slot, in Input, value uint32) (e entries, at in
 		at--
 	}
 	if n == e.room() {
-		grown := s.Resize(windowHeader + min(max(2*n, firstEntries), w.bound+1)*entrySize)
+		grown := s.Resize(windowHeader + w.roomFor(n+1)*entrySize)
 		if grown == nil {
 			return e, -1
 		}
@@ -164,11 +182,19 @@ func (w *slidingWindow) insert(s Slot, in Input, value uint32) (e entries, at in
 	if w.rule.Distinct != event.None {
 		at = w.thin(e, at)
 	}
-	if e.len() > w.bound {
-		e.remove(0, 1)
-		at--
+	if extra := e.len() - w.bound; extra > 0 {
+		e.remove(0, extra)
+		if at = max(at-extra, 0); e.delta(0) > delta {
+			at = -1
+		}
 	}
 	return e, at
+}
+
+// roomFor is how many entries a payload without room for n gets room for: twice
+// as many as it has, but no more than are kept, unless former tiers kept more.
+func (w *slidingWindow) roomFor(n int) int {
+	return max(min(2*(n-1), w.bound+1), n, firstEntries)
 }
 
 // prune drops entries that no event on time can share a window with.
@@ -293,11 +319,14 @@ func (w *slidingWindow) evaluate(e entries, at int, t int64, f *Firing) bool {
 			best = w.better(e, end, e.delta(end), best, f)
 		}
 	}
-	if best < 0 || best <= e.tier() && !w.cooled(e, t) {
+	if best < 0 {
 		return false
 	}
-	e[16] = byte(best + 1)
-	le.PutUint64(e[8:], uint64(t))
+	tier := w.rule.Tiers[best]
+	if e.said(tier) && !w.cooled(e, t) {
+		return false
+	}
+	e.fired(tier, t)
 	return true
 }
 

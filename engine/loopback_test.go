@@ -374,10 +374,18 @@ func TestWhatALoopBackIsWorthIsLookedAt(t *testing.T) {
 	if out := finding(p, sprayTime-24*3_600_000, slot); len(out.Signals) != 1 || len(out.Updates) != 0 || p.Entities() != 0 {
 		t.Errorf("a day late: %d signals, %d scores, %d entities", len(out.Signals), len(out.Updates), p.Entities())
 	}
+	// It is worth less than a point from this age on, to the millisecond.
+	age := score.Expires([]score.Contribution{{Weight: 20, HalfLife: 600}})
+	if out := finding(p, sprayTime-age, slot); len(out.Signals) != 1 || len(out.Updates) != 0 || p.Entities() != 0 {
+		t.Errorf("just worth nothing: %d signals, %d scores, %d entities", len(out.Signals), len(out.Updates), p.Entities())
+	}
+	if out := finding(p, sprayTime-age+1, slot); len(out.Signals) != 1 || len(out.Updates) != 1 || p.Entities() != 1 {
+		t.Errorf("just worth something: %d signals, %d scores, %d entities", len(out.Signals), len(out.Updates), p.Entities())
+	}
 	if out := finding(p, sprayTime-5*60_000, slot); len(out.Signals) != 1 || len(out.Updates) != 1 || out.Signals[0].Late {
 		t.Errorf("five minutes late: %+v", out)
 	}
-	if out := finding(p, sprayTime, slot+1); len(out.Signals) != 0 || len(out.Updates) != 0 || p.Ledger().Loopback != (Totals{Heard: 3, Unknown: 1}) {
+	if out := finding(p, sprayTime, slot+1); len(out.Signals) != 0 || len(out.Updates) != 0 || p.Ledger().Loopback != (Totals{Heard: 5, Unknown: 1}) {
 		t.Errorf("of a rule that is gone: %+v, %+v", out, p.Ledger().Loopback)
 	}
 }

@@ -214,8 +214,8 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 			}
 		}
 	}
-	if o.batch.Next > o.next || o.next >= o.batch.HighWatermark {
-		o.loop.Beat() // passed markers, or is at the end
+	if o.batch.Next > o.next || o.next >= o.batch.Readable() {
+		o.loop.Beat() // passed markers, or is at the end, or where an open transaction begins
 	}
 	o.next = max(o.next, o.batch.Next)
 	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)

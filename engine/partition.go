@@ -240,7 +240,8 @@ func (p *Partition) advance() {
 	p.watermark = max(p.watermark, least)
 }
 
-// late reports whether a time is so old that its windows have closed.
+// late reports whether a time is so old that its windows have closed. A facet that
+// ingest marked as delayed is late, too.
 func (p *Partition) late(t int64) bool {
 	return p.watermark != facet.NoWatermark && t < p.watermark-p.cfg.Lateness.Milliseconds()
 }
@@ -255,7 +256,7 @@ func (p *Partition) closed(t int64) int64 { return t + p.cfg.Lateness.Millisecon
 // admits the entity once it has come often enough.
 func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	f := &p.facet
-	late := p.late(f.Time)
+	late := p.late(f.Time) || f.Delayed()
 	if late {
 		src.ledger.Late++
 	}

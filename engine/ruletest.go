@@ -7,27 +7,29 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// TestResult is the outcome of one test that stands in a rule's file.
+// TestResult is the outcome of one test.
 type TestResult struct {
-	Rule, Test string
-	Line       int      // in the rule's file
-	Problems   []string // empty: passed
+	rules.Case
+	Skipped  string   // why it was not run; "": it was
+	Problems []string // what is not as it should be
 }
 
-// RunTests runs the tests of all rules, in the order of the set. Each test has a
+// RunTests runs tests of the rules of a set, in their order. Each test has a
 // partition of its own and takes the way that live events take: facets, frames,
-// detectors.
-func RunTests(set *rules.Set) ([]TestResult, error) {
-	var results []TestResult
-	for _, r := range set.Rules {
-		for i := range r.Tests {
-			t := &r.Tests[i]
-			fired, err := runTest(set, r, t)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", r.ID, t.Name, err)
-			}
-			results = append(results, TestResult{Rule: r.ID, Test: t.Name, Line: t.Line, Problems: t.Verdict(fired)})
+// detectors. A test of a rule that the set does not have is skipped.
+func RunTests(set *rules.Set, tests []rules.Case) ([]TestResult, error) {
+	results := make([]TestResult, 0, len(tests))
+	for _, c := range tests {
+		r := set.Rule(c.Rule)
+		if r == nil {
+			results = append(results, TestResult{Case: c, Skipped: "there is no rule " + c.Rule})
+			continue
 		}
+		fired, err := runTest(set, r, c.Test)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", c.Rule, c.Test.Name, err)
+		}
+		results = append(results, TestResult{Case: c, Problems: c.Test.Verdict(fired)})
 	}
 	return results, nil
 }

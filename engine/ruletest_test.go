@@ -13,14 +13,14 @@ func TestDefaultRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := RunTests(set)
+	results, err := RunTests(set, set.Cases())
 	if err != nil {
 		t.Fatal(err)
 	}
 	tested := map[string]int{}
 	for _, r := range results {
 		tested[r.Rule]++
-		t.Run(r.Rule+"/"+r.Test, func(t *testing.T) {
+		t.Run(r.Rule+"/"+r.Test.Name, func(t *testing.T) {
 			for _, p := range r.Problems {
 				t.Error(p)
 			}
@@ -63,13 +63,13 @@ func TestRunTestsFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := RunTests(set)
+	results, err := RunTests(set, set.Cases())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range results {
-		if passed := len(r.Problems) == 0; passed != (r.Test == "right") {
-			t.Errorf("%s: problems %q", r.Test, r.Problems)
+		if passed := len(r.Problems) == 0; passed != (r.Test.Name == "right") {
+			t.Errorf("%s: problems %q", r.Test.Name, r.Problems)
 		}
 	}
 	if len(results) != 4 {

@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -42,8 +43,9 @@ const (
 	snapshotHeader = 24
 
 	// semantics is raised whenever the same log would give another state: by a
-	// change to a detector, to how scores merge, to what is evicted.
-	semantics = 1
+	// change to a detector, to how scores merge, to what is evicted. 2: windows keep
+	// the threshold and the weight that fired last, not the tier's place in its list.
+	semantics = 2
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -362,8 +364,8 @@ func (i identity) check(want identity) error {
 }
 
 // RestorePartition makes the partition that a snapshot is of, under the present
-// settings and rules: a rule that is gone has its slots dropped, a new one
-// begins with none. next is the offset of the record that comes next. The error
+// settings and rules: a rule that is gone has its slots and its part of the scores
+// dropped, a new one begins with none. next is the offset of the record that comes next. The error
 // is [ErrSnapshotDamaged], [ErrSnapshotNewer] or [ErrSnapshotForeign], unless
 // the settings are wrong.
 func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, incarnation uint64, snapshot []byte) (p *Partition, next int64, err error) {
@@ -420,18 +422,20 @@ func (s *snapshotBody) complete(t *state.Table) error {
 var errSlot = errors.New("a slot is not of its owner's form")
 
 // checkSlot is a [state.SlotCheck].
-func (p *Partition) checkSlot(kind uint8, slot uint32, payload []byte) (keep bool, err error) {
+func (p *Partition) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, err error) {
 	ok := true
 	switch slot {
 	case scoreSlot:
-		ok = len(payload) >= scoreHeader && (len(payload)-scoreHeader)%contributionSize == 0
+		if ok = len(payload) >= scoreHeader && (len(payload)-scoreHeader)%contributionSize == 0; ok {
+			payload = p.withoutGone(payload)
+		}
 	case nameSlot:
 		ok = len(payload) > 0 && int(payload[0]) < len(payload)
 	default:
 		a := p.ruleOf(facet.Kind(kind), slot)
 		switch {
 		case a == nil:
-			return false, nil
+			return nil, nil
 		case slot == a.rule.Slot:
 			ok = a.detector.Reads(payload)
 		default:
@@ -439,9 +443,21 @@ func (p *Partition) checkSlot(kind uint8, slot uint32, payload []byte) (keep boo
 		}
 	}
 	if !ok {
-		return false, fmt.Errorf("%w: %d", errSlot, slot)
+		return nil, fmt.Errorf("%w: %d", errSlot, slot)
 	}
-	return true, nil
+	return payload, nil
+}
+
+// withoutGone drops from a score what rules contributed that are gone, in place.
+// They would count again if they came back.
+func (p *Partition) withoutGone(score []byte) []byte {
+	kept := score[:scoreHeader]
+	for c := range slices.Chunk(score[scoreHeader:], contributionSize) {
+		if p.bySlot[le.Uint32(c)] != nil {
+			kept = append(kept, c...)
+		}
+	}
+	return kept
 }
 
 // ruleOf finds the rule that a slot of a kind belongs to; nil where there is

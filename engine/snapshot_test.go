@@ -260,7 +260,7 @@ func TestComparingSnapshots(t *testing.T) {
 // TestTheSnapshotFormatDoesNotDrift restores a snapshot that is kept here, and
 // compares it with one made now.
 func TestTheSnapshotFormatDoesNotDrift(t *testing.T) {
-	const golden = "testdata/snapshot-v2.hex"
+	golden := "testdata/snapshot-" + SnapshotForm() + ".hex"
 	set := loadRules(t, countRule("failures", 3))
 	p := testPartition(t, set)
 	apply(t, p, history(set, 8, 12), 0, 12)

@@ -1,12 +1,11 @@
 package event
 
+import "slices"
+
 // Refused reports whether Weir had the request refused, or held up: the action
 // of its decision was to throttle, or stricter. The id of a decision says nothing
 // about that, for gateways put one into every event.
 func (e *Event) Refused() bool {
-	switch e.Text(DecisionAction) {
-	case "throttle", "challenge", "step_up", "deny":
-		return true
-	}
-	return false
+	mildestFirst := DecisionAction.Values()
+	return slices.Index(mildestFirst, e.Text(DecisionAction)) >= slices.Index(mildestFirst, "throttle")
 }

@@ -3,10 +3,11 @@ package event
 import (
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 )
 
 // Decoder reads events in Weir's own format. It is reused by one goroutine, and
-// allocates nothing per event.
+// allocates nothing per event, but for texts that [Keep] has to change.
 //
 // Gateways write their fields in the same order each time, so the decoder
 // remembers which field came after which, and compares the next bytes with that
@@ -31,8 +32,9 @@ var quoted = func() (q [MaxField]string) {
 	return q
 }()
 
-// Decode reads one event strictly into e. Texts of e alias data, or the
-// decoder, and are valid until the next Decode. The error is a [*Refusal].
+// Decode reads one event into e: strictly, but for what clients write, of which
+// [Keep] makes something. Texts of e alias data, or the decoder, and are valid
+// until the next Decode. The error is a [*Refusal].
 func (d *Decoder) Decode(data []byte, e *Event) error {
 	e.Reset()
 	d.unknown = d.unknown[:0]
@@ -137,6 +139,10 @@ func (d *Decoder) key(last Field) (Field, bool) {
 // unknownKey checks that an unknown key is no known one in other letters, which
 // another reader of the same event might take for it, and stands there once.
 func (d *Decoder) unknownKey(name string, at int) bool {
+	if reason := d.keyTrouble(name); reason != 0 {
+		d.i = at
+		return d.refuse(reason, None)
+	}
 	if !plain(name) {
 		for f := range specs {
 			if specs[f].Name != "" && strings.EqualFold(specs[f].Name, name) {
@@ -159,6 +165,17 @@ func (d *Decoder) unknownKey(name string, at int) bool {
 	return true
 }
 
+// keyTrouble says why an unknown key that was just read is no text; 0: it is.
+func (d *Decoder) keyTrouble(name string) Reason {
+	switch {
+	case d.raw:
+		return ControlCharacter
+	case !d.isSound && !utf8.ValidString(name):
+		return InvalidUTF8
+	}
+	return 0
+}
+
 // plain reports whether a key has only letters that fold to nothing else.
 func plain(name string) bool {
 	for i := range len(name) {
@@ -174,67 +191,94 @@ func (d *Decoder) value(f Field, e *Event) bool {
 	if d.is('n') {
 		return d.word("null", f)
 	}
-	spec := &specs[f]
-	switch spec.Kind {
+	switch spec := &specs[f]; spec.Kind {
 	case KindText, KindAddress:
 		v, ok := d.text(f)
-		if !ok {
-			return false
+		if !ok || v == "" {
+			return ok
 		}
-		return v == "" || d.set(f, v, e)
-	case KindInt:
-		n, ok := d.integer(f)
-		if !ok {
-			return false
-		}
-		return d.setNum(f, n, e)
+		return d.set(f, v, e)
+	case KindObject:
+		return d.attributes(f, e)
 	case KindTime:
-		return d.moment(f, e)
-	case KindBool:
-		if d.is('t') {
-			e.SetNum(f, 1)
-			return d.word("true", f)
+		if !spec.Client {
+			return d.moment(f, e)
 		}
-		if d.is('f') {
-			e.SetNum(f, 0)
-			return d.word("false", f)
+	case KindInt:
+		if !spec.Client {
+			n, ok := d.integer(f)
+			return ok && d.setNum(f, n, e)
 		}
-		return d.wrongType(f)
 	}
-	return d.attributes(f, e)
+	return d.claim(f, e)
 }
 
-// set checks a text against its field's spec. The same check serves the
-// mappings from other formats.
-func (s *scanner) set(f Field, v string, e *Event) bool {
-	spec := &specs[f]
-	if len(v) > spec.MaxBytes {
-		return s.refuse(TooLong, f)
-	}
-	if spec.Kind == KindAddress {
-		if a, err := netip.ParseAddr(v); err != nil || a.Zone() != "" {
-			return s.refuse(BadAddress, f)
+// set gives f a text that was just read.
+func (d *Decoder) set(f Field, v string, e *Event) bool {
+	isSound := d.isSound || sound(v)
+	if !specs[f].Client {
+		if wrong := d.wrongText(f, v); wrong != 0 {
+			return d.refuse(wrong, f)
 		}
 	}
-	if spec.Enum != nil && !contains(spec.Enum, v) {
-		return s.refuse(BadValue, f)
-	}
-	if f == Tenant && !visible(v) {
-		return s.refuse(ControlCharacter, f)
-	}
-	e.SetText(f, v)
-	return true
+	_, refused := admitText(e, f, v, isSound)
+	return refused == 0 || d.refuse(refused, f)
 }
 
-// visible reports whether a tenant is free of control characters, which
-// separate tenants from what stands behind them wherever both are one key.
-func visible(v string) bool {
-	for i := range len(v) {
-		if v[i] < ' ' {
-			return false
+// wrongText says what is wrong with a gateway's text that was just read, of what
+// only this format can tell.
+func (d *Decoder) wrongText(f Field, v string) Reason {
+	if f.Kind() == KindAddress {
+		if a, err := netip.ParseAddr(v); err != nil || a.Zone() != "" || len(v) > specs[f].MaxBytes {
+			return BadAddress
 		}
 	}
-	return true
+	if d.raw {
+		return ControlCharacter
+	}
+	return 0
+}
+
+func (d *Decoder) setNum(f Field, n int64, e *Event) bool {
+	_, refused := admitNumber(e, f, n, 0)
+	return refused == 0 || d.refuse(refused, f)
+}
+
+// claim takes a number, time or flag that a client states. Whatever else stands
+// there is passed over.
+func (d *Decoder) claim(f Field, e *Event) bool {
+	if d.is('"') {
+		v, ok := d.text(f)
+		if !ok || v == "" {
+			return ok
+		}
+		ms, ok := parseTime(v)
+		return admitClaim(e, f, ms, ok && specs[f].Kind == KindTime)
+	}
+	start := d.i
+	if !d.skip(2, f) {
+		return false
+	}
+	n, ok := claimed(f, alias(d.b[start:d.i]))
+	return admitClaim(e, f, n, ok)
+}
+
+func admitClaim(e *Event, f Field, n int64, ok bool) bool {
+	wrong := Reason(0)
+	if !ok {
+		wrong = WrongType
+	}
+	_, refused := admitNumber(e, f, n, wrong)
+	return refused == 0
+}
+
+// claimed reads a number or a flag as it stands in JSON.
+func claimed(f Field, v string) (n int64, ok bool) {
+	if specs[f].Kind == KindBool {
+		return int64(len("false") - len(v)), v == "true" || v == "false"
+	}
+	n, ok = digits(v)
+	return n, ok && v != "" && len(v) <= maxDigits && (f.Kind() != KindTime || n >= earliestMillis)
 }
 
 func contains(list []string, v string) bool {
@@ -246,19 +290,12 @@ func contains(list []string, v string) bool {
 	return false
 }
 
-func (s *scanner) setNum(f Field, n int64, e *Event) bool {
-	if n < specs[f].Min || n > specs[f].Max {
-		return s.refuse(OutOfRange, f)
-	}
-	e.SetNum(f, n)
-	return true
-}
-
 // earliestMillis is the smallest integer time that is believed to be in
 // milliseconds: anything below would be before April 1973, and is far likelier
 // to be in seconds.
 const earliestMillis = 100_000_000_000
 
+// moment takes a time that the gateway states.
 func (d *Decoder) moment(f Field, e *Event) bool {
 	if !d.is('"') {
 		n, ok := d.integer(f)
@@ -281,46 +318,4 @@ func (d *Decoder) moment(f Field, e *Event) bool {
 		return d.refuse(BadTime, f)
 	}
 	return d.setNum(f, ms, e)
-}
-
-const maxAttributes = 32
-
-// attributes takes a flat object of scalars, and keeps its text.
-func (d *Decoder) attributes(f Field, e *Event) bool {
-	start := d.i
-	if !d.is('{') {
-		return d.wrongType(f)
-	}
-	var names [maxAttributes]string
-	n := 0
-	ok := d.skipAll('}', 1, f, func() bool {
-		at := d.i
-		name, ok := d.text(f)
-		if !ok {
-			return false
-		}
-		if contains(names[:n], name) {
-			d.i = at
-			return d.refuse(DuplicateKey, f)
-		}
-		if n == maxAttributes {
-			d.i = at
-			return d.refuse(TooManyFields, f)
-		}
-		names[n] = name
-		n++
-		d.space()
-		if !d.take(':', f) {
-			return false
-		}
-		d.space()
-		if d.is('{') || d.is('[') {
-			return d.refuse(WrongType, f)
-		}
-		return d.skip(2, f)
-	})
-	if !ok || n == 0 {
-		return ok
-	}
-	return d.set(f, alias(d.b[start:d.i]), e)
 }

@@ -62,25 +62,27 @@ func TestHostileRecordsAreRefusedWithTheirReason(t *testing.T) {
 		{"minus zero", `{` + minimal + `,"status":-0}`, event.Syntax},
 		{"a huge number", `{` + minimal + `,"status":99999999999999999999999999}`, event.OutOfRange},
 		{"a number out of range", `{` + minimal + `,"status":1000}`, event.OutOfRange},
-		{"a negative size", `{` + minimal + `,"request_bytes":-1}`, event.OutOfRange},
-		{"a flag as number", `{` + minimal + `,"rooted":1}`, event.WrongType},
 		{"half a word", `{` + minimal + `,"rooted":tru}`, event.Syntax},
-		{"a long text", `{` + minimal + `,"account":"` + strings.Repeat("a", 257) + `"}`, event.TooLong},
 		{"a value that is none", `{` + minimal + `,"auth":"maybe"}`, event.BadValue},
 		{"no address", `{` + minimal + `,"ip":"999.1.1.1"}`, event.BadAddress},
 		{"an address with zone", `{` + minimal + `,"ip":"fe80::1%eth0"}`, event.BadAddress},
 		{"a derived field", `{` + minimal + `,"country":"DE"}`, event.DerivedField},
-		{"a lone surrogate", `{` + minimal + `,"account":"\ud800"}`, event.InvalidUTF8},
-		{"surrogates the wrong way", `{` + minimal + `,"account":"\udc00\ud800"}`, event.InvalidUTF8},
 		{"an unknown escape", `{` + minimal + `,"account":"\x41"}`, event.BadEscape},
-		{"a raw newline", "{" + minimal + ",\"account\":\"a\nb\"}", event.ControlCharacter},
+		{"a raw newline in the gateway's own text", "{" + minimal + ",\"gateway\":\"a\nb\"}", event.ControlCharacter},
+		{"a raw newline in a key", "{" + minimal + ",\"a\nb\":1}", event.ControlCharacter},
+		{"invalid UTF-8 in a key", "{" + minimal + ",\"\xff\":1}", event.InvalidUTF8},
+		{"half a character in the gateway's own text", `{` + minimal + `,"gateway":"\ud800"}`, event.InvalidUTF8},
+		{"a long text of the gateway's", `{` + minimal + `,"gateway":"` + strings.Repeat("a", 129) + `"}`, event.TooLong},
+		{"a tenant that is too long", `{` + minimal + `,"tenant":"` + strings.Repeat("a", 65) + `"}`, event.TooLong},
+		{"a negative size of the answer", `{` + minimal + `,"response_bytes":-1}`, event.OutOfRange},
+		{"a client's number with a leading zero", `{` + minimal + `,"request_bytes":01}`, event.Syntax},
+		{"a client's number that is none", `{` + minimal + `,"request_bytes":NaN}`, event.Syntax},
+		{"a mark that only ingest makes", `{` + minimal + `,"clipped":true}`, event.DerivedField},
+		{"attributes that are a list", `{` + minimal + `,"attrs":[]}`, event.WrongType},
 		{"a tenant that could run into what follows", `{` + minimal + `,"tenant":"a\u0000b"}`, event.ControlCharacter},
 		{"nesting", `{` + minimal + `,"x":` + strings.Repeat("[", 10_000) + `}`, event.TooDeep},
-		{"nested attributes", `{` + minimal + `,"attrs":{"a":{}}}`, event.WrongType},
-		{"an attribute twice", `{` + minimal + `,"attrs":{"a":1,"a":2}}`, event.DuplicateKey},
-		{"too many attributes", `{` + minimal + `,"attrs":{` + many(33) + `}}`, event.TooManyFields},
 		{"too many unknown fields", `{` + minimal + `,` + many(65) + `}`, event.TooManyFields},
-		{"a megabyte", `{"id":"` + strings.Repeat("a", 1<<20) + `"}`, event.TooLarge},
+		{"more than a broker takes", `{"id":"` + strings.Repeat("a", event.MaxBytes) + `"}`, event.TooLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var d event.Decoder
@@ -169,7 +171,7 @@ func TestDecodingAllocatesNothing(t *testing.T) {
 	var d event.Decoder
 	e := new(event.Event)
 	good := eventtest.Sample(7)
-	escaped := []byte(`{"id":"1","time":"2026-11-23T10:00:00Z","user_agent":"a\tb","z":{"a":[1,2]},"attrs":{"a":true}}`)
+	escaped := []byte(`{"id":"1","time":"2026-11-23T10:00:00Z","user_agent":"a\"b\u00e9","z":{"a":[1,2]},"attrs":{"a":true}}`)
 	bad := []byte(`{"id":"1","id":"2"}`)
 	n := testing.AllocsPerRun(200, func() {
 		if d.Decode(good, e) != nil || d.Decode(escaped, e) != nil || d.Decode(bad, e) == nil {
@@ -179,53 +181,6 @@ func TestDecodingAllocatesNothing(t *testing.T) {
 	if n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-}
-
-// FuzzDecode holds the decoder against encoding/json: what it accepts is valid
-// JSON with the same values, and what it writes reads back.
-func FuzzDecode(f *testing.F) {
-	f.Add(eventtest.Sample(1))
-	f.Add([]byte(`{` + minimal + `,"attrs":{"a":1},"x":[null,true,-1.5e3],"user_agent":"\u00e9\ud83d\ude00"}`))
-	f.Add([]byte(`{"id":"1","time":1763892000123,"rooted":false}`))
-	var d, again event.Decoder
-	f.Fuzz(func(t *testing.T, record []byte) {
-		e, back := new(event.Event), new(event.Event)
-		if d.Decode(record, e) != nil {
-			return
-		}
-		var fields map[string]any
-		dec := json.NewDecoder(bytes.NewReader(record))
-		dec.UseNumber()
-		if err := dec.Decode(&fields); err != nil {
-			t.Fatalf("accepted what is no JSON: %v", err)
-		}
-		for _, s := range event.Fields() {
-			v, ok := fields[s.Name]
-			if !ok || v == nil || v == "" {
-				if e.Has(s.Field) {
-					t.Fatalf("%s has a value that the record does not give", s.Name)
-				}
-				continue
-			}
-			switch s.Kind {
-			case event.KindText, event.KindAddress:
-				if e.Text(s.Field) != v {
-					t.Fatalf("%s is %q, want %q", s.Name, e.Text(s.Field), v)
-				}
-			case event.KindInt:
-				if fmt.Sprint(e.Num(s.Field)) != fmt.Sprint(v) {
-					t.Fatalf("%s is %d, want %v", s.Name, e.Num(s.Field), v)
-				}
-			}
-		}
-		out := e.AppendJSON(nil)
-		if err := again.Decode(out, back); err != nil {
-			t.Fatalf("%s does not read back: %v", out, err)
-		}
-		if second := back.AppendJSON(nil); !bytes.Equal(out, second) {
-			t.Fatalf("%s\nread back is\n%s", out, second)
-		}
-	})
 }
 
 func BenchmarkDecode(b *testing.B) {

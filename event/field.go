@@ -57,13 +57,13 @@ const (
 	Emulator    Field = 36
 
 	// Proof: what the gateway, or the gate, verified.
-	Signature        Field = 37 // valid, invalid, missing, unknown
+	Signature        Field = 37
 	SignatureReason  Field = 38
 	KeyID            Field = 39
 	Nonce            Field = 40
 	ClientTime       Field = 41 // the client's own clock: evidence only
-	Attestation      Field = 42 // passed, failed, missing, error
-	AttestationLevel Field = 43 // none, basic, device, strong
+	Attestation      Field = 42
+	AttestationLevel Field = 43
 	AttestationAge   Field = 44 // seconds
 	PinningError     Field = 45
 
@@ -72,7 +72,7 @@ const (
 	Object     Field = 47
 
 	// Outcome.
-	Auth     Field = 48 // success, failure, challenge; empty where the request is no sign-in
+	Auth     Field = 48 // empty where the request is no sign-in
 	Decision Field = 49 // id of our own decision about the request
 	Attrs    Field = 50 // free attributes: a flat JSON object, kept as text
 
@@ -93,11 +93,11 @@ const (
 	GeoRadius  Field = 70 // accuracy radius, km
 	ASN        Field = 71
 	ASOrg      Field = 72
-	Anonymiser Field = 73 // vpn, tor, hosting, proxy; empty where none is known
-	Skewed     Field = 74 // the claimed time was outside the bracket and was clamped
+	Anonymiser Field = 73 // empty where none is known
+	Skewed     Field = 74 // the claimed time was outside the bracket and was moved
 	Build      Field = 75 // app version and device model: "4.2.0|Pixel 8"
 	Clipped    Field = 76 // something the client wrote was shortened, escaped or dropped
-	Delayed    Field = 77 // the claimed time lies before the bracket; it was kept, and the event is late
+	Delayed    Field = 77 // the claimed time lies before the bracket; unless it was moved, the event is late
 	Tried      Field = 78 // the account was named by a sign-in that did not succeed
 
 	// MaxField bounds arrays indexed by Field.
@@ -124,11 +124,21 @@ type Spec struct {
 	Field    Field
 	Name     string // JSON key, ClickHouse column, and name in rules
 	Kind     Kind
-	MaxBytes int      // text: longest value accepted
-	Min, Max int64    // integers: range accepted, inclusive
-	Enum     []string // text: the only values accepted; nil: any
+	MaxBytes int      // text: length of the longest value
+	Min, Max int64    // integers: range, inclusive
+	Enum     []string // text: the only values; nil: any
 	Derived  bool     // made by ingest, refused from a gateway
-	Doc      string
+
+	// Client says that the client states the value, or can choose it. Such a value
+	// never refuses an event, see [Keep]. Anything else is made by the gateway, and
+	// is right or refused.
+	Client bool
+
+	// Identifier says that the value, which is a client's, names or counts
+	// something: different ones stay different, however long they are.
+	Identifier bool
+
+	Doc string
 }
 
 const (
@@ -146,62 +156,62 @@ var specs = [MaxField]Spec{
 	Gateway:       text("gateway", 128, "name of the gateway"),
 
 	Tenant:       text("tenant", 64, "customer or product, where one Weir serves several"),
-	Account:      text("account", 256, "account signed in, or named by a sign-in"),
-	Session:      text("session", 256, "session id"),
-	Token:        text("token", 256, "token id (jti) or a hash of the token; never the token itself"),
-	TokenFamily:  text("token_family", 256, "family of refresh tokens that descend from one sign-in"),
-	TokenIssued:  moment("token_issued", "when the token was issued"),
-	TokenExpires: moment("token_expires", "when the token expires"),
-	Grant:        text("grant", 64, "OAuth grant of a token request: password, refresh_token, …"),
+	Account:      identifier("account", 256, "account signed in, or named by a sign-in"),
+	Session:      identifier("session", 256, "session id"),
+	Token:        identifier("token", 256, "token id (jti) or a hash of the token; never the token itself"),
+	TokenFamily:  identifier("token_family", 256, "family of refresh tokens that descend from one sign-in"),
+	TokenIssued:  client(moment("token_issued", "when the token was issued")),
+	TokenExpires: client(moment("token_expires", "when the token expires")),
+	Grant:        client(text("grant", 64, "OAuth grant of a token request: password, refresh_token, …")),
 
-	RequestID:     text("request_id", 128, "request id, as in the gateway's own log"),
-	TraceID:       text("trace_id", 64, "W3C trace id"),
-	Method:        text("method", 32, "HTTP method"),
-	Host:          text("host", 255, "host asked for"),
-	Path:          text("path", 8192, "path with query, as received"),
-	Route:         text("route", 512, "path as a template, such as /users/{id}; derived where it is absent"),
+	RequestID:     identifier("request_id", 128, "request id, as in the gateway's own log"),
+	TraceID:       identifier("trace_id", 64, "W3C trace id"),
+	Method:        client(text("method", 32, "HTTP method")),
+	Host:          client(text("host", 255, "host asked for")),
+	Path:          client(text("path", 8192, "path with query, as received")),
+	Route:         identifier("route", 512, "path as a template, such as /users/{id}; derived where it is absent"),
 	Status:        number("status", 0, 999, "HTTP status answered; 0 where there was no answer"),
 	LatencyMicros: number("latency_us", 0, maxInt, "time to answer, microseconds"),
-	RequestBytes:  number("request_bytes", 0, maxInt, "size of the request"),
+	RequestBytes:  client(number("request_bytes", 0, maxInt, "size of the request")),
 	ResponseBytes: number("response_bytes", 0, maxInt, "size of the answer"),
-	UserAgent:     text("user_agent", 1024, "User-Agent header"),
+	UserAgent:     client(text("user_agent", 1024, "User-Agent header")),
 	IP:            {Name: "ip", Kind: KindAddress, MaxBytes: 64, Doc: "address of the socket's peer"},
-	ForwardedFor:  text("forwarded_for", 2048, "X-Forwarded-For, all of it"),
-	JA4:           text("ja4", 64, "JA4 fingerprint of the TLS client"),
+	ForwardedFor:  client(text("forwarded_for", 2048, "X-Forwarded-For, all of it")),
+	JA4:           identifier("ja4", 64, "JA4 fingerprint of the TLS client"),
 
-	Device:      text("device", 256, "device id"),
-	DeviceModel: text("device_model", 128, "device model"),
-	OS:          text("os", 32, "operating system: android, ios, …"),
-	OSVersion:   text("os_version", 64, "version of the operating system"),
-	PatchLevel:  text("patch_level", 32, "security patch level, such as 2026-10-05"),
-	App:         text("app", 256, "application id"),
-	AppVersion:  text("app_version", 64, "version of the app"),
-	SIM:         text("sim", 32, "SIM operator as MCC-MNC, or absent"),
-	Rooted:      flag("rooted", "the app believes that the device is rooted"),
-	Emulator:    flag("emulator", "the app believes that it runs in an emulator"),
+	Device:      identifier("device", 256, "device id"),
+	DeviceModel: identifier("device_model", 128, "device model"),
+	OS:          client(text("os", 32, "operating system: android, ios, …")),
+	OSVersion:   client(text("os_version", 64, "version of the operating system")),
+	PatchLevel:  client(text("patch_level", 32, "security patch level, such as 2026-10-05")),
+	App:         identifier("app", 256, "application id"),
+	AppVersion:  identifier("app_version", 64, "version of the app"),
+	SIM:         client(text("sim", 32, "SIM operator as MCC-MNC, or absent")),
+	Rooted:      client(flag("rooted", "the app believes that the device is rooted")),
+	Emulator:    client(flag("emulator", "the app believes that it runs in an emulator")),
 
 	Signature:        oneOf("signature", "verdict on the request's signature", "valid", "invalid", "missing", "unknown"),
-	SignatureReason:  text("signature_reason", 64, "why the signature was not valid"),
-	KeyID:            text("key_id", 128, "id of the key that signed"),
-	Nonce:            text("nonce", 128, "nonce sent with the request"),
-	ClientTime:       moment("client_time", "the client's own clock"),
+	SignatureReason:  client(text("signature_reason", 64, "why the signature was not valid")),
+	KeyID:            identifier("key_id", 128, "id of the key that signed"),
+	Nonce:            identifier("nonce", 128, "nonce sent with the request"),
+	ClientTime:       client(moment("client_time", "the client's own clock")),
 	Attestation:      oneOf("attestation", "verdict on the app attestation", "passed", "failed", "missing", "error"),
 	AttestationLevel: oneOf("attestation_level", "level of the attestation", "none", "basic", "device", "strong"),
-	AttestationAge:   number("attestation_age_s", 0, maxInt, "age of the attestation, seconds"),
-	PinningError:     flag("pinning_error", "the app reported a certificate-pinning failure"),
+	AttestationAge:   client(number("attestation_age_s", 0, maxInt, "age of the attestation, seconds")),
+	PinningError:     client(flag("pinning_error", "the app reported a certificate-pinning failure")),
 
-	ObjectType: text("object_type", 64, "type of the object asked for: order, user, …"),
-	Object:     text("object", 256, "id of the object asked for"),
+	ObjectType: client(text("object_type", 64, "type of the object asked for: order, user, …")),
+	Object:     identifier("object", 256, "id of the object asked for"),
 
 	Auth:     oneOf("auth", "outcome of a sign-in", "success", "failure", "challenge"),
 	Decision: text("decision", 64, "id of the decision that Weir gave about this request"),
 
-	Referer:        text("referer", 2048, "Referer header"),
+	Referer:        client(text("referer", 2048, "Referer header")),
 	DecisionAction: oneOf("decision_action", "what that decision said and the gateway did; from throttle on the event counts against nobody", "allow", "tag", "throttle", "challenge", "step_up", "deny"),
-	ConnectingIP:   text("connecting_ip", 64, "client address that a CDN states in a header of its own, such as CF-Connecting-IP"),
-	RemoteUser:     text("remote_user", 256, "user name as an access log has it, verified by nobody"),
+	ConnectingIP:   identifier("connecting_ip", 64, "client address that a CDN states in a header of its own, such as CF-Connecting-IP"),
+	RemoteUser:     identifier("remote_user", 256, "user name as an access log has it, verified by nobody"),
 
-	Attrs: {Name: "attrs", Kind: KindObject, MaxBytes: 4096, Doc: "free attributes: a flat object of strings, numbers and booleans"},
+	Attrs: {Name: "attrs", Kind: KindObject, Client: true, MaxBytes: 4096, Doc: "free attributes: a flat object of strings, numbers and booleans"},
 
 	ClientIP:   derived(text("client_ip", 64, "client's address: IPv4, or the IPv6 /64")),
 	Net:        derived(text("net", 64, "network of the client: IPv4 /24 or IPv6 /48")),
@@ -212,11 +222,11 @@ var specs = [MaxField]Spec{
 	GeoRadius:  derived(number("geo_radius_km", 0, 20_100, "accuracy radius of the place, km")),
 	ASN:        derived(number("asn", 0, 1<<32-1, "autonomous system of the client's address")),
 	ASOrg:      derived(text("as_org", 256, "organisation of the autonomous system")),
-	Anonymiser: derived(text("anonymiser", 16, "vpn, tor, hosting or proxy")),
-	Skewed:     derived(flag("skewed", "the gateway's time was outside the possible bracket and was clamped")),
+	Anonymiser: derived(oneOf("anonymiser", "what hides the client's address, where that is known", "vpn", "tor", "hosting", "proxy")),
+	Skewed:     derived(flag("skewed", "time is not the one that the gateway gave: that lay after the arrival, or (with delayed) before it, and was moved")),
 	Build:      derived(text("build", 200, "app version and device model, joined by |")),
 	Clipped:    derived(flag("clipped", "something that the client wrote was shortened, escaped or dropped")),
-	Delayed:    derived(flag("delayed", "the gateway's time lies further back than ingest.max_late; it was kept, and the event is late")),
+	Delayed:    derived(flag("delayed", "the gateway's time lies further back than ingest.max_late; unless it was moved (skewed), the event is late and no rule counts it")),
 	Tried:      derived(flag("account_tried", "the account was named by a sign-in that did not succeed")),
 }
 
@@ -236,6 +246,12 @@ func flag(name, doc string) Spec {
 	return Spec{Name: name, Kind: KindBool, Max: 1, Doc: doc}
 }
 func derived(s Spec) Spec { s.Derived = true; return s }
+func client(s Spec) Spec  { s.Client = true; return s }
+func identifier(name string, max int, doc string) Spec {
+	s := client(text(name, max, doc))
+	s.Identifier = true
+	return s
+}
 
 // Fields lists every field that exists, in number order.
 func Fields() []Spec {
@@ -270,6 +286,15 @@ func Lookup(name string) (Spec, bool) {
 	s := specs[f]
 	s.Field = f
 	return s, true
+}
+
+// Values lists the only values that f may have, in the order in which they are
+// documented; nil where it may have any. It is not to be written to.
+func (f Field) Values() []string {
+	if f >= MaxField {
+		return nil
+	}
+	return specs[f].Enum
 }
 
 // Kind says how f is held; 0 where there is no such field.

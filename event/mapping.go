@@ -7,11 +7,6 @@ import (
 	"strings"
 )
 
-// maxLogBytes is the longest record of a gateway's log that is read. It is more
-// than MaxBytes, which bounds our own format, because a client can make a log
-// line long: bytes of a header may take six times their number in the log.
-const maxLogBytes = 512 << 10
-
 // Format turns a record, as a gateway wrote it, into an event. What it sets in
 // the event aliases the record or the Format itself, and is valid until the next
 // Decode. A Format is used by one goroutine at a time.

@@ -3,7 +3,6 @@ package event
 import (
 	"bytes"
 	"strings"
-	"unicode/utf8"
 )
 
 // combined reads the text log of Apache and nginx, and of all that imitate it:
@@ -14,7 +13,6 @@ import (
 // The referer has no place in an event.
 type combined struct {
 	scratch []byte // texts that had escapes
-	bad     []byte
 	refusal Refusal
 }
 
@@ -27,8 +25,8 @@ func (c *combined) Decode(data []byte, e *Event) error {
 	e.Reset()
 	c.scratch = c.scratch[:0]
 	line := alias(bytes.TrimRight(data, "\r\n"))
-	if len(line) > maxLogBytes {
-		c.refuse(TooLarge, None, maxLogBytes)
+	if len(line) > MaxBytes {
+		c.refuse(TooLarge, None, MaxBytes)
 		return &c.refusal
 	}
 	rest, ok := c.head(line, e)
@@ -195,19 +193,14 @@ func (c *combined) tail(s string, e *Event) {
 	}
 }
 
-// unescape decodes the escapes of Apache and nginx: \" \\ and \xHH. Control
-// characters stay escaped, so that a log that is looked at cannot drive a
-// terminal, and so do bytes that are not UTF-8.
+// unescape decodes the escapes of Apache and nginx: what is left is what the
+// client wrote, byte for byte.
 func (c *combined) unescape(raw string) string {
-	if strings.IndexByte(raw, '\\') < 0 && utf8.ValidString(raw) {
+	if strings.IndexByte(raw, '\\') < 0 {
 		return raw
 	}
 	start := len(c.scratch)
 	c.scratch = appendUnescaped(c.scratch, raw)
-	if text := c.scratch[start:]; !utf8.Valid(text) {
-		c.bad = append(c.bad[:0], text...)
-		c.scratch = appendRepaired(c.scratch[:start], alias(c.bad), `\x`)
-	}
 	return alias(c.scratch[start:])
 }
 
@@ -218,20 +211,34 @@ func appendUnescaped(b []byte, raw string) []byte {
 			return append(b, raw...)
 		}
 		b, raw = append(b, raw[:i]...), raw[i:]
-		taken := 2
-		switch {
-		case raw[1] == '"' || raw[1] == '\\':
-			b = append(b, raw[1])
-		case raw[1] == 'x' && len(raw) >= 4 && isText(hexValue(raw[2])<<4|hexValue(raw[3])):
-			b = append(b, byte(hexValue(raw[2])<<4|hexValue(raw[3])))
-			taken = 4
-		default:
-			b = append(b, raw[:2]...)
+		if c, taken := unescaped(raw); taken > 0 {
+			b, raw = append(b, c), raw[taken:]
+			continue
 		}
-		raw = raw[taken:]
+		b, raw = append(b, raw[:2]...), raw[2:]
 	}
 }
 
-// isText reports whether a byte may stand unescaped; it is negative where it was
-// not written in hexadecimal.
-func isText(c int) bool { return c >= ' ' && c != 0x7f }
+// unescaped is the byte that an escape at the start of s stands for, and the
+// escape's length; 0 where there is none.
+func unescaped(s string) (c byte, length int) {
+	switch s[1] {
+	case '"', '\\':
+		return s[1], 2
+	case 'b':
+		return '\b', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'v':
+		return '\v', 2
+	case 'x':
+		if len(s) >= 4 && hexValue(s[2]) >= 0 && hexValue(s[3]) >= 0 {
+			return byte(hexValue(s[2])<<4 | hexValue(s[3])), 4
+		}
+	}
+	return 0, 0
+}

@@ -2,17 +2,20 @@ package event
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 )
 
 // What stands in the place of a value is read exactly when encoding/json finds
-// it valid, both where it is wanted and where it is passed over.
+// it valid, both where it is wanted and where it is passed over; but that control
+// characters may stand in texts as they are.
 func TestJSONIsReadAsTheStandardSays(t *testing.T) {
 	values := []string{
 		`0`, `-0`, `1`, `-1`, `10`, `01`, `-01`, `00`, `1.0`, `1.`, `.1`, `-.1`, `1e1`, `1E+1`, `1e-1`, `1e`, `1e+`, `1.e1`, `+1`, `-`, `--1`,
 		`0x10`, `1_000`, `Infinity`, `NaN`, `1 2`, `true`, `false`, `null`, `True`, `tru`, `truex`, `nul`, `nullx`, `falsey`, ``, ` `, `undefined`,
 		`""`, `"a"`, `"a`, `a"`, `'a'`, `"\""`, `"\\"`, `"\"`, `"\/\b\f\n\r\t"`, `"\x41"`, `"\'"`, `"\u0041"`, `"\u004"`, `"\u004g"`, `"\u"`, `"\U0041"`,
-		`"\ud83d\ude00"`, `"\ud83d"`, `"\ude00\ud83d"`, `"\ud83d\u0041"`, `"\ud83d\n"`, `"\ud83d\u00"`, `"\ud83d`, "\"\x00\"", "\"\n\"", "\"\t\"", "\"\x7f\"", `"é"`, `"\`,
+		`"\ud83d\ude00"`, `"\ud83d"`, `"\ude00\ud83d"`, `"\ud83d\u0041"`, `"\ud83d\n"`, `"\ud83d\u00"`, `"\ud83d`, "\"\x7f\"", `"é"`, `"\`,
 		`[]`, `[ ]`, `[1]`, `[1,2]`, `[1,]`, `[,1]`, `[1 2]`, `[`, `]`, `[[]]`, `[[]`, `[}`, `[1}`, `["a",{"b":[null]}]`,
 		`{}`, `{ }`, `{"a":1}`, `{"a":1,}`, `{,}`, `{"a"}`, `{"a":}`, `{:1}`, `{a:1}`, `{1:1}`, `{"a":1 "b":2}`, `{"a":1,"b":{}}`, `{"a":1]`, `{"a":1`, `{`, `}`,
 		`{"a":1}}`, `1,"y":2`, `1}{`, `//x`, `/**/1`, "\u00a01", "\ufeff1", "\t\r\n 1 \t\r\n", "\v1",
@@ -30,6 +33,22 @@ func TestJSONIsReadAsTheStandardSays(t *testing.T) {
 	}
 }
 
+func TestControlCharactersMayStandInTextsAsTheyAre(t *testing.T) {
+	for _, v := range []string{"\x00", "\n", "\t", "a\rb", "\x1b[31m"} {
+		for _, key := range []string{"unread", "account", "rooted", "http_user_agent"} {
+			var e Event
+			if err := testFormat(t, "nginx").Decode([]byte(`{"msec":1,"`+key+`":"`+v+`"}`), &e); err != nil || e.Has(Clipped) == (key == "unread") {
+				t.Errorf("%s %q: %v, %s", key, v, err, e.AppendAll(nil))
+			}
+		}
+	}
+	var e Event
+	if err := testFormat(t, "nginx").Decode([]byte("{\"msec\":1\n,\"x\":\x01}"), &e); err == nil {
+		t.Error("a control character outside of texts was read")
+	}
+}
+
+// Control characters in them are then escaped, as in all texts of clients.
 func TestStringsAreReadAsTheStandardSays(t *testing.T) {
 	for _, v := range []string{
 		`"plain"`, `"\"\\\/\b\f\n\r\t"`, `"\u0041\u00e9\u65e5\u0000x"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ud83dx"`, `"\ude00\ud83d"`, `"\ud83d\u0041"`,
@@ -40,10 +59,13 @@ func TestStringsAreReadAsTheStandardSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		var e Event
-		if err := testFormat(t, "nginx").Decode([]byte(`{"msec":1,"account":`+v+`}`), &e); err != nil {
+		if err := testFormat(t, "nginx").Decode([]byte(`{"msec":1,"http_user_agent":`+v+`}`), &e); err != nil {
 			t.Fatal(err)
 		}
-		if got := e.Text(Account); got != want {
+		for _, c := range "\x00\b\f\n\r\t" {
+			want = strings.ReplaceAll(want, string(c), fmt.Sprintf(`\x%02x`, c))
+		}
+		if got := e.Text(UserAgent); got != want {
 			t.Errorf("%s: got %q, want %q", v, got, want)
 		}
 	}

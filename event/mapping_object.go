@@ -3,25 +3,19 @@ package event
 import (
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // objectFormat reads a JSON object as its sources say. Keys that no source names
-// are checked for syntax, and passed over.
-//
-// Three things are milder than in our own format, because clients' bytes are in
-// logs unchecked, and no client may choose to have his request refused here and
-// so go unseen: bytes that are not UTF-8 become \xhh, escaped halves of characters
-// U+FFFD, and texts that are too long are clipped.
+// are checked for syntax, and passed over. What clients wrote is kept as in our
+// own format, see [Keep].
 type objectFormat struct {
 	root  pathNode
 	fixed []source
 	hasID bool
 
 	scanner
-	keys     []string // of the objects that are being read
-	repaired []byte
-	ranks    [MaxField]uint8 // of the sources of the values that the event has
+	keys  []string        // of the objects that are being read
+	ranks [MaxField]uint8 // of the sources of the values that the event has
 }
 
 // pathNode is a step on the paths to the values that are wanted.
@@ -68,7 +62,8 @@ func (f *objectFormat) HasID() bool { return f.hasID }
 
 // Decode fills e from one JSON object.
 func (f *objectFormat) Decode(data []byte, e *Event) error {
-	if !f.begin(data) || !f.whole(e) && !f.again(e) {
+	f.keys = f.keys[:0]
+	if !f.start(data) || !f.whole(e) {
 		return &f.refusal
 	}
 	for i := range f.fixed {
@@ -79,31 +74,6 @@ func (f *objectFormat) Decode(data []byte, e *Event) error {
 		return &f.refusal
 	}
 	return nil
-}
-
-// begin is the scanner's start for records that may be long and are repaired.
-func (f *objectFormat) begin(data []byte) bool {
-	f.scanner = scanner{b: data, scratch: f.scratch[:0]}
-	f.keys = f.keys[:0]
-	if len(data) > maxLogBytes {
-		return f.refuse(TooLarge, None)
-	}
-	if !utf8.Valid(data) {
-		f.repaired = appendRepaired(f.repaired[:0], alias(data), `\\x`)
-		f.b = f.repaired
-	}
-	return true
-}
-
-// again reads a record once more, if all that was wrong with it were escaped
-// halves of characters, such as JavaScript writes where a client sent them.
-func (f *objectFormat) again(e *Event) bool {
-	if f.refusal.Reason != InvalidUTF8 {
-		return false
-	}
-	f.repaired = append(f.repaired[:0], f.b...)
-	repairSurrogates(f.repaired)
-	return f.begin(f.repaired) && f.whole(e)
 }
 
 func (f *objectFormat) whole(e *Event) bool {
@@ -202,6 +172,7 @@ func (f *objectFormat) token(depth int) (t token, ok bool) {
 	}
 	start := f.i
 	ok = f.skip(depth, None)
+	f.isSound, f.raw = true, false // no text, or none that is wanted
 	return token{kind, alias(f.b[start:f.i])}, ok
 }
 
@@ -216,34 +187,27 @@ func (f *objectFormat) value(sources []source, depth int, e *Event) bool {
 		if e.Has(s.field) && f.ranks[s.field] <= s.rank {
 			continue
 		}
-		done, reason := s.apply(t, e)
+		done, refused := f.apply(s, t, e)
 		if done {
 			f.ranks[s.field] = s.rank
 		}
-		if reason != 0 && !claimed(s.field) {
+		if refused != 0 {
 			f.i = at
-			return f.refuse(reason, s.field)
+			return f.refuse(refused, s.field)
 		}
 	}
 	return true
 }
 
-// claimed are the numbers that a client states about himself and a gateway
-// passes on unread: nonsense in them is no reason to refuse his request.
-func claimed(f Field) bool {
-	switch f {
-	case ClientTime, Rooted, Emulator, PinningError, AttestationAge:
-		return true
-	}
-	return false
-}
-
 // apply gives the event the value that was found, if it is one. The reason is 0
-// where there was nothing to refuse.
-func (s *source) apply(t token, e *Event) (done bool, reason Reason) {
+// where there is nothing to refuse.
+func (f *objectFormat) apply(s *source, t token, e *Event) (done bool, refused Reason) {
+	numeric := s.field.Kind().Numeric()
 	switch {
 	case t.kind == tokenNull:
 		return false, 0
+	case t.kind == tokenOther && numeric:
+		return admitNumber(e, s.field, 0, WrongType)
 	case t.kind == tokenOther:
 		return false, WrongType
 	case s.values != nil:
@@ -254,20 +218,13 @@ func (s *source) apply(t token, e *Event) (done bool, reason Reason) {
 		return ok, 0
 	case t.text == "" || t.text == "-":
 		return false, 0
-	case !s.field.Kind().Numeric():
-		if enum := specs[s.field].Enum; enum != nil && !contains(enum, t.text) {
-			return false, BadValue
-		}
-		if s.field == Tenant && !visible(t.text) {
-			return false, ControlCharacter
-		}
-		return putText(e, s.field, t.text), 0
+	case numeric:
+		n, wrong := s.number(t)
+		return admitNumber(e, s.field, n, wrong)
+	case f.raw && !specs[s.field].Client:
+		return false, ControlCharacter
 	}
-	n, reason := s.number(t)
-	if reason == 0 {
-		e.SetNum(s.field, n)
-	}
-	return reason == 0, reason
+	return putLogText(e, s.field, t.text, f.isSound)
 }
 
 func set(e *Event, f Field, v value) {

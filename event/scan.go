@@ -1,41 +1,45 @@
 package event
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
 )
 
-// MaxBytes is the size of the largest record that is read.
-const MaxBytes = 64 << 10
+// MaxBytes is the size of the largest record that is read, in any format. It is
+// what a Kafka broker takes by default, and more than a client can make of a
+// request: 64 KiB of path and 64 KiB of headers, each byte written in six, leave
+// a quarter of it for what the gateway adds.
+const MaxBytes = 1 << 20
 
 const maxDepth = 16
 
-// scanner reads strict JSON from one buffer, without allocating. A failed read
-// leaves its reason in refusal, and returns false.
+// scanner reads JSON from one buffer, without allocating. It is strict, but for
+// the bytes of texts, which clients write: what they are worth is for [Keep] to
+// say. A failed read leaves its reason in refusal, and returns false.
 type scanner struct {
 	b       []byte
 	i       int
 	scratch []byte // texts that had escapes
 	refusal Refusal
+
+	allSound bool // the record is UTF-8 without DEL and U+FFFD
+	isSound  bool // the text that was read last is known to be [sound]
+	raw      bool // it had a control character that was not escaped
 }
 
 // start begins on a record: its size and its encoding are checked once, for all
 // of it.
 func (s *scanner) start(data []byte) bool {
 	s.b, s.i, s.scratch, s.refusal = data, 0, s.scratch[:0], Refusal{}
-	switch {
-	case len(data) > MaxBytes:
+	if len(data) > MaxBytes {
 		return s.refuse(TooLarge, None)
-	case !utf8.Valid(data):
-		return s.refuse(InvalidUTF8, None)
 	}
-	// Room for every escaped text, so that texts given out do not move.
-	if cap(s.scratch) < len(data) {
-		s.scratch = make([]byte, 0, max(4096, len(data)))
-	}
+	s.allSound = utf8.Valid(data) && bytes.IndexByte(data, 0x7f) < 0 && !strings.Contains(alias(data), replaced)
 	return true
 }
 
@@ -103,12 +107,13 @@ func special(b []byte, i int) int {
 	return i
 }
 
-// text takes a string. It aliases the record, or the scratch where it had
-// escapes.
+// text takes a string, which may have any bytes. It aliases the record, or the
+// scratch where it had escapes.
 func (s *scanner) text(f Field) (string, bool) {
 	if !s.is('"') {
 		return "", s.wrongType(f)
 	}
+	s.isSound, s.raw = s.allSound, false
 	s.i++
 	start := s.i
 	s.i = special(s.b, s.i)
@@ -120,8 +125,10 @@ func (s *scanner) text(f Field) (string, bool) {
 	return s.escaped(start, f)
 }
 
-// escaped finishes a string that holds a backslash, copying it.
+// escaped finishes a string that holds a backslash or a control character,
+// copying it.
 func (s *scanner) escaped(start int, f Field) (string, bool) {
+	s.isSound = false
 	from := len(s.scratch)
 	for {
 		s.scratch = append(s.scratch, s.b[start:s.i]...)
@@ -133,9 +140,10 @@ func (s *scanner) escaped(start int, f Field) (string, bool) {
 			t := s.scratch[from:]
 			return unsafe.String(unsafe.SliceData(t), len(t)), true
 		case s.b[s.i] != '\\':
-			return "", s.refuse(ControlCharacter, f)
-		}
-		if !s.escape(f) {
+			s.raw = true
+			s.scratch = append(s.scratch, s.b[s.i])
+			s.i++
+		case !s.escape(f):
 			return "", false
 		}
 		start = s.i
@@ -176,25 +184,24 @@ func (s *scanner) escapedRune(f Field) bool {
 	if !ok {
 		return false
 	}
-	n := 6
-	if utf16.IsSurrogate(r) {
-		if s.i+8 > len(s.b) {
-			return s.refuse(Truncated, f)
-		}
-		if s.b[s.i+6] != '\\' || s.b[s.i+7] != 'u' {
-			return s.refuse(InvalidUTF8, f)
-		}
+	if !utf16.IsSurrogate(r) {
+		s.scratch = utf8.AppendRune(s.scratch, r)
+		s.i += 6
+		return true
+	}
+	if end := s.i + 12; end <= len(s.b) && s.b[s.i+6] == '\\' && s.b[s.i+7] == 'u' {
 		low, ok := s.hex4(s.i+8, f)
 		if !ok {
 			return false
 		}
-		if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
-			return s.refuse(InvalidUTF8, f)
+		if whole := utf16.DecodeRune(r, low); whole != utf8.RuneError {
+			s.scratch = utf8.AppendRune(s.scratch, whole)
+			s.i = end
+			return true
 		}
-		n = 12
 	}
-	s.scratch = utf8.AppendRune(s.scratch, r)
-	s.i += n
+	s.scratch = appendSurrogate(s.scratch, r)
+	s.i += 6
 	return true
 }
 

@@ -32,22 +32,26 @@ func Schema() []byte {
 
 func schemaOf(s Spec) map[string]any {
 	m := map[string]any{"description": s.Doc}
+	if fate := s.fate(); fate != "" {
+		m["description"] = s.Doc + "; " + fate
+	}
 	switch s.Kind {
 	case KindInt:
-		m["type"], m["minimum"], m["maximum"] = []string{"integer", "null"}, s.Min, s.Max
+		m["type"] = []string{"integer", "null"}
+		if !s.Client {
+			m["minimum"], m["maximum"] = s.Min, s.Max
+		}
 	case KindBool:
 		m["type"] = []string{"boolean", "null"}
 	case KindTime:
-		m["anyOf"] = []any{
-			map[string]any{"type": "string", "format": "date-time"},
-			map[string]any{"type": "integer", "minimum": earliestMillis, "maximum": s.Max},
-			map[string]any{"type": "null"},
-		}
+		m["anyOf"] = schemaOfTime(s)
 	case KindObject:
-		m["type"], m["maxProperties"] = []string{"object", "null"}, maxAttributes
-		m["additionalProperties"] = map[string]any{"type": []string{"string", "number", "boolean", "null"}}
+		m["type"] = []string{"object", "null"}
 	default:
-		m["type"], m["maxLength"] = []string{"string", "null"}, s.MaxBytes
+		m["type"] = []string{"string", "null"}
+		if !s.Client {
+			m["maxLength"] = s.MaxBytes
+		}
 		if s.Enum != nil {
 			values := []any{nil, ""}
 			for _, v := range s.Enum {
@@ -57,6 +61,32 @@ func schemaOf(s Spec) map[string]any {
 		}
 	}
 	return m
+}
+
+func schemaOfTime(s Spec) []any {
+	number := map[string]any{"type": "integer"}
+	if !s.Client {
+		number["minimum"], number["maximum"] = earliestMillis, s.Max
+	}
+	return []any{map[string]any{"type": "string", "format": "date-time"}, number, map[string]any{"type": "null"}}
+}
+
+// fate says what becomes of a value beyond its field's bounds that a client
+// chose; "" where it would be the gateway's, and refused.
+func (s Spec) fate() string {
+	switch {
+	case !s.Client:
+		return ""
+	case s.Kind == KindObject:
+		return fmt.Sprintf("what is nested, or beyond %d members and %d bytes, is left out", maxAttributes, s.MaxBytes)
+	case s.Kind.Numeric():
+		return "left out where it is nothing of the kind"
+	case s.Field == ForwardedFor:
+		return fmt.Sprintf("of more than %d bytes, the end is kept", s.MaxBytes)
+	case s.Identifier:
+		return fmt.Sprintf("of more than %d bytes, a prefix and a hash", s.MaxBytes)
+	}
+	return fmt.Sprintf("of more than %d bytes, the start is kept", s.MaxBytes)
 }
 
 // Reference lists all fields in Markdown: what gateways send, then what ingest
@@ -78,27 +108,28 @@ func Reference() string {
 	return b.String()
 }
 
-// describe says which values a field may have.
+// describe says which values a field may have, and which are cut to its bounds.
 func (s Spec) describe() string {
-	switch s.Kind {
-	case KindInt:
-		if s.Max == maxInt {
-			return fmt.Sprintf("integer from %d", s.Min)
-		}
+	verb := map[bool]string{true: "cut to", false: "up to"}[s.Client]
+	switch {
+	case s.Kind == KindInt && s.Max == maxInt:
+		return fmt.Sprintf("integer from %d", s.Min)
+	case s.Kind == KindInt:
 		return fmt.Sprintf("integer, %d to %d", s.Min, s.Max)
-	case KindTime:
+	case s.Kind == KindTime:
 		return "time"
-	case KindBool:
+	case s.Kind == KindBool:
 		return "true or false"
-	case KindAddress:
+	case s.Kind == KindAddress:
 		return "IP address"
-	case KindObject:
-		return fmt.Sprintf("object, up to %d members and %d bytes", maxAttributes, s.MaxBytes)
-	}
-	if s.Enum != nil {
+	case s.Kind == KindObject:
+		return fmt.Sprintf("object, %s %d members and %d bytes", verb, maxAttributes, s.MaxBytes)
+	case s.Enum != nil:
 		return "`" + strings.Join(s.Enum, "`, `") + "`"
+	case s.Identifier:
+		return fmt.Sprintf("identifier, %s %d bytes", verb, s.MaxBytes)
 	}
-	return fmt.Sprintf("text, up to %d bytes", s.MaxBytes)
+	return fmt.Sprintf("text, %s %d bytes", verb, s.MaxBytes)
 }
 
 // Refusals lists the reasons of refusals in Markdown.

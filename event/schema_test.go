@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/json"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -70,73 +71,103 @@ func TestTheExamplesInTheDocumentationAreEvents(t *testing.T) {
 	}
 }
 
-// Every field that the decoder knows is in the schema with the same bounds, and
-// no other.
-func TestTheSchemaSaysWhatTheDecoderDoes(t *testing.T) {
-	var s struct {
-		Required   []string
-		Properties map[string]struct {
-			MaxLength *int
-			Maximum   *int64
-			Enum      []any
-		}
-	}
+// schemaProperty is what the schema says of a field.
+type schemaProperty struct {
+	Description string
+	MaxLength   *int
+	Maximum     *int64
+	Enum        []any
+}
+
+func schemaProperties(t *testing.T) map[string]schemaProperty {
+	t.Helper()
+	var s struct{ Properties map[string]schemaProperty }
 	if err := json.Unmarshal(Schema(), &s); err != nil {
 		t.Fatal(err)
 	}
-	var d Decoder
-	var e Event
-	n := 0
+	return s.Properties
+}
+
+// Every field that the decoder knows is in the schema, and no other.
+func TestTheSchemaHasTheFieldsThatTheDecoderTakes(t *testing.T) {
+	properties, n := schemaProperties(t), 0
 	for _, f := range Fields() {
-		p, there := s.Properties[f.Name]
-		if there == f.Derived {
+		if _, there := properties[f.Name]; there == f.Derived {
 			t.Errorf("%s: in the schema %v, derived %v", f.Name, there, f.Derived)
+		} else if there {
+			n++
 		}
-		if !there {
-			continue
-		}
-		n++
-		try := func(value string) error {
-			record := `{"id":"1","time":1763892000123,"` + f.Name + `":` + value + `}`
-			switch f.Field {
-			case ID:
-				record = `{"time":1763892000123,"id":` + value + `}`
-			case Time:
-				record = `{"id":"1","time":` + value + `}`
-			}
-			return d.Decode([]byte(record), &e)
-		}
+	}
+	if n != len(properties) || n < 40 {
+		t.Errorf("%d fields are known, %d are in the schema", n, len(properties))
+	}
+}
+
+// tryValue decodes an event in which f has a value, given in JSON.
+func tryValue(f Spec, value string) (*Event, error) {
+	record := `{"id":"1","time":1763892000123,"` + f.Name + `":` + value + `}`
+	switch f.Field {
+	case ID:
+		record = `{"time":1763892000123,"id":` + value + `}`
+	case Time:
+		record = `{"id":"1","time":` + value + `}`
+	}
+	var d Decoder
+	e := new(Event)
+	return e, d.Decode([]byte(record), e)
+}
+
+// What the schema says of values is what the decoder does: what is the gateway's
+// is refused beyond its bounds, and what is a client's has none.
+func TestTheSchemaSaysWhatTheDecoderDoes(t *testing.T) {
+	properties := schemaProperties(t)
+	for _, f := range Fields() {
+		p := properties[f.Name]
 		switch {
+		case f.Derived, f.Kind == KindObject, f.Kind == KindAddress:
 		case p.Enum != nil:
 			for _, v := range p.Enum {
 				text, _ := json.Marshal(v)
-				if err := try(string(text)); err != nil {
+				if _, err := tryValue(f, string(text)); err != nil {
 					t.Errorf("%s: %s is in the schema, and refused: %v", f.Name, text, err)
 				}
 			}
-			if err := try(`"surely-not"`); err == nil {
+			if _, err := tryValue(f, `"surely-not"`); err == nil {
 				t.Errorf("%s takes any text", f.Name)
 			}
 		case f.Kind == KindText:
-			if err := try(`"` + strings.Repeat("a", *p.MaxLength) + `"`); err != nil {
-				t.Errorf("%s at its longest: %v", f.Name, err)
-			}
-			if err := try(`"` + strings.Repeat("a", *p.MaxLength+1) + `"`); err == nil {
-				t.Errorf("%s takes a text that is too long", f.Name)
-			}
+			checkLength(t, f, p)
 		case f.Kind == KindInt:
-			text, _ := json.Marshal(*p.Maximum)
-			if err := try(string(text)); err != nil {
-				t.Errorf("%s at its largest: %v", f.Name, err)
-			}
-			text, _ = json.Marshal(*p.Maximum + 1)
-			if err := try(string(text)); err == nil {
-				t.Errorf("%s takes a number that is too large", f.Name)
-			}
+			checkRange(t, f, p)
 		}
 	}
-	if n != len(s.Properties) || n < 40 {
-		t.Errorf("%d fields are known, %d are in the schema", n, len(s.Properties))
+}
+
+func checkLength(t *testing.T, f Spec, p schemaProperty) {
+	t.Helper()
+	if e, err := tryValue(f, `"`+strings.Repeat("a", f.MaxBytes)+`"`); err != nil || e.Has(Clipped) {
+		t.Errorf("%s at its longest: %v", f.Name, err)
+	}
+	e, err := tryValue(f, `"`+strings.Repeat("a", f.MaxBytes+1)+`"`)
+	switch {
+	case f.Client && (p.MaxLength != nil || err != nil || !e.Has(Clipped) || len(e.Text(f.Field)) > f.MaxBytes):
+		t.Errorf("%s is a client's, its limit in the schema %v, and beyond it %v", f.Name, p.MaxLength, err)
+	case !f.Client && (p.MaxLength == nil || *p.MaxLength != f.MaxBytes || err == nil):
+		t.Errorf("%s takes a text that is too long", f.Name)
+	}
+}
+
+func checkRange(t *testing.T, f Spec, p schemaProperty) {
+	t.Helper()
+	if e, err := tryValue(f, strconv.FormatInt(f.Max, 10)); err != nil || e.Has(Clipped) {
+		t.Errorf("%s at its largest: %v", f.Name, err)
+	}
+	e, err := tryValue(f, strconv.FormatInt(f.Max+1, 10))
+	switch {
+	case f.Client && (p.Maximum != nil || err != nil || !e.Has(Clipped) || e.Has(f.Field)):
+		t.Errorf("%s is a client's, its limit in the schema %v, and beyond it %v", f.Name, p.Maximum, err)
+	case !f.Client && (p.Maximum == nil || *p.Maximum != f.Max || err == nil):
+		t.Errorf("%s takes a number that is too large", f.Name)
 	}
 }
 

@@ -1,6 +1,11 @@
 package gate
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/weirdev/weir/event"
+)
 
 // Action is what a gateway is told to do. Actions are in a total order, from
 // the mildest to the strictest: of several that are called for, the strictest
@@ -16,7 +21,8 @@ const (
 	Deny                    // refuse
 )
 
-var actionNames = [...]string{"allow", "tag", "throttle", "challenge", "step_up", "deny"}
+// actionNames are the actions as events have them, in the order above.
+var actionNames = event.DecisionAction.Values()
 
 // Actions lists every action, the mildest first.
 func Actions() []Action { return []Action{Allow, Tag, Throttle, Challenge, StepUp, Deny} }
@@ -36,7 +42,7 @@ func ParseAction(name string) (Action, error) {
 			return Action(a), nil
 		}
 	}
-	return 0, fmt.Errorf("action %q is none of allow, tag, throttle, challenge, step_up, deny", name)
+	return 0, fmt.Errorf("action %q is none of %s", name, strings.Join(actionNames, ", "))
 }
 
 // MarshalText gives the action's name.

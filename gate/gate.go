@@ -87,6 +87,10 @@ type Request struct {
 	Tenant   string
 	Route    string // as a template, such as /users/{id}
 	Entities []facet.Entity
+
+	// What was given and is not among Entities as it was given.
+	Missing   bool // an entity could not be one, and was left out
+	Shortened bool // one has the key that ingest made of it
 }
 
 // Reason is a rule that contributes to a score.
@@ -124,6 +128,9 @@ const maxReasons = 5
 func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	start := time.Now()
 	values, trouble := g.lookup(ctx, req.Entities)
+	if trouble == "" && req.Missing {
+		trouble = troublePartial
+	}
 	now := g.now()
 	var r risk
 	for i := range values {
@@ -138,6 +145,8 @@ func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	if trouble != "" {
 		d.Degraded, d.DegradedBy = true, trouble
 		d.Would = max(d.Would, g.unknown(req.Route))
+	} else if req.Shortened {
+		d.Degraded, d.DegradedBy = true, troublePartial // said, though all is known
 	}
 	d.Action = min(d.Would, limit(g.phase))
 	if d.Action == Throttle {

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -54,7 +55,7 @@ func (g *Gate) serveDecide(w http.ResponseWriter, r *http.Request) {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		g.refuse(w, http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large", "at most 16 KiB")
+		g.refuse(w, http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large", "at most 1 MiB")
 		return
 	case err != nil:
 		g.refuse(w, http.StatusBadRequest, "body-cut-short", "The body ended too soon", "")
@@ -89,9 +90,12 @@ func (g *Gate) serveRisk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	tenant, id := r.URL.Query().Get("tenant"), r.PathValue("id")
-	err := errors.Join(checkText(tenant, limitOf(fieldOf[facet.Tenant])), checkText(id, limitOf(fieldOf[kind])))
-	entity, resolveErr := Resolve(kind, tenant, id)
-	if err = errors.Join(err, resolveErr); err != nil {
+	err := checkTenant(tenant)
+	entity, _, ok := Resolve(kind, tenant, id)
+	if !ok {
+		err = errors.Join(err, fmt.Errorf("%s: %.64q is no such entity", kind, id))
+	}
+	if err != nil {
 		g.refuse(w, http.StatusBadRequest, "malformed-request", "The entity was not understood", err.Error())
 		return
 	}

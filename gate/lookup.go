@@ -13,7 +13,7 @@ import (
 const (
 	troubleTimeout  = "timeout"      // not within the budget
 	troubleError    = "error"        // the store refused or cannot be reached
-	troublePartial  = "partial"      // some of the scores were unreadable
+	troublePartial  = "partial"      // some of the scores were unreadable, or some of the entities none
 	troubleBreaker  = "breaker_open" // not asked: the store failed just now
 	troubleBusy     = "busy"         // not asked: too many look-ups are under way
 	troubleCanceled = "canceled"     // whoever asked went away

@@ -1,45 +1,42 @@
 package gate
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/netip"
-	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// MaxBodyBytes is the longest question.
-const MaxBodyBytes = 16 << 10
+// MaxBodyBytes is the longest question: as long as an event may be, for what
+// clients write stands in both.
+const MaxBodyBytes = event.MaxBytes
 
-// ParseRequest reads the body of a question strictly: one JSON object with the
-// members tenant, route and entities, in which every entity is a text. Unknown
-// and repeated members, another case, invalid UTF-8 and anything behind the
-// object are errors. An entity that is "" counts as not given. Addresses are
-// brought to the form in which ingest counts them, and the network of an
-// address is asked about as well.
+// ParseRequest reads the body of a question: one JSON object with the members
+// tenant, route and entities, in which every entity is a text. What the gateway
+// makes is read strictly: unknown and repeated members, another case and anything
+// behind the object are errors, and so is a tenant that no event can have.
+//
+// What a client wrote is not: of an entity that is too long, or has bytes that
+// are no text, the request has what ingest made of it, and one that cannot be an
+// entity is left out; the request says so. An entity that is "" counts as not
+// given. The network of an address is asked about as well.
 func ParseRequest(body []byte) (Request, error) {
 	var req Request
-	if !utf8.Valid(body) {
-		return req, errors.New("not UTF-8")
+	r, err := event.NewReader(body)
+	if err != nil {
+		return req, malformed(err)
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.UseNumber()
 	given := map[facet.Kind]string{}
-	err := eachMember(dec, func(name string) (err error) {
+	err = eachMember(r, func(name string) (err error) {
 		switch name {
 		case "tenant":
-			req.Tenant, err = text(dec, limitOf(event.Tenant))
+			req.Tenant, err = tenant(r)
 		case "route":
-			req.Route, err = text(dec, limitOf(event.Route))
+			req.Route, err = text(r)
+			req.Route, _, _ = event.Keep(event.Route, req.Route)
 		case "entities":
-			err = entities(dec, given)
+			err = entities(r, given)
 		default:
 			err = errors.New("unknown member")
 		}
@@ -48,25 +45,17 @@ func ParseRequest(body []byte) (Request, error) {
 	if err != nil {
 		return req, err
 	}
-	if _, err := dec.Token(); err != io.EOF {
+	if r.End() != nil {
 		return req, errors.New("something follows the object")
 	}
-	req.Entities, err = resolve(req.Tenant, given)
-	return req, err
+	req.resolve(given)
+	return req, nil
 }
 
 // eachMember reads an object and calls read at the value of each member.
-func eachMember(dec *json.Decoder, read func(name string) error) error {
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return errors.New("not an object")
-	}
+func eachMember(r *event.Reader, read func(name string) error) error {
 	seen := make(map[string]bool, 8)
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return fmt.Errorf("malformed JSON at byte %d", dec.InputOffset())
-		}
-		name, _ := t.(string)
+	err := r.Object(func(name string) error {
 		if seen[name] {
 			return fmt.Errorf("%.32q is given twice", name)
 		}
@@ -74,47 +63,53 @@ func eachMember(dec *json.Decoder, read func(name string) error) error {
 		if err := read(name); err != nil {
 			return fmt.Errorf("%.32q: %w", name, err)
 		}
+		return nil
+	})
+	if r := (*event.Refusal)(nil); len(seen) == 0 && errors.As(err, &r) && r.Reason == event.WrongType {
+		return errors.New("not an object")
 	}
-	if _, err := dec.Token(); err != nil {
-		return fmt.Errorf("malformed JSON at byte %d", dec.InputOffset())
-	}
-	return nil
+	return malformed(err)
 }
 
-func text(dec *json.Decoder, most int) (string, error) {
-	t, err := dec.Token()
-	if err != nil {
-		return "", errors.New("malformed JSON")
+// malformed says what a reader refused; other errors stay as they are.
+func malformed(err error) error {
+	if r, ok := err.(*event.Refusal); ok {
+		return fmt.Errorf("malformed JSON at byte %d: %s", r.Pos, r.Reason)
 	}
-	s, ok := t.(string)
-	if !ok {
+	return err
+}
+
+func text(r *event.Reader) (string, error) {
+	s, err := r.Text()
+	if refusal := (*event.Refusal)(nil); errors.As(err, &refusal) && refusal.Reason == event.WrongType {
 		return "", errors.New("not a text")
 	}
-	return s, checkText(s, most)
+	return s, malformed(err)
 }
 
-// checkText refuses what the decoder had to replace, since two different texts
-// would become the same, and the byte that separates the parts of a key.
-func checkText(s string, most int) error {
-	if len(s) > most {
-		return fmt.Errorf("%d bytes, more than %d", len(s), most)
+func tenant(r *event.Reader) (string, error) {
+	s, err := text(r)
+	if err != nil {
+		return "", err
 	}
-	if strings.ContainsRune(s, utf8.RuneError) {
-		return errors.New("half a surrogate pair, or U+FFFD")
-	}
-	if strings.IndexByte(s, 0) >= 0 {
-		return errors.New("a zero byte")
+	return s, checkTenant(s)
+}
+
+// checkTenant refuses what no event has as its tenant.
+func checkTenant(s string) error {
+	if _, _, refused := event.Keep(event.Tenant, s); refused != 0 {
+		return fmt.Errorf("no event has such a tenant: %s", refused)
 	}
 	return nil
 }
 
-func entities(dec *json.Decoder, given map[facet.Kind]string) error {
-	return eachMember(dec, func(name string) error {
+func entities(r *event.Reader, given map[facet.Kind]string) error {
+	return eachMember(r, func(name string) error {
 		kind, ok := facet.ParseKind(name)
 		if !ok {
 			return errors.New("no kind of entity")
 		}
-		key, err := text(dec, limitOf(fieldOf[kind]))
+		key, err := text(r)
 		if err == nil && key != "" {
 			given[kind] = key
 		}
@@ -122,93 +117,32 @@ func entities(dec *json.Decoder, given map[facet.Kind]string) error {
 	})
 }
 
-// fieldOf says which field of an event names an entity.
-var fieldOf = [facet.MaxKind]event.Field{
-	facet.Account: event.Account, facet.Session: event.Session, facet.Token: event.Token, facet.Device: event.Device,
-	facet.IP: event.ClientIP, facet.Net: event.Net, facet.ASN: event.ASOrg, facet.JA4: event.JA4,
-	facet.Build: event.Build, facet.Route: event.Route, facet.Tenant: event.Tenant,
-}
-
-// limitOf is the longest text of a field.
-func limitOf(f event.Field) int {
-	spec, _ := event.Lookup(f.String())
-	return spec.MaxBytes
-}
-
 // resolve makes entities of what was given, in order of kinds.
-func resolve(tenant string, given map[facet.Kind]string) ([]facet.Entity, error) {
-	list := make([]facet.Entity, 0, len(given)+1)
+func (r *Request) resolve(given map[facet.Kind]string) {
 	for _, kind := range facet.Kinds() {
-		key, ok := given[kind]
+		name, ok := given[kind]
 		if !ok {
 			continue
 		}
-		e, err := Resolve(kind, tenant, key)
-		if err != nil {
-			return nil, err
+		e, whole, ok := Resolve(kind, r.Tenant, name)
+		if !ok {
+			r.Missing = true
+			continue
 		}
-		list = append(list, e)
+		r.Shortened = r.Shortened || !whole
+		r.Entities = append(r.Entities, e)
 		if _, known := given[facet.Net]; kind == facet.IP && !known {
-			list = append(list, facet.Entity{Kind: facet.Net, Tenant: tenant, Key: netOf(e.Key)})
+			r.Entities = append(r.Entities, facet.Entity{Kind: facet.Net, Tenant: r.Tenant, Key: facet.NetOf(e.Key)})
 		}
 	}
-	return list, nil
 }
 
-// Resolve makes an entity of what a gateway calls it, in the form in which
-// ingest counts it.
-func Resolve(kind facet.Kind, tenant, key string) (facet.Entity, error) {
-	e := facet.Entity{Kind: kind, Tenant: tenant, Key: key}
-	ok := key != ""
-	switch kind {
-	case facet.IP:
-		e.Key, ok = clientKey(key)
-	case facet.Net:
-		e.Key, ok = netKey(key)
-	case facet.ASN:
-		n, err := strconv.ParseUint(key, 10, 32)
-		e.Key, ok = strconv.FormatUint(n, 10), err == nil && n > 0
-	case facet.Tenant:
-		ok = ok && key == tenant
+// Resolve makes an entity of what a gateway calls it, in the form in which ingest
+// counts it. whole and ok are those of [facet.KeyOf].
+func Resolve(kind facet.Kind, tenant, name string) (e facet.Entity, whole, ok bool) {
+	key, whole, ok := facet.KeyOf(kind, name)
+	if kind == facet.Tenant && key != tenant {
+		ok = false
 	}
-	if !ok {
-		return facet.Entity{}, fmt.Errorf("%s: %.64q is no such entity", kind, key)
-	}
-	return e, nil
-}
-
-// clientKey takes an address, or the /64 that stands for one.
-func clientKey(s string) (string, bool) {
-	if a, ok := event.ParseAddress(s); ok {
-		return event.ClientKey(a), true
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil || p.Bits() != 64 || p.Masked() != p {
-		return "", false
-	}
-	key := event.ClientKey(p.Addr())
-	return key, key == p.String()
-}
-
-// netKey takes a network as ingest writes it, or an address in it.
-func netKey(s string) (string, bool) {
-	if a, ok := event.ParseAddress(s); ok {
-		return event.NetKey(a), true
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return "", false
-	}
-	key := event.NetKey(p.Addr())
-	return key, key == p.String()
-}
-
-// netOf is the network of a client key.
-func netOf(clientKey string) string {
-	bare, _, _ := strings.Cut(clientKey, "/")
-	a, err := netip.ParseAddr(bare)
-	if err != nil {
-		return ""
-	}
-	return event.NetKey(a)
+	return facet.Entity{Kind: kind, Tenant: tenant, Key: key}, whole, ok
 }

@@ -17,6 +17,7 @@ type Config struct {
 	TrustedProxies []string       `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed"`
 
 	MaxLate   time.Duration `yaml:"max_late" doc:"how long before the bracket of its arrival an event's claimed time may lie"`
+	Delayed   string        `yaml:"delayed" doc:"what an event counts as whose claimed time lies further back than max_late: late (it keeps its time, and no rule counts it) or arrival (as if it were made when it arrived)"`
 	MaxFuture time.Duration `yaml:"max_future" doc:"how long after its arrival an event's claimed time may lie"`
 
 	Linger         time.Duration `yaml:"linger" doc:"least time between two writes of facet frames while traffic flows"`
@@ -24,11 +25,22 @@ type Config struct {
 	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"longest time to finish what is under way when a partition is given up"`
 }
 
+// What a delayed event counts as.
+const (
+	DelayedLate    = "late"
+	DelayedArrival = "arrival"
+)
+
+// leastLate is the least MaxLate under which events of gateways whose clocks are
+// right are not delayed by the way to Kafka.
+const leastLate = time.Minute
+
 // Defaults are the values that suit most installations.
 func Defaults() Config {
 	return Config{
 		Format:         "weir",
 		MaxLate:        10 * time.Minute,
+		Delayed:        DelayedLate,
 		MaxFuture:      5 * time.Second,
 		Linger:         10 * time.Millisecond,
 		CommitInterval: time.Second,
@@ -50,12 +62,19 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("ingest.trusted_proxies: %w", err))
 		}
 	}
+	if c.Delayed != DelayedLate && c.Delayed != DelayedArrival {
+		errs = append(errs, fmt.Errorf("ingest.delayed: %q is neither %s nor %s", c.Delayed, DelayedLate, DelayedArrival))
+	}
+	least := leastLate
+	if c.Delayed == DelayedArrival {
+		least = 0 // everything may count as of its arrival
+	}
 	for _, d := range []struct {
 		name     string
 		v        time.Duration
 		min, max time.Duration
 	}{
-		{"max_late", c.MaxLate, 0, 24 * time.Hour},
+		{"max_late", c.MaxLate, least, 24 * time.Hour},
 		{"max_future", c.MaxFuture, 0, time.Hour},
 		{"linger", c.Linger, 0, time.Second},
 		{"commit_interval", c.CommitInterval, 50 * time.Millisecond, time.Minute},

@@ -86,8 +86,8 @@ func (n *Enricher) build(e *event.Event) {
 }
 
 func (n *Enricher) address(e *event.Event) {
-	peer, err := netip.ParseAddr(e.Text(event.IP))
-	if err != nil {
+	peer, ok := event.ParseAddress(e.Text(event.IP)) // as whoever asks about it has it read
+	if !ok {
 		return
 	}
 	addr := event.Canonical(n.proxies.Client(peer, e.Text(event.ForwardedFor)))

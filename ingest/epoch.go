@@ -23,7 +23,7 @@ import (
 // with, derives anything else from the same record under the same configuration.
 const Semantics = 2
 
-const manifestVersion = 1
+const manifestVersion = 2
 
 // Manifest is everything that decides which facets an event has, where they go
 // and what they hold. Its canonical bytes name an [Epoch].
@@ -35,7 +35,8 @@ type Manifest struct {
 	Mapping        *event.Mapping      `json:"mapping,omitempty"`
 	Routes         []string            `json:"routes"`
 	TrustedProxies []string            `json:"trusted_proxies"`
-	MaxLate        int64               `json:"max_late"`   // ms
+	MaxLate        int64               `json:"max_late"` // ms
+	Delayed        string              `json:"delayed"`
 	MaxFuture      int64               `json:"max_future"` // ms
 	Databases      map[string]string   `json:"databases"`  // geographic ones by kind: SHA-256, hex
 }
@@ -45,7 +46,7 @@ func NewManifest(cfg Config, p facet.Projection, databases map[string]string) Ma
 	m := Manifest{
 		Version: manifestVersion, Semantics: Semantics, Projection: map[string][]string{}, Format: cfg.Format, Mapping: cfg.Mapping,
 		Routes: append([]string{}, cfg.Routes...), TrustedProxies: append([]string{}, cfg.TrustedProxies...),
-		MaxLate: cfg.MaxLate.Milliseconds(), MaxFuture: cfg.MaxFuture.Milliseconds(), Databases: map[string]string{},
+		MaxLate: cfg.MaxLate.Milliseconds(), Delayed: cfg.Delayed, MaxFuture: cfg.MaxFuture.Milliseconds(), Databases: map[string]string{},
 	}
 	maps.Copy(m.Databases, databases)
 	for _, k := range facet.Kinds() {
@@ -107,7 +108,10 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 	e := &Epoch{Name: hex.EncodeToString(sum[:]), number: binary.BigEndian.Uint64(sum[:]), places: places}
 	e.terms = Config{
 		Format: m.Format, Mapping: m.Mapping, Routes: m.Routes, TrustedProxies: m.TrustedProxies,
-		MaxLate: time.Duration(m.MaxLate) * time.Millisecond, MaxFuture: time.Duration(m.MaxFuture) * time.Millisecond,
+		MaxLate: time.Duration(m.MaxLate) * time.Millisecond, Delayed: m.Delayed, MaxFuture: time.Duration(m.MaxFuture) * time.Millisecond,
+	}
+	if m.Delayed != DelayedLate && m.Delayed != DelayedArrival {
+		return nil, fmt.Errorf("%w: delayed events are %q", ErrNoEpoch, m.Delayed)
 	}
 	for kind, names := range m.Projection {
 		k, ok := facet.ParseKind(kind)
@@ -168,6 +172,7 @@ func (s *source) enter(e *Epoch) error {
 	}
 	s.format, s.enrich = format, enrich
 	s.bracket.maxLate, s.bracket.maxFuture = e.terms.MaxLate.Milliseconds(), e.terms.MaxFuture.Milliseconds()
+	s.bracket.arrival = e.terms.Delayed == DelayedArrival
 	s.epoch, s.progress.Epoch = e, e.Name
 	s.frames.under(e)
 	return nil

@@ -9,14 +9,19 @@ import (
 
 type metrics struct {
 	accepted prometheus.Counter
+	clipped  prometheus.Counter
 	frames   prometheus.Counter
 	repeats  prometheus.Counter
 	refused  prometheus.Counter
+	skewed   prometheus.Counter
+	delayed  prometheus.Counter
 	lost     prometheus.Counter
 	skipped  prometheus.Counter
 	stopped  prometheus.Gauge
 	dead     *prometheus.CounterVec
 	behind   *prometheus.GaugeVec
+	open     *prometheus.GaugeVec
+	control  prometheus.Counter
 
 	epochs       prometheus.Counter
 	brokenEpochs prometheus.Counter
@@ -27,14 +32,19 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
 	return &metrics{
 		accepted: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_events_total", Help: "Raw records that became events."}),
+		clipped:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_clipped_events_total", Help: "Events of which something that the client wrote was shortened, escaped or dropped."}),
 		frames:   f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_frames_total", Help: "Facet frames written, covers included."}),
 		repeats:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_repeats_total", Help: "Raw records that a gateway had sent before, and that were dropped."}),
 		refused:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_refused_events_total", Help: "Of the events, those of requests that Weir had refused: they count against nobody."}),
+		skewed:   f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_skewed_events_total", Help: "Of the events, those whose claimed time was moved."}),
+		delayed:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_delayed_events_total", Help: "Of the events, those whose claimed time lies further back than ingest.max_late. Unless ingest.delayed is arrival, no rule counts them."}),
 		lost:     f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_lost_records_total", Help: "Raw records that were deleted from the log before they were read."}),
 		skipped:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_skipped_records_total", Help: "Raw records that do not read, however often they are fetched, and were passed over."}),
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_stopped_partitions", Help: "Raw partitions that stopped because of an error that trying again does not mend."}),
 		dead:     f.NewCounterVec(prometheus.CounterOpts{Name: "weir_ingest_dead_letters_total", Help: "Raw records that could not be read, by reason."}, []string{"reason"}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
+		open:     f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_held_records", Help: "Raw records that are not given yet, because they are of an open transaction of their gateway, or lie behind one, by partition."}, []string{"partition"}),
+		control:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_control_records_total", Help: "Raw offsets that hold no request: transaction markers, records of aborted transactions, ends of history streams."}),
 
 		epochs:       f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_epoch_changes_total", Help: "Changes of the rules or data that a raw partition is read under."}),
 		brokenEpochs: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_broken_epochs_total", Help: "Of the changes of rules or data, those below what a worker had read when it ended uncleanly, because what it had read that under cannot be had."}),
@@ -43,7 +53,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 }
 
 // gone forgets the figures of a partition that is given up.
-func (m *metrics) gone(partition int32) { m.behind.DeleteLabelValues(strconv.Itoa(int(partition))) }
+func (m *metrics) gone(partition int32) {
+	label := strconv.Itoa(int(partition))
+	m.behind.DeleteLabelValues(label)
+	m.open.DeleteLabelValues(label)
+}
+
+func (m *metrics) held(partition int32, records int64) {
+	m.open.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(records))
+}
 
 func (m *metrics) lag(partition int32, records int64) {
 	m.behind.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(records))

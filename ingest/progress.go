@@ -17,11 +17,12 @@ type Ledger struct {
 	Accepted int64 `json:"accepted"` // became an event
 	Repeat   int64 `json:"repeat"`   // sent before by its gateway, see repeats; dropped
 	Dead     int64 `json:"dead"`     // could not be read; is in the dead-letter topic
-	Control  int64 `json:"control"`  // end records of history streams
+	Control  int64 `json:"control"`  // end records of history streams, transaction markers, records of aborted transactions
 	Skipped  int64 `json:"skipped"`  // does not read, however often it is fetched
 	Skips    int64 `json:"skips"`    // ranges of Skipped; each is a dead letter
 	Lost     int64 `json:"lost"`     // gone from the log before it was read
-	Skewed   int64 `json:"skewed"`   // of Accepted: the claimed time was clamped
+	Skewed   int64 `json:"skewed"`   // of Accepted: the claimed time was moved
+	Delayed  int64 `json:"delayed"`  // of Accepted: the claimed time lay too far back, see bracket
 	Refused  int64 `json:"refused"`  // of Accepted: refused by our own decision, so without facets
 	Facets   int64 `json:"facets"`   // facets emitted, over all destinations
 }
@@ -33,7 +34,8 @@ func (l Ledger) Sum() int64 { return l.Accepted + l.Repeat + l.Dead + l.Control 
 func (l Ledger) Plus(m Ledger) Ledger {
 	return Ledger{
 		Fetched: l.Fetched + m.Fetched, Accepted: l.Accepted + m.Accepted, Repeat: l.Repeat + m.Repeat, Dead: l.Dead + m.Dead,
-		Control: l.Control + m.Control, Skipped: l.Skipped + m.Skipped, Skips: l.Skips + m.Skips, Lost: l.Lost + m.Lost, Skewed: l.Skewed + m.Skewed, Refused: l.Refused + m.Refused, Facets: l.Facets + m.Facets,
+		Control: l.Control + m.Control, Skipped: l.Skipped + m.Skipped, Skips: l.Skips + m.Skips, Lost: l.Lost + m.Lost, Skewed: l.Skewed + m.Skewed, Delayed: l.Delayed + m.Delayed,
+		Refused: l.Refused + m.Refused, Facets: l.Facets + m.Facets,
 	}
 }
 

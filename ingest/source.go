@@ -254,10 +254,12 @@ func (s *source) turn(ctx, finish context.Context) error {
 			}
 		}
 	}
-	if s.batch.Next > s.next || s.next >= s.batch.HighWatermark {
-		s.loop.Beat() // passed markers, or is at the end
+	if s.batch.Next > s.next || s.next >= s.batch.Readable() {
+		s.loop.Beat() // passed markers, or is at the end, or where an open transaction begins
 	}
-	s.next = max(s.next, s.batch.Next)
+	s.pass(s.batch.Next)
+	// Not where an open transaction begins: what is in it was appended already, and
+	// its events must be neither late nor delayed when they come.
 	atEnd := s.next >= s.batch.HighWatermark
 	cover := s.covered == nil && s.Now().Sub(s.proposed) >= s.cfg.CommitInterval
 	if cover && atEnd && s.idle && !s.History {
@@ -273,6 +275,7 @@ func (s *source) turn(ctx, finish context.Context) error {
 		s.propose()
 	}
 	s.metrics.lag(s.partition, s.batch.HighWatermark-s.next)
+	s.metrics.held(s.partition, s.batch.Held)
 	if err := s.commitCovered(finish); err != nil {
 		return err
 	}
@@ -308,13 +311,28 @@ func (s *source) ahead() int64 {
 	return ahead.Milliseconds()
 }
 
+// pass goes on at an offset. What lies before it and was not given is no record to
+// read: transaction markers, and what aborted transactions wrote.
+func (s *source) pass(to int64) {
+	n := to - s.next
+	if n <= 0 {
+		return
+	}
+	s.next = to
+	s.progress.Ledger.Fetched += n
+	s.progress.Ledger.Control += n
+	s.metrics.control.Add(float64(n))
+}
+
 // accept turns one record into an event and its facets, or into a dead letter.
 func (s *source) accept(r *klog.Record, now int64) {
+	s.pass(r.Offset)
 	s.next = r.Offset + 1
 	s.progress.Ledger.Fetched++
 	s.event.Reset()
 	if s.History && isEnd(r) {
 		s.progress.Ledger.Control++
+		s.metrics.control.Inc()
 		s.watermark = watermark(facet.EndWatermark)
 		return
 	}
@@ -331,15 +349,12 @@ func (s *source) accept(r *klog.Record, now int64) {
 		s.metrics.repeats.Inc()
 		return
 	}
-	t, skewed := s.bracket.clamp(e.Num(event.Time), r, now)
-	e.SetNum(event.Time, t)
-	if skewed {
-		e.SetNum(event.Skewed, 1)
-		s.progress.Ledger.Skewed++
-	}
 	s.progress.Ledger.Accepted++
 	s.metrics.accepted.Inc()
-	s.watermark.see(t)
+	if e.Has(event.Clipped) {
+		s.metrics.clipped.Inc()
+	}
+	s.fixTime(r, now)
 	if e.Refused() {
 		// It must not count as another failure of its entities.
 		s.progress.Ledger.Refused++
@@ -347,6 +362,24 @@ func (s *source) accept(r *klog.Record, now int64) {
 		return
 	}
 	s.progress.Ledger.Facets += s.frames.add(r.Offset, e)
+}
+
+// fixTime turns what the event claims of its time into its time.
+func (s *source) fixTime(r *klog.Record, now int64) {
+	e := &s.event
+	p := s.bracket.place(e.Num(event.Time), r, now)
+	e.SetNum(event.Time, p.time)
+	s.watermark.see(p.passed)
+	if p.skewed {
+		e.SetNum(event.Skewed, 1)
+		s.progress.Ledger.Skewed++
+		s.metrics.skewed.Inc()
+	}
+	if p.delayed {
+		e.SetNum(event.Delayed, 1)
+		s.progress.Ledger.Delayed++
+		s.metrics.delayed.Inc()
+	}
 }
 
 // errPanic is a decoder that panicked: a fault of ours, but no reason to stop
@@ -431,7 +464,7 @@ func (s *source) commitCovered(ctx context.Context) error {
 // held up.
 func (s *source) pace(ctx context.Context, started time.Time) error {
 	rest := s.cfg.Linger - s.Now().Sub(started)
-	if rest <= 0 || s.idle || s.next < s.batch.HighWatermark {
+	if rest <= 0 || s.idle || s.next < s.batch.Readable() {
 		return nil
 	}
 	t := time.NewTimer(rest)

@@ -425,9 +425,10 @@ func (w *world) times(t *testing.T) (times map[int64]time.Time, watermark time.T
 	return times, watermark
 }
 
-// TestClaimsAreClampedToWhenTheRecordWasAppended: by the worker's clock, through
-// a restart and through an outage that left a backlog.
-func TestClaimsAreClampedToWhenTheRecordWasAppended(t *testing.T) {
+// TestClaimsAreHeldAgainstWhenTheRecordWasAppended: by the worker's clock, through
+// a restart and through an outage that left a backlog. What lies too far back is
+// marked, and stays; what lies ahead is moved.
+func TestClaimsAreHeldAgainstWhenTheRecordWasAppended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		begin := time.Now()
@@ -453,17 +454,17 @@ func TestClaimsAreClampedToWhenTheRecordWasAppended(t *testing.T) {
 			0: {begin.Add(-48 * time.Hour), true},
 			1: {begin.Add(30 * time.Minute), true},
 			2: {seen.Add(-9 * time.Minute), true},
-			3: {seen.Add(-10 * time.Minute), false},
+			3: {seen.Add(-time.Hour), true},
 			4: {read.Add(5 * time.Second), false},
-			5: {seen.Add(-10 * time.Minute), false},
+			5: {time.Unix(0, 0), true},
 		} {
 			off := times[offset].Sub(c.want).Abs()
 			if off > 2*time.Second || c.exact && off > time.Millisecond {
 				t.Errorf("record %d has the time %v, want %v", offset, times[offset], c.want)
 			}
 		}
-		if l.Skewed != 3 {
-			t.Errorf("%d skewed, want 3", l.Skewed)
+		if l.Skewed != 1 || l.Delayed != 2 || w.metric(t, "weir_ingest_skewed_events_total") != 1 || w.metric(t, "weir_ingest_delayed_events_total") != 2 {
+			t.Errorf("the ledger is %+v, want 1 skewed and 2 delayed", l)
 		}
 		if ahead := time.Until(watermark); ahead > 5*time.Second {
 			t.Errorf("the watermark is %v ahead of the clock", ahead)
@@ -477,7 +478,7 @@ func TestTheBrokersTimeOfAppendingIsTheBracket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		appended := time.Now()
 		claims := []time.Time{appended.Add(-time.Hour), appended.Add(-9 * time.Minute), appended.Add(4 * time.Second), appended.Add(time.Hour)}
-		want := []time.Time{appended.Add(-10 * time.Minute), claims[1], claims[2], appended.Add(5 * time.Second)}
+		want := []time.Time{claims[0], claims[1], claims[2], appended.Add(5 * time.Second)}
 		for _, delay := range []time.Duration{0, time.Minute, 30 * time.Hour} {
 			w := newWorld()
 			for i, c := range claims {

@@ -59,7 +59,7 @@ func (m maker) pick(of ...string) string { return of[m.IntN(len(of))] }
 
 func (m maker) flag(depth int) string {
 	if depth <= 0 {
-		return m.pick("rooted", "emulator", "true", "skewed", m.text(0)+m.pick(" == ", " != ")+m.text(0), m.number(0)+m.pick(" == ", " != ")+m.number(0))
+		return m.pick("rooted", "emulator", "true", "skewed", "clipped", m.text(0)+m.pick(" == ", " != ")+m.text(0), m.number(0)+m.pick(" == ", " != ")+m.number(0))
 	}
 	switch m.IntN(13) {
 	case 0:
@@ -134,7 +134,7 @@ func (m maker) event() *event.Event {
 			e.SetNum(f, int64(m.IntN(12)))
 		}
 	}
-	for _, f := range []event.Field{event.Rooted, event.Emulator, event.Skewed} {
+	for _, f := range []event.Field{event.Rooted, event.Emulator, event.Skewed, event.Clipped} {
 		if m.IntN(2) > 0 {
 			e.SetNum(f, int64(m.IntN(2)))
 		}

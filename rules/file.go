@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -93,11 +94,19 @@ func readRegular(fsys fs.FS, name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, maxFileBytes+1))
 }
 
-// parse reads the file as one YAML document; nil where it is none.
-func (f *file) parse() *yaml.Node {
+// holds reports whether the file has a key.
+func (f *file) holds(root *yaml.Node, name string) bool {
+	return root.Kind == yaml.MappingNode && slices.ContainsFunc(root.Content, func(n *yaml.Node) bool {
+		return n.Kind == yaml.ScalarNode && n.Value == name
+	})
+}
+
+// parse reads the file as one YAML document; nil where it is none. what is the key
+// of the list that it should hold.
+func (f *file) parse(what string) *yaml.Node {
 	root, ok := f.Document.Parse("check indentation, quotes and brackets; a condition that starts with a quote, or holds \": \" or \" #\", stands in a block: when: |")
 	if ok && root == nil {
-		f.whole("holds no rules", "write a list of rules under the key rules, or remove the file")
+		f.whole("holds no "+what, "write a list of "+what+" under the key "+what+", or remove the file")
 	}
 	return root
 }

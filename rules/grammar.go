@@ -24,6 +24,8 @@ func Categories() []string {
 	return []string{"account_takeover", "bot", "scraping", "enumeration", "fraud", "tampering"}
 }
 
+const idPattern = `^[a-z0-9][a-z0-9-]{0,63}$`
+
 // grammar is everything that may stand in a rule file.
 func grammar() key {
 	return object("", required, "A file of Weir rules",
@@ -35,7 +37,7 @@ func ruleKey() key {
 		return list(name, optional, 0, 100, doc, text("", required, 2000, "one of them"))
 	}
 	return object("", required, "one rule",
-		named("id", `^[a-z0-9][a-z0-9-]{0,63}$`, "names the rule in signals, scores and metrics; another id is another rule, with windows of its own"),
+		named("id", idPattern, "names the rule in signals, scores and metrics; another id is another rule, with windows of its own"),
 		text("title", required, 120, "what has happened when the rule fires, in a few words"),
 		text("description", optional, 4000, "what the rule looks for, and why"),
 		choice("entity", required, kindNames(), "whom the rule counts for, and whom its signals are about"),
@@ -72,6 +74,14 @@ func signalKey() key {
 		duration("half_life", required, second, maxHalfLife, "time in which the signal's weight halves; whole seconds"))
 }
 
+// testsGrammar is everything that may stand in a file of tests.
+func testsGrammar() key {
+	of := testKey()
+	of.members = append([]key{named("rule", idPattern, "id of the rule that is tested")}, of.members...)
+	return object("", required, "A file of tests of Weir rules",
+		list("tests", required, 1, 1000, "the tests of this file", of))
+}
+
 func testKey() key {
 	return object("", required, "one test",
 		text("name", required, 200, "a sentence that says what happens"),
@@ -79,7 +89,7 @@ func testKey() key {
 			duration("at", required, 0, maxTestSpan, "when, since the start of the test"),
 			duration("every", optional, 0, maxTestSpan, "time between the events of the series"),
 			count("repeat", optional, 1, maxSeries, "how many events; 1 where it is absent"),
-			key{name: "set", form: valuesForm, required: required, doc: "the event's fields; in texts {n} stands for the number of the event in its series, from 1, and {n%7} for its rest by 7"})),
+			key{name: "set", form: valuesForm, required: required, doc: "the event's fields; in texts {n} stands for the number of the event in its series, from 1, {n%7} for its rest by 7, and {{} for a bracket where {n} itself is meant"})),
 		list("expect", required, 0, 1000, "the entities that the rule must fire for, and no others; [] where it must not fire", object("", required, "one entity",
 			text("entity", required, 1000, "key of the entity: the account, the address, …"),
 			count("weight", required, 1, 100, "weight of the heaviest of its signals"),

@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/weirdev/weir/event"
 )
@@ -65,7 +64,7 @@ func lintValue(field, at *term, text string, num int64) []fault {
 // impossibleText says why f never has the value; "" where it may.
 func impossibleText(f event.Field, value string) (what, do string) {
 	spec, _ := event.Lookup(f.String())
-	if known := closed(f); known != nil && !slices.Contains(known, value) {
+	if known := f.Values(); known != nil && !slices.Contains(known, value) {
 		return fmt.Sprintf("%s is never %q", f, value), didYouMean(value, known)
 	}
 	if len(value) > spec.MaxBytes {
@@ -80,24 +79,4 @@ func impossibleNumber(f event.Field, value int64) (what, do string) {
 		return fmt.Sprintf("%s is never %d", f, value), fmt.Sprintf("it is %d to %d", spec.Min, spec.Max)
 	}
 	return "", ""
-}
-
-// closed lists the values of fields that have few, as their documentation gives
-// them; nil for others.
-func closed(f event.Field) []string {
-	switch f {
-	case event.Auth:
-		return strings.Fields("success failure challenge")
-	case event.Signature:
-		return strings.Fields("valid invalid missing unknown")
-	case event.Attestation:
-		return strings.Fields("passed failed missing error")
-	case event.AttestationLevel:
-		return strings.Fields("none basic device strong")
-	case event.DecisionAction:
-		return strings.Fields("allow tag throttle challenge step_up deny")
-	case event.Anonymiser:
-		return strings.Fields("vpn tor hosting proxy")
-	}
-	return nil
 }

@@ -73,8 +73,12 @@ func newLoader(problems *Problems) (*loader, error) {
 }
 
 func (l *loader) file(f *file) {
-	root := f.parse()
+	root := f.parse("rules")
 	if root == nil {
+		return
+	}
+	if f.holds(root, "tests") && !f.holds(root, "rules") {
+		f.whole("holds tests and no rules", "keep it in another folder, and name that: weir rules test RULES -tests FOLDER")
 		return
 	}
 	r := &reader{file: f, language: l.language}
@@ -98,6 +102,7 @@ func (l *loader) rule(r *reader, v *value) {
 	if b.rule = r.build(v); b.rule == nil {
 		return
 	}
+	b.rule.File, b.rule.Line = r.file.name, v.node.Line
 	b.canonical = canonical(b.rule, v.get("when").condition(), v.get("sliding_window").get("count").condition())
 	l.built = append(l.built, b)
 }

@@ -279,7 +279,9 @@ func FuzzLoad(f *testing.F) {
 		}
 	}
 	f.Add([]byte(small("a", "b")))
+	f.Add([]byte(someTests))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		fuzzTests(t, data)
 		set, err := Load(fstest.MapFS{"fuzz.yaml": {Data: data}})
 		if err != nil {
 			var problems *Problems

@@ -79,7 +79,7 @@ func referType(s event.Spec) string {
 	case event.KindBool:
 		t = "flag"
 	}
-	if known := closed(s.Field); known != nil {
+	if known := s.Enum; known != nil {
 		t += ": `" + strings.Join(known, "`, `") + "`"
 	}
 	return t

@@ -72,6 +72,8 @@ type Rule struct {
 	// ascending.
 	Fields []event.Field
 
+	File  string // that the rule stands in
+	Line  int
 	Tests []Test
 
 	term *term // of When; nil in a rule that was not loaded

@@ -91,7 +91,7 @@ func schemaField(spec event.Spec) map[string]any {
 	case event.KindBool:
 		s["type"] = "boolean"
 	default:
-		if known := closed(spec.Field); known != nil {
+		if known := spec.Enum; known != nil {
 			s["enum"] = known
 			break
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,7 +34,7 @@ type Step struct {
 // Value is what a step gives a field.
 type Value struct {
 	Field event.Field
-	Text  string // may hold {n} or {n%7}: the number of the event in its series, from 1, or its rest
+	Text  string // as it is written in the test; see numbered
 	Num   int64  // numeric fields
 }
 
@@ -85,44 +84,7 @@ func (s *Step) fill(e *event.Event, n int) {
 
 // varies reports whether the events of the series differ.
 func (s *Step) varies() bool {
-	return slices.ContainsFunc(s.Values, func(v Value) bool { return strings.Contains(v.Text, "{") })
-}
-
-// numbered replaces {n} by n, and {n%7} by the rest of n by 7.
-func numbered(s string, n int) (string, error) {
-	if !strings.Contains(s, "{") {
-		return s, nil
-	}
-	var b strings.Builder
-	for {
-		before, rest, found := strings.Cut(s, "{")
-		b.WriteString(before)
-		if !found {
-			return b.String(), nil
-		}
-		inner, next, closed := strings.Cut(rest, "}")
-		v, ok := numberOrRest(inner, n)
-		if !closed || !ok {
-			return "", fmt.Errorf("%q is neither {n} nor like {n%%7}", "{"+inner)
-		}
-		b.WriteString(strconv.Itoa(v))
-		s = next
-	}
-}
-
-func numberOrRest(inner string, n int) (int, bool) {
-	name, by, rest := strings.Cut(inner, "%")
-	if name != "n" {
-		return 0, false
-	}
-	if !rest {
-		return n, true
-	}
-	d, err := strconv.Atoi(by)
-	if err != nil || d < 1 || by[0] == '+' {
-		return 0, false
-	}
-	return n % d, true
+	return slices.ContainsFunc(s.Values, func(v Value) bool { return strings.Contains(v.Text, "{n") })
 }
 
 // Fired is one signal that a rule gave while a test ran.

@@ -85,7 +85,7 @@ func (v *Value) parse(text string, spec event.Spec) (what, do string) {
 	v.Text = text
 	longest, err := numbered(text, maxSeries)
 	if err != nil {
-		return err.Error(), "in a test's texts, curly brackets hold n or n%7 only"
+		return err.Error(), "write a whole number from 1 behind the percent sign; where the bracket is to stand for itself, write {{} for it"
 	}
 	return impossibleText(spec.Field, longest)
 }

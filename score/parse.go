@@ -1,6 +1,7 @@
 package score
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,32 +11,87 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// ParseValue reads a stored value. It takes exactly what [AppendValue] writes
-// (any other spelling of the same JSON came from somebody else) and nothing
-// longer than [MaxValueBytes]. The result does not alias b.
-func ParseValue(b []byte) (Value, error) {
-	if len(b) > MaxValueBytes {
-		return Value{}, fmt.Errorf("%w: %d bytes", ErrValue, len(b))
+// Head is what every version of a stored value says in the same place.
+type Head struct {
+	Position Position // its partition is not stored and is 0
+	Expires  int64    // Unix milliseconds
+	Version  int
+}
+
+// Head reads the beginning of the value that is stored under key, of whatever
+// version, once its code is found to be right. Without that, nothing of it is to
+// be believed: [ErrForged] is what somebody else wrote, [ErrVersion] what has the
+// number of another version and no code that is known here, [ErrValue] anything
+// else.
+func (c *Codec) Head(key, text string) (Head, error) {
+	h, _, err := c.open(key, text)
+	return h, err
+}
+
+// Parse reads the value that is stored under key. It takes exactly what
+// [Codec.Append] writes for that key (any other spelling of the same JSON came
+// from somebody else) and nothing longer than [MaxValueBytes]. The errors are
+// those of [Codec.Head]; a value of another version is [ErrVersion] although its
+// code be right. The result aliases text.
+func (c *Codec) Parse(key, text string) (Value, error) {
+	h, body, err := c.open(key, text)
+	if err != nil {
+		return Value{}, err
 	}
-	p := parser{rest: string(b)}
-	v := Value{Position: p.position()}
-	p.expect(" ")
-	if !p.bad && !strings.HasPrefix(p.rest, `{"v":1,`) && strings.HasPrefix(p.rest, `{"v":`) {
-		return Value{}, fmt.Errorf("%w: %.16q", ErrValueVersion, p.rest)
+	if h.Version != version {
+		return Value{}, fmt.Errorf("%w: %d", ErrVersion, h.Version)
 	}
-	p.expect(`{"v":1,"x":`)
-	v.Expires = p.number(maxMillis)
+	p := parser{rest: body}
+	v := Value{Position: h.Position, Expires: h.Expires}
 	p.expect(`,"k":"`)
 	v.Kind = p.kind()
 	p.expect(`,"id":"`)
 	v.Digest = p.text()
 	p.expect(`,"s":[`)
 	v.Contributions = p.contributions()
-	p.expect("}")
-	if p.bad || p.rest != "" || !isDigest(v.Digest) {
+	if p.bad || p.rest != "" || !c.isKeyOf(key, v.Kind, v.Digest) {
 		return Value{}, fmt.Errorf("%w: at %.24q", ErrValue, p.rest)
 	}
 	return v, nil
+}
+
+// open checks the code of a value. body is what stands between head and code.
+func (c *Codec) open(key, text string) (h Head, body string, err error) {
+	if len(text) > MaxValueBytes {
+		return h, "", fmt.Errorf("%w: longer than %d bytes", ErrValue, MaxValueBytes)
+	}
+	p := parser{rest: text}
+	h.Position = p.position()
+	p.expect(` {"v":`)
+	h.Version = int(p.number(maxVersion))
+	p.expect(`,"x":`)
+	h.Expires = p.number(maxMillis)
+	if p.bad || !strings.HasPrefix(p.rest, ",") {
+		return Head{}, "", fmt.Errorf("%w: at %.24q", ErrValue, p.rest)
+	}
+	end := len(p.rest) - codeLen
+	switch {
+	case end >= 0 && c.genuine(key, text):
+		return h, p.rest[:end], nil
+	case h.Version != version:
+		return Head{}, "", fmt.Errorf("%w: %d", ErrVersion, h.Version)
+	case end < 0 || p.rest[end:end+len(codeStart)] != codeStart:
+		return Head{}, "", fmt.Errorf("%w: no code at its end", ErrValue)
+	}
+	return Head{}, "", ErrForged
+}
+
+// genuine reports whether text, which is long enough to have a code, has the one
+// that belongs to it under key.
+func (c *Codec) genuine(key, text string) bool {
+	signed, code := text[:len(text)-codeLen], text[len(text)-codeLen:]
+	m := c.codes.get()
+	defer c.codes.put(m)
+	m.text = append(append(m.text, key...), 0)
+	m.text = append(m.text, signed...)
+	right := m.tag()
+	m.text = append(append(append(m.text[:0], codeStart...), right...), codeEnd...)
+	return subtle.ConstantTimeCompare(m.text, []byte(code)) == 1
 }
 
 // parser goes through a text of known layout. After the first surprise it stays

@@ -20,12 +20,24 @@ const (
 	maxMillis   = 253_402_300_799_999 // the end of the year 9999
 	maxHalfLife = 30 * 24 * 3600      // seconds
 	maxName     = 128                 // bytes of a rule's id, a category or a reason
+	maxVersion  = 999
 )
 
-// Errors of [AppendValue] and [ParseValue].
+// Errors of [Codec.Append], [Codec.Parse] and [Codec.Head].
 var (
-	ErrValue        = errors.New("malformed score")
-	ErrValueVersion = errors.New("unknown version of a score")
+	ErrValue   = errors.New("malformed score")
+	ErrForged  = errors.New("score with a wrong code") // of another key, secret or author
+	ErrVersion = errors.New("score of another version")
+)
+
+// version is that of the form that is written. Version 1 had no code.
+const version = 2
+
+// A value ends with its code: codeStart, [DigestLen] characters, codeEnd.
+const (
+	codeStart = `,"m":"`
+	codeEnd   = `"}`
+	codeLen   = len(codeStart) + DigestLen + len(codeEnd)
 )
 
 // Value is a score as it is stored. The zero value stands for none stored.
@@ -57,29 +69,43 @@ func appendHex(b []byte, v uint64, digits int) []byte {
 	return b
 }
 
-// AppendValue appends the stored form of v, the only one that [ParseValue]
-// takes. On error b is returned as it was.
-func AppendValue(b []byte, v Value) ([]byte, error) {
+// Append appends the stored form of v, the only one that [Codec.Parse] takes. On
+// error b is returned as it was.
+func (c *Codec) Append(b []byte, v Value) ([]byte, error) {
 	start := len(b)
-	out, err := AppendPosition(b, v.Position)
+	out, err := appendOpen(b, v)
 	if err != nil {
 		return b[:start], err
 	}
-	out = append(out, ` {"v":1,"x":`...)
-	out = strconv.AppendInt(out, v.Expires, 10)
-	out, err = AppendBody(out, v)
-	if err != nil {
-		return b[:start], err
-	}
-	if v.Expires < 0 || v.Expires > maxMillis || len(out)-start > MaxValueBytes {
-		return b[:start], fmt.Errorf("%w: expiry or size out of range", ErrValue)
+	m := c.codes.get()
+	defer c.codes.put(m)
+	m.text = append(append(m.text, c.prefix...), ':')
+	m.text = append(append(m.text, v.Kind.String()...), ":{"...)
+	m.text = append(append(m.text, v.Digest...), "}\x00"...)
+	m.text = append(m.text, out[start:]...)
+	out = append(out, codeStart...)
+	out = append(append(out, m.tag()...), codeEnd...)
+	if len(out)-start > MaxValueBytes {
+		return b[:start], fmt.Errorf("%w: %d bytes", ErrValue, len(out)-start)
 	}
 	return out, nil
 }
 
-// AppendBody appends what follows the expiry in a stored value. It is apart
-// because the expiry that is stored in the end is known to the store alone.
-func AppendBody(b []byte, v Value) ([]byte, error) {
+// appendOpen appends the stored form of v up to its code.
+func appendOpen(b []byte, v Value) ([]byte, error) {
+	if v.Expires < 0 || v.Expires > maxMillis {
+		return b, fmt.Errorf("%w: expiry %d", ErrValue, v.Expires)
+	}
+	b, err := AppendPosition(b, v.Position)
+	if err != nil {
+		return b, err
+	}
+	b = strconv.AppendInt(append(b, ` {"v":`...), version, 10)
+	b = strconv.AppendInt(append(b, `,"x":`...), v.Expires, 10)
+	return appendBody(b, v)
+}
+
+func appendBody(b []byte, v Value) ([]byte, error) {
 	if v.Kind == 0 || v.Kind >= facet.MaxKind || !isDigest(v.Digest) || len(v.Contributions) > MaxContributions {
 		return b, fmt.Errorf("%w: kind %d, digest of %d bytes, %d contributions", ErrValue, v.Kind, len(v.Digest), len(v.Contributions))
 	}
@@ -99,7 +125,7 @@ func AppendBody(b []byte, v Value) ([]byte, error) {
 		}
 		b = c.append(b)
 	}
-	return append(b, "]}"...), nil
+	return append(b, ']'), nil
 }
 
 func (c *Contribution) append(b []byte) []byte {
@@ -112,6 +138,9 @@ func (c *Contribution) append(b []byte) []byte {
 	b = append(append(b, `","why":"`...), c.Reason...)
 	return append(b, `"}`...)
 }
+
+// Lasts is when u expires, in the bounds of what can be stored.
+func (u *Update) Lasts() int64 { return min(max(Expires(u.Contributions), u.Expires), maxMillis) }
 
 // Check reports what would keep u from being stored.
 func (u *Update) Check() error {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -20,79 +22,117 @@ func rulesCommand() *cobra.Command {
 in. docs/rules.md describes the language.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(
-		&cobra.Command{
-			Use: "check [DIR]", Short: "Report everything that is wrong with rules", Args: cobra.MaximumNArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				set, err := loadRules(args)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%d rules are right; version %s\n", len(set.Rules), set.Version)
-				return nil
-			},
-		},
-		&cobra.Command{
-			Use: "test [DIR]", Short: "Run the tests in rules, through the engine that runs live", Args: cobra.MaximumNArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				set, err := loadRules(args)
-				if err != nil {
-					return err
-				}
-				return testRules(cmd, set)
-			},
-		},
-		&cobra.Command{
-			Use: "list [DIR]", Short: "List rules: phase, entity, id, title", Args: cobra.MaximumNArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				set, err := loadRules(args)
-				if err != nil {
-					return err
-				}
-				for _, r := range set.Rules {
-					fmt.Fprintf(cmd.OutOrStdout(), "%-8s %-8s %-28s %s\n", r.Phase, r.Entity, r.ID, r.Title)
-				}
-				return nil
-			},
-		},
-	)
+	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesListCommand())
 	return cmd
 }
 
+func rulesCheckCommand() *cobra.Command {
+	var how reporting
+	cmd := &cobra.Command{
+		Use: "check [DIR]", Short: "Report everything that is wrong with rules", Args: cobra.MaximumNArgs(1),
+		Long: `check reads rules as a worker does, and reports everything that is wrong with them.
+It ends with 1 where there is anything.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			set, problems, err := loadRules(args)
+			if err != nil {
+				return err
+			}
+			r := newReport(set, problems)
+			return how.tell(cmd, r, r.checks(set), func(w io.Writer) {
+				fmt.Fprintf(w, "%d rules are right; version %s\n", len(set.Rules), set.Version)
+			})
+		},
+	}
+	how.flags(cmd)
+	return cmd
+}
+
+func rulesTestCommand() *cobra.Command {
+	var how reporting
+	var apart string
+	cmd := &cobra.Command{
+		Use: "test [DIR]", Short: "Run the tests in rules, through the engine that runs live", Args: cobra.MaximumNArgs(1),
+		Long: `test runs the tests that stand with the rules, and those in the files of -tests.
+It ends with 1 where one fails, or rules or tests are not right. A test of a rule
+that is not there is skipped.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			set, problems, err := loadRules(args)
+			if err != nil {
+				return err
+			}
+			var results []engine.TestResult
+			if problems == nil {
+				if results, problems, err = testRules(set, apart); err != nil {
+					return err
+				}
+			}
+			r := newReport(set, problems)
+			r.add(set, results)
+			return how.tell(cmd, r, r.tests(), r.writeTests)
+		},
+	}
+	cmd.Flags().StringVar(&apart, "tests", "", "also run the tests in the *.yaml below this `directory`")
+	how.flags(cmd)
+	return cmd
+}
+
+func rulesListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list [DIR]", Short: "List rules: phase, entity, id, title", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			set, problems, err := loadRules(args)
+			switch {
+			case err != nil:
+				return err
+			case problems != nil:
+				return findings(problems)
+			}
+			for _, r := range set.Rules {
+				fmt.Fprintf(cmd.OutOrStdout(), "%-8s %-8s %-28s %s\n", r.Phase, r.Entity, r.ID, r.Title)
+			}
+			return nil
+		},
+	}
+}
+
 // loadRules loads a directory, or the built-in rules. Mistakes in rules are
-// findings.
-func loadRules(args []string) (*rules.Set, error) {
+// findings, not an error.
+func loadRules(args []string) (*rules.Set, *rules.Problems, error) {
 	dir := ""
 	if len(args) > 0 {
 		dir = args[0]
 	}
 	set, err := app.LoadRules(dir)
-	var problems *rules.Problems
-	if errors.As(err, &problems) {
-		return nil, &cli.Error{Code: cli.Failed, Err: fmt.Errorf("the rules are not right:\n%w", err)}
-	}
-	return set, err
+	return set, problemsIn(&err), err
 }
 
-func testRules(cmd *cobra.Command, set *rules.Set) error {
-	results, err := engine.RunTests(set)
-	if err != nil {
-		return err
+// problemsIn takes mistakes in files out of an error.
+func problemsIn(err *error) *rules.Problems {
+	var problems *rules.Problems
+	if errors.As(*err, &problems) {
+		*err = nil
 	}
-	failed := 0
-	for _, r := range results {
-		if len(r.Problems) == 0 {
-			continue
+	return problems
+}
+
+// findings is the error of a command that found something wrong.
+func findings(problems *rules.Problems) error {
+	return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("the rules are not right:\n%w", problems)}
+}
+
+// testRules runs the tests of a set, and those in a directory, if one is named.
+func testRules(set *rules.Set, apart string) ([]engine.TestResult, *rules.Problems, error) {
+	tests := set.Cases()
+	if apart != "" {
+		if _, err := os.Stat(apart); err != nil {
+			return nil, nil, cli.UsageError(err)
 		}
-		failed++
-		fmt.Fprintf(cmd.OutOrStdout(), "FAIL  %s: %s\n", r.Rule, r.Test)
-		for _, p := range r.Problems {
-			fmt.Fprintf(cmd.OutOrStdout(), "        %s\n", p)
+		more, err := rules.LoadTests(os.DirFS(apart), set)
+		if problems := problemsIn(&err); problems != nil || err != nil {
+			return nil, problems, err
 		}
+		tests = append(tests, more...)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%d passed, %d failed\n", len(results)-failed, failed)
-	if failed > 0 {
-		return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%d tests of rules fail", failed)}
-	}
-	return nil
+	results, err := engine.RunTests(set, tests)
+	return results, nil, err
 }

@@ -19,8 +19,9 @@ func sandboxCommand() *cobra.Command {
 loopback port, and prints where. Clients use them as they would the real ones. It
 is not for production: there is one broker, no replica, no password, and what
 Redis holds is gone when the process ends.`,
-		Example: `  weir sandbox -dir ./sandbox -kafka-addr 127.0.0.1:9092 -redis-addr 127.0.0.1:6379 -clickhouse-addr 127.0.0.1:9000`,
-		Args:    cobra.NoArgs,
+		Example: `  weir sandbox -dir ./sandbox -kafka-addr 127.0.0.1:9092 -redis-addr 127.0.0.1:6379 -clickhouse-addr 127.0.0.1:9000 \
+    -clickhouse-http-addr 127.0.0.1:8123`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.Validate(); err != nil {
 				return cli.UsageError(err)
@@ -47,6 +48,7 @@ Redis holds is gone when the process ends.`,
 	f.StringVar(&c.KafkaAddr, "kafka-addr", c.KafkaAddr, "loopback address of Kafka; port 0: any free one; empty: none")
 	f.StringVar(&c.RedisAddr, "redis-addr", c.RedisAddr, "loopback address of Redis; port 0: any free one; empty: none")
 	f.StringVar(&c.ClickHouseAddr, "clickhouse-addr", c.ClickHouseAddr, "loopback address of ClickHouse; port 0: any free one; empty: none")
+	f.StringVar(&c.ClickHouseHTTPAddr, "clickhouse-http-addr", "127.0.0.1:0", "loopback address of ClickHouse's HTTP interface; port 0: any free one; empty: none")
 	f.BoolVar(&c.SyncWrites, "sync-writes", c.SyncWrites, "have Kafka wait for the disk at every write")
 	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")
 	return cmd

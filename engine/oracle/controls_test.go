@@ -17,6 +17,7 @@ func TestNegativeControls(t *testing.T) {
 const (
 	ofWindow    = "detectors/sliding_window.go"
 	ofPartition = "engine/partition.go"
+	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -36,6 +37,15 @@ var bugs = []mutants.Bug{
 	{Name: "windows that end with any later event are looked at", File: ofWindow, Edits: [][2]string{{"e.value(j) == e.value(i) &&", "false &&"}}},
 	{Name: "times that are far apart wrap around", File: ofWindow, Edits: [][2]string{{"t >= base && t-base <= math.MaxUint32", "t >= base"}}},
 
+	{Name: "a window keeps the place of the tier that fired, not what it said", File: ofWindow, Test: onEdits, Edits: [][2]string{
+		{"if e.said(w.top) &&", "if int(le.Uint16(e[16:])) == len(w.rule.Tiers) &&"},
+		{"if e.said(tier) &&", "if best < int(le.Uint16(e[16:])) &&"},
+		{"e.fired(tier, t)", "tier.At = best + 1\n\te.fired(tier, t)"}}},
+	{Name: "a tier that weighs more now is held back", File: ofWindow, Test: onEdits, Edits: [][2]string{{" && t.Weight <= e[18]", ""}}},
+	{Name: "a tier that asks for more is held back", File: ofWindow, Test: onEdits, Edits: [][2]string{{"t.At <= int(le.Uint16(e[16:])) &&", ""}}},
+	{Name: "a state outgrown by its rule stays so", File: ofWindow, Test: onEdits, Edits: [][2]string{{"extra := e.len() - w.bound;", "extra := min(e.len()-w.bound, 1);"}}},
+	{Name: "a rule that comes back has its old part of scores", File: "engine/snapshot.go", Test: onEdits, Edits: [][2]string{{"if p.bySlot[le.Uint32(c)] != nil {", "if true {"}}},
+
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},
 	{Name: "a gap is not seen", File: ofPartition, Edits: [][2]string{{"s.From > src.next", "s.From > src.next+1"}}},
@@ -46,6 +56,8 @@ var bugs = []mutants.Bug{
 		{"least = min(least, p.sources[i].watermark)", "least = max(least, p.sources[i].watermark)"}}},
 	{Name: "time goes on before all sources were heard", File: ofPartition, Edits: [][2]string{{"if !p.sources[i].heard {\n\t\t\treturn", "if !p.sources[i].heard {\n\t\t\tcontinue"}}},
 	{Name: "an event is late a moment too early", File: ofPartition, Edits: [][2]string{{"t < p.watermark-p.cfg", "t <= p.watermark-p.cfg"}}},
+	{Name: "delayed events are late only by the watermark", File: ofPartition, Edits: [][2]string{{"late := p.late(f.Time) || f.Delayed()", "late := p.late(f.Time)"}}},
+	{Name: "delayed events that were moved are late", File: "internal/facet/facet.go", Edits: [][2]string{{" && e.Num(event.Skewed) == 0", ""}}},
 	{Name: "entities are forgotten when time passes, not lateness", File: ofPartition, Edits: [][2]string{{"p.closed(f.Time+p.reach[f.Entity.Kind])", "f.Time+p.reach[f.Entity.Kind]"}}},
 	{Name: "cooldowns are forgotten with windows", File: ofPartition, Edits: [][2]string{{"e.Prolong(p.closed(f.Time + r.Window.Cooldown.Milliseconds()))", ""}}},
 	{Name: "scores are forgotten with windows", File: ofPartition, Edits: [][2]string{{"e.Spare(p.closed(score.Expires(merged)))", ""}}},

@@ -18,7 +18,7 @@ import (
 )
 
 // tally says how much of what matters the histories had in them.
-type tally struct{ signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard int }
+type tally struct{ signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits int }
 
 // compare reads a history with the engine and with the oracle. It says where
 // they first disagree; "" where they never do.
@@ -36,7 +36,12 @@ func (h *history) compare(tally *tally) string {
 	}
 	o, whole := New(set, h.config(), hasher, 3, incarnation), New(set, h.config(), hasher, 3, incarnation)
 	whole.whole = true
-	f := newFramer(set)
+	projection := set.Projection()
+	if h.edited() {
+		projection = everything(projection)
+		o.Forget()
+	}
+	f := newFramer(set, projection)
 	var (
 		out  engine.Output
 		log  [][]byte // what came by loop-back from the partition itself, after the record
@@ -45,6 +50,18 @@ func (h *history) compare(tally *tally) string {
 	)
 records:
 	for i, r := range h.records {
+		if r.edit != nil {
+			if set, err = loadRules(r.edit); err != nil {
+				return "" // not a set
+			}
+			if p, err = restored(p, h, set, int64(100*i)); err != nil {
+				return fmt.Sprintf("record %d: restore under other rules: %v", i, err)
+			}
+			o.Change(set)
+			whole = nil // knows what is forgotten under one set of rules only
+			tally.edits++
+			continue
+		}
 		log = append(log[:0], f.frame(r))
 		if h.restore > 0 && i%h.restore == h.restore-1 {
 			if p, err = restored(p, h, set, int64(100*i)); err != nil {
@@ -286,19 +303,34 @@ const eventsOfAHistory = 500
 // many as WEIR_HISTORIES says, from the one of WEIR_SEED on. A failure prints the
 // seed and a history that is as short as it can be made.
 func TestTheEngineAgreesWithTheOracle(t *testing.T) {
+	n, histories := agree(t, randomHistory)
+	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 5*int(histories) || min(n.scores, n.late, n.duplicate, n.forgotten, n.told, n.heard) < int(histories) || n.errors == 0) {
+		t.Errorf("the histories are too tame to show anything: %+v", n)
+	}
+}
+
+// Likewise where rules change amid the history, as they do when a partition is
+// taken over by a worker with others.
+func TestTheEngineAgreesWithTheOracleOnEditedRules(t *testing.T) {
+	n, histories := agree(t, editedHistory)
+	if histories >= 100 && (n.signals < 10*int(histories) || min(n.scores, n.forgotten, n.told, n.edits) < int(histories)) {
+		t.Errorf("the histories are too tame to show anything: %+v", n)
+	}
+}
+
+// agree compares as many histories as are asked for.
+func agree(t *testing.T, of func(seed uint64, events int) history) (n tally, histories uint64) {
+	t.Helper()
 	from, histories := number(t, "WEIR_SEED", 1), number(t, "WEIR_HISTORIES", 500)
-	var n tally
 	for seed := from; seed < from+histories; seed++ {
-		h := randomHistory(seed, eventsOfAHistory)
+		h := of(seed, eventsOfAHistory)
 		if d := h.compare(&n); d != "" {
 			small := shrink(h, func(h history) bool { return subject(h.compare(&tally{})) == subject(d) })
 			t.Fatalf("seed %d (replay with WEIR_SEED=%d WEIR_HISTORIES=1): %s\n\nin short: %s\n%s", seed, seed, d, small.compare(&tally{}), small.String())
 		}
 	}
 	t.Logf("%d histories of %d events: %+v", histories, eventsOfAHistory, n)
-	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 5*int(histories) || min(n.scores, n.late, n.duplicate, n.forgotten, n.told, n.heard) < int(histories) || n.errors == 0) {
-		t.Errorf("the histories are too tame to show anything: %+v", n)
-	}
+	return n, histories
 }
 
 // subject is what a difference is about: signals, the ledger, …
@@ -354,6 +386,12 @@ func withoutRecords(h history, from, to int) history {
 
 func withoutRules(h history, from, to int) history {
 	h.rules = slices.Delete(slices.Clone(h.rules), from, to)
+	h.records = slices.Clone(h.records)
+	for i := range h.records {
+		if r := &h.records[i]; r.edit != nil {
+			r.edit = slices.Delete(slices.Clone(r.edit), from, to)
+		}
+	}
 	return h
 }
 

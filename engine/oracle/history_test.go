@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"strings"
 	"testing/fstest"
 	"time"
@@ -70,8 +71,9 @@ type found struct {
 // record is one record of the facet log.
 type record struct {
 	sections []section
-	loop     *loop // instead of sections
-	foreign  bool  // of another incarnation
+	loop     *loop    // instead of sections
+	edit     []string // instead of a record: the rules from here on; "": one is taken away
+	foreign  bool     // of another incarnation
 	damaged  bool
 }
 
@@ -88,8 +90,10 @@ func (h *history) config() engine.Config {
 	return engine.Config{Lateness: time.Duration(h.lateness) * time.Millisecond, MaxEntities: 1 << 20, Sources: h.sources, Partitions: partitions}
 }
 
-func (h *history) set() (*rules.Set, error) {
-	file := "rules:\n" + strings.Join(h.rules, "")
+func (h *history) set() (*rules.Set, error) { return loadRules(h.rules) }
+
+func loadRules(list []string) (*rules.Set, error) {
+	file := "rules:\n" + strings.Join(list, "")
 	return rules.Load(fstest.MapFS{"history.yaml": {Data: []byte(file)}})
 }
 
@@ -105,8 +109,8 @@ type framer struct {
 	facets     map[*raw]int // how many an event has
 }
 
-func newFramer(set *rules.Set) *framer {
-	f := &framer{projection: set.Projection(), scratch: make([]byte, 0, 64), facets: map[*raw]int{}}
+func newFramer(set *rules.Set, projection facet.Projection) *framer {
+	f := &framer{projection: projection, scratch: make([]byte, 0, 64), facets: map[*raw]int{}}
 	for _, r := range set.Rules {
 		f.slots = append(f.slots, r.Slot)
 	}
@@ -114,6 +118,21 @@ func newFramer(set *rules.Set) *framer {
 	f.writer = facet.NewWriter(1, incarnation, &f.projection)
 	f.foreign = facet.NewWriter(1, incarnation+1, &f.projection)
 	return f
+}
+
+// everything is a projection that also has all that edits of rules may look at.
+func everything(p facet.Projection) facet.Projection {
+	all := []event.Field{
+		event.Account, event.Device, event.Route, event.Status, event.Auth, event.Object, event.ResponseBytes, event.Decision,
+		event.Token, event.TokenFamily,
+	}
+	slices.Sort(all)
+	for k := range p {
+		if p[k] != nil {
+			p[k] = all
+		}
+	}
+	return p
 }
 
 // facetsOf counts the facets of an event.
@@ -205,6 +224,10 @@ func (h *history) String() string {
 		fmt.Fprintf(&b, "restored from a snapshot before every record whose number is %d modulo %d\n", h.restore-1, h.restore)
 	}
 	for i, r := range h.records {
+		if r.edit != nil {
+			fmt.Fprintf(&b, "the rules from here on:\n%s", strings.Join(r.edit, ""))
+			continue
+		}
 		fmt.Fprintf(&b, "record %d%s%s\n", i, note(r.foreign, " of another incarnation"), note(r.damaged, " damaged"))
 		if l := r.loop; l != nil {
 			fmt.Fprintf(&b, "  loop-back %+v\n", l.Link)

@@ -135,6 +135,7 @@ func (o *Oracle) member(f *facet.Finding, e facet.Entity) []score.Signal {
 		sig.Evidence = append(sig.Evidence, score.Number(n))
 	}
 	if !o.worthless(contribution(sig)) {
+		o.touch(sig.Entity, sig.Time)
 		// The finding may be old. What is worth nothing by now goes.
 		o.score(sig, slices.DeleteFunc(slices.Clone(o.scores[sig.Entity].Contributions), o.worthless))
 	}

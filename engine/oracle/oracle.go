@@ -4,7 +4,8 @@
 //
 // It is written from the documentation and the contracts of package score, and
 // shares with the engine only words: rules, conditions, the reader of frames and
-// the types of results. It keeps whole lists, forgets no entity, knows no caps.
+// the types of results. It keeps whole lists, knows no caps, and forgets no entity
+// as long as the rules stay the same.
 package oracle
 
 import (
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -39,6 +41,8 @@ type Oracle struct {
 	watermark int64
 	counts    map[counter]*window
 	scores    map[facet.Entity]score.Update
+	until     map[facet.Entity]int64 // watermark up to which an entity is remembered
+	forgets   bool                   // entities whose time is up
 
 	reader facet.Reader
 	facet  facet.Facet
@@ -60,6 +64,7 @@ func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32
 		powers: newPowers(), sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
 		partitions: cfg.Partitions, members: map[counter][]member{}, chains: map[int32]facet.Step{},
 		counts: map[counter]*window{}, scores: map[facet.Entity]score.Update{},
+		until: map[facet.Entity]int64{},
 	}
 }
 
@@ -148,7 +153,8 @@ func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) 
 			continue
 		}
 		src.totals.Applied++
-		if o.watermark != facet.NoWatermark && o.facet.Time < o.watermark-o.lateness {
+		old := o.watermark != facet.NoWatermark && o.facet.Time < o.watermark-o.lateness
+		if f := &o.facet.Fields; old || f.Num(event.Delayed) == 1 && f.Num(event.Skewed) == 0 {
 			src.totals.Late++
 			continue
 		}
@@ -173,9 +179,14 @@ func (o *Oracle) advance() {
 func (o *Oracle) event() (signals []score.Signal) {
 	f := &o.facet
 	entity := facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}
+	seen := false
 	for _, r := range o.set.Rules {
 		if r.Entity != entity.Kind || !r.When(&f.Fields) {
 			continue
+		}
+		if !seen {
+			o.touch(entity, f.Time+o.horizon(entity.Kind))
+			seen = true
 		}
 		c := counter{entity, r.ID}
 		w := o.counts[c]
@@ -194,6 +205,7 @@ func (o *Oracle) event() (signals []score.Signal) {
 		sig.Weight, sig.Tier, sig.Evidence = r.Window.Tiers[fired.tier].Weight, fired.tier, fired.evidence
 		sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
 		signals = append(signals, sig)
+		o.keep(entity, f.Time+r.Window.Cooldown.Milliseconds())
 		o.score(sig, o.scores[entity].Contributions)
 		if r.Members != nil {
 			o.tell(c, r, sig)
@@ -222,6 +234,7 @@ func (o *Oracle) score(sig score.Signal, list []score.Contribution) {
 	after := o.powers.merge(list, contribution(sig))
 	if !slices.Equal(o.scores[sig.Entity].Contributions, after) {
 		o.scores[sig.Entity] = score.Update{Entity: sig.Entity, Position: sig.Position, Contributions: after}
+		o.keep(sig.Entity, o.expires(after))
 	}
 }
 
@@ -231,7 +244,7 @@ func (o *Oracle) score(sig score.Signal, list []score.Contribution) {
 func (o *Oracle) Scores() []score.Update {
 	var live []score.Update
 	for _, u := range o.scores {
-		if slices.ContainsFunc(u.Contributions, func(c score.Contribution) bool { return o.powers.worth(c, o.watermark) >= point }) {
+		if !o.gone(u.Entity) && slices.ContainsFunc(u.Contributions, func(c score.Contribution) bool { return o.powers.worth(c, o.watermark) >= point }) {
 			live = append(live, u)
 		}
 	}

@@ -37,7 +37,7 @@ func newRun(t rapid.TB, h *history) *run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &run{p: p, frames: newFramer(set), updates: map[facet.Entity]score.Update{}}
+	return &run{p: p, frames: newFramer(set, set.Projection()), updates: map[facet.Entity]score.Update{}}
 }
 
 // apply applies a record. Its bytes are overwritten afterwards, as those of a

@@ -3,10 +3,10 @@ package oracle
 import (
 	"fmt"
 	"math/rand/v2"
-	"strings"
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
 )
 
 // maker makes random histories: of few entities and tiny windows, so that edges
@@ -14,6 +14,7 @@ import (
 type maker struct {
 	*rand.Rand
 	h       history
+	rules   []ruleText
 	now     int64
 	spans   []int64 // ms: windows, cooldowns and the lateness of the history
 	past    []int64 // times of events
@@ -109,53 +110,59 @@ func (m *maker) makeRules() {
 		n = 11
 	}
 	for i := range n {
-		m.h.rules = append(m.h.rules, m.rule(i, crowd))
+		m.rules = append(m.rules, m.rule(i, crowd))
 	}
+	m.h.rules = texts(m.rules)
 }
 
-func (m *maker) rule(i int, crowd bool) string {
-	var b strings.Builder
-	entity, tiers := m.pick("account", "account", "device", "route"), 1+m.IntN(3)
+func (m *maker) rule(i int, crowd bool) (r ruleText) {
+	r.id, r.entity = fmt.Sprintf("r%02d", i), m.pick("account", "account", "device", "route")
+	tiers := 1 + m.IntN(3)
 	if crowd {
-		entity, tiers = "account", 1+m.IntN(2)
+		r.entity, tiers = "account", 1+m.IntN(2)
 	}
-	window := m.oneOf(1_000, 1_500, 2_000, 5_000, 10_000, 20_000)
-	m.spans = append(m.spans, window)
-	fmt.Fprintf(&b, "  - id: r%02d\n    title: A rule\n    entity: %s\n    when: %s\n", i, entity, m.pick("status >= 0", `decision_action != "deny"`, `"true"`, "status != 404", `auth != ""`))
-	fmt.Fprintf(&b, "    sliding_window:\n      window: %dms\n", window)
+	r.window = m.span(1_000, 1_500, 2_000, 5_000, 10_000, 20_000)
+	r.when = m.pick("status >= 0", `decision_action != "deny"`, `"true"`, "status != 404", `auth != ""`)
 	if m.IntN(2) == 0 {
-		fmt.Fprintf(&b, "      count: %s\n", m.pick(`auth == "failure"`, "status >= 400", `auth == "failure" && status != 404`))
+		r.count = m.pick(`auth == "failure"`, "status >= 400", `auth == "failure" && status != 404`)
 		if m.IntN(2) == 0 {
-			fmt.Fprintf(&b, "      min_share: %d\n", m.oneOf(1, 30, 50, 66, 67, 90, 100))
+			r.share = m.oneOf(1, 30, 50, 66, 67, 90, 100)
 		}
 	}
 	if m.IntN(2) == 0 {
-		fmt.Fprintf(&b, "      distinct: %s\n", m.pick("object", "object", "status", "response_bytes", "account", "device"))
+		r.distinct = m.pick("object", "object", "status", "response_bytes", "account", "device")
 	}
 	if m.IntN(2) == 0 {
-		cooldown := m.oneOf(1_000, 3_000, 10_000, 60_000)
-		m.spans = append(m.spans, cooldown)
-		fmt.Fprintf(&b, "      cooldown: %dms\n", cooldown)
+		r.cooldown = m.span(1_000, 3_000, 10_000, 60_000)
 	}
-	b.WriteString("      tiers:\n")
+	r.tiers = m.tiers(tiers)
+	r.halfLife = m.oneOf(1, 1, 2, 5, 30, 3_600)
+	m.spans = append(m.spans, 1000*r.halfLife)
+	if m.IntN(2) == 0 {
+		r.members = map[string]string{"account": "device", "device": "account", "route": m.pick("account", "device", "token")}[r.entity]
+		r.memberWeight = 1 + m.IntN(100)
+	}
+	r.category, r.phase = m.pick("bot", "fraud"), m.pick("observe", "soft", "enforce")
+	return r
+}
+
+func (m *maker) span(of ...int64) int64 {
+	ms := m.oneOf(of...)
+	m.spans = append(m.spans, ms)
+	return ms
+}
+
+func (m *maker) tiers(n int) (tiers []rules.Tier) {
 	at, weight := 0, 1+m.IntN(25)
-	for range tiers {
+	for range n {
 		at += 1 + m.IntN(3)
-		fmt.Fprintf(&b, "        - {at: %d, weight: %d}\n", at, weight)
+		tiers = append(tiers, rules.Tier{At: at, Weight: uint8(weight)})
 		// Of the next tier as much is left after a half-life as this one begins with.
 		if weight *= 2; m.IntN(2) == 0 {
 			weight += 1 + m.IntN(25) - weight/2
 		}
 	}
-	halfLife := m.oneOf(1, 1, 2, 5, 30, 3_600)
-	m.spans = append(m.spans, 1000*halfLife)
-	if m.IntN(2) == 0 {
-		members := map[string]string{"account": "device", "device": "account", "route": m.pick("account", "device", "token")}[entity]
-		fmt.Fprintf(&b, "    members: {entity: %s, weight: %d}\n", members, 1+m.IntN(100))
-	}
-	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds}\n    phase: %s\n",
-		m.pick("bot", "fraud"), halfLife, m.pick("observe", "soft", "enforce"))
-	return b.String()
+	return tiers
 }
 
 // event appends an event to a raw log.
@@ -182,6 +189,10 @@ func (m *maker) event(p *rawPartition) {
 	add(3, event.ResponseBytes, "", int64(m.IntN(m.values)))
 	if m.IntN(6) == 0 {
 		add(100, event.Tenant, "t", 0)
+	}
+	if m.IntN(12) == 0 { // as ingest marks what came too late, or from the future
+		add(4, event.Delayed, "", 1)
+		add(2, event.Skewed, "", 1)
 	}
 	p.log = append(p.log, r)
 }

@@ -25,9 +25,9 @@ type window struct {
 	hasher facet.Hasher
 	whole  bool // neither thinned nor bounded
 
-	seen      []*seen // in order of time; those of one moment in order of arrival
-	forgotten int     // events that went because a bound was reached
-	last      *firing // nil: has not fired
+	seen      []*seen     // in order of time; those of one moment in order of arrival
+	forgotten int         // events that went because a bound was reached
+	last      *rules.Tier // that fired, as it was then; nil: none has
 	lastAt    int64
 }
 
@@ -191,12 +191,16 @@ func (w *window) reached(end int64) (f *firing) {
 	return f
 }
 
-// fire holds back what was said before: the same tier, or a lower one, waits for
-// the cooldown.
+// fire holds back what was said before: a tier that asks for no more, and weighs
+// no more, than the one that fired last waits for the cooldown.
 func (w *window) fire(t int64, f *firing) *firing {
-	if f == nil || w.last != nil && f.tier <= w.last.tier && t-w.lastAt < w.rule.Cooldown.Milliseconds() {
+	if f == nil {
 		return nil
 	}
-	w.last, w.lastAt = f, t
+	tier := w.rule.Tiers[f.tier]
+	if w.last != nil && tier.At <= w.last.At && tier.Weight <= w.last.Weight && t-w.lastAt < w.rule.Cooldown.Milliseconds() {
+		return nil
+	}
+	w.last, w.lastAt = &tier, t
 	return f
 }

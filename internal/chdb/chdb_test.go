@@ -21,27 +21,30 @@ import (
 	"github.com/weirdev/weir/internal/chdb"
 )
 
-// serve starts a server on a directory.
-func serve(dir string) (addr string, stop func(), err error) {
+// serve starts a server on a directory, on two addresses: one for the native
+// protocol, one for HTTP.
+func serve(dir string) (addrs string, err error) {
 	e, err := chdb.Open(dir)
 	if err != nil {
-		return "", nil, err
+		return "", err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
+	server := chdb.NewServer(e, slog.New(slog.DiscardHandler))
+	for _, run := range []func(context.Context, net.Listener) error{server.Serve, server.ServeOverHTTP} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		addrs += l.Addr().String() + " "
+		go func() { _ = run(context.Background(), l) }()
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = chdb.NewServer(e, slog.New(slog.DiscardHandler)).Serve(ctx, l) })
-	return l.Addr().String(), func() { cancel(); wg.Wait(); e.Close() }, nil
+	return addrs, nil
 }
 
 // TestMain serves instead of testing where it is started as a server.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("WEIR_TEST_CHDB_DIR"); dir != "" {
-		addr, _, err := serve(dir)
-		fmt.Println(addr, err)
+		addrs, err := serve(dir)
+		fmt.Println(addrs, err)
 		select {}
 	}
 	os.Exit(m.Run())
@@ -51,6 +54,13 @@ func TestMain(m *testing.M) {
 // one process may have the engine open, and it cannot be opened on another
 // directory later, so all tests use children.
 func child(t *testing.T, dir string) (addr string, kill func()) {
+	t.Helper()
+	addr, _, kill = children(t, dir)
+	return addr, kill
+}
+
+// children gives the address of HTTP, too.
+func children(t *testing.T, dir string) (addr, overHTTP string, kill func()) {
 	t.Helper()
 	if _, err := chdb.Find(); err != nil {
 		if os.Getenv("WEIR_REQUIRE_CHDB") != "" {
@@ -75,7 +85,8 @@ func child(t *testing.T, dir string) (addr string, kill func()) {
 	if err != nil || !strings.Contains(line, "<nil>") {
 		t.Fatalf("the server says %q: %v", line, err)
 	}
-	return strings.Fields(line)[0], kill
+	at := strings.Fields(line)
+	return at[0], at[1], kill
 }
 
 func connect(t *testing.T, addr string, compress bool) clickhouse.Conn {

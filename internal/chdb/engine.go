@@ -161,15 +161,15 @@ func (e *Engine) take(result uintptr) ([]byte, error) {
 	return append([]byte(nil), unsafe.Slice(e.lib.resultBuffer(result), n)...), nil
 }
 
-// Insert runs an INSERT statement, which names no format, with data in Native
-// format. Either everything is inserted or nothing.
-func (e *Engine) Insert(database, sql string, data []byte) error {
+// Insert runs an INSERT statement, which names no format, with data in a format.
+// Either everything is inserted or nothing.
+func (e *Engine) Insert(database, sql, format string, data []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.use(database); err != nil {
 		return err
 	}
-	q, f := []byte(sql+"\x00"), []byte("Native\x00")
+	q, f := []byte(sql+"\x00"), []byte(format+"\x00")
 	stream := e.lib.insert(*e.conn, &q[0], uint(len(sql)), &f[0], uint(len(f)-1))
 	runtime.KeepAlive(q)
 	runtime.KeepAlive(f)

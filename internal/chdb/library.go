@@ -1,10 +1,10 @@
 // Package chdb serves ClickHouse's own engine, loaded as a shared library, on
-// ClickHouse's native protocol, so that clients use it exactly as they would a
-// cluster.
+// ClickHouse's native protocol and its HTTP interface, so that clients use it
+// exactly as they would a cluster.
 //
 // It is for trying Weir out and for tests. It is no database server: one
 // statement runs at a time, results are built in memory, settings sent with a
-// query are ignored, and there are no users.
+// query are ignored (but for readonly), and there are no users.
 package chdb
 
 import (

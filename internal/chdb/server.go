@@ -9,7 +9,8 @@ import (
 	"sync"
 )
 
-// Server speaks ClickHouse's native protocol in front of an engine.
+// Server speaks ClickHouse's native protocol, and its HTTP interface, in front of
+// an engine.
 type Server struct {
 	engine *Engine
 	log    *slog.Logger

@@ -7,12 +7,12 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/ClickHouse/ch-go/compress"
 	"github.com/ClickHouse/ch-go/proto"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	block "github.com/ClickHouse/clickhouse-go/v2/lib/proto"
 )
 
@@ -37,7 +37,7 @@ type session struct {
 func newSession(e *Engine, c net.Conn) *session {
 	return &session{
 		engine: e, conn: c, r: proto.NewReader(bufio.NewReaderSize(c, 256<<10)), out: bufio.NewWriterSize(c, 256<<10),
-		packer: compress.NewWriter(compress.LevelZero, compress.LZ4),
+		packer: newPacker(),
 	}
 }
 
@@ -127,10 +127,22 @@ func (s *session) query() error {
 	for _, p := range q.Parameters {
 		params = append(params, Parameter{Name: p.Key, Value: unquote(p.Value)})
 	}
+	if readOnly(q.Settings) && !reads(q.Body) {
+		return s.exception(errReadOnly)
+	}
+	if writesFile(q.Body) {
+		return s.exception(errOutfile)
+	}
 	if m := dataInsert.FindStringSubmatch(q.Body); m != nil {
 		return s.insert(m[1], m[2], m[3], packed)
 	}
 	return s.answer(q.Body, params, packed)
+}
+
+// readOnly reports whether a client asked not to be let change anything: the one
+// setting that is heeded, since it protects.
+func readOnly(settings []proto.Setting) bool {
+	return slices.ContainsFunc(settings, func(s proto.Setting) bool { return s.Key == "readonly" && s.Value != "" && s.Value != "0" })
 }
 
 // unquote takes the quotes off a parameter, which clients send as a literal.
@@ -222,9 +234,8 @@ func (s *session) answer(sql string, params []Parameter, packed bool) error {
 // answerEmpty sends the columns of a result without rows. Statements that have
 // no result have no columns either.
 func (s *session) answerEmpty(sql string, params []Parameter, packed bool) error {
-	word := strings.ToUpper(strings.TrimLeft(sql, " \t\r\n("))
-	if strings.HasPrefix(word, "SELECT") || strings.HasPrefix(word, "WITH") {
-		columns, err := s.columns("("+strings.TrimRight(sql, "; \t\r\n")+")", params)
+	if w := firstWord(sql); w == "SELECT" || w == "WITH" {
+		columns, err := s.engine.columnsOf(s.database, sql, params)
 		if err != nil {
 			return s.exception(err)
 		}
@@ -249,20 +260,42 @@ func (s *session) sendBlock(b *block.Block, packed bool) error {
 	return s.sendData(body.Buf, packed)
 }
 
-// sendHeader sends columns without rows. The client's own encoder cannot be
-// used here: it writes a prefix for some types that its decoder expects only
-// before rows.
+// sendHeader sends columns without rows.
 func (s *session) sendHeader(columns []described, packed bool) error {
+	return s.sendData(header(columns, revision), packed)
+}
+
+// sendProfileEvents says that nothing was measured. Clients that speak this
+// revision wait for it after each block that they send, the empty last one
+// included.
+func (s *session) sendProfileEvents() error {
+	s.buf.PutUVarInt(uint64(proto.ServerProfileEvents))
+	s.buf.PutString("")
+	s.buf.Buf = append(s.buf.Buf, header([]described{
+		{"host_name", "String"}, {"current_time", "DateTime"}, {"thread_id", "UInt64"},
+		{"type", "Enum8('increment' = 1, 'gauge' = 2)"}, {"name", "String"}, {"value", "Int64"},
+	}, revision)...)
+	return s.flush()
+}
+
+// header is a block of columns without rows, for a revision of the protocol. The
+// client's own encoder cannot be used here: it writes a prefix for some types that
+// its decoder expects only before rows.
+func header(columns []described, revision uint64) []byte {
 	var body proto.Buffer
-	proto.BlockInfo{BucketNum: -1}.Encode(&body)
+	if revision > 0 {
+		proto.BlockInfo{BucketNum: -1}.Encode(&body)
+	}
 	body.PutInt(len(columns))
 	body.PutInt(0)
 	for _, c := range columns {
 		body.PutString(c.name)
 		body.PutString(string(c.kind))
-		body.PutBool(false)
+		if revision > 0 {
+			body.PutBool(false)
+		}
 	}
-	return s.sendData(body.Buf, packed)
+	return body.Buf
 }
 
 // sendData sends one data packet.
@@ -273,17 +306,28 @@ func (s *session) sendData(body []byte, packed bool) error {
 		s.buf.Buf = append(s.buf.Buf, body...)
 		return s.flush()
 	}
-	const most = 1 << 20 // of one compressed piece
-	for len(body) > 0 {
-		n := min(len(body), most)
-		if err := s.packer.Compress(body[:n]); err != nil {
-			return fmt.Errorf("compress block: %w", err)
-		}
-		s.buf.Buf = append(s.buf.Buf, s.packer.Data...)
-		body = body[n:]
+	var err error
+	if s.buf.Buf, err = pack(s.buf.Buf, s.packer, body); err != nil {
+		return err
 	}
 	return s.flush()
 }
+
+// pack appends body in compressed pieces.
+func pack(to []byte, packer *compress.Writer, body []byte) ([]byte, error) {
+	const most = 1 << 20 // of one piece
+	for len(body) > 0 {
+		n := min(len(body), most)
+		if err := packer.Compress(body[:n]); err != nil {
+			return nil, fmt.Errorf("compress: %w", err)
+		}
+		to = append(to, packer.Data...)
+		body = body[n:]
+	}
+	return to, nil
+}
+
+func newPacker() *compress.Writer { return compress.NewWriter(compress.LevelZero, compress.LZ4) }
 
 func (s *session) exception(err error) error {
 	e := &Error{Code: 1000, Name: "UNKNOWN_EXCEPTION", Message: err.Error()}
@@ -295,27 +339,6 @@ func (s *session) exception(err error) error {
 	s.buf.PutString("")
 	s.buf.PutBool(false)
 	return s.flush()
-}
-
-type described struct {
-	name string
-	kind column.Type
-}
-
-// columns describes a table, or a query in parentheses.
-func (s *session) columns(what string, params []Parameter) ([]described, error) {
-	text, err := s.engine.Query(s.database, "DESCRIBE TABLE "+what+" SETTINGS print_pretty_type_names = 0", "TabSeparatedRaw", params)
-	if err != nil {
-		return nil, err
-	}
-	var all []described
-	for line := range strings.Lines(string(text)) {
-		parts := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if len(parts) >= 3 && parts[2] != "MATERIALIZED" && parts[2] != "ALIAS" {
-			all = append(all, described{parts[0], column.Type(parts[1])})
-		}
-	}
-	return all, nil
 }
 
 // insert tells the client the columns, takes its blocks, and hands them to the
@@ -334,6 +357,9 @@ func (s *session) insert(sql, table, list string, packed bool) error {
 		if err != nil {
 			return err
 		}
+		if err := s.sendProfileEvents(); err != nil {
+			return err
+		}
 		if len(b.Columns) == 0 {
 			break
 		}
@@ -348,7 +374,7 @@ func (s *session) insert(sql, table, list string, packed bool) error {
 		}
 	}
 	if len(data.Buf) > 0 {
-		if err := s.engine.Insert(s.database, sql, data.Buf); err != nil {
+		if err := s.engine.Insert(s.database, sql, "Native", data.Buf); err != nil {
 			return s.exception(err)
 		}
 	}
@@ -357,7 +383,7 @@ func (s *session) insert(sql, table, list string, packed bool) error {
 
 // insertColumns lists the columns that an INSERT names, or all.
 func (s *session) insertColumns(table, list string) ([]described, error) {
-	all, err := s.columns(table, nil)
+	all, err := s.engine.columns(s.database, table, nil)
 	if err != nil || strings.TrimSpace(list) == "" {
 		return all, err
 	}

@@ -8,6 +8,7 @@ package facet
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -98,52 +99,66 @@ func (f *Facet) Index() uint16 { return uint16(f.Entity.Kind)<<8 | uint16(f.Ordi
 // but needs no field has an empty, non-nil list. Lists are in ascending order.
 type Projection [MaxKind][]event.Field
 
+// marks are the fields that every facet has beside those of its projection: what
+// ingest found out about its time.
+var marks = [...]event.Field{event.Skewed, event.Delayed}
+
+// marked is p with the marks.
+func (p *Projection) marked() (all Projection) {
+	for k, fields := range p {
+		if fields == nil {
+			continue
+		}
+		all[k] = slices.Clone(fields)
+		for _, m := range marks {
+			if !slices.Contains(fields, m) {
+				all[k] = append(all[k], m)
+			}
+		}
+	}
+	return all
+}
+
+// Delayed reports whether the event came so late that it kept its time and
+// belongs to no window, whatever the watermark says.
+func (f *Facet) Delayed() bool { return Delayed(&f.Fields) }
+
+// Delayed is the same of an event, as ingest marked it.
+func Delayed(e *event.Event) bool { return e.Num(event.Delayed) != 0 && e.Num(event.Skewed) == 0 }
+
 // EntityOf finds the entity of kind k in e; ok is false where the event has
 // none. scratch is used for keys that have to be formatted, and may be
 // returned inside the entity's Key: it must live as long as the entity.
 func EntityOf(k Kind, e *event.Event, scratch []byte) (ent Entity, ok bool) {
 	ent = Entity{Kind: k, Tenant: e.Text(event.Tenant)}
 	switch k {
-	case Account:
-		ent.Key = e.Text(event.Account)
-	case Session:
-		ent.Key = e.Text(event.Session)
-	case Token:
-		if ent.Key = e.Text(event.TokenFamily); ent.Key == "" {
-			ent.Key = e.Text(event.Token)
-		}
-	case Device:
-		ent.Key = e.Text(event.Device)
-	case IP:
-		ent.Key = e.Text(event.ClientIP)
-	case Net:
-		ent.Key = e.Text(event.Net)
+	case 0:
+		return ent, false
 	case ASN:
 		if n := e.Num(event.ASN); n != 0 {
 			b := strconv.AppendInt(scratch[:0], n, 10)
 			ent.Key = unsafe.String(unsafe.SliceData(b), len(b))
 		}
-	case JA4:
-		ent.Key = e.Text(event.JA4)
-	case Build:
-		ent.Key = e.Text(event.Build)
-	case Route:
-		ent.Key = e.Text(event.Route)
-	case Tenant:
-		ent.Key = ent.Tenant
+		return ent, ent.Key != ""
+	case Token:
+		if ent.Key = e.Text(event.TokenFamily); ent.Key != "" {
+			return ent, true
+		}
 	}
+	ent.Key = e.Text(nameOf[k])
 	return ent, ent.Key != ""
 }
 
 // Names lists the fields that [EntityOf] reads the key of an entity of kind k
 // from, in ascending order.
 func Names(k Kind) []event.Field {
-	of := [MaxKind][]event.Field{
-		Account: {event.Account}, Session: {event.Session}, Token: {event.Token, event.TokenFamily}, Device: {event.Device},
-		IP: {event.ClientIP}, Net: {event.Net}, ASN: {event.ASN}, JA4: {event.JA4}, Build: {event.Build},
-		Route: {event.Route}, Tenant: {event.Tenant},
+	switch k {
+	case 0:
+		return nil
+	case Token:
+		return []event.Field{event.Token, event.TokenFamily}
 	}
-	return of[k]
+	return []event.Field{nameOf[k]}
 }
 
 // Hasher turns entities into 64-bit numbers with a secret key (SipHash-2-4), so

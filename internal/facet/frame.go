@@ -68,9 +68,9 @@ type Writer struct {
 
 	epoch       uint64
 	incarnation uint64
-	projection  *Projection
-	table       []byte // encoded table of kinds
-	body        []byte // facets of the frame under way
+	projection  Projection // with the marks
+	table       []byte     // encoded table of kinds
+	body        []byte     // facets of the frame under way
 	frame       []byte
 	facets      int
 	lastOffset  int64
@@ -78,9 +78,10 @@ type Writer struct {
 }
 
 // NewWriter makes a writer; epoch names the rules and data that p and the
-// enrichment came from.
+// enrichment came from. Facets carry the marks of their time beside p.
 func NewWriter(epoch, incarnation uint64, p *Projection) *Writer {
-	w := &Writer{epoch: epoch, incarnation: incarnation, projection: p}
+	w := &Writer{epoch: epoch, incarnation: incarnation, projection: p.marked()}
+	p = &w.projection
 	kinds := 0
 	for k := range p {
 		if p[k] != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -104,6 +105,97 @@ func TestTheFrameFormatDoesNotDrift(t *testing.T) {
 	}
 	if got != string(want) {
 		t.Errorf("the frame differs from %s; logs hold frames of that form, so a new form needs a new version", golden)
+	}
+}
+
+// TestFramesFromBeforeTheMarksOfTimeAreRead: logs hold them. Their table of kinds
+// has the fields of rules only.
+func TestFramesFromBeforeTheMarksOfTimeAreRead(t *testing.T) {
+	text, err := os.ReadFile("testdata/frame-v2-without-marks.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var old, now Reader
+	if err := errors.Join(old.Reset(frame), now.Reset(testFrame(t))); err != nil {
+		t.Fatal(err)
+	}
+	a, _, _ := old.Section()
+	b, _, _ := now.Section()
+	if a != b || a.Facets != 6 {
+		t.Fatalf("section %+v, want %+v", a, b)
+	}
+	for range a.Facets {
+		var f, g Facet
+		_, oldErr := old.Facet(&f)
+		_, err := now.Facet(&g)
+		if oldErr != nil || err != nil || !reflect.DeepEqual(f, g) || f.Delayed() {
+			t.Errorf("facet %+v (%v), want %+v (%v)", f, oldErr, g, err)
+		}
+	}
+}
+
+func TestMarksOfTimeTravelWithEveryFacet(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		skewed, delayed bool
+		late            bool
+	}{
+		{"an event on time", false, false, false},
+		{"from the future, and moved", true, false, false},
+		{"delayed, and late", false, true, true},
+		{"delayed, and moved to its arrival", true, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := testEvent(1_700_000_000_000, "ann", "192.0.2.1")
+			for f, on := range map[event.Field]bool{event.Skewed: c.skewed, event.Delayed: c.delayed} {
+				if on {
+					e.SetNum(f, 1)
+				}
+			}
+			w := NewWriter(1, 1, testProjection())
+			for _, k := range []Kind{Account, IP, Tenant} { // the last has no other field
+				ent, _ := EntityOf(k, e, nil)
+				w.Add(ent, 0, 5, e)
+			}
+			var r Reader
+			var f Facet
+			if err := r.Reset(w.Finish(Section{To: 6})); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := r.Section(); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if ok, err := r.Facet(&f); !ok || err != nil || f.Delayed() != c.late || Delayed(e) != c.late {
+					t.Errorf("%v %v: delayed %v, want %v", f.Entity, err, f.Delayed(), c.late)
+				}
+			}
+		})
+	}
+}
+
+// TestAFacetLiesInTheRangeOfItsSection: one at To would be dropped as known when
+// the next section, which begins there, brings it again.
+func TestAFacetLiesInTheRangeOfItsSection(t *testing.T) {
+	e := testEvent(1_700_000_000_000, "ann", "192.0.2.1")
+	ent, _ := EntityOf(Account, e, nil)
+	for offset, want := range map[int64]error{9: ErrFrame, 10: nil, 19: nil, 20: ErrFrame, 21: ErrFrame} {
+		w := NewWriter(1, 1, testProjection())
+		w.Add(ent, 0, offset, e)
+		var r Reader
+		if err := r.Reset(w.Finish(Section{From: 10, To: 20})); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := r.Section(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Facet(new(Facet)); !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("a facet at %d of [10, 20): %v, want %v", offset, err, want)
+		}
 	}
 }
 

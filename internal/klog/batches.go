@@ -21,9 +21,10 @@ const (
 	batchHeader = 61 // prefix included
 	crcFrom     = 21 // the sum covers everything from here on
 
-	attrCodec     = 0x07
-	attrLogAppend = 0x08
-	attrControl   = 0x20
+	attrCodec       = 0x07
+	attrLogAppend   = 0x08
+	attrTransaction = 0x10
+	attrControl     = 0x20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -34,24 +35,26 @@ type header struct {
 	last       int64 // offset of the last one; it may be gone
 	attributes uint16
 	first, max int64 // Unix ms
+	producer   int64 // id; −1: it has none
 	count      int32
 }
 
 // decode takes the records at or above Next from a row of batches, of which the
 // last may be cut off. It stops early when enough was decompressed. An error
-// about a batch is kept from the caller as long as there are records before it:
+// about a batch is kept from the caller as long as something was read before it:
 // the next fetch begins with it.
 func (b *Batch) decode(set []byte) error {
+	from := b.Next
 	for len(set) >= batchHeader && (b.inflated < enoughInflated || len(b.Records) == 0) && !b.crowded() {
 		size := int64(int32(binary.BigEndian.Uint32(set[8:])))
 		switch {
 		case size < batchHeader-batchPrefix:
-			return b.unlessSome(fmt.Errorf("a batch claims to have %d bytes", size))
+			return b.unlessPast(from, fmt.Errorf("a batch claims to have %d bytes", size))
 		case size > int64(len(set)-batchPrefix):
 			return nil
 		}
 		if err := b.decodeBatch(set[:batchPrefix+size]); err != nil {
-			return b.unlessSome(err)
+			return b.unlessPast(from, err)
 		}
 		set = set[batchPrefix+size:]
 	}
@@ -70,8 +73,10 @@ const (
 // next fetch.
 func (b *Batch) crowded() bool { return len(b.Records) >= maxRecords || len(b.headers) >= maxHeaders }
 
-func (b *Batch) unlessSome(err error) error {
-	if len(b.Records) > 0 {
+// unlessPast is err if nothing was read from an offset on, neither records nor what
+// is none.
+func (b *Batch) unlessPast(from int64, err error) error {
+	if b.Next > from {
 		return nil
 	}
 	return err
@@ -82,11 +87,12 @@ func (b *Batch) decodeBatch(batch []byte) error {
 	if err != nil {
 		return err
 	}
+	dropped := b.aborted.holds(&h, batch[batchHeader:])
 	if h.last < b.Next {
 		return nil
 	}
 	next := h.last + 1
-	if h.attributes&attrControl == 0 && h.count > 0 {
+	if h.attributes&attrControl == 0 && h.count > 0 && !dropped {
 		if next, err = b.decodeRecords(&h, batch[batchHeader:]); err != nil {
 			return fmt.Errorf("batch at offset %d: %w", h.base, err)
 		}
@@ -99,7 +105,8 @@ func readHeader(batch []byte) (h header, err error) {
 	be := binary.BigEndian
 	h = header{
 		base: int64(be.Uint64(batch)), attributes: be.Uint16(batch[21:]),
-		first: int64(be.Uint64(batch[27:])), max: int64(be.Uint64(batch[35:])), count: int32(be.Uint32(batch[57:])),
+		first: int64(be.Uint64(batch[27:])), max: int64(be.Uint64(batch[35:])),
+		producer: int64(be.Uint64(batch[43:])), count: int32(be.Uint32(batch[57:])),
 	}
 	last := int32(be.Uint32(batch[23:]))
 	h.last = h.base + int64(last)

@@ -191,18 +191,25 @@ func TestADecoderThatPanicsIsAnError(t *testing.T) {
 
 // answer makes the answer to a fetch, as brokers write it.
 func answer(version int16, partition int32, code int16, set []byte) []byte {
+	return answerOf(version, partition, code, 100, 100, []transaction{{1, 2}}, set)
+}
+
+func answerOf(version int16, partition int32, code int16, high, stable int64, list []transaction, set []byte) []byte {
 	be, b := binary.BigEndian, make([]byte, 4) // throttle
 	if version >= 7 {
 		b = append(b, 0, 0, 0, 0, 0, 0)
 	}
 	b = append(be.AppendUint32(b, 1), 0, 1, 't')
 	b = be.AppendUint32(be.AppendUint32(b, 1), uint32(partition))
-	b = be.AppendUint64(be.AppendUint16(b, uint16(code)), 100)
-	b = append(b, make([]byte, 8)...)
+	b = be.AppendUint64(be.AppendUint16(b, uint16(code)), uint64(high))
+	b = be.AppendUint64(b, uint64(stable))
 	if version >= 5 {
 		b = be.AppendUint64(b, 3)
 	}
-	b = append(be.AppendUint32(b, 1), make([]byte, 16)...)
+	b = be.AppendUint32(b, uint32(len(list)))
+	for _, t := range list {
+		b = be.AppendUint64(be.AppendUint64(b, uint64(t.producer)), uint64(t.first))
+	}
 	if version >= 11 {
 		b = be.AppendUint32(b, 1<<32-1)
 	}

@@ -2,8 +2,6 @@ package klog
 
 import (
 	"bytes"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -14,16 +12,18 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
 // Config says where Kafka is and how it is used.
 type Config struct {
-	Brokers     []string `yaml:"brokers" doc:"addresses of some brokers, host:port; the others are found through them"`
-	ClientID    string   `yaml:"client_id" doc:"name shown in the brokers' logs and quotas"`
-	Instance    string   `yaml:"instance" doc:"a name that no other worker has and that this one keeps when it is started again, such as a pod's: its partitions then come back at once after it was killed, instead of after session_timeout; empty: it has none"`
-	Compression string   `yaml:"compression" doc:"how batches are written: lz4 or none"`
-	TLS         TLS      `yaml:"tls"`
-	SASL        SASL     `yaml:"sasl"`
+	Brokers     []string         `yaml:"brokers" doc:"addresses of some brokers, host:port; the others are found through them"`
+	ClientID    string           `yaml:"client_id" doc:"name shown in the brokers' logs and quotas"`
+	Instance    string           `yaml:"instance" doc:"a name that no other worker has and that this one keeps when it is started again, such as a pod's: its partitions then come back at once after it was killed, instead of after session_timeout; empty: it has none"`
+	Compression string           `yaml:"compression" doc:"how batches are written: lz4 or none"`
+	TLS         tlsconfig.Config `yaml:"tls"`
+	SASL        SASL             `yaml:"sasl"`
 
 	FetchBytes int           `yaml:"fetch_bytes" doc:"bytes asked for in one fetch of one partition"`
 	FetchWait  time.Duration `yaml:"fetch_wait" doc:"longest time a broker holds a fetch back when there is nothing new"`
@@ -35,15 +35,6 @@ type Config struct {
 	RebalanceTimeout  time.Duration `yaml:"rebalance_timeout" doc:"longest time members get to join anew when partitions are shared anew; who takes longer is taken for dead"`
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval" doc:"how often a member says that it lives; a third of the session timeout at most"`
 	DrainTimeout      time.Duration `yaml:"drain_timeout" doc:"time after which a member that is still giving partitions up is complained about, or, when the program ends, left behind"`
-}
-
-// TLS says how connections are protected.
-type TLS struct {
-	Enabled    bool   `yaml:"enabled" doc:"speak TLS"`
-	CAFile     string `yaml:"ca_file" doc:"certificates to trust instead of the system's, PEM"`
-	CertFile   string `yaml:"cert_file" doc:"certificate to show, PEM"`
-	KeyFile    string `yaml:"key_file" doc:"key of that certificate, PEM"`
-	ServerName string `yaml:"server_name" doc:"name expected in the brokers' certificates, where the address is not it"`
 }
 
 // SASL says who we are.
@@ -69,7 +60,7 @@ func Defaults() Config {
 
 // Validate reports everything that is wrong with c. It reads no file.
 func (c Config) Validate() error {
-	errs := []error{c.SASL.validate()}
+	errs := []error{c.SASL.validate(), c.TLS.Validate("kafka.tls")}
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("kafka."+format, args...)) }
 	if len(c.Brokers) == 0 {
 		bad("brokers: none is given")
@@ -81,9 +72,6 @@ func (c Config) Validate() error {
 	}
 	if c.Compression != "lz4" && c.Compression != "none" {
 		bad("compression: %q is neither lz4 nor none", c.Compression)
-	}
-	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		bad("tls: cert_file and key_file go together")
 	}
 	if c.SASL.Mechanism == "PLAIN" && !c.TLS.Enabled && !loopback(c.Brokers) {
 		bad("sasl: PLAIN sends the password as it is; it needs tls.enabled")
@@ -185,29 +173,4 @@ func (s SASL) mechanism() (sasl.Mechanism, error) {
 		return nil, fmt.Errorf("kafka.sasl: %w", err)
 	}
 	return m, nil
-}
-
-func (t TLS) config() (*tls.Config, error) {
-	if !t.Enabled {
-		return nil, nil
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("kafka.tls.ca_file: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("kafka.tls.ca_file: %s holds no certificate", t.CAFile)
-		}
-	}
-	if t.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("kafka.tls.cert_file: %w", err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
 }

@@ -29,7 +29,7 @@ func newGroupDialer(c *Client) *groupDialer {
 func (d *groupDialer) dialer() *kafka.Dialer {
 	return &kafka.Dialer{
 		ClientID: d.c.memberName(), Timeout: d.c.cfg.DialTimeout, DialFunc: d.dial,
-		TLS: d.c.transport.TLS, SASLMechanism: d.c.mechanism,
+		SASLMechanism: d.c.mechanism,
 	}
 }
 
@@ -37,7 +37,7 @@ func (d *groupDialer) dial(ctx context.Context, network, address string) (net.Co
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.open, cancel)()
-	raw, err := (&net.Dialer{Timeout: d.c.cfg.DialTimeout}).DialContext(ctx, network, address)
+	raw, err := d.c.dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,10 @@ import (
 // maxFetchBytes is as much as is asked for when less brings nothing.
 const maxFetchBytes = 64 << 20
 
-// Fetch reads the records of a partition from offset on into b. It returns as
-// soon as there are any, and without any when nothing came within FetchWait.
+// Fetch reads the committed records of a partition from offset on into b. It returns
+// as soon as there are any, and without any when nothing came within FetchWait. What
+// a producer wrote in a transaction comes when the transaction has ended, and never
+// where it was aborted; until then, nothing behind the transaction's beginning comes.
 // Moved leaders, lost connections and restarting brokers are waited out until
 // ctx ends; [ErrOffsetOutOfRange], [ErrUnknownTopic], [ErrUnreadable] and
 // [ErrDenied] come back. b.Next is the offset to ask for next.
@@ -21,7 +23,7 @@ func (c *Client) Fetch(ctx context.Context, topic string, partition int32, offse
 	for {
 		from := b.Next
 		err := c.fetchOnce(ctx, topic, partition, size, b)
-		if err == nil && len(b.Records) == 0 && b.Next < b.HighWatermark {
+		if err == nil && len(b.Records) == 0 && b.Next < b.Readable() {
 			if b.Next > from {
 				continue // markers, or records that compaction removed
 			}
@@ -29,7 +31,7 @@ func (c *Client) Fetch(ctx context.Context, topic string, partition int32, offse
 				size = min(2*size, maxFetchBytes)
 				continue
 			}
-			err = fmt.Errorf("%w: %w: the log ends at %d, and %d bytes were asked for", ErrUnreadable, ErrNoProgress, b.HighWatermark, size)
+			err = fmt.Errorf("%w: %w: the log ends at %d, and %d bytes were asked for", ErrUnreadable, ErrNoProgress, b.Readable(), size)
 		}
 		if err == nil {
 			t.succeeded()

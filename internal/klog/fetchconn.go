@@ -2,7 +2,6 @@ package klog
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,29 +35,17 @@ type fetchConn struct {
 func (f *fetcher) dial(ctx context.Context, addr string) (*fetchConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.c.cfg.DialTimeout)
 	defer cancel()
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	raw, err := f.c.dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	conn := &fetchConn{Conn: raw, addr: addr, client: f.c.cfg.ClientID, wait: f.c.cfg.FetchWait}
 	defer conn.until(ctx)()
-	if f.tls != nil {
-		conn.Conn = tls.Client(raw, serverName(f.tls, addr))
-	}
 	if err := conn.greet(ctx, f.c.mechanism); err != nil {
 		conn.close()
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
 	return conn, nil
-}
-
-func serverName(cfg *tls.Config, addr string) *tls.Config {
-	if cfg.ServerName != "" {
-		return cfg
-	}
-	cfg = cfg.Clone()
-	cfg.ServerName, _, _ = net.SplitHostPort(addr) // an address that was dialled has a host
-	return cfg
 }
 
 // until makes reads and writes end with ctx, until it is undone.
@@ -155,6 +142,7 @@ func (c *fetchConn) ask(topic string, partition int32, size int, offset int64) e
 	c.id++
 	return protocol.WriteRequest(c.Conn, c.version, c.id, c.client, &fetch.Request{
 		ReplicaID: -1, MaxWaitTime: int32(c.wait.Milliseconds()), MinBytes: 1, MaxBytes: int32(size), SessionID: -1, SessionEpoch: -1,
+		IsolationLevel: int8(kafka.ReadCommitted),
 		Topics: []fetch.RequestTopic{{Topic: topic, Partitions: []fetch.RequestPartition{{
 			Partition: partition, CurrentLeaderEpoch: -1, FetchOffset: offset, LogStartOffset: -1, PartitionMaxBytes: int32(size),
 		}}}},

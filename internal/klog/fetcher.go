@@ -2,7 +2,6 @@ package klog
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"strconv"
 	"sync"
@@ -14,16 +13,15 @@ import (
 // fetcher keeps connections to brokers for fetches: one for each that is under
 // way, since a fetch that waits for new records holds its connection.
 type fetcher struct {
-	c   *Client
-	tls *tls.Config
+	c *Client
 
 	mu     sync.Mutex
 	idle   map[string][]*fetchConn // by address, the latest last
 	closed bool
 }
 
-func newFetcher(c *Client, cfg *tls.Config) *fetcher {
-	return &fetcher{c: c, tls: cfg, idle: map[string][]*fetchConn{}}
+func newFetcher(c *Client) *fetcher {
+	return &fetcher{c: c, idle: map[string][]*fetchConn{}}
 }
 
 // fetch reads from the leader of a partition into b, from b.Next on.

@@ -48,6 +48,8 @@ var suite = []struct {
 	{"an ended context ends a fetch", endedFetch},
 	{"the append time is given where the topic keeps it", appendTime},
 	{"a clock that is off is noticed where the broker tells its time", clockOfTheBroker},
+	{"transactions are read when they are committed, and never when aborted", transactions},
+	{"a transaction that its producer abandoned holds back what is behind it", abandonedTransaction},
 	{"the broker speaks all that is needed", preflight},
 	{"topics are made once, with their settings", topics},
 	{"commits carry metadata", commits},

@@ -22,6 +22,8 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/sasl"
+
+	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
 // metadataTTL bounds how long a moved leader goes unnoticed. The library's
@@ -35,6 +37,7 @@ type Client struct {
 	log       *slog.Logger
 	now       func() time.Time
 	addr      net.Addr
+	dialer    *tlsconfig.Dialer
 	transport *kafka.Transport
 	fetcher   *fetcher
 	admin     kafka.Client // what is rarely asked
@@ -63,7 +66,7 @@ func New(cfg Config, log *slog.Logger, options ...Option) (*Client, error) {
 	if log == nil {
 		return nil, errors.New("kafka: no logger is given")
 	}
-	tlsConfig, err := cfg.TLS.config()
+	dialer, err := cfg.TLS.Dialer("kafka.tls", cfg.DialTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -71,19 +74,18 @@ func New(cfg Config, log *slog.Logger, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, log: log, now: time.Now, addr: kafka.TCP(cfg.Brokers...), mechanism: mechanism, patience: defaultPatience}
+	c := &Client{cfg: cfg, log: log, now: time.Now, addr: kafka.TCP(cfg.Brokers...), dialer: dialer, mechanism: mechanism, patience: defaultPatience}
 	for _, o := range options {
 		o(c)
 	}
 	c.transport = &kafka.Transport{
-		Dial:        (&net.Dialer{Timeout: cfg.DialTimeout}).DialContext,
+		Dial:        dialer.DialContext,
 		DialTimeout: cfg.DialTimeout,
 		MetadataTTL: metadataTTL,
 		ClientID:    cfg.ClientID,
-		TLS:         tlsConfig,
 		SASL:        mechanism,
 	}
-	c.fetcher = newFetcher(c, tlsConfig)
+	c.fetcher = newFetcher(c)
 	c.admin = kafka.Client{Addr: c.addr, Transport: c.transport}
 	return c, nil
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Offsets lists what each partition of topic holds, by partition.
+// Offsets lists what each partition of topic holds, by partition, open transactions
+// included.
 func (c *Client) Offsets(ctx context.Context, topic string) ([]OffsetRange, error) {
 	n, err := c.Partitions(ctx, topic)
 	if err != nil {
@@ -18,20 +19,22 @@ func (c *Client) Offsets(ctx context.Context, topic string) ([]OffsetRange, erro
 	for p := range ranges {
 		// One by one: the library sends a request per partition and end anyway,
 		// and would open a connection for each of those that it sends at once.
-		if ranges[p].Start, err = c.offset(ctx, topic, p, kafka.FirstOffset); err != nil {
+		if ranges[p].Start, err = c.offset(ctx, topic, p, kafka.FirstOffset, kafka.ReadUncommitted); err != nil {
 			return nil, err
 		}
-		if ranges[p].End, err = c.offset(ctx, topic, p, kafka.LastOffset); err != nil {
+		if ranges[p].End, err = c.offset(ctx, topic, p, kafka.LastOffset, kafka.ReadUncommitted); err != nil {
 			return nil, err
 		}
 	}
 	return ranges, nil
 }
 
-func (c *Client) offset(ctx context.Context, topic string, partition int, which int64) (offset int64, err error) {
+// offset asks for one end of a partition. The last offset of what is committed is
+// the one that an open transaction begins at.
+func (c *Client) offset(ctx context.Context, topic string, partition int, which int64, level kafka.IsolationLevel) (offset int64, err error) {
 	err = c.ask(ctx, "list offsets of", fmt.Sprintf("%s/%d", topic, partition), func(ctx context.Context) error {
 		res, err := c.admin.ListOffsets(ctx, &kafka.ListOffsetsRequest{
-			Topics: map[string][]kafka.OffsetRequest{topic: {{Partition: partition, Timestamp: which}}},
+			Topics: map[string][]kafka.OffsetRequest{topic: {{Partition: partition, Timestamp: which}}}, IsolationLevel: level,
 		})
 		if err != nil {
 			return err

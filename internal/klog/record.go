@@ -28,8 +28,9 @@ type Record struct {
 type Batch struct {
 	Records       []Record
 	HighWatermark int64     // offset behind the last record of the partition
+	Held          int64     // so many of the last records are not given yet: of an open transaction, or behind one
 	LogStart      int64     // offset of the first record that is still there
-	Next          int64     // offset to ask for next; behind transaction markers, which are no records
+	Next          int64     // offset to ask for next; behind transaction markers and aborted records, which are not given
 	Asked         time.Time // when the fetch was sent: what lies at or above HighWatermark was appended later
 
 	frame    []byte // the answer as it came
@@ -39,12 +40,17 @@ type Batch struct {
 	source   bytes.Reader
 	headers  []Header
 	names    map[string]string // of headers
+	aborted  aborted
 }
+
+// Readable is the offset behind the last record that is given by now.
+func (b *Batch) Readable() int64 { return b.HighWatermark - b.Held }
 
 func (b *Batch) reset(offset int64) {
 	b.Records, b.headers, b.inflated = b.Records[:0], b.headers[:0], 0
 	b.frame, b.arena, b.set = shrunk(b.frame), shrunk(b.arena), nil
-	b.HighWatermark, b.LogStart, b.Next, b.Asked = 0, 0, offset, time.Time{}
+	b.HighWatermark, b.Held, b.LogStart, b.Next, b.Asked = 0, 0, 0, offset, time.Time{}
+	b.aborted.reset()
 }
 
 // Outgoing is a record to be written. Nil and empty keys differ, as in Kafka.

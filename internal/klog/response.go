@@ -42,12 +42,14 @@ func (b *Batch) readResponse(frame []byte, version int16, partition int32) error
 func (b *Batch) readPartition(c *cursor, version int16, partition int32) error {
 	got, code := c.int32(), kafka.Error(c.int16())
 	b.HighWatermark = c.int64()
-	c.skip(8) // last stable offset
+	if stable := c.int64(); stable >= 0 {
+		b.Held = max(0, b.HighWatermark-stable)
+	}
 	if version >= 5 {
 		b.LogStart = c.int64()
 	}
-	if aborted := c.int32(); aborted > 0 {
-		c.skip(16 * int64(aborted))
+	if n := c.int32(); n > 0 {
+		b.aborted.read(c, n)
 	}
 	if version >= 11 {
 		c.skip(4) // replica to read from: we name no rack

@@ -1,17 +1,10 @@
 package klog
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"log/slog"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,50 +12,15 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
-// authority makes a certificate that signs itself, for 127.0.0.1 and both ends,
-// and the files that a configuration names.
-func authority(t *testing.T) (pair tls.Certificate, certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"kafka.test"}, IsCA: true, BasicConstraintsValid: true,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret})
-	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	if err := errors.Join(os.WriteFile(certFile, certPEM, 0o600), os.WriteFile(keyFile, keyPEM, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	if pair, err = tls.X509KeyPair(certPEM, keyPEM); err != nil {
-		t.Fatal(err)
-	}
-	return pair, certFile, keyFile
-}
-
 func TestTLSAndSASL(t *testing.T) {
-	pair, cert, key := authority(t)
-	pool := x509.NewCertPool()
-	leaf, err := x509.ParseCertificate(pair.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool.AddCert(leaf)
-	server := &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS13}
+	authority := testkit.NewAuthority(t)
+	broker, worker := authority.Identity("kafka.test", nil), authority.Identity("worker", nil)
+	server := &tls.Config{Certificates: []tls.Certificate{broker.Pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: authority.Pool(), MinVersion: tls.VersionTLS13}
 	passwordFile := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(passwordFile, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -71,7 +29,7 @@ func TestTLSAndSASL(t *testing.T) {
 		kfake.Superuser("PLAIN", "plain", "secret"), kfake.Superuser("SCRAM-SHA-256", "s256", "secret"), kfake.Superuser("SCRAM-SHA-512", "s512", "secret"))
 	protect := func(mechanism, user, password string) func(*Config) {
 		return func(c *Config) {
-			c.TLS = TLS{Enabled: true, CAFile: cert, CertFile: cert, KeyFile: key}
+			c.TLS = tlsconfig.Config{Enabled: true, CAFile: authority.File, CertFile: worker.CertFile, KeyFile: worker.KeyFile}
 			c.SASL = SASL{Mechanism: mechanism, Username: user, Password: password}
 			if password == "" {
 				c.SASL.PasswordFile = passwordFile
@@ -98,6 +56,27 @@ func TestTLSAndSASL(t *testing.T) {
 			t.Errorf("dialling gives %v", err)
 		}
 	})
+	t.Run("what is wrong is said in words that help", func(t *testing.T) {
+		for want, spoil := range map[string]func(*Config){
+			"kafka.tls.ca_file names the authority to trust":                func(c *Config) { c.TLS.CAFile = testkit.NewAuthority(t).File },
+			"is for kafka.test, 127.0.0.1, not for other.test":              func(c *Config) { c.TLS.ServerName = "other.test" },
+			"asks for a client's certificate: set kafka.tls.cert_file":      func(c *Config) { c.TLS.CertFile, c.TLS.KeyFile = "", "" },
+			"refuses our certificate (kafka.tls.cert_file, for worker, 127": func(c *Config) { foreign(t, c) },
+		} {
+			c := client(t, addr, protect("PLAIN", "plain", "secret"), spoil)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			if _, err := c.Partitions(ctx, "any"); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q in it", err, want)
+			}
+		}
+	})
+}
+
+// foreign shows a certificate of an authority that nobody knows.
+func foreign(t *testing.T, c *Config) {
+	id := testkit.NewAuthority(t).Identity("worker", nil)
+	c.TLS.CertFile, c.TLS.KeyFile = id.CertFile, id.KeyFile
 }
 
 // producedIsFetchedBy goes through all that a client connects for.
@@ -116,15 +95,12 @@ func producedIsFetchedBy(t *testing.T, c *Client) {
 }
 
 func TestFilesThatDoNotReadAreNamed(t *testing.T) {
-	_, cert, key := authority(t)
 	missing := filepath.Join(t.TempDir(), "missing")
 	for _, c := range []struct {
 		want string
 		set  func(*Config)
 	}{
-		{"kafka.tls.ca_file", func(c *Config) { c.TLS = TLS{Enabled: true, CAFile: missing} }},
-		{"kafka.tls.ca_file: " + key + " holds no certificate", func(c *Config) { c.TLS = TLS{Enabled: true, CAFile: key} }},
-		{"kafka.tls.cert_file", func(c *Config) { c.TLS = TLS{Enabled: true, CertFile: cert, KeyFile: missing} }},
+		{"kafka.tls.ca_file", func(c *Config) { c.TLS = tlsconfig.Config{Enabled: true, CAFile: missing} }},
 		{"kafka.sasl.password_file", func(c *Config) { c.SASL = SASL{Mechanism: "SCRAM-SHA-256", Username: "u", PasswordFile: missing} }},
 	} {
 		cfg := Defaults()

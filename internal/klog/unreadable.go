@@ -12,7 +12,7 @@ import (
 
 // NextReadable finds where the log goes on behind what does not read at offset,
 // which is what [Client.Fetch] says with [ErrUnreadable]: the offset behind the
-// batch there, so that offset < next ≤ the log's end; or offset itself, if it
+// batch there, so that offset < next ≤ the end of what is committed; or offset itself, if it
 // reads by now, and nothing is to be passed. What begins at next may be as
 // unreadable; that is for the next Fetch to find out, in its own time.
 //
@@ -22,7 +22,7 @@ import (
 // the caller declares what lies between as lost, or does not.
 func (c *Client) NextReadable(ctx context.Context, topic string, partition int32, offset int64) (next int64, err error) {
 	subject := topic + "/" + strconv.Itoa(int(partition))
-	end, err := c.offset(ctx, topic, int(partition), kafka.LastOffset)
+	end, err := c.offset(ctx, topic, int(partition), kafka.LastOffset, kafka.ReadCommitted)
 	if err != nil {
 		return 0, err
 	}
@@ -58,7 +58,7 @@ func (l *looker) behind(ctx context.Context, from int64) (next int64, found bool
 		err := l.c.fetchOnce(ctx, l.topic, l.partition, l.c.cfg.FetchBytes, &l.b)
 		outlook, named := classify(err)
 		switch {
-		case err == nil && len(l.b.Records) > 0:
+		case err == nil && l.b.Next > from:
 			return from, true, nil
 		case err == nil, errors.Is(named, ErrUnreadable):
 			next, found = endOf(l.b.set, l.offset, l.end)

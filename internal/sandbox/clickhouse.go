@@ -13,8 +13,10 @@ import (
 
 // engine is ClickHouse as a library that answers its own protocol.
 type engine interface {
-	// Serve answers connections until ctx ends.
+	// Serve answers connections of the native protocol until ctx ends.
 	Serve(ctx context.Context, l net.Listener) error
+	// ServeOverHTTP answers the HTTP interface until ctx ends.
+	ServeOverHTTP(ctx context.Context, l net.Listener) error
 	// Close writes what is still in memory.
 	Close() error
 }
@@ -35,34 +37,68 @@ type chdbEngine struct {
 
 func (e *chdbEngine) Close() error { e.engine.Close(); return nil }
 
+// startClickHouse opens the engine, and serves it wherever it has an address.
 func (s *Sandbox) startClickHouse(dir string) (stop func() error, err error) {
-	if s.cfg.ClickHouseAddr == "" {
+	if s.cfg.ClickHouseAddr+s.cfg.ClickHouseHTTPAddr == "" {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", s.cfg.ClickHouseAddr)
+	native, err := listen(s.cfg.ClickHouseAddr)
 	if err != nil {
-		return nil, inUse(err, s.cfg.ClickHouseAddr)
+		return nil, err
+	}
+	overHTTP, err := listen(s.cfg.ClickHouseHTTPAddr)
+	if err != nil {
+		return nil, errors.Join(err, closeListener(native))
 	}
 	e, err := s.engine(filepath.Join(dir, "clickhouse"))
 	if err != nil {
-		return nil, errors.Join(err, l.Close())
+		return nil, errors.Join(err, closeListener(native), closeListener(overHTTP))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
+	served := make(chan error, 2)
+	s.addresses.ClickHouse = s.serve(ctx, native, e.Serve, served)
+	s.addresses.ClickHouseHTTP = s.serve(ctx, overHTTP, e.ServeOverHTTP, served)
+	return func() error {
+		cancel()
+		return errors.Join(<-served, <-served, e.Close())
+	}, nil
+}
+
+// serve has run answer on l, and says where; nil is nowhere. What ends it, but for
+// ctx, is told to served.
+func (s *Sandbox) serve(ctx context.Context, l net.Listener, run func(context.Context, net.Listener) error, served chan<- error) (addr string) {
+	if l == nil {
+		served <- nil
+		return ""
+	}
 	go func() {
-		err := e.Serve(ctx, l)
+		err := run(ctx, l)
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			err = nil
+		}
 		if err != nil && ctx.Err() == nil {
 			s.failed <- fmt.Errorf("sandbox: clickhouse: %w", err)
 		}
 		served <- err
 	}()
-	s.addresses.ClickHouse = l.Addr().String()
-	return func() error {
-		cancel()
-		err := <-served
-		if ctxErr := ctx.Err(); errors.Is(err, ctxErr) {
-			err = nil
-		}
-		return errors.Join(err, e.Close())
-	}, nil
+	return l.Addr().String()
+}
+
+// listen is nil without an address.
+func listen(addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, inUse(err, addr)
+	}
+	return l, nil
+}
+
+func closeListener(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
 }

@@ -23,11 +23,12 @@ import (
 
 // Config says where the sandbox listens and what it keeps.
 type Config struct {
-	Dir            string `yaml:"dir" doc:"directory that keeps the data of Kafka and ClickHouse; empty: a temporary one, removed at the end"`
-	KafkaAddr      string `yaml:"kafka_addr" doc:"loopback address for Kafka; port 0: any free one; empty: no Kafka"`
-	RedisAddr      string `yaml:"redis_addr" doc:"loopback address for Redis; port 0: any free one; empty: no Redis"`
-	ClickHouseAddr string `yaml:"clickhouse_addr" doc:"loopback address for ClickHouse's native protocol; port 0: any free one; empty: no ClickHouse"`
-	SyncWrites     bool   `yaml:"sync_writes" doc:"have Kafka wait for the disk at every write, so that acknowledged records survive a loss of power too"`
+	Dir                string `yaml:"dir" doc:"directory that keeps the data of Kafka and ClickHouse; empty: a temporary one, removed at the end"`
+	KafkaAddr          string `yaml:"kafka_addr" doc:"loopback address for Kafka; port 0: any free one; empty: no Kafka"`
+	RedisAddr          string `yaml:"redis_addr" doc:"loopback address for Redis; port 0: any free one; empty: no Redis"`
+	ClickHouseAddr     string `yaml:"clickhouse_addr" doc:"loopback address for ClickHouse's native protocol; port 0: any free one; empty: no ClickHouse"`
+	ClickHouseHTTPAddr string `yaml:"clickhouse_http_addr" doc:"loopback address for ClickHouse's HTTP interface; port 0: any free one; empty: none"`
+	SyncWrites         bool   `yaml:"sync_writes" doc:"have Kafka wait for the disk at every write, so that acknowledged records survive a loss of power too"`
 }
 
 // Defaults listen on free ports and keep nothing.
@@ -37,10 +38,11 @@ func Defaults() Config {
 
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
-	if c.KafkaAddr+c.RedisAddr+c.ClickHouseAddr == "" {
+	if c.KafkaAddr+c.RedisAddr+c.ClickHouseAddr+c.ClickHouseHTTPAddr == "" {
 		return errors.New("sandbox: no part has an address, so there is nothing to run")
 	}
-	return errors.Join(loopback("kafka_addr", c.KafkaAddr), loopback("redis_addr", c.RedisAddr), loopback("clickhouse_addr", c.ClickHouseAddr))
+	return errors.Join(loopback("kafka_addr", c.KafkaAddr), loopback("redis_addr", c.RedisAddr), loopback("clickhouse_addr", c.ClickHouseAddr),
+		loopback("clickhouse_http_addr", c.ClickHouseHTTPAddr))
 }
 
 func loopback(name, addr string) error {
@@ -58,7 +60,7 @@ func loopback(name, addr string) error {
 }
 
 // Addresses is where the parts listen, host:port; "" where one does not run.
-type Addresses struct{ Kafka, Redis, ClickHouse string }
+type Addresses struct{ Kafka, Redis, ClickHouse, ClickHouseHTTP string }
 
 // String has a line for each part.
 func (a Addresses) String() string {
@@ -71,6 +73,9 @@ func (a Addresses) String() string {
 	}
 	if a.ClickHouse != "" {
 		lines = append(lines, "ClickHouse "+a.ClickHouse+" (native protocol)")
+	}
+	if a.ClickHouseHTTP != "" {
+		lines = append(lines, "ClickHouse http://"+a.ClickHouseHTTP)
 	}
 	return strings.Join(lines, "\n")
 }
@@ -99,7 +104,7 @@ func New(cfg Config, log *slog.Logger) (*Sandbox, error) {
 		return nil, errors.New("sandbox: no logger is given")
 	}
 	open := func(dir string) (engine, error) { return openEngine(dir, log) }
-	return &Sandbox{cfg: cfg, log: log, engine: open, failed: make(chan error, 3)}, nil
+	return &Sandbox{cfg: cfg, log: log, engine: open, failed: make(chan error, 4)}, nil
 }
 
 // Run starts the servers, and stops them when ctx ends or one of them fails.
@@ -132,7 +137,7 @@ func (s *Sandbox) Start() error {
 			s.steps = append(s.steps, step{part.name, stop})
 		}
 	}
-	s.log.Info("sandbox runs", "dir", s.cfg.Dir, "kafka", s.addresses.Kafka, "redis", s.addresses.Redis, "clickhouse", s.addresses.ClickHouse)
+	s.log.Info("sandbox runs", "dir", s.cfg.Dir, "kafka", s.addresses.Kafka, "redis", s.addresses.Redis, "clickhouse", s.addresses.ClickHouse, "clickhouse_http", s.addresses.ClickHouseHTTP)
 	return nil
 }
 

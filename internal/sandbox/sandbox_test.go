@@ -295,9 +295,9 @@ func TestUnknownTopicsAreNotMade(t *testing.T) {
 func TestAddressesOutsideTheMachineAreRefused(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0:9092", "192.0.2.1:0", "localhost", ":9092", "example.org:1"} {
 		c := Defaults()
-		c.KafkaAddr, c.RedisAddr, c.ClickHouseAddr = addr, addr, addr
+		c.KafkaAddr, c.RedisAddr, c.ClickHouseAddr, c.ClickHouseHTTPAddr = addr, addr, addr, addr
 		_, err := New(c, slog.New(slog.DiscardHandler))
-		for _, name := range []string{"kafka_addr", "redis_addr", "clickhouse_addr"} {
+		for _, name := range []string{"kafka_addr", "redis_addr", "clickhouse_addr", "clickhouse_http_addr"} {
 			if err == nil || !strings.Contains(err.Error(), "sandbox."+name) {
 				t.Errorf("%s: %s is not refused: %v", name, addr, err)
 			}
@@ -325,6 +325,8 @@ func (e *fakeEngine) Serve(ctx context.Context, l net.Listener) error {
 		return ctx.Err()
 	}
 }
+
+func (e *fakeEngine) ServeOverHTTP(ctx context.Context, l net.Listener) error { return e.Serve(ctx, l) }
 
 func (e *fakeEngine) Close() error { e.closed = true; return nil }
 

@@ -15,10 +15,13 @@ import (
 // directory keeps objects as files. The blob library's own files would not do:
 // they are neither synced nor created atomically if absent, and its listing
 // passes over what it cannot read, which would be an error taken for absence.
-type directory struct{ root string }
+type directory struct {
+	root string
+	disk disk
+}
 
 func openDirectory(root string) (objects, error) {
-	d := directory{root: filepath.Clean(root)}
+	d := directory{filepath.Clean(root), osDisk{}}
 	return d, d.reachable()
 }
 
@@ -83,11 +86,11 @@ func (d directory) create(ctx context.Context, key string, b []byte) error {
 	}
 	path := d.path(key)
 	dir := filepath.Dir(path)
-	if err := makeDirectories(d.root, dir); err != nil {
+	if err := d.makeDirectories(dir); err != nil {
 		return err
 	}
 	sweep(dir)
-	temp, err := os.CreateTemp(dir, temporary)
+	temp, err := d.disk.createTemp(dir, temporary)
 	if err != nil {
 		return err
 	}
@@ -95,17 +98,17 @@ func (d directory) create(ctx context.Context, key string, b []byte) error {
 	if err := writeSynced(ctx, temp, b); err != nil {
 		return err
 	}
-	if err := os.Link(temp.Name(), path); err != nil {
+	if err := d.disk.link(temp.Name(), path); err != nil {
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		// Whoever made it may not have synced the directory yet.
-		return errors.Join(errExists, syncDirectory(dir))
+		return errors.Join(errExists, d.disk.syncDirectory(dir))
 	}
-	return syncDirectory(dir)
+	return d.disk.syncDirectory(dir)
 }
 
-func writeSynced(ctx context.Context, f *os.File, b []byte) error {
+func writeSynced(ctx context.Context, f file, b []byte) error {
 	const piece = 1 << 20
 	for len(b) > 0 {
 		n := min(piece, len(b))
@@ -119,31 +122,23 @@ func writeSynced(ctx context.Context, f *os.File, b []byte) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// makeDirectories makes dir and its parents below root, each synced into its
-// parent.
-func makeDirectories(root, dir string) error {
-	if dir == root {
+// makeDirectories makes dir and its parents below the root, each synced into its
+// parent: one that is there may be the work of somebody who has not synced it yet,
+// and may not live to.
+func (d directory) makeDirectories(dir string) error {
+	if dir == d.root {
 		return nil
 	}
 	parent := filepath.Dir(dir)
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	if err := makeDirectories(root, parent); err != nil {
+	if err := d.makeDirectories(parent); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	if _, err := os.Stat(dir); err != nil {
+		if err := d.disk.mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
 	}
-	return syncDirectory(parent)
-}
-
-func syncDirectory(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return d.disk.syncDirectory(parent)
 }
 
 // sweep removes temporary files that a killed process left behind. What it
@@ -165,13 +160,13 @@ func sweep(dir string) {
 
 func (d directory) move(_ context.Context, from, to string) error {
 	source, target := d.path(from), d.path(to)
-	if err := makeDirectories(d.root, filepath.Dir(target)); err != nil {
+	if err := d.makeDirectories(filepath.Dir(target)); err != nil {
 		return err
 	}
-	if err := os.Rename(source, target); err != nil {
+	if err := d.disk.rename(source, target); err != nil {
 		return err
 	}
-	return errors.Join(syncDirectory(filepath.Dir(target)), syncDirectory(filepath.Dir(source)))
+	return errors.Join(d.disk.syncDirectory(filepath.Dir(target)), d.disk.syncDirectory(filepath.Dir(source)))
 }
 
 func (d directory) remove(_ context.Context, key string) error {

@@ -103,9 +103,10 @@ func (f *Frozen) list(w io.Writer, b []byte, l list, watermark int64) ([]byte, e
 	return b, nil
 }
 
-// SlotCheck decides on a slot of a dump: a slot that is not kept is dropped, and
-// one that nobody could have left is an error.
-type SlotCheck func(kind uint8, slot uint32, payload []byte) (keep bool, err error)
+// SlotCheck decides on a slot of a dump: kept is the payload, or a beginning of it
+// that check may have written to; nil drops the slot. One that nobody could have
+// left is an error.
+type SlotCheck func(kind uint8, slot uint32, payload []byte) (kept []byte, err error)
 
 // Restore makes a table of a dump, with caps that may be others than those of
 // the table that was dumped: a kind that has too many records loses its coldest.
@@ -249,12 +250,13 @@ func (d *restoring) readSlots(kind uint8) ([]byte, error) {
 			return nil, d.failed(nil, "a slot is cut short")
 		}
 		end := slotHeader + int(le.Uint16(all[4:]))
-		keep, err := d.check(kind, le.Uint32(all), all[slotHeader:end])
+		payload, err := d.check(kind, le.Uint32(all), all[slotHeader:end])
 		if err != nil {
 			return nil, d.failed(nil, "%v", err)
 		}
-		if keep {
-			kept = append(kept, all[:end]...)
+		if payload != nil {
+			le.PutUint16(all[4:], uint16(len(payload)))
+			kept = append(kept, all[:slotHeader+len(payload)]...)
 		}
 		all = all[end:]
 	}

@@ -31,7 +31,7 @@ func dumpOf(t testing.TB, f *state.Frozen, watermark int64) []byte {
 	return b.Bytes()
 }
 
-func keepAll(uint8, uint32, []byte) (bool, error) { return true, nil }
+func keepAll(_ uint8, _ uint32, payload []byte) ([]byte, error) { return payload, nil }
 
 func restore(t testing.TB, b []byte, caps state.Caps) *state.Table {
 	t.Helper()
@@ -164,6 +164,7 @@ func TestRestoringDropsSlotsAndWhatIsAboveTheCap(t *testing.T) {
 	for i := range uint64(10) {
 		rec, _ := get(table, i, 1, 0)
 		copy(rec.Resize(5, 4), "five")
+		copy(rec.Resize(7, 5), "seven")
 		copy(rec.Resize(6, 3), "six")
 		rec.Touch(int64(i), 100)
 		if i == 0 {
@@ -171,8 +172,14 @@ func TestRestoringDropsSlotsAndWhatIsAboveTheCap(t *testing.T) {
 		}
 	}
 	got, err := state.Restore(bufio.NewReader(bytes.NewReader(dump(t, table, 0))), state.Caps{1: 4},
-		func(kind uint8, slot uint32, payload []byte) (bool, error) {
-			return slot == 6 && string(payload) == "six", nil
+		func(kind uint8, slot uint32, payload []byte) ([]byte, error) {
+			switch {
+			case slot == 6 && string(payload) == "six":
+				return payload, nil
+			case slot == 7:
+				return payload[:2], nil
+			}
+			return nil, nil
 		})
 	if err != nil {
 		t.Fatal(err)
@@ -182,8 +189,8 @@ func TestRestoringDropsSlotsAndWhatIsAboveTheCap(t *testing.T) {
 		if want := i == 0 || i > 6; ok != want {
 			t.Errorf("record %d: there %v, want %v", i, ok, want)
 		}
-		if ok && (rec.Slot(5) != nil || string(rec.Slot(6)) != "six") {
-			t.Errorf("record %d: slots %q and %q", i, rec.Slot(5), rec.Slot(6))
+		if ok && (rec.Slot(5) != nil || string(rec.Slot(6)) != "six" || string(rec.Slot(7)) != "se") {
+			t.Errorf("record %d: slots %q, %q and %q", i, rec.Slot(5), rec.Slot(6), rec.Slot(7))
 		}
 	}
 	if got.Evicted(1) != 6 {

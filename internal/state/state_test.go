@@ -197,6 +197,58 @@ func TestARegularGivesWayOnlyToAKeyThatComesAsOften(t *testing.T) {
 	}
 }
 
+// A key that is admitted counts for as often as it came, the touch that follows
+// included: as a newcomer it makes room for anybody, as a regular only for who
+// comes as often.
+func TestAnAdmittedKeyCountsForAsOftenAsItCame(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		holder  int // how often the one that has the place came
+		refused int // how often the key is refused for that
+		touches int // of the key's record
+		then    int // how often another key has to come after it
+	}{
+		{"a first visit is one", 1, 0, 1, 1},
+		{"three visits are a newcomer's", 1, 0, 3, 1},
+		{"four are a regular's", 1, 0, 4, 4},
+		{"those that were refused count", 4, 3, 1, 4},
+		{"and the ones after them", 4, 3, 3, 6},
+		{"five visits", 5, 4, 1, 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table, position := state.New(state.Caps{2: 1}), int64(0)
+			come := func(key uint64) bool {
+				rec, ok := get(table, key, 2, 0)
+				if ok {
+					position++
+					rec.Touch(position, 1000)
+				}
+				return ok
+			}
+			for range c.holder {
+				come(1)
+			}
+			for n := range c.refused {
+				if come(2) {
+					t.Fatalf("visit %d: admitted", n+1)
+				}
+			}
+			for n := range c.touches {
+				if !come(2) {
+					t.Fatalf("visit %d: refused", c.refused+n+1)
+				}
+			}
+			n := 1
+			for !come(3) {
+				n++
+			}
+			if n != c.then {
+				t.Errorf("another key came %d times before it was admitted, want %d", n, c.then)
+			}
+		})
+	}
+}
+
 func TestATenantsFloodEvictsNobodyElses(t *testing.T) {
 	table := state.New(state.Caps{1: 50})
 	admit := func(key, tenant uint64, position int64) {

@@ -40,6 +40,19 @@ func open() (*chdb.Engine, error) {
 	return engine.Engine, engine.err
 }
 
+// engineFor is the engine, or the end of a test where there is none.
+func engineFor(t *testing.T) *chdb.Engine {
+	t.Helper()
+	e, err := open()
+	if errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if engine.Engine != nil {
@@ -62,13 +75,7 @@ type server struct {
 
 func start(t *testing.T, addr string) *server {
 	t.Helper()
-	e, err := open()
-	if errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := engineFor(t)
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ package clickhouse
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -19,22 +18,24 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
 // Config says how ClickHouse is reached and how rows are batched.
 type Config struct {
-	Addrs        []string      `yaml:"addrs" doc:"addresses of ClickHouse's native protocol, host:port"`
-	Database     string        `yaml:"database" doc:"database of Weir's tables"`
-	User         string        `yaml:"user" doc:"user"`
-	Password     string        `yaml:"password" secret:"true" doc:"password"`
-	PasswordFile string        `yaml:"password_file" doc:"file that holds the password, instead of password"`
-	TLS          bool          `yaml:"tls" doc:"speak TLS"`
-	Compression  string        `yaml:"compression" doc:"compression on the wire: none or lz4"`
-	DialTimeout  time.Duration `yaml:"dial_timeout" doc:"longest time to connect"`
-	ReadTimeout  time.Duration `yaml:"read_timeout" doc:"longest time for an answer"`
-	FlushRows    int           `yaml:"flush_rows" doc:"rows that are inserted at once"`
-	FlushAge     time.Duration `yaml:"flush_age" doc:"longest time that a row waits for others"`
-	Retention    time.Duration `yaml:"retention" doc:"how long rows are kept after they were received; 0: for ever"`
+	Addrs        []string         `yaml:"addrs" doc:"addresses of ClickHouse's native protocol, host:port"`
+	Database     string           `yaml:"database" doc:"database of Weir's tables"`
+	User         string           `yaml:"user" doc:"user"`
+	Password     string           `yaml:"password" secret:"true" doc:"password"`
+	PasswordFile string           `yaml:"password_file" doc:"file that holds the password, instead of password"`
+	TLS          tlsconfig.Config `yaml:"tls"`
+	Compression  string           `yaml:"compression" doc:"compression on the wire: none or lz4"`
+	DialTimeout  time.Duration    `yaml:"dial_timeout" doc:"longest time to connect"`
+	ReadTimeout  time.Duration    `yaml:"read_timeout" doc:"longest time for an answer"`
+	FlushRows    int              `yaml:"flush_rows" doc:"rows that are inserted at once"`
+	FlushAge     time.Duration    `yaml:"flush_age" doc:"longest time that a row waits for others"`
+	Retention    time.Duration    `yaml:"retention" doc:"how long rows are kept after they were received; 0: for ever"`
 }
 
 // Defaults are the values that suit most installations.
@@ -51,7 +52,7 @@ var name = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,62}$`)
 
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
-	var errs []error
+	errs := []error{c.TLS.Validate("clickhouse.tls")}
 	if len(c.Addrs) == 0 {
 		errs = append(errs, errors.New("clickhouse.addrs: none is named"))
 	}
@@ -83,6 +84,17 @@ func (c Config) Validate() error {
 
 // Open makes a pool of connections; it connects when it is first used.
 func Open(c Config) (driver.Conn, error) {
+	// Not the database of the tables: it may not exist yet.
+	return open(c, "default", clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 0})
+}
+
+// OpenToRead is Open for one who only reads: the server refuses whatever would
+// change something. Names of tables are looked up in the database of c.
+func OpenToRead(c Config) (driver.Conn, error) {
+	return open(c, c.Database, clickhouse.Settings{"readonly": 2}) // 1 would refuse a query's own SETTINGS too
+}
+
+func open(c Config, database string, settings clickhouse.Settings) (driver.Conn, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -94,18 +106,21 @@ func Open(c Config) (driver.Conn, error) {
 		}
 		password = strings.TrimSpace(string(b))
 	}
+	dialer, err := c.TLS.Dialer("clickhouse.tls", c.DialTimeout)
+	if err != nil {
+		return nil, err
+	}
 	o := &clickhouse.Options{
 		Addr: c.Addrs,
-		// Not the database of the tables: it may not exist yet.
-		Auth:        clickhouse.Auth{Database: "default", Username: c.User, Password: password},
+		Auth: clickhouse.Auth{Database: database, Username: c.User, Password: password},
+		DialContext: func(ctx context.Context, addr string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", addr)
+		},
 		DialTimeout: c.DialTimeout, ReadTimeout: c.ReadTimeout, MaxOpenConns: 4, MaxIdleConns: 4, ConnMaxLifetime: 10 * time.Minute,
-		Settings: clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 0},
+		Settings: settings,
 	}
 	if c.Compression == "lz4" {
 		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
-	}
-	if c.TLS {
-		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	conn, err := clickhouse.Open(o)
 	if err != nil {

@@ -13,20 +13,25 @@ import (
 
 // schemaVersion is raised with every change of the tables. A program does not
 // write to tables of a newer version.
-const schemaVersion = 2
+const schemaVersion = 3
 
-// position is what names a row of events: nothing of it comes from what the
-// event says, so a second ingest of the same record writes the same key. The
-// partition key is a block of offsets, never a claimed time, which one gateway
-// with a wrong clock could spread over hundreds of parts.
+// field is a column: its name, its type, how it is packed.
+type field struct{ name, kind string }
+
+const (
+	packed  = " CODEC(ZSTD(1))"
+	rising  = " CODEC(Delta, ZSTD(1))"
+	texted  = "String" + packed
+	numbers = "UInt32" + packed
+	moments = "DateTime64(3, 'UTC')" + rising
+)
+
+// eventsTable has what names a row first: nothing of it comes from what the event
+// says, so a second ingest of the same record writes the same key. The partition
+// key is a block of offsets, never a claimed time, which one gateway with a wrong
+// clock could spread over hundreds of parts.
 const eventsTable = `CREATE TABLE IF NOT EXISTS %[1]s.events
 (
-    stream String CODEC(ZSTD(1)),
-    incarnation UInt32 CODEC(ZSTD(1)),
-    src_partition UInt32 CODEC(ZSTD(1)),
-    src_offset UInt64 CODEC(Delta, ZSTD(1)),
-    owner UInt64 CODEC(ZSTD(1)),
-    received DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
 %[2]s,
     INDEX by_time time TYPE minmax GRANULARITY 1,
     INDEX by_tenant tenant TYPE bloom_filter(0.01) GRANULARITY 4,
@@ -40,79 +45,94 @@ ENGINE = ReplacingMergeTree(owner)
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
 ORDER BY (stream, incarnation, src_partition, src_offset)%[3]s`
 
-const signalsTable = `CREATE TABLE IF NOT EXISTS %[1]s.signals
-(
-    stream String CODEC(ZSTD(1)),
-    incarnation UInt32 CODEC(ZSTD(1)),
-    facet_partition UInt32 CODEC(ZSTD(1)),
-    facet_offset UInt64 CODEC(Delta, ZSTD(1)),
-    facet_index UInt32 CODEC(ZSTD(1)),
-    rule String CODEC(ZSTD(1)),
-    rules_version String CODEC(ZSTD(1)),
-    tenant String CODEC(ZSTD(1)),
-    entity_kind String CODEC(ZSTD(1)),
-    entity String CODEC(ZSTD(1)),
-    group_kind String CODEC(ZSTD(1)),
-    group_key String CODEC(ZSTD(1)),
-    category String CODEC(ZSTD(1)),
-    reason String CODEC(ZSTD(1)),
-    phase String CODEC(ZSTD(1)),
-    tier UInt8,
-    weight UInt8,
-    half_life_s UInt32 CODEC(ZSTD(1)),
-    evidence String CODEC(ZSTD(1)),
-    time DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    src_partition UInt32 CODEC(ZSTD(1)),
-    src_offset UInt64 CODEC(Delta, ZSTD(1)),
-    late UInt8,
-    received DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    INDEX by_time time TYPE minmax GRANULARITY 1,
-    INDEX by_entity entity TYPE bloom_filter(0.01) GRANULARITY 4
-)
-ENGINE = ReplacingMergeTree
-PARTITION BY (stream, incarnation, intDiv(facet_offset, 33554432))
-ORDER BY (stream, incarnation, facet_partition, facet_offset, facet_index, rule)%[2]s`
-
-const versionTable = `CREATE TABLE IF NOT EXISTS %s.schema_version (version UInt32) ENGINE = ReplacingMergeTree ORDER BY version`
+// eventFields are the columns of events: the position, and the table of fields.
+func eventFields() []field {
+	all := []field{
+		{"stream", texted}, {"incarnation", numbers}, {"src_partition", numbers}, {"src_offset", "UInt64" + rising},
+		{"owner", "UInt64" + packed}, {"received", moments},
+	}
+	for _, f := range event.Fields() {
+		all = append(all, field{f.Name, columnType(f.Kind)})
+	}
+	return all
+}
 
 // columnType is the type of an event's field. Absent values are the type's
 // zero: a column of Nullable costs a second file.
 func columnType(k event.Kind) string {
 	switch k {
 	case event.KindInt:
-		return "Int64 CODEC(ZSTD(1))"
+		return "Int64" + packed
 	case event.KindTime:
-		return "DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))"
+		return moments
 	case event.KindBool:
-		return "UInt8 CODEC(ZSTD(1))"
+		return "UInt8" + packed
 	}
-	return "String CODEC(ZSTD(1))"
+	return texted
 }
 
-// statements makes the DDL.
-func statements(c Config) []string {
-	var columns []string
-	for _, f := range event.Fields() {
-		columns = append(columns, "    "+f.Name+" "+columnType(f.Kind))
+const signalsTable = `CREATE TABLE IF NOT EXISTS %[1]s.signals
+(
+%[2]s,
+    INDEX by_time time TYPE minmax GRANULARITY 1,
+    INDEX by_entity entity TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY (stream, incarnation, intDiv(facet_offset, 33554432))
+ORDER BY (stream, incarnation, facet_partition, facet_offset, facet_index, rule)%[3]s`
+
+func signalFields() []field {
+	return []field{
+		{"stream", texted}, {"incarnation", numbers}, {"facet_partition", numbers}, {"facet_offset", "UInt64" + rising}, {"facet_index", numbers},
+		{"rule", texted}, {"rules_version", texted}, {"tenant", texted}, {"entity_kind", texted}, {"entity", texted},
+		{"group_kind", texted}, {"group_key", texted}, {"category", texted}, {"reason", texted}, {"phase", texted},
+		{"tier", "UInt8"}, {"weight", "UInt8"}, {"half_life_s", numbers}, {"evidence", texted}, {"time", moments},
+		{"src_partition", numbers}, {"src_offset", "UInt64" + rising}, {"late", "UInt8"}, {"received", moments},
+	}
+}
+
+const versionTable = `CREATE TABLE IF NOT EXISTS %s.schema_version (version UInt32) ENGINE = ReplacingMergeTree ORDER BY version`
+
+// create makes the statement for a table that is not there yet.
+func (c Config) create(table string, fields []field) string {
+	lines := make([]string, len(fields))
+	for i, f := range fields {
+		lines[i] = "    " + f.name + " " + f.kind
 	}
 	ttl := ""
 	if c.Retention > 0 {
 		ttl = fmt.Sprintf("\nTTL toDateTime(received) + INTERVAL %d HOUR", int(c.Retention.Hours()))
 	}
-	return []string{
-		"CREATE DATABASE IF NOT EXISTS " + c.Database,
-		fmt.Sprintf(versionTable, c.Database),
-		fmt.Sprintf(eventsTable, c.Database, strings.Join(columns, ",\n"), ttl),
-		fmt.Sprintf(signalsTable, c.Database, ttl),
-		// Since version 2.
-		"ALTER TABLE " + c.Database + ".signals ADD COLUMN IF NOT EXISTS group_kind String CODEC(ZSTD(1)) AFTER entity",
-		"ALTER TABLE " + c.Database + ".signals ADD COLUMN IF NOT EXISTS group_key String CODEC(ZSTD(1)) AFTER group_kind",
-		fmt.Sprintf("INSERT INTO %s.schema_version SELECT %d", c.Database, schemaVersion),
-	}
+	return fmt.Sprintf(table, c.Database, strings.Join(lines, ",\n"), ttl)
 }
 
-// Migrate makes the database and its tables, and adds what tables of an older
-// version lack. It changes nothing else.
+// complete makes the statement that adds to a table of an older version whatever
+// columns it lacks, each where a new table has it.
+func (c Config) complete(table string, fields []field) string {
+	adds := make([]string, len(fields))
+	for i, f := range fields {
+		adds[i] = "ADD COLUMN IF NOT EXISTS " + f.name + " " + f.kind
+		if i > 0 {
+			adds[i] += " AFTER " + fields[i-1].name
+		}
+	}
+	return fmt.Sprintf("ALTER TABLE %s.%s\n    %s", c.Database, table, strings.Join(adds[1:], ",\n    "))
+}
+
+// statements makes the DDL, in order. The version is written last: who finds it
+// finds all of it.
+func statements(c Config) []string {
+	events, signals := eventFields(), signalFields()
+	return append([]string{
+		"CREATE DATABASE IF NOT EXISTS " + c.Database,
+		fmt.Sprintf(versionTable, c.Database),
+		c.create(eventsTable, events), c.create(signalsTable, signals),
+		c.complete("events", events), c.complete("signals", signals),
+	}, append(c.views(), fmt.Sprintf("INSERT INTO %s.schema_version SELECT %d", c.Database, schemaVersion))...)
+}
+
+// Migrate makes the database, its tables and views, and adds what tables of an
+// older version lack. It changes no row, and removes nothing.
 func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 	conn, err := Open(c)
 	if err != nil {

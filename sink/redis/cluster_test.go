@@ -68,8 +68,8 @@ func TestTheRecommendedUsersSuffice(t *testing.T) {
 	s := startReal(t)
 	c := connect(t, s)
 	for _, rules := range [][]any{
-		{"acl", "setuser", "weir-worker", "on", ">worker", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+evalsha", "+script|load", "+get", "+set", "+ping"},
-		{"acl", "setuser", "weir-gate", "on", ">gate", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+get", "+mget", "+ping"},
+		{"acl", "setuser", "weir-worker", "on", ">worker", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+evalsha", "+script|load", "+getrange", "+set", "+ping"},
+		{"acl", "setuser", "weir-gate", "on", ">gate", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+getrange", "+ping"},
 	} {
 		if err := c.Do(t.Context(), rules...).Err(); err != nil {
 			t.Fatal(err)

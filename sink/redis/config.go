@@ -3,8 +3,6 @@ package redis
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -14,18 +12,20 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
 // Config says where Redis is and how it is used, by writers and readers alike.
 type Config struct {
-	Addrs        []string `yaml:"addrs" doc:"addresses of Redis, host:port; several for a cluster or for sentinels"`
-	Cluster      bool     `yaml:"cluster" doc:"the addresses are nodes of a Redis Cluster"`
-	MasterName   string   `yaml:"master_name" doc:"the addresses are sentinels, which know the master by this name"`
-	Username     string   `yaml:"username" doc:"ACL user; empty: the default user"`
-	Password     string   `yaml:"password" secret:"true" doc:"password; better kept in a file"`
-	PasswordFile string   `yaml:"password_file" doc:"file with the password"`
-	DB           int      `yaml:"db" doc:"number of the database; a cluster has only 0"`
-	TLS          TLS      `yaml:"tls"`
+	Addrs        []string         `yaml:"addrs" doc:"addresses of Redis, host:port; several for a cluster or for sentinels"`
+	Cluster      bool             `yaml:"cluster" doc:"the addresses are nodes of a Redis Cluster"`
+	MasterName   string           `yaml:"master_name" doc:"the addresses are sentinels, which know the master by this name"`
+	Username     string           `yaml:"username" doc:"ACL user; empty: the default user"`
+	Password     string           `yaml:"password" secret:"true" doc:"password; better kept in a file"`
+	PasswordFile string           `yaml:"password_file" doc:"file with the password"`
+	DB           int              `yaml:"db" doc:"number of the database; a cluster has only 0"`
+	TLS          tlsconfig.Config `yaml:"tls"`
 
 	KeyPrefix  string `yaml:"key_prefix" doc:"first part of every key; one per stream"`
 	SecretFile string `yaml:"secret_file" doc:"file with the secret (16 bytes or more) that turns entities into keys; the same for all that write and read"`
@@ -37,15 +37,6 @@ type Config struct {
 	PoolSize     int           `yaml:"pool_size" doc:"most connections to a server"`
 	PipelineSize int           `yaml:"pipeline_size" doc:"most scores sent in one round trip"`
 	BufferSize   int           `yaml:"buffer_size" doc:"most entities waiting to be written; beyond it, detection of their partition waits"`
-}
-
-// TLS says how the connection is protected.
-type TLS struct {
-	Enabled    bool   `yaml:"enabled" doc:"speak TLS"`
-	CAFile     string `yaml:"ca_file" doc:"certificates to trust instead of the system's, PEM"`
-	CertFile   string `yaml:"cert_file" doc:"certificate to show, PEM"`
-	KeyFile    string `yaml:"key_file" doc:"key of that certificate, PEM"`
-	ServerName string `yaml:"server_name" doc:"name expected in the server's certificate, where the address is not it"`
 }
 
 // Defaults are the values that suit most installations.
@@ -86,9 +77,7 @@ func (c Config) Validate() error {
 	if !prefixForm.MatchString(c.KeyPrefix) {
 		bad("key_prefix: %q is not 1 to 64 letters, digits, or any of : . _ -", c.KeyPrefix)
 	}
-	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		bad("tls: cert_file and key_file go together")
-	}
+	errs = append(errs, c.TLS.Validate("redis.tls"))
 	return errors.Join(append(errs, c.validateBounds()...)...)
 }
 
@@ -142,13 +131,13 @@ func (c Config) client(timeout time.Duration, pool int) (goredis.UniversalClient
 		}
 		password = string(bytes.TrimRight(text, "\r\n"))
 	}
-	tlsConfig, err := c.TLS.config()
+	dialer, err := c.TLS.Dialer("redis.tls", c.DialTimeout)
 	if err != nil {
 		return nil, err
 	}
 	return goredis.NewUniversalClient(&goredis.UniversalOptions{
 		Addrs: c.Addrs, MasterName: c.MasterName, IsClusterMode: c.Cluster,
-		Username: c.Username, Password: password, DB: c.DB, TLSConfig: tlsConfig,
+		Username: c.Username, Password: password, DB: c.DB, Dialer: dialer.DialContext,
 
 		// Whoever calls knows better when to try again.
 		MaxRetries: -1, DialerRetries: 1,
@@ -170,28 +159,3 @@ func Quiet() { goredis.SetLogger(silence{}) }
 type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
-
-func (t TLS) config() (*tls.Config, error) {
-	if !t.Enabled {
-		return nil, nil
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.tls.ca_file: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("redis.tls.ca_file: %s holds no certificate", t.CAFile)
-		}
-	}
-	if t.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.tls.cert_file: %w", err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
-}

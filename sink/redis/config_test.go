@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
 func TestConfigMistakesAreAllNamed(t *testing.T) {
@@ -75,9 +77,9 @@ func TestFilesThatCannotBeReadStopTheStart(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*Config){
 		"password":           func(c *Config) { c.PasswordFile = missing },
-		"authorities":        func(c *Config) { c.TLS = TLS{Enabled: true, CAFile: missing} },
-		"no authority in it": func(c *Config) { c.TLS = TLS{Enabled: true, CAFile: notPEM} },
-		"certificate":        func(c *Config) { c.TLS = TLS{Enabled: true, CertFile: missing, KeyFile: missing} },
+		"authorities":        func(c *Config) { c.TLS = tlsconfig.Config{Enabled: true, CAFile: missing} },
+		"no authority in it": func(c *Config) { c.TLS = tlsconfig.Config{Enabled: true, CAFile: notPEM} },
+		"certificate":        func(c *Config) { c.TLS = tlsconfig.Config{Enabled: true, CertFile: missing, KeyFile: missing} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := Defaults()

@@ -4,8 +4,13 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
+	"sync"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/weirdev/weir/score"
 )
 
 // ErrClosed is the error of a Put into a writer whose Run has ended.
@@ -29,6 +34,44 @@ var reasons = []string{
 	reasonCluster, reasonScript, reasonDenied, reasonServer,
 }
 
+// Reasons why a stored value is no score: a closed set, labels as well.
+const (
+	reasonForged    = "forged"    // its code is wrong: of another key, secret or author
+	reasonMalformed = "malformed" // not of the form, or too long
+	reasonVersion   = "version"   // of another version of the form
+	reasonType      = "type"      // a list, a hash …
+)
+
+var valueReasons = []string{reasonForged, reasonMalformed, reasonVersion, reasonType}
+
+// reasonOfValue names an error of [score.Codec].
+func reasonOfValue(err error) string {
+	switch {
+	case errors.Is(err, score.ErrForged):
+		return reasonForged
+	case errors.Is(err, score.ErrVersion):
+		return reasonVersion
+	}
+	return reasonMalformed
+}
+
+// seldom lets a message through once a minute: what a stranger causes must not
+// fill the log.
+type seldom struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (s *seldom) due(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.last.IsZero() && now.Sub(s.last) < time.Minute {
+		return false
+	}
+	s.last = now
+	return true
+}
+
 // reasonOf says why a command failed. None of the reasons is final: a score
 // that cannot be written now is written later.
 func reasonOf(err error) string {
@@ -49,8 +92,13 @@ func reasonOf(err error) string {
 		return reasonLoading
 	case goredis.IsClusterDownError(err), goredis.IsTryAgainError(err), goredis.IsMasterDownError(err):
 		return reasonCluster
-	case goredis.IsAuthError(err), goredis.IsPermissionError(err):
+	case goredis.IsAuthError(err), goredis.IsPermissionError(err), deniedToScript(err):
 		return reasonDenied
 	}
 	return reasonServer
+}
+
+// deniedToScript reports whether a command within a script was denied.
+func deniedToScript(err error) bool {
+	return strings.Contains(err.Error(), "The user executing the script") || strings.Contains(err.Error(), "ACL failure in script")
 }

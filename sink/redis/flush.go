@@ -3,12 +3,7 @@ package redis
 import (
 	"context"
 	"math/rand/v2"
-	"strconv"
 	"time"
-
-	goredis "github.com/redis/go-redis/v9"
-
-	"github.com/weirdev/weir/score"
 )
 
 // Pauses after a failure: doubled from one to the other, each cut by a random
@@ -31,14 +26,14 @@ func (w *Writer) flush(ctx context.Context, batch []*entry) {
 		w.send(ctx, batch, failed)
 	}
 	w.metrics.flushed(len(batch), time.Since(start))
-	err := w.count(failed)
+	err := w.countFailed(failed)
 	w.settle(batch, failed)
 	w.tell(err)
 	w.resize(len(batch), err)
 	switch {
 	case err == nil:
 		w.pause = 0
-	case reasonOf(err) == reasonScript && w.loadScript(ctx) == nil:
+	case reasonOf(err) == reasonScript && w.loadScripts(ctx) == nil:
 	default:
 		w.wait(ctx)
 	}
@@ -55,61 +50,9 @@ func (w *Writer) resize(sent int, err error) {
 	}
 }
 
-// send pipelines one script call an entry, and behind them the sentinels of
-// their tracks, and fills in failed. The end of ctx
-// does not cut it short, lest its outcome be unknown: its own timeout does.
-func (w *Writer) send(ctx context.Context, batch []*entry, failed []error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DialTimeout+w.cfg.WriteTimeout)
-	defer cancel()
-	pipe := w.client.Pipeline()
-	calls := make([]*goredis.Cmd, len(batch))
-	for i, e := range batch {
-		calls[i], failed[i] = w.call(ctx, pipe, e)
-	}
-	tracks := w.watched(batch)
-	sentinels := count(ctx, pipe, tracks)
-	_, err := pipe.Exec(ctx)
-	w.judge(tracks, sentinels)
-	for i, call := range calls {
-		if failed[i] != nil {
-			continue // could not even be encoded
-		}
-		written, replyErr := call.Int64()
-		switch {
-		case call.Err() == nil && replyErr != nil && err != nil:
-			failed[i] = err // the pipeline broke before this reply
-		case call.Err() == nil && replyErr != nil:
-			failed[i] = errNoReply
-		case replyErr != nil:
-			failed[i] = replyErr
-		case written == 1:
-			w.metrics.written.Inc()
-		default:
-			w.metrics.refused.Inc()
-		}
-	}
-}
-
-// call queues the write of one entry.
-func (w *Writer) call(ctx context.Context, pipe goredis.Pipeliner, e *entry) (*goredis.Cmd, error) {
-	v := score.Value{Kind: e.entity.Kind, Digest: score.Digest(w.secret, e.entity), Position: e.position, Contributions: e.contributions}
-	var room [2*score.PositionLen + 512]byte
-	position, err := score.AppendPosition(room[:0:score.PositionLen], v.Position)
-	if err != nil {
-		return nil, err
-	}
-	body, err := score.AppendBody(room[score.PositionLen:score.PositionLen], v)
-	if err != nil {
-		return nil, err
-	}
-	expires := strconv.FormatInt(max(score.Expires(e.contributions), e.expires), 10)
-	key := score.KeyOf(w.cfg.KeyPrefix, v.Kind, v.Digest)
-	return pipe.EvalSha(ctx, w.script, []string{key}, string(position), expires, string(body)), nil
-}
-
-// count counts failures by reason and returns the first that is not a missing
+// countFailed counts failures by reason and returns the first that is not a missing
 // script, or else the first.
-func (w *Writer) count(failed []error) error {
+func (w *Writer) countFailed(failed []error) error {
 	var first error
 	for _, err := range failed {
 		if err == nil {
@@ -124,17 +67,19 @@ func (w *Writer) count(failed []error) error {
 	return first
 }
 
-// loadScript teaches the server the script, which it forgets when it is
+// loadScripts teaches the server the scripts, which it forgets when it is
 // restarted or told to.
-func (w *Writer) loadScript(ctx context.Context) error {
+func (w *Writer) loadScripts(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DialTimeout+w.cfg.WriteTimeout)
 	defer cancel()
-	err := w.client.ScriptLoad(ctx, putScript).Err()
-	if err != nil {
-		w.metrics.failed(reasonOf(err))
-		w.tell(err)
+	for _, script := range []string{putScript, countScript} {
+		if err := w.client.ScriptLoad(ctx, script).Err(); err != nil {
+			w.metrics.failed(reasonOf(err))
+			w.tell(err)
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // tell logs the first failure, each change of its reason, and its end.

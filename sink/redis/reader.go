@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -15,21 +16,19 @@ import (
 // MaxEntities is how many entities one look-up may name.
 const MaxEntities = 64
 
-// Errors of a look-up.
-var (
-	// ErrMismatch says that a value belongs to another entity than was asked
-	// for: replies are mixed up, and none of them is to be trusted.
-	ErrMismatch = errors.New("score of another entity")
-	// ErrCorrupt says that some values could not be read. The others are good.
-	ErrCorrupt = errors.New("unreadable score")
-)
+// ErrBadValue says that some of what was looked up is no score of ours. It counts
+// as none; the other values are good.
+var ErrBadValue = errors.New("stored value is no score")
 
 // Reader looks scores up.
 type Reader struct {
 	cfg     Config
-	secret  []byte
+	codec   *score.Codec
 	client  goredis.UniversalClient
+	log     *slog.Logger
+	now     func() time.Time
 	metrics *readerMetrics
+	alarm   seldom
 }
 
 // NewReader checks cfg and reads the files it names. It connects to nothing.
@@ -45,7 +44,10 @@ func NewReader(cfg Config, deps Dependencies) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{cfg: cfg, secret: secret, client: client, metrics: newReaderMetrics(deps.Registerer)}, nil
+	return &Reader{
+		cfg: cfg, codec: score.NewCodec(secret, cfg.KeyPrefix), client: client, log: deps.logger(), now: deps.clock(),
+		metrics: newReaderMetrics(deps.Registerer),
+	}, nil
 }
 
 // Close ends the connections.
@@ -61,8 +63,8 @@ func (r *Reader) Ready(ctx context.Context) error {
 
 // Get looks up the scores of entities in one round trip, which ends with ctx.
 // The answer holds one value an entity, in order; the zero value where none is
-// stored. With [ErrCorrupt] the answer is still of use, with any other error
-// there is none.
+// stored, or one that has expired. With [ErrBadValue] the answer is still of use,
+// with any other error there is none.
 func (r *Reader) Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error) {
 	if len(entities) == 0 {
 		return nil, nil
@@ -70,79 +72,93 @@ func (r *Reader) Get(ctx context.Context, entities []facet.Entity) ([]score.Valu
 	if len(entities) > MaxEntities {
 		return nil, fmt.Errorf("redis: look up %d entities, more than %d", len(entities), MaxEntities)
 	}
-	digests, keys := make([]string, len(entities)), make([]string, len(entities))
+	keys := make([]string, len(entities))
 	for i, e := range entities {
-		digests[i] = score.Digest(r.secret, e)
-		keys[i] = score.KeyOf(r.cfg.KeyPrefix, e.Kind, digests[i])
+		keys[i] = r.codec.Key(e)
 	}
 	start := time.Now()
-	texts, err := r.fetch(ctx, keys)
+	found, err := r.fetch(ctx, keys)
 	r.metrics.reads.Inc()
 	r.metrics.seconds.Observe(time.Since(start).Seconds())
 	if err != nil {
 		r.metrics.errors[reasonOf(err)].Inc()
 		return nil, fmt.Errorf("redis: look up %d entities: %w", len(keys), err)
 	}
-	return r.decode(entities, digests, texts)
+	return r.decode(keys, found)
 }
 
-// fetch gets texts, "" where there is none. A cluster has the keys in as many
-// slots as there are entities, and one MGET may not span slots.
-func (r *Reader) fetch(ctx context.Context, keys []string) ([]string, error) {
-	if r.cfg.Cluster {
-		return r.fetchEach(ctx, keys)
-	}
-	values, err := r.client.MGet(ctx, keys...).Result()
-	if err != nil {
-		return nil, err
-	}
-	if len(values) != len(keys) {
-		return nil, ErrMismatch
-	}
-	texts := make([]string, len(keys))
-	for i, v := range values {
-		texts[i], _ = v.(string)
-	}
-	return texts, nil
+// found is what stands under a key: a text, "" where there is none, or something
+// that is no text.
+type found struct {
+	text      string
+	wrongType bool
 }
 
-func (r *Reader) fetchEach(ctx context.Context, keys []string) ([]string, error) {
+// fetch gets what stands under keys, each cut behind the longest score: MGET would
+// bring whatever anybody stored, however long, and in a cluster it may not span
+// slots.
+func (r *Reader) fetch(ctx context.Context, keys []string) ([]found, error) {
 	gets := make([]*goredis.StringCmd, len(keys))
 	_, err := r.client.Pipelined(ctx, func(pipe goredis.Pipeliner) error {
 		for i, key := range keys {
-			gets[i] = pipe.Get(ctx, key)
+			gets[i] = pipe.GetRange(ctx, key, 0, score.MaxValueBytes)
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, goredis.Nil) {
+	if err != nil && !isWrongType(err) {
 		return nil, err
 	}
-	texts := make([]string, len(keys))
+	all := make([]found, len(keys))
 	for i, get := range gets {
-		if texts[i], err = get.Result(); err != nil && !errors.Is(err, goredis.Nil) {
+		text, err := get.Result()
+		if err != nil && !isWrongType(err) {
 			return nil, err
 		}
+		all[i] = found{text, err != nil}
 	}
-	return texts, nil
+	return all, nil
 }
 
-func (r *Reader) decode(entities []facet.Entity, digests, texts []string) (values []score.Value, err error) {
-	values = make([]score.Value, len(entities))
-	for i, text := range texts {
-		if text == "" {
-			continue
+func isWrongType(err error) bool { return goredis.HasErrorPrefix(err, "WRONGTYPE") }
+
+// decode reads what was found. Each value stands for itself: its code says that it
+// was written for its key.
+func (r *Reader) decode(keys []string, all []found) (values []score.Value, err error) {
+	values = make([]score.Value, len(all))
+	now := r.now().UnixMilli()
+	for i, f := range all {
+		v, reason := r.parse(keys[i], f)
+		switch {
+		case reason != "":
+			r.bad(reason, keys[i])
+			err = fmt.Errorf("redis: %w (%s)", ErrBadValue, reason)
+		case v.Expires > now:
+			values[i] = v
 		}
-		v, parseErr := score.ParseValue([]byte(text))
-		if parseErr != nil {
-			r.metrics.corrupt.Inc()
-			err = fmt.Errorf("%w of kind %s: %w", ErrCorrupt, entities[i].Kind, parseErr)
-			continue
-		}
-		if v.Digest != digests[i] || v.Kind != entities[i].Kind {
-			r.metrics.corrupt.Inc()
-			return nil, fmt.Errorf("redis: %w: asked for one of kind %s", ErrMismatch, entities[i].Kind)
-		}
-		values[i] = v
 	}
 	return values, err
+}
+
+// parse says why what was found is no score, "" where it is one, or nothing.
+func (r *Reader) parse(key string, f found) (v score.Value, reason string) {
+	switch {
+	case f.wrongType:
+		return v, reasonType
+	case f.text == "":
+		return v, ""
+	}
+	v, err := r.codec.Parse(key, f.text)
+	if err != nil {
+		return score.Value{}, reasonOfValue(err)
+	}
+	return v, ""
+}
+
+// bad counts a value that is no score.
+func (r *Reader) bad(reason, key string) {
+	r.metrics.bad[reason].Inc()
+	if r.alarm.due(r.now()) {
+		r.log.Error("redis holds something that is no score of ours; it counts as none. Somebody else writes to it, unless workers of another version do",
+			"reason", reason, "key", key)
+	}
 }

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -11,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/score"
 )
 
 func TestManyEntitiesAreLookedUpAtOnce(t *testing.T) {
@@ -51,42 +49,6 @@ func TestTheSameEntityOfAnotherTenantIsAnother(t *testing.T) {
 		if strings.Contains(key, "user") || strings.Contains(key, "shop") || !strings.HasPrefix(key, "weir:risk:account:{") {
 			t.Errorf("key %q", key)
 		}
-	}
-}
-
-func TestValuesThatAreNotWhatTheyShouldBe(t *testing.T) {
-	other, err := score.AppendValue(nil, score.Value{Kind: facet.Account, Digest: strings.Repeat("a", score.DigestLen)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tc := range []struct {
-		name, text string
-		want       error
-		values     int
-	}{
-		{"of another entity: no answer is to be trusted", string(other), ErrMismatch, 0},
-		{"unreadable: the others are good", "garbage", ErrCorrupt, 2},
-		{"of a later version: the others are good", `00000001000000000000000100000001 {"v":2,"x":1}`, score.ErrValueVersion, 2},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			s := startFake(t)
-			track, r := startWriter(t, testConfig(s)).Open(3), newTestReader(t, testConfig(s))
-			put(t, track, 0, update(entityNumber(0), 0, 50))
-			drain(t, track)
-			if err := s.Set(score.Key(testSecret, "weir:risk", entityNumber(1)), tc.text); err != nil {
-				t.Fatal(err)
-			}
-			values, err := r.Get(t.Context(), []facet.Entity{entityNumber(0), entityNumber(1)})
-			if !errors.Is(err, tc.want) || len(values) != tc.values {
-				t.Fatalf("%d values, %v", len(values), err)
-			}
-			if len(values) == 2 && (values[0].Kind == 0 || values[1].Kind != 0) {
-				t.Errorf("got %+v", values)
-			}
-			if got := testutil.ToFloat64(r.metrics.corrupt); got != 1 {
-				t.Errorf("%v counted as corrupt", got)
-			}
-		})
 	}
 }
 

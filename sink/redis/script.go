@@ -1,40 +1,56 @@
 package redis
 
 import (
-	"crypto/sha1" // names the script, as EVALSHA wants it
+	"crypto/sha1" // names scripts, as EVALSHA wants it
 	"encoding/hex"
 )
 
-// putScript writes a score unless a newer one is stored.
+// putScript writes a score unless what is stored stands in its way.
 //
 //	KEYS[1]  the entity's key
-//	ARGV     position (32 hexadecimal digits), expiry (ms), rest of the value
-//	returns  1 written, 0 refused: what is stored is newer
+//	ARGV     the value; its expiry (ms, 1 or more); a text that may be written over
+//	         although it stands in the way, "*" for any
+//	returns  1 written; 2 written over a key of another type; the stored text where
+//	         it stands in the way: its position is greater, its expiry later, or it is
+//	         not of this form
 //
-// The stored expiry is read from the value itself: PEXPIRETIME needs Redis 7,
-// and PTTL would let it drift by a millisecond with every write. Any version of
-// a value begins in the same way. Positions are compared in four numbers,
-// because Lua compares text by the server's locale. What is not ours (another
-// type, another form) is overwritten.
+// It only compares, and writes what it was given, to the byte: what is stored
+// cannot be trusted, and only the writer can tell whether it is genuine. Positions
+// are compared in four numbers, because Lua compares text by the server's locale.
+// A text above 4,096 bytes (score.MaxValueBytes) comes back cut.
 const putScript = `
-local new, expires = ARGV[1], ARGV[2]
-local old = redis.pcall('GET', KEYS[1])
-if type(old) == 'string' then
-  local stored, lasts = string.match(old, '^(%x+) {"v":%d+,"x":(%d+),')
-  if stored and #stored == 32 then
-    for i = 1, 25, 8 do
-      local a = tonumber(string.sub(stored, i, i + 7), 16)
-      local b = tonumber(string.sub(new, i, i + 7), 16)
-      if a > b then return 0 end
-      if a < b then break end
-    end
-    if tonumber(lasts) > tonumber(expires) then expires = lasts end
+local old, written = redis.pcall('GETRANGE', KEYS[1], 0, 4096), 1
+if type(old) == 'table' then
+  if not string.find(old.err, 'WRONGTYPE', 1, true) then return old end
+  written = 2
+elseif old ~= '' and ARGV[3] ~= '*' and old ~= ARGV[3] then
+  local position, expires = string.match(old, '^(%x+) {"v":2,"x":(%d+),')
+  if not position or #position ~= 32 or #expires > 15 then return old end
+  if tonumber(expires) > tonumber(ARGV[2]) then return old end
+  for i = 1, 25, 8 do
+    local a = tonumber(string.sub(position, i, i + 7), 16)
+    local b = tonumber(string.sub(ARGV[1], i, i + 7), 16)
+    if a > b then return old end
+    if a < b then break end
   end
 end
-if expires ~= '0' then
-  redis.call('SET', KEYS[1], new .. ' {"v":1,"x":' .. expires .. ARGV[3], 'PXAT', expires)
+redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
+return written
+`
+
+// countScript puts a sentinel's next number in place of what stands there, and
+// returns that: "" for nothing, "?" for a key of another type, at most 128 bytes.
+//
+//	KEYS[1]  the sentinel's key
+//	ARGV     the number; how long it lasts (s)
+const countScript = `
+local old = redis.pcall('GETRANGE', KEYS[1], 0, 127)
+if type(old) == 'table' then
+  if not string.find(old.err, 'WRONGTYPE', 1, true) then return old end
+  old = '?'
 end
-return 1
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return old
 `
 
 func scriptName(script string) string {

@@ -3,8 +3,6 @@ package redis
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,11 +22,16 @@ type sentinel struct {
 	sent       uint64 // the last number that was sent
 	known      uint64 // the last one that is known to have arrived
 	forgotten  atomic.Bool
+
+	// Below here: guarded by Writer.mu.
+	told  time.Time     // when it was last told of a loss
+	pause time.Duration // until it is told again
 }
 
 const (
-	beatEvery    = time.Second
-	sentinelLife = time.Hour
+	beatEvery        = time.Second
+	sentinelLife     = time.Hour
+	longestLossPause = time.Minute
 )
 
 func newSentinel(prefix string, partition int32) *sentinel {
@@ -36,17 +39,17 @@ func newSentinel(prefix string, partition int32) *sentinel {
 }
 
 // count queues the next number.
-func (s *sentinel) count(ctx context.Context, pipe goredis.Pipeliner) *goredis.StatusCmd {
+func (s *sentinel) count(ctx context.Context, pipe goredis.Pipeliner, script string) *goredis.Cmd {
 	s.sent++
 	value := s.token + ":" + strconv.FormatUint(s.sent, 10)
-	return pipe.SetArgs(ctx, s.key, value, goredis.SetArgs{Get: true, TTL: sentinelLife})
+	return pipe.EvalSha(ctx, script, []string{s.key}, value, int(sentinelLife/time.Second))
 }
 
 // judge looks at what stood in the place of the number that was sent. A number
 // whose answer was lost may have arrived or not.
-func (s *sentinel) judge(reply *goredis.StatusCmd) (lost bool) {
-	old, err := reply.Result()
-	if err != nil && !errors.Is(err, goredis.Nil) {
+func (s *sentinel) judge(reply *goredis.Cmd) (lost bool) {
+	old, err := reply.Text()
+	if err != nil {
 		return false // not answered: the next one tells
 	}
 	first := s.known == 0
@@ -65,8 +68,30 @@ func (s *sentinel) judge(reply *goredis.StatusCmd) (lost bool) {
 }
 
 // Forgotten reports, once for each time, that the server lost scores that it had
-// acknowledged: whatever is live has to be put again.
-func (t *Track) Forgotten() bool { return t.sentinel.forgotten.Swap(false) }
+// acknowledged: whatever is live has to be put again. The first loss is told at
+// once, those that follow one upon the other with pauses that grow to a minute:
+// who writes to the sentinel's key must not keep the partition at putting.
+func (t *Track) Forgotten() bool {
+	s := t.sentinel
+	if !s.forgotten.Load() {
+		return false
+	}
+	t.w.mu.Lock()
+	defer t.w.mu.Unlock()
+	now := t.w.now()
+	if now.Sub(s.told) < s.pause {
+		return false
+	}
+	s.forgotten.Store(false)
+	if now.Sub(s.told) < 4*s.pause {
+		s.pause = min(2*s.pause, longestLossPause)
+	} else {
+		s.pause = beatEvery
+	}
+	s.told = now
+	t.w.log.Warn("redis has lost scores, or somebody else writes there; the partition's live scores are put again", "partition", t.partition)
+	return true
+}
 
 // Close ends the track: its owner has given the partition up, and another one
 // counts from now on. What was put before is still written.
@@ -76,16 +101,12 @@ func (t *Track) Close() {
 	delete(t.w.open, t)
 }
 
-// watched lists the open tracks, or those of a batch.
-func (w *Writer) watched(batch []*entry) (tracks []*Track) {
+// watched lists those of some tracks that are open.
+func (w *Writer) watched(some map[*Track]struct{}) (tracks []*Track) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	seen := map[*Track]bool{}
-	for _, e := range batch {
-		seen[e.track] = true
-	}
-	for t := range w.open {
-		if batch == nil || seen[t] {
+	for t := range some {
+		if _, ok := w.open[t]; ok {
 			tracks = append(tracks, t)
 		}
 	}
@@ -95,44 +116,54 @@ func (w *Writer) watched(batch []*entry) (tracks []*Track) {
 // introduce has the sentinels of new tracks answered before their first scores are
 // sent: what is lost from then on is noticed.
 func (w *Writer) introduce(ctx context.Context, batch []*entry) error {
-	fresh := slices.DeleteFunc(w.watched(batch), func(t *Track) bool { return t.sentinel.known > 0 })
-	return w.countUp(ctx, fresh)
+	tracks := map[*Track]struct{}{}
+	for _, e := range batch {
+		if e.track.sentinel.known == 0 {
+			tracks[e.track] = struct{}{}
+		}
+	}
+	return w.countUp(ctx, w.watched(tracks))
 }
 
 // beat counts all sentinels up.
 func (w *Writer) beat(ctx context.Context) {
-	_ = w.countUp(ctx, w.watched(nil)) // an answer that does not come is judged by the next
+	_ = w.countUp(ctx, w.watched(w.open)) // an answer that does not come is judged by the next
 }
 
 func (w *Writer) countUp(ctx context.Context, tracks []*Track) error {
 	if len(tracks) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DialTimeout+w.cfg.WriteTimeout)
-	defer cancel()
-	pipe := w.client.Pipeline()
-	replies := count(ctx, pipe, tracks)
-	_, err := pipe.Exec(ctx)
-	w.judge(tracks, replies)
-	if errors.Is(err, goredis.Nil) {
-		return nil // where no number stood before
+	err := w.countOnce(ctx, tracks)
+	if err != nil && reasonOf(err) == reasonScript && w.loadScripts(ctx) == nil {
+		err = w.countOnce(ctx, tracks)
 	}
 	return err
 }
 
-func count(ctx context.Context, pipe goredis.Pipeliner, tracks []*Track) []*goredis.StatusCmd {
-	replies := make([]*goredis.StatusCmd, len(tracks))
+func (w *Writer) countOnce(ctx context.Context, tracks []*Track) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DialTimeout+w.cfg.WriteTimeout)
+	defer cancel()
+	pipe := w.client.Pipeline()
+	replies := w.count(ctx, pipe, tracks)
+	_, err := pipe.Exec(ctx)
+	w.judge(tracks, replies)
+	return err
+}
+
+// count queues the sentinels of tracks.
+func (w *Writer) count(ctx context.Context, pipe goredis.Pipeliner, tracks []*Track) []*goredis.Cmd {
+	replies := make([]*goredis.Cmd, len(tracks))
 	for i, t := range tracks {
-		replies[i] = t.sentinel.count(ctx, pipe)
+		replies[i] = t.sentinel.count(ctx, pipe, w.counter)
 	}
 	return replies
 }
 
-func (w *Writer) judge(tracks []*Track, replies []*goredis.StatusCmd) {
+func (w *Writer) judge(tracks []*Track, replies []*goredis.Cmd) {
 	for i, t := range tracks {
 		if t.sentinel.judge(replies[i]) {
 			w.metrics.forgotten.Inc()
-			w.log.Warn("redis has lost scores, or another owner writes; the partition's live scores are put again", "partition", t.partition)
 		}
 	}
 }

@@ -81,8 +81,8 @@ func TestAnOwnerThatGaveUpDoesNotDisturb(t *testing.T) {
 
 // TestAnAnswerThatIsLostIsNoLoss: the number may have arrived or not.
 func TestAnAnswerThatIsLostIsNoLoss(t *testing.T) {
-	reply := func(old string) *goredis.StatusCmd { return goredis.NewStatusResult(old, nil) }
-	unanswered := goredis.NewStatusResult("", errNoReply)
+	reply := func(old string) *goredis.Cmd { return goredis.NewCmdResult(old, nil) }
+	unanswered := goredis.NewCmdResult(nil, errNoReply)
 	for _, c := range []struct {
 		name, old string
 		lost      bool

@@ -64,7 +64,7 @@ func (t *Track) add(offset int64, u *score.Update) {
 		return
 	}
 	e := w.newEntry()
-	e.track, e.mark = t, t.marks.add(offset)
+	e.track, e.mark, e.since = t, t.marks.add(offset), w.now()
 	e.keep(u)
 	t.waiting[e.entity] = e
 	t.held++

@@ -29,6 +29,7 @@ type Dependencies struct {
 	Secret     []byte // instead of the configured file
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: not registered
+	Now        func() time.Time      // nil: time.Now
 }
 
 // Writer writes scores. It sends as soon as there is something to send; what
@@ -40,20 +41,24 @@ type Dependencies struct {
 //	                     └────────── failed, unless replaced ◀─────┘
 type Writer struct {
 	cfg     Config
-	secret  []byte
+	codec   *score.Codec
 	client  goredis.UniversalClient
 	log     *slog.Logger
+	now     func() time.Time
 	metrics *writerMetrics
 	script  string // name of putScript
+	counter string // name of countScript
+	alarm   seldom
 
 	places chan struct{} // one taken for each entry
 	wake   chan struct{} // says that the queue is not empty
 	ended  chan struct{} // closed when Run has ended
 
-	mu    sync.Mutex
-	open  map[*Track]struct{}
-	queue []*entry // waiting to be sent, the oldest first
-	free  []*entry
+	mu     sync.Mutex
+	open   map[*Track]struct{}
+	queue  []*entry // waiting to be sent, the oldest first
+	flying []*entry // being sent
+	free   []*entry
 
 	// Below here: touched by Run alone.
 	trouble string // reason of the last failure, "" after a success
@@ -66,6 +71,7 @@ type entry struct {
 	track  *Track
 	mark   int // the lowest offset that this entry acknowledges
 	entity facet.Entity
+	since  time.Time // from when on a score of the entity is not acknowledged
 
 	position      score.Position
 	expires       int64
@@ -94,11 +100,20 @@ func NewWriter(cfg Config, deps Dependencies) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{
-		cfg: cfg, secret: secret, client: client, log: deps.logger(), metrics: newWriterMetrics(deps.Registerer),
-		script: scriptName(putScript), limit: cfg.PipelineSize, open: map[*Track]struct{}{},
+	w := &Writer{
+		cfg: cfg, codec: score.NewCodec(secret, cfg.KeyPrefix), client: client, log: deps.logger(), now: deps.clock(),
+		script: scriptName(putScript), counter: scriptName(countScript), limit: cfg.PipelineSize, open: map[*Track]struct{}{},
 		places: make(chan struct{}, cfg.BufferSize), wake: make(chan struct{}, 1), ended: make(chan struct{}),
-	}, nil
+	}
+	w.metrics = newWriterMetrics(deps.Registerer, func() float64 { return w.oldest().Seconds() })
+	return w, nil
+}
+
+func (d Dependencies) clock() func() time.Time {
+	if d.Now == nil {
+		return time.Now
+	}
+	return d.Now
 }
 
 func (d Dependencies) logger() *slog.Logger {
@@ -212,7 +227,7 @@ func (w *Writer) take() []*entry {
 	defer w.mu.Unlock()
 	n := min(len(w.queue), w.limit)
 	batch := w.queue[:n:n]
-	w.queue = w.queue[n:]
+	w.queue, w.flying = w.queue[n:], batch
 	for _, e := range batch {
 		delete(e.track.waiting, e.entity)
 	}
@@ -226,6 +241,7 @@ func (w *Writer) take() []*entry {
 func (w *Writer) settle(batch []*entry, failed []error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.flying = nil
 	var again []*entry
 	for i, e := range batch {
 		if failed[i] != nil && !w.replaced(e) {
@@ -247,8 +263,22 @@ func (w *Writer) replaced(e *entry) bool {
 	newer, ok := e.track.waiting[e.entity]
 	if ok {
 		newer.mark, e.mark = e.mark, newer.mark
+		newer.since = e.since
 	}
 	return ok
+}
+
+// oldest is how long the score that has waited longest is not acknowledged.
+func (w *Writer) oldest() (age time.Duration) {
+	now := w.now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, list := range [][]*entry{w.flying, w.queue} {
+		for _, e := range list {
+			age = max(age, now.Sub(e.since))
+		}
+	}
+	return age
 }
 
 const keptContributions = 4 // room of an entry that is worth keeping

@@ -4,8 +4,6 @@
 package app
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +17,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/secret"
 	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/sink/clickhouse"
@@ -160,26 +159,24 @@ func (c StreamConfig) secret() ([]byte, error) {
 
 // derive makes a key for one purpose, so that none can be told from another.
 func (c StreamConfig) derive(purpose string) ([]byte, error) {
-	secret, err := c.secret()
+	s, err := c.secret()
 	if err != nil {
 		return nil, err
 	}
-	m := hmac.New(sha256.New, secret)
-	m.Write([]byte("weir " + purpose))
-	return m.Sum(nil), nil
+	return secret.Key(s, purpose), nil
 }
 
 // Hasher is the keyed hash that places entities.
 func (c StreamConfig) Hasher() (facet.Hasher, error) {
-	k, err := c.derive("entity hash")
+	k, err := c.derive(secret.EntityHash)
 	if err != nil {
 		return facet.Hasher{}, err
 	}
 	return facet.NewHasher([16]byte(k[:16])), nil
 }
 
-// RiskKey is the secret of the names of risk values: the stream's secret itself,
-// so that readers in other languages need nothing else.
+// RiskKey is the secret of the keys and codes of risk values: the stream's secret
+// itself, so that readers in other languages need nothing else.
 func (c StreamConfig) RiskKey() ([]byte, error) { return c.secret() }
 
 // facetRetention is how long facets must be kept: for ever, unless snapshots are.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/secret"
 )
 
 // Incarnation is what must stay as it is for as long as a stream has the same
@@ -24,7 +25,7 @@ type Incarnation struct {
 
 // incarnation is what a stream's topics are at present.
 func (c StreamConfig) incarnation(events, facets int) (Incarnation, error) {
-	k, err := c.derive("name of the entity hash")
+	k, err := c.derive(secret.EntityHashName)
 	if err != nil {
 		return Incarnation{}, err
 	}

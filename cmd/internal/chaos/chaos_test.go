@@ -19,6 +19,7 @@ import (
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/score"
 )
 
 // TestChaos runs the programs themselves, which are built once.
@@ -101,6 +102,7 @@ func spoilEverything(t *testing.T) {
 		{"Redis has lost a score", dropScore, "the score of ", nil},
 		{"Redis holds an older score", ageScore, "the score of ", nil},
 		{"Redis holds a score of nobody", strangeScore, "Redis holds ", nil},
+		{"Redis holds a forged score", forgeScore, "score with a wrong code", nil},
 		{"a dead letter of a good record", deadLetter, "a dead letter of 0-1, which is not garbage", nil},
 		{"records were acknowledged that are not in the log", func(_ context.Context, r *run) error { r.sender.acked[3] += 5; return nil },
 			"5 acknowledged records are not in the raw log", nil},
@@ -143,11 +145,15 @@ func sql(statement string) func(context.Context, *run) error {
 	}
 }
 
-// aScore calls change with the key and the text of a score.
-func aScore(ctx context.Context, r *run, change func(c *goredis.Client, key, text string) error) error {
+// aScore calls change with the key and the value of a score.
+func aScore(ctx context.Context, r *run, change func(c *goredis.Client, codec *score.Codec, key string, v score.Value) error) error {
 	client := goredis.NewClient(&goredis.Options{Addr: r.cluster.redis.Addr})
 	defer client.Close()
-	held, err := r.readRedis(ctx)
+	codec, err := r.codec()
+	if err != nil {
+		return err
+	}
+	held, err := r.readRedis(ctx, codec)
 	if err != nil {
 		return err
 	}
@@ -156,24 +162,53 @@ func aScore(ctx context.Context, r *run, change func(c *goredis.Client, key, tex
 		if err != nil {
 			return err
 		}
-		return change(client, key, text)
+		if v, err := codec.Parse(key, text); err == nil { // and not one that a former change forged
+			return change(client, codec, key, v)
+		}
 	}
 	return errors.New("there is no score")
 }
 
 func dropScore(ctx context.Context, r *run) error {
-	return aScore(ctx, r, func(c *goredis.Client, key, _ string) error { return c.Del(ctx, key).Err() })
+	return aScore(ctx, r, func(c *goredis.Client, _ *score.Codec, key string, _ score.Value) error { return c.Del(ctx, key).Err() })
 }
 
+// ageScore puts a genuine score in the place of a newer one.
 func ageScore(ctx context.Context, r *run) error {
-	return aScore(ctx, r, func(c *goredis.Client, key, text string) error {
-		return c.Set(ctx, key, text[:8]+strings.Repeat("0", 16)+text[24:], time.Hour).Err()
+	return aScore(ctx, r, func(c *goredis.Client, codec *score.Codec, key string, v score.Value) error {
+		v.Position.Offset = 0
+		text, err := codec.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		return c.Set(ctx, key, text, time.Hour).Err()
+	})
+}
+
+// forgeScore lowers a weight without the code that belongs to it.
+func forgeScore(ctx context.Context, r *run) error {
+	return aScore(ctx, r, func(c *goredis.Client, codec *score.Codec, key string, v score.Value) error {
+		honest, err := codec.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		v.Contributions[0].Weight--
+		forged, err := codec.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		return c.Set(ctx, key, append(forged[:len(forged)-22], honest[len(honest)-22:]...), time.Hour).Err()
 	})
 }
 
 func strangeScore(ctx context.Context, r *run) error {
-	return aScore(ctx, r, func(c *goredis.Client, _, text string) error {
-		return c.Set(ctx, riskPrefix(r.cluster.stack.Config)+":ip:{aaaaaaaaaaaaaaaaaaaa}", text, time.Hour).Err()
+	return aScore(ctx, r, func(c *goredis.Client, codec *score.Codec, _ string, v score.Value) error {
+		v.Digest = strings.Repeat("a", score.DigestLen)
+		text, err := codec.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		return c.Set(ctx, codec.KeyOf(v.Kind, v.Digest), text, time.Hour).Err()
 	})
 }
 

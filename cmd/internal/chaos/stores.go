@@ -234,11 +234,11 @@ func header(rec *klog.Record, key string) string {
 // checkScores compares what Redis holds with the live scores of the replayed
 // state.
 func (r *run) checkScores(ctx context.Context, re *replayed, v *verdict) error {
-	held, err := r.readRedis(ctx)
+	codec, err := r.codec()
 	if err != nil {
 		return err
 	}
-	secret, err := r.cluster.stack.Config.Stream.RiskKey()
+	held, err := r.readRedis(ctx, codec)
 	if err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func (r *run) checkScores(ctx context.Context, re *replayed, v *verdict) error {
 		stored.add(city.CH64([]byte(text)))
 	}
 	for _, u := range re.scores {
-		key := score.Key(secret, riskPrefix(r.cluster.stack.Config), u.Entity)
+		key := codec.Key(u.Entity)
 		u.Position.Partition = 0 // is not stored
 		want := scoreText(key, u.Position, u.Contributions)
 		wanted.add(city.CH64([]byte(want)))
@@ -270,8 +270,18 @@ func (r *run) checkScores(ctx context.Context, re *replayed, v *verdict) error {
 
 func riskPrefix(c app.Config) string { return c.Redis.KeyPrefix }
 
-// readRedis reads every score, as text that can be compared.
-func (r *run) readRedis(ctx context.Context) (map[string]string, error) {
+// codec is that of the stream's scores.
+func (r *run) codec() (*score.Codec, error) {
+	secret, err := r.cluster.stack.Config.Stream.RiskKey()
+	if err != nil {
+		return nil, err
+	}
+	return score.NewCodec(secret, riskPrefix(r.cluster.stack.Config)), nil
+}
+
+// readRedis reads every score, as text that can be compared. What is no score is
+// told as such.
+func (r *run) readRedis(ctx context.Context, codec *score.Codec) (map[string]string, error) {
 	client := goredis.NewClient(&goredis.Options{Addr: r.cluster.redis.Addr})
 	defer client.Close()
 	all := map[string]string{}
@@ -284,9 +294,10 @@ func (r *run) readRedis(ctx context.Context) (map[string]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read score %s: %w", scan.Val(), err)
 		}
-		value, err := score.ParseValue([]byte(text))
+		value, err := codec.Parse(scan.Val(), text)
 		if err != nil {
-			return nil, fmt.Errorf("read score %s: %w", scan.Val(), err)
+			all[scan.Val()] = err.Error()
+			continue
 		}
 		all[scan.Val()] = scoreText(scan.Val(), value.Position, value.Contributions)
 	}

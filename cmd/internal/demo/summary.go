@@ -31,6 +31,7 @@ type Summary struct {
 	Repeats         int64            `json:"repeats"` // sent before by their gateway
 	Late            int64            `json:"late"`    // facets
 	Skewed          int64            `json:"skewed"`
+	Delayed         int64            `json:"delayed"`
 	Signals         map[string]int64 `json:"signals"` // by rule
 	Campaigns       Campaigns        `json:"campaigns"`
 	Innocents       int              `json:"innocents"`
@@ -67,7 +68,7 @@ func (d *demo) summarise(ctx context.Context, v Verdict, people *population.Popu
 	if err != nil {
 		return v, err
 	}
-	s := Summary{EventsIn: b.Ingest.Fetched - b.Ingest.Control, Repeats: b.Ingest.Repeat, Late: b.Detect.Late, Skewed: b.Ingest.Skewed, Signals: map[string]int64{}}
+	s := Summary{EventsIn: b.Ingest.Fetched - b.Ingest.Control, Repeats: b.Ingest.Repeat, Late: b.Detect.Late, Skewed: b.Ingest.Skewed, Delayed: b.Ingest.Delayed, Signals: map[string]int64{}}
 	if err := d.askTables(ctx, &s); err != nil {
 		return v, err
 	}
@@ -171,7 +172,7 @@ func (d *demo) print(s *Summary, b stack.Books, dead stack.Dead, live bool) {
 	d.say("  dead letters       %d%s", dead.Total, counts(s.DeadLetters))
 	d.printDead(dead)
 	d.say("  repeats dropped    %d", s.Repeats)
-	d.say("  facets             %d, of which late %d; clamped times %d", b.Detect.Applied, s.Late, s.Skewed)
+	d.say("  facets             %d, of which late %d; events with a time too old %d, or from the future %d", b.Detect.Applied, s.Late, s.Delayed, s.Skewed)
 	d.say("  signals           %s   (%s)", counts(s.Signals), d.query(signalsQuery))
 	if live {
 		d.printCampaigns(s)

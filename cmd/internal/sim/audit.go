@@ -114,7 +114,8 @@ func (a *audit) section(r *facet.Reader, s facet.Section) error {
 		}
 		a.applied++
 		when := "on time"
-		if now != facet.NoWatermark && f.Time < now-a.lateness {
+		kept := f.Fields.Num(event.Delayed) == 1 && f.Fields.Num(event.Skewed) == 0
+		if kept || now != facet.NoWatermark && f.Time < now-a.lateness {
 			a.late++
 			when = "late"
 		}

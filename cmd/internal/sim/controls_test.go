@@ -44,6 +44,12 @@ var bugs = []mutants.Bug{
 		{"least = min(least, p.sources[i].watermark)", "least = max(least, p.sources[i].watermark)"}}},
 	{Name: "late events are not counted", File: "engine/partition.go", Edits: [][2]string{
 		{"\t\tsrc.ledger.Late++\n", ""}}},
+	{Name: "delayed events are late only by the watermark", File: "engine/partition.go", Edits: [][2]string{
+		{"late := p.late(f.Time) || f.Delayed()", "late := p.late(f.Time)"}}},
+	{Name: "delayed events are moved", File: "ingest/bracket.go", Edits: [][2]string{
+		{"return placed{time: claimed, passed: oldest, delayed: true}", "return placed{time: oldest, passed: oldest, delayed: true}"}}},
+	{Name: "delayed events are not marked", File: "ingest/bracket.go", Edits: [][2]string{
+		{"return placed{time: claimed, passed: oldest, delayed: true}", "return placed{time: claimed, passed: oldest}"}}},
 	{Name: "a wall clock in a detector", File: "engine/partition.go", Edits: [][2]string{
 		{"Event: &f.Fields, Time: f.Time,", "Event: &f.Fields, Time: time.Now().UnixMilli(),"}}},
 	{Name: "scores carry no position to compare", File: "engine/partition.go", Edits: [][2]string{
@@ -54,6 +60,8 @@ var bugs = []mutants.Bug{
 		{"finish, cancel := klog.Outlast(ctx, o.cfg.DrainTimeout)", "finish, cancel := context.WithCancel(ctx)"},
 		{"if err := o.read(ctx, finish, committed); err != nil {", "if err := o.read(ctx, finish, committed); err != nil && ctx.Err() == nil {"},
 		{"return o.drain(finish)", "late, stop := context.WithTimeout(context.WithoutCancel(ctx), o.cfg.DrainTimeout)\n\tdefer stop()\n\treturn o.drain(late)"}}},
+	{Name: "a commit has the ledger of a later offset", File: "engine/owner.go", Edits: [][2]string{
+		{"if stored == o.next {", "if true {"}}},
 	{Name: "a replay drops outputs above the commit", File: "engine/owner.go", Edits: [][2]string{
 		{"if !live && r.Offset < o.committed {", "if !live {"}}},
 	{Name: "a take-over drops outputs that are new", File: "engine/owner.go", Edits: [][2]string{
@@ -94,6 +102,12 @@ var bugs = []mutants.Bug{
 		{"\tif err := s.store.Drain(ctx); err != nil {\n\t\treturn fmt.Errorf(\"change of epoch: %w\", err)\n\t}\n", ""}}},
 	{Name: "a commit from before a change of epoch comes after it", File: "ingest/epoch.go", Edits: [][2]string{
 		{"\ts.covered = nil\n", ""}}},
+	{Name: "a window keeps the place of the tier that fired, not what it said", File: "detectors/sliding_window.go", Edits: [][2]string{
+		{"if e.said(w.top) &&", "if int(le.Uint16(e[16:])) == len(w.rule.Tiers) &&"},
+		{"if e.said(tier) &&", "if best < int(le.Uint16(e[16:])) &&"},
+		{"e.fired(tier, t)", "tier.At = best + 1\n\te.fired(tier, t)"}}},
+	{Name: "a score keeps the half-life that a rule had", File: "engine/partition.go", Edits: [][2]string{
+		{"HalfLife: int64(r.HalfLife / time.Second), Time: at,", "HalfLife: int64(p.rules.Rules[0].HalfLife / time.Second), Time: at,"}}},
 	{Name: "lost scores are not written again", File: "engine/owner.go", Edits: [][2]string{
 		{"if o.scores.Forgotten() {", "if o.scores.Forgotten() && o.next < 0 {"}}},
 }

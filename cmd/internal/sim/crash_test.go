@@ -22,15 +22,15 @@ var (
 // crashes runs a plan with crashes at some effects, whose outcome has to be
 // that of the plan without.
 type crashes struct {
-	set  *rules.Set
+	sets []*rules.Set
 	plan Plan
 	calm Outcome
 }
 
 func newCrashes(t *testing.T, events, epochs int) *crashes {
-	c := &crashes{set: loadRules(t), plan: Crashes(events)}
+	c := &crashes{sets: loadRules(t), plan: Crashes(events)}
 	c.plan.Epochs = epochs
-	c.calm = run(t, c.plan, c.set)
+	c.calm = run(t, c.plan, c.sets)
 	report(t, c.calm, "-run "+t.Name())
 	return c
 }
@@ -39,7 +39,7 @@ func (c *crashes) run(t *testing.T, after bool, at ...int) Outcome {
 	t.Helper()
 	plan := c.plan
 	plan.CrashAt, plan.CrashAfter = at, after
-	o := run(t, plan, c.set)
+	o := run(t, plan, c.sets)
 	if o.Counts["crash"] == 0 {
 		o.Problems = append(o.Problems, "there was no crash")
 	}

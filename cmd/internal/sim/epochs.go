@@ -18,7 +18,7 @@ import (
 const (
 	epochPlain   = iota
 	epochProxies // gateways are proxies: the address is that of whom they name
-	epochNets    // rules look at networks, too
+	epochNets    // rules look at networks, too, and delayed events count as of their arrival
 	epochsAll
 )
 
@@ -35,6 +35,7 @@ func newEpochs(set *rules.Set) (all []*ingest.Epoch) {
 			cfg.TrustedProxies = []string{"192.0.0.0/16", "198.51.0.0/16"}
 		case epochNets:
 			p[facet.Net] = []event.Field{event.Auth}
+			cfg.Delayed = ingest.DelayedArrival
 		}
 		e, err := ingest.NewManifest(cfg, p, nil).Epoch(nowhere{})
 		if err != nil {

@@ -291,6 +291,7 @@ func (m *member) termOf(h *holding) *term {
 
 func (m *member) commitIn(ctx context.Context, t *term, commit klog.Commit) error {
 	g, p := m.g, m.p
+	under := p.book(commit.Partition)
 	c := &call{what: fmt.Sprintf("commit %s of generation %d: %d at %d", g.name, t.number, commit.Partition, commit.Offset), sink: "commit", mutates: true, ordered: true}
 	c.do = func() bool {
 		c.err = nil
@@ -307,6 +308,8 @@ func (m *member) commitIn(ctx context.Context, t *term, commit klog.Commit) erro
 		g.commits[commit.Partition] = commit
 		if g.name == groupIngest {
 			g.w.decide(commit)
+		} else {
+			g.w.reigns[commit.Partition] = append(g.w.reigns[commit.Partition], reign{commit.Offset, commit.Metadata, under})
 		}
 		return true
 	}

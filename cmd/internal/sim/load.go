@@ -26,7 +26,7 @@ type sent struct {
 	value     []byte
 
 	fate  fate
-	plain bool // its time is neither late nor clamped, whatever happens
+	plain bool // its time is neither late nor moved, whatever happens
 	epoch int  // that it was read under, as commits say in the end
 
 	id, account, ip, auth, decision, action string
@@ -142,11 +142,18 @@ func (s *sent) odd(kind string) {
 	s.account, s.ip = kind+"-"+s.account, "198.51"+s.ip[len("192.0"):]
 }
 
-// time is what the event's time becomes where it is known that it was appended
-// at appended.
+// delayed reports whether the event comes later than is believed, where it is
+// known that it was appended at appended.
+func (s *sent) delayed(appended int64) bool {
+	return s.claimed < appended-ingest.Defaults().MaxLate.Milliseconds()
+}
+
+// time is what the event's time becomes there.
 func (s *sent) time(appended int64) int64 {
-	bounds := ingest.Defaults()
-	return min(max(s.claimed, appended-bounds.MaxLate.Milliseconds()), appended+bounds.MaxFuture.Milliseconds())
+	if s.delayed(appended) && s.epoch == epochNets {
+		return appended
+	}
+	return min(s.claimed, appended+ingest.Defaults().MaxFuture.Milliseconds())
 }
 
 // settle says where each record will be, and which are repeats.

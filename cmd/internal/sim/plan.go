@@ -25,6 +25,7 @@ type Plan struct {
 	Unreadable   int           // ranges of raw records that do not read
 	Snapshots    bool          // are kept
 	Epochs       int           // that workers differ in; below 2: they do not
+	Rules        int           // sets of them that workers differ in; below 2: they do not
 
 	// Lateness is how long after the watermark events count. Where Pinned, good
 	// events are never later than that, whatever happens.
@@ -89,8 +90,15 @@ func NewPlan(seed uint64) Plan {
 		p.Epochs = 2 + r.IntN(epochsAll-1)
 		p.Faults.Kinds = append(p.Faults.Kinds, "epoch")
 	}
+	if r.IntN(4) == 0 {
+		p.Rules, p.Snapshots = ruleSets, true
+		p.Faults.Kinds = append(p.Faults.Kinds, "restart")
+	}
 	return p
 }
+
+// ruleSets is how many sets of rules a simulation is given.
+const ruleSets = 3
 
 // Undisturbed is the plan of the same load without faults, on one worker.
 func (p Plan) Undisturbed() Plan {

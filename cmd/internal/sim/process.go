@@ -42,10 +42,13 @@ type process struct {
 	frozen bool
 	off    time.Duration // of its clock
 	epoch  int           // what it is configured with
+	rules  int           // that detect has, for as long as the process lives
 	losses int           // of Redis, as far as is known here
 
 	mu    sync.Mutex
 	rooms map[*klog.Batch]*room
+	found map[int32]found    // by facet partition: the snapshot read last
+	books map[int32]rulebook // by facet partition
 
 	events, signals, scores *store
 }
@@ -84,12 +87,13 @@ func (w *world) start(s *slot) {
 	p := &process{
 		w: w, id: s.number*1000 + s.started, name: fmt.Sprintf("w%d.%d", s.number, s.started), slot: s,
 		ended: make(chan struct{}), rooms: map[*klog.Batch]*room{},
+		found: map[int32]found{}, books: map[int32]rulebook{},
 	}
-	p.off, p.epoch = w.anyOff(), w.anyEpoch()
+	p.off, p.epoch, p.rules = w.anyOff(), w.anyEpoch(), w.anyRules()
 	p.events, p.signals, p.scores = newStore(p, "table events"), newStore(p, "table signals"), newStore(p, "redis")
 	p.losses = w.losses
 	s.current, s.starting = p, false
-	w.note("%s starts under epoch %d, its clock is off by %v", p, p.epoch, p.off)
+	w.note("%s starts under epoch %d and rules %d, its clock is off by %v", p, p.epoch, p.rules, p.off)
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	go func() {
@@ -151,9 +155,12 @@ func (p *process) detect() (*engine.Stage, error) {
 	return engine.NewStage(cfg,
 		engine.Topics{Events: topicRaw, Facets: topicFacets, Signals: topicSignals, Group: groupDetect},
 		engine.Dependencies{
-			Log: p, Rules: p.w.rules, Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}), Snapshots: store,
-			OpenSignals: func(n int32) engine.SignalTrack { return signalTrack{p.signals.open(n)} },
-			OpenScores:  func(n int32) engine.ScoreTrack { return p.openScores(n) },
+			Log: p, Rules: p.w.sets[p.rules], Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}), Snapshots: store,
+			OpenSignals: func(n int32) engine.SignalTrack {
+				p.begin(n)
+				return signalTrack{p.signals.open(n)}
+			},
+			OpenScores: func(n int32) engine.ScoreTrack { return p.openScores(n) },
 		})
 }
 

@@ -25,11 +25,12 @@ const settling = 2 * time.Minute
 // to write again what Redis has lost.
 const rest = 2 * time.Second
 
-// Run runs a plan to its end and judges it. It must be called in a bubble of
+// Run runs a plan to its end and judges it. sets are the rules that workers may
+// have, which read the same fields. It must be called in a bubble of
 // testing/synctest.
-func Run(plan Plan, set *rules.Set) Outcome {
+func Run(plan Plan, sets []*rules.Set) Outcome {
 	time.Sleep(time.Until(epoch))
-	w := newWorld(plan, set)
+	w := newWorld(plan, sets)
 	if !w.work() {
 		w.mu.Lock()
 		w.problem("the world does not come to rest: %s", w.unrest())

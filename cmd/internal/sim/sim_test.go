@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -54,17 +55,50 @@ const simRules = `rules:
     false_positives: [none]
 `
 
-func loadRules(t testing.TB) *rules.Set {
-	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(simRules)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
+// edits make other sets of rules of the same: what was there, and what stands in
+// its place.
+var edits = [ruleSets - 1][][2]string{
+	{
+		{"{at: 3, weight: 30}, {at: 6, weight: 60}], cooldown: 1s", "{at: 4, weight: 60}], cooldown: 20s"},
+		{"{at: 2, weight: 40}, {at: 3, weight: 80}], cooldown: 1s", "{at: 3, weight: 80}], cooldown: 20s"},
+		{"half_life: 30s", "half_life: 5s"},
+	}, {
+		{"{at: 3, weight: 30}, {at: 6, weight: 60}], cooldown: 1s", "{at: 2, weight: 35}, {at: 3, weight: 50}, {at: 9, weight: 70}], cooldown: 20s"},
+		{"window: 3s", "window: 6s"},
+		{"min_share: 20, ", ""},
+		{"window: 4s, tiers: [{at: 4, weight: 20}]", "window: 2s, tiers: [{at: 2, weight: 10}, {at: 5, weight: 30}]"},
+	},
 }
 
-func run(t *testing.T, plan Plan, set *rules.Set) (o Outcome) {
-	synctest.Test(t, func(*testing.T) { o = Run(plan, set) })
+func loadRules(t testing.TB) (sets []*rules.Set) {
+	t.Helper()
+	for n := range ruleSets {
+		text := simRules
+		if n > 0 {
+			text = edited(t, text, edits[n-1])
+		}
+		set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(text)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets = append(sets, set)
+	}
+	return sets
+}
+
+func edited(t testing.TB, text string, edits [][2]string) string {
+	t.Helper()
+	for _, e := range edits {
+		if strings.Count(text, e[0]) != 1 {
+			t.Fatalf("%q does not stand there once", e[0])
+		}
+		text = strings.Replace(text, e[0], e[1], 1)
+	}
+	return text
+}
+
+func run(t *testing.T, plan Plan, sets []*rules.Set) (o Outcome) {
+	synctest.Test(t, func(*testing.T) { o = Run(plan, sets) })
 	return o
 }
 
@@ -82,11 +116,11 @@ func report(t *testing.T, o Outcome, again string) {
 
 // runSeed runs a seed's plan; where entities keep to one raw partition, also
 // without disturbance: what was detected must be the same.
-func runSeed(t *testing.T, seed uint64, set *rules.Set) Outcome {
+func runSeed(t *testing.T, seed uint64, sets []*rules.Set) Outcome {
 	plan := NewPlan(seed)
-	o := run(t, plan, set)
-	if plan.Pinned && len(o.Problems) == 0 {
-		calm := run(t, plan.Undisturbed(), set)
+	o := run(t, plan, sets)
+	if plan.Pinned && plan.Rules < 2 && len(o.Problems) == 0 {
+		calm := run(t, plan.Undisturbed(), sets)
 		o.Problems = append(o.Problems, calm.Problems...)
 		if !slices.Equal(o.Signals, calm.Signals) {
 			o.Problems = append(o.Problems, fmt.Sprintf("signals differ from those of an undisturbed run:\n%q\n%q", o.Signals, calm.Signals))
@@ -100,15 +134,15 @@ func runSeed(t *testing.T, seed uint64, set *rules.Set) Outcome {
 }
 
 func TestSim(t *testing.T) {
-	set := loadRules(t)
+	sets := loadRules(t)
 	if *oneSeed != 0 {
-		runSeed(t, *oneSeed, set)
+		runSeed(t, *oneSeed, sets)
 		return
 	}
 	counts, started := map[string]int{}, time.Now()
 	n := share(*seeds)
 	for i := range n {
-		o := runSeed(t, *first+uint64(i), set)
+		o := runSeed(t, *first+uint64(i), sets)
 		for k, n := range o.Counts {
 			counts[k] += n
 		}
@@ -129,7 +163,7 @@ func TestSim(t *testing.T) {
 
 // happens is what many seeds must have seen, lest a fault be in the plans alone.
 var happens = []string{
-	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "outdated", "rebalance",
+	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "other rules", "outdated", "rebalance",
 	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "torn",
 }
 

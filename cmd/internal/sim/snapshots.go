@@ -41,6 +41,7 @@ func (s snapshots) List(ctx context.Context, partition int32) (list []int64, err
 		slices.SortFunc(list, func(a, b int64) int { return cmp.Compare(b, a) })
 		return true
 	}})
+	s.p.recovered(partition, nil, nil)
 	return list, err
 }
 
@@ -55,22 +56,21 @@ func (s snapshots) Read(ctx context.Context, partition int32, next int64) (b []b
 		}
 		return true
 	}
-	err = s.p.call(ctx, c)
+	if err = s.p.call(ctx, c); err == nil {
+		s.p.recovered(partition, &o, b)
+	}
 	return b, err
 }
 
 // Write implements engine.SnapshotStore.
 func (s snapshots) Write(ctx context.Context, partition int32, next int64, snapshot []byte) error {
 	w, o := s.p.w, object{partition, next}
-	what := fmt.Sprintf("write snapshot %v", o)
+	what, under := fmt.Sprintf("write snapshot %v", o), s.p.book(partition)
 	return s.change(ctx, what, func() error {
 		if !s.p.dead {
 			s.p.hasty(what, partition, next, s.p.signals, s.p.scores)
 		}
-		if first, known := w.written[o]; known && !bytes.Equal(first, snapshot) {
-			w.problem("snapshot %v is written with two contents", o)
-		}
-		w.written[o] = snapshot
+		w.keepVersion(o, version{snapshot, under})
 		held, ok := w.objects[o]
 		if ok && !bytes.Equal(held, snapshot) {
 			return engine.ErrSnapshotDiffers
@@ -83,6 +83,7 @@ func (s snapshots) Write(ctx context.Context, partition int32, next int64, snaps
 // Discard implements engine.SnapshotStore.
 func (s snapshots) Discard(ctx context.Context, partition int32, next int64) error {
 	o := object{partition, next}
+	s.p.recovered(partition, nil, nil)
 	return s.change(ctx, fmt.Sprintf("discard snapshot %v", o), func() error {
 		s.p.w.counts["snapshot discarded"]++
 		delete(s.p.w.objects, o)

@@ -21,10 +21,11 @@ import (
 type verdict struct {
 	*world
 
-	facets                    int64 // that ingest should have emitted
-	signals                   map[string]string
-	letters                   map[string]string // the signal log
-	looped, heard             map[wire][]string // loop-back frames that follow from the log, and that are in it
+	facets                    int64                      // that ingest should have emitted
+	signals                   map[string]map[string]bool // that follow from the log, as texts, under any rulebook
+	due                       map[string]bool            // of signals, that were committed
+	letters                   map[string]string          // the signal log
+	looped, heard             map[wire][]string          // loop-back frames that follow from the log, and that are in it
 	plainSignals, plainScores []string
 }
 
@@ -84,9 +85,12 @@ func (v *verdict) judgeRow(s *sent, row eventRow) {
 			v.problem("event %s is stored as %s; %s should be %s", s.id, row.content, name, want)
 		}
 	}
-	want := s.time(v.topics[topicRaw][s.partition].records[s.offset].Time)
+	want := s.time(v.appended(s))
 	if v.plan.History {
 		want = s.claimed
+	}
+	if marked := strings.Contains(row.content, "delayed=1 "); marked != v.delayed(s) && (marked || v.plan.Appended) {
+		v.problem("event %s, which claims %d and came at %d, is stored as %s", s.id, s.claimed, v.appended(s), row.content)
 	}
 	if (v.plan.Appended || v.plan.History) && !strings.Contains(row.content, fmt.Sprintf("time=%d ", want)) {
 		v.problem("event %s, which claims %d, is stored as %s, want %d", s.id, s.claimed, row.content, want)
@@ -96,6 +100,14 @@ func (v *verdict) judgeRow(s *sent, row eventRow) {
 		v.problem("event %s, which claims %d, is stored as %s", s.id, s.claimed, row.content)
 	}
 }
+
+// appended is when a record was, Unix ms.
+func (v *verdict) appended(s *sent) int64 {
+	return v.topics[topicRaw][s.partition].records[s.offset].Time
+}
+
+// delayed reports whether an event is marked as too late, by when it was appended.
+func (v *verdict) delayed(s *sent) bool { return !v.plan.History && s.delayed(v.appended(s)) }
 
 func (v *verdict) ingestLedger() (sum ingest.Ledger) {
 	for _, c := range v.groups[groupIngest].commits {
@@ -222,6 +234,9 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 			if s.plain && v.plan.Pinned && strings.HasSuffix(text, " late") {
 				v.problem("event %s counts as late", s.id)
 			}
+			if v.plan.Appended && v.delayed(s) && s.epoch != epochNets && !strings.HasSuffix(text, " late") {
+				v.problem("event %s came too late, and counts as %q", s.id, text)
+			}
 			if !strings.HasPrefix(text, key+" auth="+s.auth+" epoch="+v.epochs[s.epoch].Name[:16]+" ") || s.plain && !strings.Contains(text, fmt.Sprintf(" time=%d ", s.claimed)) {
 				v.problem("event %s of %s counts as %q", s.id, key, text)
 			}
@@ -234,53 +249,79 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 }
 
 // judgeDetect: the signals and scores are those of a partition that reads the
-// facet log once, from its beginning.
+// facet log once, from its beginning, under the rules that its owners had.
 func (v *verdict) judgeDetect() {
-	v.signals, v.looped = map[string]string{}, map[wire][]string{}
+	v.signals, v.due, v.looped = map[string]map[string]bool{}, map[string]bool{}, map[wire][]string{}
 	for n, p := range v.topics[topicFacets] {
-		cfg := v.engine()
-		cfg.Sources, cfg.Partitions = v.plan.Raw, v.plan.Facets
-		fresh, err := engine.NewPartition(cfg, v.rules, v.hasher, int32(n), 1)
-		if err != nil {
-			v.problem("%v", err)
-			return
-		}
-		if err := v.replay(fresh, int32(n), p); err != nil {
-			v.problem("facets/%d: %v", n, err)
-			return
+		for _, c := range v.books[int32(n)] {
+			if err := v.replay(int32(n), p, c); err != nil {
+				v.problem("facets/%d under %v: %v", n, c, err)
+				return
+			}
 		}
 	}
-	v.equal("the table of signals", v.world.signals, v.signals)
+	v.known("the table of signals", v.world.signals)
 	v.judgeLoopback()
 	v.counts["signal"] += len(v.signals)
 	slices.Sort(v.plainSignals)
 	slices.Sort(v.plainScores)
 }
 
-func (v *verdict) replay(fresh *engine.Partition, n int32, p *partition) error {
+// replay reads a partition's log under a rulebook. With that of the latest owner it
+// has to come to what Redis and the commits say.
+func (v *verdict) replay(n int32, p *partition, c rulebook) error {
 	var out engine.Output
 	latest := map[facet.Entity]score.Update{}
 	a := newAudit(v.plan)
+	read, err := v.reading(n, c)
+	if err != nil {
+		return err
+	}
 	for _, r := range p.records {
-		v.judgeSnapshot(fresh, object{n, r.Offset})
-		out.Reset()
-		if err := fresh.Apply(r.Offset, r.Value, &out); err != nil {
+		v.judgeSnapshot(read.engine, c, object{n, r.Offset})
+		v.judgeLedgers(read.engine, c, object{n, r.Offset})
+		if err := errors.Join(read.turn(r.Offset), read.apply(r, &out)); err != nil {
 			return err
 		}
 		err := v.told(a, n, out.Loops)
-		if err = errors.Join(err, a.frame(r.Value)); err != nil || fresh.Ledger().Total() != a.totals() {
-			return fmt.Errorf("by record %d the ledger is %+v, want %+v (%v)", r.Offset, fresh.Ledger().Total(), a.totals(), err)
+		if got := read.engine.Ledger().Total(); errors.Join(err, a.frame(r.Value)) != nil || got != a.totals() {
+			return fmt.Errorf("by record %d the ledger is %+v, want %+v (%v)", r.Offset, got, a.totals(), err)
 		}
 		for i := range out.Signals {
-			s := &out.Signals[i]
-			v.signals[s.ID()] = signalText(s)
-			v.plainSignal(*s)
+			v.expect(n, c, r.Offset, &out.Signals[i])
 		}
 		for _, u := range out.Updates {
 			latest[u.Entity] = u
 		}
 	}
-	v.judgeSnapshot(fresh, object{n, p.end()})
+	v.judgeSnapshot(read.engine, c, object{n, p.end()})
+	v.judgeLedgers(read.engine, c, object{n, p.end()})
+	if err := read.turn(p.end()); err != nil {
+		return err
+	}
+	if !slices.Equal(c, v.last[n]) {
+		return nil
+	}
+	return v.judgeEnd(n, a, read.engine, latest)
+}
+
+// expect takes in a signal that a record brings forth under a rulebook. It has to be
+// there if an owner committed it that had it.
+func (v *verdict) expect(n int32, c rulebook, offset int64, s *score.Signal) {
+	id := s.ID()
+	if v.signals[id] == nil {
+		v.signals[id] = map[string]bool{}
+	}
+	v.signals[id][signalText(s)] = true
+	i := slices.IndexFunc(v.reigns[n], func(r reign) bool { return r.to > offset })
+	if i >= 0 && slices.Equal(v.reigns[n][i].rules, c) {
+		v.due[id] = true
+	}
+	v.plainSignal(*s)
+}
+
+// judgeEnd compares what is left in the end with the state of the latest owner.
+func (v *verdict) judgeEnd(n int32, a *audit, fresh *engine.Partition, latest map[facet.Entity]score.Update) error {
 	if committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata); err != nil || ok && committed.Ledger.Told != a.told {
 		return fmt.Errorf("%d members are told of, want %d (%w)", committed.Ledger.Told, a.told, err)
 	}
@@ -289,6 +330,9 @@ func (v *verdict) replay(fresh *engine.Partition, n int32, p *partition) error {
 		if plainEntity(u.Entity) && v.plan.Epochs < 2 {
 			v.plainScores = append(v.plainScores, fmt.Sprintf("%v %+v", u.Entity, u.Contributions))
 		}
+	}
+	if v.plan.Rules > 1 {
+		return nil // what is not live may stem from other rules
 	}
 	for _, e := range slices.SortedFunc(maps.Keys(latest), func(a, b facet.Entity) int { return cmp.Compare(a.Key, b.Key) }) {
 		v.judgeScore(latest[e], v.losses == 0)
@@ -311,12 +355,21 @@ func (v *verdict) told(a *audit, from int32, loops []engine.Loop) error {
 }
 
 // judgeLoopback: what the facet log brings forth for members of groups is in it,
-// once, in order.
+// once, in order. Where rules change, the frames of an owner that died before it
+// committed may stand in the place of its successor's.
 func (v *verdict) judgeLoopback() {
 	for from := range v.topics[topicFacets] {
 		for to := range v.topics[topicFacets] {
 			at := wire{int32(from), int32(to)}
 			v.counts["loop-back"] += len(v.looped[at])
+			if v.plan.Rules > 1 {
+				for _, f := range v.heard[at] {
+					if !slices.Contains(v.looped[at], f) {
+						v.problem("from facets/%d to facets/%d a frame goes back that the log does not bring forth", from, to)
+					}
+				}
+				continue
+			}
 			if !slices.Equal(v.looped[at], v.heard[at]) {
 				v.problem("from facets/%d to facets/%d %d frames go back, want %d", from, to, len(v.heard[at]), len(v.looped[at]))
 			}
@@ -325,15 +378,29 @@ func (v *verdict) judgeLoopback() {
 }
 
 // judgeSnapshot: whoever wrote it, a snapshot is the state before its offset.
-func (v *verdict) judgeSnapshot(fresh *engine.Partition, o object) {
-	written, ok := v.written[o]
-	if !ok {
-		return
+func (v *verdict) judgeSnapshot(fresh *engine.Partition, c rulebook, o object) {
+	for _, written := range v.written[o] {
+		if !slices.Equal(written.rules, c) {
+			continue
+		}
+		v.counts["snapshot"]++
+		want, err := fresh.Snapshot(o.next)
+		if err != nil || !bytes.Equal(written.bytes, want) {
+			v.problem("snapshot %v is not the state before its offset (%v)", o, err)
+		}
 	}
-	v.counts["snapshot"]++
-	want, err := fresh.Snapshot(o.next)
-	if err != nil || !bytes.Equal(written, want) {
-		v.problem("snapshot %v is not the state before its offset (%v)", o, err)
+}
+
+// judgeLedgers: the ledger that a commit names is that of the state before its
+// offset.
+func (v *verdict) judgeLedgers(fresh *engine.Partition, c rulebook, o object) {
+	for _, r := range v.reigns[o.partition] {
+		if r.to != o.next || !slices.Equal(r.rules, c) {
+			continue
+		}
+		if p, ok, err := engine.ParseProgress(r.metadata); err != nil || ok && p.Ledger != fresh.Ledger().Total() {
+			v.problem("the commit of facets/%v has the ledger %+v (%v), want %+v", o, p.Ledger, err, fresh.Ledger().Total())
+		}
 	}
 }
 
@@ -344,6 +411,9 @@ func (v *verdict) judgeScore(u score.Update, must bool) {
 	row, ok := v.scores[u.Entity]
 	if !must && (!ok || row.position.Less(u.Position)) {
 		return
+	}
+	if v.plan.Rules > 1 && u.Position.Less(row.position) {
+		return // of an owner that died before it committed, under other rules
 	}
 	if !ok || row.position != u.Position || !slices.Equal(row.contributions, u.Contributions) || row.expires < score.Expires(u.Contributions) {
 		v.problem("the score of %v is %+v in redis (%v), want %+v", u.Entity, row, ok, u)
@@ -373,18 +443,19 @@ func (v *verdict) judgeSignalLog() {
 			v.letters[string(r.Key)] = string(r.Value)
 		}
 	}
-	v.equal("the signal log", v.letters, v.signals)
+	v.known("the signal log", v.letters)
 }
 
-func (v *verdict) equal(what string, got, want map[string]string) {
-	for _, id := range slices.Sorted(maps.Keys(want)) {
-		if got[id] != want[id] {
-			v.problem("%s has %q, want %s", what, got[id], want[id])
+// known compares signals with those that the log brings forth.
+func (v *verdict) known(what string, got map[string]string) {
+	for _, id := range slices.Sorted(maps.Keys(v.due)) {
+		if got[id] == "" {
+			v.problem("%s lacks %s, %v", what, id, v.signals[id])
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(got)) {
-		if _, known := want[id]; !known {
-			v.problem("%s has %s, which the log does not bring forth", what, got[id])
+		if !v.signals[id][got[id]] {
+			v.problem("%s has %s, want %v", what, got[id], v.signals[id])
 		}
 	}
 }

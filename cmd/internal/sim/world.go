@@ -42,7 +42,7 @@ var epoch = time.Date(2026, 3, 1, 11, 59, 57, 123_000_000, time.UTC)
 // while it waits for them to come to rest.
 type world struct {
 	plan   Plan
-	rules  *rules.Set
+	sets   []*rules.Set // of rules; workers have the first, unless the plan says otherwise
 	hasher facet.Hasher
 	rng    *rand.Rand
 	trace  trace
@@ -67,7 +67,10 @@ type world struct {
 	scores  map[facet.Entity]scoreRow
 	reached map[facet.Entity]score.Position // the newest that was ever written
 	objects map[object][]byte               // snapshots as they are kept
-	written map[object][]byte               // as they were written, ever
+	written map[object][]version            // as they were written, ever
+	books   map[int32][]rulebook            // that facet partitions were ever read under
+	last    map[int32]rulebook              // of the latest owner
+	reigns  map[int32][]reign               // commits of detect, in their order
 	slots   []*slot
 	epochs  []*ingest.Epoch      // that workers may be configured with
 	decided map[int32][]decision // by commits of ingest, in their order
@@ -86,14 +89,15 @@ type timer struct {
 	late *call // the request that is performed late; nil: something else
 }
 
-func newWorld(plan Plan, set *rules.Set) *world {
+func newWorld(plan Plan, sets []*rules.Set) *world {
 	w := &world{
-		plan: plan, rules: set, hasher: facet.NewHasher([16]byte{byte(plan.Seed), byte(plan.Seed >> 8), 7}),
+		plan: plan, sets: sets, hasher: facet.NewHasher([16]byte{byte(plan.Seed), byte(plan.Seed >> 8), 7}),
 		rng: rand.New(rand.NewPCG(plan.Seed, 2)), counts: map[string]int{}, arrived: make(chan struct{}, 1),
 		topics: map[string][]*partition{}, groups: map[string]*group{}, stalled: map[string]time.Time{},
 		events: map[place]eventRow{}, signals: map[string]string{}, scores: map[facet.Entity]scoreRow{}, reached: map[facet.Entity]score.Position{},
-		objects: map[object][]byte{}, written: map[object][]byte{},
-		epochs: newEpochs(set), decided: map[int32][]decision{},
+		objects: map[object][]byte{}, written: map[object][]version{},
+		books: map[int32][]rulebook{}, last: map[int32]rulebook{}, reigns: map[int32][]reign{},
+		epochs: newEpochs(sets[0]), decided: map[int32][]decision{},
 	}
 	for name, n := range map[string]int{topicRaw: plan.Raw, topicFacets: plan.Facets, topicDead: 2, topicSignals: 2} {
 		for range n {

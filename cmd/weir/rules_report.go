@@ -1,0 +1,251 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/rules"
+)
+
+// reporting says how findings about rules are told.
+type reporting struct {
+	json  bool
+	junit string
+}
+
+func (r *reporting) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&r.json, "json", false, "print the outcome as JSON")
+	cmd.Flags().StringVar(&r.junit, "junit", "", "also write the outcome to this `file`, as JUnit XML")
+}
+
+// report is the outcome of a check or of tests, as -json prints it.
+type report struct {
+	OK       bool         `json:"ok"`
+	Version  string       `json:"version,omitempty"` // of the rules; absent where they are not right
+	Rules    int          `json:"rules"`
+	Problems []problem    `json:"problems"`
+	Tests    *testsReport `json:"tests,omitempty"`
+
+	problems *rules.Problems
+}
+
+type problem struct {
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	What   string `json:"what"`
+	Do     string `json:"do"`
+}
+
+type testsReport struct {
+	Passed   int          `json:"passed"`
+	Failed   int          `json:"failed"`
+	Skipped  int          `json:"skipped"`
+	Untested []string     `json:"untested"` // rules without a test
+	Results  []testReport `json:"results"`
+}
+
+type testReport struct {
+	Rule     string   `json:"rule"`
+	Name     string   `json:"name"`
+	File     string   `json:"file"`
+	Line     int      `json:"line"`
+	Outcome  string   `json:"outcome"` // passed, failed or skipped
+	Problems []string `json:"problems,omitempty"`
+	Skipped  string   `json:"skipped,omitempty"` // why
+}
+
+func newReport(set *rules.Set, problems *rules.Problems) *report {
+	r := &report{OK: problems == nil, Problems: []problem{}, problems: problems}
+	if set != nil {
+		r.Version, r.Rules = set.Version, len(set.Rules)
+	}
+	if problems != nil {
+		for _, p := range problems.List {
+			r.Problems = append(r.Problems, problem{p.File, p.Line, p.Column, p.What, p.Do})
+		}
+	}
+	return r
+}
+
+// add takes in results of tests; set is nil where the rules are not right.
+func (r *report) add(set *rules.Set, results []engine.TestResult) {
+	t := &testsReport{Untested: []string{}, Results: []testReport{}}
+	r.Tests = t
+	tested := map[string]bool{}
+	for _, one := range results {
+		res := testReport{Rule: one.Rule, Name: one.Test.Name, File: one.File, Line: one.Test.Line, Problems: one.Problems, Skipped: one.Skipped}
+		tested[one.Rule] = true
+		switch {
+		case one.Skipped != "":
+			res.Outcome, t.Skipped = "skipped", t.Skipped+1
+		case len(one.Problems) > 0:
+			res.Outcome, t.Failed = "failed", t.Failed+1
+		default:
+			res.Outcome, t.Passed = "passed", t.Passed+1
+		}
+		t.Results = append(t.Results, res)
+	}
+	r.OK = r.OK && t.Failed == 0
+	if set == nil {
+		return
+	}
+	for _, rule := range set.Rules {
+		if !tested[rule.ID] {
+			t.Untested = append(t.Untested, rule.ID)
+		}
+	}
+}
+
+// tell prints the outcome, and writes suites where that is asked for. text prints
+// it for people, where the files are right.
+func (r *reporting) tell(cmd *cobra.Command, what *report, suites []suite, text func(io.Writer)) error {
+	if r.junit != "" {
+		if err := writeJUnit(r.junit, suites); err != nil {
+			return err
+		}
+	}
+	if r.json {
+		e := json.NewEncoder(cmd.OutOrStdout())
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		if err := e.Encode(what); err != nil {
+			return fmt.Errorf("print the outcome: %w", err)
+		}
+		if !what.OK {
+			return &cli.Error{Code: cli.Failed, Err: errors.New("")}
+		}
+		return nil
+	}
+	if what.problems != nil {
+		return findings(what.problems)
+	}
+	text(cmd.OutOrStdout())
+	if !what.OK {
+		return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%d tests of rules fail", what.Tests.Failed)}
+	}
+	return nil
+}
+
+func (r *report) writeTests(w io.Writer) {
+	for _, t := range r.Tests.Results {
+		switch t.Outcome {
+		case "failed":
+			fmt.Fprintf(w, "FAIL  %s: %s\n", t.Rule, t.Name)
+			for _, p := range t.Problems {
+				fmt.Fprintf(w, "        %s\n", p)
+			}
+		case "skipped":
+			fmt.Fprintf(w, "SKIP  %s: %s\n        %s\n", t.Rule, t.Name, t.Skipped)
+		}
+	}
+	if n := len(r.Tests.Untested); n > 0 {
+		fmt.Fprintf(w, "without a test: %s\n", strings.Join(r.Tests.Untested, ", "))
+	}
+	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", r.Tests.Passed, r.Tests.Failed, r.Tests.Skipped)
+}
+
+// suite is a group of outcomes, in the words of JUnit.
+type suite struct {
+	XMLName  xml.Name `xml:"testsuite"`
+	Name     string   `xml:"name,attr"`
+	Tests    int      `xml:"tests,attr"`
+	Failures int      `xml:"failures,attr"`
+	Skipped  int      `xml:"skipped,attr"`
+	Errors   int      `xml:"errors,attr"`
+	Cases    []testcase
+}
+
+type testcase struct {
+	XMLName xml.Name `xml:"testcase"`
+	Class   string   `xml:"classname,attr"`
+	Name    string   `xml:"name,attr"`
+	File    string   `xml:"file,attr,omitempty"`
+	Line    int      `xml:"line,attr,omitempty"`
+	Failure *message `xml:"failure"`
+	Skipped *message `xml:"skipped"`
+}
+
+type message struct {
+	Text string `xml:"message,attr"`
+	Body string `xml:",chardata"`
+}
+
+func (s *suite) add(c testcase) {
+	s.Tests++
+	if c.Failure != nil {
+		s.Failures++
+	}
+	if c.Skipped != nil {
+		s.Skipped++
+	}
+	s.Cases = append(s.Cases, c)
+}
+
+// checks has a case for each rule, or for each problem.
+func (r *report) checks(set *rules.Set) []suite {
+	s := suite{Name: "rules"}
+	for _, p := range r.Problems {
+		s.add(testcase{Class: p.File, Name: p.What, File: p.File, Line: p.Line, Failure: &message{p.What, p.Do}})
+	}
+	if set != nil {
+		for _, rule := range set.Rules {
+			s.add(testcase{Class: rule.File, Name: rule.ID, File: rule.File, Line: rule.Line})
+		}
+	}
+	return []suite{s}
+}
+
+// tests has a suite for each rule; one of problems where files are not right.
+func (r *report) tests() []suite {
+	if r.problems != nil {
+		return r.checks(nil)
+	}
+	suites := map[string]*suite{}
+	for _, t := range r.Tests.Results {
+		s := suites[t.Rule]
+		if s == nil {
+			s = &suite{Name: t.Rule}
+			suites[t.Rule] = s
+		}
+		c := testcase{Class: t.Rule, Name: t.Name, File: t.File, Line: t.Line}
+		switch t.Outcome {
+		case "failed":
+			c.Failure = &message{t.Problems[0], strings.Join(t.Problems, "\n")}
+		case "skipped":
+			c.Skipped = &message{Text: t.Skipped}
+		}
+		s.add(c)
+	}
+	var all []suite
+	for _, s := range suites {
+		all = append(all, *s)
+	}
+	slices.SortFunc(all, func(a, b suite) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+func writeJUnit(path string, suites []suite) error {
+	text, err := xml.MarshalIndent(struct {
+		XMLName xml.Name `xml:"testsuites"`
+		Suites  []suite
+	}{Suites: suites}, "", "  ")
+	if err == nil {
+		err = os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write the outcome: %w", err)
+	}
+	return nil
+}

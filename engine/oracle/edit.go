@@ -1,0 +1,107 @@
+package oracle
+
+import (
+	"math"
+	"sort"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// Forget has entities forgotten when their time is up. Under one set of rules
+// nobody can tell, so an oracle forgets none by itself; but a longer window or
+// half-life would remember what a shorter one has let go. Call it before the first
+// record where rules will change.
+func (o *Oracle) Forget() { o.forgets = true }
+
+// Change goes on under other rules from the next record on, as an engine does
+// that was restored from a snapshot of this moment.
+//
+// Counts go on where id, entity and distinct field are the same; a rule that is
+// gone is forgotten, with its part of the scores.
+func (o *Oracle) Change(set *rules.Set) {
+	was := o.set
+	o.set = set
+	for c, w := range o.counts {
+		before, now := was.Rule(c.rule), set.Rule(c.rule)
+		if now == nil || now.Slot != before.Slot {
+			delete(o.counts, c)
+			continue
+		}
+		w.rule = now.Window
+	}
+	for c := range o.members {
+		before, now := was.Rule(c.rule), set.Rule(c.rule)
+		if now == nil || now.Members == nil || now.Entity != before.Entity || now.Members.Entity != before.Members.Entity {
+			delete(o.members, c)
+		}
+	}
+	for e, u := range o.scores {
+		u.Contributions = under(u.Contributions, was, set)
+		o.scores[e] = u
+	}
+}
+
+// under is what contributions are worth under other rules.
+func under(list []score.Contribution, was, now *rules.Set) []score.Contribution {
+	var kept []score.Contribution
+	for _, c := range list {
+		if r := now.Rule(c.Rule); r != nil && r.Slot == was.Rule(c.Rule).Slot {
+			c.Category, c.Reason, c.Phase, c.HalfLife = r.Category, r.Reason, r.Phase, int64(r.HalfLife.Seconds())
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+// touch keeps an entity in memory until the watermark reaches a moment, and the
+// lateness after it. One whose time was up is another one now.
+func (o *Oracle) touch(e facet.Entity, until int64) {
+	if o.gone(e) {
+		delete(o.until, e)
+		delete(o.scores, e)
+		for c := range o.counts {
+			if c.entity == e {
+				delete(o.counts, c)
+			}
+		}
+		for c := range o.members {
+			if c.entity == e {
+				delete(o.members, c)
+			}
+		}
+	}
+	o.keep(e, until)
+}
+
+func (o *Oracle) keep(e facet.Entity, until int64) {
+	if old, ok := o.until[e]; !ok || old < until+o.lateness {
+		o.until[e] = until + o.lateness
+	}
+}
+
+func (o *Oracle) gone(e facet.Entity) bool {
+	until, ok := o.until[e]
+	return o.forgets && ok && until <= o.watermark
+}
+
+// horizon is the longest window of the rules that look at an entity's kind, ms.
+func (o *Oracle) horizon(k facet.Kind) (longest int64) {
+	for _, r := range o.set.Rules {
+		if r.Entity == k {
+			longest = max(longest, r.Window.Window.Milliseconds())
+		}
+	}
+	return longest
+}
+
+// expires is the moment from which on none of list is worth a point.
+func (o *Oracle) expires(list []score.Contribution) int64 {
+	at := int64(math.MinInt64)
+	for _, c := range list {
+		span := sort.Search(32*int(c.HalfLife)*1000, func(ms int) bool { return o.powers.worth(c, c.Time+int64(ms)) < point })
+		at = max(at, c.Time+int64(span))
+	}
+	return at
+}

@@ -1,0 +1,145 @@
+package oracle
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/weirdev/weir/rules"
+)
+
+// ruleText is a rule as a file has it.
+type ruleText struct {
+	id, entity, when   string
+	window             int64 // ms
+	count, distinct    string
+	share              int64
+	cooldown, halfLife int64 // ms, s
+	tiers              []rules.Tier
+	members            string
+	memberWeight       int
+	category, phase    string
+}
+
+func (r *ruleText) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  - id: %s\n    title: A rule\n    entity: %s\n    when: %s\n", r.id, r.entity, r.when)
+	fmt.Fprintf(&b, "    sliding_window:\n      window: %dms\n", r.window)
+	if r.count != "" {
+		fmt.Fprintf(&b, "      count: %s\n", r.count)
+	}
+	if r.share > 0 {
+		fmt.Fprintf(&b, "      min_share: %d\n", r.share)
+	}
+	if r.distinct != "" {
+		fmt.Fprintf(&b, "      distinct: %s\n", r.distinct)
+	}
+	if r.cooldown > 0 {
+		fmt.Fprintf(&b, "      cooldown: %dms\n", r.cooldown)
+	}
+	b.WriteString("      tiers:\n")
+	for _, t := range r.tiers {
+		fmt.Fprintf(&b, "        - {at: %d, weight: %d}\n", t.At, t.Weight)
+	}
+	if r.members != "" {
+		fmt.Fprintf(&b, "    members: {entity: %s, weight: %d}\n", r.members, r.memberWeight)
+	}
+	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds}\n    phase: %s\n", r.category, r.halfLife, r.phase)
+	return b.String()
+}
+
+func texts(rules []ruleText) (all []string) {
+	for i := range rules {
+		all = append(all, rules[i].String())
+	}
+	return all
+}
+
+// withEdits has the rules of a history change a few times.
+func (m *maker) withEdits(h history) history {
+	present := slices.Clone(m.rules)
+	at := make([]int, 1+m.IntN(5))
+	for i := range at {
+		at[i] = m.IntN(len(h.records) + 1)
+	}
+	slices.Sort(at)
+	for n, i := range at {
+		for range 1 + m.IntN(3) {
+			m.edit(&present[m.IntN(len(present))])
+		}
+		edited := texts(present)
+		for j := range edited {
+			if m.IntN(12) == 0 {
+				edited[j] = "" // taken away, for now
+			}
+		}
+		h.records = slices.Insert(h.records, i+n, record{edit: edited})
+	}
+	return h
+}
+
+// edit changes something about a rule: mostly its tiers.
+func (m *maker) edit(r *ruleText) {
+	switch m.IntN(16) {
+	case 0:
+		r.window = m.oneOf(1_000, 2_000, 5_000, 20_000, 60_000)
+	case 1:
+		r.cooldown = m.oneOf(0, 1_000, 10_000, 60_000)
+	case 2:
+		r.halfLife = m.oneOf(1, 2, 30, 3_600)
+	case 3:
+		r.count, r.share = m.pick("", `auth == "failure"`, "status >= 400"), 0
+	case 4:
+		if r.count != "" {
+			r.share = m.oneOf(0, 30, 66, 100)
+		}
+	case 5:
+		r.distinct = m.pick("", "object", "status")
+	case 6:
+		r.when = m.pick("status >= 0", `"true"`, `auth != ""`)
+	case 7:
+		r.category, r.phase = m.pick("bot", "fraud"), m.pick("observe", "soft", "enforce")
+	case 8:
+		r.memberWeight = 1 + m.IntN(100)
+	default:
+		r.tiers = m.otherTiers(r.tiers)
+	}
+}
+
+// otherTiers takes tiers away, puts some in, raises or lowers them, or makes new
+// ones, with many more events to remember, or with fewer.
+func (m *maker) otherTiers(tiers []rules.Tier) []rules.Tier {
+	tiers = slices.Clone(tiers)
+	i := m.IntN(len(tiers))
+	switch {
+	case m.IntN(3) > 0 && len(tiers) > 1:
+		return slices.Delete(tiers, i, i+1)
+	case m.IntN(3) == 0 && len(tiers) < 8:
+		return append(tiers, rules.Tier{At: tiers[len(tiers)-1].At + 1 + m.IntN(60), Weight: tiers[len(tiers)-1].Weight + 1})
+	case m.IntN(3) == 0:
+		tiers[i].At = max(1, tiers[i].At+m.IntN(5)-2)
+	case m.IntN(2) == 0:
+		tiers[i].Weight = uint8(max(1, int(tiers[i].Weight)+m.IntN(21)-10))
+	default:
+		return m.tiers(1 + m.IntN(3))
+	}
+	for n := 1; n < len(tiers); n++ {
+		if tiers[n].At <= tiers[n-1].At || tiers[n].Weight <= tiers[n-1].Weight {
+			return tiers[i : i+1] // no set of tiers
+		}
+	}
+	return tiers
+}
+
+// edited makes the history of a seed, in which rules change.
+func editedHistory(seed uint64, events int) history {
+	m := newMaker(seed)
+	h := m.history(events)
+	m.Rand = rand.New(rand.NewPCG(seed, 2))
+	return m.withEdits(h)
+}
+
+func (h *history) edited() bool {
+	return slices.ContainsFunc(h.records, func(r record) bool { return r.edit != nil })
+}

@@ -1,0 +1,317 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// An event of our own format with one member more.
+func own1(member string) []byte {
+	return []byte(`{"id":"1","time":1795428303000,"ip":"192.0.2.7",` + member + `}`)
+}
+
+func TestATextThatAClientWroteIsKept(t *testing.T) {
+	for _, c := range []struct {
+		name, member string
+		field        Field
+		want         string // its first bytes, where it ends with …
+		length       int
+		clipped      bool
+	}{
+		{"a user agent at its longest", `"user_agent":"` + strings.Repeat("a", 1024) + `"`, UserAgent, "aaaa…", 1024, false},
+		{"a user agent of a byte more", `"user_agent":"` + strings.Repeat("a", 1025) + `"`, UserAgent, "aaaa…", 1024, true},
+		{"a long user agent of long characters", `"user_agent":"a` + strings.Repeat("日", 1024) + `"`, UserAgent, "a日日…", 1024, true},
+		{"a path of a byte too many", `"path":"/` + strings.Repeat("a", 8192) + `"`, Path, "/aaa…", 8192, true},
+		{"a chain that is too long keeps its end", `"forwarded_for":"` + strings.Repeat("198.51.100.1, ", 400) + `203.0.113.7"`, ForwardedFor, " 198.51.100.1, …", 2042, true},
+		{"a chain that is too long by one byte", `"forwarded_for":"` + strings.Repeat("9", 2040) + `,10.0.0.7"`, ForwardedFor, "10.0.0.7", 8, true},
+		{"a device of 257 bytes", `"device":"` + strings.Repeat("d", 257) + `"`, Device, "dddd…", 256, true},
+		{"an account of 257 bytes", `"account":"` + strings.Repeat("a", 257) + `"`, Account, "aaaa…", 256, true},
+		{"an account at its longest", `"account":"` + strings.Repeat("a", 256) + `"`, Account, "aaaa…", 256, false},
+		{"a fingerprint that is too long", `"ja4":"` + strings.Repeat("t", 5000) + `"`, JA4, "tttt…", 64, true},
+		{"bytes that are not UTF-8", "\"user_agent\":\"a\xff\xc3b\"", UserAgent, `a\xff\xc3b`, 10, true},
+		{"a raw newline", "\"user_agent\":\"a\nb\"", UserAgent, `a\x0ab`, 6, true},
+		{"an escaped newline", `"user_agent":"a\nb"`, UserAgent, `a\x0ab`, 6, true},
+		{"a raw DEL", "\"user_agent\":\"a\x7fb\"", UserAgent, `a\x7fb`, 6, true},
+		{"a lone surrogate", `"user_agent":"a\ud800b"`, UserAgent, "a\ufffdb", 5, true},
+		{"surrogates the wrong way", `"user_agent":"\udc00\ud800"`, UserAgent, "\ufffd\ufffd", 6, true},
+		{"a high surrogate before another escape", `"user_agent":"\ud83d\u0041"`, UserAgent, "\ufffdA", 4, true},
+		{"an account with a NUL", `"account":"a\u0000b"`, Account, `a\x00b~…`, 39, true},
+		{"an account with invalid UTF-8", "\"account\":\"a\xff\"", Account, `a\xff~…`, 38, true},
+		{"a device that is U+FFFD, and says so", `"device":"\ufffd"`, Device, `\xef\xbf\xbd~…`, 45, true},
+		{"a user agent that has a U+FFFD", `"user_agent":"\ufffd"`, UserAgent, "\ufffd", 3, false},
+		{"escapes that are fine", `"account":"\"\\\/\u00e9\ud83d\ude00"`, Account, `"\/é😀`, 9, false},
+		{"the least of a chain that has no end", `"forwarded_for":"` + strings.Repeat("9", 3000) + `"`, ForwardedFor, "", 0, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var d Decoder
+			var e Event
+			if err := d.Decode(own1(c.member), &e); err != nil {
+				t.Fatal(err)
+			}
+			got := e.Text(c.field)
+			start, cut := strings.CutSuffix(c.want, "…")
+			if len(got) != c.length || got != c.want && !(cut && strings.HasPrefix(got, start)) {
+				t.Errorf("%d bytes, %.100q; want %d, %q", len(got), got, c.length, c.want)
+			}
+			if e.Num(Clipped) == 1 != c.clipped {
+				t.Errorf("clipped: %v, want %v", !c.clipped, c.clipped)
+			}
+			if e.Text(IP) != "192.0.2.7" || !utf8.ValidString(got) {
+				t.Errorf("%s", e.AppendAll(nil))
+			}
+		})
+	}
+}
+
+func TestANumberThatAClientStatesIsKeptOrDropped(t *testing.T) {
+	for _, c := range []struct {
+		member string
+		field  Field
+		want   int64 // -1: none
+	}{
+		{`"request_bytes":17`, RequestBytes, 17},
+		{`"request_bytes":0`, RequestBytes, 0},
+		{`"request_bytes":-1`, RequestBytes, -1},
+		{`"request_bytes":-0`, RequestBytes, -1},
+		{`"request_bytes":1.0`, RequestBytes, -1},
+		{`"request_bytes":1e3`, RequestBytes, -1},
+		{`"request_bytes":9007199254740991`, RequestBytes, 9007199254740991},
+		{`"request_bytes":9007199254740992`, RequestBytes, -1},
+		{`"request_bytes":` + strings.Repeat("9", 5000), RequestBytes, -1},
+		{`"request_bytes":"17"`, RequestBytes, -1},
+		{`"request_bytes":[17]`, RequestBytes, -1},
+		{`"attestation_age_s":-5`, AttestationAge, -1},
+		{`"attestation_age_s":1e99`, AttestationAge, -1},
+		{`"client_time":1763892000123`, ClientTime, 1763892000123},
+		{`"client_time":"2026-11-23T10:00:00Z"`, ClientTime, 1795428000000},
+		{`"client_time":1763892000`, ClientTime, -1},
+		{`"client_time":1763892000.5`, ClientTime, -1},
+		{`"client_time":999999999999999999999999`, ClientTime, -1},
+		{`"client_time":"yesterday"`, ClientTime, -1},
+		{`"client_time":"9999-12-31T23:59:60Z"`, ClientTime, -1},
+		{`"token_issued":1763892000`, TokenIssued, -1},
+		{`"token_expires":253402300800000`, TokenExpires, -1},
+		{`"token_expires":true`, TokenExpires, -1},
+		{`"rooted":true`, Rooted, 1},
+		{`"rooted":false`, Rooted, 0},
+		{`"rooted":1`, Rooted, -1},
+		{`"emulator":"yes"`, Emulator, -1},
+		{`"pinning_error":-1e400`, PinningError, -1},
+		{`"pinning_error":{"a":[]}`, PinningError, -1},
+	} {
+		var d Decoder
+		var e Event
+		if err := d.Decode(own1(c.member), &e); err != nil {
+			t.Errorf("%.60s: %v", c.member, err)
+			continue
+		}
+		dropped := c.want < 0
+		if e.Has(c.field) == dropped || !dropped && e.Num(c.field) != c.want || e.Has(Clipped) != dropped {
+			t.Errorf("%.60s: %s", c.member, e.AppendAll(nil))
+		}
+	}
+}
+
+func TestFreeAttributesAreTrimmedNeverARefusal(t *testing.T) {
+	long := strings.Repeat("x", 4000)
+	for _, c := range []struct {
+		name, attrs, want string
+		clipped           bool
+	}{
+		{"as they are", `{"a":1, "b":"c"}`, `{"a":1, "b":"c"}`, false},
+		{"none", `{}`, ``, false},
+		{"a value that is nested", `{"a":{"b":1},"c":[2],"d":3}`, `{"d":3}`, true},
+		{"only nested ones", `{"a":{}}`, ``, true},
+		{"a name twice", `{"a":1,"a":2,"b":""}`, `{"a":1,"b":""}`, true},
+		{"too many", `{` + members(33) + `}`, `{` + members(32) + `}`, true},
+		{"too long together", `{"a":"` + long + `","b":"` + long + `","c":null}`, `{"a":"` + long + `","c":null}`, true},
+		{"too long only because of blanks", `{"a":1` + strings.Repeat(" ", 4096) + `}`, `{"a":1}`, true},
+		{"a name that is too long", `{"` + long + long + `":1}`, ``, true},
+		{"invalid UTF-8", "{\"a\xff\":\"\xff\"}", `{"a\\xff":"\\xff"}`, true},
+		{"control characters", "{\"a\":\"\n\\u0000\"}", `{"a":"\\x0a\\x00"}`, true},
+		{"half a character", `{"a":"\ud800"}`, "{\"a\":\"\ufffd\"}", true},
+		{"names that become one", "{\"a\n\":1,\"a\\n\":2}", `{"a\\x0a":1}`, true},
+		{"escapes that are fine", `{"a\"":"\u00e9"}`, `{"a\"":"\u00e9"}`, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var d Decoder
+			var e Event
+			if err := d.Decode(own1(`"attrs":`+c.attrs), &e); err != nil {
+				t.Fatal(err)
+			}
+			if got := e.Text(Attrs); got != c.want || e.Num(Clipped) == 1 != c.clipped {
+				t.Errorf("got %.200s, clipped %d; want %.200s", got, e.Num(Clipped), c.want)
+			}
+			if got := e.Text(Attrs); got != "" && !json.Valid([]byte(got)) || len(got) > 4096 {
+				t.Errorf("%d bytes, no JSON: %q", len(got), got)
+			}
+		})
+	}
+}
+
+func members(n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(`"k` + string(rune('a'+i/26)) + string(rune('a'+i%26)) + `":1`)
+	}
+	return b.String()
+}
+
+// What a client makes of a request, with the longest line and headers that
+// servers take, all of it in escapes of six bytes, is below the limit of a record.
+func TestAClientCannotMakeARecordTooLarge(t *testing.T) {
+	nul := strings.Repeat(`\u0000`, 64<<10)
+	record := own1(`"path":"` + nul + `","user_agent":"` + nul[:len(nul)/2] + `","forwarded_for":"` + nul[len(nul)/2:] + `"`)
+	var d Decoder
+	var e Event
+	if err := d.Decode(record, &e); err != nil || e.Text(IP) != "192.0.2.7" || e.Num(Clipped) != 1 {
+		t.Errorf("%d bytes: %v", len(record), err)
+	}
+	if left := MaxBytes - len(record); left < 200<<10 {
+		t.Errorf("only %d bytes are left for the gateway", left)
+	}
+}
+
+func TestKeepIsRepeatable(t *testing.T) {
+	for _, v := range hostileTexts() {
+		for _, spec := range Fields() {
+			if spec.Kind != KindText || !spec.Client {
+				continue
+			}
+			got, whole, refused := Keep(spec.Field, v)
+			if refused != 0 || len(got) > spec.MaxBytes || repaired(got) != got || whole != (got == v) {
+				t.Fatalf("%s: %.60q is %.60q (%d bytes), whole %v, %v", spec.Name, v, got, len(got), whole, refused)
+			}
+			if again, whole, _ := Keep(spec.Field, got); again != got || !whole {
+				t.Fatalf("%s: %.60q is %.60q, and that %.60q", spec.Name, v, got, again)
+			}
+		}
+	}
+}
+
+// hostileTexts are texts at the bounds, and all that differ in a single place.
+func hostileTexts() []string {
+	list := []string{"", "a", "\x00", "\xff", "\xed\xa0\x80", "\xed\xa0", "\x7f", "\ufffd", "a~b", ","}
+	for _, unit := range []string{"a", "é", "日", "😀", "\xff", "\x00", "\xed\xa0\x80", ",", ",1", "\xe6\x97"} {
+		for _, n := range []int{63, 64, 65, 127, 128, 129, 255, 256, 257, 2047, 2048, 2049, 9000} {
+			all := strings.Repeat(unit, n/len(unit)+1)
+			list = append(list, all, all[:n], "b"+all[:n-1], all[:n-1]+"b", all[:n/2]+"b"+all[n/2:])
+		}
+	}
+	return list
+}
+
+func TestDifferentIdentifiersStayDifferent(t *testing.T) {
+	for _, spec := range Fields() {
+		if !spec.Identifier {
+			continue
+		}
+		from := map[string]string{}
+		for _, v := range hostileTexts() {
+			got, _, _ := Keep(spec.Field, v)
+			if before, there := from[got]; there && before != v {
+				t.Fatalf("%s: %.80q and %.80q are both %q", spec.Name, before, v, got)
+			}
+			from[got] = v
+		}
+	}
+}
+
+func TestWhatIsKeptOfAnIdentifierIsAPrefixAndAHash(t *testing.T) {
+	got, whole, _ := Keep(Device, strings.Repeat("d", 300))
+	// The digits are the first 32 of sha256sum.
+	if want := strings.Repeat("d", 223) + "~63c29b7d223e3d582a479bc591f260d4"; whole || got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// FuzzDecode holds the decoder against encoding/json: what it accepts is JSON
+// with the same values, but for what a client wrote, and what it writes reads
+// back.
+func FuzzDecode(f *testing.F) {
+	for _, member := range []string{
+		`"account":"a","status":401,"x":[null,true,-1.5e3]`, `"attrs":{"a":1},"user_agent":"\u00e9\ud83d\ude00"`, `"rooted":false`,
+		`"client_time":1e9,"attrs":{"a":{},"b":"\ud800"}`, "\"device\":\"\xff\n\"", `"forwarded_for":"` + strings.Repeat("1,", 1500) + `"`,
+	} {
+		f.Add(own1(member))
+	}
+	var d, again Decoder
+	f.Fuzz(func(t *testing.T, record []byte) {
+		var e, back Event
+		if d.Decode(record, &e) != nil {
+			return
+		}
+		var fields map[string]any
+		dec := json.NewDecoder(bytes.NewReader(escapeControls(record)))
+		dec.UseNumber()
+		if err := dec.Decode(&fields); err != nil {
+			t.Fatalf("accepted what is no JSON: %v", err)
+		}
+		for _, s := range Fields() {
+			checkAgainst(t, &e, s, fields[s.Name])
+		}
+		out := e.AppendJSON(nil)
+		if err := again.Decode(out, &back); err != nil {
+			t.Fatalf("%s does not read back: %v", out, err)
+		}
+		if second := back.AppendJSON(nil); !bytes.Equal(out, second) || back.Has(Clipped) {
+			t.Fatalf("%s\nread back is\n%s", out, second)
+		}
+	})
+}
+
+// checkAgainst holds a field against what encoding/json read, which has U+FFFD
+// for whatever is no text.
+func checkAgainst(t *testing.T, e *Event, s Spec, read any) {
+	t.Helper()
+	if read == nil || read == "" {
+		if e.Has(s.Field) && !s.Derived {
+			t.Fatalf("%s has a value that the record does not give", s.Name)
+		}
+		return
+	}
+	switch {
+	case s.Kind.Numeric():
+		if n := e.Num(s.Field); n < s.Min || n > s.Max || !e.Has(s.Field) && !(s.Client && e.Has(Clipped)) {
+			t.Fatalf("%s is %d of %v", s.Name, n, read)
+		}
+	case s.Kind == KindObject:
+	case strings.Contains(read.(string), "\ufffd"):
+		if got := e.Text(s.Field); repaired(got) != got && s.Client || len(got) > s.MaxBytes {
+			t.Fatalf("%s is %q", s.Name, got)
+		}
+	default:
+		if want, whole, _ := Keep(s.Field, read.(string)); e.Text(s.Field) != want || !whole && !e.Has(Clipped) {
+			t.Fatalf("%s is %q, want %q", s.Name, e.Text(s.Field), want)
+		}
+	}
+}
+
+// escapeControls writes control characters within texts as JSON wants them.
+func escapeControls(record []byte) []byte {
+	var out []byte
+	inText := false
+	for i := 0; i < len(record); i++ {
+		c := record[i]
+		switch {
+		case c == '"':
+			inText = !inText
+		case inText && c == '\\' && i+1 < len(record):
+			out = append(out, c)
+			i++
+			c = record[i]
+		case inText && c < ' ':
+			out = append(out, `\u00`...)
+			out = append(out, "0123456789abcdef"[c>>4])
+			c = "0123456789abcdef"[c&15]
+		}
+		out = append(out, c)
+	}
+	return out
+}

@@ -1,0 +1,91 @@
+package facet
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/weirdev/weir/event"
+)
+
+// nameOf says which field of an event names an entity. Of a token it is the
+// token itself; its family, which comes first, is written in the same way.
+var nameOf = [MaxKind]event.Field{
+	Account: event.Account, Session: event.Session, Token: event.Token, Device: event.Device,
+	IP: event.ClientIP, Net: event.Net, ASN: event.ASN, JA4: event.JA4,
+	Build: event.Build, Route: event.Route, Tenant: event.Tenant,
+}
+
+// KeyOf is the key of the entity of kind k that v names, byte for byte: the key
+// that [EntityOf] finds in an event in which the same was written. So whoever asks
+// about an entity gets what was counted for it. A key names its own entity.
+//
+// Addresses and networks are taken in every form that [event.ParseAddress] reads,
+// and as keys; a build is "version|model"; a network's number is decimal. ok is
+// false where v names no entity of the kind. whole is false where a client's name
+// was shortened or repaired, as [event.Keep] does.
+func KeyOf(k Kind, v string) (key string, whole, ok bool) {
+	switch k {
+	case IP:
+		key, ok = clientKey(v)
+		return key, true, ok
+	case Net:
+		key, ok = netKey(v)
+		return key, true, ok
+	case ASN:
+		n, err := strconv.ParseUint(v, 10, 32)
+		return strconv.FormatUint(n, 10), true, err == nil && n > 0
+	case Build:
+		return buildKey(v)
+	}
+	if k >= MaxKind {
+		return "", false, false
+	}
+	key, whole, refused := event.Keep(nameOf[k], v)
+	return key, whole, key != "" && refused == 0
+}
+
+// buildKey shortens the two parts of a build as they are shortened in an event.
+func buildKey(v string) (key string, whole, ok bool) {
+	version, model, _ := strings.Cut(v, "|")
+	version, whole1, _ := event.Keep(event.AppVersion, version)
+	model, whole2, _ := event.Keep(event.DeviceModel, model)
+	return version + "|" + model, whole1 && whole2, version != "" && model != ""
+}
+
+// clientKey takes an address, or the /64 that stands for one.
+func clientKey(s string) (string, bool) {
+	if a, ok := event.ParseAddress(s); ok {
+		return event.ClientKey(a), true
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.Bits() != 64 || p.Masked() != p {
+		return "", false
+	}
+	key := event.ClientKey(p.Addr())
+	return key, key == p.String()
+}
+
+// netKey takes a network as ingest writes it, or an address in it.
+func netKey(s string) (string, bool) {
+	if a, ok := event.ParseAddress(s); ok {
+		return event.NetKey(a), true
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return "", false
+	}
+	key := event.NetKey(p.Addr())
+	return key, key == p.String()
+}
+
+// NetOf is the key of the network that a client's address, given as its key, is
+// in; "" where it is in none.
+func NetOf(clientKey string) string {
+	bare, _, _ := strings.Cut(clientKey, "/")
+	a, err := netip.ParseAddr(bare)
+	if err != nil {
+		return ""
+	}
+	return event.NetKey(a)
+}

@@ -1,0 +1,25 @@
+// Package secret makes keys for single purposes of one secret, so that none of
+// them tells anything of another or of the secret.
+package secret
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+)
+
+// Purposes of keys. What one means must never change, or everything that was
+// made with its key is lost.
+const (
+	EntityHash     = "entity hash"             // places entities on facet partitions and in tables
+	EntityHashName = "name of the entity hash" // tells streams with other secrets apart
+	ScoreCode      = "score code"              // vouches for scores in Redis; docs/redis.md names it
+)
+
+// Key derives the 32 bytes of the key for a purpose:
+//
+//	HMAC-SHA-256(secret, "weir " purpose)
+func Key(secret []byte, purpose string) []byte {
+	m := hmac.New(sha256.New, secret)
+	m.Write([]byte("weir " + purpose))
+	return m.Sum(nil)
+}

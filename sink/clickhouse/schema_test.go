@@ -1,0 +1,184 @@
+package clickhouse_test
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/sink/clickhouse"
+)
+
+// discard is for those who have nothing to say.
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// asVersion makes the tables as a program of an older version made them, with an
+// event and a signal in them; 0 is none.
+func asVersion(t *testing.T, addr string, version int) clickhouse.Config {
+	t.Helper()
+	c := clickhouse.Defaults()
+	c.Addrs, c.FlushAge = []string{addr}, 20*time.Millisecond
+	c.Database = fmt.Sprintf("v%d_%d", version, time.Now().UnixNano())
+	if version == 0 {
+		return c
+	}
+	ddl, err := os.ReadFile(fmt.Sprintf("testdata/schema_v%d.sql", version))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, c)
+	all := strings.Split(strings.ReplaceAll(string(ddl), "{database}", c.Database), ";\n")
+	all = append(all,
+		"INSERT INTO "+c.Database+".events (stream, incarnation, src_offset, received, time, client_ip) SELECT 'weir', 1, 7, now64(3), now64(3), '203.0.113.9'",
+		"INSERT INTO "+c.Database+".signals (stream, incarnation, received, time, rule, entity_kind, entity, weight) SELECT 'weir', 1, now64(3), now64(3), 'old', 'ip', '203.0.113.9', 90")
+	for _, s := range all {
+		if strings.TrimSpace(s) == "" {
+			continue
+		}
+		if err := conn.Exec(t.Context(), s); err != nil {
+			t.Fatalf("%v in\n%s", err, s)
+		}
+	}
+	return c
+}
+
+func connect(t *testing.T, c clickhouse.Config) driver.Conn {
+	t.Helper()
+	conn, err := clickhouse.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// columns lists those of a table or view, with their types, in order.
+func columns(t *testing.T, c clickhouse.Config, table string) (all []string) {
+	t.Helper()
+	rows, err := connect(t, c).Query(t.Context(), "SELECT name || ' ' || type FROM system.columns WHERE database = '"+c.Database+"' AND table = '"+table+"' ORDER BY position")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func TestTablesOfEveryOlderVersionBecomeThoseOfToday(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	fresh := config(t, s.addr)
+	for _, table := range []string{"events", "signals"} {
+		if got := len(columns(t, fresh, table)); got < 20 || got != len(columns(t, fresh, "v_"+table)) {
+			t.Fatalf("%s has %d columns, its view %d", table, got, len(columns(t, fresh, "v_"+table)))
+		}
+	}
+	for version := range 3 {
+		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) {
+			c := asVersion(t, s.addr, version)
+			w := events(t, c)
+			if err := w.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "weir migrate") {
+				t.Errorf("check before: %v", err)
+			}
+			for range 2 { // twice is once
+				if err := clickhouse.Migrate(t.Context(), c, discard()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.Check(t.Context()); err != nil {
+				t.Errorf("check after: %v", err)
+			}
+			for _, table := range []string{"events", "signals", "v_events", "v_signals"} {
+				if got, want := columns(t, c, table), columns(t, fresh, table); fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Errorf("%s has the columns\n%v\nwant\n%v", table, got, want)
+				}
+			}
+			running(t, w.Run)
+			track, e := w.Open(0), sample(t, 1)
+			e.SetText(event.Referer, "https://example.com/")
+			if err := track.Append(t.Context(), 8, 1, time.Now().UnixMilli(), e); err != nil {
+				t.Fatal(err)
+			}
+			if err := track.Drain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var rows, old, referers, signals uint64
+			query(t, c, "SELECT count(), countIf(client_ip = '203.0.113.9' AND referer = ''), countIf(referer != '') FROM %s.v_events", &rows, &old, &referers)
+			query(t, c, "SELECT count() FROM %s.v_signals WHERE rule = 'old' AND group_key = ''", &signals)
+			want := uint64(min(version, 1))
+			if rows != want+1 || old != want || referers != 1 || signals != want {
+				t.Errorf("%d rows, %d of before, %d of now, %d signals of before", rows, old, referers, signals)
+			}
+		})
+	}
+}
+
+// TestALogThatHasGrownCountsOnce: each run of a file is a stream of its own.
+func TestALogThatHasGrownCountsOnce(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	now := time.Now().UnixMilli()
+	// A run is a text: each letter is a line, and what stands for nothing does not
+	// read.
+	for _, tc := range []struct {
+		name string
+		runs []string // in the order in which they were read
+		live string
+		want int
+	}{
+		{"one log", []string{"abc"}, "", 3},
+		{"a log that has grown", []string{"abc", "abcdef"}, "", 6},
+		{"one that has grown three times", []string{"ab", "abcd", "abcde", "abcdefgh"}, "", 8},
+		{"one of a single line that has grown", []string{"a", "abc"}, "", 3},
+		{"a log that was cut amid its last line", []string{"abX", "abcd"}, "", 4},
+		{"lines that do not read", []string{".ab.c", ".ab.cd."}, "", 4},
+		{"a second reading that is not through", []string{"abcdef", "abc"}, "", 6},
+		{"two logs", []string{"abc", "xyz"}, "", 6},
+		{"two logs with the same first line", []string{"abc", "axyz"}, "", 7},
+		{"two logs with the same last line", []string{"abcz", "xyzz"}, "", 8},
+		{"the same lines, one later", []string{"abc", "zabc"}, "", 7},
+		{"live traffic beside it", []string{"abc", "abcdef"}, "abcdef", 12},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := config(t, s.addr)
+			conn := connect(t, c)
+			write := func(stream, lines string, read int) {
+				for i, l := range lines {
+					if l == '.' {
+						continue
+					}
+					for range 2 { // written again after a crash
+						if err := conn.Exec(t.Context(), fmt.Sprintf("INSERT INTO %s.events (stream, incarnation, src_offset, received, time, path, status) "+
+							"SELECT '%s', 1, %d, fromUnixTimestamp64Milli(%d), fromUnixTimestamp64Milli(%d), '/%c', 200", c.Database, stream, i, now+int64(read), now, l)); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if err := conn.Exec(t.Context(), fmt.Sprintf("INSERT INTO %s.signals (stream, incarnation, received, time, rule) SELECT '%s', 1, now64(3), now64(3), '%s'", c.Database, stream, stream)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i, lines := range tc.runs {
+				write(fmt.Sprintf("history-%d", i), lines, i)
+			}
+			if tc.live != "" {
+				write("weir", tc.live, 0)
+			}
+			var n, streams, signals uint64
+			query(t, c, "SELECT count(), uniqExact(stream) FROM %s.v_events", &n, &streams)
+			query(t, c, "SELECT count() FROM %s.v_signals", &signals)
+			if n != uint64(tc.want) || signals != streams {
+				t.Errorf("%d events of %d streams, want %d; %d signals", n, streams, tc.want, signals)
+			}
+		})
+	}
+}
