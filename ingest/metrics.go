@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/weirdev/weir/internal/telemetry"
 )
 
 type metrics struct {
@@ -20,6 +22,7 @@ type metrics struct {
 	stopped  prometheus.Gauge
 	dead     *prometheus.CounterVec
 	behind   *prometheus.GaugeVec
+	commits  *telemetry.Ages
 	open     *prometheus.GaugeVec
 	control  prometheus.Counter
 
@@ -43,6 +46,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_stopped_partitions", Help: "Raw partitions that stopped because of an error that trying again does not mend."}),
 		dead:     f.NewCounterVec(prometheus.CounterOpts{Name: "weir_ingest_dead_letters_total", Help: "Raw records that could not be read, by reason."}, []string{"reason"}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
+		commits:  telemetry.NewAges(r, "weir_ingest_commit_age_seconds", "For how long nothing was committed, by partition; idle ones commit too."),
 		open:     f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_held_records", Help: "Raw records that are not given yet, because they are of an open transaction of their gateway, or lie behind one, by partition."}, []string{"partition"}),
 		control:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_control_records_total", Help: "Raw offsets that hold no request: transaction markers, records of aborted transactions, ends of history streams."}),
 
@@ -57,6 +61,7 @@ func (m *metrics) gone(partition int32) {
 	label := strconv.Itoa(int(partition))
 	m.behind.DeleteLabelValues(label)
 	m.open.DeleteLabelValues(label)
+	m.commits.Gone(partition)
 }
 
 func (m *metrics) held(partition int32, records int64) {
