@@ -45,7 +45,7 @@ func (o *Origins) loadFile(config any, file string) error {
 }
 
 // secretLine is one that holds a secret, perhaps under a name with a typing error.
-var secretLine = regexp.MustCompile(`(?i)^(\s*-?\s*(?:[a-z_-]*(?:secret|pas+w|credential|token)[a-z]*)\s*:\s*)\S.*$`)
+var secretLine = regexp.MustCompile(`(?i)([a-z_-]*(?:secret|pas+w|credential|token)[a-z]*\s*:\s*)[^\s,}][^,}]*`)
 
 // reader checks the nodes of a file against the types of a configuration.
 type reader struct {
@@ -206,7 +206,7 @@ func (r *reader) scalar(n *yaml.Node, v reflect.Value, name, doc string) {
 		return
 	}
 	if err := (Setting{value: v}).Set(n.Value); err != nil {
-		r.Node(n, fmt.Sprintf("%s: %v", name, err), "write one that is"+about(doc))
+		r.Node(n, fmt.Sprintf("%s: %v", name, err), name+about(doc))
 	}
 }
 
