@@ -54,9 +54,10 @@ type Partition struct {
 	incarnation uint64
 	rules       *rules.Set
 	hasher      facet.Hasher
-	byKind      [facet.MaxKind][]active
-	bySlot      map[uint32]*rules.Rule // looked up only, never walked
-	reach       [facet.MaxKind]int64   // ms that windows of a kind reach back
+	byKind      [facet.MaxKind][]active       // in order of id
+	matchers    [facet.MaxKind]*rules.Matcher // of these rules
+	bySlot      map[uint32]*rules.Rule        // looked up only, never walked
+	reach       [facet.MaxKind]int64          // ms that windows of a kind reach back
 
 	table     *state.Table
 	begun     int64  // facet offset at which the state began; 0, unless a loss was declared
@@ -68,6 +69,7 @@ type Partition struct {
 	facet   facet.Facet
 	current entity   // of the facet that is applied
 	slot    ruleSlot // of the current entity
+	matched []int    // places in byKind, of the rules that the facet matches
 	firing  detectors.Firing
 	scratch []score.Contribution
 
@@ -92,6 +94,7 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 	p.loopback = newLoopback(cfg.Partitions)
 	for k := range p.byKind {
 		p.reach[k] = set.Horizon(facet.Kind(k)).Milliseconds()
+		p.matchers[k] = set.Matcher(facet.Kind(k))
 	}
 	p.table = state.New(p.caps())
 	p.slot.rec = &p.current.Record
@@ -260,17 +263,12 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	if late {
 		src.ledger.Late++
 	}
-	found := false
-	for i := range p.byKind[f.Entity.Kind] {
+	p.matched = p.matchers[f.Entity.Kind].Match(&f.Fields, p.matched[:0])
+	if len(p.matched) == 0 || !p.find(src, at, late) {
+		return
+	}
+	for _, i := range p.matched {
 		a := &p.byKind[f.Entity.Kind][i]
-		if !a.rule.When(&f.Fields) {
-			continue
-		}
-		if !found {
-			if found = p.find(src, at, late); !found {
-				return
-			}
-		}
 		in := detectors.Input{Event: &f.Fields, Time: f.Time, Watermark: p.watermark, Late: late}
 		p.slot.id = a.rule.Slot
 		fired := a.detector.Apply(&p.slot, in, &p.firing)

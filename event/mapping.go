@@ -22,38 +22,73 @@ type Format interface {
 
 // FormatNames lists what [NewFormat] knows.
 func FormatNames() []string {
-	return []string{"weir", "combined", "nginx", "envoy", "traefik", "mapping"}
+	return []string{
+		"weir", "combined", "nginx", "nginx-proxy-manager", "envoy-gateway", "envoy", "traefik", "caddy", "haproxy", "aws-alb",
+		"cloudflare-logpush", "mapping", "pattern",
+	}
 }
 
 // NewFormat makes the format with that name. m is the mapping of format
 // "mapping", and nil for all others. The error names everything that is wrong
 // with it.
 func NewFormat(name string, m *Mapping) (Format, error) {
-	if m != nil && name != "mapping" {
-		return nil, fmt.Errorf("format %s takes no mapping; format mapping does", name)
+	return FormatConfig{Name: name, Mapping: m}.New()
+}
+
+// FormatConfig says how the records of a stream are read.
+type FormatConfig struct {
+	Name    string   // one of [FormatNames]
+	Mapping *Mapping // of format "mapping", nil for all others
+	Pattern string   // of format "pattern", "" for all others
+}
+
+// New makes the format. The error names everything that is wrong.
+func (c FormatConfig) New() (Format, error) {
+	switch {
+	case c.Mapping != nil && c.Name != "mapping":
+		return nil, fmt.Errorf("format %s takes no mapping; format mapping does", c.Name)
+	case c.Pattern != "" && c.Name != "pattern":
+		return nil, fmt.Errorf("format %s takes no pattern; format pattern does", c.Name)
 	}
-	switch name {
+	switch c.Name {
 	case "weir":
 		return &own{}, nil
-	case "combined":
-		return &combined{}, nil
-	case "nginx":
-		return newObjectFormat(withOwnNames(nginxSources())), nil
-	case "envoy":
-		return newObjectFormat(withOwnNames(envoySources())), nil
-	case "traefik":
-		return newObjectFormat(traefikSources()), nil
 	case "mapping":
-		if m == nil {
-			return nil, errors.New("format mapping: there is no mapping")
-		}
-		sources, err := m.compile()
-		if err != nil {
-			return nil, fmt.Errorf("mapping: %w", err)
-		}
-		return newObjectFormat(sources), nil
+		return newMappingFormat(c.Mapping)
+	case "pattern":
+		return newPatternFormat(c.Pattern)
+	case "aws-alb": // written to files, with nothing around its lines
+		return &balancer{}, nil
 	}
-	return nil, fmt.Errorf("format %q is not known; there are %s", name, strings.Join(FormatNames(), ", "))
+	if lines := newLineFormat(c.Name); lines != nil {
+		return &carried{Format: lines}, nil
+	}
+	if sources := presetSources(c.Name); sources != nil {
+		return &carried{Format: newObjectFormat(sources), objects: true}, nil
+	}
+	return nil, fmt.Errorf("format %q is not known; there are %s", c.Name, strings.Join(FormatNames(), ", "))
+}
+
+func newMappingFormat(m *Mapping) (Format, error) {
+	if m == nil {
+		return nil, errors.New("format mapping: there is no mapping")
+	}
+	sources, err := m.compile()
+	if err != nil {
+		return nil, fmt.Errorf("mapping: %w", err)
+	}
+	return &carried{Format: newObjectFormat(sources), objects: true}, nil
+}
+
+func newPatternFormat(text string) (Format, error) {
+	if text == "" {
+		return nil, errors.New("format pattern: there is no pattern")
+	}
+	p, err := compilePattern(text)
+	if err != nil {
+		return nil, fmt.Errorf("pattern: %w", err)
+	}
+	return &carried{Format: p}, nil
 }
 
 // own is the project's own JSON.
@@ -62,16 +97,25 @@ type own struct{ Decoder }
 func (*own) HasID() bool { return true }
 
 // Mapping says where in a JSON object each field of an event is found: by name
-// of the field, as in [Fields].
+// of the field, as in [Fields]. Two more names may be there: "request" is a
+// request line METHOD TARGET PROTOCOL, which gives method and path where these are
+// not found otherwise; "only" says which records are events.
 type Mapping map[string]Source
 
 // Source is where one field comes from: a key, or a constant.
 type Source struct {
-	From   string            `yaml:"from,omitempty" json:"from,omitempty" doc:"key of the object, or dotted path into objects within it"`
+	From   string            `yaml:"from,omitempty" json:"from,omitempty" doc:"key of the object, or dotted path into objects within it; key[0] is the first element of an array, key[-1] the last, key[*] all of them, joined by commas"`
 	Const  string            `yaml:"const,omitempty" json:"const,omitempty" doc:"the same value for every event"`
-	Unit   string            `yaml:"unit,omitempty" json:"unit,omitempty" doc:"unit of a time or duration: s, ms, us, ns; rfc3339 for times"`
+	Unit   string            `yaml:"unit,omitempty" json:"unit,omitempty" doc:"unit of a time or duration: s, ms, us, ns; rfc3339 and clf for times"`
 	Values map[string]string `yaml:"values,omitempty" json:"values,omitempty" doc:"what the values found mean; values not named here count as none"`
+	Is     []string          `yaml:"is,omitempty" json:"is,omitempty" doc:"for only: the values that an event has; one that ends in * stands for all that begin so"`
 }
+
+const (
+	requestLine = "request"
+	onlyEvents  = "only"
+	lastRank    = 255
+)
 
 // source is a Source, or a part of a preset, that has been checked.
 type source struct {
@@ -79,8 +123,10 @@ type source struct {
 	from   string
 	unit   unit
 	values map[string]value
-	fixed  *value // a constant
-	rank   uint8  // of several sources of a field that have a value, the lowest counts, then the first
+	fixed  *value   // a constant
+	rank   uint8    // of several sources of a field that have a value, the lowest counts, then the first
+	line   bool     // the request line: method and path
+	is     []string // a filter: no field, but what the value must be
 }
 
 // value is a text, or a number where the field is numeric.
@@ -112,15 +158,30 @@ func (m *Mapping) compile() ([]source, error) {
 	return sources, errors.Join(errs...)
 }
 
-func (s *Source) compile(name string) (source, []error) {
+// mappable finds a field that a user may map.
+func mappable(name string) (Spec, error) {
 	spec, ok := Lookup(name)
 	switch {
 	case !ok:
-		return source{}, []error{errors.New("there is no such field")}
+		return spec, errors.New("there is no such field")
 	case spec.Derived:
-		return source{}, []error{errors.New("this field is derived by Weir, and cannot be mapped")}
+		return spec, errors.New("this field is derived by Weir, and cannot be mapped")
 	case spec.Kind == KindObject:
-		return source{}, []error{errors.New("this field cannot be mapped; map what is in it to fields of their own")}
+		return spec, errors.New("this field cannot be mapped; map what is in it to fields of their own")
+	}
+	return spec, nil
+}
+
+func (s *Source) compile(name string) (source, []error) {
+	switch name {
+	case requestLine:
+		return source{from: s.From, line: true, rank: lastRank}, s.onlyFrom("a request line")
+	case onlyEvents:
+		return source{from: s.From, is: s.Is}, s.checkFilter()
+	}
+	spec, err := mappable(name)
+	if err != nil {
+		return source{}, []error{err}
 	}
 	out := source{field: spec.Field, from: s.From}
 	var errs []error
@@ -130,7 +191,6 @@ func (s *Source) compile(name string) (source, []error) {
 		}
 	}
 	note(s.checkOrigin(spec.Field))
-	var err error
 	out.unit, err = parseUnit(spec.Field, s.Unit)
 	note(err)
 	if s.Const != "" {
@@ -149,6 +209,23 @@ func (s *Source) compile(name string) (source, []error) {
 	return out, errs
 }
 
+// onlyFrom refuses what makes no sense for sources that are no field.
+func (s *Source) onlyFrom(what string) []error {
+	var errs []error
+	if s.Const != "" || s.Unit != "" || s.Values != nil {
+		errs = append(errs, fmt.Errorf("%s takes from, and neither const nor unit nor values", what))
+	}
+	return append(errs, s.checkPath()...)
+}
+
+func (s *Source) checkFilter() []error {
+	errs := s.onlyFrom("a filter")
+	if len(s.Is) == 0 {
+		errs = append(errs, errors.New("says no values; name those that an event has, as in is: [http.log.access*]"))
+	}
+	return errs
+}
+
 func sortedKeys(m map[string]string) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
@@ -163,7 +240,7 @@ func sortedKeys(m map[string]string) []string {
 const maxPath = 6
 
 func (s *Source) checkOrigin(f Field) error {
-	switch steps := strings.Split(s.From, "."); {
+	switch {
 	case s.From == "" && s.Const == "":
 		return errors.New("says neither from nor const")
 	case s.From != "" && s.Const != "":
@@ -174,10 +251,23 @@ func (s *Source) checkOrigin(f Field) error {
 		return errors.New("cannot be the same for every event")
 	case s.Unit != "" && s.Values != nil:
 		return errors.New("takes a unit or values, not both")
+	case s.Is != nil:
+		return fmt.Errorf("takes no is, which says in %q which records are events", onlyEvents)
+	case s.From == "":
+		return nil
+	}
+	return errors.Join(s.checkPath()...)
+}
+
+func (s *Source) checkPath() []error {
+	steps := strings.Split(s.From, ".")
+	switch {
+	case s.From == "":
+		return []error{errors.New("says no from")}
 	case len(steps) > maxPath:
-		return fmt.Errorf("from: more than %d steps in %q", maxPath, s.From)
-	case s.From != "" && slices.Contains(steps, ""):
-		return fmt.Errorf("from: %q has an empty step", s.From)
+		return []error{fmt.Errorf("from: more than %d steps in %q", maxPath, s.From)}
+	case slices.Contains(steps, ""):
+		return []error{fmt.Errorf("from: %q has an empty step", s.From)}
 	}
 	return nil
 }

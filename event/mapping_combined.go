@@ -1,44 +1,40 @@
 package event
 
-import (
-	"bytes"
-	"strings"
-)
+import "strings"
 
 // combined reads the text log of Apache and nginx, and of all that imitate it:
 //
-//	host ident user [time] "request" status bytes "referer" "user agent" "x-forwarded-for"
+//	address ident user [time] "request" status bytes "referer" "user agent" "x-forwarded-for"
 //
-// from "bytes" on, fields may be missing, and whatever follows is not looked at.
-// The referer has no place in an event.
+// A virtual host and a list of addresses may stand before the address (see
+// combinedHead); from "bytes" on, fields may be missing, and what follows the
+// known ones is not looked at.
 type combined struct {
-	scratch []byte // texts that had escapes
-	refusal Refusal
+	lines
+	head combinedHead
 }
-
-func (c *combined) HasID() bool { return false }
 
 // Decode fills e from a line, with or without its end. What the client wrote
 // never makes a line unreadable: see putText, and a request line that is none is
 // kept as the path.
 func (c *combined) Decode(data []byte, e *Event) error {
-	e.Reset()
-	c.scratch = c.scratch[:0]
-	line := alias(bytes.TrimRight(data, "\r\n"))
-	if len(line) > MaxBytes {
-		c.refuse(TooLarge, None, MaxBytes)
-		return &c.refusal
-	}
-	rest, ok := c.head(line, e)
+	line, ok := c.begin(data, e)
 	if !ok {
 		return &c.refusal
 	}
-	request, rest, ok := inQuotes(rest)
+	rest, ok := c.start(line, e)
 	if !ok {
+		return &c.refusal
+	}
+	request, rest, closed := inQuotes(rest)
+	if !closed && len(line) < transportCuts {
 		c.refuse(Truncated, Path, len(line))
 		return &c.refusal
 	}
-	c.request(request, e)
+	putRequest(e, c.unescape(request))
+	if !closed {
+		return nil
+	}
 	if rest, ok = c.result(rest, len(line), e); !ok {
 		return &c.refusal
 	}
@@ -46,42 +42,111 @@ func (c *combined) Decode(data []byte, e *Event) error {
 	return nil
 }
 
-func (c *combined) refuse(r Reason, f Field, pos int) bool {
-	c.refusal = Refusal{Reason: r, Field: f, Pos: pos}
-	return false
+// transportCuts is the length, in bytes, from which a line that ends within its
+// request is taken to be cut on its way: syslog cuts at 1,024 bytes and above,
+// container logs at 16 KiB. Such a line is long because the client made it so,
+// and he must not go unseen by that. A shorter one is refused.
+const transportCuts = 1000
+
+// start reads all that is before the request. The time is looked for first: the
+// user may be given with blanks and brackets, but never with the quote that
+// follows the time.
+func (c *combined) start(line string, e *Event) (rest string, ok bool) {
+	from, end, reason := findTime(line, e)
+	if reason != 0 {
+		return "", c.refuse(reason, Time, from)
+	}
+	if !c.head.read(line[:from], &c.unescaper, e) {
+		return "", c.refuse(BadAddress, IP, 0)
+	}
+	return line[end:], true
 }
 
-const (
-	clfTimeLen = 28 // of [17/May/2015:10:05:03 +0000]
-	maxDigits  = 18 // of a number that an int64 surely holds
-)
+// longestTime is that of [2026-11-23T10:05:03.123456789+00:00], bytes.
+const longestTime = 40
 
-// head reads all that is before the request. The time is looked for first: the
-// user may be given with blanks, but never with the quote that follows the time.
-func (c *combined) head(line string, e *Event) (rest string, ok bool) {
-	end := strings.Index(line, `] "`) + 1
-	start := end - clfTimeLen
-	if end == 0 || start < 1 || line[start-1] != ' ' || line[start] != '[' {
-		return "", c.refuse(Syntax, Time, 0)
+// findTime finds the time in brackets between a blank and the request, and gives
+// it to e: from is where the bracket opens, end where the request's quote is. Some
+// have the host between them. Where there is no time, from is where the first is
+// that looks like one.
+func findTime(line string, e *Event) (from, end int, reason Reason) {
+	reason = Syntax
+	for at := 0; ; at = end + 1 {
+		i := strings.Index(line[at:], "] ")
+		if i < 0 {
+			return from, 0, reason
+		}
+		end = at + i
+		open := bracketBefore(line, end)
+		if open == 0 {
+			continue
+		}
+		quote := requestBehind(line, end+len("] "))
+		if quote == 0 {
+			continue
+		}
+		if ms, ok := parseLogTime(line[open+1 : end]); ok {
+			e.SetNum(Time, ms)
+			putHost(e, strings.TrimRight(line[end+len("] "):quote], " "))
+			return open, quote, 0
+		}
+		if reason == Syntax && end-open > len("[23/Nov/2026") {
+			from, reason = open, BadTime
+		}
 	}
-	ms, ok := parseCLFTime(line[start+1 : end-1])
-	if !ok {
-		return "", c.refuse(BadTime, Time, start)
-	}
-	e.SetNum(Time, ms)
-	host, names, _ := strings.Cut(line[:start-1], " ")
-	_, user, _ := strings.Cut(names, " ")
-	putText(e, IP, host)
-	if user != `""` { // how Apache writes an empty name
-		putText(e, Account, c.unescape(user))
-	}
-	return line[end+1:], true
 }
 
-// parseCLFTime reads 17/May/2015:10:05:03 +0000 as Unix milliseconds. A leap
-// second is the next one.
+// requestBehind is where the quote is with which the request begins: at i, or
+// behind a host's name there. It is 0 where there is none.
+func requestBehind(line string, i int) int {
+	if i < len(line) && line[i] == '"' {
+		return i
+	}
+	const longestHost = 256
+	w, rest, ok := strings.Cut(line[i:min(len(line), i+longestHost)], " ")
+	if ok && strings.HasPrefix(rest, `"`) && strings.Contains(w, ".") && isHostName(w) {
+		return i + len(w) + 1
+	}
+	return 0
+}
+
+// bracketBefore finds the bracket that opens what ends at end: behind a blank, and
+// so near that a time may be in it. It is 0 where there is none.
+func bracketBefore(line string, end int) int {
+	first := max(0, end-longestTime)
+	i := strings.LastIndexByte(line[first:end], '[')
+	if open := first + i; i >= 0 && open > 0 && line[open-1] == ' ' {
+		return open
+	}
+	return 0
+}
+
+// parseLogTime reads the time of a log as Unix milliseconds: in common log
+// format, or RFC 3339.
+func parseLogTime(s string) (ms int64, ok bool) {
+	if len(s) > 2 && s[2] == '/' {
+		return parseCLFTime(s)
+	}
+	ms, ok = parseTime(s)
+	return ms, ok && ms >= minMillis && ms <= maxMillis
+}
+
+// parseCLFTime reads 17/May/2015:10:05:03 +0000, with or without a fraction of
+// the second, as Unix milliseconds. A leap second is the next one.
 func parseCLFTime(s string) (ms int64, ok bool) {
-	if s[2] != '/' || s[6] != '/' || s[11] != ':' || s[14] != ':' || s[17] != ':' || s[20] != ' ' || s[21] != '+' && s[21] != '-' {
+	const seconds = len("17/May/2015:10:05:03")
+	if len(s) < seconds {
+		return 0, false
+	}
+	ms, ok1 := parseCLFClock(s[:seconds])
+	fraction, zone, ok2 := millis(s[seconds:])
+	east, ok3 := parseCLFZone(zone)
+	ms += fraction - east
+	return ms, ok1 && ok2 && ok3 && ms >= minMillis && ms <= maxMillis
+}
+
+func parseCLFClock(s string) (ms int64, ok bool) {
+	if s[2] != '/' || s[6] != '/' || s[11] != ':' || s[14] != ':' || s[17] != ':' {
 		return 0, false
 	}
 	month := int64(strings.Index("JanFebMarAprMayJunJulAugSepOctNovDec", s[3:6]))
@@ -90,18 +155,73 @@ func parseCLFTime(s string) (ms int64, ok bool) {
 	hour, ok3 := digits(s[12:14])
 	minute, ok4 := digits(s[15:17])
 	second, ok5 := digits(s[18:20])
-	east, ok6 := digits(s[22:24])
-	eastMinutes, ok7 := digits(s[24:26])
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || !ok7 || month%3 != 0 ||
-		!calendar(year, month/3+1, day) || hour > 23 || minute > 59 || second > 60 || east > 23 || eastMinutes > 59 {
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || month%3 != 0 ||
+		!calendar(year, month/3+1, day) || hour > 23 || minute > 59 || second > 60 {
 		return 0, false
 	}
-	zone := east*3600 + eastMinutes*60
-	if s[21] == '-' {
-		zone = -zone
+	return (daysOf(year, month/3+1, day)*86_400 + hour*3600 + minute*60 + second) * 1000, true
+}
+
+// parseCLFZone reads " +0130", as milliseconds east.
+func parseCLFZone(s string) (ms int64, ok bool) {
+	if len(s) != len(" +0000") || s[0] != ' ' || s[1] != '+' && s[1] != '-' {
+		return 0, false
 	}
-	ms = (daysOf(year, month/3+1, day)*86_400 + hour*3600 + minute*60 + second - zone) * 1000
-	return ms, ms >= minMillis && ms <= maxMillis
+	hours, ok1 := digits(s[2:4])
+	minutes, ok2 := digits(s[4:6])
+	ms = (hours*3600 + minutes*60) * 1000
+	if s[1] == '-' {
+		ms = -ms
+	}
+	return ms, ok1 && ok2 && hours <= 23 && minutes <= 59
+}
+
+// result reads status and size. length is that of the line.
+func (c *combined) result(s string, length int, e *Event) (rest string, ok bool) {
+	for _, f := range [...]Field{Status, ResponseBytes} {
+		pos := length - len(s)
+		if s == "" {
+			return "", c.refuse(Truncated, f, pos)
+		}
+		if s[0] != ' ' {
+			return "", c.refuse(Syntax, f, pos)
+		}
+		w, _, _ := strings.Cut(s[1:], " ")
+		if !c.whole(f, w, pos+1, e) {
+			return "", false
+		}
+		s = s[1+len(w):]
+	}
+	return s, true
+}
+
+// putRequest gives e what a request line says.
+func putRequest(e *Event, line string) {
+	method, target := splitRequest(line)
+	putText(e, Method, method)
+	putText(e, Path, target)
+}
+
+// splitRequest splits METHOD TARGET PROTOCOL. What is no request is the target,
+// without a method.
+func splitRequest(line string) (method, target string) {
+	method, target, ok := strings.Cut(line, " ")
+	if !ok || !isLogMethod(method) {
+		return "", line
+	}
+	if i := strings.LastIndexByte(target, ' '); i >= 0 && strings.HasPrefix(target[i+1:], "HTTP/") {
+		target = target[:i]
+	}
+	return method, target
+}
+
+func isLogMethod(s string) bool {
+	for i := range len(s) {
+		if c := s[i] | 0x20; (c < 'a' || c > 'z') && s[i] != '-' && s[i] != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= specs[Method].MaxBytes
 }
 
 // inQuotes splits off what is between double quotes at the start of s. A quote
@@ -127,75 +247,15 @@ func inQuotes(s string) (text, rest string, ok bool) {
 	return s[1:], "", false
 }
 
-func (c *combined) request(raw string, e *Event) {
-	line := c.unescape(raw)
-	method, target, ok := strings.Cut(line, " ")
-	if !ok || !isLogMethod(method) {
-		putText(e, Path, line)
-		return
-	}
-	if i := strings.LastIndexByte(target, ' '); i >= 0 && strings.HasPrefix(target[i+1:], "HTTP/") {
-		target = target[:i]
-	}
-	putText(e, Method, method)
-	putText(e, Path, target)
-}
-
-func isLogMethod(s string) bool {
-	for i := range len(s) {
-		if c := s[i] | 0x20; (c < 'a' || c > 'z') && s[i] != '-' && s[i] != '_' {
-			return false
-		}
-	}
-	return s != "" && len(s) <= specs[Method].MaxBytes
-}
-
-// result reads status and size. length is that of the line.
-func (c *combined) result(s string, length int, e *Event) (rest string, ok bool) {
-	for _, f := range [...]Field{Status, ResponseBytes} {
-		pos := length - len(s)
-		if s == "" {
-			return "", c.refuse(Truncated, f, pos)
-		}
-		word, _, _ := strings.Cut(s[1:], " ")
-		n, ok := digits(word)
-		switch {
-		case s[0] != ' ':
-			return "", c.refuse(Syntax, f, pos)
-		case word == "-":
-		case !ok || word == "":
-			return "", c.refuse(WrongType, f, pos+1)
-		case len(word) > maxDigits || n > specs[f].Max:
-			return "", c.refuse(OutOfRange, f, pos+1)
-		default:
-			e.SetNum(f, n)
-		}
-		s = s[1+len(word):]
-	}
-	return s, true
-}
-
-// tail reads what the common format lacks. The last text may have been cut, as
-// syslog and fixed buffers do with long lines: what there is of it counts.
-func (c *combined) tail(s string, e *Event) {
-	for _, f := range [...]Field{None, UserAgent, ForwardedFor} {
-		if s == "" || s[0] != ' ' {
-			return
-		}
-		text, rest, ok := inQuotes(s[1:])
-		if !ok && rest != "" { // not in quotes at all
-			return
-		}
-		if f != None {
-			putText(e, f, c.unescape(text))
-		}
-		s = rest
-	}
+// unescaper decodes the escapes of text logs. What it returns is valid until its
+// scratch is cut.
+type unescaper struct {
+	scratch []byte // texts that had escapes
 }
 
 // unescape decodes the escapes of Apache and nginx: what is left is what the
 // client wrote, byte for byte.
-func (c *combined) unescape(raw string) string {
+func (c *unescaper) unescape(raw string) string {
 	if strings.IndexByte(raw, '\\') < 0 {
 		return raw
 	}

@@ -89,10 +89,121 @@ func TestTheGatewayConfigurationsInTheDocsAreRead(t *testing.T) {
 		if len(keys) < 12 {
 			t.Errorf("%s: only %d keys were found", c.format, len(keys))
 		}
-		root := testFormat(t, c.format).(*objectFormat).root
+		root := rootOf(t, c.format)
 		for _, k := range keys {
 			if root.children[k[1]] == nil {
 				t.Errorf("%s does not read %q", c.format, k[1])
+			}
+		}
+	}
+}
+
+func rootOf(t *testing.T, format string) *pathNode {
+	t.Helper()
+	return &testFormat(t, format).(*carried).Format.(*objectFormat).root
+}
+
+// section is the part of the page under a heading.
+func section(t *testing.T, page, heading string) string {
+	t.Helper()
+	_, text, ok := strings.Cut(page, "\n## "+heading+"\n")
+	if !ok {
+		t.Fatalf("docs/formats.md has no section %s", heading)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
+}
+
+// Every key in the table of a preset is read by it, and every field there exists.
+func TestTheTablesOfThePresetsAreTrue(t *testing.T) {
+	page := formatsPage(t)
+	for _, format := range []string{"nginx", "envoy-gateway", "envoy", "traefik", "caddy", "cloudflare-logpush"} {
+		rows := regexp.MustCompile("(?m)^\\| (.*`.*) \\| (.*) \\|$").FindAllStringSubmatch(section(t, page, format), -1)
+		if len(rows) < 8 {
+			t.Errorf("%s: only %d rows were found", format, len(rows))
+		}
+		root := rootOf(t, format)
+		for _, row := range rows {
+			for _, key := range inBackticks(row[1]) {
+				if root.children[key] == nil {
+					t.Errorf("%s does not read %q", format, key)
+				}
+			}
+			for _, name := range inBackticks(row[2]) {
+				if _, ok := Lookup(name); !ok && name != "http.log.access" && name != "enable_ja4_fingerprinting" {
+					t.Errorf("%s: there is no field %q", format, name)
+				}
+			}
+		}
+	}
+}
+
+func inBackticks(s string) (all []string) {
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(s, -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+func TestEveryFormatHasASection(t *testing.T) {
+	page := formatsPage(t)
+	for _, name := range FormatNames() {
+		if !strings.Contains(page, "\n| `"+name+"` |") {
+			t.Errorf("%s is not in the table", name)
+		}
+		if name != "weir" {
+			section(t, page, name)
+		}
+	}
+}
+
+func TestThePatternInTheDocsReads(t *testing.T) {
+	var config struct {
+		Ingest struct{ Format, Pattern string }
+	}
+	if err := yaml.Unmarshal([]byte(block(t, formatsPage(t), "format: pattern")), &config); err != nil {
+		t.Fatal(err)
+	}
+	f, err := FormatConfig{Name: config.Ingest.Format, Pattern: config.Ingest.Pattern}.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := describe(t, f, []byte(`shop.example.com 192.0.2.7 - ann [23/Nov/2026:10:05:03 +0000] "GET / HTTP/1.1" 200 8 "x" rt=0.005 more`))
+	want := `{"time":"2026-11-23T10:05:03.000Z","method":"GET","host":"shop.example.com","path":"/","status":200,"latency_us":5000,"response_bytes":8,"user_agent":"x","ip":"192.0.2.7","remote_user":"ann"}`
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for _, p := range parts() {
+		if !strings.Contains(section(t, formatsPage(t), "pattern"), "`"+p.name+"`") {
+			t.Errorf("part %s is not explained", p.name)
+		}
+	}
+}
+
+func TestTheOtherNamesOfAMappingInTheDocsCompile(t *testing.T) {
+	var m Mapping
+	if err := yaml.Unmarshal([]byte("time: {from: t}\n"+strings.ReplaceAll("\n"+block(t, formatsPage(t), "only: {"), "\n    ", "\n")), &m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewFormat("mapping", &m); err != nil || len(m) != 3 {
+		t.Errorf("%v: %v", m, err)
+	}
+}
+
+// What the docs say of the heads of combined lines is so.
+func TestTheTableOfCombinedIsTrue(t *testing.T) {
+	rows := regexp.MustCompile("(?m)^\\| (`[^|]*)\\|([^|]*)\\|[^|]*\\|$").FindAllStringSubmatch(section(t, formatsPage(t), "combined"), -1)
+	if len(rows) < 8 {
+		t.Fatalf("only %d rows were found", len(rows))
+	}
+	for _, row := range rows {
+		want := strings.Trim(row[2], " `")
+		for _, head := range inBackticks(row[1]) {
+			if !strings.Contains(head, " -") {
+				continue
+			}
+			if got := read(t, "combined", head+rest).Text(IP); got != want {
+				t.Errorf("%s: ip %q, want %q", head, got, want)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,19 +31,35 @@ var gameMapping = Mapping{
 
 func testFormat(t testing.TB, name string) Format {
 	t.Helper()
-	var m *Mapping
-	if name == "mapping" {
-		m = &gameMapping
+	c := FormatConfig{Name: name}
+	switch name {
+	case "mapping":
+		c.Mapping = &gameMapping
+	case "pattern":
+		c.Pattern = gamePattern
 	}
-	f, err := NewFormat(name, m)
+	f, err := c.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
+// gamePattern is a pattern with everything in it.
+const gamePattern = `%{ADDRESSES:forwarded_for} %{ADDRESS:ip} (?P<account>[a-z]+|-) \[(?:%{CLF:time}|-)\] "%{REQUEST}" %{NUMBER:status} %{MILLIS:latency_us} "%{QUOTED:user_agent}"(?: %{WORD})? auth=(?P<auth>\w+|-)(?: %{TEXT})?`
+
 // presets are the formats that read gateways' logs.
-var presets = []string{"combined", "nginx", "envoy", "traefik", "mapping"}
+var presets = []string{
+	"combined", "nginx", "nginx-proxy-manager", "envoy-gateway", "envoy", "traefik", "caddy", "haproxy", "aws-alb", "cloudflare-logpush", "mapping", "pattern",
+}
+
+func TestEveryFormatHasACorpus(t *testing.T) {
+	for _, name := range FormatNames() {
+		if name != "weir" && !slices.Contains(presets, name) {
+			t.Errorf("%s is tested nowhere", name)
+		}
+	}
+}
 
 // Each line of testdata/mapping/<format>.log and what comes of it, line by line,
 // in <format>.json.

@@ -9,18 +9,23 @@ import (
 // are checked for syntax, and passed over. What clients wrote is kept as in our
 // own format, see [Keep].
 type objectFormat struct {
-	root  pathNode
-	fixed []source
-	hasID bool
+	root    pathNode
+	fixed   []source
+	hasID   bool
+	filters bool // only some records are events
 
 	scanner
-	keys  []string        // of the objects that are being read
-	ranks [MaxField]uint8 // of the sources of the values that the event has
+	keys   []string        // of the objects that are being read
+	ranks  [MaxField]uint8 // of the sources of the values that the event has
+	joined []byte          // texts of arrays
+	passed bool            // the filter lets the record through
+	wrong  Refusal         // of a value, while it is not known whether the filter does
 }
 
 // pathNode is a step on the paths to the values that are wanted.
 type pathNode struct {
 	children map[string]*pathNode
+	elements []element
 	sources  []source
 }
 
@@ -32,20 +37,35 @@ func newObjectFormat(sources []source) *objectFormat {
 			continue
 		}
 		f.hasID = f.hasID || s.field == ID
+		f.filters = f.filters || s.is != nil
 		f.root.add(s.from, s)
 	}
 	return f
 }
 
-// add lays every way to path: a dot separates steps, or is part of a key.
+// add lays every way to path: a dot separates steps, or is part of a key, and so
+// is an index in brackets.
 func (n *pathNode) add(path string, s source) {
 	for i := range len(path) {
 		if path[i] == '.' {
-			n.child(path[:i]).add(path[i+1:], s)
+			for _, next := range n.step(path[:i]) {
+				next.add(path[i+1:], s)
+			}
 		}
 	}
-	last := n.child(path)
-	last.sources = append(last.sources, s)
+	for _, last := range n.step(path) {
+		last.sources = append(last.sources, s)
+	}
+}
+
+// step is where a step leads to: what has that key, and, if the step ends in an
+// index, that element of what has the key before it.
+func (n *pathNode) step(s string) []*pathNode {
+	ways := []*pathNode{n.child(s)}
+	if key, at, ok := cutIndex(s); ok {
+		ways = append(ways, n.child(key).element(at))
+	}
+	return ways
 }
 
 func (n *pathNode) child(key string) *pathNode {
@@ -62,18 +82,30 @@ func (f *objectFormat) HasID() bool { return f.hasID }
 
 // Decode fills e from one JSON object.
 func (f *objectFormat) Decode(data []byte, e *Event) error {
-	f.keys = f.keys[:0]
-	if !f.start(data) || !f.whole(e) {
+	f.keys, f.joined = f.keys[:0], f.joined[:0]
+	f.passed, f.wrong = !f.filters, Refusal{}
+	if !f.start(data) || !f.whole(e) || !f.admitted(e) {
 		return &f.refusal
+	}
+	return nil
+}
+
+// admitted completes an event of which everything was read.
+func (f *objectFormat) admitted(e *Event) bool {
+	switch {
+	case !f.passed:
+		return f.refuse(Filtered, None)
+	case f.wrong.Reason != 0:
+		f.refusal = f.wrong
+		return false
 	}
 	for i := range f.fixed {
 		set(e, f.fixed[i].field, *f.fixed[i].fixed)
 	}
 	if !e.Has(Time) {
-		f.refuse(MissingField, Time)
-		return &f.refusal
+		return f.refuse(MissingField, Time)
 	}
-	return nil
+	return true
 }
 
 func (f *objectFormat) whole(e *Event) bool {
@@ -113,14 +145,10 @@ func (f *objectFormat) member(n *pathNode, depth int, e *Event) bool {
 		return false
 	}
 	f.space()
-	child := n.children[key]
-	switch {
-	case child == nil:
-		return f.skip(depth+1, None)
-	case child.children != nil && f.is('{'):
-		return f.object(child, depth+1, e)
+	if child := n.children[key]; child != nil {
+		return f.value(child, depth+1, e)
 	}
-	return f.value(child.sources, depth+1, e)
+	return f.skip(depth+1, None)
 }
 
 // repeats reports whether a key is there twice. Many keys are sorted for it, so
@@ -145,8 +173,10 @@ func repeats(keys []string) bool {
 
 // token is a value as it stands in the record.
 type token struct {
-	kind tokenKind
-	text string
+	kind    tokenKind
+	text    string
+	isSound bool // the text is known to be [sound]
+	raw     bool // it had a control character that was not escaped
 }
 
 type tokenKind uint8
@@ -161,7 +191,7 @@ const (
 func (f *objectFormat) token(depth int) (t token, ok bool) {
 	if f.is('"') {
 		s, ok := f.text(None)
-		return token{tokenText, s}, ok
+		return token{tokenText, s, f.isSound, f.raw}, ok
 	}
 	kind := tokenScalar
 	switch {
@@ -172,36 +202,89 @@ func (f *objectFormat) token(depth int) (t token, ok bool) {
 	}
 	start := f.i
 	ok = f.skip(depth, None)
-	f.isSound, f.raw = true, false // no text, or none that is wanted
-	return token{kind, alias(f.b[start:f.i])}, ok
+	return token{kind: kind, text: alias(f.b[start:f.i]), isSound: true}, ok
 }
 
-func (f *objectFormat) value(sources []source, depth int, e *Event) bool {
+func (f *objectFormat) value(n *pathNode, depth int, e *Event) bool {
+	switch {
+	case n.children != nil && f.is('{'):
+		return f.object(n, depth, e)
+	case n.elements != nil && f.is('['):
+		return f.array(n, depth, e)
+	}
 	at := f.i
 	t, ok := f.token(depth)
-	if !ok {
-		return false
-	}
+	return ok && f.offer(n.sources, t, at, e)
+}
+
+// offer gives a value, which stands at byte at, to the sources that want it.
+func (f *objectFormat) offer(sources []source, t token, at int, e *Event) bool {
 	for i := range sources {
 		s := &sources[i]
-		if e.Has(s.field) && f.ranks[s.field] <= s.rank {
-			continue
-		}
-		done, refused := f.apply(s, t, e)
-		if done {
-			f.ranks[s.field] = s.rank
-		}
-		if refused != 0 {
-			f.i = at
-			return f.refuse(refused, s.field)
+		switch {
+		case s.is != nil:
+			f.passed = f.passed || s.matches(t.text)
+		case s.line:
+			f.requestLine(s, t, e)
+		case !f.hasBetter(s.field, s.rank, e):
+			done, refused := s.apply(t, e)
+			if done {
+				f.ranks[s.field] = s.rank
+			}
+			if refused != 0 && !f.postpone(refused, s.field, at) {
+				return false
+			}
 		}
 	}
 	return true
 }
 
+// hasBetter reports whether f has a value already, from a source that counts more
+// than one of that rank.
+func (f *objectFormat) hasBetter(field Field, rank uint8, e *Event) bool {
+	return e.Has(field) && f.ranks[field] <= rank
+}
+
+// postpone refuses a value, unless the record may be one that is none of ours.
+func (f *objectFormat) postpone(r Reason, field Field, at int) bool {
+	wrong := Refusal{Reason: r, Field: field, Pos: at}
+	if !f.filters {
+		f.refusal = wrong
+		return false
+	}
+	if f.wrong.Reason == 0 {
+		f.wrong = wrong
+	}
+	return true
+}
+
+// requestLine takes method and path from METHOD TARGET PROTOCOL.
+func (f *objectFormat) requestLine(s *source, t token, e *Event) {
+	if t.kind != tokenText {
+		return
+	}
+	method, target := splitRequest(t.text)
+	if !f.hasBetter(Method, s.rank, e) && putText(e, Method, method) {
+		f.ranks[Method] = s.rank
+	}
+	if !f.hasBetter(Path, s.rank, e) && putText(e, Path, target) {
+		f.ranks[Path] = s.rank
+	}
+}
+
+// matches reports whether a filter lets a record with that value through.
+func (s *source) matches(text string) bool {
+	for _, is := range s.is {
+		if prefix, ok := strings.CutSuffix(is, "*"); ok && strings.HasPrefix(text, prefix) || is == text {
+			return true
+		}
+	}
+	return false
+}
+
 // apply gives the event the value that was found, if it is one. The reason is 0
 // where there is nothing to refuse.
-func (f *objectFormat) apply(s *source, t token, e *Event) (done bool, refused Reason) {
+func (s *source) apply(t token, e *Event) (done bool, refused Reason) {
 	numeric := s.field.Kind().Numeric()
 	switch {
 	case t.kind == tokenNull:
@@ -221,10 +304,10 @@ func (f *objectFormat) apply(s *source, t token, e *Event) (done bool, refused R
 	case numeric:
 		n, wrong := s.number(t)
 		return admitNumber(e, s.field, n, wrong)
-	case f.raw && !specs[s.field].Client:
+	case t.raw && !specs[s.field].Client:
 		return false, ControlCharacter
 	}
-	return putLogText(e, s.field, t.text, f.isSound)
+	return putLogText(e, s.field, t.text, t.isSound)
 }
 
 func set(e *Event, f Field, v value) {
@@ -241,15 +324,15 @@ func (s *source) number(t token) (int64, Reason) {
 	if spec.Kind == KindBool {
 		return parseFlag(t.text)
 	}
-	asText := s.unit.textOnly || s.unit.asOwn && spec.Kind == KindTime && strings.Contains(t.text, ":")
-	if asText {
-		ms, ok := parseTime(t.text)
+	if spec.Kind == KindTime && s.unit.isText(t.text) {
+		ms, ok := s.unit.parseText(t.text)
 		if !ok || ms < spec.Min || ms > spec.Max {
 			return 0, BadTime
 		}
 		return ms, 0
 	}
-	n, fits, ok := parseDecimal(t.text, s.unit.shift)
+	text, shift := s.unit.split(s.field, t.text)
+	n, fits, ok := parseDecimal(text, shift)
 	switch {
 	case !ok:
 		return 0, WrongType

@@ -10,9 +10,80 @@ import (
 // unit is how a time or a duration is written: a power of ten of the second for
 // numbers, or text.
 type unit struct {
-	shift    int  // a number is multiplied by 10^shift to be what the field holds
-	textOnly bool // RFC 3339 and nothing else
-	asOwn    bool // as in our own format: RFC 3339, or a number in the field's unit
+	shift int // a number is multiplied by 10^shift to be what the field holds
+	form  textForm
+	asOwn bool // as in our own format: text, or a number in the field's unit
+	epoch bool // a number is in the unit that makes it a time since 1973: see epochShift
+}
+
+// textForm is how a time is written as text.
+type textForm uint8
+
+const (
+	noText      textForm = iota
+	rfc3339              // and nothing else
+	clf                  // common log format, and nothing else
+	eitherForm           // one of the two, where it is no number
+	rfc3339Text          // RFC 3339, where it is no number
+)
+
+// isText reports whether a time is text, and no number.
+func (u *unit) isText(s string) bool {
+	switch u.form {
+	case rfc3339, clf:
+		return true
+	case eitherForm, rfc3339Text:
+		return strings.IndexByte(s, ':') >= 0
+	}
+	return false
+}
+
+// parseText reads a time as Unix milliseconds.
+func (u *unit) parseText(s string) (ms int64, ok bool) {
+	switch u.form {
+	case clf:
+		return parseCLFTime(s)
+	case eitherForm:
+		return parseLogTime(s)
+	}
+	return parseTime(s)
+}
+
+// split takes a number and what it is multiplied by. Durations may bring a unit of
+// their own: 3ms, 0.5s.
+func (u *unit) split(f Field, s string) (number string, shift int) {
+	if u.epoch {
+		return s, epochShift(s)
+	}
+	held, timed := fieldPower(f)
+	if !timed || f.Kind() == KindTime || s == "" || s[len(s)-1] != 's' {
+		return s, u.shift
+	}
+	number = strings.TrimRight(s, "smunµ")
+	name := s[len(number):]
+	if name == "µs" {
+		name = "us"
+	}
+	if power, ok := unitPower(name); ok {
+		return number, held - power
+	}
+	return s, u.shift // which is no number
+}
+
+// epochShift tells from the digits before the point in which unit a Unix time is,
+// so that it becomes milliseconds: every time from 1973 to 5138 has its own number
+// of them.
+func epochShift(s string) int {
+	whole, _, _ := strings.Cut(s, ".")
+	switch n := len(whole); {
+	case n <= 11:
+		return 3
+	case n <= 14:
+		return 0
+	case n <= 17:
+		return -3
+	}
+	return -6
 }
 
 // unitPower is how many powers of ten of a unit make a second.
@@ -44,20 +115,25 @@ func fieldPower(f Field) (int, bool) {
 	return 0, false
 }
 
+// ownUnit is that of our own format, and common log format for times besides.
+func ownUnit() unit { return unit{asOwn: true, form: eitherForm} }
+
 func parseUnit(f Field, name string) (unit, error) {
 	held, timed := fieldPower(f)
 	given, known := unitPower(name)
 	switch {
 	case name == "":
-		return unit{asOwn: true}, nil
+		return ownUnit(), nil
 	case !timed:
 		return unit{}, fmt.Errorf("unit %q: this field is neither a time nor a duration", name)
 	case name == "rfc3339" && f.Kind() == KindTime:
-		return unit{textOnly: true}, nil
-	case name == "rfc3339":
-		return unit{}, fmt.Errorf("unit rfc3339: this field is a duration; its units are s, ms, us, ns")
+		return unit{form: rfc3339}, nil
+	case name == "clf" && f.Kind() == KindTime:
+		return unit{form: clf}, nil
+	case name == "rfc3339" || name == "clf":
+		return unit{}, fmt.Errorf("unit %s: this field is a duration; its units are s, ms, us, ns", name)
 	case !known:
-		return unit{}, fmt.Errorf("unit %q is not known; there are s, ms, us, ns, and rfc3339 for times", name)
+		return unit{}, fmt.Errorf("unit %q is not known; there are s, ms, us, ns, and rfc3339 and clf for times", name)
 	}
 	return unit{shift: held - given}, nil
 }

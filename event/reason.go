@@ -27,6 +27,7 @@ const (
 	TooLong
 	DerivedField
 	MissingField
+	Filtered
 	lastReason
 )
 
@@ -35,7 +36,7 @@ var reasonNames = [lastReason]string{
 	TooManyFields: "too_many_fields", DuplicateKey: "duplicate_key", FoldedKey: "folded_key", InvalidUTF8: "invalid_utf8",
 	ControlCharacter: "control_character", BadEscape: "bad_escape", WrongType: "wrong_type", OutOfRange: "out_of_range",
 	BadTime: "bad_time", TimeUnit: "time_unit", BadAddress: "bad_address", BadValue: "bad_value", TooLong: "too_long",
-	DerivedField: "derived_field", MissingField: "missing_field",
+	DerivedField: "derived_field", MissingField: "missing_field", Filtered: "filtered",
 }
 
 // String is the reason as a metric's label has it.
@@ -67,6 +68,7 @@ var explanations = [lastReason]string{
 	TooLong:          "has a text of the gateway's that is longer than its field allows",
 	DerivedField:     "has a field that only ingest sets",
 	MissingField:     "has no id or no time",
+	Filtered:         "is none of those that the format is about, such as a message amid an access log; it is counted, and no dead letter",
 }
 
 // Explain completes the sentence "the record …".

@@ -42,6 +42,16 @@ func (b *breaker) allow() bool {
 	return true
 }
 
+// open is 1 while requests do not wait for the store, 0 otherwise.
+func (b *breaker) open() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.row < b.failures {
+		return 0
+	}
+	return 1
+}
+
 func (b *breaker) done(o outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

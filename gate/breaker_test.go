@@ -24,6 +24,9 @@ func TestTheBreaker(t *testing.T) {
 	step("two", true, failed)
 	step("who goes away says nothing", true, abandoned)
 	step("three", true, failed)
+	if b.open() != 1 {
+		t.Error("an open one says that it is closed")
+	}
 	step("now it is open", false)
 	now = now.Add(999 * time.Millisecond)
 	step("until the pause is over", false)
@@ -37,4 +40,7 @@ func TestTheBreaker(t *testing.T) {
 	step("and if it went away, another", true, succeeded)
 	step("a success closes it", true)
 	step("for all", true)
+	if b.open() != 0 {
+		t.Error("a closed one says that it is open")
+	}
 }

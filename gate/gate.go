@@ -27,7 +27,8 @@ import (
 type RiskReader interface {
 	// Get answers with one value an entity, in order, the zero value where
 	// nothing is known, and returns soon after ctx ends. Values that come with
-	// an error are good; those of the entities it is about are zero.
+	// an error are good; those of the entities it is about, for whom something is
+	// stored that is no score, are zero.
 	Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error)
 	// Ready reports whether the store answers.
 	Ready(ctx context.Context) error
@@ -64,7 +65,7 @@ func New(cfg Config, deps Dependencies) (*Gate, error) {
 	if deps.Reader == nil {
 		return nil, errors.New("gate: no reader of scores")
 	}
-	g := &Gate{cfg: cfg, reader: deps.Reader, log: deps.Logger, now: deps.Now, metrics: newMetrics(deps.Registerer)}
+	g := &Gate{cfg: cfg, reader: deps.Reader, log: deps.Logger, now: deps.Now}
 	if g.now == nil {
 		g.now = time.Now
 	}
@@ -79,6 +80,7 @@ func New(cfg Config, deps Dependencies) (*Gate, error) {
 	}
 	g.lookups = make(chan struct{}, cfg.MaxLookups)
 	g.breaker = breaker{failures: cfg.BreakerFailures, pause: cfg.BreakerPause, now: g.now}
+	g.metrics = newMetrics(deps.Registerer, g.breaker.open)
 	return g, nil
 }
 

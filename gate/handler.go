@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/weirdev/weir/internal/facet"
@@ -45,11 +45,10 @@ func (g *Gate) only(method string, serve http.HandlerFunc) http.Handler {
 }
 
 func (g *Gate) serveDecide(w http.ResponseWriter, r *http.Request) {
-	if t := r.Header.Get("Content-Type"); t != "" {
-		if media, _, err := mime.ParseMediaType(t); err != nil || media != "application/json" {
-			g.refuse(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "The body must be application/json", "")
-			return
-		}
+	if t := r.Header.Get("Content-Type"); t != "" && !isJSON(t) {
+		g.refuse(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "The body must be application/json",
+			fmt.Sprintf("the Content-Type is %.64q; send \"Content-Type: application/json\" (curl -H 'Content-Type: application/json'), or none", t))
+		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBodyBytes))
 	var tooLarge *http.MaxBytesError
@@ -69,6 +68,14 @@ func (g *Gate) serveDecide(w http.ResponseWriter, r *http.Request) {
 	send(w, http.StatusOK, g.Decide(r.Context(), req))
 }
 
+// isJSON reports whether a media type is that of JSON, whatever its parameters.
+// Forms are refused although they may hold JSON: a browser sends them from any
+// page without asking first.
+func isJSON(contentType string) bool {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(media), "application/json")
+}
+
 // Risk is what is known of one entity.
 type Risk struct {
 	Kind          string         `json:"kind"`
@@ -81,6 +88,8 @@ type Risk struct {
 	Categories    map[string]int `json:"categories"`
 	Reasons       []Reason       `json:"reasons"`
 	ExpiresAt     *time.Time     `json:"expires_at,omitempty"` // when nothing of it is left
+	Degraded      bool           `json:"degraded,omitempty"`   // what is stored is no score, and counts as none
+	DegradedBy    string         `json:"degraded_by,omitempty"`
 }
 
 func (g *Gate) serveRisk(w http.ResponseWriter, r *http.Request) {
@@ -100,12 +109,14 @@ func (g *Gate) serveRisk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	values, trouble := g.lookup(r.Context(), []facet.Entity{entity})
-	if trouble != "" {
+	if len(values) == 0 {
 		w.Header().Set("Retry-After", "1")
 		g.refuse(w, http.StatusServiceUnavailable, "lookup-failed", "The risk could not be looked up", trouble)
 		return
 	}
-	send(w, http.StatusOK, g.risk(entity, values[0]))
+	answer := g.risk(entity, values[0])
+	answer.Degraded, answer.DegradedBy = trouble != "", trouble
+	send(w, http.StatusOK, answer)
 }
 
 func (g *Gate) risk(e facet.Entity, v score.Value) Risk {
@@ -125,8 +136,9 @@ func (g *Gate) risk(e facet.Entity, v score.Value) Risk {
 	return answer
 }
 
-// readyTimeout bounds the question whether the store answers.
-const readyTimeout = time.Second
+// readyTimeout bounds the question whether the store answers: probes commonly wait
+// for a second.
+const readyTimeout = 200 * time.Millisecond
 
 // serveReady says "degraded" while the store is away, but stays at 200: were
 // every gate taken out of service then, gateways would have no answer at all.

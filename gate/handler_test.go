@@ -1,10 +1,12 @@
 package gate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +16,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/score"
 )
 
 func ask(t *testing.T, g *Gate, method, target, contentType, body string) (*http.Response, map[string]any) {
@@ -134,6 +139,8 @@ func TestProblems(t *testing.T) {
 		{"not JSON", "POST", "/v1/decide", "", "hello", 400, "malformed-request"},
 		{"too large", "POST", "/v1/decide", "application/json", huge, 413, "body-too-large"},
 		{"a form", "POST", "/v1/decide", "application/x-www-form-urlencoded", "a=b", 415, "unsupported-media-type"},
+		{"what curl sends by itself", "POST", "/v1/decide", "application/x-www-form-urlencoded", `{"entities":{"ip":"203.0.113.9"}}`, 415, "unsupported-media-type"},
+		{"something that only begins like JSON", "POST", "/v1/decide", "application/jsonp", "{}", 415, "unsupported-media-type"},
 		{"another method", "GET", "/v1/decide", "", "", 405, "method-not-allowed"},
 		{"a post to risk", "POST", "/v1/risk/ip/203.0.113.9", "", "", 405, "method-not-allowed"},
 		{"an unknown kind", "GET", "/v1/risk/planet/mars", "", "", 404, "unknown-kind"},
@@ -157,6 +164,84 @@ func TestProblems(t *testing.T) {
 		})
 	}
 }
+
+func TestJSONIsTakenHoweverItIsNamed(t *testing.T) {
+	g := newGate(t, attack(), nil)
+	for _, contentType := range []string{
+		"", "application/json", "application/json;charset=utf-8", "Application/JSON ; charset=\"UTF-8\"", "application/json; charset=utf-8; charset=utf-8", "application/json;",
+	} {
+		res, d := ask(t, g, "POST", "/v1/decide", contentType, `{"tenant":"shop","entities":{"ip":"203.0.113.9"}}`)
+		if res.StatusCode != 200 || d["action"] != "deny" {
+			t.Errorf("%q: %d %v", contentType, res.StatusCode, d)
+		}
+	}
+}
+
+// TestARefusedMediaTypeSaysWhatToSend: the refusal is read by whoever tries curl.
+func TestARefusedMediaTypeSaysWhatToSend(t *testing.T) {
+	_, p := ask(t, newGate(t, attack(), nil), "POST", "/v1/decide", "application/x-www-form-urlencoded", `{}`)
+	detail, _ := p["detail"].(string)
+	for _, want := range []string{"application/x-www-form-urlencoded", "-H 'Content-Type: application/json'"} {
+		if !strings.Contains(detail, want) {
+			t.Errorf("%q does not say %s", detail, want)
+		}
+	}
+}
+
+// TestAStoredValueThatIsNoScoreIsAnAnswer: there is nothing against the entity, but
+// that is not known.
+func TestAStoredValueThatIsNoScoreIsAnAnswer(t *testing.T) {
+	m := &memory{partial: errors.New("forged")}
+	g := newGate(t, m, func(c *Config) { c.ClosedRoutes, c.ClosedAction = []string{"/login"}, "step_up" })
+	res, r := ask(t, g, "GET", "/v1/risk/ip/203.0.113.9", "", "")
+	if res.StatusCode != 200 || r["known"] != false || r["degraded"] != true || r["degraded_by"] != "partial" {
+		t.Errorf("risk: %d %v", res.StatusCode, r)
+	}
+	for route, want := range map[string]string{"/feed": "allow", "/login": "step_up"} {
+		_, d := ask(t, g, "POST", "/v1/decide", "", `{"route":"`+route+`","entities":{"ip":"203.0.113.9"}}`)
+		if d["action"] != want || d["degraded_by"] != "partial" {
+			t.Errorf("%s: %v", route, d)
+		}
+	}
+	m.partial = nil
+	if _, r := ask(t, g, "GET", "/v1/risk/ip/203.0.113.9", "", ""); r["degraded"] != nil {
+		t.Errorf("a good one: %v", r)
+	}
+}
+
+// TestAHandlerThatPanicsIsLoggedAsEverythingElse: no raw line amid JSON.
+func TestAHandlerThatPanicsIsLoggedAsEverythingElse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer // read when the server has ended
+	g, err := New(Defaults(), Dependencies{Reader: bomb{}, Logger: slog.New(slog.NewJSONHandler(&out, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.Serve(ctx, l) }()
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	if res, err := client.Get("http://" + l.Addr().String() + "/v1/risk/ip/203.0.113.9"); err == nil {
+		t.Errorf("an answer: %d", res.StatusCode)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	var line struct{ Level, Msg, Detail string }
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Level != "ERROR" || !strings.Contains(line.Detail, "a test wants") {
+		t.Errorf("%v: %s", err, out.Bytes())
+	}
+}
+
+// bomb is a store whose client has a bug.
+type bomb struct{}
+
+func (bomb) Get(context.Context, []facet.Entity) ([]score.Value, error) { panic("as a test wants") }
+func (bomb) Ready(context.Context) error                                { return nil }
 
 func TestWithoutTheStoreRiskIsAnErrorAndDecisionsAreNot(t *testing.T) {
 	m := attack()
@@ -242,7 +327,7 @@ func TestMetricsAreRegisteredWithClosedLabels(t *testing.T) {
 		series[f.GetName()] = len(f.GetMetric())
 	}
 	for name, want := range map[string]int{
-		"weir_gate_decisions_total": len(Actions()), "weir_gate_decision_seconds": 1, "weir_gate_degraded_total": 1,
+		"weir_gate_decisions_total": len(Actions()), "weir_gate_decision_seconds": 1, "weir_gate_degraded_total": 1, "weir_gate_breaker_open": 1,
 		"weir_gate_lookup_errors_total": len(troubles), "weir_gate_refused_requests_total": 1,
 	} {
 		if series[name] != want {

@@ -55,7 +55,7 @@ func (g *Gate) ask(parent context.Context, entities []facet.Entity) ([]score.Val
 	case err == nil && whole:
 		return values, "", succeeded
 	case err != nil && whole:
-		g.log.Warn("some scores could not be read", "error", err)
+		g.log.Debug("some of what is stored is no score", "error", err) // the reader counts it, and raises the alarm
 		return values, troublePartial, succeeded
 	case parent.Err() != nil && !errors.Is(parent.Err(), context.DeadlineExceeded):
 		return nil, troubleCanceled, abandoned

@@ -15,8 +15,12 @@ type metrics struct {
 	refused      *prometheus.CounterVec
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+// newMetrics asks open whether the breaker is.
+func newMetrics(r prometheus.Registerer, open func() float64) *metrics {
 	f := promauto.With(r)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_gate_breaker_open", Help: "1 while risk is not looked up because the store failed time and again.",
+	}, open)
 	m := &metrics{
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "weir_gate_decision_seconds", Help: "Time to decide, look-up included.", Buckets: prometheus.ExponentialBuckets(0.00025, 2, 11),

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -9,26 +10,61 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
 
-func TestActionsAreATotalOrder(t *testing.T) {
-	all := Actions()
-	if len(all) != len(actionNames) || !slices.IsSorted(all) || all[0] != Allow || all[len(all)-1] != Deny {
-		t.Fatalf("got %v", all)
+func TestActionsAreListedFromTheMildestToTheStrictest(t *testing.T) {
+	var names []string
+	for _, a := range Actions() {
+		names = append(names, a.String())
 	}
-	// The strictest of several is a semilattice: no order of asking matters.
-	for _, a := range all {
-		for _, b := range all {
-			if max(a, b) != max(b, a) || (a < b) == (b <= a) {
-				t.Errorf("%v and %v are not ordered", a, b)
-			}
-			for _, c := range all {
-				if max(a, max(b, c)) != max(max(a, b), c) || min(max(a, b), c) != max(min(a, c), min(b, c)) {
-					t.Errorf("%v, %v, %v: the order of combining and capping matters", a, b, c)
+	if got := strings.Join(names, " "); got != "allow tag throttle challenge step_up deny" || len(Actions()) != len(actionNames) {
+		t.Errorf("got %s", got)
+	}
+	if !slices.IsSorted(Actions()) {
+		t.Error("the strictest of several is not the greatest")
+	}
+}
+
+// TestOfSeveralThatAreCalledForTheStrictestIsTaken: by different entities, by the
+// store's absence, and under each mode.
+func TestOfSeveralThatAreCalledForTheStrictestIsTaken(t *testing.T) {
+	mild, harsh := facet.Entity{Kind: facet.Account, Key: "mild"}, facet.Entity{Kind: facet.IP, Key: "harsh"}
+	for _, tc := range []struct {
+		name        string
+		mild, harsh uint8 // weights of enforced rules; 0: nothing known
+		partial     bool  // one more value is no score
+		closed      string
+		mode        string
+		action      Action
+		would       Action
+	}{
+		{"the harsher entity counts", 45, 90, false, "step_up", "enforce", Deny, Deny},
+		{"an innocent one takes nothing off", 0, 60, false, "step_up", "enforce", Challenge, Challenge},
+		{"what is not known makes it stricter", 45, 0, true, "step_up", "enforce", StepUp, StepUp},
+		{"but never milder", 0, 90, true, "step_up", "enforce", Deny, Deny},
+		{"the mode caps it in the end", 45, 90, true, "step_up", "soft", StepUp, Deny},
+		{"observe allows all", 45, 90, true, "deny", "observe", Allow, Deny},
+		{"a closed action below what rules want does not count", 60, 0, true, "throttle", "enforce", Challenge, Challenge},
+	} {
+		for _, order := range [][]facet.Entity{{mild, harsh}, {harsh, mild}} {
+			t.Run(tc.name+", "+order[0].Key+" first", func(t *testing.T) {
+				m := &memory{scores: map[facet.Entity][]score.Contribution{}}
+				for e, w := range map[facet.Entity]uint8{mild: tc.mild, harsh: tc.harsh} {
+					if w > 0 {
+						m.scores[e] = []score.Contribution{contribution("a", rules.Enforce, w)}
+					}
 				}
-			}
+				if tc.partial {
+					m.partial = errors.New("forged")
+				}
+				g := newGate(t, m, func(c *Config) { c.OnUnknown, c.ClosedAction, c.Phase = "closed", tc.closed, tc.mode })
+				if d := g.Decide(t.Context(), Request{Entities: order}); d.Action != tc.action || d.Would != tc.would || d.Degraded != tc.partial {
+					t.Errorf("%v, would %v, degraded %v; want %v, would %v", d.Action, d.Would, d.Degraded, tc.action, tc.would)
+				}
+			})
 		}
 	}
 }

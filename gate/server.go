@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/weirdev/weir/internal/telemetry"
 )
 
 // Limits of the server: a question is small, and so is its answer.
@@ -36,7 +37,7 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener) error {
 		Handler: g.Handler(), MaxHeaderBytes: headerBytes,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
 		WriteTimeout: readTimeout + g.cfg.Budget + readyTimeout,
-		ErrorLog:     slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		ErrorLog:     telemetry.ErrorLog(g.log),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()

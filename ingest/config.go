@@ -11,8 +11,10 @@ import (
 
 // Config is what an operator says about reading a stream.
 type Config struct {
-	Format         string         `yaml:"format" doc:"format of the raw records: weir, combined, nginx, envoy, traefik, or mapping"`
+	Format         string         `yaml:"format" doc:"format of the raw records: weir, combined, nginx, nginx-proxy-manager, envoy-gateway, envoy, traefik, caddy, haproxy, aws-alb, cloudflare-logpush, mapping, or pattern"`
 	Mapping        *event.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: where each field is found"`
+	Pattern        string         `yaml:"pattern,omitempty" doc:"with format pattern: a regular expression whose groups are fields"`
+	RemoteUser     string         `yaml:"remote_user" doc:"what a user name in an access log is: unverified, or verified where the server checks every name that it logs; then it is the account"`
 	Routes         []string       `yaml:"routes" doc:"route templates such as /users/{id}, used where the gateway gives no route"`
 	TrustedProxies []string       `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed"`
 
@@ -35,10 +37,22 @@ const (
 // right are not delayed by the way to Kafka.
 const leastLate = time.Minute
 
+// What Config.RemoteUser may be.
+const (
+	Unverified = "unverified"
+	Verified   = "verified"
+)
+
+// format says how records are read.
+func (c Config) format() event.FormatConfig {
+	return event.FormatConfig{Name: c.Format, Mapping: c.Mapping, Pattern: c.Pattern}
+}
+
 // Defaults are the values that suit most installations.
 func Defaults() Config {
 	return Config{
 		Format:         "weir",
+		RemoteUser:     Unverified,
 		MaxLate:        10 * time.Minute,
 		Delayed:        DelayedLate,
 		MaxFuture:      5 * time.Second,
@@ -51,8 +65,11 @@ func Defaults() Config {
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
 	var errs []error
-	if _, err := event.NewFormat(c.Format, c.Mapping); err != nil {
+	if _, err := c.format().New(); err != nil {
 		errs = append(errs, fmt.Errorf("ingest.format: %w", err))
+	}
+	if c.RemoteUser != Unverified && c.RemoteUser != Verified && c.RemoteUser != "" {
+		errs = append(errs, fmt.Errorf("ingest.remote_user: %q is neither %s nor %s", c.RemoteUser, Unverified, Verified))
 	}
 	if _, err := event.NewRouter(c.Routes); err != nil {
 		errs = append(errs, fmt.Errorf("ingest.routes: %w", err))

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/weirdev/weir/event"
@@ -17,7 +18,8 @@ const (
 	HeaderTopic     = "weir-source-topic"
 	HeaderPartition = "weir-source-partition"
 	HeaderOffset    = "weir-source-offset"
-	HeaderReceived  = "weir-received" // Unix ms
+	HeaderReceived  = "weir-received"   // Unix ms
+	HeaderKey       = "weir-source-key" // of the record; empty where it had none, absent where it is too long
 
 	// HeaderUntil is the offset behind a range of records that do not read, which
 	// are one dead letter, without bytes.
@@ -27,10 +29,29 @@ const (
 	HeaderBytes = "weir-source-bytes"
 )
 
+// HeaderReplay marks a record that was a dead letter and was put back into its
+// topic; its value is the letter's key.
+const HeaderReplay = "weir-replay"
+
+// repeatKey is the key by which a record's repeats are told. One that was put back
+// has the bytes of the dead one, and is no repeat of it; but it is one of the same
+// letter put back before.
+func repeatKey(r *klog.Record) []byte {
+	for _, h := range r.Headers {
+		if h.Key == HeaderReplay {
+			return slices.Concat(r.Key, []byte{0}, h.Value)
+		}
+	}
+	return r.Key
+}
+
 // MaxLetterBytes is how much of a record's value a dead letter holds: more than
 // any gateway means to write, and less than the dead-letter topic takes. A record
 // that was small when it was compressed may be larger than that.
 const MaxLetterBytes = 3 << 20
+
+// maxLetterKey is the longest key that is kept, so that the letter fits its topic.
+const maxLetterKey = 1 << 10
 
 // reasonUnreadable is that of records that even the broker's client cannot read.
 const reasonUnreadable = "unreadable"
@@ -51,6 +72,9 @@ func letter(topic string, partition int32, r *klog.Record, reason, detail string
 			{Key: HeaderOffset, Value: []byte(o)},
 			{Key: HeaderReceived, Value: strconv.AppendInt(nil, now, 10)},
 		},
+	}
+	if len(r.Key) <= maxLetterKey {
+		l.Headers = append(l.Headers, klog.Header{Key: HeaderKey, Value: bytes.Clone(r.Key)})
 	}
 	if len(r.Value) > MaxLetterBytes {
 		l.Headers = append(l.Headers, klog.Header{Key: HeaderBytes, Value: strconv.AppendInt(nil, int64(len(r.Value)), 10)})

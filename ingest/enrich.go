@@ -23,6 +23,8 @@ type Enricher struct {
 	proxies *event.Proxies
 	places  Places
 
+	verified bool // a log's user name is the account
+
 	place   geo.Place
 	scratch []byte
 }
@@ -37,7 +39,7 @@ func NewEnricher(cfg Config, places Places) (*Enricher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trusted proxies: %w", err)
 	}
-	return &Enricher{router: router, proxies: proxies, places: places, scratch: make([]byte, 0, 1024)}, nil
+	return &Enricher{router: router, proxies: proxies, places: places, verified: cfg.RemoteUser == Verified, scratch: make([]byte, 0, 1024)}, nil
 }
 
 // Complete derives what e lacks. key is the Kafka key of the record: it is the
@@ -51,7 +53,23 @@ func (n *Enricher) Complete(e *event.Event, partition int32, offset int64, key [
 		e.SetText(event.Route, n.router.Route(e.Text(event.Method), e.Text(event.Path)))
 	}
 	n.build(e)
+	n.account(e)
 	n.address(e)
+}
+
+// account takes the user name of an access log, where the server verifies it, and
+// marks the account that nobody did: one whose sign-in did not succeed, and one in
+// a log whose request was answered with 401.
+func (n *Enricher) account(e *event.Event) {
+	if n.verified && e.Has(event.RemoteUser) && !e.Has(event.Account) {
+		e.SetText(event.Account, e.Text(event.RemoteUser))
+		if e.Num(event.Status) == 401 {
+			e.SetNum(event.Tried, 1)
+		}
+	}
+	if auth := e.Text(event.Auth); auth != "" && auth != "success" && e.Has(event.Account) {
+		e.SetNum(event.Tried, 1)
+	}
 }
 
 func (n *Enricher) id(partition int32, offset int64, key []byte) string {

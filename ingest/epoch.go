@@ -33,6 +33,8 @@ type Manifest struct {
 	Projection     map[string][]string `json:"projection"` // fields by kind of entity, both by name
 	Format         string              `json:"format"`
 	Mapping        *event.Mapping      `json:"mapping,omitempty"`
+	Pattern        string              `json:"pattern,omitempty"`
+	VerifiedUser   bool                `json:"verified_user,omitempty"` // a log's user name is the account
 	Routes         []string            `json:"routes"`
 	TrustedProxies []string            `json:"trusted_proxies"`
 	MaxLate        int64               `json:"max_late"` // ms
@@ -45,6 +47,7 @@ type Manifest struct {
 func NewManifest(cfg Config, p facet.Projection, databases map[string]string) Manifest {
 	m := Manifest{
 		Version: manifestVersion, Semantics: Semantics, Projection: map[string][]string{}, Format: cfg.Format, Mapping: cfg.Mapping,
+		Pattern: cfg.Pattern, VerifiedUser: cfg.RemoteUser == Verified,
 		Routes: append([]string{}, cfg.Routes...), TrustedProxies: append([]string{}, cfg.TrustedProxies...),
 		MaxLate: cfg.MaxLate.Milliseconds(), Delayed: cfg.Delayed, MaxFuture: cfg.MaxFuture.Milliseconds(), Databases: map[string]string{},
 	}
@@ -107,11 +110,14 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 	sum := sha256.Sum256(m.Bytes())
 	e := &Epoch{Name: hex.EncodeToString(sum[:]), number: binary.BigEndian.Uint64(sum[:]), places: places}
 	e.terms = Config{
-		Format: m.Format, Mapping: m.Mapping, Routes: m.Routes, TrustedProxies: m.TrustedProxies,
+		Format: m.Format, Mapping: m.Mapping, Pattern: m.Pattern, Routes: m.Routes, TrustedProxies: m.TrustedProxies,
 		MaxLate: time.Duration(m.MaxLate) * time.Millisecond, Delayed: m.Delayed, MaxFuture: time.Duration(m.MaxFuture) * time.Millisecond,
 	}
 	if m.Delayed != DelayedLate && m.Delayed != DelayedArrival {
 		return nil, fmt.Errorf("%w: delayed events are %q", ErrNoEpoch, m.Delayed)
+	}
+	if m.VerifiedUser {
+		e.terms.RemoteUser = Verified
 	}
 	for kind, names := range m.Projection {
 		k, ok := facet.ParseKind(kind)
@@ -137,7 +143,7 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 
 // tools are what one source reads records with.
 func (e *Epoch) tools() (event.Format, *Enricher, error) {
-	format, err := event.NewFormat(e.terms.Format, e.terms.Mapping)
+	format, err := e.terms.format().New()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -507,6 +507,10 @@ func TestManifests(t *testing.T) {
 		"mapping": func(c *ingest.Config, _ map[string]string) {
 			c.Mapping = &event.Mapping{"time": {From: "t", Unit: "s"}, "id": {From: "x"}}
 		},
+		"pattern": func(c *ingest.Config, _ map[string]string) {
+			c.Format, c.Mapping, c.Pattern = "pattern", nil, "(?P<time>.*)"
+		},
+		"user":      func(c *ingest.Config, _ map[string]string) { c.RemoteUser = ingest.Verified },
 		"routes":    func(c *ingest.Config, _ map[string]string) { c.Routes = nil },
 		"proxies":   func(c *ingest.Config, _ map[string]string) { c.TrustedProxies = nil },
 		"delayed":   func(c *ingest.Config, _ map[string]string) { c.Delayed = ingest.DelayedArrival },
@@ -548,10 +552,12 @@ func TestManifests(t *testing.T) {
 func TestWhatIsDerivedHasANumber(t *testing.T) {
 	const (
 		of  = 2
-		sum = "b7122a5784b7252838fce2152259ac892a2cfb99addbfce6e9ab1bb598866d1d"
+		sum = "bbf35cb5b2e118593b8815426868b2e820d5d77cf1e1520b288321ae04ae1c16"
 	)
 	h, facets := sha256.New(), int64(0)
-	for _, format := range []string{"combined", "envoy", "nginx", "traefik", "weir"} {
+	for _, format := range []string{
+		"aws-alb", "caddy", "cloudflare-logpush", "combined", "envoy", "envoy-gateway", "haproxy", "nginx", "nginx-proxy-manager", "traefik", "weir",
+	} {
 		lines := []string{
 			`{"id":"1","time":"2026-11-23T10:05:03.123Z","tenant":"acme","account":"ann","session":"s","token":"t","token_family":"f","device":"d","ip":"10.0.0.1","forwarded_for":"203.0.113.7, 10.0.0.9","ja4":"j","app_version":"4.2.0","device_model":"Pixel 8","method":"GET","path":"/v1/users/4711?x=1","auth":"failure"}`,
 			`{"id":"2","time":1795428303000,"ip":"2001:db8:1:2::7","path":"/v1/things/9f86d081884c7d659a2feaa0c55ad015/parts/7"}`,

@@ -2,10 +2,12 @@ package ingest
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/telemetry"
 )
 
@@ -14,6 +16,7 @@ type metrics struct {
 	clipped  prometheus.Counter
 	frames   prometheus.Counter
 	repeats  prometheus.Counter
+	keyless  prometheus.Counter
 	refused  prometheus.Counter
 	skewed   prometheus.Counter
 	delayed  prometheus.Counter
@@ -21,6 +24,7 @@ type metrics struct {
 	skipped  prometheus.Counter
 	stopped  prometheus.Gauge
 	dead     *prometheus.CounterVec
+	filtered prometheus.Counter
 	behind   *prometheus.GaugeVec
 	commits  *telemetry.Ages
 	open     *prometheus.GaugeVec
@@ -33,11 +37,12 @@ type metrics struct {
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
-	return &metrics{
+	m := &metrics{
 		accepted: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_events_total", Help: "Raw records that became events."}),
 		clipped:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_clipped_events_total", Help: "Events of which something that the client wrote was shortened, escaped or dropped."}),
 		frames:   f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_frames_total", Help: "Facet frames written, covers included."}),
 		repeats:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_repeats_total", Help: "Raw records that a gateway had sent before, and that were dropped."}),
+		keyless:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_keyless_records_total", Help: "Raw records that bring the id of an event and have no key: sent again, they may go to another partition and count twice."}),
 		refused:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_refused_events_total", Help: "Of the events, those of requests that Weir had refused: they count against nobody."}),
 		skewed:   f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_skewed_events_total", Help: "Of the events, those whose claimed time was moved."}),
 		delayed:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_delayed_events_total", Help: "Of the events, those whose claimed time lies further back than ingest.max_late. Unless ingest.delayed is arrival, no rule counts them."}),
@@ -45,15 +50,21 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		skipped:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_skipped_records_total", Help: "Raw records that do not read, however often they are fetched, and were passed over."}),
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_stopped_partitions", Help: "Raw partitions that stopped because of an error that trying again does not mend."}),
 		dead:     f.NewCounterVec(prometheus.CounterOpts{Name: "weir_ingest_dead_letters_total", Help: "Raw records that could not be read, by reason."}, []string{"reason"}),
+		filtered: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_filtered_total", Help: "Raw records that are none of those that the format is about, such as messages amid an access log, and were passed over."}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
 		commits:  telemetry.NewAges(r, "weir_ingest_commit_age_seconds", "For how long nothing was committed, by partition; idle ones commit too."),
-		open:     f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_held_records", Help: "Raw records that are not given yet, because they are of an open transaction of their gateway, or lie behind one, by partition."}, []string{"partition"}),
+		open:     f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_held_seconds", Help: "How long reading has waited for an open transaction of a gateway to end, by partition."}, []string{"partition"}),
 		control:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_control_records_total", Help: "Raw offsets that hold no request: transaction markers, records of aborted transactions, ends of history streams."}),
 
 		epochs:       f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_epoch_changes_total", Help: "Changes of the rules or data that a raw partition is read under."}),
 		brokenEpochs: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_broken_epochs_total", Help: "Of the changes of rules or data, those below what a worker had read when it ended uncleanly, because what it had read that under cannot be had."}),
 		clock:        f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_clock_ahead_seconds", Help: "How far this worker's clock is ahead of the brokers', where that is more than 5 s."}),
 	}
+	// A series that begins with the first dead letter would hide it: its rate is 0.
+	for _, reason := range event.Reasons() {
+		m.dead.WithLabelValues(reason.String())
+	}
+	return m
 }
 
 // gone forgets the figures of a partition that is given up.
@@ -64,8 +75,8 @@ func (m *metrics) gone(partition int32) {
 	m.commits.Gone(partition)
 }
 
-func (m *metrics) held(partition int32, records int64) {
-	m.open.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(records))
+func (m *metrics) held(partition int32, d time.Duration) {
+	m.open.WithLabelValues(strconv.Itoa(int(partition))).Set(d.Seconds())
 }
 
 func (m *metrics) lag(partition int32, records int64) {

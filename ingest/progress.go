@@ -17,7 +17,7 @@ type Ledger struct {
 	Accepted int64 `json:"accepted"` // became an event
 	Repeat   int64 `json:"repeat"`   // sent before by its gateway, see repeats; dropped
 	Dead     int64 `json:"dead"`     // could not be read; is in the dead-letter topic
-	Control  int64 `json:"control"`  // end records of history streams, transaction markers, records of aborted transactions
+	Control  int64 `json:"control"`  // no request: end records of history streams, transaction markers, records of aborted transactions, what the format's filter passes over
 	Skipped  int64 `json:"skipped"`  // does not read, however often it is fetched
 	Skips    int64 `json:"skips"`    // ranges of Skipped; each is a dead letter
 	Lost     int64 `json:"lost"`     // gone from the log before it was read

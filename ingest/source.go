@@ -54,12 +54,14 @@ type source struct {
 	dead      []klog.Outgoing
 	deadBytes int
 
-	covered  *pending  // covered everywhere, waits for the event store
-	proposed time.Time // when the last candidate was made; never, at first: whoever dies soon has then got on
-	idle     bool      // the last fetch found nothing new
-	clockOff bool
-	ticked   time.Time // when the end was seen that the last tick is about; zero: none yet
-	lastTick int64     // what it claimed, Unix ms
+	covered   *pending  // covered everywhere, waits for the event store
+	proposed  time.Time // when the last candidate was made; never, at first: whoever dies soon has then got on
+	idle      bool      // the last fetch found nothing new
+	heldAt    int64     // where the open transaction begins that is waited for
+	heldSince time.Time
+	clockOff  bool
+	ticked    time.Time // when the end was seen that the last tick is about; zero: none yet
+	lastTick  int64     // what it claimed, Unix ms
 }
 
 // pending is a commit that waits until the event store has acknowledged.
@@ -164,7 +166,7 @@ func (s *source) remember(ctx context.Context, start int64) error {
 		}
 		for i := range s.batch.Records {
 			if r := &s.batch.Records[i]; r.Offset < s.next {
-				s.repeats.see(r.Offset, r.Key, r.Value)
+				s.repeats.see(r.Offset, repeatKey(r), r.Value)
 			}
 		}
 		s.loop.Beat()
@@ -276,7 +278,7 @@ func (s *source) turn(ctx, finish context.Context) error {
 		s.propose()
 	}
 	s.metrics.lag(s.partition, s.batch.HighWatermark-s.next)
-	s.metrics.held(s.partition, s.batch.Held)
+	s.metrics.held(s.partition, s.held(s.Now()))
 	if err := s.commitCovered(finish); err != nil {
 		return err
 	}
@@ -284,6 +286,18 @@ func (s *source) turn(ctx, finish context.Context) error {
 		return s.change(finish, s.Epochs.Present())
 	}
 	return s.pace(ctx, started)
+}
+
+// held is for how long reading has stood where an open transaction begins.
+func (s *source) held(now time.Time) time.Duration {
+	switch {
+	case s.batch.Held == 0 || s.next < s.batch.Readable():
+		s.heldSince = time.Time{}
+		return 0
+	case s.heldSince.IsZero() || s.heldAt != s.next:
+		s.heldAt, s.heldSince = s.next, now
+	}
+	return now.Sub(s.heldSince)
 }
 
 // tick advances an idle partition to when its end was last seen. The clock may
@@ -337,13 +351,16 @@ func (s *source) accept(r *klog.Record, now int64) {
 		s.watermark = watermark(facet.EndWatermark)
 		return
 	}
-	again := s.repeats.see(r.Offset, r.Key, r.Value) // whatever is in it: a later epoch may find an id there
+	again := s.repeats.see(r.Offset, repeatKey(r), r.Value) // whatever is in it: a later epoch may find an id there
 	if err := s.decode(r); err != nil {
 		s.event.Reset()
 		s.bury(r, err, now)
 		return
 	}
 	e := &s.event
+	if s.named && len(r.Key) == 0 {
+		s.metrics.keyless.Inc()
+	}
 	if s.named && again {
 		s.event.Reset()
 		s.progress.Ledger.Repeat++
@@ -496,11 +513,16 @@ func (s *source) drain(ctx context.Context) error {
 
 // bury keeps an unreadable record for the dead-letter topic.
 func (s *source) bury(r *klog.Record, err error, now int64) {
-	s.progress.Ledger.Dead++
 	reason := reasonOf(err)
+	if reason == event.Filtered.String() {
+		s.progress.Ledger.Control++
+		s.metrics.filtered.Inc()
+		return
+	}
+	s.progress.Ledger.Dead++
 	s.metrics.dead.WithLabelValues(reason).Inc()
 	s.dead = append(s.dead, letter(s.Topics.Events, s.partition, r, reason, err.Error(), now))
-	s.deadBytes += len(r.Value) + letterOverhead
+	s.deadBytes += len(r.Value) + min(len(r.Key), maxLetterKey) + letterOverhead
 }
 
 func (s *source) writeDead(ctx context.Context) error {

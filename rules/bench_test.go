@@ -90,7 +90,7 @@ func BenchmarkHundredRules(b *testing.B) {
 	})
 	b.Run("matcher", func(b *testing.B) {
 		m := set.Matcher(facet.Account)
-		matched := make([]*Rule, 0, 100)
+		matched := make([]int, 0, 100)
 		b.ReportAllocs()
 		for b.Loop() {
 			if matched = m.Match(e, matched[:0]); len(matched) != 1 {

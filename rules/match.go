@@ -65,12 +65,13 @@ func (s *Set) Matcher(k facet.Kind) *Matcher {
 	return m
 }
 
-// Match appends the rules that match e to matched, in order of id.
-func (m *Matcher) Match(e *event.Event, matched []*Rule) []*Rule {
+// Match appends to matched the places of the rules that match e, ascending: places
+// among the rules of the kind, which are in order of id.
+func (m *Matcher) Match(e *event.Event, matched []int) []int {
 	if m.keyed == nil {
-		for _, r := range m.rules {
+		for i, r := range m.rules {
 			if r.When(e) {
-				matched = append(matched, r)
+				matched = append(matched, i)
 			}
 		}
 		return matched
@@ -82,7 +83,7 @@ func (m *Matcher) Match(e *event.Event, matched []*Rule) []*Rule {
 	ask(m.others, e, &hits)
 	for w, word := range hits[:len(m.rules)/64+1] {
 		for ; word != 0; word &= word - 1 {
-			matched = append(matched, m.rules[w*64+bits.TrailingZeros64(word)])
+			matched = append(matched, w*64+bits.TrailingZeros64(word))
 		}
 	}
 	return matched

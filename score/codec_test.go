@@ -41,6 +41,7 @@ func TestTheFormIsHeldToWhateverTheCode(t *testing.T) {
 		"upper-case hexadecimal":        sealed(strings.ToUpper(open[:PositionLen]) + open[PositionLen:]),
 		"blanks in JSON":                change(`"x":`, `"x": `),
 		"a negative number":             change(`"w":80`, `"w":-80`),
+		"a leading zero of two digits":  change(`"w":80`, `"w":08`),
 		"a leading zero":                change(`"w":80`, `"w":080`),
 		"a fraction":                    change(`"w":80`, `"w":80.0`),
 		"a weight above 100":            change(`"w":80`, `"w":101`),
@@ -137,6 +138,10 @@ func TestALaterVersionIsComparedThoughNotRead(t *testing.T) {
 	}
 	if _, err := testCodec().Parse(exampleKey, text); !errors.Is(err, ErrVersion) {
 		t.Errorf("parse: %v", err)
+	}
+	bare := `00000001000000000000000500000002 {"v":3,"x":1`
+	if h, err := testCodec().Head(exampleKey, sealed(bare)); err != nil || h.Version != 3 {
+		t.Errorf("with nothing else in it: %+v, %v", h, err)
 	}
 }
 

@@ -115,10 +115,10 @@ func (p *parser) accept(literal string) bool {
 	return ok
 }
 
-// text reads up to the closing quote.
+// text reads up to the closing quote. What it may hold is for its readers to check.
 func (p *parser) text() string {
 	s, rest, ok := strings.Cut(p.rest, `"`)
-	if !ok || !isName(s) {
+	if !ok {
 		p.bad = true
 		return ""
 	}

@@ -146,6 +146,11 @@ func TestWhatCannotBeReadBackIsNotWritten(t *testing.T) {
 		"a half-life above 30 days":       func(v *Value) { v.Contributions[0].HalfLife = maxHalfLife + 1 },
 		"a time before 1970":              func(v *Value) { v.Contributions[0].Time = -1 },
 		"an unknown phase":                func(v *Value) { v.Contributions[0].Phase = 9 },
+		"the phase behind the last":       func(v *Value) { v.Contributions[0].Phase = rules.Enforce + 1 },
+		"a time beyond year 9999":         func(v *Value) { v.Contributions[0].Time = maxMillis + 1 },
+		"a letter that is not ASCII":      func(v *Value) { v.Contributions[0].Reason = "ä" },
+		"a delete character":              func(v *Value) { v.Contributions[0].Reason = "a\x7f" },
+		"a name that is too long":         func(v *Value) { v.Contributions[0].Rule = strings.Repeat("a", maxName+1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := example()
@@ -168,6 +173,9 @@ func TestUpdatesAreCheckedBeforeTheyAreKept(t *testing.T) {
 		"no kind":              func(u *Update) { u.Entity.Kind = 0 },
 		"a bad position":       func(u *Update) { u.Position.Offset = -1 },
 		"a bad expiry":         func(u *Update) { u.Expires = -1 },
+		"an endless expiry":    func(u *Update) { u.Expires = maxMillis + 1 },
+		"an unknown kind":      func(u *Update) { u.Entity.Kind = facet.MaxKind },
+		"the same rule twice":  func(u *Update) { u.Contributions[1].Rule = u.Contributions[0].Rule },
 		"a bad contribution":   func(u *Update) { u.Contributions[0].Weight = 0 },
 		"an unordered list":    func(u *Update) { slices.Reverse(u.Contributions) },
 		"too many of them all": func(u *Update) { u.Contributions = make([]Contribution, MaxContributions+1) },

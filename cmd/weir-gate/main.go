@@ -28,7 +28,7 @@ When Redis cannot be asked it still answers, by gate.on_unknown, and says so.
 Every flag is also a key of the YAML file given by -config (gate.listen) and an
 environment variable (WEIR_GATE_LISTEN).`,
 		Example: `  weir-gate -redis.addrs redis:6379 -stream.secret-file weir.secret
-  curl -s localhost:8191/v1/decide -d '{"entities":{"ip":"203.0.113.9"}}'`,
+  curl -s localhost:8191/v1/decide -H 'Content-Type: application/json' -d '{"entities":{"ip":"203.0.113.9"}}'`,
 		Args:    cobra.NoArgs,
 		Version: app.Version(),
 	}

@@ -31,7 +31,8 @@ shows the attack being caught. Flags may be written with one dash or two.`,
 		Version: app.Version(),
 		Args:    cobra.NoArgs,
 	}
-	root.AddCommand(demoCommand(), sandboxCommand(), migrateCommand(), checkCommand(), rulesCommand(), generateCommand(), benchCommand(), chaosCommand())
+	root.AddCommand(demoCommand(), sandboxCommand(), migrateCommand(), checkCommand(), rulesCommand(), generateCommand(), benchCommand(), chaosCommand(),
+		queryCommand(), deadCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

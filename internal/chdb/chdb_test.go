@@ -182,6 +182,10 @@ func TestErrorsParametersAndEmptyResults(t *testing.T) {
 		t.Errorf("an empty result has columns %v", rows.Columns())
 	}
 	_ = rows.Close()
+	var nothing *string
+	if err := c.QueryRow(ctx, "SELECT NULL, count() FROM numbers(7)").Scan(&nothing, &n); err != nil || nothing != nil || n != 7 {
+		t.Errorf("a column without a type: %v, %d, %v", nothing, n, err)
+	}
 	if err := c.QueryRow(ctx, "SELECT sum(number) FROM (SELECT number FROM numbers(1000000))").Scan(&n); err != nil || n != 499999500000 {
 		t.Errorf("sum %d %v", n, err)
 	}

@@ -48,7 +48,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.TrimSpace(q.sql) == "":
 		_, _ = io.WriteString(w, "Ok.\n")
 	case q.readOnly && !reads(q.sql):
-		failHTTP(w, errReadOnly)
+		failHTTP(w, s.engine.refuse(q.database, q.sql))
 	case writesFile(q.sql):
 		failHTTP(w, errOutfile)
 	default:
@@ -248,8 +248,8 @@ func (s *Server) native(q *httpQuery, result []byte) ([]byte, error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("read the engine's result: %w", err)
 		}
-		if err := b.Encode(&out, q.revision); err != nil {
-			return nil, fmt.Errorf("encode block: %w", err)
+		if err := encode(&out, b, q.revision); err != nil {
+			return nil, err
 		}
 	}
 }

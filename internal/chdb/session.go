@@ -128,7 +128,7 @@ func (s *session) query() error {
 		params = append(params, Parameter{Name: p.Key, Value: unquote(p.Value)})
 	}
 	if readOnly(q.Settings) && !reads(q.Body) {
-		return s.exception(errReadOnly)
+		return s.exception(s.engine.refuse(s.database, q.Body))
 	}
 	if writesFile(q.Body) {
 		return s.exception(errOutfile)
@@ -254,10 +254,26 @@ func (s *session) end() error {
 // sendBlock sends a block with rows.
 func (s *session) sendBlock(b *block.Block, packed bool) error {
 	var body proto.Buffer
-	if err := b.Encode(&body, revision); err != nil {
-		return fmt.Errorf("encode block: %w", err)
+	if err := encode(&body, b, revision); err != nil {
+		return err
 	}
 	return s.sendData(body.Buf, packed)
+}
+
+// encode appends a block with rows. The client's encoder leaves out what stands for
+// the values of a column that has none (SELECT NULL): a byte a row.
+func encode(to *proto.Buffer, b *block.Block, revision uint64) error {
+	err := b.EncodeHeader(to, revision)
+	for i := 0; i < len(b.Columns) && err == nil; i++ {
+		err = b.EncodeColumn(to, revision, i)
+		if kind := b.Columns[i].Type(); kind == "Nullable(Nothing)" || kind == "Nothing" {
+			to.Buf = append(to.Buf, strings.Repeat("0", b.Rows())...)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("encode block: %w", err)
+	}
+	return nil
 }
 
 // sendHeader sends columns without rows.

@@ -56,6 +56,15 @@ func reads(sql string) bool {
 	return false
 }
 
+// refuse is the error of a statement of one who may only read: that it is none at
+// all, or that it is not allowed.
+func (e *Engine) refuse(database, sql string) error {
+	if _, err := e.Query(database, "EXPLAIN AST "+sql, "Null", nil); err != nil {
+		return err
+	}
+	return errReadOnly
+}
+
 // writesFile reports whether a statement has its result written to a file.
 func writesFile(sql string) bool {
 	return firstWord(sql) != "INSERT" && follow(words(sql), "INTO", "OUTFILE")

@@ -26,7 +26,9 @@ func TestAbortedTransactionsAreNotGiven(t *testing.T) {
 	in := func(base, producer int64, vs ...string) []byte {
 		return written(t, base, producer, attrTransaction, values(vs...)...)
 	}
-	plain := func(base, producer int64, vs ...string) []byte { return written(t, base, producer, 0, values(vs...)...) }
+	plain := func(base, producer int64, vs ...string) []byte {
+		return written(t, base, producer, 0, values(vs...)...)
+	}
 	end := func(base, producer int64, kind byte) []byte { return marker(t, base, producer, kind) }
 	const abort, commit = 0, 1
 	for _, c := range []struct {

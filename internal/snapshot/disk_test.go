@@ -137,3 +137,19 @@ func TestALossOfPowerTakesNothingThatWasAcknowledged(t *testing.T) {
 		})
 	}
 }
+
+// Only what is gone already may fail to be removed.
+func TestWhatCannotBeRemovedIsAnError(t *testing.T) {
+	d := directory{t.TempDir(), osDisk{}}
+	if err := d.create(t.Context(), "folder/1", []byte("state")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.remove(t.Context(), "folder"); err == nil {
+		t.Error("a folder with something in it was removed")
+	}
+	for range 2 {
+		if err := d.remove(t.Context(), "folder/1"); err != nil {
+			t.Error(err)
+		}
+	}
+}

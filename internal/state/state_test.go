@@ -300,6 +300,20 @@ func TestExpiredRecordsAreReclaimed(t *testing.T) {
 	}
 }
 
+// A record makes room at the watermark at which it expires, and not a moment before.
+func TestAnExpiredRecordMakesRoom(t *testing.T) {
+	for watermark, admitted := range map[int64]bool{99: false, 100: true} {
+		table := state.New(state.Caps{2: 1})
+		for n := range 4 { // a regular, which makes room for no newcomer
+			rec, _ := get(table, 1, 2, 0)
+			rec.Touch(int64(n+1), 100)
+		}
+		if _, ok := get(table, 2, 2, watermark); ok != admitted || table.Evicted(2) != 0 {
+			t.Errorf("a record until 100, at watermark %d: another is admitted: %v, and %d are evicted", watermark, ok, table.Evicted(2))
+		}
+	}
+}
+
 func BenchmarkTable(b *testing.B) {
 	for _, keys := range []int{5_000, 1_000_000} {
 		b.Run(fmt.Sprint(keys), func(b *testing.B) {

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"slices"
-	"sort"
 	"sync"
 	"time"
 
@@ -39,19 +39,22 @@ func (c AdminConfig) Validate() error {
 // Admin serves metrics and health. The zero value is not usable.
 type Admin struct {
 	cfg      AdminConfig
+	log      *slog.Logger
 	registry *prometheus.Registry
 
 	mu     sync.Mutex
 	checks map[string]func(context.Context) error
+	notes  map[string]func(context.Context) error
 	alive  map[string]func() error
 }
 
 // NewAdmin makes an admin listener with a registry of its own, which already
 // holds the figures of the process and of the runtime.
-func NewAdmin(cfg AdminConfig) *Admin {
+func NewAdmin(cfg AdminConfig, log *slog.Logger) *Admin {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &Admin{cfg: cfg, registry: r, checks: map[string]func(context.Context) error{}, alive: map[string]func() error{}}
+	type checks = map[string]func(context.Context) error
+	return &Admin{cfg: cfg, log: log, registry: r, checks: checks{}, notes: checks{}, alive: map[string]func() error{}}
 }
 
 // Registry is where the program registers its metrics.
@@ -64,6 +67,14 @@ func (a *Admin) Ready(name string, check func(context.Context) error) {
 	a.checks[name] = check
 }
 
+// Note adds something that /readyz tells beside its conditions, and that does not
+// make the program unready: it does its work without it, though not as well.
+func (a *Admin) Note(name string, check func(context.Context) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.notes[name] = check
+}
+
 // Alive adds a condition of life: where it does not hold, only a new process
 // helps. It must answer at once.
 func (a *Admin) Alive(name string, check func() error) {
@@ -74,10 +85,10 @@ func (a *Admin) Alive(name string, check func() error) {
 
 // Handler serves /metrics, /healthz (the process answers, and every condition of
 // life holds) and /readyz (every condition of readiness holds); which do not is
-// said.
+// said, and so are notes.
 func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorLog: ErrorLog(a.log)}))
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /readyz", a.readyz)
 	if a.cfg.Profile {
@@ -106,28 +117,39 @@ func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte(report))
 }
 
+// Bounds of what /readyz asks. Notes must not make it late: who asks often waits
+// no longer than a second.
+const (
+	checkTimeout = 2 * time.Second
+	noteTimeout  = 200 * time.Millisecond
+)
+
 func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-	defer cancel()
 	a.mu.Lock()
-	names := make([]string, 0, len(a.checks))
-	checks := make(map[string]func(context.Context) error, len(a.checks))
-	for n, c := range a.checks {
-		names = append(names, n)
-		checks[n] = c
-	}
+	checks, notes := maps.Clone(a.checks), maps.Clone(a.notes)
 	a.mu.Unlock()
-	sort.Strings(names)
-	status, report := http.StatusOK, map[string]string{}
-	for _, n := range names {
-		report[n] = "ok"
-		if err := checks[n](ctx); err != nil {
-			report[n], status = Clean(err.Error()), http.StatusServiceUnavailable
-		}
+	report, status := map[string]string{}, http.StatusOK
+	if !ask(r.Context(), checkTimeout, checks, "", report) {
+		status = http.StatusServiceUnavailable
 	}
+	ask(r.Context(), noteTimeout, notes, "degraded: ", report)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(report)
+}
+
+// ask fills report with what checks say, and reports whether all of them hold.
+func ask(ctx context.Context, limit time.Duration, checks map[string]func(context.Context) error, before string, report map[string]string) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	hold := true
+	for _, n := range slices.Sorted(maps.Keys(checks)) {
+		report[n] = "ok"
+		if err := checks[n](ctx); err != nil {
+			report[n], hold = before+Clean(err.Error()), false
+		}
+	}
+	return hold
 }
 
 // Run serves until ctx ends. Without an address it only waits.
@@ -140,11 +162,11 @@ func (a *Admin) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("admin.listen: %w", err)
 	}
-	return Serve(ctx, l, a.Handler())
+	return Serve(ctx, l, a.Handler(), a.log)
 }
 
 // Serve answers requests on l until ctx ends, then finishes those under way.
-func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -152,6 +174,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          ErrorLog(log),
 	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()

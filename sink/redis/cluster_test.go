@@ -94,3 +94,17 @@ func TestTheRecommendedUsersSuffice(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWhoMayNotReadIsNotReady: a user of an older version lacks a command.
+func TestWhoMayNotReadIsNotReady(t *testing.T) {
+	s := startReal(t)
+	if err := connect(t, s).Do(t.Context(), "acl", "setuser", "weir-gate", "on", ">gate", "~weir:risk:*", "-@all", "+get", "+mget", "+ping").Err(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig(s)
+	cfg.Username, cfg.Password = "weir-gate", "gate"
+	err := newTestReader(t, cfg).Ready(t.Context())
+	if err == nil || reasonOf(err) != reasonDenied || !strings.Contains(err.Error(), "getrange") {
+		t.Errorf("got %v", err)
+	}
+}

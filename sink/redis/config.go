@@ -151,6 +151,14 @@ func (c Config) client(timeout time.Duration, pool int) (goredis.UniversalClient
 	}), nil
 }
 
+// ready asks for a key of ours, rather than ping: who may not read is told so.
+func ready(ctx context.Context, client goredis.UniversalClient, cfg Config) error {
+	if err := client.GetRange(ctx, cfg.KeyPrefix+":ready", 0, 0).Err(); err != nil && !isWrongType(err) {
+		return fmt.Errorf("redis: read a key: %w", err)
+	}
+	return nil
+}
+
 // Quiet stops the client library from writing to standard error, where it
 // repeats what this package counts and logs. It is for the start of a program:
 // the library's logger is one for all clients.

@@ -191,6 +191,29 @@ func TestLookUpsDoNotBelieveStrangers(t *testing.T) {
 	})
 }
 
+// TestAnEndlessValueIsNotFetched: Redis holds up to 512 MB under a key.
+func TestAnEndlessValueIsNotFetched(t *testing.T) {
+	onEach(t, func(t *testing.T, s server) {
+		ctx, c, w, r := t.Context(), connect(t, s), idleWriter(t, s), newTestReader(t, testConfig(s))
+		track, e := w.Open(3), entityNumber(1)
+		for _, key := range []string{w.codec.Key(e), track.sentinel.key} {
+			if err := c.SetRange(ctx, key, 64<<20, "x").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		found, err := r.fetch(ctx, []string{w.codec.Key(e)})
+		if err != nil || len(found[0].text) != score.MaxValueBytes+1 {
+			t.Fatalf("%v: %d bytes came", err, len(found[0].text))
+		}
+		if err := writeNow(ctx, w, track, update(e, 1, 70)); err != nil {
+			t.Fatal(err)
+		}
+		if v := get(t, r, e); v.Position.Offset != 1 {
+			t.Errorf("got %+v", v)
+		}
+	})
+}
+
 // TestOneWhoWritesFasterThanWeDoesNotKeepAScoreOut: each time that the writer
 // looks, something else stands there.
 func TestOneWhoWritesFasterThanWeDoesNotKeepAScoreOut(t *testing.T) {

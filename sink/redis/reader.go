@@ -53,12 +53,9 @@ func NewReader(cfg Config, deps Dependencies) (*Reader, error) {
 // Close ends the connections.
 func (r *Reader) Close() error { return r.client.Close() }
 
-// Ready reports whether Redis answers.
+// Ready reports whether Redis answers, and lets us read.
 func (r *Reader) Ready(ctx context.Context) error {
-	if err := r.client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("redis: ping: %w", err)
-	}
-	return nil
+	return ready(ctx, r.client, r.cfg)
 }
 
 // Get looks up the scores of entities in one round trip, which ends with ctx.

@@ -296,12 +296,9 @@ func (w *Writer) recycle(e *entry) {
 	}
 }
 
-// Ready reports whether Redis answers.
+// Ready reports whether Redis answers, and lets us read.
 func (w *Writer) Ready(ctx context.Context) error {
-	if err := w.client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("redis: ping: %w", err)
-	}
-	return nil
+	return ready(ctx, w.client, w.cfg)
 }
 
 var errNoReply = errors.New("redis: no reply")

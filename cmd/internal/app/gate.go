@@ -29,7 +29,7 @@ func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 	if err != nil {
 		return nil, &Misconfigured{err}
 	}
-	g := &Gate{log: log, admin: telemetry.NewAdmin(cfg.Admin)}
+	g := &Gate{log: log, admin: telemetry.NewAdmin(cfg.Admin, log)}
 	redis.Quiet()
 	if g.reader, err = redis.NewReader(cfg.redis(), redis.Dependencies{Secret: key, Logger: log, Registerer: g.admin.Registry()}); err != nil {
 		return nil, &Misconfigured{named("redis", err)}
@@ -37,7 +37,7 @@ func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 	if g.gate, err = gate.New(cfg.Gate, gate.Dependencies{Reader: g.reader, Logger: log, Registerer: g.admin.Registry()}); err != nil {
 		return nil, &Misconfigured{err}
 	}
-	g.admin.Ready("risk", g.gate.Ready)
+	g.admin.Note("risk", g.gate.Ready) // without it the gate still answers
 	return g, nil
 }
 

@@ -24,10 +24,19 @@ func (w *Worker) servers() []server {
 	}
 	c := w.cfg
 	return []server{
-		{"Kafka", c.Kafka.Brokers, "kafka.brokers, kafka.tls and kafka.sasl", w.checkKafka},
+		{"Kafka", c.Kafka.Brokers, "kafka.brokers, kafka.tls and kafka.sasl", w.checkKafkaAndKeys},
 		{"ClickHouse", c.ClickHouse.Addrs, "clickhouse.addrs, clickhouse.user and its password", only(w.events.Check)},
 		{"Redis", c.Redis.Addrs, "redis.addrs and redis.password", only(w.scores.Ready)},
 	}
+}
+
+func (w *Worker) checkKafkaAndKeys(ctx context.Context) ([]Finding, error) {
+	found, err := w.checkKafka(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := checkKeys(ctx, w.kafka, w.cfg)
+	return append(found, keys...), err
 }
 
 // Check looks at the servers as a worker does before it runs, and at Redis: side by

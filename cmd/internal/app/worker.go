@@ -61,7 +61,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &Misconfigured{err}
 	}
-	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin), stacks: os.Stderr}
+	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin, log), stacks: os.Stderr}
 	foundation := makeAll([]part{
 		{"watch", w.makeWatch}, {"rules", w.loadRules}, {"geo", w.openGeo}, {"kafka", w.openKafka},
 		{"clickhouse", w.openClickHouse}, {"redis", w.openRedis}, {"snapshots", w.openSnapshots},

@@ -1,0 +1,154 @@
+// Package query runs SQL against the ClickHouse that a configuration names, or
+// against what a demonstration has left in a directory, and prints what it finds.
+//
+// It only reads. It keeps the rows of a table in memory, to see how wide its
+// columns are; the other outputs are written as they come.
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/weirdev/weir/internal/sandbox"
+	"github.com/weirdev/weir/sink/clickhouse"
+)
+
+// Outputs lists how results can be written.
+func Outputs() []string { return []string{"table", "vertical", "tsv", "csv", "json"} }
+
+// Options is what the user asked for.
+type Options struct {
+	ClickHouse clickhouse.Config
+	Data       string // directory of a demonstration or sandbox; empty: the ClickHouse of the configuration
+	Output     string // one of Outputs
+}
+
+// Validate reports what is wrong with o.
+func (o Options) Validate() error {
+	if !slices.Contains(Outputs(), o.Output) {
+		return fmt.Errorf("-output %q: one of %s", o.Output, strings.Join(Outputs(), ", "))
+	}
+	if o.Data == "" {
+		return o.ClickHouse.Validate()
+	}
+	return nil
+}
+
+// Run runs one statement and writes its result to out.
+func Run(ctx context.Context, o Options, sql string, out io.Writer, log *slog.Logger) (err error) {
+	sql = strings.TrimRight(strings.TrimSpace(sql), "; \t\r\n")
+	if sql == "" {
+		return errors.New("there is no SQL to run")
+	}
+	if o.Data != "" {
+		stop, err := o.open(log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	conn, err := clickhouse.OpenToRead(o.ClickHouse)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	rows, err := conn.Query(ctx, sql)
+	if err != nil {
+		return o.explain(err)
+	}
+	defer rows.Close()
+	if err := print(out, o.Output, rows); err != nil {
+		return o.explain(err)
+	}
+	return nil
+}
+
+// open starts the embedded engine on a directory, and has o name it.
+func (o *Options) open(log *slog.Logger) (stop func() error, err error) {
+	dir, err := find(o.Data)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sandbox.New(sandbox.Config{Dir: dir, ClickHouseAddr: "127.0.0.1:0"}, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Start(); err != nil {
+		return nil, fmt.Errorf("-data %s: %w", o.Data, err)
+	}
+	own := clickhouse.Defaults()
+	own.Addrs, own.Database = []string{s.Addresses().ClickHouse}, o.ClickHouse.Database
+	o.ClickHouse = own
+	return s.Close, nil
+}
+
+// find is where in a directory the sandbox's data are. It makes nothing.
+func find(dir string) (string, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return "", fmt.Errorf("-data: %w", err)
+	}
+	for _, d := range []string{filepath.Join(dir, "sandbox"), dir} {
+		if _, err := os.Stat(filepath.Join(d, "clickhouse")); err == nil {
+			return d, nil
+		}
+	}
+	return "", fmt.Errorf("-data %s: ClickHouse has left nothing there; name the directory that `weir demo -data` or `weir sandbox -dir` was given", dir)
+}
+
+// explain says what to do about an error.
+func (o Options) explain(err error) error {
+	var e *ch.Exception
+	if !errors.As(err, &e) {
+		return fmt.Errorf("clickhouse at %s: %w\n(-clickhouse.addrs names another; -data DIR asks what a demonstration has left in DIR)", strings.Join(o.ClickHouse.Addrs, ", "), err)
+	}
+	text := strings.TrimSpace(e.Message)
+	if _, after, found := strings.Cut(text, "DB::Exception: "); found && strings.HasPrefix(text, "Code: ") {
+		text = after
+	}
+	return fmt.Errorf("ClickHouse: %s%s", text, o.advice(e.Code))
+}
+
+// advice is what to do about some of ClickHouse's errors.
+func (o Options) advice(code int32) string {
+	switch code {
+	case 60:
+		return fmt.Sprintf("\n(the tables of %s are v_events and v_signals, and what they are made of: `weir query 'SHOW TABLES'`)", o.ClickHouse.Database)
+	case 81:
+		return fmt.Sprintf("\n(-clickhouse.database is %s; `weir migrate` makes it)", o.ClickHouse.Database)
+	case 47:
+		return "\n(`weir query 'DESCRIBE v_events'` lists the columns; a text stands in single quotes)"
+	case 164:
+		return "\n(weir query only reads)"
+	case 192, 193, 497, 516:
+		return "\n(-clickhouse.user and -clickhouse.password-file say who asks)"
+	}
+	return ""
+}
+
+// print writes rows in one of the forms.
+func print(out io.Writer, output string, rows driver.Rows) error {
+	p, err := newPrinter(out, output, rows)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		values, err := p.scan(rows)
+		if err != nil {
+			return err
+		}
+		if err := p.row(values); err != nil {
+			return err
+		}
+	}
+	return errors.Join(rows.Err(), p.end())
+}

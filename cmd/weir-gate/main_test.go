@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/score"
+)
+
+type empty struct{}
+
+func (empty) Get(_ context.Context, entities []facet.Entity) ([]score.Value, error) {
+	return make([]score.Value, len(entities)), nil
+}
+func (empty) Ready(context.Context) error { return nil }
+
+// TestExamplesWorkAsPrinted: what a newcomer copies from the help or the
+// documentation is answered.
+func TestExamplesWorkAsPrinted(t *testing.T) {
+	g, err := gate.New(gate.Defaults(), gate.Dependencies{Reader: empty{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"weir-gate -h": command().Example, "README.md": file(t, "../../README.md"), "docs/gate.md": file(t, "../../docs/gate.md")} {
+		t.Run(name, func(t *testing.T) {
+			examples := curls(text)
+			if len(examples) == 0 {
+				t.Fatal("it shows no way to ask")
+			}
+			for _, words := range examples {
+				rec := httptest.NewRecorder()
+				g.Handler().ServeHTTP(rec, request(t, words))
+				if rec.Code != http.StatusOK {
+					t.Errorf("%q: %d %s", words, rec.Code, rec.Body)
+				}
+			}
+		})
+	}
+}
+
+func file(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// word is one of a shell command: bare or in single quotes, no more.
+var word = regexp.MustCompile(`'[^']*'|[^\s'\\]+`)
+
+// curls finds the commands that ask the gate, as words.
+func curls(text string) (all [][]string) {
+	for _, m := range regexp.MustCompile(`(?m)^ *curl ((?:'[^']*'|\\\n|[^'\n])*)$`).FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(m[1], "/v1/") {
+			continue
+		}
+		var words []string
+		for _, w := range word.FindAllString(m[1], -1) {
+			words = append(words, strings.Trim(w, "'"))
+		}
+		all = append(all, words)
+	}
+	return all
+}
+
+// request is what curl makes of its arguments.
+func request(t *testing.T, words []string) *http.Request {
+	t.Helper()
+	method, target, body, header := http.MethodGet, "", "", http.Header{}
+	for i := 0; i < len(words); i++ {
+		switch w := words[i]; w {
+		case "-s":
+		case "-d":
+			i++
+			method, body = http.MethodPost, words[i]
+			if header.Get("Content-Type") == "" {
+				header.Set("Content-Type", "application/x-www-form-urlencoded") // as curl does
+			}
+		case "-H":
+			i++
+			name, value, _ := strings.Cut(words[i], ": ")
+			header.Set(name, value)
+		default:
+			if strings.HasPrefix(w, "-") || target != "" {
+				t.Fatalf("the test does not know %q of %q", w, words)
+			}
+			target = "http://" + strings.TrimPrefix(w, "http://")
+		}
+	}
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Header = header
+	return r
+}

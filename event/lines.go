@@ -1,0 +1,96 @@
+package event
+
+import (
+	"bytes"
+	"strings"
+)
+
+// lines is what formats that read lines of text have in common.
+type lines struct {
+	unescaper
+	refusal Refusal
+}
+
+func (l *lines) HasID() bool { return false }
+
+// begin returns a line without its end.
+func (l *lines) begin(data []byte, e *Event) (line string, ok bool) {
+	e.Reset()
+	l.scratch = l.scratch[:0]
+	line = alias(bytes.TrimRight(data, "\r\n"))
+	if len(line) > MaxBytes {
+		return "", l.refuse(TooLarge, None, MaxBytes)
+	}
+	return line, true
+}
+
+func (l *lines) refuse(r Reason, f Field, pos int) bool {
+	l.refusal = Refusal{Reason: r, Field: f, Pos: pos}
+	return false
+}
+
+// whole gives f a number that a log writes without sign and fraction; "-" is none.
+func (l *lines) whole(f Field, w string, pos int, e *Event) bool {
+	n, ok := digits(w)
+	switch {
+	case w == "-":
+		return true
+	case !ok || w == "":
+		return l.refuse(WrongType, f, pos)
+	case len(w) > maxDigits || n > specs[f].Max:
+		return l.refuse(OutOfRange, f, pos)
+	}
+	e.SetNum(f, n)
+	return true
+}
+
+const maxDigits = 18 // of a number that an int64 surely holds
+
+// word splits off what is before the first blank, and blanks behind it.
+func word(s string) (first, rest string) {
+	first, rest, _ = strings.Cut(s, " ")
+	return first, strings.TrimLeft(rest, " ")
+}
+
+// lastWord splits off what is behind the last blank, and blanks before it.
+func lastWord(s string) (rest, last string) {
+	i := strings.LastIndexByte(s, ' ')
+	return strings.TrimRight(s[:i+1], " "), s[i+1:]
+}
+
+// column splits off a word, or a text in quotes.
+func column(s string) (text, rest string) {
+	if !strings.HasPrefix(s, `"`) {
+		return word(s)
+	}
+	text, rest, _ = inQuotes(s)
+	return text, strings.TrimLeft(rest, " ")
+}
+
+// cutLast is strings.Cut at the last sep.
+func cutLast(s string, sep byte) (before, after string, found bool) {
+	i := strings.LastIndexByte(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// putTarget gives e the target of a request. A proxy that writes it with scheme
+// and host says which host was asked for.
+func putTarget(e *Event, target string) {
+	for _, scheme := range [...]string{"http://", "https://", "ws://", "wss://"} {
+		if rest, ok := strings.CutPrefix(target, scheme); ok {
+			host, path := rest, "/"
+			if i := strings.IndexAny(rest, "/?"); i >= 0 {
+				host, path = rest[:i], rest[i:]
+			}
+			if !e.Has(Host) {
+				putHost(e, host)
+			}
+			putText(e, Path, path)
+			return
+		}
+	}
+	putText(e, Path, target)
+}

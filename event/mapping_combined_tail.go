@@ -1,0 +1,153 @@
+package event
+
+import "strings"
+
+// tail reads what the common format lacks:
+//
+//	"referer" "user agent" "x-forwarded-for"
+//
+// Any of them may be a dash without quotes, and the last may have a name before it. The last text may have been cut, as
+// syslog and fixed buffers do with long lines: what there is of it counts.
+func (c *combined) tail(s string, e *Event) {
+	s, next := c.beforeTexts(s, e)
+	for ; next <= tailChain; next++ {
+		s = strings.TrimLeft(s, " ")
+		if next == tailChain {
+			s = strings.TrimPrefix(s, "X-Forwarded-For=")
+		}
+		if after, ok := strings.CutPrefix(s, "- "); ok || s == "-" {
+			s = after
+			continue
+		}
+		text, rest, closed := inQuotes(s)
+		if !closed && rest != "" { // not in quotes at all
+			break
+		}
+		s = rest
+		c.putTail(next, text, e)
+	}
+	c.behindTexts(strings.TrimLeft(s, " "), e)
+}
+
+// The texts of the tail, in their order.
+const (
+	tailReferer = iota
+	tailAgent
+	tailChain
+)
+
+func (c *combined) putTail(at int, text string, e *Event) {
+	switch at {
+	case tailReferer:
+		putText(e, Referer, c.unescape(text))
+	case tailAgent:
+		putText(e, UserAgent, c.unescape(text))
+	case tailChain:
+		if !c.head.vhost || !isUpstream(text) {
+			putText(e, ForwardedFor, c.unescape(text))
+		}
+	}
+}
+
+// isUpstream reports whether a text names the servers behind the proxy, as the
+// format of nginx-proxy has it in the place of X-Forwarded-For.
+func isUpstream(s string) bool {
+	for {
+		element, rest, more := strings.Cut(s, ", ")
+		host, port, ok := cutLast(element, ':')
+		if !ok || host != "unix" && (!isPort(port) || !isChain(host)) {
+			return false
+		}
+		if !more {
+			return true
+		}
+		s = rest
+	}
+}
+
+// beforeTexts passes over words between the size and the first quote, which many
+// logs have there: times and sizes, the host, and a referer that is not in quotes.
+// It says which text comes next.
+func (c *combined) beforeTexts(s string, e *Event) (rest string, next int) {
+	s = strings.TrimLeft(s, " ")
+	dash := false
+	for range 4 {
+		if s == "" || s[0] == '"' {
+			break
+		}
+		w, after := word(s)
+		switch {
+		case w == "-":
+			dash = true
+		case strings.HasPrefix(w, "http://") || strings.HasPrefix(w, "https://"):
+			putText(e, Referer, c.unescape(w))
+			return after, tailAgent
+		case isDecimal(w):
+		case !e.Has(Host) && strings.Contains(w, ".") && isHostName(w):
+			putHost(e, w)
+		default:
+			return s, tailReferer
+		}
+		s = after
+	}
+	if dash && refererIsDash(s) {
+		return s, tailAgent
+	}
+	return s, tailReferer
+}
+
+// refererIsDash decides what a dash before the texts is: the referer, if one text
+// follows, or two of which the first cannot be one.
+func refererIsDash(s string) bool {
+	text, rest, closed := inQuotes(s)
+	if !closed || !strings.HasPrefix(rest, ` "`) {
+		return true
+	}
+	return text != "-" && !strings.HasPrefix(text, "http://") && !strings.HasPrefix(text, "https://")
+}
+
+// behindTexts reads the fields that ingress-nginx writes there, by which it is
+// recognised: size of the request, time to answer, and the upstream's name in
+// brackets. With them, the list before the user is the server's own word, not a
+// part of the user's name.
+func (c *combined) behindTexts(s string, e *Event) {
+	size, rest := word(s)
+	took, rest := word(rest)
+	if !strings.HasPrefix(rest, "[") || !isDecimal(size) || !isDecimal(took) {
+		return
+	}
+	if n, fits, ok := parseDecimal(size, 0); ok && fits && n <= maxInt {
+		e.SetNum(RequestBytes, n)
+	}
+	if n, fits, ok := parseDecimal(took, 6); ok && fits && n <= maxInt {
+		e.SetNum(LatencyMicros, n)
+	}
+	if chain := withoutPeer(c.head.inner, c.head.peer); chain != "" && !e.Has(ForwardedFor) {
+		putText(e, ForwardedFor, chain)
+	}
+}
+
+// withoutPeer takes the peer off the end of a list, where it is only repeated.
+func withoutPeer(chain, peer string) string {
+	before, last, more := cutLast(chain, ',')
+	if !more {
+		before, last = "", chain
+	}
+	if strings.TrimSpace(last) == peer {
+		return before
+	}
+	return chain
+}
+
+// isDecimal reports whether w is a number, with or without a fraction.
+func isDecimal(w string) bool {
+	dots := 0
+	for i := range len(w) {
+		if w[i] == '.' {
+			dots++
+		} else if w[i] < '0' || w[i] > '9' {
+			return false
+		}
+	}
+	return w != "" && dots <= 1 && w != "." && len(w) <= maxDigits
+}

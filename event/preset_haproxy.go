@@ -1,0 +1,151 @@
+package event
+
+import "strings"
+
+// haproxy reads what HAProxy writes with "option httplog":
+//
+//	address:port [time] frontend backend/server TR/Tw/Tc/Tr/Ta status bytes … {captured|request|headers} {response's} "request"
+//
+// The time has no zone. It is taken as UTC, in which docs/formats.md has HAProxy
+// run. What clients write is in captured headers and in the request, in which
+// HAProxy escapes every quote, brace and bar.
+type haproxy struct{ lines }
+
+// Decode fills e from a line, with or without its end.
+func (h *haproxy) Decode(data []byte, e *Event) error {
+	line, ok := h.begin(data, e)
+	if !ok || !h.line(line, e) {
+		return &h.refusal
+	}
+	return nil
+}
+
+func (h *haproxy) line(line string, e *Event) bool {
+	client, rest := word(line)
+	peer, port, ok := cutLast(client, ':') // of IPv6 as well, without brackets
+	if !ok || !isPort(port) || peer != "unix" && !isPeer(peer) {
+		return h.refuse(BadAddress, IP, 0)
+	}
+	putText(e, IP, peer)
+	at := len(line) - len(rest)
+	stamp, rest := word(rest)
+	inner, ok := strings.CutPrefix(stamp, "[")
+	inner, closed := strings.CutSuffix(inner, "]")
+	if !ok || !closed {
+		return h.refuse(Syntax, Time, at)
+	}
+	ms, ok := parseLocalTime(inner)
+	if !ok {
+		return h.refuse(BadTime, Time, at)
+	}
+	e.SetNum(Time, ms)
+	if rest, ok = h.answer(rest, len(line), e); !ok {
+		return false
+	}
+	quote := strings.IndexByte(rest, '"')
+	if quote < 0 {
+		return h.refuse(Truncated, Path, len(line))
+	}
+	h.captured(rest[:quote], e)
+	request, _, _ := inQuotes(rest[quote:]) // may have been cut: it is the last there is
+	h.request(h.unescapeHash(request), e)
+	return true
+}
+
+// parseLocalTime reads 06/Feb/2009:12:14:14.655 as Unix milliseconds.
+func parseLocalTime(s string) (ms int64, ok bool) {
+	const seconds = len("06/Feb/2009:12:14:14")
+	if len(s) < seconds {
+		return 0, false
+	}
+	ms, ok1 := parseCLFClock(s[:seconds])
+	fraction, rest, ok2 := millis(s[seconds:])
+	ms += fraction
+	return ms, ok1 && ok2 && rest == "" && ms >= minMillis && ms <= maxMillis
+}
+
+// answer reads everything from frontend to bytes. length is that of the line.
+func (h *haproxy) answer(s string, length int, e *Event) (rest string, ok bool) {
+	_, s = word(s) // frontend
+	_, s = word(s) // backend and server
+	timers, s := word(s)
+	_, total, _ := cutLast(timers, '/')
+	if n, fits, ok := parseDecimal(strings.TrimPrefix(total, "+"), 3); ok && fits && n >= 0 && n <= maxInt {
+		e.SetNum(LatencyMicros, n)
+	}
+	at := length - len(s)
+	status, s := word(s)
+	if status == "-1" { // the client went away
+		status = "0"
+	}
+	if !h.whole(Status, status, at, e) {
+		return "", false
+	}
+	at = length - len(s)
+	size, s := word(s)
+	return s, h.whole(ResponseBytes, strings.TrimPrefix(size, "+"), at, e)
+}
+
+// captured reads the braces before the request. Which headers are captured, and
+// in which order, is configured: four are those of docs/formats.md. Of others, the
+// first is the host, if it is a name, as in HAProxy's manual.
+func (h *haproxy) captured(s string, e *Event) {
+	s, group := lastBraces(s)
+	if _, first := lastBraces(s); first != "" {
+		group = first // the other was the answer's
+	}
+	fields := [...]Field{Host, ForwardedFor, UserAgent, Referer}
+	inner := strings.Trim(group, "{}")
+	if strings.Count(inner, "|") != len(fields)-1 {
+		name, _, _ := strings.Cut(inner, "|")
+		if strings.Contains(name, ".") && isHostName(name) && !isPeer(name) {
+			putHost(e, name)
+		}
+		return
+	}
+	for _, f := range fields {
+		var v string
+		v, inner, _ = strings.Cut(inner, "|")
+		if v = h.unescapeHash(v); f == Host {
+			putHost(e, v)
+		} else {
+			putText(e, f, v)
+		}
+	}
+}
+
+// lastBraces splits off braces at the end, with what is in them.
+func lastBraces(s string) (rest, group string) {
+	s = strings.TrimRight(s, " ")
+	i := strings.LastIndexByte(s, '{')
+	if i < 0 || !strings.HasSuffix(s, "}") {
+		return s, ""
+	}
+	return s[:i], s[i:]
+}
+
+func (h *haproxy) request(line string, e *Event) {
+	if line == "<BADREQ>" {
+		return
+	}
+	method, target := splitRequest(line)
+	putText(e, Method, method)
+	putTarget(e, target)
+}
+
+// unescapeHash decodes #HH.
+func (u *unescaper) unescapeHash(raw string) string {
+	if strings.IndexByte(raw, '#') < 0 {
+		return raw
+	}
+	start := len(u.scratch)
+	for i := 0; i < len(raw); i++ {
+		if raw[i] == '#' && i+2 < len(raw) && hexValue(raw[i+1]) >= 0 && hexValue(raw[i+2]) >= 0 {
+			u.scratch = append(u.scratch, byte(hexValue(raw[i+1])<<4|hexValue(raw[i+2])))
+			i += 2
+			continue
+		}
+		u.scratch = append(u.scratch, raw[i])
+	}
+	return alias(u.scratch[start:])
+}
