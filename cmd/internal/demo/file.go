@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/klog"
 )
@@ -162,7 +161,7 @@ func (d *demo) send(ctx context.Context, logs []series, p *progress) (err error)
 	if done > 0 {
 		d.say("%d lines are there already, from an earlier run on this data", done)
 	}
-	format, err := event.NewFormat(d.opts.Settings.Ingest.Format, d.opts.Settings.Ingest.Mapping)
+	format, err := d.opts.Settings.Ingest.NewFormat()
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func settleFormat(c *ingest.Config, given bool, lines [][]byte) (how string, err
 		c.Format = best
 		return best + ", which reads them best; -format names another", nil
 	}
-	format, err := event.NewFormat(c.Format, c.Mapping)
+	format, err := c.NewFormat()
 	if err != nil {
 		return "", &app.Misconfigured{Err: fmt.Errorf("ingest.format: %w%s", err, adviseFormat(c.Format))}
 	}
@@ -49,6 +49,8 @@ func adviseFormat(name string) string {
 	switch {
 	case name == "mapping":
 		return "; write one under ingest.mapping in the file that -config names (docs/formats.md has an example)"
+	case name == "pattern":
+		return "; ingest.pattern is one, docs/formats.md has examples"
 	case slices.Contains(event.FormatNames(), name):
 		return ""
 	}

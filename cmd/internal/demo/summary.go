@@ -186,6 +186,7 @@ func (d *demo) print(s *Summary, b stack.Books, dead stack.Dead, live bool) {
 		s.CPUSeconds, worker.Seconds(), workerRSS>>20)
 	if d.opts.Data != "" {
 		d.say("  kept in            %s, as stream %s", d.opts.Data, d.stack.Config.Stream.Name)
+		d.say("                     weir query -data %s 'SELECT route, count() FROM v_events GROUP BY route ORDER BY 2 DESC LIMIT 10'", d.opts.Data)
 	}
 	if d.opts.JSON {
 		_ = json.NewEncoder(d.out).Encode(s)
