@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/score"
 )
 
@@ -22,7 +23,8 @@ type stageMetrics struct {
 	refused  *prometheus.GaugeVec
 	bytes    *prometheus.GaugeVec
 
-	snapshotsAge     *prometheus.GaugeVec
+	commitsAge       *telemetry.Ages
+	snapshotsAge     *telemetry.Ages
 	snapshotsBytes   *prometheus.GaugeVec
 	snapshotsSeconds *prometheus.HistogramVec
 	snapshotsFailed  *prometheus.CounterVec
@@ -44,18 +46,16 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 		refused: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_refused_facets",
 			Help: "Facets that reached no rule because the cap left no room for state of their entities, by partition and kind."}, []string{"partition", "kind"}),
 		bytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_state_bytes", Help: "Memory that state takes, by partition."}, partition),
-		snapshotsAge: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_snapshot_age_seconds",
-			Help: "Age of the state in the newest snapshot, or time since the partition was taken up, by partition."}, partition),
+		commitsAge: telemetry.NewAges(r, "weir_detect_commit_age_seconds",
+			"For how long there has been something to commit and nothing was committed, by partition; state that is rebuilt counts."),
+		snapshotsAge: telemetry.NewAges(r, "weir_detect_snapshot_age_seconds",
+			"For how long there has been state that no snapshot holds, by partition; from when the partition was taken up."),
 		snapshotsBytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_snapshot_bytes", Help: "Size of the latest snapshot written, by partition."}, partition),
 		snapshotsSeconds: f.NewHistogramVec(prometheus.HistogramOpts{Name: "weir_detect_snapshot_seconds",
 			Help: "Time to encode a snapshot and to store it, attempts included, by step.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"step"}),
 		snapshotsFailed: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_snapshot_failures_total",
 			Help: "What went wrong with snapshots: store, damaged, differs, retention, drain."}, []string{"reason"}),
 	}
-}
-
-func (m *stageMetrics) snapshotAge(partition int32, age time.Duration) {
-	m.snapshotsAge.WithLabelValues(strconv.Itoa(int(partition))).Set(age.Seconds())
 }
 
 func (m *stageMetrics) snapshotWritten(partition int32, bytes int, encode, store time.Duration) {
@@ -67,9 +67,11 @@ func (m *stageMetrics) snapshotWritten(partition int32, bytes int, encode, store
 // gone forgets the figures of a partition that is given up.
 func (m *stageMetrics) gone(partition int32) {
 	of := prometheus.Labels{"partition": strconv.Itoa(int(partition))}
-	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.refused, m.snapshotsAge, m.snapshotsBytes} {
+	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.refused, m.snapshotsBytes} {
 		g.DeletePartialMatch(of)
 	}
+	m.commitsAge.Gone(partition)
+	m.snapshotsAge.Gone(partition)
 }
 
 func (m *stageMetrics) snapshotFailure(reason string) {

@@ -60,6 +60,7 @@ func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) 
 }
 
 func (o *owner) own(ctx context.Context, committed int64, log klog.OffsetRange) error {
+	o.metrics.commitsAge.Happened(o.partition, time.Now())
 	if err := o.prepare(ctx, committed, log); err != nil {
 		return err
 	}
@@ -310,6 +311,9 @@ func (o *owner) commitStored(ctx context.Context) error {
 	o.metrics.state(o.partition, o.state)
 	stored := o.stored()
 	if stored <= o.committed {
+		if stored >= o.next { // there is nothing to commit
+			o.metrics.commitsAge.Happened(o.partition, o.proposed)
+		}
 		return nil
 	}
 	// The ledger is the one at next: it goes with the offset only when
@@ -322,6 +326,7 @@ func (o *owner) commitStored(ctx context.Context) error {
 		return fmt.Errorf("commit %d: %w", stored, err)
 	}
 	o.committed = stored
+	o.metrics.commitsAge.Happened(o.partition, time.Now())
 	return nil
 }
 

@@ -164,7 +164,7 @@ func (s *snapshots) turn(ctx context.Context, p *Partition, next, stored int64) 
 	if s.Snapshots == nil {
 		return nil
 	}
-	s.metrics.snapshotAge(s.partition, time.Since(s.since))
+	s.metrics.snapshotsAge.Happened(s.partition, s.held(next))
 	if s.current != nil {
 		return s.poll(stored)
 	}
@@ -177,6 +177,14 @@ func (s *snapshots) turn(ctx context.Context, p *Partition, next, stored int64) 
 	default: // another partition's turn
 	}
 	return nil
+}
+
+// held is the time of the state that is safe: nothing of it may be missing.
+func (s *snapshots) held(next int64) time.Time {
+	if next <= s.last {
+		return time.Now()
+	}
+	return s.since
 }
 
 // poll says what is acknowledged to the snapshot under way, and takes its result.

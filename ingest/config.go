@@ -49,6 +49,9 @@ func (c Config) format() event.FormatConfig {
 	return event.FormatConfig{Name: c.Format, Mapping: c.Mapping, Pattern: c.Pattern}
 }
 
+// NewFormat makes the format that records are read by.
+func (c Config) NewFormat() (event.Format, error) { return c.format().New() }
+
 // Defaults are the values that suit most installations.
 func Defaults() Config {
 	return Config{

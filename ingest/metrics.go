@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/telemetry"
 )
 
 type metrics struct {
@@ -25,6 +26,7 @@ type metrics struct {
 	dead     *prometheus.CounterVec
 	filtered prometheus.Counter
 	behind   *prometheus.GaugeVec
+	commits  *telemetry.Ages
 	open     *prometheus.GaugeVec
 	control  prometheus.Counter
 
@@ -50,6 +52,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		dead:     f.NewCounterVec(prometheus.CounterOpts{Name: "weir_ingest_dead_letters_total", Help: "Raw records that could not be read, by reason."}, []string{"reason"}),
 		filtered: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_filtered_total", Help: "Raw records that are none of those that the format is about, such as messages amid an access log, and were passed over."}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
+		commits:  telemetry.NewAges(r, "weir_ingest_commit_age_seconds", "For how long nothing was committed, by partition; idle ones commit too."),
 		open:     f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_held_seconds", Help: "How long reading has waited for an open transaction of a gateway to end, by partition."}, []string{"partition"}),
 		control:  f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_control_records_total", Help: "Raw offsets that hold no request: transaction markers, records of aborted transactions, ends of history streams."}),
 
@@ -69,6 +72,7 @@ func (m *metrics) gone(partition int32) {
 	label := strconv.Itoa(int(partition))
 	m.behind.DeleteLabelValues(label)
 	m.open.DeleteLabelValues(label)
+	m.commits.Gone(partition)
 }
 
 func (m *metrics) held(partition int32, d time.Duration) {

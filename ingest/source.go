@@ -99,6 +99,7 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 	if err := s.commit(ctx, s.next, p.String()); err != nil {
 		return fmt.Errorf("announce owner %d: %w", p.Owner, err)
 	}
+	s.metrics.commits.Happened(s.partition, time.Now())
 	s.progress = p
 	s.watermark = watermark(p.Watermark)
 	s.bracket = bracket{low: p.Low, believe: s.History}
@@ -468,6 +469,7 @@ func (s *source) commitCovered(ctx context.Context) error {
 		return fmt.Errorf("commit %d: %w", s.covered.offset, err)
 	}
 	s.covered = nil
+	s.metrics.commits.Happened(s.partition, time.Now())
 	return nil
 }
 

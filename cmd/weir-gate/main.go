@@ -34,14 +34,14 @@ environment variable (WEIR_GATE_LISTEN).`,
 	}
 	defaults := app.Defaults()
 	defaults.Admin.Listen = "127.0.0.1:9481" // beside a worker on the same machine
-	c := cli.Configure(cmd, defaults)
+	c := cli.Configure(cmd, defaults, app.CheckGate)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if done, err := c.Load(cmd); done || err != nil {
 			return err
 		}
 		g, err := app.NewGate(c.Config, telemetry.NewLogger(cmd.ErrOrStderr(), c.Config.Log))
 		if err != nil {
-			return err
+			return c.Invalid(err)
 		}
 		return g.Run(cmd.Context())
 	}

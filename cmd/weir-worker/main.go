@@ -37,7 +37,7 @@ that a partition hung: it is to be started again.`,
 		Args:    cobra.NoArgs,
 		Version: app.Version(),
 	}
-	c := cli.Configure(cmd, app.Defaults())
+	c := cli.Configure(cmd, app.Defaults(), app.CheckWorker)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if done, err := c.Load(cmd); done || err != nil {
 			return err
@@ -45,7 +45,7 @@ that a partition hung: it is to be started again.`,
 		spareMemory()
 		w, err := app.NewWorker(c.Config, telemetry.NewLogger(cmd.ErrOrStderr(), c.Config.Log))
 		if err != nil {
-			return err
+			return c.Invalid(err)
 		}
 		err = w.Run(cmd.Context())
 		if errors.Is(err, watch.ErrStuck) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,10 +10,11 @@ import (
 
 	"github.com/weirdev/weir/cmd/internal/app"
 	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/internal/telemetry"
 )
 
 func checkCommand() *cobra.Command {
-	wait := 30 * time.Second
+	wait := 5 * time.Second
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Look at the servers as a worker does before it runs",
@@ -28,34 +28,32 @@ Exit status 0 says that there is no error, 1 that there are some.`,
   weir check -kafka.brokers kafka:9092 -stream.secret-file weir.secret`,
 		Args: cobra.NoArgs,
 	}
-	c := cli.Configure(cmd, app.Defaults())
-	cmd.Flags().DurationVar(&wait, "wait", wait, "longest time to wait for the servers")
+	c := cli.Configure(cmd, app.Defaults(), app.CheckWorker)
+	cmd.Flags().DurationVar(&wait, "wait", wait, "longest time to wait for each server; they are asked side by side")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if done, err := c.Load(cmd); done || err != nil {
 			return err
 		}
+		if wait < 100*time.Millisecond {
+			return cli.UsageError(fmt.Errorf("-wait %v: at least 100ms are needed", wait))
+		}
+		c.Config.Hurry(wait)
 		w, err := app.NewWorker(c.Config, slog.New(slog.DiscardHandler))
 		if err != nil {
-			return err
+			return c.Invalid(err)
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), wait)
-		defer cancel()
-		return tell(cmd, w.Check(ctx))
+		say := func(line string) { fmt.Fprintln(cmd.OutOrStdout(), telemetry.HideSecrets(line)) }
+		return judge(cmd, w.Check(cmd.Context(), wait, say))
 	}
 	return cmd
 }
 
-// tell prints findings, and is an error if there are some to refuse.
-func tell(cmd *cobra.Command, found []app.Finding) error {
-	bad := 0
+// judge is an error if there is something to refuse.
+func judge(cmd *cobra.Command, found []app.Finding) error {
 	for _, f := range found {
-		fmt.Fprintln(cmd.OutOrStdout(), f)
 		if f.Refuse {
-			bad++
+			return &cli.Error{Code: cli.Failed, Err: errors.New("a worker would refuse to run on this")}
 		}
-	}
-	if bad > 0 {
-		return &cli.Error{Code: cli.Failed, Err: errors.New("a worker would refuse to run on this")}
 	}
 	fmt.Fprintln(cmd.OutOrStdout(), "the servers are as a worker needs them")
 	return nil

@@ -4,13 +4,15 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/weirdev/weir/cmd/internal/app"
 	"github.com/weirdev/weir/cmd/internal/cli"
 	"github.com/weirdev/weir/cmd/internal/demo"
 )
 
-// errUnbalanced is said with an exit status: the summary has said the rest.
-var errUnbalanced = errors.New("the ledger does not balance; the summary says where")
+// errInterrupted is said with an exit status: the summary has said the rest.
+var errInterrupted = errors.New("interrupted before the last line was through")
 
 // errBar likewise.
 var errBar = errors.New("a bar is not reached")
@@ -19,52 +21,85 @@ func demoCommand() *cobra.Command {
 	o := demo.Defaults()
 	verbose := false
 	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Run everything on this machine and watch an attack being caught",
+		Use:   "demo [FILE...]",
+		Short: "Run everything on this machine and watch an attack being caught, or a log of yours",
 		Long: `demo starts Kafka, Redis and ClickHouse inside its own process, and weir-worker and
 weir-gate beside it. Invented people use an app; after ten seconds somebody tries
 leaked passwords on them from a data centre. You see what Weir sees, what the gate
 says about the attacker and about somebody innocent, and at the end a summary with
 the queries that show the same.
 
-With -input, a file of log lines takes the way of the invented traffic, as a
-history stream; the run ends when its last line is through. The same file on the
-same -data is the same stream: a second run changes nothing.
+With files of log lines (-input, or as arguments) those take the way of the invented
+traffic, as a history stream; the run ends when the last line is through, and Ctrl-C
+ends it with a summary of what came so far.
 
-With -json the last line is one JSON object. The exit status is 0 only if the
-ledger balances: every record is accounted for, in every stage.`,
+  The format is found from the first lines; -format names it.
+  Files may be packed (.gz), and - is the standard input. The rotated files of a log
+  are read from the oldest on (access.log.2.gz, access.log.1, access.log), whatever
+  the order they are named in; lines of different logs are merged by their times.
+  Routes, trusted proxies, a mapping and the like are settings: -ingest.routes,
+  -ingest.trusted-proxies, or the file of -config. Its sections ingest, detect, gate,
+  geo, log and rules count; servers, stream and snapshots are the demonstration's own.
+  The same lines with the same settings and rules on the same -data are the same
+  stream: a second run changes nothing, and one that was interrupted goes on. A line's
+  id is made of its text, so it is the same in whichever file the line stands.
+
+With -json the last line is one JSON object. Exit status 0 says that every record is
+accounted for, in every stage, and that some could be read; 1 that something is wrong,
+which the summary tells; 2 that the command or a setting is; 3 that it could not run.`,
 		Example: `  weir demo
   weir demo -for 2m -rate 1000 -people 20000 -data ./demo
-  weir demo -format combined -input access.log -data ./logs
+  weir demo -data ./logs /var/log/nginx/access.log*
+  weir demo -ingest.trusted-proxies 10.0.0.0/8 -ingest.routes /users/{id} access.log
+  ssh web1 cat /var/log/nginx/access.log | weir demo -rules ./my-rules -
   weir demo -for 30s -json | tail -n 1`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.Validate(); err != nil {
-				return cli.UsageError(err)
-			}
-			balanced, err := demo.Run(cmd.Context(), o, cmd.OutOrStdout(), logger(cmd, verbose))
-			if err != nil {
-				return err
-			}
-			if !balanced {
-				return &cli.Error{Code: cli.Failed, Err: errUnbalanced}
-			}
-			return nil
-		},
+	}
+	c := cli.ConfigureSections(cmd, app.Defaults(), "ingest", "geo", "rules")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := c.Read(cmd); err != nil {
+			return err
+		}
+		o.Inputs = append(o.Inputs, args...)
+		o.Settings, o.FormatGiven, o.Stdin = c.Config, c.Given("ingest.format"), cmd.InOrStdin()
+		if err := o.Validate(); err != nil {
+			return cli.UsageError(err)
+		}
+		v, err := demo.Run(cmd.Context(), o, cmd.OutOrStdout(), logger(cmd, verbose))
+		if err != nil {
+			return c.Explain(err)
+		}
+		return judgeDemo(v)
 	}
 	f := cmd.Flags()
 	f.DurationVar(&o.For, "for", o.For, "how long traffic flows; 0: until Ctrl-C")
 	f.StringVar(&o.Data, "data", o.Data, "directory that keeps everything; empty: a temporary one")
-	f.StringVar(&o.Input, "input", o.Input, "file of log lines to run instead of invented traffic")
-	f.StringVar(&o.Format, "format", o.Format, "format of -input: weir, combined, nginx, envoy, traefik")
+	f.StringSliceVar(&o.Inputs, "input", o.Inputs, "files of log lines to run instead of invented traffic, also packed; -: standard input")
 	f.BoolVar(&o.JSON, "json", o.JSON, "end with one JSON object on the last line")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "innocent events a second")
 	f.IntVar(&o.People, "people", o.People, "people who use the app")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the invented world")
-	f.StringVar(&o.Rules, "rules", o.Rules, "directory of rules; empty: the rules that are built in")
-	f.StringVar(&o.Geo.City, "geo-city", "", "MaxMind database of cities, for real addresses")
-	f.StringVar(&o.Geo.ASN, "geo-asn", "", "MaxMind database of autonomous systems")
-	f.StringVar(&o.Geo.Anonymous, "geo-anonymous", "", "MaxMind database of anonymisers")
 	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")
+	shorten(f, map[string]string{"format": "ingest.format", "geo-city": "geo.city", "geo-asn": "geo.asn", "geo-anonymous": "geo.anonymous"})
 	return cmd
+}
+
+// shorten lets flags be called by other names as well.
+func shorten(f *pflag.FlagSet, names map[string]string) {
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if long, ok := names[name]; ok {
+			name = long
+		}
+		return pflag.NormalizedName(name)
+	})
+}
+
+// judgeDemo makes an exit status of a verdict.
+func judgeDemo(v demo.Verdict) error {
+	switch {
+	case len(v.Complaints) > 0:
+		return &cli.Error{Code: cli.Failed, Err: errors.New("something is wrong; the summary says what: " + v.Complaints[0])}
+	case v.Interrupted:
+		return &cli.Error{Code: cli.Failed, Err: errInterrupted}
+	}
+	return nil
 }

@@ -112,7 +112,7 @@ func (t *trying) run(cmd *cobra.Command, args []string) error {
 // nothing.
 func (t *trying) settle(cfg *ingest.Config) (detect bool) {
 	if t.format == "" {
-		return cfg.Format == ingest.Defaults().Format && cfg.Mapping == nil && cfg.Pattern == ""
+		return !t.config.Given("ingest.format") && cfg.Mapping == nil && cfg.Pattern == ""
 	}
 	if cfg.Format = t.format; cfg.Format != "mapping" {
 		cfg.Mapping = nil

@@ -103,6 +103,15 @@ func commits(t *testing.T, addr string) {
 	}
 }
 
+func unknownGroup(t *testing.T, addr string) {
+	c := client(t, addr)
+	topic := newTopic(t, c, 2)
+	got, err := c.Committed(t.Context(), "nobody-"+topic, topic)
+	if want := []Commit{{Partition: 0, Offset: -1}, {Partition: 1, Offset: -1}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("committed %+v, %v; want %+v", got, err, want)
+	}
+}
+
 // sharing: what stays is not disturbed; what moves is drained and committed
 // before the other gets it.
 func sharing(t *testing.T, addr string) {

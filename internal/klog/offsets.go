@@ -2,6 +2,7 @@ package klog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/segmentio/kafka-go"
@@ -66,6 +67,12 @@ func (c *Client) Committed(ctx context.Context, group, topic string) ([]Commit, 
 		res, err := c.admin.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: partitions}})
 		if err != nil {
 			return err
+		}
+		if errors.Is(res.Error, kafka.GroupIdNotFound) { // nobody has joined it so far
+			for i := range commits {
+				commits[i] = Commit{Partition: int32(i), Offset: -1}
+			}
+			return nil
 		}
 		if res.Error != nil {
 			return res.Error

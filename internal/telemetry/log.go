@@ -32,7 +32,8 @@ func (c LogConfig) Validate() error {
 }
 
 // NewLogger writes to w. Texts are made safe for terminals and line-based
-// tools, since some of them come from strangers.
+// tools, since some of them come from strangers, and credentials within them are
+// hidden.
 func NewLogger(w io.Writer, c LogConfig) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.Level)) // validated before; else info
@@ -49,10 +50,10 @@ const longest = 4096
 func safe(a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:
-		a.Value = slog.StringValue(Clean(a.Value.String()))
+		a.Value = slog.StringValue(Clean(HideSecrets(a.Value.String())))
 	case slog.KindAny:
 		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(Clean(err.Error()))
+			a.Value = slog.StringValue(Clean(HideSecrets(err.Error())))
 		}
 	}
 	return a

@@ -50,7 +50,7 @@ func checkKeys(ctx context.Context, log *klog.Client, cfg Config) ([]Finding, er
 type keyCheck struct{ events, keyless atomic.Int64 }
 
 func (k *keyCheck) read(ctx context.Context, log *klog.Client, cfg Config, topic string, partition int32, r klog.OffsetRange) error {
-	format, err := event.NewFormat(cfg.Ingest.Format, cfg.Ingest.Mapping)
+	format, err := cfg.Ingest.NewFormat()
 	if err != nil {
 		return fmt.Errorf("ingest.format: %w", err)
 	}

@@ -51,6 +51,16 @@ func (w *Worker) makeEpochs() error {
 	return nil
 }
 
+// Terms names all that decides what becomes of a record: format, routes, trusted
+// proxies, geographic databases, the rules, and how this program reads them.
+func Terms(c Config) (string, error) {
+	w, err := NewWorker(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", err
+	}
+	return w.epochs.Present().Name + " " + w.rules.Version, nil
+}
+
 func (e *epochs) manifest(g *geo.Generation) ingest.Manifest {
 	return ingest.NewManifest(e.cfg, e.projection, g.Digests())
 }

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"golang.org/x/sync/errgroup"
@@ -20,22 +19,23 @@ type Gate struct {
 	gate   *gate.Gate
 }
 
-// NewGate wires a gate; it connects to nothing yet.
+// NewGate wires a gate; it connects to nothing yet. Its error is a
+// [*Misconfigured].
 func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, &Misconfigured{err}
 	}
 	key, err := cfg.Stream.RiskKey()
 	if err != nil {
-		return nil, err
+		return nil, &Misconfigured{err}
 	}
 	g := &Gate{log: log, admin: telemetry.NewAdmin(cfg.Admin, log)}
 	redis.Quiet()
 	if g.reader, err = redis.NewReader(cfg.redis(), redis.Dependencies{Secret: key, Logger: log, Registerer: g.admin.Registry()}); err != nil {
-		return nil, fmt.Errorf("redis: %w", err)
+		return nil, &Misconfigured{named("redis", err)}
 	}
 	if g.gate, err = gate.New(cfg.Gate, gate.Dependencies{Reader: g.reader, Logger: log, Registerer: g.admin.Registry()}); err != nil {
-		return nil, err
+		return nil, &Misconfigured{err}
 	}
 	g.admin.Note("risk", g.gate.Ready) // without it the gate still answers
 	return g, nil

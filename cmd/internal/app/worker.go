@@ -10,7 +10,6 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,31 +55,22 @@ type Worker struct {
 	stacks    io.Writer // of all goroutines, when one of them hangs
 }
 
-// NewWorker wires a worker; it connects to nothing yet.
+// NewWorker wires a worker; it reads every file that cfg names, and connects to
+// nothing yet. Its error is a [*Misconfigured] with all that is wrong.
 func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, &Misconfigured{err}
 	}
 	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin, log), stacks: os.Stderr}
-	steps := []struct {
-		what string
-		make func() error
-	}{
-		{"watch", w.makeWatch},
-		{"rules", w.loadRules},
-		{"geographic databases", w.openGeo},
-		{"kafka", w.openKafka},
-		{"clickhouse", w.openClickHouse},
-		{"redis", w.openRedis},
-		{"snapshots", w.openSnapshots},
-		{"epochs", w.makeEpochs},
-		{"ingest", w.makeIngest},
-		{"detect", w.makeDetect},
+	foundation := makeAll([]part{
+		{"watch", w.makeWatch}, {"rules", w.loadRules}, {"geo", w.openGeo}, {"kafka", w.openKafka},
+		{"clickhouse", w.openClickHouse}, {"redis", w.openRedis}, {"snapshots", w.openSnapshots},
+	})
+	if foundation != nil {
+		return nil, &Misconfigured{foundation}
 	}
-	for _, s := range steps {
-		if err := s.make(); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.what, err)
-		}
+	if err := makeAll([]part{{"epochs", w.makeEpochs}, {"ingest", w.makeIngest}, {"detect", w.makeDetect}}); err != nil {
+		return nil, &Misconfigured{err}
 	}
 	return w, nil
 }
@@ -92,7 +82,7 @@ func LoadRules(dir string) (*rules.Set, error) {
 		return rules.Default()
 	}
 	if _, err := os.Stat(dir); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("rules: %w; name a directory of *.yaml files, or leave the setting empty for the rules that are built in", err)
 	}
 	return rules.Load(os.DirFS(dir))
 }
@@ -117,8 +107,10 @@ func (w *Worker) openGeo() (err error) {
 	if !w.runs("ingest") {
 		return nil
 	}
-	w.geo, err = geo.Open(w.cfg.Geo, w.log, w.admin.Registry())
-	return err
+	if w.geo, err = geo.Open(w.cfg.Geo, w.log, w.admin.Registry()); err != nil {
+		return fmt.Errorf("%w; name a database that is there and that this user may read, or leave the setting empty", err)
+	}
+	return nil
 }
 
 func (w *Worker) openKafka() (err error) {
@@ -323,38 +315,4 @@ func (w *Worker) checkKafka(ctx context.Context) ([]Finding, error) {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	return found, nil
-}
-
-// Check looks at the servers as a worker does before it runs, and at Redis. What
-// does not answer until ctx ends is a finding like others. It changes nothing,
-// and is for a worker that is not run.
-func (w *Worker) Check(ctx context.Context) []Finding {
-	var found []Finding
-	asked := []struct {
-		what string
-		ask  func() error
-		err  error
-	}{
-		{what: "kafka", ask: func() (err error) {
-			if found, err = w.checkKafka(ctx); err != nil {
-				return err
-			}
-			keys, err := checkKeys(ctx, w.kafka, w.cfg)
-			found = append(found, keys...)
-			return err
-		}},
-		{what: "clickhouse", ask: func() error { return w.events.Check(ctx) }},
-		{what: "redis", ask: func() error { return w.scores.Ready(ctx) }},
-	}
-	var wg sync.WaitGroup // at once, so that one that does not answer leaves the others their time
-	for i := range asked {
-		wg.Go(func() { asked[i].err = asked[i].ask() })
-	}
-	wg.Wait()
-	for _, a := range asked {
-		if a.err != nil {
-			found = append(found, Finding{Subject: a.what, Problem: a.err.Error(), Fix: "see that it runs, and that the configuration names it", Refuse: true})
-		}
-	}
-	return found
 }

@@ -180,7 +180,7 @@ func TestHowAWorkerEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found := w.Check(t.Context()); len(found) > 0 {
+		if found := w.Check(t.Context(), time.Minute, func(string) {}); len(found) > 0 {
 			t.Errorf("found %v", found)
 		}
 	})
@@ -202,16 +202,8 @@ func TestHowAWorkerEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		found := w.Check(ctx)
-		var named []string
-		for _, f := range found {
-			if f.Refuse {
-				named = append(named, f.Subject)
-			}
-		}
-		if got := strings.Join(named, " "); got != "kafka clickhouse redis" {
+		found := w.Check(t.Context(), time.Second, func(string) {})
+		if got := refused(found); got != "Kafka ClickHouse Redis" {
 			t.Errorf("found %v", found)
 		}
 	})

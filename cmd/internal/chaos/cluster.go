@@ -47,43 +47,45 @@ type worker struct {
 }
 
 // startCluster starts everything. What it started is stopped when it fails.
-func startCluster(ctx context.Context, o Options, topics app.Topics, log *slog.Logger) (c *cluster, err error) {
-	c = &cluster{dir: o.Data, temporary: o.Data == ""}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.close())
-		}
-	}()
+func startCluster(ctx context.Context, o Options, topics app.Topics, log *slog.Logger) (*cluster, error) {
+	c := &cluster{dir: o.Data, temporary: o.Data == ""}
+	if err := c.start(ctx, o, topics, log); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func (c *cluster) start(ctx context.Context, o Options, topics app.Topics, log *slog.Logger) (err error) {
 	if c.temporary {
 		c.dir, err = os.MkdirTemp("", "weir-chaos-")
 	} else {
 		err = makeEmpty(c.dir)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.startServers(ctx, o.Kafka); err != nil {
-		return nil, err
+		return err
 	}
 	if c.toRedis, err = proxy.Listen(c.redis.Addr, 1); err != nil {
-		return nil, err
+		return err
 	}
 	// The greeting and the text of a statement are shorter than that, the rows of
 	// an insert are longer.
 	if c.toClickHouse, err = proxy.Listen(c.clickhouse.Addr, 4<<10); err != nil {
-		return nil, err
+		return err
 	}
 	c.stack, err = stack.Start(ctx, stack.Options{
 		Dir: c.dir, Stream: app.StreamConfig{Name: "weir", Incarnation: 1}, Topics: topics, Format: "weir",
 		Kafka: c.kafka.Addr, Redis: c.toRedis.Addr(), ClickHouse: c.toClickHouse.Addr(), Adjust: hasten,
 	}, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.stack.StartGate(); err != nil {
-		return nil, err
+		return err
 	}
-	return c, c.resize(o.Workers)
+	return c.resize(o.Workers)
 }
 
 // makeEmpty makes a directory. What is left of another run would be taken for a

@@ -9,14 +9,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/settings"
+	"github.com/weirdev/weir/internal/telemetry"
 )
 
 // Exit codes.
@@ -48,24 +47,28 @@ func Main(root *cobra.Command, args []string, stderr io.Writer) int {
 
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(doubleDashes(args))
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return UsageError(fmt.Errorf("%w\nRun '%s --help' for its flags", err, c.CommandPath()))
-	})
+	root.SetErr(stderr)
+	strict(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return OK
 	}
-	code := Runtime
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), telemetry.HideSecrets(text))
+	}
+	return code(err)
+}
+
+func code(err error) int {
 	var coded *Error
-	if errors.As(err, &coded) {
-		code = coded.Code
-	} else if strings.HasPrefix(err.Error(), "unknown command") {
-		code = Usage
+	var misconfigured *app.Misconfigured
+	switch {
+	case errors.As(err, &coded):
+		return coded.Code
+	case errors.As(err, &misconfigured):
+		return Usage
 	}
-	if err.Error() != "" {
-		fmt.Fprintf(stderr, "%s: %v\n", root.Name(), err)
-	}
-	return code
+	return Runtime
 }
 
 // oneStroke is how long signals count as one: some that stop processes, timeout(1)
@@ -104,67 +107,4 @@ func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 		close(over)
 		cancel()
 	}
-}
-
-// doubleDashes lets every flag be written with one dash or two. There are no
-// one-letter flags but -h.
-func doubleDashes(args []string) []string {
-	out := make([]string, len(args))
-	for i, a := range args {
-		if a == "--" {
-			copy(out[i:], args[i:])
-			break
-		}
-		if len(a) > 2 && a[0] == '-' && a[1] != '-' && (a[1] < '0' || a[1] > '9') {
-			a = "-" + a
-		}
-		out[i] = a
-	}
-	return out
-}
-
-// Configured holds a command's configuration and the flags that are about it.
-type Configured struct {
-	Config app.Config
-	file   string
-	check  bool
-	dump   bool
-}
-
-// Configure adds to cmd a flag for every setting, and -config, -check, -dump.
-func Configure(cmd *cobra.Command, defaults app.Config) *Configured {
-	c := &Configured{Config: defaults}
-	f := cmd.Flags()
-	f.StringVar(&c.file, "config", os.Getenv("WEIR_CONFIG"), "YAML file with settings (or WEIR_CONFIG)")
-	f.BoolVar(&c.check, "check", false, "check the configuration and exit")
-	f.BoolVar(&c.dump, "dump", false, "print the effective configuration, secrets hidden, and exit")
-	settings.Bind(f, &c.Config)
-	return c
-}
-
-// Load reads the configuration. done says that -check or -dump was all that was
-// asked for.
-func (c *Configured) Load(cmd *cobra.Command) (done bool, err error) {
-	if err := settings.Load(&c.Config, c.file, os.LookupEnv, cmd.Flags()); err != nil {
-		return false, UsageError(fmt.Errorf("the configuration cannot be read:\n%w", err))
-	}
-	if c.dump {
-		text, err := settings.Dump(&c.Config)
-		if err != nil {
-			return false, err
-		}
-		_, err = cmd.OutOrStdout().Write(text)
-		return true, err
-	}
-	if err := c.Config.Validate(); err != nil {
-		return false, UsageError(fmt.Errorf("the configuration is not valid:\n%w", err))
-	}
-	if c.check {
-		if _, err := app.LoadRules(c.Config.Rules); err != nil {
-			return false, UsageError(err)
-		}
-		fmt.Fprintln(cmd.OutOrStdout(), "configuration ok")
-		return true, nil
-	}
-	return false, nil
 }

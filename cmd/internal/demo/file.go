@@ -1,17 +1,13 @@
 package demo
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"os"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/weirdev/weir/cmd/internal/app"
@@ -19,119 +15,215 @@ import (
 	"github.com/weirdev/weir/internal/klog"
 )
 
-// runFile runs a file of log lines through the path, and ends when the last one
-// is through.
+// runFiles runs log files through the path, and ends when the last line is through.
 //
-// The stream is named after the file's content, and each line's key says which
-// line it is: a second run on the same data finds everything there, and an
-// interrupted one goes on where it stopped.
-func (d *demo) runFile(ctx context.Context) (balanced bool, err error) {
-	digest, lines, err := measure(d.opts.Input)
+// The stream is named after what the files hold and after all that decides what
+// becomes of it. So a second run on the same data finds everything there, one that
+// was interrupted goes on where it stopped, and other rules or another format make
+// a stream of their own.
+func (d *demo) runFiles(ctx context.Context) (v Verdict, err error) {
+	logs, err := d.inputs()
 	if err != nil {
-		return false, err
+		return v, err
+	}
+	first, err := sample(logs, sampleLines)
+	if err != nil {
+		return v, err
+	}
+	how, err := settleFormat(&d.opts.Settings.Ingest, d.opts.FormatGiven, first)
+	if err != nil {
+		return v, err
+	}
+	for _, files := range logs {
+		d.say("reading %s", listed(files))
+	}
+	d.say("format %s", how)
+	stream, count, err := d.history(logs)
+	if err != nil {
+		return v, err
 	}
 	topics := app.TopicDefaults()
-	topics.EventPartitions = 1 // a file has one order, and so has its topic
-	stream := app.StreamConfig{Name: "history-" + digest, Incarnation: 1, History: true}
-	if err := d.start(ctx, stream, topics); err != nil {
-		return false, err
-	}
-	d.say("sending %d lines of %s as %s", lines, d.opts.Input, d.opts.Format)
-	sent, err := d.send(ctx, digest)
+	topics.EventPartitions = 1 // the lines have one order, and so has their topic
+	topics.EventRetention = forever
+	guarded, err := d.start(ctx, stream, topics)
 	if err != nil {
-		return false, err
+		return v, err
 	}
-	if sent == 0 {
-		d.say("every line is there already, from an earlier run on this data")
+	interrupted, err := d.passThrough(guarded, logs, count)
+	if err != nil {
+		return v, err
 	}
-	if err := d.stack.Settle(ctx, 10*time.Minute); err != nil {
-		return false, err
-	}
-	d.stack.Stop()
-	return d.summarise(ctx, nil, nil)
+	return d.finishFiles(guarded, interrupted)
 }
 
-const longestLine = 1 << 20
+// forever is as long as a topic can be told to keep what it holds.
+const forever = 100 * 365 * 24 * time.Hour
 
-// measure names a file's content, and counts its lines.
-func measure(path string) (digest string, lines int, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	err = eachLine(io.TeeReader(f, h), func(int, []byte) error { lines++; return nil })
-	return hex.EncodeToString(h.Sum(nil))[:8], lines, err
-}
-
-// eachLine calls yield with the number, from 1, and the text of each line.
-func eachLine(r io.Reader, yield func(n int, line []byte) error) error {
-	in := bufio.NewReaderSize(r, longestLine)
-	for n := 1; ; n++ {
-		line, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			return fmt.Errorf("line %d is longer than %d bytes: is this a log?", n, longestLine)
-		}
-		if len(line) > 0 {
-			if e := yield(n, bytes.TrimRight(line, "\r\n")); e != nil {
-				return e
+// inputs is what is to be read; standard input is kept until the end of the run, for
+// it is read more than once.
+func (d *demo) inputs() ([]series, error) {
+	files := slices.Clone(d.opts.Inputs)
+	for i, f := range files {
+		if f != "-" {
+			in, err := open(f)
+			if err != nil {
+				return nil, &app.Misconfigured{Err: err}
 			}
+			_ = in.Close() // nothing was written
+			continue
 		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+		path, err := spool(d.opts.Stdin, "")
 		if err != nil {
-			return err
+			return nil, err
 		}
+		d.temporary = append(d.temporary, path)
+		files[i] = path
 	}
+	return gather(files), nil
 }
+
+func listed(files series) string {
+	if len(files) == 1 {
+		return files[0]
+	}
+	return fmt.Sprintf("%d files, from %s to %s", len(files), files[0], files[len(files)-1])
+}
+
+// history names the stream of logs, and counts their lines.
+func (d *demo) history(logs []series) (stream app.StreamConfig, count int, err error) {
+	digest, count, err := content(logs)
+	if err != nil {
+		return stream, 0, err
+	}
+	c := app.Defaults()
+	c.Stream.Secret = "of no use: nothing is keyed with it"
+	d.adjust(&c)
+	terms, err := app.Terms(c)
+	if err != nil {
+		return stream, 0, err
+	}
+	sum := sha256.Sum256([]byte(digest + " " + terms))
+	return app.StreamConfig{Name: "history-" + hex.EncodeToString(sum[:4]), Incarnation: 1, History: true}, count, nil
+}
+
+// passThrough sends what is not there yet, and waits until all is through.
+func (d *demo) passThrough(ctx context.Context, logs []series, count int) (interrupted bool, err error) {
+	ctx, p := d.newProgress(ctx, count)
+	defer p.end()
+	err = d.send(ctx, logs, p)
+	if err == nil {
+		err = d.stack.Settle(ctx, forever) // or until nothing gets on
+	}
+	if ctx.Err() != nil {
+		return true, reason(ctx)
+	}
+	return false, err
+}
+
+// finishFiles stops the programs and judges. What was not read, since the user did
+// not wait for it, is nobody's fault.
+func (d *demo) finishFiles(ctx context.Context, interrupted bool) (v Verdict, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	v = Verdict{Complaints: d.stopped(ctx), Interrupted: interrupted}
+	d.stack.Stop()
+	return d.summarise(ctx, v, nil, nil)
+}
+
+// stopped complains of partitions that have stopped: what they hold may balance, but
+// nothing more would come through.
+func (d *demo) stopped(ctx context.Context) []string {
+	n, err := d.stack.StoppedPartitions(ctx)
+	switch {
+	case err != nil:
+		return []string{fmt.Sprintf("the worker does not say whether partitions have stopped: %v", err)}
+	case n > 0:
+		return []string{fmt.Sprintf("partitions that have stopped: %d; the worker's log says why: %s", n, d.stack.LogFile(d.stack.Worker))}
+	}
+	return nil
+}
+
+// headerLine is which of the lines a record is, from 1.
+const headerLine = "weir-line"
 
 // send produces the lines that are not in the topic yet, and then the record
 // that closes the stream.
-func (d *demo) send(ctx context.Context, digest string) (sent int, err error) {
-	done, closed, err := d.sentBefore(ctx, digest)
-	if err != nil || closed {
-		return 0, err
-	}
-	f, err := os.Open(d.opts.Input)
+func (d *demo) send(ctx context.Context, logs []series, p *progress) (err error) {
+	done, closed, err := d.sentBefore(ctx)
 	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	var batch []klog.Outgoing
-	size := 0
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		err := d.stack.Kafka.Produce(ctx, d.stack.Config.Stream.Topic("events"), []klog.Produce{{Records: batch}})
-		sent += len(batch)
-		batch, size = batch[:0], 0
 		return err
 	}
-	err = eachLine(f, func(n int, line []byte) error {
-		if n <= done {
+	p.sent(done)
+	if closed {
+		d.say("every line is there already, from an earlier run on this data")
+		return nil
+	}
+	if done > 0 {
+		d.say("%d lines are there already, from an earlier run on this data", done)
+	}
+	format, err := d.opts.Settings.Ingest.NewFormat()
+	if err != nil {
+		return err
+	}
+	m, err := newMerged(logs, format)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	b := &batch{d: d}
+	n := 0
+	err = m.each(func(id string, line []byte) error {
+		if n++; n <= done {
 			return nil
 		}
-		batch = append(batch, klog.Outgoing{Key: []byte(digest + ":" + strconv.Itoa(n)), Value: bytes.Clone(line)})
-		if size += len(line); len(batch) == 1000 || size > 256<<10 {
-			return flush()
+		if err := b.add(ctx, id, n, line); err != nil {
+			return err
 		}
+		p.sent(n)
 		return nil
 	})
 	if err != nil {
-		return sent, err
+		return err
 	}
-	if err := flush(); err != nil {
-		return sent, err
+	if err := b.flush(ctx); err != nil {
+		return err
 	}
-	end := klog.Outgoing{Key: []byte(digest + ":end"), Headers: []klog.Header{{Key: ingest.EndHeader, Value: []byte("1")}}}
-	return sent, d.stack.Kafka.Produce(ctx, d.stack.Config.Stream.Topic("events"), []klog.Produce{{Records: []klog.Outgoing{end}}})
+	end := klog.Outgoing{Key: []byte("end"), Headers: []klog.Header{{Key: ingest.EndHeader, Value: []byte("1")}}}
+	return d.produce(ctx, []klog.Outgoing{end})
+}
+
+func (d *demo) produce(ctx context.Context, records []klog.Outgoing) error {
+	return d.stack.Kafka.Produce(ctx, d.stack.Config.Stream.Topic("events"), []klog.Produce{{Records: records}})
+}
+
+// batch gathers lines.
+type batch struct {
+	d       *demo
+	records []klog.Outgoing
+	size    int
+}
+
+func (b *batch) add(ctx context.Context, id string, n int, line []byte) error {
+	b.records = append(b.records, klog.Outgoing{
+		Key: []byte(id), Value: bytes.Clone(line), Headers: []klog.Header{{Key: headerLine, Value: strconv.AppendInt(nil, int64(n), 10)}},
+	})
+	if b.size += len(line); len(b.records) == 1000 || b.size > 256<<10 {
+		return b.flush(ctx)
+	}
+	return nil
+}
+
+func (b *batch) flush(ctx context.Context) error {
+	if len(b.records) == 0 {
+		return nil
+	}
+	err := b.d.produce(ctx, b.records)
+	b.records, b.size = b.records[:0], 0
+	return err
 }
 
 // sentBefore says which line an earlier run sent last, and whether it sent all.
-func (d *demo) sentBefore(ctx context.Context, digest string) (line int, closed bool, err error) {
+func (d *demo) sentBefore(ctx context.Context) (line int, closed bool, err error) {
 	topic := d.stack.Config.Stream.Topic("events")
 	ends, err := d.stack.Kafka.Offsets(ctx, topic)
 	if err != nil || ends[0].End == 0 {
@@ -144,13 +236,15 @@ func (d *demo) sentBefore(ctx context.Context, digest string) (line int, closed 
 	if len(b.Records) == 0 {
 		return 0, false, fmt.Errorf("the last record of %s cannot be read", topic)
 	}
-	name, found := strings.CutPrefix(string(b.Records[0].Key), digest+":")
-	if name == "end" {
-		return 0, true, nil
+	for _, h := range b.Records[0].Headers {
+		switch h.Key {
+		case ingest.EndHeader:
+			return int(ends[0].End) - 1, true, nil
+		case headerLine:
+			if line, err = strconv.Atoi(string(h.Value)); err == nil {
+				return line, false, nil
+			}
+		}
 	}
-	line, err = strconv.Atoi(name)
-	if !found || err != nil {
-		return 0, false, fmt.Errorf("%s holds a record with the key %q, which this command did not write", topic, b.Records[0].Key)
-	}
-	return line, false, nil
+	return 0, false, fmt.Errorf("%s holds a record with the key %q, which this command did not write; choose another -data", topic, b.Records[0].Key)
 }

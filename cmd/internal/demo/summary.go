@@ -1,9 +1,12 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/weirdev/weir/cmd/internal/stack"
 	"github.com/weirdev/weir/internal/population"
+	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
@@ -21,8 +25,11 @@ type Summary struct {
 	EventsIn        int64            `json:"events_in"`
 	EventsStored    uint64           `json:"events_stored"` // distinct, asked of ClickHouse with FINAL
 	DeadLetters     map[string]int64 `json:"dead_letters"`  // by reason
-	Repeats         int64            `json:"repeats"`       // sent before by their gateway
-	Late            int64            `json:"late"`          // facets
+	WithoutAddress  uint64           `json:"without_address"`
+	WithoutPath     uint64           `json:"without_path"`
+	WithoutAccount  uint64           `json:"without_account"`
+	Repeats         int64            `json:"repeats"` // sent before by their gateway
+	Late            int64            `json:"late"`    // facets
 	Skewed          int64            `json:"skewed"`
 	Delayed         int64            `json:"delayed"`
 	Signals         map[string]int64 `json:"signals"` // by rule
@@ -30,6 +37,8 @@ type Summary struct {
 	Innocents       int              `json:"innocents"`
 	InnocentsDenied int              `json:"innocents_denied"`
 	LedgerBalanced  bool             `json:"ledger_balanced"`
+	Complaints      []string         `json:"complaints,omitempty"`  // why the exit status is not 0
+	Interrupted     bool             `json:"interrupted,omitempty"` // a file, before it was through: nothing is judged
 	ElapsedSeconds  float64          `json:"elapsed_seconds"`
 	CPUSeconds      float64          `json:"cpu_seconds"`    // of all processes
 	PeakRSSBytes    int64            `json:"peak_rss_bytes"` // the sum over all processes
@@ -49,29 +58,38 @@ func withParameter(ctx context.Context, name, value string) context.Context {
 
 const (
 	storedQuery  = `SELECT count() FROM %s.events FINAL WHERE stream = {stream:String}`
+	lackQuery    = `SELECT countIf(client_ip = ''), countIf(path = ''), countIf(account = '') FROM %s.events FINAL WHERE stream = {stream:String}`
 	signalsQuery = `SELECT rule, count(), uniqExact(entity) FROM %s.signals FINAL WHERE stream = {stream:String} GROUP BY rule ORDER BY rule`
 )
 
 // summarise asks everybody for the figures, compares them, and prints them.
-func (d *demo) summarise(ctx context.Context, people *population.Population, w *watch) (balanced bool, err error) {
+func (d *demo) summarise(ctx context.Context, v Verdict, people *population.Population, w *watch) (Verdict, error) {
 	b, err := d.stack.Books(ctx)
 	if err != nil {
-		return false, err
+		return v, err
 	}
 	s := Summary{EventsIn: b.Ingest.Fetched - b.Ingest.Control, Repeats: b.Ingest.Repeat, Late: b.Detect.Late, Skewed: b.Ingest.Skewed, Delayed: b.Ingest.Delayed, Signals: map[string]int64{}}
 	if err := d.askTables(ctx, &s); err != nil {
-		return false, err
+		return v, err
 	}
-	var dead int64
-	if s.DeadLetters, dead, err = d.stack.DeadLetters(ctx); err != nil {
-		return false, err
+	dead, err := d.stack.DeadLetters(ctx)
+	if err != nil {
+		return v, err
 	}
+	s.DeadLetters, s.Interrupted = dead.ByReason, v.Interrupted
 	d.judge(&s, people, w)
-	complaints := b.Imbalances(s.EventsStored, dead)
-	s.LedgerBalanced = len(complaints) == 0
+	if !v.Interrupted {
+		imbalances := b.Imbalances(s.EventsStored, dead.Total)
+		s.LedgerBalanced = len(imbalances) == 0
+		v.Complaints = append(v.Complaints, imbalances...)
+		if dead.Total > 0 && s.EventsStored == 0 {
+			v.Complaints = append(v.Complaints, fmt.Sprintf("nothing could be read: %d of %d lines are dead letters", dead.Total, s.EventsIn))
+		}
+	}
+	s.Complaints = v.Complaints
 	d.measure(&s)
-	d.print(&s, b, dead, complaints, w != nil)
-	return s.LedgerBalanced, nil
+	d.print(&s, b, dead, w != nil)
+	return v, nil
 }
 
 func (d *demo) askTables(ctx context.Context, s *Summary) error {
@@ -82,6 +100,9 @@ func (d *demo) askTables(ctx context.Context, s *Summary) error {
 	defer conn.Close()
 	ctx = withParameter(ctx, "stream", d.stack.Config.Stream.Name)
 	if err := conn.QueryRow(ctx, fmt.Sprintf(storedQuery, d.stack.Config.ClickHouse.Database)).Scan(&s.EventsStored); err != nil {
+		return fmt.Errorf("ask clickhouse: %w", err)
+	}
+	if err := conn.QueryRow(ctx, fmt.Sprintf(lackQuery, d.stack.Config.ClickHouse.Database)).Scan(&s.WithoutAddress, &s.WithoutPath, &s.WithoutAccount); err != nil {
 		return fmt.Errorf("ask clickhouse: %w", err)
 	}
 	rows, err := conn.Query(ctx, fmt.Sprintf(signalsQuery, d.stack.Config.ClickHouse.Database))
@@ -140,29 +161,23 @@ func (d *demo) measure(s *Summary) {
 
 func seconds(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
 
-func (d *demo) print(s *Summary, b stack.Books, dead int64, complaints []string, live bool) {
+func (d *demo) print(s *Summary, b stack.Books, dead stack.Dead, live bool) {
 	d.say("\nSUMMARY after %.0f s", s.ElapsedSeconds)
+	if s.Interrupted {
+		d.say("  INTERRUPTED        this is of what came through so far%s", d.goesOn())
+	}
 	d.say("  events in          %d", s.EventsIn)
-	d.say("  events stored      %d   (%s)", s.EventsStored, strings.ReplaceAll(fmt.Sprintf(storedQuery, d.stack.Config.ClickHouse.Database), "{stream:String}", "'"+d.stack.Config.Stream.Name+"'"))
-	d.say("  dead letters       %d%s", dead, counts(s.DeadLetters))
+	d.say("  events stored      %d   (%s)", s.EventsStored, d.query(storedQuery))
+	d.printLacks(s)
+	d.say("  dead letters       %d%s", dead.Total, counts(s.DeadLetters))
+	d.printDead(dead)
 	d.say("  repeats dropped    %d", s.Repeats)
 	d.say("  facets             %d, of which late %d; events with a time too old %d, or from the future %d", b.Detect.Applied, s.Late, s.Delayed, s.Skewed)
-	d.say("  signals           %s   (%s)", counts(s.Signals), strings.ReplaceAll(fmt.Sprintf(signalsQuery, d.stack.Config.ClickHouse.Database), "{stream:String}", "'"+d.stack.Config.Stream.Name+"'"))
+	d.say("  signals           %s   (%s)", counts(s.Signals), d.query(signalsQuery))
 	if live {
-		d.say("  campaigns          %d launched, %d caught, %d missed", s.Campaigns.Launched, s.Campaigns.Caught, s.Campaigns.Launched-s.Campaigns.Caught)
-		for _, t := range s.Campaigns.SecondsToFirstDeny {
-			d.say("                     first deny %.1f s after the start", t)
-		}
-		d.say("  innocents          %d asked about, %d denied", s.Innocents, s.InnocentsDenied)
+		d.printCampaigns(s)
 	}
-	if s.LedgerBalanced {
-		d.say("  ledger             balances: nothing lost, nothing counted twice")
-	} else {
-		d.say("  ledger             DOES NOT BALANCE")
-		for _, c := range complaints {
-			d.say("                     %s", c)
-		}
-	}
+	d.printVerdict(s)
 	worker, workerRSS := time.Duration(0), int64(0)
 	if d.stack.Worker != nil {
 		worker, workerRSS = d.stack.Worker.Usage()
@@ -170,10 +185,90 @@ func (d *demo) print(s *Summary, b stack.Books, dead int64, complaints []string,
 	d.say("  used               %.1f CPU seconds, of which the worker %.1f; the worker's peak memory %d MiB",
 		s.CPUSeconds, worker.Seconds(), workerRSS>>20)
 	if d.opts.Data != "" {
-		d.say("  kept in            %s", d.opts.Data)
+		d.say("  kept in            %s, as stream %s", d.opts.Data, d.stack.Config.Stream.Name)
+		d.say("                     weir query -data %s 'SELECT route, count() FROM v_events GROUP BY route ORDER BY 2 DESC LIMIT 10'", d.opts.Data)
 	}
 	if d.opts.JSON {
 		_ = json.NewEncoder(d.out).Encode(s)
+	}
+}
+
+func (d *demo) goesOn() string {
+	if d.opts.Data == "" {
+		return "; with -data DIR the same command could go on"
+	}
+	return "; the same command goes on"
+}
+
+// query is a query as somebody would type it.
+func (d *demo) query(text string) string {
+	return strings.ReplaceAll(fmt.Sprintf(text, d.stack.Config.ClickHouse.Database), "{stream:String}", "'"+d.stack.Config.Stream.Name+"'")
+}
+
+// printLacks says how many events have nothing for most rules to go by.
+func (d *demo) printLacks(s *Summary) {
+	var lacks []string
+	for _, l := range []struct {
+		what string
+		n    uint64
+	}{{"address", s.WithoutAddress}, {"path", s.WithoutPath}, {"account", s.WithoutAccount}} {
+		switch {
+		case l.n == 0:
+		case l.n == s.EventsStored:
+			lacks = append(lacks, "no event has an "+l.what)
+		default:
+			lacks = append(lacks, fmt.Sprintf("%d have no %s", l.n, l.what))
+		}
+	}
+	if s.EventsStored > 0 && len(lacks) > 0 {
+		d.say("                     %s", strings.ReplaceAll(strings.Join(lacks, "; "), "an path", "a path"))
+	}
+}
+
+// mostExamples is of how many reasons an example is shown.
+const mostExamples = 3
+
+// printDead shows what could not be read, by the commonest reasons.
+func (d *demo) printDead(dead stack.Dead) {
+	reasons := slices.SortedFunc(maps.Keys(dead.ByReason), func(a, b string) int {
+		return cmp.Or(cmp.Compare(dead.ByReason[b], dead.ByReason[a]), cmp.Compare(a, b))
+	})
+	for _, r := range reasons[:min(len(reasons), mostExamples)] {
+		d.say("                     %s, such as\n                       %s", telemetry.Clean(dead.Examples[r].Detail), excerpt(dead.Examples[r].Line))
+	}
+	if dead.Total > 0 && len(d.opts.Inputs) > 0 {
+		if fits, ok := fitting(lettersOf(dead)); ok {
+			d.say("                     format %s reads such lines", fits)
+		}
+	}
+}
+
+func lettersOf(dead stack.Dead) (lines [][]byte) {
+	for _, l := range dead.Examples {
+		lines = append(lines, l.Line)
+	}
+	return lines
+}
+
+func (d *demo) printCampaigns(s *Summary) {
+	d.say("  campaigns          %d launched, %d caught, %d missed", s.Campaigns.Launched, s.Campaigns.Caught, s.Campaigns.Launched-s.Campaigns.Caught)
+	for _, t := range s.Campaigns.SecondsToFirstDeny {
+		d.say("                     first deny %.1f s after the start", t)
+	}
+	d.say("  innocents          %d asked about, %d denied", s.Innocents, s.InnocentsDenied)
+}
+
+func (d *demo) printVerdict(s *Summary) {
+	switch {
+	case s.Interrupted:
+		d.say("  ledger             not judged")
+	case s.LedgerBalanced:
+		d.say("  ledger             balances: nothing lost, nothing counted twice")
+	default:
+		d.say("  ledger             DOES NOT BALANCE")
+	}
+	for _, c := range s.Complaints {
+		d.say("  WRONG              %s", c)
 	}
 }
 

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/weirdev/weir/cmd/internal/app"
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/population"
@@ -23,7 +25,7 @@ const campaignDelay = 10 * time.Second
 const step = 50 * time.Millisecond
 
 // runTraffic runs invented people, and an attack on them.
-func (d *demo) runTraffic(ctx context.Context) (balanced bool, err error) {
+func (d *demo) runTraffic(ctx context.Context) (v Verdict, err error) {
 	topics := app.TopicDefaults()
 	stream := app.StreamConfig{Name: "weir", Incarnation: 1}
 	start := time.Now()
@@ -32,41 +34,58 @@ func (d *demo) runTraffic(ctx context.Context) (balanced bool, err error) {
 		Run: fmt.Sprintf("demo-%d", start.UnixMilli()),
 	})
 	if err := d.invent(people); err != nil {
-		return false, err
+		return v, err
 	}
-	if err := d.start(ctx, stream, topics); err != nil {
-		return false, err
+	guarded, err := d.start(ctx, stream, topics)
+	if err != nil {
+		return v, err
 	}
 	if err := d.stack.StartGate(); err != nil {
-		return false, err
+		return v, err
 	}
 	d.say("weir-gate runs; its log is %s", d.stack.LogFile(d.stack.Gate))
 	ask := newAsker("http://" + d.stack.Config.Gate.Listen)
-	if err := d.await(ctx, ask); err != nil {
-		return false, err
+	if err := d.await(guarded, ask); err != nil {
+		return v, err
 	}
 	w := newWatch(d, people, ask)
 	defer w.close()
-	if err := d.flow(ctx, people, topics.EventPartitions, w); err != nil {
-		return false, err
+	if err := d.flow(guarded, people, topics.EventPartitions, w); err != nil {
+		return v, err
 	}
 	d.say("traffic has stopped; waiting until the last event is through")
 	// The user may have ended the traffic with Ctrl-C, which ended ctx.
+	d.unguard()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	if err := d.stack.Settle(ctx, time.Minute); err != nil {
-		return false, err
+	if err := d.settle(ctx); err != nil {
+		return v, err
 	}
 	w.askAll(ctx)
 	w.judgeInnocents(ctx)
+	v.Complaints = d.stopped(ctx)
 	d.stack.Stop()
-	return d.summarise(ctx, people, w)
+	return d.summarise(ctx, v, people, w)
+}
+
+// settle waits until what was sent is through, or cannot get there.
+func (d *demo) settle(ctx context.Context) error {
+	guarded, cancel := d.stack.Guard(ctx)
+	defer cancel()
+	err := d.stack.Settle(guarded, time.Minute)
+	if guarded.Err() != nil {
+		return context.Cause(guarded)
+	}
+	if err != nil {
+		return d.stack.Explain(err)
+	}
+	return nil
 }
 
 // invent writes the geographic databases of the invented networks, unless the
 // user brought real ones.
 func (d *demo) invent(people *population.Population) error {
-	if d.opts.Geo.City != "" || d.opts.Geo.ASN != "" || d.opts.Geo.Anonymous != "" {
+	if d.opts.Settings.Geo != (geo.Config{}) {
 		return nil
 	}
 	base := d.opts.Data
@@ -79,10 +98,10 @@ func (d *demo) invent(people *population.Population) error {
 	}
 	dir := filepath.Join(base, "geo")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+		return fmt.Errorf("-data: the directory cannot be made: %w; name another one, which this user may write", err)
 	}
 	var err error
-	d.opts.Geo, err = geowriter.Write(dir, people.Networks())
+	d.opts.Settings.Geo, err = geowriter.Write(dir, people.Networks())
 	return err
 }
 
@@ -99,9 +118,10 @@ func (d *demo) await(ctx context.Context, ask *asker) error {
 		}
 		select {
 		case <-tick.C:
-		case failed := <-d.stack.Failed:
-			return failed
 		case <-ctx.Done():
+			if why := reason(ctx); why != nil && !errors.Is(why, context.DeadlineExceeded) {
+				return why
+			}
 			return fmt.Errorf("the gate does not answer: %w", err)
 		}
 	}
@@ -131,12 +151,10 @@ func (d *demo) flow(ctx context.Context, people *population.Population, partitio
 				return fmt.Errorf("produce traffic: %w", err)
 			}
 			w.turn(ctx, now)
-		case err := <-d.stack.Failed:
-			return err
 		case <-end:
 			return nil
 		case <-ctx.Done():
-			return nil
+			return reason(ctx)
 		}
 	}
 }

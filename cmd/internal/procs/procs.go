@@ -44,6 +44,7 @@ type Process struct {
 	Log  *slog.Logger
 
 	Backoff time.Duration // wait before one that died is started again; 0: half a second
+	Trial   time.Duration // a first run that ends by itself sooner is not started again
 
 	mu       sync.Mutex // guards running
 	running  *os.Process
@@ -86,9 +87,11 @@ const defaultBackoff = 500 * time.Millisecond
 const stopTime = 15 * time.Second
 
 // Run keeps the child running until ctx ends, then stops it. A child that ends
-// with a usage error (2) is not started again: it would end the same way.
+// with a usage error (2), or by itself while it is on trial, is not started again:
+// it would end the same way.
 func (p *Process) Run(ctx context.Context) error {
 	for {
+		began := time.Now()
 		err := p.once(ctx)
 		if ctx.Err() != nil {
 			return err
@@ -97,8 +100,8 @@ func (p *Process) Run(ctx context.Context) error {
 		if err != nil && !errors.As(err, &exit) {
 			return fmt.Errorf("start %s: %w", p.Name, err)
 		}
-		if exit != nil && exit.ExitCode() == 2 {
-			return fmt.Errorf("%s: %w", p.Name, err)
+		if exit != nil && p.hopeless(exit.ExitCode(), time.Since(began)) {
+			return fmt.Errorf("%s ended by itself: %w", p.Name, err)
 		}
 		p.restarts.Add(1)
 		p.Log.Warn("process ended and is started again", "process", p.Name, "how", fmt.Sprint(err))
@@ -110,6 +113,12 @@ func (p *Process) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// hopeless reports whether a child that ended with a status, -1 for a signal, would
+// end the same way again.
+func (p *Process) hopeless(status int, ran time.Duration) bool {
+	return status == 2 || status > 0 && p.restarts.Load() == 0 && ran < p.Trial
 }
 
 // once runs the child until it ends or ctx does.

@@ -67,3 +67,29 @@ func TestAChildThatDiesIsStartedAgain(t *testing.T) {
 	}
 	await(t, "it runs again", func() bool { return p.Restarts() == 1 && p.PID() != 0 && p.PID() != first })
 }
+
+func TestAChildThatWouldEndTheSameWayIsNotStartedAgain(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		status int
+		again  bool // it was started again before
+		ran    time.Duration
+		want   bool
+	}{
+		{"a usage error", 2, true, time.Hour, true},
+		{"an error at the start", 3, false, time.Second, true},
+		{"an error later on", 3, false, time.Hour, false},
+		{"an error after it had run before", 3, true, time.Second, false},
+		{"killed at the start", -1, false, time.Second, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := &Process{Trial: time.Minute}
+			if c.again {
+				p.restarts.Add(1)
+			}
+			if got := p.hopeless(c.status, c.ran); got != c.want {
+				t.Errorf("hopeless is %v", got)
+			}
+		})
+	}
+}

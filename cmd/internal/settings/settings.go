@@ -7,18 +7,11 @@
 package settings
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"os"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/spf13/pflag"
-	"go.yaml.in/yaml/v4"
 )
 
 // Setting is one leaf of a configuration.
@@ -48,15 +41,15 @@ func Walk(config any) []Setting {
 func walk(all []Setting, prefix string, v reflect.Value) []Setting {
 	for i := range v.NumField() {
 		f, member := v.Type().Field(i), v.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-		if name == "-" || !f.IsExported() {
+		name, inline, ok := key(f)
+		if !ok {
 			continue
 		}
-		if strings.Contains(options, "inline") {
+		if inline {
 			all = walk(all, prefix, member)
 			continue
 		}
-		path := strings.TrimPrefix(prefix+"."+name, ".")
+		path := join(prefix, name)
 		switch {
 		case settable(member):
 			all = append(all, Setting{Name: path, Doc: f.Tag.Get("doc"), Secret: f.Tag.Get("secret") == "true", value: member})
@@ -66,6 +59,15 @@ func walk(all []Setting, prefix string, v reflect.Value) []Setting {
 	}
 	return all
 }
+
+// key is what a member is called in YAML; inline ones stand among those of the
+// struct that they are in.
+func key(f reflect.StructField) (name string, inline, ok bool) {
+	name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	return name, strings.Contains(options, "inline"), name != "-" && f.IsExported()
+}
+
+func join(prefix, name string) string { return strings.TrimPrefix(prefix+"."+name, ".") }
 
 var textList = reflect.TypeFor[[]string]()
 
@@ -136,110 +138,4 @@ func (s Setting) String() string {
 		return strings.Join(v.Interface().([]string), ",")
 	}
 	return fmt.Sprint(v.Interface())
-}
-
-// flagValue lets pflag remember a text, which is parsed after file and
-// environment have been read.
-type flagValue struct {
-	Setting
-	text string
-}
-
-func (f *flagValue) String() string {
-	if f.Secret || !f.value.IsValid() {
-		return ""
-	}
-	return f.Setting.String()
-}
-func (f *flagValue) Set(text string) error { f.text = text; return nil }
-func (f *flagValue) Type() string {
-	switch {
-	case f.value.Type() == reflect.TypeFor[time.Duration]():
-		return "duration"
-	case f.value.Type() == textList:
-		return "list"
-	}
-	return f.value.Kind().String()
-}
-
-// Bind adds a flag for every leaf of config, or for those of some sections only:
-// "ingest" is ingest.format and so on.
-func Bind(flags *pflag.FlagSet, config any, sections ...string) {
-	for _, s := range Walk(config) {
-		section, _, _ := strings.Cut(s.Name, ".")
-		if len(sections) > 0 && !slices.Contains(sections, section) {
-			continue
-		}
-		f := flags.VarPF(&flagValue{Setting: s}, s.Flag(), "", s.Doc)
-		if s.value.Kind() == reflect.Bool {
-			f.NoOptDefVal = "true"
-		}
-	}
-}
-
-// Load fills config: the YAML file (if file is not empty), the environment as
-// lookup gives it, and the flags of [Bind] that were given. It reports every
-// mistake at once.
-func Load(config any, file string, lookup func(string) (string, bool), flags *pflag.FlagSet) error {
-	var errs []error
-	if file != "" {
-		errs = append(errs, loadFile(config, file))
-	}
-	for _, s := range Walk(config) {
-		if text, ok := lookup(s.Env()); ok {
-			if err := s.Set(text); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", s.Env(), err))
-			}
-		}
-	}
-	flags.Visit(func(f *pflag.Flag) {
-		if v, ok := f.Value.(*flagValue); ok {
-			if err := v.Setting.Set(v.text); err != nil {
-				errs = append(errs, fmt.Errorf("-%s: %w", f.Name, err))
-			}
-		}
-	})
-	return errors.Join(errs...)
-}
-
-const longestFile = 1 << 20
-
-func loadFile(config any, file string) error {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("read configuration: %w", err)
-	}
-	if len(data) > longestFile {
-		return fmt.Errorf("%s: %d bytes are too many for a configuration (%d)", file, len(data), longestFile)
-	}
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil
-	}
-	err = yaml.Load(data, config, yaml.WithKnownFields())
-	var all *yaml.LoadErrors
-	if !errors.As(err, &all) {
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		return nil
-	}
-	var errs []error
-	for _, e := range all.Errors {
-		errs = append(errs, fmt.Errorf("%s: %w", file, e))
-	}
-	return errors.Join(errs...)
-}
-
-// Dump writes the effective configuration as YAML, with secrets hidden.
-func Dump(config any) ([]byte, error) {
-	hidden := reflect.New(reflect.TypeOf(config).Elem())
-	hidden.Elem().Set(reflect.ValueOf(config).Elem())
-	for _, s := range Walk(hidden.Interface()) {
-		if s.Secret && s.String() != "" {
-			if err := s.Set("REDACTED"); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return yaml.Dump(hidden.Interface())
 }

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -148,40 +149,60 @@ func (s *Stack) reach(ctx context.Context, group, topic string) error {
 		case err := <-s.Failed:
 			return err
 		case <-ctx.Done():
-			return fmt.Errorf("%d records of %s are left: %w", left, topic, ctx.Err())
+			return fmt.Errorf("%d records of %s are left: %w", left, topic, context.Cause(ctx))
 		}
 	}
 }
 
+// Dead is what the dead-letter topic holds.
+type Dead struct {
+	Total    int64
+	ByReason map[string]int64
+	Examples map[string]Letter // the first of each reason
+}
+
+// Letter is a record that could not be read.
+type Letter struct {
+	Detail string // why
+	Line   []byte
+}
+
 // DeadLetters counts dead letters by reason. A record that was read again after
 // a crash is in the topic twice, under the same key.
-func (s *Stack) DeadLetters(ctx context.Context) (byReason map[string]int64, total int64, err error) {
+func (s *Stack) DeadLetters(ctx context.Context) (d Dead, err error) {
 	topic := s.Config.Stream.Topic("dead")
 	ends, err := s.Kafka.Offsets(ctx, topic)
 	if err != nil {
-		return nil, 0, err
+		return d, err
 	}
-	byReason = map[string]int64{}
+	d = Dead{ByReason: map[string]int64{}, Examples: map[string]Letter{}}
 	seen := map[string]bool{}
 	var b klog.Batch
 	for p, r := range ends {
-		for at := r.Start; at < r.End; {
+		for at := r.Start; at < r.End; at = max(at, b.Next) {
 			if err := s.Kafka.Fetch(ctx, topic, int32(p), at, &b); err != nil {
-				return nil, 0, err
+				return d, err
 			}
-			for _, rec := range b.Records {
-				if seen[string(rec.Key)] {
-					continue
-				}
-				seen[string(rec.Key)] = true
-				for _, h := range rec.Headers {
-					if h.Key == ingest.HeaderReason {
-						byReason[string(h.Value)]++
-					}
+			for i := range b.Records {
+				if key := string(b.Records[i].Key); !seen[key] {
+					seen[key] = true
+					d.add(&b.Records[i])
 				}
 			}
-			at = max(at, b.Next)
 		}
 	}
-	return byReason, int64(len(seen)), nil
+	return d, nil
+}
+
+func (d *Dead) add(r *klog.Record) {
+	headers := map[string]string{}
+	for _, h := range r.Headers {
+		headers[h.Key] = string(h.Value)
+	}
+	reason := headers[ingest.HeaderReason]
+	d.Total++
+	d.ByReason[reason]++
+	if _, known := d.Examples[reason]; !known {
+		d.Examples[reason] = Letter{Detail: headers[ingest.HeaderDetail], Line: bytes.Clone(r.Value)}
+	}
 }

@@ -15,12 +15,15 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/weirdev/weir/cmd/internal/app"
 	"github.com/weirdev/weir/cmd/internal/procs"
 	"github.com/weirdev/weir/cmd/internal/settings"
-	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/sandbox"
 	"github.com/weirdev/weir/internal/servers"
@@ -32,8 +35,6 @@ type Options struct {
 	Stream app.StreamConfig
 	Topics app.Topics
 	Format string // of the raw records
-	Geo    geo.Config
-	Rules  string
 
 	Kafka, Redis, ClickHouse string // servers that run already, host:port, instead of embedded ones
 
@@ -59,33 +60,47 @@ type Stack struct {
 	logs      []io.Closer
 }
 
-// Start starts the servers and makes topics and tables.
-func Start(ctx context.Context, o Options, log *slog.Logger) (s *Stack, err error) {
-	s = &Stack{Dir: o.Dir, temporary: o.Dir == "", log: log, Failed: make(chan error, 4)}
+// Start starts the servers and makes topics and tables. When it fails, nothing is
+// left running. Its error is an [*app.Misconfigured] where the configuration is
+// wrong, which is found before anything starts.
+func Start(ctx context.Context, o Options, log *slog.Logger) (*Stack, error) {
+	s := &Stack{Dir: o.Dir, temporary: o.Dir == "", log: log, Failed: make(chan error, 4)}
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
+	if err := s.start(ctx, o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Stack) start(ctx context.Context, o Options) (err error) {
+	if err := s.makeDir(); err != nil {
+		return err
+	}
+	if err := s.configure(o); err != nil {
+		return err
+	}
+	if err := s.startServers(o); err != nil {
+		return err
+	}
+	c := &s.Config
+	c.Kafka.Brokers, c.Redis.Addrs, c.ClickHouse.Addrs = []string{s.at.Kafka}, []string{s.at.Redis}, []string{s.at.ClickHouse}
+	if s.Kafka, err = klog.New(c.Kafka, s.log); err != nil {
+		return err
+	}
+	return app.Migrate(ctx, *c, o.Topics, s.log)
+}
+
+// makeDir makes the directory that keeps everything.
+func (s *Stack) makeDir() (err error) {
 	if s.temporary {
 		s.Dir, err = os.MkdirTemp("", "weir-")
 	} else {
 		err = os.MkdirAll(s.Dir, 0o700)
 	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("the directory for the data cannot be made: %w; name another one, which this user may write", err)
 	}
-	if err := s.startServers(o); err != nil {
-		return nil, err
-	}
-	if err := s.configure(o); err != nil {
-		return nil, err
-	}
-	if s.Kafka, err = klog.New(s.Config.Kafka, log); err != nil {
-		return nil, err
-	}
-	return s, app.Migrate(ctx, s.Config, o.Topics, log)
+	return nil
 }
 
 // startServers starts those that do not run already.
@@ -119,19 +134,17 @@ func (s *Stack) startServers(o Options) error {
 	return nil
 }
 
-// configure points everything at the servers.
+// configure makes the configuration of the programs, and checks it as they do, all
+// but where the servers are.
 func (s *Stack) configure(o Options) (err error) {
 	c := app.Defaults()
 	c.Stream = o.Stream
 	if c.Stream.SecretFile, err = s.secret(); err != nil {
-		return err
+		return s.unusable(err)
 	}
-	c.Kafka.Brokers = []string{s.at.Kafka}
-	c.Redis.Addrs = []string{s.at.Redis}
-	c.ClickHouse.Addrs = []string{s.at.ClickHouse}
-	c.Geo, c.Rules, c.Ingest.Format = o.Geo, o.Rules, o.Format
+	c.Ingest.Format = o.Format
 	if c.Snapshots.URL, err = s.snapshots(); err != nil {
-		return err
+		return s.unusable(err)
 	}
 	for _, listen := range []*string{&c.Gate.Listen, &c.Admin.Listen} {
 		if *listen, err = servers.FreeAddr(); err != nil {
@@ -142,7 +155,12 @@ func (s *Stack) configure(o Options) (err error) {
 		o.Adjust(&c)
 	}
 	s.Config = c
-	return c.Validate()
+	_, err = app.NewWorker(c, slog.New(slog.DiscardHandler))
+	return err
+}
+
+func (s *Stack) unusable(err error) error {
+	return fmt.Errorf("the directory %s cannot be used: %w; name another one, which this user may write", s.Dir, err)
 }
 
 // secret makes the stream's secret once, beside its data.
@@ -165,6 +183,17 @@ func (s *Stack) snapshots() (address string, err error) {
 	return (&url.URL{Scheme: "file", Path: dir}).String(), os.MkdirAll(dir, 0o700)
 }
 
+// writeConfig writes the configuration beside the data: what has no variable of its
+// own, such as a mapping, reaches the programs by the file.
+func (s *Stack) writeConfig() (file string, err error) {
+	text, err := yaml.Dump(s.Config)
+	if err != nil {
+		return "", err
+	}
+	file = filepath.Join(s.Dir, "weir.yaml")
+	return file, os.WriteFile(file, text, 0o600)
+}
+
 // environment is the configuration as a child reads it.
 func (s *Stack) environment(admin string) (env []string) {
 	c := s.Config
@@ -175,9 +204,13 @@ func (s *Stack) environment(admin string) (env []string) {
 	return env
 }
 
+// trial is how long a program must have run before one that ends by itself is
+// started again: what ends it sooner is wrong for good.
+const trial = 30 * time.Second
+
 // StartWorker starts the worker, and keeps it running until Stop.
 func (s *Stack) StartWorker() (err error) {
-	s.Worker, err = s.Keep(s.ctx, &procs.Process{Name: "weir-worker"}, "weir-worker", s.Config.Admin.Listen)
+	s.Worker, err = s.Keep(s.ctx, &procs.Process{Name: "weir-worker", Trial: trial}, "weir-worker", s.Config.Admin.Listen)
 	return err
 }
 
@@ -187,7 +220,7 @@ func (s *Stack) StartGate() error {
 	if err != nil {
 		return err
 	}
-	s.Gate, err = s.Keep(s.ctx, &procs.Process{Name: "weir-gate"}, "weir-gate", admin)
+	s.Gate, err = s.Keep(s.ctx, &procs.Process{Name: "weir-gate", Trial: trial}, "weir-gate", admin)
 	return err
 }
 
@@ -203,10 +236,18 @@ func (s *Stack) Keep(ctx context.Context, p *procs.Process, program, admin strin
 		return nil, err
 	}
 	p.Path, p.Log = path, s.log
-	p.Env = append(s.environment(admin), p.Env...)
+	config, err := s.writeConfig()
+	if err != nil {
+		return nil, err
+	}
+	p.Env = slices.Concat(s.environment(admin), []string{"WEIR_CONFIG=" + config}, p.Env)
 	file, err := os.OpenFile(s.LogFile(p), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
+	}
+	began, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
 	p.Out = file
 	s.logs = append(s.logs, file)
@@ -218,7 +259,7 @@ func (s *Stack) Keep(ctx context.Context, p *procs.Process, program, admin strin
 		// point of listening.
 		if err := p.Run(ctx); err != nil && ctx.Err() == nil {
 			select {
-			case s.Failed <- fmt.Errorf("%w; its log is %s", err, file.Name()):
+			case s.Failed <- s.withLog(err, file.Name(), began):
 			default: // enough have been told of
 			}
 		}

@@ -237,11 +237,11 @@ func check(t *testing.T, s *Stack, world *population.Population, garbage int) {
 		t.Fatal(err)
 	}
 	stored, ids, signals := ask(t, s)
-	letters, dead, err := s.DeadLetters(t.Context())
+	letters, err := s.DeadLetters(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, complaint := range b.Imbalances(stored, dead) {
+	for _, complaint := range b.Imbalances(stored, letters.Total) {
 		t.Error(complaint)
 	}
 	if stored != goodEvents || ids != goodEvents {
@@ -250,8 +250,8 @@ func check(t *testing.T, s *Stack, world *population.Population, garbage int) {
 	if b.Ingest.Repeat != goodEvents/repeatEvery {
 		t.Errorf("%d repeats are recognised of %d", b.Ingest.Repeat, goodEvents/repeatEvery)
 	}
-	if dead != int64(garbage) || len(letters) < 7 {
-		t.Errorf("%d dead letters, %v, of %d records of garbage", dead, letters, garbage)
+	if letters.Total != int64(garbage) || len(letters.ByReason) < 7 {
+		t.Errorf("%d dead letters, %v, of %d records of garbage", letters.Total, letters.ByReason, garbage)
 	}
 	if signals == 0 {
 		t.Error("no signal is stored")

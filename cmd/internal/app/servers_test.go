@@ -1,0 +1,61 @@
+package app
+
+import (
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// refused names the subjects of what a worker would refuse to run on.
+func refused(found []Finding) string {
+	var named []string
+	for _, f := range found {
+		if f.Refuse {
+			named = append(named, f.Subject)
+		}
+	}
+	return strings.Join(named, " ")
+}
+
+// nobody is an address at which something accepts connections and never answers.
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
+func TestACheckSaysWhomItAsksBeforeItWaitsAndWhoIsSilent(t *testing.T) {
+	cfg := Defaults()
+	cfg.Stream.Secret = "a secret of the tests"
+	cfg.Kafka.Brokers, cfg.ClickHouse.Addrs, cfg.Redis.Addrs = []string{nobody(t)}, []string{nobody(t)}, []string{nobody(t)}
+	const wait = 500 * time.Millisecond
+	cfg.Hurry(wait)
+	w, err := NewWorker(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	began := time.Now()
+	found := w.Check(t.Context(), wait, func(line string) { said = append(said, line) })
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if got := refused(found); got != "Kafka ClickHouse Redis" {
+		t.Errorf("found %v", found)
+	}
+	want := []string{"asking Kafka at " + cfg.Kafka.Brokers[0], "asking ClickHouse at " + cfg.ClickHouse.Addrs[0], "asking Redis at " + cfg.Redis.Addrs[0]}
+	if len(said) != 6 || strings.Join(said[:3], "|") != strings.Join(want, "|") {
+		t.Errorf("it said %q", said)
+	}
+	for _, line := range said[3:] {
+		if !strings.HasPrefix(line, "error: ") || !strings.Contains(line, "see that it runs, and that ") {
+			t.Errorf("of a server that is silent it says %q", line)
+		}
+	}
+}

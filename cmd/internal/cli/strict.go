@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/weirdev/weir/internal/problem"
+)
+
+// doubleDashes lets every flag be written with one dash or two, those with a name of
+// one letter too. -h is the help.
+func doubleDashes(args []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if a == "--" {
+			copy(out[i:], args[i:])
+			break
+		}
+		if len(a) > 1 && a[0] == '-' && a[1] != '-' && (a[1] < '0' || a[1] > '9') && a != "-h" {
+			a = "-" + a
+		}
+		out[i] = a
+	}
+	return out
+}
+
+// strict makes what no command knows a usage error, at every level: commands,
+// arguments, flags, topics of help. A misspelt command that did nothing and ended
+// well would look to scripts like one that did its work.
+func strict(root *cobra.Command) {
+	root.SetFlagErrorFunc(flagError)
+	root.InitDefaultCompletionCmd()
+	root.SetHelpCommand(helpCommand(root))
+	eachCommand(root, func(c *cobra.Command) {
+		normal := c.Flags().GetNormalizeFunc()
+		c.Flags().SetNormalizeFunc(func(f *pflag.FlagSet, name string) pflag.NormalizedName {
+			return normal(f, strings.ReplaceAll(name, "_", "-")) // as settings are called in files
+		})
+		if c.HasSubCommands() && !c.Runnable() {
+			c.Args = cobra.ArbitraryArgs
+			c.RunE = func(c *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return c.Help()
+				}
+				return unknownCommand(c, args[0])
+			}
+			return
+		}
+		if check := c.Args; check != nil {
+			c.Args = func(c *cobra.Command, args []string) error { return argumentError(c, args, check(c, args)) }
+		}
+	})
+}
+
+func eachCommand(c *cobra.Command, do func(*cobra.Command)) {
+	do(c)
+	for _, sub := range c.Commands() {
+		eachCommand(sub, do)
+	}
+}
+
+func unknownCommand(c *cobra.Command, name string) error {
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return UsageError(fmt.Errorf("there is no command %q of '%s'; %s\nRun '%s --help' for its commands",
+		name, c.CommandPath(), problem.DidYouMean(name, names), c.CommandPath()))
+}
+
+func argumentError(c *cobra.Command, args []string, err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if strings.HasPrefix(text, "unknown command") {
+		text = fmt.Sprintf("'%s' takes no argument such as %q", c.CommandPath(), args[0])
+	}
+	return UsageError(fmt.Errorf("%s\nRun '%s --help' for how it is called", text, c.CommandPath()))
+}
+
+func flagError(c *cobra.Command, err error) error {
+	text := err.Error()
+	if name, unknown := strings.CutPrefix(text, "unknown flag: --"); unknown {
+		var names []string
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				names = append(names, f.Name)
+			}
+		})
+		text = fmt.Sprintf("there is no flag -%s", name)
+		if near := problem.Nearest(name, names); near != "" {
+			text += fmt.Sprintf("; did you mean -%s?", near)
+		}
+	}
+	return UsageError(fmt.Errorf("%s\nRun '%s --help' for its flags", text, c.CommandPath()))
+}
+
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Say how a command is called",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c := root
+			for _, name := range args {
+				next, _, err := c.Find([]string{name})
+				if err != nil || next == c {
+					return unknownCommand(c, name)
+				}
+				c = next
+			}
+			c.InitDefaultHelpFlag()
+			return c.Help()
+		},
+	}
+}

@@ -1,0 +1,79 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// flagValue lets pflag remember a text, which is parsed after file and
+// environment have been read.
+type flagValue struct {
+	Setting
+	text string
+}
+
+func (f *flagValue) String() string {
+	if f.Secret || !f.value.IsValid() {
+		return ""
+	}
+	return f.Setting.String()
+}
+func (f *flagValue) Set(text string) error { f.text = text; return nil }
+func (f *flagValue) Type() string {
+	switch {
+	case f.value.Type() == reflect.TypeFor[time.Duration]():
+		return "duration"
+	case f.value.Type() == textList:
+		return "list"
+	}
+	return f.value.Kind().String()
+}
+
+// Bind adds a flag for every leaf of config, or for those of some sections only:
+// "ingest" is ingest.format and so on.
+func Bind(flags *pflag.FlagSet, config any, sections ...string) {
+	for _, s := range Walk(config) {
+		section, _, _ := strings.Cut(s.Name, ".")
+		if len(sections) > 0 && !slices.Contains(sections, section) {
+			continue
+		}
+		f := flags.VarPF(&flagValue{Setting: s}, s.Flag(), "", s.Doc)
+		if s.value.Kind() == reflect.Bool {
+			f.NoOptDefVal = "true"
+		}
+	}
+}
+
+// From is what a configuration is read from.
+type From struct {
+	File    string         // YAML; empty: none
+	Environ []string       // NAME=value, as os.Environ gives it
+	Known   []string       // variables WEIR_… that are no settings, and are left alone
+	Flags   *pflag.FlagSet // those of [Bind] that were given count
+}
+
+// Load fills config: the file, the environment, and the flags that were given,
+// each overriding the one before. It reports every mistake at once.
+func Load(config any, from From) (*Origins, error) {
+	o := &Origins{settings: Walk(config), from: map[string]string{}, places: map[string]place{}}
+	var errs []error
+	if from.File != "" {
+		errs = append(errs, o.loadFile(config, from.File))
+	}
+	errs = append(errs, o.loadEnvironment(from)...)
+	from.Flags.Visit(func(f *pflag.Flag) {
+		if v, ok := f.Value.(*flagValue); ok {
+			o.from[v.Name] = "-" + f.Name
+			if err := v.Setting.Set(v.text); err != nil {
+				errs = append(errs, fmt.Errorf("-%s: %w", f.Name, err))
+			}
+		}
+	})
+	return o, errors.Join(errs...)
+}
