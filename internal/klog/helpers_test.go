@@ -60,6 +60,7 @@ var suite = []struct {
 	{"a member that leaves drains and commits first", leaving},
 	{"an own that fails is called again, alone", failingOwn},
 	{"an own that returns keeps the partition", idleOwn},
+	{"a group that nobody has joined has committed nothing", unknownGroup},
 	{"a group of a topic that does not exist is refused", unknownGroupTopic},
 }
 
