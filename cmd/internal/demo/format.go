@@ -38,7 +38,7 @@ func settleFormat(c *ingest.Config, given bool, lines [][]byte) (how string, err
 	if !found || best == c.Format {
 		return c.Format, nil
 	}
-	if why, line := refusal(format, lines); why != nil {
+	if line, why := refusal(format, lines); why != nil {
 		return "", &app.Misconfigured{Err: fmt.Errorf("format %s reads none of the first %d lines of -input; the first is\n    %s\n    %v\n"+
 			"-format %s reads them; without -format it is found by itself", c.Format, len(lines), excerpt(line), why, best)}
 	}
@@ -67,16 +67,16 @@ func fitting(lines [][]byte) (name string, ok bool) {
 }
 
 // refusal says why the first line is not read, if none of them is.
-func refusal(f event.Format, lines [][]byte) (why error, first []byte) {
+func refusal(f event.Format, lines [][]byte) (first []byte, why error) {
 	var e event.Event
 	for i := len(lines) - 1; i >= 0; i-- {
 		err := f.Decode(lines[i], &e)
 		if err == nil {
 			return nil, nil
 		}
-		why, first = errors.New(err.Error()), lines[i] // the format's own is gone with its next
+		first, why = lines[i], errors.New(err.Error()) // the format's own is gone with its next
 	}
-	return why, first
+	return first, why
 }
 
 const excerptBytes = 200
