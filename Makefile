@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 export WEIR_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo chaos test race bench profile lint generate chdb kafka ci clean
+.PHONY: help secrets build demo chaos test race bench profile lint generate chdb kafka webservers ci clean
 
 help: ## say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,8 +55,14 @@ chdb: ## fetch the embedded ClickHouse engine (once, into the cache)
 kafka: ## fetch Apache Kafka's jars for the integration tests (once, into the cache)
 	@tools/kafka/fetch.sh
 
+webservers: ## fetch Caddy, Envoy and Traefik for the integration tests (once, into the cache)
+	@tools/webservers/fetch.sh
+
 ci: ## all that must hold before a change lands
 	@bash .ci/run
+
+secrets: ## make the passwords that docker-compose.yml asks for (once, into .env)
+	@tools/compose/secrets.sh
 
 clean: ## remove what was built; the cache stays
 	rm -rf bin

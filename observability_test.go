@@ -1,10 +1,14 @@
 package weir_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -54,5 +58,40 @@ func each(t *testing.T, dir, ending string, yield func(path, text string)) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestEveryServerSaysWhereItLogs: without ErrorLog, net/http writes raw lines to
+// standard error, amid JSON.
+func TestEveryServerSaysWhereItLogs(t *testing.T) {
+	servers := 0
+	each(t, ".", ".go", func(path, text string) {
+		if strings.HasSuffix(path, "_test.go") || !strings.Contains(text, "http.Server{") {
+			return
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, text, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			literal, ok := n.(*ast.CompositeLit)
+			if !ok {
+				return true
+			}
+			if of, ok := literal.Type.(*ast.SelectorExpr); !ok || of.Sel.Name != "Server" {
+				return true
+			}
+			servers++
+			if !slices.ContainsFunc(literal.Elts, func(e ast.Expr) bool {
+				pair, ok := e.(*ast.KeyValueExpr)
+				return ok && pair.Key.(*ast.Ident).Name == "ErrorLog"
+			}) {
+				t.Errorf("%s: a server without ErrorLog; telemetry.ErrorLog makes one", path)
+			}
+			return true
+		})
+	})
+	if servers < 3 {
+		t.Errorf("only %d servers were found", servers)
 	}
 }

@@ -153,6 +153,10 @@ func TestALogThatHasLostItsBeginningNeedsASnapshotOrADeclaredLoss(t *testing.T) 
 		if err := w.run(t, 10*time.Second); err == nil || !strings.Contains(err.Error(), "accept_loss") {
 			t.Errorf("without a snapshot: %v", err)
 		}
+		w.start, w.commit = 1, 1
+		if err := w.run(t, 10*time.Second); err == nil || !strings.Contains(err.Error(), "accept_loss") {
+			t.Errorf("without the first record: %v", err)
+		}
 		w.cfg.AcceptLoss = true
 		w.frames[100] = history(w.rules, 3, 1)[0]
 		w.start, w.visible = 100, 101

@@ -30,9 +30,31 @@ func ParseAddress(s string) (netip.Addr, bool) {
 	return a, ok
 }
 
+// UnixPeer is what [IP] holds of a peer on a socket of the same machine, which
+// has no address.
+const UnixPeer = "unix:"
+
+// isUnixPeer reports whether s is how gateways write a peer on a Unix socket:
+// unix:, with or without the socket's path (nginx, Envoy, Apache), or @ (those
+// written in Go).
+func isUnixPeer(s string) bool { return s == "@" || strings.HasPrefix(s, UnixPeer) }
+
+// exactAddress reads what our own format may have in [IP]: an address and nothing
+// around it, or unix: with or without a path.
+func exactAddress(s string) (string, bool) {
+	if strings.HasPrefix(s, UnixPeer) {
+		return UnixPeer, true
+	}
+	a, err := netip.ParseAddr(s)
+	return s, err == nil && a.Zone() == "" && len(s) <= specs[IP].MaxBytes
+}
+
 // bareAddress is ParseAddress, and the part of s that is the address itself; ""
-// where there is none.
+// where there is none. A peer on a Unix socket is a text without an address.
 func bareAddress(s string) (string, netip.Addr, bool) {
+	if isUnixPeer(s) {
+		return UnixPeer, netip.Addr{}, false
+	}
 	bare, ok := hostPart(s)
 	if !ok {
 		return "", netip.Addr{}, false

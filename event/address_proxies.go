@@ -12,35 +12,56 @@ import (
 // that goes on beyond them is not followed.
 const maxHops = 32
 
-// Proxies are the addresses whose word about where a request came from is
-// taken: our own load balancers, the CDN in front of them. A nil or zero Proxies
-// trusts nobody, so that the client is always the socket's peer. It never
-// changes, and may be used by many goroutines.
+// Proxies are the machines whose word about where a request came from is taken:
+// our own load balancers, the CDN in front of them. A nil or zero Proxies trusts
+// nobody, so that the client is always the socket's peer. It never changes, and
+// may be used by many goroutines.
 type Proxies struct {
+	forwarding hosts // whose X-Forwarded-For is believed
+	connecting hosts // whose [ConnectingIP] is believed
+}
+
+// hosts are addresses, and perhaps whatever is behind a Unix socket.
+type hosts struct {
 	ranges []addressRange // ascending, apart from one another
+	unix   bool
 }
 
 type addressRange struct{ first, last netip.Addr }
 
-// NewProxies reads addresses and prefixes in CIDR form. The error names every
-// entry that is wrong. A prefix that holds every address is refused: with it,
-// the client would be whatever the client says.
-func NewProxies(trusted []string) (*Proxies, error) {
-	p := &Proxies{}
+// NewProxies reads addresses and prefixes in CIDR form, and unix: for peers on
+// Unix sockets: forwarding are proxies that append the address of their peer to
+// X-Forwarded-For, connecting those that state the client's in a header of their
+// own, which ends up in [ConnectingIP]. The error names every entry that is wrong.
+// A prefix that holds every address is refused: with it, the client would be
+// whatever the client says.
+func NewProxies(forwarding, connecting []string) (*Proxies, error) {
+	var p Proxies
+	var err1, err2 error
+	p.forwarding, err1 = newHosts("trusted proxy", forwarding)
+	p.connecting, err2 = newHosts("proxy that states the client's address", connecting)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+func newHosts(what string, names []string) (h hosts, err error) {
 	var errs []error
-	for _, s := range trusted {
-		prefix, err := parseTrusted(s)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("trusted proxy %q: %w", s, err))
+	for _, s := range names {
+		if strings.TrimSpace(s) == UnixPeer {
+			h.unix = true
 			continue
 		}
-		p.ranges = append(p.ranges, addressRange{prefix.Addr(), lastAddress(prefix)})
+		prefix, err := parseTrusted(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s %q: %w", what, s, err))
+			continue
+		}
+		h.ranges = append(h.ranges, addressRange{prefix.Addr(), lastAddress(prefix)})
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	p.ranges = mergeRanges(p.ranges)
-	return p, nil
+	h.ranges = mergeRanges(h.ranges)
+	return h, errors.Join(errs...)
 }
 
 func parseTrusted(s string) (netip.Prefix, error) {
@@ -48,7 +69,7 @@ func parseTrusted(s string) (netip.Prefix, error) {
 	if !strings.Contains(s, "/") {
 		a, err := netip.ParseAddr(s)
 		if err != nil {
-			return netip.Prefix{}, errors.New("is neither an address nor a prefix such as 10.0.0.0/8")
+			return netip.Prefix{}, errors.New("is none of an address, unix:, and a prefix such as 10.0.0.0/8")
 		}
 		a = Canonical(a)
 		return netip.PrefixFrom(a, a.BitLen()), nil
@@ -56,7 +77,7 @@ func parseTrusted(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return p, errors.New("is neither an address nor a prefix such as 10.0.0.0/8")
+		return p, errors.New("is none of an address, unix:, and a prefix such as 10.0.0.0/8")
 	case p.Bits() == 0:
 		return p, errors.New("trusts every address; name the proxies' own networks")
 	case p != p.Masked():
@@ -105,40 +126,87 @@ func mergeRanges(in []addressRange) []addressRange {
 	return out
 }
 
-// Trusts reports whether a is one of the proxies.
-func (p *Proxies) Trusts(a netip.Addr) bool {
-	if p == nil || len(p.ranges) == 0 {
+// Trusts reports whether a is one of the proxies whose X-Forwarded-For is
+// believed.
+func (p *Proxies) Trusts(a netip.Addr) bool { return p != nil && p.forwarding.hold(Canonical(a)) }
+
+// hold looks for an address in its canonical form.
+func (h *hosts) hold(a netip.Addr) bool {
+	if len(h.ranges) == 0 {
 		return false
 	}
-	a = Canonical(a)
-	i, found := slices.BinarySearchFunc(p.ranges, a, func(r addressRange, a netip.Addr) int {
+	i, found := slices.BinarySearchFunc(h.ranges, a, func(r addressRange, a netip.Addr) int {
 		return r.first.Compare(a)
 	})
-	return found || i > 0 && a.Compare(p.ranges[i-1].last) <= 0
+	return found || i > 0 && a.Compare(h.ranges[i-1].last) <= 0
 }
 
-// Client finds the address that a request came from. peer is the other end of
-// the gateway's socket; forwardedFor is X-Forwarded-For, all instances of it
-// joined by commas in the order received.
-//
-// The walk starts at the peer and goes through the chain from right to left as
-// long as the address it stands on is a trusted proxy: the first address that is
-// not is the client. An element that is no address (and an empty one) ends the
-// walk on the proxy that passed it on: what stands further left was vouched for
-// by nobody. So at worst the peer is the client; never an address that only the
-// client itself has named. The zero Addr is returned where peer is not known.
-func (p *Proxies) Client(peer netip.Addr, forwardedFor string) netip.Addr {
-	at := Canonical(peer)
-	for range maxHops {
-		if forwardedFor == "" || !p.Trusts(at) {
-			return at
-		}
-		i := strings.LastIndexByte(forwardedFor, ',')
-		next, ok := ParseAddress(forwardedFor[i+1:])
-		if !ok {
-			return at
-		}
-		at, forwardedFor = next, forwardedFor[:max(i, 0)]
+// Claims are what an event says about where its request came from.
+type Claims struct {
+	Peer         string // [IP]: the other end of the gateway's socket
+	ForwardedFor string // [ForwardedFor]: all X-Forwarded-For, joined by commas in the order received
+	ConnectingIP string // [ConnectingIP]: what a proxy states in a header of its own
+}
+
+// hop is a machine that a request came through.
+type hop struct {
+	addr netip.Addr // canonical; zero where it is on a Unix socket
+	unix bool
+}
+
+func parseHop(s string) (h hop, ok bool) {
+	s = strings.Trim(s, " \t")
+	if isUnixPeer(s) {
+		return hop{unix: true}, true
 	}
-	return at
+	h.addr, ok = ParseAddress(s)
+	return h, ok
+}
+
+func (h *hosts) holdHop(at hop) bool {
+	if at.unix {
+		return h.unix
+	}
+	return h.hold(at.addr)
+}
+
+// Client finds the address that a request came from.
+//
+// The walk starts at the peer and goes through X-Forwarded-For from right to left
+// as long as it stands on a trusted proxy: the first address that is none is the
+// client. Blank elements are no hops, as RFC 9110 (5.6.1) has it. An element that
+// is no address ends the walk on the proxy that passed it on: what stands further
+// left was vouched for by nobody. Where the walk stands on a proxy that states the
+// client's address in a header of its own, that is the client.
+//
+// So at worst the peer is the client; never an address that only the client itself
+// has named. Where the walk ends on a Unix socket, the client is the last hop that
+// has an address; the zero Addr is returned where there is none.
+func (p *Proxies) Client(c Claims) netip.Addr {
+	at, ok := parseHop(c.Peer)
+	client := at.addr
+	if !ok || p == nil {
+		return client
+	}
+	for range maxHops {
+		if p.connecting.holdHop(at) {
+			if a, ok := ParseAddress(c.ConnectingIP); ok {
+				return a
+			}
+		}
+		chain := strings.TrimRight(c.ForwardedFor, ", \t")
+		if chain == "" || !p.forwarding.holdHop(at) {
+			break
+		}
+		i := strings.LastIndexByte(chain, ',')
+		next, ok := parseHop(chain[i+1:])
+		if !ok {
+			break
+		}
+		at, c.ForwardedFor = next, chain[:max(i, 0)]
+		if !at.unix {
+			client = at.addr
+		}
+	}
+	return client
 }

@@ -1,7 +1,6 @@
 package event
 
 import (
-	"net/netip"
 	"strings"
 	"unicode/utf8"
 )
@@ -221,6 +220,9 @@ func (d *Decoder) set(f Field, v string, e *Event) bool {
 			return d.refuse(wrong, f)
 		}
 	}
+	if f.Kind() == KindAddress {
+		v, _ = exactAddress(v)
+	}
 	_, refused := admitText(e, f, v, isSound)
 	return refused == 0 || d.refuse(refused, f)
 }
@@ -229,7 +231,7 @@ func (d *Decoder) set(f Field, v string, e *Event) bool {
 // only this format can tell.
 func (d *Decoder) wrongText(f Field, v string) Reason {
 	if f.Kind() == KindAddress {
-		if a, err := netip.ParseAddr(v); err != nil || a.Zone() != "" || len(v) > specs[f].MaxBytes {
+		if _, ok := exactAddress(v); !ok {
 			return BadAddress
 		}
 	}

@@ -3,13 +3,14 @@ package event
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"slices"
 )
 
 // Guess says how well a format reads a sample of records.
 type Guess struct {
 	Format   string
-	Lines    int // records of the sample, without blank ones
+	Lines    int // records of the sample, without blank ones and those that the format passes over
 	Read     int // of Lines: become events
 	Complete int // of Read: have address, time and path
 	Values   int // that the events hold, all together
@@ -48,8 +49,13 @@ func guess(name string, f Format, sample [][]byte) Guess {
 		if len(bytes.TrimSpace(record)) == 0 {
 			continue
 		}
+		err := f.Decode(record, &e)
+		var refusal *Refusal
+		if errors.As(err, &refusal) && refusal.Reason == Filtered {
+			continue
+		}
 		g.Lines++
-		if f.Decode(record, &e) != nil {
+		if err != nil {
 			continue
 		}
 		g.Read++

@@ -46,6 +46,16 @@ func TestAFormatThatFindsNothingIsNoGoodGuess(t *testing.T) {
 	}
 }
 
+// Caddy's other messages do not speak against its format.
+func TestMessagesAmidAnAccessLogDoNotCount(t *testing.T) {
+	access := corpus(t, "caddy")[0]
+	message := []byte(`{"level":"info","ts":1789488826.2,"logger":"tls.obtain","msg":"lock acquired"}`)
+	guesses := DetectFormat([][]byte{message, message, message, access})
+	if len(guesses) == 0 || guesses[0].Format != "caddy" || guesses[0].Lines != 1 || !guesses[0].Fits() {
+		t.Errorf("got %+v", guesses)
+	}
+}
+
 func TestNothingIsGuessedOfGarbage(t *testing.T) {
 	if guesses := DetectFormat([][]byte{[]byte("garbage"), nil, []byte("{}")}); len(guesses) != 0 {
 		t.Errorf("got %+v", guesses)

@@ -112,7 +112,7 @@ const (
 	KindInt                     // JSON integer; held as a number
 	KindTime                    // RFC 3339 string, or integer Unix milliseconds; held as Unix milliseconds
 	KindBool                    // JSON true or false; held as 1 or 0
-	KindAddress                 // JSON string, an IP address; held as text
+	KindAddress                 // JSON string, an IP address or unix:; held as text
 	KindObject                  // JSON object, flat; held as its text
 )
 
@@ -175,7 +175,7 @@ var specs = [MaxField]Spec{
 	RequestBytes:  client(number("request_bytes", 0, maxInt, "size of the request")),
 	ResponseBytes: number("response_bytes", 0, maxInt, "size of the answer"),
 	UserAgent:     client(text("user_agent", 1024, "User-Agent header")),
-	IP:            {Name: "ip", Kind: KindAddress, MaxBytes: 64, Doc: "address of the socket's peer"},
+	IP:            {Name: "ip", Kind: KindAddress, MaxBytes: 64, Doc: "address of the socket's peer; `unix:` where it is on a Unix socket"},
 	ForwardedFor:  client(text("forwarded_for", 2048, "X-Forwarded-For, all of it")),
 	JA4:           identifier("ja4", 64, "JA4 fingerprint of the TLS client"),
 

@@ -203,16 +203,30 @@ func putRequest(e *Event, line string) {
 }
 
 // splitRequest splits METHOD TARGET PROTOCOL. What is no request is the target,
-// without a method.
+// without a method. Servers pass over blanks around the target.
 func splitRequest(line string) (method, target string) {
 	method, target, ok := strings.Cut(line, " ")
-	if !ok || !isLogMethod(method) {
+	i := strings.LastIndexByte(target, ' ')
+	versioned := i >= 0 && strings.HasPrefix(target[i+1:], "HTTP/")
+	if !ok || !isLogMethod(method) && !(versioned && isToken(method)) {
 		return "", line
 	}
-	if i := strings.LastIndexByte(target, ' '); i >= 0 && strings.HasPrefix(target[i+1:], "HTTP/") {
+	if versioned {
 		target = target[:i]
 	}
-	return method, target
+	return method, strings.Trim(target, " ")
+}
+
+// isToken reports whether s may be a method, after RFC 9110, sections 9.1 and
+// 5.6.2. Clients invent them, and some servers answer.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if letter := c | 0x20; (letter < 'a' || letter > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != "" && len(s) <= specs[Method].MaxBytes
 }
 
 func isLogMethod(s string) bool {

@@ -54,7 +54,7 @@ func (h *combinedHead) origin(s string, u *unescaper, e *Event) (rest string, ok
 		if isPeer(first) && names == "" {
 			return "", false
 		}
-		h.vhost = true
+		h.vhost = first != "-" // which is an empty list
 		putHost(e, u.unescape(first))
 		if startsChain(second) {
 			return h.list(after)

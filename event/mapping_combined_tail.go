@@ -106,24 +106,38 @@ func refererIsDash(s string) bool {
 	return text != "-" && !strings.HasPrefix(text, "http://") && !strings.HasPrefix(text, "https://")
 }
 
-// behindTexts reads the fields that ingress-nginx writes there, by which it is
+// behindTexts reads the fields that two servers write there, by which they are
 // recognised: size of the request, time to answer, and the upstream's name in
-// brackets. With them, the list before the user is the server's own word, not a
-// part of the user's name.
+// brackets are ingress-nginx'; a count, router, server and time are Traefik's.
 func (c *combined) behindTexts(s string, e *Event) {
-	size, rest := word(s)
-	took, rest := word(rest)
-	if !strings.HasPrefix(rest, "[") || !isDecimal(size) || !isDecimal(took) {
+	number, rest := word(s)
+	if !isDecimal(number) {
 		return
 	}
-	if n, fits, ok := parseDecimal(size, 0); ok && fits && n <= maxInt {
-		e.SetNum(RequestBytes, n)
+	if strings.HasPrefix(rest, `"`) {
+		_, rest = column(rest)
+		_, rest = column(rest)
+		if took, ok := strings.CutSuffix(rest, "ms"); ok && isDecimal(took) {
+			putNumber(e, LatencyMicros, took, 3)
+		}
+		return
 	}
-	if n, fits, ok := parseDecimal(took, 6); ok && fits && n <= maxInt {
-		e.SetNum(LatencyMicros, n)
+	took, rest := word(rest)
+	if !isDecimal(took) || !strings.HasPrefix(rest, "[") {
+		return
 	}
+	putNumber(e, RequestBytes, number, 0)
+	putNumber(e, LatencyMicros, took, 6)
+	// Now the list before the user is the server's own word, not a part of a name.
 	if chain := withoutPeer(c.head.inner, c.head.peer); chain != "" && !e.Has(ForwardedFor) {
 		putText(e, ForwardedFor, chain)
+	}
+}
+
+// putNumber gives f the number w times 10^shift, if it is one that f can have.
+func putNumber(e *Event, f Field, w string, shift int) {
+	if n, fits, ok := parseDecimal(w, shift); ok && fits && n >= specs[f].Min && n <= specs[f].Max {
+		e.SetNum(f, n)
 	}
 }
 

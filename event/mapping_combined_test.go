@@ -33,7 +33,7 @@ func TestWhatStandsBeforeTheTimeIsRead(t *testing.T) {
 		{"an address with a port", `192.0.2.7:51234 - -`, "192.0.2.7|||"},
 		{"IPv6 in brackets, with a port", `[2001:db8::7]:51234 - -`, "2001:db8::7|||"},
 		{"IPv6 with a zone", `fe80::7%eth0 - -`, "fe80::7|||"},
-		{"a socket", `unix: - -`, "|||"},
+		{"a socket", `unix: - -`, "unix:|||"},
 		{"no ident and no user", `192.0.2.7`, "192.0.2.7|||"},
 		{"no user", `192.0.2.7 -`, "192.0.2.7|||"},
 		{"an ident", `192.0.2.7 root ann`, "192.0.2.7|||ann"},
@@ -47,7 +47,7 @@ func TestWhatStandsBeforeTheTimeIsRead(t *testing.T) {
 		{"a virtual host in IPv6", `[2001:db8::1]:443 192.0.2.7 - -`, "192.0.2.7||[2001:db8::1]|"},
 		{"a virtual host without a port", `shop.example.com 192.0.2.7 - ann`, "192.0.2.7||shop.example.com|ann"},
 		{"nginx' server without a name", `_ 192.0.2.7 - -`, "192.0.2.7|||"},
-		{"a virtual host before a socket", `shop.example.com:80 unix: - -`, "||shop.example.com|"},
+		{"a virtual host before a socket", `shop.example.com:80 unix: - -`, "unix:||shop.example.com|"},
 		{"a virtual host before a looked-up name", `shop.example.com:80 client.example.net - -`, "||shop.example.com|"},
 		{"a virtual host before a name without dots", `shop.example.com:80 localhost - ann`, "||shop.example.com|ann"},
 
@@ -72,6 +72,7 @@ func TestWhatStandsBeforeTheTimeIsRead(t *testing.T) {
 		{"lighttpd with a port", `192.0.2.7 shop.example.com:8080 -`, "192.0.2.7||shop.example.com|"},
 		{"lighttpd, asked for an address", `192.0.2.7 203.0.113.9 -`, "192.0.2.7||203.0.113.9|"},
 		{"lighttpd, asked for a list", `192.0.2.7 203.0.113.9,203.0.113.8 -`, "192.0.2.7|||"},
+		{"lighttpd, asked for what looks like a tag", `192.0.2.7 x: -`, "192.0.2.7|||"},
 		{"lighttpd with a user", `192.0.2.7 203.0.113.9 ann`, "192.0.2.7||203.0.113.9|ann"},
 		{"another column", `192.0.2.7 - - shop.example.com`, "192.0.2.7|||"},
 
@@ -84,7 +85,7 @@ func TestWhatStandsBeforeTheTimeIsRead(t *testing.T) {
 		{"syslog from a host that is an address", `Sep 15 16:13:46 10.0.0.5 nginx: 192.0.2.7 - -`, "192.0.2.7|||"},
 		{"syslog before a virtual host", `Sep 15 16:13:46 h nginx[1]: shop.example.com:80 192.0.2.7 - -`, "192.0.2.7||shop.example.com|"},
 		{"syslog before a list", `Sep 15 16:13:46 h nginx[1]: 10.0.0.2, 192.0.2.7 - -`, "192.0.2.7|10.0.0.2||"},
-		{"syslog before a socket", `Sep 15 16:13:46 h nginx[1]: unix: - -`, "|||"},
+		{"syslog before a socket", `Sep 15 16:13:46 h nginx[1]: unix: - -`, "unix:|||"},
 		{"syslog before IPv6", `Sep 15 16:13:46 h nginx[1]: 2001:db8:: - -`, "2001:db8::|||"},
 		{"syslog as rsyslog writes it", `2026-09-15T16:13:46.123456+02:00 h nginx[1]: 192.0.2.7 - -`, "192.0.2.7|||"},
 		{"syslog of RFC 5424", `<190>1 2026-09-15T16:13:46.003Z h nginx 123 - - 192.0.2.7 - -`, "192.0.2.7|||"},
@@ -167,10 +168,20 @@ func TestWhatStandsBehindTheSizeIsRead(t *testing.T) {
 			if got != c.want {
 				t.Errorf("%s: got %s, want %s", c.tail, got, c.want)
 			}
-			if e.Text(IP) != "192.0.2.7" || e.Num(ResponseBytes) != 2814 || e.Has(LatencyMicros) {
+			if e.Text(IP) != "192.0.2.7" || e.Num(ResponseBytes) != 2814 || e.Has(LatencyMicros) != (c.name == "Traefik") {
 				t.Errorf("%s: %s", c.tail, e.AppendAll(nil))
 			}
 		})
+	}
+}
+
+func TestTraefiksTimeIsRead(t *testing.T) {
+	const line = `192.0.2.7 - - [15/Sep/2026:16:13:46 +0000] "GET / HTTP/1.1" 200 8 - "Agent" 13 "router@docker" "http://10.0.0.5:80" `
+	for end, want := range map[string]int64{"247ms": 247_000, "0ms": 0, "247": -1, "": -1, "ms": -1, `"247ms"`: -1, "999999999999999999ms": -1} {
+		e := read(t, "combined", line+end)
+		if e.Has(LatencyMicros) != (want >= 0) || want >= 0 && e.Num(LatencyMicros) != want || e.Text(UserAgent) != "Agent" {
+			t.Errorf("%s: %s", end, e.AppendAll(nil))
+		}
 	}
 }
 

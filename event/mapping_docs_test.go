@@ -57,23 +57,24 @@ func TestTheMappingInTheDocsCompiles(t *testing.T) {
 func TestTheRoutesInTheDocsCompile(t *testing.T) {
 	var config struct {
 		Ingest struct {
-			Routes         []string
-			TrustedProxies []string `yaml:"trusted_proxies"`
+			Routes           []string
+			TrustedProxies   []string `yaml:"trusted_proxies"`
+			ConnectingIPFrom []string `yaml:"connecting_ip_from"`
 		}
 	}
 	page := formatsPage(t)
-	for _, what := range []string{"routes:\n", "trusted_proxies:"} {
+	for _, what := range []string{"routes:\n", "trusted_proxies:", "connecting_ip_from:"} {
 		if err := yaml.Unmarshal([]byte(block(t, page, what)), &config); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(config.Ingest.Routes) == 0 || len(config.Ingest.TrustedProxies) == 0 {
+	if len(config.Ingest.Routes) == 0 || len(config.Ingest.TrustedProxies) == 0 || len(config.Ingest.ConnectingIPFrom) == 0 {
 		t.Fatal("nothing was read")
 	}
 	if _, err := NewRouter(config.Ingest.Routes); err != nil {
 		t.Error(err)
 	}
-	if _, err := NewProxies(config.Ingest.TrustedProxies); err != nil {
+	if _, err := NewProxies(config.Ingest.TrustedProxies, config.Ingest.ConnectingIPFrom); err != nil {
 		t.Error(err)
 	}
 }

@@ -143,7 +143,7 @@ func messageOf(line string) string {
 		return stamped(rest)
 	case isTag(first):
 		return rest
-	case isTag(second) && isHostName(first):
+	case isTag(second) && isHostName(first) && !isPeer(first): // lighttpd has the client's host behind his address
 		return message
 	case strings.HasPrefix(rest, "| ") && isHostName(first):
 		return rest[len("| "):]

@@ -70,9 +70,7 @@ func (h *haproxy) answer(s string, length int, e *Event) (rest string, ok bool) 
 	_, s = word(s) // backend and server
 	timers, s := word(s)
 	_, total, _ := cutLast(timers, '/')
-	if n, fits, ok := parseDecimal(strings.TrimPrefix(total, "+"), 3); ok && fits && n >= 0 && n <= maxInt {
-		e.SetNum(LatencyMicros, n)
-	}
+	putNumber(e, LatencyMicros, strings.TrimPrefix(total, "+"), 3)
 	at := length - len(s)
 	status, s := word(s)
 	if status == "-1" { // the client went away

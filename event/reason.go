@@ -63,7 +63,7 @@ var explanations = [lastReason]string{
 	OutOfRange:       "has a number of the gateway's outside its field's range",
 	BadTime:          "has a `time` that is not RFC 3339",
 	TimeUnit:         "has a `time` that looks like seconds, not milliseconds",
-	BadAddress:       "has an `ip` that is not an IP address",
+	BadAddress:       "has an `ip` that is neither an IP address nor `unix:`",
 	BadValue:         "has a value that its field does not know",
 	TooLong:          "has a text of the gateway's that is longer than its field allows",
 	DerivedField:     "has a field that only ingest sets",

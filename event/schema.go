@@ -121,7 +121,7 @@ func (s Spec) describe() string {
 	case s.Kind == KindBool:
 		return "true or false"
 	case s.Kind == KindAddress:
-		return "IP address"
+		return "IP address, or `unix:`"
 	case s.Kind == KindObject:
 		return fmt.Sprintf("object, %s %d members and %d bytes", verb, maxAttributes, s.MaxBytes)
 	case s.Enum != nil:

@@ -30,6 +30,9 @@ func writers() map[string][]writer {
 			{"nginx with $host in front", true, append(line, partHost), func(r written) string {
 				return combinedLine(r, textOfNginx(hostOfNginx(r[partHost]))+" ", "", textOfNginx)
 			}},
+			{"lighttpd", true, []piece{partMethod, partPath, partHost, partAgent, partReferer}, func(r written) string {
+				return strings.Replace(combinedLine(r, "", "", textOfApache), " - ann ", " "+hostOfLighttpd(r[partHost])+" - ", 1)
+			}},
 			{"nginx behind syslog", true, line, func(r written) string {
 				return combinedLine(r, "Sep 15 16:13:46 web1 nginx[1]: ", "", textOfNginx)
 			}},
@@ -175,6 +178,16 @@ func hostOfNginx(s string) string {
 		return "shop.example.com"
 	}
 	return strings.ToLower(s)
+}
+
+// hostOfLighttpd is the host that lighttpd logs: of what is none it answers 400,
+// and logs a dash.
+func hostOfLighttpd(s string) string {
+	strange := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789.-:", r) }
+	if s = strings.ToLower(s); s == "" || strings.ContainsFunc(s, strange) {
+		return "-"
+	}
+	return s
 }
 
 func textOfHAProxy(s string) string {

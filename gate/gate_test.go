@@ -127,6 +127,35 @@ func TestThrottledClientsAreToldHowLong(t *testing.T) {
 	if d.Action != Throttle || d.RetryAfter != 10 {
 		t.Errorf("got %v, retry after %d s", d.Action, d.RetryAfter)
 	}
+	observed := newGate(t, attack(), func(c *Config) { c.Phase = "observe" }).Decide(t.Context(), Request{Entities: []facet.Entity{victim}})
+	if observed.Would != Throttle || observed.RetryAfter != 0 {
+		t.Errorf("one that is only observed: would %v, retry after %d s", observed.Would, observed.RetryAfter)
+	}
+}
+
+func TestADecisionNamesNoMoreReasonsThanAreRead(t *testing.T) {
+	m := &memory{scores: map[facet.Entity][]score.Contribution{}}
+	for _, e := range []facet.Entity{attacker, victim} {
+		for i := range maxReasons {
+			m.scores[e] = append(m.scores[e], contribution(string(rune('a'+i)), rules.Enforce, uint8(10+i)))
+		}
+	}
+	d := newGate(t, m, nil).Decide(t.Context(), Request{Entities: []facet.Entity{attacker, victim}})
+	if len(d.Reasons) != maxReasons || d.Reasons[0].Weight != 14 || d.Reasons[1].Weight != 14 {
+		t.Errorf("%d reasons: %+v", len(d.Reasons), d.Reasons)
+	}
+}
+
+func TestWhatHasDecayedToNothingIsInNoCategory(t *testing.T) {
+	m := &memory{scores: map[facet.Entity][]score.Contribution{attacker: {contribution("a", rules.Enforce, 1)}}}
+	cfg := Defaults()
+	g, err := New(cfg, Dependencies{Reader: m, Now: func() time.Time { return time.UnixMilli(7_200_000) }}) // two half-lives
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}); len(d.Categories) != 0 {
+		t.Errorf("categories %v", d.Categories)
+	}
 }
 
 func TestTheModeLimitsEveryDecision(t *testing.T) {
@@ -197,6 +226,11 @@ func TestAStoreThatHangsCostsTheBudgetAndThenNothing(t *testing.T) {
 				t.Fatalf("%v, degraded by %q", took, d.DegradedBy)
 			}
 		}
+		for trouble, want := range map[string]float64{troubleTimeout: 5, troubleBreaker: 100} {
+			if got := testutil.ToFloat64(g.metrics.lookupErrors[trouble]); got != want {
+				t.Errorf("%v look-ups counted as %s, want %v", got, trouble, want)
+			}
+		}
 		if m.asked != 5 {
 			t.Errorf("asked %d times", m.asked)
 		}
@@ -209,8 +243,12 @@ func TestAStoreThatHangsCostsTheBudgetAndThenNothing(t *testing.T) {
 		if d, _ := decide(); d.Degraded {
 			t.Errorf("after it came back: %+v", d)
 		}
+		before := testutil.ToFloat64(g.metrics.degraded)
 		if d, _ := decide(); d.Degraded {
 			t.Errorf("and again: %+v", d)
+		}
+		if got := testutil.ToFloat64(g.metrics.degraded); got != before {
+			t.Error("a whole decision is counted as degraded")
 		}
 	})
 }
@@ -250,7 +288,16 @@ func TestTooManyLookupsAreNotQueued(t *testing.T) {
 		if d.DegradedBy != troubleBusy || time.Since(start) != 0 {
 			t.Errorf("degraded by %q after %v", d.DegradedBy, time.Since(start))
 		}
+		if got := testutil.ToFloat64(g.metrics.lookupErrors[troubleBusy]); got != 1 {
+			t.Errorf("%v counted as busy", got)
+		}
 		wg.Wait()
+		m.set(func(m *memory) { m.hang = false })
+		for range 3 {
+			if d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}); d.Degraded {
+				t.Errorf("when they have ended: degraded by %q", d.DegradedBy)
+			}
+		}
 	})
 }
 

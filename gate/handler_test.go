@@ -165,6 +165,24 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+func TestOtherMethodsAreToldWhichIsAllowed(t *testing.T) {
+	g := newGate(t, attack(), nil)
+	for _, tc := range []struct {
+		method, target string
+		status         int
+		allow          string
+	}{
+		{"GET", "/v1/decide", 405, "POST"}, {"HEAD", "/v1/decide", 405, "POST"}, {"POST", "/v1/risk/ip/203.0.113.9", 405, "GET"},
+		{"DELETE", "/healthz", 405, "GET"}, {"HEAD", "/healthz", 200, ""}, {"HEAD", "/readyz", 200, ""},
+	} {
+		rec := httptest.NewRecorder()
+		g.Handler().ServeHTTP(rec, httptest.NewRequest(tc.method, tc.target, nil))
+		if got := rec.Header().Get("Allow"); rec.Code != tc.status || got != tc.allow {
+			t.Errorf("%s %s: %d, Allow %q", tc.method, tc.target, rec.Code, got)
+		}
+	}
+}
+
 func TestJSONIsTakenHoweverItIsNamed(t *testing.T) {
 	g := newGate(t, attack(), nil)
 	for _, contentType := range []string{

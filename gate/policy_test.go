@@ -177,6 +177,8 @@ func TestConfigMistakesAreNamed(t *testing.T) {
 		"no look-ups":                   {func(c *Config) { c.MaxLookups = 0 }, "gate.max_lookups"},
 		"a breaker that is always open": {func(c *Config) { c.BreakerFailures = 0 }, "gate.breaker_failures"},
 		"a breaker without a pause":     {func(c *Config) { c.BreakerPause = 0 }, "gate.breaker_pause"},
+		"decisions of the past":         {func(c *Config) { c.CacheFor = -time.Second }, "gate.cache_for"},
+		"a client that waits a day":     {func(c *Config) { c.RetryAfter = 24 * time.Hour }, "gate.retry_after"},
 		"decisions for ever":            {func(c *Config) { c.CacheFor = time.Hour }, "gate.cache_for"},
 		"half seconds":                  {func(c *Config) { c.RetryAfter = 1500 * time.Millisecond }, "gate.retry_after"},
 	} {
@@ -190,6 +192,11 @@ func TestConfigMistakesAreNamed(t *testing.T) {
 				t.Error("New took it")
 			}
 		})
+	}
+	equal := Defaults()
+	equal.Policy = Policy{Tag: 50, Throttle: 50, Challenge: 50, StepUp: never, Deny: never}
+	if err := equal.Validate(); err != nil {
+		t.Errorf("thresholds that are equal, to leave an action out: %v", err)
 	}
 	if _, err := New(Defaults(), Dependencies{}); err == nil {
 		t.Error("a gate without a reader")

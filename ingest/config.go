@@ -3,7 +3,6 @@ package ingest
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/weirdev/weir/event"
@@ -16,7 +15,9 @@ type Config struct {
 	Pattern        string         `yaml:"pattern,omitempty" doc:"with format pattern: a regular expression whose groups are fields"`
 	RemoteUser     string         `yaml:"remote_user" doc:"what a user name in an access log is: unverified, or verified where the server checks every name that it logs; then it is the account"`
 	Routes         []string       `yaml:"routes" doc:"route templates such as /users/{id}, used where the gateway gives no route"`
-	TrustedProxies []string       `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed"`
+	TrustedProxies []string       `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed; unix: for peers on Unix sockets"`
+
+	ConnectingIPFrom []string `yaml:"connecting_ip_from" doc:"prefixes of a CDN whose statement of the client's address (field connecting_ip, from CF-Connecting-IP and the like) is believed; unix: for peers on Unix sockets"`
 
 	MaxLate   time.Duration `yaml:"max_late" doc:"how long before the bracket of its arrival an event's claimed time may lie"`
 	Delayed   string        `yaml:"delayed" doc:"what an event counts as whose claimed time lies further back than max_late: late (it keeps its time, and no rule counts it) or arrival (as if it were made when it arrived)"`
@@ -77,10 +78,11 @@ func (c Config) Validate() error {
 	if _, err := event.NewRouter(c.Routes); err != nil {
 		errs = append(errs, fmt.Errorf("ingest.routes: %w", err))
 	}
-	for _, p := range c.TrustedProxies {
-		if _, err := netip.ParsePrefix(p); err != nil {
-			errs = append(errs, fmt.Errorf("ingest.trusted_proxies: %w", err))
-		}
+	if _, err := event.NewProxies(c.TrustedProxies, nil); err != nil {
+		errs = append(errs, fmt.Errorf("ingest.trusted_proxies: %w", err))
+	}
+	if _, err := event.NewProxies(nil, c.ConnectingIPFrom); err != nil {
+		errs = append(errs, fmt.Errorf("ingest.connecting_ip_from: %w", err))
 	}
 	if c.Delayed != DelayedLate && c.Delayed != DelayedArrival {
 		errs = append(errs, fmt.Errorf("ingest.delayed: %q is neither %s nor %s", c.Delayed, DelayedLate, DelayedArrival))

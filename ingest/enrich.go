@@ -35,9 +35,9 @@ func NewEnricher(cfg Config, places Places) (*Enricher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("routes: %w", err)
 	}
-	proxies, err := event.NewProxies(cfg.TrustedProxies)
+	proxies, err := event.NewProxies(cfg.TrustedProxies, cfg.ConnectingIPFrom)
 	if err != nil {
-		return nil, fmt.Errorf("trusted proxies: %w", err)
+		return nil, err
 	}
 	return &Enricher{router: router, proxies: proxies, places: places, verified: cfg.RemoteUser == Verified, scratch: make([]byte, 0, 1024)}, nil
 }
@@ -104,11 +104,12 @@ func (n *Enricher) build(e *event.Event) {
 }
 
 func (n *Enricher) address(e *event.Event) {
-	peer, ok := event.ParseAddress(e.Text(event.IP)) // as whoever asks about it has it read
-	if !ok {
+	addr := n.proxies.Client(event.Claims{
+		Peer: e.Text(event.IP), ForwardedFor: e.Text(event.ForwardedFor), ConnectingIP: e.Text(event.ConnectingIP),
+	})
+	if !addr.IsValid() {
 		return
 	}
-	addr := event.Canonical(n.proxies.Client(peer, e.Text(event.ForwardedFor)))
 	e.SetText(event.ClientIP, n.keep(func(b []byte) []byte { return event.AppendClientKey(b, addr) }))
 	e.SetText(event.Net, n.keep(func(b []byte) []byte { return event.AppendNetKey(b, addr) }))
 
@@ -121,7 +122,7 @@ func (n *Enricher) address(e *event.Event) {
 	if p.ASN != 0 {
 		e.SetNum(event.ASN, int64(p.ASN))
 	}
-	if p.Country != "" && (p.LatitudeMicro != 0 || p.LongitudeMicro != 0) {
+	if p.LatitudeMicro != 0 || p.LongitudeMicro != 0 {
 		e.SetNum(event.Latitude, int64(p.LatitudeMicro))
 		e.SetNum(event.Longitude, int64(p.LongitudeMicro))
 		e.SetNum(event.GeoRadius, int64(p.RadiusKM))

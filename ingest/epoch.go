@@ -37,6 +37,7 @@ type Manifest struct {
 	VerifiedUser   bool                `json:"verified_user,omitempty"` // a log's user name is the account
 	Routes         []string            `json:"routes"`
 	TrustedProxies []string            `json:"trusted_proxies"`
+	ConnectingFrom []string            `json:"connecting_ip_from,omitempty"`
 	MaxLate        int64               `json:"max_late"` // ms
 	Delayed        string              `json:"delayed"`
 	MaxFuture      int64               `json:"max_future"` // ms
@@ -48,7 +49,7 @@ func NewManifest(cfg Config, p facet.Projection, databases map[string]string) Ma
 	m := Manifest{
 		Version: manifestVersion, Semantics: Semantics, Projection: map[string][]string{}, Format: cfg.Format, Mapping: cfg.Mapping,
 		Pattern: cfg.Pattern, VerifiedUser: cfg.RemoteUser == Verified,
-		Routes: append([]string{}, cfg.Routes...), TrustedProxies: append([]string{}, cfg.TrustedProxies...),
+		Routes: append([]string{}, cfg.Routes...), TrustedProxies: append([]string{}, cfg.TrustedProxies...), ConnectingFrom: cfg.ConnectingIPFrom,
 		MaxLate: cfg.MaxLate.Milliseconds(), Delayed: cfg.Delayed, MaxFuture: cfg.MaxFuture.Milliseconds(), Databases: map[string]string{},
 	}
 	maps.Copy(m.Databases, databases)
@@ -110,7 +111,7 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 	sum := sha256.Sum256(m.Bytes())
 	e := &Epoch{Name: hex.EncodeToString(sum[:]), number: binary.BigEndian.Uint64(sum[:]), places: places}
 	e.terms = Config{
-		Format: m.Format, Mapping: m.Mapping, Pattern: m.Pattern, Routes: m.Routes, TrustedProxies: m.TrustedProxies,
+		Format: m.Format, Mapping: m.Mapping, Pattern: m.Pattern, Routes: m.Routes, TrustedProxies: m.TrustedProxies, ConnectingIPFrom: m.ConnectingFrom,
 		MaxLate: time.Duration(m.MaxLate) * time.Millisecond, Delayed: m.Delayed, MaxFuture: time.Duration(m.MaxFuture) * time.Millisecond,
 	}
 	if m.Delayed != DelayedLate && m.Delayed != DelayedArrival {
@@ -135,21 +136,14 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 		slices.Sort(fields)
 		e.projection[k] = fields
 	}
-	if _, _, err := e.tools(); err != nil {
+	if _, err := e.reader(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoEpoch, err)
 	}
 	return e, nil
 }
 
-// tools are what one source reads records with.
-func (e *Epoch) tools() (event.Format, *Enricher, error) {
-	format, err := e.terms.format().New()
-	if err != nil {
-		return nil, nil, err
-	}
-	enrich, err := NewEnricher(e.terms, e.places)
-	return format, enrich, err
-}
+// reader is what one source reads records with.
+func (e *Epoch) reader() (*Reader, error) { return NewReader(e.terms, e.places) }
 
 // named is an epoch of which nothing is known but the name: it can cover, and
 // make no facets.
@@ -172,11 +166,11 @@ type Epochs interface {
 
 // enter goes on under an epoch. Nothing may be gathered for a destination.
 func (s *source) enter(e *Epoch) error {
-	format, enrich, err := e.tools()
+	reader, err := e.reader()
 	if err != nil {
 		return fmt.Errorf("epoch %s: %w", e.Name, err)
 	}
-	s.format, s.enrich = format, enrich
+	s.reader = reader
 	s.bracket.maxLate, s.bracket.maxFuture = e.terms.MaxLate.Milliseconds(), e.terms.MaxFuture.Milliseconds()
 	s.bracket.arrival = e.terms.Delayed == DelayedArrival
 	s.epoch, s.progress.Epoch = e, e.Name

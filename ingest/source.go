@@ -44,8 +44,7 @@ type source struct {
 	bracket   bracket
 	watermark watermark
 
-	format event.Format
-	enrich *Enricher
+	reader *Reader
 	event  event.Event
 	named  bool // event has an id of its own, so that the same bytes are the same event
 	frames *frames
@@ -411,12 +410,8 @@ func (s *source) decode(r *klog.Record) (err error) {
 			err = fmt.Errorf("%w: %v", errPanic, v)
 		}
 	}()
-	if err := s.format.Decode(r.Value, &s.event); err != nil {
-		return err
-	}
-	s.named = s.event.Has(event.ID)
-	s.enrich.Complete(&s.event, s.partition, r.Offset, r.Key)
-	return nil
+	s.named, err = s.reader.Read(s.partition, r, &s.event)
+	return err
 }
 
 // EndHeader marks the record that closes a partition of a history stream.

@@ -1,6 +1,7 @@
 package score
 
 import (
+	"bytes"
 	"encoding/base32"
 	"strings"
 
@@ -29,7 +30,7 @@ type Codec struct {
 // keys, which holds no zero byte.
 func NewCodec(of []byte, prefix string) *Codec {
 	c := &Codec{prefix: prefix}
-	c.names.init(of)
+	c.names.init(bytes.Clone(of))
 	c.codes.init(secret.Key(of, secret.ScoreCode))
 	return c
 }

@@ -131,6 +131,15 @@ func TestTopNamesTheHeaviestFirst(t *testing.T) {
 	if all := Top(list, 60_000, 10); len(all) != 3 {
 		t.Errorf("%d reasons, one of which has decayed to nothing", len(all))
 	}
+	// Worth just half a point, and a little later less.
+	half := []Contribution{{Rule: "a", Weight: 1, HalfLife: 60}}
+	if at, after := Top(half, 60_000, 1), Top(half, 60_100, 1); len(at) != 1 || len(after) != 0 {
+		t.Errorf("worth half a point: %d reasons; less: %d", len(at), len(after))
+	}
+	equals := []Contribution{{Rule: "c", Weight: 40, HalfLife: 60}, {Rule: "b", Weight: 40, HalfLife: 60}, {Rule: "a", Weight: 40, HalfLife: 60}}
+	if top := Top(equals, 0, 3); top[0].Rule != "a" || top[1].Rule != "b" || top[2].Rule != "c" {
+		t.Errorf("equals are not in order of rules: %+v", top)
+	}
 	if none := Top(list, 60_000, -1); len(none) != 0 {
 		t.Errorf("asked for none, got %d", len(none))
 	}

@@ -32,7 +32,7 @@ shows the attack being caught. Flags may be written with one dash or two.`,
 		Args:    cobra.NoArgs,
 	}
 	root.AddCommand(demoCommand(), sandboxCommand(), migrateCommand(), checkCommand(), rulesCommand(), generateCommand(), benchCommand(), chaosCommand(),
-		queryCommand(), deadCommand())
+		queryCommand(), deadCommand(), tryCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

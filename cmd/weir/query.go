@@ -12,6 +12,7 @@ import (
 	"github.com/weirdev/weir/cmd/internal/app"
 	"github.com/weirdev/weir/cmd/internal/cli"
 	"github.com/weirdev/weir/cmd/internal/query"
+	"github.com/weirdev/weir/cmd/internal/terminal"
 )
 
 func queryCommand() *cobra.Command {
@@ -47,7 +48,7 @@ On a terminal the result is a table; anywhere else it is tab-separated.`,
 		o.ClickHouse = c.Config.ClickHouse
 		if o.Output == "" {
 			o.Output = "tsv"
-			if onTerminal(cmd.OutOrStdout()) {
+			if terminal.Is(cmd.OutOrStdout()) {
 				o.Output = "table"
 			}
 		}
@@ -77,19 +78,9 @@ func statement(cmd *cobra.Command, file string, args []string) (string, error) {
 			return "", cli.UsageError(fmt.Errorf("-file: %w", err))
 		}
 		return string(text), nil
-	case len(args) == 0 && onTerminal(cmd.InOrStdin()):
+	case len(args) == 0 && terminal.Is(cmd.InOrStdin()):
 		return "", cli.UsageError(errors.New("there is no statement: give one as an argument, with -file, or on standard input"))
 	}
 	text, err := io.ReadAll(cmd.InOrStdin())
 	return string(text), err
-}
-
-// onTerminal reports whether somebody looks at a stream, or types it.
-func onTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/ClickHouse/ch-go/proto"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+
+	"github.com/weirdev/weir/internal/telemetry"
 )
 
 // ServeHTTP answers ClickHouse's HTTP interface, as Grafana, curl and the clients
@@ -58,7 +60,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // ServeOverHTTP answers the HTTP interface on l until ctx ends.
 func (s *Server) ServeOverHTTP(ctx context.Context, l net.Listener) error {
-	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: telemetry.ErrorLog(s.log)}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

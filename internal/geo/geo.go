@@ -1,6 +1,7 @@
 // Package geo says where an address is, whose network it belongs to, and
-// whether it hides its user: from MaxMind databases, read to memory. A set of
-// them that was read is a [Generation] and never changes.
+// whether it hides its user: from databases in MaxMind's format, read to memory,
+// of MaxMind, DB-IP, IPinfo and others whose records are like theirs. A set of them
+// that was read is a [Generation] and never changes.
 //
 // It is asked once per event, by ingest; what it says travels with the event.
 package geo
@@ -12,23 +13,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/oschwald/geoip2-golang/v2"
+	"github.com/oschwald/maxminddb-golang/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // Config names the databases; an empty path is none.
 type Config struct {
-	City      string `yaml:"city" doc:"MaxMind database of cities (GeoLite2-City, GeoIP2-City)"`
-	ASN       string `yaml:"asn" doc:"MaxMind database of autonomous systems (GeoLite2-ASN)"`
-	Anonymous string `yaml:"anonymous" doc:"MaxMind database of anonymisers (GeoIP2-Anonymous-IP)"`
+	City      string `yaml:"city" doc:"database of cities or countries in MaxMind's format (GeoLite2-City, GeoIP2-Country, GeoIP2-Enterprise; DB-IP; IPinfo)"`
+	ASN       string `yaml:"asn" doc:"database of autonomous systems in MaxMind's format (GeoLite2-ASN, GeoIP2-ISP, GeoIP2-Enterprise; DB-IP; IPinfo)"`
+	Anonymous string `yaml:"anonymous" doc:"database of anonymisers in MaxMind's format (GeoIP2-Anonymous-IP, GeoIP-Anonymous-Plus; IPinfo)"`
 }
 
 // Place is what is known of an address. What is not known is zero.
@@ -68,7 +70,8 @@ type Generation struct {
 
 // database is one that has been read and checked.
 type database struct {
-	*geoip2.Reader
+	*maxminddb.Reader
+	read reading
 	data []byte // which the reader uses, too
 	sum  string // SHA-256 of data, hex
 }
@@ -110,12 +113,19 @@ func Open(cfg Config, log *slog.Logger, r prometheus.Registerer) (*DB, error) {
 	return db, nil
 }
 
+// file is where a kind of database is.
 type file struct {
-	setting, path, kind string
+	setting, path string
+	kind          string // its name in digests
+	reads         string // what may be there
 }
 
 func (c Config) files() [kinds]file {
-	return [kinds]file{{"geo.city", c.City, "City"}, {"geo.asn", c.ASN, "ASN"}, {"geo.anonymous", c.Anonymous, "Anonymous-IP"}}
+	return [kinds]file{
+		city:      {"geo.city", c.City, "City", "databases of cities or countries: GeoLite2 and GeoIP2 City, Country and Enterprise, DB-IP's, IPinfo's, and flat records with country_code, city, latitude and longitude"},
+		asn:       {"geo.asn", c.ASN, "ASN", "databases of autonomous systems: GeoLite2-ASN, GeoIP2 ISP and Enterprise, DB-IP's, IPinfo's, and flat records with asn or autonomous_system_number"},
+		anonymous: {"geo.anonymous", c.Anonymous, "Anonymous-IP", "databases of anonymisers: GeoIP2-Anonymous-IP, GeoIP-Anonymous-Plus, IPinfo's privacy detection, and flat records with vpn, proxy, tor and hosting"},
+	}
 }
 
 // read reads the databases whose files are not what they were into memory: a
@@ -139,7 +149,7 @@ func (db *DB) read(was *files) (*files, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.setting, err)
 		}
-		if all[i], err = open(data, f.kind); err != nil {
+		if all[i], err = open(data, i); err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", f.setting, f.path, err)
 		}
 		if old := was.databases[i]; old != nil && old.sum == all[i].sum {
@@ -151,16 +161,24 @@ func (db *DB) read(was *files) (*files, error) {
 	return now, err
 }
 
-func open(data []byte, kind string) (*database, error) {
-	reader, err := geoip2.OpenBytes(data)
+func open(data []byte, kind int) (*database, error) {
+	reader, err := maxminddb.OpenBytes(data)
 	if err != nil {
-		return nil, fmt.Errorf("no MaxMind database: %w", err)
+		return nil, fmt.Errorf("no database in MaxMind's format: %w", err)
 	}
-	if is := reader.Metadata().DatabaseType; !strings.HasSuffix(is, kind) {
-		return nil, fmt.Errorf("a database of type %s; one of type …-%s belongs there", is, kind)
+	s, err := takeSample(reader)
+	if err != nil {
+		return nil, err
+	}
+	databaseType := reader.Metadata.DatabaseType
+	read := s.reading(kind, databaseType)
+	if read == nil {
+		f := (Config{}).files()[kind]
+		return nil, fmt.Errorf("a database of type %q, whose records have %s; %s reads %s",
+			databaseType, strings.Join(slices.Sorted(maps.Keys(s.keys)), ", "), f.setting, f.reads)
 	}
 	sum := sha256.Sum256(data)
-	return &database{Reader: reader, data: data, sum: hex.EncodeToString(sum[:])}, nil
+	return &database{Reader: reader, read: read, data: data, sum: hex.EncodeToString(sum[:])}, nil
 }
 
 // generation looks some addresses up, so that a damaged file is found now.
@@ -196,7 +214,7 @@ func (db *DB) Restore(digests map[string]string, load func(digest string) ([]byt
 		if err != nil {
 			return nil, fmt.Errorf("database %s: %w", f.kind, err)
 		}
-		if all[i], err = open(data, f.kind); err != nil {
+		if all[i], err = open(data, i); err != nil {
 			return nil, fmt.Errorf("database %s: %w: %w", f.kind, ErrDatabase, err)
 		}
 	}
@@ -252,61 +270,19 @@ func (g *Generation) Lookup(addr netip.Addr, p *Place) {
 }
 
 func (g *Generation) find(addr netip.Addr, p *Place) error {
-	return errors.Join(g.findCity(addr, p), g.findASN(addr, p), g.findAnonymiser(addr, p))
-}
-
-func (g *Generation) findCity(addr netip.Addr, p *Place) error {
-	d := g.databases[city]
-	if d == nil {
-		return nil
+	var errs []error
+	for _, d := range g.databases {
+		if d == nil {
+			continue
+		}
+		found := d.Lookup(addr)
+		err := found.Err()
+		if err == nil && found.Found() {
+			err = d.read(found, p)
+		}
+		errs = append(errs, err)
 	}
-	c, err := d.City(addr)
-	if err != nil {
-		return err
-	}
-	p.Country, p.City = c.Country.ISOCode, c.City.Names.English
-	if l := c.Location; l.Latitude != nil && l.Longitude != nil {
-		p.LatitudeMicro, p.LongitudeMicro = micro(*l.Latitude), micro(*l.Longitude)
-		p.RadiusKM = int32(l.AccuracyRadius)
-	}
-	return nil
-}
-
-func micro(degrees float64) int32 { return int32(math.Round(degrees * 1e6)) }
-
-func (g *Generation) findASN(addr netip.Addr, p *Place) error {
-	d := g.databases[asn]
-	if d == nil {
-		return nil
-	}
-	a, err := d.ASN(addr)
-	if err != nil {
-		return err
-	}
-	p.ASN, p.ASOrg = uint32(a.AutonomousSystemNumber), a.AutonomousSystemOrganization
-	return nil
-}
-
-func (g *Generation) findAnonymiser(addr netip.Addr, p *Place) error {
-	d := g.databases[anonymous]
-	if d == nil {
-		return nil
-	}
-	a, err := d.AnonymousIP(addr)
-	if err != nil {
-		return err
-	}
-	switch {
-	case a.IsTorExitNode:
-		p.Anonymiser = "tor"
-	case a.IsAnonymousVPN:
-		p.Anonymiser = "vpn"
-	case a.IsPublicProxy, a.IsResidentialProxy:
-		p.Anonymiser = "proxy"
-	case a.IsHostingProvider:
-		p.Anonymiser = "hosting"
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 const watchEvery = 30 * time.Second

@@ -61,7 +61,7 @@ func abortMarker(body []byte) bool {
 	r := cursor{b: c.text(), bad: c.bad}
 	r.skip(1) // attributes, unused
 	r.varint()
-	r.varint()
+	r.varint32()
 	key := r.text()
 	return !r.bad && len(key) >= 4 && key[2] == 0 && key[3] == 0
 }

@@ -132,9 +132,9 @@ func (b *Batch) decodeRecords(h *header, body []byte) (next int64, err error) {
 		}
 	}
 	records, headers := len(b.Records), len(b.headers)
-	c := cursor{b: body}
+	c, least := cursor{b: body}, h.base
 	for i := range h.count {
-		if !b.decodeRecord(h, &c) {
+		if !b.decodeRecord(h, &c, &least) {
 			b.Records, b.headers = b.Records[:records], b.headers[:headers]
 			return 0, fmt.Errorf("record %d of %d does not read", i+1, h.count)
 		}
@@ -149,16 +149,19 @@ func (b *Batch) decodeRecords(h *header, body []byte) (next int64, err error) {
 	return h.last + 1, nil
 }
 
-func (b *Batch) decodeRecord(h *header, all *cursor) bool {
+// decodeRecord reads the next record, whose offset is *least or above, as they
+// ascend, and says the least for the one behind it.
+func (b *Batch) decodeRecord(h *header, all *cursor, least *int64) bool {
 	c := cursor{b: all.text(), bad: all.bad}
 	c.skip(1) // attributes, unused
 	time := h.first + c.varint()
-	offset := h.base + c.varint()
+	offset := h.base + c.varint32()
 	key, value := c.text(), c.text()
-	n := c.varint()
-	if c.bad || n < 0 || n > min(int64(len(c.b)), maxHeaders) || offset < h.base || offset > h.last {
+	n := c.varint32()
+	if c.bad || n < 0 || n > min(int64(len(c.b)), maxHeaders) || offset < *least || offset > h.last {
 		return false
 	}
+	*least = offset + 1
 	first := len(b.headers)
 	for range n {
 		name := c.text()
@@ -216,9 +219,21 @@ func (c *cursor) varint() int64 {
 	return v
 }
 
+// varint32 reads a number of 32 bits. One that was written as if it were longer does
+// not read, here as in other clients.
+func (c *cursor) varint32() int64 {
+	v, n := binary.Varint(c.b)
+	if n <= 0 || n > binary.MaxVarintLen32 || v != int64(int32(v)) {
+		c.b, c.bad = nil, true
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
 // text reads a length and so many bytes; length −1 is nil.
 func (c *cursor) text() []byte {
-	n := c.varint()
+	n := c.varint32()
 	if n == -1 || c.bad {
 		return nil
 	}

@@ -1,11 +1,12 @@
 // Package testkit starts real servers for integration tests: Apache Kafka from
-// its jars, and redis-server; and it has a disk that is soon full. Servers listen
+// its jars, redis-server, and web servers; and it has a disk that is soon full. Servers listen
 // on the loopback interface only, keep their data in the test's own directory, and
 // end with the test.
 //
 // It installs nothing: where a server is not to be had, the test is skipped
 // with a sentence that says how to get it, or fails where the environment
-// requires it (WEIR_REQUIRE_KAFKA=1, WEIR_REQUIRE_REDIS=1). WEIR_TEST_KAFKA and
+// requires it (WEIR_REQUIRE_KAFKA=1, WEIR_REQUIRE_REDIS=1,
+// WEIR_REQUIRE_WEBSERVERS=1). WEIR_TEST_KAFKA and
 // WEIR_TEST_REDIS name servers that run already.
 package testkit
 

@@ -1,8 +1,11 @@
 package clickhouse_test
 
 import (
+	"encoding/json"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -51,21 +54,20 @@ func TestTheQueriesOfTheDocumentationFindSomething(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	page, err := os.ReadFile("../../docs/clickhouse.md")
-	if err != nil {
-		t.Fatal(err)
+	for _, stream := range []string{"history-1", "history-2"} { // a log that has grown
+		if err := connect(t, c).Exec(t.Context(), "INSERT INTO "+c.Database+".events (stream, incarnation, received, time, path) SELECT '"+stream+"', 1, now64(3), toDateTime64('2026-01-02 03:04:05', 3), '/'"); err != nil {
+			t.Fatal(err)
+		}
 	}
-	queries := strings.Split(string(page), "```sql\n")[1:]
-	if len(queries) < 5 {
-		t.Fatalf("the page has %d queries", len(queries))
-	}
-	conn, err := clickhouse.Open(c)
+	conn, err := clickhouse.OpenToRead(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	for _, q := range queries {
-		q, _, _ = strings.Cut(q, "```")
+	for _, q := range documented(t) {
+		if onTables.MatchString(q) {
+			t.Errorf("a view would count each row once:\n%s", q)
+		}
 		found, err := conn.Query(t.Context(), strings.ReplaceAll(q, "weir.", c.Database+"."))
 		if err != nil {
 			t.Errorf("%v in\n%s", err, q)
@@ -78,4 +80,57 @@ func TestTheQueriesOfTheDocumentationFindSomething(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+var (
+	onTables   = regexp.MustCompile(`(?i)\b(FROM|JOIN)\s+(weir\.)?(events|signals)\b`)
+	sqlBlock   = regexp.MustCompile("(?s)```sql\n(.*?)```")
+	sqlCommand = regexp.MustCompile(`weir query [^\n]*?(?:'(SELECT[^']*)'|"(SELECT[^"]*)")`)
+)
+
+// documented are the queries of all pages, of commands in them, and of the
+// dashboards.
+func documented(t *testing.T) (all []string) {
+	t.Helper()
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(pages, "../../README.md", "../../DESIGN.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range sqlBlock.FindAllStringSubmatch(string(text), -1) {
+			all = append(all, m[1])
+		}
+		for _, m := range sqlCommand.FindAllStringSubmatch(string(text), -1) {
+			all = append(all, m[1]+m[2])
+		}
+	}
+	if len(all) < 9 {
+		t.Fatalf("the pages have %d queries", len(all))
+	}
+	return append(all, ofDashboards(t)...)
+}
+
+// ofDashboards are the queries of panels, without Grafana's macros.
+func ofDashboards(t *testing.T) (all []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../dashboards/overview.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`"rawSql": *("(?:[^"\\]|\\.)*")`).FindAllSubmatch(text, -1) {
+		var q string
+		if err := json.Unmarshal(m[1], &q); err != nil {
+			t.Fatal(err)
+		}
+		q = strings.NewReplacer("$__timeFilter(time)", "1", "$__timeInterval(time)", "toStartOfMinute(time)").Replace(q)
+		all = append(all, q)
+	}
+	if len(all) < 3 {
+		t.Fatalf("the dashboards have %d queries", len(all))
+	}
+	return all
 }

@@ -27,8 +27,7 @@ type Config struct {
 	DB           int              `yaml:"db" doc:"number of the database; a cluster has only 0"`
 	TLS          tlsconfig.Config `yaml:"tls"`
 
-	KeyPrefix  string `yaml:"key_prefix" doc:"first part of every key; one per stream"`
-	SecretFile string `yaml:"secret_file" doc:"file with the secret (16 bytes or more) that turns entities into keys; the same for all that write and read"`
+	KeyPrefix string `yaml:"key_prefix" doc:"first part of every key; one per stream"`
 
 	DialTimeout  time.Duration `yaml:"dial_timeout" doc:"longest time to connect"`
 	WriteTimeout time.Duration `yaml:"write_timeout" doc:"longest time for a pipeline of writes"`
@@ -102,22 +101,12 @@ func (c Config) validateBounds() (errs []error) {
 
 const minSecret = 16
 
-// secret is what keys are made with: given, or read from the file.
-func (c Config) secret(given []byte) ([]byte, error) {
-	if len(given) == 0 {
-		if c.SecretFile == "" {
-			return nil, errors.New("redis.secret_file: none is given")
-		}
-		text, err := os.ReadFile(c.SecretFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.secret_file: %w", err)
-		}
-		given = bytes.TrimRight(text, "\r\n")
+// checkSecret refuses what could be guessed.
+func checkSecret(secret []byte) error {
+	if len(secret) < minSecret {
+		return fmt.Errorf("redis: the secret of keys and codes has %d bytes, fewer than %d", len(secret), minSecret)
 	}
-	if len(given) < minSecret {
-		return nil, fmt.Errorf("redis.secret_file: the secret has %d bytes, fewer than %d", len(given), minSecret)
-	}
-	return bytes.Clone(given), nil
+	return nil
 }
 
 // client makes a client with nothing in it that retries, queues without bound

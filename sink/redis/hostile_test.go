@@ -59,6 +59,8 @@ func hostileValues(codec *score.Codec, key string) map[string]hostile {
 		"an expiry with an exponent":              text(reasonMalformed, expiry("1e300")),
 		"a hexadecimal expiry":                    text(reasonMalformed, expiry("0x7fffffff")),
 		"a position of other letters":             text(reasonMalformed, strings.Repeat("z", 32)+own[32:]),
+		"a position that is too short":            text(reasonMalformed, "ffffffff"+own[32:]),
+		"a position that is too long":             text(reasonMalformed, strings.Repeat("f", 40)+own[32:]),
 		"a position in capitals":                  text(reasonMalformed, strings.Repeat("F", 32)+own[32:]),
 		"a position beyond 63 bits":               text(reasonMalformed, strings.Repeat("f", 32)+own[32:]),
 		"version 1, which anybody can write":      text(reasonVersion, strings.Replace(greatest, `"v":2`, `"v":1`, 1)),
@@ -234,6 +236,48 @@ func TestOneWhoWritesFasterThanWeDoesNotKeepAScoreOut(t *testing.T) {
 	}
 }
 
+func TestAnythingIsWrittenOverInTheEnd(t *testing.T) {
+	onEach(t, func(t *testing.T, s server) {
+		ctx, c, w := t.Context(), connect(t, s), idleWriter(t, s)
+		track, e := w.Open(3), entityNumber(1)
+		if err := w.loadScripts(ctx); err != nil {
+			t.Fatal(err)
+		}
+		wr := &write{entry: &entry{track: track, entity: e, position: score.Position{Incarnation: 1, Offset: 5}},
+			key: w.codec.Key(e), digest: w.codec.Digest(e), expires: time.Now().UnixMilli() + 100_000, over: anything}
+		if err := hostileValues(w.codec, wr.key)["a clean record at the greatest position"].put(ctx, c, wr.key); err != nil {
+			t.Fatal(err)
+		}
+		failed := make([]error, 1)
+		if again := w.round(ctx, []*write{wr}, failed); len(again) != 0 || failed[0] != nil {
+			t.Fatalf("%d to be sent again, %v", len(again), failed[0])
+		}
+		text, err := c.Get(ctx, wr.key).Result()
+		if v, parseErr := w.codec.Parse(wr.key, text); err != nil || parseErr != nil || v.Position.Offset != 5 {
+			t.Errorf("stored %q (%v, %v)", text, err, parseErr)
+		}
+	})
+}
+
+// TestAValueThatChangesWithEachTryIsTriedAgainLater, and does not hold the batch.
+func TestAValueThatChangesWithEachTryIsTriedAgainLater(t *testing.T) {
+	ctx, s := t.Context(), startFake(t)
+	w := idleWriter(t, s)
+	track, e := w.Open(3), entityNumber(1)
+	if err := w.loadScripts(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wr := &write{entry: &entry{track: track, entity: e, position: score.Position{Incarnation: 1, Offset: 5}},
+		key: w.codec.Key(e), digest: w.codec.Digest(e), expires: 1, rounds: mostRounds - 1}
+	if err := s.Set(wr.key, genuineText(w.codec, e, 4, time.Now().UnixMilli()+100_000)); err != nil {
+		t.Fatal(err)
+	}
+	failed := make([]error, 1)
+	if again := w.round(ctx, []*write{wr}, failed); len(again) != 0 || !errors.Is(failed[0], errContended) {
+		t.Errorf("%d to be sent again, %v", len(again), failed[0])
+	}
+}
+
 // TestAGenuineScoreThatComesInBetweenIsRespected: the writer has judged a forged
 // value, and before it writes over it a newer genuine one is there.
 func TestAGenuineScoreThatComesInBetweenIsRespected(t *testing.T) {
@@ -255,21 +299,22 @@ func TestAGenuineScoreThatComesInBetweenIsRespected(t *testing.T) {
 	})
 }
 
-// TestAScoreOfALaterVersionIsCompared: its code is the same, though its body is
-// not read.
-func TestAScoreOfALaterVersionIsCompared(t *testing.T) {
+// TestAGenuineScoreInTheWayIsCompared, of whatever version: its code says so, though
+// its body may not be read.
+func TestAGenuineScoreInTheWayIsCompared(t *testing.T) {
 	w := idleWriter(t, startFake(t))
 	wr := &write{entry: &entry{position: score.Position{Incarnation: 1, Offset: 5}}, key: w.codec.Key(entityNumber(1)), expires: 7}
-	later := func(offset, expires int64) string {
-		return strings.Replace(genuineText(w.codec, entityNumber(1), offset, expires), `"v":2`, `"v":2`, 1)
-	}
-	if !w.yield(wr, later(6, 1)) {
+	stored := func(offset, expires int64) string { return genuineText(w.codec, entityNumber(1), offset, expires) }
+	if !w.yield(wr, stored(6, 1)) {
 		t.Error("a newer one is written over")
 	}
-	if w.yield(wr, later(4, 9)) || wr.expires != 9 {
-		t.Errorf("expiry %d", wr.expires)
+	if w.yield(wr, stored(5, 8)) || wr.expires != 8 {
+		t.Errorf("the same position: expiry %d", wr.expires)
 	}
-	if text := later(4, 9); w.yield(wr, text) || wr.over != text {
+	if w.yield(wr, stored(4, 9)) || wr.expires != 9 {
+		t.Errorf("an older one: expiry %d", wr.expires)
+	}
+	if text := stored(4, 9); w.yield(wr, text) || wr.over != text {
 		t.Errorf("an older one is not written over: %q", wr.over)
 	}
 }

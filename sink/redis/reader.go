@@ -36,8 +36,7 @@ func NewReader(cfg Config, deps Dependencies) (*Reader, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	secret, err := cfg.secret(deps.Secret)
-	if err != nil {
+	if err := checkSecret(deps.Secret); err != nil {
 		return nil, err
 	}
 	client, err := cfg.client(cfg.ReadTimeout, cfg.PoolSize)
@@ -45,7 +44,7 @@ func NewReader(cfg Config, deps Dependencies) (*Reader, error) {
 		return nil, err
 	}
 	return &Reader{
-		cfg: cfg, codec: score.NewCodec(secret, cfg.KeyPrefix), client: client, log: deps.logger(), now: deps.clock(),
+		cfg: cfg, codec: score.NewCodec(deps.Secret, cfg.KeyPrefix), client: client, log: deps.logger(), now: deps.clock(),
 		metrics: newReaderMetrics(deps.Registerer),
 	}, nil
 }

@@ -24,9 +24,10 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Dependencies are what a writer or reader is wired to. All may be left out.
+// Dependencies are what a writer or reader is wired to. All but Secret may be left
+// out.
 type Dependencies struct {
-	Secret     []byte // instead of the configured file
+	Secret     []byte // of keys and codes, 16 bytes or more; the same for all that write and read
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: not registered
 	Now        func() time.Time      // nil: time.Now
@@ -92,8 +93,7 @@ func NewWriter(cfg Config, deps Dependencies) (*Writer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	secret, err := cfg.secret(deps.Secret)
-	if err != nil {
+	if err := checkSecret(deps.Secret); err != nil {
 		return nil, err
 	}
 	client, err := cfg.client(cfg.WriteTimeout, 2)
@@ -101,7 +101,7 @@ func NewWriter(cfg Config, deps Dependencies) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{
-		cfg: cfg, codec: score.NewCodec(secret, cfg.KeyPrefix), client: client, log: deps.logger(), now: deps.clock(),
+		cfg: cfg, codec: score.NewCodec(deps.Secret, cfg.KeyPrefix), client: client, log: deps.logger(), now: deps.clock(),
 		script: scriptName(putScript), counter: scriptName(countScript), limit: cfg.PipelineSize, open: map[*Track]struct{}{},
 		places: make(chan struct{}, cfg.BufferSize), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}

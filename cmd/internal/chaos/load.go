@@ -176,7 +176,7 @@ func (s *source) rubbish() []byte {
 	case 5:
 		return []byte(text + `,"Account":"b"}`)
 	case 6:
-		return []byte(text + ",\"session\":\"\xc3\x28\"}")
+		return []byte(text + ",\"gateway\":\"\xc3\x28\"}") // what the gateway makes; a client's text would be kept
 	case 7:
 		return []byte(text + `,"status":70000}`)
 	}

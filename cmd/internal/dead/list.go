@@ -9,11 +9,11 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/weirdev/weir/cmd/internal/terminal"
 )
 
 // shown is how many bytes of a record a list shows.
@@ -45,7 +45,7 @@ func List(ctx context.Context, log Log, topic string, f Filter, n int, asJSON bo
 	}
 	for i := range last {
 		l := &last[i]
-		fmt.Fprintf(out, "%-10s  %-24s  %-17s  %-24s  %s\n", l.Position, stamp(l.Received), Visible(l.Reason), l.from(), beginning(l.Value))
+		fmt.Fprintf(out, "%-10s  %-24s  %-17s  %-24s  %s\n", l.Position, stamp(l.Received), terminal.Visible(l.Reason), l.from(), beginning(l.Value))
 	}
 	fmt.Fprintln(out, summary(total, len(last), counts))
 	return nil
@@ -57,7 +57,7 @@ func summary(total, listed int, counts map[string]int) string {
 	}
 	parts := make([]string, 0, len(counts))
 	for _, reason := range slices.Sorted(maps.Keys(counts)) {
-		parts = append(parts, fmt.Sprintf("%s %d", Visible(reason), counts[reason]))
+		parts = append(parts, fmt.Sprintf("%s %d", terminal.Visible(reason), counts[reason]))
 	}
 	text := fmt.Sprintf("%s: %s", plural(total, "dead letter"), strings.Join(parts, ", "))
 	if listed < total {
@@ -85,29 +85,9 @@ func stamp(t time.Time) string { return t.Format("2006-01-02T15:04:05.000Z") }
 
 func beginning(value []byte) string {
 	if len(value) <= shown {
-		return Visible(string(value))
+		return terminal.Visible(string(value))
 	}
-	return Visible(string(value[:shown])) + "…"
-}
-
-// Visible makes bytes of a stranger fit for a terminal: nothing in them moves the
-// cursor, and bytes that are no text are shown as \x…
-func Visible(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && n < 2:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-		i += n
-	}
-	return b.String()
+	return terminal.Visible(string(value[:shown])) + "…"
 }
 
 // jsonLetter is a letter for machines. Value is the record's own bytes as text, or
@@ -179,16 +159,16 @@ func (l *Letter) show(out io.Writer) {
 	line := func(name, value string) { fmt.Fprintf(out, "%-9s %s\n", name, value) }
 	line("position", l.Position.String())
 	line("received", stamp(l.Received))
-	line("reason", Visible(l.Reason))
-	line("detail", Visible(l.Detail))
-	line("from", Visible(l.Topic)+" "+l.from())
+	line("reason", terminal.Visible(l.Reason))
+	line("detail", terminal.Visible(l.Detail))
+	line("from", terminal.Visible(l.Topic)+" "+l.from())
 	switch {
 	case !l.KeyKnown:
 		line("key", "not known")
 	case len(l.Key) == 0:
 		line("key", "none")
 	default:
-		line("key", Visible(string(l.Key)))
+		line("key", terminal.Visible(string(l.Key)))
 	}
 	size := plural(int(l.Bytes), "byte")
 	if l.Cut() {
@@ -196,6 +176,6 @@ func (l *Letter) show(out io.Writer) {
 	}
 	line("record", size)
 	for text := range strings.Lines(string(l.Value)) {
-		fmt.Fprintln(out, "  "+Visible(strings.TrimRight(text, "\r\n")))
+		fmt.Fprintln(out, "  "+terminal.Visible(strings.TrimRight(text, "\r\n")))
 	}
 }

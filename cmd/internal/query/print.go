@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/weirdev/weir/cmd/internal/terminal"
 )
 
 // printer writes rows.
@@ -73,7 +75,7 @@ func (p *printer) row(values []any) error {
 		return p.vertical(texts)
 	}
 	for i := range texts {
-		texts[i] = visible(texts[i])
+		texts[i] = terminal.Visible(texts[i])
 	}
 	p.kept = append(p.kept, texts)
 	return nil
@@ -142,7 +144,7 @@ func (p *printer) vertical(texts []string) error {
 	}
 	fmt.Fprintf(p.out, "Row %d\n", p.written)
 	for i, t := range texts {
-		fmt.Fprintf(p.out, "  %-*s  %s\n", widest, p.names[i], visible(t))
+		fmt.Fprintf(p.out, "  %-*s  %s\n", widest, p.names[i], terminal.Visible(t))
 	}
 	return nil
 }

@@ -44,6 +44,10 @@ var bugs = []mutants.Bug{
 		{"least = min(least, p.sources[i].watermark)", "least = max(least, p.sources[i].watermark)"}}},
 	{Name: "late events are not counted", File: "engine/partition.go", Edits: [][2]string{
 		{"\t\tsrc.ledger.Late++\n", ""}}},
+	{Name: "an open transaction is taken for the end", File: "ingest/source.go", Edits: [][2]string{
+		{"atEnd := s.next >= s.batch.HighWatermark", "atEnd := s.next >= s.batch.Readable()"}}},
+	{Name: "aborted records are not in the ledger", File: "ingest/source.go", Edits: [][2]string{
+		{"\ts.progress.Ledger.Control += n\n", ""}}},
 	{Name: "delayed events are late only by the watermark", File: "engine/partition.go", Edits: [][2]string{
 		{"late := p.late(f.Time) || f.Delayed()", "late := p.late(f.Time)"}}},
 	{Name: "delayed events are moved", File: "ingest/bracket.go", Edits: [][2]string{

@@ -15,6 +15,8 @@ import (
 type load struct {
 	records    []sent
 	unreadable map[place]bool
+	aborted    map[place]bool      // that a transaction took back
+	open       map[place]time.Time // of a transaction that ends then
 }
 
 // sent is one record as a gateway sends it.
@@ -28,6 +30,8 @@ type sent struct {
 	fate  fate
 	plain bool // its time is neither late nor moved, whatever happens
 	epoch int  // that it was read under, as commits say in the end
+
+	until time.Time // when its transaction ends; zero: it is in none
 
 	id, account, ip, auth, decision, action string
 	forwarded                               string // whom the gateway names; only where epochs differ
@@ -44,10 +48,11 @@ const (
 	isDead                // in the dead-letter topic
 	isEnd                 // ends a history
 	isSkipped             // does not read; within a range that is a dead letter
+	isAborted             // taken back by its transaction
 )
 
 func newLoad(plan Plan) *load {
-	l := &load{unreadable: map[place]bool{}}
+	l := &load{unreadable: map[place]bool{}, aborted: map[place]bool{}, open: map[place]time.Time{}}
 	r := rand.New(rand.NewPCG(plan.Seed, 3))
 	for i := range plan.Events {
 		l.send(plan, r, i)
@@ -77,11 +82,28 @@ func (l *load) send(plan Plan, r *rand.Rand, n int) {
 	} else {
 		s.event(plan, r, n)
 	}
-	l.records = append(l.records, s)
+	if plan.Transactions && r.IntN(6) == 0 {
+		l.transact(s, r)
+	} else {
+		l.records = append(l.records, s)
+	}
 	for n := 0; n < 3 && r.IntN(8) == 0; n++ { // an answer was lost
 		s.at = s.at.Add(time.Duration(r.IntN(900)) * time.Millisecond)
 		l.records = append(l.records, s)
 	}
+}
+
+// transact sends a record in a transaction, which is open for a while, and may be
+// aborted.
+func (l *load) transact(s sent, r *rand.Rand) {
+	s.until = s.at.Add(time.Duration(r.IntN(2000)) * time.Millisecond)
+	if r.IntN(20) == 0 {
+		s.until = s.at.Add(20 * time.Second) // longer than events may be late
+	}
+	if r.IntN(2) == 0 {
+		s.fate = isAborted
+	}
+	l.records = append(l.records, s)
 }
 
 func (s *sent) garbage(r *rand.Rand, n int) {
@@ -171,11 +193,29 @@ func (l *load) settle() {
 		case l.unreadable[place{s.partition, s.offset}]:
 			s.fate = isSkipped
 			continue
+		case s.fate == isAborted:
+			l.aborted[place{s.partition, s.offset}] = true
+			l.open[place{s.partition, s.offset}] = s.until
+			continue
 		case s.fate != isDead && seen[s.id]:
 			s.fate = isRepeat
 		}
 		seen[s.id] = true
+		if !s.until.IsZero() {
+			l.open[place{s.partition, s.offset}] = s.until
+		}
 	}
+}
+
+// stable is the offset up to which a topic's partition that ends at end is read: an
+// open transaction holds back what lies behind its beginning.
+func (l *load) stable(topic string, partition int32, end int64) int64 {
+	for at, until := range l.open {
+		if topic == topicRaw && at.partition == partition && at.offset < end && until.After(time.Now()) {
+			end = at.offset
+		}
+	}
+	return end
 }
 
 // next is the first offset from offset on that reads, or end.

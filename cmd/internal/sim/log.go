@@ -45,12 +45,12 @@ func (p *process) Fetch(ctx context.Context, topic string, number int32, offset 
 	asked := p.now()
 	c := &call{
 		what: fmt.Sprintf("fetch %s/%d at %d", topic, number, offset), sink: "fetch " + topic,
-		ready: func() bool { return log.end() > offset }, until: time.Now().Add(fetchWait),
+		ready: func() bool { return p.w.load.stable(topic, number, log.end()) > offset }, until: time.Now().Add(fetchWait),
 	}
 	c.do = func() bool {
-		end := log.end()
+		end := p.w.load.stable(topic, number, log.end())
 		switch {
-		case offset < log.start || offset > end:
+		case offset < log.start || offset > log.end():
 			c.err = fmt.Errorf("%s: %w", c.what, klog.ErrOffsetOutOfRange)
 			return true
 		case p.w.load.next(topic, number, offset, end) > offset:
@@ -63,11 +63,14 @@ func (p *process) Fetch(ctx context.Context, topic string, number int32, offset 
 				n = r.Offset - offset
 				break
 			}
+			if topic == topicRaw && p.w.load.aborted[place{number, r.Offset}] {
+				continue
+			}
 			r.Key, r.Value = room.keep(r.Key), room.keep(r.Value)
 			r.Appended = topic == topicRaw && p.w.plan.Appended
 			b.Records = append(b.Records, r)
 		}
-		b.HighWatermark, b.LogStart, b.Next, b.Asked = end, log.start, offset+n, asked
+		b.HighWatermark, b.Held, b.LogStart, b.Next, b.Asked = log.end(), log.end()-end, log.start, offset+n, asked
 		return true
 	}
 	return p.call(ctx, c)
@@ -181,7 +184,8 @@ func (p *process) Committed(ctx context.Context, name, _ string) (commits []klog
 func (p *process) NextReadable(ctx context.Context, topic string, number int32, offset int64) (next int64, err error) {
 	what := fmt.Sprintf("look behind %d of %s/%d", offset, topic, number)
 	err = p.call(ctx, &call{what: what, do: func() bool {
-		next = p.w.load.next(topic, number, offset, p.w.topics[topic][number].end())
+		end := p.w.topics[topic][number].end()
+		next = p.w.load.next(topic, number, offset, p.w.load.stable(topic, number, end))
 		return true
 	}})
 	return next, err

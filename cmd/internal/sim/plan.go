@@ -24,6 +24,7 @@ type Plan struct {
 	History      bool          // the stream is one of old events, which ends
 	Unreadable   int           // ranges of raw records that do not read
 	Snapshots    bool          // are kept
+	Transactions bool          // some gateways write them
 	Epochs       int           // that workers differ in; below 2: they do not
 	Rules        int           // sets of them that workers differ in; below 2: they do not
 
@@ -93,6 +94,9 @@ func NewPlan(seed uint64) Plan {
 	if r.IntN(4) == 0 {
 		p.Rules, p.Snapshots = ruleSets, true
 		p.Faults.Kinds = append(p.Faults.Kinds, "restart")
+	}
+	if p.Transactions = r.IntN(3) == 0; p.Transactions && p.Unreadable == 0 {
+		p.Lateness += 3 * time.Second // what was sent again may be the first that is not aborted
 	}
 	return p
 }

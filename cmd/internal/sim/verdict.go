@@ -71,7 +71,7 @@ func (v *verdict) judgeEvents() {
 	}{
 		{"fetched", l.Fetched, int64(len(v.load.records))}, {"accepted", l.Accepted, expected[isEvent] + expected[isRefused]},
 		{"sum", l.Sum(), l.Fetched}, {"repeat", l.Repeat, expected[isRepeat]},
-		{"dead", l.Dead, expected[isDead]}, {"control", l.Control, expected[isEnd]}, {"skipped", l.Skipped, expected[isSkipped]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
+		{"dead", l.Dead, expected[isDead]}, {"control", l.Control, expected[isEnd] + expected[isAborted]}, {"skipped", l.Skipped, expected[isSkipped]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
 	} {
 		if c.got != c.want {
 			v.problem("ledger of ingest: %s %d, want %d", c.what, c.got, c.want)

@@ -211,7 +211,7 @@ func rubbish(rng *rand.Rand, i int) []byte {
 	case 5:
 		return []byte(good[:len(good)-1] + `,"Account":"b"}`)
 	case 6:
-		return []byte(good[:7] + "\xc3\x28" + good[7:])
+		return []byte(good[:len(good)-1] + ",\"gateway\":\"\xc3\x28\"}")
 	case 7:
 		return []byte(good[:len(good)-1] + `,"status":70000}`)
 	case 8:

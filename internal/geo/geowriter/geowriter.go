@@ -4,10 +4,12 @@ package geowriter
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
@@ -44,19 +46,28 @@ func Write(dir string, networks []Network) (geo.Config, error) {
 }
 
 func write(path, kind string, networks []Network, record func(Network) mmdbtype.Map) error {
-	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: kind, RecordSize: 24, IncludeReservedNetworks: true, DisableIPv4Aliasing: true})
+	records := map[netip.Prefix]mmdbtype.Map{}
+	for _, n := range networks {
+		if m := record(n); m != nil {
+			records[n.Prefix] = m
+		}
+	}
+	return WriteRecords(path, kind, records)
+}
+
+// WriteRecords makes a database of any type, with any records.
+func WriteRecords(path, databaseType string, records map[netip.Prefix]mmdbtype.Map) error {
+	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: databaseType, RecordSize: 24, IncludeReservedNetworks: true, DisableIPv4Aliasing: true})
 	if err != nil {
 		return err
 	}
-	for _, n := range networks {
-		_, prefix, err := net.ParseCIDR(n.Prefix.String())
+	for _, p := range slices.SortedFunc(maps.Keys(records), netip.Prefix.Compare) { // the wider first
+		_, prefix, err := net.ParseCIDR(p.String())
 		if err != nil {
 			return err
 		}
-		if m := record(n); m != nil {
-			if err := tree.Insert(prefix, m); err != nil {
-				return fmt.Errorf("%s: %w", n.Prefix, err)
-			}
+		if err := tree.Insert(prefix, records[p]); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
 		}
 	}
 	f, err := os.Create(path + ".new")

@@ -1,0 +1,85 @@
+package try
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+const longestLine = 1 << 20
+
+// Lines reads the lines of arguments: each is a file (that may be zipped), or - for
+// standard input, or else a line itself. Blank lines are passed over.
+func Lines(args []string, stdin io.Reader, yield func(line []byte) error) error {
+	for _, a := range args {
+		if a == "-" {
+			if err := each(stdin, "standard input", yield); err != nil {
+				return err
+			}
+			continue
+		}
+		info, err := os.Stat(a)
+		switch {
+		case err == nil && info.IsDir():
+			return fmt.Errorf("%s is a directory; name its files", a)
+		case err == nil:
+			err = file(a, yield)
+		case looksLikePath(a):
+			return err // somebody meant a file
+		default:
+			err = yield([]byte(a))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// looksLikePath reports whether an argument can be no record of any format: it has
+// no blank and no brace.
+func looksLikePath(arg string) bool { return !strings.ContainsAny(arg, " \t{|,;") }
+
+func file(path string, yield func([]byte) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in := bufio.NewReader(f)
+	if magic, _ := in.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		return each(in, path, yield)
+	}
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return each(z, path, yield)
+}
+
+// each reads lines without their ends.
+func each(r io.Reader, name string, yield func([]byte) error) error {
+	in := bufio.NewReaderSize(r, longestLine)
+	for n := 1; ; n++ {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return fmt.Errorf("%s: line %d is longer than %d bytes: is this a log?", name, n, longestLine)
+		}
+		if text := bytes.TrimRight(line, "\r\n"); len(bytes.TrimSpace(text)) > 0 {
+			if err := yield(text); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+}
