@@ -25,7 +25,7 @@ address, device and token. Gateways ask weir-gate for it before they serve.
 Start with 'weir demo': it runs everything on this machine, attacks itself, and
 shows the attack being caught. Flags may be written with one dash or two.`,
 		Example: `  weir demo                                        watch an attack being caught
-  weir demo -format combined -input access.log     run a real log through the same path
+  weir demo access.log*                            run a real log through the same path
   weir sandbox                                     Kafka, Redis and ClickHouse to try things on
   weir rules test rules/default                    run the tests in rules`,
 		Version: app.Version(),
