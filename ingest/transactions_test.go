@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -58,15 +59,16 @@ func TestAnOpenTransactionIsNoIdlePartition(t *testing.T) {
 		w := newWorld()
 		begin := time.Now()
 		h := &holding{world: w, until: begin.Add(14 * time.Minute), stable: 2, hidden: map[int64]bool{1: true, 4: true}}
-		w.wire = func(d *ingest.Dependencies) { d.Log = h }
 		w.send(at("a", begin), "a marker", at("b", begin.Add(time.Second)), at("c", begin.Add(-9*time.Minute)), "a marker")
 
-		var waited float64
-		time.AfterFunc(10*time.Minute, func() { waited = w.metric(t, "weir_ingest_held_seconds") })
+		registry, waited := prometheus.NewRegistry(), make(chan float64, 1)
+		w.wire = func(d *ingest.Dependencies) { d.Log, d.Registerer = h, registry }
+		time.AfterFunc(10*time.Minute, func() { waited <- valueOf(t, registry, "weir_ingest_held_seconds") })
 		held, err := w.run(t, 13*time.Minute)
-		if err != nil || waited < 599 || waited > 601 {
-			t.Errorf("after ten minutes reading has waited for %v s (%v)", waited, err)
+		if s := <-waited; err != nil || s < 599 || s > 601 {
+			t.Errorf("after ten minutes reading has waited for %v s (%v)", s, err)
 		}
+		w.wire = func(d *ingest.Dependencies) { d.Log = h }
 		if held.Fetched != 2 || held.Control != 1 || held.Accepted != 1 {
 			t.Errorf("while the transaction is open the ledger is %+v", held)
 		}
