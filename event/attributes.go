@@ -86,7 +86,7 @@ func (d *Decoder) attributeText(f Field, a *attribute) (string, bool) {
 		return v, ok
 	}
 	fixed := repaired(v)
-	a.whole = a.whole && fixed == v
+	a.whole = a.whole && fixed == v && !d.raw
 	return fixed, true
 }
 

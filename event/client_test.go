@@ -3,6 +3,8 @@ package event
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -43,6 +45,9 @@ func TestATextThatAClientWroteIsKept(t *testing.T) {
 		{"a device that is U+FFFD, and says so", `"device":"\ufffd"`, Device, `\xef\xbf\xbd~…`, 45, true},
 		{"a user agent that has a U+FFFD", `"user_agent":"\ufffd"`, UserAgent, "\ufffd", 3, false},
 		{"escapes that are fine", `"account":"\"\\\/\u00e9\ud83d\ude00"`, Account, `"\/é😀`, 9, false},
+		{"nginx' escapes without escape=json", `"user_agent":"\x22\xC3\xA9\x5C"`, UserAgent, `"é\`, 4, false},
+		{"nginx' escapes of what is no text", `"user_agent":"a\xFF\x0A"`, UserAgent, `a\xff\x0a`, 9, true},
+		{"Apache's escape of a vertical tab", `"device":"a\vb"`, Device, `a\x0bb~…`, 39, true},
 		{"the least of a chain that has no end", `"forwarded_for":"` + strings.Repeat("9", 3000) + `"`, ForwardedFor, "", 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -237,7 +242,7 @@ func TestWhatIsKeptOfAnIdentifierIsAPrefixAndAHash(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	for _, member := range []string{
 		`"account":"a","status":401,"x":[null,true,-1.5e3]`, `"attrs":{"a":1},"user_agent":"\u00e9\ud83d\ude00"`, `"rooted":false`,
-		`"client_time":1e9,"attrs":{"a":{},"b":"\ud800"}`, "\"device\":\"\xff\n\"", `"forwarded_for":"` + strings.Repeat("1,", 1500) + `"`,
+		`"client_time":1e9,"attrs":{"a":{},"b":"\ud800"}`, `"user_agent":"\x22\xe9\v","attrs":{"a":"\x41"}`, "\"device\":\"\xff\n\"", `"forwarded_for":"` + strings.Repeat("1,", 1500) + `"`,
 	} {
 		f.Add(own1(member))
 	}
@@ -293,7 +298,8 @@ func checkAgainst(t *testing.T, e *Event, s Spec, read any) {
 	}
 }
 
-// escapeControls writes control characters within texts as JSON wants them.
+// escapeControls writes control characters within texts, and the escapes that only
+// Apache and nginx know, as JSON wants them.
 func escapeControls(record []byte) []byte {
 	var out []byte
 	inText := false
@@ -303,15 +309,45 @@ func escapeControls(record []byte) []byte {
 		case c == '"':
 			inText = !inText
 		case inText && c == '\\' && i+1 < len(record):
+			if b, taken := foreignEscape(record[i:]); taken > 0 {
+				out = appendByte(out, b)
+				i += taken - 1
+				continue
+			}
 			out = append(out, c)
 			i++
 			c = record[i]
 		case inText && c < ' ':
-			out = append(out, `\u00`...)
-			out = append(out, "0123456789abcdef"[c>>4])
-			c = "0123456789abcdef"[c&15]
+			out = appendByte(out, c)
+			continue
 		}
 		out = append(out, c)
 	}
 	return out
+}
+
+// foreignEscape reads a \v or \xhh; taken is 0 where there is none.
+func foreignEscape(b []byte) (c byte, taken int) {
+	if b[1] == 'v' {
+		return '\v', 2
+	}
+	if b[1] != 'x' || len(b) < 4 {
+		return 0, 0
+	}
+	n, err := strconv.ParseUint(string(b[2:4]), 16, 8)
+	if err != nil {
+		return 0, 0
+	}
+	return byte(n), 4
+}
+
+// appendByte writes a byte of a text as JSON wants it.
+func appendByte(out []byte, c byte) []byte {
+	switch {
+	case c < ' ':
+		return fmt.Appendf(out, `\u%04x`, c)
+	case c == '"' || c == '\\':
+		return append(out, '\\', c)
+	}
+	return append(out, c)
 }

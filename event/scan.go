@@ -29,7 +29,7 @@ type scanner struct {
 
 	allSound bool // the record is UTF-8 without DEL and U+FFFD
 	isSound  bool // the text that was read last is known to be [sound]
-	raw      bool // it had a control character that was not escaped
+	raw      bool // it had what JSON does not allow: a control character as it is, or another language's escape
 }
 
 // start begins on a record: its size and its encoding are checked once, for all
@@ -171,11 +171,35 @@ func (s *scanner) escape(f Field) bool {
 		c = '\t'
 	case 'u':
 		return s.escapedRune(f)
+	case 'v', 'x':
+		return s.escapedByte(f)
 	default:
 		return s.refuse(BadEscape, f)
 	}
 	s.scratch = append(s.scratch, c)
 	s.i += 2
+	return true
+}
+
+// escapedByte takes \v or \xhh, which JSON does not have. Apache writes them, and
+// nginx where its log_format lacks escape=json, for what clients sent; a client
+// must not be able to go unseen by them.
+func (s *scanner) escapedByte(f Field) bool {
+	s.raw = true
+	if s.b[s.i+1] == 'v' {
+		s.scratch = append(s.scratch, '\v')
+		s.i += 2
+		return true
+	}
+	if s.i+4 > len(s.b) {
+		return s.refuse(Truncated, f)
+	}
+	high, low := hexValue(s.b[s.i+2]), hexValue(s.b[s.i+3])
+	if high < 0 || low < 0 {
+		return s.refuse(BadEscape, f)
+	}
+	s.scratch = append(s.scratch, byte(high<<4|low))
+	s.i += 4
 	return true
 }
 
