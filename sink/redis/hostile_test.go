@@ -353,8 +353,8 @@ func TestGarbageUnderAnOwnersKey(t *testing.T) {
 				if err := all[name].put(ctx, c, track.sentinel.key); err != nil {
 					t.Fatal(err)
 				}
-				if w.beat(ctx); !track.Forgotten() {
-					t.Error("what took its place is not taken for a loss")
+				if w.beat(ctx); !track.Forgotten() || testutil.ToFloat64(w.metrics.forgotten) != 1 {
+					t.Errorf("what took its place is not taken for a loss; %v are counted", testutil.ToFloat64(w.metrics.forgotten))
 				}
 				if w.beat(ctx); track.sentinel.forgotten.Load() {
 					t.Error("it is not ours again")

@@ -52,6 +52,9 @@ func TestTheAgeOfWhatCannotBeWrittenIsTold(t *testing.T) {
 	put(t, track, 3, update(entityNumber(1), 3, 50))
 	w.settle(batch, []error{errNoReply})
 	check("when that failed, and a newer one waits", 30)
+	if got := track.Stored(); got != 1 {
+		t.Errorf("stored %d: the newer one answers for the first offset that is not acknowledged", got)
+	}
 	put(t, track, 4, update(entityNumber(2), 4, 50))
 	now = now.Add(5 * time.Second)
 	check("of several the oldest counts", 35)

@@ -23,9 +23,13 @@ func TestManyEntitiesAreLookedUpAtOnce(t *testing.T) {
 			}
 		}
 		drain(t, track)
-		values, err := newTestReader(t, testConfig(s)).Get(t.Context(), entities)
+		r := newTestReader(t, testConfig(s))
+		values, err := r.Get(t.Context(), entities)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if got := testutil.ToFloat64(r.metrics.reads); got != 1 {
+			t.Errorf("%v look-ups counted", got)
 		}
 		for i, v := range values {
 			if there := v.Kind != 0; there != (i%2 == 0) || there && v.Position.Offset != int64(i) {
