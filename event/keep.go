@@ -122,6 +122,8 @@ func shorten(f Field, v string) string {
 		return clip(strings.ReplaceAll(repairedStart(v, n), replaced, `\xef\xbf\xbd`), n) + "~" + string(mark[:])
 	case f == ForwardedFor:
 		return repairedEnd(v, s.MaxBytes)
+	case f == Path && len(pathPart(repairedStart(v, s.MaxBytes))) > s.MaxBytes:
+		return clip(shortPath(repaired(v), s.MaxBytes), s.MaxBytes)
 	default:
 		return clip(repairedStart(v, s.MaxBytes), s.MaxBytes)
 	}

@@ -23,8 +23,7 @@ type segments struct {
 
 // pathOf takes the path out of a request target, which may be in absolute form.
 func pathOf(target string) (string, bool) {
-	target, _, _ = strings.Cut(target, "?")
-	target, _, _ = strings.Cut(target, "#")
+	target = pathPart(target)
 	if strings.HasPrefix(target, "/") {
 		return target, true
 	}
@@ -36,6 +35,13 @@ func pathOf(target string) (string, bool) {
 		return rest[i:], true
 	}
 	return "/", true
+}
+
+// pathPart is a request target without query and fragment.
+func pathPart(target string) string {
+	target, _, _ = strings.Cut(target, "?")
+	target, _, _ = strings.Cut(target, "#")
+	return target
 }
 
 func (s *segments) split(path string) {
@@ -108,3 +114,53 @@ func (s *segments) segment(i int) []byte {
 
 // opaque reports whether the i-th segment is too long to be looked at.
 func (s *segments) opaque(i int) bool { return s.lens[i] == opaqueLen }
+
+// segmentBytes is what [shortPath] leaves of a segment at the least. With three
+// bytes for each that can be compared, what is longer is opaque before and after.
+const segmentBytes = 3*maxLiteral + 56
+
+// shortPath is a request target of which the path alone is longer than n: a path
+// with the same route. What the route does not look at goes, and the ends of long
+// segments, as far as they must. Padded with slashes, dots or a long segment, a
+// request would else be another route's.
+func shortPath(target string, n int) string {
+	path, ok := pathOf(target)
+	if !ok {
+		return target
+	}
+	kept, length := compared(path)
+	if len(kept) == 0 {
+		return "/"
+	}
+	var b strings.Builder
+	for _, part := range kept {
+		if length > n && len(part) > segmentBytes {
+			short := clip(part, max(segmentBytes, len(part)-(length-n)))
+			length -= len(part) - len(short)
+			part = short
+		}
+		b.WriteByte('/')
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// compared lists the segments of a path that routes look at, and says how long a
+// path of them is.
+func compared(path string) (kept []string, length int) {
+	var s segments
+	for part := range strings.SplitSeq(path, "/") {
+		s.n = 1
+		switch s.add(part); s.n {
+		case 2:
+			kept = append(kept, part)
+			length += 1 + len(part)
+		case 0:
+			if last := len(kept) - 1; last >= 0 {
+				length -= 1 + len(kept[last])
+				kept = kept[:last]
+			}
+		}
+	}
+	return kept, length
+}
