@@ -3,16 +3,16 @@ package demo
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/weirdev/weir/internal/packed"
 )
 
 // series is one log: its files in the order in which they were written.
@@ -76,37 +76,11 @@ func rotation(file string) (log string, age int64) {
 
 // open opens a file of lines, and unpacks what is packed.
 func open(path string) (io.ReadCloser, error) {
-	f, err := os.Open(path)
+	f, err := packed.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("-input: %w; name a file that is there and that this user may read", err)
+		return nil, fmt.Errorf("-input: %w", err)
 	}
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return nil, errors.Join(fmt.Errorf("-input: %s is a directory; name its files, such as %s", path, filepath.Join(path, "access.log*")), f.Close())
-	}
-	in := bufio.NewReaderSize(f, 1<<16)
-	if magic, _ := in.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		return &unpacked{in, f, path}, nil
-	}
-	z, err := gzip.NewReader(in)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("-input: %s: %w", path, err), f.Close())
-	}
-	return &unpacked{z, f, path}, nil
-}
-
-// unpacked is the content of a file. Its errors name the file.
-type unpacked struct {
-	io.Reader
-	io.Closer
-	path string
-}
-
-func (u *unpacked) Read(b []byte) (int, error) {
-	n, err := u.Reader.Read(b)
-	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf("-input: %s: %w; is it complete?", u.path, err)
-	}
-	return n, err
+	return f, nil
 }
 
 // spool copies what can be read once only to a file of its own.

@@ -3,12 +3,13 @@ package try
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+
+	"github.com/weirdev/weir/internal/packed"
 )
 
 const longestLine = 1 << 20
@@ -23,10 +24,8 @@ func Lines(args []string, stdin io.Reader, yield func(line []byte) error) error 
 			}
 			continue
 		}
-		info, err := os.Stat(a)
+		_, err := os.Stat(a)
 		switch {
-		case err == nil && info.IsDir():
-			return fmt.Errorf("%s is a directory; name its files", a)
 		case err == nil:
 			err = file(a, yield)
 		case looksLikePath(a):
@@ -46,20 +45,12 @@ func Lines(args []string, stdin io.Reader, yield func(line []byte) error) error 
 func looksLikePath(arg string) bool { return !strings.ContainsAny(arg, " \t{|,;") }
 
 func file(path string, yield func([]byte) error) error {
-	f, err := os.Open(path)
+	f, err := packed.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	in := bufio.NewReader(f)
-	if magic, _ := in.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		return each(in, path, yield)
-	}
-	z, err := gzip.NewReader(in)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return each(z, path, yield)
+	return each(f, path, yield)
 }
 
 // each reads lines without their ends.
@@ -79,7 +70,7 @@ func each(r io.Reader, name string, yield func([]byte) error) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return err // names what was read
 		}
 	}
 }
