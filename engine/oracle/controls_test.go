@@ -10,7 +10,7 @@ import (
 func TestNegativeControls(t *testing.T) {
 	mutants.Suite{
 		Package: "./engine/oracle", Test: "TestTheEngineAgreesWithTheOracle", Args: []string{"-rapid.nofailfile"},
-		Env: []string{"WEIR_SEED=1", "WEIR_HISTORIES=200"}, Bugs: bugs,
+		Env: []string{"WEIR_SEED=1", "WEIR_HISTORIES=1000"}, Bugs: bugs,
 	}.Run(t)
 }
 
