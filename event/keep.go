@@ -16,7 +16,8 @@ import (
 // A text that a client wrote is never refused, for no client may choose to go
 // unseen. Bytes that are not UTF-8 and control characters become \xhh, escaped
 // halves of characters U+FFFD. A text that is too long is clipped at the end, or,
-// for [ForwardedFor], at the start, in front of an element. An identifier that
+// for [ForwardedFor], at the start, in front of an element; of a [Path] that is too
+// long without its query stays what has the same route. An identifier that
 // is too long, or was repaired, becomes a prefix, "~" and 32 hexadecimal digits
 // of the SHA-256 of v, so that different ones stay different. whole is false
 // where any of this was done. Keep changes nothing that it has returned before.
