@@ -200,7 +200,8 @@ func open(frame []byte, flags byte) ([]byte, error) {
 	if len(frame) > MaxFrameBytes {
 		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrFrame, len(frame), MaxFrameBytes)
 	}
-	if frame[2] != frameVersion || frame[3] != flags {
+	known := frame[2] == frameVersion || flags == flagLoop && frame[2] == loopVersion
+	if !known || frame[3] != flags {
 		return nil, fmt.Errorf("%w: version %d flags %d", ErrFrameVersion, frame[2], frame[3])
 	}
 	if crc32.Checksum(frame[headerBytes:], castagnoli) != binary.LittleEndian.Uint32(frame[4:]) {

@@ -18,9 +18,15 @@ import (
 //	findings uvarint, each:
 //	  slot u32 · tier u8 · weight u8 · time varint · source uvarint · offset uvarint
 //	  group: kind u8 · tenant text · key text
-//	  numbers uvarint, each: name text · value varint
+//	  evidence, as appendEvidence writes it
 //	  members uvarint, each: kind u8 · key text
-const flagLoop = 1
+//
+// Version 2 had numbers for evidence, each name text · value varint. It is read
+// still: a log holds such frames when the program that wrote them is upgraded.
+const (
+	flagLoop    = 1
+	loopVersion = 3
+)
 
 // Step names a loop-back frame among those of its writer for one destination: the
 // record that caused it, and which part of what that record caused it is. Before
@@ -45,23 +51,16 @@ type Link struct {
 	Previous Step
 }
 
-// Number is one figure of the evidence.
-type Number struct {
-	Name  string
-	Value int64
-}
-
 // Finding is what a rule found of a group.
 type Finding struct {
-	Slot   uint32 // of the rule
-	Tier   uint8
-	Weight uint8 // for each member, 1 … 100
-	Time   int64 // event time, Unix ms
-	Source int32 // raw partition of the event that made the rule fire
-	Offset int64 // its raw offset
-	Group  Entity
-	// Numbers is the evidence.
-	Numbers []Number
+	Slot     uint32 // of the rule
+	Tier     uint8
+	Weight   uint8 // for each member, 1 … 100
+	Time     int64 // event time, Unix ms
+	Source   int32 // raw partition of the event that made the rule fire
+	Offset   int64 // its raw offset
+	Group    Entity
+	Evidence []Evidence
 }
 
 // IsLoop reports whether a record of the facet topic is a loop-back frame, and
@@ -88,10 +87,7 @@ func (w *LoopWriter) Begin(f *Finding) {
 	b = append(b, byte(f.Group.Kind))
 	b = appendText(b, f.Group.Tenant)
 	b = appendText(b, f.Group.Key)
-	b = binary.AppendUvarint(b, uint64(len(f.Numbers)))
-	for _, n := range f.Numbers {
-		b = binary.AppendVarint(appendText(b, n.Name), n.Value)
-	}
+	b = appendEvidence(b, f.Evidence)
 	w.open, w.members, w.names = b, 0, w.names[:0]
 }
 
@@ -129,7 +125,7 @@ func Chain(frame []byte, previous Step) {
 // first of its writer until [Chain] says otherwise.
 func (w *LoopWriter) Finish(from int32, step Step, incarnation uint64) []byte {
 	b := make([]byte, 0, headerBytes+chainBytes+40+len(w.body))
-	b = append(b, 'W', 'F', frameVersion, flagLoop, 0, 0, 0, 0)
+	b = append(b, 'W', 'F', loopVersion, flagLoop, 0, 0, 0, 0)
 	b = append(b, make([]byte, chainBytes)...)
 	for _, n := range []uint64{incarnation, uint64(from), uint64(step.Next), uint64(step.Part), w.findings} {
 		b = binary.AppendUvarint(b, n)
@@ -149,6 +145,7 @@ type LoopReader struct {
 
 	findings, members uint64
 	tenant            string
+	numbers           bool // evidence is numbers: version 2
 }
 
 // Reset starts on a frame. The bytes are aliased by what is read from it.
@@ -156,6 +153,7 @@ func (r *LoopReader) Reset(frame []byte) (err error) {
 	if r.b, err = open(frame, flagLoop); err != nil {
 		return err
 	}
+	r.numbers = frame[2] == frameVersion
 	if len(r.b) < chainBytes {
 		return errCut
 	}
@@ -178,7 +176,7 @@ func (r *LoopReader) Reset(frame []byte) (err error) {
 	return nil
 }
 
-// Finding reads the next finding into f, whose Numbers are used again; ok is
+// Finding reads the next finding into f, whose Evidence is used again; ok is
 // false after the last. Its texts alias the frame.
 func (r *LoopReader) Finding(f *Finding) (ok bool, err error) {
 	if r.findings == 0 {
@@ -217,7 +215,7 @@ func (r *LoopReader) Finding(f *Finding) (ok bool, err error) {
 	if f.Group.Key, err = r.text(); err != nil {
 		return false, err
 	}
-	if err := r.numbers(f); err != nil {
+	if f.Evidence, err = r.evidence(f.Evidence, r.numbers); err != nil {
 		return false, err
 	}
 	r.tenant = f.Group.Tenant
@@ -231,25 +229,6 @@ func (r *LoopReader) kind() (Kind, error) {
 		err = fmt.Errorf("%w: entity of kind %d", ErrFrame, k)
 	}
 	return Kind(k), err
-}
-
-func (r *LoopReader) numbers(f *Finding) error {
-	n, err := r.uvarint()
-	if err != nil {
-		return err
-	}
-	f.Numbers = f.Numbers[:0]
-	for range n {
-		var v Number
-		if v.Name, err = r.text(); err != nil {
-			return err
-		}
-		if v.Value, err = r.varint(); err != nil {
-			return err
-		}
-		f.Numbers = append(f.Numbers, v)
-	}
-	return nil
 }
 
 // Member reads the next member of the finding; ok is false after the last. Its

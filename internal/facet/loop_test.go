@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/weirdev/weir/event"
@@ -18,10 +19,10 @@ var testLink = Link{From: 3, Previous: Step{900, 2}, Step: Step{1000, 0}}
 func testFindings() []Finding {
 	f := Finding{
 		Slot: 0xdeadbeef, Tier: 1, Weight: 20, Time: 1_700_000_000_000, Source: 7, Offset: 4711,
-		Group: Entity{IP, "shop", "192.0.2.1"}, Numbers: []Number{{"distinct", 20}, {"first_ms", -3}},
+		Group: Entity{IP, "shop", "192.0.2.1"}, Evidence: []Evidence{Number("distinct", 20), Number("first_ms", -3), Text("agent", "curl"), Place("from", 52_520_000, 13_405_000, 20), EventAt("last", 3, 99, 1_700_000_000_000)},
 	}
 	g := f
-	g.Numbers, g.Group, g.Weight = nil, Entity{Net, "", "192.0.2.0/24"}, 100
+	g.Evidence, g.Group, g.Weight = nil, Entity{Net, "", "192.0.2.0/24"}, 100
 	return []Finding{f, g}
 }
 
@@ -86,7 +87,7 @@ func TestALoopBackFrameReadsBackAsItWasWritten(t *testing.T) {
 }
 
 func TestTheLoopBackFormatDoesNotDrift(t *testing.T) {
-	const golden = "testdata/loop-v2.hex"
+	const golden = "testdata/loop-v3.hex"
 	got := hex.EncodeToString(testLoop()) + "\n"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -99,6 +100,24 @@ func TestTheLoopBackFormatDoesNotDrift(t *testing.T) {
 	}
 	if got != string(want) {
 		t.Errorf("the frame differs from %s; logs hold frames of that form, so a new form needs a new version", golden)
+	}
+}
+
+func TestLoopBackFramesOfVersion2AreRead(t *testing.T) {
+	text, err := os.ReadFile("testdata/loop-v2.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, found, err := ReadLoop(frame)
+	if err != nil || len(found) != 2 {
+		t.Fatalf("%d findings, %v", len(found), err)
+	}
+	if want := []Evidence{Number("distinct", 20), Number("first_ms", -3)}; !slices.Equal(found[0].Evidence, want) {
+		t.Errorf("evidence %v, want %v", found[0].Evidence, want)
 	}
 }
 
@@ -138,7 +157,7 @@ func TestADamagedLoopBackFrameIsRefused(t *testing.T) {
 	}
 	body := frame[headerBytes:]
 	for n := range body {
-		b := append([]byte{'W', 'F', frameVersion, flagLoop, 0, 0, 0, 0}, body[:n]...)
+		b := append([]byte{'W', 'F', loopVersion, flagLoop, 0, 0, 0, 0}, body[:n]...)
 		putChecksum(b)
 		if err := r.Reset(b); err == nil {
 			err = drain(&r)
@@ -160,7 +179,7 @@ func FuzzLoopReader(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{0xff}, 64))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		b := append([]byte{'W', 'F', frameVersion, flagLoop, 0, 0, 0, 0}, body...)
+		b := append([]byte{'W', 'F', loopVersion, flagLoop, 0, 0, 0, 0}, body...)
 		putChecksum(b)
 		var r LoopReader
 		if r.Reset(b) != nil {
