@@ -2,15 +2,41 @@
 // functions of one entity's state and one event, without clock, randomness or
 // look-ups.
 //
-// They know neither scores nor where state is kept.
+// A detector is one file: its keys in rules, its parameters, and what it does.
+// Nobody else knows it. The package knows neither scores nor where state is kept.
 package detectors
 
 import (
 	"fmt"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 )
+
+// All lists the detectors, as rules see them.
+func All() []rules.Kind {
+	return []rules.Kind{
+		SlidingWindowKind(),
+	}
+}
+
+// Detector applies one rule. It is used by one goroutine, for the entities of
+// many records one after the other; calls never overlap.
+type Detector interface {
+	// Apply shows an event that matches the rule's condition. It returns true where
+	// the rule fires, and has filled in f; else f may hold anything.
+	Apply(c *Context, f *Firing) bool
+
+	// Fit returns a payload as the detector goes on with it: in place, cut down to
+	// what the rule keeps where former settings kept more. It returns false for one
+	// that is not of the detector's form.
+	Fit(payload []byte) (kept []byte, ok bool)
+
+	// Explain says what a payload holds for an event at a time (Unix ms), and what is
+	// missing to each tier. A nil payload holds nothing.
+	Explain(payload []byte, at int64) Explanation
+}
 
 // Slot is where a detector keeps what it remembers of one entity under one
 // rule.
@@ -18,52 +44,71 @@ type Slot interface {
 	// Payload is what was kept, in place; nil at first.
 	Payload() []byte
 	// Resize changes the payload's size; what is new is zero. It returns nil
-	// where there is no room.
+	// where there is no room, which rules that were loaded leave.
 	Resize(n int) []byte
 }
 
-// Input is an event as a detector sees it.
-type Input struct {
-	Event     *event.Event
+// Context is an event as a detector sees it.
+type Context struct {
+	Event  *event.Event
+	Entity facet.Entity
+	Source int32 // raw partition of the event
+	Offset int64 // raw offset of the event
+
 	Time      int64 // event time, Unix ms
 	Watermark int64 // of the partition, Unix ms; no event on time is older than this less the lateness
 	Late      bool  // older than that: must not re-open what has closed
+
+	Own Slot // of the entity
+
+	// Counts is for the detector to set, whether the rule fires or not: the event
+	// contributes to what the rule looks for. Groups remember whom such events name.
+	Counts bool
 }
 
-// Firing says that a rule's condition was met.
+// Firing says that a rule's condition was met. It is used again and again, so that
+// Evidence has room.
 type Firing struct {
-	Tier     int // index into the rule's tiers
-	Evidence [8]Number
-	Numbers  int // of Evidence
+	Tier     int   // from 0, the mildest
+	Weight   uint8 // 1..100
+	Evidence []facet.Evidence
 }
 
-// Number is one figure of the evidence.
-type Number struct {
-	Name  string
-	Value int64
+// Explanation is what a detector remembers of an entity.
+type Explanation struct {
+	Held    []facet.Evidence
+	Missing []Missing
 }
 
-// Detector applies one rule. It is used by one goroutine, for the entities of
-// many records one after the other; calls never overlap.
-type Detector interface {
-	// Apply feeds an event that matches the rule's When. fired says that f has
-	// been filled in.
-	Apply(s Slot, in Input, f *Firing) (fired bool)
-	// Reads reports whether a payload is of the detector's form, so that Apply
-	// can go on with it. Whoever got it from outside asks first.
-	Reads(payload []byte) bool
+// Missing is a number that a tier still waits for.
+type Missing struct {
+	Tier       int
+	Weight     uint8
+	What       string // as in the evidence
+	Have, Need int64
+}
+
+// Environment is what detectors of one partition share.
+type Environment struct {
+	Lateness int64 // ms after the watermark in which an event still counts
+	Hasher   Hasher
 }
 
 // Hasher turns a text into a number under a secret key, so that nobody can
 // choose values that count as one.
 type Hasher interface{ Text(s string) uint64 }
 
-// New makes the detector of a rule. lateness, in ms, is how long after the
-// watermark an event still counts.
-func New(r *rules.Rule, lateness int64, h Hasher) (Detector, error) {
-	switch {
-	case r.Window != nil:
-		return newSlidingWindow(r.Window, lateness, h), nil
+// spec is the parameters of a detector of this package.
+type spec interface {
+	rules.Spec
+	detector(Environment) Detector
+}
+
+// New makes the detector of a rule.
+func New(r *rules.Rule, e Environment) (Detector, error) {
+	s, ok := r.Spec.(spec)
+	if !ok {
+		return nil, fmt.Errorf("rule %s: there is no detector for %T", r.ID, r.Spec)
 	}
-	return nil, fmt.Errorf("rule %s names no detector", r.ID)
+	return s.detector(e), nil
 }

@@ -28,57 +28,57 @@ func fires(t *testing.T, s *slot, r *rules.Rule, from, to int) (all []firing) {
 	for n := from; n < to; n++ {
 		var f detectors.Firing
 		a := arrival{time: 1_763_892_000_000 + int64(n)*1000, watermark: math.MinInt64, account: fmt.Sprint(n), failed: true}
-		if d.Apply(s, a.input(&e), &f) {
-			tier := r.Window.Tiers[f.Tier]
+		if d.Apply(a.input(s, &e), &f) {
+			tier := windowOf(r).Tiers[f.Tier]
 			all = append(all, firing{n + 1, tier.At, tier.Weight})
 		}
 	}
 	return all
 }
 
-func edited(cooldown time.Duration, distinct bool, tiers ...rules.Tier) *rules.Rule {
+func edited(cooldown time.Duration, distinct bool, tiers ...detectors.Tier) *rules.Rule {
 	r := rule(distinct, 0, cooldown)
-	r.Window.Tiers = tiers
+	windowOf(r).Tiers = tiers
 	return r
 }
 
 // TestTiersMayBeEdited: what fired before an edit holds back no tier that asks for
 // more, or weighs more, than what was said.
 func TestTiersMayBeEdited(t *testing.T) {
-	tier := func(at, weight int) rules.Tier { return rules.Tier{At: at, Weight: uint8(weight)} }
+	tier := func(at, weight int) detectors.Tier { return detectors.Tier{At: at, Weight: uint8(weight)} }
 	for _, c := range []struct {
 		name          string
-		before, after []rules.Tier
+		before, after []detectors.Tier
 		came          int      // before the edit
 		first, then   []firing // before and behind it, up to 40
 	}{
 		{"the lower of two is taken away",
-			[]rules.Tier{tier(10, 30), tier(20, 60)}, []rules.Tier{tier(20, 60)}, 12, []firing{{10, 10, 30}}, []firing{{20, 20, 60}}},
+			[]detectors.Tier{tier(10, 30), tier(20, 60)}, []detectors.Tier{tier(20, 60)}, 12, []firing{{10, 10, 30}}, []firing{{20, 20, 60}}},
 		{"the only one is raised",
-			[]rules.Tier{tier(10, 30)}, []rules.Tier{tier(15, 30)}, 12, []firing{{10, 10, 30}}, []firing{{15, 15, 30}}},
+			[]detectors.Tier{tier(10, 30)}, []detectors.Tier{tier(15, 30)}, 12, []firing{{10, 10, 30}}, []firing{{15, 15, 30}}},
 		{"the only one is raised to less than there is",
-			[]rules.Tier{tier(10, 30)}, []rules.Tier{tier(15, 30)}, 20, []firing{{10, 10, 30}}, []firing{{21, 15, 30}}},
+			[]detectors.Tier{tier(10, 30)}, []detectors.Tier{tier(15, 30)}, 20, []firing{{10, 10, 30}}, []firing{{21, 15, 30}}},
 		{"one is lowered to less than what fired",
-			[]rules.Tier{tier(20, 30)}, []rules.Tier{tier(10, 30)}, 25, []firing{{20, 20, 30}}, nil},
+			[]detectors.Tier{tier(20, 30)}, []detectors.Tier{tier(10, 30)}, 25, []firing{{20, 20, 30}}, nil},
 		{"one is lowered before it fired",
-			[]rules.Tier{tier(20, 30)}, []rules.Tier{tier(10, 30)}, 15, nil, []firing{{16, 10, 30}}},
+			[]detectors.Tier{tier(20, 30)}, []detectors.Tier{tier(10, 30)}, 15, nil, []firing{{16, 10, 30}}},
 		{"one is inserted below what fired",
-			[]rules.Tier{tier(20, 60)}, []rules.Tier{tier(10, 30), tier(20, 60)}, 25, []firing{{20, 20, 60}}, nil},
+			[]detectors.Tier{tier(20, 60)}, []detectors.Tier{tier(10, 30), tier(20, 60)}, 25, []firing{{20, 20, 60}}, nil},
 		{"one is inserted above what fired",
-			[]rules.Tier{tier(20, 60)}, []rules.Tier{tier(20, 60), tier(30, 90)}, 25, []firing{{20, 20, 60}}, []firing{{30, 30, 90}}},
+			[]detectors.Tier{tier(20, 60)}, []detectors.Tier{tier(20, 60), tier(30, 90)}, 25, []firing{{20, 20, 60}}, []firing{{30, 30, 90}}},
 		{"one is inserted between",
-			[]rules.Tier{tier(10, 30), tier(30, 90)}, []rules.Tier{tier(10, 30), tier(20, 60), tier(30, 90)}, 12,
+			[]detectors.Tier{tier(10, 30), tier(30, 90)}, []detectors.Tier{tier(10, 30), tier(20, 60), tier(30, 90)}, 12,
 			[]firing{{10, 10, 30}}, []firing{{20, 20, 60}, {30, 30, 90}}},
 		{"the higher of two is taken away after it fired",
-			[]rules.Tier{tier(10, 30), tier(20, 60)}, []rules.Tier{tier(10, 30)}, 25, []firing{{10, 10, 30}, {20, 20, 60}}, nil},
+			[]detectors.Tier{tier(10, 30), tier(20, 60)}, []detectors.Tier{tier(10, 30)}, 25, []firing{{10, 10, 30}, {20, 20, 60}}, nil},
 		{"what fired weighs more now",
-			[]rules.Tier{tier(10, 30)}, []rules.Tier{tier(10, 80)}, 12, []firing{{10, 10, 30}}, []firing{{13, 10, 80}}},
+			[]detectors.Tier{tier(10, 30)}, []detectors.Tier{tier(10, 80)}, 12, []firing{{10, 10, 30}}, []firing{{13, 10, 80}}},
 		{"what fired weighs less now",
-			[]rules.Tier{tier(10, 80)}, []rules.Tier{tier(10, 30)}, 12, []firing{{10, 10, 80}}, nil},
+			[]detectors.Tier{tier(10, 80)}, []detectors.Tier{tier(10, 30)}, 12, []firing{{10, 10, 80}}, nil},
 		{"all stay as they are",
-			[]rules.Tier{tier(10, 30), tier(20, 60)}, []rules.Tier{tier(10, 30), tier(20, 60)}, 12, []firing{{10, 10, 30}}, []firing{{20, 20, 60}}},
+			[]detectors.Tier{tier(10, 30), tier(20, 60)}, []detectors.Tier{tier(10, 30), tier(20, 60)}, 12, []firing{{10, 10, 30}}, []firing{{20, 20, 60}}},
 		{"one that fired gets another place",
-			[]rules.Tier{tier(5, 10), tier(10, 30)}, []rules.Tier{tier(10, 30)}, 12, []firing{{5, 5, 10}, {10, 10, 30}}, nil},
+			[]detectors.Tier{tier(5, 10), tier(10, 30)}, []detectors.Tier{tier(10, 30)}, 12, []firing{{5, 5, 10}, {10, 10, 30}}, nil},
 	} {
 		for _, distinct := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, distinct %v", c.name, distinct), func(t *testing.T) {
@@ -98,8 +98,8 @@ func TestTiersMayBeEdited(t *testing.T) {
 func TestAStateOutgrownByItsRuleIsCutDown(t *testing.T) {
 	for _, distinct := range []bool{false, true} {
 		var s slot
-		fires(t, &s, edited(time.Hour, distinct, rules.Tier{At: 1000, Weight: 50}), 0, 512)
-		all := fires(t, &s, edited(time.Hour, distinct, rules.Tier{At: 3, Weight: 50}), 512, 520)
+		fires(t, &s, edited(time.Hour, distinct, detectors.Tier{At: 1000, Weight: 50}), 0, 512)
+		all := fires(t, &s, edited(time.Hour, distinct, detectors.Tier{At: 3, Weight: 50}), 512, 520)
 		if want := []firing{{513, 3, 50}}; !slices.Equal(all, want) {
 			t.Errorf("distinct %v: fired %v, want %v", distinct, all, want)
 		}
@@ -118,12 +118,16 @@ func TestAnyEditLeavesAStateToGoOnWith(t *testing.T) {
 		var s slot
 		now := int64(1_763_892_000_000)
 		for range 8 {
-			r := edited(time.Duration(1+rng.IntN(900))*time.Second, distinct, rules.Tier{At: 1 + rng.IntN(1+rng.IntN(300)), Weight: 50})
-			r.Window.Window = time.Duration(1+rng.IntN(1+rng.IntN(4_000_000))) * time.Second
-			r.Window.MinShare = rng.IntN(2) * rng.IntN(101)
+			r := edited(time.Duration(1+rng.IntN(900))*time.Second, distinct, detectors.Tier{At: 1 + rng.IntN(1+rng.IntN(300)), Weight: 50})
+			windowOf(r).Window = time.Duration(1+rng.IntN(1+rng.IntN(4_000_000))) * time.Second
+			windowOf(r).MinShare = rng.IntN(2) * rng.IntN(101)
 			d := newDetector(t, r)
-			if s.payload != nil && !d.Reads(s.payload) {
-				t.Fatalf("seed %d: the state is not of the detector's form", seed)
+			if s.payload != nil {
+				kept, ok := d.Fit(s.payload)
+				if !ok || len(kept) > windowOf(r).Keeps().Bytes {
+					t.Fatalf("seed %d: of %d bytes %d are kept, %v; the rule has %d", seed, len(s.payload), len(kept), ok, windowOf(r).Keeps().Bytes)
+				}
+				s.payload = kept
 			}
 			var e event.Event
 			for range rng.IntN(400) {
@@ -132,7 +136,7 @@ func TestAnyEditLeavesAStateToGoOnWith(t *testing.T) {
 					now += rng.Int64N(1 << 33)
 				}
 				a := arrival{time: now - rng.Int64N(lateness), watermark: now - lateness, account: fmt.Sprint(rng.IntN(500)), failed: rng.IntN(4) > 0}
-				d.Apply(&s, a.input(&e), &detectors.Firing{})
+				d.Apply(a.input(&s, &e), &detectors.Firing{})
 			}
 		}
 	}

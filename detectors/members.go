@@ -14,36 +14,30 @@ type Members struct {
 	kind     facet.Kind
 	window   int64 // ms
 	lateness int64 // ms
-	counted  rules.Predicate
 }
 
 const (
 	memberHeader = 10
-	// mostMemberBytes bounds what names an attacker makes up can take of a record.
-	mostMemberBytes = 4 << 10
 )
 
 // NewMembers makes the memory of a rule's groups; nil where the rule has none.
-// lateness is as [New] has it.
+// lateness is in ms.
 func NewMembers(r *rules.Rule, lateness int64) *Members {
 	if r.Members == nil {
 		return nil
 	}
-	return &Members{kind: r.Members.Entity, window: r.Window.Window.Milliseconds(), lateness: lateness, counted: r.Window.Counted}
+	return &Members{kind: r.Members.Entity, window: r.Spec.Keeps().Reach.Milliseconds(), lateness: lateness}
 }
 
-// See takes in an event that matches the rule's condition.
-func (m *Members) See(s Slot, in Input) {
-	if in.Late || m.counted != nil && !m.counted(in.Event) {
-		return
-	}
-	member, ok := facet.EntityOf(m.kind, in.Event, nil)
-	if !ok || memberHeader+len(member.Key) > mostMemberBytes {
+// See takes in an event that counts.
+func (m *Members) See(s Slot, c *Context) {
+	member, ok := facet.EntityOf(m.kind, c.Event, nil)
+	if !ok || memberHeader+len(member.Key) > rules.MostMemberBytes {
 		return
 	}
 	oldest := int64(math.MinInt64)
-	if in.Watermark != math.MinInt64 {
-		oldest = in.Watermark - m.lateness - m.window
+	if c.Watermark != math.MinInt64 {
+		oldest = c.Watermark - m.lateness - m.window
 	}
 	kept := keepMembers(s.Payload(), member.Key, oldest)
 	b := s.Resize(kept + memberHeader + len(member.Key))
@@ -52,7 +46,7 @@ func (m *Members) See(s Slot, in Input) {
 		return
 	}
 	b = b[kept:]
-	le.PutUint64(b, uint64(in.Time))
+	le.PutUint64(b, uint64(c.Time))
 	le.PutUint16(b[8:], uint16(len(member.Key)))
 	copy(b[memberHeader:], member.Key)
 }
@@ -71,7 +65,7 @@ func keepMembers(b []byte, key string, oldest int64) (kept int) {
 		size := memberSize(b[at:])
 		switch {
 		case !memberStays(b[at:], key, oldest):
-		case n > rules.MostMembers || bytes > mostMemberBytes:
+		case n > rules.MostMembers || bytes > rules.MostMemberBytes:
 			n, bytes = n-1, bytes-size
 		default:
 			kept += copy(b[kept:], b[at:at+size])

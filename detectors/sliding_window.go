@@ -2,12 +2,132 @@ package detectors
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
+	"slices"
+	"time"
 	"unsafe"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 )
+
+// SlidingWindow holds the parameters of the detector of that name, which counts
+// an entity's events inside a window of event time that ends at the latest one.
+type SlidingWindow struct {
+	Window   time.Duration
+	Counted  *rules.Condition // which of the events that match the rule's condition are counted; nil: all of them
+	Distinct event.Field      // count the distinct values of this field; event.None: count events
+	MinShare int              // percent of the matching events inside the window that must be counted ones; 0: no such condition
+	Tiers    []Tier           // At and Weight ascending; never empty
+	Cooldown time.Duration    // event time until the same tier may fire again for the entity
+}
+
+// Tier is one step of an answer: at how many, with which weight.
+type Tier struct {
+	At     int   // counted events, or distinct values, inside the window; at least 1
+	Weight uint8 // 1..100
+}
+
+const (
+	longestWindow = 31 * 24 * time.Hour
+	mostTierAt    = 1000 // events or values that a tier waits for: so many are counted exactly
+)
+
+// SlidingWindowKind is the detector as rules see it.
+func SlidingWindowKind() rules.Kind {
+	return rules.Kind{
+		Name: "sliding_window",
+		Doc:  "counts the entity's events inside a window of event time that ends at the latest one",
+		Keys: []rules.Key{
+			rules.DurationKey("window", rules.Required, time.Second, longestWindow, "length of the window"),
+			rules.ConditionKey("count", rules.Optional, "which of the events that match when are counted; all of them where it is absent"),
+			rules.ChoiceKey("distinct", rules.Optional, rules.Countable(), "count the distinct values of this field, not events; events that lack it are not counted"),
+			rules.CountKey("min_share", rules.Optional, 1, 100, "percent of the matching events inside the window that must be counted ones; needs count"),
+			rules.DurationKey("cooldown", rules.Optional, time.Second, longestWindow, "time until the same tier may fire again for the entity; the window's length where it is absent"),
+			rules.ListKey("tiers", rules.Required, 1, 8, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
+				rules.CountKey("at", rules.Required, 1, mostTierAt, "fires when so many are counted inside the window"),
+				rules.CountKey("weight", rules.Required, 1, 100, "how sure the signal is, in percent"))),
+		},
+		Compile: compileSlidingWindow,
+	}
+}
+
+func compileSlidingWindow(p *rules.Params) rules.Spec {
+	w := &SlidingWindow{
+		Window: p.Duration("window"), Counted: p.Condition("count"), Distinct: p.Field("distinct"),
+		MinShare: p.Int("min_share"), Cooldown: p.Duration("cooldown"),
+	}
+	if w.Cooldown == 0 {
+		w.Cooldown = w.Window
+	}
+	if p.Has("min_share") && !p.Has("count") {
+		p.Problem("min_share", "min_share is a share of nothing: every matching event is counted", "say with count which events are counted, or leave min_share out")
+	}
+	tiers := p.List("tiers")
+	rules.Ascending(tiers, "at", "this tier does not wait for more than the one before it", "order the tiers by at, each with a number of its own")
+	rules.Ascending(tiers, "weight", "this tier can never be seen: it weighs no more than the one before it", "give later tiers greater weights, or remove this one")
+	for _, t := range tiers {
+		w.Tiers = append(w.Tiers, Tier{At: t.Int("at"), Weight: uint8(t.Int("weight"))})
+	}
+	return w
+}
+
+// Fields implements [rules.Spec].
+func (w *SlidingWindow) Fields() (all []event.Field) {
+	if w.Counted != nil {
+		all = append(all, w.Counted.Fields...)
+	}
+	if w.Distinct != event.None {
+		all = append(all, w.Distinct)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// State implements [rules.Spec].
+func (w *SlidingWindow) State() string {
+	if w.Distinct == event.None {
+		return "count"
+	}
+	return "distinct " + w.Distinct.String()
+}
+
+// Canonical implements [rules.Spec].
+func (w *SlidingWindow) Canonical() string {
+	s := fmt.Sprintf("window %d distinct %d min_share %d cooldown %d", w.Window.Milliseconds(), w.Distinct, w.MinShare, w.Cooldown.Milliseconds())
+	if w.Counted != nil {
+		s += fmt.Sprintf(" count %q", w.Counted.Canonical)
+	}
+	for _, t := range w.Tiers {
+		s += fmt.Sprintf(" tier %d %d", t.At, t.Weight)
+	}
+	return s
+}
+
+// Keeps implements [rules.Spec].
+func (w *SlidingWindow) Keeps() rules.Keeps {
+	return rules.Keeps{Reach: w.Window, After: w.Cooldown, Bytes: windowHeader + (w.entries()+1)*entrySize}
+}
+
+// entries is how many the detector keeps of an entity.
+func (w *SlidingWindow) entries() int {
+	return min(max(4*w.Tiers[len(w.Tiers)-1].At, leastBound), mostBound)
+}
+
+func (w *SlidingWindow) detector(e Environment) Detector {
+	top := w.Tiers[len(w.Tiers)-1]
+	d := &slidingWindow{
+		rule: w, window: w.Window.Milliseconds(), lateness: e.Lateness, cooldown: w.Cooldown.Milliseconds(),
+		lowest: w.Tiers[0].At, top: top, bound: w.entries(), hasher: e.Hasher,
+	}
+	if w.Counted != nil {
+		d.holds = w.Counted.Holds
+	}
+	d.seen.init(d.bound)
+	return d
+}
 
 // slidingWindow counts events, or distinct values, in event-time windows
 // (s−W, s]. It fires when a window that holds the arriving event reaches a tier:
@@ -34,12 +154,13 @@ import (
 // fit the bound: four for each of the top tier's count. Beyond the bound, and
 // after thinning, the oldest entry goes.
 type slidingWindow struct {
-	rule     *rules.SlidingWindow
-	window   int64 // ms
-	lateness int64 // ms
-	cooldown int64 // ms
-	lowest   int   // the least count that any tier asks for
-	top      rules.Tier
+	rule     *SlidingWindow
+	holds    rules.Predicate // of counted events; nil: all are
+	window   int64           // ms
+	lateness int64           // ms
+	cooldown int64           // ms
+	lowest   int             // the least count that any tier asks for
+	top      Tier
 	bound    int // entries that are kept; there is room for one more while it is found out which goes
 	hasher   Hasher
 	number   [8]byte // that is hashed
@@ -55,16 +176,6 @@ const (
 )
 
 var le = binary.LittleEndian
-
-func newSlidingWindow(r *rules.SlidingWindow, lateness int64, h Hasher) *slidingWindow {
-	top := r.Tiers[len(r.Tiers)-1]
-	w := &slidingWindow{
-		rule: r, window: r.Window.Milliseconds(), lateness: lateness, cooldown: r.Cooldown.Milliseconds(),
-		lowest: r.Tiers[0].At, top: top, bound: min(max(4*top.At, leastBound), mostBound), hasher: h,
-	}
-	w.seen.init(w.bound)
-	return w
-}
 
 // entries is a view of the payload.
 type entries []byte
@@ -82,12 +193,12 @@ func (e entries) counted(i int) bool { return e.value(i)&1 != 0 }
 func (e entries) room() int          { return (len(e) - windowHeader) / entrySize }
 
 // said reports whether the tier says no more than what fired last.
-func (e entries) said(t rules.Tier) bool {
+func (e entries) said(t Tier) bool {
 	return t.At <= int(le.Uint16(e[16:])) && t.Weight <= e[18]
 }
 
 // fired keeps what fired, and when.
-func (e entries) fired(t rules.Tier, at int64) {
+func (e entries) fired(t Tier, at int64) {
 	le.PutUint64(e[8:], uint64(at))
 	le.PutUint16(e[16:], uint16(t.At))
 	e[18] = t.Weight
@@ -102,29 +213,64 @@ func (e entries) remove(i, n int) {
 }
 
 // Apply implements Detector.
-func (w *slidingWindow) Apply(s Slot, in Input, f *Firing) bool {
-	counted := w.rule.Counted == nil || w.rule.Counted(in.Event)
-	if in.Late || !counted && w.rule.MinShare == 0 {
+func (w *slidingWindow) Apply(c *Context, f *Firing) bool {
+	counted := w.holds == nil || w.holds(c.Event)
+	if c.Late || !counted && w.rule.MinShare == 0 {
 		return false
 	}
-	value, ok := w.valueOf(in.Event, counted)
+	c.Counts = counted
+	value, ok := w.valueOf(c.Event, counted)
 	if !ok {
 		return false
 	}
-	e, at := w.insert(s, in, value)
+	e, at := w.insert(c, value)
 	if at < 0 || !counted || e.len() < w.lowest {
 		return false
 	}
-	if e.said(w.top) && !w.cooled(e, in.Time) {
+	if e.said(w.top) && !w.cooled(e, c.Time) {
 		return false // nothing higher to say yet
 	}
-	return w.evaluate(e, at, in.Time, f)
+	return w.evaluate(e, at, c.Time, f)
 }
 
-// Reads implements Detector.
-func (w *slidingWindow) Reads(payload []byte) bool {
+// Fit implements Detector. Of a payload that former settings let grow, the oldest
+// entries go.
+func (w *slidingWindow) Fit(payload []byte) ([]byte, bool) {
 	e := entries(payload)
-	return len(e) >= windowHeader && (len(e)-windowHeader)%entrySize == 0 && e.len() <= e.room()
+	if len(e) < windowHeader || (len(e)-windowHeader)%entrySize != 0 || e.len() > e.room() {
+		return nil, false
+	}
+	if most := windowHeader + (w.bound+1)*entrySize; len(e) > most {
+		w.cut(e)
+		e = e[:most]
+	}
+	return e, true
+}
+
+// Explain implements Detector.
+func (w *slidingWindow) Explain(payload []byte, at int64) (x Explanation) {
+	e := entries(payload)
+	end, ends := -1, int64(math.MinInt64)
+	if e != nil {
+		ends = at - e.base()
+		for end+1 < e.len() && e.delta(end+1) <= ends {
+			end++
+		}
+	}
+	var c tally
+	if end >= 0 {
+		c = w.count(e, end, ends)
+		x.Held = append(x.Held, w.evidence(nil, e, c)...)
+	}
+	for i, t := range w.rule.Tiers {
+		if c.counted < t.At {
+			x.Missing = append(x.Missing, Missing{Tier: i, Weight: t.Weight, What: w.measure(), Have: int64(c.counted), Need: int64(t.At)})
+		}
+	}
+	if share := c.share(); share < w.rule.MinShare {
+		x.Missing = append(x.Missing, Missing{Weight: w.rule.Tiers[0].Weight, What: "share_percent", Have: int64(share), Need: int64(w.rule.MinShare)})
+	}
+	return x
 }
 
 // valueOf is what an entry remembers: 31 bits of the distinct value's hash under
@@ -150,26 +296,26 @@ func (w *slidingWindow) valueOf(e *event.Event, counted bool) (v uint32, ok bool
 }
 
 // insert keeps the event. It returns where, or −1 if it has no place.
-func (w *slidingWindow) insert(s Slot, in Input, value uint32) (e entries, at int) {
-	e = entries(s.Payload())
+func (w *slidingWindow) insert(c *Context, value uint32) (e entries, at int) {
+	e = entries(c.Own.Payload())
 	if e == nil {
-		if e = s.Resize(windowHeader + firstEntries*entrySize); e == nil {
+		if e = c.Own.Resize(windowHeader + firstEntries*entrySize); e == nil {
 			return nil, -1
 		}
-		le.PutUint64(e, uint64(in.Time))
+		le.PutUint64(e, uint64(c.Time))
 	}
-	w.prune(e, in)
-	if !w.rebase(e, in.Time) {
+	w.prune(e, c)
+	if !w.rebase(e, c.Time) {
 		return e, -1
 	}
 	n := e.len()
 	at = n
-	delta := in.Time - e.base()
+	delta := c.Time - e.base()
 	for at > 0 && e.delta(at-1) > delta {
 		at--
 	}
 	if n == e.room() {
-		grown := s.Resize(windowHeader + w.roomFor(n+1)*entrySize)
+		grown := c.Own.Resize(windowHeader + w.roomFor(n+1)*entrySize)
 		if grown == nil {
 			return e, -1
 		}
@@ -182,13 +328,21 @@ func (w *slidingWindow) insert(s Slot, in Input, value uint32) (e entries, at in
 	if w.rule.Distinct != event.None {
 		at = w.thin(e, at)
 	}
-	if extra := e.len() - w.bound; extra > 0 {
-		e.remove(0, extra)
-		if at = max(at-extra, 0); e.delta(0) > delta {
+	if gone := w.cut(e); gone > 0 {
+		if at = max(at-gone, 0); e.delta(0) > delta {
 			at = -1
 		}
 	}
 	return e, at
+}
+
+// cut drops the oldest entries beyond the bound, and returns how many.
+func (w *slidingWindow) cut(e entries) int {
+	extra := max(e.len()-w.bound, 0)
+	if extra > 0 {
+		e.remove(0, extra)
+	}
+	return extra
 }
 
 // roomFor is how many entries a payload without room for n gets room for: twice
@@ -198,11 +352,11 @@ func (w *slidingWindow) roomFor(n int) int {
 }
 
 // prune drops entries that no event on time can share a window with.
-func (w *slidingWindow) prune(e entries, in Input) {
-	if in.Watermark == math.MinInt64 {
+func (w *slidingWindow) prune(e entries, c *Context) {
+	if c.Watermark == math.MinInt64 {
 		return
 	}
-	oldest, gone := in.Watermark-w.lateness-w.window, 0
+	oldest, gone := c.Watermark-w.lateness-w.window, 0
 	for gone < e.len() && e.time(gone) <= oldest {
 		gone++
 	}
@@ -367,6 +521,14 @@ type tally struct {
 	others  int   // matching ones that are not counted
 }
 
+// share is the percentage that is counted, rounded down.
+func (c tally) share() int {
+	if c.counted == 0 {
+		return 0
+	}
+	return 100 * c.counted / (c.counted + c.others)
+}
+
 // count tallies the window that ends at ends, relative to the base.
 func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
 	first := end + 1
@@ -407,21 +569,28 @@ func (w *slidingWindow) tierOf(c tally) int {
 }
 
 func (w *slidingWindow) describe(f *Firing, e entries, c tally, tier int) {
-	name := "count"
+	t := w.rule.Tiers[tier]
+	f.Tier, f.Weight = tier, t.Weight
+	f.Evidence = append(f.Evidence[:0], facet.Number(w.measure(), int64(c.counted)), facet.Number("threshold", int64(t.At)))
+	f.Evidence = w.evidence(f.Evidence, e, c)
+}
+
+// measure names what is counted.
+func (w *slidingWindow) measure() string {
 	if w.rule.Distinct != event.None {
-		name = "distinct"
+		return "distinct"
 	}
-	f.Tier = tier
-	f.Evidence = [8]Number{
-		{name, int64(c.counted)},
-		{"threshold", int64(w.rule.Tiers[tier].At)},
-		{"matching", int64(c.counted + c.others)},
-		{"share_percent", int64(100 * c.counted / (c.counted + c.others))},
-		{"window_ms", w.window},
-		{"first_ms", e.time(c.first)},
-		{"last_ms", e.base() + c.ends},
-	}
-	f.Numbers = 7
+	return "count"
+}
+
+// evidence describes a window.
+func (w *slidingWindow) evidence(list []facet.Evidence, e entries, c tally) []facet.Evidence {
+	return append(list,
+		facet.Number("matching", int64(c.counted+c.others)),
+		facet.Number("share_percent", int64(c.share())),
+		facet.Number("window_ms", w.window),
+		facet.Number("first_ms", e.time(c.first)),
+		facet.Number("last_ms", e.base()+c.ends))
 }
 
 // valueSet is a set of values that is emptied in no time.

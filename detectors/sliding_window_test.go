@@ -39,7 +39,13 @@ type arrival struct {
 func (a arrival) late() bool { return a.watermark != math.MinInt64 && a.time < a.watermark-lateness }
 
 // input makes of a what the engine would.
-func (a arrival) input(e *event.Event) detectors.Input {
+func (a arrival) input(s detectors.Slot, e *event.Event) *detectors.Context {
+	c := new(detectors.Context)
+	a.fill(c, s, e)
+	return c
+}
+
+func (a arrival) fill(c *detectors.Context, s detectors.Slot, e *event.Event) {
 	e.Reset()
 	if a.account != "" {
 		e.SetText(event.Account, a.account)
@@ -48,25 +54,31 @@ func (a arrival) input(e *event.Event) detectors.Input {
 	if a.failed {
 		e.SetText(event.Auth, "failure")
 	}
-	return detectors.Input{Event: e, Time: a.time, Watermark: a.watermark, Late: a.late()}
+	*c = detectors.Context{Own: s, Event: e, Time: a.time, Watermark: a.watermark, Late: a.late()}
+}
+
+func failures() *rules.Condition {
+	return &rules.Condition{Holds: func(e *event.Event) bool { return e.Text(event.Auth) == "failure" }, Fields: []event.Field{event.Auth}, Canonical: "failures"}
 }
 
 // rule counts failures, or accounts that failed.
 func rule(distinct bool, minShare int, cooldown time.Duration, at ...int) *rules.Rule {
-	w := &rules.SlidingWindow{Window: 10 * time.Minute, Cooldown: cooldown, MinShare: minShare}
-	w.Counted = func(e *event.Event) bool { return e.Text(event.Auth) == "failure" }
+	w := &detectors.SlidingWindow{Window: 10 * time.Minute, Cooldown: cooldown, MinShare: minShare}
+	w.Counted = failures()
 	if distinct {
 		w.Distinct = event.Account
 	}
 	for i, n := range at {
-		w.Tiers = append(w.Tiers, rules.Tier{At: n, Weight: uint8(10 * (i + 1))})
+		w.Tiers = append(w.Tiers, detectors.Tier{At: n, Weight: uint8(10 * (i + 1))})
 	}
-	return &rules.Rule{ID: "r", Window: w}
+	return &rules.Rule{ID: "r", Spec: w}
 }
+
+func windowOf(r *rules.Rule) *detectors.SlidingWindow { return r.Spec.(*detectors.SlidingWindow) }
 
 func newDetector(t testing.TB, r *rules.Rule) detectors.Detector {
 	t.Helper()
-	d, err := detectors.New(r, lateness, facet.NewHasher([16]byte{1, 2, 3}))
+	d, err := detectors.New(r, detectors.Environment{Lateness: lateness, Hasher: facet.NewHasher([16]byte{1, 2, 3})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +89,7 @@ func newDetector(t testing.TB, r *rules.Rule) detectors.Detector {
 // time. Of the windows that hold the one that arrives it looks at that which
 // ends with it, and at those that end with a later event of a new value.
 type oracle struct {
-	rule  *rules.SlidingWindow
+	rule  *detectors.SlidingWindow
 	kept  []arrival
 	tier  int // −1: has not fired
 	fired int64
@@ -146,12 +158,12 @@ func (o *oracle) tierOf(t int64) int {
 // compare feeds a history to the detector and to the oracle.
 func compare(t *testing.T, r *rules.Rule, history []arrival) {
 	t.Helper()
-	d, o := newDetector(t, r), &oracle{rule: r.Window, tier: -1}
+	d, o := newDetector(t, r), &oracle{rule: windowOf(r), tier: -1}
 	var s slot
 	var e event.Event
 	for i, a := range history {
 		var f detectors.Firing
-		fired := d.Apply(&s, a.input(&e), &f)
+		fired := d.Apply(a.input(&s, &e), &f)
 		if tier, want := o.apply(a); fired != want || fired && f.Tier != tier {
 			t.Fatalf("event %d of %d (%+v): fired %v tier %d, want %v tier %d\n%+v", i, len(history), a, fired, f.Tier, want, tier, history[:i+1])
 		}
@@ -161,8 +173,8 @@ func compare(t *testing.T, r *rules.Rule, history []arrival) {
 // history draws events whose number within a window and the lateness stays
 // within what is exact: four for each of the top tier's count.
 func history(rng *rand.Rand, r *rules.Rule) []arrival {
-	bound := max(4*r.Window.Tiers[len(r.Window.Tiers)-1].At, 16)
-	span := r.Window.Window.Milliseconds() + 2*lateness
+	bound := max(4*windowOf(r).Tiers[len(windowOf(r).Tiers)-1].At, 16)
+	span := windowOf(r).Window.Milliseconds() + 2*lateness
 	now, accounts := int64(1_763_892_000_000), 1+rng.IntN(30)
 	watermark, newest := int64(math.MinInt64), now
 	var all []arrival
@@ -213,7 +225,7 @@ func TestTheWindowAgreesWithItsDefinition(t *testing.T) {
 		r := rule(n%2 == 0, []int{0, 0, 50, 90}[rng.IntN(4)], time.Duration(1+rng.IntN(900))*time.Second, 3, 5+rng.IntN(4))
 		h := history(rng, r)
 		t.Run(fmt.Sprintf("seed %d history %d", seed, n), func(t *testing.T) { compare(t, r, h) })
-		o := &oracle{rule: r.Window, tier: -1}
+		o := &oracle{rule: windowOf(r), tier: -1}
 		for _, a := range h {
 			if _, f := o.apply(a); f {
 				fired++
@@ -255,7 +267,7 @@ func highest(t *testing.T, r *rules.Rule, h []arrival) (best int) {
 	best = -1
 	for _, a := range h {
 		var f detectors.Firing
-		if d.Apply(&s, a.input(&e), &f) {
+		if d.Apply(a.input(&s, &e), &f) {
 			best = max(best, f.Tier)
 		}
 	}
@@ -269,16 +281,16 @@ func TestALateEventNeitherFiresNorCounts(t *testing.T) {
 	var f detectors.Firing
 	const now = 1_763_892_000_000
 	for i := range int64(2) {
-		d.Apply(&s, arrival{time: now - lateness + i, watermark: now, failed: true, account: "a"}.input(&e), &f)
+		d.Apply(arrival{time: now - lateness + i, watermark: now, failed: true, account: "a"}.input(&s, &e), &f)
 	}
 	before := slices.Clone(s.payload)
-	if d.Apply(&s, arrival{time: now - lateness - 1, watermark: now, failed: true, account: "a"}.input(&e), &f) {
+	if d.Apply(arrival{time: now - lateness - 1, watermark: now, failed: true, account: "a"}.input(&s, &e), &f) {
 		t.Error("a late event fired")
 	}
 	if !slices.Equal(s.payload, before) {
 		t.Error("a late event changed the state")
 	}
-	if !d.Apply(&s, arrival{time: now - lateness, watermark: now, failed: true, account: "a"}.input(&e), &f) {
+	if !d.Apply(arrival{time: now - lateness, watermark: now, failed: true, account: "a"}.input(&s, &e), &f) {
 		t.Error("the third event that was just on time did not fire")
 	}
 }
@@ -294,12 +306,12 @@ func TestRepeatsCannotPushOthersOut(t *testing.T) {
 		for range 500 {
 			now += 10
 			var f detectors.Firing
-			if d.Apply(&s, arrival{time: now, watermark: now, account: "again and again", failed: true}.input(&e), &f) {
+			if d.Apply(arrival{time: now, watermark: now, account: "again and again", failed: true}.input(&s, &e), &f) {
 				tiers = append(tiers, f.Tier)
 			}
 		}
 		var f detectors.Firing
-		if d.Apply(&s, arrival{time: now, watermark: now, account: fmt.Sprint(n), failed: true}.input(&e), &f) {
+		if d.Apply(arrival{time: now, watermark: now, account: fmt.Sprint(n), failed: true}.input(&s, &e), &f) {
 			tiers = append(tiers, f.Tier)
 		}
 	}
@@ -318,7 +330,7 @@ func TestRepeatsPushNoOtherOutOfAFullWindow(t *testing.T) {
 	for n := range 25 {
 		now += 1000
 		a := arrival{time: now, watermark: math.MinInt64, account: fmt.Sprint(min(n, 14)), failed: true}
-		if fired := d.Apply(&s, a.input(&e), &f); n >= 2 && (!fired || f.Evidence[0].Value != int64(min(n, 14)+1)) {
+		if fired := d.Apply(a.input(&s, &e), &f); n >= 2 && (!fired || f.Evidence[0].Values[0] != int64(min(n, 14)+1)) {
 			t.Fatalf("event %d: fired %v, evidence %v, want %d values", n, fired, f.Evidence, min(n, 14)+1)
 		}
 	}
@@ -334,7 +346,7 @@ func TestAFloodIsBounded(t *testing.T) {
 		for n := range 200_000 {
 			now += int64(n & 1)
 			var f detectors.Firing
-			if d.Apply(&s, arrival{time: now, watermark: now - 1000, account: fmt.Sprint(n), failed: true}.input(&e), &f) {
+			if d.Apply(arrival{time: now, watermark: now - 1000, account: fmt.Sprint(n), failed: true}.input(&s, &e), &f) {
 				fired++
 			}
 		}
@@ -353,14 +365,14 @@ func TestEvidenceSaysWhatCrossedTheLine(t *testing.T) {
 	var e event.Event
 	var f detectors.Firing
 	const t0 = 1_763_892_000_000
-	d.Apply(&s, arrival{time: t0, watermark: math.MinInt64, account: "a", failed: true}.input(&e), &f)
-	d.Apply(&s, arrival{time: t0 + 100, watermark: math.MinInt64, account: "c"}.input(&e), &f)
-	if !d.Apply(&s, arrival{time: t0 + 200, watermark: math.MinInt64, account: "b", failed: true}.input(&e), &f) {
+	d.Apply(arrival{time: t0, watermark: math.MinInt64, account: "a", failed: true}.input(&s, &e), &f)
+	d.Apply(arrival{time: t0 + 100, watermark: math.MinInt64, account: "c"}.input(&s, &e), &f)
+	if !d.Apply(arrival{time: t0 + 200, watermark: math.MinInt64, account: "b", failed: true}.input(&s, &e), &f) {
 		t.Fatal("did not fire")
 	}
-	want := []detectors.Number{{Name: "distinct", Value: 2}, {Name: "threshold", Value: 2}, {Name: "matching", Value: 3}, {Name: "share_percent", Value: 66},
-		{Name: "window_ms", Value: 600_000}, {Name: "first_ms", Value: t0}, {Name: "last_ms", Value: t0 + 200}}
-	if got := f.Evidence[:f.Numbers]; !slices.Equal(got, want) {
+	want := []facet.Evidence{facet.Number("distinct", 2), facet.Number("threshold", 2), facet.Number("matching", 3), facet.Number("share_percent", 66),
+		facet.Number("window_ms", 600_000), facet.Number("first_ms", t0), facet.Number("last_ms", t0+200)}
+	if got := f.Evidence; !slices.Equal(got, want) {
 		t.Errorf("evidence %v, want %v", got, want)
 	}
 }
@@ -375,13 +387,13 @@ func TestEvidenceEndsWhereTheWindowEnds(t *testing.T) {
 	const minute = 60_000
 	for _, a := range []arrival{{time: t0, account: "a"}, {time: t0 + 5*minute, account: "a"}, {time: t0 + minute, account: "b"}} {
 		a.watermark, a.failed = math.MinInt64, true
-		d.Apply(&s, a.input(&e), &detectors.Firing{})
+		d.Apply(a.input(&s, &e), &detectors.Firing{})
 	}
 	var f detectors.Firing
-	if !d.Apply(&s, arrival{time: t0 + 3*minute, watermark: math.MinInt64, account: "a", failed: true}.input(&e), &f) {
+	if !d.Apply(arrival{time: t0 + 3*minute, watermark: math.MinInt64, account: "a", failed: true}.input(&s, &e), &f) {
 		t.Fatal("did not fire after the cooldown")
 	}
-	if got, want := f.Evidence[6], (detectors.Number{Name: "last_ms", Value: t0 + 3*minute}); got != want {
+	if got, want := f.Evidence[6], (facet.Number("last_ms", t0+3*minute)); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -400,7 +412,7 @@ func TestNothingIsRememberedFiftyDaysBeforeTheNewest(t *testing.T) {
 			var f detectors.Firing
 			fired := false
 			for _, at := range times {
-				fired = d.Apply(&s, arrival{time: at, watermark: math.MinInt64, failed: true}.input(&e), &f)
+				fired = d.Apply(arrival{time: at, watermark: math.MinInt64, failed: true}.input(&s, &e), &f)
 			}
 			if fired != want {
 				t.Errorf("two events %d ms before the newest, which came first: %v; fired %v", back, newestFirst, fired)
@@ -413,16 +425,16 @@ func TestNothingIsRememberedFiftyDaysBeforeTheNewest(t *testing.T) {
 // who knows the program, are still different values.
 func TestChosenNumbersAreToldApart(t *testing.T) {
 	r := rule(true, 0, time.Minute, 100)
-	r.Window.Distinct = event.ResponseBytes
+	windowOf(r).Distinct = event.ResponseBytes
 	d := newDetector(t, r)
 	const inverse = 0xF1DE83E19937733D // of 0x9E3779B97F4A7C15, modulo 2^64
 	var s slot
 	var e event.Event
 	var f detectors.Firing
 	for n := range 100 {
-		in := arrival{time: 1_763_892_000_000, watermark: math.MinInt64, account: "a", failed: true}.input(&e)
+		in := arrival{time: 1_763_892_000_000, watermark: math.MinInt64, account: "a", failed: true}.input(&s, &e)
 		e.SetNum(event.ResponseBytes, int64(uint64(n)*inverse))
-		if fired := d.Apply(&s, in, &f); fired != (n == 99) {
+		if fired := d.Apply(in, &f); fired != (n == 99) {
 			t.Fatalf("value %d: fired %v", n, fired)
 		}
 	}
@@ -433,7 +445,7 @@ func TestWithoutRoomNothingBreaks(t *testing.T) {
 	d := newDetector(t, rule(false, 0, time.Minute, 3))
 	var e event.Event
 	var f detectors.Firing
-	if d.Apply(fullSlot{}, arrival{time: 1, watermark: math.MinInt64, failed: true}.input(&e), &f) {
+	if d.Apply(arrival{time: 1, watermark: math.MinInt64, failed: true}.input(fullSlot{}, &e), &f) {
 		t.Error("fired without a state")
 	}
 }
@@ -444,7 +456,7 @@ func (fullSlot) Payload() []byte   { return nil }
 func (fullSlot) Resize(int) []byte { return nil }
 
 func TestARuleWithoutADetectorIsRefused(t *testing.T) {
-	if _, err := detectors.New(&rules.Rule{ID: "empty"}, lateness, facet.NewHasher([16]byte{})); err == nil {
+	if _, err := detectors.New(&rules.Rule{ID: "empty"}, detectors.Environment{Lateness: lateness, Hasher: facet.NewHasher([16]byte{})}); err == nil {
 		t.Error("a rule without a detector was accepted")
 	}
 }
@@ -454,6 +466,7 @@ func TestApplyAllocatesNothing(t *testing.T) {
 	var s slot
 	var e event.Event
 	var f detectors.Firing
+	var c detectors.Context
 	accounts := make([]string, 64)
 	for i := range accounts {
 		accounts[i] = fmt.Sprint(i)
@@ -461,7 +474,8 @@ func TestApplyAllocatesNothing(t *testing.T) {
 	now := int64(1_763_892_000_000)
 	apply := func() {
 		now += 1000
-		d.Apply(&s, arrival{time: now, watermark: now, account: accounts[now/1000%64], failed: true}.input(&e), &f)
+		arrival{time: now, watermark: now, account: accounts[now/1000%64], failed: true}.fill(&c, &s, &e)
+		d.Apply(&c, &f)
 	}
 	for range 1000 {
 		apply()
@@ -486,7 +500,7 @@ func FuzzSlidingWindow(f *testing.F) {
 			step, what := int64(data[i]), data[i+1]
 			now += step * 500
 			a := arrival{time: now - int64(what>>4)*8000, watermark: watermark, account: fmt.Sprint(what & 3), failed: what&4 == 0}
-			if inSpan(calm, a.time, r.Window.Window.Milliseconds()+2*lateness) < 16 {
+			if inSpan(calm, a.time, windowOf(r).Window.Milliseconds()+2*lateness) < 16 {
 				calm = append(calm, a)
 			}
 			if what&8 != 0 {
@@ -504,7 +518,7 @@ func FuzzSlidingWindow(f *testing.F) {
 		var firing detectors.Firing
 		d := newDetector(t, r)
 		for _, a := range wild {
-			d.Apply(&s, a.input(&e), &firing)
+			d.Apply(a.input(&s, &e), &firing)
 		}
 		if len(s.payload) > 24+8*17 {
 			t.Fatalf("%d bytes", len(s.payload))
@@ -530,11 +544,13 @@ func BenchmarkSlidingWindow(b *testing.B) {
 			var s slot
 			var e event.Event
 			var f detectors.Firing
+			var in detectors.Context
 			now := int64(1_763_892_000_000)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				now += 5000
-				d.Apply(&s, arrival{time: now, watermark: now, account: accounts[i*7%1000], failed: true}.input(&e), &f)
+				arrival{time: now, watermark: now, account: accounts[i*7%1000], failed: true}.fill(&in, &s, &e)
+				d.Apply(&in, &f)
 			}
 		})
 	}

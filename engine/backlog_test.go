@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
@@ -157,7 +158,7 @@ func (d *delivery) heaviest(t *testing.T, set *rules.Set, other int64) (weight u
 // TestABacklogIsNoBurst: what a shipper delivers after an outage of its own counts
 // at the times at which it happened, or not at all.
 func TestABacklogIsNoBurst(t *testing.T) {
-	set, err := rules.Default()
+	set, err := rules.Default(detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
@@ -57,7 +58,7 @@ const feedStart = 1_763_892_000_000
 
 func newFeed(t *testing.T) *feed {
 	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(forgetting)}})
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(forgetting)}}, detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
@@ -16,7 +17,7 @@ const testSources, testPartitions = 3, 8
 
 func defaultRules(t testing.TB) *rules.Set {
 	t.Helper()
-	set, err := rules.Default()
+	set, err := rules.Default(detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}

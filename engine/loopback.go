@@ -55,10 +55,7 @@ func (p *Partition) tell(a *active, at score.Position, out *Output) {
 	f, l := &p.facet, &p.loopback
 	l.finding = facet.Finding{
 		Slot: a.rule.Slot, Tier: uint8(p.firing.Tier), Weight: a.rule.Members.Weight, Time: f.Time, Source: f.Source, Offset: f.Offset,
-		Group: f.Entity, Numbers: l.finding.Numbers[:0],
-	}
-	for _, n := range p.firing.Evidence[:p.firing.Numbers] {
-		l.finding.Numbers = append(l.finding.Numbers, facet.Number{Name: n.Name, Value: n.Value})
+		Group: f.Entity, Evidence: append(l.finding.Evidence[:0], p.firing.Evidence...),
 	}
 	p.slot.id = a.rule.Members.Slot
 	l.opened = l.opened[:0]
@@ -173,9 +170,7 @@ func (p *Partition) member(r *rules.Rule, e facet.Entity, at score.Position, out
 	sig := p.signal(r, e, at)
 	sig.Group = facet.Entity{Kind: f.Group.Kind, Tenant: e.Tenant, Key: strings.Clone(f.Group.Key)}
 	sig.Weight, sig.Tier, sig.Time, sig.Source, sig.SourceOffset = f.Weight, int(f.Tier), f.Time, f.Source, f.Offset
-	for _, n := range f.Numbers {
-		sig.Evidence = append(sig.Evidence, score.Number{Name: strings.Clone(n.Name), Value: n.Value})
-	}
+	sig.Evidence = ownEvidence(f.Evidence)
 	out.Signals = append(out.Signals, sig)
 	if score.Expires([]score.Contribution{sig.Contribution()}) <= p.watermark {
 		return

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
@@ -45,7 +46,7 @@ const loopPartitions = 4
 
 func groupRuleSet(t testing.TB, weight int) *rules.Set {
 	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: fmt.Appendf(nil, groupRules, weight)}})
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: fmt.Appendf(nil, groupRules, weight)}}, detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func TestMembersOfAGroupGetASignalAndAScore(t *testing.T) {
 		at, distinct int64
 	}{{sprayTime, 3}, {sprayTime, 3}, {sprayTime, 3}, {sprayTime + 2000, 8}, {sprayTime + 2000, 8}, {sprayTime + 2000, 8}, {sprayTime + 2000, 8}, {sprayTime + 2000, 8}} {
 		s := members[fmt.Sprint("acc-", i)]
-		if s.Time != fired.at || len(s.Evidence) == 0 || s.Evidence[0] != (score.Number{Name: "distinct", Value: fired.distinct}) {
+		if s.Time != fired.at || len(s.Evidence) == 0 || s.Evidence[0] != facet.Number("distinct", fired.distinct) {
 			t.Errorf("member %d: %+v, want one of %+v", i, s, fired)
 		}
 	}

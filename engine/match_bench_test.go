@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
@@ -27,7 +28,7 @@ func routeRules(t testing.TB, n int) *rules.Set {
     phase: observe
 `, i, i)
 	}
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(b.String())}})
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(b.String())}}, detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}

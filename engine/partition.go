@@ -44,6 +44,7 @@ type active struct {
 	rule     *rules.Rule
 	detector detectors.Detector
 	members  *detectors.Members // nil: its entities are no groups
+	after    int64              // ms that a firing holds back others
 }
 
 // Partition is all that is remembered of the entities of one facet partition.
@@ -57,7 +58,7 @@ type Partition struct {
 	byKind      [facet.MaxKind][]active       // in order of id
 	matchers    [facet.MaxKind]*rules.Matcher // of these rules
 	bySlot      map[uint32]*rules.Rule        // looked up only, never walked
-	reach       [facet.MaxKind]int64          // ms that windows of a kind reach back
+	reach       [facet.MaxKind]int64          // ms that rules of a kind look back
 
 	table     *state.Table
 	begun     int64  // facet offset at which the state began; 0, unless a loss was declared
@@ -69,7 +70,8 @@ type Partition struct {
 	facet   facet.Facet
 	current entity   // of the facet that is applied
 	slot    ruleSlot // of the current entity
-	matched []int    // places in byKind, of the rules that the facet matches
+	context detectors.Context
+	matched []int // places in byKind, of the rules that the facet matches
 	firing  detectors.Firing
 	scratch []score.Contribution
 
@@ -98,12 +100,15 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 	}
 	p.table = state.New(p.caps())
 	p.slot.rec = &p.current.Record
+	p.context.Own = &p.slot
 	for _, r := range set.Rules {
-		d, err := detectors.New(r, cfg.Lateness.Milliseconds(), hasher)
+		d, err := detectors.New(r, detectors.Environment{Lateness: cfg.Lateness.Milliseconds(), Hasher: hasher})
 		if err != nil {
 			return nil, err
 		}
-		p.byKind[r.Entity] = append(p.byKind[r.Entity], active{r, d, detectors.NewMembers(r, cfg.Lateness.Milliseconds())})
+		p.byKind[r.Entity] = append(p.byKind[r.Entity], active{
+			rule: r, detector: d, members: detectors.NewMembers(r, cfg.Lateness.Milliseconds()), after: r.Spec.Keeps().After.Milliseconds(),
+		})
 		p.bySlot[r.Slot] = r
 	}
 	return p, nil
@@ -267,14 +272,16 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	if len(p.matched) == 0 || !p.find(src, at, late) {
 		return
 	}
+	c := &p.context
+	c.Event, c.Entity, c.Source, c.Offset = &f.Fields, f.Entity, f.Source, f.Offset
+	c.Time, c.Watermark, c.Late = f.Time, p.watermark, late
 	for _, i := range p.matched {
 		a := &p.byKind[f.Entity.Kind][i]
-		in := detectors.Input{Event: &f.Fields, Time: f.Time, Watermark: p.watermark, Late: late}
-		p.slot.id = a.rule.Slot
-		fired := a.detector.Apply(&p.slot, in, &p.firing)
-		if a.members != nil {
+		c.Counts, p.slot.id = false, a.rule.Slot
+		fired := a.detector.Apply(c, &p.firing)
+		if a.members != nil && c.Counts {
 			p.slot.id = a.rule.Members.Slot
-			a.members.See(&p.slot, in)
+			a.members.See(&p.slot, c)
 		}
 		if fired {
 			p.fire(&p.current, a, at, late, out)
@@ -316,19 +323,26 @@ func (s *ruleSlot) Resize(n int) []byte { return s.rec.Resize(s.id, n) }
 func (p *Partition) fire(e *entity, a *active, at score.Position, late bool, out *Output) {
 	f, r := &p.facet, a.rule
 	sig := p.signal(r, facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}, at)
-	sig.Weight, sig.Tier, sig.Late = r.Window.Tiers[p.firing.Tier].Weight, p.firing.Tier, late
+	sig.Weight, sig.Tier, sig.Late = p.firing.Weight, p.firing.Tier, late
 	sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
-	for _, n := range p.firing.Evidence[:p.firing.Numbers] {
-		sig.Evidence = append(sig.Evidence, score.Number{Name: n.Name, Value: n.Value})
-	}
+	sig.Evidence = ownEvidence(p.firing.Evidence)
 	out.Signals = append(out.Signals, sig)
-	e.Prolong(p.closed(f.Time + r.Window.Cooldown.Milliseconds()))
+	e.Prolong(p.closed(f.Time + a.after))
 	if a.members != nil {
 		p.tell(a, at, out)
 	}
 	if merged := p.addToScore(e, facet.NoWatermark, sig, out); merged != nil {
 		e.Spare(p.closed(score.Expires(merged)))
 	}
+}
+
+// ownEvidence copies evidence whose texts may alias a frame.
+func ownEvidence(list []facet.Evidence) []facet.Evidence {
+	own := append([]facet.Evidence(nil), list[:min(len(list), facet.MostEvidence)]...)
+	for i := range own {
+		own[i].Name, own[i].Text = strings.Clone(own[i].Name), strings.Clone(own[i].Text)
+	}
+	return own
 }
 
 // signal is what a rule says of an entity, whatever made it say so.

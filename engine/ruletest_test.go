@@ -4,12 +4,13 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/rules"
 )
 
 // TestDefaultRules runs the tests that stand in the built-in rules.
 func TestDefaultRules(t *testing.T) {
-	set, err := rules.Default()
+	set, err := rules.Default(detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func TestRunTestsFails(t *testing.T) {
       - name: not expected
         events: [{at: 0s, every: 1s, repeat: 2, set: {account: ann, auth: failure}}]
         expect: []
-`)}})
+`)}}, detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}

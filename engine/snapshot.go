@@ -43,9 +43,9 @@ const (
 	snapshotHeader = 24
 
 	// semantics is raised whenever the same log would give another state: by a
-	// change to a detector, to how scores merge, to what is evicted. 2: windows keep
-	// the threshold and the weight that fired last, not the tier's place in its list.
-	semantics = 2
+	// change to a detector, to how scores merge, to what is evicted, to how slots are
+	// named.
+	semantics = 3
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -437,7 +437,7 @@ func (p *Partition) checkSlot(kind uint8, slot uint32, payload []byte) (kept []b
 		case a == nil:
 			return nil, nil
 		case slot == a.rule.Slot:
-			ok = a.detector.Reads(payload)
+			payload, ok = a.detector.Fit(payload)
 		default:
 			ok = a.members.Reads(payload)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
@@ -180,7 +181,7 @@ func countRule(id string, at int) string {
 
 func loadRules(t testing.TB, list ...string) *rules.Set {
 	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte("rules:" + strings.Join(list, "") + "\n")}})
+	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte("rules:" + strings.Join(list, "") + "\n")}}, detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}

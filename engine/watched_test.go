@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/watch"
@@ -94,7 +95,7 @@ func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				set, err := rules.Default()
+				set, err := rules.Default(detectors.All())
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -20,7 +20,9 @@ func (r *reader) build(v *value) *Rule {
 	}
 	rule.Entity, _ = facet.ParseKind(v.get("entity").str())
 	rule.Phase, _ = ParsePhase(v.get("phase").str())
-	rule.Window = r.window(v.get("sliding_window"))
+	if kind, params := r.kindOf(v); kind != nil {
+		rule.Detector, rule.Spec = kind.Name, kind.Compile(params)
+	}
 	rule.Members = r.members(v.get("members"), v.get("entity"))
 	r.halfLife(signal.get("half_life"))
 	for _, t := range v.get("tests").list() {
@@ -28,11 +30,11 @@ func (r *reader) build(v *value) *Rule {
 	}
 	r.sameNames(v.get("tests").list())
 	when := v.get("when").condition()
-	if when == nil || rule.Window == nil || len(r.problems.List) > before {
+	if when == nil || rule.Spec == nil || len(r.problems.List) > before {
 		return nil
 	}
 	rule.When, rule.term = when.run, when.term
-	rule.Fields = readFields(rule.Window.Distinct, when, v.get("sliding_window").get("count").condition())
+	rule.Fields = mergeFields(when.fields, rule.Spec.Fields())
 	if m := rule.Members; m != nil {
 		rule.Fields = mergeFields(rule.Fields, facet.Names(m.Entity))
 		m.Slot = memberSlot(rule)
@@ -58,61 +60,6 @@ func (r *reader) halfLife(v *value) {
 	if v != nil && v.span()%time.Second != 0 {
 		r.node(v.node, "a half life is a number of whole seconds", "leave the milliseconds out")
 	}
-}
-
-func (r *reader) window(v *value) *SlidingWindow {
-	if v == nil {
-		return nil
-	}
-	w := &SlidingWindow{Window: v.get("window").span(), Cooldown: v.get("cooldown").span(), MinShare: v.get("min_share").int()}
-	if w.Cooldown == 0 {
-		w.Cooldown = w.Window
-	}
-	if c := v.get("count").condition(); c != nil {
-		w.Counted = c.run
-	}
-	if d := v.get("distinct"); d != nil {
-		spec, _ := event.Lookup(d.str())
-		w.Distinct = spec.Field
-	}
-	if share := v.get("min_share"); share != nil && !v.has("count") {
-		r.node(share.node, "min_share is a share of nothing: every matching event is counted", "say with count which events are counted, or leave min_share out")
-	}
-	w.Tiers = r.tiers(v.get("tiers").list())
-	return w
-}
-
-func (r *reader) tiers(list []*value) []Tier {
-	var tiers []Tier
-	for i, v := range list {
-		at, weight := v.get("at"), v.get("weight")
-		if i > 0 {
-			r.ascending(list[i-1].get("at"), at, "this tier does not wait for more than the one before it", "order the tiers by at, each with a number of its own")
-			r.ascending(list[i-1].get("weight"), weight, "this tier can never be seen: it weighs no more than the one before it", "give later tiers greater weights, or remove this one")
-		}
-		tiers = append(tiers, Tier{At: at.int(), Weight: uint8(weight.int())})
-	}
-	return tiers
-}
-
-func (r *reader) ascending(last, next *value, what, do string) {
-	if last != nil && next != nil && next.num <= last.num {
-		r.node(next.node, what, do)
-	}
-}
-
-// readFields lists what a rule's conditions and its detector read.
-func readFields(distinct event.Field, conditions ...*condition) []event.Field {
-	fields := []event.Field{}
-	if distinct != event.None {
-		fields = append(fields, distinct)
-	}
-	for _, c := range conditions {
-		if c != nil {
-			fields = mergeFields(fields, c.fields)
-		}
-	}
-	return fields
 }
 
 func (r *reader) test(v *value, kind facet.Kind) Test {
@@ -157,8 +104,8 @@ func (r *reader) step(v *value) Step {
 	if s.Repeat > 1 && !v.has("every") {
 		r.node(v.get("repeat").node, "a series needs the time between its events", "add every: 10s; every: 0s puts all of them into one moment")
 	}
-	if end := s.At.Milliseconds() + int64(s.Repeat-1)*s.Every.Milliseconds(); end > maxTestSpan {
-		r.node(v.node, "the series ends too late", "a test spans at most "+formatDuration(time.Duration(maxTestSpan)*time.Millisecond))
+	if end := s.At.Milliseconds() + int64(s.Repeat-1)*s.Every.Milliseconds(); end > maxTestSpan.Milliseconds() {
+		r.node(v.node, "the series ends too late", "a test spans at most "+formatDuration(maxTestSpan))
 	}
 	return s
 }

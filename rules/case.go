@@ -56,7 +56,7 @@ func LoadTests(fsys fs.FS, set *Set) ([]Case, error) {
 }
 
 type testLoader struct {
-	grammar key
+	grammar Key
 	set     *Set
 	named   map[caseName]Case
 	cases   []Case

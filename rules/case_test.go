@@ -1,4 +1,4 @@
-package rules
+package rules_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"testing/fstest"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/rules"
 )
 
 // someTests are two tests of the rule a, and one of a rule that is not there.
@@ -25,13 +26,13 @@ const someTests = `tests:
     expect: [{entity: d1, weight: 50}]
 `
 
-func testsOf(t testing.TB, text string) ([]Case, error) {
+func testsOf(t testing.TB, text string) ([]rules.Case, error) {
 	t.Helper()
 	set, err := loadText(t, map[string]string{"a.yaml": small("a")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return LoadTests(fstest.MapFS{"t.yaml": {Data: []byte(text)}}, set)
+	return rules.LoadTests(fstest.MapFS{"t.yaml": {Data: []byte(text)}}, set)
 }
 
 func TestTestsMayStandApartFromTheirRules(t *testing.T) {
@@ -60,7 +61,7 @@ func TestFilesOfTestsThatAreWrong(t *testing.T) {
 		{"nothing", someTests, "", "holds no tests"},
 	} {
 		text := strings.Replace(someTests, c.from, c.to, 1)
-		var problems *Problems
+		var problems *rules.Problems
 		if _, err := testsOf(t, text); !errors.As(err, &problems) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "in the tests") {
 			t.Errorf("%s: %v, want something with %q", c.name, err, c.want)
 		}
@@ -74,7 +75,7 @@ func TestFilesOfTestsThatAreWrong(t *testing.T) {
 func fuzzTests(t *testing.T, data []byte) {
 	t.Helper()
 	cases, err := testsOf(t, string(data))
-	var problems *Problems
+	var problems *rules.Problems
 	if err != nil && !errors.As(err, &problems) {
 		t.Fatal(err)
 	}
@@ -83,48 +84,21 @@ func fuzzTests(t *testing.T, data []byte) {
 	}
 }
 
-func TestTextsOfTests(t *testing.T) {
-	for _, c := range []struct{ name, text, want string }{
-		{"without brackets", "ann", "ann"},
-		{"the number", "user-{n}", "user-12"},
-		{"its rest", "user-{n%7}-{n%5}", "user-5-2"},
-		{"a look-up that an attacker writes", "/?x=${jndi:ldap://h/a}", "/?x=${jndi:ldap://h/a}"},
-		{"one within another, numbered", "${${lower:j}ndi:ldap://h/{n}}", "${${lower:j}ndi:ldap://h/12}"},
-		{"a template that an attacker writes", "{{7*7}}", "{{7*7}}"},
-		{"a route", "/users/{id}/orders/{order}", "/users/{id}/orders/{order}"},
-		{"JSON", `{"a":{"b":[{}]}}`, `{"a":{"b":[{}]}}`},
-		{"brackets that are not closed", "{{{ {n", "{{{ {n"},
-		{"brackets that were not opened", "n} }", "n} }"},
-		{"the number within brackets", "{{n}}", "{12}"},
-		{"what is meant as it stands", "{{}n}", "{n}"},
-		{"and the rest", "/users/{{}n%7}?{{}", "/users/{n%7}?{"},
-	} {
-		if got, err := numbered(c.text, 12); got != c.want || err != nil {
-			t.Errorf("%s: %q becomes %q, %v, want %q", c.name, c.text, got, err, c.want)
-		}
-	}
-	for _, text := range []string{"{n%0}", "{n%x}", "{n%}", "{n%-1}", "{n%+1}", "{n%99999999999999999999}"} {
-		if got, err := numbered(text, 12); err == nil {
-			t.Errorf("%q becomes %q", text, got)
-		}
-	}
-}
-
 // A test may hold what an attacker writes, in every way that YAML writes texts.
 func TestATestMayHoldBrackets(t *testing.T) {
 	const want = "/?x=${jndi:ldap://h/a}"
-	for name, set := range map[string]string{
+	for name, fields := range map[string]string{
 		"flow, double quotes": `{account: ann, path: "/?x=${jndi:ldap://h/a}"}`,
 		"flow, single quotes": `{account: ann, path: '/?x=${jndi:ldap://h/a}'}`,
 		"block, plain":        "\n              account: ann\n              path: /?x=${jndi:ldap://h/a}",
 	} {
-		text := small("a") + "    tests:\n      - name: an exploit\n        events:\n          - at: 0s\n            set: " + set + "\n        expect: []\n"
-		rules, err := loadText(t, map[string]string{"a.yaml": text})
+		text := small("a") + "    tests:\n      - name: an exploit\n        events:\n          - at: 0s\n            set: " + fields + "\n        expect: []\n"
+		set, err := loadText(t, map[string]string{"a.yaml": text})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if got := rules.Rules[0].Tests[0].Expand()[0].Event.Text(event.Path); got != want {
+		if got := set.Rules[0].Tests[0].Expand()[0].Event.Text(event.Path); got != want {
 			t.Errorf("%s: path %q", name, got)
 		}
 	}

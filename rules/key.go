@@ -1,6 +1,9 @@
 package rules
 
-import "regexp"
+import (
+	"regexp"
+	"time"
+)
 
 // form is what may stand as the value of a key.
 type form uint8
@@ -15,10 +18,10 @@ const (
 	valuesForm                    // a mapping from event fields to their values
 )
 
-// key describes one key of a rule file. The tree of keys is what the loader
+// Key describes one key of a rule file. The tree of keys is what the loader
 // checks files against, and what the JSON Schema and the reference are made
 // from.
-type key struct {
+type Key struct {
 	name     string
 	form     form
 	required bool
@@ -27,11 +30,13 @@ type key struct {
 	min, max int64          // count: range; duration: milliseconds; text and list: length
 	pattern  *regexp.Regexp // text
 	oneOf    []string       // text
-	members  []key          // object
-	item     *key           // list
+	members  []Key          // object
+	item     *Key           // list
+
+	oneOfKeys []string // object: keys of which exactly one must stand there
 }
 
-func (k *key) member(name string) *key {
+func (k *Key) member(name string) *Key {
 	for i := range k.members {
 		if k.members[i].name == name {
 			return &k.members[i]
@@ -40,7 +45,7 @@ func (k *key) member(name string) *key {
 	return nil
 }
 
-func (k *key) names() []string {
+func (k *Key) names() []string {
 	all := make([]string, len(k.members))
 	for i := range k.members {
 		all[i] = k.members[i].name
@@ -48,40 +53,48 @@ func (k *key) names() []string {
 	return all
 }
 
-// A need says whether a key must be there.
+// Whether a key must be there.
 const (
-	optional = false
-	required = true
+	Optional = false
+	Required = true
 )
 
-func text(name string, need bool, longest int64, doc string) key {
-	return key{name: name, form: textForm, required: need, max: longest, doc: doc}
+// TextKey is the key of a text of at most longest characters.
+func TextKey(name string, need bool, longest int64, doc string) Key {
+	return Key{name: name, form: textForm, required: need, max: longest, doc: doc}
 }
 
-func choice(name string, need bool, of []string, doc string) key {
-	return key{name: name, form: textForm, required: need, max: 64, oneOf: of, doc: doc}
+// ChoiceKey is the key of one of some texts.
+func ChoiceKey(name string, need bool, of []string, doc string) Key {
+	return Key{name: name, form: textForm, required: need, max: 64, oneOf: of, doc: doc}
 }
 
-func named(name string, pattern, doc string) key {
-	return key{name: name, form: textForm, required: required, max: 64, pattern: regexp.MustCompile(pattern), doc: doc}
+// NamedKey is the key of a text that is needed and matches a pattern.
+func NamedKey(name string, pattern, doc string) Key {
+	return Key{name: name, form: textForm, required: Required, max: 64, pattern: regexp.MustCompile(pattern), doc: doc}
 }
 
-func count(name string, need bool, from, to int64, doc string) key {
-	return key{name: name, form: countForm, required: need, min: from, max: to, doc: doc}
+// CountKey is the key of a whole number in a range.
+func CountKey(name string, need bool, from, to int64, doc string) Key {
+	return Key{name: name, form: countForm, required: need, min: from, max: to, doc: doc}
 }
 
-func duration(name string, need bool, from, to int64, doc string) key {
-	return key{name: name, form: durationForm, required: need, min: from, max: to, doc: doc}
+// DurationKey is the key of a duration in a range.
+func DurationKey(name string, need bool, from, to time.Duration, doc string) Key {
+	return Key{name: name, form: durationForm, required: need, min: from.Milliseconds(), max: to.Milliseconds(), doc: doc}
 }
 
-func conditional(name string, need bool, doc string) key {
-	return key{name: name, form: conditionForm, required: need, max: maxCondition, doc: doc}
+// ConditionKey is the key of a condition over event fields.
+func ConditionKey(name string, need bool, doc string) Key {
+	return Key{name: name, form: conditionForm, required: need, max: maxCondition, doc: doc}
 }
 
-func object(name string, need bool, doc string, members ...key) key {
-	return key{name: name, form: objectForm, required: need, members: members, doc: doc}
+// ObjectKey is the key of a mapping with the keys members.
+func ObjectKey(name string, need bool, doc string, members ...Key) Key {
+	return Key{name: name, form: objectForm, required: need, members: members, doc: doc}
 }
 
-func list(name string, need bool, from, to int64, doc string, item key) key {
-	return key{name: name, form: listForm, required: need, min: from, max: to, doc: doc, item: &item}
+// ListKey is the key of a list whose items are as item demands.
+func ListKey(name string, need bool, from, to int64, doc string, item Key) Key {
+	return Key{name: name, form: listForm, required: need, min: from, max: to, doc: doc, item: &item}
 }

@@ -11,25 +11,25 @@ import (
 //go:embed default/*.yaml
 var defaults embed.FS
 
-// Default is the set that is built in.
-func Default() (*Set, error) {
+// Default is the set that is built in, for the detectors of kinds.
+func Default(kinds []Kind) (*Set, error) {
 	sub, err := fs.Sub(defaults, "default")
 	if err != nil {
 		return nil, fmt.Errorf("open the built-in rules: %w", err)
 	}
-	return Load(sub)
+	return Load(sub, kinds)
 }
 
 // Load reads, checks and compiles all *.yaml below fsys, which must hold at
-// least one rule. Where files are wrong the error is a [*Problems] with all
-// that is wrong in any of them.
-func Load(fsys fs.FS) (*Set, error) {
+// least one rule, for the detectors of kinds. Where files are wrong the error is a
+// [*Problems] with all that is wrong in any of them.
+func Load(fsys fs.FS, kinds []Kind) (*Set, error) {
 	problems := &Problems{In: "the rules"}
 	files, err := readFiles(fsys, problems)
 	if err != nil {
 		return nil, err
 	}
-	l, err := newLoader(problems)
+	l, err := newLoader(kinds, problems)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,8 @@ type built struct {
 }
 
 type loader struct {
-	grammar  key
+	kinds    []Kind
+	grammar  Key
 	language *language
 	problems *Problems
 	seen     int
@@ -64,12 +65,12 @@ type loader struct {
 	ids      []built // of all rules, built or not
 }
 
-func newLoader(problems *Problems) (*loader, error) {
+func newLoader(kinds []Kind, problems *Problems) (*loader, error) {
 	language, err := newLanguage()
 	if err != nil {
 		return nil, fmt.Errorf("prepare the language of conditions: %w", err)
 	}
-	return &loader{grammar: grammar(), language: language, problems: problems}, nil
+	return &loader{kinds: kinds, grammar: grammar(kinds), language: language, problems: problems}, nil
 }
 
 func (l *loader) file(f *file) {
@@ -81,7 +82,7 @@ func (l *loader) file(f *file) {
 		f.whole("holds tests and no rules", "keep it in another folder, and name that: weir rules test RULES -tests FOLDER")
 		return
 	}
-	r := &reader{file: f, language: l.language}
+	r := &reader{file: f, kinds: l.kinds, language: l.language}
 	list := r.read(root, &l.grammar).get("rules").list()
 	for _, v := range list {
 		l.rule(r, v)
@@ -103,7 +104,7 @@ func (l *loader) rule(r *reader, v *value) {
 		return
 	}
 	b.rule.File, b.rule.Line = r.file.name, v.node.Line
-	b.canonical = canonical(b.rule, v.get("when").condition(), v.get("sliding_window").get("count").condition())
+	b.canonical = canonical(b.rule, v.get("when").condition())
 	l.built = append(l.built, b)
 }
 
@@ -128,6 +129,7 @@ func (l *loader) together() {
 			slots[slot] = b
 		}
 	}
+	l.budgets()
 }
 
 // slots names the rule's parts of an entity's state.

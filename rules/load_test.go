@@ -1,4 +1,4 @@
-package rules
+package rules_test
 
 import (
 	"errors"
@@ -12,8 +12,10 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -46,8 +48,8 @@ func TestWhatIsWrongInAFileIsShown(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = Load(fstest.MapFS{filepath.Base(name): {Data: data}})
-			var problems *Problems
+			_, err = rules.Load(fstest.MapFS{filepath.Base(name): {Data: data}}, detectors.All())
+			var problems *rules.Problems
 			if !errors.As(err, &problems) {
 				t.Fatalf("error is %v", err)
 			}
@@ -80,13 +82,13 @@ func small(ids ...string) string {
 	return s
 }
 
-func loadText(t testing.TB, files map[string]string) (*Set, error) {
+func loadText(t testing.TB, files map[string]string) (*rules.Set, error) {
 	t.Helper()
 	fsys := fstest.MapFS{}
 	for name, text := range files {
 		fsys[name] = &fstest.MapFile{Data: []byte(text)}
 	}
-	return Load(fsys)
+	return rules.Load(fsys, detectors.All())
 }
 
 func TestALoadedRuleHoldsWhatTheFileSays(t *testing.T) {
@@ -98,14 +100,14 @@ func TestALoadedRuleHoldsWhatTheFileSays(t *testing.T) {
 		t.Fatalf("rules %v", set.Rules)
 	}
 	r := set.Rules[0]
-	w := r.Window
-	if r.Entity != facet.Account || r.Phase != Soft || r.Category != "bot" || r.Reason != "x" || r.HalfLife != time.Hour || r.Title != "x" {
+	w := r.Spec.(*detectors.SlidingWindow)
+	if r.Entity != facet.Account || r.Phase != rules.Soft || r.Category != "bot" || r.Reason != "x" || r.HalfLife != time.Hour || r.Title != "x" {
 		t.Errorf("rule %+v", r)
 	}
-	if w.Window != 10*time.Minute || w.Cooldown != w.Window || w.Distinct != event.Object || w.MinShare != 50 || len(w.Tiers) != 1 || w.Tiers[0] != (Tier{5, 50}) {
+	if w.Window != 10*time.Minute || w.Cooldown != w.Window || w.Distinct != event.Object || w.MinShare != 50 || len(w.Tiers) != 1 || w.Tiers[0] != (detectors.Tier{At: 5, Weight: 50}) {
 		t.Errorf("window %+v", w)
 	}
-	if e := signIn(); !r.When(e) || !w.Counted(e) {
+	if e := rules.SignIn(); !r.When(e) || !w.Counted.Holds(e) {
 		t.Error("the conditions do not hold of a failed sign-in")
 	}
 	if h := set.Horizon(facet.Account); h != 10*time.Minute {
@@ -197,7 +199,7 @@ func TestTheSlotSurvivesWhatKeepsTheCount(t *testing.T) {
 }
 
 func TestFilesThatCannotBeRules(t *testing.T) {
-	many := make([]string, maxRules/2+1)
+	many := make([]string, rules.MaxRules/2+1)
 	for i := range many {
 		many[i] = fmt.Sprintf("r%d", i)
 	}
@@ -207,7 +209,7 @@ func TestFilesThatCannotBeRules(t *testing.T) {
 	}{
 		"no file":             {map[string]string{"README": ""}, "there is no file whose name ends in .yaml"},
 		"another ending":      {map[string]string{"a.yaml": small("a"), "b.yml": small("b")}, "b.yml: this file would not be read"},
-		"a file too long":     {map[string]string{"a.yaml": small("a") + strings.Repeat("#\n", maxFileBytes/2)}, "a.yaml: is longer than 256 KiB"},
+		"a file too long":     {map[string]string{"a.yaml": small("a") + strings.Repeat("#\n", rules.MaxFileBytes/2)}, "a.yaml: is longer than 256 KiB"},
 		"too many rules":      {map[string]string{"a.yaml": small(many...), "b.yaml": small(many...)}, "at most 1000 are loaded"},
 		"an id in two files":  {map[string]string{"a.yaml": small("a"), "b.yaml": small("a")}, "the first is in a.yaml, line 3"},
 		"problems everywhere": {map[string]string{"a.yaml": "rules: 1", "b.yaml": "rules: 2"}, "b.yaml:1:8"},
@@ -221,7 +223,7 @@ func TestFilesThatCannotBeRules(t *testing.T) {
 
 func TestAFileThatCannotBeReadIsAProblem(t *testing.T) {
 	fsys := brokenFS{fstest.MapFS{"a.yaml": {Data: []byte(small("a"))}, "b.yaml": {Data: []byte(small("b"))}}}
-	_, err := Load(fsys)
+	_, err := rules.Load(fsys, detectors.All())
 	if err == nil || !strings.Contains(err.Error(), "b.yaml: cannot be read") {
 		t.Errorf("error is %v", err)
 	}
@@ -239,28 +241,6 @@ func (f brokenFS) Open(name string) (fs.File, error) {
 
 // Stat keeps the file visible.
 func (f brokenFS) Stat(name string) (fs.FileInfo, error) { return f.MapFS.Stat(name) }
-
-func TestDurations(t *testing.T) {
-	for _, c := range []struct {
-		text string
-		want time.Duration
-	}{
-		{"0s", 0}, {"10m", 10 * time.Minute}, {"1h30m", 90 * time.Minute}, {"31d", 31 * 24 * time.Hour}, {"1500ms", 1500 * time.Millisecond},
-	} {
-		got, err := parseDuration(c.text)
-		if err != nil || got != c.want {
-			t.Errorf("%s is %s, %v", c.text, got, err)
-		}
-		if again, err := parseDuration(formatDuration(got)); err != nil || again != got {
-			t.Errorf("%s is written as %s, which is %s, %v", c.text, formatDuration(got), again, err)
-		}
-	}
-	for _, bad := range []string{"", "10", "m", "1.5h", "-1s", "10 m", "1w", "401d", "400d1ms", "99999999999999999999s", "1h 2m"} {
-		if d, err := parseDuration(bad); err == nil {
-			t.Errorf("%q is read as %s", bad, d)
-		}
-	}
-}
 
 // FuzzLoad feeds arbitrary files: reading ends, and either gives a set whose
 // rules hold what the engine relies on, or says for every problem what to do.
@@ -282,9 +262,9 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(someTests))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fuzzTests(t, data)
-		set, err := Load(fstest.MapFS{"fuzz.yaml": {Data: data}})
+		set, err := rules.Load(fstest.MapFS{"fuzz.yaml": {Data: data}}, detectors.All())
 		if err != nil {
-			var problems *Problems
+			var problems *rules.Problems
 			if !errors.As(err, &problems) {
 				t.Fatal(err)
 			}
@@ -298,7 +278,7 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
-		e := signIn()
+		e := rules.SignIn()
 		for _, r := range set.Rules {
 			checkRule(t, r)
 			r.When(e)
@@ -307,22 +287,16 @@ func FuzzLoad(f *testing.F) {
 }
 
 // checkRule asserts what the engine takes for granted.
-func checkRule(t *testing.T, r *Rule) {
+func checkRule(t *testing.T, r *rules.Rule) {
 	t.Helper()
-	w := r.Window
-	if r.ID == "" || r.Entity == 0 || r.When == nil || w == nil || len(w.Tiers) == 0 || r.HalfLife < time.Second || r.HalfLife%time.Second != 0 {
+	if r.ID == "" || r.Entity == 0 || r.When == nil || r.Spec == nil || r.HalfLife < time.Second || r.HalfLife%time.Second != 0 {
 		t.Fatalf("rule %+v", r)
 	}
-	if w.Window < time.Second || w.Window > 31*24*time.Hour || w.Cooldown < time.Second || w.MinShare > 0 && w.Counted == nil {
-		t.Fatalf("window %+v", w)
-	}
-	for i, tier := range w.Tiers {
-		if tier.At < 1 || tier.Weight < 1 || tier.Weight > 100 || i > 0 && (tier.At <= w.Tiers[i-1].At || tier.Weight <= w.Tiers[i-1].Weight) {
-			t.Fatalf("tiers %v", w.Tiers)
-		}
+	if k := r.Spec.Keeps(); k.Reach < 0 || k.After < 0 || k.Bytes <= 0 || r.Detector == "" || r.Spec.State() == "" {
+		t.Fatalf("%s keeps %+v", r.Detector, k)
 	}
 	for i := range r.Tests {
-		if n := len(r.Tests[i].Expand()); n < 1 || n > maxSeries {
+		if n := len(r.Tests[i].Expand()); n < 1 || n > rules.MaxSeries {
 			t.Fatalf("a test of %d events", n)
 		}
 	}

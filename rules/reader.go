@@ -14,12 +14,13 @@ import (
 // reader checks a file against the grammar and reads its values.
 type reader struct {
 	*file
+	kinds    []Kind
 	language *language
 	events   int // of all tests so far
 }
 
 // read checks n against k; nil where it is not as k demands, which is reported.
-func (r *reader) read(n *yaml.Node, k *key) *value {
+func (r *reader) read(n *yaml.Node, k *Key) *value {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
 		r.node(n, "anchors and aliases are not read", "write the value out")
 		return nil
@@ -39,7 +40,7 @@ func (r *reader) read(n *yaml.Node, k *key) *value {
 	return r.scalar(n, k)
 }
 
-func (r *reader) object(n *yaml.Node, k *key) *value {
+func (r *reader) object(n *yaml.Node, k *Key) *value {
 	if !r.mapping(n, k.names()) {
 		return nil
 	}
@@ -59,7 +60,7 @@ func (r *reader) object(n *yaml.Node, k *key) *value {
 	return v
 }
 
-func (r *reader) missing(n *yaml.Node, k *key, found map[string]bool) {
+func (r *reader) missing(n *yaml.Node, k *Key, found map[string]bool) {
 	var names, docs []string
 	for i := range k.members {
 		if m := &k.members[i]; m.required && !found[m.name] {
@@ -101,7 +102,7 @@ func (r *reader) pairs(n *yaml.Node, yield func(name, content *yaml.Node)) {
 	}
 }
 
-func (r *reader) list(n *yaml.Node, k *key) *value {
+func (r *reader) list(n *yaml.Node, k *Key) *value {
 	if n.Kind != yaml.SequenceNode {
 		r.node(n, fmt.Sprintf("a list is needed for %q", k.name), "start each of its items with a dash: "+k.doc)
 		return nil
@@ -119,7 +120,7 @@ func (r *reader) list(n *yaml.Node, k *key) *value {
 	return v
 }
 
-func (r *reader) scalar(n *yaml.Node, k *key) *value {
+func (r *reader) scalar(n *yaml.Node, k *Key) *value {
 	name := k.name
 	if name == "" {
 		name = k.doc
@@ -146,7 +147,7 @@ func (r *reader) scalar(n *yaml.Node, k *key) *value {
 	return v
 }
 
-func (r *reader) text(v *value, k *key) bool {
+func (r *reader) text(v *value, k *Key) bool {
 	switch length := int64(utf8.RuneCountInString(v.text)); {
 	case strings.TrimSpace(v.text) == "":
 		r.node(v.node, fmt.Sprintf("%q is empty", k.name), "write "+k.doc)
@@ -162,7 +163,7 @@ func (r *reader) text(v *value, k *key) bool {
 	return false
 }
 
-func (r *reader) count(v *value, k *key) bool {
+func (r *reader) count(v *value, k *Key) bool {
 	n, err := strconv.ParseInt(v.text, 10, 64)
 	switch {
 	case err != nil:
@@ -176,7 +177,7 @@ func (r *reader) count(v *value, k *key) bool {
 	return false
 }
 
-func (r *reader) duration(v *value, k *key) bool {
+func (r *reader) duration(v *value, k *Key) bool {
 	d, err := parseDuration(v.text)
 	ms := d.Milliseconds()
 	switch {

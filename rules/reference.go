@@ -10,10 +10,10 @@ import (
 
 // Reference lists, in Markdown, all keys of rule files and all fields that
 // conditions can read.
-func Reference() string {
+func Reference(kinds []Kind) string {
 	var b strings.Builder
 	b.WriteString("| key | value | what it says |\n|---|---|---|\n")
-	k := grammar()
+	k := grammar(kinds)
 	for i := range k.members {
 		referKey(&b, &k.members[i], "")
 	}
@@ -26,7 +26,7 @@ func Reference() string {
 	return b.String()
 }
 
-func referKey(b *strings.Builder, k *key, within string) {
+func referKey(b *strings.Builder, k *Key, within string) {
 	path := within + k.name
 	need := ""
 	if !k.required {
@@ -42,7 +42,7 @@ func referKey(b *strings.Builder, k *key, within string) {
 	}
 }
 
-func referValue(k *key) string {
+func referValue(k *Key) string {
 	span := func(ms int64) string { return formatDuration(time.Duration(ms) * time.Millisecond) }
 	switch k.form {
 	case countForm:

@@ -18,23 +18,6 @@ import (
 // the event and may be called by any number of goroutines.
 type Predicate func(*event.Event) bool
 
-// Tier is one step of a detector's answer: at how many, with which weight.
-type Tier struct {
-	At     int   // counted events, or distinct values, inside the window; at least 1
-	Weight uint8 // 1..100
-}
-
-// SlidingWindow holds the parameters of the detector of that name, which counts
-// an entity's events inside a window of event time that ends at the latest one.
-type SlidingWindow struct {
-	Window   time.Duration
-	Counted  Predicate     // which of the events that match When are counted; nil: all of them
-	Distinct event.Field   // count the distinct values of this field; event.None: count events
-	MinShare int           // percent of the events matching When inside the window that must be counted ones; 0: no such condition
-	Tiers    []Tier        // At and Weight ascending; never empty
-	Cooldown time.Duration // event time until the same tier may fire again for the entity
-}
-
 // MostMembers is how many members of a group one firing names: those that came
 // last.
 const MostMembers = 32
@@ -50,9 +33,10 @@ type Members struct {
 type Rule struct {
 	ID, Title, Description string
 
-	Entity facet.Kind
-	When   Predicate      // which events the detector sees; never nil
-	Window *SlidingWindow // the detector's parameters; exactly one detector is set
+	Entity   facet.Kind
+	When     Predicate // which events the detector sees; never nil
+	Detector string    // its name
+	Spec     Spec      // the detector's parameters; never nil
 
 	// Members says that the entity is a group: when the rule fires, entities of
 	// another kind that its counted events named get a signal too. Nil: it is none.
@@ -63,9 +47,9 @@ type Rule struct {
 	HalfLife time.Duration // of the signal's weight; whole seconds, 1 s to 30 days
 	Phase    Phase
 
-	// Slot names the rule's state: a hash of id, entity, detector and distinct
-	// field. Conditions, thresholds, weights and the window's length are not in
-	// it, so that changing them keeps what was counted.
+	// Slot names the rule's state: a hash of id, entity, detector and [Spec.State].
+	// Conditions, thresholds and weights are not in it, so that changing them keeps
+	// what was counted.
 	Slot uint32
 
 	// Fields lists the event fields that the detector and the conditions read,
@@ -100,13 +84,13 @@ func (s *Set) Projection() facet.Projection {
 	return p
 }
 
-// Horizon is the longest window of any rule of kind k; 0 where no rule looks at
-// it. What happened to an entity longer ago cannot matter to its windows.
+// Horizon is the longest reach of any rule of kind k; 0 where no rule looks at it.
+// What happened to an entity longer ago cannot matter.
 func (s *Set) Horizon(k facet.Kind) time.Duration {
 	var longest time.Duration
 	for _, r := range s.Rules {
 		if r.Entity == k {
-			longest = max(longest, r.Window.Window)
+			longest = max(longest, r.Spec.Keeps().Reach)
 		}
 	}
 	return longest

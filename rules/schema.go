@@ -10,8 +10,8 @@ import (
 // Schema is the JSON Schema (draft 7) of rule files, for completion and checks
 // in editors. It is made from the table that the loader checks files against,
 // and cannot say all that the loader knows: conditions are plain texts to it.
-func Schema() []byte {
-	k := grammar()
+func Schema(kinds []Kind) []byte {
+	k := grammar(kinds)
 	s := schemaOf(&k)
 	s["$schema"] = "http://json-schema.org/draft-07/schema#"
 	s["title"] = "Weir rules"
@@ -22,7 +22,7 @@ func Schema() []byte {
 	return append(text, '\n')
 }
 
-func schemaOf(k *key) map[string]any {
+func schemaOf(k *Key) map[string]any {
 	s := map[string]any{}
 	if k.doc != "" {
 		s["description"] = k.doc
@@ -46,7 +46,7 @@ func schemaOf(k *key) map[string]any {
 	return s
 }
 
-func schemaText(s map[string]any, k *key) {
+func schemaText(s map[string]any, k *Key) {
 	switch {
 	case len(k.oneOf) > 0:
 		s["enum"] = k.oneOf
@@ -57,7 +57,7 @@ func schemaText(s map[string]any, k *key) {
 	}
 }
 
-func schemaObject(s map[string]any, k *key) {
+func schemaObject(s map[string]any, k *Key) {
 	properties, needed := map[string]any{}, []string{}
 	for i := range k.members {
 		m := &k.members[i]
@@ -69,6 +69,13 @@ func schemaObject(s map[string]any, k *key) {
 	s["type"], s["additionalProperties"], s["properties"] = "object", false, properties
 	if len(needed) > 0 {
 		s["required"] = needed
+	}
+	if len(k.oneOfKeys) > 0 {
+		var one []map[string]any
+		for _, name := range k.oneOfKeys {
+			one = append(one, map[string]any{"required": []string{name}})
+		}
+		s["oneOf"] = one
 	}
 }
 

@@ -1,4 +1,4 @@
-package rules
+package rules_test
 
 import (
 	"encoding/json"
@@ -6,10 +6,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/rules"
 )
 
 func TestTheSchemaIsUpToDate(t *testing.T) {
-	golden(t, "schema.json", string(Schema()))
+	golden(t, "schema.json", string(rules.Schema(detectors.All())))
 }
 
 func TestTheSchemaKnowsTheKeysOfTheLoader(t *testing.T) {
@@ -25,17 +29,17 @@ func TestTheSchemaKnowsTheKeysOfTheLoader(t *testing.T) {
 		}
 	}
 	s.Properties.Rules.Items.AdditionalProperties = true
-	if err := json.Unmarshal(Schema(), &s); err != nil {
+	if err := json.Unmarshal(rules.Schema(detectors.All()), &s); err != nil {
 		t.Fatal(err)
 	}
 	item := s.Properties.Rules.Items
 	if item.AdditionalProperties {
 		t.Error("the schema lets unknown keys pass")
 	}
-	if want := []string{"id", "title", "entity", "when", "sliding_window", "signal", "phase"}; !slices.Equal(item.Required, want) {
+	if want := []string{"id", "title", "entity", "when", "signal", "phase"}; !slices.Equal(item.Required, want) {
 		t.Errorf("required are %v, want %v", item.Required, want)
 	}
-	if !slices.Equal(item.Properties["entity"].Enum, kindNames()) {
+	if !slices.Equal(item.Properties["entity"].Enum, rules.KindNames()) {
 		t.Errorf("entities are %v", item.Properties["entity"].Enum)
 	}
 }
@@ -51,7 +55,7 @@ func TestTheReferenceInTheDocumentationIsUpToDate(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatalf("%s lacks the marks of the reference", name)
 	}
-	golden(t, name, before+start+"\n"+Reference()+"\n"+end+after)
+	golden(t, name, before+start+"\n"+rules.Reference(detectors.All())+"\n"+end+after)
 }
 
 // The worked example and the error message in the documentation are run, so
@@ -73,10 +77,14 @@ func TestTheExampleInTheDocumentationWorks(t *testing.T) {
 		if len(r.Tests) == 0 {
 			t.Errorf("%s has no tests", r.ID)
 		}
-		for i := range r.Tests {
-			for _, wrong := range r.Tests[i].Verdict(run(r, &r.Tests[i])) {
-				t.Errorf("%s: %s: %s", r.ID, r.Tests[i].Name, wrong)
-			}
+	}
+	results, err := engine.RunTests(set, set.Cases())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		for _, wrong := range r.Problems {
+			t.Errorf("%s: %s: %s", r.Rule, r.Test.Name, wrong)
 		}
 	}
 	broken := strings.Replace(blocks[0], `status == 429`, `statsu == 429`, 1)

@@ -9,16 +9,8 @@ import (
 
 // canonical writes everything about a rule that changes what it does, and
 // nothing else: no title, no documentation, no tests.
-func canonical(r *Rule, when, counted *condition) string {
-	w := r.Window
-	s := fmt.Sprintf("rule %q entity %d when %q sliding_window %d distinct %d min_share %d cooldown %d",
-		r.ID, r.Entity, when.canonical, w.Window.Milliseconds(), w.Distinct, w.MinShare, w.Cooldown.Milliseconds())
-	if counted != nil {
-		s += fmt.Sprintf(" count %q", counted.canonical)
-	}
-	for _, t := range w.Tiers {
-		s += fmt.Sprintf(" tier %d %d", t.At, t.Weight)
-	}
+func canonical(r *Rule, when *condition) string {
+	s := fmt.Sprintf("rule %q entity %d when %q %s %q", r.ID, r.Entity, when.canonical, r.Detector, r.Spec.Canonical())
 	if m := r.Members; m != nil {
 		s += fmt.Sprintf(" members %d %d", m.Entity, m.Weight)
 	}
@@ -29,7 +21,7 @@ func canonical(r *Rule, when, counted *condition) string {
 // order of id.
 func version(rules []built) string {
 	h := sha256.New()
-	h.Write([]byte("weir rules 1\n"))
+	h.Write([]byte("weir rules 2\n"))
 	for _, b := range rules {
 		h.Write([]byte(b.canonical))
 	}
@@ -44,6 +36,6 @@ func memberSlot(r *Rule) uint32 {
 
 // slot names a rule's state.
 func slot(r *Rule) uint32 {
-	sum := sha256.Sum256(fmt.Appendf(nil, "weir slot 1 %q %d sliding_window %d", r.ID, r.Entity, r.Window.Distinct))
+	sum := sha256.Sum256(fmt.Appendf(nil, "weir slot 2 %q %d %s %s", r.ID, r.Entity, r.Detector, r.Spec.State()))
 	return binary.BigEndian.Uint32(sum[:])
 }

@@ -28,12 +28,6 @@ func (p Position) Less(q Position) bool {
 	return p.Index < q.Index
 }
 
-// Number is a figure that a signal gives as evidence.
-type Number struct {
-	Name  string `json:"name"`
-	Value int64  `json:"value"`
-}
-
 // Signal is what a rule says when it fires.
 type Signal struct {
 	Position Position
@@ -48,7 +42,7 @@ type Signal struct {
 	HalfLife     time.Duration // whole seconds
 	Phase        rules.Phase
 	Tier         int // which of the rule's tiers, from 0
-	Evidence     []Number
+	Evidence     []facet.Evidence
 
 	Time         int64 // event time of the facet, Unix milliseconds
 	Source       int32 // raw partition of the event

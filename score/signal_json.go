@@ -11,26 +11,26 @@ import (
 
 // signalJSON is a signal as it stands in the signal log.
 type signalJSON struct {
-	ID           string       `json:"id"`
-	Rule         string       `json:"rule"`
-	RulesVersion string       `json:"rules_version"`
-	Category     string       `json:"category"`
-	Reason       string       `json:"reason"`
-	Kind         string       `json:"entity_kind"`
-	Tenant       string       `json:"tenant,omitempty"`
-	Entity       string       `json:"entity"`
-	GroupKind    string       `json:"group_kind,omitempty"`
-	Group        string       `json:"group,omitempty"`
-	Weight       uint8        `json:"weight"`
-	HalfLife     int64        `json:"half_life_s"`
-	Phase        rules.Phase  `json:"phase"`
-	Tier         int          `json:"tier"`
-	Evidence     []Number     `json:"evidence,omitempty"`
-	Time         int64        `json:"time"` // Unix milliseconds
-	Source       int32        `json:"source_partition"`
-	SourceOffset int64        `json:"source_offset"`
-	Late         bool         `json:"late,omitempty"`
-	Position     positionJSON `json:"position"`
+	ID           string           `json:"id"`
+	Rule         string           `json:"rule"`
+	RulesVersion string           `json:"rules_version"`
+	Category     string           `json:"category"`
+	Reason       string           `json:"reason"`
+	Kind         string           `json:"entity_kind"`
+	Tenant       string           `json:"tenant,omitempty"`
+	Entity       string           `json:"entity"`
+	GroupKind    string           `json:"group_kind,omitempty"`
+	Group        string           `json:"group,omitempty"`
+	Weight       uint8            `json:"weight"`
+	HalfLife     int64            `json:"half_life_s"`
+	Phase        rules.Phase      `json:"phase"`
+	Tier         int              `json:"tier"`
+	Evidence     []facet.Evidence `json:"evidence,omitempty"`
+	Time         int64            `json:"time"` // Unix milliseconds
+	Source       int32            `json:"source_partition"`
+	SourceOffset int64            `json:"source_offset"`
+	Late         bool             `json:"late,omitempty"`
+	Position     positionJSON     `json:"position"`
 }
 
 type positionJSON struct {

@@ -230,7 +230,7 @@ func TestSignalsAreReadBackFromTheirLog(t *testing.T) {
 		Position: Position{Incarnation: 1, Partition: 2, Offset: 3, Index: 4},
 		Rule:     "credential-stuffing-ip", RulesVersion: "0123456789abcdef", Category: "account_takeover", Reason: "many_accounts",
 		Entity: facet.Entity{Kind: facet.IP, Tenant: "shop", Key: "203.0.113.9"}, Weight: 80, HalfLife: 30 * time.Minute,
-		Phase: rules.Enforce, Tier: 1, Evidence: []Number{{"accounts", 31}}, Time: 1_732_000_000_000, Source: 5, SourceOffset: 6, Late: true,
+		Phase: rules.Enforce, Tier: 1, Evidence: []facet.Evidence{facet.Number("accounts", 31)}, Time: 1_732_000_000_000, Source: 5, SourceOffset: 6, Late: true,
 	}
 	b, err := json.Marshal(&s)
 	if err != nil {

@@ -245,7 +245,9 @@ func (o *Oracle) updatedSince(offset int64) (n int) {
 
 func (o *Oracle) forgotten() (n int) {
 	for _, w := range o.counts {
-		n += w.forgotten
+		if w, ok := w.(*window); ok {
+			n += w.forgotten
+		}
 	}
 	return n
 }
@@ -263,7 +265,7 @@ func live(p *engine.Partition) (all []score.Update) {
 func strip(signals []score.Signal) []score.Signal {
 	all := slices.Clone(signals)
 	for i := range all {
-		all[i].Evidence = slices.DeleteFunc(slices.Clone(all[i].Evidence), func(n score.Number) bool { return n.Name == "first_ms" })
+		all[i].Evidence = slices.DeleteFunc(slices.Clone(all[i].Evidence), func(n facet.Evidence) bool { return n.Name == "first_ms" })
 	}
 	return all
 }

@@ -18,7 +18,7 @@ func (o *Oracle) Forget() { o.forgets = true }
 // Change goes on under other rules from the next record on, as an engine does
 // that was restored from a snapshot of this moment.
 //
-// Counts go on where id, entity and distinct field are the same; a rule that is
+// Counts go on where id, entity and state are the same; a rule that is
 // gone is forgotten, with its part of the scores.
 func (o *Oracle) Change(set *rules.Set) {
 	was := o.set
@@ -29,7 +29,7 @@ func (o *Oracle) Change(set *rules.Set) {
 			delete(o.counts, c)
 			continue
 		}
-		w.rule = now.Window
+		w.change(now.Spec)
 	}
 	for c := range o.members {
 		before, now := was.Rule(c.rule), set.Rule(c.rule)
@@ -90,7 +90,7 @@ func (o *Oracle) gone(e facet.Entity) bool {
 func (o *Oracle) horizon(k facet.Kind) (longest int64) {
 	for _, r := range o.set.Rules {
 		if r.Entity == k {
-			longest = max(longest, r.Window.Window.Milliseconds())
+			longest = max(longest, r.Spec.Keeps().Reach.Milliseconds())
 		}
 	}
 	return longest

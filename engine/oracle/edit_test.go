@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/detectors"
 )
 
 // ruleText is a rule as a file has it.
@@ -16,7 +16,7 @@ type ruleText struct {
 	count, distinct    string
 	share              int64
 	cooldown, halfLife int64 // ms, s
-	tiers              []rules.Tier
+	tiers              []detectors.Tier
 	members            string
 	memberWeight       int
 	category, phase    string
@@ -109,14 +109,14 @@ func (m *maker) edit(r *ruleText) {
 
 // otherTiers takes tiers away, puts some in, raises or lowers them, or makes new
 // ones, with many more events to remember, or with fewer.
-func (m *maker) otherTiers(tiers []rules.Tier) []rules.Tier {
+func (m *maker) otherTiers(tiers []detectors.Tier) []detectors.Tier {
 	tiers = slices.Clone(tiers)
 	i := m.IntN(len(tiers))
 	switch {
 	case m.IntN(3) > 0 && len(tiers) > 1:
 		return slices.Delete(tiers, i, i+1)
 	case m.IntN(3) == 0 && len(tiers) < 8:
-		return append(tiers, rules.Tier{At: tiers[len(tiers)-1].At + 1 + m.IntN(60), Weight: tiers[len(tiers)-1].Weight + 1})
+		return append(tiers, detectors.Tier{At: tiers[len(tiers)-1].At + 1 + m.IntN(60), Weight: tiers[len(tiers)-1].Weight + 1})
 	case m.IntN(3) == 0:
 		tiers[i].At = max(1, tiers[i].At+m.IntN(5)-2)
 	case m.IntN(2) == 0:

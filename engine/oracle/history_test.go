@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
@@ -94,7 +95,7 @@ func (h *history) set() (*rules.Set, error) { return loadRules(h.rules) }
 
 func loadRules(list []string) (*rules.Set, error) {
 	file := "rules:\n" + strings.Join(list, "")
-	return rules.Load(fstest.MapFS{"history.yaml": {Data: []byte(file)}})
+	return rules.Load(fstest.MapFS{"history.yaml": {Data: []byte(file)}}, detectors.All())
 }
 
 var hasher = facet.NewHasher([16]byte{1, 2, 3})

@@ -38,11 +38,11 @@ type member struct {
 // could share a window with them.
 func (o *Oracle) join(c counter, r *rules.Rule, e *event.Event, t int64) {
 	key := keyOf(r.Members.Entity, e)
-	if key == "" || r.Window.Counted != nil && !r.Window.Counted(e) {
+	if key == "" {
 		return
 	}
 	list := slices.DeleteFunc(o.members[c], func(m member) bool {
-		return m.key == key || o.watermark != facet.NoWatermark && m.time <= o.watermark-o.lateness-r.Window.Window.Milliseconds()
+		return m.key == key || o.watermark != facet.NoWatermark && m.time <= o.watermark-o.lateness-r.Spec.Keeps().Reach.Milliseconds()
 	})
 	list = append(list, member{strings.Clone(key), t})
 	o.members[c] = list[max(0, len(list)-32):]
@@ -51,7 +51,7 @@ func (o *Oracle) join(c counter, r *rules.Rule, e *event.Event, t int64) {
 // tell says what the members of a group that fired are told, each once.
 func (o *Oracle) tell(c counter, r *rules.Rule, sig score.Signal) {
 	for _, m := range o.members[c] {
-		if m.time <= sig.Time-r.Window.Window.Milliseconds() {
+		if m.time <= sig.Time-r.Spec.Keeps().Reach.Milliseconds() {
 			continue
 		}
 		e := facet.Entity{Kind: r.Members.Entity, Tenant: c.entity.Tenant, Key: m.key}
@@ -59,9 +59,7 @@ func (o *Oracle) tell(c counter, r *rules.Rule, sig score.Signal) {
 			Slot: r.Slot, Tier: uint8(sig.Tier), Weight: r.Members.Weight, Time: sig.Time,
 			Source: sig.Source, Offset: sig.SourceOffset, Group: c.entity,
 		}
-		for _, n := range sig.Evidence {
-			f.Numbers = append(f.Numbers, facet.Number(n))
-		}
+		f.Evidence = sig.Evidence
 		o.told = append(o.told, Told{facet.Partition(o.hasher.Sum(e), o.partitions), e, f})
 	}
 	delete(o.members, c)
@@ -131,9 +129,7 @@ func (o *Oracle) member(f *facet.Finding, e facet.Entity) []score.Signal {
 	sig := o.signal(o.set.Rules[i], e)
 	sig.Group = f.Group
 	sig.Weight, sig.Tier, sig.Time, sig.Source, sig.SourceOffset = f.Weight, int(f.Tier), f.Time, f.Source, f.Offset
-	for _, n := range f.Numbers {
-		sig.Evidence = append(sig.Evidence, score.Number(n))
-	}
+	sig.Evidence = f.Evidence
 	if !o.worthless(contribution(sig)) {
 		o.touch(sig.Entity, sig.Time)
 		// The finding may be old. What is worth nothing by now goes.

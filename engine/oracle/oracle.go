@@ -3,8 +3,8 @@
 // `weir chaos`, hold the engine's outputs against it.
 //
 // It is written from the documentation and the contracts of package score, and
-// shares with the engine only words: rules, conditions, the reader of frames and
-// the types of results. It keeps whole lists, knows no caps, and forgets no entity
+// shares with the engine only words: rules, conditions, the parameters of detectors,
+// the reader of frames and the types of results. It keeps whole lists, knows no caps, and forgets no entity
 // as long as the rules stay the same.
 package oracle
 
@@ -39,7 +39,7 @@ type Oracle struct {
 
 	sources   []source
 	watermark int64
-	counts    map[counter]*window
+	counts    map[counter]model
 	scores    map[facet.Entity]score.Update
 	until     map[facet.Entity]int64 // watermark up to which an entity is remembered
 	forgets   bool                   // entities whose time is up
@@ -63,7 +63,7 @@ func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32
 		at:     score.Position{Incarnation: incarnation, Partition: partition},
 		powers: newPowers(), sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
 		partitions: cfg.Partitions, members: map[counter][]member{}, chains: map[int32]facet.Step{},
-		counts: map[counter]*window{}, scores: map[facet.Entity]score.Update{},
+		counts: map[counter]model{}, scores: map[facet.Entity]score.Update{},
 		until: map[facet.Entity]int64{},
 	}
 }
@@ -191,21 +191,21 @@ func (o *Oracle) event() (signals []score.Signal) {
 		c := counter{entity, r.ID}
 		w := o.counts[c]
 		if w == nil {
-			w = &window{rule: r.Window, hasher: o.hasher, whole: o.whole}
+			w = o.model(r)
 			o.counts[c] = w
 		}
-		if r.Members != nil {
+		fired, counts := w.arrive(arrival{&f.Fields, f.Source, f.Offset, f.Time, o.watermark, o.lateness})
+		if counts && r.Members != nil {
 			o.join(c, r, &f.Fields, f.Time)
 		}
-		fired := w.arrive(&f.Fields, f.Time, o.watermark, o.lateness)
 		if fired == nil {
 			continue
 		}
 		sig := o.signal(r, entity)
-		sig.Weight, sig.Tier, sig.Evidence = r.Window.Tiers[fired.tier].Weight, fired.tier, fired.evidence
+		sig.Weight, sig.Tier, sig.Evidence = fired.weight, fired.tier, fired.evidence
 		sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
 		signals = append(signals, sig)
-		o.keep(entity, f.Time+r.Window.Cooldown.Milliseconds())
+		o.keep(entity, f.Time+r.Spec.Keeps().After.Milliseconds())
 		o.score(sig, o.scores[entity].Contributions)
 		if r.Members != nil {
 			o.tell(c, r, sig)

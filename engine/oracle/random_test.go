@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/rules"
 )
 
 // maker makes random histories: of few entities and tiny windows, so that edges
@@ -152,11 +152,11 @@ func (m *maker) span(of ...int64) int64 {
 	return ms
 }
 
-func (m *maker) tiers(n int) (tiers []rules.Tier) {
+func (m *maker) tiers(n int) (tiers []detectors.Tier) {
 	at, weight := 0, 1+m.IntN(25)
 	for range n {
 		at += 1 + m.IntN(3)
-		tiers = append(tiers, rules.Tier{At: at, Weight: uint8(weight)})
+		tiers = append(tiers, detectors.Tier{At: at, Weight: uint8(weight)})
 		// Of the next tier as much is left after a half-life as this one begins with.
 		if weight *= 2; m.IntN(2) == 0 {
 			weight += 1 + m.IntN(25) - weight/2
@@ -365,7 +365,7 @@ func (m *maker) loopBack() {
 			Group: facet.Entity{Kind: facet.Route, Tenant: m.pick("", "", "t"), Key: "/x"},
 		}}
 		for range m.IntN(3) {
-			f.Numbers = append(f.Numbers, facet.Number{Name: m.pick("count", "first_ms"), Value: m.Int64N(1000) - 500})
+			f.Evidence = append(f.Evidence, facet.Number(m.pick("count", "first_ms"), m.Int64N(1000)-500))
 		}
 		for range 1 + m.IntN(4) {
 			f.members = append(f.members, fmt.Sprintf("a%d", m.IntN(m.people)))

@@ -25,7 +25,7 @@ import (
 // still: a log holds such frames when the program that wrote them is upgraded.
 const (
 	flagLoop    = 1
-	loopVersion = 3
+	loopVersion = 4 // two bits from 2: the version is not under the checksum
 )
 
 // Step names a loop-back frame among those of its writer for one destination: the

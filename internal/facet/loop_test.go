@@ -87,7 +87,7 @@ func TestALoopBackFrameReadsBackAsItWasWritten(t *testing.T) {
 }
 
 func TestTheLoopBackFormatDoesNotDrift(t *testing.T) {
-	const golden = "testdata/loop-v3.hex"
+	const golden = "testdata/loop-v4.hex"
 	got := hex.EncodeToString(testLoop()) + "\n"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {

@@ -31,7 +31,7 @@ const (
 	offUsed    = 34
 	offGroup   = 36
 	headerSize = 40
-	slotHeader = 6
+	slotHeader = SlotHeader
 
 	standingMask = 3
 	countShift   = 4
@@ -40,6 +40,11 @@ const (
 
 	maxKinds  = 16
 	maxRecord = 1<<16 - 1
+
+	// SlotHeader is what a slot takes beside its payload, in bytes.
+	SlotHeader = 6
+	// MostPayload is the room of a record for slots, in bytes, headers of slots included.
+	MostPayload = maxRecord - headerSize
 )
 
 var le = binary.LittleEndian

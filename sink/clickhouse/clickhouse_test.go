@@ -232,7 +232,7 @@ func TestSignalsKeepTheirEvidence(t *testing.T) {
 	track := w.Open(2)
 	sig := &score.Signal{Position: score.Position{Incarnation: 1, Partition: 2, Offset: 99, Index: 4}, Rule: "r", Category: "bot", Reason: "why",
 		Entity: facet.Entity{Kind: facet.IP, Key: "192.0.2.1"}, Group: facet.Entity{Kind: facet.Net, Key: "192.0.2.0/24"}, Weight: 80, HalfLife: time.Minute,
-		Evidence: []score.Number{{Name: "distinct", Value: 12}, {Name: "window_ms", Value: 600000}}, Time: 1763892000123}
+		Evidence: []facet.Evidence{facet.Number("distinct", 12), facet.Number("window_ms", 600000)}, Time: 1763892000123}
 	for range 2 {
 		if err := track.Append(t.Context(), 99, sig); err != nil {
 			t.Fatal(err)

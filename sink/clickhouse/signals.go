@@ -3,13 +3,12 @@ package clickhouse
 import (
 	"context"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
 )
 
@@ -85,7 +84,7 @@ func (r *signalRows) add(s *score.Signal, received int64) {
 	r.tiers = append(r.tiers, uint8(s.Tier))
 	r.weights = append(r.weights, s.Weight)
 	r.halfLives = append(r.halfLives, uint32(s.HalfLife/time.Second))
-	r.evidence = append(r.evidence, evidenceJSON(s.Evidence))
+	r.evidence = append(r.evidence, string(facet.AppendEvidence(nil, s.Evidence)))
 	r.times = append(r.times, s.Time)
 	r.srcPartitions = append(r.srcPartitions, uint32(s.Source))
 	r.srcOffsets = append(r.srcOffsets, uint64(s.SourceOffset))
@@ -95,19 +94,6 @@ func (r *signalRows) add(s *score.Signal, received int64) {
 	}
 	r.late = append(r.late, late)
 	r.received = append(r.received, received)
-}
-
-// evidenceJSON is an object of the evidence's numbers, in their order.
-func evidenceJSON(numbers []score.Number) string {
-	b := []byte{'{'}
-	for i, n := range numbers {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(event.AppendText(b, n.Name), ':')
-		b = strconv.AppendInt(b, n.Value, 10)
-	}
-	return string(append(b, '}'))
 }
 
 func (r *signalRows) insert(ctx context.Context, conn driver.Conn) error {

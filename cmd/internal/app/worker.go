@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
@@ -79,12 +80,12 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 // empty.
 func LoadRules(dir string) (*rules.Set, error) {
 	if dir == "" {
-		return rules.Default()
+		return rules.Default(detectors.All())
 	}
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("rules: %w; name a directory of *.yaml files, or leave the setting empty for the rules that are built in", err)
 	}
-	return rules.Load(os.DirFS(dir))
+	return rules.Load(os.DirFS(dir), detectors.All())
 }
 
 func (w *Worker) makeWatch() (err error) {

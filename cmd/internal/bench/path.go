@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
@@ -36,7 +37,7 @@ type path struct {
 }
 
 func newPath() (*path, error) {
-	set, err := rules.Default()
+	set, err := rules.Default(detectors.All())
 	if err != nil {
 		return nil, err
 	}

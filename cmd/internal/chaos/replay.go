@@ -304,19 +304,13 @@ func (r *replayed) unpack(reader *facet.Reader, frame []byte, vectors []vector, 
 
 // signalText is a row of the table signals as text, as [signalSQL] makes it.
 func signalText(s *score.Signal) string {
-	evidence := []byte{'{'}
-	for i, n := range s.Evidence {
-		if i > 0 {
-			evidence = append(evidence, ',')
-		}
-		evidence = fmt.Appendf(event.AppendText(evidence, n.Name), ":%d", n.Value)
-	}
+	evidence := facet.AppendEvidence(nil, s.Evidence)
 	late := 0
 	if s.Late {
 		late = 1
 	}
 	const u = separator
-	return fmt.Sprintf("%d"+u+"%d"+u+"%d"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%s}"+u+"%d"+u+"%d"+u+"%d"+u+"%d",
+	return fmt.Sprintf("%d"+u+"%d"+u+"%d"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%d",
 		s.Position.Partition, s.Position.Offset, s.Position.Index, s.Rule, s.RulesVersion, s.Entity.Tenant, s.Entity.Kind, s.Entity.Key, groupKind(s), s.Group.Key,
 		s.Category, s.Reason, s.Phase, s.Tier, s.Weight, int64(s.HalfLife.Seconds()), evidence, s.Time, s.Source, s.SourceOffset, late)
 }

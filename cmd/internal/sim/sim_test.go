@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/testkit"
 	"github.com/weirdev/weir/rules"
 )
@@ -77,7 +78,7 @@ func loadRules(t testing.TB) (sets []*rules.Set) {
 		if n > 0 {
 			text = edited(t, text, edits[n-1])
 		}
-		set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(text)}})
+		set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(text)}}, detectors.All())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/rules"
@@ -20,7 +21,7 @@ func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
 
 func trier(t *testing.T, change func(*ingest.Config)) *Trier {
 	t.Helper()
-	set, err := rules.Default()
+	set, err := rules.Default(detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func TestWhereLinesComeFrom(t *testing.T) {
 func FuzzTry(f *testing.F) {
 	f.Add([]byte(`{"id":"a","time":"2026-11-23T10:15:30Z","ip":"203.0.113.9"}`))
 	f.Add([]byte("{\xff\x1b"))
-	set, err := rules.Default()
+	set, err := rules.Default(detectors.All())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -5,10 +5,10 @@ import (
 	"math"
 	"slices"
 
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
-	"github.com/weirdev/weir/score"
 )
 
 // seen is an event that a rule looked at.
@@ -21,43 +21,37 @@ type seen struct {
 // window is what one rule remembers of one entity, as
 // docs/detectors/sliding_window.md has it.
 type window struct {
-	rule   *rules.SlidingWindow
+	rule   *detectors.SlidingWindow
 	hasher facet.Hasher
 	whole  bool // neither thinned nor bounded
 
-	seen      []*seen     // in order of time; those of one moment in order of arrival
-	forgotten int         // events that went because a bound was reached
-	last      *rules.Tier // that fired, as it was then; nil: none has
+	seen      []*seen         // in order of time; those of one moment in order of arrival
+	forgotten int             // events that went because a bound was reached
+	last      *detectors.Tier // that fired, as it was then; nil: none has
 	lastAt    int64
 }
 
-// firing is a tier that was reached, and by what.
-type firing struct {
-	tier     int
-	evidence []score.Number
-}
+func (w *window) change(s rules.Spec) { w.rule = s.(*detectors.SlidingWindow) }
 
-// arrive takes in an event on time that matches the rule's condition. It returns
-// nil where nothing fires.
-func (w *window) arrive(e *event.Event, t, watermark, lateness int64) *firing {
-	s := &seen{time: t, counted: w.rule.Counted == nil || w.rule.Counted(e)}
+func (w *window) arrive(a arrival) (f *firing, counts bool) {
+	s := &seen{time: a.time, counted: w.rule.Counted == nil || w.rule.Counted.Holds(a.event)}
 	if !s.counted && w.rule.MinShare == 0 {
-		return nil
+		return nil, false
 	}
 	if d := w.rule.Distinct; d != event.None {
-		if !e.Has(d) {
-			return nil
+		if !a.event.Has(d) {
+			return nil, s.counted
 		}
-		s.value = w.number(e, d)
+		s.value = w.number(a.event, d)
 	}
-	if watermark != facet.NoWatermark {
-		closed := watermark - lateness - w.rule.Window.Milliseconds()
+	if a.watermark != facet.NoWatermark {
+		closed := a.watermark - a.lateness - w.rule.Window.Milliseconds()
 		w.seen = slices.DeleteFunc(w.seen, func(old *seen) bool { return old.time <= closed })
 	}
 	if !w.remember(s) || !s.counted {
-		return nil
+		return nil, s.counted
 	}
-	return w.fire(t, w.best(t))
+	return w.fire(a.time, w.best(a.time)), true
 }
 
 // number tells values apart by 31 bits of their keyed hash.
@@ -180,11 +174,11 @@ func (w *window) reached(end int64) (f *firing) {
 	}
 	for i, tier := range w.rule.Tiers {
 		if counted >= tier.At {
-			f = &firing{tier: i, evidence: []score.Number{
-				{Name: name, Value: int64(counted)},
-				{Name: "threshold", Value: int64(tier.At)}, {Name: "matching", Value: int64(matching)},
-				{Name: "share_percent", Value: int64(100 * counted / matching)}, {Name: "window_ms", Value: w.rule.Window.Milliseconds()},
-				{Name: "first_ms", Value: in[0].time}, {Name: "last_ms", Value: end},
+			f = &firing{tier: i, weight: tier.Weight, evidence: []facet.Evidence{
+				facet.Number(name, int64(counted)),
+				facet.Number("threshold", int64(tier.At)), facet.Number("matching", int64(matching)),
+				facet.Number("share_percent", int64(100*counted/matching)), facet.Number("window_ms", w.rule.Window.Milliseconds()),
+				facet.Number("first_ms", in[0].time), facet.Number("last_ms", end),
 			}}
 		}
 	}

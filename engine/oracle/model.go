@@ -1,0 +1,46 @@
+package oracle
+
+import (
+	"fmt"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// model is what one rule remembers of one entity, as docs/detectors has it. Of the
+// detector it has the parameters, and nothing else.
+type model interface {
+	// arrive takes in an event on time that matches the rule's condition. f is nil
+	// where nothing fires; counts says that the event contributes.
+	arrive(a arrival) (f *firing, counts bool)
+
+	// change goes on with other parameters, which read the same state.
+	change(rules.Spec)
+}
+
+// arrival is an event as a model sees it.
+type arrival struct {
+	event           *event.Event
+	source          int32 // raw partition
+	offset          int64 // raw
+	time, watermark int64 // Unix ms
+	lateness        int64 // ms
+}
+
+// firing is what a rule found.
+type firing struct {
+	tier     int
+	weight   uint8
+	evidence []facet.Evidence
+}
+
+// model makes the model of a rule: one line for each detector.
+func (o *Oracle) model(r *rules.Rule) model {
+	switch s := r.Spec.(type) {
+	case *detectors.SlidingWindow:
+		return &window{rule: s, hasher: o.hasher, whole: o.whole}
+	}
+	panic(fmt.Sprintf("oracle: there is no model of %s", r.Detector))
+}

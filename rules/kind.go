@@ -1,0 +1,160 @@
+package rules
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weirdev/weir/event"
+)
+
+// Kind is what a detector tells the language of rules about itself.
+type Kind struct {
+	Name string // the key in a rule under which its parameters stand
+	Doc  string
+	Keys []Key
+
+	// Compile makes a Spec of parameters that are as Keys demand. What they must not
+	// be together it reports with [Params.Problem]; then its result is not used.
+	Compile func(p *Params) Spec
+}
+
+// Spec is a detector's part of a compiled rule, opaque to all but the detector. It
+// is not to be changed once it is in a set.
+type Spec interface {
+	// Fields lists the event fields that the detector reads, ascending.
+	Fields() []event.Field
+
+	// State names what is kept of an entity: "distinct account". Two specs of the
+	// same name read each other's state, so thresholds are not in it.
+	State() string
+
+	// Canonical holds everything that changes what the detector does, and nothing
+	// else.
+	Canonical() string
+
+	// Keeps says for how long, and how much, is remembered.
+	Keeps() Keeps
+}
+
+// Keeps is what a detector remembers of an entity.
+type Keeps struct {
+	Reach time.Duration // events longer ago cannot matter
+	After time.Duration // how long a firing holds back others
+	Bytes int           // most bytes of the payload
+}
+
+// Condition is a compiled condition among a detector's parameters.
+type Condition struct {
+	Holds     Predicate
+	Fields    []event.Field // read by it, ascending
+	Canonical string        // the same for conditions that differ in blanks, brackets or quotes
+}
+
+// Params are the parameters that a rule gives a detector. What is absent is zero.
+type Params struct {
+	r *reader
+	v *value
+}
+
+// Has reports whether a key stands in the rule.
+func (p *Params) Has(name string) bool { return p.v.has(name) }
+
+// Text is the value of a text.
+func (p *Params) Text(name string) string { return p.v.get(name).str() }
+
+// Int is the value of a count.
+func (p *Params) Int(name string) int { return p.v.get(name).int() }
+
+// Duration is the value of a duration.
+func (p *Params) Duration(name string) time.Duration { return p.v.get(name).span() }
+
+// Field is the event field that a text names; event.None where it is absent.
+func (p *Params) Field(name string) event.Field {
+	spec, _ := event.Lookup(p.Text(name))
+	return spec.Field
+}
+
+// Texts is a list of texts.
+func (p *Params) Texts(name string) (all []string) {
+	for _, v := range p.v.get(name).list() {
+		all = append(all, v.str())
+	}
+	return all
+}
+
+// Condition is the value of a condition; nil where it is absent.
+func (p *Params) Condition(name string) *Condition {
+	c := p.v.get(name).condition()
+	if c == nil {
+		return nil
+	}
+	return &Condition{Holds: c.run, Fields: c.fields, Canonical: c.canonical}
+}
+
+// Object holds the parameters of a mapping.
+func (p *Params) Object(name string) *Params { return &Params{p.r, p.v.get(name)} }
+
+// List holds the parameters of each mapping of a list.
+func (p *Params) List(name string) (all []*Params) {
+	for _, v := range p.v.get(name).list() {
+		all = append(all, &Params{p.r, v})
+	}
+	return all
+}
+
+// Problem reports what is wrong at a key, and what to do about it; where the key is
+// absent or "", at the whole mapping.
+func (p *Params) Problem(name, what, do string) {
+	at := p.v
+	if v := p.v.get(name); v != nil {
+		at = v
+	}
+	if at != nil {
+		p.r.node(at.node, what, do)
+	}
+}
+
+// Ascending reports an item of a list, by its place, whose value at a key is not
+// greater than that of the item before.
+func Ascending(list []*Params, name, what, do string) {
+	for i := 1; i < len(list); i++ {
+		last, next := list[i-1].v.get(name), list[i].v.get(name)
+		if last != nil && next != nil && next.num <= last.num {
+			list[i].Problem(name, what, do)
+		}
+	}
+}
+
+// kindOf finds the detector that a rule names; exactly one must be there.
+func (r *reader) kindOf(v *value) (kind *Kind, params *Params) {
+	for i := range r.kinds {
+		k := &r.kinds[i]
+		if !v.has(k.Name) {
+			continue
+		}
+		if kind != nil {
+			r.node(v.node, fmt.Sprintf("the rule has two detectors, %s and %s", kind.Name, k.Name), "keep one of the two, or make two rules of it")
+			return nil, nil
+		}
+		kind, params = k, &Params{r, v.get(k.Name)}
+	}
+	if kind == nil {
+		r.node(v.node, "the rule names no detector", "add one of "+quotedNames(r.kinds))
+		return nil, nil
+	}
+	if params.v == nil {
+		return nil, nil // reported
+	}
+	return kind, params
+}
+
+func quotedNames(kinds []Kind) string {
+	s := ""
+	for i, k := range kinds {
+		if i > 0 {
+			s += ", "
+		}
+		s += k.Name
+	}
+	return s
+}
