@@ -3,7 +3,7 @@
 GO      ?= go
 CACHE   ?= $(or $(WEIR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weir)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X github.com/weirdev/weir/cmd/internal/app.version=$(VERSION)
+LDFLAGS := -s -w -X github.com/weirdev/weir/app.version=$(VERSION)
 
 # The longest that all tests together may take, in seconds; and under the race detector.
 TESTLIMIT := 1500
@@ -33,7 +33,7 @@ test: chdb ## run all tests within TESTLIMIT seconds; real Kafka and Redis are u
 	tools/limit.sh $(TESTLIMIT) $(GO) test $(GOTESTFLAGS) ./...
 
 race: chdb ## run the tests of the concurrent packages under the race detector
-	tools/limit.sh $(RACELIMIT) $(GO) test -race $(GOTESTFLAGS) ./event/... ./ingest/... ./engine/... ./sink/... ./gate/... ./internal/... ./cmd/...
+	tools/limit.sh $(RACELIMIT) $(GO) test -race $(GOTESTFLAGS) ./event/... ./ingest/... ./engine/... ./sink/... ./gate/... ./internal/... ./app/... ./cmd/...
 
 bench: build chdb ## run the benchmarks, and compare with their bars
 	$(GO) test -run '^$$' -bench . -benchmem ./event/... ./rules/... ./detectors/... ./engine/... ./internal/facet/... ./internal/state/... ./score/... ./gate/...

@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/klog"
 )

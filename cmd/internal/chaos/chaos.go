@@ -19,7 +19,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/app"
 )
 
 // Options is what the user asked for.

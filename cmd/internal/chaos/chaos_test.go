@@ -15,7 +15,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/testkit"

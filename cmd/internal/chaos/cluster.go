@@ -11,9 +11,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/procs"
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/procs"
+	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/internal/proxy"
 	"github.com/weirdev/weir/internal/servers"
 )

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/engine/oracle"
 	"github.com/weirdev/weir/event"

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/internal/servers"
 )
 

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/internal/klog"
 )
 

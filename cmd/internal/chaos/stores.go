@@ -11,8 +11,8 @@ import (
 	"github.com/go-faster/city"
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/score"

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app/stack"
 )
 
 // tracker measures how long the pipeline takes to recover from a disturbance:

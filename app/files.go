@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/weirdev/weir/cmd/internal/settings"
+	"github.com/weirdev/weir/app/settings"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/sink/clickhouse"
 )

@@ -21,9 +21,9 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/procs"
-	"github.com/weirdev/weir/cmd/internal/settings"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/procs"
+	"github.com/weirdev/weir/app/settings"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/sandbox"
 	"github.com/weirdev/weir/internal/servers"

@@ -13,7 +13,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"github.com/weirdev/weir/cmd/internal/terminal"
+	"github.com/weirdev/weir/app/terminal"
 )
 
 // printer writes rows.

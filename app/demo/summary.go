@@ -14,7 +14,7 @@ import (
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/internal/population"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/sink/clickhouse"

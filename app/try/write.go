@@ -10,7 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/weirdev/weir/cmd/internal/terminal"
+	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/event"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/klog"
 )

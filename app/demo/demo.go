@@ -16,8 +16,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/stack"
 )
 
 // Options is what the user asked for.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"

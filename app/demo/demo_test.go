@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/stack"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/testkit"

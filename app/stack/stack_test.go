@@ -18,7 +18,7 @@ import (
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/chdb"

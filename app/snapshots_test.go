@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weirdev/weir/cmd/internal/settings"
+	"github.com/weirdev/weir/app/settings"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/internal/snapshot"
 )

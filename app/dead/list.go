@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/weirdev/weir/cmd/internal/terminal"
+	"github.com/weirdev/weir/app/terminal"
 )
 
 // shown is how many bytes of a record a list shows.

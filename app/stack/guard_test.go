@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/cmd/internal/app"
+	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/testkit"
 )
@@ -57,7 +57,7 @@ func TestAProgramThatEndsAtItsStartIsTheEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	good, err := os.ReadFile("../../../rules/default/scraping_breadth.yaml")
+	good, err := os.ReadFile("../../rules/default/scraping_breadth.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/settings"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/settings"
 )
 
 // known are variables that are no settings, but are looked at by programs, by
