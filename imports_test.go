@@ -43,13 +43,13 @@ func packages(t *testing.T) []listed {
 // table is what DESIGN.md says of imports.
 type table struct {
 	steps map[string][]string // by package of the data path: what it may import
-	rooms []string            // packages of internal/ and app/
+	rooms []string            // packages of internal/, app/ and proof/
 }
 
 var (
 	named   = regexp.MustCompile("`([^`]+)`")
 	stepRow = regexp.MustCompile("(?m)^\\| [0-9]* ?\\| `([a-z0-9/]+)` \\| (nothing|(?:`[a-z0-9/]+`(?:, )?)+) \\| .*\\|$")
-	holds   = regexp.MustCompile("(?m)^\\| `((?:internal/|app)[a-z0-9/]*)` \\| .*\\|$")
+	holds   = regexp.MustCompile("(?m)^\\| `((?:internal/|proof/|app)[a-z0-9/]*)` \\| .*\\|$")
 )
 
 func design(t *testing.T) table {
@@ -68,7 +68,7 @@ func design(t *testing.T) table {
 	for _, row := range holds.FindAllStringSubmatch(string(text), -1) {
 		d.rooms = append(d.rooms, row[1])
 	}
-	if len(d.steps) < 11 || len(d.rooms) < 25 {
+	if len(d.steps) < 11 || len(d.rooms) < 30 {
 		t.Fatalf("the tables do not read: %+v", d)
 	}
 	return d
@@ -82,10 +82,16 @@ func (d table) refused(from, to string) string {
 	to, ours := strings.CutPrefix(to, module)
 	from = strings.TrimPrefix(from, module)
 	switch {
-	case !ours, under(from, "cmd"), under(from, "app") && !under(to, "cmd"):
+	case !ours, from == "cmd/weir":
 		return ""
-	case from == "engine/oracle" && to == "internal/state":
+	case from == "proof/oracle" && to == "internal/state":
 		return "the oracle judges it, and takes nothing from it"
+	case under(from, "proof") && from != "proof/oracle" && !under(to, "cmd"):
+		return ""
+	case under(to, "proof") && !(from == "app/stack" && to == "proof/servers"):
+		return "what is shipped does not rest on what proves it"
+	case under(from, "cmd"), under(from, "app") && !under(to, "cmd"):
+		return ""
 	case under(from, "internal"):
 		if to == "event" || under(to, "internal") {
 			return ""
@@ -124,11 +130,15 @@ func TestDesignNamesWhatThereIs(t *testing.T) {
 	for _, p := range packages(t) {
 		path, ours := strings.CutPrefix(p.ImportPath, module)
 		switch {
-		case !ours || under(path, "cmd"):
-		case under(path, "internal"), under(path, "app"):
+		case !ours:
+		case under(path, "internal"), under(path, "app"), under(path, "proof"):
 			if strings.Count(path, "/") <= 1 { // what stands below is its own affair
 				is.rooms = append(is.rooms, path)
 			}
+		}
+		switch {
+		case !ours || under(path, "cmd") || under(path, "internal") || under(path, "app"):
+		case under(path, "proof") && path != "proof/oracle": // which alone is kept from some
 		default:
 			is.steps[path] = []string{}
 			for _, i := range p.Imports {
@@ -196,14 +206,21 @@ func TestTheImportRuleRefusesWhatItShould(t *testing.T) {
 		{"internal/facet", "rules", false},
 		{"internal/telemetry", "internal/watch", true},
 		{"score", "internal/facet", true},
-		{"engine/oracle", "engine", true},
-		{"engine/oracle", "score", true},
-		{"engine/oracle", "detectors", false},
-		{"engine/oracle", "internal/state", false},
-		{"engine/oracle", "internal/facet", true},
-		{"engine", "engine/oracle", false},
-		{"sink/redis", "engine/oracle", false},
-		{"cmd/weir", "engine/oracle", true},
+		{"proof/oracle", "engine", true},
+		{"proof/oracle", "score", true},
+		{"proof/oracle", "detectors", false},
+		{"proof/oracle", "internal/state", false},
+		{"proof/oracle", "internal/facet", true},
+		{"engine", "proof/oracle", false},
+		{"sink/redis", "proof/oracle", false},
+		{"cmd/weir", "proof/oracle", true},
+		{"cmd/weir-worker", "proof/chaos", false},
+		{"app", "proof/servers", false},
+		{"app/stack", "proof/servers", true},
+		{"app/stack", "proof/oracle", false},
+		{"proof/chaos", "app/stack", true},
+		{"proof/sim", "proof/oracle", true},
+		{"internal/facet", "proof/testkit", false},
 		{"ingest", "rules", false},
 		{"eventual", "event", false},
 	} {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/klog"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 func TestEventsWithoutAKeyAreFoundOnTheEmbeddedBroker(t *testing.T) { keylessEvents(t, broker(t)) }

@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/weirdev/weir/internal/klog"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 func broker(t *testing.T) string {

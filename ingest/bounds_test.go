@@ -11,7 +11,7 @@ import (
 
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/klog"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // TestAClockThatIsSetIsNotBelieved: for one tick the worker's clock is a day off,

@@ -17,8 +17,8 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
-	"github.com/weirdev/weir/internal/testkit"
 	"github.com/weirdev/weir/internal/watch"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // holding is a log of which the last records are of an open transaction until

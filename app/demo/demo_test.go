@@ -16,7 +16,7 @@ import (
 	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/klog"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // run runs the demonstration with -json and returns its last line.

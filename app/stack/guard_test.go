@@ -13,7 +13,7 @@ import (
 
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/internal/chdb"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 func TestWhatAProgramLastSaidIsTold(t *testing.T) {

@@ -26,7 +26,7 @@ import (
 	"github.com/weirdev/weir/app/settings"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/sandbox"
-	"github.com/weirdev/weir/internal/servers"
+	"github.com/weirdev/weir/proof/servers"
 )
 
 // Options is what differs from one stack to another.

@@ -25,7 +25,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
 	"github.com/weirdev/weir/internal/population"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 

@@ -14,8 +14,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/weirdev/weir/internal/servers"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/servers"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // writer produces numbered records, one after the other, until it is stopped.

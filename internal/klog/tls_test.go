@@ -13,8 +13,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/weirdev/weir/internal/testkit"
 	"github.com/weirdev/weir/internal/tlsconfig"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 func TestTLSAndSASL(t *testing.T) {

@@ -13,10 +13,10 @@ import (
 
 	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/engine"
-	"github.com/weirdev/weir/engine/oracle"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/proof/oracle"
 	"github.com/weirdev/weir/score"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
 )
 

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/servers"
+	"github.com/weirdev/weir/proof/servers"
 )
 
 // Web starts a web server of the test's own that describe describes: at addr,

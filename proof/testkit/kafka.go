@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/weirdev/weir/internal/servers"
+	"github.com/weirdev/weir/proof/servers"
 )
 
 // Kafka is the address of an Apache Kafka that tests may share: topics and

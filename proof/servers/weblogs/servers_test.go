@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/servers"
+	"github.com/weirdev/weir/proof/servers"
 )
 
 // server is a web server, and what it logs.

@@ -4,7 +4,7 @@ import (
 	"flag"
 	"testing"
 
-	"github.com/weirdev/weir/internal/mutants"
+	"github.com/weirdev/weir/proof/mutants"
 )
 
 var controls = flag.Bool("sim.controls", true, "whether the negative controls are run; they build the program anew for each seeded bug")
@@ -122,6 +122,6 @@ func TestNegativeControls(t *testing.T) {
 		t.Skip("-sim.controls is off")
 	}
 	mutants.Suite{
-		Package: "./cmd/internal/sim", Test: "TestSim", Args: []string{"-sim.seeds=300", "-sim.controls=false"}, Bugs: bugs,
+		Package: "./proof/sim", Test: "TestSim", Args: []string{"-sim.seeds=300", "-sim.controls=false"}, Bugs: bugs,
 	}.Run(t)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/procs"
 	"github.com/weirdev/weir/app/stack"
-	"github.com/weirdev/weir/internal/proxy"
-	"github.com/weirdev/weir/internal/servers"
+	"github.com/weirdev/weir/proof/proxy"
+	"github.com/weirdev/weir/proof/servers"
 )
 
 const mostWorkers = 4

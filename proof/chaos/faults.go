@@ -10,8 +10,8 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/weirdev/weir/internal/proxy"
-	"github.com/weirdev/weir/internal/servers"
+	"github.com/weirdev/weir/proof/proxy"
+	"github.com/weirdev/weir/proof/servers"
 )
 
 // faults injects what can go wrong, in an order that is a function of the seed:

@@ -3,13 +3,13 @@ package oracle
 import (
 	"testing"
 
-	"github.com/weirdev/weir/internal/mutants"
+	"github.com/weirdev/weir/proof/mutants"
 )
 
 // TestNegativeControls: a bug in what the oracle judges is caught.
 func TestNegativeControls(t *testing.T) {
 	mutants.Suite{
-		Package: "./engine/oracle", Test: "TestTheEngineAgreesWithTheOracle", Args: []string{"-rapid.nofailfile"},
+		Package: "./proof/oracle", Test: "TestTheEngineAgreesWithTheOracle", Args: []string{"-rapid.nofailfile"},
 		Env: []string{"WEIR_SEED=1", "WEIR_HISTORIES=1000"}, Bugs: bugs,
 	}.Run(t)
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 
 	"github.com/weirdev/weir/engine"
-	"github.com/weirdev/weir/engine/oracle"
 	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/proof/oracle"
 )
 
 // change says that a facet partition is read under a set of rules from an offset

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/weirdev/weir/internal/servers"
+	"github.com/weirdev/weir/proof/servers"
 )
 
 // Redis is the address of a redis-server that tests may share: keys need names

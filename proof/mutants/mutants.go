@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // Bug is a fault of the program. Each old text is there exactly once, so that a
@@ -28,7 +28,7 @@ type Bug struct {
 
 // Suite is tests that must see bugs.
 type Suite struct {
-	Package string   // from the root of the module, such as ./engine/oracle
+	Package string   // from the root of the module, such as ./proof/oracle
 	Test    string   // that must fail
 	Args    []string // of the go command, behind the package
 	Env     []string // beside the present one

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/app"
-	"github.com/weirdev/weir/internal/servers"
+	"github.com/weirdev/weir/proof/servers"
 )
 
 // Report is the outcome of a run. With -json it is the last line.

@@ -15,8 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/servers"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/servers"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // TestWhatRealServersLogIsWhatWasSent sends every exchange to every server, and

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -111,7 +111,7 @@ func report(t *testing.T, o Outcome, again string) {
 	for _, p := range o.Problems[:min(len(o.Problems), 5)] {
 		t.Errorf("%s", p)
 	}
-	t.Errorf("%d problems; again with\n\tgo test ./cmd/internal/sim %s\nthe last of what happened:\n%s", len(o.Problems), again, o.Trace)
+	t.Errorf("%d problems; again with\n\tgo test ./proof/sim %s\nthe last of what happened:\n%s", len(o.Problems), again, o.Trace)
 }
 
 // runSeed runs a seed's plan; where entities keep to one raw partition, also
