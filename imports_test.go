@@ -76,8 +76,8 @@ func design(t *testing.T) table {
 
 // refused says why an import is against the tables; "" where it is not.
 func (d table) refused(from, to string) string {
-	if to == "github.com/segmentio/kafka-go" && from != module+"internal/klog" {
-		return "only internal/klog speaks to Kafka"
+	if to == "github.com/segmentio/kafka-go" && from != module+"internal/kafka" {
+		return "only internal/kafka speaks to Kafka"
 	}
 	to, ours := strings.CutPrefix(to, module)
 	from = strings.TrimPrefix(from, module)

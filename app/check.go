@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // Finding is one thing about the servers that is not as it should be.
@@ -68,19 +68,19 @@ const (
 // checker gathers findings about one stream.
 type checker struct {
 	stream StreamConfig
-	kafka  klog.Config
+	kafka  kafka.Config
 	// facetRetention is how long facets must be kept, for a state that is rebuilt
 	// from a snapshot; 0: for ever, since there are no snapshots.
 	facetRetention time.Duration
-	topics         map[string]*klog.TopicSpec // by what they hold; missing: not there
+	topics         map[string]*kafka.TopicSpec // by what they hold; missing: not there
 	found          []Finding
 }
 
 // checkStream asks Kafka about a stream's topics. It returns an error only where
 // it gets no answer.
-func checkStream(ctx context.Context, log *klog.Client, cfg Config, facetRetention time.Duration) ([]Finding, error) {
-	c := &checker{stream: cfg.Stream, kafka: cfg.Kafka, facetRetention: facetRetention, topics: map[string]*klog.TopicSpec{}}
-	if err := log.Preflight(ctx); errors.Is(err, klog.ErrUnsupported) {
+func checkStream(ctx context.Context, log *kafka.Client, cfg Config, facetRetention time.Duration) ([]Finding, error) {
+	c := &checker{stream: cfg.Stream, kafka: cfg.Kafka, facetRetention: facetRetention, topics: map[string]*kafka.TopicSpec{}}
+	if err := log.Preflight(ctx); errors.Is(err, kafka.ErrUnsupported) {
 		c.refuse("kafka", "", err.Error(), "use a broker that does")
 		return c.found, nil
 	} else if err != nil {
@@ -117,8 +117,8 @@ func (c *checker) warn(subject, setting, problem, fix string) {
 }
 
 // describe asks for all topics at once, since one that is missing is waited for.
-func (c *checker) describe(ctx context.Context, log *klog.Client) error {
-	specs, errs := make([]klog.TopicSpec, len(streamTopics)), make([]error, len(streamTopics))
+func (c *checker) describe(ctx context.Context, log *kafka.Client) error {
+	specs, errs := make([]kafka.TopicSpec, len(streamTopics)), make([]error, len(streamTopics))
 	var g errgroup.Group
 	for i, what := range streamTopics {
 		g.Go(func() error {
@@ -129,9 +129,9 @@ func (c *checker) describe(ctx context.Context, log *klog.Client) error {
 	_ = g.Wait() // each has its error in errs
 	for i, what := range streamTopics {
 		switch err := errs[i]; {
-		case errors.Is(err, klog.ErrUnknownTopic):
+		case errors.Is(err, kafka.ErrUnknownTopic):
 			c.refuse(c.name(what), "", "does not exist", "`weir migrate` makes it")
-		case errors.Is(err, klog.ErrDenied):
+		case errors.Is(err, kafka.ErrDenied):
 			c.warn(c.name(what), "", "its settings may not be read, and are not checked", "allow Describe and DescribeConfigs on it")
 		case err != nil:
 			return err
@@ -256,7 +256,7 @@ func (c *checker) largestBatch(what string) int64 {
 
 // checkIncarnation compares the topics and the secret with those that the
 // incarnation began with.
-func (c *checker) checkIncarnation(ctx context.Context, log *klog.Client) error {
+func (c *checker) checkIncarnation(ctx context.Context, log *kafka.Client) error {
 	events, facets := c.topics["events"], c.topics["facets"]
 	if events == nil || facets == nil || c.topics["incarnations"] == nil {
 		return nil // said already

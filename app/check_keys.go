@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // lookedAt is how many of the last records of each raw partition a check reads.
@@ -17,10 +17,10 @@ const lookedAt = 100
 
 // checkKeys warns of gateways that send events without a key. It is not asked when
 // a worker starts: it reads records, and one gateway's habit is no reason to wait.
-func checkKeys(ctx context.Context, log *klog.Client, cfg Config) ([]Finding, error) {
+func checkKeys(ctx context.Context, log *kafka.Client, cfg Config) ([]Finding, error) {
 	topic := cfg.Stream.Topic("events")
 	ranges, err := log.Offsets(ctx, topic)
-	if errors.Is(err, klog.ErrUnknownTopic) || errors.Is(err, klog.ErrDenied) {
+	if errors.Is(err, kafka.ErrUnknownTopic) || errors.Is(err, kafka.ErrDenied) {
 		return nil, nil // said already
 	}
 	if err != nil {
@@ -33,7 +33,7 @@ func checkKeys(ctx context.Context, log *klog.Client, cfg Config) ([]Finding, er
 		g.Go(func() error { return k.read(ctx, log, cfg, topic, int32(p), r) })
 	}
 	err = g.Wait()
-	if errors.Is(err, klog.ErrDenied) {
+	if errors.Is(err, kafka.ErrDenied) {
 		return []Finding{{Subject: "topic " + topic, Problem: "its records may not be read, and whether they have keys is not known", Fix: "allow Read on it"}}, nil
 	}
 	if n := k.keyless.Load(); err == nil && n > 0 {
@@ -49,16 +49,16 @@ func checkKeys(ctx context.Context, log *klog.Client, cfg Config) ([]Finding, er
 // they have.
 type keyCheck struct{ events, keyless atomic.Int64 }
 
-func (k *keyCheck) read(ctx context.Context, log *klog.Client, cfg Config, topic string, partition int32, r klog.OffsetRange) error {
+func (k *keyCheck) read(ctx context.Context, log *kafka.Client, cfg Config, topic string, partition int32, r kafka.OffsetRange) error {
 	format, err := cfg.Ingest.NewFormat()
 	if err != nil {
 		return fmt.Errorf("ingest.format: %w", err)
 	}
 	var e event.Event
-	var b klog.Batch
+	var b kafka.Batch
 	for next := max(r.Start, r.End-lookedAt); next < r.End; next = b.Next {
 		err := log.Fetch(ctx, topic, partition, next, &b)
-		if errors.Is(err, klog.ErrUnreadable) || errors.Is(err, klog.ErrOffsetOutOfRange) {
+		if errors.Is(err, kafka.ErrUnreadable) || errors.Is(err, kafka.ErrOffsetOutOfRange) {
 			return nil // what is behind it is for a worker to find out
 		}
 		if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/testkit"
 )
 
@@ -33,22 +33,22 @@ func keylessEvents(t *testing.T, addr string) {
 		{"what cannot be read is a dead letter, and no event", "weir", nil, `{%d`, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg, kafka := newStream(t, addr)
+			cfg, client := newStream(t, addr)
 			cfg.Ingest.Format, cfg.Ingest.Mapping = c.format, c.mapping
 			topics := Topics{EventPartitions: 2, FacetPartitions: 1, Replication: 1}
-			makeTopics(t, kafka, cfg, topics)
-			ps := []klog.Produce{{Partition: 0}, {Partition: 1}}
+			makeTopics(t, client, cfg, topics)
+			ps := []kafka.Produce{{Partition: 0}, {Partition: 1}}
 			for i := range 400 {
-				o := klog.Outgoing{Value: []byte(fmt.Sprintf(c.line, i))}
+				o := kafka.Outgoing{Value: []byte(fmt.Sprintf(c.line, i))}
 				if c.keys > 0 && i/2%c.keys == 0 {
 					o.Key = fmt.Append(nil, i)
 				}
 				ps[i%2].Records = append(ps[i%2].Records, o)
 			}
-			if err := kafka.Produce(t.Context(), cfg.Stream.Topic("events"), ps); err != nil {
+			if err := client.Produce(t.Context(), cfg.Stream.Topic("events"), ps); err != nil {
 				t.Fatal(err)
 			}
-			found, err := checkKeys(t.Context(), kafka, cfg)
+			found, err := checkKeys(t.Context(), client, cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,8 +60,8 @@ func keylessEvents(t *testing.T, addr string) {
 }
 
 func TestOfATopicThatIsNotThereNothingIsSaidOfKeys(t *testing.T) {
-	cfg, kafka := newStream(t, broker(t))
-	if found, err := checkKeys(t.Context(), kafka, cfg); err != nil || len(found) > 0 {
+	cfg, client := newStream(t, broker(t))
+	if found, err := checkKeys(t.Context(), client, cfg); err != nil || len(found) > 0 {
 		t.Errorf("found %v, %v", found, err)
 	}
 }

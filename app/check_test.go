@@ -12,7 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/testkit"
 )
 
@@ -29,13 +29,13 @@ func broker(t *testing.T) string {
 var streams atomic.Int64
 
 // newStream is a configuration of a stream that nobody has used, and a client.
-func newStream(t *testing.T, addr string) (Config, *klog.Client) {
+func newStream(t *testing.T, addr string) (Config, *kafka.Client) {
 	t.Helper()
 	cfg := Defaults()
 	cfg.Stream.Name = fmt.Sprintf("s%d-%d", time.Now().UnixNano(), streams.Add(1))
 	cfg.Stream.Secret = "a secret of the tests"
 	cfg.Kafka.Brokers = []string{addr}
-	c, err := klog.New(cfg.Kafka, slog.New(slog.DiscardHandler), klog.WithPatience(1200*time.Millisecond))
+	c, err := kafka.New(cfg.Kafka, slog.New(slog.DiscardHandler), kafka.WithPatience(1200*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,13 +49,13 @@ func newStream(t *testing.T, addr string) (Config, *klog.Client) {
 
 // makeTopics makes the topics of a stream as migrate does, but for what edit changes:
 // "facets retention.ms=1000", "events partitions=3", "dead none".
-func makeTopics(t *testing.T, c *klog.Client, cfg Config, topics Topics, edits ...string) {
+func makeTopics(t *testing.T, c *kafka.Client, cfg Config, topics Topics, edits ...string) {
 	t.Helper()
 	specs := topics.specs(cfg.Stream)
 	for _, e := range edits {
 		what, change, _ := strings.Cut(e, " ")
 		setting, value, _ := strings.Cut(change, "=")
-		at := slices.IndexFunc(specs, func(s klog.TopicSpec) bool { return s.Name == cfg.Stream.Topic(what) })
+		at := slices.IndexFunc(specs, func(s kafka.TopicSpec) bool { return s.Name == cfg.Stream.Topic(what) })
 		switch setting {
 		case "none":
 			specs = slices.Delete(specs, at, at+1)
@@ -73,7 +73,7 @@ func makeTopics(t *testing.T, c *klog.Client, cfg Config, topics Topics, edits .
 }
 
 // begin records an incarnation as of these topics.
-func begin(t *testing.T, c *klog.Client, cfg Config, topics Topics) {
+func begin(t *testing.T, c *kafka.Client, cfg Config, topics Topics) {
 	t.Helper()
 	i, err := cfg.Stream.incarnation(topics.EventPartitions, topics.FacetPartitions)
 	if err != nil {
@@ -85,7 +85,7 @@ func begin(t *testing.T, c *klog.Client, cfg Config, topics Topics) {
 }
 
 // check finds the lines it is given, and no others.
-func check(t *testing.T, c *klog.Client, cfg Config, retention time.Duration, want ...string) {
+func check(t *testing.T, c *kafka.Client, cfg Config, retention time.Duration, want ...string) {
 	t.Helper()
 	found, err := checkStream(t.Context(), c, cfg, retention)
 	if err != nil {
@@ -237,7 +237,7 @@ func TestMigrateSaysWhatIsOtherwiseAndLeavesIt(t *testing.T) {
 func TestTopicsThatWereMadeByHandOnApacheKafka(t *testing.T) {
 	cfg, log := newStream(t, testkit.Kafka(t))
 	for _, what := range streamTopics {
-		if err := log.CreateTopic(t.Context(), klog.TopicSpec{Name: cfg.Stream.Topic(what), Partitions: 1, Replication: 1}); err != nil {
+		if err := log.CreateTopic(t.Context(), kafka.TopicSpec{Name: cfg.Stream.Topic(what), Partitions: 1, Replication: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/secret"
 	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
@@ -29,7 +29,7 @@ import (
 type Config struct {
 	Stream     StreamConfig          `yaml:"stream"`
 	Stages     []string              `yaml:"stages" doc:"stages that a worker runs: ingest, detect"`
-	Kafka      klog.Config           `yaml:"kafka"`
+	Kafka      kafka.Config          `yaml:"kafka"`
 	Redis      redis.Config          `yaml:"redis"`
 	ClickHouse clickhouse.Config     `yaml:"clickhouse"`
 	Geo        geo.Config            `yaml:"geo"`
@@ -75,7 +75,7 @@ func Defaults() Config {
 	return Config{
 		Stream:     StreamConfig{Name: "weir", Incarnation: 1},
 		Stages:     []string{"ingest", "detect"},
-		Kafka:      klog.Defaults(),
+		Kafka:      kafka.Defaults(),
 		Redis:      redis.Defaults(),
 		ClickHouse: clickhouse.Defaults(),
 		Ingest:     ingest.Defaults(),

@@ -21,7 +21,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // placed writes databases in which a network is in a city.
@@ -238,7 +238,7 @@ func TestAWorkerWaitsForTheStoreBeforeItJoins(t *testing.T) {
 }
 
 // ends is the end of partition 0 of the raw topic.
-func ends(t *testing.T, c *klog.Client, cfg Config) int64 {
+func ends(t *testing.T, c *kafka.Client, cfg Config) int64 {
 	t.Helper()
 	all, err := c.Offsets(t.Context(), cfg.Stream.Topic("events"))
 	if err != nil {
@@ -249,17 +249,17 @@ func ends(t *testing.T, c *klog.Client, cfg Config) int64 {
 
 // goesOn has a worker end as if it had been killed, and one with other routes take
 // over from it.
-func goesOn(t *testing.T, c *klog.Client, cfg Config) {
+func goesOn(t *testing.T, c *kafka.Client, cfg Config) {
 	cfg.Snapshots.URL = "file://" + t.TempDir()
 	cfg.Ingest.Routes = []string{"/users/{id}"}
 	events, group := cfg.Stream.Topic("events"), cfg.Stream.Group("ingest")
 	logins := func(n int) (end int64) {
-		var list []klog.Outgoing
+		var list []kafka.Outgoing
 		for i := range n {
-			list = append(list, klog.Outgoing{Value: fmt.Appendf(nil, `{"id":"r%d","time":%d,"account":"a%d","auth":"failure","ip":"192.0.2.1","method":"POST","path":"/users/%d"}`,
+			list = append(list, kafka.Outgoing{Value: fmt.Appendf(nil, `{"id":"r%d","time":%d,"account":"a%d","auth":"failure","ip":"192.0.2.1","method":"POST","path":"/users/%d"}`,
 				i, time.Now().UnixMilli(), i, i)})
 		}
-		if err := c.Produce(t.Context(), events, []klog.Produce{{Records: list}}); err != nil {
+		if err := c.Produce(t.Context(), events, []kafka.Produce{{Records: list}}); err != nil {
 			t.Fatal(err)
 		}
 		return ends(t, c, cfg)
@@ -285,7 +285,7 @@ func goesOn(t *testing.T, c *klog.Client, cfg Config) {
 	// them; what it wrote stays.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err = c.Join(ctx, group, events, func(ctx context.Context, l *klog.Lease) error {
+	err = c.Join(ctx, group, events, func(ctx context.Context, l *kafka.Lease) error {
 		if l.Partition != was[0].Partition {
 			return nil
 		}
@@ -309,7 +309,7 @@ func goesOn(t *testing.T, c *klog.Client, cfg Config) {
 		t.Fatal(err)
 	}
 	for n, of := range facets {
-		for b := (klog.Batch{Next: of.Start}); b.Next < of.End; {
+		for b := (kafka.Batch{Next: of.Start}); b.Next < of.End; {
 			if err := c.Fetch(t.Context(), cfg.Stream.Topic("facets"), int32(n), b.Next, &b); err != nil {
 				t.Fatal(err)
 			}

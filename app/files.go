@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/weirdev/weir/app/settings"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
@@ -27,9 +27,9 @@ func CheckGate(c Config) error {
 
 // CheckMigrate is for whoever makes topics and tables.
 func CheckMigrate(c Config) error {
-	_, kafka := klog.New(c.Kafka, slog.New(slog.DiscardHandler))
+	_, topics := kafka.New(c.Kafka, slog.New(slog.DiscardHandler))
 	_, tables := clickhouse.Open(c.ClickHouse)
-	return errors.Join(kafka, tables)
+	return errors.Join(topics, tables)
 }
 
 // mounted is where orchestrators put secrets, which nobody else on the machine sees.

@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/secret"
 )
 
@@ -35,14 +35,14 @@ func (c StreamConfig) incarnation(events, facets int) (Incarnation, error) {
 
 // recorded reads what was recorded of an incarnation; ok is false where nothing
 // was.
-func recorded(ctx context.Context, kafka *klog.Client, topic string, number uint32) (i Incarnation, ok bool, err error) {
-	ranges, err := kafka.Offsets(ctx, topic)
+func recorded(ctx context.Context, client *kafka.Client, topic string, number uint32) (i Incarnation, ok bool, err error) {
+	ranges, err := client.Offsets(ctx, topic)
 	if err != nil {
 		return i, false, err
 	}
-	b := klog.Batch{Next: ranges[0].Start}
+	b := kafka.Batch{Next: ranges[0].Start}
 	for b.Next < ranges[0].End {
-		if err := kafka.Fetch(ctx, topic, 0, b.Next, &b); err != nil {
+		if err := client.Fetch(ctx, topic, 0, b.Next, &b); err != nil {
 			return i, false, err
 		}
 		for _, r := range b.Records {
@@ -60,18 +60,18 @@ func recorded(ctx context.Context, kafka *klog.Client, topic string, number uint
 
 // record writes what an incarnation is, unless that is written already, and
 // returns what counts.
-func record(ctx context.Context, kafka *klog.Client, topic string, i Incarnation) (Incarnation, error) {
-	if got, ok, err := recorded(ctx, kafka, topic, i.Number); ok || err != nil {
+func record(ctx context.Context, client *kafka.Client, topic string, i Incarnation) (Incarnation, error) {
+	if got, ok, err := recorded(ctx, client, topic, i.Number); ok || err != nil {
 		return got, err
 	}
 	value, err := json.Marshal(i)
 	if err != nil {
 		return i, err
 	}
-	if err := kafka.Produce(ctx, topic, []klog.Produce{{Records: []klog.Outgoing{{Value: value}}}}); err != nil {
+	if err := client.Produce(ctx, topic, []kafka.Produce{{Records: []kafka.Outgoing{{Value: value}}}}); err != nil {
 		return i, err
 	}
-	got, ok, err := recorded(ctx, kafka, topic, i.Number)
+	got, ok, err := recorded(ctx, client, topic, i.Number)
 	if err == nil && !ok {
 		err = errors.New("the record just written is not there")
 	}

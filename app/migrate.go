@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
@@ -47,7 +47,7 @@ func (t Topics) Validate() error {
 func insyncFor(replication int) int { return max(1, replication/2+replication%2) }
 
 // specs lists the topics of a stream with the settings that Weir relies on.
-func (t Topics) specs(s StreamConfig) []klog.TopicSpec {
+func (t Topics) specs(s StreamConfig) []kafka.TopicSpec {
 	insync := strconv.Itoa(insyncFor(t.Replication))
 	retention := strconv.FormatInt(t.EventRetention.Milliseconds(), 10)
 	base := func(more map[string]string) map[string]string {
@@ -57,7 +57,7 @@ func (t Topics) specs(s StreamConfig) []klog.TopicSpec {
 		}
 		return c
 	}
-	return []klog.TopicSpec{
+	return []kafka.TopicSpec{
 		// The append time: with the producer's, one gateway with a wrong clock
 		// could keep segments from ever being deleted.
 		{Name: s.Topic("events"), Partitions: t.EventPartitions, Replication: t.Replication,
@@ -84,12 +84,12 @@ func Migrate(ctx context.Context, cfg Config, topics Topics, log *slog.Logger) e
 	if err := topics.Validate(); err != nil {
 		return err
 	}
-	kafka, err := klog.New(cfg.Kafka, log)
+	client, err := kafka.New(cfg.Kafka, log)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
-	defer kafka.Close()
-	if err := migrateTopics(ctx, kafka, cfg, topics, log); err != nil {
+	defer client.Close()
+	if err := migrateTopics(ctx, client, cfg, topics, log); err != nil {
 		return err
 	}
 	if err := clickhouse.Migrate(ctx, cfg.ClickHouse, log); err != nil {
@@ -99,14 +99,14 @@ func Migrate(ctx context.Context, cfg Config, topics Topics, log *slog.Logger) e
 	return nil
 }
 
-func migrateTopics(ctx context.Context, kafka *klog.Client, cfg Config, topics Topics, log *slog.Logger) error {
+func migrateTopics(ctx context.Context, client *kafka.Client, cfg Config, topics Topics, log *slog.Logger) error {
 	var differences []Finding
 	partitions := map[string]int{}
 	for _, spec := range topics.specs(cfg.Stream) {
-		if err := kafka.CreateTopic(ctx, spec); err != nil {
+		if err := client.CreateTopic(ctx, spec); err != nil {
 			return fmt.Errorf("topic %s: %w", spec.Name, err)
 		}
-		have, err := kafka.Describe(ctx, spec.Name)
+		have, err := client.Describe(ctx, spec.Name)
 		if err != nil {
 			return fmt.Errorf("topic %s: %w", spec.Name, err)
 		}
@@ -118,12 +118,12 @@ func migrateTopics(ctx context.Context, kafka *klog.Client, cfg Config, topics T
 	if err != nil {
 		return err
 	}
-	was, err := record(ctx, kafka, cfg.Stream.Topic("incarnations"), is)
+	was, err := record(ctx, client, cfg.Stream.Topic("incarnations"), is)
 	if err != nil {
 		return fmt.Errorf("incarnation %d: %w", is.Number, err)
 	}
 	log.Info("incarnation ready", "incarnation", was.Number, "event_partitions", was.EventPartitions, "facet_partitions", was.FacetPartitions)
-	found, err := checkStream(ctx, kafka, cfg, cfg.facetRetention())
+	found, err := checkStream(ctx, client, cfg, cfg.facetRetention())
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func migrateTopics(ctx context.Context, kafka *klog.Client, cfg Config, topics T
 }
 
 // differ lists in what a topic that is there differs from what would be made.
-func differ(want, have klog.TopicSpec) (all []Finding) {
+func differ(want, have kafka.TopicSpec) (all []Finding) {
 	add := func(setting, is, should string) {
 		all = append(all, Finding{Subject: "topic " + want.Name, Setting: setting,
 			Problem: fmt.Sprintf("its %s is %s; made anew it would be %s", setting, is, should), Fix: "it is left as it is"})

@@ -19,7 +19,7 @@ import (
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/internal/watch"
@@ -41,7 +41,7 @@ type Worker struct {
 	watch *watch.Watch
 	stuck prometheus.Counter
 
-	kafka   *klog.Client
+	kafka   *kafka.Client
 	geo     *geo.DB
 	rules   *rules.Set
 	events  *clickhouse.Events
@@ -114,7 +114,7 @@ func (w *Worker) openGeo() (err error) {
 }
 
 func (w *Worker) openKafka() (err error) {
-	w.kafka, err = klog.New(w.cfg.Kafka, w.log)
+	w.kafka, err = kafka.New(w.cfg.Kafka, w.log)
 	return err
 }
 

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/internal/chdb"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/sandbox"
 	"github.com/weirdev/weir/internal/watch"
 )
@@ -81,7 +81,7 @@ func (r *working) end(t *testing.T, within time.Duration) error {
 }
 
 // committed waits until ingest has committed so many records of partition 0.
-func (r *working) committed(t *testing.T, c *klog.Client, n int64) {
+func (r *working) committed(t *testing.T, c *kafka.Client, n int64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -103,22 +103,22 @@ func (r *working) committed(t *testing.T, c *klog.Client, n int64) {
 	}
 }
 
-func kafkaOf(t *testing.T, cfg Config) *klog.Client {
+func kafkaOf(t *testing.T, cfg Config) *kafka.Client {
 	t.Helper()
-	c, err := klog.New(cfg.Kafka, slog.New(slog.DiscardHandler))
+	c, err := kafka.New(cfg.Kafka, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-func send(t *testing.T, c *klog.Client, cfg Config, n int) {
+func send(t *testing.T, c *kafka.Client, cfg Config, n int) {
 	t.Helper()
-	records := make([]klog.Outgoing, n)
+	records := make([]kafka.Outgoing, n)
 	for i := range records {
 		records[i].Value = []byte("garbage, to be buried")
 	}
-	if err := c.Produce(t.Context(), cfg.Stream.Topic("events"), []klog.Produce{{Records: records}}); err != nil {
+	if err := c.Produce(t.Context(), cfg.Stream.Topic("events"), []kafka.Produce{{Records: records}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -141,7 +141,7 @@ func TestHowAWorkerEnds(t *testing.T) {
 		}
 		var all bytes.Buffer
 		_ = pprof.Lookup("goroutine").WriteTo(&all, 2)
-		for _, part := range []string{"weir/ingest.", "weir/engine.", "weir/sink", "klog.(*member)"} {
+		for _, part := range []string{"weir/ingest.", "weir/engine.", "weir/sink", "kafka.(*member)"} {
 			if strings.Contains(all.String(), part) {
 				t.Errorf("something of %s still runs", part)
 			}

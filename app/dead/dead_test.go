@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/sandbox"
 )
 
@@ -20,7 +20,7 @@ var topics = Topics{Events: "s.events", Dead: "s.dead", Replays: "s.replays"}
 
 // world is an embedded Kafka with a raw topic of two partitions and one of dead
 // letters.
-func world(t *testing.T) *klog.Client {
+func world(t *testing.T) *kafka.Client {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	s, err := sandbox.New(sandbox.Config{KafkaAddr: "127.0.0.1:0"}, log)
@@ -30,9 +30,9 @@ func world(t *testing.T) *klog.Client {
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
-	cfg := klog.Defaults()
+	cfg := kafka.Defaults()
 	cfg.Brokers = []string{s.Addresses().Kafka}
-	k, err := klog.New(cfg, log, klog.WithPatience(1200*time.Millisecond))
+	k, err := kafka.New(cfg, log, kafka.WithPatience(1200*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func world(t *testing.T) *klog.Client {
 		}
 	})
 	for name, partitions := range map[string]int{topics.Events: 2, topics.Dead: 1} {
-		if err := k.CreateTopic(t.Context(), klog.TopicSpec{Name: name, Partitions: partitions, Replication: 1, Config: map[string]string{"retention.ms": "3600000"}}); err != nil {
+		if err := k.CreateTopic(t.Context(), kafka.TopicSpec{Name: name, Partitions: partitions, Replication: 1, Config: map[string]string{"retention.ms": "3600000"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,8 +52,8 @@ func world(t *testing.T) *klog.Client {
 var received = time.UnixMilli(1763892000123).UTC()
 
 // dead is a letter as ingest writes it; more are headers, by name and value.
-func dead(partition int32, offset int64, reason, value string, more ...string) klog.Outgoing {
-	l := klog.Outgoing{Key: fmt.Appendf(nil, "%d-%d", partition, offset), Value: []byte(value)}
+func dead(partition int32, offset int64, reason, value string, more ...string) kafka.Outgoing {
+	l := kafka.Outgoing{Key: fmt.Appendf(nil, "%d-%d", partition, offset), Value: []byte(value)}
 	for _, h := range append([]string{ingest.HeaderReason, reason, ingest.HeaderDetail, reason + " at byte 3", ingest.HeaderTopic, topics.Events,
 		ingest.HeaderPartition, strconv.Itoa(int(partition)), ingest.HeaderOffset, strconv.FormatInt(offset, 10),
 		ingest.HeaderReceived, strconv.FormatInt(received.UnixMilli()+offset, 10)}, more...) {
@@ -61,23 +61,23 @@ func dead(partition int32, offset int64, reason, value string, more ...string) k
 			l.Headers[len(l.Headers)-1].Value = []byte(h)
 			continue
 		}
-		l.Headers = append(l.Headers, klog.Header{Key: h})
+		l.Headers = append(l.Headers, kafka.Header{Key: h})
 	}
 	return l
 }
 
-func send(t *testing.T, k *klog.Client, topic string, partition int32, records ...klog.Outgoing) {
+func send(t *testing.T, k *kafka.Client, topic string, partition int32, records ...kafka.Outgoing) {
 	t.Helper()
-	if err := k.Produce(t.Context(), topic, []klog.Produce{{Partition: partition, Records: records}}); err != nil {
+	if err := k.Produce(t.Context(), topic, []kafka.Produce{{Partition: partition, Records: records}}); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // raw lists what is in the raw topic: partition, key, value, and the letter that it
 // was.
-func raw(t *testing.T, k *klog.Client) (all []string) {
+func raw(t *testing.T, k *kafka.Client) (all []string) {
 	t.Helper()
-	err := scan(t.Context(), k, topics.Events, nil, func(p int32, r *klog.Record) error {
+	err := scan(t.Context(), k, topics.Events, nil, func(p int32, r *kafka.Record) error {
 		id := ""
 		for _, h := range r.Headers {
 			if h.Key == ingest.HeaderReplay {
@@ -151,7 +151,7 @@ func TestListAndShow(t *testing.T) {
 
 func TestWhatIsPutBackAndWhatIsLeft(t *testing.T) {
 	k := world(t)
-	send(t, k, topics.Events, 1, klog.Outgoing{Key: []byte("old"), Value: []byte("from before")}, klog.Outgoing{Value: []byte("other")})
+	send(t, k, topics.Events, 1, kafka.Outgoing{Key: []byte("old"), Value: []byte("from before")}, kafka.Outgoing{Value: []byte("other")})
 	send(t, k, topics.Dead, 0,
 		dead(0, 3, "syntax", "a", ingest.HeaderKey, "ka"), dead(1, 4, "bad_time", "b", ingest.HeaderKey, "kb"), dead(1, 4, "bad_time", "b", ingest.HeaderKey, "kb"),
 		dead(1, 0, "syntax", "from before"), dead(1, 1, "syntax", "not it"), dead(1, 77, "syntax", "gone"),
@@ -189,14 +189,14 @@ func TestWhatIsPutBackAndWhatIsLeft(t *testing.T) {
 
 // dying is a log whose process ends before or after one of its writes.
 type dying struct {
-	*klog.Client
+	*kafka.Client
 	left  int // writes until then
 	after bool
 }
 
 var errDied = errors.New("died")
 
-func (d *dying) Produce(ctx context.Context, topic string, ps []klog.Produce) error {
+func (d *dying) Produce(ctx context.Context, topic string, ps []kafka.Produce) error {
 	d.left--
 	if d.left < 0 || d.left == 0 && !d.after {
 		return errDied

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // journal is what is known of earlier replays. Each batch that is put back writes
@@ -40,7 +40,7 @@ type entry struct {
 // read reads the journal anew. One that is not there yet is empty.
 func (j *journal) read(ctx context.Context) error {
 	j.done, j.open = map[string]bool{}, nil
-	err := scan(ctx, j.log, j.topic, nil, func(_ int32, r *klog.Record) error {
+	err := scan(ctx, j.log, j.topic, nil, func(_ int32, r *kafka.Record) error {
 		var e entry
 		if err := json.Unmarshal(r.Value, &e); err != nil {
 			return fmt.Errorf("%s at %d: %w; this program did not write it", j.topic, r.Offset, err)
@@ -55,7 +55,7 @@ func (j *journal) read(ctx context.Context) error {
 		j.open = slices.DeleteFunc(j.open, func(o entry) bool { return o.Run == e.Run })
 		return nil
 	})
-	if errors.Is(err, klog.ErrUnknownTopic) {
+	if errors.Is(err, kafka.ErrUnknownTopic) {
 		return nil
 	}
 	return err
@@ -74,7 +74,7 @@ func (j *journal) create(ctx context.Context, like string) error {
 			settings[name] = v
 		}
 	}
-	return j.log.CreateTopic(ctx, klog.TopicSpec{Name: j.topic, Partitions: 1, Replication: max(spec.Replication, 1), Config: settings})
+	return j.log.CreateTopic(ctx, kafka.TopicSpec{Name: j.topic, Partitions: 1, Replication: max(spec.Replication, 1), Config: settings})
 }
 
 func (j *journal) write(ctx context.Context, e entry) error {
@@ -82,7 +82,7 @@ func (j *journal) write(ctx context.Context, e entry) error {
 	if err != nil {
 		return err
 	}
-	return j.log.Produce(ctx, j.topic, []klog.Produce{{Records: []klog.Outgoing{{Key: []byte(e.Run), Value: value}}}})
+	return j.log.Produce(ctx, j.topic, []kafka.Produce{{Records: []kafka.Outgoing{{Key: []byte(e.Run), Value: value}}}})
 }
 
 // first reports whether a run is the first of those that are open.
@@ -93,7 +93,7 @@ func (j *journal) first(run string) bool { return len(j.open) > 0 && j.open[0].R
 func (j *journal) close(ctx context.Context, now time.Time) error {
 	for _, e := range slices.Clone(j.open) {
 		var found []string
-		err := scan(ctx, j.log, j.raw, e.From, func(_ int32, r *klog.Record) error {
+		err := scan(ctx, j.log, j.raw, e.From, func(_ int32, r *kafka.Record) error {
 			for _, h := range r.Headers {
 				if id := string(h.Value); h.Key == ingest.HeaderReplay && slices.Contains(e.Letters, id) && !slices.Contains(found, id) {
 					found = append(found, id)

@@ -14,16 +14,16 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // Log is the part of Kafka that is used.
 type Log interface {
-	Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error)
-	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error
-	Produce(ctx context.Context, topic string, ps []klog.Produce) error
-	CreateTopic(ctx context.Context, spec klog.TopicSpec) error
-	Describe(ctx context.Context, topic string) (klog.TopicSpec, error)
+	Offsets(ctx context.Context, topic string) ([]kafka.OffsetRange, error)
+	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error
+	Produce(ctx context.Context, topic string, ps []kafka.Produce) error
+	CreateTopic(ctx context.Context, spec kafka.TopicSpec) error
+	Describe(ctx context.Context, topic string) (kafka.TopicSpec, error)
 }
 
 // Position is where in the topic of dead letters one is.
@@ -70,7 +70,7 @@ func (l *Letter) Cut() bool { return l.Bytes > int64(len(l.Value)) }
 
 // parse reads a record of the topic of dead letters. What is missing stays empty:
 // whoever looks for the reason of a failure is not to meet another.
-func parse(partition int32, r *klog.Record) Letter {
+func parse(partition int32, r *kafka.Record) Letter {
 	l := Letter{Position: Position{partition, r.Offset}, ID: string(r.Key), Value: bytes.Clone(r.Value), Bytes: int64(len(r.Value)), Received: time.UnixMilli(r.Time).UTC()}
 	for _, h := range r.Headers {
 		n, _ := strconv.ParseInt(string(h.Value), 10, 64)
@@ -122,7 +122,7 @@ func contains[T comparable](list []T, v T) bool {
 // twice is one letter.
 func each(ctx context.Context, log Log, topic string, f Filter, yield func(Letter) error) error {
 	seen := map[string]bool{}
-	return scan(ctx, log, topic, nil, func(partition int32, r *klog.Record) error {
+	return scan(ctx, log, topic, nil, func(partition int32, r *kafka.Record) error {
 		l := parse(partition, r)
 		if seen[l.ID] && l.ID != "" {
 			return nil
@@ -137,12 +137,12 @@ func each(ctx context.Context, log Log, topic string, f Filter, yield func(Lette
 
 // scan calls yield for each record of a topic that is there now, from given offsets
 // on or from the beginning.
-func scan(ctx context.Context, log Log, topic string, from []int64, yield func(partition int32, r *klog.Record) error) error {
+func scan(ctx context.Context, log Log, topic string, from []int64, yield func(partition int32, r *kafka.Record) error) error {
 	ranges, err := log.Offsets(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("topic %s: %w", topic, err)
 	}
-	var b klog.Batch
+	var b kafka.Batch
 	for p, r := range ranges {
 		at := r.Start
 		if p < len(from) {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // Topics are those of one stream.
@@ -139,7 +139,7 @@ func (p *Replay) choose(ctx context.Context, log Log, j *journal, left map[strin
 }
 
 // refuse says why a letter is not put back.
-func (p *Replay) refuse(l *Letter, j *journal, ends []klog.OffsetRange) string {
+func (p *Replay) refuse(l *Letter, j *journal, ends []kafka.OffsetRange) string {
 	switch {
 	case l.Until > 0:
 		return leftRange
@@ -158,13 +158,13 @@ func (p *Replay) refuse(l *Letter, j *journal, ends []klog.OffsetRange) string {
 }
 
 // recall takes the key of a letter of an older version from the record itself.
-func (p *Replay) recall(ctx context.Context, log Log, l *Letter, has klog.OffsetRange) (known bool, err error) {
+func (p *Replay) recall(ctx context.Context, log Log, l *Letter, has kafka.OffsetRange) (known bool, err error) {
 	if l.Source.Offset < has.Start || l.Source.Offset >= has.End {
 		return false, nil
 	}
-	var b klog.Batch
+	var b kafka.Batch
 	err = log.Fetch(ctx, p.Topics.Events, l.Source.Partition, l.Source.Offset, &b)
-	if errors.Is(err, klog.ErrOffsetOutOfRange) || errors.Is(err, klog.ErrUnreadable) {
+	if errors.Is(err, kafka.ErrOffsetOutOfRange) || errors.Is(err, kafka.ErrUnreadable) {
 		return false, nil
 	}
 	if err != nil {
@@ -220,21 +220,21 @@ func (p *Replay) alone(ctx context.Context, j *journal, mine entry) error {
 }
 
 // outgoing are the records as they were, in order, each for its own partition.
-func outgoing(letters []Letter) []klog.Produce {
-	by := map[int32][]klog.Outgoing{}
+func outgoing(letters []Letter) []kafka.Produce {
+	by := map[int32][]kafka.Outgoing{}
 	for i := range letters {
 		l := &letters[i]
 		key := l.Key
 		if len(key) == 0 {
 			key = nil
 		}
-		by[l.Source.Partition] = append(by[l.Source.Partition], klog.Outgoing{
-			Key: key, Value: l.Value, Headers: []klog.Header{{Key: ingest.HeaderReplay, Value: []byte(l.ID)}},
+		by[l.Source.Partition] = append(by[l.Source.Partition], kafka.Outgoing{
+			Key: key, Value: l.Value, Headers: []kafka.Header{{Key: ingest.HeaderReplay, Value: []byte(l.ID)}},
 		})
 	}
-	var all []klog.Produce
+	var all []kafka.Produce
 	for _, partition := range slices.Sorted(maps.Keys(by)) {
-		all = append(all, klog.Produce{Partition: partition, Records: by[partition]})
+		all = append(all, kafka.Produce{Partition: partition, Records: by[partition]})
 	}
 	return all
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/internal/chdb"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/testkit"
 )
 
@@ -162,7 +162,7 @@ func stopsPartition(t *testing.T, o Options, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.Kafka.Produce(t.Context(), stream.Topic("facets"), []klog.Produce{{Records: []klog.Outgoing{{Value: []byte("no frame")}}}})
+	err = s.Kafka.Produce(t.Context(), stream.Topic("facets"), []kafka.Produce{{Records: []kafka.Outgoing{{Value: []byte("no frame")}}}})
 	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // runFiles runs log files through the path, and ends when the last line is through.
@@ -188,24 +188,24 @@ func (d *demo) send(ctx context.Context, logs []series, p *progress) (err error)
 	if err := b.flush(ctx); err != nil {
 		return err
 	}
-	end := klog.Outgoing{Key: []byte("end"), Headers: []klog.Header{{Key: ingest.EndHeader, Value: []byte("1")}}}
-	return d.produce(ctx, []klog.Outgoing{end})
+	end := kafka.Outgoing{Key: []byte("end"), Headers: []kafka.Header{{Key: ingest.EndHeader, Value: []byte("1")}}}
+	return d.produce(ctx, []kafka.Outgoing{end})
 }
 
-func (d *demo) produce(ctx context.Context, records []klog.Outgoing) error {
-	return d.stack.Kafka.Produce(ctx, d.stack.Config.Stream.Topic("events"), []klog.Produce{{Records: records}})
+func (d *demo) produce(ctx context.Context, records []kafka.Outgoing) error {
+	return d.stack.Kafka.Produce(ctx, d.stack.Config.Stream.Topic("events"), []kafka.Produce{{Records: records}})
 }
 
 // batch gathers lines.
 type batch struct {
 	d       *demo
-	records []klog.Outgoing
+	records []kafka.Outgoing
 	size    int
 }
 
 func (b *batch) add(ctx context.Context, id string, n int, line []byte) error {
-	b.records = append(b.records, klog.Outgoing{
-		Key: []byte(id), Value: bytes.Clone(line), Headers: []klog.Header{{Key: headerLine, Value: strconv.AppendInt(nil, int64(n), 10)}},
+	b.records = append(b.records, kafka.Outgoing{
+		Key: []byte(id), Value: bytes.Clone(line), Headers: []kafka.Header{{Key: headerLine, Value: strconv.AppendInt(nil, int64(n), 10)}},
 	})
 	if b.size += len(line); len(b.records) == 1000 || b.size > 256<<10 {
 		return b.flush(ctx)
@@ -229,7 +229,7 @@ func (d *demo) sentBefore(ctx context.Context) (line int, closed bool, err error
 	if err != nil || ends[0].End == 0 {
 		return 0, false, err
 	}
-	var b klog.Batch
+	var b kafka.Batch
 	if err := d.stack.Kafka.Fetch(ctx, topic, 0, ends[0].End-1, &b); err != nil {
 		return 0, false, err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/population"
 )
 
@@ -163,14 +163,14 @@ func (d *demo) flow(ctx context.Context, people *population.Population, partitio
 // id, the same bytes if it had to send them again.
 type gateway struct {
 	d     *demo
-	parts []klog.Produce
+	parts []kafka.Produce
 	sent  int64
 }
 
 func newGateway(d *demo, partitions int) *gateway {
 	g := &gateway{d: d}
 	for p := range partitions {
-		g.parts = append(g.parts, klog.Produce{Partition: int32(p)})
+		g.parts = append(g.parts, kafka.Produce{Partition: int32(p)})
 	}
 	return g
 }
@@ -179,11 +179,11 @@ func (g *gateway) add(e *event.Event, _ int) {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(e.Text(event.ID)))
 	p := &g.parts[h.Sum32()%uint32(len(g.parts))]
-	p.Records = append(p.Records, klog.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: e.AppendJSON(nil)})
+	p.Records = append(p.Records, kafka.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: e.AppendJSON(nil)})
 }
 
 func (g *gateway) flush(ctx context.Context) error {
-	var full []klog.Produce
+	var full []kafka.Produce
 	for _, p := range g.parts {
 		if len(p.Records) > 0 {
 			full = append(full, p)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // Books is what the two stages have committed of their ledgers.
@@ -70,8 +70,8 @@ func (b Books) Imbalances(stored uint64, dead int64) (all []string) {
 
 // Position is how far a stage is in each partition of what it reads.
 type Position struct {
-	Committed []klog.Commit
-	Log       []klog.OffsetRange
+	Committed []kafka.Commit
+	Log       []kafka.OffsetRange
 }
 
 // Left is how many records are not committed yet.
@@ -94,7 +94,7 @@ func (s *Stack) Detected(ctx context.Context) (p Position, err error) {
 	return p, err
 }
 
-func (s *Stack) progress(ctx context.Context, group, topic string) ([]klog.Commit, []klog.OffsetRange, error) {
+func (s *Stack) progress(ctx context.Context, group, topic string) ([]kafka.Commit, []kafka.OffsetRange, error) {
 	commits, err := s.Kafka.Committed(ctx, group, topic)
 	if err != nil {
 		return nil, nil, err
@@ -177,7 +177,7 @@ func (s *Stack) DeadLetters(ctx context.Context) (d Dead, err error) {
 	}
 	d = Dead{ByReason: map[string]int64{}, Examples: map[string]Letter{}}
 	seen := map[string]bool{}
-	var b klog.Batch
+	var b kafka.Batch
 	for p, r := range ends {
 		for at := r.Start; at < r.End; at = max(at, b.Next) {
 			if err := s.Kafka.Fetch(ctx, topic, int32(p), at, &b); err != nil {
@@ -194,7 +194,7 @@ func (s *Stack) DeadLetters(ctx context.Context) (d Dead, err error) {
 	return d, nil
 }
 
-func (d *Dead) add(r *klog.Record) {
+func (d *Dead) add(r *kafka.Record) {
 	headers := map[string]string{}
 	for _, h := range r.Headers {
 		headers[h.Key] = string(h.Value)

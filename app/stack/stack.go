@@ -24,7 +24,7 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/procs"
 	"github.com/weirdev/weir/app/settings"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/sandbox"
 	"github.com/weirdev/weir/proof/servers"
 )
@@ -44,7 +44,7 @@ type Options struct {
 // Stack is everything, running. One goroutine uses it.
 type Stack struct {
 	Config app.Config
-	Kafka  *klog.Client
+	Kafka  *kafka.Client
 	Dir    string
 	Worker *procs.Process // nil until StartWorker
 	Gate   *procs.Process // nil until StartGate
@@ -84,7 +84,7 @@ func (s *Stack) start(ctx context.Context, o Options) (err error) {
 	}
 	c := &s.Config
 	c.Kafka.Brokers, c.Redis.Addrs, c.ClickHouse.Addrs = []string{s.at.Kafka}, []string{s.at.Redis}, []string{s.at.ClickHouse}
-	if s.Kafka, err = klog.New(c.Kafka, s.log); err != nil {
+	if s.Kafka, err = kafka.New(c.Kafka, s.log); err != nil {
 		return err
 	}
 	return app.Migrate(ctx, *c, o.Topics, s.log)

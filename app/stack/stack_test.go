@@ -23,7 +23,7 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/population"
 	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/sink/clickhouse"
@@ -102,13 +102,13 @@ func feed(t *testing.T, s *Stack, garbage int) *population.Population {
 		Kind: "credential_stuffing", Start: start.Add(10 * time.Second).UnixMilli(), Duration: length, Addresses: 4, Rate: 50,
 	})
 	rng := rand.New(rand.NewPCG(7, 7))
-	parts := make([][]klog.Outgoing, app.TopicDefaults().EventPartitions)
+	parts := make([][]kafka.Outgoing, app.TopicDefaults().EventPartitions)
 	sent, bad := 0, 0
 	for at := start; sent < goodEvents; at = at.Add(time.Second) {
 		world.Until(at.UnixMilli(), func(e *event.Event, _ int) {
 			if sent < goodEvents {
 				p := sent % len(parts)
-				r := klog.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: e.AppendJSON(nil)}
+				r := kafka.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: e.AppendJSON(nil)}
 				parts[p] = append(parts[p], r)
 				if sent%repeatEvery == 0 {
 					parts[p] = append(parts[p], r)
@@ -118,13 +118,13 @@ func feed(t *testing.T, s *Stack, garbage int) *population.Population {
 		})
 		for ; bad < garbage*sent/goodEvents; bad++ {
 			p := rng.IntN(len(parts))
-			parts[p] = append(parts[p], klog.Outgoing{Value: rubbish(rng, bad)})
+			parts[p] = append(parts[p], kafka.Outgoing{Value: rubbish(rng, bad)})
 		}
 		for p := range parts {
 			if len(parts[p]) == 0 {
 				continue
 			}
-			if err := s.Kafka.Produce(t.Context(), s.Config.Stream.Topic("events"), []klog.Produce{{Partition: int32(p), Records: parts[p]}}); err != nil {
+			if err := s.Kafka.Produce(t.Context(), s.Config.Stream.Topic("events"), []kafka.Produce{{Partition: int32(p), Records: parts[p]}}); err != nil {
 				t.Fatal(err)
 			}
 			parts[p] = parts[p][:0]
@@ -283,10 +283,10 @@ func ask(t *testing.T, s *Stack) (rows, ids, signals uint64) {
 func original(t *testing.T, s *Stack) {
 	t.Helper()
 	raw := map[string][]byte{}
-	each(t, s, "events", func(p int32, r *klog.Record) {
+	each(t, s, "events", func(p int32, r *kafka.Record) {
 		raw[fmt.Sprintf("%d-%d", p, r.Offset)] = bytes.Clone(r.Value)
 	})
-	each(t, s, "dead", func(_ int32, r *klog.Record) {
+	each(t, s, "dead", func(_ int32, r *kafka.Record) {
 		want, ok := raw[string(r.Key)]
 		if !ok || !bytes.Equal(want, r.Value) {
 			t.Errorf("dead letter %s does not hold the record's own bytes", r.Key)
@@ -301,14 +301,14 @@ func original(t *testing.T, s *Stack) {
 	})
 }
 
-func each(t *testing.T, s *Stack, what string, yield func(partition int32, r *klog.Record)) {
+func each(t *testing.T, s *Stack, what string, yield func(partition int32, r *kafka.Record)) {
 	t.Helper()
 	topic := s.Config.Stream.Topic(what)
 	ends, err := s.Kafka.Offsets(t.Context(), topic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b klog.Batch
+	var b kafka.Batch
 	for p, r := range ends {
 		for at := r.Start; at < r.End; at = max(at, b.Next) {
 			if err := s.Kafka.Fetch(t.Context(), topic, int32(p), at, &b); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -84,7 +84,7 @@ func (t *Trier) Try(record []byte) Result {
 	r := Result{Line: int(t.n), Record: string(record)}
 	e := &t.event
 	e.Reset()
-	_, err := t.reader.Read(0, &klog.Record{Offset: t.n - 1, Value: record}, e)
+	_, err := t.reader.Read(0, &kafka.Record{Offset: t.n - 1, Value: record}, e)
 	if err != nil {
 		r.Refusal = explain(err)
 		return r

@@ -11,7 +11,7 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // worker measures a whole worker, as a process of its own, against Kafka, Redis
@@ -59,15 +59,15 @@ func worker(ctx context.Context, r *report, o Options, log *slog.Logger) (err er
 // attack, so that there are signals and scores to be written.
 func backlog(ctx context.Context, s *stack.Stack, partitions int, o Options) error {
 	const batch = 500
-	parts := make([][]klog.Outgoing, partitions)
+	parts := make([][]kafka.Outgoing, partitions)
 	flush := func(p int) error {
-		err := s.Kafka.Produce(ctx, s.Config.Stream.Topic("events"), []klog.Produce{{Partition: int32(p), Records: parts[p]}})
+		err := s.Kafka.Produce(ctx, s.Config.Stream.Topic("events"), []kafka.Produce{{Partition: int32(p), Records: parts[p]}})
 		parts[p] = parts[p][:0]
 		return err
 	}
 	for i := range o.Events {
 		p := i % partitions
-		parts[p] = append(parts[p], klog.Outgoing{Value: loadEvent(i, max(o.Entities/3, 1))})
+		parts[p] = append(parts[p], kafka.Outgoing{Value: loadEvent(i, max(o.Entities/3, 1))})
 		if len(parts[p]) == batch {
 			if err := flush(p); err != nil {
 				return err

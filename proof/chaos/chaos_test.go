@@ -17,7 +17,7 @@ import (
 
 	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/internal/chdb"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/score"
 )
@@ -214,7 +214,7 @@ func strangeScore(ctx context.Context, r *run) error {
 
 func deadLetter(ctx context.Context, r *run) error {
 	s := r.cluster.stack
-	return s.Kafka.Produce(ctx, s.Config.Stream.Topic("dead"), []klog.Produce{{Records: []klog.Outgoing{{Key: []byte("0-1"), Value: []byte("x")}}}})
+	return s.Kafka.Produce(ctx, s.Config.Stream.Topic("dead"), []kafka.Produce{{Records: []kafka.Outgoing{{Key: []byte("0-1"), Value: []byte("x")}}}})
 }
 
 // gap writes a frame of the future again, with what is between left out: the
@@ -227,7 +227,7 @@ func gap(ctx context.Context, r *run) error {
 		return err
 	}
 	calm.sources[0].owner, calm.sources[0].from, calm.sources[0].next = 1<<62, 1<<40, 1<<40+1
-	return s.Kafka.Produce(ctx, topic, []klog.Produce{{Records: []klog.Outgoing{{Value: bytes.Clone(calm.frame(0, 0))}}}})
+	return s.Kafka.Produce(ctx, topic, []kafka.Produce{{Records: []kafka.Outgoing{{Value: bytes.Clone(calm.frame(0, 0))}}}})
 }
 
 func TestOptionsAreChecked(t *testing.T) {
@@ -280,8 +280,8 @@ func TestQuantiles(t *testing.T) {
 func TestLagIsTheAgeOfWhatIsNotCommitted(t *testing.T) {
 	at := func(committed, end int64) stack.Position {
 		return stack.Position{
-			Committed: []klog.Commit{{Offset: end}, {Partition: 1, Offset: committed}},
-			Log:       []klog.OffsetRange{{End: end}, {End: end}},
+			Committed: []kafka.Commit{{Offset: end}, {Partition: 1, Offset: committed}},
+			Log:       []kafka.OffsetRange{{End: end}, {End: end}},
 		}
 	}
 	var m lagMeter

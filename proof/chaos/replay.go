@@ -15,7 +15,7 @@ import (
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/oracle"
 	"github.com/weirdev/weir/score"
 )
@@ -145,7 +145,7 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		out    engine.Output
 		b      []byte
 	)
-	err = log.each(ctx, func(rec *klog.Record) error {
+	err = log.each(ctx, func(rec *kafka.Record) error {
 		r.frames++
 		if facet.IsLoop(rec.Value) {
 			err = r.hear(rec.Value, id)

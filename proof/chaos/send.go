@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/app/stack"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // sender produces the load, as gateways would: in order, and again until it is
@@ -55,13 +55,13 @@ func (s *sender) run(ctx context.Context) error {
 func (s *sender) send(ctx context.Context, until int64) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
-	var batch []klog.Produce
+	var batch []kafka.Produce
 	total := int64(0)
 	for p, src := range s.sources {
-		var records []klog.Outgoing
-		src.until(until, func(r record) { records = append(records, klog.Outgoing{Key: r.key, Value: r.value}) })
+		var records []kafka.Outgoing
+		src.until(until, func(r record) { records = append(records, kafka.Outgoing{Key: r.key, Value: r.value}) })
 		if len(records) > 0 {
-			batch = append(batch, klog.Produce{Partition: int32(p), Records: records})
+			batch = append(batch, kafka.Produce{Partition: int32(p), Records: records})
 			s.tried[p] += int64(len(records))
 			total += int64(len(records))
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/score"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
@@ -148,7 +148,7 @@ func (r *run) checkSignals(ctx context.Context, conn driver.Conn, re *replayed, 
 
 func (r *run) checkSignalLog(ctx context.Context, re *replayed, v *verdict) error {
 	seen := map[string]bool{}
-	err := eachRecord(ctx, r.cluster.stack, "signals", func(rec *klog.Record) error {
+	err := eachRecord(ctx, r.cluster.stack, "signals", func(rec *kafka.Record) error {
 		id := string(rec.Key)
 		if _, ok := re.signals[id]; !ok && !seen[id] {
 			v.find("signal %s is in Kafka, but the facet log does not lead to it", id)
@@ -165,7 +165,7 @@ func (r *run) checkSignalLog(ctx context.Context, re *replayed, v *verdict) erro
 	return err
 }
 
-func eachRecord(ctx context.Context, s *stack.Stack, what string, yield func(*klog.Record) error) error {
+func eachRecord(ctx context.Context, s *stack.Stack, what string, yield func(*kafka.Record) error) error {
 	topic := s.Config.Stream.Topic(what)
 	n, err := s.Kafka.Partitions(ctx, topic)
 	if err != nil {
@@ -186,7 +186,7 @@ func eachRecord(ctx context.Context, s *stack.Stack, what string, yield func(*kl
 // checkDead compares the dead letters, by key, with the garbage.
 func (r *run) checkDead(ctx context.Context, t *truth, v *verdict) error {
 	seen := map[string]bool{}
-	err := eachRecord(ctx, r.cluster.stack, "dead", func(rec *klog.Record) error {
+	err := eachRecord(ctx, r.cluster.stack, "dead", func(rec *kafka.Record) error {
 		key := string(rec.Key)
 		if seen[key] {
 			return nil // it was read again after a crash; the key is how readers tell
@@ -222,7 +222,7 @@ func (r *run) checkDead(ctx context.Context, t *truth, v *verdict) error {
 	return err
 }
 
-func header(rec *klog.Record, key string) string {
+func header(rec *kafka.Record, key string) string {
 	for _, h := range rec.Headers {
 		if h.Key == key {
 			return string(h.Value)

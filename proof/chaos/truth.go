@@ -14,7 +14,7 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // repeatWindow is how many records before it a record is compared with, to tell
@@ -174,7 +174,7 @@ func (rd *reading) next() *record {
 	return &rd.due[0]
 }
 
-func (rd *reading) known(rec *klog.Record) bool {
+func (rd *reading) known(rec *kafka.Record) bool {
 	at, ok := rd.recent[maphash.Bytes(rd.seedHash, rec.Value)]
 	return ok && rec.Offset-at <= repeatWindow
 }
@@ -182,7 +182,7 @@ func (rd *reading) known(rec *klog.Record) bool {
 // judge says what a record of the log is. The records of the seed must come in
 // their order; between them only bytes that came before may come again, because
 // a gateway, or the sender after a lost answer, repeats itself.
-func (rd *reading) judge(rec *klog.Record, t *truth, calm *calm) {
+func (rd *reading) judge(rec *kafka.Record, t *truth, calm *calm) {
 	for int64(len(rd.what)) < rec.Offset { // transaction markers and the like: there are none
 		rd.keep(repeat, 0, bundle{})
 	}
@@ -298,28 +298,28 @@ func facetDigest(b []byte, to, source int32, offset int64, ordinal uint8, ent fa
 
 // logReader reads one partition up to the end that it had at first.
 type logReader struct {
-	kafka     *klog.Client
+	kafka     *kafka.Client
 	topic     string
 	partition int32
 	next, end int64
-	batch     klog.Batch
+	batch     kafka.Batch
 	at        int
 }
 
-func openLog(ctx context.Context, kafka *klog.Client, topic string, partition int32) (*logReader, error) {
-	ranges, err := kafka.Offsets(ctx, topic)
+func openLog(ctx context.Context, client *kafka.Client, topic string, partition int32) (*logReader, error) {
+	ranges, err := client.Offsets(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
 	if int(partition) >= len(ranges) {
 		return nil, fmt.Errorf("%s has %d partitions", topic, len(ranges))
 	}
-	return &logReader{kafka: kafka, topic: topic, partition: partition, next: ranges[partition].Start, end: ranges[partition].End}, nil
+	return &logReader{kafka: client, topic: topic, partition: partition, next: ranges[partition].Start, end: ranges[partition].End}, nil
 }
 
 // peek is the next record, nil at the end. It is valid until the next peek after
 // take.
-func (l *logReader) peek(ctx context.Context) (*klog.Record, error) {
+func (l *logReader) peek(ctx context.Context) (*kafka.Record, error) {
 	for l.at >= len(l.batch.Records) {
 		if l.next >= l.end {
 			return nil, nil
@@ -335,7 +335,7 @@ func (l *logReader) peek(ctx context.Context) (*klog.Record, error) {
 func (l *logReader) take() { l.at++ }
 
 // each calls yield for every record.
-func (l *logReader) each(ctx context.Context, yield func(*klog.Record) error) error {
+func (l *logReader) each(ctx context.Context, yield func(*kafka.Record) error) error {
 	for {
 		rec, err := l.peek(ctx)
 		if err != nil || rec == nil {

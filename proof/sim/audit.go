@@ -8,7 +8,7 @@ import (
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // audit is a second reading of what the facet log means: which facets of a
@@ -61,7 +61,7 @@ func (a *audit) totals() engine.Totals {
 }
 
 // auditOf reads a facet partition from its beginning.
-func auditOf(records []klog.Record, plan Plan) (*audit, error) {
+func auditOf(records []kafka.Record, plan Plan) (*audit, error) {
 	a := newAudit(plan)
 	for _, r := range records {
 		if err := a.frame(r.Value); err != nil {

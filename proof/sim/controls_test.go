@@ -21,7 +21,7 @@ var bugs = []mutants.Bug{
 		{"if err := s.Log.Produce(ctx, s.Topics.Facets, batch); err != nil {",
 			"hasty, cancel := context.WithTimeout(ctx, time.Millisecond)\n\t\tdefer cancel()\n\t\tif err := s.Log.Produce(hasty, s.Topics.Facets, batch); err != nil && hasty.Err() == nil {"}}},
 	{Name: "ingest goes on behind a write that was cut short", File: "ingest/source.go", Edits: [][2]string{
-		{"finish, cancel := klog.Outlast(ctx, s.cfg.DrainTimeout)", "finish, cancel := context.WithCancel(ctx)"},
+		{"finish, cancel := kafka.Outlast(ctx, s.cfg.DrainTimeout)", "finish, cancel := context.WithCancel(ctx)"},
 		{"\t\tif err := s.turn(ctx, finish); err != nil {\n", "\t\tif err := s.turn(ctx, finish); err != nil && ctx.Err() != nil {\n\t\t\tbreak\n\t\t} else if err != nil {\n"},
 		{"return s.drain(finish)", "late, stop := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout)\n\tdefer stop()\n\treturn s.drain(late)"}}},
 	{Name: "facets in the order of a map", File: "ingest/frames.go", Edits: [][2]string{
@@ -61,7 +61,7 @@ var bugs = []mutants.Bug{
 	{Name: "detect commits before its outputs are stored", File: "engine/owner.go", Edits: [][2]string{
 		{"stored := o.stored()\n", "stored := o.next\n"}}},
 	{Name: "detect commits behind outputs that were cut short", File: "engine/owner.go", Edits: [][2]string{
-		{"finish, cancel := klog.Outlast(ctx, o.cfg.DrainTimeout)", "finish, cancel := context.WithCancel(ctx)"},
+		{"finish, cancel := kafka.Outlast(ctx, o.cfg.DrainTimeout)", "finish, cancel := context.WithCancel(ctx)"},
 		{"if err := o.read(ctx, finish, committed); err != nil {", "if err := o.read(ctx, finish, committed); err != nil && ctx.Err() == nil {"},
 		{"return o.drain(finish)", "late, stop := context.WithTimeout(context.WithoutCancel(ctx), o.cfg.DrainTimeout)\n\tdefer stop()\n\treturn o.drain(late)"}}},
 	{Name: "a commit has the ledger of a later offset", File: "engine/owner.go", Edits: [][2]string{

@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -108,7 +108,7 @@ func (w *world) epochNamed(name string) int {
 }
 
 // decide keeps what a commit of ingest says of the epoch from its offset on.
-func (w *world) decide(c klog.Commit) {
+func (w *world) decide(c kafka.Commit) {
 	p, err := ingest.ParseProgress(c.Metadata)
 	if err != nil {
 		w.problem("%v", err)

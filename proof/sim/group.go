@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 const (
@@ -25,14 +25,14 @@ const (
 var (
 	errMoved = errors.New("the group gives the partition to another member")
 	errAgain = errors.New("the partition is taken up again")
-	errLost  = fmt.Errorf("no longer in the group: %w", klog.ErrFenced)
+	errLost  = fmt.Errorf("no longer in the group: %w", kafka.ErrFenced)
 )
 
 // group is a consumer group's coordinator. w.mu guards it and its members.
 type group struct {
 	w         *world
 	name      string
-	commits   []klog.Commit
+	commits   []kafka.Commit
 	number    int // of the generation
 	members   []*member
 	preparing int // round of the rebalance under way; 0: none
@@ -43,7 +43,7 @@ type group struct {
 type member struct {
 	p       *process
 	g       *group
-	own     func(ctx context.Context, l *klog.Lease) error
+	own     func(ctx context.Context, l *kafka.Lease) error
 	running sync.WaitGroup
 	next    chan *term
 
@@ -76,7 +76,7 @@ type holding struct {
 func newGroup(w *world, name string, partitions int) *group {
 	g := &group{w: w, name: name}
 	for i := range partitions {
-		g.commits = append(g.commits, klog.Commit{Partition: int32(i), Offset: -1})
+		g.commits = append(g.commits, kafka.Commit{Partition: int32(i), Offset: -1})
 	}
 	return g
 }
@@ -90,8 +90,8 @@ func shut(c chan struct{}) {
 	}
 }
 
-// Join implements the Log of both stages, as internal/klog does.
-func (p *process) Join(ctx context.Context, name, _ string, own func(ctx context.Context, l *klog.Lease) error) error {
+// Join implements the Log of both stages, as internal/kafka does.
+func (p *process) Join(ctx context.Context, name, _ string, own func(ctx context.Context, l *kafka.Lease) error) error {
 	m := &member{p: p, g: p.w.groups[name], own: own, next: make(chan *term, 1), held: map[int32]*holding{}}
 	joining, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -240,8 +240,8 @@ func (m *member) ended(h *holding) {
 
 // hold owns a partition. One that fails is taken up again in the next generation.
 func (m *member) hold(ctx context.Context, h *holding) {
-	err := m.own(ctx, klog.NewLease(h.partition, func(ctx context.Context, offset int64, metadata string) error {
-		return m.commit(ctx, h, klog.Commit{Partition: h.partition, Offset: offset, Metadata: metadata})
+	err := m.own(ctx, kafka.NewLease(h.partition, func(ctx context.Context, offset int64, metadata string) error {
+		return m.commit(ctx, h, kafka.Commit{Partition: h.partition, Offset: offset, Metadata: metadata})
 	}))
 	if err != nil && ctx.Err() == nil {
 		t := time.NewTimer(rejoinPause)
@@ -262,14 +262,14 @@ func (m *member) hold(ctx context.Context, h *holding) {
 
 // commit commits in the term of the moment. One that the coordinator knows no
 // longer may have been followed by another that the member has not heard of.
-func (m *member) commit(ctx context.Context, h *holding, commit klog.Commit) error {
+func (m *member) commit(ctx context.Context, h *holding, commit kafka.Commit) error {
 	for {
 		t := m.termOf(h)
 		if t == nil {
-			return klog.ErrFenced
+			return kafka.ErrFenced
 		}
 		err := m.commitIn(ctx, t, commit)
-		if !errors.Is(err, klog.ErrFenced) {
+		if !errors.Is(err, kafka.ErrFenced) {
 			return err
 		}
 		select {
@@ -289,14 +289,14 @@ func (m *member) termOf(h *holding) *term {
 	return h.term
 }
 
-func (m *member) commitIn(ctx context.Context, t *term, commit klog.Commit) error {
+func (m *member) commitIn(ctx context.Context, t *term, commit kafka.Commit) error {
 	g, p := m.g, m.p
 	under := p.book(commit.Partition)
 	c := &call{what: fmt.Sprintf("commit %s of generation %d: %d at %d", g.name, t.number, commit.Partition, commit.Offset), sink: "commit", mutates: true, ordered: true}
 	c.do = func() bool {
 		c.err = nil
 		if t.number != g.number || !slices.Contains(g.members, m) {
-			c.err = fmt.Errorf("generation %d: %w", t.number, klog.ErrFenced)
+			c.err = fmt.Errorf("generation %d: %w", t.number, kafka.ErrFenced)
 			g.w.counts["fenced"]++
 			return true
 		}

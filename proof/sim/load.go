@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // load is what gateways send, and with it all that may be expected: who reads
@@ -233,10 +233,10 @@ func (w *world) gateways(now time.Time) bool {
 	}
 	s := w.load.records[w.sent]
 	w.sent++
-	o := klog.Outgoing{Key: s.key, Value: s.value}
+	o := kafka.Outgoing{Key: s.key, Value: s.value}
 	if s.fate == isEnd {
-		o.Headers = []klog.Header{{Key: ingest.EndHeader}}
+		o.Headers = []kafka.Header{{Key: ingest.EndHeader}}
 	}
-	w.topics[topicRaw][s.partition].append([]klog.Outgoing{o})
+	w.topics[topicRaw][s.partition].append([]kafka.Outgoing{o})
 	return true
 }

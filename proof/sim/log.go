@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 const (
@@ -24,21 +24,21 @@ const fetchWait = 100 * time.Millisecond
 // partition is a partition of a topic. Nothing is ever taken from records, so
 // that the verdict sees what retention took from the processes.
 type partition struct {
-	records []klog.Record
+	records []kafka.Record
 	start   int64 // what lies before it is gone
 }
 
 func (p *partition) end() int64 { return int64(len(p.records)) }
 
-func (p *partition) append(list []klog.Outgoing) {
+func (p *partition) append(list []kafka.Outgoing) {
 	now := time.Now().UnixMilli()
 	for _, o := range list {
-		p.records = append(p.records, klog.Record{Offset: p.end(), Time: now, Key: o.Key, Value: o.Value, Headers: o.Headers})
+		p.records = append(p.records, kafka.Record{Offset: p.end(), Time: now, Key: o.Key, Value: o.Value, Headers: o.Headers})
 	}
 }
 
 // Fetch implements the Log of both stages.
-func (p *process) Fetch(ctx context.Context, topic string, number int32, offset int64, b *klog.Batch) error {
+func (p *process) Fetch(ctx context.Context, topic string, number int32, offset int64, b *kafka.Batch) error {
 	log := p.w.topics[topic][number]
 	b.Records = b.Records[:0]
 	room := p.forget(b)
@@ -51,10 +51,10 @@ func (p *process) Fetch(ctx context.Context, topic string, number int32, offset 
 		end := p.w.load.stable(topic, number, log.end())
 		switch {
 		case offset < log.start || offset > log.end():
-			c.err = fmt.Errorf("%s: %w", c.what, klog.ErrOffsetOutOfRange)
+			c.err = fmt.Errorf("%s: %w", c.what, kafka.ErrOffsetOutOfRange)
 			return true
 		case p.w.load.next(topic, number, offset, end) > offset:
-			c.err = fmt.Errorf("%s: %w", c.what, klog.ErrUnreadable)
+			c.err = fmt.Errorf("%s: %w", c.what, kafka.ErrUnreadable)
 			return true
 		}
 		n := min(end-offset, 1+int64(p.w.rng.IntN(p.w.plan.FetchRecords)))
@@ -93,7 +93,7 @@ func (r *room) keep(b []byte) []byte {
 }
 
 // forget overwrites what was fetched into b before.
-func (p *process) forget(b *klog.Batch) *room {
+func (p *process) forget(b *kafka.Batch) *room {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.rooms[b]
@@ -110,13 +110,13 @@ func (p *process) forget(b *klog.Batch) *room {
 
 // Produce implements the Log of both stages. Partitions are written one after
 // the other, and what is not acknowledged is sent again.
-func (p *process) Produce(ctx context.Context, topic string, ps []klog.Produce) error {
+func (p *process) Produce(ctx context.Context, topic string, ps []kafka.Produce) error {
 	all, what, content := copied(ps)
 	log := p.w.topics[topic]
 	left := slices.Clone(all)
 	c := &call{what: "produce " + topic + what, content: content, sink: topic, mutates: true}
 	c.do = func() bool {
-		left = slices.DeleteFunc(left, func(o klog.Produce) bool {
+		left = slices.DeleteFunc(left, func(o kafka.Produce) bool {
 			if len(all) > 1 && p.w.chance(p.w.plan.Faults.Torn) {
 				return false
 			}
@@ -137,25 +137,25 @@ func (p *process) Produce(ctx context.Context, topic string, ps []klog.Produce) 
 }
 
 // copied is ps as it is sent: what the caller does with it later has no effect.
-func copied(ps []klog.Produce) (all []klog.Produce, what string, content uint64) {
+func copied(ps []kafka.Produce) (all []kafka.Produce, what string, content uint64) {
 	var b strings.Builder
 	for _, q := range ps {
 		fmt.Fprintf(&b, " %d:%d", q.Partition, len(q.Records))
-		list := make([]klog.Outgoing, len(q.Records))
+		list := make([]kafka.Outgoing, len(q.Records))
 		for i, r := range q.Records {
-			list[i] = klog.Outgoing{Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value), Headers: slices.Clone(r.Headers)}
+			list[i] = kafka.Outgoing{Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value), Headers: slices.Clone(r.Headers)}
 			content = content*31 + sum(r.Key, r.Value)
 		}
-		all = append(all, klog.Produce{Partition: q.Partition, Records: list})
+		all = append(all, kafka.Produce{Partition: q.Partition, Records: list})
 	}
 	return all, b.String(), content
 }
 
 // Offsets implements the Log of both stages.
-func (p *process) Offsets(ctx context.Context, topic string) (ranges []klog.OffsetRange, err error) {
+func (p *process) Offsets(ctx context.Context, topic string) (ranges []kafka.OffsetRange, err error) {
 	err = p.call(ctx, &call{what: "offsets of " + topic, do: func() bool {
 		for _, l := range p.w.topics[topic] {
-			ranges = append(ranges, klog.OffsetRange{Start: l.start, End: l.end()})
+			ranges = append(ranges, kafka.OffsetRange{Start: l.start, End: l.end()})
 		}
 		return true
 	}})
@@ -172,7 +172,7 @@ func (p *process) Partitions(ctx context.Context, topic string) (n int, err erro
 }
 
 // Committed implements the Log of both stages.
-func (p *process) Committed(ctx context.Context, name, _ string) (commits []klog.Commit, err error) {
+func (p *process) Committed(ctx context.Context, name, _ string) (commits []kafka.Commit, err error) {
 	err = p.call(ctx, &call{what: "commits of " + name, do: func() bool {
 		commits = slices.Clone(p.w.groups[name].commits)
 		return true

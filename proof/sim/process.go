@@ -13,7 +13,7 @@ import (
 
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // slot is the place of a worker: when one dies, another takes it.
@@ -46,7 +46,7 @@ type process struct {
 	losses int           // of Redis, as far as is known here
 
 	mu    sync.Mutex
-	rooms map[*klog.Batch]*room
+	rooms map[*kafka.Batch]*room
 	found map[int32]found    // by facet partition: the snapshot read last
 	books map[int32]rulebook // by facet partition
 
@@ -86,7 +86,7 @@ func (w *world) start(s *slot) {
 	s.started++
 	p := &process{
 		w: w, id: s.number*1000 + s.started, name: fmt.Sprintf("w%d.%d", s.number, s.started), slot: s,
-		ended: make(chan struct{}), rooms: map[*klog.Batch]*room{},
+		ended: make(chan struct{}), rooms: map[*kafka.Batch]*room{},
 		found: map[int32]found{}, books: map[int32]rulebook{},
 	}
 	p.off, p.epoch, p.rules = w.anyOff(), w.anyEpoch(), w.anyRules()

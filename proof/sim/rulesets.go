@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/weirdev/weir/engine"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/oracle"
 )
 
@@ -155,7 +155,7 @@ func (r *reading) turn(offset int64) error {
 }
 
 // apply reads a record with both.
-func (r *reading) apply(rec klog.Record, out *engine.Output) error {
+func (r *reading) apply(rec kafka.Record, out *engine.Output) error {
 	out.Reset()
 	if err := r.engine.Apply(rec.Offset, rec.Value, out); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/score"
 )
 
@@ -170,7 +170,7 @@ func (v *verdict) judgeDead() {
 	v.counts["skipped"] += len(skipped)
 }
 
-func deadText(r klog.Record) (text string) {
+func deadText(r kafka.Record) (text string) {
 	for _, h := range r.Headers {
 		switch h.Key {
 		case ingest.HeaderReason:
