@@ -11,13 +11,13 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// A sentinel is a key of one facet partition that its owner counts up behind
+// A witness is a key of one facet partition that its owner counts up behind
 // every batch of scores, and once a second. Where the server forgets scores, it
 // forgets that, too: after FLUSHALL or a restart without data the key is gone,
 // after a failover to a replica that lacks the last writes it is too low.
 //
 //	<prefix>:owner:{<partition>} = <random text of the track>:<number>
-type sentinel struct {
+type witness struct {
 	key, token string
 	sent       uint64 // the last number that was sent
 	known      uint64 // the last one that is known to have arrived
@@ -30,24 +30,24 @@ type sentinel struct {
 
 const (
 	beatEvery        = time.Second
-	sentinelLife     = time.Hour
+	witnessLife      = time.Hour
 	longestLossPause = time.Minute
 )
 
-func newSentinel(prefix string, partition int32) *sentinel {
-	return &sentinel{key: prefix + ":owner:{" + strconv.Itoa(int(partition)) + "}", token: rand.Text()}
+func newWitness(prefix string, partition int32) *witness {
+	return &witness{key: prefix + ":owner:{" + strconv.Itoa(int(partition)) + "}", token: rand.Text()}
 }
 
 // count queues the next number.
-func (s *sentinel) count(ctx context.Context, pipe goredis.Pipeliner, script string) *goredis.Cmd {
+func (s *witness) count(ctx context.Context, pipe goredis.Pipeliner, script string) *goredis.Cmd {
 	s.sent++
 	value := s.token + ":" + strconv.FormatUint(s.sent, 10)
-	return pipe.EvalSha(ctx, script, []string{s.key}, value, int(sentinelLife/time.Second))
+	return pipe.EvalSha(ctx, script, []string{s.key}, value, int(witnessLife/time.Second))
 }
 
 // judge looks at what stood in the place of the number that was sent. A number
 // whose answer was lost may have arrived or not.
-func (s *sentinel) judge(reply *goredis.Cmd) (lost bool) {
+func (s *witness) judge(reply *goredis.Cmd) (lost bool) {
 	old, err := reply.Text()
 	if err != nil {
 		return false // not answered: the next one tells
@@ -70,9 +70,9 @@ func (s *sentinel) judge(reply *goredis.Cmd) (lost bool) {
 // Forgotten reports, once for each time, that the server lost scores that it had
 // acknowledged: whatever is live has to be put again. The first loss is told at
 // once, those that follow one upon the other with pauses that grow to a minute:
-// who writes to the sentinel's key must not keep the partition at putting.
+// who writes to the witness's key must not keep the partition at putting.
 func (t *Track) Forgotten() bool {
-	s := t.sentinel
+	s := t.witness
 	if !s.forgotten.Load() {
 		return false
 	}
@@ -113,19 +113,19 @@ func (w *Writer) watched(some map[*Track]struct{}) (tracks []*Track) {
 	return tracks
 }
 
-// introduce has the sentinels of new tracks answered before their first scores are
+// introduce has the witnesses of new tracks answered before their first scores are
 // sent: what is lost from then on is noticed.
 func (w *Writer) introduce(ctx context.Context, batch []*entry) error {
 	tracks := map[*Track]struct{}{}
 	for _, e := range batch {
-		if e.track.sentinel.known == 0 {
+		if e.track.witness.known == 0 {
 			tracks[e.track] = struct{}{}
 		}
 	}
 	return w.countUp(ctx, w.watched(tracks))
 }
 
-// beat counts all sentinels up.
+// beat counts all witnesses up.
 func (w *Writer) beat(ctx context.Context) {
 	_ = w.countUp(ctx, w.watched(w.open)) // an answer that does not come is judged by the next
 }
@@ -151,18 +151,18 @@ func (w *Writer) countOnce(ctx context.Context, tracks []*Track) error {
 	return err
 }
 
-// count queues the sentinels of tracks.
+// count queues the witnesses of tracks.
 func (w *Writer) count(ctx context.Context, pipe goredis.Pipeliner, tracks []*Track) []*goredis.Cmd {
 	replies := make([]*goredis.Cmd, len(tracks))
 	for i, t := range tracks {
-		replies[i] = t.sentinel.count(ctx, pipe, w.counter)
+		replies[i] = t.witness.count(ctx, pipe, w.counter)
 	}
 	return replies
 }
 
 func (w *Writer) judge(tracks []*Track, replies []*goredis.Cmd) {
 	for i, t := range tracks {
-		if t.sentinel.judge(replies[i]) {
+		if t.witness.judge(replies[i]) {
 			w.metrics.forgotten.Inc()
 		}
 	}

@@ -45,13 +45,13 @@ func TestAReplicaThatLagsIsNoticed(t *testing.T) {
 		c, track := connect(t, s), startWriter(t, testConfig(s)).Open(3)
 		put(t, track, 1, update(entityNumber(1), 1, 50))
 		drain(t, track)
-		old, err := c.Get(t.Context(), track.sentinel.key).Result()
+		old, err := c.Get(t.Context(), track.witness.key).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
 		put(t, track, 2, update(entityNumber(1), 2, 60))
 		drain(t, track)
-		if err := c.Set(t.Context(), track.sentinel.key, old, 0).Err(); err != nil {
+		if err := c.Set(t.Context(), track.witness.key, old, 0).Err(); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "it is noticed", track.Forgotten)
@@ -68,8 +68,8 @@ func TestAnOwnerThatGaveUpDoesNotDisturb(t *testing.T) {
 		second := startWriter(t, testConfig(s)).Open(3)
 		counted := func(n uint64) func() bool {
 			return func() bool {
-				v, err := connect(t, s).Get(t.Context(), second.sentinel.key).Result()
-				return err == nil && v >= second.sentinel.token+":"+strconv.FormatUint(n, 10)
+				v, err := connect(t, s).Get(t.Context(), second.witness.key).Result()
+				return err == nil && v >= second.witness.token+":"+strconv.FormatUint(n, 10)
 			}
 		}
 		eventually(t, "the second counts", counted(3))
@@ -95,7 +95,7 @@ func TestAnAnswerThatIsLostIsNoLoss(t *testing.T) {
 		{"none", "", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &sentinel{token: "token", sent: 1}
+			s := &witness{token: "token", sent: 1}
 			s.judge(reply("anything")) // the first tells nothing
 			s.sent = 2
 			if s.judge(unanswered) {
@@ -109,9 +109,9 @@ func TestAnAnswerThatIsLostIsNoLoss(t *testing.T) {
 	}
 }
 
-// TestTheSentinelStandsBeforeTheFirstScore: a server that dies amid the first
+// TestTheWitnessStandsBeforeTheFirstScore: a server that dies amid the first
 // batch has lost something that was acknowledged, and that must be told.
-func TestTheSentinelStandsBeforeTheFirstScore(t *testing.T) {
+func TestTheWitnessStandsBeforeTheFirstScore(t *testing.T) {
 	s := startFake(t)
 	w, err := NewWriter(testConfig(s), testDeps()) // which nobody runs
 	if err != nil {
@@ -123,8 +123,8 @@ func TestTheSentinelStandsBeforeTheFirstScore(t *testing.T) {
 	if err := w.introduce(t.Context(), w.take()); err != nil {
 		t.Fatal(err)
 	}
-	if track.sentinel.known == 0 || !s.Exists(track.sentinel.key) || len(s.scores()) != 0 {
-		t.Fatalf("known %d, keys %v", track.sentinel.known, s.Keys())
+	if track.witness.known == 0 || !s.Exists(track.witness.key) || len(s.scores()) != 0 {
+		t.Fatalf("known %d, keys %v", track.witness.known, s.Keys())
 	}
 	s.FlushAll()
 	w.beat(t.Context())
