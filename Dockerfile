@@ -6,7 +6,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -pgo cmd/weir-worker/default.pgo -ldflags "-s -w -X github.com/weirdev/weir/cmd/internal/app.version=${VERSION}" -o /out/ ./cmd/weir ./cmd/weir-worker ./cmd/weir-gate
+RUN CGO_ENABLED=0 go build -trimpath -pgo cmd/weir-worker/default.pgo -ldflags "-s -w -X github.com/weirdev/weir/app.version=${VERSION}" -o /out/ ./cmd/weir ./cmd/weir-worker ./cmd/weir-gate
 
 # The directory of snapshots: a volume that is mounted there takes its owner over.
 RUN mkdir -p /var/lib/weir/snapshots

@@ -3,7 +3,7 @@
 GO      ?= go
 CACHE   ?= $(or $(WEIR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weir)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X github.com/weirdev/weir/cmd/internal/app.version=$(VERSION)
+LDFLAGS := -s -w -X github.com/weirdev/weir/app.version=$(VERSION)
 
 # The longest that all tests together may take, in seconds; and under the race detector.
 TESTLIMIT := 1500
@@ -33,7 +33,7 @@ test: chdb ## run all tests within TESTLIMIT seconds; real Kafka and Redis are u
 	tools/limit.sh $(TESTLIMIT) $(GO) test $(GOTESTFLAGS) ./...
 
 race: chdb ## run the tests of the concurrent packages under the race detector
-	tools/limit.sh $(RACELIMIT) $(GO) test -race $(GOTESTFLAGS) ./event/... ./ingest/... ./engine/... ./sink/... ./gate/... ./internal/... ./cmd/...
+	tools/limit.sh $(RACELIMIT) $(GO) test -race $(GOTESTFLAGS) ./event/... ./ingest/... ./engine/... ./sink/... ./gate/... ./internal/... ./app/... ./proof/... ./cmd/...
 
 bench: build chdb ## run the benchmarks, and compare with their bars
 	$(GO) test -run '^$$' -bench . -benchmem ./event/... ./rules/... ./detectors/... ./engine/... ./internal/facet/... ./internal/state/... ./score/... ./gate/...
@@ -45,7 +45,7 @@ lint: ## formatting, vet, staticcheck
 	$(GO) run $(STATICCHECK) ./...
 
 profile: ## measure anew where time goes, which builds are optimised for
-	$(GO) test ./cmd/internal/bench -run '^$$' -bench Path -benchtime 6s -o /dev/null -cpuprofile $(CURDIR)/cmd/weir-worker/default.pgo
+	$(GO) test ./proof/bench -run '^$$' -bench Path -benchtime 6s -o /dev/null -cpuprofile $(CURDIR)/cmd/weir-worker/default.pgo
 
 generate: ## rewrite generated documents and schemas
 	$(GO) test ./event ./rules -run 'UpToDate|Schema|Reference' -update

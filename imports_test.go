@@ -42,14 +42,14 @@ func packages(t *testing.T) []listed {
 
 // table is what DESIGN.md says of imports.
 type table struct {
-	steps    map[string][]string // by package of the data path: what it may import
-	internal []string            // packages
+	steps map[string][]string // by package of the data path: what it may import
+	rooms []string            // packages of internal/, app/ and proof/
 }
 
 var (
 	named   = regexp.MustCompile("`([^`]+)`")
 	stepRow = regexp.MustCompile("(?m)^\\| [0-9]* ?\\| `([a-z0-9/]+)` \\| (nothing|(?:`[a-z0-9/]+`(?:, )?)+) \\| .*\\|$")
-	holds   = regexp.MustCompile("(?m)^\\| `(internal/[a-z0-9/]+)` \\| .*\\|$")
+	holds   = regexp.MustCompile("(?m)^\\| `((?:internal/|proof/|app)[a-z0-9/]*)` \\| .*\\|$")
 )
 
 func design(t *testing.T) table {
@@ -66,9 +66,9 @@ func design(t *testing.T) table {
 		}
 	}
 	for _, row := range holds.FindAllStringSubmatch(string(text), -1) {
-		d.internal = append(d.internal, row[1])
+		d.rooms = append(d.rooms, row[1])
 	}
-	if len(d.steps) < 11 || len(d.internal) < 15 {
+	if len(d.steps) < 11 || len(d.rooms) < 30 {
 		t.Fatalf("the tables do not read: %+v", d)
 	}
 	return d
@@ -76,16 +76,22 @@ func design(t *testing.T) table {
 
 // refused says why an import is against the tables; "" where it is not.
 func (d table) refused(from, to string) string {
-	if to == "github.com/segmentio/kafka-go" && from != module+"internal/klog" {
-		return "only internal/klog speaks to Kafka"
+	if to == "github.com/segmentio/kafka-go" && from != module+"internal/kafka" {
+		return "only internal/kafka speaks to Kafka"
 	}
 	to, ours := strings.CutPrefix(to, module)
 	from = strings.TrimPrefix(from, module)
 	switch {
-	case !ours, under(from, "cmd"):
+	case !ours, from == "cmd/weir":
 		return ""
-	case from == "engine/oracle" && to == "internal/state":
+	case from == "proof/oracle" && to == "internal/state":
 		return "the oracle judges it, and takes nothing from it"
+	case under(from, "proof") && from != "proof/oracle" && !under(to, "cmd"):
+		return ""
+	case under(to, "proof") && !(from == "app/stack" && to == "proof/servers"):
+		return "what is shipped does not rest on what proves it"
+	case under(from, "cmd"), under(from, "app") && !under(to, "cmd"):
+		return ""
 	case under(from, "internal"):
 		if to == "event" || under(to, "internal") {
 			return ""
@@ -124,11 +130,15 @@ func TestDesignNamesWhatThereIs(t *testing.T) {
 	for _, p := range packages(t) {
 		path, ours := strings.CutPrefix(p.ImportPath, module)
 		switch {
-		case !ours || under(path, "cmd"):
-		case under(path, "internal"):
-			if strings.Count(path, "/") == 1 { // what stands below is its own affair
-				is.internal = append(is.internal, path)
+		case !ours:
+		case under(path, "internal"), under(path, "app"), under(path, "proof"):
+			if strings.Count(path, "/") <= 1 { // what stands below is its own affair
+				is.rooms = append(is.rooms, path)
 			}
+		}
+		switch {
+		case !ours || under(path, "cmd") || under(path, "internal") || under(path, "app"):
+		case under(path, "proof") && path != "proof/oracle": // which alone is kept from some
 		default:
 			is.steps[path] = []string{}
 			for _, i := range p.Imports {
@@ -138,8 +148,8 @@ func TestDesignNamesWhatThereIs(t *testing.T) {
 			}
 		}
 	}
-	for _, p := range differences(d.internal, is.internal) {
-		t.Errorf("internal packages: %s", p)
+	for _, p := range differences(d.rooms, is.rooms) {
+		t.Errorf("packages: %s", p)
 	}
 	for path := range is.steps {
 		if _, ok := d.steps[path]; !ok {
@@ -187,19 +197,30 @@ func TestTheImportRuleRefusesWhatItShould(t *testing.T) {
 		{"gate", "sink/redis", false},
 		{"gate", "rules", true},
 		{"cmd/weir", "sink/redis", true},
+		{"app", "engine", true},
+		{"app/stack", "internal/sandbox", true},
+		{"app", "cmd/weir", false},
+		{"engine", "app", false},
+		{"internal/facet", "app/settings", false},
 		{"internal/facet", "event", true},
 		{"internal/facet", "rules", false},
 		{"internal/telemetry", "internal/watch", true},
 		{"score", "internal/facet", true},
-		{"engine/oracle", "engine", true},
-		{"engine/oracle", "score", true},
-		{"engine/oracle", "detectors", true},
-		{"engine/oracle", "gate", false},
-		{"engine/oracle", "internal/state", false},
-		{"engine/oracle", "internal/facet", true},
-		{"engine", "engine/oracle", false},
-		{"sink/redis", "engine/oracle", false},
-		{"cmd/weir", "engine/oracle", true},
+		{"proof/oracle", "engine", true},
+		{"proof/oracle", "score", true},
+		{"proof/oracle", "detectors", true},
+		{"proof/oracle", "internal/state", false},
+		{"proof/oracle", "internal/facet", true},
+		{"engine", "proof/oracle", false},
+		{"sink/redis", "proof/oracle", false},
+		{"cmd/weir", "proof/oracle", true},
+		{"cmd/weir-worker", "proof/chaos", false},
+		{"app", "proof/servers", false},
+		{"app/stack", "proof/servers", true},
+		{"app/stack", "proof/oracle", false},
+		{"proof/chaos", "app/stack", true},
+		{"proof/sim", "proof/oracle", true},
+		{"internal/facet", "proof/testkit", false},
 		{"ingest", "rules", false},
 		{"eventual", "event", false},
 	} {

@@ -21,7 +21,7 @@ func TestEveryDetectorIsWhole(t *testing.T) {
 		used[r.Detector] = true
 	}
 	for _, k := range detectors.All() {
-		for _, file := range []string{k.Name + ".go", k.Name + "_test.go", "../engine/oracle/" + k.Name + ".go", "../docs/detectors/" + k.Name + ".md"} {
+		for _, file := range []string{k.Name + ".go", k.Name + "_test.go", "../proof/oracle/" + k.Name + ".go", "../docs/detectors/" + k.Name + ".md"} {
 			if _, err := os.Stat(file); err != nil {
 				t.Errorf("%s: %v", k.Name, err)
 			}
@@ -30,7 +30,7 @@ func TestEveryDetectorIsWhole(t *testing.T) {
 			t.Errorf("no built-in rule uses %s", k.Name)
 		}
 	}
-	bugs, err := os.ReadFile("../engine/oracle/controls_test.go")
+	bugs, err := os.ReadFile("../proof/oracle/controls_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}

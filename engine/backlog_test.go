@@ -17,7 +17,7 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -26,8 +26,8 @@ import (
 type delivery struct {
 	mu       sync.Mutex // of records
 	appended bool       // the topic keeps the time of appending
-	records  []klog.Record
-	commit   klog.Commit
+	records  []kafka.Record
+	commit   kafka.Commit
 	epoch    *ingest.Epoch
 	frames   [][]byte
 }
@@ -36,7 +36,7 @@ func (d *delivery) deliver(claimed time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	value := fmt.Appendf(nil, `{"id":"e%d","time":%d,"account":"ann","auth":"failure","status":401}`, len(d.records), claimed.UnixMilli())
-	d.records = append(d.records, klog.Record{
+	d.records = append(d.records, kafka.Record{
 		Offset: int64(len(d.records)), Key: fmt.Appendf(nil, "e%d", len(d.records)), Value: value, Time: time.Now().UnixMilli(), Appended: d.appended,
 	})
 }
@@ -47,7 +47,7 @@ func (d *delivery) end() int64 {
 	return int64(len(d.records))
 }
 
-func (d *delivery) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *klog.Batch) error {
+func (d *delivery) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *kafka.Batch) error {
 	asked := time.Now()
 	if offset == d.end() {
 		select {
@@ -64,7 +64,7 @@ func (d *delivery) Fetch(ctx context.Context, _ string, _ int32, offset int64, b
 	return nil
 }
 
-func (d *delivery) Produce(_ context.Context, topic string, ps []klog.Produce) error {
+func (d *delivery) Produce(_ context.Context, topic string, ps []kafka.Produce) error {
 	for _, p := range ps {
 		for _, r := range p.Records {
 			d.frames = append(d.frames, bytes.Clone(r.Value))
@@ -77,19 +77,19 @@ func (d *delivery) NextReadable(context.Context, string, int32, int64) (int64, e
 	return 0, fmt.Errorf("everything reads")
 }
 
-func (d *delivery) Offsets(context.Context, string) ([]klog.OffsetRange, error) {
-	return []klog.OffsetRange{{End: d.end()}}, nil
+func (d *delivery) Offsets(context.Context, string) ([]kafka.OffsetRange, error) {
+	return []kafka.OffsetRange{{End: d.end()}}, nil
 }
 
-func (d *delivery) Committed(context.Context, string, string) ([]klog.Commit, error) {
-	return []klog.Commit{d.commit}, nil
+func (d *delivery) Committed(context.Context, string, string) ([]kafka.Commit, error) {
+	return []kafka.Commit{d.commit}, nil
 }
 
 func (d *delivery) Partitions(context.Context, string) (int, error) { return 1, nil }
 
-func (d *delivery) Join(ctx context.Context, _, _ string, own func(context.Context, *klog.Lease) error) error {
-	return own(ctx, klog.NewLease(0, func(_ context.Context, offset int64, metadata string) error {
-		d.commit = klog.Commit{Offset: offset, Metadata: metadata}
+func (d *delivery) Join(ctx context.Context, _, _ string, own func(context.Context, *kafka.Lease) error) error {
+	return own(ctx, kafka.NewLease(0, func(_ context.Context, offset int64, metadata string) error {
+		d.commit = kafka.Commit{Offset: offset, Metadata: metadata}
 		return nil
 	}))
 }
@@ -187,7 +187,7 @@ func TestABacklogIsNoBurst(t *testing.T) {
 			for name, other := range map[string]int64{"alone": facet.EndWatermark, "beside a source that lags": 0} {
 				t.Run(fmt.Sprintf("%s, %s, appended %v", c.name, name, appended), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						d := &delivery{appended: appended, commit: klog.Commit{Offset: -1}}
+						d := &delivery{appended: appended, commit: kafka.Commit{Offset: -1}}
 						cfg := ingest.Defaults()
 						cfg.Delayed = c.delayed
 						l := d.read(t, cfg, set, func() {

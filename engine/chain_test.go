@@ -14,7 +14,7 @@ import (
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -34,7 +34,7 @@ func newLoopWorld(t testing.TB, set *rules.Set, frames int) *loopWorld {
 	return w
 }
 
-func (w *loopWorld) Produce(_ context.Context, topic string, ps []klog.Produce) error {
+func (w *loopWorld) Produce(_ context.Context, topic string, ps []kafka.Produce) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	n := 0

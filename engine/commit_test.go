@@ -7,22 +7,22 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // owned runs an owner of the world's partition for a while, and returns what it
 // committed.
-func (w *world) owned(t *testing.T, d time.Duration) (commits []klog.Commit, err error) {
+func (w *world) owned(t *testing.T, d time.Duration) (commits []kafka.Commit, err error) {
 	t.Helper()
 	s := w.stage(t)
 	s.cfg.Sources, s.cfg.Partitions, s.signalsPartitions = testSources, testPartitions, 1
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	err = s.own(ctx, klog.NewLease(testPartitionID, func(_ context.Context, offset int64, metadata string) error {
+	err = s.own(ctx, kafka.NewLease(testPartitionID, func(_ context.Context, offset int64, metadata string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.commit = offset
-		commits = append(commits, klog.Commit{Partition: testPartitionID, Offset: offset, Metadata: metadata})
+		commits = append(commits, kafka.Commit{Partition: testPartitionID, Offset: offset, Metadata: metadata})
 		return nil
 	}))
 	return commits, err

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 )
 
@@ -37,9 +37,9 @@ type owner struct {
 	signals   SignalTrack
 	scores    ScoreTrack
 	out       Output
-	batch     klog.Batch
-	letters   []klog.Outgoing
-	loops     []klog.Produce       // by facet partition
+	batch     kafka.Batch
+	letters   []kafka.Outgoing
+	loops     []kafka.Produce      // by facet partition
 	chain     map[int32]facet.Step // of loop-back: the last frame written, by facet partition
 	unsent    int                  // bytes of letters and loops
 	committed int64
@@ -47,7 +47,7 @@ type owner struct {
 }
 
 // run owns the partition until ctx ends, then drains.
-func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) error {
+func (o *owner) run(ctx context.Context, committed int64, log kafka.OffsetRange) error {
 	err := o.own(ctx, committed, log)
 	o.loop.Waiting()
 	o.snapshots.close()
@@ -59,7 +59,7 @@ func (o *owner) run(ctx context.Context, committed int64, log klog.OffsetRange) 
 	return err
 }
 
-func (o *owner) own(ctx context.Context, committed int64, log klog.OffsetRange) error {
+func (o *owner) own(ctx context.Context, committed int64, log kafka.OffsetRange) error {
 	o.metrics.commitsAge.Happened(o.partition, time.Now())
 	if err := o.prepare(ctx, committed, log); err != nil {
 		return err
@@ -69,12 +69,12 @@ func (o *owner) own(ctx context.Context, committed int64, log klog.OffsetRange) 
 	o.scores = watchedScores{o.OpenScores(o.partition), o.loop}
 	defer o.scores.Close()
 	o.committed = committed
-	finish, cancel := klog.Outlast(ctx, o.cfg.DrainTimeout)
+	finish, cancel := kafka.Outlast(ctx, o.cfg.DrainTimeout)
 	defer cancel()
 	if err := o.read(ctx, finish, committed); err != nil {
 		return err
 	}
-	if klog.Fenced(ctx) {
+	if kafka.Fenced(ctx) {
 		return context.Cause(ctx) // nothing that is begun now would count
 	}
 	return o.drain(finish)
@@ -82,7 +82,7 @@ func (o *owner) own(ctx context.Context, committed int64, log klog.OffsetRange) 
 
 // prepare recovers the state from a snapshot, or begins with an empty one; and it
 // checks that the log still holds what the state is a function of.
-func (o *owner) prepare(ctx context.Context, committed int64, log klog.OffsetRange) (err error) {
+func (o *owner) prepare(ctx context.Context, committed int64, log kafka.OffsetRange) (err error) {
 	if committed > log.End {
 		return fmt.Errorf("offset %d was committed, but the log ends at %d: the topic was re-created or truncated; "+
 			"start a new incarnation of the stream", committed, log.End)
@@ -117,7 +117,7 @@ func (o *owner) refuse(ctx context.Context, err error) error {
 	o.metrics.stopped.Inc()
 	defer o.metrics.stopped.Dec()
 	o.loop.Waiting()
-	klog.LeaveAlone(ctx)
+	kafka.LeaveAlone(ctx)
 	return fmt.Errorf("partition %d stopped at %d: %w", o.partition, o.next, err)
 }
 
@@ -235,7 +235,7 @@ func (o *owner) send(ctx context.Context, offset int64) error {
 		if err != nil {
 			return fmt.Errorf("encode signal: %w", err)
 		}
-		o.letters = append(o.letters, klog.Outgoing{Key: []byte(sig.ID()), Value: value})
+		o.letters = append(o.letters, kafka.Outgoing{Key: []byte(sig.ID()), Value: value})
 		o.unsent += len(value)
 	}
 	for _, u := range o.out.Updates {
@@ -256,11 +256,11 @@ func (o *owner) loopBack(l Loop) {
 	o.unsent += len(l.Frame)
 	for i := range o.loops {
 		if p := &o.loops[i]; p.Partition == l.To {
-			p.Records = append(p.Records, klog.Outgoing{Value: l.Frame})
+			p.Records = append(p.Records, kafka.Outgoing{Value: l.Frame})
 			return
 		}
 	}
-	o.loops = append(o.loops, klog.Produce{Partition: l.To, Records: []klog.Outgoing{{Value: l.Frame}}})
+	o.loops = append(o.loops, kafka.Produce{Partition: l.To, Records: []kafka.Outgoing{{Value: l.Frame}}})
 }
 
 // mostUnsent is how many bytes for the logs are gathered before they are written in
@@ -293,7 +293,7 @@ func (o *owner) sendLetters(ctx context.Context) error {
 	if len(o.letters) == 0 {
 		return nil
 	}
-	err := o.Log.Produce(ctx, o.Topics.Signals, []klog.Produce{{Partition: o.partition % o.signalsPartitions, Records: o.letters}})
+	err := o.Log.Produce(ctx, o.Topics.Signals, []kafka.Produce{{Partition: o.partition % o.signalsPartitions, Records: o.letters}})
 	if err != nil {
 		return fmt.Errorf("produce signals: %w", err)
 	}
@@ -342,7 +342,7 @@ func (o *owner) drain(ctx context.Context) error {
 		return fmt.Errorf("drain: %w", err)
 	}
 	o.proposed = time.Time{}
-	if err := o.commitStored(ctx); err != nil && !errors.Is(err, klog.ErrFenced) {
+	if err := o.commitStored(ctx); err != nil && !errors.Is(err, kafka.ErrFenced) {
 		return fmt.Errorf("drain: %w", err)
 	}
 	o.loop.Waiting() // for the store of snapshots, no longer than the drain time

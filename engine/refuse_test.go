@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // What does not read stops its partition, and is tried again after a while: it may
@@ -20,7 +20,7 @@ func TestAPartitionThatStoppedIsTriedAgain(t *testing.T) {
 		w.frames[20] = append(bytes.Clone(sound[:len(sound)-1]), sound[len(sound)-1]^1)
 		s := w.stage(t)
 		s.cfg.Sources, s.cfg.Partitions, s.signalsPartitions = testSources, testPartitions, 1
-		lease := klog.NewLease(testPartitionID, func(_ context.Context, offset int64, _ string) error {
+		lease := kafka.NewLease(testPartitionID, func(_ context.Context, offset int64, _ string) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.commit = offset

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/retry"
 )
 
@@ -90,7 +90,7 @@ var errSettings = errors.New("settings")
 
 // recover restores the newest sound snapshot that the log still reaches. Damaged
 // ones are moved aside. It returns nil where there is none.
-func (s *snapshots) recover(ctx context.Context, log klog.OffsetRange) (p *Partition, next int64, err error) {
+func (s *snapshots) recover(ctx context.Context, log kafka.OffsetRange) (p *Partition, next int64, err error) {
 	if s.Snapshots == nil {
 		return nil, 0, nil
 	}
@@ -106,7 +106,7 @@ func (s *snapshots) startAt(next int64) { s.last, s.since = next, time.Now() }
 
 // newest tries one snapshot after the other. It begins anew with the list after
 // every error, because retention of another owner may have deleted what it named.
-func (s *snapshots) newest(ctx context.Context, log klog.OffsetRange) (*Partition, int64, error) {
+func (s *snapshots) newest(ctx context.Context, log kafka.OffsetRange) (*Partition, int64, error) {
 	all, err := s.Snapshots.List(ctx, s.partition)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list snapshots: %w", err)

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -20,12 +20,12 @@ import (
 
 // Log is the part of Kafka that detect uses.
 type Log interface {
-	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error
-	Produce(ctx context.Context, topic string, ps []klog.Produce) error
-	Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error)
-	Committed(ctx context.Context, group, topic string) ([]klog.Commit, error)
+	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error
+	Produce(ctx context.Context, topic string, ps []kafka.Produce) error
+	Offsets(ctx context.Context, topic string) ([]kafka.OffsetRange, error)
+	Committed(ctx context.Context, group, topic string) ([]kafka.Commit, error)
 	Partitions(ctx context.Context, topic string) (int, error)
-	Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *klog.Lease) error) error
+	Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *kafka.Lease) error) error
 }
 
 // SignalTrack takes the signals of one facet partition, in order of offset.
@@ -154,14 +154,14 @@ func (s *Stage) Run(ctx context.Context) error {
 }
 
 // own runs an owner for as long as the partition is ours.
-func (s *Stage) own(ctx context.Context, l *klog.Lease) (err error) {
+func (s *Stage) own(ctx context.Context, l *kafka.Lease) (err error) {
 	pprof.Do(ctx, pprof.Labels("stage", "detect", "partition", strconv.Itoa(int(l.Partition))), func(ctx context.Context) {
 		err = s.run(ctx, l)
 	})
 	return err
 }
 
-func (s *Stage) run(ctx context.Context, l *klog.Lease) error {
+func (s *Stage) run(ctx context.Context, l *kafka.Lease) error {
 	commits, err := s.Log.Committed(ctx, s.Topics.Group, s.Topics.Facets)
 	if err != nil {
 		return fmt.Errorf("read commits: %w", err)
@@ -184,7 +184,7 @@ func (s *Stage) run(ctx context.Context, l *klog.Lease) error {
 	return o.run(ctx, committedOffset(commits, p), ranges[p])
 }
 
-func committedOffset(commits []klog.Commit, partition int32) int64 {
+func committedOffset(commits []kafka.Commit, partition int32) int64 {
 	for _, c := range commits {
 		if c.Partition == partition {
 			return max(c.Offset, 0)

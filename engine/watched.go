@@ -3,7 +3,7 @@ package engine
 import (
 	"context"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 	"github.com/weirdev/weir/score"
 )
@@ -16,13 +16,13 @@ type watchedLog struct {
 	loop *watch.Loop
 }
 
-func (l watchedLog) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error {
+func (l watchedLog) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error {
 	l.loop.Waiting()
 	defer l.loop.Working()
 	return l.Log.Fetch(ctx, topic, partition, offset, b)
 }
 
-func (l watchedLog) Produce(ctx context.Context, topic string, ps []klog.Produce) error {
+func (l watchedLog) Produce(ctx context.Context, topic string, ps []kafka.Produce) error {
 	l.loop.Waiting()
 	defer l.loop.Working()
 	return l.Log.Produce(ctx, topic, ps)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -20,20 +20,20 @@ import (
 
 // fetchLog is a log of which only fetches matter.
 type fetchLog struct {
-	fetch func(ctx context.Context, b *klog.Batch) error
+	fetch func(ctx context.Context, b *kafka.Batch) error
 }
 
-func (l fetchLog) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *klog.Batch) error {
+func (l fetchLog) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *kafka.Batch) error {
 	b.Next = offset
 	return l.fetch(ctx, b)
 }
-func (l fetchLog) Produce(ctx context.Context, _ string, _ []klog.Produce) error { return block(ctx) }
-func (l fetchLog) Offsets(context.Context, string) ([]klog.OffsetRange, error) {
-	return []klog.OffsetRange{{Start: 0, End: 7}}, nil
+func (l fetchLog) Produce(ctx context.Context, _ string, _ []kafka.Produce) error { return block(ctx) }
+func (l fetchLog) Offsets(context.Context, string) ([]kafka.OffsetRange, error) {
+	return []kafka.OffsetRange{{Start: 0, End: 7}}, nil
 }
-func (l fetchLog) Committed(context.Context, string, string) ([]klog.Commit, error) { return nil, nil }
-func (l fetchLog) Partitions(context.Context, string) (int, error)                  { return 1, nil }
-func (l fetchLog) Join(context.Context, string, string, func(context.Context, *klog.Lease) error) error {
+func (l fetchLog) Committed(context.Context, string, string) ([]kafka.Commit, error) { return nil, nil }
+func (l fetchLog) Partitions(context.Context, string) (int, error)                   { return 1, nil }
+func (l fetchLog) Join(context.Context, string, string, func(context.Context, *kafka.Lease) error) error {
 	return nil
 }
 
@@ -71,20 +71,20 @@ func rest(ctx context.Context, d time.Duration) error {
 func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		fetch func(ctx context.Context, b *klog.Batch) error
+		fetch func(ctx context.Context, b *kafka.Batch) error
 		stuck bool
 		store SnapshotStore
 	}{
-		{"nothing new", func(ctx context.Context, b *klog.Batch) error { return rest(ctx, 250*time.Millisecond) }, false, nil},
-		{"a broker that does not answer", func(ctx context.Context, _ *klog.Batch) error { return block(ctx) }, false, nil},
-		{"markers that are passed", func(ctx context.Context, b *klog.Batch) error {
+		{"nothing new", func(ctx context.Context, b *kafka.Batch) error { return rest(ctx, 250*time.Millisecond) }, false, nil},
+		{"a broker that does not answer", func(ctx context.Context, _ *kafka.Batch) error { return block(ctx) }, false, nil},
+		{"markers that are passed", func(ctx context.Context, b *kafka.Batch) error {
 			b.Next++
 			b.HighWatermark = b.Next + 1
 			return rest(ctx, time.Millisecond)
 		}, false, nil},
-		{"a partition that stopped because of an error", func(context.Context, *klog.Batch) error { return klog.ErrUnreadable }, false, nil},
+		{"a partition that stopped because of an error", func(context.Context, *kafka.Batch) error { return kafka.ErrUnreadable }, false, nil},
 		{"a store of snapshots that fails", nil, false, failing{}},
-		{"a log that goes on, of which nothing comes", func(ctx context.Context, b *klog.Batch) error {
+		{"a log that goes on, of which nothing comes", func(ctx context.Context, b *kafka.Batch) error {
 			b.HighWatermark = b.Next + 1
 			return rest(ctx, time.Millisecond)
 		}, true, nil},
@@ -111,7 +111,7 @@ func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
 				defer cancel()
 				var wg sync.WaitGroup
 				wg.Go(func() {
-					_ = s.own(ctx, klog.NewLease(0, nil)) // stalled stores do not drain
+					_ = s.own(ctx, kafka.NewLease(0, nil)) // stalled stores do not drain
 				})
 				err = w.Run(ctx)
 				if errors.Is(err, watch.ErrStuck) != c.stuck || err != nil && !strings.Contains(err.Error(), "detect, partition 0") {
@@ -132,8 +132,8 @@ func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
 func TestEveryWaitOfAnOwnerIsKnown(t *testing.T) {
 	for name, ask := range map[string]func(ctx context.Context, l *watch.Loop) error{
 		"fetch": func(ctx context.Context, l *watch.Loop) error {
-			blocking := fetchLog{func(ctx context.Context, _ *klog.Batch) error { return block(ctx) }}
-			return watchedLog{blocking, l}.Fetch(ctx, "", 0, 0, &klog.Batch{})
+			blocking := fetchLog{func(ctx context.Context, _ *kafka.Batch) error { return block(ctx) }}
+			return watchedLog{blocking, l}.Fetch(ctx, "", 0, 0, &kafka.Batch{})
 		},
 		"produce": func(ctx context.Context, l *watch.Loop) error { return watchedLog{fetchLog{}, l}.Produce(ctx, "", nil) },
 		"append": func(ctx context.Context, l *watch.Loop) error {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
@@ -53,18 +53,18 @@ func newWorld(t testing.TB, frames int) *world {
 // fetchedAtOnce is the most records that one fetch of a world brings.
 const fetchedAtOnce = 7
 
-func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *klog.Batch) error {
+func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *kafka.Batch) error {
 	w.mu.Lock()
 	w.fetched = append(w.fetched, offset)
 	b.Records, b.Next = b.Records[:0], offset
 	for ; b.Next < min(w.visible, offset+fetchedAtOnce); b.Next++ {
-		b.Records = append(b.Records, klog.Record{Offset: b.Next, Value: w.frames[b.Next]})
+		b.Records = append(b.Records, kafka.Record{Offset: b.Next, Value: w.frames[b.Next]})
 	}
 	b.HighWatermark = w.visible
 	start := w.start
 	w.mu.Unlock()
 	if offset < start {
-		return klog.ErrOffsetOutOfRange
+		return kafka.ErrOffsetOutOfRange
 	}
 	return wait(ctx, 250*time.Millisecond)
 }
@@ -81,28 +81,28 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (w *world) Produce(context.Context, string, []klog.Produce) error { return nil }
+func (w *world) Produce(context.Context, string, []kafka.Produce) error { return nil }
 
 func (w *world) Partitions(_ context.Context, topic string) (int, error) {
 	return map[string]int{"events": testSources, "facets": testPartitions, "signals": 1}[topic], nil
 }
 
-func (w *world) Offsets(context.Context, string) ([]klog.OffsetRange, error) {
+func (w *world) Offsets(context.Context, string) ([]kafka.OffsetRange, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make([]klog.OffsetRange, testPartitions)
-	all[testPartitionID] = klog.OffsetRange{Start: w.start, End: w.visible}
+	all := make([]kafka.OffsetRange, testPartitions)
+	all[testPartitionID] = kafka.OffsetRange{Start: w.start, End: w.visible}
 	return all, nil
 }
 
-func (w *world) Committed(context.Context, string, string) ([]klog.Commit, error) {
+func (w *world) Committed(context.Context, string, string) ([]kafka.Commit, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return []klog.Commit{{Partition: testPartitionID, Offset: w.commit}}, nil
+	return []kafka.Commit{{Partition: testPartitionID, Offset: w.commit}}, nil
 }
 
-func (w *world) Join(ctx context.Context, _, _ string, own func(context.Context, *klog.Lease) error) error {
-	return own(ctx, klog.NewLease(testPartitionID, func(_ context.Context, offset int64, _ string) error {
+func (w *world) Join(ctx context.Context, _, _ string, own func(context.Context, *kafka.Lease) error) error {
+	return own(ctx, kafka.NewLease(testPartitionID, func(_ context.Context, offset int64, _ string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.commit = max(w.commit, offset)

@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // TestAClockThatIsSetIsNotBelieved: for one tick the worker's clock is a day off,
@@ -51,10 +51,10 @@ type rotting struct {
 	failed []int64 // fetches
 }
 
-func (r *rotting) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error {
+func (r *rotting) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error {
 	if r.rotten[offset] {
 		r.failed = append(r.failed, offset)
-		return fmt.Errorf("fetch at %d: %w", offset, klog.ErrUnreadable)
+		return fmt.Errorf("fetch at %d: %w", offset, kafka.ErrUnreadable)
 	}
 	if err := r.world.Fetch(ctx, topic, partition, offset, b); err != nil {
 		return err

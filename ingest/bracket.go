@@ -1,6 +1,6 @@
 package ingest
 
-import "github.com/weirdev/weir/internal/klog"
+import "github.com/weirdev/weir/internal/kafka"
 
 // A bracket bounds when records were appended to one raw partition. Where the
 // topic keeps the time of appending, the broker says it to the millisecond, and
@@ -31,7 +31,7 @@ type placed struct {
 }
 
 // place fixes the time of the event in r, which was read at now (Unix ms).
-func (b *bracket) place(claimed int64, r *klog.Record, now int64) placed {
+func (b *bracket) place(claimed int64, r *kafka.Record, now int64) placed {
 	// A clock that was ahead may have seen the end later than now.
 	low, high := min(b.low, now), now
 	if r.Appended {

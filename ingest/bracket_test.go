@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 func TestWhatAClaimBecomes(t *testing.T) {
@@ -36,7 +36,7 @@ func TestWhatAClaimBecomes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := bracket{low: c.low, maxLate: 10 * minute, maxFuture: 5000, arrival: c.arrival, believe: c.believe}
-			r := klog.Record{Time: c.appended, Appended: c.appended != 0}
+			r := kafka.Record{Time: c.appended, Appended: c.appended != 0}
 			if got := b.place(c.claimed, &r, now); got != c.want {
 				t.Errorf("%d becomes %+v, want %+v", c.claimed, got, c.want)
 			}
@@ -50,7 +50,7 @@ func TestAnEndThatWasSeenStaysSeen(t *testing.T) {
 	b := bracket{maxLate: 600_000}
 	b.seenEnd(10_000_000)
 	b.seenEnd(9_000_000)
-	if got := b.place(9_399_999, &klog.Record{}, 10_000_500); !got.delayed {
+	if got := b.place(9_399_999, &kafka.Record{}, 10_000_500); !got.delayed {
 		t.Errorf("a claim from before the end was seen becomes %+v", got)
 	}
 	b.seenEnd(10_000_400)

@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // Headers of a dead letter. Its value is the record's own bytes; its key is
@@ -36,7 +36,7 @@ const HeaderReplay = "weir-replay"
 // repeatKey is the key by which a record's repeats are told. One that was put back
 // has the bytes of the dead one, and is no repeat of it; but it is one of the same
 // letter put back before.
-func repeatKey(r *klog.Record) []byte {
+func repeatKey(r *kafka.Record) []byte {
 	for _, h := range r.Headers {
 		if h.Key == HeaderReplay {
 			return slices.Concat(r.Key, []byte{0}, h.Value)
@@ -59,12 +59,12 @@ const reasonUnreadable = "unreadable"
 // letterOverhead is about what headers and framing add to a dead letter, bytes.
 const letterOverhead = 256
 
-func letter(topic string, partition int32, r *klog.Record, reason, detail string, now int64) klog.Outgoing {
+func letter(topic string, partition int32, r *kafka.Record, reason, detail string, now int64) kafka.Outgoing {
 	p, o := strconv.Itoa(int(partition)), strconv.FormatInt(r.Offset, 10)
-	l := klog.Outgoing{
+	l := kafka.Outgoing{
 		Key:   []byte(p + "-" + o),
 		Value: bytes.Clone(r.Value[:min(len(r.Value), MaxLetterBytes)]),
-		Headers: []klog.Header{
+		Headers: []kafka.Header{
 			{Key: HeaderReason, Value: []byte(reason)},
 			{Key: HeaderDetail, Value: []byte(detail)},
 			{Key: HeaderTopic, Value: []byte(topic)},
@@ -74,10 +74,10 @@ func letter(topic string, partition int32, r *klog.Record, reason, detail string
 		},
 	}
 	if len(r.Key) <= maxLetterKey {
-		l.Headers = append(l.Headers, klog.Header{Key: HeaderKey, Value: bytes.Clone(r.Key)})
+		l.Headers = append(l.Headers, kafka.Header{Key: HeaderKey, Value: bytes.Clone(r.Key)})
 	}
 	if len(r.Value) > MaxLetterBytes {
-		l.Headers = append(l.Headers, klog.Header{Key: HeaderBytes, Value: strconv.AppendInt(nil, int64(len(r.Value)), 10)})
+		l.Headers = append(l.Headers, kafka.Header{Key: HeaderBytes, Value: strconv.AppendInt(nil, int64(len(r.Value)), 10)})
 	}
 	return l
 }

@@ -3,7 +3,7 @@ package ingest
 import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // frames gathers the facets of one raw partition for all facet partitions.
@@ -17,7 +17,7 @@ type frames struct {
 	to      []*facet.Writer
 	covered []int64 // per destination: the next raw offset to cover
 	scratch []byte
-	batch   []klog.Produce
+	batch   []kafka.Produce
 }
 
 func newFrames(source int32, owner uint64, from int64, destinations int, e *Epoch, s Shared) *frames {
@@ -71,7 +71,7 @@ func (f *frames) bytes() (n int) {
 // finish makes one record per destination that has facets, or, with all, for
 // every destination; each covers up to (not including) next. The result is
 // valid until the next finish.
-func (f *frames) finish(next int64, wm watermark, all bool) []klog.Produce {
+func (f *frames) finish(next int64, wm watermark, all bool) []kafka.Produce {
 	f.batch = f.batch[:0]
 	for i, w := range f.to {
 		if w.Facets() == 0 && !all {
@@ -81,7 +81,7 @@ func (f *frames) finish(next int64, wm watermark, all bool) []klog.Produce {
 			Source: f.source, Owner: f.owner, From: f.covered[i], To: next, Watermark: wm.section(),
 		})
 		f.covered[i] = next
-		f.batch = append(f.batch, klog.Produce{Partition: int32(i), Records: []klog.Outgoing{{Value: frame}}})
+		f.batch = append(f.batch, kafka.Produce{Partition: int32(i), Records: []kafka.Outgoing{{Value: frame}}})
 	}
 	return f.batch
 }

@@ -20,19 +20,19 @@ import (
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 )
 
 // Log is the part of Kafka that ingest uses.
 type Log interface {
-	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error
-	Produce(ctx context.Context, topic string, ps []klog.Produce) error
+	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error
+	Produce(ctx context.Context, topic string, ps []kafka.Produce) error
 	NextReadable(ctx context.Context, topic string, partition int32, offset int64) (int64, error)
-	Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error)
-	Committed(ctx context.Context, group, topic string) ([]klog.Commit, error)
+	Offsets(ctx context.Context, topic string) ([]kafka.OffsetRange, error)
+	Committed(ctx context.Context, group, topic string) ([]kafka.Commit, error)
 	Partitions(ctx context.Context, topic string) (int, error)
-	Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *klog.Lease) error) error
+	Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *kafka.Lease) error) error
 }
 
 // EventTrack takes the events of one raw partition, in order.
@@ -117,7 +117,7 @@ func (s *Stage) Run(ctx context.Context) error {
 
 // own runs a source for as long as the partition is ours. When one fails, it is
 // taken up again from the last commit.
-func (s *Stage) own(ctx context.Context, l *klog.Lease) (err error) {
+func (s *Stage) own(ctx context.Context, l *kafka.Lease) (err error) {
 	pprof.Do(ctx, pprof.Labels("stage", "ingest", "partition", strconv.Itoa(int(l.Partition))), func(ctx context.Context) {
 		err = s.read(ctx, l)
 	})
@@ -128,7 +128,7 @@ func (s *Stage) own(ctx context.Context, l *klog.Lease) (err error) {
 }
 
 // read takes one partition over and reads it.
-func (s *Stage) read(ctx context.Context, l *klog.Lease) error {
+func (s *Stage) read(ctx context.Context, l *kafka.Lease) error {
 	from, err := s.committed(ctx, l.Partition)
 	if err != nil {
 		return fmt.Errorf("read commits: %w", err)
@@ -147,14 +147,14 @@ func (s *Stage) read(ctx context.Context, l *klog.Lease) error {
 	return err
 }
 
-func (s *Stage) committed(ctx context.Context, partition int32) (klog.Commit, error) {
+func (s *Stage) committed(ctx context.Context, partition int32) (kafka.Commit, error) {
 	commits, err := s.Log.Committed(ctx, s.Topics.Group, s.Topics.Events)
 	for _, c := range commits {
 		if c.Partition == partition {
 			return c, err
 		}
 	}
-	return klog.Commit{Partition: partition, Offset: -1}, err
+	return kafka.Commit{Partition: partition, Offset: -1}, err
 }
 
 // refuse stops this partition and no other: it says why, and holds it for a while,
@@ -164,10 +164,10 @@ func (s *Stage) refuse(ctx context.Context, src *source, err error) {
 	s.metrics.stopped.Inc()
 	defer s.metrics.stopped.Dec()
 	src.loop.Waiting()
-	klog.LeaveAlone(ctx)
+	kafka.LeaveAlone(ctx)
 }
 
-func (s *Stage) newSource(l *klog.Lease) *source {
+func (s *Stage) newSource(l *kafka.Lease) *source {
 	loop := s.Watch.Loop("ingest, partition " + strconv.Itoa(int(l.Partition)))
 	return &source{
 		Stage:     s,

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // TestEventsWithoutAKeyAreCounted: only in the partition of the first is a repeat
@@ -14,14 +14,14 @@ func TestEventsWithoutAKeyAreCounted(t *testing.T) {
 	line := `192.0.2.7 - - [23/Nov/2026:10:05:03 +0000] "GET / HTTP/1.1" 200 8`
 	for _, c := range []struct {
 		name, format string
-		records      []klog.Record
+		records      []kafka.Record
 		want         float64
 	}{
-		{"events with keys", "weir", []klog.Record{{Key: []byte("a"), Value: []byte(request("a", "ann"))}}, 0},
-		{"events without", "weir", []klog.Record{{Value: []byte(request("a", "ann"))}, {Key: []byte{}, Value: []byte(request("b", "ann"))}}, 2},
-		{"one that is sent twice", "weir", []klog.Record{{Value: []byte(`{"id":"a","time":1795428303000}`)}, {Value: []byte(`{"id":"a","time":1795428303000}`)}}, 2},
-		{"what cannot be read", "weir", []klog.Record{{Value: []byte("garbage")}}, 0},
-		{"log lines without an id", "combined", []klog.Record{{Value: []byte(line)}, {Key: []byte("k"), Value: []byte(line)}}, 0},
+		{"events with keys", "weir", []kafka.Record{{Key: []byte("a"), Value: []byte(request("a", "ann"))}}, 0},
+		{"events without", "weir", []kafka.Record{{Value: []byte(request("a", "ann"))}, {Key: []byte{}, Value: []byte(request("b", "ann"))}}, 2},
+		{"one that is sent twice", "weir", []kafka.Record{{Value: []byte(`{"id":"a","time":1795428303000}`)}, {Value: []byte(`{"id":"a","time":1795428303000}`)}}, 2},
+		{"what cannot be read", "weir", []kafka.Record{{Value: []byte("garbage")}}, 0},
+		{"log lines without an id", "combined", []kafka.Record{{Value: []byte(line)}, {Key: []byte("k"), Value: []byte(line)}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // Skip is a range of raw offsets that does not read, and is passed over.
@@ -49,9 +49,9 @@ func (s *source) skip(ctx context.Context, r Skip) error {
 	s.progress.Ledger.Skipped += n
 	s.progress.Ledger.Skips++
 	s.metrics.skipped.Add(float64(n))
-	l := letter(s.Topics.Events, s.partition, &klog.Record{Offset: r.From}, reasonUnreadable,
+	l := letter(s.Topics.Events, s.partition, &kafka.Record{Offset: r.From}, reasonUnreadable,
 		"the brokers hand out nothing that reads at these offsets", s.Now().UnixMilli())
-	l.Headers = append(l.Headers, klog.Header{Key: HeaderUntil, Value: strconv.AppendInt(nil, r.To, 10)})
+	l.Headers = append(l.Headers, kafka.Header{Key: HeaderUntil, Value: strconv.AppendInt(nil, r.To, 10)})
 	s.dead = append(s.dead, l)
 	s.next = r.To
 	s.loop.Beat()

@@ -2,7 +2,7 @@ package ingest
 
 import (
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // Reader makes events of raw records, as a configuration says: it decodes and
@@ -29,7 +29,7 @@ func NewReader(cfg Config, places Places) (*Reader, error) {
 // Read makes e of a record of a raw partition; e is valid until the next Read. own
 // tells that the event has an id of its own, so that the same bytes are the same
 // event. The error is an [*event.Refusal].
-func (r *Reader) Read(partition int32, rec *klog.Record, e *event.Event) (own bool, err error) {
+func (r *Reader) Read(partition int32, rec *kafka.Record, e *event.Event) (own bool, err error) {
 	if err := r.format.Decode(rec.Value, e); err != nil {
 		return false, err
 	}

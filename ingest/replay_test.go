@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // TestADeadLetterThatIsPutBackIsNoRepeat: its bytes are those of the record that
@@ -17,7 +17,7 @@ func TestADeadLetterThatIsPutBackIsNoRepeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		w.format = "traefik" // the mistake
-		record := klog.Record{Key: []byte("a"), Value: []byte(request("a", "ann"))}
+		record := kafka.Record{Key: []byte("a"), Value: []byte(request("a", "ann"))}
 		w.add(record)
 		if _, err := w.run(t, 3*time.Second); err != nil {
 			t.Fatal(err)
@@ -26,7 +26,7 @@ func TestADeadLetterThatIsPutBackIsNoRepeat(t *testing.T) {
 			t.Fatalf("dead letters %v", w.dead)
 		}
 		w.format = "weir" // the fix
-		record.Headers = []klog.Header{{Key: ingest.HeaderReplay, Value: w.dead[0].Key}}
+		record.Headers = []kafka.Header{{Key: ingest.HeaderReplay, Value: w.dead[0].Key}}
 		for range 2 {
 			record.Offset = w.end()
 			w.add(record)
@@ -44,8 +44,8 @@ func TestADeadLetterThatIsPutBackIsNoRepeat(t *testing.T) {
 func TestALetterWithALongKeyStillFits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
-		w.add(klog.Record{Key: []byte(strings.Repeat("k", 1<<20)), Value: []byte("garbage")})
-		w.add(klog.Record{Offset: 1, Value: []byte("garbage")})
+		w.add(kafka.Record{Key: []byte(strings.Repeat("k", 1<<20)), Value: []byte("garbage")})
+		w.add(kafka.Record{Offset: 1, Value: []byte("garbage")})
 		if _, err := w.run(t, 3*time.Second); err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func TestALetterWithALongKeyStillFits(t *testing.T) {
 }
 
 // header is nil where a letter has none of that name.
-func header(l klog.Outgoing, name string) []byte {
+func header(l kafka.Outgoing, name string) []byte {
 	for _, h := range l.Headers {
 		if h.Key == name {
 			return append([]byte{}, h.Value...)

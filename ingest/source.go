@@ -10,7 +10,7 @@ import (
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 )
 
@@ -48,9 +48,9 @@ type source struct {
 	event  event.Event
 	named  bool // event has an id of its own, so that the same bytes are the same event
 	frames *frames
-	batch  klog.Batch
+	batch  kafka.Batch
 
-	dead      []klog.Outgoing
+	dead      []kafka.Outgoing
 	deadBytes int
 
 	covered   *pending  // covered everywhere, waits for the event store
@@ -72,7 +72,7 @@ type pending struct {
 // open takes the partition over: it raises the owner number, has that
 // acknowledged, and only then covers every destination, so that a former owner
 // that is still writing is told apart from this one.
-func (s *source) open(ctx context.Context, from klog.Commit) error {
+func (s *source) open(ctx context.Context, from kafka.Commit) error {
 	p, err := ParseProgress(from.Metadata)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errRefused, err)
@@ -129,13 +129,13 @@ func (s *source) open(ctx context.Context, from klog.Commit) error {
 }
 
 // extent is what the raw partition holds.
-func (s *source) extent(ctx context.Context) (klog.OffsetRange, error) {
+func (s *source) extent(ctx context.Context) (kafka.OffsetRange, error) {
 	ranges, err := s.Log.Offsets(ctx, s.Topics.Events)
 	if err != nil {
-		return klog.OffsetRange{}, fmt.Errorf("offsets of %s: %w", s.Topics.Events, err)
+		return kafka.OffsetRange{}, fmt.Errorf("offsets of %s: %w", s.Topics.Events, err)
 	}
 	if int(s.partition) >= len(ranges) {
-		return klog.OffsetRange{}, fmt.Errorf("%s has %d partitions, not %d", s.Topics.Events, len(ranges), s.partition+1)
+		return kafka.OffsetRange{}, fmt.Errorf("%s has %d partitions, not %d", s.Topics.Events, len(ranges), s.partition+1)
 	}
 	return ranges[s.partition], nil
 }
@@ -150,7 +150,7 @@ func (s *source) remember(ctx context.Context, start int64) error {
 	s.repeats = newRepeats(min(from, s.next))
 	for from < s.next {
 		err := s.Log.Fetch(ctx, s.Topics.Events, s.partition, from, &s.batch)
-		if errors.Is(err, klog.ErrUnreadable) {
+		if errors.Is(err, kafka.ErrUnreadable) {
 			if rotten++; rotten > mostRotten {
 				s.log.Error("much of the window of repeats does not read; repeats of what was there before count as events", "from", from, "to", s.next)
 				return nil
@@ -177,14 +177,14 @@ func (s *source) remember(ctx context.Context, start int64) error {
 // errRefused is an error that trying again, here or elsewhere, does not mend.
 var errRefused = errors.New("partition is not read")
 
-func (s *source) truncated(log klog.OffsetRange) error {
+func (s *source) truncated(log kafka.OffsetRange) error {
 	return fmt.Errorf("%w: offset %d is next, but the log ends at %d: the topic was made anew or cut; start a new incarnation of the stream",
 		errRefused, s.next, log.End)
 }
 
 // lose declares lost what was next and is in the log no more: retention, or
 // somebody, deleted it unread. Nothing is waiting for it any longer.
-func (s *source) lose(ctx context.Context, log klog.OffsetRange) error {
+func (s *source) lose(ctx context.Context, log kafka.OffsetRange) error {
 	lost := log.Start - s.next
 	if lost <= 0 {
 		return nil
@@ -213,14 +213,14 @@ func (s *source) outside(ctx context.Context) error {
 // the drain time. After a write that failed nothing more is written: only
 // reading again from the last commit leaves no gap.
 func (s *source) run(ctx context.Context) error {
-	finish, cancel := klog.Outlast(ctx, s.cfg.DrainTimeout)
+	finish, cancel := kafka.Outlast(ctx, s.cfg.DrainTimeout)
 	defer cancel()
 	for ctx.Err() == nil {
 		if err := s.turn(ctx, finish); err != nil {
 			return err
 		}
 	}
-	if klog.Fenced(ctx) {
+	if kafka.Fenced(ctx) {
 		return context.Cause(ctx) // nothing that is begun now would count
 	}
 	return s.drain(finish)
@@ -234,9 +234,9 @@ func (s *source) turn(ctx, finish context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return nil
-	case errors.Is(err, klog.ErrOffsetOutOfRange):
+	case errors.Is(err, kafka.ErrOffsetOutOfRange):
 		return s.outside(finish)
-	case errors.Is(err, klog.ErrUnreadable):
+	case errors.Is(err, kafka.ErrUnreadable):
 		return s.quarantine(finish, err)
 	case err != nil:
 		return fmt.Errorf("fetch %s/%d at %d: %w", s.Topics.Events, s.partition, s.next, err)
@@ -339,7 +339,7 @@ func (s *source) pass(to int64) {
 }
 
 // accept turns one record into an event and its facets, or into a dead letter.
-func (s *source) accept(r *klog.Record, now int64) {
+func (s *source) accept(r *kafka.Record, now int64) {
 	s.pass(r.Offset)
 	s.next = r.Offset + 1
 	s.progress.Ledger.Fetched++
@@ -382,7 +382,7 @@ func (s *source) accept(r *klog.Record, now int64) {
 }
 
 // fixTime turns what the event claims of its time into its time.
-func (s *source) fixTime(r *klog.Record, now int64) {
+func (s *source) fixTime(r *kafka.Record, now int64) {
 	e := &s.event
 	p := s.bracket.place(e.Num(event.Time), r, now)
 	e.SetNum(event.Time, p.time)
@@ -403,7 +403,7 @@ func (s *source) fixTime(r *klog.Record, now int64) {
 // the stream for everybody else's events.
 var errPanic = errors.New("decoder failed")
 
-func (s *source) decode(r *klog.Record) (err error) {
+func (s *source) decode(r *kafka.Record) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.log.Error("decoder panicked; the record is dead-lettered", "offset", r.Offset, "panic", v, "stack", string(debug.Stack()))
@@ -417,7 +417,7 @@ func (s *source) decode(r *klog.Record) (err error) {
 // EndHeader marks the record that closes a partition of a history stream.
 const EndHeader = "weir-end"
 
-func isEnd(r *klog.Record) bool {
+func isEnd(r *kafka.Record) bool {
 	for _, h := range r.Headers {
 		if h.Key == EndHeader {
 			return true
@@ -500,14 +500,14 @@ func (s *source) drain(ctx context.Context) error {
 		return fmt.Errorf("drain: %w", err)
 	}
 	s.propose()
-	if err := s.commitCovered(ctx); err != nil && !errors.Is(err, klog.ErrFenced) {
+	if err := s.commitCovered(ctx); err != nil && !errors.Is(err, kafka.ErrFenced) {
 		return fmt.Errorf("drain: %w", err)
 	}
 	return nil
 }
 
 // bury keeps an unreadable record for the dead-letter topic.
-func (s *source) bury(r *klog.Record, err error, now int64) {
+func (s *source) bury(r *kafka.Record, err error, now int64) {
 	reason := reasonOf(err)
 	if reason == event.Filtered.String() {
 		s.progress.Ledger.Control++
@@ -524,7 +524,7 @@ func (s *source) writeDead(ctx context.Context) error {
 	if len(s.dead) == 0 {
 		return nil
 	}
-	err := s.Log.Produce(ctx, s.Topics.Dead, []klog.Produce{{Partition: s.partition % s.deadPartitions, Records: s.dead}})
+	err := s.Log.Produce(ctx, s.Topics.Dead, []kafka.Produce{{Partition: s.partition % s.deadPartitions, Records: s.dead}})
 	if err != nil {
 		return fmt.Errorf("produce dead letters: %w", err)
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 )
 
@@ -29,10 +29,10 @@ import (
 type world struct {
 	mu      sync.Mutex // of raw: some tests send while the stage reads
 	start   int64
-	raw     []klog.Record // offset i+first
+	raw     []kafka.Record // offset i+first
 	first   int64
-	commit  klog.Commit
-	commits []klog.Commit
+	commit  kafka.Commit
+	commits []kafka.Commit
 	format  string
 	history bool
 	ahead   time.Duration              // of the worker's clock
@@ -40,7 +40,7 @@ type world struct {
 	wire    func(*ingest.Dependencies) // changes what the stage is wired to; may be nil
 	mortal  int                        // effects left until the worker dies; below 0: it does not
 	frames  [][]byte
-	dead    []klog.Outgoing
+	dead    []kafka.Outgoing
 	stored  map[int64]string // id by offset
 
 	most    int    // records that a fetch brings
@@ -51,7 +51,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{format: "weir", mortal: -1, commit: klog.Commit{Offset: -1}, stored: map[int64]string{}, most: 1000}
+	return &world{format: "weir", mortal: -1, commit: kafka.Commit{Offset: -1}, stored: map[int64]string{}, most: 1000}
 }
 
 func (w *world) end() int64 {
@@ -62,30 +62,30 @@ func (w *world) end() int64 {
 
 func (w *world) send(values ...string) {
 	for _, v := range values {
-		w.add(klog.Record{Offset: w.end(), Value: []byte(v)})
+		w.add(kafka.Record{Offset: w.end(), Value: []byte(v)})
 	}
 }
 
-func (w *world) add(r klog.Record) {
+func (w *world) add(r kafka.Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.raw = append(w.raw, r)
 }
 
 // from lists the records from an offset on.
-func (w *world) from(offset int64) []klog.Record {
+func (w *world) from(offset int64) []kafka.Record {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.raw[offset-w.first:]
 }
 
-func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *klog.Batch) error {
+func (w *world) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *kafka.Batch) error {
 	if offset < w.start || offset > w.end() {
-		return fmt.Errorf("fetch at %d: %w", offset, klog.ErrOffsetOutOfRange)
+		return fmt.Errorf("fetch at %d: %w", offset, kafka.ErrOffsetOutOfRange)
 	}
 	b.Records, b.Next, b.HighWatermark, b.LogStart, b.Asked = b.Records[:0], offset, w.end(), w.start, time.Now()
 	if offset >= w.rotten[0] && offset < w.rotten[1] {
-		return fmt.Errorf("fetch at %d: %w", offset, klog.ErrUnreadable)
+		return fmt.Errorf("fetch at %d: %w", offset, kafka.ErrUnreadable)
 	}
 	if offset == w.end() {
 		select {
@@ -124,7 +124,7 @@ func (w *world) dies() bool {
 	return false
 }
 
-func (w *world) Produce(_ context.Context, topic string, ps []klog.Produce) error {
+func (w *world) Produce(_ context.Context, topic string, ps []kafka.Produce) error {
 	if w.dies() {
 		return errDied
 	}
@@ -144,22 +144,22 @@ func (w *world) Produce(_ context.Context, topic string, ps []klog.Produce) erro
 	return nil
 }
 
-func (w *world) Offsets(context.Context, string) ([]klog.OffsetRange, error) {
-	return []klog.OffsetRange{{Start: w.start, End: w.end()}}, nil
+func (w *world) Offsets(context.Context, string) ([]kafka.OffsetRange, error) {
+	return []kafka.OffsetRange{{Start: w.start, End: w.end()}}, nil
 }
 
-func (w *world) Committed(context.Context, string, string) ([]klog.Commit, error) {
-	return []klog.Commit{w.commit}, nil
+func (w *world) Committed(context.Context, string, string) ([]kafka.Commit, error) {
+	return []kafka.Commit{w.commit}, nil
 }
 
 func (w *world) Partitions(context.Context, string) (int, error) { return 1, nil }
 
-func (w *world) Join(ctx context.Context, _, _ string, own func(context.Context, *klog.Lease) error) error {
-	return own(ctx, klog.NewLease(0, func(_ context.Context, offset int64, metadata string) error {
+func (w *world) Join(ctx context.Context, _, _ string, own func(context.Context, *kafka.Lease) error) error {
+	return own(ctx, kafka.NewLease(0, func(_ context.Context, offset int64, metadata string) error {
 		if w.dies() {
 			return errDied
 		}
-		w.commit = klog.Commit{Offset: offset, Metadata: metadata}
+		w.commit = kafka.Commit{Offset: offset, Metadata: metadata}
 		w.commits = append(w.commits, w.commit)
 		return nil
 	}))
@@ -509,7 +509,7 @@ func TestAWorkerWhoseClockIsWrong(t *testing.T) {
 				w.ahead = off
 				add := func(id string) {
 					brokers := time.Now().Add(-off) // the worker's clock is the bubble's
-					w.add(klog.Record{Offset: w.end(), Value: []byte(at(id, brokers)), Time: brokers.UnixMilli(), Appended: true})
+					w.add(kafka.Record{Offset: w.end(), Value: []byte(at(id, brokers)), Time: brokers.UnixMilli(), Appended: true})
 				}
 				go func() {
 					for i := range 5 {
@@ -536,7 +536,7 @@ func TestTheTimesOfHistoryAreBelieved(t *testing.T) {
 		w.history = true
 		old := time.Date(2015, 5, 17, 10, 5, 3, 0, time.UTC)
 		w.send(at("a", old), at("b", time.Now().Add(48*time.Hour)), at("c", old.Add(time.Second)))
-		w.raw = append(w.raw, klog.Record{Offset: w.end(), Headers: []klog.Header{{Key: ingest.EndHeader}}})
+		w.raw = append(w.raw, kafka.Record{Offset: w.end(), Headers: []kafka.Header{{Key: ingest.EndHeader}}})
 		l, err := w.run(t, 5*time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -552,7 +552,7 @@ func TestTheTimesOfHistoryAreBelieved(t *testing.T) {
 func TestALiveStreamCannotBeEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
-		w.raw = append(w.raw, klog.Record{Value: []byte(at("a", time.Now())), Headers: []klog.Header{{Key: ingest.EndHeader}}})
+		w.raw = append(w.raw, kafka.Record{Value: []byte(at("a", time.Now())), Headers: []kafka.Header{{Key: ingest.EndHeader}}})
 		l, err := w.run(t, 3*time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -629,7 +629,7 @@ func TestOffsetsThatWereResetDoNotSilenceAPartition(t *testing.T) {
 			}
 			last = owner()
 			if i%2 == 1 {
-				w.commit = klog.Commit{Offset: -1}
+				w.commit = kafka.Commit{Offset: -1}
 			}
 		}
 		if got := fmt.Sprint(w.facets(t)); got != "[0 1 2 3]" {

@@ -16,9 +16,9 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/klog"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // holding is a log of which the last records are of an open transaction until
@@ -30,7 +30,7 @@ type holding struct {
 	hidden map[int64]bool
 }
 
-func (h *holding) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error {
+func (h *holding) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error {
 	open := time.Now().Before(h.until)
 	if open && offset >= h.stable {
 		select {
@@ -47,7 +47,7 @@ func (h *holding) Fetch(ctx context.Context, topic string, partition int32, offs
 	if b.Held = 0; open {
 		b.Held, b.Next = b.HighWatermark-h.stable, min(b.Next, h.stable)
 	}
-	b.Records = slices.DeleteFunc(b.Records, func(r klog.Record) bool { return h.hidden[r.Offset] || r.Offset >= b.Next })
+	b.Records = slices.DeleteFunc(b.Records, func(r kafka.Record) bool { return h.hidden[r.Offset] || r.Offset >= b.Next })
 	return nil
 }
 
@@ -167,16 +167,16 @@ func abortedTransactions(t *testing.T, addr string) {
 
 // broker is a real one, with a stream's topics.
 type broker struct {
-	*klog.Client
+	*kafka.Client
 	topics  ingest.Topics
 	gateway *kgo.Client
 }
 
 func newBroker(ctx context.Context, t *testing.T, addr string) *broker {
 	t.Helper()
-	cfg := klog.Defaults()
+	cfg := kafka.Defaults()
 	cfg.Brokers = []string{addr}
-	c, err := klog.New(cfg, slog.New(slog.DiscardHandler))
+	c, err := kafka.New(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func newBroker(ctx context.Context, t *testing.T, addr string) *broker {
 	name := fmt.Sprintf("tx%d", time.Now().UnixNano())
 	b := &broker{Client: c, topics: ingest.Topics{Events: name + ".events", Facets: name + ".facets", Dead: name + ".dead", Group: name}}
 	for topic, partitions := range map[string]int{b.topics.Events: 1, b.topics.Facets: 2, b.topics.Dead: 1} {
-		if err := c.CreateTopic(ctx, klog.TopicSpec{Name: topic, Partitions: partitions, Replication: 1}); err != nil {
+		if err := c.CreateTopic(ctx, kafka.TopicSpec{Name: topic, Partitions: partitions, Replication: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -236,7 +236,7 @@ func (b *broker) transact(ctx context.Context, t *testing.T, how kgo.Transaction
 // lists the raw offsets of its facets.
 func (b *broker) covered(ctx context.Context, t *testing.T, partition int32, end int64) (offsets []int64) {
 	t.Helper()
-	var batch klog.Batch
+	var batch kafka.Batch
 	var r facet.Reader
 	var f facet.Facet
 	for next := int64(0); next < end; {

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 )
 
@@ -16,13 +16,13 @@ type watchedLog struct {
 	loop *watch.Loop
 }
 
-func (l watchedLog) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *klog.Batch) error {
+func (l watchedLog) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error {
 	l.loop.Waiting()
 	defer l.loop.Working()
 	return l.Log.Fetch(ctx, topic, partition, offset, b)
 }
 
-func (l watchedLog) Produce(ctx context.Context, topic string, ps []klog.Produce) error {
+func (l watchedLog) Produce(ctx context.Context, topic string, ps []kafka.Produce) error {
 	l.loop.Waiting()
 	defer l.loop.Working()
 	return l.Log.Produce(ctx, topic, ps)
@@ -34,7 +34,7 @@ func (l watchedLog) NextReadable(ctx context.Context, topic string, partition in
 	return l.Log.NextReadable(ctx, topic, partition, offset)
 }
 
-func (l watchedLog) Offsets(ctx context.Context, topic string) ([]klog.OffsetRange, error) {
+func (l watchedLog) Offsets(ctx context.Context, topic string) ([]kafka.OffsetRange, error) {
 	l.loop.Waiting()
 	defer l.loop.Working()
 	return l.Log.Offsets(ctx, topic)

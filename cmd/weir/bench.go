@@ -3,8 +3,8 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/weirdev/weir/cmd/internal/bench"
-	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/app/cli"
+	"github.com/weirdev/weir/proof/bench"
 )
 
 func benchCommand() *cobra.Command {

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weirdev/weir/cmd/internal/chaos"
-	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/app/cli"
+	"github.com/weirdev/weir/proof/chaos"
 )
 
 // errUnproven is said with an exit status: the report has said the rest.

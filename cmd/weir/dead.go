@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/cli"
-	"github.com/weirdev/weir/cmd/internal/dead"
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/cli"
+	"github.com/weirdev/weir/app/dead"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 func deadCommand() *cobra.Command {
@@ -68,7 +68,7 @@ func (d *deadFlags) filter(now time.Time) (f dead.Filter, err error) {
 const deadPatience = 1500 * time.Millisecond
 
 // deadReads is a command that needs Kafka and the stream's name.
-func deadReads(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, kafka *klog.Client, t dead.Topics) error) {
+func deadReads(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, client *kafka.Client, t dead.Topics) error) {
 	c := cli.ConfigureSections(cmd, app.Defaults(), "kafka", "stream")
 	wait := 30 * time.Second
 	cmd.Flags().DurationVar(&wait, "wait", wait, "longest time to wait for Kafka's first answer")
@@ -76,25 +76,25 @@ func deadReads(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, k
 		if err := c.Read(cmd); err != nil {
 			return err
 		}
-		kafka, err := klog.New(c.Config.Kafka, slog.New(slog.DiscardHandler), klog.WithPatience(deadPatience))
+		client, err := kafka.New(c.Config.Kafka, slog.New(slog.DiscardHandler), kafka.WithPatience(deadPatience))
 		if err != nil {
 			return c.Invalid(err)
 		}
-		defer kafka.Close()
+		defer client.Close()
 		s := c.Config.Stream
 		t := dead.Topics{Events: s.Topic("events"), Dead: s.Topic("dead"), Replays: s.Topic("replays")}
-		if err := reach(cmd.Context(), kafka, t.Dead, wait); err != nil {
+		if err := reach(cmd.Context(), client, t.Dead, wait); err != nil {
 			return fmt.Errorf("kafka at %v: %w\n(-kafka.brokers names others, -stream.name another stream)", c.Config.Kafka.Brokers, err)
 		}
-		return run(cmd, args, kafka, t)
+		return run(cmd, args, client, t)
 	}
 }
 
 // reach waits for Kafka's first answer, and no longer.
-func reach(ctx context.Context, kafka *klog.Client, topic string, wait time.Duration) error {
+func reach(ctx context.Context, client *kafka.Client, topic string, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	_, err := kafka.Partitions(ctx, topic)
+	_, err := client.Partitions(ctx, topic)
 	return err
 }
 
@@ -111,7 +111,7 @@ func deadListCommand() *cobra.Command {
 	flags.bind(cmd)
 	cmd.Flags().IntVar(&n, "n", n, "list the last n letters; 0: all")
 	cmd.Flags().BoolVar(&asJSON, "json", asJSON, "write one JSON object a line")
-	deadReads(cmd, func(cmd *cobra.Command, _ []string, kafka *klog.Client, t dead.Topics) error {
+	deadReads(cmd, func(cmd *cobra.Command, _ []string, client *kafka.Client, t dead.Topics) error {
 		f, err := flags.filter(time.Now())
 		if err != nil {
 			return err
@@ -119,7 +119,7 @@ func deadListCommand() *cobra.Command {
 		if n < 0 {
 			return cli.UsageError(fmt.Errorf("-n %d: 0 or more", n))
 		}
-		return dead.List(cmd.Context(), kafka, t.Dead, f, n, asJSON, cmd.OutOrStdout())
+		return dead.List(cmd.Context(), client, t.Dead, f, n, asJSON, cmd.OutOrStdout())
 	})
 	return cmd
 }
@@ -135,12 +135,12 @@ func deadShowCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&raw, "raw", raw, "write the record's own bytes, and nothing else")
 	cmd.Flags().BoolVar(&asJSON, "json", asJSON, "write a JSON object")
-	deadReads(cmd, func(cmd *cobra.Command, args []string, kafka *klog.Client, t dead.Topics) error {
+	deadReads(cmd, func(cmd *cobra.Command, args []string, client *kafka.Client, t dead.Topics) error {
 		at, err := dead.ParsePosition(args[0])
 		if err != nil {
 			return cli.UsageError(err)
 		}
-		err = dead.Show(cmd.Context(), kafka, t.Dead, at, raw, asJSON, cmd.OutOrStdout())
+		err = dead.Show(cmd.Context(), client, t.Dead, at, raw, asJSON, cmd.OutOrStdout())
 		if errors.Is(err, dead.ErrNone) {
 			return &cli.Error{Code: cli.Failed, Err: err}
 		}
@@ -179,7 +179,7 @@ stand for records nobody could read, cannot be put back.`,
 	f.BoolVar(&yes, "yes", yes, "put them back; without it nothing is changed")
 	f.BoolVar(&resume, "resume", resume, "an earlier replay was interrupted: find out what it had put back, and go on")
 	f.BoolVar(&asJSON, "json", asJSON, "write the report as a JSON object")
-	deadReads(cmd, func(cmd *cobra.Command, _ []string, kafka *klog.Client, t dead.Topics) error {
+	deadReads(cmd, func(cmd *cobra.Command, _ []string, client *kafka.Client, t dead.Topics) error {
 		if !all && len(flags.reasons) == 0 && len(flags.positions) == 0 && flags.since == "" {
 			return cli.UsageError(errors.New("which letters? -reason, -position or -since choose some, -all means all"))
 		}
@@ -191,7 +191,7 @@ stand for records nobody could read, cannot be put back.`,
 			return err
 		}
 		p := dead.Replay{Topics: t, Filter: filter, Do: yes, Resume: resume, Now: time.Now}
-		report, err := p.Run(cmd.Context(), kafka, cmd.ErrOrStderr())
+		report, err := p.Run(cmd.Context(), client, cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}

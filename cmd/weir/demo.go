@@ -6,9 +6,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/cli"
-	"github.com/weirdev/weir/cmd/internal/demo"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/cli"
+	"github.com/weirdev/weir/app/demo"
 )
 
 // errInterrupted is said with an exit status: the summary has said the rest.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/sandbox"
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 const accessLine = `198.51.100.1 - - [17/May/2015:10:00:01 +0000] "GET / HTTP/1.1" 200 1` + "\n"

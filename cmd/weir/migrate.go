@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/cli"
 	"github.com/weirdev/weir/internal/telemetry"
 )
 

@@ -9,10 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/cli"
-	"github.com/weirdev/weir/cmd/internal/query"
-	"github.com/weirdev/weir/cmd/internal/terminal"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/cli"
+	"github.com/weirdev/weir/app/query"
+	"github.com/weirdev/weir/app/terminal"
 )
 
 func queryCommand() *cobra.Command {

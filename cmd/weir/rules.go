@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/cli"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/rules"
 )

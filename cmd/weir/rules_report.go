@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/app/cli"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/rules"
 )

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weirdev/weir/cmd/internal/cli"
+	"github.com/weirdev/weir/app/cli"
 )
 
 const ruleFile = `rules:

@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weirdev/weir/cmd/internal/app"
-	"github.com/weirdev/weir/cmd/internal/cli"
-	"github.com/weirdev/weir/cmd/internal/terminal"
-	"github.com/weirdev/weir/cmd/internal/try"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/cli"
+	"github.com/weirdev/weir/app/terminal"
+	"github.com/weirdev/weir/app/try"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"

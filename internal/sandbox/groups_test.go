@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // TestAMemberKilledWhileItJoinsLosesItsPartitions: what a process that is gone
@@ -20,10 +20,10 @@ import (
 func TestAMemberKilledWhileItJoinsLosesItsPartitions(t *testing.T) {
 	s := start(t, withDir(t.TempDir()))
 	makeTopic(t, broker(t, s.Addresses().Kafka))
-	cfg := klog.Defaults()
+	cfg := kafka.Defaults()
 	cfg.Brokers = []string{s.Addresses().Kafka}
 	cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.RebalanceTimeout = time.Second, 300*time.Millisecond, 5*time.Second
-	k, err := klog.New(cfg, slog.New(slog.DiscardHandler))
+	k, err := kafka.New(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestAMemberKilledWhileItJoinsLosesItsPartitions(t *testing.T) {
 	}
 	changes, left := make(chan int, 64), make(chan error, 1) // by how many partitions there are more
 	go func() {
-		left <- k.Join(ctx, "g", "topic", func(ctx context.Context, l *klog.Lease) error {
+		left <- k.Join(ctx, "g", "topic", func(ctx context.Context, l *kafka.Lease) error {
 			changes <- 1
 			<-ctx.Done()
 			changes <- -1
@@ -50,7 +50,9 @@ func TestAMemberKilledWhileItJoinsLosesItsPartitions(t *testing.T) {
 	}
 	for range 6 { // the broker forgets about every other one
 		joinAndDie(t, s.Addresses().Kafka)
-		groupIs(t, s.Addresses().Kafka, func(g kafka.DescribeGroupsResponseGroup) bool { return g.GroupState == "Stable" && len(g.Members) == 1 })
+		groupIs(t, s.Addresses().Kafka, func(g kafkago.DescribeGroupsResponseGroup) bool {
+			return g.GroupState == "Stable" && len(g.Members) == 1
+		})
 		for owned < all || len(changes) > 0 {
 			owned += await(t, changes)
 			t.Logf("%d of %d partitions", owned, all)
@@ -73,8 +75,8 @@ func await(t *testing.T, changes <-chan int) int {
 	}
 }
 
-// weirs shares as klog does, by name.
-type weirs struct{ kafka.RangeGroupBalancer }
+// weirs shares as the client does, by name.
+type weirs struct{ kafkago.RangeGroupBalancer }
 
 func (weirs) ProtocolName() string { return "weir-cooperative" }
 
@@ -82,19 +84,19 @@ func (weirs) ProtocolName() string { return "weir-cooperative" }
 // broker has heard of the new one, and holds its answer back.
 func rebalancing(t *testing.T, addr string) {
 	t.Helper()
-	groupIs(t, addr, func(g kafka.DescribeGroupsResponseGroup) bool { return g.GroupState == "PreparingRebalance" })
+	groupIs(t, addr, func(g kafkago.DescribeGroupsResponseGroup) bool { return g.GroupState == "PreparingRebalance" })
 }
 
-func groupIs(t *testing.T, addr string, so func(kafka.DescribeGroupsResponseGroup) bool) {
+func groupIs(t *testing.T, addr string, so func(kafkago.DescribeGroupsResponseGroup) bool) {
 	t.Helper()
-	transport := &kafka.Transport{}
+	transport := &kafkago.Transport{}
 	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(addr), Transport: transport}
+	client := &kafkago.Client{Addr: kafkago.TCP(addr), Transport: transport}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	longest := time.After(30 * time.Second)
 	for {
-		res, err := client.DescribeGroups(t.Context(), &kafka.DescribeGroupsRequest{GroupIDs: []string{"g"}})
+		res, err := client.DescribeGroups(t.Context(), &kafkago.DescribeGroupsRequest{GroupIDs: []string{"g"}})
 		if err == nil && len(res.Groups) == 1 && so(res.Groups[0]) {
 			return
 		}
@@ -112,7 +114,7 @@ func joinAndDie(t *testing.T, addr string) {
 	var mu sync.Mutex
 	var conns []net.Conn
 	dead := false
-	dialer := &kafka.Dialer{DialFunc: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	dialer := &kafkago.Dialer{DialFunc: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if dead {
@@ -122,9 +124,9 @@ func joinAndDie(t *testing.T, addr string) {
 		conns = append(conns, c)
 		return c, err
 	}}
-	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: "g", Brokers: []string{addr}, Topics: []string{"topic"}, Dialer: dialer,
-		GroupBalancers: []kafka.GroupBalancer{weirs{}},
+		GroupBalancers: []kafkago.GroupBalancer{weirs{}},
 		SessionTimeout: time.Second, RebalanceTimeout: 5 * time.Second,
 	})
 	if err != nil {

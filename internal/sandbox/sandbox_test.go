@@ -18,7 +18,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
-	"github.com/weirdev/weir/internal/klog"
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // childDir names the directory of a sandbox that this program, started again,
@@ -69,11 +69,11 @@ func start(t *testing.T, c Config) *Sandbox {
 	return s
 }
 
-func broker(t *testing.T, addr string) *klog.Client {
+func broker(t *testing.T, addr string) *kafka.Client {
 	t.Helper()
-	c := klog.Defaults()
+	c := kafka.Defaults()
 	c.Brokers, c.RequestTimeout = []string{addr}, time.Second
-	k, err := klog.New(c, slog.New(slog.DiscardHandler))
+	k, err := kafka.New(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,18 +81,18 @@ func broker(t *testing.T, addr string) *klog.Client {
 	return k
 }
 
-func write(ctx context.Context, k *klog.Client, values ...string) error {
-	p := klog.Produce{Partition: 1}
+func write(ctx context.Context, k *kafka.Client, values ...string) error {
+	p := kafka.Produce{Partition: 1}
 	for _, v := range values {
-		p.Records = append(p.Records, klog.Outgoing{Value: []byte(v)})
+		p.Records = append(p.Records, kafka.Outgoing{Value: []byte(v)})
 	}
-	return k.Produce(ctx, "topic", []klog.Produce{p})
+	return k.Produce(ctx, "topic", []kafka.Produce{p})
 }
 
 // read reads the partition that write writes, to its end.
-func read(t *testing.T, k *klog.Client) (values []string) {
+func read(t *testing.T, k *kafka.Client) (values []string) {
 	t.Helper()
-	var b klog.Batch
+	var b kafka.Batch
 	for {
 		if err := k.Fetch(t.Context(), "topic", 1, b.Next, &b); err != nil {
 			t.Fatal(err)
@@ -106,9 +106,9 @@ func read(t *testing.T, k *klog.Client) (values []string) {
 	}
 }
 
-func makeTopic(t *testing.T, k *klog.Client) {
+func makeTopic(t *testing.T, k *kafka.Client) {
 	t.Helper()
-	if err := k.CreateTopic(t.Context(), klog.TopicSpec{Name: "topic", Partitions: 2, Replication: 1}); err != nil {
+	if err := k.CreateTopic(t.Context(), kafka.TopicSpec{Name: "topic", Partitions: 2, Replication: 1}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -121,7 +121,7 @@ func TestRecordsAndCommitsSurviveARestart(t *testing.T) {
 	if err := write(t.Context(), k, "a", "b"); err != nil {
 		t.Fatal(err)
 	}
-	commit(t, k, klog.Commit{Partition: 1, Offset: 2, Metadata: "owner 7"})
+	commit(t, k, kafka.Commit{Partition: 1, Offset: 2, Metadata: "owner 7"})
 	if err := errors.Join(k.Close(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -131,18 +131,18 @@ func TestRecordsAndCommitsSurviveARestart(t *testing.T) {
 		t.Errorf("after the restart the log holds %q, want ab", got)
 	}
 	commits, err := k.Committed(t.Context(), "group", "topic")
-	if want := (klog.Commit{Partition: 1, Offset: 2, Metadata: "owner 7"}); err != nil || commits[1] != want || commits[0].Offset != -1 {
+	if want := (kafka.Commit{Partition: 1, Offset: 2, Metadata: "owner 7"}); err != nil || commits[1] != want || commits[0].Offset != -1 {
 		t.Errorf("after the restart the commits are %+v, %v; want %+v", commits, err, want)
 	}
 }
 
 // commit joins a group, commits, and leaves it.
-func commit(t *testing.T, k *klog.Client, c klog.Commit) {
+func commit(t *testing.T, k *kafka.Client, c kafka.Commit) {
 	t.Helper()
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	var failed error
-	err := k.Join(ctx, "group", "topic", func(ctx context.Context, l *klog.Lease) error {
+	err := k.Join(ctx, "group", "topic", func(ctx context.Context, l *kafka.Lease) error {
 		if l.Partition != c.Partition {
 			return nil
 		}
@@ -287,7 +287,7 @@ func TestRedisForgetsWhatExpires(t *testing.T) {
 
 func TestUnknownTopicsAreNotMade(t *testing.T) {
 	k := broker(t, start(t, withDir("")).Addresses().Kafka)
-	if _, err := k.Partitions(t.Context(), "misspelt"); !errors.Is(err, klog.ErrUnknownTopic) {
+	if _, err := k.Partitions(t.Context(), "misspelt"); !errors.Is(err, kafka.ErrUnknownTopic) {
 		t.Errorf("an unknown topic gives %v", err)
 	}
 }

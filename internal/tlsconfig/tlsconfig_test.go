@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/testkit"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // serve answers every connection with a few words.

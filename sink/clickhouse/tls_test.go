@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/internal/chdb"
-	"github.com/weirdev/weir/internal/testkit"
 	"github.com/weirdev/weir/internal/tlsconfig"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 

@@ -198,7 +198,7 @@ func TestAnEndlessValueIsNotFetched(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
 		ctx, c, w, r := t.Context(), connect(t, s), idleWriter(t, s), newTestReader(t, testConfig(s))
 		track, e := w.Open(3), entityNumber(1)
-		for _, key := range []string{w.codec.Key(e), track.sentinel.key} {
+		for _, key := range []string{w.codec.Key(e), track.witness.key} {
 			if err := c.SetRange(ctx, key, 64<<20, "x").Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -341,7 +341,7 @@ func TestGarbageUnderAnOwnersKey(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				w := idleWriter(t, s)
 				track := w.Open(3)
-				if err := all[name].put(ctx, c, track.sentinel.key); err != nil {
+				if err := all[name].put(ctx, c, track.witness.key); err != nil {
 					t.Fatal(err)
 				}
 				if err := writeNow(ctx, w, track, update(entityNumber(1), 1, 70)); err != nil {
@@ -350,13 +350,13 @@ func TestGarbageUnderAnOwnersKey(t *testing.T) {
 				if track.Forgotten() {
 					t.Error("what stood there before us is taken for a loss")
 				}
-				if err := all[name].put(ctx, c, track.sentinel.key); err != nil {
+				if err := all[name].put(ctx, c, track.witness.key); err != nil {
 					t.Fatal(err)
 				}
 				if w.beat(ctx); !track.Forgotten() || testutil.ToFloat64(w.metrics.forgotten) != 1 {
 					t.Errorf("what took its place is not taken for a loss; %v are counted", testutil.ToFloat64(w.metrics.forgotten))
 				}
-				if w.beat(ctx); track.sentinel.forgotten.Load() {
+				if w.beat(ctx); track.witness.forgotten.Load() {
 					t.Error("it is not ours again")
 				}
 			})
@@ -369,11 +369,11 @@ func TestGarbageUnderAnOwnersKey(t *testing.T) {
 func TestWhoScribblesOnTheOwnersKeyDoesNotKeepThePartitionAtPutting(t *testing.T) {
 	now := time.UnixMilli(1)
 	w := &Writer{log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }}
-	track := &Track{w: w, sentinel: newSentinel("weir:risk", 3)}
+	track := &Track{w: w, witness: newWitness("weir:risk", 3)}
 	told := func(every time.Duration, times int) (n int) {
 		for range times {
 			now = now.Add(every)
-			track.sentinel.forgotten.Store(true)
+			track.witness.forgotten.Store(true)
 			if track.Forgotten() {
 				n++
 			}

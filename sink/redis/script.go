@@ -38,10 +38,10 @@ redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
 return written
 `
 
-// countScript puts a sentinel's next number in place of what stands there, and
+// countScript puts a witness's next number in place of what stands there, and
 // returns that: "" for nothing, "?" for a key of another type, at most 128 bytes.
 //
-//	KEYS[1]  the sentinel's key
+//	KEYS[1]  the witness's key
 //	ARGV     the number; how long it lasts (s)
 const countScript = `
 local old = redis.pcall('GETRANGE', KEYS[1], 0, 127)

@@ -54,7 +54,7 @@ func (w *Writer) send(ctx context.Context, batch []*entry, failed []error) {
 	}
 }
 
-// round pipelines one script call a write, and behind them the sentinels of their
+// round pipelines one script call a write, and behind them the witnesses of their
 // tracks. It returns those that have to be sent again. The end of ctx does not cut
 // it short, lest its outcome be unknown: its own timeout does.
 func (w *Writer) round(ctx context.Context, writes []*write, failed []error) (again []*write) {
@@ -67,9 +67,9 @@ func (w *Writer) round(ctx context.Context, writes []*write, failed []error) (ag
 		tracked[wr.track] = struct{}{}
 	}
 	tracks := w.watched(tracked)
-	sentinels := w.count(ctx, pipe, tracks)
+	witnesses := w.count(ctx, pipe, tracks)
 	_, err := pipe.Exec(ctx)
-	w.judge(tracks, sentinels)
+	w.judge(tracks, witnesses)
 	for i, call := range calls {
 		wr := writes[i]
 		if failed[wr.n] != nil {

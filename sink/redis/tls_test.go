@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/servers"
-	"github.com/weirdev/weir/internal/testkit"
 	"github.com/weirdev/weir/internal/tlsconfig"
+	"github.com/weirdev/weir/proof/servers"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // startProtected starts a redis-server that speaks TLS on another port.

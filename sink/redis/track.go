@@ -15,7 +15,7 @@ import (
 type Track struct {
 	w         *Writer
 	partition int32
-	sentinel  *sentinel
+	witness   *witness
 
 	// Below here: guarded by w.mu.
 	waiting map[facet.Entity]*entry // not being sent

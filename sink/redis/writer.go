@@ -125,7 +125,7 @@ func (d Dependencies) logger() *slog.Logger {
 
 // Open starts a track for a facet partition, which its owner closes.
 func (w *Writer) Open(partition int32) *Track {
-	t := &Track{w: w, partition: partition, sentinel: newSentinel(w.cfg.KeyPrefix, partition), waiting: map[facet.Entity]*entry{}}
+	t := &Track{w: w, partition: partition, witness: newWitness(w.cfg.KeyPrefix, partition), waiting: map[facet.Entity]*entry{}}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.open[t] = struct{}{}

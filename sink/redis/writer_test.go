@@ -140,9 +140,9 @@ func TestScriptsThatAreForgottenAreLoadedAgain(t *testing.T) {
 			if err := c.ScriptFlush(ctx).Err(); err != nil {
 				t.Fatal(err)
 			}
-			if o%2 == 1 { // with the sentinels, before a score needs them
-				if w.beat(ctx); track.sentinel.known != track.sentinel.sent {
-					t.Error("the sentinel is not counted up")
+			if o%2 == 1 { // with the witnesses, before a score needs them
+				if w.beat(ctx); track.witness.known != track.witness.sent {
+					t.Error("the witness is not counted up")
 				}
 			}
 		}

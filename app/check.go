@@ -1,0 +1,309 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/kafka"
+)
+
+// Finding is one thing about the servers that is not as it should be.
+type Finding struct {
+	Subject string // topic weir.facets
+	Setting string // cleanup.policy; empty where it is none
+	Problem string
+	Fix     string
+	Refuse  bool // a worker must not run on it: the promise would be broken
+}
+
+// String is one line that says what, why and what to do.
+func (f Finding) String() string {
+	severity := "warning"
+	if f.Refuse {
+		severity = "error"
+	}
+	return fmt.Sprintf("%s: %s: %s; %s", severity, f.Subject, f.Problem, f.Fix)
+}
+
+// refusals joins the findings that a worker must not run on; nil if there are
+// none.
+func refusals(all []Finding) error {
+	var errs []error
+	for _, f := range all {
+		if f.Refuse {
+			errs = append(errs, errors.New(f.String()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// logWarnings logs what may be run on. The rest is an error anyway.
+func logWarnings(log *slog.Logger, all []Finding) {
+	for _, f := range all {
+		if !f.Refuse {
+			log.Warn(f.Problem, "subject", f.Subject, "fix", f.Fix)
+		}
+	}
+}
+
+// shortestRawRetention is how long raw events must at least be kept: an outage of
+// detection that is shorter loses nothing.
+const shortestRawRetention = time.Hour
+
+// More bytes than one frame of facets has, and than one signal, or the headers of
+// a dead letter.
+const (
+	largestFrame  = 1 << 20
+	largestSignal = 64 << 10
+)
+
+// checker gathers findings about one stream.
+type checker struct {
+	stream StreamConfig
+	kafka  kafka.Config
+	// facetRetention is how long facets must be kept, for a state that is rebuilt
+	// from a snapshot; 0: for ever, since there are no snapshots.
+	facetRetention time.Duration
+	topics         map[string]*kafka.TopicSpec // by what they hold; missing: not there
+	found          []Finding
+}
+
+// checkStream asks Kafka about a stream's topics. It returns an error only where
+// it gets no answer.
+func checkStream(ctx context.Context, log *kafka.Client, cfg Config, facetRetention time.Duration) ([]Finding, error) {
+	c := &checker{stream: cfg.Stream, kafka: cfg.Kafka, facetRetention: facetRetention, topics: map[string]*kafka.TopicSpec{}}
+	if err := log.Preflight(ctx); errors.Is(err, kafka.ErrUnsupported) {
+		c.refuse("kafka", "", err.Error(), "use a broker that does")
+		return c.found, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if err := c.describe(ctx, log); err != nil {
+		return nil, err
+	}
+	c.checkEvents()
+	c.checkFacets()
+	c.checkIncarnations()
+	for _, what := range streamTopics {
+		if c.topics[what] != nil {
+			c.checkWritable(what)
+		}
+	}
+	if err := c.checkIncarnation(ctx, log); err != nil {
+		return nil, err
+	}
+	return c.found, nil
+}
+
+// streamTopics is what the topics of a stream hold.
+var streamTopics = []string{"events", "facets", "dead", "signals", "incarnations"}
+
+func (c *checker) name(what string) string { return "topic " + c.stream.Topic(what) }
+
+func (c *checker) refuse(subject, setting, problem, fix string) {
+	c.found = append(c.found, Finding{subject, setting, problem, fix, true})
+}
+
+func (c *checker) warn(subject, setting, problem, fix string) {
+	c.found = append(c.found, Finding{subject, setting, problem, fix, false})
+}
+
+// describe asks for all topics at once, since one that is missing is waited for.
+func (c *checker) describe(ctx context.Context, log *kafka.Client) error {
+	specs, errs := make([]kafka.TopicSpec, len(streamTopics)), make([]error, len(streamTopics))
+	var g errgroup.Group
+	for i, what := range streamTopics {
+		g.Go(func() error {
+			specs[i], errs[i] = log.Describe(ctx, c.stream.Topic(what))
+			return nil
+		})
+	}
+	_ = g.Wait() // each has its error in errs
+	for i, what := range streamTopics {
+		switch err := errs[i]; {
+		case errors.Is(err, kafka.ErrUnknownTopic):
+			c.refuse(c.name(what), "", "does not exist", "`weir migrate` makes it")
+		case errors.Is(err, kafka.ErrDenied):
+			c.warn(c.name(what), "", "its settings may not be read, and are not checked", "allow Describe and DescribeConfigs on it")
+		case err != nil:
+			return err
+		default:
+			c.topics[what] = &specs[i]
+		}
+	}
+	return nil
+}
+
+// setFix is the command that gives a topic another setting.
+func (c *checker) setFix(what, setting, value string) string {
+	return fmt.Sprintf("set it: kafka-configs.sh --alter --topic %s --add-config %s=%s", c.stream.Topic(what), setting, value)
+}
+
+func (c *checker) checkEvents() {
+	t := c.topics["events"]
+	if t == nil {
+		return
+	}
+	c.checkDeletes("events", "raw events would vanish unread")
+	if kept, limited := milliseconds(t.Config["retention.ms"]); limited && kept < shortestRawRetention {
+		c.refuse(c.name("events"), "retention.ms", fmt.Sprintf("keeps events for %v: an outage of that length loses events", kept),
+			c.setFix("events", "retention.ms", "604800000"))
+	}
+	c.warnBytes("events")
+	if v := t.Config["message.timestamp.type"]; v != "" && v != "LogAppendTime" {
+		c.warn(c.name("events"), "message.timestamp.type", "is "+v+": a gateway whose clock is ahead keeps the topic from being cleaned",
+			c.setFix("events", "message.timestamp.type", "LogAppendTime"))
+	}
+}
+
+func (c *checker) checkFacets() {
+	t := c.topics["facets"]
+	if t == nil {
+		return
+	}
+	c.checkDeletes("facets", "state could not be rebuilt")
+	kept, limited := milliseconds(t.Config["retention.ms"])
+	switch {
+	case limited && c.facetRetention == 0:
+		c.refuse(c.name("facets"), "retention.ms", fmt.Sprintf("keeps facets for %v: without snapshots, state is rebuilt from the whole log", kept),
+			c.setFix("facets", "retention.ms", "-1"))
+	case limited && kept < c.facetRetention:
+		c.refuse(c.name("facets"), "retention.ms", fmt.Sprintf("keeps facets for %v: state is rebuilt from a snapshot and what follows, which needs %v", kept, c.facetRetention),
+			c.setFix("facets", "retention.ms", strconv.FormatInt(c.facetRetention.Milliseconds(), 10)))
+	}
+	if _, limited := bytesOf(t.Config["retention.bytes"]); limited && c.facetRetention == 0 {
+		c.refuse(c.name("facets"), "retention.bytes", "is limited: without snapshots, state is rebuilt from the whole log",
+			c.setFix("facets", "retention.bytes", "-1"))
+	} else {
+		c.warnBytes("facets")
+	}
+}
+
+func (c *checker) checkIncarnations() {
+	t := c.topics["incarnations"]
+	if t == nil {
+		return
+	}
+	c.checkDeletes("incarnations", "what the stream began with would be forgotten")
+	if kept, limited := milliseconds(t.Config["retention.ms"]); limited {
+		c.refuse(c.name("incarnations"), "retention.ms", fmt.Sprintf("forgets after %v what the stream began with", kept), c.setFix("incarnations", "retention.ms", "-1"))
+	}
+}
+
+// checkDeletes refuses a topic from which records vanish because others have the
+// same key.
+func (c *checker) checkDeletes(what, consequence string) {
+	if v := c.topics[what].Config["cleanup.policy"]; strings.Contains(v, "compact") {
+		c.refuse(c.name(what), "cleanup.policy", "is compacted (cleanup.policy="+v+"): "+consequence, c.setFix(what, "cleanup.policy", "delete"))
+	}
+}
+
+func (c *checker) warnBytes(what string) {
+	if n, limited := bytesOf(c.topics[what].Config["retention.bytes"]); limited {
+		c.warn(c.name(what), "retention.bytes", fmt.Sprintf("keeps %d bytes of a partition, however short a time they last", n),
+			c.setFix(what, "retention.bytes", "-1"))
+	}
+}
+
+// checkWritable looks at what decides whether an acknowledged write is there to
+// stay, and whether there can be any.
+func (c *checker) checkWritable(what string) {
+	t := c.topics[what]
+	insync, err := strconv.Atoi(t.Config["min.insync.replicas"])
+	switch {
+	case err != nil: // the broker does not say
+	case insync > t.Replication:
+		c.refuse(c.name(what), "min.insync.replicas", fmt.Sprintf("has %d replicas, and takes writes only with %d in sync: it cannot be written at all", t.Replication, insync),
+			c.setFix(what, "min.insync.replicas", strconv.Itoa(insyncFor(t.Replication))))
+	case t.Replication >= 3 && insync < 2:
+		c.refuse(c.name(what), "min.insync.replicas", fmt.Sprintf("has %d replicas, and acknowledges what only one has: a broker that is lost takes it along", t.Replication),
+			c.setFix(what, "min.insync.replicas", strconv.Itoa(insyncFor(t.Replication))))
+	}
+	if t.Config["unclean.leader.election.enable"] == "true" && t.Replication > 1 {
+		c.refuse(c.name(what), "unclean.leader.election.enable", "may be led by a replica that lacks acknowledged records",
+			c.setFix(what, "unclean.leader.election.enable", "false"))
+	}
+	need := c.largestBatch(what)
+	if n, limited := bytesOf(t.Config["max.message.bytes"]); limited && n < need {
+		c.refuse(c.name(what), "max.message.bytes", fmt.Sprintf("takes batches of %d bytes, and ones of %d may be written: what it refuses stops a partition", n, need),
+			c.setFix(what, "max.message.bytes", strconv.FormatInt(max(8<<20, need), 10)))
+	}
+}
+
+// largestBatch is the size of the largest batch that is written to a topic: full
+// to kafka.batch_bytes, and one record more. A dead letter holds at most
+// [ingest.MaxLetterBytes] of the record that could not be read.
+func (c *checker) largestBatch(what string) int64 {
+	batch := int64(c.kafka.BatchBytes)
+	switch what {
+	case "facets":
+		return batch + largestFrame
+	case "signals":
+		return batch + largestSignal
+	case "dead":
+		return max(batch, ingest.MaxLetterBytes) + largestSignal
+	}
+	return 0 // written by gateways, who see it; or hardly anything
+}
+
+// checkIncarnation compares the topics and the secret with those that the
+// incarnation began with.
+func (c *checker) checkIncarnation(ctx context.Context, log *kafka.Client) error {
+	events, facets := c.topics["events"], c.topics["facets"]
+	if events == nil || facets == nil || c.topics["incarnations"] == nil {
+		return nil // said already
+	}
+	is, err := c.stream.incarnation(events.Partitions, facets.Partitions)
+	if err != nil {
+		return err
+	}
+	was, ok, err := recorded(ctx, log, c.stream.Topic("incarnations"), c.stream.Incarnation)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		c.refuse("stream "+c.stream.Name, "", fmt.Sprintf("has no incarnation %d", c.stream.Incarnation),
+			"`weir migrate` begins it, with the same stream.incarnation and secret")
+		return nil
+	}
+	c.compare(was, is)
+	return nil
+}
+
+// compare refuses where a stream is not what it was.
+func (c *checker) compare(was, is Incarnation) {
+	next := fmt.Sprintf("begin a new one: topics made anew, stream.incarnation %d, and `weir migrate`", c.stream.Incarnation+1)
+	if was.FacetPartitions != is.FacetPartitions {
+		c.refuse(c.name("facets"), "", fmt.Sprintf("has %d partitions, and had %d when incarnation %d began: entities would move away from their state",
+			is.FacetPartitions, was.FacetPartitions, is.Number), next)
+	}
+	if was.EventPartitions != is.EventPartitions {
+		c.refuse(c.name("events"), "", fmt.Sprintf("has %d partitions, and had %d when incarnation %d began: the sources of the state are other ones",
+			is.EventPartitions, was.EventPartitions, is.Number), next)
+	}
+	if was.Hash != is.Hash {
+		c.refuse("stream.secret", "", fmt.Sprintf("is not the one that incarnation %d began with: every entity would be another one", is.Number),
+			"use the same secret for all programs of the stream; or "+next)
+	}
+}
+
+// milliseconds reads a retention; limited is false where it is without end, or
+// is not said.
+func milliseconds(text string) (d time.Duration, limited bool) {
+	ms, limited := bytesOf(text)
+	return time.Duration(min(ms, int64(1<<63-1)/int64(time.Millisecond))) * time.Millisecond, limited
+}
+
+// bytesOf reads a limit; limited is false where there is none, or it is not said.
+func bytesOf(text string) (n int64, limited bool) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, err == nil && n >= 0
+}

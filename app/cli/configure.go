@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/settings"
+)
+
+// known are variables that are no settings, but are looked at by programs, by
+// Weir's own tests, or by docker-compose.yml.
+var known = []string{
+	"WEIR_CONFIG", "WEIR_CACHE", "WEIR_CHDB_LIB", "WEIR_VERSION", "WEIR_LONG", "WEIR_SEED", "WEIR_HISTORIES",
+	"WEIR_REQUIRE_*", "WEIR_TEST_*", "WEIR_TESTKIT_*", "WEIR_CLI_TEST_*", "WEIR_SANDBOX_TEST_*",
+}
+
+// Configured holds a command's configuration and the flags that are about it.
+type Configured struct {
+	Config app.Config
+	file   string
+	check  bool
+	dump   bool
+	verify func(app.Config) error
+
+	origins *settings.Origins
+}
+
+// Configure adds to cmd a flag for every setting, and -config, -check, -dump.
+// verify reads what the configuration names, for -check.
+func Configure(cmd *cobra.Command, defaults app.Config, verify func(app.Config) error) *Configured {
+	c := configure(cmd, defaults)
+	c.verify = verify
+	f := cmd.Flags()
+	f.BoolVar(&c.check, "check", false, "check the configuration and the files that it names, and exit")
+	f.BoolVar(&c.dump, "dump", false, "print the effective configuration, secrets hidden, and exit")
+	return c
+}
+
+// ConfigureSections adds -config, and a flag for each setting of some sections: for
+// commands that make up the rest themselves.
+func ConfigureSections(cmd *cobra.Command, defaults app.Config, sections ...string) *Configured {
+	return configure(cmd, defaults, sections...)
+}
+
+func configure(cmd *cobra.Command, defaults app.Config, sections ...string) *Configured {
+	c := &Configured{Config: defaults}
+	f := cmd.Flags()
+	f.StringVar(&c.file, "config", os.Getenv("WEIR_CONFIG"), "YAML file with settings (or WEIR_CONFIG)")
+	settings.Bind(f, &c.Config, sections...)
+	return c
+}
+
+// Read reads the configuration, and does not judge what can be read.
+func (c *Configured) Read(cmd *cobra.Command) (err error) {
+	c.origins, err = settings.Load(&c.Config, settings.From{File: c.file, Environ: os.Environ(), Known: known, Flags: cmd.Flags()})
+	for _, w := range c.origins.Warnings {
+		warn(cmd, w)
+	}
+	if err != nil {
+		err = c.origins.Explain(errors.Join(err, c.origins.OfGiven(c.Config.Validate())))
+		return UsageError(fmt.Errorf("the configuration cannot be read:\n%w", err))
+	}
+	return nil
+}
+
+// Given reports whether the user named a setting anywhere.
+func (c *Configured) Given(setting string) bool { return c.origins.Given(setting) }
+
+// Explain is err, told where the configuration was written if that is what is wrong.
+func (c *Configured) Explain(err error) error {
+	var wrong *app.Misconfigured
+	if errors.As(err, &wrong) {
+		return UsageError(c.origins.Explain(err))
+	}
+	return err
+}
+
+// Invalid tells what is wrong with the configuration where it was written.
+func (c *Configured) Invalid(err error) error {
+	return UsageError(fmt.Errorf("the configuration is not valid:\n%w", c.origins.Explain(err)))
+}
+
+func warn(cmd *cobra.Command, text string) {
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", cmd.Root().Name(), text)
+}
+
+// Load reads and checks the configuration. done says that -check or -dump was all
+// that was asked for.
+func (c *Configured) Load(cmd *cobra.Command) (done bool, err error) {
+	if err := c.Read(cmd); err != nil {
+		return false, err
+	}
+	if c.dump {
+		text, err := settings.Dump(&c.Config)
+		if err != nil {
+			return false, err
+		}
+		_, err = cmd.OutOrStdout().Write(text)
+		return true, err
+	}
+	loose, err := c.Config.LooseFiles()
+	for _, l := range loose {
+		warn(cmd, l)
+	}
+	if err == nil {
+		err = c.Config.Validate()
+	}
+	if err == nil && c.check && c.verify != nil {
+		err = c.verify(c.Config)
+	}
+	if err != nil {
+		return false, c.Invalid(err)
+	}
+	if c.check {
+		fmt.Fprintln(cmd.OutOrStdout(), "configuration ok")
+	}
+	return c.check, nil
+}

@@ -1,0 +1,207 @@
+// Package app wires Weir's parts into its programs: the worker and the gate.
+// It holds what the binaries share, so that their main functions are thin and
+// tests can run whole programs in process.
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/internal/secret"
+	"github.com/weirdev/weir/internal/snapshot"
+	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/sink/clickhouse"
+	"github.com/weirdev/weir/sink/redis"
+)
+
+// Config is the configuration of all of Weir's programs. Each part owns its
+// own section; this only composes them.
+type Config struct {
+	Stream     StreamConfig          `yaml:"stream"`
+	Stages     []string              `yaml:"stages" doc:"stages that a worker runs: ingest, detect"`
+	Kafka      kafka.Config          `yaml:"kafka"`
+	Redis      redis.Config          `yaml:"redis"`
+	ClickHouse clickhouse.Config     `yaml:"clickhouse"`
+	Geo        geo.Config            `yaml:"geo"`
+	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the rules that are built in"`
+	Ingest     ingest.Config         `yaml:"ingest"`
+	Detect     engine.StageConfig    `yaml:"detect"`
+	Snapshots  snapshot.Config       `yaml:"snapshots"`
+	Gate       gate.Config           `yaml:"gate"`
+	Stop       StopConfig            `yaml:",inline"`
+	Admin      telemetry.AdminConfig `yaml:"admin"`
+	Log        telemetry.LogConfig   `yaml:"log"`
+}
+
+// StopConfig says when a worker ends.
+type StopConfig struct {
+	Timeout    time.Duration `yaml:"stop_timeout" doc:"longest time to finish what is under way when told to stop; then the process ends as it is"`
+	StuckAfter time.Duration `yaml:"stuck_after" doc:"time after which a partition that neither gets on nor waits for a server ends the process, so that another takes it over"`
+}
+
+// Validate reports everything that is wrong with c.
+func (c StopConfig) Validate() error {
+	var errs []error
+	if c.Timeout < time.Second || c.Timeout > 10*time.Minute {
+		errs = append(errs, fmt.Errorf("stop_timeout: %v is outside 1s … 10m", c.Timeout))
+	}
+	if c.StuckAfter < time.Second || c.StuckAfter > time.Hour {
+		errs = append(errs, fmt.Errorf("stuck_after: %v is outside 1s … 1h", c.StuckAfter))
+	}
+	return errors.Join(errs...)
+}
+
+// StreamConfig names the stream that a program works on.
+type StreamConfig struct {
+	Name        string `yaml:"name" doc:"prefix of the stream's topics, groups and keys"`
+	Incarnation uint32 `yaml:"incarnation" doc:"raised when the stream's topics are made anew"`
+	History     bool   `yaml:"history" doc:"a file or backfill: its times are believed, nothing ticks, and it ends"`
+	Secret      string `yaml:"secret" secret:"true" doc:"secret from which the keys of hashes are derived, 16 bytes or more; the same for all programs of a stream"`
+	SecretFile  string `yaml:"secret_file" doc:"file that holds the secret, instead of secret"`
+}
+
+// Defaults is the configuration of an installation on one machine.
+func Defaults() Config {
+	return Config{
+		Stream:     StreamConfig{Name: "weir", Incarnation: 1},
+		Stages:     []string{"ingest", "detect"},
+		Kafka:      kafka.Defaults(),
+		Redis:      redis.Defaults(),
+		ClickHouse: clickhouse.Defaults(),
+		Ingest:     ingest.Defaults(),
+		Detect:     engine.StageDefaults(),
+		Gate:       gate.Defaults(),
+		Stop:       StopConfig{Timeout: 25 * time.Second, StuckAfter: 30 * time.Second},
+		Admin:      telemetry.AdminConfig{Listen: "127.0.0.1:9480"},
+		Log:        telemetry.LogDefaults(),
+	}
+}
+
+// Validate reports everything that is wrong with c.
+func (c *Config) Validate() error {
+	return errors.Join(c.Stream.Validate(), c.validateStages(), c.validateDrain(), c.Kafka.Validate(), c.Redis.Validate(), c.ClickHouse.Validate(),
+		c.Ingest.Validate(), c.Detect.Validate(), c.Snapshots.Validate(), c.Gate.Validate(), c.Stop.Validate(), c.Admin.Validate(), c.Log.Validate())
+}
+
+var streamName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
+
+// Validate reports everything that is wrong with c.
+func (c StreamConfig) Validate() error {
+	var errs []error
+	if !streamName.MatchString(c.Name) {
+		errs = append(errs, fmt.Errorf("stream.name: %q: lower-case letters, digits, - _ and . are allowed, 64 at most", c.Name))
+	}
+	if c.Incarnation == 0 {
+		errs = append(errs, errors.New("stream.incarnation: begins at 1"))
+	}
+	_, err := c.secret()
+	return errors.Join(append(errs, err)...)
+}
+
+func (c *Config) validateStages() error {
+	if len(c.Stages) == 0 {
+		return errors.New("stages: name ingest, detect or both")
+	}
+	for _, s := range c.Stages {
+		if s != "ingest" && s != "detect" {
+			return fmt.Errorf("stages: %q is neither ingest nor detect", s)
+		}
+	}
+	return nil
+}
+
+// validateDrain checks that a group is not left while its partitions are given up.
+func (c *Config) validateDrain() error {
+	var errs []error
+	for _, s := range []struct {
+		name  string
+		drain time.Duration
+	}{{"ingest", c.Ingest.DrainTimeout}, {"detect", c.Detect.DrainTimeout}} {
+		if s.drain > c.Kafka.DrainTimeout {
+			errs = append(errs, fmt.Errorf("kafka.drain_timeout: %v is shorter than %s.drain_timeout, %v: the group would be left before partitions are given up",
+				c.Kafka.DrainTimeout, s.name, s.drain))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+const shortestSecret = 16
+
+func (c StreamConfig) secret() ([]byte, error) {
+	text := c.Secret
+	switch {
+	case c.Secret != "" && c.SecretFile != "":
+		return nil, errors.New("stream.secret and stream.secret_file are both set; one is enough")
+	case c.SecretFile != "":
+		b, err := os.ReadFile(c.SecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("stream.secret_file: %w", err)
+		}
+		text = strings.TrimSpace(string(b))
+	case c.Secret == "":
+		return nil, errors.New("stream.secret_file: not set; make one with `head -c 32 /dev/urandom | base64 > weir.secret` and use it for all programs of the stream")
+	}
+	if len(text) < shortestSecret {
+		return nil, fmt.Errorf("stream.secret: %d bytes are too few, %d are needed", len(text), shortestSecret)
+	}
+	return []byte(text), nil
+}
+
+// derive makes a key for one purpose, so that none can be told from another.
+func (c StreamConfig) derive(purpose string) ([]byte, error) {
+	s, err := c.secret()
+	if err != nil {
+		return nil, err
+	}
+	return secret.Key(s, purpose), nil
+}
+
+// Hasher is the keyed hash that places entities.
+func (c StreamConfig) Hasher() (facet.Hasher, error) {
+	k, err := c.derive(secret.EntityHash)
+	if err != nil {
+		return facet.Hasher{}, err
+	}
+	return facet.NewHasher([16]byte(k[:16])), nil
+}
+
+// RiskKey is the secret of the keys and codes of risk values: the stream's secret
+// itself, so that readers in other languages need nothing else.
+func (c StreamConfig) RiskKey() ([]byte, error) { return c.secret() }
+
+// facetRetention is how long facets must be kept: for ever, unless snapshots are.
+// With them, what follows the oldest that is kept, and an outage of all workers
+// that may be as long as one that raw events survive.
+func (c Config) facetRetention() time.Duration {
+	if c.Snapshots.URL == "" {
+		return 0
+	}
+	return time.Duration(c.Detect.SnapshotKeep+1)*c.Detect.SnapshotInterval + shortestRawRetention
+}
+
+// Topic names one of the stream's topics: events, facets, dead, signals,
+// incarnations.
+func (c StreamConfig) Topic(what string) string { return c.Name + "." + what }
+
+// Group names one of the stream's consumer groups: ingest, detect.
+func (c StreamConfig) Group(stage string) string { return c.Name + "." + stage }
+
+// redis is the configuration of Redis for the stream: its keys carry the
+// stream's name, unless another prefix is configured.
+func (c Config) redis() redis.Config {
+	r := c.Redis
+	if r.KeyPrefix == redis.Defaults().KeyPrefix && c.Stream.Name != "weir" {
+		r.KeyPrefix += ":" + c.Stream.Name
+	}
+	return r
+}

@@ -1,0 +1,164 @@
+// Package dead reads a stream's dead letters, and puts records back after what was
+// wrong with reading them was mended.
+//
+// It never deletes a letter: retention does. What was put back, and when, is in a
+// topic of its own (STREAM.replays), so that nothing is put back twice by accident.
+package dead
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/kafka"
+)
+
+// Log is the part of Kafka that is used.
+type Log interface {
+	Offsets(ctx context.Context, topic string) ([]kafka.OffsetRange, error)
+	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error
+	Produce(ctx context.Context, topic string, ps []kafka.Produce) error
+	CreateTopic(ctx context.Context, spec kafka.TopicSpec) error
+	Describe(ctx context.Context, topic string) (kafka.TopicSpec, error)
+}
+
+// Position is where in the topic of dead letters one is.
+type Position struct {
+	Partition int32
+	Offset    int64
+}
+
+// String is how a position is written: partition/offset.
+func (p Position) String() string { return fmt.Sprintf("%d/%d", p.Partition, p.Offset) }
+
+// ParsePosition reads partition/offset, or an offset of partition 0.
+func ParsePosition(s string) (p Position, err error) {
+	partition, offset, found := strings.Cut(s, "/")
+	if !found {
+		partition, offset = "0", s
+	}
+	n, err1 := strconv.ParseInt(partition, 10, 32)
+	o, err2 := strconv.ParseInt(offset, 10, 64)
+	if err1 != nil || err2 != nil || n < 0 || o < 0 {
+		return p, fmt.Errorf("%q is no position such as 0/17, as `weir dead list` shows them", s)
+	}
+	return Position{int32(n), o}, nil
+}
+
+// Letter is a dead letter: a record, or a range of offsets that did not read.
+type Letter struct {
+	Position Position
+	ID       string // the source's partition and offset: the same however often the record was read
+	Reason   string
+	Detail   string
+	Topic    string
+	Source   Position
+	Until    int64 // of a range: the offset behind it; else 0
+	Received time.Time
+	Bytes    int64 // of the record; more than Value where it was cut
+	Value    []byte
+	Key      []byte // of the record
+	KeyKnown bool
+}
+
+// Cut reports whether the letter holds only the beginning of its record.
+func (l *Letter) Cut() bool { return l.Bytes > int64(len(l.Value)) }
+
+// parse reads a record of the topic of dead letters. What is missing stays empty:
+// whoever looks for the reason of a failure is not to meet another.
+func parse(partition int32, r *kafka.Record) Letter {
+	l := Letter{Position: Position{partition, r.Offset}, ID: string(r.Key), Value: bytes.Clone(r.Value), Bytes: int64(len(r.Value)), Received: time.UnixMilli(r.Time).UTC()}
+	for _, h := range r.Headers {
+		n, _ := strconv.ParseInt(string(h.Value), 10, 64)
+		switch h.Key {
+		case ingest.HeaderReason:
+			l.Reason = string(h.Value)
+		case ingest.HeaderDetail:
+			l.Detail = string(h.Value)
+		case ingest.HeaderTopic:
+			l.Topic = string(h.Value)
+		case ingest.HeaderPartition:
+			l.Source.Partition = int32(n)
+		case ingest.HeaderOffset:
+			l.Source.Offset = n
+		case ingest.HeaderUntil:
+			l.Until = n
+		case ingest.HeaderReceived:
+			l.Received = time.UnixMilli(n).UTC()
+		case ingest.HeaderBytes:
+			l.Bytes = n
+		case ingest.HeaderKey:
+			l.Key, l.KeyKnown = bytes.Clone(h.Value), true
+		}
+	}
+	return l
+}
+
+// Filter says which letters are meant; its zero value means all.
+type Filter struct {
+	Reasons   []string
+	Since     time.Time // received then or later
+	Positions []Position
+}
+
+func (f Filter) match(l *Letter) bool {
+	return (len(f.Reasons) == 0 || contains(f.Reasons, l.Reason)) && !l.Received.Before(f.Since) && (len(f.Positions) == 0 || contains(f.Positions, l.Position))
+}
+
+func contains[T comparable](list []T, v T) bool {
+	for _, x := range list {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}
+
+// each calls yield for each letter that f means, in order; a record that was read
+// twice is one letter.
+func each(ctx context.Context, log Log, topic string, f Filter, yield func(Letter) error) error {
+	seen := map[string]bool{}
+	return scan(ctx, log, topic, nil, func(partition int32, r *kafka.Record) error {
+		l := parse(partition, r)
+		if seen[l.ID] && l.ID != "" {
+			return nil
+		}
+		seen[l.ID] = true
+		if !f.match(&l) {
+			return nil
+		}
+		return yield(l)
+	})
+}
+
+// scan calls yield for each record of a topic that is there now, from given offsets
+// on or from the beginning.
+func scan(ctx context.Context, log Log, topic string, from []int64, yield func(partition int32, r *kafka.Record) error) error {
+	ranges, err := log.Offsets(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("topic %s: %w", topic, err)
+	}
+	var b kafka.Batch
+	for p, r := range ranges {
+		at := r.Start
+		if p < len(from) {
+			at = max(at, from[p])
+		}
+		for at < r.End {
+			if err := log.Fetch(ctx, topic, int32(p), at, &b); err != nil {
+				return err
+			}
+			for i := range b.Records {
+				if err := yield(int32(p), &b.Records[i]); err != nil {
+					return err
+				}
+			}
+			at = max(at+1, b.Next)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+// Package demo shows Weir at work on one machine: everything that it stands on
+// in this process, the worker and the gate as processes of their own, and
+// traffic, invented or from files, through all of it.
+//
+//	traffic ─▶ Kafka ─▶ weir-worker ─▶ Redis ◀── weir-gate ◀── "what about this one?"
+//	                         └───────▶ ClickHouse ◀── summary
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/stack"
+)
+
+// Options is what the user asked for.
+type Options struct {
+	For         time.Duration // how long traffic flows; 0: until the user stops it
+	Data        string        // directory that keeps everything; empty: a temporary one
+	Inputs      []string      // files of log lines to run instead of invented traffic; "-" is Stdin
+	Stdin       io.Reader
+	FormatGiven bool // else the format of Inputs is found from their first lines
+	JSON        bool // end with one JSON object
+	Rate        float64
+	People      int
+	Seed        uint64
+
+	// Settings of ingest, detect and the gate, of rules and of geographic databases.
+	// The rest is the demonstration's own.
+	Settings app.Config
+}
+
+// Defaults suit a look at it.
+func Defaults() Options {
+	return Options{For: time.Minute, Rate: 300, People: 3000, Seed: 1, Stdin: os.Stdin, Settings: app.Defaults()}
+}
+
+// Validate reports what is wrong with o.
+func (o Options) Validate() error {
+	switch {
+	case o.For < 0:
+		return fmt.Errorf("-for %v: must not be negative", o.For)
+	case o.Rate <= 0 || o.Rate > 100_000:
+		return fmt.Errorf("-rate %v: 1 to 100000 events a second are possible", o.Rate)
+	case o.People < 100:
+		return fmt.Errorf("-people %d: at least 100 make a population", o.People)
+	case len(o.Inputs) == 0 && o.Settings.Ingest.Format != "weir":
+		return errors.New("-format goes with -input, a file of log lines; invented traffic is in format weir")
+	case slices.Contains(o.Inputs, ""):
+		return errors.New("-input: a name is empty")
+	}
+	return nil
+}
+
+// Verdict is what a run comes to.
+type Verdict struct {
+	Complaints  []string // what does not balance, or says that the run shows nothing
+	Interrupted bool     // by the user, before a file was through
+}
+
+// demo is a run.
+type demo struct {
+	opts      Options
+	out       io.Writer
+	log       *slog.Logger
+	started   time.Time
+	stack     *stack.Stack
+	unguard   context.CancelFunc
+	temporary []string // to remove
+}
+
+// Run runs a demonstration and writes what it sees to out. It is not an error when
+// the figures do not agree at the end: then the verdict says so.
+func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (v Verdict, err error) {
+	d := &demo{opts: opts, out: out, log: log, started: time.Now(), unguard: func() {}}
+	if len(opts.Inputs) > 0 {
+		v, err = d.runFiles(ctx)
+	} else {
+		v, err = d.runTraffic(ctx)
+	}
+	return v, errors.Join(err, d.close())
+}
+
+func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+
+// start starts the servers and the worker, and makes topics and tables. The context
+// it returns ends, with the reason as its cause, when that cannot be kept running.
+func (d *demo) start(ctx context.Context, stream app.StreamConfig, topics app.Topics) (_ context.Context, err error) {
+	where := d.opts.Data
+	if where == "" {
+		where = "a temporary directory; -data DIR keeps it"
+	}
+	d.say("starting Kafka, Redis and ClickHouse in this process (data in %s)", where)
+	d.stack, err = stack.Start(ctx, stack.Options{Dir: d.opts.Data, Stream: stream, Topics: topics, Format: d.opts.Settings.Ingest.Format, Adjust: d.adjust}, d.log)
+	if err != nil {
+		return nil, err
+	}
+	ctx, d.unguard = d.stack.Guard(ctx)
+	if err := d.stack.StartWorker(); err != nil {
+		return nil, err
+	}
+	d.say("weir-worker runs; its log is %s", d.stack.LogFile(d.stack.Worker))
+	return ctx, nil
+}
+
+// adjust puts the user's settings into the configuration of the programs.
+func (d *demo) adjust(c *app.Config) {
+	s := d.opts.Settings
+	s.Gate.Listen = c.Gate.Listen // a free one
+	c.Ingest, c.Detect, c.Gate, c.Geo, c.Rules, c.Log = s.Ingest, s.Detect, s.Gate, s.Geo, s.Rules, s.Log
+	c.Log.Format = "text"
+}
+
+// reason is why ctx has ended, nil where the user ended it.
+func reason(ctx context.Context) error {
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (d *demo) close() error {
+	d.unguard()
+	var errs []error
+	if d.stack != nil {
+		errs = append(errs, d.stack.Close())
+	}
+	for _, t := range d.temporary {
+		errs = append(errs, os.RemoveAll(t))
+	}
+	return errors.Join(errs...)
+}

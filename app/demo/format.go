@@ -1,0 +1,91 @@
+package demo
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/telemetry"
+)
+
+// sampleLines is how many lines are looked at before anything starts.
+const sampleLines = 300
+
+// settleFormat finds the format of logs where none is given, and refuses one that
+// reads nothing of them while another does: all lines would become dead letters.
+func settleFormat(c *ingest.Config, given bool, lines [][]byte) (how string, err error) {
+	if len(lines) == 0 {
+		return "", &app.Misconfigured{Err: errors.New("-input: there is no line in it")}
+	}
+	best, found := fitting(lines)
+	if !given {
+		if !found {
+			return "", &app.Misconfigured{Err: fmt.Errorf("no format reads the lines of -input; the first is\n    %s\n"+
+				"-format names one of %s; docs/formats.md shows what they read, and how a mapping reads other JSON",
+				excerpt(lines[0]), strings.Join(event.FormatNames(), ", "))}
+		}
+		c.Format = best
+		return best + ", which reads them best; -format names another", nil
+	}
+	format, err := c.NewFormat()
+	if err != nil {
+		return "", &app.Misconfigured{Err: fmt.Errorf("ingest.format: %w%s", err, adviseFormat(c.Format))}
+	}
+	if !found || best == c.Format {
+		return c.Format, nil
+	}
+	if line, why := refusal(format, lines); why != nil {
+		return "", &app.Misconfigured{Err: fmt.Errorf("format %s reads none of the first %d lines of -input; the first is\n    %s\n    %v\n"+
+			"-format %s reads them; without -format it is found by itself", c.Format, len(lines), excerpt(line), why, best)}
+	}
+	return c.Format, nil
+}
+
+func adviseFormat(name string) string {
+	switch {
+	case name == "mapping":
+		return "; write one under ingest.mapping in the file that -config names (docs/formats.md has an example)"
+	case name == "pattern":
+		return "; ingest.pattern is one, docs/formats.md has examples"
+	case slices.Contains(event.FormatNames(), name):
+		return ""
+	}
+	return "; without -format it is found by itself"
+}
+
+// fitting names the format that reads lines best, if one does well.
+func fitting(lines [][]byte) (name string, ok bool) {
+	guesses := event.DetectFormat(lines)
+	if len(guesses) == 0 || !guesses[0].Fits() {
+		return "", false
+	}
+	return guesses[0].Format, true
+}
+
+// refusal says why the first line is not read, if none of them is.
+func refusal(f event.Format, lines [][]byte) (first []byte, why error) {
+	var e event.Event
+	for i := len(lines) - 1; i >= 0; i-- {
+		err := f.Decode(lines[i], &e)
+		if err == nil {
+			return nil, nil
+		}
+		first, why = lines[i], errors.New(err.Error()) // the format's own is gone with its next
+	}
+	return first, why
+}
+
+const excerptBytes = 200
+
+// excerpt is the beginning of a line, fit for a terminal.
+func excerpt(line []byte) string {
+	cut := ""
+	if len(line) > excerptBytes {
+		line, cut = line[:excerptBytes], "…"
+	}
+	return strings.ReplaceAll(telemetry.Clean(string(line)), "\n", "�") + cut
+}

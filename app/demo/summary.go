@@ -1,0 +1,290 @@
+package demo
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+	"syscall"
+	"time"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/weirdev/weir/app/stack"
+	"github.com/weirdev/weir/internal/population"
+	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/sink/clickhouse"
+)
+
+// Summary is the last line with -json. Scripts rely on its names.
+type Summary struct {
+	EventsIn        int64            `json:"events_in"`
+	EventsStored    uint64           `json:"events_stored"` // distinct, asked of ClickHouse with FINAL
+	DeadLetters     map[string]int64 `json:"dead_letters"`  // by reason
+	WithoutAddress  uint64           `json:"without_address"`
+	WithoutPath     uint64           `json:"without_path"`
+	WithoutAccount  uint64           `json:"without_account"`
+	Repeats         int64            `json:"repeats"` // sent before by their gateway
+	Late            int64            `json:"late"`    // facets
+	Skewed          int64            `json:"skewed"`
+	Delayed         int64            `json:"delayed"`
+	Signals         map[string]int64 `json:"signals"` // by rule
+	Campaigns       Campaigns        `json:"campaigns"`
+	Innocents       int              `json:"innocents"`
+	InnocentsDenied int              `json:"innocents_denied"`
+	LedgerBalanced  bool             `json:"ledger_balanced"`
+	Complaints      []string         `json:"complaints,omitempty"`  // why the exit status is not 0
+	Interrupted     bool             `json:"interrupted,omitempty"` // a file, before it was through: nothing is judged
+	ElapsedSeconds  float64          `json:"elapsed_seconds"`
+	CPUSeconds      float64          `json:"cpu_seconds"`    // of all processes
+	PeakRSSBytes    int64            `json:"peak_rss_bytes"` // the sum over all processes
+}
+
+// Campaigns says what became of the attacks.
+type Campaigns struct {
+	Launched           int       `json:"launched"`
+	Caught             int       `json:"caught"`
+	SecondsToFirstDeny []float64 `json:"seconds_to_first_deny"`
+}
+
+// withParameter gives a query a server-side parameter.
+func withParameter(ctx context.Context, name, value string) context.Context {
+	return ch.Context(ctx, ch.WithParameters(ch.Parameters{name: value}))
+}
+
+const (
+	storedQuery  = `SELECT count() FROM %s.events FINAL WHERE stream = {stream:String}`
+	lackQuery    = `SELECT countIf(client_ip = ''), countIf(path = ''), countIf(account = '') FROM %s.events FINAL WHERE stream = {stream:String}`
+	signalsQuery = `SELECT rule, count(), uniqExact(entity) FROM %s.signals FINAL WHERE stream = {stream:String} GROUP BY rule ORDER BY rule`
+)
+
+// summarise asks everybody for the figures, compares them, and prints them.
+func (d *demo) summarise(ctx context.Context, v Verdict, people *population.Population, w *watch) (Verdict, error) {
+	b, err := d.stack.Books(ctx)
+	if err != nil {
+		return v, err
+	}
+	s := Summary{EventsIn: b.Ingest.Fetched - b.Ingest.Control, Repeats: b.Ingest.Repeat, Late: b.Detect.Late, Skewed: b.Ingest.Skewed, Delayed: b.Ingest.Delayed, Signals: map[string]int64{}}
+	if err := d.askTables(ctx, &s); err != nil {
+		return v, err
+	}
+	dead, err := d.stack.DeadLetters(ctx)
+	if err != nil {
+		return v, err
+	}
+	s.DeadLetters, s.Interrupted = dead.ByReason, v.Interrupted
+	d.judge(&s, people, w)
+	if !v.Interrupted {
+		imbalances := b.Imbalances(s.EventsStored, dead.Total)
+		s.LedgerBalanced = len(imbalances) == 0
+		v.Complaints = append(v.Complaints, imbalances...)
+		if dead.Total > 0 && s.EventsStored == 0 {
+			v.Complaints = append(v.Complaints, fmt.Sprintf("nothing could be read: %d of %d lines are dead letters", dead.Total, s.EventsIn))
+		}
+	}
+	s.Complaints = v.Complaints
+	d.measure(&s)
+	d.print(&s, b, dead, w != nil)
+	return v, nil
+}
+
+func (d *demo) askTables(ctx context.Context, s *Summary) error {
+	conn, err := clickhouse.Open(d.stack.Config.ClickHouse)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx = withParameter(ctx, "stream", d.stack.Config.Stream.Name)
+	if err := conn.QueryRow(ctx, fmt.Sprintf(storedQuery, d.stack.Config.ClickHouse.Database)).Scan(&s.EventsStored); err != nil {
+		return fmt.Errorf("ask clickhouse: %w", err)
+	}
+	if err := conn.QueryRow(ctx, fmt.Sprintf(lackQuery, d.stack.Config.ClickHouse.Database)).Scan(&s.WithoutAddress, &s.WithoutPath, &s.WithoutAccount); err != nil {
+		return fmt.Errorf("ask clickhouse: %w", err)
+	}
+	rows, err := conn.Query(ctx, fmt.Sprintf(signalsQuery, d.stack.Config.ClickHouse.Database))
+	if err != nil {
+		return fmt.Errorf("ask clickhouse: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var rule string
+		var n, entities uint64
+		if err := rows.Scan(&rule, &n, &entities); err != nil {
+			return err
+		}
+		s.Signals[rule] = int64(n)
+	}
+	return rows.Err()
+}
+
+func (d *demo) judge(s *Summary, people *population.Population, w *watch) {
+	s.Campaigns.SecondsToFirstDeny = []float64{}
+	if w == nil {
+		return
+	}
+	for i, c := range people.Campaigns() {
+		if c.Events == 0 {
+			continue // the run ended before it began
+		}
+		s.Campaigns.Launched++
+		if at, ok := w.firstDeny[i]; ok {
+			s.Campaigns.Caught++
+			s.Campaigns.SecondsToFirstDeny = append(s.Campaigns.SecondsToFirstDeny, at.Sub(time.UnixMilli(c.Start)).Seconds())
+		}
+	}
+	s.Innocents, s.InnocentsDenied = w.innocents, w.denied
+}
+
+// measure adds up what all processes used. The children have ended.
+func (d *demo) measure(s *Summary) {
+	s.ElapsedSeconds = time.Since(d.started).Seconds()
+	var own syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &own) == nil {
+		s.CPUSeconds = seconds(own.Utime) + seconds(own.Stime)
+		s.PeakRSSBytes = own.Maxrss << 10
+	}
+	if d.stack.Worker != nil {
+		cpu, rss := d.stack.Worker.Usage()
+		s.CPUSeconds += cpu.Seconds()
+		s.PeakRSSBytes += rss
+	}
+	if d.stack.Gate != nil {
+		cpu, rss := d.stack.Gate.Usage()
+		s.CPUSeconds += cpu.Seconds()
+		s.PeakRSSBytes += rss
+	}
+}
+
+func seconds(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
+
+func (d *demo) print(s *Summary, b stack.Books, dead stack.Dead, live bool) {
+	d.say("\nSUMMARY after %.0f s", s.ElapsedSeconds)
+	if s.Interrupted {
+		d.say("  INTERRUPTED        this is of what came through so far%s", d.goesOn())
+	}
+	d.say("  events in          %d", s.EventsIn)
+	d.say("  events stored      %d   (%s)", s.EventsStored, d.query(storedQuery))
+	d.printLacks(s)
+	d.say("  dead letters       %d%s", dead.Total, counts(s.DeadLetters))
+	d.printDead(dead)
+	d.say("  repeats dropped    %d", s.Repeats)
+	d.say("  facets             %d, of which late %d; events with a time too old %d, or from the future %d", b.Detect.Applied, s.Late, s.Delayed, s.Skewed)
+	d.say("  signals           %s   (%s)", counts(s.Signals), d.query(signalsQuery))
+	if live {
+		d.printCampaigns(s)
+	}
+	d.printVerdict(s)
+	worker, workerRSS := time.Duration(0), int64(0)
+	if d.stack.Worker != nil {
+		worker, workerRSS = d.stack.Worker.Usage()
+	}
+	d.say("  used               %.1f CPU seconds, of which the worker %.1f; the worker's peak memory %d MiB",
+		s.CPUSeconds, worker.Seconds(), workerRSS>>20)
+	if d.opts.Data != "" {
+		d.say("  kept in            %s, as stream %s", d.opts.Data, d.stack.Config.Stream.Name)
+		d.say("                     weir query -data %s 'SELECT route, count() FROM v_events GROUP BY route ORDER BY 2 DESC LIMIT 10'", d.opts.Data)
+	}
+	if d.opts.JSON {
+		_ = json.NewEncoder(d.out).Encode(s)
+	}
+}
+
+func (d *demo) goesOn() string {
+	if d.opts.Data == "" {
+		return "; with -data DIR the same command could go on"
+	}
+	return "; the same command goes on"
+}
+
+// query is a query as somebody would type it.
+func (d *demo) query(text string) string {
+	return strings.ReplaceAll(fmt.Sprintf(text, d.stack.Config.ClickHouse.Database), "{stream:String}", "'"+d.stack.Config.Stream.Name+"'")
+}
+
+// printLacks says how many events have nothing for most rules to go by.
+func (d *demo) printLacks(s *Summary) {
+	var lacks []string
+	for _, l := range []struct {
+		what string
+		n    uint64
+	}{{"address", s.WithoutAddress}, {"path", s.WithoutPath}, {"account", s.WithoutAccount}} {
+		switch {
+		case l.n == 0:
+		case l.n == s.EventsStored:
+			lacks = append(lacks, "no event has an "+l.what)
+		default:
+			lacks = append(lacks, fmt.Sprintf("%d have no %s", l.n, l.what))
+		}
+	}
+	if s.EventsStored > 0 && len(lacks) > 0 {
+		d.say("                     %s", strings.ReplaceAll(strings.Join(lacks, "; "), "an path", "a path"))
+	}
+}
+
+// mostExamples is of how many reasons an example is shown.
+const mostExamples = 3
+
+// printDead shows what could not be read, by the commonest reasons.
+func (d *demo) printDead(dead stack.Dead) {
+	reasons := slices.SortedFunc(maps.Keys(dead.ByReason), func(a, b string) int {
+		return cmp.Or(cmp.Compare(dead.ByReason[b], dead.ByReason[a]), cmp.Compare(a, b))
+	})
+	for _, r := range reasons[:min(len(reasons), mostExamples)] {
+		d.say("                     %s, such as\n                       %s", telemetry.Clean(dead.Examples[r].Detail), excerpt(dead.Examples[r].Line))
+	}
+	if dead.Total > 0 && len(d.opts.Inputs) > 0 {
+		if fits, ok := fitting(lettersOf(dead)); ok {
+			d.say("                     format %s reads such lines", fits)
+		}
+	}
+}
+
+func lettersOf(dead stack.Dead) (lines [][]byte) {
+	for _, l := range dead.Examples {
+		lines = append(lines, l.Line)
+	}
+	return lines
+}
+
+func (d *demo) printCampaigns(s *Summary) {
+	d.say("  campaigns          %d launched, %d caught, %d missed", s.Campaigns.Launched, s.Campaigns.Caught, s.Campaigns.Launched-s.Campaigns.Caught)
+	for _, t := range s.Campaigns.SecondsToFirstDeny {
+		d.say("                     first deny %.1f s after the start", t)
+	}
+	d.say("  innocents          %d asked about, %d denied", s.Innocents, s.InnocentsDenied)
+}
+
+func (d *demo) printVerdict(s *Summary) {
+	switch {
+	case s.Interrupted:
+		d.say("  ledger             not judged")
+	case s.LedgerBalanced:
+		d.say("  ledger             balances: nothing lost, nothing counted twice")
+	default:
+		d.say("  ledger             DOES NOT BALANCE")
+	}
+	for _, c := range s.Complaints {
+		d.say("  WRONG              %s", c)
+	}
+}
+
+// counts lists numbers by name.
+func counts(m map[string]int64) string {
+	names := make([]string, 0, len(m))
+	for n := range m {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	if len(names) == 0 {
+		return "  none"
+	}
+	out := ""
+	for _, n := range names {
+		out += fmt.Sprintf("  %s %d", n, m[n])
+	}
+	return out
+}

@@ -1,0 +1,77 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/weirdev/weir/app/settings"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/sink/clickhouse"
+)
+
+// CheckWorker reads every file that a configuration names and a worker needs. Like
+// the other checks here it connects to nothing.
+func CheckWorker(c Config) error {
+	_, err := NewWorker(c, slog.New(slog.DiscardHandler))
+	return err
+}
+
+// CheckGate is for a gate.
+func CheckGate(c Config) error {
+	_, err := NewGate(c, slog.New(slog.DiscardHandler))
+	return err
+}
+
+// CheckMigrate is for whoever makes topics and tables.
+func CheckMigrate(c Config) error {
+	_, topics := kafka.New(c.Kafka, slog.New(slog.DiscardHandler))
+	_, tables := clickhouse.Open(c.ClickHouse)
+	return errors.Join(topics, tables)
+}
+
+// mounted is where orchestrators put secrets, which nobody else on the machine sees.
+var mounted = []string{"/run/secrets/", "/var/run/secrets/"}
+
+// LooseFiles lists files with secrets that others than their owner may read, and how
+// to mend that. One that others may write is an error: they could choose the secret.
+func (c *Config) LooseFiles() (warnings []string, err error) {
+	var errs []error
+	for _, s := range settings.Walk(c) {
+		path := s.String()
+		if path == "" || !holdsSecret(s.Name) || isMounted(path) {
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil || !info.Mode().IsRegular() {
+			continue // whoever reads it says so
+		}
+		mend := fmt.Sprintf("(mode %04o); mend it with `chmod 600 %s`", info.Mode().Perm(), path)
+		switch mode := info.Mode().Perm(); {
+		case mode&0o002 != 0:
+			errs = append(errs, fmt.Errorf("%s: everybody on this machine may write %s %s", s.Name, path, mend))
+		case mode&0o004 != 0:
+			warnings = append(warnings, fmt.Sprintf("%s: everybody on this machine may read %s %s", s.Name, path, mend))
+		case mode&0o020 != 0:
+			warnings = append(warnings, fmt.Sprintf("%s: a group may write %s %s", s.Name, path, mend))
+		}
+	}
+	return warnings, errors.Join(errs...)
+}
+
+// holdsSecret reports whether a setting names a file with a secret.
+func holdsSecret(name string) bool {
+	file, ok := strings.CutSuffix(name, "_file")
+	return ok && (strings.HasSuffix(file, "secret") || strings.HasSuffix(file, "password") || strings.HasSuffix(file, "key"))
+}
+
+func isMounted(path string) bool {
+	for _, m := range mounted {
+		if strings.HasPrefix(path, m) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,209 @@
+// Package try shows what becomes of records: the event that each is read as, or why
+// it is not read, and what Weir sees in it. It reads with ingest's own code, and
+// asks the compiled rules; it needs no server, and stores nothing.
+//
+// What depends on the records around one is not shown: whether its time is
+// believed, whether it repeats another, and whether a rule fires. It says which
+// rules' conditions an event meets, so which would count it.
+package try
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/rules"
+)
+
+// Trier reads records one by one.
+type Trier struct {
+	reader *ingest.Reader
+	rules  *rules.Set
+	event  event.Event
+	n      int64
+}
+
+// New makes a trier of the configuration of ingest, places and rules.
+func New(cfg ingest.Config, places ingest.Places, set *rules.Set) (*Trier, error) {
+	reader, err := ingest.NewReader(cfg, places)
+	if err != nil {
+		return nil, err
+	}
+	return &Trier{reader: reader, rules: set}, nil
+}
+
+// Result is what one record is.
+type Result struct {
+	Line     int    // from 1
+	Record   string // as it was given
+	Refusal  *Refusal
+	Event    []Value // as the gateway wrote it, in the order of fields
+	Derived  []Value // by ingest
+	Peer     string  // address of the socket's peer
+	Client   string  // address that counts as the client's
+	Route    string
+	Clipped  bool // something that the client wrote was shortened, escaped or dropped
+	Refused  bool // by our own decision: feeds nothing new
+	Entities []Entity
+	Matches  []Match
+}
+
+// Refusal is why a record is no event.
+type Refusal struct {
+	Reason   string
+	Field    string // to blame; may be empty
+	Position int    // offset in the record, bytes
+	Explain  string // the rest of "the record …"
+	Filtered bool   // the format is not about it: it is counted, and no dead letter
+}
+
+// Value is a field of an event.
+type Value struct {
+	Field event.Spec
+	Text  string
+	Num   int64
+}
+
+// Entity is whom an event counts for.
+type Entity struct {
+	Kind, Key string
+	Looked    bool // at by a rule; others have no facets
+}
+
+// Match is a rule whose condition an event meets, about an entity that it has.
+type Match struct{ Rule, Phase, Kind, Entity string }
+
+// Try reads a record.
+func (t *Trier) Try(record []byte) Result {
+	t.n++
+	r := Result{Line: int(t.n), Record: string(record)}
+	e := &t.event
+	e.Reset()
+	_, err := t.reader.Read(0, &kafka.Record{Offset: t.n - 1, Value: record}, e)
+	if err != nil {
+		r.Refusal = explain(err)
+		return r
+	}
+	for _, spec := range event.Fields() {
+		if !e.Has(spec.Field) {
+			continue
+		}
+		v := Value{Field: spec}
+		if spec.Kind.Numeric() {
+			v.Num = e.Num(spec.Field)
+		} else {
+			v.Text = e.Text(spec.Field)
+		}
+		if spec.Derived {
+			r.Derived = append(r.Derived, v)
+		} else {
+			r.Event = append(r.Event, v)
+		}
+	}
+	r.Peer, r.Client, r.Route = e.Text(event.IP), e.Text(event.ClientIP), e.Text(event.Route)
+	r.Clipped = e.Num(event.Clipped) != 0
+	r.Refused = e.Refused()
+	t.match(e, &r)
+	return r
+}
+
+func explain(err error) *Refusal {
+	var refusal *event.Refusal
+	if !errors.As(err, &refusal) {
+		return &Refusal{Reason: "other", Explain: err.Error()}
+	}
+	r := &Refusal{Reason: refusal.Reason.String(), Position: refusal.Pos, Explain: refusal.Reason.Explain(), Filtered: refusal.Reason == event.Filtered}
+	if refusal.Field != event.None {
+		r.Field = refusal.Field.String()
+	}
+	return r
+}
+
+// match finds the entities of an event, and the rules that would count it for them.
+func (t *Trier) match(e *event.Event, r *Result) {
+	for _, k := range facet.Kinds() {
+		entity, ok := facet.EntityOf(k, e, nil)
+		if !ok {
+			continue
+		}
+		looked := slices.ContainsFunc(t.rules.Rules, func(rule *rules.Rule) bool { return rule.Entity == k })
+		r.Entities = append(r.Entities, Entity{Kind: k.String(), Key: entity.Key, Looked: looked})
+		if r.Refused {
+			continue
+		}
+		for _, rule := range t.rules.Rules {
+			if rule.Entity == k && rule.When(e) {
+				r.Matches = append(r.Matches, Match{Rule: rule.ID, Phase: rule.Phase.String(), Kind: k.String(), Entity: entity.Key})
+			}
+		}
+	}
+}
+
+// Summary counts what became of records. It holds nothing of what they say.
+type Summary struct {
+	Lines     int            `json:"lines"`
+	Read      int            `json:"read"`
+	Filtered  int            `json:"filtered"` // passed over: the format is not about them
+	Dead      map[string]int `json:"dead"`     // by reason
+	Clipped   int            `json:"clipped"`
+	NoAddress int            `json:"no_address"` // of those read
+	NoPath    int            `json:"no_path"`
+	NoAccount int            `json:"no_account"`
+	Matched   map[string]int `json:"matched"` // by rule
+}
+
+// Add counts one result.
+func (s *Summary) Add(r *Result) {
+	s.Lines++
+	switch {
+	case r.Refusal != nil && r.Refusal.Filtered:
+		s.Filtered++
+		return
+	case r.Refusal != nil:
+		s.Dead = count(s.Dead, r.Refusal.Reason)
+		return
+	}
+	s.Read++
+	has := func(name string) bool {
+		return slices.ContainsFunc(r.Event, func(v Value) bool { return v.Field.Name == name })
+	}
+	s.NoAddress += one(r.Client == "")
+	s.NoPath += one(!has(event.Path.String()))
+	s.NoAccount += one(!has(event.Account.String()))
+	s.Clipped += one(r.Clipped)
+	for _, m := range r.Matches {
+		s.Matched = count(s.Matched, m.Rule)
+	}
+}
+
+func count(m map[string]int, key string) map[string]int {
+	if m == nil {
+		m = map[string]int{}
+	}
+	m[key]++
+	return m
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// throughProxies says how the client's address came to differ from the peer's.
+func (r *Result) throughProxies() string {
+	peer, err := netip.ParseAddr(r.Peer)
+	switch {
+	case r.Client == "":
+		return "none: the event has no address"
+	case err == nil && string(event.AppendClientKey(nil, event.Canonical(peer))) == r.Client:
+		return r.Client + " (the socket's peer)"
+	}
+	return fmt.Sprintf("%s (the socket's peer is %s, which is trusted to say so)", r.Client, r.Peer)
+}

@@ -1,0 +1,319 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/internal/snapshot"
+	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/internal/watch"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/sink/clickhouse"
+	"github.com/weirdev/weir/sink/redis"
+)
+
+// Worker is the streaming worker: any of the two stages, with what they stand
+// on.
+//
+//	kafka ─▶ ingest ─▶ kafka ─▶ detect ─▶ redis, clickhouse, kafka
+//	            ├────▶ clickhouse  └──▶ snapshots
+//	            └────▶ epochs
+type Worker struct {
+	cfg   Config
+	log   *slog.Logger
+	admin *telemetry.Admin
+	watch *watch.Watch
+	stuck prometheus.Counter
+
+	kafka   *kafka.Client
+	geo     *geo.DB
+	rules   *rules.Set
+	events  *clickhouse.Events
+	signals *clickhouse.Signals
+	scores  *redis.Writer
+	ingest  *ingest.Stage
+	detect  *engine.Stage
+
+	snapshots *snapshot.Store // nil: neither they nor epochs are kept
+	epochs    *epochs
+	stacks    io.Writer // of all goroutines, when one of them hangs
+}
+
+// NewWorker wires a worker; it reads every file that cfg names, and connects to
+// nothing yet. Its error is a [*Misconfigured] with all that is wrong.
+func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, &Misconfigured{err}
+	}
+	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin, log), stacks: os.Stderr}
+	foundation := makeAll([]part{
+		{"watch", w.makeWatch}, {"rules", w.loadRules}, {"geo", w.openGeo}, {"kafka", w.openKafka},
+		{"clickhouse", w.openClickHouse}, {"redis", w.openRedis}, {"snapshots", w.openSnapshots},
+	})
+	if foundation != nil {
+		return nil, &Misconfigured{foundation}
+	}
+	if err := makeAll([]part{{"epochs", w.makeEpochs}, {"ingest", w.makeIngest}, {"detect", w.makeDetect}}); err != nil {
+		return nil, &Misconfigured{err}
+	}
+	return w, nil
+}
+
+// LoadRules loads the rules of a directory, or the built-in ones where dir is
+// empty.
+func LoadRules(dir string) (*rules.Set, error) {
+	if dir == "" {
+		return rules.Default(detectors.All())
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("rules: %w; name a directory of *.yaml files, or leave the setting empty for the rules that are built in", err)
+	}
+	return rules.Load(os.DirFS(dir), detectors.All())
+}
+
+func (w *Worker) makeWatch() (err error) {
+	if w.watch, err = watch.New(w.cfg.Stop.StuckAfter); err != nil {
+		return err
+	}
+	w.admin.Alive("partitions", w.watch.Check)
+	w.stuck = promauto.With(w.admin.Registry()).NewCounter(prometheus.CounterOpts{
+		Name: "weir_worker_stuck_total", Help: "Partitions that hung; the process ends after the first.",
+	})
+	return nil
+}
+
+func (w *Worker) loadRules() (err error) {
+	w.rules, err = LoadRules(w.cfg.Rules)
+	return err
+}
+
+func (w *Worker) openGeo() (err error) {
+	if !w.runs("ingest") {
+		return nil
+	}
+	if w.geo, err = geo.Open(w.cfg.Geo, w.log, w.admin.Registry()); err != nil {
+		return fmt.Errorf("%w; name a database that is there and that this user may read, or leave the setting empty", err)
+	}
+	return nil
+}
+
+func (w *Worker) openKafka() (err error) {
+	w.kafka, err = kafka.New(w.cfg.Kafka, w.log)
+	return err
+}
+
+func (w *Worker) openClickHouse() (err error) {
+	stream := clickhouse.Stream{Name: w.cfg.Stream.Name, Incarnation: w.cfg.Stream.Incarnation}
+	if w.events, err = clickhouse.NewEvents(w.cfg.ClickHouse, stream, w.log, w.admin.Registry()); err != nil {
+		return err
+	}
+	w.signals, err = clickhouse.NewSignals(w.cfg.ClickHouse, stream, w.log, w.admin.Registry())
+	return err
+}
+
+func (w *Worker) openRedis() error {
+	key, err := w.cfg.Stream.RiskKey()
+	if err != nil {
+		return err
+	}
+	redis.Quiet()
+	w.scores, err = redis.NewWriter(w.cfg.redis(), redis.Dependencies{Secret: key, Logger: w.log, Registerer: w.admin.Registry()})
+	return err
+}
+
+func (w *Worker) runs(stage string) bool { return slices.Contains(w.cfg.Stages, stage) }
+
+func (w *Worker) makeIngest() error {
+	if !w.runs("ingest") {
+		return nil
+	}
+	hasher, err := w.cfg.Stream.Hasher()
+	if err != nil {
+		return err
+	}
+	s := w.cfg.Stream
+	w.ingest, err = ingest.New(w.cfg.Ingest,
+		ingest.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Dead: s.Topic("dead"), Group: s.Group("ingest")},
+		ingest.Shared{Incarnation: uint64(s.Incarnation), Hasher: hasher, History: s.History},
+		ingest.Dependencies{
+			Log: w.kafka, Epochs: w.epochs, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(), ClockAhead: w.kafka.Ahead,
+			OpenEvents: func(p int32) ingest.EventTrack { return w.events.Open(p) },
+		})
+	return err
+}
+
+func (w *Worker) makeDetect() error {
+	if !w.runs("detect") {
+		return nil
+	}
+	hasher, err := w.cfg.Stream.Hasher()
+	if err != nil {
+		return err
+	}
+	s := w.cfg.Stream
+	w.detect, err = engine.NewStage(w.cfg.Detect,
+		engine.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Signals: s.Topic("signals"), Group: s.Group("detect")},
+		engine.Dependencies{
+			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
+			OpenSignals: func(p int32) engine.SignalTrack { return w.signals.Open(p) },
+			OpenScores:  func(p int32) engine.ScoreTrack { return w.scores.Open(p) },
+			Snapshots:   w.snapshotsForDetect(),
+		})
+	return err
+}
+
+// Run works until ctx ends or something fails, and then finishes what is under
+// way. What is not finished within the stop timeout is left behind: the process
+// is to end then, whatever still runs in it.
+func (w *Worker) Run(ctx context.Context) error {
+	running, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- w.run(running, fail) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-running.Done():
+	}
+	timer := time.NewTimer(w.cfg.Stop.Timeout)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timer.C:
+		return errors.Join(fmt.Errorf("%w (stop_timeout: %v)", errLeftBehind, w.cfg.Stop.Timeout), failure(running))
+	}
+}
+
+var errLeftBehind = errors.New("not finished in time: what is not committed is read again by whoever takes over")
+
+// failure is why ctx has ended, unless that is only that we were told to stop.
+func failure(ctx context.Context) error {
+	return withoutCanceled(context.Cause(ctx))
+}
+
+// run works until ctx ends. The stages stop first and drain into the stores; the
+// stores stop after them. fail ends ctx.
+func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
+	w.log.Info("weir-worker starts", "version", Version(), "stream", w.cfg.Stream.Name, "stages", strings.Join(w.cfg.Stages, ","),
+		"rules", w.rules.Version, "rule_count", len(w.rules.Rules))
+	if err := w.ready(ctx); err != nil {
+		return withoutCanceled(err)
+	}
+	stores, stopStores := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStores()
+	sinks, _ := errgroup.WithContext(stores)
+	guard := func(name string, run func(context.Context) error) func() error {
+		return func() error {
+			err := named(name, run(stores))
+			if err != nil {
+				fail(err)
+			}
+			return err
+		}
+	}
+	sinks.Go(guard("event store", w.events.Run))
+	sinks.Go(guard("signal store", w.signals.Run))
+	sinks.Go(guard("score store", w.scores.Run))
+	sinks.Go(guard("admin", w.admin.Run))
+	sinks.Go(guard("watch", w.watchLoops))
+
+	stages, stageCtx := errgroup.WithContext(ctx)
+	if w.ingest != nil {
+		sinks.Go(guard("geographic databases", func(ctx context.Context) error { return w.geo.Watch(ctx, w.epochs.use) }))
+		stages.Go(func() error { return named("ingest", w.ingest.Run(stageCtx)) })
+	}
+	if w.detect != nil {
+		stages.Go(func() error { return named("detect", w.detect.Run(stageCtx)) })
+	}
+	err := withoutCanceled(stages.Wait())
+	stopStores()
+	if late := sinks.Wait(); !errors.Is(context.Cause(ctx), late) {
+		err = errors.Join(err, late)
+	}
+	err = errors.Join(err, failure(ctx), w.kafka.Close(), w.closeSnapshots())
+	w.log.Info("weir-worker stopped", "error", err)
+	return err
+}
+
+// watchLoops waits for a loop that hangs. What all goroutines are at is written
+// where panics are: it is too long for the log.
+func (w *Worker) watchLoops(ctx context.Context) error {
+	err := w.watch.Run(ctx)
+	if err != nil {
+		w.stuck.Inc()
+		w.log.Error("a partition hangs; the process ends so that another takes it over", "error", err)
+		_ = pprof.Lookup("goroutine").WriteTo(w.stacks, 1) // nothing is left to be done where that fails
+	}
+	return err
+}
+
+func named(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// withoutCanceled drops the error that says only that we were told to stop.
+func withoutCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// startTimeout is how long a worker waits at its start for what it stands on.
+const startTimeout = 2 * time.Minute
+
+// ready looks at what this program is to work on before it joins anybody, so that
+// what is wrong is said at the start, and adds the conditions of readiness.
+func (w *Worker) ready(ctx context.Context) error {
+	w.admin.Ready("redis", w.scores.Ready)
+	w.admin.Ready("kafka", func(ctx context.Context) error {
+		_, err := w.kafka.Partitions(ctx, w.cfg.Stream.Topic("events"))
+		return err
+	})
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	found, err := w.checkKafka(ctx)
+	if err != nil {
+		return err
+	}
+	logWarnings(w.log, found)
+	if err := refusals(found); err != nil {
+		return fmt.Errorf("the stream is not as it must be:\n%w", err)
+	}
+	if err := w.events.Check(ctx); err != nil {
+		return fmt.Errorf("clickhouse: %w", err)
+	}
+	if w.ingest != nil {
+		return w.epochs.begin(ctx)
+	}
+	return nil
+}
+
+func (w *Worker) checkKafka(ctx context.Context) ([]Finding, error) {
+	found, err := checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	return found, nil
+}

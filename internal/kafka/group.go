@@ -1,0 +1,212 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+)
+
+const (
+	// joinPause is how long the library waits after a failed attempt to join.
+	// Its default of 5 s is paid at every start on a fresh broker.
+	joinPause = 500 * time.Millisecond
+	// maxPauseOfOwn bounds the wait after an own that failed.
+	maxPauseOfOwn = 15 * time.Second
+)
+
+// Join takes part in a consumer group that shares the partitions of topic, until
+// ctx ends; then it leaves the group, so that others need not wait for it.
+//
+// own is called for each partition that the member is given, never twice at a
+// time for one. Its context ends when the group gives the partition to another
+// member, when the membership is lost (its cause is an [ErrFenced] then, and
+// nothing can be committed) or with ctx; own then has DrainTimeout to finish,
+// commit and return, and no other member gets the partition before it has
+// returned, unless this one is taken for dead or DrainTimeout passes at the end.
+// A rebalance that leaves the partition here goes unnoticed. When own returns nil
+// before its context ends, the member keeps the partition; when it returns an
+// error, that is logged, and own is called again after a pause that grows.
+//
+// Join returns nil when ctx has ended and the group is left, and an error when
+// the group cannot be joined at all, or own did not return in time.
+func (c *Client) Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *Lease) error) error {
+	c.groups.Add(1)
+	defer c.groups.Done()
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	if _, err := c.Partitions(ctx, topic); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("join group %s: %w", group, err)
+	}
+	if err := c.dismiss(ctx, group); err != nil && ctx.Err() == nil {
+		c.log.Warn("kafka: what a former process left in the group stays until its session ends", "group", group, "error", err)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	dialer, balancer := newGroupDialer(c), &sticky{}
+	cg, err := kafkago.NewConsumerGroup(c.groupConfig(group, topic, dialer, balancer))
+	if err != nil {
+		return fmt.Errorf("join group %s: %w", group, err)
+	}
+	m := &member{
+		c: c, group: group, topic: topic, balancer: balancer, own: own, log: c.log.With("group", group),
+		held: map[int32]*holding{}, pauses: map[int32]time.Duration{},
+	}
+	err = m.run(ctx, cg)
+	dialer.closeGroup(cg)
+	m.mu.Lock()
+	last := m.term
+	m.mu.Unlock()
+	if last != nil { // a join that was cut has made the library forget who it was, and not leave
+		m.quit(context.WithoutCancel(ctx), last.member)
+	}
+	return err
+}
+
+// quit takes a member that we were out of the group, lest the group waits for its
+// session to end. Mostly it is gone by itself.
+func (m *member) quit(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	if err := m.c.remove(ctx, m.group, id); err != nil {
+		m.log.Warn("kafka: the group is not left, and waits for the session to end", "member", id, "error", err)
+	}
+}
+
+func (c *Client) groupConfig(group, topic string, d *groupDialer, b *sticky) kafkago.ConsumerGroupConfig {
+	return kafkago.ConsumerGroupConfig{
+		ID: group, Topics: []string{topic}, Brokers: c.cfg.Brokers, Dialer: d.dialer(),
+		// No other: what a member holds on to through a rebalance, another way of
+		// sharing could give away.
+		GroupBalancers:    []kafkago.GroupBalancer{b},
+		HeartbeatInterval: c.cfg.HeartbeatInterval, SessionTimeout: c.cfg.SessionTimeout, RebalanceTimeout: c.cfg.RebalanceTimeout,
+		JoinGroupBackoff: joinPause, Timeout: c.cfg.RequestTimeout, StartOffset: kafkago.FirstOffset,
+	}
+}
+
+// member is one Join under way.
+//
+//	join ─▶ generation ─▶ adopt ─┬─▶ kept: goes on, commits in the new term
+//	  ▲                          ├─▶ new: own is called
+//	  │                          └─▶ moved: own drains, and commits ─┐
+//	  └── rebalance, or nothing is left to be given up ◀─────────────┘
+type member struct {
+	c            *Client
+	group, topic string
+	balancer     *sticky
+	own          func(ctx context.Context, l *Lease) error
+	log          *slog.Logger
+
+	joined   bool   // at least once
+	last     string // last error that was logged
+	attempts int
+
+	running sync.WaitGroup // the holdings' goroutines
+	mu      sync.Mutex
+	leaving bool  // nothing is begun any more
+	term    *term // nil: not a member now
+	held    map[int32]*holding
+	pauses  map[int32]time.Duration // by partition: the last one after a failure
+}
+
+// run takes up one generation after the other, also while partitions are given
+// up at the end: commits are to be made in the generation of the moment.
+func (m *member) run(ctx context.Context, cg *kafkago.ConsumerGroup) error {
+	joining, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	drained := make(chan error, 1)
+	defer context.AfterFunc(ctx, func() {
+		drained <- m.drain()
+		stop()
+	})()
+	for {
+		gen, err := cg.Next(joining)
+		switch {
+		case joining.Err() != nil:
+			return <-drained
+		case err == nil:
+			m.joined, m.last, m.attempts = true, "", 0
+			m.take(ctx, gen)
+		default:
+			if err := m.failed(ctx, err); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take keeps gen until it ends or is to be followed by another. The library joins
+// anew only when what was started has returned: by then the join claims what is
+// held. A generation that has ended by now is one that was missed.
+func (m *member) take(ctx context.Context, gen *kafkago.Generation) {
+	present, adopted := make(chan bool), make(chan *term, 1)
+	gen.Start(func(ended context.Context) {
+		present <- ended.Err() == nil
+		if t := <-adopted; t != nil {
+			select {
+			case <-t.again:
+			case <-ended.Done():
+			}
+			t.restless()
+		}
+	})
+	if !<-present {
+		adopted <- nil
+		return
+	}
+	adopted <- m.adopt(ctx, gen)
+}
+
+// failed decides on an error of joining. On a broker that just started the
+// coordinator is not there yet, so the first few errors are nobody's business.
+func (m *member) failed(ctx context.Context, err error) error {
+	outlook, named := classify(err)
+	if outlook == never && !m.joined && !errors.Is(named, ErrFenced) {
+		return fmt.Errorf("join group %s: %w", m.group, named)
+	}
+	if !errors.Is(err, kafkago.RebalanceInProgress) { // the library has left the group
+		m.mu.Lock()
+		if m.term != nil {
+			m.log.Warn("kafka: out of the group, joining anew", "generation", m.term.id, "error", err)
+			id := m.term.member // the library has forgotten it, and may not have left
+			m.c.groups.Go(func() { m.quit(context.WithoutCancel(ctx), id) })
+		}
+		m.lose(fmt.Errorf("%w: %w", ErrFenced, err))
+		m.mu.Unlock()
+	}
+	m.attempts++
+	if text := err.Error(); m.attempts > 3 && text != m.last {
+		m.last = text
+		m.log.Warn("kafka: cannot join the group yet, trying on", "attempts", m.attempts, "error", err)
+	}
+	return nil
+}
+
+// drain waits until everything is given up, while heartbeats go on.
+func (m *member) drain() error {
+	m.mu.Lock()
+	m.leaving = true
+	m.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		m.running.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(m.c.cfg.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("leave group %s: %w (%v)", m.group, errDrain, m.c.cfg.DrainTimeout)
+	}
+}

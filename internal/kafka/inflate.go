@@ -1,0 +1,115 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/segmentio/kafka-go/compress"
+)
+
+// MaxInflated is the most bytes that one batch may decompress to. A batch is
+// small on the wire and as large as its sender likes behind it.
+const MaxInflated = 32 << 20
+
+// enoughInflated is after how many decompressed bytes a fetch is content with what
+// it has, and leaves the rest to the next: what one fetch brings of well
+// compressible records would be ten times what was asked for.
+const enoughInflated = 4 << 20
+
+// inflate appends what a batch's body decompresses to. What needs much more room
+// than its body has is measured before it gets any: the second time costs less
+// than memory for everything that somebody claims.
+func (b *Batch) inflate(codec compress.Compression, body []byte) ([]byte, error) {
+	c := codec.Codec()
+	if c == nil {
+		return nil, fmt.Errorf("compression %d is unknown", codec)
+	}
+	if codec == compress.Zstd && zstdWindow(body) > MaxInflated {
+		return nil, fmt.Errorf("%w: it asks for a window of %d bytes", ErrInflated, zstdWindow(body))
+	}
+	b.arenaFor(min(4*len(body), MaxInflated) + 1)
+	out, err := b.inflateInto(c, body)
+	if errors.Is(err, errRoom) {
+		var size int
+		if size, err = b.measure(c, body); err == nil {
+			b.arenaFor(size + 1)
+			out, err = b.inflateInto(c, body)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decompress %s: %w", c.Name(), err)
+	}
+	b.inflated += len(out)
+	return out, nil
+}
+
+var errRoom = errors.New("the room that was made does not suffice")
+
+// inflateInto appends to the arena as far as it goes. Of the room there is, one
+// byte must be left over.
+func (b *Batch) inflateInto(c compress.Codec, body []byte) ([]byte, error) {
+	b.source.Reset(body)
+	r := c.NewReader(&b.source)
+	defer r.Close()
+	first := len(b.arena)
+	room := b.arena[first:cap(b.arena)]
+	n := 0
+	for n < len(room) && n <= MaxInflated {
+		m, err := r.Read(room[n:])
+		n += m
+		switch {
+		case n > MaxInflated:
+			return nil, ErrInflated
+		case errors.Is(err, io.EOF):
+			b.arena = b.arena[:first+n]
+			return room[:n:n], nil
+		case err != nil:
+			return nil, err
+		}
+	}
+	return nil, errRoom
+}
+
+// measure tells how much a body decompresses to, or [ErrInflated].
+func (b *Batch) measure(c compress.Codec, body []byte) (int, error) {
+	b.source.Reset(body)
+	r := c.NewReader(&b.source)
+	defer r.Close()
+	n, err := io.Copy(io.Discard, io.LimitReader(r, MaxInflated+1))
+	if err == nil && n > MaxInflated {
+		err = ErrInflated
+	}
+	return int(n), err
+}
+
+// arenaFor makes room for n bytes. A full arena is left to the records that are
+// in it, and a larger one is begun.
+func (b *Batch) arenaFor(n int) {
+	if len(b.arena)+n > cap(b.arena) {
+		b.arena = make([]byte, 0, max(n, min(2*cap(b.arena), enoughInflated), 64<<10))
+	}
+}
+
+// keptBytes is how large a buffer may be that is kept although it is not needed.
+const keptBytes = 4 << 20
+
+// shrunk empties a buffer, and gives one up that was made for an exception.
+func shrunk(buf []byte) []byte {
+	if cap(buf) > keptBytes && len(buf) < cap(buf)/4 {
+		return nil
+	}
+	return buf[:0]
+}
+
+// zstdWindow is how much memory a zstd frame asks for at its start, bytes. Ten
+// bytes can ask for 512 MiB, which the library would give, and keep.
+// https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1
+func zstdWindow(frame []byte) uint64 {
+	if len(frame) < 6 || frame[4]&0x20 != 0 {
+		return 0 // too short, or as large as its content, which is counted as it comes
+	}
+	exponent, mantissa := frame[5]>>3, uint64(frame[5]&7)
+	base := uint64(1) << (10 + exponent)
+	return base + base/8*mantissa
+}

@@ -1,0 +1,78 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
+)
+
+// ErrUnsupported: the broker does not speak what is needed.
+var ErrUnsupported = errors.New("this version of Kafka cannot be used")
+
+// needed are the requests that are sent here, each with the versions that the
+// library writes. Those of groups are older than the rest, and fixed: a broker
+// that drops them works but for Join, which would fail without saying why.
+var needed = []struct {
+	key      protocol.ApiKey
+	from, to int16
+}{
+	{protocol.Produce, 3, 8},
+	{protocol.Fetch, oldestFetch, newestFetch},
+	{protocol.ListOffsets, 1, 5},
+	{protocol.Metadata, 1, 6},
+	{protocol.OffsetCommit, 2, 7},
+	{protocol.OffsetFetch, 1, 1},
+	{protocol.FindCoordinator, 0, 0},
+	{protocol.JoinGroup, 1, 2},
+	{protocol.SyncGroup, 0, 0},
+	{protocol.Heartbeat, 0, 0},
+	{protocol.LeaveGroup, 0, 0},
+	{protocol.DescribeConfigs, 0, 3},
+	{protocol.CreateTopics, 0, 5},
+}
+
+// Preflight asks a broker which requests it knows, and returns [ErrUnsupported]
+// with all that it lacks.
+func (c *Client) Preflight(ctx context.Context) error {
+	var res *apiversions.Response
+	err := c.ask(ctx, "ask for versions", strings.Join(c.cfg.Brokers, ","), func(ctx context.Context) error {
+		m, err := c.roundTrip(ctx, &apiversions.Request{})
+		if err != nil {
+			return err
+		}
+		if res = m.(*apiversions.Response); res.ErrorCode != 0 {
+			return kafkago.Error(res.ErrorCode)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return lacking(res)
+}
+
+func lacking(res *apiversions.Response) error {
+	var missing []string
+	for _, n := range needed {
+		known := "it has none"
+		spoken := false
+		for _, k := range res.ApiKeys {
+			if protocol.ApiKey(k.ApiKey) == n.key {
+				known = fmt.Sprintf("it has %d to %d", k.MinVersion, k.MaxVersion)
+				spoken = k.MinVersion <= n.to && k.MaxVersion >= n.from
+			}
+		}
+		if !spoken {
+			missing = append(missing, fmt.Sprintf("%s in one of the versions %d to %d (%s)", n.key, n.from, n.to, known))
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: the broker lacks %s; tested are Apache Kafka 3.9 to 4.1", ErrUnsupported, strings.Join(missing, ", "))
+}

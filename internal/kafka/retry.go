@@ -1,0 +1,89 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	firstPause = 20 * time.Millisecond
+	maxPause   = 400 * time.Millisecond
+	// defaultPatience is how long an error is tried again that is a matter of
+	// propagation at best: a topic just made, a batch damaged on the way.
+	defaultPatience = 5 * time.Second
+)
+
+// tries is a row of attempts at one thing. It pauses between them, longer each
+// time and by chance, so that clients that failed together do not come back
+// together.
+type tries struct {
+	c             *Client
+	what, subject string
+	pause         time.Duration
+	since         time.Time // of the present row of errors that must not last; zero: none
+	unreadable    bool      // which the row is of
+	last          string
+	count         int
+}
+
+func (c *Client) newTries(what, subject string) *tries {
+	return &tries{c: c, what: what, subject: subject, pause: firstPause}
+}
+
+// failed waits for the next attempt. It returns an error where there must be
+// none: err is one that stays, or ctx has ended.
+func (t *tries) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return t.ended(ctx, err)
+	}
+	outlook, err := classify(err)
+	switch {
+	case outlook == never:
+		return err
+	case outlook == soon:
+		t.since = time.Time{}
+	case t.since.IsZero() || errors.Is(err, ErrUnreadable) != t.unreadable:
+		t.since, t.unreadable = time.Now(), errors.Is(err, ErrUnreadable)
+	case time.Since(t.since) > t.c.patience:
+		return err
+	}
+	t.report(err)
+	timer := time.NewTimer(t.pause/2 + rand.N(t.pause/2+1))
+	defer timer.Stop()
+	t.pause = min(2*t.pause, maxPause)
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return t.ended(ctx, err)
+	}
+}
+
+func (t *tries) ended(ctx context.Context, err error) error {
+	return fmt.Errorf("%w (last: %v)", context.Cause(ctx), err)
+}
+
+// report logs the first error of a row and each change. The first may be no
+// more than a leader that moved, so it is not worth a warning yet.
+func (t *tries) report(err error) {
+	t.count++
+	text := err.Error()
+	switch {
+	case t.count == 1:
+		t.c.log.Debug("kafka: trying again", "what", t.what, "on", t.subject, "error", err)
+	case t.count == 2 || text != t.last:
+		t.c.log.Warn("kafka: still failing, trying on", "what", t.what, "on", t.subject, "attempts", t.count, "error", err)
+	}
+	t.last = text
+}
+
+// succeeded ends a row of errors.
+func (t *tries) succeeded() {
+	if t.count > 1 {
+		t.c.log.Info("kafka: works again", "what", t.what, "on", t.subject, "attempts", t.count+1)
+	}
+	t.count, t.pause, t.last, t.since = 0, firstPause, "", time.Time{}
+}

@@ -1,0 +1,149 @@
+package chaos
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// calm is detection without any disturbance: one reader, every record once, in
+// this process. What it finds must be found on the real path too.
+type calm struct {
+	set        *rules.Set
+	hasher     facet.Hasher
+	projection facet.Projection
+	kinds      []facet.Kind
+	parts      []*engine.Partition
+	next       []int64       // offsets of the facet partitions
+	loops      []engine.Loop // to be applied
+	sources    []*calmSource
+	out        engine.Output
+	found      map[finding]int
+}
+
+// calmSource is what was read of one raw partition.
+type calmSource struct {
+	writers   []*facet.Writer
+	owner     uint64
+	from      int64
+	next      int64
+	watermark int64
+}
+
+// finding is a signal without its place in the facet log, which differs from run
+// to run.
+type finding struct {
+	rule   string
+	entity facet.Entity
+	tier   int
+	time   int64
+}
+
+// comparable reports whether an entity is one of which every run finds the same.
+func comparable(e facet.Entity) bool {
+	return !strings.HasPrefix(e.Key, latePrefix) && !strings.HasPrefix(e.Key, lateNet)
+}
+
+func findingOf(s *score.Signal) finding { return finding{s.Rule, s.Entity, s.Tier, s.Time} }
+
+// nowhere knows no place: chaos needs no geographic database.
+type nowhere struct{}
+
+func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
+
+func newCalm(c app.Config, sources, partitions int) (*calm, error) {
+	set, err := app.LoadRules(c.Rules)
+	if err != nil {
+		return nil, err
+	}
+	m := &calm{set: set, projection: set.Projection(), found: map[finding]int{}, next: make([]int64, partitions)}
+	if m.hasher, err = c.Stream.Hasher(); err != nil {
+		return nil, err
+	}
+	for _, k := range facet.Kinds() {
+		if m.projection[k] != nil {
+			m.kinds = append(m.kinds, k)
+		}
+	}
+	for p := range partitions {
+		part, err := newPartition(c, set, m.hasher, sources, partitions, int32(p))
+		if err != nil {
+			return nil, err
+		}
+		m.parts = append(m.parts, part)
+	}
+	for range sources {
+		s := &calmSource{owner: 1, watermark: facet.NoWatermark}
+		for range partitions {
+			s.writers = append(s.writers, facet.NewWriter(1, uint64(c.Stream.Incarnation), &m.projection))
+		}
+		m.sources = append(m.sources, s)
+	}
+	return m, nil
+}
+
+func newPartition(c app.Config, set *rules.Set, h facet.Hasher, sources, partitions int, id int32) (*engine.Partition, error) {
+	cfg := c.Detect.Config
+	cfg.Sources, cfg.Partitions = sources, partitions
+	return engine.NewPartition(cfg, set, h, id, uint64(c.Stream.Incarnation))
+}
+
+func (m *calm) partitions() int { return len(m.parts) }
+
+func (m *calm) add(source, to int32, ent facet.Entity, offset int64, e *event.Event) {
+	m.sources[source].writers[to].Add(ent, 0, offset, e)
+}
+
+// read says that the records of a source up to offset were added.
+func (m *calm) read(source int32, offset, time int64) {
+	s := m.sources[source]
+	s.next, s.watermark = offset+1, max(s.watermark, time)
+}
+
+// flush applies what was added.
+func (m *calm) flush() error {
+	for i, s := range m.sources {
+		for to := range s.writers {
+			if err := m.apply(int32(to), m.frame(i, to)); err != nil {
+				return err
+			}
+		}
+		s.from = s.next
+	}
+	for _, l := range m.loops {
+		if err := m.apply(l.To, l.Frame); err != nil {
+			return err
+		}
+	}
+	m.loops = m.loops[:0]
+	return nil
+}
+
+func (m *calm) apply(to int32, frame []byte) error {
+	m.out.Reset()
+	if err := m.parts[to].Apply(m.next[to], frame, &m.out); err != nil {
+		return fmt.Errorf("undisturbed run: facet partition %d: %w", to, err)
+	}
+	m.next[to]++
+	m.loops = append(m.loops, m.out.Loops...)
+	for j := range m.out.Signals {
+		if sig := &m.out.Signals[j]; comparable(sig.Entity) {
+			m.found[findingOf(sig)]++
+		}
+	}
+	return nil
+}
+
+// frame is what was added of a source for a facet partition.
+func (m *calm) frame(source, to int) []byte {
+	s := m.sources[source]
+	return s.writers[to].Finish(facet.Section{Source: int32(source), Owner: s.owner, From: s.from, To: s.next, Watermark: s.watermark})
+}

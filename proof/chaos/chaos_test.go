@@ -1,0 +1,297 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/weirdev/weir/app/stack"
+	"github.com/weirdev/weir/internal/chdb"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/proof/testkit"
+	"github.com/weirdev/weir/score"
+)
+
+// TestChaos runs the programs themselves, which are built once.
+func TestChaos(t *testing.T) {
+	if _, err := chdb.Find(); errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
+		t.Skip(err)
+	}
+	testkit.Programs(t)
+	t.Run("nothing is lost while everything is killed", killEverything)
+	t.Run("the verdict turns", spoilEverything)
+}
+
+// killEverything is a short run of the whole thing.
+func killEverything(t *testing.T) {
+	o := Defaults()
+	o.For, o.Rate, o.JSON = 25*time.Second, 800, true
+	var out bytes.Buffer
+	report, err := Run(t.Context(), o, &out, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if !report.Proven || report.Lost != 0 || report.Duplicated != 0 || !report.DigestsEqual {
+		t.Errorf("not proven:\n%s", out.String())
+	}
+	if report.Kills < 2 || report.Events < 10_000 || report.Signals == 0 || report.Scores == 0 || report.DeadLetters == 0 || report.Repeats == 0 || report.LateFacets == 0 {
+		t.Errorf("the run has seen too little:\n%s", out.String())
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	var last Report
+	d := json.NewDecoder(strings.NewReader(lines[len(lines)-1]))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&last); err != nil || last.Events != report.Events || last.Seed != o.Seed {
+		t.Errorf("the last line is not the report: %v", err)
+	}
+}
+
+// calmRun is a run in which nothing is disturbed, up to the verdict.
+func calmRun(t *testing.T) *run {
+	t.Helper()
+	o := Defaults()
+	o.For, o.Rate, o.Workers = 5*time.Second, 1500, 1
+	r := &run{opts: o, out: &bytes.Buffer{}, log: slog.New(slog.DiscardHandler), began: time.Now(), started: time.Now(), facetPartitions: 8}
+	if err := r.open(t.Context()); err != nil {
+		t.Fatal(errors.Join(err, r.close()))
+	}
+	t.Cleanup(func() {
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.faults.quiet = true
+	r.disturb(t.Context())
+	if err := r.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// spoilEverything breaks what a run has left behind, in one way after the
+// other: a verifier that cannot fail proves nothing.
+func spoilEverything(t *testing.T) {
+	r := calmRun(t)
+	v := verdictOf(t, r)
+	if !v.equal() || v.Scores == 0 || v.Signals == 0 {
+		t.Fatalf("an undisturbed run: %d signals, %d scores, and these findings:\n%s", v.Signals, v.Scores, strings.Join(v.findings, "\n"))
+	}
+	for i, c := range []struct {
+		name  string
+		spoil func(context.Context, *run) error
+		want  string // begins a finding
+		turns func(*verdict) bool
+	}{
+		{"a row of events is gone", sql("DELETE FROM weir.events WHERE src_partition = 0 AND src_offset = 10"), "event 0-10 is not in ClickHouse",
+			func(v *verdict) bool { return v.Lost == 1 }},
+		{"a row of events says something else", sql("ALTER TABLE weir.events UPDATE account = 'somebody' WHERE src_partition = 1 AND src_offset = 20 SETTINGS mutations_sync = 2"),
+			"the row of events at 1-20 is not what the record says", func(v *verdict) bool { return v.Different == 1 }},
+		{"an event is stored a second time, elsewhere", sql("INSERT INTO weir.events SELECT * REPLACE (src_offset + 30000000 AS src_offset) FROM weir.events WHERE src_partition = 2 ORDER BY src_offset LIMIT 1"),
+			"a row of events at 2-300000", func(v *verdict) bool { return v.Duplicated == 1 }},
+		{"a signal is gone", sql("DELETE FROM weir.signals WHERE facet_offset = (SELECT min(facet_offset) FROM weir.signals)"), "signal 1-", nil},
+		{"Redis has lost a score", dropScore, "the score of ", nil},
+		{"Redis holds an older score", ageScore, "the score of ", nil},
+		{"Redis holds a score of nobody", strangeScore, "Redis holds ", nil},
+		{"Redis holds a forged score", forgeScore, "score with a wrong code", nil},
+		{"a dead letter of a good record", deadLetter, "a dead letter of 0-1, which is not garbage", nil},
+		{"records were acknowledged that are not in the log", func(_ context.Context, r *run) error { r.sender.acked[3] += 5; return nil },
+			"5 acknowledged records are not in the raw log", nil},
+		{"another seed", func(_ context.Context, r *run) error { r.plan.Seed++; return nil }, "acknowledged records are not in the raw log", nil},
+		{"a frame that does not join", gap, "the facet log cannot be replayed", nil},
+	} {
+		if testkit.Raced && i == 2 {
+			break // each takes half a minute there: pools of buffers keep little
+		}
+		plan, acked := r.plan, slices.Clone(r.sender.acked)
+		if err := c.spoil(t.Context(), r); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		v := verdictOf(t, r)
+		r.plan, r.sender.acked = plan, acked
+		told := slices.ContainsFunc(v.findings, func(f string) bool { return strings.Contains(f, c.want) })
+		if v.equal() || !told || c.turns != nil && !c.turns(v) {
+			t.Errorf("%s: lost %d, duplicated %d, different %d, and these findings:\n%s", c.name, v.Lost, v.Duplicated, v.Different, strings.Join(v.findings, "\n"))
+		}
+	}
+}
+
+func verdictOf(t *testing.T, r *run) *verdict {
+	t.Helper()
+	v, err := r.verify(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func sql(statement string) func(context.Context, *run) error {
+	return func(ctx context.Context, r *run) error {
+		conn, err := r.openClickHouse()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return conn.Exec(ctx, statement)
+	}
+}
+
+// aScore calls change with the key and the value of a score.
+func aScore(ctx context.Context, r *run, change func(c *goredis.Client, codec *score.Codec, key string, v score.Value) error) error {
+	client := goredis.NewClient(&goredis.Options{Addr: r.cluster.redis.Addr})
+	defer client.Close()
+	codec, err := r.codec()
+	if err != nil {
+		return err
+	}
+	held, err := r.readRedis(ctx, codec)
+	if err != nil {
+		return err
+	}
+	for key := range held {
+		text, err := client.Get(ctx, key).Result()
+		if err != nil {
+			return err
+		}
+		if v, err := codec.Parse(key, text); err == nil { // and not one that a former change forged
+			return change(client, codec, key, v)
+		}
+	}
+	return errors.New("there is no score")
+}
+
+func dropScore(ctx context.Context, r *run) error {
+	return aScore(ctx, r, func(c *goredis.Client, _ *score.Codec, key string, _ score.Value) error { return c.Del(ctx, key).Err() })
+}
+
+// ageScore puts a genuine score in the place of a newer one.
+func ageScore(ctx context.Context, r *run) error {
+	return aScore(ctx, r, func(c *goredis.Client, codec *score.Codec, key string, v score.Value) error {
+		v.Position.Offset = 0
+		text, err := codec.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		return c.Set(ctx, key, text, time.Hour).Err()
+	})
+}
+
+// forgeScore lowers a weight without the code that belongs to it.
+func forgeScore(ctx context.Context, r *run) error {
+	return aScore(ctx, r, func(c *goredis.Client, codec *score.Codec, key string, v score.Value) error {
+		honest, err := codec.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		v.Contributions[0].Weight--
+		forged, err := codec.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		return c.Set(ctx, key, append(forged[:len(forged)-22], honest[len(honest)-22:]...), time.Hour).Err()
+	})
+}
+
+func strangeScore(ctx context.Context, r *run) error {
+	return aScore(ctx, r, func(c *goredis.Client, codec *score.Codec, _ string, v score.Value) error {
+		v.Digest = strings.Repeat("a", score.DigestLen)
+		text, err := codec.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		return c.Set(ctx, codec.KeyOf(v.Kind, v.Digest), text, time.Hour).Err()
+	})
+}
+
+func deadLetter(ctx context.Context, r *run) error {
+	s := r.cluster.stack
+	return s.Kafka.Produce(ctx, s.Config.Stream.Topic("dead"), []kafka.Produce{{Records: []kafka.Outgoing{{Key: []byte("0-1"), Value: []byte("x")}}}})
+}
+
+// gap writes a frame of the future again, with what is between left out: the
+// last frame of facet partition 0, its range moved up.
+func gap(ctx context.Context, r *run) error {
+	s := r.cluster.stack
+	topic := s.Config.Stream.Topic("facets")
+	calm, err := newCalm(s.Config, r.plan.Partitions, r.facetPartitions)
+	if err != nil {
+		return err
+	}
+	calm.sources[0].owner, calm.sources[0].from, calm.sources[0].next = 1<<62, 1<<40, 1<<40+1
+	return s.Kafka.Produce(ctx, topic, []kafka.Produce{{Records: []kafka.Outgoing{{Value: bytes.Clone(calm.frame(0, 0))}}}})
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"no time":        func(o *Options) { o.For = 0 },
+		"another broker": func(o *Options) { o.Kafka = "redpanda" },
+		"no workers":     func(o *Options) { o.Workers = 0 },
+		"many workers":   func(o *Options) { o.Workers = mostWorkers + 1 },
+		"no rate":        func(o *Options) { o.Rate = 0 },
+	} {
+		o := Defaults()
+		change(&o)
+		if o.Validate() == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+	if err := Defaults().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatAnotherRunLeftIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := makeEmpty(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if makeEmpty(dir) == nil {
+		t.Error("a directory that is not empty is taken")
+	}
+}
+
+func TestQuantiles(t *testing.T) {
+	var all []time.Duration
+	for i := range 100 {
+		all = append(all, time.Duration(100-i))
+	}
+	for share, want := range map[float64]time.Duration{0: 1, 0.5: 50, 0.99: 99, 1: 100} {
+		if got := quantile(slices.Clone(all), share); got != want {
+			t.Errorf("quantile %v is %d, not %d", share, got, want)
+		}
+	}
+	if quantile(nil, 1) != 0 {
+		t.Error("nothing has a quantile")
+	}
+}
+
+func TestLagIsTheAgeOfWhatIsNotCommitted(t *testing.T) {
+	at := func(committed, end int64) stack.Position {
+		return stack.Position{
+			Committed: []kafka.Commit{{Offset: end}, {Partition: 1, Offset: committed}},
+			Log:       []kafka.OffsetRange{{End: end}, {End: end}},
+		}
+	}
+	var m lagMeter
+	began := time.Unix(0, 0)
+	for i, c := range []struct {
+		committed, end int64
+		lag            time.Duration
+	}{{-1, 0, 0}, {-1, 10, 0}, {5, 20, 1}, {10, 30, 1}, {10, 30, 2}, {29, 30, 2}, {30, 30, 0}, {30, 31, 0}} {
+		if lag := m.see(began.Add(time.Duration(i)), at(c.committed, c.end)); lag != c.lag {
+			t.Errorf("look %d: committed %d of %d, the lag is %d, not %d", i, c.committed, c.end, lag, c.lag)
+		}
+	}
+}

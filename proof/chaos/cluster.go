@@ -1,0 +1,288 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/procs"
+	"github.com/weirdev/weir/app/stack"
+	"github.com/weirdev/weir/proof/proxy"
+	"github.com/weirdev/weir/proof/servers"
+)
+
+const mostWorkers = 4
+
+// sessionTimeout is how long a worker may be silent before its partitions are
+// given to others.
+const sessionTimeout = 3 * time.Second
+
+const often = 300 * time.Millisecond
+
+// cluster is all processes. The faults of one run are its only users; only what
+// workers' faults use is guarded.
+type cluster struct {
+	kafka, redis, clickhouse *servers.Server
+	toRedis, toClickHouse    *proxy.Proxy
+	stack                    *stack.Stack
+
+	dir       string
+	temporary bool
+
+	mu      sync.Mutex
+	workers []*worker
+}
+
+// worker is a place for a worker, which may be empty.
+type worker struct {
+	*procs.Process
+	stop context.CancelFunc // nil: the place is empty
+}
+
+// startCluster starts everything. What it started is stopped when it fails.
+func startCluster(ctx context.Context, o Options, topics app.Topics, log *slog.Logger) (*cluster, error) {
+	c := &cluster{dir: o.Data, temporary: o.Data == ""}
+	if err := c.start(ctx, o, topics, log); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func (c *cluster) start(ctx context.Context, o Options, topics app.Topics, log *slog.Logger) (err error) {
+	if c.temporary {
+		c.dir, err = os.MkdirTemp("", "weir-chaos-")
+	} else {
+		err = makeEmpty(c.dir)
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.startServers(ctx, o.Kafka); err != nil {
+		return err
+	}
+	if c.toRedis, err = proxy.Listen(c.redis.Addr, 1); err != nil {
+		return err
+	}
+	// The greeting and the text of a statement are shorter than that, the rows of
+	// an insert are longer.
+	if c.toClickHouse, err = proxy.Listen(c.clickhouse.Addr, 4<<10); err != nil {
+		return err
+	}
+	c.stack, err = stack.Start(ctx, stack.Options{
+		Dir: c.dir, Stream: app.StreamConfig{Name: "weir", Incarnation: 1}, Topics: topics, Format: "weir",
+		Kafka: c.kafka.Addr, Redis: c.toRedis.Addr(), ClickHouse: c.toClickHouse.Addr(), Adjust: hasten,
+	}, log)
+	if err != nil {
+		return err
+	}
+	if err := c.stack.StartGate(); err != nil {
+		return err
+	}
+	return c.resize(o.Workers)
+}
+
+// makeEmpty makes a directory. What is left of another run would be taken for a
+// part of this one.
+func makeEmpty(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	held, err := os.ReadDir(dir)
+	if err == nil && len(held) > 0 {
+		err = fmt.Errorf("%s is not empty; chaos begins with nothing", dir)
+	}
+	return err
+}
+
+// hasten makes the programs notice sooner that somebody is gone, so that a run of
+// minutes sees as much of it as one of hours; and it makes them commit more
+// often, or a worker that is killed every few seconds would get nowhere.
+func hasten(c *app.Config) {
+	c.Kafka.SessionTimeout, c.Kafka.HeartbeatInterval, c.Kafka.RebalanceTimeout = sessionTimeout, 500*time.Millisecond, 6*time.Second
+	c.Kafka.DialTimeout, c.Kafka.RequestTimeout = time.Second, 5*time.Second
+	c.ClickHouse.DialTimeout, c.ClickHouse.ReadTimeout = time.Second, 5*time.Second
+	c.ClickHouse.FlushAge, c.Ingest.CommitInterval, c.Detect.CommitInterval = often, often, often
+	c.Detect.SnapshotInterval = 5 * time.Second
+}
+
+func (c *cluster) startServers(ctx context.Context, kafka string) (err error) {
+	if kafka == "apache" {
+		c.kafka, err = apache(filepath.Join(c.dir, "kafka"))
+	} else {
+		c.kafka, err = part(filepath.Join(c.dir, "kafka"), "kafka")
+	}
+	if err != nil {
+		return err
+	}
+	if c.clickhouse, err = part(filepath.Join(c.dir, "clickhouse"), "clickhouse"); err != nil {
+		return err
+	}
+	if c.redis, err = redis(filepath.Join(c.dir, "redis")); err != nil {
+		return err
+	}
+	for _, s := range []*servers.Server{c.kafka, c.clickhouse, c.redis} {
+		if err := s.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// part is one part of the sandbox as a process of its own.
+func part(dir, which string) (*servers.Server, error) {
+	weir, err := procs.Find("weir")
+	if err != nil {
+		return nil, err
+	}
+	addr, err := servers.FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"sandbox", "-dir", dir, "-sync-writes", "-kafka-addr", "", "-redis-addr", "", "-clickhouse-addr", ""}
+	return servers.New(addr, weir, append(args, "-"+which+"-addr", addr)...), nil
+}
+
+func apache(dir string) (*servers.Server, error) {
+	addr, err := servers.FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return servers.Kafka(addr, dir, "group.min.session.timeout.ms=1000")
+}
+
+// redis is redis-server, or its stand-in where that is not installed.
+func redis(dir string) (*servers.Server, error) {
+	addr, err := servers.FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s, err := servers.Redis(addr, dir)
+	if errors.Is(err, servers.ErrMissing) {
+		return part(dir, "redis")
+	}
+	return s, err
+}
+
+// String says which servers there are.
+func (c *cluster) String() string {
+	return fmt.Sprintf("process ids: kafka %d, redis %d, clickhouse %d", c.kafka.PID(), c.redis.PID(), c.clickhouse.PID())
+}
+
+// resize starts or stops workers until n run. Those that stop do so in order,
+// and are not waited for.
+func (c *cluster) resize(n int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.workers) < mostWorkers {
+		c.workers = append(c.workers, &worker{})
+	}
+	for i, w := range c.workers {
+		switch {
+		case i < n && w.stop == nil:
+			if err := c.hire(i, w); err != nil {
+				return err
+			}
+		case i >= n && w.stop != nil:
+			w.stop()
+			w.stop = nil
+		}
+	}
+	return nil
+}
+
+// hire starts a worker in place i; c.mu is held.
+func (c *cluster) hire(i int, w *worker) error {
+	admin, err := servers.FreeAddr()
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	name := fmt.Sprintf("worker-%d", i+1)
+	p := &procs.Process{Name: name, Backoff: 50 * time.Millisecond, Env: []string{"WEIR_KAFKA_INSTANCE=" + name}}
+	if p, err = c.stack.Keep(ctx, p, "weir-worker", admin); err != nil {
+		stop()
+		return err
+	}
+	w.Process, w.stop = p, stop
+	return nil
+}
+
+// running is the number of workers that should run.
+func (c *cluster) running() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.workers {
+		if w.stop != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// pick is the worker in one of the places that are not empty.
+func (c *cluster) pick(n int) *procs.Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []*procs.Process
+	for _, w := range c.workers {
+		if w.stop != nil {
+			all = append(all, w.Process)
+		}
+	}
+	return all[n%len(all)]
+}
+
+// wake continues every worker that was stopped.
+func (c *cluster) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.workers {
+		if w.Process != nil {
+			_ = w.Signal(syscall.SIGCONT) // one that is gone needs none
+		}
+	}
+}
+
+// stopWorkers stops workers and gate, which finish what is under way.
+func (c *cluster) stopWorkers() {
+	c.wake()
+	c.stack.Stop()
+}
+
+// close ends everything, and removes what is temporary.
+func (c *cluster) close() error {
+	var errs []error
+	if c.stack != nil {
+		c.wake()
+		errs = append(errs, c.stack.Close())
+	}
+	for _, p := range []*proxy.Proxy{c.toRedis, c.toClickHouse} {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
+	}
+	for _, s := range []*servers.Server{c.redis, c.clickhouse, c.kafka} {
+		if s != nil {
+			s.Stop(serverStopTime)
+		}
+	}
+	if c.temporary && c.dir != "" {
+		errs = append(errs, os.RemoveAll(c.dir))
+	}
+	return errors.Join(errs...)
+}
+
+const serverStopTime = 10 * time.Second

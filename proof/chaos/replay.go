@@ -1,0 +1,348 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/weirdev/weir/app/stack"
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/proof/oracle"
+	"github.com/weirdev/weir/score"
+)
+
+// replayed is what the recorded facet log says: the facets that are in it, each
+// once, and the signals and scores that it leads to.
+type replayed struct {
+	bundles [][]bundle // by raw partition and offset
+	signals map[string]string
+	found   map[finding]int
+	looped  map[wire][]string // loop-back that the log leads to
+	heard   map[wire][]string // loop-back that is in it, each frame once; both as the first of a chain
+	last    map[wire]facet.Step
+	members int64 // of groups, that were told of them
+	scores  []score.Update
+	late    int64
+	frames  int64
+	// repeated are facets that were written more than once and dropped: they are
+	// harmless, and show that there was something to drop.
+	repeated int64
+}
+
+// wire is a way of loop-back, between facet partitions.
+type wire struct{ from, to int32 }
+
+func newReplayed(t *truth) *replayed {
+	r := &replayed{signals: map[string]string{}, found: map[finding]int{}, looped: map[wire][]string{}, heard: map[wire][]string{}, last: map[wire]facet.Step{}}
+	for _, p := range t.parts {
+		r.bundles = append(r.bundles, make([]bundle, len(p.what)))
+	}
+	return r
+}
+
+// replay reads the facet log, as detect would, but from its beginning and
+// without stopping, with the engine and with the oracle, which must agree. Two
+// partitions are read at a time.
+func replay(ctx context.Context, s *stack.Stack, m *calm, t *truth) (*replayed, error) {
+	all := make([]*replayed, m.partitions())
+	errs := make([]error, m.partitions())
+	slots := make(chan struct{}, 2)
+	var wg sync.WaitGroup
+	for p := range all {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			all[p], errs[p] = replayPartition(ctx, s, m, t, int32(p))
+		})
+	}
+	wg.Wait()
+	sum := newReplayed(t)
+	for p, one := range all {
+		if errs[p] != nil {
+			return nil, fmt.Errorf("replay facet partition %d: %w", p, errs[p])
+		}
+		sum.add(one)
+	}
+	return sum, nil
+}
+
+func (r *replayed) add(one *replayed) {
+	for p := range one.bundles {
+		for o, b := range one.bundles[p] {
+			if o < len(r.bundles[p]) {
+				r.bundles[p][o].n += b.n
+				r.bundles[p][o].sum += b.sum
+			}
+		}
+	}
+	for id, text := range one.signals {
+		r.signals[id] = text
+	}
+	for f, n := range one.found {
+		r.found[f] += n
+	}
+	maps.Copy(r.looped, one.looped)
+	maps.Copy(r.heard, one.heard)
+	r.scores = append(r.scores, one.scores...)
+	r.late += one.late
+	r.members += one.members
+	r.frames += one.frames
+	r.repeated += one.repeated
+}
+
+// vector is what tells a facet that was written twice: per raw partition the
+// highest owner seen, and the offset up to which it is covered.
+type vector struct {
+	heard bool
+	owner uint64
+	next  int64
+}
+
+// errGap is a range that does not join the one before it.
+var errGap = errors.New("covered ranges do not join")
+
+// take says from which offset on the facets of a section are new; none are where
+// it is of a former owner.
+func (v *vector) take(s facet.Section) (from int64, stale bool, err error) {
+	if s.Owner < v.owner {
+		return 0, true, nil
+	}
+	if v.heard && s.From > v.next {
+		return 0, false, fmt.Errorf("%w: covered up to %d, goes on at %d", errGap, v.next, s.From)
+	}
+	if !v.heard {
+		v.heard, v.next = true, s.From
+	}
+	from, v.owner, v.next = v.next, s.Owner, max(v.next, s.To)
+	return from, false, nil
+}
+
+func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id int32) (*replayed, error) {
+	log, err := openLog(ctx, s.Kafka, s.Config.Stream.Topic("facets"), id)
+	if err != nil {
+		return nil, err
+	}
+	judge, err := newPartition(s.Config, m.set, m.hasher, len(t.parts), m.partitions(), id)
+	if err != nil {
+		return nil, err
+	}
+	r := newReplayed(t)
+	vectors := make([]vector, len(t.parts))
+	cfg := s.Config.Detect.Config
+	cfg.Sources, cfg.Partitions = len(t.parts), m.partitions()
+	second := oracle.New(m.set, cfg, m.hasher, id, uint64(s.Config.Stream.Incarnation))
+	var (
+		reader facet.Reader
+		out    engine.Output
+		b      []byte
+	)
+	err = log.each(ctx, func(rec *kafka.Record) error {
+		r.frames++
+		if facet.IsLoop(rec.Value) {
+			err = r.hear(rec.Value, id)
+		} else {
+			b, err = r.unpack(&reader, rec.Value, vectors, m, id, b)
+		}
+		if err != nil {
+			return fmt.Errorf("frame at %d: %w", rec.Offset, err)
+		}
+		out.Reset()
+		if err := judge.Apply(rec.Offset, rec.Value, &out); err != nil {
+			return fmt.Errorf("apply frame at %d: %w", rec.Offset, err)
+		}
+		signals, err := second.Apply(rec.Offset, rec.Value)
+		if err != nil {
+			return fmt.Errorf("the oracle applies frame at %d: %w", rec.Offset, err)
+		}
+		if err := errors.Join(agree(out.Signals, signals), agreeOnLoops(out.Loops, second.Told())); err != nil {
+			return fmt.Errorf("frame at %d: %w", rec.Offset, err)
+		}
+		for _, l := range out.Loops {
+			r.looped[wire{id, l.To}] = append(r.looped[wire{id, l.To}], string(l.Frame))
+		}
+		for i := range signals {
+			sig := &signals[i]
+			r.signals[sig.ID()] = signalText(sig)
+			if comparable(sig.Entity) {
+				r.found[findingOf(sig)]++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.scores = second.Scores()
+	var live []score.Update
+	for u := range judge.Live {
+		live = append(live, u)
+	}
+	if a, b := scoreTexts(live), scoreTexts(r.scores); !slices.Equal(a, b) {
+		return nil, fmt.Errorf("%w: %d scores are live, and %d by the oracle", errJudges, len(a), len(b))
+	}
+	total := judge.Ledger().Total()
+	r.late, r.members = total.Late, total.Heard
+	return r, nil
+}
+
+// errJudges is a replay of the engine that differs from the oracle's, so that
+// nobody can say what the stores should hold.
+var errJudges = errors.New("the engine and the oracle do not agree")
+
+func agree(a, b []score.Signal) error {
+	if len(a) != len(b) {
+		return fmt.Errorf("%w: %d signals, and %d", errJudges, len(a), len(b))
+	}
+	for i := range a {
+		if x, y := signalText(&a[i]), signalText(&b[i]); x != y {
+			return fmt.Errorf("%w: %q, and %q", errJudges, x, y)
+		}
+	}
+	return nil
+}
+
+func agreeOnLoops(loops []engine.Loop, want []oracle.Told) error {
+	got, err := toldBy(loops)
+	if err == nil && !reflect.DeepEqual(got, want) {
+		err = fmt.Errorf("%w: %d members of groups are told %+v, and %d %+v", errJudges, len(got), got, len(want), want)
+	}
+	return err
+}
+
+// toldBy is what loop-back frames say.
+func toldBy(loops []engine.Loop) (all []oracle.Told, err error) {
+	for _, l := range loops {
+		_, _, findings, err := facet.ReadLoop(l.Frame)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range findings {
+			for _, m := range f.Members {
+				all = append(all, oracle.Told{To: l.To, Member: m, Finding: f.Finding})
+			}
+		}
+	}
+	return all, nil
+}
+
+// hear takes in a loop-back frame, unless it is there already.
+func (r *replayed) hear(frame []byte, id int32) error {
+	var l facet.LoopReader
+	if err := l.Reset(frame); err != nil {
+		return err
+	}
+	w := wire{l.From, id}
+	if l.Step.Compare(r.last[w]) > 0 {
+		first := bytes.Clone(frame)
+		facet.Chain(first, facet.Step{})
+		r.last[w], r.heard[w] = l.Step, append(r.heard[w], string(first))
+		return nil
+	}
+	members, err := toldBy([]engine.Loop{{To: id, Frame: frame}})
+	r.repeated += int64(len(members))
+	return err
+}
+
+func scoreTexts(list []score.Update) (all []string) {
+	for _, u := range list {
+		all = append(all, fmt.Sprintf("%v %+v %+v", u.Entity, u.Position, u.Contributions))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// unpack adds the facets of a frame that are new.
+func (r *replayed) unpack(reader *facet.Reader, frame []byte, vectors []vector, m *calm, id int32, b []byte) ([]byte, error) {
+	if err := reader.Reset(frame); err != nil {
+		return b, err
+	}
+	for {
+		s, ok, err := reader.Section()
+		if err != nil || !ok {
+			return b, err
+		}
+		if int(s.Source) >= len(vectors) {
+			return b, fmt.Errorf("raw partition %d does not exist", s.Source)
+		}
+		from, stale, err := vectors[s.Source].take(s)
+		if err != nil {
+			return b, fmt.Errorf("raw partition %d: %w", s.Source, err)
+		}
+		var f facet.Facet
+		for {
+			ok, err := reader.Facet(&f)
+			if err != nil {
+				return b, err
+			}
+			if !ok {
+				break
+			}
+			if stale || f.Offset < from {
+				r.repeated++
+				continue
+			}
+			var digest uint64
+			f.Fields.SetNum(event.Time, f.Time)
+			b, digest = facetDigest(b, id, s.Source, f.Offset, f.Ordinal, f.Entity, &f.Fields, m.projection[f.Entity.Kind])
+			all := r.bundles[s.Source]
+			if f.Offset >= int64(len(all)) {
+				return b, fmt.Errorf("a facet of raw record %d-%d, which does not exist", s.Source, f.Offset)
+			}
+			all[f.Offset].add(digest)
+		}
+	}
+}
+
+// signalText is a row of the table signals as text, as [signalSQL] makes it.
+func signalText(s *score.Signal) string {
+	evidence := facet.AppendEvidence(nil, s.Evidence)
+	late := 0
+	if s.Late {
+		late = 1
+	}
+	const u = separator
+	return fmt.Sprintf("%d"+u+"%d"+u+"%d"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%d",
+		s.Position.Partition, s.Position.Offset, s.Position.Index, s.Rule, s.RulesVersion, s.Entity.Tenant, s.Entity.Kind, s.Entity.Key, groupKind(s), s.Group.Key,
+		s.Category, s.Reason, s.Phase, s.Tier, s.Weight, int64(s.HalfLife.Seconds()), evidence, s.Time, s.Source, s.SourceOffset, late)
+}
+
+func groupKind(s *score.Signal) string {
+	if s.Group.Kind == 0 {
+		return ""
+	}
+	return s.Group.Kind.String()
+}
+
+// signalSQL selects id and text of signals.
+const signalSQL = `SELECT
+    concat(toString(incarnation), '-', toString(facet_partition), '-', toString(facet_offset), '-', toString(facet_index), '-', rule),
+    concatWithSeparator('\x1f', toString(facet_partition), toString(facet_offset), toString(facet_index), rule, rules_version, tenant,
+        entity_kind, entity, group_kind, group_key, category, reason, phase, toString(tier), toString(weight), toString(half_life_s), evidence,
+        toString(toUnixTimestamp64Milli(time)), toString(src_partition), toString(src_offset), toString(late))
+FROM %s.signals FINAL WHERE stream = {stream:String}`
+
+// digest sums up rows whatever their order, as sum and xor of their digests
+// would in SQL.
+type digest struct {
+	Rows int64
+	Sum  uint64
+	Xor  uint64
+}
+
+func (d *digest) add(row uint64) { d.Rows++; d.Sum += row; d.Xor ^= row }
+
+func (d digest) String() string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], d.Sum)
+	binary.BigEndian.PutUint64(b[8:], d.Xor)
+	return fmt.Sprintf("%d:%x", d.Rows, b)
+}

@@ -1,0 +1,309 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/go-faster/city"
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/stack"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/score"
+	"github.com/weirdev/weir/sink/clickhouse"
+)
+
+// openClickHouse connects to ClickHouse itself, not to the proxy.
+func (r *run) openClickHouse() (driver.Conn, error) {
+	c := r.cluster.stack.Config.ClickHouse
+	c.Addrs = []string{r.cluster.clickhouse.Addr}
+	c.ReadTimeout = settleTime
+	return clickhouse.Open(c)
+}
+
+func (r *run) streamParameter(ctx context.Context, more ...string) context.Context {
+	p := ch.Parameters{"stream": r.cluster.stack.Config.Stream.Name}
+	for i := 0; i+1 < len(more); i += 2 {
+		p[more[i]] = more[i+1]
+	}
+	return ch.Context(ctx, ch.WithParameters(p))
+}
+
+// checkEvents compares the rows of the table events, by position, with those
+// that the raw records lead to.
+func (r *run) checkEvents(ctx context.Context, conn driver.Conn, t *truth, v *verdict) error {
+	database := r.cluster.stack.Config.ClickHouse.Database
+	query := fmt.Sprintf("SELECT src_offset, %s FROM %s.events FINAL WHERE stream = {stream:String} AND src_partition = {p:UInt32}", rowSQL(), database)
+	var stored, wanted digest
+	for p, part := range t.parts {
+		seen := make([]uint8, len(part.what))
+		rows, err := conn.Query(r.streamParameter(ctx, "p", fmt.Sprint(p)), query)
+		if err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		for rows.Next() {
+			var offset, hash uint64
+			if err := rows.Scan(&offset, &hash); err != nil {
+				return fmt.Errorf("read events: %w", err)
+			}
+			stored.add(hash)
+			switch {
+			case offset >= uint64(len(part.what)) || part.what[offset] != good:
+				v.Duplicated++
+				v.find("a row of events at %d-%d, where there is no event to count", p, offset)
+				continue
+			case seen[offset] > 0:
+				v.Duplicated++
+				v.find("two rows of events at %d-%d", p, offset)
+			case hash != part.rows[offset]:
+				v.Different++
+				v.find("the row of events at %d-%d is not what the record says", p, offset)
+			}
+			seen[offset]++
+		}
+		if err := rows.Err(); err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		for offset, what := range part.what {
+			if what != good {
+				continue
+			}
+			wanted.add(part.rows[offset])
+			if seen[offset] == 0 {
+				v.Lost++
+				v.find("event %d-%d is not in ClickHouse", p, offset)
+			}
+		}
+	}
+	v.same("events", stored.String(), wanted.String())
+	return r.countIDs(ctx, conn, t, v)
+}
+
+// countIDs checks that no event is stored under two positions.
+func (r *run) countIDs(ctx context.Context, conn driver.Conn, t *truth, v *verdict) error {
+	var rows, ids, physical uint64
+	from := r.cluster.stack.Config.ClickHouse.Database + ".events"
+	if err := conn.QueryRow(r.streamParameter(ctx), "SELECT count(), uniqExact(id) FROM "+from+" FINAL WHERE stream = {stream:String}").Scan(&rows, &ids); err != nil {
+		return fmt.Errorf("count ids: %w", err)
+	}
+	if err := conn.QueryRow(r.streamParameter(ctx), "SELECT count() FROM "+from+" WHERE stream = {stream:String}").Scan(&physical); err != nil {
+		return fmt.Errorf("count rows: %w", err)
+	}
+	wanted := 0
+	for _, p := range t.parts {
+		wanted += len(p.ids)
+	}
+	v.Events, v.Physical = int64(rows), int64(physical)
+	if int(ids) != wanted || rows != ids {
+		v.find("%d rows of events with %d ids are stored, not %d", rows, ids, wanted)
+	}
+	return nil
+}
+
+// checkSignals compares the table signals, and the ids in the topic of signals,
+// with what the replay found.
+func (r *run) checkSignals(ctx context.Context, conn driver.Conn, re *replayed, v *verdict) error {
+	rows, err := conn.Query(r.streamParameter(ctx), fmt.Sprintf(signalSQL, r.cluster.stack.Config.ClickHouse.Database))
+	if err != nil {
+		return fmt.Errorf("read signals: %w", err)
+	}
+	var stored, wanted digest
+	seen := map[string]bool{}
+	for rows.Next() {
+		var id, text string
+		if err := rows.Scan(&id, &text); err != nil {
+			return fmt.Errorf("read signals: %w", err)
+		}
+		stored.add(city.CH64([]byte(text)))
+		want, ok := re.signals[id]
+		switch {
+		case !ok:
+			v.find("signal %s is stored, but the facet log does not lead to it", id)
+		case want != text:
+			v.find("signal %s is stored as %q, but should be %q", id, text, want)
+		case seen[id]:
+			v.find("signal %s is stored twice", id)
+		}
+		seen[id] = true
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read signals: %w", err)
+	}
+	for id, text := range re.signals {
+		wanted.add(city.CH64([]byte(text)))
+		if !seen[id] {
+			v.find("signal %s is not in ClickHouse", id)
+		}
+	}
+	v.Signals = stored.Rows
+	v.same("signals", stored.String(), wanted.String())
+	return r.checkSignalLog(ctx, re, v)
+}
+
+func (r *run) checkSignalLog(ctx context.Context, re *replayed, v *verdict) error {
+	seen := map[string]bool{}
+	err := eachRecord(ctx, r.cluster.stack, "signals", func(rec *kafka.Record) error {
+		id := string(rec.Key)
+		if _, ok := re.signals[id]; !ok && !seen[id] {
+			v.find("signal %s is in Kafka, but the facet log does not lead to it", id)
+		}
+		seen[id] = true
+		return nil
+	})
+	for id := range re.signals {
+		if !seen[id] {
+			v.find("signal %s is not in Kafka", id)
+		}
+	}
+	v.same("signal_log", fmt.Sprint(len(seen)), fmt.Sprint(len(re.signals)))
+	return err
+}
+
+func eachRecord(ctx context.Context, s *stack.Stack, what string, yield func(*kafka.Record) error) error {
+	topic := s.Config.Stream.Topic(what)
+	n, err := s.Kafka.Partitions(ctx, topic)
+	if err != nil {
+		return err
+	}
+	for p := range n {
+		log, err := openLog(ctx, s.Kafka, topic, int32(p))
+		if err != nil {
+			return err
+		}
+		if err := log.each(ctx, yield); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDead compares the dead letters, by key, with the garbage.
+func (r *run) checkDead(ctx context.Context, t *truth, v *verdict) error {
+	seen := map[string]bool{}
+	err := eachRecord(ctx, r.cluster.stack, "dead", func(rec *kafka.Record) error {
+		key := string(rec.Key)
+		if seen[key] {
+			return nil // it was read again after a crash; the key is how readers tell
+		}
+		seen[key] = true
+		var p, offset int64
+		if _, err := fmt.Sscanf(key, "%d-%d", &p, &offset); err != nil || p < 0 || int(p) >= len(t.parts) {
+			v.find("a dead letter has the key %q", key)
+			return nil
+		}
+		letter, ok := t.parts[p].letters[offset]
+		switch {
+		case !ok:
+			v.Duplicated++
+			v.find("a dead letter of %s, which is not garbage", key)
+		case !bytes.Equal(letter, rec.Value):
+			v.find("dead letter %s does not hold the record's own bytes", key)
+		case header(rec, ingest.HeaderReason) == "":
+			v.find("dead letter %s gives no reason", key)
+		}
+		return nil
+	})
+	for p, part := range t.parts {
+		for offset := range part.letters {
+			if !seen[fmt.Sprintf("%d-%d", p, offset)] {
+				v.Lost++
+				v.find("garbage at %d-%d is no dead letter", p, offset)
+			}
+		}
+	}
+	v.Dead = int64(len(seen))
+	v.same("dead_letters", fmt.Sprint(len(seen)), fmt.Sprint(t.garbage()))
+	return err
+}
+
+func header(rec *kafka.Record, key string) string {
+	for _, h := range rec.Headers {
+		if h.Key == key {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+// checkScores compares what Redis holds with the live scores of the replayed
+// state.
+func (r *run) checkScores(ctx context.Context, re *replayed, v *verdict) error {
+	codec, err := r.codec()
+	if err != nil {
+		return err
+	}
+	held, err := r.readRedis(ctx, codec)
+	if err != nil {
+		return err
+	}
+	var stored, wanted digest
+	for _, text := range held {
+		stored.add(city.CH64([]byte(text)))
+	}
+	for _, u := range re.scores {
+		key := codec.Key(u.Entity)
+		u.Position.Partition = 0 // is not stored
+		want := scoreText(key, u.Position, u.Contributions)
+		wanted.add(city.CH64([]byte(want)))
+		got, ok := held[key]
+		switch {
+		case !ok:
+			v.find("the score of %s %s/%s is not in Redis", u.Entity.Kind, u.Entity.Tenant, u.Entity.Key)
+		case got != want:
+			v.find("the score of %s %s/%s in Redis is %s, but should be %s", u.Entity.Kind, u.Entity.Tenant, u.Entity.Key, got, want)
+		}
+		delete(held, key)
+	}
+	for key := range held {
+		v.find("Redis holds %s, which has no live score", key)
+	}
+	v.Scores = stored.Rows
+	v.same("scores", stored.String(), wanted.String())
+	return nil
+}
+
+func riskPrefix(c app.Config) string { return c.Redis.KeyPrefix }
+
+// codec is that of the stream's scores.
+func (r *run) codec() (*score.Codec, error) {
+	secret, err := r.cluster.stack.Config.Stream.RiskKey()
+	if err != nil {
+		return nil, err
+	}
+	return score.NewCodec(secret, riskPrefix(r.cluster.stack.Config)), nil
+}
+
+// readRedis reads every score, as text that can be compared. What is no score is
+// told as such.
+func (r *run) readRedis(ctx context.Context, codec *score.Codec) (map[string]string, error) {
+	client := goredis.NewClient(&goredis.Options{Addr: r.cluster.redis.Addr})
+	defer client.Close()
+	all := map[string]string{}
+	scan := client.Scan(ctx, 0, riskPrefix(r.cluster.stack.Config)+":*{*", 1000).Iterator()
+	for scan.Next(ctx) {
+		if strings.HasPrefix(scan.Val(), riskPrefix(r.cluster.stack.Config)+":owner:") {
+			continue // says who writes the scores of a facet partition
+		}
+		text, err := client.Get(ctx, scan.Val()).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read score %s: %w", scan.Val(), err)
+		}
+		value, err := codec.Parse(scan.Val(), text)
+		if err != nil {
+			all[scan.Val()] = err.Error()
+			continue
+		}
+		all[scan.Val()] = scoreText(scan.Val(), value.Position, value.Contributions)
+	}
+	return all, scan.Err()
+}
+
+func scoreText(key string, at score.Position, list []score.Contribution) string {
+	return strings.Join([]string{key, fmt.Sprintf("%+v", at), fmt.Sprintf("%+v", list)}, " ")
+}

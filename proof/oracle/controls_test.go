@@ -1,0 +1,77 @@
+package oracle
+
+import (
+	"testing"
+
+	"github.com/weirdev/weir/proof/mutants"
+)
+
+// TestNegativeControls: a bug in what the oracle judges is caught.
+func TestNegativeControls(t *testing.T) {
+	mutants.Suite{
+		Package: "./proof/oracle", Test: "TestTheEngineAgreesWithTheOracle", Args: []string{"-rapid.nofailfile"},
+		Env: []string{"WEIR_SEED=1", "WEIR_HISTORIES=1000"}, Bugs: bugs,
+	}.Run(t)
+}
+
+const (
+	ofWindow    = "detectors/sliding_window.go"
+	ofPartition = "engine/partition.go"
+	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
+)
+
+// bugs are faults of detectors, state and scores.
+var bugs = []mutants.Bug{
+	{Name: "a window holds the moment at which it begins", File: ofWindow, Edits: [][2]string{{"> ends-w.window", ">= ends-w.window"}}},
+	{Name: "entries are dropped a moment too early", File: ofWindow, Edits: [][2]string{{"<= oldest", "<= oldest+1"}}},
+	{Name: "a cooldown lasts a moment too long", File: ofWindow, Edits: [][2]string{{">= w.cooldown", "> w.cooldown"}}},
+	{Name: "a tier fires again at once", File: ofWindow, Edits: [][2]string{{"t.At <= int(le.Uint16(e[16:])) &&", "t.At < int(le.Uint16(e[16:])) &&"}}},
+	{Name: "windows count late events", File: ofWindow, Edits: [][2]string{{"if c.Late || !counted", "if !counted"}}},
+	{Name: "thinning drops the wrong entry", File: ofWindow, Edits: [][2]string{{"e.remove(before, 1)", "e.remove(first, 1)"}}},
+	{Name: "thinning drops what a window needs", File: ofWindow, Edits: [][2]string{{"e.delta(at)-e.delta(first) < w.window", "e.delta(at)-e.delta(first) < 2*w.window"}}},
+	{Name: "the bound drops the newest entry", File: ofWindow, Edits: [][2]string{{"e.remove(0, extra)", "e.remove(e.len()-extra, extra)"}}},
+	{Name: "the lowest tier fires", File: ofWindow, Edits: [][2]string{{"best = i\n", "return i\n"}}},
+	{Name: "the least share is ignored", File: ofWindow, Edits: [][2]string{{"100*c.counted < w.rule", "c.counted < 0*w.rule"}}},
+	{Name: "numbers are hashed as texts", File: ofWindow, Edits: [][2]string{{"case d.Kind().Numeric():", "case false:"}}},
+	{Name: "windows that end with later events are not looked at", File: ofWindow, Edits: [][2]string{{"for end++; end < e.len() &&", "for end++; end < 0 &&"}}},
+	{Name: "windows that end with any later event are looked at", File: ofWindow, Edits: [][2]string{{"e.value(j) == e.value(i) &&", "false &&"}}},
+	{Name: "times that are far apart wrap around", File: ofWindow, Edits: [][2]string{{"t >= base && t-base <= math.MaxUint32", "t >= base"}}},
+
+	{Name: "a window keeps the place of the tier that fired, not what it said", File: ofWindow, Test: onEdits, Edits: [][2]string{
+		{"if e.said(w.top) &&", "if int(le.Uint16(e[16:])) == len(w.rule.Tiers) &&"},
+		{"if e.said(tier) &&", "if best < int(le.Uint16(e[16:])) &&"},
+		{"e.fired(tier, t)", "tier.At = best + 1\n\te.fired(tier, t)"}}},
+	{Name: "a tier that weighs more now is held back", File: ofWindow, Test: onEdits, Edits: [][2]string{{" && t.Weight <= e[18]", ""}}},
+	{Name: "a tier that asks for more is held back", File: ofWindow, Test: onEdits, Edits: [][2]string{{"t.At <= int(le.Uint16(e[16:])) &&", ""}}},
+	{Name: "a state outgrown by its rule stays so", File: ofWindow, Test: onEdits, Edits: [][2]string{{"extra := max(e.len()-w.bound, 0)", "extra := min(max(e.len()-w.bound, 0), 1)"}}},
+	{Name: "a rule that comes back has its old part of scores", File: "engine/snapshot.go", Test: onEdits, Edits: [][2]string{{"if p.bySlot[le.Uint32(c)] != nil {", "if true {"}}},
+
+	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
+	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},
+	{Name: "a gap is not seen", File: ofPartition, Edits: [][2]string{{"s.From > src.next", "s.From > src.next+1"}}},
+	{Name: "what is covered goes back", File: ofPartition, Edits: [][2]string{{"src.next = max(src.next, s.To)", "src.next = s.To"}}},
+	{Name: "a source's time goes back", File: ofPartition, Edits: [][2]string{{"src.watermark = max(src.watermark, s.Watermark)", "src.watermark = s.Watermark"}}},
+	{Name: "time goes on with the fastest source", File: ofPartition, Edits: [][2]string{
+		{"least := int64(math.MaxInt64)", "least := int64(math.MinInt64)"},
+		{"least = min(least, p.sources[i].watermark)", "least = max(least, p.sources[i].watermark)"}}},
+	{Name: "time goes on before all sources were heard", File: ofPartition, Edits: [][2]string{{"if !p.sources[i].heard {\n\t\t\treturn", "if !p.sources[i].heard {\n\t\t\tcontinue"}}},
+	{Name: "an event is late a moment too early", File: ofPartition, Edits: [][2]string{{"t < p.watermark-p.cfg", "t <= p.watermark-p.cfg"}}},
+	{Name: "delayed events are late only by the watermark", File: ofPartition, Edits: [][2]string{{"late := p.late(f.Time) || f.Delayed()", "late := p.late(f.Time)"}}},
+	{Name: "delayed events that were moved are late", File: "internal/facet/facet.go", Edits: [][2]string{{" && e.Num(event.Skewed) == 0", ""}}},
+	{Name: "entities are forgotten when time passes, not lateness", File: ofPartition, Edits: [][2]string{{"p.closed(f.Time+p.reach[f.Entity.Kind])", "f.Time+p.reach[f.Entity.Kind]"}}},
+	{Name: "cooldowns are forgotten with windows", File: ofPartition, Edits: [][2]string{{"e.Prolong(p.closed(f.Time + a.after))", ""}}},
+	{Name: "scores are forgotten with windows", File: ofPartition, Edits: [][2]string{{"e.Spare(p.closed(score.Expires(merged)))", ""}}},
+	{Name: "of the scores of a record the first is sent", File: ofPartition, Edits: [][2]string{{"out.Updates[i] = u\n", ""}}},
+	{Name: "facets of a frame have one position", File: ofPartition, Edits: [][2]string{{"\t\tat.Index++\n", ""}}},
+
+	{Name: "names lose their tenant", File: "engine/entity.go", Edits: [][2]string{{"copy(b[1:], n.Tenant)", ""}}},
+	{Name: "a score lives a moment longer", File: "engine/entity.go", Edits: [][2]string{{"score.Expires(list) > p", "score.Expires(list) >= p"}}},
+
+	{Name: "a signal does not refresh what is worth the same", File: "score/merge.go", Edits: [][2]string{{"is == was && c.Time < old.Time", "is == was"}}, Test: "TestScoresMergeAsTheOracleSays"},
+	{Name: "the older of two signals is kept", File: "score/merge.go", Edits: [][2]string{{"max(old.Time, c.Time)", "old.Time"}}},
+	{Name: "what is worth a point goes", File: "score/merge.go", Edits: [][2]string{{"c.Time) < Point", "c.Time) <= Point"}}},
+	{Name: "of equals the first goes", File: "score/merge.go", Edits: [][2]string{{"list[i].Rule > rule", "list[i].Rule < rule"}}},
+	{Name: "a score has one contribution too many", File: "score/merge.go", Edits: [][2]string{{"len(merged) < MaxContributions", "len(merged) <= MaxContributions"}}},
+	{Name: "decay is rounded to the nearest", File: "score/decay.go", Edits: [][2]string{{"(from-to)*rest>>24", "((from-to)*rest+1<<23)>>24"}}, Test: "TestDecayIsEqualToTheUnit"},
+	{Name: "a score expires a moment too early", File: "score/decay.go", Edits: [][2]string{{"Decayed(c, mid) >= Point", "Decayed(c, mid) > Point"}}, Test: "TestAScoreExpiresAtTheMomentAtWhichItIsWorthLessThanAPoint"},
+}

@@ -1,0 +1,184 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
+)
+
+// audit is a second reading of what the facet log means: which facets of a
+// partition count, from the rules of DESIGN.md and not from engine's code.
+type audit struct {
+	lateness                 int64 // ms
+	sources                  []audited
+	applied, late, duplicate int64
+	outdated                 int64                 // of duplicate: would count, were they not a former owner's
+	told, heard              int64                 // members of groups
+	again                    int64                 // loop-back frames that were known
+	facets                   map[facetPlace]string // that count, as text
+	loops                    map[int32]*chain      // loop-back by the facet partition that it comes from
+}
+
+// audited is what is known of one raw partition.
+type audited struct {
+	owner     uint64
+	heard     bool
+	next      int64
+	watermark int64
+}
+
+// facetPlace names a facet of an event.
+type facetPlace struct {
+	place
+	kind facet.Kind
+}
+
+// chain is what came by loop-back from one facet partition, each frame once.
+type chain struct {
+	last   facet.Step
+	frames []string // as the first of a chain
+}
+
+func newAudit(plan Plan) *audit {
+	a := &audit{
+		lateness: plan.Lateness.Milliseconds(), sources: make([]audited, plan.Raw),
+		facets: map[facetPlace]string{}, loops: map[int32]*chain{},
+	}
+	for i := range a.sources {
+		a.sources[i].watermark = facet.NoWatermark
+	}
+	return a
+}
+
+// totals is the ledger that follows from what was read so far.
+func (a *audit) totals() engine.Totals {
+	return engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate, Told: a.told, Heard: a.heard}
+}
+
+// auditOf reads a facet partition from its beginning.
+func auditOf(records []kafka.Record, plan Plan) (*audit, error) {
+	a := newAudit(plan)
+	for _, r := range records {
+		if err := a.frame(r.Value); err != nil {
+			return nil, fmt.Errorf("facet record %d: %w", r.Offset, err)
+		}
+	}
+	return a, nil
+}
+
+func (a *audit) frame(b []byte) error {
+	if facet.IsLoop(b) {
+		return a.loop(b)
+	}
+	var r facet.Reader
+	if err := r.Reset(b); err != nil {
+		return err
+	}
+	for {
+		s, more, err := r.Section()
+		if err != nil || !more {
+			return err
+		}
+		if err := a.section(&r, s); err != nil {
+			return err
+		}
+	}
+}
+
+func (a *audit) section(r *facet.Reader, s facet.Section) error {
+	src, now := &a.sources[s.Source], a.watermark()
+	old := s.Owner < src.owner
+	if !old && src.heard && s.From > src.next {
+		return fmt.Errorf("gap in raw partition %d: %d to %d", s.Source, src.next, s.From)
+	}
+	var f facet.Facet
+	for {
+		more, err := r.Facet(&f)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		if old || src.heard && f.Offset < src.next {
+			a.duplicate++
+			if f.Offset >= src.next {
+				a.outdated++
+			}
+			continue
+		}
+		a.applied++
+		when := "on time"
+		kept := f.Fields.Num(event.Delayed) == 1 && f.Fields.Num(event.Skewed) == 0
+		if kept || now != facet.NoWatermark && f.Time < now-a.lateness {
+			a.late++
+			when = "late"
+		}
+		at := facetPlace{place{f.Source, f.Offset}, f.Entity.Kind}
+		if _, twice := a.facets[at]; twice {
+			return fmt.Errorf("facet %v counts twice", at)
+		}
+		a.facets[at] = fmt.Sprintf("%s auth=%s epoch=%016x time=%d %s", f.Entity.Key, f.Fields.Text(event.Auth), r.Epoch, f.Time, when)
+	}
+	if !old {
+		src.owner, src.heard = s.Owner, true
+		src.next, src.watermark = max(src.next, s.To), max(src.watermark, s.Watermark)
+	}
+	return nil
+}
+
+// loop takes in a loop-back frame, unless it is known.
+func (a *audit) loop(b []byte) error {
+	var r facet.LoopReader
+	if err := r.Reset(b); err != nil {
+		return err
+	}
+	members, err := membersIn(b)
+	if err != nil {
+		return err
+	}
+	c := a.loops[r.From]
+	if c == nil {
+		c = &chain{}
+		a.loops[r.From] = c
+	}
+	switch {
+	case r.Step.Compare(c.last) <= 0:
+		a.duplicate += members
+		a.again++
+	case r.Previous.Compare(c.last) > 0:
+		return fmt.Errorf("gap in the loop-back from %d: %v after %v, which is not %v", r.From, r.Step, r.Previous, c.last)
+	default:
+		first := bytes.Clone(b)
+		facet.Chain(first, facet.Step{})
+		c.last, c.frames = r.Step, append(c.frames, string(first))
+		a.heard += members
+	}
+	return nil
+}
+
+// membersIn counts the members in a loop-back frame.
+func membersIn(b []byte) (n int64, err error) {
+	_, _, findings, err := facet.ReadLoop(b)
+	for _, f := range findings {
+		n += int64(len(f.Members))
+	}
+	return n, err
+}
+
+// watermark is the least of all sources, once all were heard.
+func (a *audit) watermark() int64 {
+	least := int64(math.MaxInt64)
+	for _, s := range a.sources {
+		if !s.heard {
+			return facet.NoWatermark
+		}
+		least = min(least, s.watermark)
+	}
+	return least
+}

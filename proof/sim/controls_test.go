@@ -1,0 +1,127 @@
+package sim
+
+import (
+	"flag"
+	"testing"
+
+	"github.com/weirdev/weir/proof/mutants"
+)
+
+var controls = flag.Bool("sim.controls", true, "whether the negative controls are run; they build the program anew for each seeded bug")
+
+// bugs are faults that the simulation must see.
+var bugs = []mutants.Bug{
+	{Name: "ingest commits before events are stored", File: "ingest/source.go", Edits: [][2]string{
+		{"if s.covered == nil || s.store.Stored() < s.covered.offset {", "if s.covered == nil {"}}},
+	{Name: "ingest commits without covering every destination", File: "ingest/source.go", Edits: [][2]string{
+		{"if err := s.write(finish, cover); err != nil {", "if err := s.write(finish, false); err != nil {"}}},
+	{Name: "ingest commits before dead letters are written", File: "ingest/source.go", Edits: [][2]string{
+		{"\treturn s.writeDead(ctx)\n", "\tif all {\n\t\treturn nil\n\t}\n\treturn s.writeDead(ctx)\n"}}},
+	{Name: "ingest does not wait for acknowledgements", File: "ingest/source.go", Edits: [][2]string{
+		{"if err := s.Log.Produce(ctx, s.Topics.Facets, batch); err != nil {",
+			"hasty, cancel := context.WithTimeout(ctx, time.Millisecond)\n\t\tdefer cancel()\n\t\tif err := s.Log.Produce(hasty, s.Topics.Facets, batch); err != nil && hasty.Err() == nil {"}}},
+	{Name: "ingest goes on behind a write that was cut short", File: "ingest/source.go", Edits: [][2]string{
+		{"finish, cancel := kafka.Outlast(ctx, s.cfg.DrainTimeout)", "finish, cancel := context.WithCancel(ctx)"},
+		{"\t\tif err := s.turn(ctx, finish); err != nil {\n", "\t\tif err := s.turn(ctx, finish); err != nil && ctx.Err() != nil {\n\t\t\tbreak\n\t\t} else if err != nil {\n"},
+		{"return s.drain(finish)", "late, stop := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout)\n\tdefer stop()\n\treturn s.drain(late)"}}},
+	{Name: "facets in the order of a map", File: "ingest/frames.go", Edits: [][2]string{
+		{"\tfor _, k := range f.kinds {\n", "\tkinds := map[facet.Kind]bool{}\n\tfor _, k := range f.kinds {\n\t\tkinds[k] = true\n\t}\n\tfor k := range kinds {\n"}}},
+	{Name: "a take-over does not raise the owner", File: "ingest/source.go", Edits: [][2]string{{"\tp.Owner++\n", ""}}},
+	{Name: "the owner is raised only with the first commit", File: "ingest/source.go", Edits: [][2]string{
+		{"\tif err := s.commit(ctx, s.next, p.String()); err != nil {\n\t\treturn fmt.Errorf(\"announce owner %d: %w\", p.Owner, err)\n\t}\n", ""}}},
+	{Name: "a take-over forgets the ledger", File: "ingest/source.go", Edits: [][2]string{
+		{"\ts.progress = p\n", "\tp.Ledger = Ledger{}\n\ts.progress = p\n"}}},
+	{Name: "a take-over does not read the window of repeats again", File: "ingest/source.go", Edits: [][2]string{
+		{"from, rotten := max(start, s.next-repeatWindow, 0), 0", "from, rotten := max(start, s.next, 0), 0"}}},
+	{Name: "ticks claim the present", File: "ingest/source.go", Edits: [][2]string{
+		{"if cover && atEnd && s.idle && !s.History {\n\t\ts.tick(s.batch.Asked)", "if cover {\n\t\ts.watermark.see(s.Now().UnixMilli())"}}},
+	{Name: "detect has no position vector", File: "engine/partition.go", Edits: [][2]string{
+		{"if stale || p.facet.Offset < src.next {", "if stale {"}}},
+	{Name: "detect takes sections of former owners", File: "engine/partition.go", Edits: [][2]string{
+		{"stale := s.Owner < src.owner", "stale := false"}}},
+	{Name: "time goes on with the fastest source", File: "engine/partition.go", Edits: [][2]string{
+		{"least := int64(math.MaxInt64)", "least := int64(math.MinInt64)"},
+		{"least = min(least, p.sources[i].watermark)", "least = max(least, p.sources[i].watermark)"}}},
+	{Name: "late events are not counted", File: "engine/partition.go", Edits: [][2]string{
+		{"\t\tsrc.ledger.Late++\n", ""}}},
+	{Name: "an open transaction is taken for the end", File: "ingest/source.go", Edits: [][2]string{
+		{"atEnd := s.next >= s.batch.HighWatermark", "atEnd := s.next >= s.batch.Readable()"}}},
+	{Name: "aborted records are not in the ledger", File: "ingest/source.go", Edits: [][2]string{
+		{"\ts.progress.Ledger.Control += n\n", ""}}},
+	{Name: "delayed events are late only by the watermark", File: "engine/partition.go", Edits: [][2]string{
+		{"late := p.late(f.Time) || f.Delayed()", "late := p.late(f.Time)"}}},
+	{Name: "delayed events are moved", File: "ingest/bracket.go", Edits: [][2]string{
+		{"return placed{time: claimed, passed: oldest, delayed: true}", "return placed{time: oldest, passed: oldest, delayed: true}"}}},
+	{Name: "delayed events are not marked", File: "ingest/bracket.go", Edits: [][2]string{
+		{"return placed{time: claimed, passed: oldest, delayed: true}", "return placed{time: claimed, passed: oldest}"}}},
+	{Name: "a wall clock in a detector", File: "engine/partition.go", Edits: [][2]string{
+		{"Event: &f.Fields, Time: f.Time,", "Event: &f.Fields, Time: time.Now().UnixMilli(),"}}},
+	{Name: "scores carry no position to compare", File: "engine/partition.go", Edits: [][2]string{
+		{"u := score.Update{Entity: sig.Entity, Position: sig.Position,", "u := score.Update{Entity: sig.Entity, Position: score.Position{Incarnation: sig.Position.Incarnation},"}}},
+	{Name: "detect commits before its outputs are stored", File: "engine/owner.go", Edits: [][2]string{
+		{"stored := o.stored()\n", "stored := o.next\n"}}},
+	{Name: "detect commits behind outputs that were cut short", File: "engine/owner.go", Edits: [][2]string{
+		{"finish, cancel := kafka.Outlast(ctx, o.cfg.DrainTimeout)", "finish, cancel := context.WithCancel(ctx)"},
+		{"if err := o.read(ctx, finish, committed); err != nil {", "if err := o.read(ctx, finish, committed); err != nil && ctx.Err() == nil {"},
+		{"return o.drain(finish)", "late, stop := context.WithTimeout(context.WithoutCancel(ctx), o.cfg.DrainTimeout)\n\tdefer stop()\n\treturn o.drain(late)"}}},
+	{Name: "a commit has the ledger of a later offset", File: "engine/owner.go", Edits: [][2]string{
+		{"if stored == o.next {", "if true {"}}},
+	{Name: "a replay drops outputs above the commit", File: "engine/owner.go", Edits: [][2]string{
+		{"if !live && r.Offset < o.committed {", "if !live {"}}},
+	{Name: "a take-over drops outputs that are new", File: "engine/owner.go", Edits: [][2]string{
+		{"if !live && r.Offset < o.committed {", "if r.Offset < o.committed+3 {"}}},
+	{Name: "snapshots are ahead of the outputs", File: "engine/snapshots.go", Edits: [][2]string{
+		{"\tselect {\n\tcase <-acked:\n\tcase <-ctx.Done():\n\t}\n", ""}}},
+	{Name: "a restored state skips a record", File: "engine/snapshots.go", Edits: [][2]string{
+		{"\t\t\treturn p, next, nil\n", "\t\t\treturn p, next + 1, nil\n"}}},
+	{Name: "the bytes of a snapshot depend on its writer", File: "engine/snapshot.go", Edits: [][2]string{
+		{"\tb = le.AppendUint64(b, uint64(f.next))\n", "\tb = le.AppendUint64(b, uint64(f.next)^uint64(time.Now().UnixMilli()&1)<<62)\n"},
+		{"\t\"math\"\n", "\t\"math\"\n\t\"time\"\n"}}},
+	{Name: "loop-back is not waited for", File: "engine/owner.go", Edits: [][2]string{
+		{"if err := o.Log.Produce(ctx, o.Topics.Facets, o.loops); err != nil {",
+			"hasty, cancel := context.WithTimeout(ctx, time.Millisecond)\n\tdefer cancel()\n\tif err := o.Log.Produce(hasty, o.Topics.Facets, o.loops); err != nil && hasty.Err() == nil {"}}},
+	{Name: "loop-back is left behind when a partition is given up", File: "engine/owner.go", Edits: [][2]string{
+		{"\t\tif ctx.Err() != nil {\n\t\t\treturn o.produce(finish)\n\t\t}\n", "\t\tif ctx.Err() != nil {\n\t\t\to.loops = nil\n\t\t\treturn o.produce(finish)\n\t\t}\n"}}},
+	{Name: "loop-back that is known counts again", File: "engine/loopback.go", Edits: [][2]string{
+		{"known := r.Step.Compare(*got) <= 0", "known := r.Step.Compare(*got) < 0"}}},
+	{Name: "a frame of loop-back is lost", File: "engine/owner.go", Edits: [][2]string{
+		{"o.chain[l.To] = l.Step\n", "o.chain[l.To] = l.Step\n\tif l.Step.Next%7 == 0 {\n\t\treturn\n\t}\n"}}},
+	{Name: "a restored state has forgotten what it heard", File: "engine/snapshot.go", Edits: [][2]string{
+		{"l.got[i] = facet.Step{Next: s.offset(), Part: uint32(s.number(math.MaxUint32))}", "l.got[i] = facet.Step{Next: s.offset() & 0, Part: uint32(s.number(math.MaxUint32)) & 0}"}}},
+	{Name: "records that do not read are passed over before a commit says so", File: "ingest/quarantine.go", Edits: [][2]string{
+		{"\tif err := s.commit(ctx, s.next, p.String()); err != nil {\n\t\treturn fmt.Errorf(\"commit %d: %w\", s.next, err)\n\t}\n", ""}}},
+	{Name: "a take-over changes the epoch at once", File: "ingest/epoch.go", Edits: [][2]string{
+		{"\tif s.next >= s.behind {\n", "\tif true {\n"}}},
+	{Name: "the epoch changes below what a former owner may have read", File: "ingest/epoch.go", Edits: [][2]string{
+		{"return s.next >= s.behind && ", "return "}}},
+	{Name: "the epoch changes before a commit says so", File: "ingest/epoch.go", Edits: [][2]string{
+		{"\tif err := s.commit(ctx, s.next, p.String()); err != nil {\n\t\treturn fmt.Errorf(\"commit %d: %w\", s.next, err)\n\t}\n", ""}}},
+	{Name: "the announcement names the new epoch", File: "ingest/source.go", Edits: [][2]string{
+		{"\tp.Owner++\n", "\tp.Owner++\n\tp.Epoch = s.Epochs.Present().Name\n"}}},
+	{Name: "the epoch changes without covering every destination", File: "ingest/epoch.go", Edits: [][2]string{
+		{"if err := s.write(ctx, true); err != nil {", "if err := s.write(ctx, false); err != nil {"}}},
+	{Name: "what an owner has sent is counted anew under each epoch", File: "ingest/frames.go", Edits: [][2]string{
+		{"\t\t\tf.to[i].Sent = was.Sent\n", ""}}},
+	{Name: "the epoch changes before events are stored", File: "ingest/epoch.go", Edits: [][2]string{
+		{"\tif err := s.store.Drain(ctx); err != nil {\n\t\treturn fmt.Errorf(\"change of epoch: %w\", err)\n\t}\n", ""}}},
+	{Name: "a commit from before a change of epoch comes after it", File: "ingest/epoch.go", Edits: [][2]string{
+		{"\ts.covered = nil\n", ""}}},
+	{Name: "a window keeps the place of the tier that fired, not what it said", File: "detectors/sliding_window.go", Edits: [][2]string{
+		{"if e.said(w.top) &&", "if int(le.Uint16(e[16:])) == len(w.rule.Tiers) &&"},
+		{"if e.said(tier) &&", "if best < int(le.Uint16(e[16:])) &&"},
+		{"e.fired(tier, t)", "tier.At = best + 1\n\te.fired(tier, t)"}}},
+	{Name: "a score keeps the half-life that a rule had", File: "engine/partition.go", Edits: [][2]string{
+		{"HalfLife: int64(r.HalfLife / time.Second), Time: at,", "HalfLife: int64(p.rules.Rules[0].HalfLife / time.Second), Time: at,"}}},
+	{Name: "lost scores are not written again", File: "engine/owner.go", Edits: [][2]string{
+		{"if o.scores.Forgotten() {", "if o.scores.Forgotten() && o.next < 0 {"}}},
+}
+
+// TestNegativeControls: each seeded bug is caught.
+func TestNegativeControls(t *testing.T) {
+	if !*controls {
+		t.Skip("-sim.controls is off")
+	}
+	mutants.Suite{
+		Package: "./proof/sim", Test: "TestSim", Args: []string{"-sim.seeds=300", "-sim.controls=false"}, Bugs: bugs,
+	}.Run(t)
+}

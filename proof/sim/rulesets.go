@@ -1,0 +1,180 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/proof/oracle"
+)
+
+// change says that a facet partition is read under a set of rules from an offset
+// on.
+type change struct {
+	from  int64
+	rules int
+}
+
+// rulebook is what the state of a facet partition came about under: the rules of
+// those whose snapshots it goes back to, and those of its owner. State is a
+// function of the facet log and of that.
+type rulebook []change
+
+// then is the rulebook of who goes on from a snapshot under c at an offset.
+func (c rulebook) then(from int64, rules int) rulebook {
+	if len(c) > 0 && c[len(c)-1].rules == rules {
+		return c
+	}
+	return append(c[:len(c):len(c)], change{from, rules})
+}
+
+// version is a snapshot as somebody wrote it.
+type version struct {
+	bytes []byte
+	rules rulebook
+}
+
+// reign is how far an owner has committed, and what it said of it.
+type reign struct {
+	to       int64
+	metadata string
+	rules    rulebook
+}
+
+// anyRules draws the rules that a worker has.
+func (w *world) anyRules() int {
+	if w.plan.Rules < 2 {
+		return 0
+	}
+	return w.rng.IntN(w.plan.Rules)
+}
+
+// recovered keeps what was read last of a partition's snapshots: what its next
+// owner here begins with, unless it is damaged. nil: nothing.
+func (p *process) recovered(partition int32, o *object, b []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o == nil {
+		delete(p.found, partition)
+		return
+	}
+	p.found[partition] = found{*o, b}
+}
+
+// found is a snapshot that was read.
+type found struct {
+	object
+	bytes []byte
+}
+
+// begin notes under what an owner begins, which has recovered its state.
+func (p *process) begin(partition int32) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := rulebook{{0, p.rules}}
+	if f, ok := p.found[partition]; ok {
+		i := slices.IndexFunc(p.w.written[f.object], func(v version) bool { return bytes.Equal(v.bytes, f.bytes) })
+		if i < 0 {
+			p.w.problem("%s begins with a snapshot %v that nobody wrote", p, f.object)
+			return
+		}
+		if c = p.w.written[f.object][i].rules.then(f.next, p.rules); len(c) > 1 {
+			p.w.counts["other rules"]++
+		}
+	}
+	p.books[partition] = c
+	if !slices.ContainsFunc(p.w.books[partition], func(o rulebook) bool { return slices.Equal(o, c) }) {
+		p.w.books[partition] = append(p.w.books[partition], c)
+	}
+	p.w.last[partition] = c
+}
+
+// book is that of the owner here.
+func (p *process) book(partition int32) rulebook {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.books[partition]
+}
+
+// keepVersion notes who wrote a snapshot. Under one rulebook there is one.
+func (w *world) keepVersion(o object, v version) {
+	for _, old := range w.written[o] {
+		if slices.Equal(old.rules, v.rules) {
+			if !bytes.Equal(old.bytes, v.bytes) {
+				w.problem("snapshot %v is written with two contents", o)
+			}
+			return
+		}
+	}
+	w.written[o] = append(w.written[o], v)
+}
+
+// reading is what follows from a partition's log under a rulebook: by the
+// engine, with which an oracle has to agree.
+type reading struct {
+	*verdict
+	n     int32
+	ahead rulebook
+	cfg   engine.Config
+
+	engine *engine.Partition
+	oracle *oracle.Oracle
+}
+
+func (v *verdict) reading(n int32, c rulebook) (*reading, error) {
+	r := &reading{verdict: v, n: n, ahead: c[1:], cfg: v.engine()}
+	r.cfg.Sources, r.cfg.Partitions = v.plan.Raw, v.plan.Facets
+	set := v.sets[c[0].rules]
+	r.oracle = oracle.New(set, r.cfg, v.hasher, n, 1)
+	if v.plan.Rules > 1 {
+		r.oracle.Forget()
+	}
+	var err error
+	r.engine, err = engine.NewPartition(r.cfg, set, v.hasher, n, 1)
+	return r, err
+}
+
+// turn changes the rules, if they do before the record at offset.
+func (r *reading) turn(offset int64) error {
+	for ; len(r.ahead) > 0 && r.ahead[0].from <= offset; r.ahead = r.ahead[1:] {
+		b, err := r.engine.Snapshot(r.ahead[0].from)
+		if err != nil {
+			return err
+		}
+		set := r.sets[r.ahead[0].rules]
+		if r.engine, _, err = engine.RestorePartition(r.cfg, set, r.hasher, r.n, 1, b); err != nil {
+			return err
+		}
+		r.oracle.Change(set)
+	}
+	return nil
+}
+
+// apply reads a record with both.
+func (r *reading) apply(rec kafka.Record, out *engine.Output) error {
+	out.Reset()
+	if err := r.engine.Apply(rec.Offset, rec.Value, out); err != nil {
+		return err
+	}
+	want, err := r.oracle.Apply(rec.Offset, rec.Value)
+	if err != nil {
+		return fmt.Errorf("the oracle: %w", err)
+	}
+	for i := range max(len(want), len(out.Signals)) {
+		var got, should string
+		if i < len(out.Signals) {
+			got = signalText(&out.Signals[i])
+		}
+		if i < len(want) {
+			should = signalText(&want[i])
+		}
+		if got != should {
+			return fmt.Errorf("record %d: detect says %q, the oracle %q", rec.Offset, got, should)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/proof/testkit"
+	"github.com/weirdev/weir/rules"
+)
+
+var (
+	oneSeed = flag.Uint64("sim.seed", 0, "run this seed alone")
+	seeds   = flag.Int("sim.seeds", 300, "how many seeds to run")
+	first   = flag.Uint64("sim.first", 1, "the first of them")
+)
+
+// simRules fire often on few events.
+const simRules = `rules:
+  - id: failures
+    title: failures of an account
+    description: failures of an account
+    entity: account
+    when: auth == "failure"
+    sliding_window: {window: 2s, tiers: [{at: 3, weight: 30}, {at: 6, weight: 60}], cooldown: 1s}
+    signal: {category: account_takeover, reason: failures, half_life: 1m}
+    phase: soft
+    references: [https://example.org/]
+    false_positives: [none]
+  - id: breadth
+    title: accounts that one address tries
+    description: accounts that one address tries
+    entity: ip
+    when: auth in ["success", "failure"]
+    sliding_window: {window: 3s, count: auth == "failure", distinct: account, min_share: 20, tiers: [{at: 2, weight: 40}, {at: 3, weight: 80}], cooldown: 1s}
+    members: {entity: account, weight: 25}
+    signal: {category: account_takeover, reason: breadth, half_life: 2m}
+    phase: enforce
+    references: [https://example.org/]
+    false_positives: [none]
+  - id: visits
+    title: visits from one address
+    description: visits from one address
+    entity: ip
+    when: auth == "success"
+    sliding_window: {window: 4s, tiers: [{at: 4, weight: 20}], cooldown: 2s}
+    signal: {category: bot, reason: visits, half_life: 30s}
+    phase: observe
+    references: [https://example.org/]
+    false_positives: [none]
+`
+
+// edits make other sets of rules of the same: what was there, and what stands in
+// its place.
+var edits = [ruleSets - 1][][2]string{
+	{
+		{"{at: 3, weight: 30}, {at: 6, weight: 60}], cooldown: 1s", "{at: 4, weight: 60}], cooldown: 20s"},
+		{"{at: 2, weight: 40}, {at: 3, weight: 80}], cooldown: 1s", "{at: 3, weight: 80}], cooldown: 20s"},
+		{"half_life: 30s", "half_life: 5s"},
+	}, {
+		{"{at: 3, weight: 30}, {at: 6, weight: 60}], cooldown: 1s", "{at: 2, weight: 35}, {at: 3, weight: 50}, {at: 9, weight: 70}], cooldown: 20s"},
+		{"window: 3s", "window: 6s"},
+		{"min_share: 20, ", ""},
+		{"window: 4s, tiers: [{at: 4, weight: 20}]", "window: 2s, tiers: [{at: 2, weight: 10}, {at: 5, weight: 30}]"},
+	},
+}
+
+func loadRules(t testing.TB) (sets []*rules.Set) {
+	t.Helper()
+	for n := range ruleSets {
+		text := simRules
+		if n > 0 {
+			text = edited(t, text, edits[n-1])
+		}
+		set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(text)}}, detectors.All())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets = append(sets, set)
+	}
+	return sets
+}
+
+func edited(t testing.TB, text string, edits [][2]string) string {
+	t.Helper()
+	for _, e := range edits {
+		if strings.Count(text, e[0]) != 1 {
+			t.Fatalf("%q does not stand there once", e[0])
+		}
+		text = strings.Replace(text, e[0], e[1], 1)
+	}
+	return text
+}
+
+func run(t *testing.T, plan Plan, sets []*rules.Set) (o Outcome) {
+	synctest.Test(t, func(*testing.T) { o = Run(plan, sets) })
+	return o
+}
+
+// report says what is wrong, and how to see it again.
+func report(t *testing.T, o Outcome, again string) {
+	t.Helper()
+	if len(o.Problems) == 0 {
+		return
+	}
+	for _, p := range o.Problems[:min(len(o.Problems), 5)] {
+		t.Errorf("%s", p)
+	}
+	t.Errorf("%d problems; again with\n\tgo test ./proof/sim %s\nthe last of what happened:\n%s", len(o.Problems), again, o.Trace)
+}
+
+// runSeed runs a seed's plan; where entities keep to one raw partition, also
+// without disturbance: what was detected must be the same.
+func runSeed(t *testing.T, seed uint64, sets []*rules.Set) Outcome {
+	plan := NewPlan(seed)
+	o := run(t, plan, sets)
+	if plan.Pinned && plan.Rules < 2 && len(o.Problems) == 0 {
+		calm := run(t, plan.Undisturbed(), sets)
+		o.Problems = append(o.Problems, calm.Problems...)
+		if !slices.Equal(o.Signals, calm.Signals) {
+			o.Problems = append(o.Problems, fmt.Sprintf("signals differ from those of an undisturbed run:\n%q\n%q", o.Signals, calm.Signals))
+		}
+		if !slices.Equal(o.Scores, calm.Scores) {
+			o.Problems = append(o.Problems, fmt.Sprintf("scores differ from those of an undisturbed run:\n%q\n%q", o.Scores, calm.Scores))
+		}
+	}
+	report(t, o, fmt.Sprintf("-run 'TestSim$' -sim.seed=%d", seed))
+	return o
+}
+
+func TestSim(t *testing.T) {
+	sets := loadRules(t)
+	if *oneSeed != 0 {
+		runSeed(t, *oneSeed, sets)
+		return
+	}
+	counts, started := map[string]int{}, time.Now()
+	n := share(*seeds)
+	for i := range n {
+		o := runSeed(t, *first+uint64(i), sets)
+		for k, n := range o.Counts {
+			counts[k] += n
+		}
+		counts["effect"] += o.Effects
+		if t.Failed() {
+			return
+		}
+	}
+	if n >= 100 {
+		for _, what := range happens {
+			if counts[what] == 0 {
+				t.Errorf("in %d seeds there was never: %s", n, what)
+			}
+		}
+	}
+	t.Logf("%d seeds in %v: %v", n, time.Since(started).Round(time.Millisecond), counts)
+}
+
+// happens is what many seeds must have seen, lest a fault be in the plans alone.
+var happens = []string{
+	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "other rules", "outdated", "rebalance",
+	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "torn",
+}
+
+// share is a tenth of n under the race detector, which takes ten times as long.
+func share(n int) int {
+	if testkit.Raced {
+		return max(n/10, 1)
+	}
+	return n
+}

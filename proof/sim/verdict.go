@@ -1,0 +1,461 @@
+package sim
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/score"
+)
+
+// verdict compares what a world holds in the end with what follows from the
+// load alone, and what detect did with what follows from the facet log alone.
+type verdict struct {
+	*world
+
+	facets                    int64                      // that ingest should have emitted
+	signals                   map[string]map[string]bool // that follow from the log, as texts, under any rulebook
+	due                       map[string]bool            // of signals, that were committed
+	letters                   map[string]string          // the signal log
+	looped, heard             map[wire][]string          // loop-back frames that follow from the log, and that are in it
+	plainSignals, plainScores []string
+}
+
+// wire is a way of loop-back.
+type wire struct{ from, to int32 }
+
+func (v *verdict) judge() {
+	v.judgeEvents()
+	v.judgeDead()
+	v.judgeFacets()
+	v.judgeDetect()
+	v.judgeSignalLog()
+}
+
+// judgeEvents: each record is an event, a dead letter or a repeat, and the
+// table holds the events and nothing else.
+func (v *verdict) judgeEvents() {
+	expected := map[fate]int64{}
+	for i := range v.load.records {
+		s := &v.load.records[i]
+		expected[s.fate]++
+		s.epoch = v.under(s)
+		if s.fate == isEvent {
+			v.facets += int64(len(s.keys(s.epoch)))
+		}
+		at := place{s.partition, s.offset}
+		row, stored := v.world.events[at]
+		if should := s.fate == isEvent || s.fate == isRefused; should != stored {
+			v.problem("record %v, %q: stored %v, want %v", at, s.value, stored, should)
+			continue
+		}
+		if stored {
+			v.judgeRow(s, row)
+		}
+	}
+	if n := int64(len(v.world.events)); n != expected[isEvent]+expected[isRefused] {
+		v.problem("the table of events has %d rows, want %d", n, expected[isEvent]+expected[isRefused])
+	}
+	l := v.ingestLedger()
+	for _, c := range []struct {
+		what      string
+		got, want int64
+	}{
+		{"fetched", l.Fetched, int64(len(v.load.records))}, {"accepted", l.Accepted, expected[isEvent] + expected[isRefused]},
+		{"sum", l.Sum(), l.Fetched}, {"repeat", l.Repeat, expected[isRepeat]},
+		{"dead", l.Dead, expected[isDead]}, {"control", l.Control, expected[isEnd] + expected[isAborted]}, {"skipped", l.Skipped, expected[isSkipped]}, {"refused", l.Refused, expected[isRefused]}, {"facets", l.Facets, v.facets},
+	} {
+		if c.got != c.want {
+			v.problem("ledger of ingest: %s %d, want %d", c.what, c.got, c.want)
+		}
+	}
+}
+
+func (v *verdict) judgeRow(s *sent, row eventRow) {
+	for name, want := range map[string]string{"id": s.id, "account": s.account, "client_ip": s.address(s.epoch), "auth": s.auth, "decision": s.decision, "decision_action": s.action} {
+		if want != "" && !strings.Contains(row.content, name+"="+want+" ") {
+			v.problem("event %s is stored as %s; %s should be %s", s.id, row.content, name, want)
+		}
+	}
+	want := s.time(v.appended(s))
+	if v.plan.History {
+		want = s.claimed
+	}
+	if marked := strings.Contains(row.content, "delayed=1 "); marked != v.delayed(s) && (marked || v.plan.Appended) {
+		v.problem("event %s, which claims %d and came at %d, is stored as %s", s.id, s.claimed, v.appended(s), row.content)
+	}
+	if (v.plan.Appended || v.plan.History) && !strings.Contains(row.content, fmt.Sprintf("time=%d ", want)) {
+		v.problem("event %s, which claims %d, is stored as %s, want %d", s.id, s.claimed, row.content, want)
+	}
+	claimed := strings.Contains(row.content, fmt.Sprintf("time=%d ", s.claimed))
+	if skewed := strings.Contains(row.content, "skewed=1 "); skewed == claimed || s.plain && skewed {
+		v.problem("event %s, which claims %d, is stored as %s", s.id, s.claimed, row.content)
+	}
+}
+
+// appended is when a record was, Unix ms.
+func (v *verdict) appended(s *sent) int64 {
+	return v.topics[topicRaw][s.partition].records[s.offset].Time
+}
+
+// delayed reports whether an event is marked as too late, by when it was appended.
+func (v *verdict) delayed(s *sent) bool { return !v.plan.History && s.delayed(v.appended(s)) }
+
+func (v *verdict) ingestLedger() (sum ingest.Ledger) {
+	for _, c := range v.groups[groupIngest].commits {
+		p, err := ingest.ParseProgress(c.Metadata)
+		if err != nil {
+			v.problem("%v", err)
+		}
+		sum = sum.Plus(p.Ledger)
+	}
+	return sum
+}
+
+// judgeDead: each record that cannot be read is in the dead-letter topic, with
+// a reason, under one key, as often as it may be; and so is each range.
+func (v *verdict) judgeDead() {
+	letters := map[string]string{}
+	skipped := map[place]bool{}
+	for _, p := range v.topics[topicDead] {
+		for _, r := range p.records {
+			text := deadText(r)
+			if old, known := letters[string(r.Key)]; known && old != text {
+				v.problem("dead letter %s is written as %s and as %s", r.Key, old, text)
+			}
+			letters[string(r.Key)] = text
+		}
+	}
+	for key, text := range letters {
+		var from place
+		var to int64
+		if n, _ := fmt.Sscanf(text, "unreadable until %d", &to); n == 0 {
+			continue
+		}
+		if _, err := fmt.Sscanf(key, "%d-%d", &from.partition, &from.offset); err != nil {
+			v.problem("dead letter %s: %v", key, err)
+		}
+		for ; from.offset < to; from.offset++ {
+			skipped[from] = true
+		}
+		delete(letters, key)
+	}
+	n := 0
+	for i := range v.load.records {
+		s := &v.load.records[i]
+		if at := (place{s.partition, s.offset}); skipped[at] != (s.fate == isSkipped) {
+			v.problem("record %v is in a range that is passed over: %v, want %v", at, skipped[at], s.fate == isSkipped)
+		}
+		if s.fate != isDead {
+			continue
+		}
+		n++
+		text := letters[fmt.Sprintf("%d-%d", s.partition, s.offset)]
+		reason, value, _ := strings.Cut(text, "|")
+		if reason == "" || value != string(s.value) {
+			v.problem("record %d/%d, %q, has the dead letter %q", s.partition, s.offset, s.value, text)
+		}
+	}
+	if len(letters) != n {
+		v.problem("%d dead letters, want %d", len(letters), n)
+	}
+	v.counts["skipped"] += len(skipped)
+}
+
+func deadText(r kafka.Record) (text string) {
+	for _, h := range r.Headers {
+		switch h.Key {
+		case ingest.HeaderReason:
+			text = string(h.Value) + text
+		case ingest.HeaderUntil:
+			text += " until " + string(h.Value)
+		}
+	}
+	return text + "|" + string(r.Value)
+}
+
+// judgeFacets: by the audit, each event counts once for each of its entities,
+// in the entity's partition, and every partition knows how far each source is.
+func (v *verdict) judgeFacets() {
+	v.heard = map[wire][]string{}
+	for n, p := range v.topics[topicFacets] {
+		a, err := auditOf(p.records, v.plan)
+		if err != nil {
+			v.problem("facets/%d: %v", n, err)
+			return
+		}
+		v.judgeCounted(int32(n), a)
+		for i, src := range a.sources {
+			if end := v.topics[topicRaw][i].end(); src.next != end && (src.heard || end > 0) {
+				v.problem("facets/%d: raw partition %d is covered up to %d of %d", n, i, src.next, end)
+			}
+		}
+		committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata)
+		for from, c := range a.loops {
+			v.heard[wire{from, int32(n)}] = c.frames
+		}
+		want := a.totals()
+		want.Told = committed.Ledger.Told // see replay
+		if err != nil || ok && committed.Ledger != want || !ok && p.end() > 0 {
+			v.problem("facets/%d: ledger of detect %+v (%v, %v), want %+v", n, committed.Ledger, ok, err, want)
+		}
+		v.facets -= a.applied
+		v.counts["late"] += int(a.late)
+		v.counts["loop-back again"] += int(a.again)
+		v.counts["duplicate"] += int(a.duplicate)
+		v.counts["outdated"] += int(a.outdated)
+	}
+	if v.facets != 0 {
+		v.problem("%d facets that should count do not", v.facets)
+	}
+}
+
+// judgeCounted compares the facets that count in a partition with the load.
+func (v *verdict) judgeCounted(n int32, a *audit) {
+	found := 0
+	for i := range v.load.records {
+		s := &v.load.records[i]
+		if s.fate != isEvent {
+			continue
+		}
+		for kind, key := range s.keys(s.epoch) {
+			if facet.Partition(v.hasher.Sum(facet.Entity{Kind: kind, Key: key}), v.plan.Facets) != n {
+				continue
+			}
+			text := a.facets[facetPlace{place{s.partition, s.offset}, kind}]
+			if s.plain && v.plan.Pinned && strings.HasSuffix(text, " late") {
+				v.problem("event %s counts as late", s.id)
+			}
+			if v.plan.Appended && v.delayed(s) && s.epoch != epochNets && !strings.HasSuffix(text, " late") {
+				v.problem("event %s came too late, and counts as %q", s.id, text)
+			}
+			if !strings.HasPrefix(text, key+" auth="+s.auth+" epoch="+v.epochs[s.epoch].Name[:16]+" ") || s.plain && !strings.Contains(text, fmt.Sprintf(" time=%d ", s.claimed)) {
+				v.problem("event %s of %s counts as %q", s.id, key, text)
+			}
+			found++
+		}
+	}
+	if found != len(a.facets) {
+		v.problem("facets/%d: %d facets count, want %d", n, len(a.facets), found)
+	}
+}
+
+// judgeDetect: the signals and scores are those of a partition that reads the
+// facet log once, from its beginning, under the rules that its owners had.
+func (v *verdict) judgeDetect() {
+	v.signals, v.due, v.looped = map[string]map[string]bool{}, map[string]bool{}, map[wire][]string{}
+	for n, p := range v.topics[topicFacets] {
+		for _, c := range v.books[int32(n)] {
+			if err := v.replay(int32(n), p, c); err != nil {
+				v.problem("facets/%d under %v: %v", n, c, err)
+				return
+			}
+		}
+	}
+	v.known("the table of signals", v.world.signals)
+	v.judgeLoopback()
+	v.counts["signal"] += len(v.signals)
+	slices.Sort(v.plainSignals)
+	slices.Sort(v.plainScores)
+}
+
+// replay reads a partition's log under a rulebook. With that of the latest owner it
+// has to come to what Redis and the commits say.
+func (v *verdict) replay(n int32, p *partition, c rulebook) error {
+	var out engine.Output
+	latest := map[facet.Entity]score.Update{}
+	a := newAudit(v.plan)
+	read, err := v.reading(n, c)
+	if err != nil {
+		return err
+	}
+	for _, r := range p.records {
+		v.judgeSnapshot(read.engine, c, object{n, r.Offset})
+		v.judgeLedgers(read.engine, c, object{n, r.Offset})
+		if err := errors.Join(read.turn(r.Offset), read.apply(r, &out)); err != nil {
+			return err
+		}
+		err := v.told(a, n, out.Loops)
+		if got := read.engine.Ledger().Total(); errors.Join(err, a.frame(r.Value)) != nil || got != a.totals() {
+			return fmt.Errorf("by record %d the ledger is %+v, want %+v (%v)", r.Offset, got, a.totals(), err)
+		}
+		for i := range out.Signals {
+			v.expect(n, c, r.Offset, &out.Signals[i])
+		}
+		for _, u := range out.Updates {
+			latest[u.Entity] = u
+		}
+	}
+	v.judgeSnapshot(read.engine, c, object{n, p.end()})
+	v.judgeLedgers(read.engine, c, object{n, p.end()})
+	if err := read.turn(p.end()); err != nil {
+		return err
+	}
+	if !slices.Equal(c, v.last[n]) {
+		return nil
+	}
+	return v.judgeEnd(n, a, read.engine, latest)
+}
+
+// expect takes in a signal that a record brings forth under a rulebook. It has to be
+// there if an owner committed it that had it.
+func (v *verdict) expect(n int32, c rulebook, offset int64, s *score.Signal) {
+	id := s.ID()
+	if v.signals[id] == nil {
+		v.signals[id] = map[string]bool{}
+	}
+	v.signals[id][signalText(s)] = true
+	i := slices.IndexFunc(v.reigns[n], func(r reign) bool { return r.to > offset })
+	if i >= 0 && slices.Equal(v.reigns[n][i].rules, c) {
+		v.due[id] = true
+	}
+	v.plainSignal(*s)
+}
+
+// judgeEnd compares what is left in the end with the state of the latest owner.
+func (v *verdict) judgeEnd(n int32, a *audit, fresh *engine.Partition, latest map[facet.Entity]score.Update) error {
+	if committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata); err != nil || ok && committed.Ledger.Told != a.told {
+		return fmt.Errorf("%d members are told of, want %d (%w)", committed.Ledger.Told, a.told, err)
+	}
+	for u := range fresh.Live {
+		v.judgeScore(u, true)
+		if plainEntity(u.Entity) && v.plan.Epochs < 2 {
+			v.plainScores = append(v.plainScores, fmt.Sprintf("%v %+v", u.Entity, u.Contributions))
+		}
+	}
+	if v.plan.Rules > 1 {
+		return nil // what is not live may stem from other rules
+	}
+	for _, e := range slices.SortedFunc(maps.Keys(latest), func(a, b facet.Entity) int { return cmp.Compare(a.Key, b.Key) }) {
+		v.judgeScore(latest[e], v.losses == 0)
+	}
+	return nil
+}
+
+// told takes in the loop-back that a record of a facet partition causes.
+func (v *verdict) told(a *audit, from int32, loops []engine.Loop) error {
+	for _, l := range loops {
+		members, err := membersIn(l.Frame)
+		if err != nil {
+			return err
+		}
+		a.told += members
+		at := wire{from, l.To}
+		v.looped[at] = append(v.looped[at], string(l.Frame))
+	}
+	return nil
+}
+
+// judgeLoopback: what the facet log brings forth for members of groups is in it,
+// once, in order. Where rules change, the frames of an owner that died before it
+// committed may stand in the place of its successor's.
+func (v *verdict) judgeLoopback() {
+	for from := range v.topics[topicFacets] {
+		for to := range v.topics[topicFacets] {
+			at := wire{int32(from), int32(to)}
+			v.counts["loop-back"] += len(v.looped[at])
+			if v.plan.Rules > 1 {
+				for _, f := range v.heard[at] {
+					if !slices.Contains(v.looped[at], f) {
+						v.problem("from facets/%d to facets/%d a frame goes back that the log does not bring forth", from, to)
+					}
+				}
+				continue
+			}
+			if !slices.Equal(v.looped[at], v.heard[at]) {
+				v.problem("from facets/%d to facets/%d %d frames go back, want %d", from, to, len(v.heard[at]), len(v.looped[at]))
+			}
+		}
+	}
+}
+
+// judgeSnapshot: whoever wrote it, a snapshot is the state before its offset.
+func (v *verdict) judgeSnapshot(fresh *engine.Partition, c rulebook, o object) {
+	for _, written := range v.written[o] {
+		if !slices.Equal(written.rules, c) {
+			continue
+		}
+		v.counts["snapshot"]++
+		want, err := fresh.Snapshot(o.next)
+		if err != nil || !bytes.Equal(written.bytes, want) {
+			v.problem("snapshot %v is not the state before its offset (%v)", o, err)
+		}
+	}
+}
+
+// judgeLedgers: the ledger that a commit names is that of the state before its
+// offset.
+func (v *verdict) judgeLedgers(fresh *engine.Partition, c rulebook, o object) {
+	for _, r := range v.reigns[o.partition] {
+		if r.to != o.next || !slices.Equal(r.rules, c) {
+			continue
+		}
+		if p, ok, err := engine.ParseProgress(r.metadata); err != nil || ok && p.Ledger != fresh.Ledger().Total() {
+			v.problem("the commit of facets/%v has the ledger %+v (%v), want %+v", o, p.Ledger, err, fresh.Ledger().Total())
+		}
+	}
+}
+
+// judgeScore compares a score with Redis, where it may be missing, or an older one
+// that was written late may have taken its place, only if Redis lost it and it is
+// worth nothing any more.
+func (v *verdict) judgeScore(u score.Update, must bool) {
+	row, ok := v.scores[u.Entity]
+	if !must && (!ok || row.position.Less(u.Position)) {
+		return
+	}
+	if v.plan.Rules > 1 && u.Position.Less(row.position) {
+		return // of an owner that died before it committed, under other rules
+	}
+	if !ok || row.position != u.Position || !slices.Equal(row.contributions, u.Contributions) || row.expires < score.Expires(u.Contributions) {
+		v.problem("the score of %v is %+v in redis (%v), want %+v", u.Entity, row, ok, u)
+	}
+}
+
+// plainSignal keeps a signal of an entity whose events' times do not depend on
+// when they were read.
+func (v *verdict) plainSignal(s score.Signal) {
+	// Which addresses there are depends on when the epoch changed, and with them what
+	// their members are told.
+	if plainEntity(s.Entity) && (v.plan.Epochs < 2 || s.Rule == "failures") {
+		s.Position = score.Position{}
+		v.plainSignals = append(v.plainSignals, signalText(&s))
+	}
+}
+
+func plainEntity(e facet.Entity) bool {
+	return strings.HasPrefix(e.Key, "a") || strings.HasPrefix(e.Key, "192.0.")
+}
+
+// judgeSignalLog: it holds the same signals, each at least once.
+func (v *verdict) judgeSignalLog() {
+	v.letters = map[string]string{}
+	for _, p := range v.topics[topicSignals] {
+		for _, r := range p.records {
+			v.letters[string(r.Key)] = string(r.Value)
+		}
+	}
+	v.known("the signal log", v.letters)
+}
+
+// known compares signals with those that the log brings forth.
+func (v *verdict) known(what string, got map[string]string) {
+	for _, id := range slices.Sorted(maps.Keys(v.due)) {
+		if got[id] == "" {
+			v.problem("%s lacks %s, %v", what, id, v.signals[id])
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(got)) {
+		if !v.signals[id][got[id]] {
+			v.problem("%s has %s, want %v", what, got[id], v.signals[id])
+		}
+	}
+}

@@ -1,0 +1,52 @@
+package testkit
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/weirdev/weir/proof/servers"
+)
+
+// Server is a server process that a test may kill and start again on the same
+// address, with the same data.
+type Server struct {
+	Addr string
+
+	server *servers.Server
+}
+
+// start starts a server that ends with the test, or ends the test where
+// something is not installed and variable does not require it.
+func start(t testing.TB, variable string, describe func(addr, dir string) (*servers.Server, error)) *Server {
+	t.Helper()
+	addr, err := servers.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := describe(addr, t.TempDir())
+	if errors.Is(err, servers.ErrMissing) {
+		lacking(t, variable, err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Addr: addr, server: server}
+	t.Cleanup(func() { s.Kill(t) })
+	s.Start(t)
+	return s
+}
+
+// Start starts the process and returns when it accepts connections.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	if err := s.server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Kill ends the process at once (SIGKILL) and waits until it is gone. Killing
+// twice does nothing.
+func (s *Server) Kill(t testing.TB) {
+	t.Helper()
+	s.server.Kill()
+}
