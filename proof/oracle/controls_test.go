@@ -44,7 +44,7 @@ var bugs = []mutants.Bug{
 	{Name: "a tier that weighs more now is held back", File: ofWindow, Test: onEdits, Edits: [][2]string{{" && t.Weight <= e[18]", ""}}},
 	{Name: "a tier that asks for more is held back", File: ofWindow, Test: onEdits, Edits: [][2]string{{"t.At <= int(le.Uint16(e[16:])) &&", ""}}},
 	{Name: "a state outgrown by its rule stays so", File: ofWindow, Test: onEdits, Edits: [][2]string{{"extra := max(e.len()-w.bound, 0)", "extra := min(max(e.len()-w.bound, 0), 1)"}}},
-	{Name: "a rule that comes back has its old part of scores", File: "engine/snapshot.go", Test: onEdits, Edits: [][2]string{{"if p.bySlot[le.Uint32(c)] != nil {", "if true {"}}},
+	{Name: "a rule that comes back has its old part of scores", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if p.bySlot[le.Uint32(c)] != nil {", "if true {"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

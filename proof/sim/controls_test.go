@@ -70,11 +70,11 @@ var bugs = []mutants.Bug{
 		{"if !live && r.Offset < o.committed {", "if !live {"}}},
 	{Name: "a take-over drops outputs that are new", File: "engine/owner.go", Edits: [][2]string{
 		{"if !live && r.Offset < o.committed {", "if r.Offset < o.committed+3 {"}}},
-	{Name: "snapshots are ahead of the outputs", File: "engine/snapshots.go", Edits: [][2]string{
+	{Name: "snapshots are ahead of the outputs", File: "engine/snapshot_lifecycle.go", Edits: [][2]string{
 		{"\tselect {\n\tcase <-acked:\n\tcase <-ctx.Done():\n\t}\n", ""}}},
-	{Name: "a restored state skips a record", File: "engine/snapshots.go", Edits: [][2]string{
+	{Name: "a restored state skips a record", File: "engine/snapshot_lifecycle.go", Edits: [][2]string{
 		{"\t\t\treturn p, next, nil\n", "\t\t\treturn p, next + 1, nil\n"}}},
-	{Name: "the bytes of a snapshot depend on its writer", File: "engine/snapshot.go", Edits: [][2]string{
+	{Name: "the bytes of a snapshot depend on its writer", File: "engine/snapshot_codec.go", Edits: [][2]string{
 		{"\tb = le.AppendUint64(b, uint64(f.next))\n", "\tb = le.AppendUint64(b, uint64(f.next)^uint64(time.Now().UnixMilli()&1)<<62)\n"},
 		{"\t\"math\"\n", "\t\"math\"\n\t\"time\"\n"}}},
 	{Name: "loop-back is not waited for", File: "engine/owner.go", Edits: [][2]string{
@@ -86,7 +86,7 @@ var bugs = []mutants.Bug{
 		{"known := r.Step.Compare(*got) <= 0", "known := r.Step.Compare(*got) < 0"}}},
 	{Name: "a frame of loop-back is lost", File: "engine/owner.go", Edits: [][2]string{
 		{"o.chain[l.To] = l.Step\n", "o.chain[l.To] = l.Step\n\tif l.Step.Next%7 == 0 {\n\t\treturn\n\t}\n"}}},
-	{Name: "a restored state has forgotten what it heard", File: "engine/snapshot.go", Edits: [][2]string{
+	{Name: "a restored state has forgotten what it heard", File: "engine/snapshot_codec.go", Edits: [][2]string{
 		{"l.got[i] = facet.Step{Next: s.offset(), Part: uint32(s.number(math.MaxUint32))}", "l.got[i] = facet.Step{Next: s.offset() & 0, Part: uint32(s.number(math.MaxUint32)) & 0}"}}},
 	{Name: "records that do not read are passed over before a commit says so", File: "ingest/quarantine.go", Edits: [][2]string{
 		{"\tif err := s.commit(ctx, s.next, p.String()); err != nil {\n\t\treturn fmt.Errorf(\"commit %d: %w\", s.next, err)\n\t}\n", ""}}},
