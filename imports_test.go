@@ -209,6 +209,7 @@ func TestTheImportRuleRefusesWhatItShould(t *testing.T) {
 		{"proof/oracle", "engine", true},
 		{"proof/oracle", "score", true},
 		{"proof/oracle", "detectors", true},
+		{"proof/oracle", "gate", false},
 		{"proof/oracle", "internal/state", false},
 		{"proof/oracle", "internal/facet", true},
 		{"engine", "proof/oracle", false},
