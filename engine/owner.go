@@ -24,7 +24,7 @@ import (
 // so that a replay never has to send anything from below either.
 type owner struct {
 	*Stage
-	Log       Log // the stage's, which tells loop of waits
+	Log       kafka.Log // the stage's, which tells loop of waits
 	loop      *watch.Loop
 	log       *slog.Logger
 	partition int32

@@ -18,16 +18,6 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Log is the part of Kafka that detect uses.
-type Log interface {
-	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error
-	Produce(ctx context.Context, topic string, ps []kafka.Produce) error
-	Offsets(ctx context.Context, topic string) ([]kafka.OffsetRange, error)
-	Committed(ctx context.Context, group, topic string) ([]kafka.Commit, error)
-	Partitions(ctx context.Context, topic string) (int, error)
-	Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *kafka.Lease) error) error
-}
-
 // SignalTrack takes the signals of one facet partition, in order of offset.
 type SignalTrack interface {
 	// Append copies sig. It blocks while the store is behind, until ctx ends.
@@ -100,7 +90,7 @@ func (c StageConfig) Validate() error {
 
 // Dependencies are what a stage is wired to.
 type Dependencies struct {
-	Log         Log
+	Log         kafka.Log
 	Rules       *rules.Set
 	Hasher      facet.Hasher
 	Incarnation uint64
@@ -178,8 +168,8 @@ func (s *Stage) run(ctx context.Context, l *kafka.Lease) error {
 	defer loop.Done()
 	log := s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p)
 	o := &owner{
-		Stage: s, partition: p, loop: loop, Log: watchedLog{s.Log, loop}, log: log, chain: map[int32]facet.Step{},
-		snapshots: snapshots{Stage: s, log: log, partition: p}, commit: watchedCommit(loop, l.Commit),
+		Stage: s, partition: p, loop: loop, Log: kafka.Watched{Log: s.Log, Loop: loop}, log: log, chain: map[int32]facet.Step{},
+		snapshots: snapshots{Stage: s, log: log, partition: p}, commit: kafka.WatchedCommit(loop, l.Commit),
 	}
 	return o.run(ctx, committedOffset(commits, p), ranges[p])
 }

@@ -133,9 +133,11 @@ func TestEveryWaitOfAnOwnerIsKnown(t *testing.T) {
 	for name, ask := range map[string]func(ctx context.Context, l *watch.Loop) error{
 		"fetch": func(ctx context.Context, l *watch.Loop) error {
 			blocking := fetchLog{func(ctx context.Context, _ *kafka.Batch) error { return block(ctx) }}
-			return watchedLog{blocking, l}.Fetch(ctx, "", 0, 0, &kafka.Batch{})
+			return kafka.Watched{Log: blocking, Loop: l}.Fetch(ctx, "", 0, 0, &kafka.Batch{})
 		},
-		"produce": func(ctx context.Context, l *watch.Loop) error { return watchedLog{fetchLog{}, l}.Produce(ctx, "", nil) },
+		"produce": func(ctx context.Context, l *watch.Loop) error {
+			return kafka.Watched{Log: fetchLog{}, Loop: l}.Produce(ctx, "", nil)
+		},
 		"append": func(ctx context.Context, l *watch.Loop) error {
 			return watchedSignals{stalled{}, l}.Append(ctx, 0, nil)
 		},
@@ -145,7 +147,7 @@ func TestEveryWaitOfAnOwnerIsKnown(t *testing.T) {
 		"drain of signals": func(ctx context.Context, l *watch.Loop) error { return watchedSignals{stalled{}, l}.Drain(ctx) },
 		"drain of scores":  func(ctx context.Context, l *watch.Loop) error { return watchedScores{stalled{}, l}.Drain(ctx) },
 		"commit": func(ctx context.Context, l *watch.Loop) error {
-			return watchedCommit(l, func(ctx context.Context, _ int64, _ string) error { return block(ctx) })(ctx, 0, "")
+			return kafka.WatchedCommit(l, func(ctx context.Context, _ int64, _ string) error { return block(ctx) })(ctx, 0, "")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,13 +26,8 @@ import (
 
 // Log is the part of Kafka that ingest uses.
 type Log interface {
-	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error
-	Produce(ctx context.Context, topic string, ps []kafka.Produce) error
+	kafka.Log
 	NextReadable(ctx context.Context, topic string, partition int32, offset int64) (int64, error)
-	Offsets(ctx context.Context, topic string) ([]kafka.OffsetRange, error)
-	Committed(ctx context.Context, group, topic string) ([]kafka.Commit, error)
-	Partitions(ctx context.Context, topic string) (int, error)
-	Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *kafka.Lease) error) error
 }
 
 // EventTrack takes the events of one raw partition, in order.
@@ -171,15 +166,11 @@ func (s *Stage) newSource(l *kafka.Lease) *source {
 	loop := s.Watch.Loop("ingest, partition " + strconv.Itoa(int(l.Partition)))
 	return &source{
 		Stage:     s,
-		Log:       watchedLog{s.Log, loop},
+		Log:       watchedLog{kafka.Watched{Log: s.Log, Loop: loop}, s.Log},
 		loop:      loop,
 		log:       s.Logger.With("stage", "ingest", "topic", s.Topics.Events, "partition", l.Partition),
 		partition: l.Partition,
-		commit: func(ctx context.Context, offset int64, metadata string) error {
-			loop.Waiting()
-			defer loop.Working()
-			return l.Commit(ctx, offset, metadata)
-		},
-		store: watchedEvents{s.OpenEvents(l.Partition), loop},
+		commit:    kafka.WatchedCommit(loop, l.Commit),
+		store:     watchedEvents{s.OpenEvents(l.Partition), loop},
 	}
 }

@@ -8,36 +8,17 @@ import (
 	"github.com/weirdev/weir/internal/watch"
 )
 
-// The watched forms tell a source's loop when it waits for Kafka or for the event
-// store: that takes as long as an outage there, and is not the source hanging.
+// The watched forms tell a source's loop when it waits, as kafka.Watched does.
 
 type watchedLog struct {
-	Log
-	loop *watch.Loop
-}
-
-func (l watchedLog) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error {
-	l.loop.Waiting()
-	defer l.loop.Working()
-	return l.Log.Fetch(ctx, topic, partition, offset, b)
-}
-
-func (l watchedLog) Produce(ctx context.Context, topic string, ps []kafka.Produce) error {
-	l.loop.Waiting()
-	defer l.loop.Working()
-	return l.Log.Produce(ctx, topic, ps)
+	kafka.Watched
+	log Log
 }
 
 func (l watchedLog) NextReadable(ctx context.Context, topic string, partition int32, offset int64) (int64, error) {
-	l.loop.Waiting()
-	defer l.loop.Working()
-	return l.Log.NextReadable(ctx, topic, partition, offset)
-}
-
-func (l watchedLog) Offsets(ctx context.Context, topic string) ([]kafka.OffsetRange, error) {
-	l.loop.Waiting()
-	defer l.loop.Working()
-	return l.Log.Offsets(ctx, topic)
+	l.Loop.Waiting()
+	defer l.Loop.Working()
+	return l.log.NextReadable(ctx, topic, partition, offset)
 }
 
 type watchedEvents struct {

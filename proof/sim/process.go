@@ -272,7 +272,4 @@ func (w *world) living() (all []*process) {
 	return all
 }
 
-var _ interface {
-	ingest.Log
-	engine.Log
-} = (*process)(nil)
+var _ ingest.Log = (*process)(nil) // and with it kafka.Log, for detect
