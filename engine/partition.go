@@ -39,28 +39,18 @@ type source struct {
 	ledger    Totals
 }
 
-// active is a compiled rule with its detector.
-type active struct {
-	rule     *rules.Rule
-	detector detectors.Detector
-	members  *detectors.Members // nil: its entities are no groups
-	after    int64              // ms that a firing holds back others
-}
-
 // Partition is all that is remembered of the entities of one facet partition.
 // One goroutine uses it.
 type Partition struct {
 	cfg         Config
 	id          int32
 	incarnation uint64
-	rules       *rules.Set
 	hasher      facet.Hasher
-	byKind      [facet.MaxKind][]active       // in order of id
-	matchers    [facet.MaxKind]*rules.Matcher // of these rules
-	bySlot      map[uint32]*rules.Rule        // looked up only, never walked
-	reach       [facet.MaxKind]int64          // ms that rules of a kind look back
 
-	table     *state.Table
+	lane                // of the rules that give scores
+	shadow       *lane  // of rules that are only watched; nil: there are none
+	shadowNumber uint64 // of the last switch record for them
+
 	begun     int64  // facet offset at which the state began; 0, unless a loss was declared
 	past      uint64 // names the terms that the state came about under before the present ones, and where they ended
 	sources   []source
@@ -68,11 +58,6 @@ type Partition struct {
 
 	reader  facet.Reader
 	facet   facet.Facet
-	current entity   // of the facet that is applied
-	slot    ruleSlot // of the current entity
-	context detectors.Context
-	matched []int // places in byKind, of the rules that the facet matches
-	firing  detectors.Firing
 	scratch []score.Contribution
 
 	loopback loopback
@@ -90,28 +75,19 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 		return nil, fmt.Errorf("facet partition %d: there are only %d", id, cfg.Partitions)
 	}
 	p := &Partition{
-		cfg: cfg, id: id, incarnation: incarnation, rules: set, hasher: hasher,
-		bySlot: map[uint32]*rules.Rule{}, sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
+		cfg: cfg, id: id, incarnation: incarnation, hasher: hasher, sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
 	}
 	p.loopback = newLoopback(cfg.Partitions)
-	for k := range p.byKind {
-		p.reach[k] = set.Horizon(facet.Kind(k)).Milliseconds()
-		p.matchers[k] = set.Matcher(facet.Kind(k))
-	}
 	p.table = state.New(p.caps())
-	p.slot.rec = &p.current.Record
-	p.context.Own = &p.slot
-	for _, r := range set.Rules {
-		d, err := detectors.New(r, detectors.Environment{Lateness: cfg.Lateness.Milliseconds(), Hasher: hasher})
-		if err != nil {
-			return nil, err
-		}
-		p.byKind[r.Entity] = append(p.byKind[r.Entity], active{
-			rule: r, detector: d, members: detectors.NewMembers(r, cfg.Lateness.Milliseconds()), after: r.Spec.Keeps().After.Milliseconds(),
-		})
-		p.bySlot[r.Slot] = r
+	if err := p.use(set, p.environment()); err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+// environment is what detectors share.
+func (p *Partition) environment() detectors.Environment {
+	return detectors.Environment{Lateness: p.cfg.Lateness.Milliseconds(), Hasher: p.hasher}
 }
 
 func (p *Partition) caps() (caps state.Caps) {
@@ -126,6 +102,7 @@ type Output struct {
 	Signals []score.Signal
 	Updates []score.Update // one for each entity whose score changed, the latest
 	Loops   []Loop         // in the order in which they are to be written
+	Shadow  []score.Signal // of rules that are only watched: they are shown, and nobody acts on them
 }
 
 // Reset empties o for reuse.
@@ -133,7 +110,8 @@ func (o *Output) Reset() {
 	clear(o.Signals)
 	clear(o.Updates)
 	clear(o.Loops)
-	o.Signals, o.Updates, o.Loops = o.Signals[:0], o.Updates[:0], o.Loops[:0]
+	clear(o.Shadow)
+	o.Signals, o.Updates, o.Loops, o.Shadow = o.Signals[:0], o.Updates[:0], o.Loops[:0], o.Shadow[:0]
 }
 
 // Apply applies one record of the facet log. After an error the partition must
@@ -142,6 +120,9 @@ func (p *Partition) Apply(offset int64, frame []byte, out *Output) error {
 	at := score.Position{Incarnation: p.incarnation, Partition: p.id, Offset: offset}
 	if facet.IsLoop(frame) {
 		return p.hear(frame, at, out)
+	}
+	if facet.IsSwitch(frame) {
+		return p.switchRules(frame, at, out)
 	}
 	if err := p.reader.Reset(frame); err != nil {
 		return err
@@ -268,23 +249,41 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	if late {
 		src.ledger.Late++
 	}
-	p.matched = p.matchers[f.Entity.Kind].Match(&f.Fields, p.matched[:0])
-	if len(p.matched) == 0 || !p.find(src, at, late) {
-		return
+	if l := &p.lane; l.matches(f) {
+		if !p.find(l, at, late) {
+			if !late {
+				src.ledger.Unadmitted++
+			}
+		} else {
+			p.feed(l, late, func(a *active) { p.fire(&l.current, a, at, late, out) })
+		}
 	}
-	c := &p.context
+	if l := p.shadow; l != nil && l.matches(f) && p.find(l, at, late) {
+		p.feed(l, late, func(a *active) { p.watch(l, a, at, late, out) })
+	}
+}
+
+// matches reports whether any rule of the lane matches the facet.
+func (l *lane) matches(f *facet.Facet) bool {
+	l.matched = l.matchers[f.Entity.Kind].Match(&f.Fields, l.matched[:0])
+	return len(l.matched) > 0
+}
+
+// feed shows the facet to the rules that it matches.
+func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
+	f, c := &p.facet, &l.context
 	c.Event, c.Entity, c.Source, c.Offset = &f.Fields, f.Entity, f.Source, f.Offset
 	c.Time, c.Watermark, c.Late = f.Time, p.watermark, late
-	for _, i := range p.matched {
-		a := &p.byKind[f.Entity.Kind][i]
-		c.Counts, p.slot.id = false, a.rule.Slot
-		fired := a.detector.Apply(c, &p.firing)
+	for _, i := range l.matched {
+		a := &l.byKind[f.Entity.Kind][i]
+		c.Counts, l.slot.id = false, a.rule.Slot
+		fires := a.detector.Apply(c, &l.firing)
 		if a.members != nil && c.Counts {
-			p.slot.id = a.rule.Members.Slot
-			a.members.See(&p.slot, c)
+			l.slot.id = a.rule.Members.Slot
+			a.members.See(&l.slot, c)
 		}
-		if fired {
-			p.fire(&p.current, a, at, late, out)
+		if fires {
+			fired(a)
 		}
 	}
 }
@@ -292,48 +291,49 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 // find opens the record of the facet's entity, or makes one where there is room
 // for the entity. A late event is shown to what is there, but makes no record and
 // keeps none for longer: with times that have passed nobody pushes others out.
-func (p *Partition) find(src *source, at score.Position, late bool) (found bool) {
-	f, e := &p.facet, &p.current
+func (p *Partition) find(l *lane, at score.Position, late bool) (found bool) {
+	f, e := &p.facet, &l.current
 	key := p.hasher.Sum(f.Entity)
 	if late {
-		e.Record, found = p.table.Find(key, p.watermark)
+		e.Record, found = l.table.Find(key, p.watermark)
 		return found
 	}
-	if e.Record, found = p.table.Get(key, p.watermark); !found {
-		e.Record, found = p.table.Admit(key, uint8(f.Entity.Kind), p.hasher.Text(f.Entity.Tenant), p.watermark)
+	if e.Record, found = l.table.Get(key, p.watermark); !found {
+		e.Record, found = l.table.Admit(key, uint8(f.Entity.Kind), p.hasher.Text(f.Entity.Tenant), p.watermark)
 	}
-	if !found {
-		src.ledger.Unadmitted++
-		return false
+	if found {
+		e.Touch(at.Offset, p.closed(f.Time+l.reach[f.Entity.Kind]))
 	}
-	e.Touch(at.Offset, p.closed(f.Time+p.reach[f.Entity.Kind]))
-	return true
+	return found
 }
-
-// ruleSlot gives a detector its part of an entity's record.
-type ruleSlot struct {
-	rec *state.Record
-	id  uint32
-}
-
-func (s *ruleSlot) Payload() []byte     { return s.rec.Slot(s.id) }
-func (s *ruleSlot) Resize(n int) []byte { return s.rec.Resize(s.id, n) }
 
 // fire turns a firing into a signal, and adds it to the entity's score.
 func (p *Partition) fire(e *entity, a *active, at score.Position, late bool, out *Output) {
-	f, r := &p.facet, a.rule
-	sig := p.signal(r, facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}, at)
-	sig.Weight, sig.Tier, sig.Late = p.firing.Weight, p.firing.Tier, late
-	sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
-	sig.Evidence = ownEvidence(p.firing.Evidence)
+	sig := p.found(&p.lane, a, at, late)
 	out.Signals = append(out.Signals, sig)
-	e.Prolong(p.closed(f.Time + a.after))
+	e.Prolong(p.closed(p.facet.Time + a.after))
 	if a.members != nil {
 		p.tell(a, at, out)
 	}
 	if merged := p.addToScore(e, facet.NoWatermark, sig, out); merged != nil {
 		e.Spare(p.closed(score.Expires(merged)))
 	}
+}
+
+// watch turns a firing into a signal that is only shown.
+func (p *Partition) watch(l *lane, a *active, at score.Position, late bool, out *Output) {
+	out.Shadow = append(out.Shadow, p.found(l, a, at, late))
+	l.current.Prolong(p.closed(p.facet.Time + a.after))
+}
+
+// found is the signal of a firing.
+func (p *Partition) found(l *lane, a *active, at score.Position, late bool) score.Signal {
+	f := &p.facet
+	sig := l.signal(a.rule, facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}, at)
+	sig.Weight, sig.Tier, sig.Late = l.firing.Weight, l.firing.Tier, late
+	sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
+	sig.Evidence = ownEvidence(l.firing.Evidence)
+	return sig
 }
 
 // ownEvidence copies evidence whose texts may alias a frame.
@@ -346,9 +346,9 @@ func ownEvidence(list []facet.Evidence) []facet.Evidence {
 }
 
 // signal is what a rule says of an entity, whatever made it say so.
-func (p *Partition) signal(r *rules.Rule, e facet.Entity, at score.Position) score.Signal {
+func (l *lane) signal(r *rules.Rule, e facet.Entity, at score.Position) score.Signal {
 	return score.Signal{
-		Position: at, Rule: r.ID, RulesVersion: p.rules.Version, Category: r.Category, Reason: r.Reason,
+		Position: at, Rule: r.ID, RulesVersion: l.rules.Version, Category: r.Category, Reason: r.Reason,
 		Entity: e, HalfLife: r.HalfLife, Phase: r.Phase,
 	}
 }

@@ -30,9 +30,10 @@ import (
 //	  terms: lateness (ms) · most entities · length and text of the rules' version · past u64
 //	  begun · watermark
 //	  sources, each: heard u8 · owner · next · watermark · sent · applied · late · unadmitted · duplicate
+//	  switches: number · length and bytes of the bundle; number · u8 whether there is a shadow lane, then length and bytes of its bundle
 //	  loop-back: told · heard · unknown · unadmitted · repeated
 //	  facet partitions, each: got next · part
-//	  dump of the table
+//	  dump of the table; of the shadow lane's
 //
 // The body is canonical: the same records of the log give the same bytes. The
 // compressed form may change with the library, so bodies are what is compared.
@@ -91,6 +92,7 @@ type frozen struct {
 	next      int64
 	head      []byte // of the body, up to the table
 	table     *state.Frozen
+	shadow    *state.Frozen // nil: there is none
 	watermark int64
 }
 
@@ -98,10 +100,19 @@ type frozen struct {
 // takes microseconds, and the partition can go on while the result is encoded
 // elsewhere. The result is to be released.
 func (p *Partition) freeze(next int64) *frozen {
-	return &frozen{next: next, head: p.appendHead(nil), table: p.table.Freeze(), watermark: p.watermark}
+	f := &frozen{next: next, head: p.appendHead(nil), table: p.table.Freeze(), watermark: p.watermark}
+	if p.shadow != nil {
+		f.shadow = p.shadow.table.Freeze()
+	}
+	return f
 }
 
-func (f *frozen) release() { f.table.Release() }
+func (f *frozen) release() {
+	f.table.Release()
+	if f.shadow != nil {
+		f.shadow.Release()
+	}
+}
 
 // Snapshot encodes the state, next being the offset of the record that comes
 // next.
@@ -134,12 +145,24 @@ func (p *Partition) appendHead(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(t.rules)))
 	b = append(b, t.rules...)
 	b = le.AppendUint64(b, t.past)
+	b = p.appendSwitches(b)
 	b = binary.AppendUvarint(b, uint64(p.begun))
 	b = binary.AppendVarint(b, p.watermark)
 	for i := range p.sources {
 		b = p.sources[i].append(b)
 	}
 	return p.loopback.append(b)
+}
+
+func (p *Partition) appendSwitches(b []byte) []byte {
+	b = binary.AppendUvarint(b, p.number)
+	b = append(binary.AppendUvarint(b, uint64(len(p.bundle))), p.bundle...)
+	b = binary.AppendUvarint(b, p.shadowNumber)
+	if p.shadow == nil {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	return append(binary.AppendUvarint(b, uint64(len(p.shadow.bundle))), p.shadow.bundle...)
 }
 
 func (l *loopback) append(b []byte) []byte {
@@ -174,7 +197,10 @@ func (f *frozen) body(w io.Writer) error {
 	if _, err := w.Write(f.head); err != nil {
 		return err
 	}
-	return f.table.Dump(w, f.watermark)
+	if err := f.table.Dump(w, f.watermark); err != nil || f.shadow == nil {
+		return err
+	}
+	return f.shadow.Dump(w, f.watermark)
 }
 
 // encode makes the snapshot. It ends early when ctx does.
@@ -308,6 +334,40 @@ func (s *snapshotBody) terms() terms {
 	}
 }
 
+// switches reads the rules that switch records have brought, and uses them.
+func (s *snapshotBody) switches(p *Partition) error {
+	live := facet.Switch{Number: s.number(math.MaxUint64), Bundle: s.bytes(int(s.number(rules.MaxBundle)))}
+	p.shadowNumber = s.number(math.MaxUint64)
+	watched := s.bytes(1)[0] != 0
+	var bundle []byte
+	if watched {
+		bundle = s.bytes(int(s.number(rules.MaxBundle)))
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if live.Number > 0 {
+		if err := p.lane.bring(live.Number, live.Bundle, p); err != nil {
+			return err
+		}
+	}
+	if !watched {
+		return nil
+	}
+	p.shadow = new(lane)
+	return p.shadow.bring(p.shadowNumber, bundle, p)
+}
+
+// bring uses rules that a switch record has brought.
+func (l *lane) bring(number uint64, bundle []byte, p *Partition) error {
+	set, err := p.lane.rules.Open(bundle)
+	if err != nil {
+		return fmt.Errorf("%w: bundle %d: %w", ErrRules, number, err)
+	}
+	l.number, l.bundle = number, bundle
+	return l.use(set, p.environment())
+}
+
 func (s *snapshotBody) source(src *source) {
 	switch heard := s.bytes(1)[0]; heard {
 	case 0, 1:
@@ -386,6 +446,9 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	}
 	// The same terms with the same past: such a state follows from the log alone.
 	was := s.terms()
+	if err := s.switches(p); err != nil {
+		return nil, 0, err
+	}
 	if p.past = was.past; was != p.terms() {
 		p.past = was.until(next)
 	}
@@ -397,24 +460,35 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	if s.err != nil {
 		return nil, 0, s.err
 	}
-	if p.table, err = state.Restore(s.r, p.caps(), p.checkSlot); err != nil {
+	if p.table, err = state.Restore(s.r, p.caps(), p.lane.checkSlot); err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrSnapshotDamaged, err)
 	}
-	return p, next, s.complete(p.table)
+	if p.shadow != nil {
+		if p.shadow.table, err = state.Restore(s.r, p.caps(), p.shadow.checkSlot); err != nil {
+			return nil, 0, fmt.Errorf("%w: shadow: %w", ErrSnapshotDamaged, err)
+		}
+	}
+	return p, next, s.complete(p)
 }
 
 // complete checks that nothing comes after the table, and that no record is of
 // a kind that does not exist.
-func (s *snapshotBody) complete(t *state.Table) error {
+func (s *snapshotBody) complete(p *Partition) error {
 	if _, err := s.r.ReadByte(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: something comes after its end", ErrSnapshotDamaged)
 	}
-	known := 0
-	for _, k := range facet.Kinds() {
-		known += t.Len(uint8(k))
+	tables := []*state.Table{p.table}
+	if p.shadow != nil {
+		tables = append(tables, p.shadow.table)
 	}
-	if known != t.Records() {
-		return fmt.Errorf("%w: records of an unknown kind", ErrSnapshotDamaged)
+	for _, t := range tables {
+		known := 0
+		for _, k := range facet.Kinds() {
+			known += t.Len(uint8(k))
+		}
+		if known != t.Records() {
+			return fmt.Errorf("%w: records of an unknown kind", ErrSnapshotDamaged)
+		}
 	}
 	return nil
 }
@@ -422,17 +496,17 @@ func (s *snapshotBody) complete(t *state.Table) error {
 var errSlot = errors.New("a slot is not of its owner's form")
 
 // checkSlot is a [state.SlotCheck].
-func (p *Partition) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, err error) {
+func (l *lane) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, err error) {
 	ok := true
 	switch slot {
 	case scoreSlot:
 		if ok = len(payload) >= scoreHeader && (len(payload)-scoreHeader)%contributionSize == 0; ok {
-			payload = p.withoutGone(payload)
+			payload = l.withoutGone(payload)
 		}
 	case nameSlot:
 		ok = len(payload) > 0 && int(payload[0]) < len(payload)
 	default:
-		a := p.ruleOf(facet.Kind(kind), slot)
+		a := l.ruleOf(facet.Kind(kind), slot)
 		switch {
 		case a == nil:
 			return nil, nil
@@ -450,28 +524,14 @@ func (p *Partition) checkSlot(kind uint8, slot uint32, payload []byte) (kept []b
 
 // withoutGone drops from a score what rules contributed that are gone, in place.
 // They would count again if they came back.
-func (p *Partition) withoutGone(score []byte) []byte {
+func (l *lane) withoutGone(score []byte) []byte {
 	kept := score[:scoreHeader]
 	for c := range slices.Chunk(score[scoreHeader:], contributionSize) {
-		if p.bySlot[le.Uint32(c)] != nil {
+		if l.bySlot[le.Uint32(c)] != nil {
 			kept = append(kept, c...)
 		}
 	}
 	return kept
-}
-
-// ruleOf finds the rule that a slot of a kind belongs to; nil where there is
-// none.
-func (p *Partition) ruleOf(kind facet.Kind, slot uint32) *active {
-	if kind >= facet.MaxKind {
-		return nil
-	}
-	for i := range p.byKind[kind] {
-		if a := &p.byKind[kind][i]; a.rule.Slot == slot || a.members != nil && a.rule.Members.Slot == slot {
-			return a
-		}
-	}
-	return nil
 }
 
 // summary is what two snapshots are compared by.

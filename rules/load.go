@@ -142,7 +142,7 @@ func (b built) slots() []uint32 {
 
 func (l *loader) set() *Set {
 	slices.SortFunc(l.built, func(a, b built) int { return cmp.Compare(a.rule.ID, b.rule.ID) })
-	s := &Set{Version: version(l.built)}
+	s := &Set{Version: version(l.built), kinds: l.kinds}
 	for _, b := range l.built {
 		s.Rules = append(s.Rules, b.rule)
 	}

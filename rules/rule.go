@@ -69,6 +69,8 @@ type Set struct {
 	// files, order, comments, documentation or tests.
 	Version string
 	Rules   []*Rule // by ID
+
+	kinds []Kind // that it was loaded for
 }
 
 // Projection says, per entity kind, which fields its rules read. Kinds that no

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"unsafe"
 
 	"github.com/weirdev/weir/event"
@@ -191,6 +192,9 @@ type Reader struct {
 	lastIndex  int32
 }
 
+// versions lists those that are read, by the flags of a frame.
+var versions = [...][]byte{0: {frameVersion}, flagLoop: {frameVersion, loopVersion}, flagSwitch: {switchVersion}}
+
 // open checks the envelope of a record of the facet topic, and returns what is
 // in it.
 func open(frame []byte, flags byte) ([]byte, error) {
@@ -200,8 +204,7 @@ func open(frame []byte, flags byte) ([]byte, error) {
 	if len(frame) > MaxFrameBytes {
 		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrFrame, len(frame), MaxFrameBytes)
 	}
-	known := frame[2] == frameVersion || flags == flagLoop && frame[2] == loopVersion
-	if !known || frame[3] != flags {
+	if frame[3] != flags || !slices.Contains(versions[flags], frame[2]) {
 		return nil, fmt.Errorf("%w: version %d flags %d", ErrFrameVersion, frame[2], frame[3])
 	}
 	if crc32.Checksum(frame[headerBytes:], castagnoli) != binary.LittleEndian.Uint32(frame[4:]) {

@@ -244,15 +244,26 @@ func (d *restoring) readSlots(kind uint8) ([]byte, error) {
 	if _, err := io.ReadFull(d.r, all); err != nil {
 		return nil, d.failed(err, "")
 	}
+	kept, err := refit(kind, all, d.check)
+	if err != nil {
+		return nil, d.failed(nil, "%v", err)
+	}
+	return kept, nil
+}
+
+var errSlotCut = errors.New("a slot is cut short")
+
+// refit is what check keeps of the slots in all, in place.
+func refit(kind uint8, all []byte, check SlotCheck) ([]byte, error) {
 	kept := all[:0]
 	for len(all) > 0 {
 		if len(all) < slotHeader || len(all) < slotHeader+int(le.Uint16(all[4:])) {
-			return nil, d.failed(nil, "a slot is cut short")
+			return nil, errSlotCut
 		}
 		end := slotHeader + int(le.Uint16(all[4:]))
-		payload, err := d.check(kind, le.Uint32(all), all[slotHeader:end])
+		payload, err := check(kind, le.Uint32(all), all[slotHeader:end])
 		if err != nil {
-			return nil, d.failed(nil, "%v", err)
+			return nil, err
 		}
 		if payload != nil {
 			le.PutUint16(all[4:], uint16(len(payload)))
@@ -261,4 +272,23 @@ func (d *restoring) readSlots(kind uint8) ([]byte, error) {
 		all = all[end:]
 	}
 	return kept, nil
+}
+
+// Refit has check decide on every slot of every record that has not expired by
+// watermark, as [Restore] does: afterwards the table is what one would be that was
+// dumped and restored.
+func (t *Table) Refit(watermark int64, check SlotCheck) (err error) {
+	t.index.all(func(_ uint64, r ref) bool {
+		rec := t.open(r)
+		if rec.Expires() <= watermark {
+			return true
+		}
+		var kept []byte
+		if kept, err = refit(rec.Kind(), rec.b[headerSize:rec.used()], check); err != nil {
+			return false
+		}
+		le.PutUint16(rec.b[offUsed:], uint16(headerSize+len(kept)))
+		return true
+	})
+	return err
 }

@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/state"
+	"github.com/weirdev/weir/rules"
+)
+
+// active is a compiled rule with its detector.
+type active struct {
+	rule     *rules.Rule
+	detector detectors.Detector
+	members  *detectors.Members // nil: its entities are no groups
+	after    int64              // ms that a firing holds back others
+}
+
+// lane is a set of rules with the state that it has come to. Every partition has
+// one that gives scores, and may have one that is only watched: the second has a
+// table of its own, so that nothing in it can show in the first.
+type lane struct {
+	rules    *rules.Set
+	byKind   [facet.MaxKind][]active       // in order of id
+	matchers [facet.MaxKind]*rules.Matcher // of these rules
+	bySlot   map[uint32]*rules.Rule        // looked up only, never walked
+	reach    [facet.MaxKind]int64          // ms that rules of a kind look back
+
+	// The switch record that brought the rules; zero where the owner brought them.
+	number uint64
+	bundle []byte
+
+	table   *state.Table
+	current entity   // of the facet that is applied
+	slot    ruleSlot // of the current entity
+	context detectors.Context
+	matched []int // places in byKind, of the rules that the facet matches
+	firing  detectors.Firing
+}
+
+// use compiles a set of rules, and leaves the state as it is.
+func (l *lane) use(set *rules.Set, env detectors.Environment) error {
+	l.rules, l.bySlot = set, map[uint32]*rules.Rule{}
+	for k := range l.byKind {
+		l.reach[k] = set.Horizon(facet.Kind(k)).Milliseconds()
+		l.matchers[k] = set.Matcher(facet.Kind(k))
+		l.byKind[k] = nil
+	}
+	for _, r := range set.Rules {
+		d, err := detectors.New(r, env)
+		if err != nil {
+			return err
+		}
+		l.byKind[r.Entity] = append(l.byKind[r.Entity], active{
+			rule: r, detector: d, members: detectors.NewMembers(r, env.Lateness), after: r.Spec.Keeps().After.Milliseconds(),
+		})
+		l.bySlot[r.Slot] = r
+	}
+	l.slot.rec = &l.current.Record
+	l.context.Own = &l.slot
+	return nil
+}
+
+// ruleSlot gives a detector its part of an entity's record.
+type ruleSlot struct {
+	rec *state.Record
+	id  uint32
+}
+
+func (s *ruleSlot) Payload() []byte     { return s.rec.Slot(s.id) }
+func (s *ruleSlot) Resize(n int) []byte { return s.rec.Resize(s.id, n) }
+
+// ruleOf finds the rule that a slot of a kind belongs to; nil where there is
+// none.
+func (l *lane) ruleOf(kind facet.Kind, slot uint32) *active {
+	if kind >= facet.MaxKind {
+		return nil
+	}
+	for i := range l.byKind[kind] {
+		if a := &l.byKind[kind][i]; a.rule.Slot == slot || a.members != nil && a.rule.Members.Slot == slot {
+			return a
+		}
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/state"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// ErrRules says that this program does not read the rules of a switch record as the
+// one that wrote it did.
+var ErrRules = errors.New("the rules in the facet log cannot be used")
+
+// switchRules goes on under the rules of a switch record, from the next record on.
+// State is kept as far as its rules are still there. One that is not newer than the
+// last of its lane is ignored.
+func (p *Partition) switchRules(frame []byte, at score.Position, out *Output) error {
+	s, err := facet.ReadSwitch(frame)
+	if err != nil {
+		return err
+	}
+	if err := p.belongs(s.Incarnation); err != nil {
+		return err
+	}
+	if s.Lane == facet.Shadow {
+		return p.switchShadow(s)
+	}
+	if s.Number <= p.number {
+		return nil
+	}
+	set, err := p.openBundle(s)
+	if err != nil {
+		return err
+	}
+	was := p.lane.rules
+	before := p.affected(was, set)
+	if err := p.lane.switchTo(s, set, p); err != nil {
+		return err
+	}
+	p.rescore(before, at, out)
+	return nil
+}
+
+// switchShadow changes, begins or ends what is only watched.
+func (p *Partition) switchShadow(s facet.Switch) error {
+	if s.Number <= p.shadowNumber {
+		return nil
+	}
+	p.shadowNumber = s.Number
+	if s.Version == "" {
+		p.shadow = nil
+		return nil
+	}
+	set, err := p.openBundle(s)
+	if err != nil {
+		return err
+	}
+	if p.shadow == nil {
+		p.shadow = &lane{table: state.New(p.caps())}
+	}
+	return p.shadow.switchTo(s, set, p)
+}
+
+// openBundle loads the rules of a switch record.
+func (p *Partition) openBundle(s facet.Switch) (*rules.Set, error) {
+	set, err := p.lane.rules.Open(s.Bundle)
+	if err == nil && set.Version != s.Version {
+		err = fmt.Errorf("they are %s here", set.Version)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: bundle %d, version %s: %w; run the version of the program that wrote it, or a later one", ErrRules, s.Number, s.Version, err)
+	}
+	return set, nil
+}
+
+// switchTo uses other rules, and drops or cuts down what they do not go on with.
+func (l *lane) switchTo(s facet.Switch, set *rules.Set, p *Partition) error {
+	if err := l.use(set, p.environment()); err != nil {
+		return err
+	}
+	l.number, l.bundle = s.Number, slices.Clone(s.Bundle)
+	return l.table.Refit(p.watermark, l.checkSlot)
+}
+
+// affected lists, in order of key, the entities whose score is another under other
+// rules: a rule is gone, or says something else of what it has said. Conditions and
+// thresholds change no score.
+func (p *Partition) affected(was, set *rules.Set) (keys []uint64) {
+	changed := map[uint32]bool{}
+	for _, r := range was.Rules {
+		if n := set.Rule(r.ID); n == nil || n.Slot != r.Slot || n.Category != r.Category || n.Reason != r.Reason || n.Phase != r.Phase || n.HalfLife != r.HalfLife {
+			changed[r.Slot] = true
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	p.table.All(p.watermark, func(rec state.Record) bool {
+		e := entity{rec}
+		hit := false
+		e.contributions(func(slot uint32, _ uint8, _ int64) { hit = hit || changed[slot] })
+		if hit {
+			keys = append(keys, e.Key())
+		}
+		return true
+	})
+	slices.Sort(keys)
+	return keys
+}
+
+// rescore gives out the scores of entities as they are under the present rules.
+func (p *Partition) rescore(keys []uint64, at score.Position, out *Output) {
+	for _, key := range keys {
+		e := &p.current
+		var ok bool
+		if e.Record, ok = p.table.Find(key, p.watermark); !ok {
+			continue
+		}
+		name, ok := e.name()
+		list := p.contributions(e)
+		if !ok || !e.keepScore(at, list, p.slotOf) {
+			continue
+		}
+		u := score.Update{Entity: name, Position: at, Contributions: slices.Clone(list), Expires: e.Expires()}
+		if len(list) > 0 {
+			e.Prolong(p.closed(score.Expires(list)))
+		}
+		out.Updates = append(out.Updates, u)
+		at.Index++
+	}
+}

@@ -1,0 +1,64 @@
+package rules
+
+import (
+	"archive/zip"
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// MaxBundle bounds the bytes of a bundle: one record of the facet log holds it.
+const MaxBundle = 900 << 10
+
+// ErrBundle says that bytes are no bundle.
+var ErrBundle = errors.New("not a bundle of rules")
+
+// Pack makes a bundle of all *.yaml below fsys: a zip file that holds them as they
+// are, in order of name, without times.
+func Pack(fsys fs.FS) ([]byte, error) {
+	problems := &Problems{In: "the rules"}
+	files, err := readFiles(fsys, problems)
+	if err != nil {
+		return nil, err
+	}
+	if len(problems.List) > 0 {
+		problems.Sort()
+		return nil, problems
+	}
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, f := range files {
+		data, err := readRegular(fsys, f.name)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", f.name, err)
+		}
+		w, err := z.CreateHeader(&zip.FileHeader{Name: f.name, Method: zip.Deflate})
+		if err == nil {
+			_, err = w.Write(data)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pack %s: %w", f.name, err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		return nil, fmt.Errorf("pack the rules: %w", err)
+	}
+	if b.Len() > MaxBundle {
+		return nil, fmt.Errorf("the rules take %d bytes, packed, more than %d", b.Len(), MaxBundle)
+	}
+	return b.Bytes(), nil
+}
+
+// Open loads a bundle for the detectors that s was loaded for. The error is
+// [ErrBundle], or one of [Load].
+func (s *Set) Open(bundle []byte) (*Set, error) {
+	if len(bundle) > MaxBundle {
+		return nil, fmt.Errorf("%w: %d bytes", ErrBundle, len(bundle))
+	}
+	files, err := zip.NewReader(bytes.NewReader(bundle), int64(len(bundle)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
+	}
+	return Load(files, s.kinds)
+}

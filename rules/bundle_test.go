@@ -1,0 +1,63 @@
+package rules_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/rules"
+)
+
+func TestABundleHoldsTheRulesAsTheyAre(t *testing.T) {
+	files := fstest.MapFS{"b.yaml": {Data: []byte(small("b"))}, "sub/a.yaml": {Data: []byte(small("a"))}, "README.md": {Data: []byte("no rule")}}
+	set, err := rules.Load(files, detectors.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := rules.Pack(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := rules.Pack(files); err != nil || !bytes.Equal(again, bundle) {
+		t.Errorf("packed twice, the same rules differ, %v", err)
+	}
+	opened, err := set.Open(bundle)
+	if err != nil || opened.Version != set.Version || len(opened.Rules) != 2 || opened.Rules[0].File != "sub/a.yaml" {
+		t.Errorf("opened: %+v, %v", opened, err)
+	}
+	for name, b := range map[string][]byte{"nothing": nil, "garbage": []byte("PK garbage"), "half": bundle[:len(bundle)/2], "too much": make([]byte, rules.MaxBundle+1)} {
+		if _, err := set.Open(b); !errors.Is(err, rules.ErrBundle) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRulesThatCannotBeReadAreNotPacked(t *testing.T) {
+	_, err := rules.Pack(fstest.MapFS{"a.yml": {Data: []byte(small("a"))}})
+	if err == nil || !strings.Contains(err.Error(), "would not be read") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// FuzzOpen feeds arbitrary bundles: opening ends, with rules or an error.
+func FuzzOpen(f *testing.F) {
+	bundle, err := rules.Pack(fstest.MapFS{"a.yaml": {Data: []byte(small("a"))}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	set, err := rules.Default(detectors.All())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(bundle)
+	f.Add([]byte("PK\x05\x06"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		opened, err := set.Open(b)
+		if (opened == nil) == (err == nil) {
+			t.Errorf("%v, %v", opened, err)
+		}
+	})
+}
