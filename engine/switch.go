@@ -125,7 +125,7 @@ func (p *Partition) rescore(keys []uint64, at score.Position, out *Output) {
 		if !ok || !e.keepScore(at, list, p.slotOf) {
 			continue
 		}
-		u := score.Update{Entity: name, Position: at, Contributions: slices.Clone(list), Expires: e.Expires()}
+		u := score.Update{Entity: name, Position: at, Contributions: append([]score.Contribution(nil), list...), Expires: e.Expires()}
 		if len(list) > 0 {
 			e.Prolong(p.closed(score.Expires(list)))
 		}

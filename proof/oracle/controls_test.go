@@ -17,6 +17,7 @@ func TestNegativeControls(t *testing.T) {
 const (
 	ofWindow    = "detectors/sliding_window.go"
 	ofPartition = "engine/partition.go"
+	ofSwitch    = "engine/switch.go"
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
 )
 
@@ -44,7 +45,16 @@ var bugs = []mutants.Bug{
 	{Name: "a tier that weighs more now is held back", File: ofWindow, Test: onEdits, Edits: [][2]string{{" && t.Weight <= e[18]", ""}}},
 	{Name: "a tier that asks for more is held back", File: ofWindow, Test: onEdits, Edits: [][2]string{{"t.At <= int(le.Uint16(e[16:])) &&", ""}}},
 	{Name: "a state outgrown by its rule stays so", File: ofWindow, Test: onEdits, Edits: [][2]string{{"extra := max(e.len()-w.bound, 0)", "extra := min(max(e.len()-w.bound, 0), 1)"}}},
-	{Name: "a rule that comes back has its old part of scores", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if p.bySlot[le.Uint32(c)] != nil {", "if true {"}}},
+	{Name: "a rule that comes back has its old part of scores", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if l.bySlot[le.Uint32(c)] != nil {", "if true {"}}},
+
+	{Name: "a switch leaves what is gone", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"return l.table.Refit(p.watermark, l.checkSlot)", "return nil"}}},
+	{Name: "an older switch counts", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"if s.Number <= p.number {", "if false {"}}},
+	{Name: "a change of phase reaches no score", File: ofSwitch, Test: onEdits, Edits: [][2]string{{" || n.Phase != r.Phase", ""}}},
+	{Name: "scores that a switch changes have one position", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"\t\tat.Index++\n", ""}}},
+	{Name: "what is watched is a signal", File: ofPartition, Test: onEdits, Edits: [][2]string{{"out.Shadow = append(out.Shadow, p.found", "out.Signals = append(out.Signals, p.found"}}},
+	{Name: "what is watched shares the state", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"&lane{table: state.New(p.caps())}", "&lane{table: p.table}"}}},
+	{Name: "a restored partition has its owner's rules", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if live.Number > 0 {", "if false {"}}},
+	{Name: "a restored partition watches nothing", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if !watched {", "if true {"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

@@ -18,7 +18,7 @@ import (
 )
 
 // tally says how much of what matters the histories had in them.
-type tally struct{ signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits int }
+type tally struct{ signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits, switches, shadow int }
 
 // compare reads a history with the engine and with the oracle. It says where
 // they first disagree; "" where they never do.
@@ -34,6 +34,10 @@ func (h *history) compare(tally *tally) string {
 	if err != nil {
 		return err.Error()
 	}
+	lived, err := engine.NewPartition(h.config(), set, hasher, 3, incarnation) // and is never restored
+	if err != nil {
+		return err.Error()
+	}
 	o, whole := New(set, h.config(), hasher, 3, incarnation), New(set, h.config(), hasher, 3, incarnation)
 	whole.whole = true
 	projection := set.Projection()
@@ -43,26 +47,41 @@ func (h *history) compare(tally *tally) string {
 	}
 	f := newFramer(set, projection)
 	var (
-		out  engine.Output
-		log  [][]byte // what came by loop-back from the partition itself, after the record
-		sent [partitions]facet.Step
-		done bool // with p and o, which found an error
+		out      engine.Output
+		log      [][]byte // what came by loop-back from the partition itself, after the record
+		sent     [partitions]facet.Step
+		switched bool // by a record, which the owner's rules do not undo
+		done     bool // with p and o, which found an error
 	)
 records:
 	for i, r := range h.records {
-		if r.edit != nil {
+		if r.edit != nil && r.by != byRestore {
+			frame, err := r.frame()
+			if err != nil {
+				return "" // not a set
+			}
+			log = append(log[:0], frame)
+			switched = switched || r.by == byLive
+			whole = nil
+			tally.switches++
+		} else if r.edit != nil {
 			if set, err = loadRules(r.edit); err != nil {
 				return "" // not a set
 			}
 			if p, err = restored(p, h, set, int64(100*i)); err != nil {
 				return fmt.Sprintf("record %d: restore under other rules: %v", i, err)
 			}
-			o.Change(set)
+			lived = nil    // only the restored one has such a past
+			if !switched { // else the log says under which rules it is read
+				o.Change(set)
+			}
 			whole = nil // knows what is forgotten under one set of rules only
 			tally.edits++
 			continue
 		}
-		log = append(log[:0], f.frame(r))
+		if r.edit == nil {
+			log = append(log[:0], f.frame(r))
+		}
 		if h.restore > 0 && i%h.restore == h.restore-1 {
 			if p, err = restored(p, h, set, int64(100*i)); err != nil {
 				return fmt.Sprintf("record %d: restore: %v", i, err)
@@ -70,6 +89,12 @@ records:
 		}
 		for n := 0; n < len(log); n++ {
 			frame, offset := log[n], int64(100*i+n)
+			if lived != nil {
+				out.Reset()
+				if lived.Apply(offset, frame, &out) != nil {
+					lived = nil
+				}
+			}
 			out.Reset()
 			got := p.Apply(offset, frame, &out)
 			signals, want := o.Apply(offset, frame)
@@ -93,6 +118,7 @@ records:
 				}
 			}
 			tally.signals += len(signals)
+			tally.shadow += len(o.Shadow())
 			if whole == nil {
 				continue
 			}
@@ -108,6 +134,9 @@ records:
 	}
 	if d := first(live(p), o.Scores()); d != "" {
 		return "in the end, live scores: " + d
+	}
+	if lived != nil && !done && lived.Digest() != p.Digest() {
+		return "in the end, the state: it is another one than where nothing was restored"
 	}
 	tally.count(o)
 	if done {
@@ -179,6 +208,9 @@ func kind(err error) error {
 func (o *Oracle) disagreement(p *engine.Partition, out *engine.Output, signals []score.Signal) string {
 	if d := first(out.Signals, signals); d != "" {
 		return "signals: " + d
+	}
+	if d := first(out.Shadow, o.Shadow()); d != "" {
+		return "shadow: " + d
 	}
 	for _, u := range out.Updates {
 		if want := o.scores[u.Entity]; !reflect.DeepEqual(u, want) {
@@ -315,7 +347,7 @@ func TestTheEngineAgreesWithTheOracle(t *testing.T) {
 // taken over by a worker with others.
 func TestTheEngineAgreesWithTheOracleOnEditedRules(t *testing.T) {
 	n, histories := agree(t, editedHistory)
-	if histories >= 100 && (n.signals < 10*int(histories) || min(n.scores, n.forgotten, n.told, n.edits) < int(histories)) {
+	if histories >= 100 && (n.signals < 10*int(histories) || min(n.scores, n.forgotten, n.told, n.edits, n.switches, n.shadow) < int(histories)) {
 		t.Errorf("the histories are too tame to show anything: %+v", n)
 	}
 }

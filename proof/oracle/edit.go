@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/weirdev/weir/internal/facet"
@@ -19,8 +20,9 @@ func (o *Oracle) Forget() { o.forgets = true }
 // that was restored from a snapshot of this moment.
 //
 // Counts go on where id, entity and state are the same; a rule that is
-// gone is forgotten, with its part of the scores.
-func (o *Oracle) Change(set *rules.Set) {
+// gone is forgotten, with its part of the scores. It returns the entities whose
+// scores are others: of a rule that is gone, or says something else now.
+func (o *Oracle) Change(set *rules.Set) (changed []facet.Entity) {
 	was := o.set
 	o.set = set
 	for c, w := range o.counts {
@@ -38,9 +40,14 @@ func (o *Oracle) Change(set *rules.Set) {
 		}
 	}
 	for e, u := range o.scores {
-		u.Contributions = under(u.Contributions, was, set)
+		before := u.Contributions
+		u.Contributions = under(before, was, set)
 		o.scores[e] = u
+		if !slices.Equal(before, u.Contributions) {
+			changed = append(changed, e)
+		}
 	}
+	return changed
 }
 
 // under is what contributions are worth under other rules.

@@ -5,8 +5,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"testing/fstest"
 
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
 )
 
 // ruleText is a rule as a file has it.
@@ -74,7 +77,11 @@ func (m *maker) withEdits(h history) history {
 				edited[j] = "" // taken away, for now
 			}
 		}
-		h.records = slices.Insert(h.records, i+n, record{edit: edited})
+		r := record{edit: edited, by: lane(max(0, m.IntN(4)-1)), number: uint64(n + 1)}
+		if m.IntN(10) == 0 {
+			r.number = uint64(m.IntN(n+2)) + 1 // perhaps one that came before
+		}
+		h.records = slices.Insert(h.records, i+n, r)
 	}
 	return h
 }
@@ -138,6 +145,35 @@ func editedHistory(seed uint64, events int) history {
 	h := m.history(events)
 	m.Rand = rand.New(rand.NewPCG(seed, 2))
 	return m.withEdits(h)
+}
+
+// lane is what brings other rules.
+type lane int
+
+const (
+	byRestore lane = iota // a worker that has them takes over
+	byLive                // a switch record
+	byShadow              // a switch record, for rules that are only watched
+)
+
+// frame is the switch record of an edit. Where nothing is left of the rules, it ends
+// what is watched.
+func (r *record) frame() ([]byte, error) {
+	s := facet.Switch{Incarnation: incarnation, Number: r.number}
+	if r.by == byShadow {
+		s.Lane = facet.Shadow
+	}
+	if text := strings.Join(r.edit, ""); text != "" || r.by == byLive {
+		set, err := loadRules(r.edit)
+		if err != nil {
+			return nil, err
+		}
+		if s.Bundle, err = rules.Pack(fstest.MapFS{"history.yaml": {Data: []byte("rules:\n" + text)}}); err != nil {
+			return nil, err
+		}
+		s.Version = set.Version
+	}
+	return facet.AppendSwitch(nil, &s), nil
 }
 
 func (h *history) edited() bool {

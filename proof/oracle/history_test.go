@@ -74,6 +74,8 @@ type record struct {
 	sections []section
 	loop     *loop    // instead of sections
 	edit     []string // instead of a record: the rules from here on; "": one is taken away
+	by       lane     // what brings the edit
+	number   uint64   // of a switch record
 	foreign  bool     // of another incarnation
 	damaged  bool
 }
@@ -226,7 +228,7 @@ func (h *history) String() string {
 	}
 	for i, r := range h.records {
 		if r.edit != nil {
-			fmt.Fprintf(&b, "the rules from here on:\n%s", strings.Join(r.edit, ""))
+			fmt.Fprintf(&b, "the rules from here on, by %s %d:\n%s", [...]string{"a restore", "switch", "switch of the shadow"}[r.by], r.number, strings.Join(r.edit, ""))
 			continue
 		}
 		fmt.Fprintf(&b, "record %d%s%s\n", i, note(r.foreign, " of another incarnation"), note(r.damaged, " damaged"))

@@ -44,6 +44,10 @@ type Oracle struct {
 	until     map[facet.Entity]int64 // watermark up to which an entity is remembered
 	forgets   bool                   // entities whose time is up
 
+	switched [2]uint64 // by lane: the last switch record's number
+	watched  *Oracle   // of rules that are only watched; nil: there are none
+	shadow   []score.Signal
+
 	reader facet.Reader
 	facet  facet.Facet
 	whole  bool // windows remember every event, whatever the bounds
@@ -107,9 +111,12 @@ func (s *source) end(sec facet.Section) {
 // Apply reads one record. It returns the signals that it causes, in order. After
 // an error the oracle must not be used any more.
 func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
-	o.at.Offset, o.at.Index, o.told, o.counted = offset, 0, nil, 0
+	o.at.Offset, o.at.Index, o.told, o.counted, o.shadow = offset, 0, nil, 0, nil
 	if facet.IsLoop(frame) {
 		return o.hear(frame)
+	}
+	if facet.IsSwitch(frame) {
+		return nil, o.switchRules(frame)
 	}
 	if err := o.reader.Reset(frame); err != nil {
 		return nil, err
@@ -159,6 +166,7 @@ func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) 
 			continue
 		}
 		signals = append(signals, o.event()...)
+		o.watch()
 	}
 }
 
@@ -245,6 +253,7 @@ func (o *Oracle) Scores() []score.Update {
 	var live []score.Update
 	for _, u := range o.scores {
 		if !o.gone(u.Entity) && slices.ContainsFunc(u.Contributions, func(c score.Contribution) bool { return o.powers.worth(c, o.watermark) >= point }) {
+			u.Expires = 0 // says how long a former value could matter
 			live = append(live, u)
 		}
 	}

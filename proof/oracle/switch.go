@@ -1,0 +1,84 @@
+package oracle
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// switchRules reads a switch record: the records behind it are read under other
+// rules. An older one, or one that came before, says nothing.
+func (o *Oracle) switchRules(frame []byte) error {
+	s, err := facet.ReadSwitch(frame)
+	if err != nil {
+		return err
+	}
+	if s.Incarnation != o.at.Incarnation {
+		return fmt.Errorf("%w: switch of incarnation %d", engine.ErrForeign, s.Incarnation)
+	}
+	if s.Number <= o.switched[s.Lane] {
+		return nil
+	}
+	o.switched[s.Lane] = s.Number
+	if s.Lane == facet.Shadow && s.Version == "" {
+		o.watched = nil
+		return nil
+	}
+	set, err := o.set.Open(s.Bundle)
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.Lane == facet.Live:
+		o.rescore(o.Change(set))
+	case o.watched == nil:
+		o.watched = o.beside(set)
+	default:
+		o.watched.watermark = o.watermark
+		o.watched.Change(set)
+	}
+	return nil
+}
+
+// beside is an oracle with nothing in its memory that is shown what o is shown.
+func (o *Oracle) beside(set *rules.Set) *Oracle {
+	w := New(set, engine.Config{Sources: len(o.sources), Partitions: o.partitions}, o.hasher, o.at.Partition, o.at.Incarnation)
+	w.lateness, w.forgets, w.watermark = o.lateness, true, o.watermark
+	return w
+}
+
+// watch shows the facet to the rules that are only watched.
+func (o *Oracle) watch() {
+	if w := o.watched; w != nil {
+		w.facet, w.at, w.watermark = o.facet, o.at, o.watermark
+		o.shadow = append(o.shadow, w.event()...)
+	}
+}
+
+// Shadow lists the signals of rules that are only watched, of the record read last.
+func (o *Oracle) Shadow() []score.Signal { return o.shadow }
+
+// rescore gives entities whose score is another by a change of rules the position of
+// the switch record, one after the other in the order of their hashes.
+func (o *Oracle) rescore(changed []facet.Entity) {
+	changed = slices.DeleteFunc(changed, o.gone)
+	slices.SortFunc(changed, func(a, b facet.Entity) int {
+		if o.hasher.Sum(a) < o.hasher.Sum(b) {
+			return -1
+		}
+		return 1
+	})
+	for _, e := range changed {
+		u := o.scores[e]
+		u.Position, u.Expires = o.at, o.until[e]
+		o.scores[e] = u
+		if len(u.Contributions) > 0 {
+			o.keep(e, o.expires(u.Contributions))
+		}
+		o.at.Index++
+	}
+}
