@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 )
 
 // MaxBundle bounds the bytes of a bundle: one record of the facet log holds it.
@@ -14,28 +13,21 @@ const MaxBundle = 900 << 10
 // ErrBundle says that bytes are no bundle.
 var ErrBundle = errors.New("not a bundle of rules")
 
-// Pack makes a bundle of all *.yaml below fsys: a zip file that holds them as they
+// source is a file that a set was loaded from.
+type source struct {
+	name string
+	data []byte
+}
+
+// Bundle packs the files that s was loaded from: a zip file that holds them as they
 // are, in order of name, without times.
-func Pack(fsys fs.FS) ([]byte, error) {
-	problems := &Problems{In: "the rules"}
-	files, err := readFiles(fsys, problems)
-	if err != nil {
-		return nil, err
-	}
-	if len(problems.List) > 0 {
-		problems.Sort()
-		return nil, problems
-	}
+func (s *Set) Bundle() ([]byte, error) {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
-	for _, f := range files {
-		data, err := readRegular(fsys, f.name)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", f.name, err)
-		}
+	for _, f := range s.files {
 		w, err := z.CreateHeader(&zip.FileHeader{Name: f.name, Method: zip.Deflate})
 		if err == nil {
-			_, err = w.Write(data)
+			_, err = w.Write(f.data)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("pack %s: %w", f.name, err)
@@ -45,7 +37,7 @@ func Pack(fsys fs.FS) ([]byte, error) {
 		return nil, fmt.Errorf("pack the rules: %w", err)
 	}
 	if b.Len() > MaxBundle {
-		return nil, fmt.Errorf("the rules take %d bytes, packed, more than %d", b.Len(), MaxBundle)
+		return nil, fmt.Errorf("the rules take %d bytes, packed, more than %d: take documentation and tests out, or make fewer rules of them", b.Len(), MaxBundle)
 	}
 	return b.Bytes(), nil
 }

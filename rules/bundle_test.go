@@ -3,7 +3,6 @@ package rules_test
 import (
 	"bytes"
 	"errors"
-	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -17,11 +16,11 @@ func TestABundleHoldsTheRulesAsTheyAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundle, err := rules.Pack(files)
+	bundle, err := set.Bundle()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := rules.Pack(files); err != nil || !bytes.Equal(again, bundle) {
+	if again, err := set.Bundle(); err != nil || !bytes.Equal(again, bundle) {
 		t.Errorf("packed twice, the same rules differ, %v", err)
 	}
 	opened, err := set.Open(bundle)
@@ -35,20 +34,13 @@ func TestABundleHoldsTheRulesAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestRulesThatCannotBeReadAreNotPacked(t *testing.T) {
-	_, err := rules.Pack(fstest.MapFS{"a.yml": {Data: []byte(small("a"))}})
-	if err == nil || !strings.Contains(err.Error(), "would not be read") {
-		t.Errorf("error %v", err)
-	}
-}
-
 // FuzzOpen feeds arbitrary bundles: opening ends, with rules or an error.
 func FuzzOpen(f *testing.F) {
-	bundle, err := rules.Pack(fstest.MapFS{"a.yaml": {Data: []byte(small("a"))}})
+	set, err := loadText(f, map[string]string{"a.yaml": small("a")})
 	if err != nil {
 		f.Fatal(err)
 	}
-	set, err := rules.Default(detectors.All())
+	bundle, err := set.Bundle()
 	if err != nil {
 		f.Fatal(err)
 	}

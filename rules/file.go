@@ -24,6 +24,7 @@ const (
 type file struct {
 	problem.Document
 	name     string
+	data     []byte
 	problems *Problems
 }
 
@@ -71,6 +72,7 @@ func (f *file) read(fsys fs.FS) bool {
 		f.whole(fmt.Sprintf("is longer than %d KiB", maxFileBytes>>10), "split it: one file for each subject")
 		return false
 	}
+	f.data = data
 	f.Read(data)
 	return true
 }

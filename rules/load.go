@@ -35,6 +35,7 @@ func Load(fsys fs.FS, kinds []Kind) (*Set, error) {
 	}
 	for _, f := range files {
 		l.file(f)
+		l.files = append(l.files, source{f.name, f.data})
 	}
 	if len(files) == 0 && len(problems.List) == 0 {
 		return nil, fmt.Errorf("load rules: there is no file whose name ends in .yaml")
@@ -60,6 +61,7 @@ type loader struct {
 	grammar  Key
 	language *language
 	problems *Problems
+	files    []source
 	seen     int
 	built    []built
 	ids      []built // of all rules, built or not
@@ -142,7 +144,7 @@ func (b built) slots() []uint32 {
 
 func (l *loader) set() *Set {
 	slices.SortFunc(l.built, func(a, b built) int { return cmp.Compare(a.rule.ID, b.rule.ID) })
-	s := &Set{Version: version(l.built), kinds: l.kinds}
+	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files}
 	for _, b := range l.built {
 		s.Rules = append(s.Rules, b.rule)
 	}

@@ -71,6 +71,7 @@ type Set struct {
 	Rules   []*Rule // by ID
 
 	kinds []Kind // that it was loaded for
+	files []source
 }
 
 // Projection says, per entity kind, which fields its rules read. Kinds that no

@@ -47,11 +47,10 @@ func (h *history) compare(tally *tally) string {
 	}
 	f := newFramer(set, projection)
 	var (
-		out      engine.Output
-		log      [][]byte // what came by loop-back from the partition itself, after the record
-		sent     [partitions]facet.Step
-		switched bool // by a record, which the owner's rules do not undo
-		done     bool // with p and o, which found an error
+		out  engine.Output
+		log  [][]byte // what came by loop-back from the partition itself, after the record
+		sent [partitions]facet.Step
+		done bool // with p and o, which found an error
 	)
 records:
 	for i, r := range h.records {
@@ -61,7 +60,6 @@ records:
 				return "" // not a set
 			}
 			log = append(log[:0], frame)
-			switched = switched || r.by == byLive
 			whole = nil
 			tally.switches++
 		} else if r.edit != nil {
@@ -71,10 +69,8 @@ records:
 			if p, err = restored(p, h, set, int64(100*i)); err != nil {
 				return fmt.Sprintf("record %d: restore under other rules: %v", i, err)
 			}
-			lived = nil    // only the restored one has such a past
-			if !switched { // else the log says under which rules it is read
-				o.Change(set)
-			}
+			lived = nil // only the restored one has such a past
+			o.Change(set)
 			whole = nil // knows what is forgotten under one set of rules only
 			tally.edits++
 			continue

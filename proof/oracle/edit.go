@@ -20,9 +20,17 @@ func (o *Oracle) Forget() { o.forgets = true }
 // that was restored from a snapshot of this moment.
 //
 // Counts go on where id, entity and state are the same; a rule that is
-// gone is forgotten, with its part of the scores. It returns the entities whose
-// scores are others: of a rule that is gone, or says something else now.
-func (o *Oracle) Change(set *rules.Set) (changed []facet.Entity) {
+// gone is forgotten, with its part of the scores. Once a switch record has brought
+// rules, those of an owner do not matter.
+func (o *Oracle) Change(set *rules.Set) {
+	if o.switched[facet.Live] == 0 {
+		o.change(set)
+	}
+}
+
+// change returns the entities whose scores are others: of a rule that is gone, or
+// says something else now.
+func (o *Oracle) change(set *rules.Set) (changed []facet.Entity) {
 	was := o.set
 	o.set = set
 	for c, w := range o.counts {

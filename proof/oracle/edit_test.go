@@ -5,11 +5,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"testing/fstest"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/rules"
 )
 
 // ruleText is a rule as a file has it.
@@ -168,7 +166,7 @@ func (r *record) frame() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.Bundle, err = rules.Pack(fstest.MapFS{"history.yaml": {Data: []byte("rules:\n" + text)}}); err != nil {
+		if s.Bundle, err = set.Bundle(); err != nil {
 			return nil, err
 		}
 		s.Version = set.Version

@@ -34,12 +34,12 @@ func (o *Oracle) switchRules(frame []byte) error {
 	}
 	switch {
 	case s.Lane == facet.Live:
-		o.rescore(o.Change(set))
+		o.rescore(o.change(set))
 	case o.watched == nil:
 		o.watched = o.beside(set)
 	default:
 		o.watched.watermark = o.watermark
-		o.watched.Change(set)
+		o.watched.change(set)
 	}
 	return nil
 }

@@ -75,6 +75,9 @@ func (a *audit) frame(b []byte) error {
 	if facet.IsLoop(b) {
 		return a.loop(b)
 	}
+	if facet.IsSwitch(b) {
+		return nil // no facets
+	}
 	var r facet.Reader
 	if err := r.Reset(b); err != nil {
 		return err

@@ -98,6 +98,9 @@ func NewPlan(seed uint64) Plan {
 	if p.Transactions = r.IntN(3) == 0; p.Transactions && p.Unreadable == 0 {
 		p.Lateness += 3 * time.Second // what was sent again may be the first that is not aborted
 	}
+	if p.Rules > 1 && r.IntN(2) == 0 {
+		p.Faults.Kinds = append(p.Faults.Kinds, "switch", "switch")
+	}
 	return p
 }
 
@@ -185,6 +188,8 @@ func (w *world) befall(kind string) {
 	case "epoch":
 		p.epoch = w.anyEpoch()
 		w.note("%s has other rules or data: epoch %d", p, p.epoch)
+	case "switch":
+		w.switchRules()
 	case "spoil":
 		w.spoil()
 	case "retention":

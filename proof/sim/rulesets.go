@@ -2,12 +2,16 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/oracle"
+	"github.com/weirdev/weir/score"
 )
 
 // change says that a facet partition is read under a set of rules from an offset
@@ -113,6 +117,35 @@ func (w *world) keepVersion(o object, v version) {
 	w.written[o] = append(w.written[o], v)
 }
 
+// switchRules writes a switch record to every facet partition, to some of them late
+// and to some twice.
+func (w *world) switchRules() {
+	w.switches++
+	set := w.sets[w.rng.IntN(len(w.sets))]
+	s := facet.Switch{Incarnation: 1, Number: w.switches, Lane: facet.Lane(w.rng.IntN(2))}
+	if s.Lane == facet.Live || w.rng.IntN(4) > 0 {
+		var err error
+		if s.Bundle, err = set.Bundle(); err != nil {
+			w.problem("%v", err)
+		}
+		s.Version = set.Version
+	}
+	w.note("switch %d of lane %d to %q", s.Number, s.Lane, s.Version)
+	frame := facet.AppendSwitch(nil, &s)
+	for _, log := range w.topics[topicFacets] {
+		write := func() { log.append([]kafka.Outgoing{{Value: frame}}) }
+		switch w.rng.IntN(4) {
+		case 0:
+			w.after(time.Duration(w.rng.IntN(300))*time.Millisecond, write)
+		case 1:
+			write()
+			w.after(time.Duration(w.rng.IntN(300))*time.Millisecond, write)
+		default:
+			write()
+		}
+	}
+}
+
 // reading is what follows from a partition's log under a rulebook: by the
 // engine, with which an oracle has to agree.
 type reading struct {
@@ -164,16 +197,21 @@ func (r *reading) apply(rec kafka.Record, out *engine.Output) error {
 	if err != nil {
 		return fmt.Errorf("the oracle: %w", err)
 	}
-	for i := range max(len(want), len(out.Signals)) {
-		var got, should string
-		if i < len(out.Signals) {
-			got = signalText(&out.Signals[i])
+	r.counts["watched"] += len(out.Shadow)
+	return errors.Join(sameSignals(rec.Offset, out.Signals, want), sameSignals(rec.Offset, out.Shadow, r.oracle.Shadow()))
+}
+
+func sameSignals(offset int64, got, want []score.Signal) error {
+	for i := range max(len(want), len(got)) {
+		var is, should string
+		if i < len(got) {
+			is = signalText(&got[i])
 		}
 		if i < len(want) {
 			should = signalText(&want[i])
 		}
-		if got != should {
-			return fmt.Errorf("record %d: detect says %q, the oracle %q", rec.Offset, got, should)
+		if is != should {
+			return fmt.Errorf("record %d: detect says %q, the oracle %q", offset, is, should)
 		}
 	}
 	return nil

@@ -165,7 +165,7 @@ func TestSim(t *testing.T) {
 // happens is what many seeds must have seen, lest a fault be in the plans alone.
 var happens = []string{
 	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "other rules", "outdated", "rebalance",
-	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "torn",
+	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "switch", "torn", "watched",
 }
 
 // share is a tenth of n under the race detector, which takes ten times as long.

@@ -75,8 +75,9 @@ type world struct {
 	epochs  []*ingest.Epoch      // that workers may be configured with
 	decided map[int32][]decision // by commits of ingest, in their order
 
-	losses   int // times that Redis lost everything
-	copies   int // rows that were written again
+	switches uint64 // written so far
+	losses   int    // times that Redis lost everything
+	copies   int    // rows that were written again
 	problems []string
 }
 
