@@ -56,15 +56,16 @@ func (o Options) Validate() error {
 
 // run is one run.
 type run struct {
-	opts    Options
-	log     *slog.Logger
-	plan    plan
-	cluster *cluster
-	sender  *sender
-	track   *tracker
-	faults  *faults
-	began   time.Time
-	started time.Time // of the load
+	opts     Options
+	log      *slog.Logger
+	plan     plan
+	cluster  *cluster
+	sender   *sender
+	track    *tracker
+	faults   *faults
+	rulesets *rulesets
+	began    time.Time
+	started  time.Time // of the load
 
 	facetPartitions int
 
@@ -116,6 +117,13 @@ func (r *run) open(ctx context.Context) (err error) {
 	r.plan = plan{Seed: r.opts.Seed, Start: time.Now().UnixMilli(), Rate: r.opts.Rate, Partitions: topics.EventPartitions, For: r.opts.For}
 	r.sender = newSender(r.plan, r.cluster.stack)
 	r.track = &tracker{stack: r.cluster.stack}
+	set, err := app.LoadRules(r.cluster.stack.Config.Rules)
+	if err != nil {
+		return err
+	}
+	if r.rulesets, err = newRulesets(set); err != nil {
+		return err
+	}
 	r.faults = newFaults(r)
 	return nil
 }

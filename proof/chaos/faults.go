@@ -10,6 +10,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/proof/proxy"
 	"github.com/weirdev/weir/proof/servers"
 )
@@ -46,6 +47,8 @@ func newFaults(r *run) *faults {
 		{"term", false, f.term},
 		{"resize", false, f.resize},
 		{"snapshot_damage", false, f.damage},
+		{"rules_switch", false, f.switchRules(facet.Live)},
+		{"rules_shadow", false, f.switchRules(facet.Shadow)},
 		{"kafka_kill", true, f.outage(c.kafka, 500, 2000)},
 		{"redis_kill", true, f.outage(c.redis, 500, 3000)},
 		{"redis_flush", false, f.flush},

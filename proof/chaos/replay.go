@@ -23,16 +23,17 @@ import (
 // replayed is what the recorded facet log says: the facets that are in it, each
 // once, and the signals and scores that it leads to.
 type replayed struct {
-	bundles [][]bundle // by raw partition and offset
-	signals map[string]string
-	found   map[finding]int
-	looped  map[wire][]string // loop-back that the log leads to
-	heard   map[wire][]string // loop-back that is in it, each frame once; both as the first of a chain
-	last    map[wire]facet.Step
-	members int64 // of groups, that were told of them
-	scores  []score.Update
-	late    int64
-	frames  int64
+	bundles           [][]bundle // by raw partition and offset
+	signals           map[string]string
+	found             map[finding]int
+	looped            map[wire][]string // loop-back that the log leads to
+	heard             map[wire][]string // loop-back that is in it, each frame once; both as the first of a chain
+	last              map[wire]facet.Step
+	members           int64 // of groups, that were told of them
+	scores            []score.Update
+	late              int64
+	switches, watched int64
+	frames            int64
 	// repeated are facets that were written more than once and dropped: they are
 	// harmless, and show that there was something to drop.
 	repeated int64
@@ -97,6 +98,8 @@ func (r *replayed) add(one *replayed) {
 	r.members += one.members
 	r.frames += one.frames
 	r.repeated += one.repeated
+	r.switches += one.switches
+	r.watched += one.watched
 }
 
 // vector is what tells a facet that was written twice: per raw partition the
@@ -140,6 +143,7 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	cfg := s.Config.Detect.Config
 	cfg.Sources, cfg.Partitions = len(t.parts), m.partitions()
 	second := oracle.New(m.set, cfg, m.hasher, id, uint64(s.Config.Stream.Incarnation))
+	second.Forget() // rules change amid the log
 	var (
 		reader facet.Reader
 		out    engine.Output
@@ -149,6 +153,8 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		r.frames++
 		if facet.IsLoop(rec.Value) {
 			err = r.hear(rec.Value, id)
+		} else if facet.IsSwitch(rec.Value) {
+			r.switches++
 		} else {
 			b, err = r.unpack(&reader, rec.Value, vectors, m, id, b)
 		}
@@ -163,9 +169,10 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		if err != nil {
 			return fmt.Errorf("the oracle applies frame at %d: %w", rec.Offset, err)
 		}
-		if err := errors.Join(agree(out.Signals, signals), agreeOnLoops(out.Loops, second.Told())); err != nil {
+		if err := errors.Join(agree(out.Signals, signals), agree(out.Shadow, second.Shadow()), agreeOnLoops(out.Loops, second.Told())); err != nil {
 			return fmt.Errorf("frame at %d: %w", rec.Offset, err)
 		}
+		r.watched += int64(len(out.Shadow))
 		for _, l := range out.Loops {
 			r.looped[wire{id, l.To}] = append(r.looped[wire{id, l.To}], string(l.Frame))
 		}

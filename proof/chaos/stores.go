@@ -299,6 +299,9 @@ func (r *run) readRedis(ctx context.Context, codec *score.Codec) (map[string]str
 			all[scan.Val()] = err.Error()
 			continue
 		}
+		if len(value.Contributions) == 0 {
+			continue // cleared: it says how long a former value could matter
+		}
 		all[scan.Val()] = scoreText(scan.Val(), value.Position, value.Contributions)
 	}
 	return all, scan.Err()
