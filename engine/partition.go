@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/state"
@@ -55,10 +56,10 @@ type Partition struct {
 	incarnation uint64
 	rules       *rules.Set
 	hasher      facet.Hasher
-	byKind      [facet.MaxKind][]active       // in order of id
-	matchers    [facet.MaxKind]*rules.Matcher // of these rules
-	bySlot      map[uint32]*rules.Rule        // looked up only, never walked
-	reach       [facet.MaxKind]int64          // ms that rules of a kind look back
+	byKind      [facet.MaxKind][]active           // in order of id
+	matchers    [facet.MaxKind]*condition.Matcher // of these rules
+	bySlot      map[uint32]*rules.Rule            // looked up only, never walked
+	reach       [facet.MaxKind]int64              // ms that rules of a kind look back
 
 	table     *state.Table
 	begun     int64  // facet offset at which the state began; 0, unless a loss was declared

@@ -33,8 +33,8 @@ func (r *reader) build(v *value) *Rule {
 	if when == nil || rule.Spec == nil || len(r.problems.List) > before {
 		return nil
 	}
-	rule.When, rule.term = when.run, when.term
-	rule.Fields = mergeFields(when.fields, rule.Spec.Fields())
+	rule.When, rule.when = when.Holds, when
+	rule.Fields = mergeFields(when.Fields, rule.Spec.Fields())
 	if m := rule.Members; m != nil {
 		rule.Fields = mergeFields(rule.Fields, facet.Names(m.Entity))
 		m.Slot = memberSlot(rule)

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/internal/problem"
 )
 
@@ -127,7 +128,7 @@ func (f *file) node(n *yaml.Node, what, do string) { f.Node(n, what, do) }
 func (f *file) inside(n *yaml.Node, text string, line, column int) (int, int) {
 	source := f.content(n)
 	wanted := []rune(text)
-	for left := runeIndex(wanted, line, column); ; left-- {
+	for left := problem.RuneIndex(wanted, line, column); ; left-- {
 		for source.blank() {
 			source.next()
 		}
@@ -155,7 +156,7 @@ func (f *file) content(n *yaml.Node) cursor {
 		return c
 	}
 	last, length := c.line, 0
-	for last < len(f.Lines) && length < 4*maxCondition {
+	for last < len(f.Lines) && length < 4*condition.MaxLength {
 		length += len(f.Lines[last-1]) + 1
 		last++
 	}
@@ -183,15 +184,4 @@ func (c *cursor) next() {
 		c.line, c.column = c.line+1, 0
 	}
 	c.rest, c.column = c.rest[1:], c.column+1
-}
-
-// runeIndex is the index in text of a line (from 1) and column (from 0).
-func runeIndex(text []rune, line, column int) int {
-	i := 0
-	for ; line > 1 && i < len(text); i++ {
-		if text[i] == '\n' {
-			line--
-		}
-	}
-	return min(i+max(column, 0), len(text))
 }

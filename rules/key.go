@@ -3,6 +3,8 @@ package rules
 import (
 	"regexp"
 	"time"
+
+	"github.com/weirdev/weir/condition"
 )
 
 // form is what may stand as the value of a key.
@@ -86,7 +88,7 @@ func DurationKey(name string, need bool, from, to time.Duration, doc string) Key
 
 // ConditionKey is the key of a condition over event fields.
 func ConditionKey(name string, need bool, doc string) Key {
-	return Key{name: name, form: conditionForm, required: need, max: maxCondition, doc: doc}
+	return Key{name: name, form: conditionForm, required: need, max: condition.MaxLength, doc: doc}
 }
 
 // ObjectKey is the key of a mapping with the keys members.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"github.com/weirdev/weir/condition"
 )
 
 //go:embed default/*.yaml
@@ -58,7 +60,7 @@ type built struct {
 type loader struct {
 	kinds    []Kind
 	grammar  Key
-	language *language
+	language *condition.Language
 	problems *Problems
 	seen     int
 	built    []built
@@ -66,7 +68,7 @@ type loader struct {
 }
 
 func newLoader(kinds []Kind, problems *Problems) (*loader, error) {
-	language, err := newLanguage()
+	language, err := condition.NewLanguage()
 	if err != nil {
 		return nil, fmt.Errorf("prepare the language of conditions: %w", err)
 	}

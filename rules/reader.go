@@ -9,13 +9,15 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/weirdev/weir/condition"
 )
 
 // reader checks a file against the grammar and reads its values.
 type reader struct {
 	*file
 	kinds    []Kind
-	language *language
+	language *condition.Language
 	events   int // of all tests so far
 }
 
@@ -194,10 +196,10 @@ func (r *reader) duration(v *value, k *Key) bool {
 }
 
 func (r *reader) condition(v *value) bool {
-	cond, faults := r.language.compile(v.text)
+	cond, faults := r.language.Compile(v.text)
 	for _, f := range faults {
-		line, column := r.inside(v.node, v.text, f.line, f.column)
-		r.at(line, column, f.what, f.do)
+		line, column := r.inside(v.node, v.text, f.Line, f.Column)
+		r.at(line, column, f.What, f.Do)
 	}
 	v.cond = cond
 	return len(faults) == 0

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
 )
 
@@ -19,7 +20,7 @@ func Reference(kinds []Kind) string {
 	}
 	b.WriteString("\n| field | type | what it is |\n|---|---|---|\n")
 	for _, s := range event.Fields() {
-		if celType(s.Kind) != nil {
+		if condition.Readable(s.Kind) {
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.Name, referType(s), cell(s.Doc))
 		}
 	}

@@ -9,14 +9,10 @@ package rules
 import (
 	"time"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 )
-
-// Predicate is a compiled condition. Of a field that the event lacks, the text
-// is "", the number 0 and the flag false. It allocates nothing, keeps nothing of
-// the event and may be called by any number of goroutines.
-type Predicate func(*event.Event) bool
 
 // MostMembers is how many members of a group one firing names: those that came
 // last.
@@ -34,9 +30,9 @@ type Rule struct {
 	ID, Title, Description string
 
 	Entity   facet.Kind
-	When     Predicate // which events the detector sees; never nil
-	Detector string    // its name
-	Spec     Spec      // the detector's parameters; never nil
+	When     condition.Predicate // which events the detector sees; never nil
+	Detector string              // its name
+	Spec     Spec                // the detector's parameters; never nil
 
 	// Members says that the entity is a group: when the rule fires, entities of
 	// another kind that its counted events named get a signal too. Nil: it is none.
@@ -60,7 +56,7 @@ type Rule struct {
 	Line  int
 	Tests []Test
 
-	term *term // of When; nil in a rule that was not loaded
+	when *condition.Condition // of When; nil in a rule that was not loaded
 }
 
 // Set is all rules that run together.
@@ -94,4 +90,20 @@ func (s *Set) Horizon(k facet.Kind) time.Duration {
 		}
 	}
 	return longest
+}
+
+// Matcher asks the rules of kind k at once. It finds places among them, which are
+// in order of id.
+func (s *Set) Matcher(k facet.Kind) *condition.Matcher {
+	var all []*condition.Condition
+	for _, r := range s.Rules {
+		switch {
+		case r.Entity != k:
+		case r.when != nil:
+			all = append(all, r.when)
+		default:
+			all = append(all, &condition.Condition{Holds: r.When})
+		}
+	}
+	return condition.NewMatcher(all)
 }

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/weirdev/weir/condition"
 )
 
 // value is a piece of a file that was found to be as its key demands. A nil
@@ -12,7 +14,7 @@ type value struct {
 	node    *yaml.Node
 	text    string
 	num     int64 // counts; durations in milliseconds
-	cond    *condition
+	cond    *condition.Condition
 	items   []*value
 	members map[string]*value
 	found   map[string]bool // keys that stand in the file, be their values right or wrong
@@ -50,7 +52,7 @@ func (v *value) span() time.Duration {
 	return time.Duration(v.num) * time.Millisecond
 }
 
-func (v *value) condition() *condition {
+func (v *value) condition() *condition.Condition {
 	if v == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"regexp"
@@ -8,7 +8,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// op is what a term does.
+// op is what an expression does.
 type op uint8
 
 const (
@@ -32,7 +32,7 @@ const (
 	opIf
 )
 
-// sort is the type of a term's value.
+// sort is the type of an expression's value.
 type sort uint8
 
 const (
@@ -45,12 +45,12 @@ func (s sort) String() string {
 	return [...]string{"nothing", "a flag", "a number", "a text"}[s]
 }
 
-// term is a checked condition, or a part of one: what is left of CEL's tree when
-// everything that rules do not offer has been refused.
-type term struct {
+// expr is a checked condition, or a part of one: what is left of CEL's tree when
+// everything that conditions do not offer has been refused.
+type expr struct {
 	op   op
 	sort sort
-	args []*term
+	args []*expr
 
 	field event.Field // opField
 
@@ -65,9 +65,9 @@ type term struct {
 	line, column int // in the source: line from 1, column from 0
 }
 
-// canonical writes the term so that two conditions that differ in blanks,
+// canonical writes the expression so that two conditions that differ in blanks,
 // brackets or quotes only are the same text.
-func (t *term) canonical(b *strings.Builder) {
+func (t *expr) canonical(b *strings.Builder) {
 	switch t.op {
 	case opConst:
 		b.WriteString(t.literal())
@@ -93,7 +93,7 @@ func (t *term) canonical(b *strings.Builder) {
 	b.WriteByte(')')
 }
 
-func (t *term) literal() string {
+func (t *expr) literal() string {
 	switch t.sort {
 	case textSort:
 		return strconv.Quote(t.text)
@@ -103,8 +103,8 @@ func (t *term) literal() string {
 	return strconv.FormatInt(t.num, 10)
 }
 
-// fields collects what the term reads.
-func (t *term) fields(into *[event.MaxField]bool) {
+// fields collects what the expression reads.
+func (t *expr) fields(into *[event.MaxField]bool) {
 	if t.op == opField {
 		into[t.field] = true
 	}

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"cmp"
@@ -18,7 +18,7 @@ type equals struct {
 }
 
 // equality reads t as a comparison of a field with a constant.
-func equality(t *term) (equals, bool) {
+func equality(t *expr) (equals, bool) {
 	if t.op == opField && t.sort == flagSort {
 		return equals{field: t.field, not: true}, true // a flag alone: != false
 	}
@@ -66,7 +66,7 @@ func both(a, b equals) Predicate {
 	return func(e *event.Event) bool { return e.Num(f) == an && e.Num(g) == bn }
 }
 
-func conjunction(args []*term) Predicate {
+func conjunction(args []*expr) Predicate {
 	args = cheapestFirst(args)
 	if len(args) >= 2 {
 		a, ok := equality(args[0])
@@ -80,7 +80,7 @@ func conjunction(args []*term) Predicate {
 	return and(predicates(args))
 }
 
-func disjunction(args []*term) Predicate {
+func disjunction(args []*expr) Predicate {
 	list := predicates(cheapestFirst(args))
 	if len(list) == 2 {
 		p, q := list[0], list[1]
@@ -117,7 +117,7 @@ func and(list []Predicate) Predicate {
 	}
 }
 
-func predicates(args []*term) []Predicate {
+func predicates(args []*expr) []Predicate {
 	list := make([]Predicate, len(args))
 	for i, a := range args {
 		list[i] = predicate(a)
@@ -127,14 +127,14 @@ func predicates(args []*term) []Predicate {
 
 // cheapestFirst orders the parts of a chain by what they cost. Conditions have
 // no effects and cannot fail, so their order is ours to choose.
-func cheapestFirst(args []*term) []*term {
+func cheapestFirst(args []*expr) []*expr {
 	sorted := slices.Clone(args)
-	slices.SortStableFunc(sorted, func(a, b *term) int { return cmp.Compare(cost(a), cost(b)) })
+	slices.SortStableFunc(sorted, func(a, b *expr) int { return cmp.Compare(cost(a), cost(b)) })
 	return sorted
 }
 
 // cost estimates nanoseconds.
-func cost(t *term) int {
+func cost(t *expr) int {
 	own := 2
 	switch t.op {
 	case opConst:

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"cmp"
@@ -6,54 +6,51 @@ import (
 	"slices"
 
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/facet"
 )
 
-// Matcher finds those rules of one entity kind whose When holds of an event.
+// Matcher finds those of many conditions that hold of an event.
 //
-// Many rules ask the same question of a field: is route this, is auth that. The
-// matcher looks such a field up once, and goes on only with the rules that want
-// its value; a hundred rules about a hundred routes cost as much as one. It may
+// Many ask the same question of a field: is route this, is auth that. The matcher
+// looks such a field up once, and goes on only with the conditions that want its
+// value; a hundred conditions about a hundred routes cost as much as one. It may
 // be used by any number of goroutines.
 type Matcher struct {
-	rules  []*Rule
+	all    []*Condition
 	keyed  []keyed
-	others []candidate // rules that ask no such question
+	others []candidate // conditions that ask no such question
 }
 
-// keyed holds the rules that want certain values of one field.
+// MaxMatched is how many conditions a matcher asks at once; more it asks one by one.
+const MaxMatched = 1000
+
+// keyed holds the conditions that want certain values of one field.
 type keyed struct {
 	field event.Field
 	texts map[string][]candidate // text fields
 	nums  map[int64][]candidate  // other fields
 }
 
-// candidate is a rule with what remains to be asked.
+// candidate is a condition, by its place, with what remains to be asked.
 type candidate struct {
-	rule int
-	rest Predicate // nil: nothing
+	place int
+	rest  Predicate // nil: nothing
 }
 
-// fewRules is how many rules are asked faster one by one.
-const fewRules = 4
+// few is how many conditions are asked faster one by one.
+const few = 4
 
-// Matcher makes the matcher of the rules of kind k.
-func (s *Set) Matcher(k facet.Kind) *Matcher {
-	m := new(Matcher)
-	for _, r := range s.Rules {
-		if r.Entity == k {
-			m.rules = append(m.rules, r)
-		}
-	}
-	if len(m.rules) <= fewRules || len(m.rules) > maxRules {
+// NewMatcher makes the matcher of some conditions.
+func NewMatcher(all []*Condition) *Matcher {
+	m := &Matcher{all: all}
+	if len(all) <= few || len(all) > MaxMatched {
 		return m
 	}
-	weights := keyWeights(m.rules)
+	weights := keyWeights(all)
 	at := map[event.Field]int{}
-	for i, r := range m.rules {
-		q, rest := chooseKey(r, weights)
+	for i, c := range all {
+		q, rest := chooseKey(c, weights)
 		if q.field == event.None {
-			m.others = append(m.others, candidate{i, r.When})
+			m.others = append(m.others, candidate{i, c.Holds})
 			continue
 		}
 		if _, ok := at[q.field]; !ok {
@@ -65,23 +62,22 @@ func (s *Set) Matcher(k facet.Kind) *Matcher {
 	return m
 }
 
-// Match appends to matched the places of the rules that match e, ascending: places
-// among the rules of the kind, which are in order of id.
+// Match appends to matched the places of the conditions that hold of e, ascending.
 func (m *Matcher) Match(e *event.Event, matched []int) []int {
 	if m.keyed == nil {
-		for i, r := range m.rules {
-			if r.When(e) {
+		for i, c := range m.all {
+			if c.Holds(e) {
 				matched = append(matched, i)
 			}
 		}
 		return matched
 	}
-	var hits [maxRules/64 + 1]uint64
+	var hits [MaxMatched/64 + 1]uint64
 	for i := range m.keyed {
 		ask(m.keyed[i].candidates(e), e, &hits)
 	}
 	ask(m.others, e, &hits)
-	for w, word := range hits[:len(m.rules)/64+1] {
+	for w, word := range hits[:len(m.all)/64+1] {
 		for ; word != 0; word &= word - 1 {
 			matched = append(matched, w*64+bits.TrailingZeros64(word))
 		}
@@ -89,10 +85,10 @@ func (m *Matcher) Match(e *event.Event, matched []int) []int {
 	return matched
 }
 
-func ask(list []candidate, e *event.Event, hits *[maxRules/64 + 1]uint64) {
+func ask(list []candidate, e *event.Event, hits *[MaxMatched/64 + 1]uint64) {
 	for _, c := range list {
 		if c.rest == nil || c.rest(e) {
-			hits[c.rule/64] |= 1 << (c.rule % 64)
+			hits[c.place/64] |= 1 << (c.place % 64)
 		}
 	}
 }
@@ -121,8 +117,8 @@ type question struct {
 	nums  []int64
 }
 
-// asQuestion reads a term as a question; its field is None where it is none.
-func asQuestion(t *term) question {
+// asQuestion reads an expression as a question; its field is None where it is none.
+func asQuestion(t *expr) question {
 	if eq, ok := equality(t); ok && !eq.not {
 		if eq.text {
 			return question{field: eq.field, texts: []string{eq.want}}
@@ -139,21 +135,20 @@ func distinct[V cmp.Ordered](list []V) []V {
 	return slices.Compact(slices.Sorted(slices.Values(list)))
 }
 
-// parts are the terms that must all hold; nil for a rule that was not loaded
-// from a file.
-func (r *Rule) parts() []*term {
+// parts are the expressions that must all hold; nil where they are not known.
+func (c *Condition) parts() []*expr {
 	switch {
-	case r.term == nil:
+	case c.root == nil:
 		return nil
-	case r.term.op == opAnd:
-		return r.term.args
+	case c.root.op == opAnd:
+		return c.root.args
 	}
-	return []*term{r.term}
+	return []*expr{c.root}
 }
 
-// keyWeights counts how many different values the rules want of each field: the
-// more, the fewer rules are left for any one.
-func keyWeights(rules []*Rule) (weights [event.MaxField]int) {
+// keyWeights counts how many different values the conditions want of each field:
+// the more, the fewer conditions are left for any one.
+func keyWeights(all []*Condition) (weights [event.MaxField]int) {
 	type value struct {
 		field event.Field
 		text  string
@@ -166,8 +161,8 @@ func keyWeights(rules []*Rule) (weights [event.MaxField]int) {
 			weights[v.field]++
 		}
 	}
-	for _, r := range rules {
-		for _, t := range r.parts() {
+	for _, c := range all {
+		for _, t := range c.parts() {
 			q := asQuestion(t)
 			for _, s := range q.texts {
 				count(value{field: q.field, text: s})
@@ -180,10 +175,10 @@ func keyWeights(rules []*Rule) (weights [event.MaxField]int) {
 	return weights
 }
 
-// chooseKey picks the question of a rule that leaves the fewest rules, and what
-// remains to be asked.
-func chooseKey(r *Rule, weights [event.MaxField]int) (best question, rest Predicate) {
-	parts, at := r.parts(), -1
+// chooseKey picks the question of a condition that leaves the fewest others, and
+// what remains to be asked.
+func chooseKey(c *Condition, weights [event.MaxField]int) (best question, rest Predicate) {
+	parts, at := c.parts(), -1
 	for i, t := range parts {
 		if q := asQuestion(t); q.field != event.None && (at < 0 || weights[q.field] > weights[best.field]) {
 			best, at = q, i
@@ -192,7 +187,7 @@ func chooseKey(r *Rule, weights [event.MaxField]int) (best question, rest Predic
 	if at < 0 || len(parts) == 1 {
 		return best, nil
 	}
-	others := make([]*term, 0, len(parts)-1)
+	others := make([]*expr, 0, len(parts)-1)
 	others = append(append(others, parts[:at]...), parts[at+1:]...)
 	return best, conjunction(others)
 }

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"fmt"
@@ -12,31 +12,31 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// translator turns CEL's checked tree into terms, and refuses what conditions do
+// translator turns CEL's checked tree into expressions, and refuses what conditions do
 // not offer.
 type translator struct {
 	tree   *ast.AST
-	terms  int
-	faults []fault
+	parts  int
+	faults []Fault
 }
 
-// term translates e. It never returns nil: in the place of what was refused
-// stands a term that means nothing, with a fault reported.
-func (tr *translator) term(e ast.Expr, depth int) *term {
-	t := &term{sort: flagSort, op: opConst}
+// expr translates e. It never returns nil: in the place of what was refused
+// stands an expression that means nothing, with a fault reported.
+func (tr *translator) expr(e ast.Expr, depth int) *expr {
+	t := &expr{sort: flagSort, op: opConst}
 	at := tr.tree.SourceInfo().GetStartLocation(e.ID())
 	t.line, t.column = at.Line(), at.Column()
-	tr.terms++
+	tr.parts++
 	switch {
-	case tr.terms == maxTerms+1:
-		tr.fault(t, "the condition has too many parts", fmt.Sprintf("at most %d are compiled; make several rules of it", maxTerms))
+	case tr.parts == maxParts+1:
+		tr.fault(t, "the condition has too many parts", fmt.Sprintf("at most %d are compiled; make several rules of it", maxParts))
 		return t
-	case tr.terms > maxTerms:
+	case tr.parts > maxParts:
 		return t
 	case depth > maxDepth:
 		what, do := nestedTooDeeply()
 		tr.fault(t, what, do)
-		tr.terms = maxTerms + 1 // one fault of this kind is enough
+		tr.parts = maxParts + 1 // one fault of this kind is enough
 		return t
 	}
 	switch e.Kind() {
@@ -58,11 +58,11 @@ func nestedTooDeeply() (what, do string) {
 	return "the condition is nested too deeply", fmt.Sprintf("at most %d levels are compiled; make several rules of it", maxDepth)
 }
 
-func (tr *translator) fault(t *term, what, do string) {
-	tr.faults = append(tr.faults, fault{t.line, t.column, what, do})
+func (tr *translator) fault(t *expr, what, do string) {
+	tr.faults = append(tr.faults, Fault{t.line, t.column, what, do})
 }
 
-func (tr *translator) literal(t *term, e ast.Expr) {
+func (tr *translator) literal(t *expr, e ast.Expr) {
 	switch v := e.AsLiteral().(type) {
 	case types.Bool:
 		t.sort = flagSort
@@ -79,7 +79,7 @@ func (tr *translator) literal(t *term, e ast.Expr) {
 	}
 }
 
-func (tr *translator) ident(t *term, name string) {
+func (tr *translator) ident(t *expr, name string) {
 	spec, ok := event.Lookup(name)
 	if !ok {
 		tr.fault(t, fmt.Sprintf("%q is no field", name), "use the fields of docs/rules.md")
@@ -133,7 +133,7 @@ func ops(function string) op {
 	return 0
 }
 
-func (tr *translator) call(t *term, c ast.CallExpr, depth int) {
+func (tr *translator) call(t *expr, c ast.CallExpr, depth int) {
 	t.op = ops(c.FunctionName())
 	args := c.Args()
 	if c.IsMemberFunction() {
@@ -150,7 +150,7 @@ func (tr *translator) call(t *term, c ast.CallExpr, depth int) {
 		return
 	}
 	for _, a := range args {
-		t.args = append(t.args, tr.term(a, depth+1))
+		t.args = append(t.args, tr.expr(a, depth+1))
 	}
 	if len(tr.faults) > 0 {
 		return
@@ -182,9 +182,9 @@ func functionName(function string) string {
 	return function
 }
 
-// flatten makes one term of a chain: CEL balances a && b && c into a tree.
-func (t *term) flatten() {
-	var all []*term
+// flatten makes one expression of a chain: CEL balances a && b && c into a tree.
+func (t *expr) flatten() {
+	var all []*expr
 	for _, a := range t.args {
 		if a.op == t.op {
 			all = append(all, a.args...)
@@ -195,9 +195,9 @@ func (t *term) flatten() {
 	t.args = all
 }
 
-func (tr *translator) in(t *term, args []ast.Expr, depth int) {
-	left := tr.term(args[0], depth+1)
-	t.args = []*term{left}
+func (tr *translator) in(t *expr, args []ast.Expr, depth int) {
+	left := tr.expr(args[0], depth+1)
+	t.args = []*expr{left}
 	const do = `write the values into the list, such as status in [401, 403]`
 	if args[1].Kind() != ast.ListKind {
 		tr.fault(t, "in needs a list of values on its right", do)
@@ -209,7 +209,7 @@ func (tr *translator) in(t *term, args []ast.Expr, depth int) {
 		return
 	}
 	for _, e := range elements {
-		v := tr.term(e, depth+1)
+		v := tr.expr(e, depth+1)
 		switch {
 		case len(tr.faults) > 0:
 			return
@@ -224,7 +224,7 @@ func (tr *translator) in(t *term, args []ast.Expr, depth int) {
 	}
 }
 
-func (tr *translator) pattern(t *term) {
+func (tr *translator) pattern(t *expr) {
 	p := t.args[1]
 	t.args = t.args[:1]
 	if p.op != opConst {

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 )
 
 // celPredicate runs a condition on CEL's own machine.
-func celPredicate(t testing.TB, l *language, source string) Predicate {
+func celPredicate(t testing.TB, l *Language, source string) Predicate {
 	t.Helper()
 	checked, issues := l.env.Compile(source)
 	if issues.Err() != nil {
@@ -144,15 +144,15 @@ func (m maker) event() *event.Event {
 
 // agree compares our closures with CEL's machine on random events; compiled is
 // false where the source is no condition.
-func agree(t testing.TB, l *language, source string, m maker) (compiled bool) {
-	c, faults := l.compile(source)
+func agree(t testing.TB, l *Language, source string, m maker) (compiled bool) {
+	c, faults := l.Compile(source)
 	if len(faults) > 0 {
 		return false
 	}
 	want := celPredicate(t, l, source)
 	for range 12 {
 		e := m.event()
-		if got := c.run(e); got != want(e) {
+		if got := c.Holds(e); got != want(e) {
 			t.Fatalf("%s is %v here and %v in CEL, of %v", source, got, !got, variables(e))
 		}
 	}

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"fmt"
@@ -9,18 +9,18 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-func testLanguage(t testing.TB) *language {
+func testLanguage(t testing.TB) *Language {
 	t.Helper()
-	l, err := newLanguage()
+	l, err := NewLanguage()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-func compiled(t testing.TB, l *language, source string) *condition {
+func compiled(t testing.TB, l *Language, source string) *Condition {
 	t.Helper()
-	c, faults := l.compile(source)
+	c, faults := l.Compile(source)
 	if len(faults) > 0 {
 		t.Fatalf("%s: %+v", source, faults)
 	}
@@ -100,7 +100,7 @@ func TestConditions(t *testing.T) {
 		{`client_ip == '203.0.113.9'`, true},
 		{`account == r"ann"`, true},
 	} {
-		if got := compiled(t, l, c.source).run(signIn()); got != c.want {
+		if got := compiled(t, l, c.source).Holds(signIn()); got != c.want {
 			t.Errorf("%s is %v, want %v", c.source, got, c.want)
 		}
 	}
@@ -153,21 +153,21 @@ func TestConditionsThatAreRefused(t *testing.T) {
 		{`size(status) == 3`, "1:4", "size is not defined for a number"},
 		{`string(status) == "401"`, "1:6", "string is not offered"},
 	} {
-		cond, faults := l.compile(c.source)
+		cond, faults := l.Compile(c.source)
 		if cond != nil || len(faults) == 0 {
 			t.Errorf("%s is accepted", c.source)
 			continue
 		}
 		f := faults[0]
-		i := slices.IndexFunc(faults, func(f fault) bool {
-			return strings.Contains(f.what, c.what) && strings.HasPrefix(fmt.Sprintf("%d:%d", f.line, f.column), c.at)
+		i := slices.IndexFunc(faults, func(f Fault) bool {
+			return strings.Contains(f.What, c.what) && strings.HasPrefix(fmt.Sprintf("%d:%d", f.Line, f.Column), c.at)
 		})
 		if i < 0 {
-			t.Errorf("%.60s: at %d:%d %q, want at %s something with %q", c.source, f.line, f.column, f.what, c.at, c.what)
+			t.Errorf("%.60s: at %d:%d %q, want at %s something with %q", c.source, f.Line, f.Column, f.What, c.at, c.what)
 		}
 		for _, f := range faults {
-			if f.do == "" {
-				t.Errorf("%.60s: %q does not say what to do", c.source, f.what)
+			if f.Do == "" {
+				t.Errorf("%.60s: %q does not say what to do", c.source, f.What)
 			}
 		}
 	}
@@ -189,7 +189,7 @@ func TestConditionsThatDifferInFormOnlyAreTheSame(t *testing.T) {
 		{`status == 1`, `status == 2`, false},
 		{`true`, `false`, false},
 	} {
-		if same := compiled(t, l, c.a).canonical == compiled(t, l, c.b).canonical; same != c.same {
+		if same := compiled(t, l, c.a).Canonical == compiled(t, l, c.b).Canonical; same != c.same {
 			t.Errorf("%s and %s: same %v, want %v", c.a, c.b, same, c.same)
 		}
 	}
@@ -197,8 +197,8 @@ func TestConditionsThatDifferInFormOnlyAreTheSame(t *testing.T) {
 
 func TestTheFieldsThatAConditionReadsAreListedInOrder(t *testing.T) {
 	c := compiled(t, testLanguage(t), `path.startsWith("/x") && (asn == 3 ? rooted : size(account) > 3) && !(status in [1]) && asn != 7`)
-	if want := []event.Field{event.Account, event.Path, event.Status, event.Rooted, event.ASN}; !slices.Equal(c.fields, want) {
-		t.Errorf("fields %v, want %v", c.fields, want)
+	if want := []event.Field{event.Account, event.Path, event.Status, event.Rooted, event.ASN}; !slices.Equal(c.Fields, want) {
+		t.Errorf("fields %v, want %v", c.Fields, want)
 	}
 }
 
@@ -211,7 +211,7 @@ func TestConditionsAllocateNothing(t *testing.T) {
 		`size(path) > 3 && account in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "ann"]`,
 		`(rooted ? account : auth) != "x" && account < auth`,
 	} {
-		p := compiled(t, l, source).run
+		p := compiled(t, l, source).Holds
 		if n := testing.AllocsPerRun(100, func() { p(e) }); n != 0 {
 			t.Errorf("%s: %v allocations", source, n)
 		}

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"slices"
@@ -13,9 +13,9 @@ type (
 	numberOf func(*event.Event) int64
 )
 
-// predicate builds what runs for a term of flag sort. A tree of closures costs
+// predicate builds what runs for an expression of flag sort. A tree of closures costs
 // a nanosecond or two a node; CEL's own machine costs a hundred.
-func predicate(t *term) Predicate {
+func predicate(t *expr) Predicate {
 	switch t.op {
 	case opConst:
 		v := t.num != 0
@@ -49,7 +49,7 @@ func predicate(t *term) Predicate {
 	return comparison(t)
 }
 
-func texts(t *term) textOf {
+func texts(t *expr) textOf {
 	switch t.op {
 	case opConst:
 		v := t.text
@@ -67,7 +67,7 @@ func texts(t *term) textOf {
 	return func(e *event.Event) string { return e.Text(f) }
 }
 
-func numbers(t *term) numberOf {
+func numbers(t *expr) numberOf {
 	switch t.op {
 	case opConst:
 		v := t.num
@@ -101,7 +101,7 @@ func textTest(o op, v, part textOf) Predicate {
 // fewValues is how many values are found faster one by one than in a map.
 const fewValues = 8
 
-func membership(t *term) Predicate {
+func membership(t *expr) Predicate {
 	if t.args[0].sort == textSort {
 		return member(texts(t.args[0]), t.texts)
 	}
@@ -122,7 +122,7 @@ func member[V comparable](v func(*event.Event) V, list []V) Predicate {
 	}
 }
 
-func comparison(t *term) Predicate {
+func comparison(t *expr) Predicate {
 	if eq, ok := equality(t); ok {
 		return eq.predicate()
 	}

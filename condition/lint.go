@@ -1,16 +1,17 @@
-package rules
+package condition
 
 import (
 	"fmt"
 	"slices"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/problem"
 )
 
 // lint finds comparisons of a field with a value that it never has: most often a
-// slip that would leave the rule silent for ever.
-func lint(t *term) []fault {
-	var faults []fault
+// slip that would leave a rule silent for ever.
+func lint(t *expr) []Fault {
+	var faults []Fault
 	for _, a := range t.args {
 		faults = append(faults, lint(a)...)
 	}
@@ -37,35 +38,35 @@ func lint(t *term) []fault {
 
 // lintDecision finds the old way to leave out what Weir refused: ingest does it, and
 // gateways that ask the gate put the id of a decision into every event.
-func lintDecision(t, field, other *term) []fault {
+func lintDecision(t, field, other *expr) []Fault {
 	if t.op != opEqual || field.field != event.Decision || other.text != "" {
 		return nil
 	}
-	return []fault{{t.line, t.column, `decision == "" holds for no event of a gateway that asks the gate`,
+	return []Fault{{t.line, t.column, `decision == "" holds for no event of a gateway that asks the gate`,
 		"leave it out: events that Weir refused (decision_action from throttle on) reach no rule"}}
 }
 
-func lintValue(field, at *term, text string, num int64) []fault {
+func lintValue(field, at *expr, text string, num int64) []Fault {
 	if field.op != opField {
 		return nil
 	}
 	var what, do string
 	if field.sort == textSort && text != "" {
-		what, do = impossibleText(field.field, text)
+		what, do = ImpossibleText(field.field, text)
 	} else if field.sort == numberSort && num != 0 {
-		what, do = impossibleNumber(field.field, num)
+		what, do = ImpossibleNumber(field.field, num)
 	}
 	if what == "" {
 		return nil
 	}
-	return []fault{{at.line, at.column, what, do}}
+	return []Fault{{at.line, at.column, what, do}}
 }
 
-// impossibleText says why f never has the value; "" where it may.
-func impossibleText(f event.Field, value string) (what, do string) {
+// ImpossibleText says why f never has the value; "" where it may.
+func ImpossibleText(f event.Field, value string) (what, do string) {
 	spec, _ := event.Lookup(f.String())
 	if known := f.Values(); known != nil && !slices.Contains(known, value) {
-		return fmt.Sprintf("%s is never %q", f, value), didYouMean(value, known)
+		return fmt.Sprintf("%s is never %q", f, value), problem.DidYouMean(value, known)
 	}
 	if len(value) > spec.MaxBytes {
 		return fmt.Sprintf("%s is never that long", f), fmt.Sprintf("its longest values have %d bytes", spec.MaxBytes)
@@ -73,7 +74,8 @@ func impossibleText(f event.Field, value string) (what, do string) {
 	return "", ""
 }
 
-func impossibleNumber(f event.Field, value int64) (what, do string) {
+// ImpossibleNumber is the same of a number.
+func ImpossibleNumber(f event.Field, value int64) (what, do string) {
 	spec, _ := event.Lookup(f.String())
 	if value < spec.Min || value > spec.Max {
 		return fmt.Sprintf("%s is never %d", f, value), fmt.Sprintf("it is %d to %d", spec.Min, spec.Max)
