@@ -2,6 +2,8 @@ package condition
 
 import (
 	"fmt"
+	"math"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -11,11 +13,48 @@ import (
 
 func testLanguage(t testing.TB) *Language {
 	t.Helper()
-	l, err := NewLanguage()
+	l, err := NewLanguage(Vocabulary{Words: append(Fields(), initial()), Lists: testLists(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// initial is a word that is computed: the first byte of the account.
+func initial() Word {
+	return Word{Name: "initial", Sort: Text, Version: "1", Reads: []event.Field{event.Account},
+		Values: []string{"a", "b"}, MaxBytes: 1,
+		Compute: func(e *event.Event) string {
+			account := e.Text(event.Account)
+			return account[:min(len(account), 1)]
+		}}
+}
+
+// listItems are lists of every kind. Some entries expire at 6 ms.
+var listItems = []struct {
+	name  string
+	kind  ListKind
+	items []Item
+}{
+	{"office", Networks, []Item{{Value: "203.0.113.0/24"}, {Value: "198.51.100.7", Expires: 6}, {Value: "2001:db8::/32"}}},
+	{"networks", Networks, []Item{{"10.0.0.0/8", 6}, {"10.1.0.0/16", 0}, {"10.1.2.0/24", 3}, {"0.0.0.0/1", 2}}},
+	{"hosting", ASNs, []Item{{"AS3", 0}, {"5", 6}}},
+	{"far", Countries, []Item{{Value: "NO"}, {Value: "SE"}}},
+	{"tools", JA4s, []Item{{Value: "t13d1516h2_8daaf6152771_e5627efa2ab1"}}},
+	{"crew", Texts, []Item{{"ab", 6}, {"ba", 0}, {"é", 0}, {"failure", 0}}},
+}
+
+func testLists(t testing.TB) []*List {
+	t.Helper()
+	var all []*List
+	for _, l := range listItems {
+		list, faults := NewList(l.name, l.kind, l.items)
+		if len(faults) > 0 {
+			t.Fatalf("%s: %+v", l.name, faults)
+		}
+		all = append(all, list)
+	}
+	return all
 }
 
 func compiled(t testing.TB, l *Language, source string) *Condition {
@@ -99,6 +138,26 @@ func TestConditions(t *testing.T) {
 		{`status != latency_us && status > latency_us && status >= latency_us && !(status < latency_us) && !(status <= latency_us)`, true},
 		{`client_ip == '203.0.113.9'`, true},
 		{`account == r"ann"`, true},
+		{`status + 1 == 402`, true},
+		{`-status == -401 && 0 - status < 0`, true},
+		{`status * 2 - 2 == 800 && status / 100 == 4 && status % 100 == 1`, true},
+		{`-status / 100 == -4 && -status % 100 == -1`, true},
+		{`time - token_issued > 24 * 3600 * 1000`, true},
+		{`token_expires - time > 0`, false},
+		{`(rooted ? status : 1) + size(account) == 404`, true},
+		{`time + 9223372036854775807 == 9223372036854775807`, true},
+		{`-9223372036854775807 - 1 - time == -9223372036854775807 - 1`, true},
+		{`time * 9223372036854775807 == 9223372036854775807 && time * -9223372036854775807 < -9223372036854775807`, true},
+		{`has(account) && has(rooted) && has(status) && !has(device) && !has(emulator) && !has(latency_us)`, true},
+		{`has(initial)`, true},
+		{`initial == "a" && initial != "b" && initial in ["a"]`, true},
+		{`client_ip in cidr("203.0.113.0/24")`, true},
+		{`client_ip in cidr(["10.0.0.0/8", "203.0.113.9"])`, true},
+		{`client_ip in cidr("::ffff:203.0.113.0/120")`, true},
+		{`client_ip in cidr("203.0.113.10") || ip in cidr("0.0.0.0/0")`, false},
+		{`client_ip in lists.office`, true},
+		{`!(client_ip in lists.networks) && !(asn in lists.hosting) && !(country in lists.far) && !(ja4 in lists.tools)`, true},
+		{`auth in lists.crew && !(account in lists.crew)`, true},
 	} {
 		if got := compiled(t, l, c.source).Holds(signIn()); got != c.want {
 			t.Errorf("%s is %v, want %v", c.source, got, c.want)
@@ -114,9 +173,32 @@ func TestConditionsThatAreRefused(t *testing.T) {
 		{`status`, "1:0", "this is a number, not a condition"},
 		{`status == `, "1:10", "the end of the condition"},
 		{`auth = "failure"`, "1:5", "cannot be read"},
-		{`status + 1 == 402`, "1:7", "+ is not offered"},
-		{`-status == -401`, "1:0", "- is not offered"},
-		{`has(auth)`, "1:3", `no function "has"`},
+		{`account + auth == "x"`, "1:8", "+ is not defined for a text"},
+		{`status + account == 1`, "1:7", "+ is not defined for a number and a text"},
+		{`status / asn == 1`, "1:9", "this can be 0"},
+		{`status % (1 - 1) == 1`, "1:12", "this can be 0"},
+		{`has(auth == "failure")`, "1:3", "has is asked of a field"},
+		{`has("x")`, "1:3", "has is asked of a field"},
+		{`has(statuss)`, "1:4", `no field "statuss"`},
+		{`hass(status)`, "1:4", `no function "hass"`},
+		{`has() && rooted`, "1:3", `no function "has"`},
+		{`initial == "c"`, "1:11", `initial is never "c"`},
+		{`client_ip in lists.ofice`, "1:18", `no list "ofice"`},
+		{`client_ip in lists`, "1:13", `no field "lists"`},
+		{`client_ip in office`, "1:13", `no field "office"`},
+		{`asn in lists.office`, "1:4", "in is not defined for a number and a list of texts"},
+		{`account in lists.office`, "1:0", "account is never in a list of the type network"},
+		{`client_ip in lists.far`, "1:0", "client_ip is never in a list of the type country"},
+		{`size(account) in lists.hosting`, "1:4", "this is never in a list of the type asn"},
+		{`lists.office == lists.networks`, "1:5", "a list can stand only to the right of in"},
+		{`client_ip in cidr("10.0.0.1/8")`, "1:18", "names an address inside the network"},
+		{`client_ip in cidr("ten")`, "1:18", "no network"},
+		{`client_ip in cidr(["10.0.0.0/8", "10.0.0.0/8"])`, "1:33", "stands twice"},
+		{`client_ip in cidr([])`, "1:10", "never true"},
+		{`client_ip in cidr(account)`, "1:18", "must stand in the condition"},
+		{`net in cidr("10.0.0.0/8")`, "1:0", "net is never in a list of the type network"},
+		{`client_ip in cidr("2001:db8::1")`, "1:0", "client_ip is the /64, which is never within 2001:db8::1/128"},
+		{`cidr("10.0.0.0/8") == cidr("10.0.0.0/8")`, "1:4", "cidr can stand only to the right of in"},
 		{`[1].exists(x, x == 1)`, "1:10", `no function "exists"`},
 		{`auth.kind == "x"`, "1:4", "fields have no members"},
 		{`auth == failure`, "1:8", `no field "failure"`},
@@ -188,6 +270,14 @@ func TestConditionsThatDifferInFormOnlyAreTheSame(t *testing.T) {
 		{`path.matches("a")`, `path.matches("b")`, false},
 		{`status == 1`, `status == 2`, false},
 		{`true`, `false`, false},
+		{`status > 60 * 60`, `status > 3600`, true},
+		{`status + asn > 1`, `status - asn > 1`, false},
+		{`status / 2 > 1`, `status / 3 > 1`, false},
+		{`has(status)`, `has(asn)`, false},
+		{`client_ip in cidr("10.0.0.0/8")`, `client_ip in cidr(["10.0.0.0/8"])`, true},
+		{`client_ip in cidr(["10.0.0.0/8", "10.0.0.1"])`, `client_ip in cidr(["10.0.0.1", "10.0.0.0/8"])`, true},
+		{`client_ip in cidr("10.0.0.0/8")`, `client_ip in cidr("10.0.0.0/9")`, false},
+		{`account in lists.crew`, `account in ["ab", "ba", "é", "failure"]`, false},
 	} {
 		if same := compiled(t, l, c.a).Canonical == compiled(t, l, c.b).Canonical; same != c.same {
 			t.Errorf("%s and %s: same %v, want %v", c.a, c.b, same, c.same)
@@ -210,10 +300,57 @@ func TestConditionsAllocateNothing(t *testing.T) {
 		`path.matches("^/v[0-9]+/(login|token)") || path.contains("x")`,
 		`size(path) > 3 && account in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "ann"]`,
 		`(rooted ? account : auth) != "x" && account < auth`,
+		`status + 1 > 3 && time - token_issued > 5 * 3600 && asn * 3 / 2 == 0 && status % 7 > 0`,
+		`client_ip in lists.office && client_ip in cidr("203.0.0.0/8") && !(client_ip in lists.networks)`,
+		`!(ip in lists.office) && !(asn in lists.hosting) && !(account in lists.crew) && initial == "a" && has(account)`,
 	} {
 		p := compiled(t, l, source).Holds
 		if n := testing.AllocsPerRun(100, func() { p(e) }); n != 0 {
 			t.Errorf("%s: %v allocations", source, n)
 		}
 	}
+}
+
+func TestConditionsReadWhatTheirWordsAreComputedFrom(t *testing.T) {
+	c := compiled(t, testLanguage(t), `initial == "a" && client_ip in lists.office && has(status)`)
+	if want := []event.Field{event.Account, event.Status, event.ClientIP}; !slices.Equal(c.Fields, want) {
+		t.Errorf("fields %v, want %v", c.Fields, want)
+	}
+}
+
+func TestArithmeticEndsAtTheBounds(t *testing.T) {
+	values := []int64{0, 1, -1, 2, -2, 3, 1 << 31, -1 << 31, 1 << 62, -1 << 62, math.MaxInt64 - 1, math.MaxInt64, math.MinInt64 + 1, math.MinInt64}
+	for _, a := range values {
+		for _, b := range values {
+			x, y := big.NewInt(a), big.NewInt(b)
+			for what, c := range map[string]struct {
+				got  int64
+				want *big.Int
+			}{
+				"+": {add(a, b), new(big.Int).Add(x, y)},
+				"-": {subtract(a, b), new(big.Int).Sub(x, y)},
+				"*": {multiply(a, b), new(big.Int).Mul(x, y)},
+			} {
+				if want := bounded(c.want); c.got != want {
+					t.Errorf("%d %s %d is %d, want %d", a, what, b, c.got, want)
+				}
+			}
+			if b != 0 {
+				if got, want := divide(a, b), bounded(new(big.Int).Quo(x, y)); got != want {
+					t.Errorf("%d / %d is %d, want %d", a, b, got, want)
+				}
+			}
+		}
+	}
+}
+
+// bounded is the nearest number of 64 bits.
+func bounded(n *big.Int) int64 {
+	switch {
+	case n.IsInt64():
+		return n.Int64()
+	case n.Sign() < 0:
+		return math.MinInt64
+	}
+	return math.MaxInt64
 }

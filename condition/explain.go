@@ -2,7 +2,9 @@ package condition
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -14,10 +16,10 @@ import (
 
 // explainIssues puts CEL's messages into the words of conditions. After a syntax
 // error the parser guesses, so only the first one is worth reading.
-func explainIssues(issues *cel.Issues, source string) []Fault {
+func (l *Language) explainIssues(issues *cel.Issues, source string) []Fault {
 	var faults []Fault
 	for _, e := range issues.Errors()[:min(len(issues.Errors()), maxFaults)] {
-		f := explainIssue(e, source)
+		f := l.explainIssue(e, source)
 		if strings.HasPrefix(e.Message, syntaxError) {
 			return []Fault{f}
 		}
@@ -34,7 +36,7 @@ const maxFaults = 10
 
 const syntaxError = "Syntax error: "
 
-func explainIssue(e *common.Error, source string) Fault {
+func (l *Language) explainIssue(e *common.Error, source string) Fault {
 	f := Fault{Line: e.Location.Line(), Column: e.Location.Column(), What: e.Message, Do: "see docs/rules.md for what conditions offer"}
 	switch m := e.Message; {
 	case strings.Contains(m, "recursion limit exceeded"):
@@ -43,7 +45,7 @@ func explainIssue(e *common.Error, source string) Fault {
 		f.What, f.Do = explainSyntax(strings.TrimPrefix(m, syntaxError))
 	case strings.HasPrefix(m, "undeclared reference to '"):
 		name, _, _ := strings.Cut(strings.TrimPrefix(m, "undeclared reference to '"), "'")
-		f.What, f.Do = explainName(name, strings.HasPrefix(strings.TrimSpace(after(source, f.Line, f.Column)), "("))
+		f.What, f.Do = l.explainName(name, strings.HasPrefix(strings.TrimSpace(after(source, f.Line, f.Column)), "("))
 	case strings.HasPrefix(m, "found no matching overload for '"):
 		f.What, f.Do = explainTypes(m)
 	case strings.HasPrefix(m, "expected type 'bool' but found '"):
@@ -65,16 +67,19 @@ func explainSyntax(m string) (what, do string) {
 		`write it like auth == "failure" && status == 401; texts stand in quotes, and a condition with # or ": " in a block: when: |`
 }
 
-func explainName(name string, called bool) (what, do string) {
+func (l *Language) explainName(name string, called bool) (what, do string) {
 	if called {
 		return fmt.Sprintf("there is no function %q in conditions", name),
-			problem.DidYouMean(name, []string{"startsWith", "endsWith", "contains", "matches", "size"})
+			problem.DidYouMean(name, []string{"startsWith", "endsWith", "contains", "matches", "size", "has", "cidr"})
+	}
+	if list, ok := strings.CutPrefix(name, listsPrefix); ok {
+		return l.explainList(list)
 	}
 	if s, ok := event.Lookup(name); ok {
 		return fmt.Sprintf("conditions cannot read the field %q", s.Name), "use another field"
 	}
 	what = fmt.Sprintf("there is no field %q", name)
-	if near := problem.Nearest(name, fieldNames()); near != "" {
+	if near := problem.Nearest(name, l.names()); near != "" {
 		return what, fmt.Sprintf("did you mean %q? A text stands in quotes: %q", near, name)
 	}
 	return what, fmt.Sprintf("fields are listed in docs/rules.md; a text stands in quotes: %q", name)
@@ -90,22 +95,28 @@ func explainTypes(m string) (what, do string) {
 		return m, "see docs/rules.md for what conditions offer"
 	}
 	var of []string
-	for _, t := range strings.FieldsFunc(parts[2], func(r rune) bool { return strings.ContainsRune("()., ", r) }) {
+	for _, t := range strings.FieldsFunc(listTypes.Replace(parts[2]), func(r rune) bool { return strings.ContainsRune("()., ", r) }) {
 		of = append(of, typeName(t))
 	}
 	return fmt.Sprintf("%s is not defined for %s", functionName(parts[1]), strings.Join(of, " and ")),
 		"both sides must be of one type: texts in quotes, numbers and flags without"
 }
 
+var listTypes = strings.NewReplacer("list(string)", "texts", "list(int)", "numbers")
+
 // typeName is what conditions call a type of CEL.
 func typeName(t string) string {
 	switch t {
 	case "int":
-		return numberSort.String()
+		return Number.String()
 	case "string":
-		return textSort.String()
+		return Text.String()
 	case "bool":
-		return flagSort.String()
+		return Flag.String()
+	case "texts":
+		return "a list of texts"
+	case "numbers":
+		return "a list of numbers"
 	}
 	return t
 }
@@ -120,13 +131,15 @@ func after(source string, line, column int) string {
 	})
 }
 
-// fieldNames lists the fields that conditions can read.
-func fieldNames() []string {
-	var all []string
-	for _, s := range event.Fields() {
-		if celType(s.Kind) != nil {
-			all = append(all, s.Name)
-		}
+// names lists the words that conditions can read.
+func (l *Language) names() []string {
+	return slices.Sorted(maps.Keys(l.words))
+}
+
+func (l *Language) explainList(name string) (what, do string) {
+	what = fmt.Sprintf("there is no list %q", name)
+	if len(l.lists) == 0 {
+		return what, "define it under the key lists of a file beside the rules"
 	}
-	return all
+	return what, problem.DidYouMean(name, slices.Sorted(maps.Keys(l.lists)))
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 
 	"github.com/weirdev/weir/event"
 )
@@ -44,42 +45,53 @@ type Fault struct {
 }
 
 // Language is the language of conditions: the syntax and the types of CEL, with
-// the event's fields as variables. CEL only checks; what runs is built here.
-type Language struct{ env *cel.Env }
+// the words of a vocabulary as variables. CEL only checks; what runs is built here.
+type Language struct {
+	env   *cel.Env
+	words map[string]*Word
+	lists map[string]*List
+}
+
+// listsPrefix is how the names of lists begin in conditions.
+const listsPrefix = "lists."
+
+// functionHas is what has(x) is to CEL: it reserves the name for a macro of its own,
+// which is about members of messages.
+const functionHas = "@has"
 
 // NewLanguage prepares the language, which takes some milliseconds.
-func NewLanguage() (*Language, error) {
+func NewLanguage(v Vocabulary) (*Language, error) {
 	options := []cel.EnvOption{
 		cel.ClearMacros(),
+		cel.Macros(cel.GlobalMacro("has", 1, func(f cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, *cel.Error) {
+			return f.NewCall(functionHas, args...), nil
+		})),
 		cel.ParserRecursionLimit(maxParseDepth),
 		cel.ParserExpressionSizeLimit(MaxLength),
+		cel.Function(functionHas,
+			cel.Overload("has_flag", []*cel.Type{cel.BoolType}, cel.BoolType),
+			cel.Overload("has_number", []*cel.Type{cel.IntType}, cel.BoolType),
+			cel.Overload("has_text", []*cel.Type{cel.StringType}, cel.BoolType)),
+		cel.Function("cidr",
+			cel.Overload("cidr_one", []*cel.Type{cel.StringType}, cel.ListType(cel.StringType)),
+			cel.Overload("cidr_several", []*cel.Type{cel.ListType(cel.StringType)}, cel.ListType(cel.StringType))),
 	}
-	for _, s := range event.Fields() {
-		if t := celType(s.Kind); t != nil {
-			options = append(options, cel.Variable(s.Name, t))
-		}
+	l := &Language{words: map[string]*Word{}, lists: map[string]*List{}}
+	for i := range v.Words {
+		w := &v.Words[i]
+		l.words[w.Name] = w
+		options = append(options, cel.Variable(w.Name, w.Sort.cel()))
+	}
+	for _, one := range v.Lists {
+		l.lists[one.Name] = one
+		options = append(options, cel.Variable(listsPrefix+one.Name, one.cel()))
 	}
 	env, err := cel.NewEnv(options...)
 	if err != nil {
 		return nil, err
 	}
-	return &Language{env}, nil
-}
-
-// Readable reports whether conditions can read fields of a kind.
-func Readable(k event.Kind) bool { return celType(k) != nil }
-
-// celType is the type of a field in conditions; nil where they cannot read it.
-func celType(k event.Kind) *cel.Type {
-	switch k {
-	case event.KindText, event.KindAddress:
-		return cel.StringType
-	case event.KindInt, event.KindTime:
-		return cel.IntType
-	case event.KindBool:
-		return cel.BoolType
-	}
-	return nil
+	l.env = env
+	return l, nil
 }
 
 // Compile checks a condition and builds what runs; nil where there are faults.
@@ -101,11 +113,11 @@ func (l *Language) check(source string) (*expr, []Fault) {
 	}
 	checked, issues := l.env.Compile(source)
 	if issues != nil && issues.Err() != nil {
-		return nil, explainIssues(issues, source)
+		return nil, l.explainIssues(issues, source)
 	}
-	tr := translator{tree: checked.NativeRep()}
+	tr := translator{language: l, tree: checked.NativeRep()}
 	t := tr.expr(tr.tree.Expr(), 1)
-	if len(tr.faults) == 0 && t.sort != flagSort {
+	if len(tr.faults) == 0 && t.sort != Flag {
 		tr.fault(t, "this is "+t.sort.String()+", not a condition", `compare it with something, such as status == 401`)
 	}
 	if len(tr.faults) == 0 {

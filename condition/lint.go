@@ -1,12 +1,6 @@
 package condition
 
-import (
-	"fmt"
-	"slices"
-
-	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/problem"
-)
+import "github.com/weirdev/weir/event"
 
 // lint finds comparisons of a field with a value that it never has: most often a
 // slip that would leave a rule silent for ever.
@@ -21,7 +15,7 @@ func lint(t *expr) []Fault {
 		if field.op == opConst {
 			field, other = other, field
 		}
-		if field.op == opField && other.op == opConst {
+		if field.op == opWord && other.op == opConst {
 			faults = append(faults, lintDecision(t, field, other)...)
 			faults = append(faults, lintValue(field, other, other.text, other.num)...)
 		}
@@ -39,7 +33,7 @@ func lint(t *expr) []Fault {
 // lintDecision finds the old way to leave out what Weir refused: ingest does it, and
 // gateways that ask the gate put the id of a decision into every event.
 func lintDecision(t, field, other *expr) []Fault {
-	if t.op != opEqual || field.field != event.Decision || other.text != "" {
+	if t.op != opEqual || field.word.Field != event.Decision || other.text != "" {
 		return nil
 	}
 	return []Fault{{t.line, t.column, `decision == "" holds for no event of a gateway that asks the gate`,
@@ -47,38 +41,17 @@ func lintDecision(t, field, other *expr) []Fault {
 }
 
 func lintValue(field, at *expr, text string, num int64) []Fault {
-	if field.op != opField {
+	if field.op != opWord {
 		return nil
 	}
 	var what, do string
-	if field.sort == textSort && text != "" {
-		what, do = ImpossibleText(field.field, text)
-	} else if field.sort == numberSort && num != 0 {
-		what, do = ImpossibleNumber(field.field, num)
+	if field.sort == Text && text != "" {
+		what, do = field.word.impossibleText(text)
+	} else if field.sort == Number && num != 0 {
+		what, do = field.word.impossibleNumber(num)
 	}
 	if what == "" {
 		return nil
 	}
 	return []Fault{{at.line, at.column, what, do}}
-}
-
-// ImpossibleText says why f never has the value; "" where it may.
-func ImpossibleText(f event.Field, value string) (what, do string) {
-	spec, _ := event.Lookup(f.String())
-	if known := f.Values(); known != nil && !slices.Contains(known, value) {
-		return fmt.Sprintf("%s is never %q", f, value), problem.DidYouMean(value, known)
-	}
-	if len(value) > spec.MaxBytes {
-		return fmt.Sprintf("%s is never that long", f), fmt.Sprintf("its longest values have %d bytes", spec.MaxBytes)
-	}
-	return "", ""
-}
-
-// ImpossibleNumber is the same of a number.
-func ImpossibleNumber(f event.Field, value int64) (what, do string) {
-	spec, _ := event.Lookup(f.String())
-	if value < spec.Min || value > spec.Max {
-		return fmt.Sprintf("%s is never %d", f, value), fmt.Sprintf("it is %d to %d", spec.Min, spec.Max)
-	}
-	return "", ""
 }

@@ -23,11 +23,11 @@ type Matcher struct {
 // MaxMatched is how many conditions a matcher asks at once; more it asks one by one.
 const MaxMatched = 1000
 
-// keyed holds the conditions that want certain values of one field.
+// keyed holds the conditions that want certain values of one word.
 type keyed struct {
-	field event.Field
-	texts map[string][]candidate // text fields
-	nums  map[int64][]candidate  // other fields
+	word  *Word
+	texts map[string][]candidate // of a text
+	nums  map[int64][]candidate  // of a number or a flag
 }
 
 // candidate is a condition, by its place, with what remains to be asked.
@@ -46,18 +46,18 @@ func NewMatcher(all []*Condition) *Matcher {
 		return m
 	}
 	weights := keyWeights(all)
-	at := map[event.Field]int{}
+	at := map[*Word]int{}
 	for i, c := range all {
 		q, rest := chooseKey(c, weights)
-		if q.field == event.None {
+		if q.word == nil {
 			m.others = append(m.others, candidate{i, c.Holds})
 			continue
 		}
-		if _, ok := at[q.field]; !ok {
-			at[q.field] = len(m.keyed)
-			m.keyed = append(m.keyed, keyed{field: q.field, texts: map[string][]candidate{}, nums: map[int64][]candidate{}})
+		if _, ok := at[q.word]; !ok {
+			at[q.word] = len(m.keyed)
+			m.keyed = append(m.keyed, keyed{word: q.word, texts: map[string][]candidate{}, nums: map[int64][]candidate{}})
 		}
-		m.keyed[at[q.field]].add(q, candidate{i, rest})
+		m.keyed[at[q.word]].add(q, candidate{i, rest})
 	}
 	return m
 }
@@ -94,10 +94,10 @@ func ask(list []candidate, e *event.Event, hits *[MaxMatched/64 + 1]uint64) {
 }
 
 func (k *keyed) candidates(e *event.Event) []candidate {
-	if k.field.Kind().Numeric() {
-		return k.nums[e.Num(k.field)]
+	if k.word.Sort != Text {
+		return k.nums[e.Num(k.word.Field)]
 	}
-	return k.texts[e.Text(k.field)]
+	return k.texts[k.word.text(e)]
 }
 
 func (k *keyed) add(q question, c candidate) {
@@ -109,24 +109,24 @@ func (k *keyed) add(q question, c candidate) {
 	}
 }
 
-// question is a part of a condition that asks whether a field has one of some
+// question is a part of a condition that asks whether a word has one of some
 // values.
 type question struct {
-	field event.Field
+	word  *Word
 	texts []string
 	nums  []int64
 }
 
-// asQuestion reads an expression as a question; its field is None where it is none.
+// asQuestion reads an expression as a question; its word is nil where it is none.
 func asQuestion(t *expr) question {
 	if eq, ok := equality(t); ok && !eq.not {
 		if eq.text {
-			return question{field: eq.field, texts: []string{eq.want}}
+			return question{word: eq.word, texts: []string{eq.want}}
 		}
-		return question{field: eq.field, nums: []int64{eq.num}}
+		return question{word: eq.word, nums: []int64{eq.num}}
 	}
-	if t.op == opIn && t.args[0].op == opField {
-		return question{field: t.args[0].field, texts: distinct(t.texts), nums: distinct(t.nums)}
+	if t.op == opIn && t.args[0].op == opWord {
+		return question{word: t.args[0].word, texts: distinct(t.texts), nums: distinct(t.nums)}
 	}
 	return question{}
 }
@@ -146,29 +146,30 @@ func (c *Condition) parts() []*expr {
 	return []*expr{c.root}
 }
 
-// keyWeights counts how many different values the conditions want of each field:
+// keyWeights counts how many different values the conditions want of each word:
 // the more, the fewer conditions are left for any one.
-func keyWeights(all []*Condition) (weights [event.MaxField]int) {
+func keyWeights(all []*Condition) map[*Word]int {
+	weights := map[*Word]int{}
 	type value struct {
-		field event.Field
-		text  string
-		num   int64
+		word *Word
+		text string
+		num  int64
 	}
 	seen := map[value]bool{}
 	count := func(v value) {
 		if !seen[v] {
 			seen[v] = true
-			weights[v.field]++
+			weights[v.word]++
 		}
 	}
 	for _, c := range all {
 		for _, t := range c.parts() {
 			q := asQuestion(t)
 			for _, s := range q.texts {
-				count(value{field: q.field, text: s})
+				count(value{word: q.word, text: s})
 			}
 			for _, n := range q.nums {
-				count(value{field: q.field, num: n})
+				count(value{word: q.word, num: n})
 			}
 		}
 	}
@@ -177,10 +178,10 @@ func keyWeights(all []*Condition) (weights [event.MaxField]int) {
 
 // chooseKey picks the question of a condition that leaves the fewest others, and
 // what remains to be asked.
-func chooseKey(c *Condition, weights [event.MaxField]int) (best question, rest Predicate) {
+func chooseKey(c *Condition, weights map[*Word]int) (best question, rest Predicate) {
 	parts, at := c.parts(), -1
 	for i, t := range parts {
-		if q := asQuestion(t); q.field != event.None && (at < 0 || weights[q.field] > weights[best.field]) {
+		if q := asQuestion(t); q.word != nil && (at < 0 || weights[q.word] > weights[best.word]) {
 			best, at = q, i
 		}
 	}

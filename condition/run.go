@@ -20,9 +20,13 @@ func predicate(t *expr) Predicate {
 	case opConst:
 		v := t.num != 0
 		return func(*event.Event) bool { return v }
-	case opField:
-		f := t.field
+	case opWord:
+		f := t.word.Field
 		return func(e *event.Event) bool { return e.Num(f) != 0 }
+	case opHas:
+		return t.args[0].word.has()
+	case opListed:
+		return t.list.member(t.args[0])
 	case opNot:
 		p := predicate(t.args[0])
 		return func(e *event.Event) bool { return !p(e) }
@@ -63,7 +67,10 @@ func texts(t *expr) textOf {
 			return b(e)
 		}
 	}
-	f := t.field
+	if t.word.Compute != nil {
+		return t.word.Compute
+	}
+	f := t.word.Field
 	return func(e *event.Event) string { return e.Text(f) }
 }
 
@@ -84,7 +91,10 @@ func numbers(t *expr) numberOf {
 			return b(e)
 		}
 	}
-	f := t.field
+	if t.op != opWord {
+		return calculation(t)
+	}
+	f := t.word.Field
 	return func(e *event.Event) int64 { return e.Num(f) }
 }
 
@@ -102,7 +112,7 @@ func textTest(o op, v, part textOf) Predicate {
 const fewValues = 8
 
 func membership(t *expr) Predicate {
-	if t.args[0].sort == textSort {
+	if t.args[0].sort == Text {
 		return member(texts(t.args[0]), t.texts)
 	}
 	return member(numbers(t.args[0]), t.nums)
@@ -128,17 +138,17 @@ func comparison(t *expr) Predicate {
 	}
 	a, b := t.args[0], t.args[1]
 	switch a.sort {
-	case textSort:
+	case Text:
 		return compareTexts(t.op, texts(a), texts(b))
-	case flagSort:
+	case Flag:
 		p, q, want := predicate(a), predicate(b), t.op == opEqual
 		return func(e *event.Event) bool { return (p(e) == q(e)) == want }
 	}
-	if a.op == opField && b.op == opConst {
-		return compareField(t.op, a.field, b.num)
+	if a.op == opWord && b.op == opConst {
+		return compareField(t.op, a.word.Field, b.num)
 	}
-	if a.op == opConst && b.op == opField {
-		return compareField(mirrored(t.op), b.field, a.num)
+	if a.op == opConst && b.op == opWord {
+		return compareField(mirrored(t.op), b.word.Field, a.num)
 	}
 	return compareNumbers(t.op, numbers(a), numbers(b))
 }

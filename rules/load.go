@@ -68,7 +68,7 @@ type loader struct {
 }
 
 func newLoader(kinds []Kind, problems *Problems) (*loader, error) {
-	language, err := condition.NewLanguage()
+	language, err := condition.NewLanguage(condition.Vocabulary{Words: condition.Fields()})
 	if err != nil {
 		return nil, fmt.Errorf("prepare the language of conditions: %w", err)
 	}
