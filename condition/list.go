@@ -141,7 +141,7 @@ func (l *List) read(v string) (key, what, do string) {
 		return strconv.FormatUint(n, 10), "", ""
 	case Countries:
 		if !countryPattern.MatchString(v) {
-			return "", fmt.Sprintf("%q is no country", v), "write its two letters of ISO 3166-1 in capitals; put NO into quotes"
+			return "", fmt.Sprintf("%q is no country", v), "write its two letters of ISO 3166-1, in capitals"
 		}
 	case JA4s:
 		if !ja4Pattern.MatchString(v) {

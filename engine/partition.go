@@ -46,6 +46,7 @@ type active struct {
 	detector detectors.Detector
 	members  *detectors.Members // nil: its entities are no groups
 	after    int64              // ms that a firing holds back others
+	hits     []uint64           // of the rule's exceptions, until they were told
 }
 
 // Partition is all that is remembered of the entities of one facet partition.
@@ -109,6 +110,7 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 		}
 		p.byKind[r.Entity] = append(p.byKind[r.Entity], active{
 			rule: r, detector: d, members: detectors.NewMembers(r, cfg.Lateness.Milliseconds()), after: r.Spec.Keeps().After.Milliseconds(),
+			hits: make([]uint64, len(r.Exceptions)),
 		})
 		p.bySlot[r.Slot] = r
 	}
@@ -260,7 +262,7 @@ func (p *Partition) late(t int64) bool {
 // forgotten.
 func (p *Partition) closed(t int64) int64 { return t + p.cfg.Lateness.Milliseconds() }
 
-// apply feeds the facet to the rules of its kind. A facet of an entity that is
+// apply feeds the facet to the rules of its kind that match and do not except it. A facet of an entity that is
 // not admitted reaches no rule: it is in the ledger, and in the sketch that
 // admits the entity once it has come often enough.
 func (p *Partition) apply(src *source, at score.Position, out *Output) {
@@ -270,6 +272,7 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 		src.ledger.Late++
 	}
 	p.matched = p.matchers[f.Entity.Kind].Match(&f.Fields, p.matched[:0])
+	p.except(f.Entity.Kind)
 	if len(p.matched) == 0 || !p.find(src, at, late) {
 		return
 	}

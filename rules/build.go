@@ -23,6 +23,11 @@ func (r *reader) build(v *value) *Rule {
 	if kind, params := r.kindOf(v); kind != nil {
 		rule.Detector, rule.Spec = kind.Name, kind.Compile(params)
 	}
+	rule.Severity = v.get("severity").str()
+	for _, t := range v.get("tags").list() {
+		rule.Tags = append(rule.Tags, t.str())
+	}
+	rule.Exceptions = r.exceptions(v)
 	rule.Members = r.members(v.get("members"), v.get("entity"))
 	r.halfLife(signal.get("half_life"))
 	for _, t := range v.get("tests").list() {
@@ -35,6 +40,10 @@ func (r *reader) build(v *value) *Rule {
 	}
 	rule.When, rule.when = when.Holds, when
 	rule.Fields = mergeFields(when.Fields, rule.Spec.Fields())
+	for _, x := range rule.Exceptions {
+		rule.Fields = mergeFields(rule.Fields, x.condition.Fields)
+	}
+	r.hidden(rule, v)
 	if m := rule.Members; m != nil {
 		rule.Fields = mergeFields(rule.Fields, facet.Names(m.Entity))
 		m.Slot = memberSlot(rule)

@@ -26,6 +26,11 @@ type file struct {
 	problem.Document
 	name     string
 	problems *Problems
+	root     *yaml.Node // nil where it is no YAML
+}
+
+func newFile(name string, problems *Problems) *file {
+	return &file{Document: problem.Document{Name: name, Problems: problems}, name: name, problems: problems}
 }
 
 // readFiles reads all *.yaml below fsys, in order of name. Folders whose name
@@ -42,7 +47,7 @@ func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
 			}
 			return nil
 		}
-		f := &file{Document: problem.Document{Name: name, Problems: problems}, name: name, problems: problems}
+		f := newFile(name, problems)
 		switch path.Ext(name) {
 		case ".yml":
 			f.whole("this file would not be read", "rename it: rule files end in .yaml")
@@ -102,6 +107,22 @@ func (f *file) holds(root *yaml.Node, name string) bool {
 	})
 }
 
+// only is the file's mapping with those of its keys that are named, or, where without
+// is set, with all others. What is no mapping it is as it stands.
+func (f *file) only(without bool, names ...string) *yaml.Node {
+	if f.root.Kind != yaml.MappingNode {
+		return f.root
+	}
+	part := *f.root
+	part.Content = nil
+	for i := 0; i+1 < len(f.root.Content); i += 2 {
+		if slices.Contains(names, f.root.Content[i].Value) != without {
+			part.Content = append(part.Content, f.root.Content[i], f.root.Content[i+1])
+		}
+	}
+	return &part
+}
+
 // parse reads the file as one YAML document; nil where it is none. what is the key
 // of the list that it should hold.
 func (f *file) parse(what string) *yaml.Node {
@@ -109,6 +130,7 @@ func (f *file) parse(what string) *yaml.Node {
 	if ok && root == nil {
 		f.whole("holds no "+what, "write a list of "+what+" under the key "+what+", or remove the file")
 	}
+	f.root = root
 	return root
 }
 

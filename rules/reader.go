@@ -36,6 +36,15 @@ func (r *reader) read(n *yaml.Node, k *Key) *value {
 		return r.object(n, k)
 	case listForm:
 		return r.list(n, k)
+	case entryForm:
+		if n.Kind != yaml.ScalarNode {
+			return r.object(n, k)
+		}
+		one := r.scalar(n, k.member("value"))
+		if one == nil {
+			return nil
+		}
+		return &value{node: n, members: map[string]*value{"value": one}}
 	case valuesForm:
 		return r.values(n)
 	}
@@ -142,6 +151,8 @@ func (r *reader) scalar(n *yaml.Node, k *Key) *value {
 		ok = r.duration(v, k)
 	case conditionForm:
 		ok = r.condition(v)
+	case momentForm:
+		ok = r.moment(v, k)
 	}
 	if !ok {
 		return nil
@@ -192,6 +203,17 @@ func (r *reader) duration(v *value, k *Key) bool {
 		v.num = ms
 		return true
 	}
+	return false
+}
+
+func (r *reader) moment(v *value, k *Key) bool {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, v.text); err == nil && t.UnixMilli() > 0 {
+			v.num = t.UnixMilli()
+			return true
+		}
+	}
+	r.node(v.node, fmt.Sprintf("%q is no moment", v.text), "write a date like 2027-06-30, which means its beginning in UTC, or 2027-06-30T12:00:00Z")
 	return false
 }
 

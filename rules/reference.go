@@ -19,7 +19,7 @@ func Reference(kinds []Kind) string {
 		referKey(&b, &k.members[i], "")
 	}
 	b.WriteString("\n| field | type | what it is |\n|---|---|---|\n")
-	for _, w := range condition.Fields() {
+	for _, w := range append(condition.Fields(), routeClasses{}.word()) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", w.Name, referWord(w), cell(w.Doc))
 	}
 	return b.String()
@@ -52,6 +52,10 @@ func referValue(k *Key) string {
 		return "condition"
 	case objectForm:
 		return "mapping"
+	case momentForm:
+		return "date or moment"
+	case entryForm:
+		return "value or mapping"
 	case listForm:
 		return fmt.Sprintf("list of %d to %d", k.min, k.max)
 	case valuesForm:

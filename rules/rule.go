@@ -34,6 +34,9 @@ type Rule struct {
 	Detector string              // its name
 	Spec     Spec                // the detector's parameters; never nil
 
+	// Exceptions are the events that match and that the detector does not see.
+	Exceptions []Exception
+
 	// Members says that the entity is a group: when the rule fires, entities of
 	// another kind that its counted events named get a signal too. Nil: it is none.
 	Members *Members
@@ -55,6 +58,10 @@ type Rule struct {
 	File  string // that the rule stands in
 	Line  int
 	Tests []Test
+
+	// What does not change what the rule does.
+	Severity string   // info to critical; "": not said
+	Tags     []string // such as owasp:api2
 
 	when *condition.Condition // of When; nil in a rule that was not loaded
 }

@@ -13,7 +13,7 @@ import (
 type value struct {
 	node    *yaml.Node
 	text    string
-	num     int64 // counts; durations in milliseconds
+	num     int64 // counts; durations in milliseconds; moments in Unix milliseconds
 	cond    *condition.Condition
 	items   []*value
 	members map[string]*value

@@ -16,6 +16,7 @@ func canonical(r *Rule, when *condition.Condition) string {
 	if m := r.Members; m != nil {
 		s += fmt.Sprintf(" members %d %d", m.Entity, m.Weight)
 	}
+	s += r.canonicalExceptions()
 	return s + fmt.Sprintf(" signal %q %q %d phase %d\n", r.Category, r.Reason, int64(r.HalfLife.Seconds()), r.Phase)
 }
 
