@@ -463,7 +463,7 @@ func (p *Partition) withoutGone(score []byte) []byte {
 // ruleOf finds the rule that a slot of a kind belongs to; nil where there is
 // none.
 func (p *Partition) ruleOf(kind facet.Kind, slot uint32) *active {
-	if kind >= facet.MaxKind {
+	if !facet.Kind(kind).Exists() {
 		return nil
 	}
 	for i := range p.byKind[kind] {
