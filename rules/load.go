@@ -66,6 +66,7 @@ type built struct {
 	canonical string
 	file      *file
 	id        *value
+	at        *value // the rule
 }
 
 type loader struct {
@@ -147,7 +148,7 @@ func (l *loader) rule(r *reader, v *value) {
 		}
 		return
 	}
-	b := built{file: r.file, id: v.get("id")}
+	b := built{file: r.file, id: v.get("id"), at: v}
 	if b.id != nil {
 		l.ids = append(l.ids, b)
 	}
@@ -156,6 +157,7 @@ func (l *loader) rule(r *reader, v *value) {
 	}
 	b.rule.File, b.rule.Line = r.file.name, v.node.Line
 	b.canonical = canonical(b.rule, v.get("when").condition())
+	l.exceptionsExpire(r, b.rule, v)
 	l.built = append(l.built, b)
 }
 
@@ -193,7 +195,7 @@ func (b built) slots() []uint32 {
 
 func (l *loader) set() *Set {
 	slices.SortFunc(l.built, func(a, b built) int { return cmp.Compare(a.rule.ID, b.rule.ID) })
-	s := &Set{Version: version(l.built)}
+	s := &Set{Version: version(l.built), built: l.built, expiring: l.expiring}
 	for _, b := range l.built {
 		s.Rules = append(s.Rules, b.rule)
 	}

@@ -72,6 +72,10 @@ type Set struct {
 	// files, order, comments, documentation or tests.
 	Version string
 	Rules   []*Rule // by ID
+
+	// Where things stand, for [Set.Warnings].
+	built    []built
+	expiring []expiring
 }
 
 // Projection says, per entity kind, which fields its rules read. Kinds that no
