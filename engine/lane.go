@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/state"
@@ -13,6 +14,7 @@ type active struct {
 	detector detectors.Detector
 	members  *detectors.Members // nil: its entities are no groups
 	after    int64              // ms that a firing holds back others
+	hits     []uint64           // of the rule's exceptions, until they were told
 }
 
 // lane is a set of rules with the state that it has come to. Every partition has
@@ -20,10 +22,10 @@ type active struct {
 // table of its own, so that nothing in it can show in the first.
 type lane struct {
 	rules    *rules.Set
-	byKind   [facet.MaxKind][]active       // in order of id
-	matchers [facet.MaxKind]*rules.Matcher // of these rules
-	bySlot   map[uint32]*rules.Rule        // looked up only, never walked
-	reach    [facet.MaxKind]int64          // ms that rules of a kind look back
+	byKind   [facet.MaxKind][]active           // in order of id
+	matchers [facet.MaxKind]*condition.Matcher // of these rules
+	bySlot   map[uint32]*rules.Rule            // looked up only, never walked
+	reach    [facet.MaxKind]int64              // ms that rules of a kind look back
 
 	// The switch record that brought the rules; zero where the owner brought them.
 	number uint64
@@ -52,6 +54,7 @@ func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 		}
 		l.byKind[r.Entity] = append(l.byKind[r.Entity], active{
 			rule: r, detector: d, members: detectors.NewMembers(r, env.Lateness), after: r.Spec.Keeps().After.Milliseconds(),
+			hits: make([]uint64, len(r.Exceptions)),
 		})
 		l.bySlot[r.Slot] = r
 	}
@@ -72,7 +75,7 @@ func (s *ruleSlot) Resize(n int) []byte { return s.rec.Resize(s.id, n) }
 // ruleOf finds the rule that a slot of a kind belongs to; nil where there is
 // none.
 func (l *lane) ruleOf(kind facet.Kind, slot uint32) *active {
-	if kind >= facet.MaxKind {
+	if !kind.Exists() {
 		return nil
 	}
 	for i := range l.byKind[kind] {

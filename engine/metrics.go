@@ -14,6 +14,7 @@ import (
 
 type stageMetrics struct {
 	signals  *prometheus.CounterVec
+	excepted *prometheus.CounterVec
 	lost     prometheus.Counter
 	stopped  prometheus.Gauge
 	behind   *prometheus.GaugeVec
@@ -35,6 +36,7 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 	partition := []string{"partition"}
 	return &stageMetrics{
 		signals:  f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_signals_total", Help: "Signals emitted, by rule."}, []string{"rule", "phase"}),
+		excepted: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_exception_hits_total", Help: "Facets that a rule did not see because of an exception, by rule and place of the exception, from 1."}, []string{"rule", "exception"}),
 		lost:     f.NewCounter(prometheus.CounterOpts{Name: "weir_detect_declared_losses_total", Help: "Losses of facet log that an operator accepted."}),
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_detect_stopped_partitions", Help: "Facet partitions that stopped because of an error."}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_lag_records", Help: "Facet records not read yet, by partition."}, partition),
@@ -97,6 +99,9 @@ func (m *stageMetrics) state(partition int32, p *Partition) {
 	m.applied.WithLabelValues(id, "told").Set(float64(t.Told))
 	m.applied.WithLabelValues(id, "heard").Set(float64(t.Heard))
 	m.applied.WithLabelValues(id, "unknown").Set(float64(t.Unknown))
+	p.TakeHits(func(rule string, exception int, n uint64) {
+		m.excepted.WithLabelValues(rule, strconv.Itoa(exception+1)).Add(float64(n))
+	})
 	m.bytes.WithLabelValues(id).Set(float64(p.Bytes()))
 	for _, k := range facet.Kinds() {
 		if n := p.Evicted(k); n > 0 {

@@ -240,7 +240,7 @@ func (p *Partition) late(t int64) bool {
 // forgotten.
 func (p *Partition) closed(t int64) int64 { return t + p.cfg.Lateness.Milliseconds() }
 
-// apply feeds the facet to the rules of its kind. A facet of an entity that is
+// apply feeds the facet to the rules of its kind that match and do not except it. A facet of an entity that is
 // not admitted reaches no rule: it is in the ledger, and in the sketch that
 // admits the entity once it has come often enough.
 func (p *Partition) apply(src *source, at score.Position, out *Output) {
@@ -263,9 +263,11 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	}
 }
 
-// matches reports whether any rule of the lane matches the facet.
+// matches reports whether any rule of the lane matches the facet, and does not except
+// it.
 func (l *lane) matches(f *facet.Facet) bool {
 	l.matched = l.matchers[f.Entity.Kind].Match(&f.Fields, l.matched[:0])
+	l.except(f)
 	return len(l.matched) > 0
 }
 

@@ -29,7 +29,17 @@ func RunTests(set *rules.Set, tests []rules.Case) ([]TestResult, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", c.Rule, c.Test.Name, err)
 		}
-		results = append(results, TestResult{Case: c, Problems: c.Test.Verdict(fired)})
+		problems := c.Test.Verdict(fired)
+		if len(problems) > 0 {
+			why, err := hidden(set, r, c.Test)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", c.Rule, c.Test.Name, err)
+			}
+			if why != "" {
+				problems = append(problems, why)
+			}
+		}
+		results = append(results, TestResult{Case: c, Problems: problems})
 	}
 	return results, nil
 }

@@ -152,6 +152,17 @@ func AppendNetKey(b []byte, a netip.Addr) []byte {
 	return appendPrefix(b, a, 48)
 }
 
+// AppendNet16Key appends the wider network of an address, about what one provider
+// has: the /16 of an IPv4 address, the /32 of an IPv6 address. Nothing is appended
+// for the zero Addr.
+func AppendNet16Key(b []byte, a netip.Addr) []byte {
+	a = Canonical(a)
+	if a.Is4() {
+		return appendPrefix(b, a, 16)
+	}
+	return appendPrefix(b, a, 32)
+}
+
 func appendPrefix(b []byte, a netip.Addr, bits int) []byte {
 	p, err := a.Prefix(bits)
 	if err != nil || !p.IsValid() {
@@ -165,3 +176,6 @@ func ClientKey(a netip.Addr) string { return string(AppendClientKey(nil, a)) }
 
 // NetKey is what [AppendNetKey] appends: "192.0.2.0/24", "2001:db8:1::/48".
 func NetKey(a netip.Addr) string { return string(AppendNetKey(nil, a)) }
+
+// Net16Key is what [AppendNet16Key] appends: "192.0.0.0/16", "2001:db8::/32".
+func Net16Key(a netip.Addr) string { return string(AppendNet16Key(nil, a)) }

@@ -135,6 +135,20 @@ func (r *Request) resolve(given map[facet.Kind]string) {
 			r.Entities = append(r.Entities, facet.Entity{Kind: facet.Net, Tenant: r.Tenant, Key: facet.NetOf(e.Key)})
 		}
 	}
+	if _, known := given[facet.Net16]; !known {
+		r.addNet16()
+	}
+}
+
+// addNet16 adds the wider network of the address, if one was given. It is the last
+// of the kinds.
+func (r *Request) addNet16() {
+	for _, e := range r.Entities {
+		if e.Kind == facet.IP {
+			r.Entities = append(r.Entities, facet.Entity{Kind: facet.Net16, Tenant: r.Tenant, Key: facet.Net16Of(e.Key)})
+			return
+		}
+	}
 }
 
 // Resolve makes an entity of what a gateway calls it, in the form in which ingest

@@ -23,12 +23,14 @@ func listed(list []facet.Entity) string {
 func TestQuestions(t *testing.T) {
 	for _, tc := range []struct{ name, body, want string }{
 		{"entities come in order of kinds", `{"entities":{"device":"d","account":"a"}}`, "account=a device=d"},
-		{"an address brings its network along", `{"entities":{"ip":"203.0.113.9"}}`, "ip=203.0.113.9 net=203.0.113.0/24"},
-		{"IPv6 is counted by its /64", `{"entities":{"ip":"2001:db8:1:2:3::4"}}`, "ip=2001:db8:1:2::/64 net=2001:db8:1::/48"},
-		{"the /64 itself is taken as well", `{"entities":{"ip":"2001:db8:1:2::/64"}}`, "ip=2001:db8:1:2::/64 net=2001:db8:1::/48"},
-		{"IPv4 written as IPv6 is IPv4", `{"entities":{"ip":"::ffff:203.0.113.9"}}`, "ip=203.0.113.9 net=203.0.113.0/24"},
-		{"a port is not part of the address", `{"entities":{"ip":"203.0.113.9:4711"}}`, "ip=203.0.113.9 net=203.0.113.0/24"},
-		{"a network that is given stays", `{"entities":{"ip":"203.0.113.9","net":"198.51.100.0/24"}}`, "ip=203.0.113.9 net=198.51.100.0/24"},
+		{"an address brings its networks along", `{"entities":{"ip":"203.0.113.9"}}`, "ip=203.0.113.9 net=203.0.113.0/24 net16=203.0.0.0/16"},
+		{"IPv6 is counted by its /64", `{"entities":{"ip":"2001:db8:1:2:3::4"}}`, "ip=2001:db8:1:2::/64 net=2001:db8:1::/48 net16=2001:db8::/32"},
+		{"the /64 itself is taken as well", `{"entities":{"ip":"2001:db8:1:2::/64"}}`, "ip=2001:db8:1:2::/64 net=2001:db8:1::/48 net16=2001:db8::/32"},
+		{"IPv4 written as IPv6 is IPv4", `{"entities":{"ip":"::ffff:203.0.113.9"}}`, "ip=203.0.113.9 net=203.0.113.0/24 net16=203.0.0.0/16"},
+		{"a port is not part of the address", `{"entities":{"ip":"203.0.113.9:4711"}}`, "ip=203.0.113.9 net=203.0.113.0/24 net16=203.0.0.0/16"},
+		{"a network that is given stays", `{"entities":{"ip":"203.0.113.9","net":"198.51.100.0/24"}}`, "ip=203.0.113.9 net=198.51.100.0/24 net16=203.0.0.0/16"},
+		{"so does a wider one", `{"entities":{"net16":"198.51.0.0/16","ip":"203.0.113.9"}}`, "ip=203.0.113.9 net=203.0.113.0/24 net16=198.51.0.0/16"},
+		{"a country", `{"entities":{"country":"DE"}}`, "country=DE"},
 		{"a network may be named by an address in it", `{"entities":{"net":"198.51.100.7"}}`, "net=198.51.100.0/24"},
 		{"numbers of networks lose leading zeros", `{"entities":{"asn":"0064500"}}`, "asn=64500"},
 		{"an empty entity is not given", `{"entities":{"account":"","device":"d"}}`, "device=d"},
@@ -72,6 +74,8 @@ func TestQuestionsWithOddEntities(t *testing.T) {
 		{"an empty one", `"device":""`, "", false, false},
 		{"a build that is no pair", `"build":"4.2"`, "", true, false},
 		{"a network that is not counted", `"net":"203.0.0.0/16"`, "", true, false},
+		{"a wider network with bits of hosts", `"net16":"203.0.113.0/16"`, "", true, false},
+		{"a country that is none", `"country":"DEU"`, "", true, false},
 		{"a network with bits of hosts", `"net":"203.0.113.9/24"`, "", true, false},
 		{"a number that is none", `"asn":"AS64500"`, "", true, false},
 		{"a number beyond 32 bits", `"asn":"4294967296"`, "", true, false},
@@ -89,7 +93,7 @@ func TestQuestionsWithOddEntities(t *testing.T) {
 			if !strings.Contains(got, "ip=10.0.0.5") || !strings.Contains(got, tc.want) {
 				t.Errorf("got %s, want %s among them", got, tc.want)
 			}
-			if tc.shortened && len(req.Entities) != 3 {
+			if tc.shortened && len(req.Entities) != 4 {
 				t.Errorf("got %s", got)
 			}
 		})

@@ -604,7 +604,7 @@ func wide(format string) ingest.Config {
 
 // everything projects all fields for all kinds that there are.
 func everything() (p facet.Projection) {
-	for k := facet.Account; k <= facet.Tenant; k++ {
+	for _, k := range facet.Kinds() {
 		for _, f := range event.Fields() {
 			p[k] = append(p[k], f.Field)
 		}

@@ -23,6 +23,11 @@ func (r *reader) build(v *value) *Rule {
 	if kind, params := r.kindOf(v); kind != nil {
 		rule.Detector, rule.Spec = kind.Name, kind.Compile(params)
 	}
+	rule.Severity = v.get("severity").str()
+	for _, t := range v.get("tags").list() {
+		rule.Tags = append(rule.Tags, t.str())
+	}
+	rule.Exceptions = r.exceptions(v)
 	rule.Members = r.members(v.get("members"), v.get("entity"))
 	r.halfLife(signal.get("half_life"))
 	for _, t := range v.get("tests").list() {
@@ -33,8 +38,12 @@ func (r *reader) build(v *value) *Rule {
 	if when == nil || rule.Spec == nil || len(r.problems.List) > before {
 		return nil
 	}
-	rule.When, rule.term = when.run, when.term
-	rule.Fields = mergeFields(when.fields, rule.Spec.Fields())
+	rule.When, rule.when = when.Holds, when
+	rule.Fields = mergeFields(when.Fields, rule.Spec.Fields())
+	for _, x := range rule.Exceptions {
+		rule.Fields = mergeFields(rule.Fields, x.condition.Fields)
+	}
+	r.hidden(rule, v)
 	if m := rule.Members; m != nil {
 		rule.Fields = mergeFields(rule.Fields, facet.Names(m.Entity))
 		m.Slot = memberSlot(rule)

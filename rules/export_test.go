@@ -9,5 +9,4 @@ const (
 
 var (
 	KindNames = kindNames
-	SignIn    = signIn
 )

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/internal/problem"
 )
 
@@ -26,6 +27,11 @@ type file struct {
 	name     string
 	data     []byte
 	problems *Problems
+	root     *yaml.Node // nil where it is no YAML
+}
+
+func newFile(name string, problems *Problems) *file {
+	return &file{Document: problem.Document{Name: name, Problems: problems}, name: name, problems: problems}
 }
 
 // readFiles reads all *.yaml below fsys, in order of name. Folders whose name
@@ -42,7 +48,7 @@ func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
 			}
 			return nil
 		}
-		f := &file{Document: problem.Document{Name: name, Problems: problems}, name: name, problems: problems}
+		f := newFile(name, problems)
 		switch path.Ext(name) {
 		case ".yml":
 			f.whole("this file would not be read", "rename it: rule files end in .yaml")
@@ -103,6 +109,22 @@ func (f *file) holds(root *yaml.Node, name string) bool {
 	})
 }
 
+// only is the file's mapping with those of its keys that are named, or, where without
+// is set, with all others. What is no mapping it is as it stands.
+func (f *file) only(without bool, names ...string) *yaml.Node {
+	if f.root.Kind != yaml.MappingNode {
+		return f.root
+	}
+	part := *f.root
+	part.Content = nil
+	for i := 0; i+1 < len(f.root.Content); i += 2 {
+		if slices.Contains(names, f.root.Content[i].Value) != without {
+			part.Content = append(part.Content, f.root.Content[i], f.root.Content[i+1])
+		}
+	}
+	return &part
+}
+
 // parse reads the file as one YAML document; nil where it is none. what is the key
 // of the list that it should hold.
 func (f *file) parse(what string) *yaml.Node {
@@ -110,6 +132,7 @@ func (f *file) parse(what string) *yaml.Node {
 	if ok && root == nil {
 		f.whole("holds no "+what, "write a list of "+what+" under the key "+what+", or remove the file")
 	}
+	f.root = root
 	return root
 }
 
@@ -129,7 +152,7 @@ func (f *file) node(n *yaml.Node, what, do string) { f.Node(n, what, do) }
 func (f *file) inside(n *yaml.Node, text string, line, column int) (int, int) {
 	source := f.content(n)
 	wanted := []rune(text)
-	for left := runeIndex(wanted, line, column); ; left-- {
+	for left := problem.RuneIndex(wanted, line, column); ; left-- {
 		for source.blank() {
 			source.next()
 		}
@@ -157,7 +180,7 @@ func (f *file) content(n *yaml.Node) cursor {
 		return c
 	}
 	last, length := c.line, 0
-	for last < len(f.Lines) && length < 4*maxCondition {
+	for last < len(f.Lines) && length < 4*condition.MaxLength {
 		length += len(f.Lines[last-1]) + 1
 		last++
 	}
@@ -185,15 +208,4 @@ func (c *cursor) next() {
 		c.line, c.column = c.line+1, 0
 	}
 	c.rest, c.column = c.rest[1:], c.column+1
-}
-
-// runeIndex is the index in text of a line (from 1) and column (from 0).
-func runeIndex(text []rune, line, column int) int {
-	i := 0
-	for ; line > 1 && i < len(text); i++ {
-		if text[i] == '\n' {
-			line--
-		}
-	}
-	return min(i+max(column, 0), len(text))
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"regexp"
 	"slices"
 	"time"
 
@@ -22,12 +23,28 @@ func Categories() []string {
 	return []string{"account_takeover", "bot", "scraping", "enumeration", "fraud", "tampering"}
 }
 
+// severities are how bad what a rule finds may be, ascending.
+var severities = [...]string{"info", "low", "medium", "high", "critical"}
+
+// tagPattern is a name behind whose names it is. Those of OWASP and MITRE are
+// written as they write them; any other prefix is the operator's own.
+const tagPattern = `^(owasp:api([1-9]|10)|attack:T[0-9]{4}(\.[0-9]{3})?|x-[a-z0-9-]{1,20}:[a-z0-9_.-]{1,40})$`
+
 const idPattern = `^[a-z0-9][a-z0-9-]{0,63}$`
 
 // grammar is everything that may stand in a rule file.
 func grammar(kinds []Kind) Key {
+	k := wordsGrammar()
+	k.members = append(k.members, ListKey("rules", Optional, 1, maxRules, "the rules of this file", ruleKey(kinds)))
+	k.anyOfKeys = k.names()
+	return k
+}
+
+// wordsGrammar is what a rule file may have beside rules: what conditions speak of.
+func wordsGrammar() Key {
 	return ObjectKey("", Required, "A file of Weir rules",
-		ListKey("rules", Required, 1, maxRules, "the rules of this file", ruleKey(kinds)))
+		ListKey("lists", Optional, 0, maxLists, "lists of values that the conditions of any file ask by name", listKey()),
+		ListKey("routes", Optional, 0, 100, "what requests do, by their routes: route_class in the conditions of any file", routesKey()))
 }
 
 func ruleKey(kinds []Kind) Key {
@@ -45,6 +62,10 @@ func ruleKey(kinds []Kind) Key {
 			CountKey("weight", Required, 1, 100, "how sure a member's signal is, in percent")),
 		signalKey(),
 		ChoiceKey("phase", Required, phaseNames[:], "observe: reported, never acts; soft: acts up to asking for more proof; enforce: acts fully"),
+		ChoiceKey("severity", Optional, severities[:], "how bad it is where the rule is right"),
+		ListKey("tags", Optional, 0, 20, "what it is in the words of others: owasp:api1 to owasp:api10 (API Security Top 10 of 2023), attack:T1110.003 (MITRE ATT&CK); and names of your own",
+			Key{name: "tags", form: textForm, max: 64, pattern: regexp.MustCompile(tagPattern), doc: "a tag"}),
+		exceptionsKey(),
 		prose("references", "addresses of what explains the abuse"),
 		prose("false_positives", "innocent behaviour that may look like this"),
 		TextKey("owner", Optional, 200, "who answers for the rule"),

@@ -3,6 +3,8 @@ package rules
 import (
 	"regexp"
 	"time"
+
+	"github.com/weirdev/weir/condition"
 )
 
 // form is what may stand as the value of a key.
@@ -15,6 +17,8 @@ const (
 	conditionForm                 // a condition over event fields
 	objectForm                    // a mapping with the keys in members
 	listForm                      // a list of item
+	momentForm                    // a date, or a moment
+	entryForm                     // a value alone, or an object with the keys in members
 	valuesForm                    // a mapping from event fields to their values
 )
 
@@ -33,6 +37,7 @@ type Key struct {
 	members  []Key          // object
 	item     *Key           // list
 
+	anyOfKeys []string // object: at least one of these
 	oneOfKeys []string // object: keys of which exactly one must stand there
 }
 
@@ -86,7 +91,12 @@ func DurationKey(name string, need bool, from, to time.Duration, doc string) Key
 
 // ConditionKey is the key of a condition over event fields.
 func ConditionKey(name string, need bool, doc string) Key {
-	return Key{name: name, form: conditionForm, required: need, max: maxCondition, doc: doc}
+	return Key{name: name, form: conditionForm, required: need, max: condition.MaxLength, doc: doc}
+}
+
+// MomentKey is a date, or a moment with its offset; held as Unix milliseconds.
+func MomentKey(name string, need bool, doc string) Key {
+	return Key{name: name, form: momentForm, required: need, doc: doc}
 }
 
 // ObjectKey is the key of a mapping with the keys members.

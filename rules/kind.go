@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
 )
 
@@ -43,12 +44,11 @@ type Keeps struct {
 	Bytes int           // most bytes of the payload
 }
 
-// Condition is a compiled condition among a detector's parameters.
-type Condition struct {
-	Holds     Predicate
-	Fields    []event.Field // read by it, ascending
-	Canonical string        // the same for conditions that differ in blanks, brackets or quotes
-}
+// What a detector needs of conditions, so that it imports rules alone.
+type (
+	Condition = condition.Condition
+	Predicate = condition.Predicate
+)
 
 // Params are the parameters that a rule gives a detector. What is absent is zero.
 type Params struct {
@@ -84,11 +84,7 @@ func (p *Params) Texts(name string) (all []string) {
 
 // Condition is the value of a condition; nil where it is absent.
 func (p *Params) Condition(name string) *Condition {
-	c := p.v.get(name).condition()
-	if c == nil {
-		return nil
-	}
-	return &Condition{Holds: c.run, Fields: c.fields, Canonical: c.canonical}
+	return p.v.get(name).condition()
 }
 
 // Object holds the parameters of a mapping.

@@ -2,81 +2,105 @@ package rules
 
 import (
 	"fmt"
-	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/weirdev/weir/event"
 )
 
-// lint finds comparisons of a field with a value that it never has: most often a
-// slip that would leave the rule silent for ever.
-func lint(t *term) []fault {
-	var faults []fault
-	for _, a := range t.args {
-		faults = append(faults, lint(a)...)
-	}
-	switch t.op {
-	case opEqual, opUnequal:
-		field, other := t.args[0], t.args[1]
-		if field.op == opConst {
-			field, other = other, field
-		}
-		if field.op == opField && other.op == opConst {
-			faults = append(faults, lintDecision(t, field, other)...)
-			faults = append(faults, lintValue(field, other, other.text, other.num)...)
-		}
-	case opIn:
-		for _, s := range t.texts {
-			faults = append(faults, lintValue(t.args[0], t, s, 0)...)
-		}
-		for _, n := range t.nums {
-			faults = append(faults, lintValue(t.args[0], t, "", n)...)
-		}
-	}
-	return faults
+// What a rule should show of itself before it is trusted.
+const (
+	enoughPositive = 2 // tests that it fires
+	enoughNegative = 3 // tests that it does not
+)
+
+// Lint says against what rules are held.
+type Lint struct {
+	Now       time.Time     // what has expired by then is told; zero: nothing has
+	Retention time.Duration // for which the tables keep events; 0: it is not known
 }
 
-// lintDecision finds the old way to leave out what Weir refused: ingest does it, and
-// gateways that ask the gate put the id of a decision into every event.
-func lintDecision(t, field, other *term) []fault {
-	if t.op != opEqual || field.field != event.Decision || other.text != "" {
-		return nil
-	}
-	return []fault{{t.line, t.column, `decision == "" holds for no event of a gateway that asks the gate`,
-		"leave it out: events that Weir refused (decision_action from throttle on) reach no rule"}}
+// Keyed is what a [Spec] tells beside, where it keeps something for each value of some
+// fields.
+type Keyed interface {
+	Keys() []event.Field
 }
 
-func lintValue(field, at *term, text string, num int64) []fault {
-	if field.op != opField {
-		return nil
-	}
-	var what, do string
-	if field.sort == textSort && text != "" {
-		what, do = impossibleText(field.field, text)
-	} else if field.sort == numberSort && num != 0 {
-		what, do = impossibleNumber(field.field, num)
-	}
-	if what == "" {
-		return nil
-	}
-	return []fault{{at.line, at.column, what, do}}
+// expiring is what stops holding at a moment.
+type expiring struct {
+	file *file
+	at   *value
+	ends int64 // Unix ms; 0: never
+	what string
 }
 
-// impossibleText says why f never has the value; "" where it may.
-func impossibleText(f event.Field, value string) (what, do string) {
-	spec, _ := event.Lookup(f.String())
-	if known := f.Values(); known != nil && !slices.Contains(known, value) {
-		return fmt.Sprintf("%s is never %q", f, value), didYouMean(value, known)
+// Warnings are what is legal and most likely not meant, in order of file and line.
+// They stop nothing.
+func (s *Set) Warnings(l Lint) []Problem {
+	all := &Problems{}
+	for _, b := range s.built {
+		b.warn(l, all)
 	}
-	if len(value) > spec.MaxBytes {
-		return fmt.Sprintf("%s is never that long", f), fmt.Sprintf("its longest values have %d bytes", spec.MaxBytes)
+	for _, x := range s.expiring {
+		if x.ends > 0 && x.ends <= l.Now.UnixMilli() && !l.Now.IsZero() {
+			x.file.warn(all, x.at.node, x.what, "take it out, or let it expire later")
+		}
 	}
-	return "", ""
+	all.Sort()
+	return all.List
 }
 
-func impossibleNumber(f event.Field, value int64) (what, do string) {
-	spec, _ := event.Lookup(f.String())
-	if value < spec.Min || value > spec.Max {
-		return fmt.Sprintf("%s is never %d", f, value), fmt.Sprintf("it is %d to %d", spec.Min, spec.Max)
+// warn reports at a node, among warnings.
+func (f *file) warn(all *Problems, n *yaml.Node, what, do string) {
+	document := f.Document
+	document.Problems = all
+	document.Node(n, what, do)
+}
+
+func (b built) warn(l Lint, all *Problems) {
+	r, id := b.rule, b.id.node
+	if reach := r.Spec.Keeps().Reach; l.Retention > 0 && reach > l.Retention {
+		b.file.warn(all, b.at.get(r.Detector).node, fmt.Sprintf("the rule looks back %s, and the tables keep events for %s", formatDuration(reach), formatDuration(l.Retention)),
+			"look back less, or have the tables keep more: what made the rule fire cannot be shown, and a backfill begins with too little")
 	}
-	return "", ""
+	if k, ok := r.Spec.(Keyed); ok {
+		for _, f := range k.Keys() {
+			if unbounded(f) {
+				b.file.warn(all, b.at.get(r.Detector).node, fmt.Sprintf("clients choose %s freely, so nothing bounds how many values an entity has", f),
+					"use a field with few values, such as route, or count distinct values of it")
+			}
+		}
+	}
+	positive := 0
+	for i := range r.Tests {
+		if len(r.Tests[i].Expect) > 0 {
+			positive++
+		}
+	}
+	negative := len(r.Tests) - positive
+	switch {
+	case r.Phase == Enforce && negative == 0:
+		b.file.warn(all, b.at.get("phase").node, "the rule acts, and no test shows whom it spares", fmt.Sprintf("add %d tests with expect: [], or begin with observe", enoughNegative))
+	case positive < enoughPositive || negative < enoughNegative:
+		b.file.warn(all, id, fmt.Sprintf("the rule has %s that it fires and %s that it does not", plural(positive, "test"), plural(negative, "test")),
+			fmt.Sprintf("write %d of the first kind and %d of the second", enoughPositive, enoughNegative))
+	}
+}
+
+// unbounded reports whether a client can give a field as many values as it likes.
+func unbounded(f event.Field) bool {
+	spec, ok := event.Lookup(f.String())
+	return ok && f != event.Route && // ingest makes a bounded number of them
+		spec.Client && spec.Enum == nil && spec.Kind != event.KindBool
+}
+
+// exceptionsExpire notes when the exceptions of a rule end.
+func (l *loader) exceptionsExpire(r *reader, rule *Rule, v *value) {
+	for i, x := range v.get("exceptions").list() {
+		if i < len(rule.Exceptions) {
+			l.expiring = append(l.expiring, expiring{r.file, x, rule.Exceptions[i].Expires, "the exception for " + strings.TrimSpace(rule.Exceptions[i].Owner) + " has expired"})
+		}
+	}
 }

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/weirdev/weir/condition"
 )
 
 //go:embed default/*.yaml
@@ -34,6 +38,12 @@ func Load(fsys fs.FS, kinds []Kind) (*Set, error) {
 		return nil, err
 	}
 	for _, f := range files {
+		l.words(f)
+	}
+	if err := l.speak(); err != nil {
+		return nil, err
+	}
+	for _, f := range files {
 		l.file(f)
 		l.files = append(l.files, source{f.name, f.data})
 	}
@@ -41,6 +51,9 @@ func Load(fsys fs.FS, kinds []Kind) (*Set, error) {
 		return nil, fmt.Errorf("load rules: there is no file whose name ends in .yaml")
 	}
 	l.together()
+	if l.seen == 0 && len(problems.List) == 0 {
+		files[len(files)-1].whole("holds no rule, and neither does any other file", "write a list of rules under the key rules")
+	}
 	if len(problems.List) > 0 {
 		problems.Sort()
 		return nil, problems
@@ -54,38 +67,77 @@ type built struct {
 	canonical string
 	file      *file
 	id        *value
+	at        *value // the rule
 }
 
 type loader struct {
 	kinds    []Kind
 	grammar  Key
-	language *language
+	language *condition.Language
 	problems *Problems
 	files    []source
 	seen     int
 	built    []built
 	ids      []built // of all rules, built or not
+
+	vocabulary condition.Vocabulary
+	routes     routeClasses
+	routed     map[endpoint]string // where it stands
+	listed     map[string]string   // by name of the list: where it stands
+	expiring   []expiring
 }
 
 func newLoader(kinds []Kind, problems *Problems) (*loader, error) {
-	language, err := newLanguage()
+	routes, err := builtInRoutes()
 	if err != nil {
-		return nil, fmt.Errorf("prepare the language of conditions: %w", err)
+		return nil, err
 	}
-	return &loader{kinds: kinds, grammar: grammar(kinds), language: language, problems: problems}, nil
+	k := grammar(kinds)
+	k.member("rules").required = Required
+	return &loader{kinds: kinds, grammar: k, problems: problems, routes: routes, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
+}
+
+// words reads what a file has of lists and routes. All files come before the first
+// rule, which may be in any.
+func (l *loader) words(f *file) {
+	if f.parse("rules") == nil || f.root.Kind != yaml.MappingNode {
+		return
+	}
+	k := wordsGrammar()
+	r := &reader{file: f}
+	v := r.read(f.only(false, k.names()...), &k)
+	for _, one := range v.get("lists").list() {
+		l.list(r, one)
+	}
+	for _, one := range v.get("routes").list() {
+		l.routes.classes(r, one, l.routed)
+	}
+}
+
+// speak makes the language of the words that all files have.
+func (l *loader) speak() (err error) {
+	l.vocabulary.Words = append(condition.Fields(), l.routes.word())
+	if l.language, err = condition.NewLanguage(l.vocabulary); err != nil {
+		return fmt.Errorf("prepare the language of conditions: %w", err)
+	}
+	return nil
 }
 
 func (l *loader) file(f *file) {
-	root := f.parse("rules")
-	if root == nil {
+	if f.root == nil {
 		return
 	}
-	if f.holds(root, "tests") && !f.holds(root, "rules") {
+	if f.holds(f.root, "tests") && !f.holds(f.root, "rules") {
 		f.whole("holds tests and no rules", "keep it in another folder, and name that: weir rules test RULES -tests FOLDER")
 		return
 	}
+	words := wordsGrammar()
+	rest := f.only(true, words.names()...)
+	if rest != f.root && len(rest.Content) == 0 && len(f.root.Content) > 0 {
+		return
+	}
 	r := &reader{file: f, kinds: l.kinds, language: l.language}
-	list := r.read(root, &l.grammar).get("rules").list()
+	list := r.read(rest, &l.grammar).get("rules").list()
 	for _, v := range list {
 		l.rule(r, v)
 	}
@@ -98,7 +150,7 @@ func (l *loader) rule(r *reader, v *value) {
 		}
 		return
 	}
-	b := built{file: r.file, id: v.get("id")}
+	b := built{file: r.file, id: v.get("id"), at: v}
 	if b.id != nil {
 		l.ids = append(l.ids, b)
 	}
@@ -107,6 +159,7 @@ func (l *loader) rule(r *reader, v *value) {
 	}
 	b.rule.File, b.rule.Line = r.file.name, v.node.Line
 	b.canonical = canonical(b.rule, v.get("when").condition())
+	l.exceptionsExpire(r, b.rule, v)
 	l.built = append(l.built, b)
 }
 
@@ -144,7 +197,7 @@ func (b built) slots() []uint32 {
 
 func (l *loader) set() *Set {
 	slices.SortFunc(l.built, func(a, b built) int { return cmp.Compare(a.rule.ID, b.rule.ID) })
-	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files}
+	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files, built: l.built, expiring: l.expiring}
 	for _, b := range l.built {
 		s.Rules = append(s.Rules, b.rule)
 	}

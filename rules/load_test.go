@@ -91,6 +91,15 @@ func loadText(t testing.TB, files map[string]string) (*rules.Set, error) {
 	return rules.Load(fsys, detectors.All())
 }
 
+// signIn is a sign-in that fails.
+func signIn() *event.Event {
+	e := new(event.Event)
+	e.SetText(event.Auth, "failure")
+	e.SetText(event.Account, "ann")
+	e.SetNum(event.Status, 401)
+	return e
+}
+
 func TestALoadedRuleHoldsWhatTheFileSays(t *testing.T) {
 	set, err := loadText(t, map[string]string{"a.yaml": small("b", "a"), "sub/c.yaml": small("c"), ".git/x.yaml": "nonsense", "README.md": "nonsense"})
 	if err != nil {
@@ -107,7 +116,7 @@ func TestALoadedRuleHoldsWhatTheFileSays(t *testing.T) {
 	if w.Window != 10*time.Minute || w.Cooldown != w.Window || w.Distinct != event.Object || w.MinShare != 50 || len(w.Tiers) != 1 || w.Tiers[0] != (detectors.Tier{At: 5, Weight: 50}) {
 		t.Errorf("window %+v", w)
 	}
-	if e := rules.SignIn(); !r.When(e) || !w.Counted.Holds(e) {
+	if e := signIn(); !r.When(e) || !w.Counted.Holds(e) {
 		t.Error("the conditions do not hold of a failed sign-in")
 	}
 	if h := set.Horizon(facet.Account); h != 10*time.Minute {
@@ -278,7 +287,7 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
-		e := rules.SignIn()
+		e := signIn()
 		for _, r := range set.Rules {
 			checkRule(t, r)
 			r.When(e)

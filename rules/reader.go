@@ -9,13 +9,15 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/weirdev/weir/condition"
 )
 
 // reader checks a file against the grammar and reads its values.
 type reader struct {
 	*file
 	kinds    []Kind
-	language *language
+	language *condition.Language
 	events   int // of all tests so far
 }
 
@@ -34,6 +36,15 @@ func (r *reader) read(n *yaml.Node, k *Key) *value {
 		return r.object(n, k)
 	case listForm:
 		return r.list(n, k)
+	case entryForm:
+		if n.Kind != yaml.ScalarNode {
+			return r.object(n, k)
+		}
+		one := r.scalar(n, k.member("value"))
+		if one == nil {
+			return nil
+		}
+		return &value{node: n, members: map[string]*value{"value": one}}
 	case valuesForm:
 		return r.values(n)
 	}
@@ -140,6 +151,8 @@ func (r *reader) scalar(n *yaml.Node, k *Key) *value {
 		ok = r.duration(v, k)
 	case conditionForm:
 		ok = r.condition(v)
+	case momentForm:
+		ok = r.moment(v, k)
 	}
 	if !ok {
 		return nil
@@ -193,11 +206,22 @@ func (r *reader) duration(v *value, k *Key) bool {
 	return false
 }
 
+func (r *reader) moment(v *value, k *Key) bool {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, v.text); err == nil && t.UnixMilli() > 0 {
+			v.num = t.UnixMilli()
+			return true
+		}
+	}
+	r.node(v.node, fmt.Sprintf("%q is no moment", v.text), "write a date like 2027-06-30, which means its beginning in UTC, or 2027-06-30T12:00:00Z")
+	return false
+}
+
 func (r *reader) condition(v *value) bool {
-	cond, faults := r.language.compile(v.text)
+	cond, faults := r.language.Compile(v.text)
 	for _, f := range faults {
-		line, column := r.inside(v.node, v.text, f.line, f.column)
-		r.at(line, column, f.what, f.do)
+		line, column := r.inside(v.node, v.text, f.Line, f.Column)
+		r.at(line, column, f.What, f.Do)
 	}
 	v.cond = cond
 	return len(faults) == 0

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
 )
 
@@ -18,10 +19,8 @@ func Reference(kinds []Kind) string {
 		referKey(&b, &k.members[i], "")
 	}
 	b.WriteString("\n| field | type | what it is |\n|---|---|---|\n")
-	for _, s := range event.Fields() {
-		if celType(s.Kind) != nil {
-			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.Name, referType(s), cell(s.Doc))
-		}
+	for _, w := range append(condition.Fields(), routeClasses{}.word()) {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", w.Name, referWord(w), cell(w.Doc))
 	}
 	return b.String()
 }
@@ -53,6 +52,10 @@ func referValue(k *Key) string {
 		return "condition"
 	case objectForm:
 		return "mapping"
+	case momentForm:
+		return "date or moment"
+	case entryForm:
+		return "value or mapping"
 	case listForm:
 		return fmt.Sprintf("list of %d to %d", k.min, k.max)
 	case valuesForm:
@@ -69,18 +72,13 @@ func referValue(k *Key) string {
 	return fmt.Sprintf("text, at most %d characters", k.max)
 }
 
-func referType(s event.Spec) string {
-	t := "text"
-	switch s.Kind {
-	case event.KindInt:
-		t = "number"
-	case event.KindTime:
-		t = "number: Unix ms"
-	case event.KindBool:
-		t = "flag"
+func referWord(w condition.Word) string {
+	t := strings.TrimPrefix(w.Sort.String(), "a ")
+	if w.Field.Kind() == event.KindTime {
+		t += ": Unix ms"
 	}
-	if known := s.Enum; known != nil {
-		t += ": `" + strings.Join(known, "`, `") + "`"
+	if w.Values != nil {
+		t += ": `" + strings.Join(w.Values, "`, `") + "`"
 	}
 	return t
 }

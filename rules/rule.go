@@ -9,14 +9,10 @@ package rules
 import (
 	"time"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 )
-
-// Predicate is a compiled condition. Of a field that the event lacks, the text
-// is "", the number 0 and the flag false. It allocates nothing, keeps nothing of
-// the event and may be called by any number of goroutines.
-type Predicate func(*event.Event) bool
 
 // MostMembers is how many members of a group one firing names: those that came
 // last.
@@ -34,9 +30,12 @@ type Rule struct {
 	ID, Title, Description string
 
 	Entity   facet.Kind
-	When     Predicate // which events the detector sees; never nil
-	Detector string    // its name
-	Spec     Spec      // the detector's parameters; never nil
+	When     condition.Predicate // which events the detector sees; never nil
+	Detector string              // its name
+	Spec     Spec                // the detector's parameters; never nil
+
+	// Exceptions are the events that match and that the detector does not see.
+	Exceptions []Exception
 
 	// Members says that the entity is a group: when the rule fires, entities of
 	// another kind that its counted events named get a signal too. Nil: it is none.
@@ -60,7 +59,11 @@ type Rule struct {
 	Line  int
 	Tests []Test
 
-	term *term // of When; nil in a rule that was not loaded
+	// What does not change what the rule does.
+	Severity string   // info to critical; "": not said
+	Tags     []string // such as owasp:api2
+
+	when *condition.Condition // of When; nil in a rule that was not loaded
 }
 
 // Set is all rules that run together.
@@ -72,6 +75,10 @@ type Set struct {
 
 	kinds []Kind // that it was loaded for
 	files []source
+
+	// Where things stand, for [Set.Warnings].
+	built    []built
+	expiring []expiring
 }
 
 // Projection says, per entity kind, which fields its rules read. Kinds that no
@@ -97,4 +104,20 @@ func (s *Set) Horizon(k facet.Kind) time.Duration {
 		}
 	}
 	return longest
+}
+
+// Matcher asks the rules of kind k at once. It finds places among them, which are
+// in order of id.
+func (s *Set) Matcher(k facet.Kind) *condition.Matcher {
+	var all []*condition.Condition
+	for _, r := range s.Rules {
+		switch {
+		case r.Entity != k:
+		case r.when != nil:
+			all = append(all, r.when)
+		default:
+			all = append(all, &condition.Condition{Holds: r.When})
+		}
+	}
+	return condition.NewMatcher(all)
 }

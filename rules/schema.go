@@ -38,6 +38,12 @@ func schemaOf(k *Key) map[string]any {
 		s["type"], s["minLength"], s["maxLength"] = []string{"string", "boolean"}, 1, k.max
 	case objectForm:
 		schemaObject(s, k)
+	case momentForm:
+		s["type"], s["minLength"] = "string", 1
+	case entryForm:
+		whole := map[string]any{}
+		schemaObject(whole, k)
+		s["anyOf"] = []map[string]any{schemaOf(k.member("value")), whole}
 	case listForm:
 		s["type"], s["minItems"], s["maxItems"], s["items"] = "array", k.min, k.max, schemaOf(k.item)
 	case valuesForm:
@@ -69,6 +75,13 @@ func schemaObject(s map[string]any, k *Key) {
 	s["type"], s["additionalProperties"], s["properties"] = "object", false, properties
 	if len(needed) > 0 {
 		s["required"] = needed
+	}
+	if len(k.anyOfKeys) > 0 {
+		var one []map[string]any
+		for _, name := range k.anyOfKeys {
+			one = append(one, map[string]any{"required": []string{name}})
+		}
+		s["anyOf"] = one
 	}
 	if len(k.oneOfKeys) > 0 {
 		var one []map[string]any

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/weirdev/weir/condition"
 )
 
 // value is a piece of a file that was found to be as its key demands. A nil
@@ -11,8 +13,8 @@ import (
 type value struct {
 	node    *yaml.Node
 	text    string
-	num     int64 // counts; durations in milliseconds
-	cond    *condition
+	num     int64 // counts; durations in milliseconds; moments in Unix milliseconds
+	cond    *condition.Condition
 	items   []*value
 	members map[string]*value
 	found   map[string]bool // keys that stand in the file, be their values right or wrong
@@ -50,7 +52,7 @@ func (v *value) span() time.Duration {
 	return time.Duration(v.num) * time.Millisecond
 }
 
-func (v *value) condition() *condition {
+func (v *value) condition() *condition.Condition {
 	if v == nil {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
 )
 
@@ -65,14 +66,14 @@ func (v *Value) parse(text string, spec event.Spec) (what, do string) {
 			return fmt.Sprintf("%s is a whole number, not %q", spec.Name, text), "write digits only"
 		}
 		v.Num = n
-		return impossibleNumber(spec.Field, n)
+		return condition.ImpossibleNumber(spec, n)
 	case event.KindTime:
 		n, ok := parseMoment(text)
 		if !ok {
 			return fmt.Sprintf("%s is a moment, not %q", spec.Name, text), "write it like 2026-01-01T00:05:00Z, or as Unix milliseconds; tests start at 2026-01-01T00:00:00Z"
 		}
 		v.Num = n
-		return impossibleNumber(spec.Field, n)
+		return condition.ImpossibleNumber(spec, n)
 	case event.KindBool:
 		if text != "true" && text != "false" {
 			return fmt.Sprintf("%s is a flag, not %q", spec.Name, text), "write true or false"
@@ -87,7 +88,7 @@ func (v *Value) parse(text string, spec event.Spec) (what, do string) {
 	if err != nil {
 		return err.Error(), "write a whole number from 1 behind the percent sign; where the bracket is to stand for itself, write {{} for it"
 	}
-	return impossibleText(spec.Field, longest)
+	return condition.ImpossibleText(spec, longest)
 }
 
 func parseMoment(s string) (ms int64, ok bool) {

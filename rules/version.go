@@ -5,15 +5,18 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+
+	"github.com/weirdev/weir/condition"
 )
 
 // canonical writes everything about a rule that changes what it does, and
 // nothing else: no title, no documentation, no tests.
-func canonical(r *Rule, when *condition) string {
-	s := fmt.Sprintf("rule %q entity %d when %q %s %q", r.ID, r.Entity, when.canonical, r.Detector, r.Spec.Canonical())
+func canonical(r *Rule, when *condition.Condition) string {
+	s := fmt.Sprintf("rule %q entity %d when %q %s %q", r.ID, r.Entity, when.Canonical, r.Detector, r.Spec.Canonical())
 	if m := r.Members; m != nil {
 		s += fmt.Sprintf(" members %d %d", m.Entity, m.Weight)
 	}
+	s += r.canonicalExceptions()
 	return s + fmt.Sprintf(" signal %q %q %d phase %d\n", r.Category, r.Reason, int64(r.HalfLife.Seconds()), r.Phase)
 }
 

@@ -106,7 +106,7 @@ func appendOpen(b []byte, v Value) ([]byte, error) {
 }
 
 func appendBody(b []byte, v Value) ([]byte, error) {
-	if v.Kind == 0 || v.Kind >= facet.MaxKind || !isDigest(v.Digest) || len(v.Contributions) > MaxContributions {
+	if !v.Kind.Exists() || !isDigest(v.Digest) || len(v.Contributions) > MaxContributions {
 		return b, fmt.Errorf("%w: kind %d, digest of %d bytes, %d contributions", ErrValue, v.Kind, len(v.Digest), len(v.Contributions))
 	}
 	b = append(append(b, `,"k":"`...), v.Kind.String()...)
@@ -147,7 +147,7 @@ func (u *Update) Check() error {
 	if _, err := AppendPosition(nil, u.Position); err != nil {
 		return err
 	}
-	if u.Entity.Kind == 0 || u.Entity.Kind >= facet.MaxKind || u.Entity.Key == "" || len(u.Contributions) > MaxContributions {
+	if !u.Entity.Kind.Exists() || u.Entity.Key == "" || len(u.Contributions) > MaxContributions {
 		return fmt.Errorf("%w: entity of kind %d, %d contributions", ErrValue, u.Entity.Kind, len(u.Contributions))
 	}
 	if u.Expires < 0 || u.Expires > maxMillis {

@@ -137,7 +137,7 @@ func (t *Trier) match(e *event.Event, r *Result) {
 			continue
 		}
 		for _, rule := range t.rules.Rules {
-			if rule.Entity == k && rule.When(e) {
+			if rule.Entity == k && rule.Matches(e) {
 				r.Matches = append(r.Matches, Match{Rule: rule.ID, Phase: rule.Phase.String(), Kind: k.String(), Entity: entity.Key})
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,21 +29,31 @@ in. docs/rules.md describes the language.`,
 
 func rulesCheckCommand() *cobra.Command {
 	var how reporting
+	var lint rules.Lint
 	cmd := &cobra.Command{
 		Use: "check [DIR]", Short: "Report everything that is wrong with rules", Args: cobra.MaximumNArgs(1),
 		Long: `check reads rules as a worker does, and reports everything that is wrong with them.
-It ends with 1 where there is anything.`,
+It ends with 1 where there is anything. What is legal and most likely not meant it
+tells as a warning: entries of lists and exceptions that have expired, rules with few
+tests, keys that clients choose freely, and, with -retention, rules that look back
+further than the tables do.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			set, problems, err := loadRules(args)
 			if err != nil {
 				return err
 			}
 			r := newReport(set, problems)
+			if set != nil {
+				lint.Now = time.Now()
+				r.warn(set.Warnings(lint))
+			}
 			return how.tell(cmd, r, r.checks(set), func(w io.Writer) {
+				r.writeWarnings(w)
 				fmt.Fprintf(w, "%d rules are right; version %s\n", len(set.Rules), set.Version)
 			})
 		},
 	}
+	cmd.Flags().DurationVar(&lint.Retention, "retention", 0, "how long the tables keep events (clickhouse.retention)")
 	how.flags(cmd)
 	return cmd
 }

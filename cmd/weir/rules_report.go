@@ -35,9 +35,11 @@ type report struct {
 	Version  string       `json:"version,omitempty"` // of the rules; absent where they are not right
 	Rules    int          `json:"rules"`
 	Problems []problem    `json:"problems"`
+	Warnings []problem    `json:"warnings,omitempty"`
 	Tests    *testsReport `json:"tests,omitempty"`
 
 	problems *rules.Problems
+	warnings []rules.Problem
 }
 
 type problem struct {
@@ -77,6 +79,23 @@ func newReport(set *rules.Set, problems *rules.Problems) *report {
 		}
 	}
 	return r
+}
+
+// warn takes in what stops nothing.
+func (r *report) warn(all []rules.Problem) {
+	r.warnings = all
+	for _, p := range all {
+		r.Warnings = append(r.Warnings, problem{p.File, p.Line, p.Column, p.What, p.Do})
+	}
+}
+
+func (r *report) writeWarnings(w io.Writer) {
+	for _, p := range r.warnings {
+		fmt.Fprintf(w, "warning: %s\n", p)
+	}
+	if n := len(r.warnings); n > 0 {
+		fmt.Fprintf(w, "%d warnings\n", n)
+	}
 }
 
 // add takes in results of tests; set is nil where the rules are not right.

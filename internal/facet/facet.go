@@ -20,7 +20,8 @@ import (
 // Kind is a kind of entity: whom a score is about.
 //
 // The numbers are permanent: they are in the facet log, in snapshots and in
-// ids of signals.
+// ids of signals. Those from 64 on are left to records that are about no entity
+// but about what is usual among many.
 type Kind uint8
 
 const (
@@ -35,27 +36,33 @@ const (
 	Build   Kind = 9 // app version and device model
 	Route   Kind = 10
 	Tenant  Kind = 11
+	Country Kind = 12
+	Net16   Kind = 13 // IPv4 /16 or IPv6 /32
 
-	MaxKind = 12 // bounds arrays indexed by Kind
+	MaxKind = 32 // bounds arrays indexed by Kind
 )
 
 var kindNames = [MaxKind]string{
 	Account: "account", Session: "session", Token: "token", Device: "device",
 	IP: "ip", Net: "net", ASN: "asn", JA4: "ja4", Build: "build", Route: "route", Tenant: "tenant",
+	Country: "country", Net16: "net16",
 }
 
 // String is the kind's name in rules, keys and tables.
 func (k Kind) String() string {
-	if k == 0 || k >= MaxKind {
+	if !k.Exists() {
 		return "unknown"
 	}
 	return kindNames[k]
 }
 
+// Exists reports whether there are entities of the kind.
+func (k Kind) Exists() bool { return k < MaxKind && kindNames[k] != "" }
+
 // ParseKind finds a kind by its name.
 func ParseKind(name string) (Kind, bool) {
 	for k := Kind(1); k < MaxKind; k++ {
-		if kindNames[k] == name {
+		if k.Exists() && kindNames[k] == name {
 			return k, true
 		}
 	}
@@ -66,7 +73,9 @@ func ParseKind(name string) (Kind, bool) {
 func Kinds() []Kind {
 	all := make([]Kind, 0, MaxKind)
 	for k := Kind(1); k < MaxKind; k++ {
-		all = append(all, k)
+		if k.Exists() {
+			all = append(all, k)
+		}
 	}
 	return all
 }
@@ -131,9 +140,14 @@ func Delayed(e *event.Event) bool { return e.Num(event.Delayed) != 0 && e.Num(ev
 // returned inside the entity's Key: it must live as long as the entity.
 func EntityOf(k Kind, e *event.Event, scratch []byte) (ent Entity, ok bool) {
 	ent = Entity{Kind: k, Tenant: e.Text(event.Tenant)}
-	switch k {
-	case 0:
+	if !k.Exists() {
 		return ent, false
+	}
+	switch k {
+	case Net16:
+		b := event.AppendNet16Key(scratch[:0], clientAddress(e.Text(event.ClientIP)))
+		ent.Key = unsafe.String(unsafe.SliceData(b), len(b))
+		return ent, ent.Key != ""
 	case ASN:
 		if n := e.Num(event.ASN); n != 0 {
 			b := strconv.AppendInt(scratch[:0], n, 10)
@@ -152,9 +166,10 @@ func EntityOf(k Kind, e *event.Event, scratch []byte) (ent Entity, ok bool) {
 // Names lists the fields that [EntityOf] reads the key of an entity of kind k
 // from, in ascending order.
 func Names(k Kind) []event.Field {
-	switch k {
-	case 0:
+	if !k.Exists() {
 		return nil
+	}
+	switch k {
 	case Token:
 		return []event.Field{event.Token, event.TokenFamily}
 	}

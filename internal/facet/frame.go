@@ -259,7 +259,7 @@ func (r *Reader) readTable() error {
 		if err != nil {
 			return err
 		}
-		if k == 0 || k >= MaxKind || r.known[k] || m > event.MaxField {
+		if !Kind(k).Exists() || r.known[k] || m > event.MaxField {
 			return fmt.Errorf("%w: kind %d with %d fields", ErrFrame, k, m)
 		}
 		start := len(r.store)

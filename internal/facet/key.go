@@ -14,6 +14,7 @@ var nameOf = [MaxKind]event.Field{
 	Account: event.Account, Session: event.Session, Token: event.Token, Device: event.Device,
 	IP: event.ClientIP, Net: event.Net, ASN: event.ASN, JA4: event.JA4,
 	Build: event.Build, Route: event.Route, Tenant: event.Tenant,
+	Country: event.Country, Net16: event.ClientIP,
 }
 
 // KeyOf is the key of the entity of kind k that v names, byte for byte: the key
@@ -30,7 +31,10 @@ func KeyOf(k Kind, v string) (key string, whole, ok bool) {
 		key, ok = clientKey(v)
 		return key, true, ok
 	case Net:
-		key, ok = netKey(v)
+		key, ok = netKey(v, event.NetKey)
+		return key, true, ok
+	case Net16:
+		key, ok = netKey(v, event.Net16Key)
 		return key, true, ok
 	case ASN:
 		n, err := strconv.ParseUint(v, 10, 32)
@@ -38,7 +42,7 @@ func KeyOf(k Kind, v string) (key string, whole, ok bool) {
 	case Build:
 		return buildKey(v)
 	}
-	if k >= MaxKind {
+	if !k.Exists() {
 		return "", false, false
 	}
 	key, whole, refused := event.Keep(nameOf[k], v)
@@ -67,25 +71,34 @@ func clientKey(s string) (string, bool) {
 }
 
 // netKey takes a network as ingest writes it, or an address in it.
-func netKey(s string) (string, bool) {
+func netKey(s string, of func(netip.Addr) string) (string, bool) {
 	if a, ok := event.ParseAddress(s); ok {
-		return event.NetKey(a), true
+		return of(a), true
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return "", false
 	}
-	key := event.NetKey(p.Addr())
+	key := of(p.Addr())
 	return key, key == p.String()
 }
 
 // NetOf is the key of the network that a client's address, given as its key, is
 // in; "" where it is in none.
 func NetOf(clientKey string) string {
-	bare, _, _ := strings.Cut(clientKey, "/")
-	a, err := netip.ParseAddr(bare)
-	if err != nil {
-		return ""
+	return event.NetKey(clientAddress(clientKey))
+}
+
+// Net16Of is the same of the wider network.
+func Net16Of(clientKey string) string {
+	return event.Net16Key(clientAddress(clientKey))
+}
+
+// clientAddress is the address that a client's key is, or begins with; the zero Addr
+// where there is none.
+func clientAddress(key string) (a netip.Addr) {
+	if bare, _, _ := strings.Cut(key, "/"); bare != "" {
+		a, _ = netip.ParseAddr(bare)
 	}
-	return event.NetKey(a)
+	return a
 }

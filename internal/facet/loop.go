@@ -225,7 +225,7 @@ func (r *LoopReader) Finding(f *Finding) (ok bool, err error) {
 
 func (r *LoopReader) kind() (Kind, error) {
 	k, err := r.byte()
-	if err == nil && (k == 0 || k >= MaxKind) {
+	if err == nil && (!Kind(k).Exists()) {
 		err = fmt.Errorf("%w: entity of kind %d", ErrFrame, k)
 	}
 	return Kind(k), err

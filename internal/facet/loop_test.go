@@ -202,7 +202,7 @@ func TestNamesAreTheFieldsThatAnEntityIsReadFrom(t *testing.T) {
 			if f.Kind().Numeric() {
 				e.SetNum(f, 1)
 			} else {
-				e.SetText(f, "x")
+				e.SetText(f, "192.0.2.1") // also where only an address will do
 			}
 			if _, ok := EntityOf(k, e, nil); !ok {
 				t.Errorf("%v is not named by %v", k, f)

@@ -86,3 +86,14 @@ func (d *Document) At(line, column int, what, do string) {
 
 // Node reports a problem at a node.
 func (d *Document) Node(n *yaml.Node, what, do string) { d.At(n.Line, n.Column, what, do) }
+
+// RuneIndex is the index in text of a place: its line, from 1, and its column, from 0.
+func RuneIndex(text []rune, line, column int) int {
+	i := 0
+	for ; line > 1 && i < len(text); i++ {
+		if text[i] == '\n' {
+			line--
+		}
+	}
+	return min(i+max(column, 0), len(text))
+}

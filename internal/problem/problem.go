@@ -48,6 +48,13 @@ func (p *Problems) Sort() {
 	})
 }
 
+// String shows the problem as [Problems.Error] does.
+func (p Problem) String() string {
+	var b strings.Builder
+	p.write(&b)
+	return b.String()
+}
+
 func (p Problem) write(b *strings.Builder) {
 	b.WriteString(p.File)
 	if p.Line > 0 {

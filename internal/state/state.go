@@ -38,7 +38,7 @@ const (
 
 	never = 1 << 63 // as an i64 the smallest: expired until it is touched
 
-	maxKinds  = 16
+	maxKinds  = 32
 	maxRecord = 1<<16 - 1
 
 	// SlotHeader is what a slot takes beside its payload, in bytes.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
@@ -21,6 +22,8 @@ type ruleText struct {
 	members            string
 	memberWeight       int
 	category, phase    string
+	except             string
+	exceptUntil        int64 // Unix ms
 }
 
 func (r *ruleText) String() string {
@@ -45,6 +48,9 @@ func (r *ruleText) String() string {
 	}
 	if r.members != "" {
 		fmt.Fprintf(&b, "    members: {entity: %s, weight: %d}\n", r.members, r.memberWeight)
+	}
+	if r.except != "" {
+		fmt.Fprintf(&b, "    exceptions: [{when: %s, owner: o, reason: r, expires: %s}]\n", r.except, time.UnixMilli(r.exceptUntil).UTC().Format(time.RFC3339Nano))
 	}
 	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds}\n    phase: %s\n", r.category, r.halfLife, r.phase)
 	return b.String()

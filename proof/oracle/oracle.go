@@ -189,7 +189,7 @@ func (o *Oracle) event() (signals []score.Signal) {
 	entity := facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}
 	seen := false
 	for _, r := range o.set.Rules {
-		if r.Entity != entity.Kind || !r.When(&f.Fields) {
+		if r.Entity != entity.Kind || !r.Matches(&f.Fields) {
 			continue
 		}
 		if !seen {

@@ -123,6 +123,9 @@ func (m *maker) rule(i int, crowd bool) (r ruleText) {
 	}
 	r.window = m.span(1_000, 1_500, 2_000, 5_000, 10_000, 20_000)
 	r.when = m.pick("status >= 0", `decision_action != "deny"`, `"true"`, "status != 404", `auth != ""`)
+	if m.IntN(6) == 0 {
+		r.except, r.exceptUntil = m.pick("status == 404", `auth == "success"`, `account == "a1"`), start+m.oneOf(1, 5_000, 60_000)
+	}
 	if m.IntN(2) == 0 {
 		r.count = m.pick(`auth == "failure"`, "status >= 400", `auth == "failure" && status != 404`)
 		if m.IntN(2) == 0 {

@@ -1,12 +1,10 @@
-package rules
+package condition
 
 import (
 	"fmt"
 	"testing"
-	"testing/fstest"
 
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/facet"
 )
 
 // BenchmarkCondition compares our closures with CEL's own machine, which is
@@ -22,7 +20,7 @@ func BenchmarkCondition(b *testing.B) {
 		{"Pattern", `path.matches("^/v[12]/login")`},
 	} {
 		b.Run(c.name+"/closure", func(b *testing.B) {
-			p := compiled(b, l, c.source).run
+			p := compiled(b, l, c.source).Holds
 			b.ReportAllocs()
 			for b.Loop() {
 				if !p(e) {
@@ -46,40 +44,22 @@ func BenchmarkCondition(b *testing.B) {
 	}
 }
 
-// manyRules are rules that differ in the second of two conditions.
-func manyRules(b *testing.B, n int) *Set {
-	b.Helper()
-	yaml := "rules:\n"
-	for i := range n {
-		yaml += fmt.Sprintf(`
-  - id: rule-%d
-    title: x
-    entity: account
-    when: status == 401 && route == "/login-%d"
-    tally: {}
-    signal: {category: bot, reason: x, half_life: 1h}
-    phase: observe
-`, i, i)
+// BenchmarkHundred asks a hundred conditions, which differ in their second part,
+// about one event: each by itself, and all through a matcher.
+func BenchmarkHundred(b *testing.B) {
+	l := testLanguage(b)
+	var all []*Condition
+	for i := range 100 {
+		all = append(all, compiled(b, l, fmt.Sprintf(`status == 401 && route == "/login-%d"`, i)))
 	}
-	set, err := Load(fstest.MapFS{"many.yaml": {Data: []byte(yaml)}}, tally())
-	if err != nil {
-		b.Fatal(err)
-	}
-	return set
-}
-
-// BenchmarkHundredRules asks a hundred rules about one event: each by itself,
-// and all through a matcher.
-func BenchmarkHundredRules(b *testing.B) {
-	set := manyRules(b, 100)
 	e := signIn()
 	e.SetText(event.Route, "/login-77")
 	b.Run("each", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			matched := 0
-			for _, r := range set.Rules {
-				if r.When(e) {
+			for _, c := range all {
+				if c.Holds(e) {
 					matched++
 				}
 			}
@@ -89,7 +69,7 @@ func BenchmarkHundredRules(b *testing.B) {
 		}
 	})
 	b.Run("matcher", func(b *testing.B) {
-		m := set.Matcher(facet.Account)
+		m := NewMatcher(all)
 		matched := make([]int, 0, 100)
 		b.ReportAllocs()
 		for b.Loop() {
@@ -99,15 +79,3 @@ func BenchmarkHundredRules(b *testing.B) {
 		}
 	})
 }
-
-// tally is a detector that does nothing.
-func tally() []Kind {
-	return []Kind{{Name: "tally", Doc: "nothing", Compile: func(*Params) Spec { return noSpec{} }}}
-}
-
-type noSpec struct{}
-
-func (noSpec) Fields() []event.Field { return nil }
-func (noSpec) State() string         { return "nothing" }
-func (noSpec) Canonical() string     { return "nothing" }
-func (noSpec) Keeps() Keeps          { return Keeps{} }

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"cmp"
@@ -10,17 +10,17 @@ import (
 // equals is a comparison of a field with a constant by == or !=: what most
 // conditions are made of. Pairs of them run as one closure.
 type equals struct {
-	field event.Field
-	text  bool // compares text, not num
-	not   bool
-	want  string
-	num   int64
+	word *Word
+	text bool // compares text, not num
+	not  bool
+	want string
+	num  int64
 }
 
 // equality reads t as a comparison of a field with a constant.
-func equality(t *term) (equals, bool) {
-	if t.op == opField && t.sort == flagSort {
-		return equals{field: t.field, not: true}, true // a flag alone: != false
+func equality(t *expr) (equals, bool) {
+	if t.op == opWord && t.sort == Flag {
+		return equals{word: t.word, not: true}, true // a flag alone: != false
 	}
 	if t.op != opEqual && t.op != opUnequal {
 		return equals{}, false
@@ -29,15 +29,19 @@ func equality(t *term) (equals, bool) {
 	if f.op == opConst {
 		f, c = c, f
 	}
-	if f.op != opField || c.op != opConst {
+	if f.op != opWord || c.op != opConst {
 		return equals{}, false
 	}
-	return equals{field: f.field, text: f.sort == textSort, not: t.op == opUnequal, want: c.text, num: c.num}, true
+	return equals{word: f.word, text: f.sort == Text, not: t.op == opUnequal, want: c.text, num: c.num}, true
 }
 
 func (q equals) predicate() Predicate {
-	f, want, num := q.field, q.want, q.num
-	switch {
+	f, want, num := q.word.Field, q.want, q.num
+	switch of := q.word.Compute; {
+	case of != nil && q.not:
+		return func(e *event.Event) bool { return of(e) != want }
+	case of != nil:
+		return func(e *event.Event) bool { return of(e) == want }
 	case q.text && q.not:
 		return func(e *event.Event) bool { return e.Text(f) != want }
 	case q.text:
@@ -50,13 +54,13 @@ func (q equals) predicate() Predicate {
 
 // both runs two comparisons as one closure; nil where there is none for them.
 func both(a, b equals) Predicate {
-	if a.not || b.not {
+	if a.not || b.not || a.word.Compute != nil || b.word.Compute != nil {
 		return nil
 	}
 	if a.text && !b.text {
 		a, b = b, a
 	}
-	f, g, an, bn, at, bt := a.field, b.field, a.num, b.num, a.want, b.want
+	f, g, an, bn, at, bt := a.word.Field, b.word.Field, a.num, b.num, a.want, b.want
 	switch {
 	case a.text:
 		return func(e *event.Event) bool { return e.Text(f) == at && e.Text(g) == bt }
@@ -66,7 +70,7 @@ func both(a, b equals) Predicate {
 	return func(e *event.Event) bool { return e.Num(f) == an && e.Num(g) == bn }
 }
 
-func conjunction(args []*term) Predicate {
+func conjunction(args []*expr) Predicate {
 	args = cheapestFirst(args)
 	if len(args) >= 2 {
 		a, ok := equality(args[0])
@@ -80,7 +84,7 @@ func conjunction(args []*term) Predicate {
 	return and(predicates(args))
 }
 
-func disjunction(args []*term) Predicate {
+func disjunction(args []*expr) Predicate {
 	list := predicates(cheapestFirst(args))
 	if len(list) == 2 {
 		p, q := list[0], list[1]
@@ -117,7 +121,7 @@ func and(list []Predicate) Predicate {
 	}
 }
 
-func predicates(args []*term) []Predicate {
+func predicates(args []*expr) []Predicate {
 	list := make([]Predicate, len(args))
 	for i, a := range args {
 		list[i] = predicate(a)
@@ -127,19 +131,22 @@ func predicates(args []*term) []Predicate {
 
 // cheapestFirst orders the parts of a chain by what they cost. Conditions have
 // no effects and cannot fail, so their order is ours to choose.
-func cheapestFirst(args []*term) []*term {
+func cheapestFirst(args []*expr) []*expr {
 	sorted := slices.Clone(args)
-	slices.SortStableFunc(sorted, func(a, b *term) int { return cmp.Compare(cost(a), cost(b)) })
+	slices.SortStableFunc(sorted, func(a, b *expr) int { return cmp.Compare(cost(a), cost(b)) })
 	return sorted
 }
 
 // cost estimates nanoseconds.
-func cost(t *term) int {
+func cost(t *expr) int {
 	own := 2
 	switch t.op {
 	case opConst:
 		return 0
-	case opField:
+	case opWord:
+		if t.word.Compute != nil {
+			return 40
+		}
 		return 1
 	case opLess, opLessEqual, opGreater, opGreaterEqual:
 		own = 5 // after equalities, which most events fail, and which can be fused
@@ -151,10 +158,15 @@ func cost(t *term) int {
 		own = 30
 	case opMatches:
 		own = 300
+	case opListed:
+		own = 15
+		if t.list.Kind == Networks {
+			own = 80
+		}
 	}
 	for _, a := range t.args {
 		own += cost(a)
-		if a.sort == textSort && a.op == opField {
+		if a.sort == Text && a.op == opWord {
 			own++
 		}
 	}

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"regexp"
@@ -8,12 +8,12 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// op is what a term does.
+// op is what an expression does.
 type op uint8
 
 const (
 	opConst op = iota + 1
-	opField
+	opWord
 	opNot
 	opAnd // of two or more
 	opOr  // of two or more
@@ -30,29 +30,24 @@ const (
 	opMatches
 	opSize
 	opIf
+	opHas
+	opNegate
+	opAdd
+	opSubtract
+	opMultiply
+	opDivide    // by a constant that is not 0
+	opRemainder // likewise
+	opListed    // in a list, or in networks that stand in the condition
 )
 
-// sort is the type of a term's value.
-type sort uint8
-
-const (
-	flagSort   sort = iota + 1 // true or false
-	numberSort                 // 64 bits
-	textSort
-)
-
-func (s sort) String() string {
-	return [...]string{"nothing", "a flag", "a number", "a text"}[s]
-}
-
-// term is a checked condition, or a part of one: what is left of CEL's tree when
-// everything that rules do not offer has been refused.
-type term struct {
+// expr is a checked condition, or a part of one: what is left of CEL's tree when
+// everything that conditions do not offer has been refused.
+type expr struct {
 	op   op
-	sort sort
-	args []*term
+	sort Sort
+	args []*expr
 
-	field event.Field // opField
+	word *Word // opWord
 
 	text string // opConst
 	num  int64  // opConst; flags are 1 or 0
@@ -62,18 +57,23 @@ type term struct {
 
 	pattern *regexp.Regexp // opMatches
 
+	list *List // opListed
+
 	line, column int // in the source: line from 1, column from 0
 }
 
-// canonical writes the term so that two conditions that differ in blanks,
+// canonical writes the expression so that two conditions that differ in blanks,
 // brackets or quotes only are the same text.
-func (t *term) canonical(b *strings.Builder) {
+func (t *expr) canonical(b *strings.Builder) {
 	switch t.op {
 	case opConst:
 		b.WriteString(t.literal())
 		return
-	case opField:
-		b.WriteString(t.field.String())
+	case opWord:
+		b.WriteString(t.word.Name)
+		if t.word.Version != "" {
+			b.WriteString("#" + t.word.Version)
+		}
 		return
 	}
 	b.WriteString("(" + strconv.Itoa(int(t.op)))
@@ -90,23 +90,29 @@ func (t *term) canonical(b *strings.Builder) {
 	if t.pattern != nil {
 		b.WriteString(" " + strconv.Quote(t.pattern.String()))
 	}
+	if t.list != nil {
+		b.WriteString(" " + t.list.Kind.String() + "#" + t.list.digest)
+	}
 	b.WriteByte(')')
 }
 
-func (t *term) literal() string {
+func (t *expr) literal() string {
 	switch t.sort {
-	case textSort:
+	case Text:
 		return strconv.Quote(t.text)
-	case flagSort:
+	case Flag:
 		return strconv.FormatBool(t.num != 0)
 	}
 	return strconv.FormatInt(t.num, 10)
 }
 
-// fields collects what the term reads.
-func (t *term) fields(into *[event.MaxField]bool) {
-	if t.op == opField {
-		into[t.field] = true
+// fields collects what the expression reads. The time, which entries that expire
+// are held against, is in every event.
+func (t *expr) fields(into *[event.MaxField]bool) {
+	if t.op == opWord {
+		for _, f := range t.word.fields() {
+			into[f] = true
+		}
 	}
 	for _, a := range t.args {
 		a.fields(into)

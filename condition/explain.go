@@ -1,29 +1,32 @@
-package rules
+package condition
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/problem"
 )
 
-// explainIssues puts CEL's messages into the words of rules. After a syntax
+// explainIssues puts CEL's messages into the words of conditions. After a syntax
 // error the parser guesses, so only the first one is worth reading.
-func explainIssues(issues *cel.Issues, source string) []fault {
-	var faults []fault
+func (l *Language) explainIssues(issues *cel.Issues, source string) []Fault {
+	var faults []Fault
 	for _, e := range issues.Errors()[:min(len(issues.Errors()), maxFaults)] {
-		f := explainIssue(e, source)
+		f := l.explainIssue(e, source)
 		if strings.HasPrefix(e.Message, syntaxError) {
-			return []fault{f}
+			return []Fault{f}
 		}
 		faults = append(faults, f)
 	}
 	if len(faults) == 0 {
-		faults = []fault{{line: 1, what: issues.Err().Error(), do: "see docs/rules.md"}}
+		faults = []Fault{{Line: 1, What: issues.Err().Error(), Do: "see docs/rules.md"}}
 	}
 	return faults
 }
@@ -33,23 +36,23 @@ const maxFaults = 10
 
 const syntaxError = "Syntax error: "
 
-func explainIssue(e *common.Error, source string) fault {
-	f := fault{line: e.Location.Line(), column: e.Location.Column(), what: e.Message, do: "see docs/rules.md for what conditions offer"}
+func (l *Language) explainIssue(e *common.Error, source string) Fault {
+	f := Fault{Line: e.Location.Line(), Column: e.Location.Column(), What: e.Message, Do: "see docs/rules.md for what conditions offer"}
 	switch m := e.Message; {
 	case strings.Contains(m, "recursion limit exceeded"):
-		f.what, f.do = nestedTooDeeply()
+		f.What, f.Do = nestedTooDeeply()
 	case strings.HasPrefix(m, syntaxError):
-		f.what, f.do = explainSyntax(strings.TrimPrefix(m, syntaxError))
+		f.What, f.Do = explainSyntax(strings.TrimPrefix(m, syntaxError))
 	case strings.HasPrefix(m, "undeclared reference to '"):
 		name, _, _ := strings.Cut(strings.TrimPrefix(m, "undeclared reference to '"), "'")
-		f.what, f.do = explainName(name, strings.HasPrefix(strings.TrimSpace(after(source, f.line, f.column)), "("))
+		f.What, f.Do = l.explainName(name, strings.HasPrefix(strings.TrimSpace(after(source, f.Line, f.Column)), "("))
 	case strings.HasPrefix(m, "found no matching overload for '"):
-		f.what, f.do = explainTypes(m)
+		f.What, f.Do = explainTypes(m)
 	case strings.HasPrefix(m, "expected type 'bool' but found '"):
 		found, _, _ := strings.Cut(strings.TrimPrefix(m, "expected type 'bool' but found '"), "'")
-		f.what, f.do = "true or false is needed here, and this is "+typeName(found), "compare it with something, such as status == 401"
+		f.What, f.Do = "true or false is needed here, and this is "+typeName(found), "compare it with something, such as status == 401"
 	case strings.HasSuffix(m, "does not support field selection"):
-		f.what, f.do = "fields have no members", "the events are flat: write the field's name alone"
+		f.What, f.Do = "fields have no members", "the events are flat: write the field's name alone"
 	}
 	return f
 }
@@ -64,16 +67,19 @@ func explainSyntax(m string) (what, do string) {
 		`write it like auth == "failure" && status == 401; texts stand in quotes, and a condition with # or ": " in a block: when: |`
 }
 
-func explainName(name string, called bool) (what, do string) {
+func (l *Language) explainName(name string, called bool) (what, do string) {
 	if called {
 		return fmt.Sprintf("there is no function %q in conditions", name),
-			didYouMean(name, []string{"startsWith", "endsWith", "contains", "matches", "size"})
+			problem.DidYouMean(name, []string{"startsWith", "endsWith", "contains", "matches", "size", "has", "cidr"})
+	}
+	if list, ok := strings.CutPrefix(name, listsPrefix); ok {
+		return l.explainList(list)
 	}
 	if s, ok := event.Lookup(name); ok {
 		return fmt.Sprintf("conditions cannot read the field %q", s.Name), "use another field"
 	}
 	what = fmt.Sprintf("there is no field %q", name)
-	if near := nearest(name, fieldNames()); near != "" {
+	if near := problem.Nearest(name, l.names()); near != "" {
 		return what, fmt.Sprintf("did you mean %q? A text stands in quotes: %q", near, name)
 	}
 	return what, fmt.Sprintf("fields are listed in docs/rules.md; a text stands in quotes: %q", name)
@@ -89,22 +95,28 @@ func explainTypes(m string) (what, do string) {
 		return m, "see docs/rules.md for what conditions offer"
 	}
 	var of []string
-	for _, t := range strings.FieldsFunc(parts[2], func(r rune) bool { return strings.ContainsRune("()., ", r) }) {
+	for _, t := range strings.FieldsFunc(listTypes.Replace(parts[2]), func(r rune) bool { return strings.ContainsRune("()., ", r) }) {
 		of = append(of, typeName(t))
 	}
 	return fmt.Sprintf("%s is not defined for %s", functionName(parts[1]), strings.Join(of, " and ")),
 		"both sides must be of one type: texts in quotes, numbers and flags without"
 }
 
-// typeName is what rules call a type of CEL.
+var listTypes = strings.NewReplacer("list(string)", "texts", "list(int)", "numbers")
+
+// typeName is what conditions call a type of CEL.
 func typeName(t string) string {
 	switch t {
 	case "int":
-		return numberSort.String()
+		return Number.String()
 	case "string":
-		return textSort.String()
+		return Text.String()
 	case "bool":
-		return flagSort.String()
+		return Flag.String()
+	case "texts":
+		return "a list of texts"
+	case "numbers":
+		return "a list of numbers"
 	}
 	return t
 }
@@ -113,19 +125,21 @@ func typeName(t string) string {
 // name that stands there.
 func after(source string, line, column int) string {
 	rest := []rune(source)
-	rest = rest[runeIndex(rest, line, column):]
+	rest = rest[problem.RuneIndex(rest, line, column):]
 	return strings.TrimLeftFunc(string(rest), func(r rune) bool {
 		return r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 	})
 }
 
-// fieldNames lists the fields that conditions can read.
-func fieldNames() []string {
-	var all []string
-	for _, s := range event.Fields() {
-		if celType(s.Kind) != nil {
-			all = append(all, s.Name)
-		}
+// names lists the words that conditions can read.
+func (l *Language) names() []string {
+	return slices.Sorted(maps.Keys(l.words))
+}
+
+func (l *Language) explainList(name string) (what, do string) {
+	what = fmt.Sprintf("there is no list %q", name)
+	if len(l.lists) == 0 {
+		return what, "define it under the key lists of a file beside the rules"
 	}
-	return all
+	return what, problem.DidYouMean(name, slices.Sorted(maps.Keys(l.lists)))
 }

@@ -1,4 +1,4 @@
-package rules
+package condition
 
 import (
 	"slices"
@@ -13,16 +13,20 @@ type (
 	numberOf func(*event.Event) int64
 )
 
-// predicate builds what runs for a term of flag sort. A tree of closures costs
+// predicate builds what runs for an expression of flag sort. A tree of closures costs
 // a nanosecond or two a node; CEL's own machine costs a hundred.
-func predicate(t *term) Predicate {
+func predicate(t *expr) Predicate {
 	switch t.op {
 	case opConst:
 		v := t.num != 0
 		return func(*event.Event) bool { return v }
-	case opField:
-		f := t.field
+	case opWord:
+		f := t.word.Field
 		return func(e *event.Event) bool { return e.Num(f) != 0 }
+	case opHas:
+		return t.args[0].word.has()
+	case opListed:
+		return t.list.member(t.args[0])
 	case opNot:
 		p := predicate(t.args[0])
 		return func(e *event.Event) bool { return !p(e) }
@@ -49,7 +53,7 @@ func predicate(t *term) Predicate {
 	return comparison(t)
 }
 
-func texts(t *term) textOf {
+func texts(t *expr) textOf {
 	switch t.op {
 	case opConst:
 		v := t.text
@@ -63,11 +67,14 @@ func texts(t *term) textOf {
 			return b(e)
 		}
 	}
-	f := t.field
+	if t.word.Compute != nil {
+		return t.word.Compute
+	}
+	f := t.word.Field
 	return func(e *event.Event) string { return e.Text(f) }
 }
 
-func numbers(t *term) numberOf {
+func numbers(t *expr) numberOf {
 	switch t.op {
 	case opConst:
 		v := t.num
@@ -84,7 +91,10 @@ func numbers(t *term) numberOf {
 			return b(e)
 		}
 	}
-	f := t.field
+	if t.op != opWord {
+		return calculation(t)
+	}
+	f := t.word.Field
 	return func(e *event.Event) int64 { return e.Num(f) }
 }
 
@@ -101,8 +111,8 @@ func textTest(o op, v, part textOf) Predicate {
 // fewValues is how many values are found faster one by one than in a map.
 const fewValues = 8
 
-func membership(t *term) Predicate {
-	if t.args[0].sort == textSort {
+func membership(t *expr) Predicate {
+	if t.args[0].sort == Text {
 		return member(texts(t.args[0]), t.texts)
 	}
 	return member(numbers(t.args[0]), t.nums)
@@ -122,23 +132,23 @@ func member[V comparable](v func(*event.Event) V, list []V) Predicate {
 	}
 }
 
-func comparison(t *term) Predicate {
+func comparison(t *expr) Predicate {
 	if eq, ok := equality(t); ok {
 		return eq.predicate()
 	}
 	a, b := t.args[0], t.args[1]
 	switch a.sort {
-	case textSort:
+	case Text:
 		return compareTexts(t.op, texts(a), texts(b))
-	case flagSort:
+	case Flag:
 		p, q, want := predicate(a), predicate(b), t.op == opEqual
 		return func(e *event.Event) bool { return (p(e) == q(e)) == want }
 	}
-	if a.op == opField && b.op == opConst {
-		return compareField(t.op, a.field, b.num)
+	if a.op == opWord && b.op == opConst {
+		return compareField(t.op, a.word.Field, b.num)
 	}
-	if a.op == opConst && b.op == opField {
-		return compareField(mirrored(t.op), b.field, a.num)
+	if a.op == opConst && b.op == opWord {
+		return compareField(mirrored(t.op), b.word.Field, a.num)
 	}
 	return compareNumbers(t.op, numbers(a), numbers(b))
 }

@@ -1,0 +1,291 @@
+package condition
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/weirdev/weir/event"
+)
+
+// ListKind is what a list holds.
+type ListKind uint8
+
+const (
+	Networks  ListKind = iota + 1 // CIDR prefixes and addresses, IPv4 and IPv6
+	ASNs                          // numbers of autonomous systems
+	Countries                     // ISO 3166-1 alpha-2
+	JA4s                          // fingerprints of TLS clients
+	Texts                         // anything
+)
+
+var listKinds = [...]string{Networks: "network", ASNs: "asn", Countries: "country", JA4s: "ja4", Texts: "text"}
+
+func (k ListKind) String() string { return listKinds[k] }
+
+// ListKinds names the kinds.
+func ListKinds() []string { return listKinds[Networks:] }
+
+// ParseListKind finds a kind by its name.
+func ParseListKind(name string) (ListKind, bool) {
+	i := slices.Index(listKinds[:], name)
+	return ListKind(max(i, 0)), i > 0
+}
+
+// Item is one entry of a list.
+type Item struct {
+	Value   string
+	Expires int64 // event time from which on it is not in the list, Unix ms; 0: it stays
+}
+
+// ItemFault is what is wrong with one entry.
+type ItemFault struct {
+	Item     int // its place
+	What, Do string
+}
+
+// List is a set of values that conditions ask by name. It never changes. Whether an
+// entry has expired is told by the time of the event, so the answer is the same
+// whenever it is asked.
+type List struct {
+	Name string
+	Kind ListKind
+
+	texts    map[string]int64 // until when, Unix ms
+	nums     map[int64]int64
+	networks networks
+
+	expires bool         // some entry does
+	longest netip.Prefix // the IPv6 prefix that is the longest; zero where there is none
+	digest  string       // names the content
+}
+
+// forever is until when entries without an expiry stay.
+const forever = math.MaxInt64
+
+// NewList makes a list. Where entries are wrong, or stand twice, the list is nil.
+func NewList(name string, kind ListKind, items []Item) (*List, []ItemFault) {
+	l := &List{Name: name, Kind: kind, texts: map[string]int64{}, nums: map[int64]int64{}}
+	var faults []ItemFault
+	var prefixes []span
+	var content []string
+	first := map[string]int{}
+	for i, it := range items {
+		key, what, do := l.read(it.Value)
+		if what == "" {
+			if n, taken := first[key]; taken {
+				what, do = fmt.Sprintf("%s stands twice", it.Value), fmt.Sprintf("remove one of the two; the first is number %d of the list", n+1)
+			}
+		}
+		if what != "" {
+			faults = append(faults, ItemFault{i, what, do})
+			continue
+		}
+		first[key] = i
+		until := int64(forever)
+		if it.Expires > 0 {
+			until, l.expires = it.Expires, true
+		}
+		switch kind {
+		case Networks:
+			prefixes = append(prefixes, spanOf(netip.MustParsePrefix(key), until))
+		case ASNs:
+			n, _ := strconv.ParseInt(key, 10, 64)
+			l.nums[n] = until
+		default:
+			l.texts[key] = until
+		}
+		content = append(content, strconv.Quote(key)+" "+strconv.FormatInt(until, 10))
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	l.networks = newNetworks(prefixes)
+	slices.Sort(content)
+	sum := sha256.Sum256([]byte(strings.Join(content, "\n")))
+	l.digest = hex.EncodeToString(sum[:8])
+	return l, nil
+}
+
+var (
+	countryPattern = regexp.MustCompile(`^[A-Z]{2}$`)
+	ja4Pattern     = regexp.MustCompile(`^[tqd](?:[0-9]{2}|[sd][1-3])[di][0-9]{4}[0-9A-Za-z]{2}_[0-9a-f]{12}_[0-9a-f]{12}$`)
+)
+
+const maxItemBytes = 1024
+
+// read gives an entry the one form in which it is held, or says what is wrong.
+func (l *List) read(v string) (key, what, do string) {
+	switch l.Kind {
+	case Networks:
+		p, what, do := readNetwork(v)
+		if what == "" && p.Addr().Is6() && (!l.longest.IsValid() || p.Bits() > l.longest.Bits()) {
+			l.longest = p
+		}
+		return p.String(), what, do
+	case ASNs:
+		n, err := strconv.ParseUint(strings.TrimPrefix(v, "AS"), 10, 32)
+		if err != nil || n == 0 {
+			return "", fmt.Sprintf("%q is no number of an autonomous system", v), "write it like 64500 or AS64500"
+		}
+		return strconv.FormatUint(n, 10), "", ""
+	case Countries:
+		if !countryPattern.MatchString(v) {
+			return "", fmt.Sprintf("%q is no country", v), "write its two letters of ISO 3166-1, in capitals"
+		}
+	case JA4s:
+		if !ja4Pattern.MatchString(v) {
+			return "", fmt.Sprintf("%q is no JA4 fingerprint", v), "write it whole, like t13d1516h2_8daaf6152771_e5627efa2ab1"
+		}
+	default:
+		if v == "" || len(v) > maxItemBytes || !utf8.ValidString(v) {
+			return "", "this is no text of 1 to 1024 bytes", "write one, or remove the entry: an absent value is in no list"
+		}
+	}
+	return v, "", ""
+}
+
+// readNetwork reads a prefix, or an address as the prefix that holds nothing else.
+// IPv4 that is written as IPv6 becomes IPv4, as addresses of events do.
+func readNetwork(v string) (p netip.Prefix, what, do string) {
+	const like = "write it like 203.0.113.0/24, 203.0.113.7 or 2001:db8::/32"
+	if a, err := netip.ParseAddr(v); err == nil && a.Zone() == "" {
+		a = event.Canonical(a)
+		return netip.PrefixFrom(a, a.BitLen()), "", ""
+	}
+	p, err := netip.ParsePrefix(v)
+	switch {
+	case err != nil:
+		return p, fmt.Sprintf("%q is no network", v), like
+	case p.Addr().Is4In6() && p.Bits() >= 96:
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	case p.Addr().Is4In6():
+		return p, fmt.Sprintf("%q is neither IPv4 nor IPv6", v), like
+	}
+	if p.Masked() != p {
+		return p, fmt.Sprintf("%s names an address inside the network", v), "write the network, " + p.Masked().String() + ", or the address alone"
+	}
+	return p, "", ""
+}
+
+// cel is the type of the list in conditions.
+func (l *List) cel() *cel.Type {
+	if l.Kind == ASNs {
+		return cel.ListType(cel.IntType)
+	}
+	return cel.ListType(cel.StringType)
+}
+
+// hasText asks for a text; it allocates nothing.
+func (l *List) hasText(v string, now int64) bool {
+	if l.Kind == Networks {
+		return l.networks.has(v, now)
+	}
+	return now < l.texts[v]
+}
+
+// member asks whether x is in the list.
+func (l *List) member(x *expr) Predicate {
+	switch {
+	case x.sort == Number:
+		v, nums := numbers(x), l.nums
+		return func(e *event.Event) bool { return e.Num(event.Time) < nums[v(e)] }
+	default:
+		v := texts(x)
+		return func(e *event.Event) bool { return l.hasText(v(e), e.Num(event.Time)) }
+	}
+}
+
+// networks is what some prefixes hold, as ranges that do not overlap, ascending.
+type networks []span
+
+// span is a range of addresses, both ends included, that holds until a moment.
+type span struct {
+	from, to netip.Addr
+	until    int64
+}
+
+func spanOf(p netip.Prefix, until int64) span {
+	from := p.Addr()
+	if from.Is4() {
+		b := from.As4()
+		for i := p.Bits(); i < 32; i++ {
+			b[i/8] |= 0x80 >> (i % 8)
+		}
+		return span{from, netip.AddrFrom4(b), until}
+	}
+	b := from.As16()
+	for i := p.Bits(); i < 128; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return span{from, netip.AddrFrom16(b), until}
+}
+
+// newNetworks cuts prefixes, of which any two are apart or one within the other,
+// into ranges. Where several hold an address, the one that holds longest counts.
+func newNetworks(prefixes []span) networks {
+	slices.SortFunc(prefixes, func(a, b span) int {
+		return cmp.Or(a.from.Compare(b.from), b.to.Compare(a.to))
+	})
+	var all networks
+	var open []span       // prefixes around the cursor, the widest first
+	var cursor netip.Addr // what lies before is cut; invalid behind the last address
+	cut := func(to netip.Addr, until int64) {
+		if cursor.IsValid() && cursor.Compare(to) <= 0 {
+			all = append(all, span{cursor, to, until})
+			cursor = to.Next()
+		}
+	}
+	shut := func() {
+		top := open[len(open)-1]
+		open = open[:len(open)-1]
+		cut(top.to, top.until)
+	}
+	for _, p := range prefixes {
+		for len(open) > 0 && open[len(open)-1].to.Less(p.from) {
+			shut()
+		}
+		if n := len(open); n > 0 {
+			if cursor.IsValid() && cursor.Less(p.from) {
+				cut(p.from.Prev(), open[n-1].until)
+			}
+			p.until = max(p.until, open[n-1].until)
+		}
+		cursor = p.from
+		open = append(open, p)
+	}
+	for len(open) > 0 {
+		shut()
+	}
+	return all
+}
+
+// has reports whether an address, or the /64 that stands for one, is in a range that
+// still holds.
+func (n networks) has(v string, now int64) bool {
+	v, _, _ = strings.Cut(v, "/")
+	a, ok := event.ParseAddress(v)
+	if !ok {
+		return false
+	}
+	low, high := 0, len(n) // the range that begins last at or before a is before high
+	for low < high {
+		mid := int(uint(low+high) / 2)
+		if n[mid].from.Compare(a) <= 0 {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low > 0 && a.Compare(n[low-1].to) <= 0 && now < n[low-1].until
+}

@@ -1,0 +1,194 @@
+package condition
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+
+	"github.com/weirdev/weir/event"
+)
+
+// Matcher finds those of many conditions that hold of an event.
+//
+// Many ask the same question of a field: is route this, is auth that. The matcher
+// looks such a field up once, and goes on only with the conditions that want its
+// value; a hundred conditions about a hundred routes cost as much as one. It may
+// be used by any number of goroutines.
+type Matcher struct {
+	all    []*Condition
+	keyed  []keyed
+	others []candidate // conditions that ask no such question
+}
+
+// MaxMatched is how many conditions a matcher asks at once; more it asks one by one.
+const MaxMatched = 1000
+
+// keyed holds the conditions that want certain values of one word.
+type keyed struct {
+	word  *Word
+	texts map[string][]candidate // of a text
+	nums  map[int64][]candidate  // of a number or a flag
+}
+
+// candidate is a condition, by its place, with what remains to be asked.
+type candidate struct {
+	place int
+	rest  Predicate // nil: nothing
+}
+
+// few is how many conditions are asked faster one by one.
+const few = 4
+
+// NewMatcher makes the matcher of some conditions.
+func NewMatcher(all []*Condition) *Matcher {
+	m := &Matcher{all: all}
+	if len(all) <= few || len(all) > MaxMatched {
+		return m
+	}
+	weights := keyWeights(all)
+	at := map[*Word]int{}
+	for i, c := range all {
+		q, rest := chooseKey(c, weights)
+		if q.word == nil {
+			m.others = append(m.others, candidate{i, c.Holds})
+			continue
+		}
+		if _, ok := at[q.word]; !ok {
+			at[q.word] = len(m.keyed)
+			m.keyed = append(m.keyed, keyed{word: q.word, texts: map[string][]candidate{}, nums: map[int64][]candidate{}})
+		}
+		m.keyed[at[q.word]].add(q, candidate{i, rest})
+	}
+	return m
+}
+
+// Match appends to matched the places of the conditions that hold of e, ascending.
+func (m *Matcher) Match(e *event.Event, matched []int) []int {
+	if m.keyed == nil {
+		for i, c := range m.all {
+			if c.Holds(e) {
+				matched = append(matched, i)
+			}
+		}
+		return matched
+	}
+	var hits [MaxMatched/64 + 1]uint64
+	for i := range m.keyed {
+		ask(m.keyed[i].candidates(e), e, &hits)
+	}
+	ask(m.others, e, &hits)
+	for w, word := range hits[:len(m.all)/64+1] {
+		for ; word != 0; word &= word - 1 {
+			matched = append(matched, w*64+bits.TrailingZeros64(word))
+		}
+	}
+	return matched
+}
+
+func ask(list []candidate, e *event.Event, hits *[MaxMatched/64 + 1]uint64) {
+	for _, c := range list {
+		if c.rest == nil || c.rest(e) {
+			hits[c.place/64] |= 1 << (c.place % 64)
+		}
+	}
+}
+
+func (k *keyed) candidates(e *event.Event) []candidate {
+	if k.word.Sort != Text {
+		return k.nums[e.Num(k.word.Field)]
+	}
+	return k.texts[k.word.text(e)]
+}
+
+func (k *keyed) add(q question, c candidate) {
+	for _, v := range q.texts {
+		k.texts[v] = append(k.texts[v], c)
+	}
+	for _, v := range q.nums {
+		k.nums[v] = append(k.nums[v], c)
+	}
+}
+
+// question is a part of a condition that asks whether a word has one of some
+// values.
+type question struct {
+	word  *Word
+	texts []string
+	nums  []int64
+}
+
+// asQuestion reads an expression as a question; its word is nil where it is none.
+func asQuestion(t *expr) question {
+	if eq, ok := equality(t); ok && !eq.not {
+		if eq.text {
+			return question{word: eq.word, texts: []string{eq.want}}
+		}
+		return question{word: eq.word, nums: []int64{eq.num}}
+	}
+	if t.op == opIn && t.args[0].op == opWord {
+		return question{word: t.args[0].word, texts: distinct(t.texts), nums: distinct(t.nums)}
+	}
+	return question{}
+}
+
+func distinct[V cmp.Ordered](list []V) []V {
+	return slices.Compact(slices.Sorted(slices.Values(list)))
+}
+
+// parts are the expressions that must all hold; nil where they are not known.
+func (c *Condition) parts() []*expr {
+	switch {
+	case c.root == nil:
+		return nil
+	case c.root.op == opAnd:
+		return c.root.args
+	}
+	return []*expr{c.root}
+}
+
+// keyWeights counts how many different values the conditions want of each word:
+// the more, the fewer conditions are left for any one.
+func keyWeights(all []*Condition) map[*Word]int {
+	weights := map[*Word]int{}
+	type value struct {
+		word *Word
+		text string
+		num  int64
+	}
+	seen := map[value]bool{}
+	count := func(v value) {
+		if !seen[v] {
+			seen[v] = true
+			weights[v.word]++
+		}
+	}
+	for _, c := range all {
+		for _, t := range c.parts() {
+			q := asQuestion(t)
+			for _, s := range q.texts {
+				count(value{word: q.word, text: s})
+			}
+			for _, n := range q.nums {
+				count(value{word: q.word, num: n})
+			}
+		}
+	}
+	return weights
+}
+
+// chooseKey picks the question of a condition that leaves the fewest others, and
+// what remains to be asked.
+func chooseKey(c *Condition, weights map[*Word]int) (best question, rest Predicate) {
+	parts, at := c.parts(), -1
+	for i, t := range parts {
+		if q := asQuestion(t); q.word != nil && (at < 0 || weights[q.word] > weights[best.word]) {
+			best, at = q, i
+		}
+	}
+	if at < 0 || len(parts) == 1 {
+		return best, nil
+	}
+	others := make([]*expr, 0, len(parts)-1)
+	others = append(append(others, parts[:at]...), parts[at+1:]...)
+	return best, conjunction(others)
+}

@@ -1,0 +1,150 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weirdev/weir/condition"
+	"github.com/weirdev/weir/event"
+)
+
+const (
+	maxRoutes = 2000 // of a class in one file
+
+	// noClass takes a route out of the class that it has by built-in rules.
+	noClass = "none"
+)
+
+// routesKey says which routes do what.
+func routesKey() Key {
+	return ObjectKey("", Required, "one class",
+		NamedKey("class", namePattern, "what requests to these routes do, as route_class has it: login, signup, payment, …; none takes them out of the class that they have otherwise"),
+		ListKey("routes", Required, 1, maxRoutes, "routes as events have them, a method and a blank in front where only that method is meant; each stands for the same behind /api and a version, too",
+			TextKey("", Required, 540, "a route, such as POST /login")))
+}
+
+// endpoint is a route, and a method where only that is meant.
+type endpoint struct{ method, route string }
+
+// routeClasses says which class the requests to endpoints are of.
+type routeClasses map[endpoint]string
+
+// classOf is the class of an event; "" where it has none. What is said of the method
+// goes before what is said of all, and of the route as it stands before what is
+// said of it behind a prefix.
+func (c routeClasses) classOf(e *event.Event) string {
+	route := e.Text(event.Route)
+	if route == "" {
+		return ""
+	}
+	method := e.Text(event.Method)
+	class := c.of(method, route)
+	if class == "" {
+		if bare := withoutPrefix(route); len(bare) < len(route) {
+			class = c.of(method, bare)
+		}
+	}
+	if class == noClass {
+		return ""
+	}
+	return class
+}
+
+func (c routeClasses) of(method, route string) string {
+	if class, ok := c[endpoint{method, route}]; ok {
+		return class
+	}
+	return c[endpoint{"", route}]
+}
+
+// withoutPrefix is a route without /api and a version in front.
+func withoutPrefix(route string) string {
+	if rest, ok := strings.CutPrefix(route, "/api/"); ok {
+		route = route[len(route)-len(rest)-1:]
+	}
+	if len(route) > 2 && route[1] == 'v' && (route[2] >= '0' && route[2] <= '9' || route[2] == '{') {
+		if n := strings.IndexByte(route[1:], '/'); n > 0 {
+			return route[n+1:]
+		}
+	}
+	return route
+}
+
+// word is route_class.
+func (c routeClasses) word() condition.Word {
+	classes := map[string]bool{}
+	var content []string
+	for e, class := range c {
+		if class != noClass {
+			classes[class] = true
+		}
+		content = append(content, e.method+" "+e.route+" "+class)
+	}
+	slices.Sort(content)
+	sum := sha256.Sum256([]byte(strings.Join(content, "\n")))
+	return condition.Word{
+		Name: "route_class", Sort: condition.Text, Doc: "what the request does, by its method and route, as the key routes says",
+		Compute: c.classOf, Reads: []event.Field{event.Method, event.Route}, Version: hex.EncodeToString(sum[:8]),
+		Values: slices.Sorted(maps.Keys(classes)),
+	}
+}
+
+// classes takes in a class of routes of a file; in says where each endpoint stands
+// that the files have named so far.
+func (c routeClasses) classes(r *reader, v *value, in map[endpoint]string) {
+	class := v.get("class")
+	for _, route := range v.get("routes").list() {
+		method, template, both := strings.Cut(route.text, " ")
+		if !both {
+			method, template = "", route.text
+		}
+		if _, err := event.NewRouter([]string{route.text}); err != nil && !isFallback(template) {
+			r.node(route.node, fmt.Sprintf("%q is no route", route.text), "write it like POST /users/{id}/orders, as events have it in route")
+			continue
+		}
+		e := endpoint{method, template}
+		if first, taken := in[e]; taken {
+			r.node(route.node, fmt.Sprintf("%s has a class already", route.text), "remove one of the two; the first is in "+first)
+			continue
+		}
+		in[e] = fmt.Sprintf("%s, line %d", r.name, route.node.Line)
+		if class != nil {
+			c[e] = class.text
+		}
+	}
+}
+
+// isFallback reports whether a route may be one that ingest makes up.
+func isFallback(route string) bool {
+	return strings.HasPrefix(route, "/") && !strings.ContainsAny(route, " \t") && strings.HasSuffix(route, "/…")
+}
+
+// builtInRoutes are the classes that hold in every set, unless its files say
+// otherwise.
+func builtInRoutes() (routeClasses, error) {
+	sub, err := fs.Sub(defaults, "default")
+	if err != nil {
+		return nil, fmt.Errorf("open the built-in rules: %w", err)
+	}
+	problems := &Problems{In: "the built-in routes"}
+	f := newFile("routes.yaml", problems)
+	if !f.read(sub) {
+		return nil, problems
+	}
+	classes := routeClasses{}
+	f.parse("routes")
+	k := wordsGrammar()
+	r := &reader{file: f}
+	for _, v := range r.read(f.root, &k).get("routes").list() {
+		classes.classes(r, v, map[endpoint]string{})
+	}
+	if len(problems.List) > 0 {
+		return nil, problems
+	}
+	return classes, nil
+}

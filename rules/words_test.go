@@ -1,0 +1,199 @@
+package rules_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/rules"
+)
+
+// asking is a file with one rule of a condition.
+func asking(when string) string {
+	return strings.Replace(small("a"), `auth == "failure"`, when, 1)
+}
+
+const someLists = `
+lists:
+  - name: office
+    type: network
+    description: where we work
+    items:
+      - 203.0.113.0/24
+      - {value: 198.51.100.7, expires: 2026-06-30, note: until the printer is gone}
+  - name: hosting
+    type: asn
+    items: [64500, AS64501]
+`
+
+func request(method, route, ip string, at int64) *event.Event {
+	e := new(event.Event)
+	e.SetText(event.Method, method)
+	e.SetText(event.Route, route)
+	e.SetText(event.ClientIP, ip)
+	e.SetNum(event.Time, at)
+	return e
+}
+
+func load(t *testing.T, files map[string]string) *rules.Set {
+	t.Helper()
+	set, err := loadText(t, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func TestConditionsAskListsOfAnyFile(t *testing.T) {
+	const june30 = 1_782_777_600_000
+	set := load(t, map[string]string{"a.yaml": asking("client_ip in lists.office"), "lists/z.yaml": someLists})
+	for _, c := range []struct {
+		ip   string
+		at   int64
+		want bool
+	}{
+		{"203.0.113.9", 1, true}, {"203.0.114.9", 1, false}, {"198.51.100.7", june30 - 1, true}, {"198.51.100.7", june30, false},
+	} {
+		if got := set.Rules[0].When(request("GET", "/", c.ip, c.at)); got != c.want {
+			t.Errorf("%s at %d: %v, want %v", c.ip, c.at, got, c.want)
+		}
+	}
+}
+
+func TestWhatAListHoldsIsPartOfTheVersion(t *testing.T) {
+	with := func(from, to string) string {
+		return load(t, map[string]string{"a.yaml": asking("client_ip in lists.office"), "z.yaml": strings.Replace(someLists, from, to, 1)}).Version
+	}
+	base := with("", "")
+	for what, change := range map[string][2]string{
+		"a note":        {"until the printer is gone", "x"},
+		"a description": {"where we work", "x"},
+		"another list":  {"AS64501", "AS64502"},
+		"the form":      {"- 203.0.113.0/24", "- {value: 203.0.113.0/24, note: x}"},
+	} {
+		if with(change[0], change[1]) != base {
+			t.Errorf("%s changes the version", what)
+		}
+	}
+	for what, change := range map[string][2]string{
+		"an entry":      {"203.0.113.0/24", "203.0.112.0/24"},
+		"an expiry":     {"2026-06-30", "2026-07-01"},
+		"fewer entries": {"      - 203.0.113.0/24\n", ""},
+	} {
+		if with(change[0], change[1]) == base {
+			t.Errorf("%s does not change the version", what)
+		}
+	}
+}
+
+func TestRoutesHaveClasses(t *testing.T) {
+	of := func(class string, more string) func(e *event.Event) bool {
+		return load(t, map[string]string{"a.yaml": asking(`route_class == "` + class + `"`), "routes.yaml": more}).Rules[0].When
+	}
+	own := `
+routes:
+  - class: checkin
+    routes: ["POST /gates/{id}/in", /boarding]
+  - class: none
+    routes: [POST /users]
+  - class: checkin
+    routes: [GET /search]
+`
+	for _, c := range []struct {
+		class, method, route string
+		want                 bool
+	}{
+		{"login", "POST", "/login", true}, {"login", "POST", "/api/v1/login", true}, {"login", "POST", "/v2/auth/login", true}, {"login", "POST", "/api/login", true},
+		{"login", "POST", "/v{n}/login", true}, {"login", "GET", "/login", false}, {"login", "POST", "/apiary/login", false}, {"login", "POST", "", false},
+		{"search", "POST", "/search", true}, {"search", "GET", "/search", false}, {"checkin", "GET", "/search", true},
+		{"checkin", "POST", "/gates/{id}/in", true}, {"checkin", "PUT", "/gates/{id}/in", false}, {"checkin", "PUT", "/api/v3/boarding", true},
+		{"signup", "POST", "/users", false}, {"signup", "POST", "/signup", true}, {"login", "POST", "/v", false}, {"login", "POST", "/api/", false},
+	} {
+		if got := of(c.class, own)(request(c.method, c.route, "192.0.2.1", 1)); got != c.want {
+			t.Errorf("%s %s is %s: %v, want %v", c.method, c.route, c.class, got, c.want)
+		}
+	}
+	if e := request("POST", "/users", "192.0.2.1", 1); !of("signup", someLists)(e) {
+		t.Error("the built-in classes do not hold beside files of one's own")
+	}
+	r := load(t, map[string]string{"a.yaml": asking(`route_class == "login"`)}).Rules[0]
+	if e := request("POST", "/api/v1/login", "192.0.2.1", 1); testing.AllocsPerRun(100, func() { r.When(e) }) != 0 {
+		t.Error("asking for the class allocates")
+	}
+	with := load(t, map[string]string{"a.yaml": asking(`route_class == "login"`), "routes.yaml": own})
+	if with.Version == load(t, map[string]string{"a.yaml": asking(`route_class == "login"`)}).Version {
+		t.Error("classes of routes are not part of the version")
+	}
+}
+
+func TestADirectoryWithoutRulesIsRefused(t *testing.T) {
+	if _, err := loadText(t, map[string]string{"a.yaml": someLists}); err == nil || !strings.Contains(err.Error(), "holds no rule") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+const excepting = `
+    exceptions:
+      - {when: account == "load-test", owner: payments, reason: they try what breaks, expires: 2027-06-30}
+      - {when: client_ip in lists.office, owner: security, reason: penetration tests, expires: 2026-06-30}
+    severity: high
+    tags: [owasp:api2, "attack:T1110.003", x-team:payments]
+`
+
+func TestExceptionsOfARule(t *testing.T) {
+	files := map[string]string{"a.yaml": small("a") + excepting, "z.yaml": someLists}
+	set := load(t, files)
+	r := set.Rules[0]
+	if r.Severity != "high" || len(r.Tags) != 3 || r.Tags[1] != "attack:T1110.003" {
+		t.Errorf("severity %q, tags %q", r.Severity, r.Tags)
+	}
+	if x := r.Exceptions[1]; len(r.Exceptions) != 2 || x.Owner != "security" || x.Reason != "penetration tests" {
+		t.Errorf("exceptions %+v", r.Exceptions)
+	}
+	e := signIn()
+	e.SetNum(event.Time, rules.TestStart)
+	for _, c := range []struct {
+		account, ip string
+		at          int64
+		want        int
+	}{
+		{"ann", "192.0.2.1", rules.TestStart, -1}, {"load-test", "192.0.2.1", rules.TestStart, 0}, {"ann", "203.0.113.9", rules.TestStart, 1},
+		{"ann", "203.0.113.9", 1_782_777_600_000 - 1, 1}, {"ann", "203.0.113.9", 1_782_777_600_000, -1}, {"load-test", "203.0.113.9", 1_782_777_600_000, 0},
+	} {
+		e.SetText(event.Account, c.account)
+		e.SetText(event.ClientIP, c.ip)
+		e.SetNum(event.Time, c.at)
+		if got := r.Excepts(e); got != c.want || r.Matches(e) != (c.want < 0) {
+			t.Errorf("%s of %s at %d: exception %d, want %d", c.account, c.ip, c.at, got, c.want)
+		}
+	}
+	for what, change := range map[string][2]string{
+		"an owner": {"owner: payments", "owner: x"}, "a reason": {"penetration tests", "x"}, "a severity": {"high", "low"}, "a tag": {"owasp:api2", "owasp:api10"},
+	} {
+		if load(t, map[string]string{"a.yaml": strings.Replace(files["a.yaml"], change[0], change[1], 1), "z.yaml": someLists}).Version != set.Version {
+			t.Errorf("%s changes the version", what)
+		}
+	}
+	for what, change := range map[string][2]string{"a condition": {"load-test", "load-tests"}, "an expiry": {"2027-06-30", "2027-07-01"}} {
+		if load(t, map[string]string{"a.yaml": strings.Replace(files["a.yaml"], change[0], change[1], 1), "z.yaml": someLists}).Version == set.Version {
+			t.Errorf("%s does not change the version", what)
+		}
+	}
+	p := set.Projection()
+	if fields := p[r.Entity]; len(fields) != 5 {
+		t.Errorf("the projection %v lacks what exceptions read", fields)
+	}
+}
+
+func TestTheBuiltInRulesSayWhatTheyAreInTheWordsOfOthers(t *testing.T) {
+	set, err := rules.Default(detectors.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range set.Rules {
+		if r.Severity == "" || !strings.Contains(strings.Join(r.Tags, " "), "owasp:") || !strings.Contains(strings.Join(r.Tags, " "), "attack:") {
+			t.Errorf("%s: severity %q, tags %q", r.ID, r.Severity, r.Tags)
+		}
+	}
+}
