@@ -1,6 +1,10 @@
 package event
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/weirdev/weir/internal/ascii"
+)
 
 // combined reads the text log of Apache and nginx, and of all that imitate it:
 //
@@ -310,8 +314,8 @@ func unescaped(s string) (c byte, length int) {
 	case 'v':
 		return '\v', 2
 	case 'x':
-		if len(s) >= 4 && hexValue(s[2]) >= 0 && hexValue(s[3]) >= 0 {
-			return byte(hexValue(s[2])<<4 | hexValue(s[3])), 4
+		if len(s) >= 4 && ascii.Hex(s[2]) >= 0 && ascii.Hex(s[3]) >= 0 {
+			return byte(ascii.Hex(s[2])<<4 | ascii.Hex(s[3])), 4
 		}
 	}
 	return 0, 0

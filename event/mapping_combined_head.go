@@ -1,6 +1,10 @@
 package event
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/weirdev/weir/internal/ascii"
+)
 
 // combinedHead is what stands before the time:
 //
@@ -198,7 +202,7 @@ func putHost(e *Event, w string) {
 	if w == "_" || w == "" {
 		return
 	}
-	if host, port, ok := cutLast(w, ':'); ok && isPort(port) && (!strings.Contains(host, ":") || host[0] == '[') {
+	if host, port, ok := cutLast(w, ':'); ok && ascii.IsPort(port) && (!strings.Contains(host, ":") || host[0] == '[') {
 		w = host
 	}
 	putText(e, Host, w)

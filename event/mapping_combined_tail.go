@@ -1,6 +1,10 @@
 package event
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/weirdev/weir/internal/ascii"
+)
 
 // tail reads what the common format lacks:
 //
@@ -55,7 +59,7 @@ func isUpstream(s string) bool {
 	for {
 		element, rest, more := strings.Cut(s, ", ")
 		host, port, ok := cutLast(element, ':')
-		if !ok || host != "unix" && (!isPort(port) || !isChain(host)) {
+		if !ok || host != "unix" && (!ascii.IsPort(port) || !isChain(host)) {
 			return false
 		}
 		if !more {

@@ -1,6 +1,10 @@
 package event
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/weirdev/weir/internal/ascii"
+)
 
 // balancer reads the access logs of AWS load balancers: Application,
 //
@@ -33,7 +37,7 @@ func (b *balancer) line(line string, e *Event) bool {
 	_, rest = word(rest) // the balancer's name
 	client, rest := word(rest)
 	host, port, ok := cutLast(client, ':') // IPv6 has a port as well, with or without brackets
-	if !ok || !isPort(port) {
+	if !ok || !ascii.IsPort(port) {
 		return b.refuse(BadAddress, IP, len(line)-len(rest)-len(client)-1)
 	}
 	putText(e, IP, strings.Trim(host, "[]"))

@@ -1,6 +1,10 @@
 package event
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/weirdev/weir/internal/ascii"
+)
 
 // haproxy reads what HAProxy writes with "option httplog":
 //
@@ -23,7 +27,7 @@ func (h *haproxy) Decode(data []byte, e *Event) error {
 func (h *haproxy) line(line string, e *Event) bool {
 	client, rest := word(line)
 	peer, port, ok := cutLast(client, ':') // of IPv6 as well, without brackets
-	if !ok || !isPort(port) || peer != "unix" && !isPeer(peer) {
+	if !ok || !ascii.IsPort(port) || peer != "unix" && !isPeer(peer) {
 		return h.refuse(BadAddress, IP, 0)
 	}
 	putText(e, IP, peer)
@@ -138,8 +142,8 @@ func (u *unescaper) unescapeHash(raw string) string {
 	}
 	start := len(u.scratch)
 	for i := 0; i < len(raw); i++ {
-		if raw[i] == '#' && i+2 < len(raw) && hexValue(raw[i+1]) >= 0 && hexValue(raw[i+2]) >= 0 {
-			u.scratch = append(u.scratch, byte(hexValue(raw[i+1])<<4|hexValue(raw[i+2])))
+		if raw[i] == '#' && i+2 < len(raw) && ascii.Hex(raw[i+1]) >= 0 && ascii.Hex(raw[i+2]) >= 0 {
+			u.scratch = append(u.scratch, byte(ascii.Hex(raw[i+1])<<4|ascii.Hex(raw[i+2])))
 			i += 2
 			continue
 		}

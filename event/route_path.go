@@ -1,6 +1,10 @@
 package event
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/weirdev/weir/internal/ascii"
+)
 
 const (
 	maxSegments = 16 // of a template; a path may have more
@@ -85,7 +89,7 @@ func foldSegment(buf *[maxLiteral]byte, raw string) uint8 {
 		}
 		c := raw[i]
 		if c == '%' && i+2 < len(raw) {
-			if hi, lo := hexValue(raw[i+1]), hexValue(raw[i+2]); hi >= 0 && lo >= 0 && unreserved(byte(hi<<4|lo)) {
+			if hi, lo := ascii.Hex(raw[i+1]), ascii.Hex(raw[i+2]); hi >= 0 && lo >= 0 && unreserved(byte(hi<<4|lo)) {
 				c = byte(hi<<4 | lo)
 				i += 2
 			}

@@ -8,6 +8,8 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/weirdev/weir/internal/ascii"
 )
 
 // MaxBytes is the size of the largest record that is read, in any format. It is
@@ -194,7 +196,7 @@ func (s *scanner) escapedByte(f Field) bool {
 	if s.i+4 > len(s.b) {
 		return s.refuse(Truncated, f)
 	}
-	high, low := hexValue(s.b[s.i+2]), hexValue(s.b[s.i+3])
+	high, low := ascii.Hex(s.b[s.i+2]), ascii.Hex(s.b[s.i+3])
 	if high < 0 || low < 0 {
 		return s.refuse(BadEscape, f)
 	}
