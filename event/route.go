@@ -107,8 +107,8 @@ func splitTemplate(route string) ([]string, error) {
 		return nil, errors.New("a template starts with /")
 	}
 	parts := strings.Split(strings.TrimSuffix(route[1:], "/"), "/")
-	if len(parts) > maxSegments {
-		return nil, fmt.Errorf("more than %d segments", maxSegments)
+	if len(parts) > MaxSegments {
+		return nil, fmt.Errorf("more than %d segments", MaxSegments)
 	}
 	for i, p := range parts {
 		if p == "*" && i == len(parts)-1 || isParam(p) {
@@ -136,15 +136,15 @@ func literalSegment(p string) (string, error) {
 			return "", errors.New("query, fragment, ; and blanks are no part of a route, and other bytes are written as %XX")
 		}
 	}
-	var s segments
-	s.add(p)
-	if s.n != 1 {
+	var s Segments
+	s.Read("/" + p)
+	if s.Len() != 1 {
 		return "", errors.New("empty and dot segments never remain in a path")
 	}
-	if s.opaque(0) {
-		return "", fmt.Errorf("longer than %d bytes", maxLiteral)
+	if s.At(0) == nil {
+		return "", fmt.Errorf("longer than %d bytes", MaxLiteral)
 	}
-	return string(s.segment(0)), nil
+	return string(s.At(0)), nil
 }
 
 func (n *routeNode) child(part string) *routeNode {
@@ -177,16 +177,14 @@ func addEnd(ends *[]routeEnd, method, route string) error {
 // written but for its method, else the fallback. Of several templates the one
 // wins whose first differing segment is more specific: a literal before a
 // parameter, a parameter before *; then the one that names the method. Before
-// matching the path is brought to one form: see [segments].
+// matching the path is brought to one form: see [Segments].
 //
 // The result does not alias path. A template costs no allocation.
 func (r *Router) Route(method, path string) string {
-	path, ok := pathOf(path)
-	if !ok {
+	var s Segments
+	if !s.Read(path) {
 		return noRoute
 	}
-	var s segments
-	s.split(path)
 	if route := r.root.match(&s, 0, method); route != "" {
 		return route
 	}
@@ -196,16 +194,15 @@ func (r *Router) Route(method, path string) string {
 // match visits every node at most once, since a node's depth is the index of the
 // segment that it is compared with: backtracking costs no more than the number
 // of templates.
-func (n *routeNode) match(s *segments, depth int, method string) string {
-	if depth == s.n {
+func (n *routeNode) match(s *Segments, depth int, method string) string {
+	if depth == s.Len() {
 		return bestEnd(n.ends, method)
 	}
-	if depth < maxSegments {
-		if !s.opaque(depth) {
-			if child := n.literals[string(s.segment(depth))]; child != nil {
-				if route := child.match(s, depth+1, method); route != "" {
-					return route
-				}
+	if depth < MaxSegments {
+		// No literal is empty, as a segment is that cannot be compared.
+		if child := n.literals[string(s.At(depth))]; child != nil {
+			if route := child.match(s, depth+1, method); route != "" {
+				return route
 			}
 		}
 		if n.param != nil {

@@ -11,7 +11,7 @@ func TestRoutesAtTheirBounds(t *testing.T) {
 		sixteen = "/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p"
 		fifteen = "/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o"
 	)
-	longest := "/" + strings.Repeat("w", maxLiteral)
+	longest := "/" + strings.Repeat("w", MaxLiteral)
 	r := testRouter(t, sixteen, fifteen, "/rest/2/3/4/5/6/7/8/9/10/11/12/13/14/15/*", longest, "/users/{id}/files")
 	for _, c := range []struct{ name, path, want string }{
 		{"sixteen segments", sixteen, sixteen},
@@ -30,7 +30,7 @@ func TestRoutesAtTheirBounds(t *testing.T) {
 		{"no rest", "/rest/2/3/4/5/6/7/8/9/10/11/12/13/14/15", "/~fd/{id}/…"},
 		{"the longest literal", longest, longest},
 		{"one byte more than the longest literal", longest + "w", "/{id}"},
-		{"the longest literal in escapes", "/" + strings.Repeat("%77", maxLiteral), longest},
+		{"the longest literal in escapes", "/" + strings.Repeat("%77", MaxLiteral), longest},
 		{"a scheme of sixteen letters", "abcdefghijklmnop://host" + fifteen, fifteen},
 		{"a scheme of seventeen letters", "abcdefghijklmnopq://host" + fifteen, noRoute},
 		{"what was left behind is not looked at", "/users/orders/..", "/users"},
@@ -51,7 +51,7 @@ func TestRoutesAtTheirBounds(t *testing.T) {
 }
 
 func TestTheLargestTemplatesAreTaken(t *testing.T) {
-	long := strings.Repeat("/"+strings.Repeat("x", maxLiteral-1), maxTemplateBytes/maxLiteral) // 480 bytes
+	long := strings.Repeat("/"+strings.Repeat("x", MaxLiteral-1), maxTemplateBytes/MaxLiteral) // 480 bytes
 	long += "/" + strings.Repeat("y", maxTemplateBytes-len(long)-1)
 	templates := make([]string, maxTemplates)
 	for i := range templates {

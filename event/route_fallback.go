@@ -16,10 +16,10 @@ const MaxFallbackRoutes = 65_536
 // Only the vocabulary and the 256 names ever appear in a route, and at most two
 // of them: that is the bound. Nothing is learned from traffic, because whoever
 // reads the log again must come to the same routes.
-func (r *Router) fallback(s *segments) string {
-	var buf [4 * maxLiteral]byte
+func (r *Router) fallback(s *Segments) string {
+	var buf [4 * MaxLiteral]byte
 	b, at := appendRoutePrefix(buf[:0], s)
-	if at == s.n {
+	if at == s.Len() {
 		if at == 0 {
 			return "/"
 		}
@@ -28,7 +28,7 @@ func (r *Router) fallback(s *segments) string {
 	b, word := appendHead(append(b, '/'), s, at)
 	at++
 	b, at = appendFollower(b, s, at, word)
-	switch left := s.n - at; {
+	switch left := s.Len() - at; {
 	case left == 1:
 		b = append(b, "/{id}"...)
 	case left > 1:
@@ -39,14 +39,14 @@ func (r *Router) fallback(s *segments) string {
 
 // appendRoutePrefix appends /api and a version, and says how many segments that
 // took.
-func appendRoutePrefix(b []byte, s *segments) ([]byte, int) {
+func appendRoutePrefix(b []byte, s *Segments) ([]byte, int) {
 	at := 0
-	if at < s.n && string(s.segment(at)) == "api" {
+	if at < s.Len() && string(s.At(at)) == "api" {
 		b = append(b, "/api"...)
 		at++
 	}
-	if at < s.n {
-		if v := versionName(s.segment(at)); v != "" {
+	if at < s.Len() {
+		if v := versionName(s.At(at)); v != "" {
 			b = append(append(b, '/'), v...)
 			at++
 		}
@@ -70,8 +70,8 @@ func versionName(seg []byte) string {
 	return "v{n}"
 }
 
-func appendHead(b []byte, s *segments, at int) ([]byte, *routeWord) {
-	seg := s.segment(at)
+func appendHead(b []byte, s *Segments, at int) ([]byte, *routeWord) {
+	seg := s.At(at)
 	if w := vocabulary()[string(seg)]; w != nil {
 		return append(b, w.text...), w
 	}
@@ -102,15 +102,15 @@ func wordLike(seg []byte) bool {
 	return !hexOnly || len(seg) < 8
 }
 
-func appendFollower(b []byte, s *segments, at int, head *routeWord) ([]byte, int) {
+func appendFollower(b []byte, s *Segments, at int, head *routeWord) ([]byte, int) {
 	if head == nil {
 		return b, at
 	}
 	for skip := range 2 {
-		if at+skip >= min(s.n, maxSegments) {
+		if at+skip >= min(s.Len(), MaxSegments) {
 			break
 		}
-		follower := head.followers[string(s.segment(at+skip))]
+		follower := head.followers[string(s.At(at+skip))]
 		if follower == "" {
 			continue
 		}

@@ -7,22 +7,48 @@ import (
 )
 
 const (
-	maxSegments = 16 // of a template; a path may have more
-	maxLiteral  = 48 // bytes of a segment that can be compared with a literal
+	// MaxSegments is how many segments of a path [Segments] holds; a path may have
+	// more.
+	MaxSegments = 16
+
+	// MaxLiteral is the length of the longest segment that can be compared with a
+	// literal, bytes.
+	MaxLiteral = 48
 
 	opaqueLen = 0xff
 )
 
-// segments is a path in the form in which routes compare it, so that spellings
+// Segments is a path in the form in which routes compare it, so that spellings
 // that servers treat alike get one route, and none of them slips past a rule
 // about the route: query and fragment are dropped, escapes of unreserved bytes
 // are decoded (%2F is not: it does not separate), letters are folded to lower
 // case, path parameters (;…) are dropped, and so are empty and dot segments.
-type segments struct {
-	n    int // may be more than maxSegments; the first of them are held
-	lens [maxSegments + 1]uint8
+type Segments struct {
+	n    int // may be more than MaxSegments; the first of them are held
+	lens [MaxSegments + 1]uint8
 	// One more than is held: the place to look at a segment that is not.
-	text [maxSegments + 1][maxLiteral]byte
+	text [MaxSegments + 1][MaxLiteral]byte
+}
+
+// Read takes the path of a request target, which may be in absolute form; false
+// where it has none, as "*" and "host:443".
+func (s *Segments) Read(target string) bool {
+	path, ok := pathOf(target)
+	s.n = 0
+	s.split(path)
+	return ok
+}
+
+// Len is how many segments the path has, which may be more than [MaxSegments].
+func (s *Segments) Len() int { return s.n }
+
+// At is the i-th segment, i at most [MaxSegments]; nil where it is longer than
+// [MaxLiteral]. It is valid until the next Read.
+func (s *Segments) At(i int) []byte {
+	if s.lens[i] == opaqueLen {
+		return nil
+	}
+	return s.text[i][:s.lens[i]]
 }
 
 // pathOf takes the path out of a request target, which may be in absolute form.
@@ -48,7 +74,7 @@ func pathPart(target string) string {
 	return target
 }
 
-func (s *segments) split(path string) {
+func (s *Segments) split(path string) {
 	for len(path) > 0 {
 		part := path
 		if i := strings.IndexByte(path, '/'); i >= 0 {
@@ -62,14 +88,14 @@ func (s *segments) split(path string) {
 	}
 }
 
-func (s *segments) add(raw string) {
+func (s *Segments) add(raw string) {
 	if i := strings.IndexByte(raw, ';'); i >= 0 {
 		raw = raw[:i]
 	}
-	at := min(s.n, maxSegments)
+	at := min(s.n, MaxSegments)
 	s.lens[at] = foldSegment(&s.text[at], raw)
-	switch seg := s.segment(at); {
-	case s.opaque(at):
+	switch seg := s.At(at); {
+	case seg == nil:
 		s.n++
 	case len(seg) == 0 || len(seg) == 1 && seg[0] == '.':
 	case len(seg) == 2 && seg[0] == '.' && seg[1] == '.':
@@ -81,10 +107,10 @@ func (s *segments) add(raw string) {
 
 // foldSegment decodes and folds raw into buf, and returns its length, or
 // opaqueLen where it is too long.
-func foldSegment(buf *[maxLiteral]byte, raw string) uint8 {
+func foldSegment(buf *[MaxLiteral]byte, raw string) uint8 {
 	n := 0
 	for i := 0; i < len(raw); i++ {
-		if n == maxLiteral {
+		if n == MaxLiteral {
 			return opaqueLen
 		}
 		c := raw[i]
@@ -108,20 +134,9 @@ func unreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
-// segment is the i-th segment; empty where it is opaque.
-func (s *segments) segment(i int) []byte {
-	if s.lens[i] == opaqueLen {
-		return nil
-	}
-	return s.text[i][:s.lens[i]]
-}
-
-// opaque reports whether the i-th segment is too long to be looked at.
-func (s *segments) opaque(i int) bool { return s.lens[i] == opaqueLen }
-
 // segmentBytes is what [shortPath] leaves of a segment at the least. With three
 // bytes for each that can be compared, what is longer is opaque before and after.
-const segmentBytes = 3*maxLiteral + 56
+const segmentBytes = 3*MaxLiteral + 56
 
 // shortPath is a request target of which the path alone is longer than n: a path
 // with the same route. What the route does not look at goes, and the ends of long
@@ -152,7 +167,7 @@ func shortPath(target string, n int) string {
 // compared lists the segments of a path that routes look at, and says how long a
 // path of them is.
 func compared(path string) (kept []string, length int) {
-	var s segments
+	var s Segments
 	for part := range strings.SplitSeq(path, "/") {
 		s.n = 1
 		switch s.add(part); s.n {
