@@ -41,14 +41,11 @@ const UnixPeer = "unix:"
 // written in Go).
 func isUnixPeer(s string) bool { return s == "@" || strings.HasPrefix(s, UnixPeer) }
 
-// exactAddress reads what our own format may have in [IP]: an address and nothing
-// around it, or unix: with or without a path.
-func exactAddress(s string) (string, bool) {
-	if strings.HasPrefix(s, UnixPeer) {
-		return UnixPeer, true
-	}
-	a, err := netip.ParseAddr(s)
-	return s, err == nil && a.Zone() == "" && len(s) <= specs[IP].MaxBytes
+// BareAddress is the part of s that is an address, as [ParseAddress] reads it;
+// [UnixPeer] for a peer on a Unix socket, "" where there is no address.
+func BareAddress(s string) string {
+	bare, _, _ := bareAddress(s)
+	return bare
 }
 
 // bareAddress is ParseAddress, and the part of s that is the address itself; ""

@@ -37,7 +37,7 @@ func (d *Decoder) attributes(f Field, e *Event) bool {
 		return ok
 	}
 	v := alias(d.b[start:d.i])
-	if longest := specs[f].MaxBytes; !whole || len(v) > longest {
+	if longest := f.Spec().MaxBytes; !whole || len(v) > longest {
 		e.SetNum(Clipped, 1)
 		v = writeAttributes(kept[:n], longest)
 	}
@@ -85,7 +85,7 @@ func (d *Decoder) attributeText(f Field, a *attribute) (string, bool) {
 	if !ok || d.isSound {
 		return v, ok
 	}
-	fixed := repaired(v)
+	fixed := Repaired(v)
 	a.whole = a.whole && fixed == v && !d.raw
 	return fixed, true
 }

@@ -190,7 +190,7 @@ func TestKeepIsRepeatable(t *testing.T) {
 				continue
 			}
 			got, whole, refused := Keep(spec.Field, v)
-			if refused != 0 || len(got) > spec.MaxBytes || repaired(got) != got || whole != (got == v) {
+			if refused != 0 || len(got) > spec.MaxBytes || Repaired(got) != got || whole != (got == v) {
 				t.Fatalf("%s: %.60q is %.60q (%d bytes), whole %v, %v", spec.Name, v, got, len(got), whole, refused)
 			}
 			if again, whole, _ := Keep(spec.Field, got); again != got || !whole {
@@ -288,7 +288,7 @@ func checkAgainst(t *testing.T, e *Event, s Spec, read any) {
 		}
 	case s.Kind == KindObject:
 	case strings.Contains(read.(string), "\ufffd"):
-		if got := e.Text(s.Field); repaired(got) != got && s.Client || len(got) > s.MaxBytes {
+		if got := e.Text(s.Field); Repaired(got) != got && s.Client || len(got) > s.MaxBytes {
 			t.Fatalf("%s is %q", s.Name, got)
 		}
 	default:

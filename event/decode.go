@@ -1,6 +1,7 @@
 package event
 
 import (
+	"net/netip"
 	"strings"
 	"unicode/utf8"
 )
@@ -23,10 +24,8 @@ const maxUnknown = 64
 
 // quoted is each field's key as it stands in JSON, with the colon.
 var quoted = func() (q [MaxField]string) {
-	for f := range specs {
-		if specs[f].Name != "" {
-			q[f] = `"` + specs[f].Name + `":`
-		}
+	for _, spec := range Fields() {
+		q[spec.Field] = `"` + spec.Name + `":`
 	}
 	return q
 }()
@@ -119,9 +118,10 @@ func (d *Decoder) key(last Field) (Field, bool) {
 	if !ok {
 		return None, false
 	}
-	f, known := byName[name]
+	spec, known := Lookup(name)
+	f := spec.Field
 	switch {
-	case known && specs[f].Derived:
+	case known && spec.Derived:
 		d.i = at
 		return f, d.refuse(DerivedField, f)
 	case !known && !d.unknownKey(name, at):
@@ -143,10 +143,10 @@ func (d *Decoder) unknownKey(name string, at int) bool {
 		return d.refuse(reason, None)
 	}
 	if !plain(name) {
-		for f := range specs {
-			if specs[f].Name != "" && strings.EqualFold(specs[f].Name, name) {
+		for f := Field(1); f < MaxField; f++ {
+			if strings.EqualFold(f.Spec().Name, name) {
 				d.i = at
-				return d.refuse(FoldedKey, Field(f))
+				return d.refuse(FoldedKey, f)
 			}
 		}
 	}
@@ -190,7 +190,7 @@ func (d *Decoder) value(f Field, e *Event) bool {
 	if d.is('n') {
 		return d.word("null", f)
 	}
-	switch spec := &specs[f]; spec.Kind {
+	switch spec := f.Spec(); spec.Kind {
 	case KindText, KindAddress:
 		v, ok := d.text(f)
 		if !ok || v == "" {
@@ -214,8 +214,7 @@ func (d *Decoder) value(f Field, e *Event) bool {
 
 // set gives f a text that was just read.
 func (d *Decoder) set(f Field, v string, e *Event) bool {
-	isSound := d.isSound || sound(v)
-	if !specs[f].Client {
+	if !f.Spec().Client {
 		if wrong := d.wrongText(f, v); wrong != 0 {
 			return d.refuse(wrong, f)
 		}
@@ -223,8 +222,18 @@ func (d *Decoder) set(f Field, v string, e *Event) bool {
 	if f.Kind() == KindAddress {
 		v, _ = exactAddress(v)
 	}
-	_, refused := admitText(e, f, v, isSound)
+	_, refused := e.AdmitText(f, v, d.isSound)
 	return refused == 0 || d.refuse(refused, f)
+}
+
+// exactAddress reads what our own format may have in [IP]: an address and nothing
+// around it, or unix: with or without a path.
+func exactAddress(s string) (string, bool) {
+	if strings.HasPrefix(s, UnixPeer) {
+		return UnixPeer, true
+	}
+	a, err := netip.ParseAddr(s)
+	return s, err == nil && a.Zone() == "" && len(s) <= IP.Spec().MaxBytes
 }
 
 // wrongText says what is wrong with a gateway's text that was just read, of what
@@ -242,7 +251,7 @@ func (d *Decoder) wrongText(f Field, v string) Reason {
 }
 
 func (d *Decoder) setNum(f Field, n int64, e *Event) bool {
-	_, refused := admitNumber(e, f, n, 0)
+	_, refused := e.AdmitNumber(f, n, 0)
 	return refused == 0 || d.refuse(refused, f)
 }
 
@@ -255,7 +264,7 @@ func (d *Decoder) claim(f Field, e *Event) bool {
 			return ok
 		}
 		ms, ok := parseTime(v)
-		return admitClaim(e, f, ms, ok && specs[f].Kind == KindTime)
+		return admitClaim(e, f, ms, ok && f.Kind() == KindTime)
 	}
 	start := d.i
 	if !d.skip(2, f) {
@@ -270,13 +279,13 @@ func admitClaim(e *Event, f Field, n int64, ok bool) bool {
 	if !ok {
 		wrong = WrongType
 	}
-	_, refused := admitNumber(e, f, n, wrong)
+	_, refused := e.AdmitNumber(f, n, wrong)
 	return refused == 0
 }
 
 // claimed reads a number or a flag as it stands in JSON.
 func claimed(f Field, v string) (n int64, ok bool) {
-	if specs[f].Kind == KindBool {
+	if f.Kind() == KindBool {
 		return int64(len("false") - len(v)), v == "true" || v == "false"
 	}
 	n, ok = digits(v)

@@ -59,7 +59,11 @@ func guess(name string, f Format, sample [][]byte) Guess {
 			continue
 		}
 		g.Read++
-		g.Values += e.count()
+		for f := None; f < MaxField; f++ {
+			if e.Has(f) {
+				g.Values++
+			}
+		}
 		if e.Has(Time) && e.Has(IP) && e.Has(Path) {
 			g.Complete++
 		}

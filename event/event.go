@@ -4,8 +4,6 @@
 // It knows nothing of Kafka, of entities or of rules.
 package event
 
-import "math/bits"
-
 // Event is one request. Values are indexed by [Field] rather than held in named
 // members, so that decoding, projection into facets, columns and rules are all
 // driven by one table.
@@ -58,6 +56,3 @@ func (e *Event) SetNum(f Field, v int64) {
 
 // Clear removes the value of f.
 func (e *Event) Clear(f Field) { e.present[f>>6] &^= 1 << (f & 63) }
-
-// count is how many fields have a value.
-func (e *Event) count() int { return bits.OnesCount64(e.present[0]) + bits.OnesCount64(e.present[1]) }

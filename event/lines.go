@@ -37,7 +37,7 @@ func (l *lines) whole(f Field, w string, pos int, e *Event) bool {
 		return true
 	case !ok || w == "":
 		return l.refuse(WrongType, f, pos)
-	case len(w) > maxDigits || n > specs[f].Max:
+	case len(w) > maxDigits || n > f.Spec().Max:
 		return l.refuse(OutOfRange, f, pos)
 	}
 	e.SetNum(f, n)

@@ -132,7 +132,7 @@ func parseLogTime(s string) (ms int64, ok bool) {
 		return parseCLFTime(s)
 	}
 	ms, ok = parseTime(s)
-	return ms, ok && ms >= minMillis && ms <= maxMillis
+	return ms, ok && holdsTime(ms)
 }
 
 // parseCLFTime reads 17/May/2015:10:05:03 +0000, with or without a fraction of
@@ -146,7 +146,7 @@ func parseCLFTime(s string) (ms int64, ok bool) {
 	fraction, zone, ok2 := millis(s[seconds:])
 	east, ok3 := parseCLFZone(zone)
 	ms += fraction - east
-	return ms, ok1 && ok2 && ok3 && ms >= minMillis && ms <= maxMillis
+	return ms, ok1 && ok2 && ok3 && holdsTime(ms)
 }
 
 func parseCLFClock(s string) (ms int64, ok bool) {
@@ -230,7 +230,7 @@ func isToken(s string) bool {
 			return false
 		}
 	}
-	return s != "" && len(s) <= specs[Method].MaxBytes
+	return s != "" && len(s) <= Method.Spec().MaxBytes
 }
 
 func isLogMethod(s string) bool {
@@ -239,7 +239,7 @@ func isLogMethod(s string) bool {
 			return false
 		}
 	}
-	return s != "" && len(s) <= specs[Method].MaxBytes
+	return s != "" && len(s) <= Method.Spec().MaxBytes
 }
 
 // inQuotes splits off what is between double quotes at the start of s. A quote

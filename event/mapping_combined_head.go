@@ -166,7 +166,7 @@ func isPeer(w string) bool {
 	if strings.HasPrefix(w, "unix:") {
 		return true
 	}
-	_, _, ok := bareAddress(w)
+	_, ok := ParseAddress(w)
 	return ok
 }
 

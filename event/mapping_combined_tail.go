@@ -140,7 +140,8 @@ func (c *combined) behindTexts(s string, e *Event) {
 
 // putNumber gives f the number w times 10^shift, if it is one that f can have.
 func putNumber(e *Event, f Field, w string, shift int) {
-	if n, fits, ok := parseDecimal(w, shift); ok && fits && n >= specs[f].Min && n <= specs[f].Max {
+	spec := f.Spec()
+	if n, fits, ok := parseDecimal(w, shift); ok && fits && n >= spec.Min && n <= spec.Max {
 		e.SetNum(f, n)
 	}
 }

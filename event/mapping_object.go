@@ -175,7 +175,7 @@ func repeats(keys []string) bool {
 type token struct {
 	kind    tokenKind
 	text    string
-	isSound bool // the text is known to be [sound]
+	isSound bool // the text is known to be UTF-8 without control characters and U+FFFD
 	raw     bool // it had a control character that was not escaped
 }
 
@@ -290,7 +290,7 @@ func (s *source) apply(t token, e *Event) (done bool, refused Reason) {
 	case t.kind == tokenNull:
 		return false, 0
 	case t.kind == tokenOther && numeric:
-		return admitNumber(e, s.field, 0, WrongType)
+		return e.AdmitNumber(s.field, 0, WrongType)
 	case t.kind == tokenOther:
 		return false, WrongType
 	case s.values != nil:
@@ -303,8 +303,8 @@ func (s *source) apply(t token, e *Event) (done bool, refused Reason) {
 		return false, 0
 	case numeric:
 		n, wrong := s.number(t)
-		return admitNumber(e, s.field, n, wrong)
-	case t.raw && !specs[s.field].Client:
+		return e.AdmitNumber(s.field, n, wrong)
+	case t.raw && !s.field.Spec().Client:
 		return false, ControlCharacter
 	}
 	return putLogText(e, s.field, t.text, t.isSound)
@@ -320,7 +320,7 @@ func set(e *Event, f Field, v value) {
 
 // number reads a numeric value, which logs put in quotes as often as not.
 func (s *source) number(t token) (int64, Reason) {
-	spec := &specs[s.field]
+	spec := s.field.Spec()
 	if spec.Kind == KindBool {
 		return parseFlag(t.text)
 	}

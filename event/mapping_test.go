@@ -295,7 +295,7 @@ func checkEvent(t *testing.T, e *Event) {
 				t.Errorf("%s is %d", f, n)
 			}
 		default:
-			if s := e.Text(f); s == "" || len(s) > spec.MaxBytes || !utf8.ValidString(s) || spec.Client && repaired(s) != s {
+			if s := e.Text(f); s == "" || len(s) > spec.MaxBytes || !utf8.ValidString(s) || spec.Client && Repaired(s) != s {
 				t.Errorf("%s is %q", f, s)
 			}
 		}

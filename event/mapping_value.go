@@ -140,7 +140,7 @@ func parseUnit(f Field, name string) (unit, error) {
 
 // parseValue reads a value that a mapping names for a field.
 func parseValue(f Field, s string) (value, error) {
-	spec := specs[f]
+	spec := f.Spec()
 	if spec.Enum != nil && !slices.Contains(spec.Enum, s) {
 		return value{}, fmt.Errorf("%q is none of %s", s, strings.Join(spec.Enum, ", "))
 	}
@@ -214,7 +214,7 @@ func parseDecimal(s string, shift int) (n int64, fits, ok bool) {
 
 func shiftDecimal(n int64, shift int) (int64, bool) {
 	for ; shift > 0 && n != 0; shift-- {
-		if n > maxInt {
+		if n > maxExact {
 			return 0, false
 		}
 		n *= 10

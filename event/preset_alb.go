@@ -30,7 +30,7 @@ func (b *balancer) line(line string, e *Event) bool {
 		stamp, rest = word(rest)
 	}
 	ms, ok := parseTime(stamp)
-	if !ok || ms < minMillis || ms > maxMillis {
+	if !ok || !holdsTime(ms) {
 		return b.refuse(BadTime, Time, len(line)-len(rest)-len(stamp)-1)
 	}
 	e.SetNum(Time, ms)
@@ -59,7 +59,7 @@ func (b *balancer) latency(s string, e *Event) (rest string) {
 		var w string
 		w, s = word(s)
 		n, fits, ok := parseDecimal(w, 6)
-		known = known && ok && fits && n >= 0 && n <= maxInt/4
+		known = known && ok && fits && n >= 0 && n <= maxExact/4
 		sum += n
 	}
 	if known {

@@ -65,7 +65,7 @@ func parseLocalTime(s string) (ms int64, ok bool) {
 	ms, ok1 := parseCLFClock(s[:seconds])
 	fraction, rest, ok2 := millis(s[seconds:])
 	ms += fraction
-	return ms, ok1 && ok2 && rest == "" && ms >= minMillis && ms <= maxMillis
+	return ms, ok1 && ok2 && rest == "" && holdsTime(ms)
 }
 
 // answer reads everything from frontend to bytes. length is that of the line.

@@ -56,7 +56,7 @@ func TestWhateverIsWrittenIntoALongPathItsRouteStays(t *testing.T) {
 		}
 		path := "/" + b.String()
 		text, _, _ := Keep(Path, path)
-		if all, kept := router.Route("GET", repaired(path)), router.Route("GET", text); all != kept {
+		if all, kept := router.Route("GET", Repaired(path)), router.Route("GET", text); all != kept {
 			t.Fatalf("%q has route %q, and what is kept of it, %q, %q", path, all, text, kept)
 		}
 	}

@@ -20,6 +20,9 @@ const MaxBytes = 1 << 20
 
 const maxDepth = 16
 
+// maxExact is the largest number that JSON carries exactly everywhere.
+const maxExact = 1<<53 - 1
+
 // scanner reads JSON from one buffer, without allocating. It is strict, but for
 // the bytes of texts, which clients write: what they are worth is for [Keep] to
 // say. A failed read leaves its reason in refusal, and returns false.
@@ -30,7 +33,7 @@ type scanner struct {
 	refusal Refusal
 
 	allSound bool // the record is UTF-8 without DEL and U+FFFD
-	isSound  bool // the text that was read last is known to be [sound]
+	isSound  bool // the text that was read last is known to be UTF-8 without control characters and U+FFFD
 	raw      bool // it had what JSON does not allow: a control character as it is, or another language's escape
 }
 
@@ -41,7 +44,7 @@ func (s *scanner) start(data []byte) bool {
 	if len(data) > MaxBytes {
 		return s.refuse(TooLarge, None)
 	}
-	s.allSound = utf8.Valid(data) && bytes.IndexByte(data, 0x7f) < 0 && !strings.Contains(alias(data), replaced)
+	s.allSound = utf8.Valid(data) && bytes.IndexByte(data, 0x7f) < 0 && !strings.Contains(alias(data), string(utf8.RuneError))
 	return true
 }
 
@@ -226,7 +229,8 @@ func (s *scanner) escapedRune(f Field) bool {
 			return true
 		}
 	}
-	s.scratch = appendSurrogate(s.scratch, r)
+	// The three bytes that UTF-8 would have for half of a character, see [Keep].
+	s.scratch = append(s.scratch, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f)
 	s.i += 6
 	return true
 }
@@ -260,7 +264,7 @@ func (s *scanner) integer(f Field) (n int64, ok bool) {
 	}
 	first := s.i
 	for s.i < len(s.b) && s.b[s.i] >= '0' && s.b[s.i] <= '9' {
-		if n > maxInt/10 {
+		if n > maxExact/10 {
 			s.i = start
 			return 0, s.refuse(OutOfRange, f)
 		}

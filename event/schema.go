@@ -112,7 +112,7 @@ func Reference() string {
 func (s Spec) describe() string {
 	verb := map[bool]string{true: "cut to", false: "up to"}[s.Client]
 	switch {
-	case s.Kind == KindInt && s.Max == maxInt:
+	case s.Kind == KindInt && s.Max == maxExact:
 		return fmt.Sprintf("integer from %d", s.Min)
 	case s.Kind == KindInt:
 		return fmt.Sprintf("integer, %d to %d", s.Min, s.Max)

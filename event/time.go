@@ -32,6 +32,12 @@ func parseTime(s string) (ms int64, ok bool) {
 	return (daysOf(year, month, day)*86_400+hour*3600+minute*60+second-zone)*1000 + fraction, true
 }
 
+// holdsTime reports whether [Time] can be ms, Unix milliseconds.
+func holdsTime(ms int64) bool {
+	spec := Time.Spec()
+	return ms >= spec.Min && ms <= spec.Max
+}
+
 func digits(s string) (n int64, ok bool) {
 	for i := range len(s) {
 		c := s[i] - '0'
