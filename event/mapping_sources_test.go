@@ -204,7 +204,7 @@ func TestAPatternReadsALongLine(t *testing.T) {
 	agent := strings.Repeat(`\x22`, MaxBytes/8)
 	e := Event{}
 	err := f.Decode([]byte(`- 192.0.2.7 - [15/Sep/2026:16:13:46 +0000] "GET / HTTP/1.1" 200 0 "`+agent+`" auth=-`), &e)
-	if err != nil || e.Text(IP) != "192.0.2.7" || len(e.Text(UserAgent)) != specs[UserAgent].MaxBytes {
+	if err != nil || e.Text(IP) != "192.0.2.7" || len(e.Text(UserAgent)) != UserAgent.Spec().MaxBytes {
 		t.Errorf("%v: %d bytes", err, len(e.Text(UserAgent)))
 	}
 }

@@ -170,7 +170,7 @@ func TestLongTextsAreClippedNotRefused(t *testing.T) {
 			}
 			for _, f := range []Field{RemoteUser, Path, UserAgent, ForwardedFor, Referer} {
 				got := e.Text(f)
-				if limit := specs[f].MaxBytes; len(got) > limit || len(got) < limit-20 || !utf8.ValidString(got) {
+				if limit := f.Spec().MaxBytes; len(got) > limit || len(got) < limit-20 || !utf8.ValidString(got) {
 					t.Errorf("%s: %d bytes, limit %d", f, len(got), limit)
 				}
 			}

@@ -31,7 +31,7 @@ func TestAPathThatIsTooLongKeepsItsRoute(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text, whole, refused := Keep(Path, c.path)
-			if got := router.Route("GET", text); got != c.route || whole || refused != 0 || len(text) > specs[Path].MaxBytes {
+			if got := router.Route("GET", text); got != c.route || whole || refused != 0 || len(text) > Path.Spec().MaxBytes {
 				t.Errorf("%q of %.80q, %d bytes, %v, %v", got, text, len(text), whole, refused)
 			}
 			if all := router.Route("GET", c.path); all != c.route {

@@ -170,11 +170,3 @@ func checkRange(t *testing.T, f Spec, p schemaProperty) {
 		t.Errorf("%s takes a number that is too large", f.Name)
 	}
 }
-
-func TestEveryReasonIsExplained(t *testing.T) {
-	for _, r := range Reasons() {
-		if r.String() == "" || r.Explain() == "" {
-			t.Errorf("reason %d is %q: %q", r, r, r.Explain())
-		}
-	}
-}
