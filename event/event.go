@@ -1,5 +1,6 @@
-// Package event holds the request event as a gateway saw it: its fields, strict
-// decoding from JSON, encoding, and the mappings from gateways' own log formats.
+// Package event holds the request event as a gateway saw it: its fields, what is
+// kept of what a client wrote, addresses, and how it is written as JSON. How it is
+// read is in event/format; how a path gets its route is in event/route.
 //
 // It knows nothing of Kafka, of entities or of rules.
 package event

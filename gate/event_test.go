@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 )
 
 // TestAGatewayCanPassEveryActionOn as the event's decision_action, and from
 // throttling on the event is one that Weir refused.
 func TestAGatewayCanPassEveryActionOn(t *testing.T) {
-	format, err := event.NewFormat("weir", nil)
+	format, err := format.NewFormat("weir", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

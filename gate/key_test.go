@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
@@ -19,14 +20,14 @@ func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
 
 // counter is ingest, up to the entities of an event.
 type counter struct {
-	format event.Format
+	format format.Format
 	enrich *ingest.Enricher
 	event  event.Event
 }
 
 func newCounter(t testing.TB) *counter {
 	t.Helper()
-	format, err := event.NewFormat("weir", nil)
+	format, err := format.NewFormat("weir", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

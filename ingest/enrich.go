@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/route"
 	"github.com/weirdev/weir/internal/geo"
 )
 
@@ -19,7 +20,7 @@ type Places interface {
 // address and networks, route, place, build. One goroutine uses it. The texts
 // that it makes live until the next call.
 type Enricher struct {
-	router  *event.Router
+	router  *route.Router
 	proxies *event.Proxies
 	places  Places
 
@@ -31,7 +32,7 @@ type Enricher struct {
 
 // NewEnricher makes an enricher from the configuration and places.
 func NewEnricher(cfg Config, places Places) (*Enricher, error) {
-	router, err := event.NewRouter(cfg.Routes)
+	router, err := route.NewRouter(cfg.Routes)
 	if err != nil {
 		return nil, fmt.Errorf("routes: %w", err)
 	}
