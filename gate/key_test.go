@@ -27,7 +27,7 @@ type counter struct {
 
 func newCounter(t testing.TB) *counter {
 	t.Helper()
-	format, err := format.NewFormat("weir", nil)
+	weir, err := format.New("weir", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func newCounter(t testing.TB) *counter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &counter{format: format, enrich: enrich}
+	return &counter{format: weir, enrich: enrich}
 }
 
 // key is that of an entity of an event with these members; "" where the event is

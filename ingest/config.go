@@ -47,8 +47,8 @@ const (
 )
 
 // format says how records are read.
-func (c Config) format() format.FormatConfig {
-	return format.FormatConfig{Name: c.Format, Mapping: c.Mapping, Pattern: c.Pattern}
+func (c Config) format() format.Config {
+	return format.Config{Name: c.Format, Mapping: c.Mapping, Pattern: c.Pattern}
 }
 
 // NewFormat makes the format that records are read by.
@@ -77,7 +77,7 @@ func (c Config) Validate() error {
 	if c.RemoteUser != Unverified && c.RemoteUser != Verified && c.RemoteUser != "" {
 		errs = append(errs, fmt.Errorf("ingest.remote_user: %q is neither %s nor %s", c.RemoteUser, Unverified, Verified))
 	}
-	if _, err := route.NewRouter(c.Routes); err != nil {
+	if _, err := route.New(c.Routes); err != nil {
 		errs = append(errs, fmt.Errorf("ingest.routes: %w", err))
 	}
 	if _, err := event.NewProxies(c.TrustedProxies, nil); err != nil {

@@ -20,7 +20,7 @@ func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
 // completed is what becomes of a record.
 func completed(t *testing.T, cfg ingest.Config, record string) *event.Event {
 	t.Helper()
-	f, err := format.FormatConfig{Name: cfg.Format, Mapping: cfg.Mapping, Pattern: cfg.Pattern}.New()
+	f, err := format.Config{Name: cfg.Format, Mapping: cfg.Mapping, Pattern: cfg.Pattern}.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,15 +22,15 @@ type Guess struct {
 // sample becomes events that say who asked for what, and when.
 func (g Guess) Fits() bool { return g.Complete > 0 && 2*g.Complete >= g.Lines }
 
-// DetectFormat tries every format that needs no configuration on sample, which
+// Detect tries every format that needs no configuration on sample, which
 // is best some hundred records long, and returns a guess for each that reads any
 // of them, the best first. A format is better if more of its events are
 // complete, for a wrong format often reads JSON and finds little in it; then, if
 // it reads more, and finds more. Nothing is returned where nothing reads.
-func DetectFormat(sample [][]byte) []Guess {
+func Detect(sample [][]byte) []Guess {
 	var guesses []Guess
-	for _, name := range FormatNames() {
-		f, err := NewFormat(name, nil)
+	for _, name := range Names() {
+		f, err := New(name, nil)
 		if err != nil { // asks for configuration
 			continue
 		}

@@ -22,13 +22,13 @@ func TestEachFormatIsDetectedByItsOwnLines(t *testing.T) {
 		if name == "mapping" || name == "pattern" {
 			continue
 		}
-		guesses := DetectFormat(corpus(t, name)[:1])
+		guesses := Detect(corpus(t, name)[:1])
 		if len(guesses) == 0 || guesses[0].Format != name || !guesses[0].Fits() {
 			t.Errorf("%s: the guesses are %+v", name, guesses)
 		}
 	}
 	own := []byte(`{"id":"1","time":"2026-11-23T10:05:03Z","ip":"192.0.2.7","method":"GET","path":"/","status":200}`)
-	if guesses := DetectFormat([][]byte{own}); len(guesses) == 0 || guesses[0].Format != "weir" {
+	if guesses := Detect([][]byte{own}); len(guesses) == 0 || guesses[0].Format != "weir" {
 		t.Errorf("our own format: the guesses are %+v", guesses)
 	}
 }
@@ -36,7 +36,7 @@ func TestEachFormatIsDetectedByItsOwnLines(t *testing.T) {
 // A format that reads every line, and finds neither address nor path in it, is
 // worse than one that finds both in some.
 func TestAFormatThatFindsNothingIsNoGoodGuess(t *testing.T) {
-	guesses := DetectFormat([][]byte{
+	guesses := Detect([][]byte{
 		[]byte(`{"time":"2026-11-23T10:05:03Z","StartUTC":"2026-11-23T10:05:03Z","ClientAddr":"192.0.2.7:1","RequestPath":"/"}`),
 		[]byte(`{"time":"2026-11-23T10:05:03Z"}`),
 		[]byte(" \n"),
@@ -50,14 +50,14 @@ func TestAFormatThatFindsNothingIsNoGoodGuess(t *testing.T) {
 func TestMessagesAmidAnAccessLogDoNotCount(t *testing.T) {
 	access := corpus(t, "caddy")[0]
 	message := []byte(`{"level":"info","ts":1789488826.2,"logger":"tls.obtain","msg":"lock acquired"}`)
-	guesses := DetectFormat([][]byte{message, message, message, access})
+	guesses := Detect([][]byte{message, message, message, access})
 	if len(guesses) == 0 || guesses[0].Format != "caddy" || guesses[0].Lines != 1 || !guesses[0].Fits() {
 		t.Errorf("got %+v", guesses)
 	}
 }
 
 func TestNothingIsGuessedOfGarbage(t *testing.T) {
-	if guesses := DetectFormat([][]byte{[]byte("garbage"), nil, []byte("{}")}); len(guesses) != 0 {
+	if guesses := Detect([][]byte{[]byte("garbage"), nil, []byte("{}")}); len(guesses) != 0 {
 		t.Errorf("got %+v", guesses)
 	}
 }

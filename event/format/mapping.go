@@ -24,30 +24,30 @@ type Format interface {
 	HasID() bool
 }
 
-// FormatNames lists what [NewFormat] knows.
-func FormatNames() []string {
+// Names lists what [New] knows.
+func Names() []string {
 	return []string{
 		"weir", "combined", "nginx", "nginx-proxy-manager", "envoy-gateway", "envoy", "traefik", "caddy", "haproxy", "aws-alb",
 		"cloudflare-logpush", "mapping", "pattern",
 	}
 }
 
-// NewFormat makes the format with that name. m is the mapping of format
+// New makes the format with that name. m is the mapping of format
 // "mapping", and nil for all others. The error names everything that is wrong
 // with it.
-func NewFormat(name string, m *Mapping) (Format, error) {
-	return FormatConfig{Name: name, Mapping: m}.New()
+func New(name string, m *Mapping) (Format, error) {
+	return Config{Name: name, Mapping: m}.New()
 }
 
-// FormatConfig says how the records of a stream are read.
-type FormatConfig struct {
-	Name    string   // one of [FormatNames]
+// Config says how the records of a stream are read.
+type Config struct {
+	Name    string   // one of [Names]
 	Mapping *Mapping // of format "mapping", nil for all others
 	Pattern string   // of format "pattern", "" for all others
 }
 
 // New makes the format. The error names everything that is wrong.
-func (c FormatConfig) New() (Format, error) {
+func (c Config) New() (Format, error) {
 	switch {
 	case c.Mapping != nil && c.Name != "mapping":
 		return nil, fmt.Errorf("format %s takes no mapping; format mapping does", c.Name)
@@ -58,9 +58,9 @@ func (c FormatConfig) New() (Format, error) {
 	case "weir":
 		return &own{}, nil
 	case "mapping":
-		return newMappingFormat(c.Mapping)
+		return newMapping(c.Mapping)
 	case "pattern":
-		return newPatternFormat(c.Pattern)
+		return newPattern(c.Pattern)
 	case "aws-alb": // written to files, with nothing around its lines
 		return &balancer{}, nil
 	}
@@ -70,10 +70,10 @@ func (c FormatConfig) New() (Format, error) {
 	if sources := presetSources(c.Name); sources != nil {
 		return &carried{Format: newObjectFormat(sources), objects: true}, nil
 	}
-	return nil, fmt.Errorf("format %q is not known; there are %s", c.Name, strings.Join(FormatNames(), ", "))
+	return nil, fmt.Errorf("format %q is not known; there are %s", c.Name, strings.Join(Names(), ", "))
 }
 
-func newMappingFormat(m *Mapping) (Format, error) {
+func newMapping(m *Mapping) (Format, error) {
 	if m == nil {
 		return nil, errors.New("format mapping: there is no mapping")
 	}
@@ -84,7 +84,7 @@ func newMappingFormat(m *Mapping) (Format, error) {
 	return &carried{Format: newObjectFormat(sources), objects: true}, nil
 }
 
-func newPatternFormat(text string) (Format, error) {
+func newPattern(text string) (Format, error) {
 	if text == "" {
 		return nil, errors.New("format pattern: there is no pattern")
 	}

@@ -44,7 +44,7 @@ func TestTheMappingInTheDocsCompiles(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(block(t, formatsPage(t), "format: mapping")), &config); err != nil {
 		t.Fatal(err)
 	}
-	f, err := NewFormat(config.Ingest.Format, config.Ingest.Mapping)
+	f, err := New(config.Ingest.Format, config.Ingest.Mapping)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func inBackticks(s string) (all []string) {
 
 func TestEveryFormatHasASection(t *testing.T) {
 	page := formatsPage(t)
-	for _, name := range FormatNames() {
+	for _, name := range Names() {
 		if !strings.Contains(page, "\n| `"+name+"` |") {
 			t.Errorf("%s is not in the table", name)
 		}
@@ -141,7 +141,7 @@ func TestThePatternInTheDocsReads(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(block(t, formatsPage(t), "format: pattern")), &config); err != nil {
 		t.Fatal(err)
 	}
-	f, err := FormatConfig{Name: config.Ingest.Format, Pattern: config.Ingest.Pattern}.New()
+	f, err := Config{Name: config.Ingest.Format, Pattern: config.Ingest.Pattern}.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestTheOtherNamesOfAMappingInTheDocsCompile(t *testing.T) {
 	if err := yaml.Unmarshal([]byte("time: {from: t}\n"+strings.ReplaceAll("\n"+block(t, formatsPage(t), "only: {"), "\n    ", "\n")), &m); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewFormat("mapping", &m); err != nil || len(m) != 3 {
+	if _, err := New("mapping", &m); err != nil || len(m) != 3 {
 		t.Errorf("%v: %v", m, err)
 	}
 }

@@ -33,7 +33,7 @@ var gameMapping = Mapping{
 
 func testFormat(t testing.TB, name string) Format {
 	t.Helper()
-	c := FormatConfig{Name: name}
+	c := Config{Name: name}
 	switch name {
 	case "mapping":
 		c.Mapping = &gameMapping
@@ -56,7 +56,7 @@ var presets = []string{
 }
 
 func TestEveryFormatHasACorpus(t *testing.T) {
-	for _, name := range FormatNames() {
+	for _, name := range Names() {
 		if name != "weir" && !slices.Contains(presets, name) {
 			t.Errorf("%s is tested nowhere", name)
 		}

@@ -14,7 +14,7 @@ func mapped(t *testing.T, m Mapping, record string) string {
 	if _, ok := m["time"]; !ok {
 		m["time"] = Source{From: "t"}
 	}
-	f, err := NewFormat("mapping", &m)
+	f, err := New("mapping", &m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestWhatIsWrongWithTheOtherNamesOfAMappingIsSaid(t *testing.T) {
 		"time": {From: "t"}, "request": {From: "r", Unit: "s"}, "only": {From: "k"}, "path": {From: "p", Is: []string{"x"}},
 		"latency_us": {From: "l", Unit: "clf"},
 	}
-	_, err := NewFormat("mapping", &m)
+	_, err := New("mapping", &m)
 	for _, want := range []string{
 		"request: a request line takes from, and neither const nor unit nor values", "only: says no values", `path: takes no is, which says in "only"`,
 		"latency_us: unit clf: this field is a duration",
@@ -127,7 +127,7 @@ func TestWhatIsWrongWithTheOtherNamesOfAMappingIsSaid(t *testing.T) {
 			t.Errorf("nothing says %s:\n%v", want, err)
 		}
 	}
-	if _, err := NewFormat("mapping", &Mapping{"time": {From: "t"}, "only": {Const: "x", Is: []string{"x"}}}); err == nil || !strings.Contains(err.Error(), "only: a filter takes from") {
+	if _, err := New("mapping", &Mapping{"time": {From: "t"}, "only": {Const: "x", Is: []string{"x"}}}); err == nil || !strings.Contains(err.Error(), "only: a filter takes from") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -157,7 +157,7 @@ func TestPatternsAreCompiled(t *testing.T) {
 		{"two things at once", `%{URL:path} %{WORD:adress}`, "%{WORD:adress}: there is no such field"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := FormatConfig{Name: "pattern", Pattern: c.pattern}.New()
+			_, err := Config{Name: "pattern", Pattern: c.pattern}.New()
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
@@ -166,7 +166,7 @@ func TestPatternsAreCompiled(t *testing.T) {
 }
 
 func TestAPatternMatchesTheWholeLine(t *testing.T) {
-	f, err := FormatConfig{Name: "pattern", Pattern: `(?P<time>\d+) (?P<path>a|ab)(?P<id>x)?`}.New()
+	f, err := Config{Name: "pattern", Pattern: `(?P<time>\d+) (?P<path>a|ab)(?P<id>x)?`}.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestAPatternMatchesTheWholeLine(t *testing.T) {
 }
 
 func TestAFieldOfAPatternMayBeWrittenInSeveralWays(t *testing.T) {
-	f, err := FormatConfig{Name: "pattern", Pattern: `(?:%{CLF:time}|%{SECONDS:time}|%{MILLIS:time}m) (?P<path>a)?(?P<path>.*)`}.New()
+	f, err := Config{Name: "pattern", Pattern: `(?:%{CLF:time}|%{SECONDS:time}|%{MILLIS:time}m) (?P<path>a)?(?P<path>.*)`}.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,21 +21,21 @@ func TestOnlyOurOwnFormatBringsIDs(t *testing.T) {
 			t.Errorf("%s has ids: %v, want %v", name, got, want)
 		}
 	}
-	f, err := NewFormat("mapping", &Mapping{"time": {From: "t"}, "id": {From: "uuid"}})
+	f, err := New("mapping", &Mapping{"time": {From: "t"}, "id": {From: "uuid"}})
 	if err != nil || !f.HasID() {
 		t.Errorf("a mapping with an id has none (%v)", err)
 	}
 }
 
 func TestUnknownFormatsAreNamedWithThoseThatExist(t *testing.T) {
-	_, err := NewFormat("apache", nil)
+	_, err := New("apache", nil)
 	if err == nil || !strings.Contains(err.Error(), `"apache" is not known; there are weir, combined, nginx`) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := NewFormat("nginx", &gameMapping); err == nil || !strings.Contains(err.Error(), "nginx takes no mapping") {
+	if _, err := New("nginx", &gameMapping); err == nil || !strings.Contains(err.Error(), "nginx takes no mapping") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := NewFormat("mapping", nil); err == nil || !strings.Contains(err.Error(), "there is no mapping") {
+	if _, err := New("mapping", nil); err == nil || !strings.Contains(err.Error(), "there is no mapping") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -62,7 +62,7 @@ func TestEverythingWrongWithAMappingIsSaidAtOnce(t *testing.T) {
 		"grant":             {Const: "x", Unit: "s"},
 		"token_issued":      {From: "a", Unit: "s", Values: map[string]string{"x": "1"}},
 	}
-	_, err := NewFormat("mapping", &m)
+	_, err := New("mapping", &m)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -141,7 +141,7 @@ func TestUnitsOfTimesAndDurations(t *testing.T) {
 	} {
 		t.Run(c.field+" in "+c.unit+" "+c.json, func(t *testing.T) {
 			m := Mapping{"time": {From: "t"}, c.field: {From: "x", Unit: c.unit}}
-			f, err := NewFormat("mapping", &m)
+			f, err := New("mapping", &m)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -69,7 +69,7 @@ type target struct {
 func targets(t testing.TB) (list []target) {
 	t.Helper()
 	all := writers()
-	for _, name := range FormatNames() {
+	for _, name := range Names() {
 		if len(all[name]) == 0 {
 			t.Errorf("%s: writers has none that writes as a server with that format does", name)
 		}
@@ -95,7 +95,7 @@ func writtenFormat(t testing.TB, name string) Format {
 	if name != "mapping" {
 		return testFormat(t, name)
 	}
-	f, err := NewFormat(name, &Mapping{
+	f, err := New(name, &Mapping{
 		"time": {From: "at"}, "ip": {From: "peer"}, "status": {From: "code"}, "account": {From: "user.name"}, "method": {From: "http.method"},
 		"path": {From: "http.path"}, "host": {From: "http.host"}, "user_agent": {From: "agent"}, "referer": {From: "referer"}, "forwarded_for": {From: "chain"},
 		"device": {From: "device"}, "session": {From: "session"},

@@ -19,56 +19,55 @@ const (
 	noRoute = "-"
 )
 
-// Router finds the template of a path: /users/4711/orders is
-// /users/{id}/orders. Paths that none of its templates matches get a route by a
-// fixed rule that yields at most [MaxFallbackRoutes] different routes, whatever
-// is asked for.
+// Table finds the template of a path: /users/4711/orders is /users/{id}/orders.
+// Paths that none of its templates matches get a route by a fixed rule that yields
+// at most [MaxFallbacks] different routes, whatever is asked for.
 //
-// The route is a pure function of templates, method and path. A Router never
+// The route is a pure function of templates, method and path. A Table never
 // changes, and may be used by many goroutines. It tells nothing about whether a
 // route exists.
-type Router struct {
-	root routeNode
+type Table struct {
+	root node
 
 	// fallbacks saves making the text of a frequent fallback route again and
 	// again; what is in it never changes an answer.
 	fallbacks [1024]atomic.Pointer[string]
 }
 
-type routeNode struct {
-	literals map[string]*routeNode // by segment, in lower case
-	param    *routeNode
-	ends     []routeEnd // templates that end here
-	rests    []routeEnd // templates that end here with /*
+type node struct {
+	literals map[string]*node // by segment, in lower case
+	param    *node
+	ends     []end // templates that end here
+	rests    []end // templates that end here with /*
 }
 
-type routeEnd struct {
+type end struct {
 	method string // "" for all
 	route  string
 }
 
-// NewRouter compiles templates such as "/v1/users/{id}/orders": segments that
+// New compiles templates such as "/v1/users/{id}/orders": segments that
 // are literal or wholly a parameter, "*" at the end for one or more segments of
 // any kind, a method and a blank in front where only that method is meant. The
 // error names every template that is wrong.
-func NewRouter(templates []string) (*Router, error) {
+func New(templates []string) (*Table, error) {
 	if len(templates) > maxTemplates {
 		return nil, fmt.Errorf("%d route templates, more than %d", len(templates), maxTemplates)
 	}
-	r := &Router{}
+	t := &Table{}
 	var errs []error
-	for _, t := range templates {
-		if err := r.add(t); err != nil {
-			errs = append(errs, fmt.Errorf("route %q: %w", t, err))
+	for _, template := range templates {
+		if err := t.add(template); err != nil {
+			errs = append(errs, fmt.Errorf("route %q: %w", template, err))
 		}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	return r, nil
+	return t, nil
 }
 
-func (r *Router) add(template string) error {
+func (t *Table) add(template string) error {
 	method, route, ok := strings.Cut(template, " ")
 	if !ok {
 		method, route = "", template
@@ -82,7 +81,7 @@ func (r *Router) add(template string) error {
 	if err != nil {
 		return err
 	}
-	n := &r.root
+	n := &t.root
 	for i, p := range parts {
 		if p == "*" && i == len(parts)-1 {
 			return addEnd(&n.rests, method, route)
@@ -151,29 +150,29 @@ func literalSegment(p string) (string, error) {
 	return string(s.At(0)), nil
 }
 
-func (n *routeNode) child(part string) *routeNode {
+func (n *node) child(part string) *node {
 	if part[0] == '{' {
 		if n.param == nil {
-			n.param = &routeNode{}
+			n.param = &node{}
 		}
 		return n.param
 	}
 	if n.literals == nil {
-		n.literals = map[string]*routeNode{}
+		n.literals = map[string]*node{}
 	}
 	if n.literals[part] == nil {
-		n.literals[part] = &routeNode{}
+		n.literals[part] = &node{}
 	}
 	return n.literals[part]
 }
 
-func addEnd(ends *[]routeEnd, method, route string) error {
+func addEnd(ends *[]end, method, route string) error {
 	for _, e := range *ends {
 		if e.method == method {
 			return fmt.Errorf("matches the same paths as %q", e.route)
 		}
 	}
-	*ends = append(*ends, routeEnd{method, route})
+	*ends = append(*ends, end{method, route})
 	return nil
 }
 
@@ -184,21 +183,21 @@ func addEnd(ends *[]routeEnd, method, route string) error {
 // matching the path is brought to one form: see [event.Segments].
 //
 // The result does not alias path. A template costs no allocation.
-func (r *Router) Route(method, path string) string {
+func (t *Table) Route(method, path string) string {
 	var s event.Segments
 	if !s.Read(path) {
 		return noRoute
 	}
-	if route := r.root.match(&s, 0, method); route != "" {
+	if route := t.root.match(&s, 0, method); route != "" {
 		return route
 	}
-	return r.fallback(&s)
+	return t.fallback(&s)
 }
 
 // match visits every node at most once, since a node's depth is the index of the
 // segment that it is compared with: backtracking costs no more than the number
 // of templates.
-func (n *routeNode) match(s *event.Segments, depth int, method string) string {
+func (n *node) match(s *event.Segments, depth int, method string) string {
 	if depth == s.Len() {
 		return bestEnd(n.ends, method)
 	}
@@ -218,7 +217,7 @@ func (n *routeNode) match(s *event.Segments, depth int, method string) string {
 	return bestEnd(n.rests, method)
 }
 
-func bestEnd(ends []routeEnd, method string) string {
+func bestEnd(ends []end, method string) string {
 	any := ""
 	for i := range ends {
 		if ends[i].method == method {

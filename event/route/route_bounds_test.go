@@ -14,7 +14,7 @@ func TestRoutesAtTheirBounds(t *testing.T) {
 		fifteen = "/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o"
 	)
 	longest := "/" + strings.Repeat("w", event.MaxLiteral)
-	r := testRouter(t, sixteen, fifteen, "/rest/2/3/4/5/6/7/8/9/10/11/12/13/14/15/*", longest, "/users/{id}/files")
+	r := testTable(t, sixteen, fifteen, "/rest/2/3/4/5/6/7/8/9/10/11/12/13/14/15/*", longest, "/users/{id}/files")
 	for _, c := range []struct{ name, path, want string }{
 		{"sixteen segments", sixteen, sixteen},
 		{"seventeen", sixteen + "/q", "/{id}/{id}/…"},
@@ -60,14 +60,14 @@ func TestTheLargestTemplatesAreTaken(t *testing.T) {
 		templates[i] = "/" + strings.Repeat("n", i%40+1) + "/" + strings.Repeat("m", i/400+1) + "/" + strings.Repeat("o", i/40%10+1)
 	}
 	templates[0] = long
-	r, err := NewRouter(templates)
+	r, err := New(templates)
 	if err != nil {
 		t.Fatalf("%.300v", err)
 	}
 	if got := r.Route("GET", long); got != long {
 		t.Errorf("got %s", got)
 	}
-	if _, err := NewRouter([]string{long + "y"}); err == nil {
+	if _, err := New([]string{long + "y"}); err == nil {
 		t.Error("a template that is one byte longer is taken")
 	}
 }

@@ -52,7 +52,7 @@ func TestTheRoutesInTheDocsCompile(t *testing.T) {
 	if len(config.Ingest.Routes) == 0 || len(config.Ingest.TrustedProxies) == 0 || len(config.Ingest.ConnectingIPFrom) == 0 {
 		t.Fatal("nothing was read")
 	}
-	if _, err := NewRouter(config.Ingest.Routes); err != nil {
+	if _, err := New(config.Ingest.Routes); err != nil {
 		t.Error(err)
 	}
 	if _, err := event.NewProxies(config.Ingest.TrustedProxies, config.Ingest.ConnectingIPFrom); err != nil {
@@ -63,7 +63,7 @@ func TestTheRoutesInTheDocsCompile(t *testing.T) {
 // Every row of the docs' table of fallback routes is true, and so is their
 // number.
 func TestTheRoutesOfTheDocsAreTrue(t *testing.T) {
-	page, r := routesPage(t), testRouter(t)
+	page, r := routesPage(t), testTable(t)
 	rows := regexp.MustCompile("(?m)^\\| `(/[^`]*)` \\| `(/[^`]*)` \\|$").FindAllStringSubmatch(page, -1)
 	if len(rows) < 5 {
 		t.Fatalf("only %d rows were found", len(rows))

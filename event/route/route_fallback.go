@@ -2,9 +2,9 @@ package route
 
 import "github.com/weirdev/weir/event"
 
-// MaxFallbackRoutes bounds how many different routes [Router.Route] makes up
-// for paths that no template matches.
-const MaxFallbackRoutes = 65_536
+// MaxFallbacks bounds how many different routes [Table.Route] makes up for paths
+// that no template matches.
+const MaxFallbacks = 65_536
 
 // fallback makes a route of
 //
@@ -18,14 +18,14 @@ const MaxFallbackRoutes = 65_536
 // Only the vocabulary and the 256 names ever appear in a route, and at most two
 // of them: that is the bound. Nothing is learned from traffic, because whoever
 // reads the log again must come to the same routes.
-func (r *Router) fallback(s *event.Segments) string {
+func (t *Table) fallback(s *event.Segments) string {
 	var buf [4 * event.MaxLiteral]byte
 	b, at := appendRoutePrefix(buf[:0], s)
 	if at == s.Len() {
 		if at == 0 {
 			return "/"
 		}
-		return r.interned(b)
+		return t.interned(b)
 	}
 	b, word := appendHead(append(b, '/'), s, at)
 	at++
@@ -36,7 +36,7 @@ func (r *Router) fallback(s *event.Segments) string {
 	case left > 1:
 		b = append(b, "/{id}/…"...)
 	}
-	return r.interned(b)
+	return t.interned(b)
 }
 
 // appendRoutePrefix appends /api and a version, and says how many segments that
@@ -72,7 +72,7 @@ func versionName(seg []byte) string {
 	return "v{n}"
 }
 
-func appendHead(b []byte, s *event.Segments, at int) ([]byte, *routeWord) {
+func appendHead(b []byte, s *event.Segments, at int) ([]byte, *word) {
 	seg := s.At(at)
 	if w := vocabulary()[string(seg)]; w != nil {
 		return append(b, w.text...), w
@@ -104,7 +104,7 @@ func wordLike(seg []byte) bool {
 	return !hexOnly || len(seg) < 8
 }
 
-func appendFollower(b []byte, s *event.Segments, at int, head *routeWord) ([]byte, int) {
+func appendFollower(b []byte, s *event.Segments, at int, head *word) ([]byte, int) {
 	if head == nil {
 		return b, at
 	}
@@ -124,8 +124,8 @@ func appendFollower(b []byte, s *event.Segments, at int, head *routeWord) ([]byt
 	return b, at
 }
 
-func (r *Router) interned(b []byte) string {
-	slot := &r.fallbacks[fnv32(b)%uint32(len(r.fallbacks))]
+func (t *Table) interned(b []byte) string {
+	slot := &t.fallbacks[fnv32(b)%uint32(len(t.fallbacks))]
 	if p := slot.Load(); p != nil && *p == string(b) {
 		return *p
 	}

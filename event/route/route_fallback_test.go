@@ -9,7 +9,7 @@ import (
 )
 
 func TestFallbackIsReadableForOrdinaryAPIs(t *testing.T) {
-	r := testRouter(t)
+	r := testTable(t)
 	for path, want := range map[string]string{
 		"/":                      "/",
 		"":                       noRoute,
@@ -101,13 +101,13 @@ func everyFallback() map[string]bool {
 func TestFallbackRoutesAreBounded(t *testing.T) {
 	n := len(everyFallback())
 	t.Logf("%d routes can be made", n)
-	if n > MaxFallbackRoutes {
-		t.Errorf("the vocabulary allows %d routes, more than %d", n, MaxFallbackRoutes)
+	if n > MaxFallbacks {
+		t.Errorf("the vocabulary allows %d routes, more than %d", n, MaxFallbacks)
 	}
 }
 
 func TestVocabularyCanBeFound(t *testing.T) {
-	r := testRouter(t)
+	r := testTable(t)
 	for head, w := range vocabulary() {
 		if got := r.Route("", "/"+head); got != "/"+head {
 			t.Errorf("/%s has the route %s", head, got)
@@ -160,7 +160,7 @@ func TestAMillionRandomPathsStayWithinTheBound(t *testing.T) {
 			words = append(words, f)
 		}
 	}
-	r, rng, seen := testRouter(t), rand.New(rand.NewPCG(1, 2)), map[string]bool{}
+	r, rng, seen := testTable(t), rand.New(rand.NewPCG(1, 2)), map[string]bool{}
 	for range paths {
 		path := randomPath(rng, words)
 		route := r.Route("GET", path)
@@ -176,11 +176,11 @@ func TestAMillionRandomPathsStayWithinTheBound(t *testing.T) {
 }
 
 func TestRoutesAreTheSameForAllWhoAsk(t *testing.T) {
-	shared, rng := testRouter(t), rand.New(rand.NewPCG(3, 4))
+	shared, rng := testTable(t), rand.New(rand.NewPCG(3, 4))
 	paths, want := make([]string, 5000), make([]string, 5000)
 	for i := range paths {
 		paths[i] = randomPath(rng, []string{"users", "orders", "login", "search"})
-		want[i] = testRouter(t).Route("GET", paths[i]) // a router that has seen nothing
+		want[i] = testTable(t).Route("GET", paths[i]) // a table that has seen nothing
 	}
 	var wg sync.WaitGroup
 	for range 4 {
@@ -199,7 +199,7 @@ func FuzzRoute(f *testing.F) {
 	for _, s := range []string{"/", "", "*", "/v1/users/4711/orders?x=1", "/%2e%2e/a", "/a;b/../c", "http://h/x", "/..;/", "//", "/%", "/%4", "/…"} {
 		f.Add("GET", s)
 	}
-	r, allowed := testRouter(f, shopTemplates...), everyFallback()
+	r, allowed := testTable(f, shopTemplates...), everyFallback()
 	for _, t := range shopTemplates {
 		allowed[t[strings.IndexByte(t, '/'):]] = true
 	}

@@ -11,7 +11,7 @@ import (
 // A client may write a path as long as he likes: what is kept of it has the
 // route that all of it has.
 func TestAPathThatIsTooLongKeepsItsRoute(t *testing.T) {
-	router, err := NewRouter([]string{"/v1/login", "/v1/users/{id}/transfer", "/v1/files/*"})
+	table, err := New([]string{"/v1/login", "/v1/users/{id}/transfer", "/v1/files/*"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,10 +33,10 @@ func TestAPathThatIsTooLongKeepsItsRoute(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text, whole, refused := event.Keep(event.Path, c.path)
-			if got := router.Route("GET", text); got != c.route || whole || refused != 0 || len(text) > event.Path.Spec().MaxBytes {
+			if got := table.Route("GET", text); got != c.route || whole || refused != 0 || len(text) > event.Path.Spec().MaxBytes {
 				t.Errorf("%q of %.80q, %d bytes, %v, %v", got, text, len(text), whole, refused)
 			}
-			if all := router.Route("GET", c.path); all != c.route {
+			if all := table.Route("GET", c.path); all != c.route {
 				t.Errorf("all of it has the route %q", all)
 			}
 		})
@@ -44,7 +44,7 @@ func TestAPathThatIsTooLongKeepsItsRoute(t *testing.T) {
 }
 
 func TestWhateverIsWrittenIntoALongPathItsRouteStays(t *testing.T) {
-	router, err := NewRouter([]string{"/v1/login", "/v1/users/{id}/transfer", "/v1/files/*"})
+	table, err := New([]string{"/v1/login", "/v1/users/{id}/transfer", "/v1/files/*"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestWhateverIsWrittenIntoALongPathItsRouteStays(t *testing.T) {
 		}
 		path := "/" + b.String()
 		text, _, _ := event.Keep(event.Path, path)
-		if all, kept := router.Route("GET", event.Repaired(path)), router.Route("GET", text); all != kept {
+		if all, kept := table.Route("GET", event.Repaired(path)), table.Route("GET", text); all != kept {
 			t.Fatalf("%q has route %q, and what is kept of it, %q, %q", path, all, text, kept)
 		}
 	}

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-func testRouter(t testing.TB, templates ...string) *Router {
+func testTable(t testing.TB, templates ...string) *Table {
 	t.Helper()
-	r, err := NewRouter(templates)
+	r, err := New(templates)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ var shopTemplates = []string{
 }
 
 func TestTemplatesMatchMostSpecificFirst(t *testing.T) {
-	r := testRouter(t, shopTemplates...)
+	r := testTable(t, shopTemplates...)
 	for _, c := range []struct{ method, path, want string }{
 		{"GET", "/", "/"},
 		{"POST", "/v1/users/4711", "/v1/users/{id}"},
@@ -61,7 +61,7 @@ func TestTemplatesMatchMostSpecificFirst(t *testing.T) {
 }
 
 func TestSpellingsOfAPathShareItsRoute(t *testing.T) {
-	r := testRouter(t, shopTemplates...)
+	r := testTable(t, shopTemplates...)
 	const want = "/v1/users/{id}/orders"
 	for _, path := range []string{
 		"/v1/users/4711/orders", "/v1/users/4711/orders/", "//v1///users/4711//orders", "/v1/users/4711/orders?page=2",
@@ -82,7 +82,7 @@ func TestSpellingsOfAPathShareItsRoute(t *testing.T) {
 }
 
 func TestWrongTemplatesAreAllNamed(t *testing.T) {
-	_, err := NewRouter([]string{
+	_, err := New([]string{
 		"users", "/users/{id", "/users/{}", "/users/a{id}", "/a/*/b", "/a?b", "/a b", "get /a", "/a//b", "/a/../b", "/a/./b",
 		"/ä", "/a;b", "/" + strings.Repeat("a", 49), strings.Repeat("/a", 17), "/" + strings.Repeat("a/", 300),
 		"/users/{id}", "/users/{name}", "/x/y", "/X/y/", "GET /z", "GET /z", "/{a}{b}", "", " /a",
@@ -110,13 +110,13 @@ func TestWrongTemplatesAreAllNamed(t *testing.T) {
 }
 
 func TestTooManyTemplatesAreRefused(t *testing.T) {
-	if _, err := NewRouter(make([]string, maxTemplates+1)); err == nil {
+	if _, err := New(make([]string, maxTemplates+1)); err == nil {
 		t.Error("no error")
 	}
 }
 
 func TestTemplateHitsDoNotAllocate(t *testing.T) {
-	r := testRouter(t, shopTemplates...)
+	r := testTable(t, shopTemplates...)
 	if n := testing.AllocsPerRun(100, func() { r.Route("GET", "/v1/users/4711/orders/9?page=2") }); n != 0 {
 		t.Errorf("template: %v allocations, want none", n)
 	}
@@ -126,7 +126,7 @@ func TestTemplateHitsDoNotAllocate(t *testing.T) {
 }
 
 func TestRoutesDoNotAliasThePath(t *testing.T) {
-	r := testRouter(t)
+	r := testTable(t)
 	path := []byte("/v1/products/4711")
 	route := r.Route("GET", string(path))
 	for i := range path {
@@ -138,7 +138,7 @@ func TestRoutesDoNotAliasThePath(t *testing.T) {
 }
 
 func BenchmarkRoute(b *testing.B) {
-	r := testRouter(b, shopTemplates...)
+	r := testTable(b, shopTemplates...)
 	for _, path := range []string{"/v1/users/4711/orders/9?page=2", "/v1/products/4711/reviews?page=2", "/unheard/of"} {
 		b.Run(path, func(b *testing.B) {
 			b.ReportAllocs()

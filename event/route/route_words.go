@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// routeWord is a word that fallback routes show as it is.
-type routeWord struct {
+// word is a word that fallback routes show as it is.
+type word struct {
 	text      string
 	followers map[string]string // words that it is shown with
 }
@@ -17,7 +17,7 @@ const commonFollowers = "search"
 // headsAlone are usual first segments of APIs and of web sites, and what
 // scanners ask for; headsWithFollowers are those that usually lead to more, each
 // with what it leads to. Both may grow only together with the semantic version
-// of ingest, and as far as MaxFallbackRoutes goes.
+// of ingest, and as far as MaxFallbacks goes.
 const headsAlone = `
 about actuator ads alerts analytics announcements apps archive assets audit backup badges banners
 batch beta billing blog bookings bookmarks broadcasts browse cache calendar callback campaigns cards
@@ -101,20 +101,20 @@ wallets: balance deposit transactions transfer withdraw
 webhooks: deliveries test`
 
 // vocabulary is read once, and only read.
-var vocabulary = sync.OnceValue(func() map[string]*routeWord {
-	words := map[string]*routeWord{}
+var vocabulary = sync.OnceValue(func() map[string]*word {
+	words := map[string]*word{}
 	for _, head := range strings.Fields(headsAlone) {
-		words[head] = newRouteWord(head, "")
+		words[head] = newWord(head, "")
 	}
 	for _, line := range strings.Split(strings.TrimSpace(headsWithFollowers), "\n") {
 		head, followers, _ := strings.Cut(line, ":")
-		words[head] = newRouteWord(head, followers)
+		words[head] = newWord(head, followers)
 	}
 	return words
 })
 
-func newRouteWord(head, followers string) *routeWord {
-	w := &routeWord{text: head, followers: map[string]string{}}
+func newWord(head, followers string) *word {
+	w := &word{text: head, followers: map[string]string{}}
 	for _, f := range strings.Fields(followers + " " + commonFollowers) {
 		w.followers[f] = f
 	}

@@ -126,7 +126,7 @@ func (r *run) learn(ctx context.Context, calm *calm) (*truth, error) {
 }
 
 func (r *run) newReading(ctx context.Context, p int32) (*reading, error) {
-	format, err := format.NewFormat(r.cluster.stack.Config.Ingest.Format, nil)
+	f, err := format.New(r.cluster.stack.Config.Ingest.Format, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (r *run) newReading(ctx context.Context, p int32) (*reading, error) {
 	return &reading{
 		rawPart:   &rawPart{letters: map[int64][]byte{}, ids: map[string]struct{}{}},
 		partition: p, log: log, source: r.plan.source(int(p)), recent: map[uint64]int64{}, horizon: r.plan.Start,
-		format: format, enrich: enrich, scratch: make([]byte, 0, 32), seedHash: maphash.MakeSeed(),
+		format: f, enrich: enrich, scratch: make([]byte, 0, 32), seedHash: maphash.MakeSeed(),
 	}, nil
 }
 

@@ -108,7 +108,7 @@ func read(t *testing.T, dir string, l log) map[string][]*event.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := format.NewFormat(l.format, nil)
+	f, err := format.New(l.format, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
