@@ -569,7 +569,7 @@ func TestWhatIsDerivedHasANumber(t *testing.T) {
 			`{"id":"6","time":1795428303000,"account":"` + strings.Repeat("a", 300) + `","device":"\ud800","user_agent":"\u0000","request_bytes":-1,"attrs":{"a":[]}}`,
 		}
 		if format != "weir" {
-			b, err := os.ReadFile("../event/format/testdata/mapping/" + format + ".log")
+			b, err := os.ReadFile("../event/format/testdata/logs/" + format + ".log")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// corpus is the lines of testdata/mapping/<format>.log.
+// corpus is the lines of testdata/logs/<format>.log.
 func corpus(t testing.TB, format string) [][]byte {
 	t.Helper()
-	input, err := os.ReadFile(filepath.Join("testdata", "mapping", format+".log"))
+	input, err := os.ReadFile(filepath.Join("testdata", "logs", format+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}

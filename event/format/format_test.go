@@ -243,7 +243,7 @@ func TestReadingDoesNotAllocate(t *testing.T) {
 
 func firstLine(t testing.TB, name string) []byte {
 	t.Helper()
-	input, err := os.ReadFile(filepath.Join("testdata", "mapping", name+".log"))
+	input, err := os.ReadFile(filepath.Join("testdata", "logs", name+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func firstLine(t testing.TB, name string) []byte {
 // fuzzFormat checks what holds for every record: no panic, the record is not
 // written to, a refusal is a Refusal, and an event keeps to the field table.
 func fuzzFormat(f *testing.F, name string) {
-	input, err := os.ReadFile(filepath.Join("testdata", "mapping", name+".log"))
+	input, err := os.ReadFile(filepath.Join("testdata", "logs", name+".log"))
 	if err != nil {
 		f.Fatal(err)
 	}

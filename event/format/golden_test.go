@@ -63,12 +63,12 @@ func TestEveryFormatHasACorpus(t *testing.T) {
 	}
 }
 
-// Each line of testdata/mapping/<format>.log and what comes of it, line by line,
+// Each line of testdata/logs/<format>.log and what comes of it, line by line,
 // in <format>.json.
 func TestLinesOfGatewaysBecomeTheseEvents(t *testing.T) {
 	for _, name := range presets {
 		t.Run(name, func(t *testing.T) {
-			input, err := os.ReadFile(filepath.Join("testdata", "mapping", name+".log"))
+			input, err := os.ReadFile(filepath.Join("testdata", "logs", name+".log"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,7 +77,7 @@ func TestLinesOfGatewaysBecomeTheseEvents(t *testing.T) {
 			for line := range bytes.SplitSeq(bytes.TrimSuffix(input, []byte("\n")), []byte("\n")) {
 				fmt.Fprintln(&got, describe(t, f, line))
 			}
-			compareGolden(t, filepath.Join("testdata", "mapping", name+".json"), got.String(), input)
+			compareGolden(t, filepath.Join("testdata", "logs", name+".json"), got.String(), input)
 		})
 	}
 }
