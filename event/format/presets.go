@@ -6,9 +6,17 @@ import "github.com/weirdev/weir/event"
 // one place to look where gateways differ. docs/formats.md shows the gateway
 // configuration that goes with each.
 //
-// The address is always that of the socket's peer, where the log has it. What a gateway calls the
-// client's address is often taken from X-Forwarded-For without a look at who
-// sent it; whom to believe is for [event.Proxies] to say.
+// The address is always that of the socket's peer, where the log has it. What a
+// gateway calls the client's address is often taken from X-Forwarded-For without a
+// look at who sent it; whom to believe is for [event.Proxies] to say.
+
+// Names lists what [New] knows.
+func Names() []string {
+	return []string{
+		"weir", "combined", "nginx", "nginx-proxy-manager", "envoy-gateway", "envoy", "traefik", "caddy", "haproxy", "aws-alb",
+		"cloudflare-logpush", "mapping", "pattern",
+	}
+}
 
 // newLineFormat makes a format that reads lines of text; nil where that is none.
 func newLineFormat(name string) Format {

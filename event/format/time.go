@@ -1,6 +1,7 @@
 package format
 
 import (
+	"strings"
 	"unsafe"
 
 	"github.com/weirdev/weir/event"
@@ -113,4 +114,59 @@ func daysOf(year, month, day int64) int64 {
 		month += 12
 	}
 	return 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 1 - 719_468
+}
+
+// parseLogTime reads the time of a log as Unix milliseconds: in common log
+// format, or RFC 3339.
+func parseLogTime(s string) (ms int64, ok bool) {
+	if len(s) > 2 && s[2] == '/' {
+		return parseCLFTime(s)
+	}
+	ms, ok = parseTime(s)
+	return ms, ok && holdsTime(ms)
+}
+
+// parseCLFTime reads 17/May/2015:10:05:03 +0000, with or without a fraction of
+// the second, as Unix milliseconds. A leap second is the next one.
+func parseCLFTime(s string) (ms int64, ok bool) {
+	const seconds = len("17/May/2015:10:05:03")
+	if len(s) < seconds {
+		return 0, false
+	}
+	ms, ok1 := parseCLFClock(s[:seconds])
+	fraction, zone, ok2 := millis(s[seconds:])
+	east, ok3 := parseCLFZone(zone)
+	ms += fraction - east
+	return ms, ok1 && ok2 && ok3 && holdsTime(ms)
+}
+
+func parseCLFClock(s string) (ms int64, ok bool) {
+	if s[2] != '/' || s[6] != '/' || s[11] != ':' || s[14] != ':' || s[17] != ':' {
+		return 0, false
+	}
+	month := int64(strings.Index("JanFebMarAprMayJunJulAugSepOctNovDec", s[3:6]))
+	day, ok1 := digits(s[0:2])
+	year, ok2 := digits(s[7:11])
+	hour, ok3 := digits(s[12:14])
+	minute, ok4 := digits(s[15:17])
+	second, ok5 := digits(s[18:20])
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || month%3 != 0 ||
+		!calendar(year, month/3+1, day) || hour > 23 || minute > 59 || second > 60 {
+		return 0, false
+	}
+	return (daysOf(year, month/3+1, day)*86_400 + hour*3600 + minute*60 + second) * 1000, true
+}
+
+// parseCLFZone reads " +0130", as milliseconds east.
+func parseCLFZone(s string) (ms int64, ok bool) {
+	if len(s) != len(" +0000") || s[0] != ' ' || s[1] != '+' && s[1] != '-' {
+		return 0, false
+	}
+	hours, ok1 := digits(s[2:4])
+	minutes, ok2 := digits(s[4:6])
+	ms = (hours*3600 + minutes*60) * 1000
+	if s[1] == '-' {
+		ms = -ms
+	}
+	return ms, ok1 && ok2 && hours <= 23 && minutes <= 59
 }
