@@ -11,8 +11,9 @@ import (
 //
 //	"referer" "user agent" "x-forwarded-for"
 //
-// Any of them may be a dash without quotes, and the last may have a name before it. The last text may have been cut, as
-// syslog and fixed buffers do with long lines: what there is of it counts.
+// Any of them may be a dash without quotes, and the last may have a name before
+// it. The last text may have been cut, as syslog and fixed buffers do with long
+// lines: what there is of it counts.
 func (c *combined) tail(s string, e *event.Event) {
 	s, next := c.beforeTexts(s, e)
 	for ; next <= tailChain; next++ {

@@ -53,8 +53,9 @@ func presetSources(name string) []source {
 
 // withOwnNames adds, to a preset whose keys the user writes himself, every field
 // under its own name, which comes before all other places, so that what the
-// gateway knows besides (the account in a token, the device) needs no mapping. Ids of events and free attributes stay
-// out: the former would have to be made by the gateway, the latter are ours.
+// gateway knows besides (the account in a token, the device) needs no mapping. Ids
+// of events and free attributes stay out: the former would have to be made by the
+// gateway, the latter are ours.
 func withOwnNames(preset []source) []source {
 	all := preset
 	for _, spec := range event.Fields() {

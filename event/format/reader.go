@@ -3,8 +3,8 @@ package format
 import "github.com/weirdev/weir/event"
 
 // Reader reads a JSON object as [Decoder] does: strictly, but that texts may have
-// any bytes, of which [event.Keep] makes something. It is for questions about what is
-// in events. Its errors are [*event.Refusal]s.
+// any bytes, of which [event.Keep] makes something. It is for questions about what
+// is in events. Its errors are [*event.Refusal]s.
 type Reader struct{ s scanner }
 
 // NewReader begins to read data, which is not to be written to any more.

@@ -25,8 +25,8 @@ const maxDepth = 16
 const maxExact = 1<<53 - 1
 
 // scanner reads JSON from one buffer, without allocating. It is strict, but for
-// the bytes of texts, which clients write: what they are worth is for [event.Keep] to
-// say. A failed read leaves its reason in refusal, and returns false.
+// the bytes of texts, which clients write: what they are worth is for [event.Keep]
+// to say. A failed read leaves its reason in refusal, and returns false.
 type scanner struct {
 	b       []byte
 	i       int

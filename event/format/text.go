@@ -7,10 +7,10 @@ import (
 	"github.com/weirdev/weir/internal/ascii"
 )
 
-// putLogText gives f a text from a gateway's log, as [event.Keep] has it. Empty and "-"
-// are how logs write that there is nothing; an address that is none is nothing,
-// too. isSound is as in [event.Event.AdmitText]. done says whether f has got a value;
-// refused is 0 where there is nothing to refuse.
+// putLogText gives f a text from a gateway's log, as [event.Keep] has it. Empty
+// and "-" are how logs write that there is nothing; an address that is none is
+// nothing, too. isSound is as in [event.Event.AdmitText]. done says whether f has
+// got a value; refused is 0 where there is nothing to refuse.
 func putLogText(e *event.Event, f event.Field, v string, isSound bool) (done bool, refused event.Reason) {
 	if v == "-" {
 		return false, 0

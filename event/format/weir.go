@@ -228,8 +228,8 @@ func (d *Decoder) set(f event.Field, v string, e *event.Event) bool {
 	return refused == 0 || d.refuse(refused, f)
 }
 
-// exactAddress reads what our own format may have in [event.IP]: an address and nothing
-// around it, or unix: with or without a path.
+// exactAddress reads what our own format may have in [event.IP]: an address and
+// nothing around it, or unix: with or without a path.
 func exactAddress(s string) (string, bool) {
 	if strings.HasPrefix(s, event.UnixPeer) {
 		return event.UnixPeer, true
