@@ -191,6 +191,12 @@ func TestTheImportRuleRefusesWhatItShould(t *testing.T) {
 	}{
 		{"ingest", "event", true},
 		{"event", "ingest", false},
+		{"event/format", "event", true},
+		{"event", "event/format", false},
+		{"event/format", "event/route", false},
+		{"ingest", "event/route", true},
+		{"rules", "event/format", false},
+		{"internal/facet", "event/format", false},
 		{"rules", "detectors", false},
 		{"engine", "score", true},
 		{"sink/redis", "sink/clickhouse", false},

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/testkit"
 )
@@ -19,7 +19,7 @@ func keylessEvents(t *testing.T, addr string) {
 	for _, c := range []struct {
 		name    string
 		format  string
-		mapping *event.Mapping
+		mapping *format.Mapping
 		line    string // of each record, with its number
 		keys    int    // every which record has one; 0: none
 		want    string
@@ -28,8 +28,8 @@ func keylessEvents(t *testing.T, addr string) {
 		{"none has", "weir", nil, line, 0, "of the last 200 events 200 came without a key"},
 		{"of one gateway in two", "weir", nil, line, 2, "of the last 200 events 100 came without a key"},
 		{"log lines without ids need none", "combined", nil, `192.0.2.%d - - [23/Nov/2026:10:05:03 +0000] "GET / HTTP/1.1" 200 8`, 0, ""},
-		{"a mapping that gives ids", "mapping", &event.Mapping{"id": {From: "n"}, "time": {From: "t", Unit: "s"}}, `{"n":"%d","t":1795428303}`, 0, "of the last 200 events 200 came without a key"},
-		{"a mapping that gives none", "mapping", &event.Mapping{"time": {From: "t", Unit: "s"}}, `{"n":"%d","t":1795428303}`, 0, ""},
+		{"a mapping that gives ids", "mapping", &format.Mapping{"id": {From: "n"}, "time": {From: "t", Unit: "s"}}, `{"n":"%d","t":1795428303}`, 0, "of the last 200 events 200 came without a key"},
+		{"a mapping that gives none", "mapping", &format.Mapping{"time": {From: "t", Unit: "s"}}, `{"n":"%d","t":1795428303}`, 0, ""},
 		{"what cannot be read is a dead letter, and no event", "weir", nil, `{%d`, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,6 +3,8 @@ package event
 import (
 	"net/netip"
 	"strings"
+
+	"github.com/weirdev/weir/internal/ascii"
 )
 
 // nat64 is the well-known prefix of RFC 6052; the last 32 bits are the IPv4
@@ -39,14 +41,11 @@ const UnixPeer = "unix:"
 // written in Go).
 func isUnixPeer(s string) bool { return s == "@" || strings.HasPrefix(s, UnixPeer) }
 
-// exactAddress reads what our own format may have in [IP]: an address and nothing
-// around it, or unix: with or without a path.
-func exactAddress(s string) (string, bool) {
-	if strings.HasPrefix(s, UnixPeer) {
-		return UnixPeer, true
-	}
-	a, err := netip.ParseAddr(s)
-	return s, err == nil && a.Zone() == "" && len(s) <= specs[IP].MaxBytes
+// BareAddress is the part of s that is an address, as [ParseAddress] reads it;
+// [UnixPeer] for a peer on a Unix socket, "" where there is no address.
+func BareAddress(s string) string {
+	bare, _, _ := bareAddress(s)
+	return bare
 }
 
 // bareAddress is ParseAddress, and the part of s that is the address itself; ""
@@ -80,23 +79,11 @@ func bareAddress(s string) (string, netip.Addr, bool) {
 func addressBytes(s string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if c != '.' && c != ':' && hexValue(c) < 0 {
+		if c != '.' && c != ':' && ascii.Hex(c) < 0 {
 			return false
 		}
 	}
 	return len(s) >= 2 && len(s) <= 45
-}
-
-func hexValue(c byte) int {
-	switch {
-	case c >= '0' && c <= '9':
-		return int(c - '0')
-	case c >= 'a' && c <= 'f':
-		return int(c - 'a' + 10)
-	case c >= 'A' && c <= 'F':
-		return int(c - 'A' + 10)
-	}
-	return -1
 }
 
 // hostPart takes quotes, brackets and port off an address; what is left may
@@ -111,24 +98,13 @@ func hostPart(s string) (string, bool) {
 	}
 	if s[0] == '[' {
 		host, port, ok := strings.Cut(s[1:], "]")
-		return host, ok && strings.Contains(host, ":") && (port == "" || port[0] == ':' && isPort(port[1:]))
+		return host, ok && strings.Contains(host, ":") && (port == "" || port[0] == ':' && ascii.IsPort(port[1:]))
 	}
 	host, port, ok := strings.Cut(s, ":")
 	if !ok || strings.Contains(port, ":") { // no port, or bare IPv6
 		return s, true
 	}
-	return host, isPort(port)
-}
-
-func isPort(s string) bool {
-	n := 0
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' || i > 4 {
-			return false
-		}
-		n = n*10 + int(s[i]-'0')
-	}
-	return s != "" && n <= 65535
+	return host, ascii.IsPort(port)
 }
 
 // AppendClientKey appends the text of [ClientIP]: an IPv4 address as it is, an

@@ -26,7 +26,7 @@ func (e *Event) appendFields(b []byte, derived bool) []byte {
 			b = append(b, ',')
 		}
 		first = false
-		b = append(b, quoted[f]...)
+		b = append(append(append(b, '"'), spec.Name...), `":`...)
 		switch spec.Kind {
 		case KindInt:
 			b = strconv.AppendInt(b, e.num[f], 10)

@@ -1,10 +1,9 @@
-// Package event holds the request event as a gateway saw it: its fields, strict
-// decoding from JSON, encoding, and the mappings from gateways' own log formats.
+// Package event holds the request event as a gateway saw it: its fields, what is
+// kept of what a client wrote, addresses, and how it is written as JSON. How it is
+// read is in event/format; how a path gets its route is in event/route.
 //
 // It knows nothing of Kafka, of entities or of rules.
 package event
-
-import "math/bits"
 
 // Event is one request. Values are indexed by [Field] rather than held in named
 // members, so that decoding, projection into facets, columns and rules are all
@@ -58,6 +57,3 @@ func (e *Event) SetNum(f Field, v int64) {
 
 // Clear removes the value of f.
 func (e *Event) Clear(f Field) { e.present[f>>6] &^= 1 << (f & 63) }
-
-// count is how many fields have a value.
-func (e *Event) count() int { return bits.OnesCount64(e.present[0]) + bits.OnesCount64(e.present[1]) }

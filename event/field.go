@@ -149,7 +149,7 @@ const (
 
 // specs is the one table that the decoder, the encoder, the projection of
 // facets, the ClickHouse columns and the rule language read.
-var specs = [MaxField]Spec{
+var specs = numbered([MaxField]Spec{
 	ID:            text("id", 128, "id of the event, made by the gateway"),
 	Time:          moment("time", "when the gateway received the request"),
 	SchemaVersion: number("schema_version", 1, 1, "version of this format; 1"),
@@ -228,6 +228,13 @@ var specs = [MaxField]Spec{
 	Clipped:    derived(flag("clipped", "something that the client wrote was shortened, escaped or dropped")),
 	Delayed:    derived(flag("delayed", "the gateway's time lies further back than ingest.max_late; unless it was moved (skewed), the event is late and no rule counts it")),
 	Tried:      derived(flag("account_tried", "the account was named by a sign-in that did not succeed")),
+})
+
+func numbered(all [MaxField]Spec) [MaxField]Spec {
+	for f := range all {
+		all[f].Field = Field(f)
+	}
+	return all
 }
 
 func text(name string, max int, doc string) Spec {
@@ -258,9 +265,7 @@ func Fields() []Spec {
 	all := make([]Spec, 0, MaxField)
 	for f := range specs {
 		if specs[f].Name != "" {
-			s := specs[f]
-			s.Field = Field(f)
-			all = append(all, s)
+			all = append(all, specs[f])
 		}
 	}
 	return all
@@ -283,10 +288,12 @@ func Lookup(name string) (Spec, bool) {
 	if !ok {
 		return Spec{}, false
 	}
-	s := specs[f]
-	s.Field = f
-	return s, true
+	return specs[f], true
 }
+
+// Spec describes f, which must be less than [MaxField]; its name is "" where there
+// is no such field. It is not to be written to.
+func (f Field) Spec() *Spec { return &specs[f] }
 
 // Values lists the only values that f may have, in the order in which they are
 // documented; nil where it may have any. It is not to be written to.

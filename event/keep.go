@@ -68,10 +68,12 @@ func visible(v string) bool {
 	return true
 }
 
-// admitText gives f the text v, as [Keep] has it, unless nothing is left of it.
-// Every format gives an event its texts through here. done says whether f has
-// got a value; refused is 0 where there is nothing to refuse.
-func admitText(e *Event, f Field, v string, isSound bool) (done bool, refused Reason) {
+// AdmitText gives f, which is not numeric, the text v, as [Keep] has it, unless
+// nothing is left of it. Every format gives an event its texts through here.
+// isSound: v is known to be UTF-8 without control characters and U+FFFD. done says
+// whether f has got a value; refused is 0 where there is nothing to refuse.
+func (e *Event) AdmitText(f Field, v string, isSound bool) (done bool, refused Reason) {
+	isSound = isSound || sound(v)
 	if spec := &specs[f]; isSound && spec.Client && len(v) <= spec.MaxBytes && v != "" { // as nearly all are
 		e.SetText(f, v)
 		return true, 0
@@ -90,10 +92,11 @@ func admitText(e *Event, f Field, v string, isSound bool) (done bool, refused Re
 	return true, 0
 }
 
-// admitNumber gives f the number n, or, where that is no value of f and a client
-// stated it, none. wrong is what is known to be wrong with n, 0 where nothing is.
-// Every format gives an event its numbers through here.
-func admitNumber(e *Event, f Field, n int64, wrong Reason) (done bool, refused Reason) {
+// AdmitNumber gives f, which is numeric, the number n, or, where that is no value
+// of f and a client stated it, none. Every format gives an event its numbers
+// through here. wrong is what is known to be wrong with n, 0 where nothing is. done
+// and refused are as in [Event.AdmitText].
+func (e *Event) AdmitNumber(f Field, n int64, wrong Reason) (done bool, refused Reason) {
 	spec := &specs[f]
 	if wrong == 0 && (n < spec.Min || n > spec.Max) {
 		wrong = OutOfRange
@@ -124,7 +127,7 @@ func shorten(f Field, v string) string {
 	case f == ForwardedFor:
 		return repairedEnd(v, s.MaxBytes)
 	case f == Path && len(pathPart(repairedStart(v, s.MaxBytes))) > s.MaxBytes:
-		return clip(shortPath(repaired(v), s.MaxBytes), s.MaxBytes)
+		return clip(shortPath(Repaired(v), s.MaxBytes), s.MaxBytes)
 	default:
 		return clip(repairedStart(v, s.MaxBytes), s.MaxBytes)
 	}
@@ -136,7 +139,7 @@ const replaced = string(utf8.RuneError)
 // repairedStart is v repaired, of which no more than n bytes are wanted.
 func repairedStart(v string, n int) string {
 	// A repair makes nothing shorter. A character that begins before n is whole.
-	return repaired(v[:min(len(v), n+utf8.UTFMax-1)])
+	return Repaired(v[:min(len(v), n+utf8.UTFMax-1)])
 }
 
 // clip is v, clipped to n bytes without cutting a character.
@@ -153,7 +156,7 @@ func clip(v string, n int) string {
 // repairedEnd is the end of a list, repaired: at most n bytes, from an element's
 // start. What was cut in two is not kept: its end could be another address.
 func repairedEnd(v string, n int) string {
-	v = repaired(v[max(0, len(v)-n-1):])
+	v = Repaired(v[max(0, len(v)-n-1):])
 	if len(v) <= n {
 		return v
 	}
@@ -163,7 +166,11 @@ func repairedEnd(v string, n int) string {
 
 // sound reports whether v is UTF-8 without control characters and U+FFFD.
 func sound(v string) bool {
-	const dels = ones * 0x7f
+	const (
+		ones  = 0x0101010101010101
+		highs = ones * 0x80
+		dels  = ones * 0x7f
+	)
 	b := unsafe.Slice(unsafe.StringData(v), len(v))
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
@@ -185,8 +192,8 @@ func sound(v string) bool {
 
 func isControl(c byte) bool { return c < ' ' || c == 0x7f }
 
-// repaired is v as UTF-8 without control characters.
-func repaired(v string) string {
+// Repaired is v as UTF-8 without control characters, as [Keep] has it.
+func Repaired(v string) string {
 	const digits = "0123456789abcdef"
 	if sound(v) {
 		return v
@@ -208,14 +215,9 @@ func repaired(v string) string {
 	return string(b)
 }
 
-// isSurrogate reports whether v begins with half of a character as
-// [appendSurrogate] writes it.
+// isSurrogate reports whether v begins with half of a character, in the three bytes
+// that UTF-8 would have for it. Readers of JSON write it so, and different halves
+// stay different until [Keep] sees them.
 func isSurrogate(v string) bool {
 	return len(v) >= 3 && v[0] == 0xed && v[1] >= 0xa0 && v[1] <= 0xbf && v[2] >= 0x80 && v[2] <= 0xbf
-}
-
-// appendSurrogate appends half of a character in the three bytes that UTF-8 would
-// have for it, so that different halves stay different until [Keep] sees them.
-func appendSurrogate(b []byte, r rune) []byte {
-	return append(b, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f)
 }

@@ -4,19 +4,20 @@ import (
 	"testing"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 )
 
 // TestAGatewayCanPassEveryActionOn as the event's decision_action, and from
 // throttling on the event is one that Weir refused.
 func TestAGatewayCanPassEveryActionOn(t *testing.T) {
-	format, err := event.NewFormat("weir", nil)
+	weir, err := format.New("weir", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range Actions() {
 		var e event.Event
 		line := `{"id":"a","time":1795428303000,"decision":"0e0b4b04-4c6f-4f39-9d59-0b2a5f6ad7f1","decision_action":"` + a.String() + `"}`
-		if err := format.Decode([]byte(line), &e); err != nil {
+		if err := weir.Decode([]byte(line), &e); err != nil {
 			t.Errorf("%s: %v", a, err)
 		}
 		if e.Refused() != (a >= Throttle) {

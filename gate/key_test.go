@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
@@ -19,14 +20,14 @@ func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
 
 // counter is ingest, up to the entities of an event.
 type counter struct {
-	format event.Format
+	format format.Format
 	enrich *ingest.Enricher
 	event  event.Event
 }
 
 func newCounter(t testing.TB) *counter {
 	t.Helper()
-	format, err := event.NewFormat("weir", nil)
+	weir, err := format.New("weir", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func newCounter(t testing.TB) *counter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &counter{format: format, enrich: enrich}
+	return &counter{format: weir, enrich: enrich}
 }
 
 // key is that of an entity of an event with these members; "" where the event is

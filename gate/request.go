@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/internal/facet"
 )
 
 // MaxBodyBytes is the longest question: as long as an event may be, for what
 // clients write stands in both.
-const MaxBodyBytes = event.MaxBytes
+const MaxBodyBytes = format.MaxBytes
 
 // ParseRequest reads the body of a question: one JSON object with the members
 // tenant, route and entities, in which every entity is a text. What the gateway
@@ -23,7 +24,7 @@ const MaxBodyBytes = event.MaxBytes
 // given. The network of an address is asked about as well.
 func ParseRequest(body []byte) (Request, error) {
 	var req Request
-	r, err := event.NewReader(body)
+	r, err := format.NewReader(body)
 	if err != nil {
 		return req, malformed(err)
 	}
@@ -53,7 +54,7 @@ func ParseRequest(body []byte) (Request, error) {
 }
 
 // eachMember reads an object and calls read at the value of each member.
-func eachMember(r *event.Reader, read func(name string) error) error {
+func eachMember(r *format.Reader, read func(name string) error) error {
 	seen := make(map[string]bool, 8)
 	err := r.Object(func(name string) error {
 		if seen[name] {
@@ -79,7 +80,7 @@ func malformed(err error) error {
 	return err
 }
 
-func text(r *event.Reader) (string, error) {
+func text(r *format.Reader) (string, error) {
 	s, err := r.Text()
 	if refusal := (*event.Refusal)(nil); errors.As(err, &refusal) && refusal.Reason == event.WrongType {
 		return "", errors.New("not a text")
@@ -87,7 +88,7 @@ func text(r *event.Reader) (string, error) {
 	return s, malformed(err)
 }
 
-func tenant(r *event.Reader) (string, error) {
+func tenant(r *format.Reader) (string, error) {
 	s, err := text(r)
 	if err != nil {
 		return "", err
@@ -103,7 +104,7 @@ func checkTenant(s string) error {
 	return nil
 }
 
-func entities(r *event.Reader, given map[facet.Kind]string) error {
+func entities(r *format.Reader, given map[facet.Kind]string) error {
 	return eachMember(r, func(name string) error {
 		kind, ok := facet.ParseKind(name)
 		if !ok {

@@ -6,16 +6,18 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
+	"github.com/weirdev/weir/event/route"
 )
 
 // Config is what an operator says about reading a stream.
 type Config struct {
-	Format         string         `yaml:"format" doc:"format of the raw records: weir, combined, nginx, nginx-proxy-manager, envoy-gateway, envoy, traefik, caddy, haproxy, aws-alb, cloudflare-logpush, mapping, or pattern"`
-	Mapping        *event.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: where each field is found"`
-	Pattern        string         `yaml:"pattern,omitempty" doc:"with format pattern: a regular expression whose groups are fields"`
-	RemoteUser     string         `yaml:"remote_user" doc:"what a user name in an access log is: unverified, or verified where the server checks every name that it logs; then it is the account"`
-	Routes         []string       `yaml:"routes" doc:"route templates such as /users/{id}, used where the gateway gives no route"`
-	TrustedProxies []string       `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed; unix: for peers on Unix sockets"`
+	Format         string          `yaml:"format" doc:"format of the raw records: weir, combined, nginx, nginx-proxy-manager, envoy-gateway, envoy, traefik, caddy, haproxy, aws-alb, cloudflare-logpush, mapping, or pattern"`
+	Mapping        *format.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: where each field is found"`
+	Pattern        string          `yaml:"pattern,omitempty" doc:"with format pattern: a regular expression whose groups are fields"`
+	RemoteUser     string          `yaml:"remote_user" doc:"what a user name in an access log is: unverified, or verified where the server checks every name that it logs; then it is the account"`
+	Routes         []string        `yaml:"routes" doc:"route templates such as /users/{id}, used where the gateway gives no route"`
+	TrustedProxies []string        `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed; unix: for peers on Unix sockets"`
 
 	ConnectingIPFrom []string `yaml:"connecting_ip_from" doc:"prefixes of a CDN whose statement of the client's address (field connecting_ip, from CF-Connecting-IP and the like) is believed; unix: for peers on Unix sockets"`
 
@@ -45,12 +47,12 @@ const (
 )
 
 // format says how records are read.
-func (c Config) format() event.FormatConfig {
-	return event.FormatConfig{Name: c.Format, Mapping: c.Mapping, Pattern: c.Pattern}
+func (c Config) format() format.Config {
+	return format.Config{Name: c.Format, Mapping: c.Mapping, Pattern: c.Pattern}
 }
 
 // NewFormat makes the format that records are read by.
-func (c Config) NewFormat() (event.Format, error) { return c.format().New() }
+func (c Config) NewFormat() (format.Format, error) { return c.format().New() }
 
 // Defaults are the values that suit most installations.
 func Defaults() Config {
@@ -75,7 +77,7 @@ func (c Config) Validate() error {
 	if c.RemoteUser != Unverified && c.RemoteUser != Verified && c.RemoteUser != "" {
 		errs = append(errs, fmt.Errorf("ingest.remote_user: %q is neither %s nor %s", c.RemoteUser, Unverified, Verified))
 	}
-	if _, err := event.NewRouter(c.Routes); err != nil {
+	if _, err := route.New(c.Routes); err != nil {
 		errs = append(errs, fmt.Errorf("ingest.routes: %w", err))
 	}
 	if _, err := event.NewProxies(c.TrustedProxies, nil); err != nil {

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/route"
 	"github.com/weirdev/weir/internal/geo"
 )
 
@@ -19,7 +20,7 @@ type Places interface {
 // address and networks, route, place, build. One goroutine uses it. The texts
 // that it makes live until the next call.
 type Enricher struct {
-	router  *event.Router
+	routes  *route.Table
 	proxies *event.Proxies
 	places  Places
 
@@ -31,7 +32,7 @@ type Enricher struct {
 
 // NewEnricher makes an enricher from the configuration and places.
 func NewEnricher(cfg Config, places Places) (*Enricher, error) {
-	router, err := event.NewRouter(cfg.Routes)
+	routes, err := route.New(cfg.Routes)
 	if err != nil {
 		return nil, fmt.Errorf("routes: %w", err)
 	}
@@ -39,7 +40,7 @@ func NewEnricher(cfg Config, places Places) (*Enricher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Enricher{router: router, proxies: proxies, places: places, verified: cfg.RemoteUser == Verified, scratch: make([]byte, 0, 1024)}, nil
+	return &Enricher{routes: routes, proxies: proxies, places: places, verified: cfg.RemoteUser == Verified, scratch: make([]byte, 0, 1024)}, nil
 }
 
 // Complete derives what e lacks. key is the Kafka key of the record: it is the
@@ -50,7 +51,7 @@ func (n *Enricher) Complete(e *event.Event, partition int32, offset int64, key [
 		e.SetText(event.ID, n.id(partition, offset, key))
 	}
 	if !e.Has(event.Route) && e.Has(event.Path) {
-		e.SetText(event.Route, n.router.Route(e.Text(event.Method), e.Text(event.Path)))
+		e.SetText(event.Route, n.routes.Route(e.Text(event.Method), e.Text(event.Path)))
 	}
 	n.build(e)
 	n.account(e)

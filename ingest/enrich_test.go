@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 )
@@ -22,7 +23,7 @@ func complete(t *testing.T, cfg ingest.Config, places ingest.Places, raw string)
 		t.Fatal(err)
 	}
 	e := &event.Event{}
-	if err := new(event.Decoder).Decode([]byte(`{"id":"1","time":1795428303000,`+raw+`}`), e); err != nil {
+	if err := new(format.Decoder).Decode([]byte(`{"id":"1","time":1795428303000,`+raw+`}`), e); err != nil {
 		t.Fatal(err)
 	}
 	n.Complete(e, 0, 1, nil)

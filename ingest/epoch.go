@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/retry"
 )
@@ -32,7 +33,7 @@ type Manifest struct {
 	Semantics      int                 `json:"semantics"`
 	Projection     map[string][]string `json:"projection"` // fields by kind of entity, both by name
 	Format         string              `json:"format"`
-	Mapping        *event.Mapping      `json:"mapping,omitempty"`
+	Mapping        *format.Mapping     `json:"mapping,omitempty"`
 	Pattern        string              `json:"pattern,omitempty"`
 	VerifiedUser   bool                `json:"verified_user,omitempty"` // a log's user name is the account
 	Routes         []string            `json:"routes"`

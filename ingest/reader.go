@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/internal/kafka"
 )
 
@@ -9,7 +10,7 @@ import (
 // completes them. What becomes of an event's time needs the log around it, and is
 // not for a Reader. One goroutine uses it.
 type Reader struct {
-	format event.Format
+	format format.Format
 	enrich *Enricher
 }
 

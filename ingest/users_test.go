@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 )
@@ -19,7 +20,7 @@ func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
 // completed is what becomes of a record.
 func completed(t *testing.T, cfg ingest.Config, record string) *event.Event {
 	t.Helper()
-	f, err := event.FormatConfig{Name: cfg.Format, Mapping: cfg.Mapping, Pattern: cfg.Pattern}.New()
+	f, err := format.Config{Name: cfg.Format, Mapping: cfg.Mapping, Pattern: cfg.Pattern}.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
+	templates "github.com/weirdev/weir/event/route"
 )
 
 const (
@@ -103,7 +104,7 @@ func (c routeClasses) classes(r *reader, v *value, in map[endpoint]string) {
 		if !both {
 			method, template = "", route.text
 		}
-		if _, err := event.NewRouter([]string{route.text}); err != nil && !isFallback(template) {
+		if _, err := templates.New([]string{route.text}); err != nil && !isFallback(template) {
 			r.node(route.node, fmt.Sprintf("%q is no route", route.text), "write it like POST /users/{id}/orders, as events have it in route")
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/telemetry"
 )
@@ -26,7 +27,7 @@ func settleFormat(c *ingest.Config, given bool, lines [][]byte) (how string, err
 		if !found {
 			return "", &app.Misconfigured{Err: fmt.Errorf("no format reads the lines of -input; the first is\n    %s\n"+
 				"-format names one of %s; docs/formats.md shows what they read, and how a mapping reads other JSON",
-				excerpt(lines[0]), strings.Join(event.FormatNames(), ", "))}
+				excerpt(lines[0]), strings.Join(format.Names(), ", "))}
 		}
 		c.Format = best
 		return best + ", which reads them best; -format names another", nil
@@ -51,7 +52,7 @@ func adviseFormat(name string) string {
 		return "; write one under ingest.mapping in the file that -config names (docs/formats.md has an example)"
 	case name == "pattern":
 		return "; ingest.pattern is one, docs/formats.md has examples"
-	case slices.Contains(event.FormatNames(), name):
+	case slices.Contains(format.Names(), name):
 		return ""
 	}
 	return "; without -format it is found by itself"
@@ -59,7 +60,7 @@ func adviseFormat(name string) string {
 
 // fitting names the format that reads lines best, if one does well.
 func fitting(lines [][]byte) (name string, ok bool) {
-	guesses := event.DetectFormat(lines)
+	guesses := format.Detect(lines)
 	if len(guesses) == 0 || !guesses[0].Fits() {
 		return "", false
 	}
@@ -67,7 +68,7 @@ func fitting(lines [][]byte) (name string, ok bool) {
 }
 
 // refusal says why the first line is not read, if none of them is.
-func refusal(f event.Format, lines [][]byte) (first []byte, why error) {
+func refusal(f format.Format, lines [][]byte) (first []byte, why error) {
 	var e event.Event
 	for i := len(lines) - 1; i >= 0; i-- {
 		err := f.Decode(lines[i], &e)

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 )
 
@@ -109,11 +109,11 @@ func TestLogsAreMergedByTheirTimes(t *testing.T) {
 		{write(t, filepath.Join(dir, "a"), []string{at(1), "not to be read", at(5)})},
 		{write(t, filepath.Join(dir, "b"), []string{at(0), at(2), at(1), at(9)})},
 	}
-	format, err := event.NewFormat("combined", nil)
+	combined, err := format.New("combined", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMerged(logs, format)
+	m, err := newMerged(logs, combined)
 	if err != nil {
 		t.Fatal(err)
 	}

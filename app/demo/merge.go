@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 )
 
 // merged is the lines of several logs in the order of their times, so that what
@@ -16,7 +17,7 @@ import (
 // time counts as one with that before it.
 type merged struct {
 	logs   []*head
-	format event.Format // finds the time; nil: there is one log, and none is needed
+	format format.Format // finds the time; nil: there is one log, and none is needed
 	ids    names
 	event  event.Event
 }
@@ -29,7 +30,7 @@ type head struct {
 }
 
 // newMerged begins with the first line of each log.
-func newMerged(logs []series, format event.Format) (*merged, error) {
+func newMerged(logs []series, format format.Format) (*merged, error) {
 	m := &merged{}
 	if len(logs) > 1 {
 		m.format = format

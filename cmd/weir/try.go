@@ -14,7 +14,7 @@ import (
 	"github.com/weirdev/weir/app/cli"
 	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/app/try"
-	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 )
@@ -41,7 +41,7 @@ The exit status is 1 if a record became a dead letter.`,
 	}
 	t.config = cli.ConfigureSections(cmd, app.Defaults(), "ingest", "geo", "rules")
 	f := cmd.Flags()
-	f.StringVar(&t.format, "format", "", "format of the records: "+strings.Join(event.FormatNames(), ", ")+"; empty: found by itself")
+	f.StringVar(&t.format, "format", "", "format of the records: "+strings.Join(format.Names(), ", ")+"; empty: found by itself")
 	f.BoolVar(&t.json, "json", false, "write one JSON object a line, the last with the summary")
 	f.BoolVar(&t.brief, "summary", false, "write the summary only, and the first record of each reason that became a dead letter")
 	cmd.RunE = t.run
@@ -129,10 +129,10 @@ func (t *trying) begin(cmd *cobra.Command, cfg ingest.Config, detect bool, sampl
 		return cli.UsageError(errors.New("there is no line to try"))
 	}
 	if detect {
-		guesses := event.DetectFormat(sample)
+		guesses := format.Detect(sample)
 		if len(guesses) == 0 {
 			return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("no format reads these lines; -format names one of %s, and docs/formats.md shows what they read",
-				strings.Join(event.FormatNames(), ", "))}
+				strings.Join(format.Names(), ", "))}
 		}
 		cfg.Format = guesses[0].Format
 	}

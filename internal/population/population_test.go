@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/population"
 )
@@ -24,7 +25,7 @@ func world(seed uint64) *population.Population {
 func history(t *testing.T, p *population.Population) (encoded []byte, byCampaign map[int]int) {
 	t.Helper()
 	byCampaign = map[int]int{}
-	var d event.Decoder
+	var d format.Decoder
 	last := int64(0)
 	for at := start; at <= start+60_000; at += 250 {
 		p.Until(at, func(e *event.Event, campaign int) {

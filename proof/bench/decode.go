@@ -8,6 +8,7 @@ import (
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/event/eventtest"
+	"github.com/weirdev/weir/event/format"
 )
 
 // samples are n events of about 500 bytes and 22 fields.
@@ -23,7 +24,7 @@ func samples(n int) (records [][]byte, bytes int) {
 // returns what encoding/json takes for each.
 func decoding(ctx context.Context, r *report) (plain time.Duration, err error) {
 	records, size := samples(1000)
-	var d event.Decoder
+	var d format.Decoder
 	e := new(event.Event)
 	ours := func() error {
 		for _, rec := range records {

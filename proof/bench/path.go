@@ -9,6 +9,7 @@ import (
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
@@ -18,7 +19,7 @@ import (
 // path is everything between a raw record and a verdict, without Kafka and
 // stores.
 type path struct {
-	decoder    event.Decoder
+	decoder    format.Decoder
 	event      event.Event
 	enrich     *ingest.Enricher
 	hasher     facet.Hasher

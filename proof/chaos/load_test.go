@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 )
 
 func records(p plan, partition int, steps ...int64) (all []record) {
@@ -32,7 +33,7 @@ func TestTheLoadIsAFunctionOfThePlan(t *testing.T) {
 		t.Fatalf("%d records, and %d when the time is cut into pieces", len(all), len(again))
 	}
 	seen, count := map[string]int{}, map[content]int{}
-	var d event.Decoder
+	var d format.Decoder
 	var e event.Event
 	for i, r := range all {
 		if !bytes.Equal(r.value, again[i].value) || r.what != again[i].what {

@@ -12,6 +12,7 @@ import (
 	"github.com/go-faster/city"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
@@ -78,7 +79,7 @@ type reading struct {
 	recent    map[uint64]int64
 	seen      int64 // records of the seed that were found
 	horizon   int64 // the source was asked until then
-	format    event.Format
+	format    format.Format
 	enrich    *ingest.Enricher
 	event     event.Event
 	line      []byte
@@ -125,7 +126,7 @@ func (r *run) learn(ctx context.Context, calm *calm) (*truth, error) {
 }
 
 func (r *run) newReading(ctx context.Context, p int32) (*reading, error) {
-	format, err := event.NewFormat(r.cluster.stack.Config.Ingest.Format, nil)
+	f, err := format.New(r.cluster.stack.Config.Ingest.Format, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (r *run) newReading(ctx context.Context, p int32) (*reading, error) {
 	return &reading{
 		rawPart:   &rawPart{letters: map[int64][]byte{}, ids: map[string]struct{}{}},
 		partition: p, log: log, source: r.plan.source(int(p)), recent: map[uint64]int64{}, horizon: r.plan.Start,
-		format: format, enrich: enrich, scratch: make([]byte, 0, 32), seedHash: maphash.MakeSeed(),
+		format: f, enrich: enrich, scratch: make([]byte, 0, 32), seedHash: maphash.MakeSeed(),
 	}, nil
 }
 

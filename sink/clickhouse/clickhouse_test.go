@@ -16,6 +16,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/event/eventtest"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
@@ -125,7 +126,7 @@ func events(t *testing.T, c clickhouse.Config) *clickhouse.Events {
 
 func sample(t *testing.T, n int) *event.Event {
 	t.Helper()
-	var d event.Decoder
+	var d format.Decoder
 	e := new(event.Event)
 	if err := d.Decode(eventtest.Sample(n), e); err != nil {
 		t.Fatal(err)

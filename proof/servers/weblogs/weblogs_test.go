@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/proof/servers"
 	"github.com/weirdev/weir/proof/testkit"
 )
@@ -107,7 +108,7 @@ func read(t *testing.T, dir string, l log) map[string][]*event.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := event.NewFormat(l.format, nil)
+	f, err := format.New(l.format, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,144 @@
+package route
+
+import "github.com/weirdev/weir/event"
+
+// MaxFallbacks bounds how many different routes [Table.Route] makes up for paths
+// that no template matches.
+const MaxFallbacks = 65_536
+
+// fallback makes a route of
+//
+//	prefix   /api, a version, both or neither
+//	head     the first segment: a word of the vocabulary as it is; another word
+//	         as one of 256 names, ~00 to ~ff, by its hash; anything else as {id}
+//	follower a word that the vocabulary has after this head: the next segment,
+//	         or the one after an {id}
+//	tail     nothing, /{id} for one more segment, /{id}/… for several
+//
+// Only the vocabulary and the 256 names ever appear in a route, and at most two
+// of them: that is the bound. Nothing is learned from traffic, because whoever
+// reads the log again must come to the same routes.
+func (t *Table) fallback(s *event.Segments) string {
+	var buf [4 * event.MaxLiteral]byte
+	b, at := appendRoutePrefix(buf[:0], s)
+	if at == s.Len() {
+		if at == 0 {
+			return "/"
+		}
+		return t.interned(b)
+	}
+	b, word := appendHead(append(b, '/'), s, at)
+	at++
+	b, at = appendFollower(b, s, at, word)
+	switch left := s.Len() - at; {
+	case left == 1:
+		b = append(b, "/{id}"...)
+	case left > 1:
+		b = append(b, "/{id}/…"...)
+	}
+	return t.interned(b)
+}
+
+// appendRoutePrefix appends /api and a version, and says how many segments that
+// took.
+func appendRoutePrefix(b []byte, s *event.Segments) ([]byte, int) {
+	at := 0
+	if at < s.Len() && string(s.At(at)) == "api" {
+		b = append(b, "/api"...)
+		at++
+	}
+	if at < s.Len() {
+		if v := versionName(s.At(at)); v != "" {
+			b = append(append(b, '/'), v...)
+			at++
+		}
+	}
+	return b, at
+}
+
+// versionName keeps the usual versions apart, and throws all others together.
+func versionName(seg []byte) string {
+	if len(seg) < 2 || len(seg) > 10 || seg[0] != 'v' || seg[1] < '0' || seg[1] > '9' {
+		return ""
+	}
+	switch string(seg) {
+	case "v1":
+		return "v1"
+	case "v2":
+		return "v2"
+	case "v3":
+		return "v3"
+	}
+	return "v{n}"
+}
+
+func appendHead(b []byte, s *event.Segments, at int) ([]byte, *word) {
+	seg := s.At(at)
+	if w := vocabulary()[string(seg)]; w != nil {
+		return append(b, w.text...), w
+	}
+	if !wordLike(seg) {
+		return append(b, "{id}"...), nil
+	}
+	const hex = "0123456789abcdef"
+	h := fnv32(seg)
+	h ^= h >> 16
+	h ^= h >> 8
+	return append(b, '~', hex[h>>4&15], hex[h&15]), nil
+}
+
+// wordLike tells names from identifiers: 2 to 24 letters with - and _ between
+// them, and not made of hexadecimal digits alone.
+func wordLike(seg []byte) bool {
+	if len(seg) < 2 || len(seg) > 24 || seg[0] < 'a' || seg[0] > 'z' {
+		return false
+	}
+	hexOnly := true
+	for _, c := range seg {
+		letter := c >= 'a' && c <= 'z'
+		if !letter && c != '-' && c != '_' {
+			return false
+		}
+		hexOnly = hexOnly && c <= 'f' && c != '_'
+	}
+	return !hexOnly || len(seg) < 8
+}
+
+func appendFollower(b []byte, s *event.Segments, at int, head *word) ([]byte, int) {
+	if head == nil {
+		return b, at
+	}
+	for skip := range 2 {
+		if at+skip >= min(s.Len(), event.MaxSegments) {
+			break
+		}
+		follower := head.followers[string(s.At(at+skip))]
+		if follower == "" {
+			continue
+		}
+		if skip == 1 {
+			b = append(b, "/{id}"...)
+		}
+		return append(append(b, '/'), follower...), at + skip + 1
+	}
+	return b, at
+}
+
+func (t *Table) interned(b []byte) string {
+	slot := &t.fallbacks[fnv32(b)%uint32(len(t.fallbacks))]
+	if p := slot.Load(); p != nil && *p == string(b) {
+		return *p
+	}
+	route := string(b)
+	slot.Store(&route)
+	return route
+}
+
+// fnv32 is FNV-1a. Names of routes hang on it: it must not change.
+func fnv32(b []byte) uint32 {
+	h := uint32(2166136261)
+	for _, c := range b {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h
+}
