@@ -28,6 +28,7 @@ var pure = []struct {
 	{"detectors", nil, nil},
 	{"internal/state", nil, nil},
 	{"internal/facet", nil, nil},
+	{"internal/greatcircle", nil, nil},
 	// The code that proves a value in Redis comes behind everything that follows from
 	// the log.
 	{"score", nil, []string{"mac.go"}},

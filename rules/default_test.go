@@ -48,28 +48,69 @@ func TestTheBuiltInRulesAreTestedBothWays(t *testing.T) {
 	}
 }
 
-func TestTheBuiltInRulesProjectWhatTheyRead(t *testing.T) {
-	set, err := rules.Default(detectors.All())
+// TestASetProjectsWhatItsRulesRead: the fields of conditions and of detectors, by
+// kind of entity.
+func TestASetProjectsWhatItsRulesRead(t *testing.T) {
+	set, err := rules.Load(fstest.MapFS{"two.yaml": {Data: []byte(`
+rules:
+  - id: stuffing
+    title: Counts accounts of an address
+    entity: ip
+    when: auth != ""
+    sliding_window: {window: 10m, count: status == 401, distinct: account, tiers: [{at: 10, weight: 10}]}
+    signal: {category: bot, reason: r, half_life: 1m}
+    phase: observe
+  - id: guesses
+    title: Counts failures of an address
+    entity: ip
+    when: auth == "failure"
+    sliding_window: {window: 1m, tiers: [{at: 10, weight: 10}]}
+    signal: {category: bot, reason: r, half_life: 1m}
+    phase: observe
+  - id: objects
+    title: Counts objects of a token
+    entity: token
+    when: method == "GET"
+    sliding_window: {window: 1m, distinct: object, tiers: [{at: 10, weight: 10}]}
+    signal: {category: bot, reason: r, half_life: 1m}
+    phase: observe
+`)}}, detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := set.Projection()
 	want := map[facet.Kind][]event.Field{
-		facet.IP:      {event.Account, event.Status, event.Auth},
-		facet.Account: {event.Status, event.Object, event.Auth},
-		facet.Token:   {event.Method, event.Status, event.Object},
-		facet.Device:  {event.Signature, event.SignatureReason},
+		facet.IP:    {event.Account, event.Status, event.Auth},
+		facet.Token: {event.Method, event.Object},
 	}
 	for _, k := range facet.Kinds() {
 		if !slices.Equal(p[k], want[k]) {
 			t.Errorf("%s: %v, want %v", k, p[k], want[k])
 		}
 	}
-	if h := set.Horizon(facet.Account); h != 10*time.Minute {
-		t.Errorf("horizon of accounts is %s", h)
+	if h := set.Horizon(facet.IP); h != 10*time.Minute {
+		t.Errorf("horizon of addresses is %s", h)
 	}
 	if h := set.Horizon(facet.Net); h != 0 {
 		t.Errorf("horizon of networks is %s, though no rule looks at them", h)
+	}
+}
+
+func TestTheBuiltInRulesProjectWhatTheyRead(t *testing.T) {
+	set, err := rules.Default(detectors.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := set.Projection()
+	for _, r := range set.Rules {
+		for _, f := range r.Spec.Fields() {
+			if !slices.Contains(p[r.Entity], f) {
+				t.Errorf("%s: facets of entity %s lack %s", r.ID, r.Entity, f)
+			}
+		}
+		if h := set.Horizon(r.Entity); h < r.Spec.Keeps().Reach {
+			t.Errorf("%s: the horizon of entity %s is %s", r.ID, r.Entity, h)
+		}
 	}
 }
 

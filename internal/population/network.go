@@ -46,18 +46,20 @@ func awayAddress(i int) netip.Addr {
 // hostingAddress is an address in a data centre.
 func hostingAddress(i int) netip.Addr { return v4("203.0.113.2", i%250) }
 
-// Networks lists the networks with what a geographic database would say.
+// Networks lists the networks with what a geographic database would say. The cities
+// in which people live, work and travel are near each other, for they change between
+// them in no time.
 func (p *Population) Networks() []geowriter.Network {
 	n := func(prefix, country, city string, lat, lon float64, radius int, asn uint32, org, anonymiser string) geowriter.Network {
 		return geowriter.Network{Prefix: netip.MustParsePrefix(prefix), Country: country, City: city, Latitude: lat, Longitude: lon,
 			RadiusKM: radius, ASN: asn, Org: org, Anonymiser: anonymiser}
 	}
 	return []geowriter.Network{
-		n("198.18.0.0/17", "DE", "Berlin", 52.52, 13.405, 20, 64496, "Example Broadband", ""),
-		n("198.18.128.0/17", "DE", "Hamburg", 53.55, 9.99, 20, 64496, "Example Broadband", ""),
-		n("198.19.0.0/16", "DE", "Munich", 48.137, 11.575, 10, 64497, "Example Business Lines", ""),
-		n("100.64.0.0/10", "DE", "Frankfurt am Main", 50.11, 8.68, 200, 64498, "Example Mobile", ""),
-		n("2001:db8::/32", "DE", "Cologne", 50.94, 6.96, 50, 64496, "Example Broadband", ""),
+		n("198.18.0.0/17", "DE", "Cologne", 50.94, 6.96, 20, 64496, "Example Broadband", ""),
+		n("198.18.128.0/17", "DE", "Düsseldorf", 51.23, 6.77, 20, 64496, "Example Broadband", ""),
+		n("198.19.0.0/16", "DE", "Bonn", 50.74, 7.1, 10, 64497, "Example Business Lines", ""),
+		n("100.64.0.0/10", "DE", "Essen", 51.46, 7.01, 200, 64498, "Example Mobile", ""),
+		n("2001:db8::/32", "DE", "Leverkusen", 51.03, 6.98, 50, 64496, "Example Broadband", ""),
 		n("203.0.113.0/24", "NL", "Amsterdam", 52.37, 4.9, 5, 64499, "Example Hosting", "hosting"),
 		n("192.0.2.0/24", "CH", "Zurich", 47.37, 8.54, 5, 64500, "Example VPN", "vpn"),
 	}

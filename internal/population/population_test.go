@@ -8,6 +8,8 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/geo/geowriter"
+	"github.com/weirdev/weir/internal/greatcircle"
 	"github.com/weirdev/weir/internal/population"
 )
 
@@ -50,6 +52,23 @@ func TestTheSameSeedGivesTheSameHistory(t *testing.T) {
 	c, _ := history(t, world(2))
 	if !bytes.Equal(a, b) || bytes.Equal(a, c) {
 		t.Error("histories of equal seeds differ, or those of different seeds do not")
+	}
+}
+
+// TestNobodyIsAtTwoPlacesAtOnce: what people use is so near that a database leaves
+// open where they are. Only attackers come from far away.
+func TestNobodyIsAtTwoPlacesAtOnce(t *testing.T) {
+	point := func(n geowriter.Network) greatcircle.Point {
+		return greatcircle.Point{Latitude: int32(n.Latitude * 1e6), Longitude: int32(n.Longitude * 1e6)}
+	}
+	all := world(1).Networks()
+	for _, a := range all {
+		for _, b := range all {
+			beyond := greatcircle.Distance(point(a), point(b)) - 1000*int64(a.RadiusKM+b.RadiusKM)
+			if a.Anonymiser == "" && b.Anonymiser == "" && beyond >= 50_000 {
+				t.Errorf("%s and %s are %d m apart", a.City, b.City, beyond)
+			}
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type path struct {
 	enrich     *ingest.Enricher
 	hasher     facet.Hasher
 	projection facet.Projection
+	rules      int
 	kinds      []facet.Kind
 	writers    []*facet.Writer
 	partitions []*engine.Partition
@@ -46,7 +47,7 @@ func newPath() (*path, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &path{hasher: facet.NewHasher([16]byte{1}), projection: set.Projection(), scratch: make([]byte, 0, 32)}
+	p := &path{hasher: facet.NewHasher([16]byte{1}), projection: set.Projection(), rules: len(set.Rules), scratch: make([]byte, 0, 32)}
 	if p.enrich, err = ingest.NewEnricher(ingest.Defaults(), places.Current()); err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func wholePath(ctx context.Context, r *report, plain time.Duration) error {
 	for _, part := range p.partitions {
 		entities += part.Entities()
 	}
-	fmt.Fprintf(r.out, "\ndecode → facets → windows → verdict, 5 rules, %d keys of each kind\n", pathKeys)
+	fmt.Fprintf(r.out, "\ndecode → facets → windows → verdict, %d rules, %d keys of each kind\n", p.rules, pathKeys)
 	r.note("%v an event, %.1f facets an event, %d entities, %d signals", each, float64(p.facets)/float64(p.offset), entities, p.signals)
 	r.note("in the time that encoding/json takes to decode one event, %.1f are through", float64(plain)/float64(each))
 	r.line("events a CPU second", fmt.Sprintf("%.0f", rate), fmt.Sprintf("%.0f", pathRate), rate >= pathRate)

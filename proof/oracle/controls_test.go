@@ -16,9 +16,11 @@ func TestNegativeControls(t *testing.T) {
 
 const (
 	ofWindow    = "detectors/sliding_window.go"
+	ofTravel    = "detectors/impossible_travel.go"
 	ofPartition = "engine/partition.go"
 	ofSwitch    = "engine/switch.go"
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
+	onTravels   = "TestImpossibleTravelAgreesWithItsModel"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -55,6 +57,31 @@ var bugs = []mutants.Bug{
 	{Name: "what is watched shares the state", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"&lane{table: state.New(p.caps())}", "&lane{table: p.table}"}}},
 	{Name: "a restored partition has its owner's rules", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if live.Number > 0 {", "if false {"}}},
 	{Name: "a restored partition watches nothing", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if !watched {", "if true {"}}},
+
+	{Name: "radii count once", File: ofTravel, Test: onTravels, Edits: [][2]string{{"1000*(d.radius(from)+d.radius(to))", "1000*d.radius(to)"}}},
+	{Name: "a weak place has the radius of its database", File: ofTravel, Test: onTravels, Edits: [][2]string{{"r = max(r, d.rule.WeakRadius)", ""}}},
+	{Name: "the least distance is taken before the radii", File: ofTravel, Test: onTravels, Edits: [][2]string{{"if l.beyond < d.least {", "if l.distance < d.least {"}}},
+	{Name: "the lowest speed that is reached fires", File: ofTravel, Test: onTravels, Edits: [][2]string{{"for l.tier+1 < len(d.rule.Tiers) &&", "for l.tier < 0 &&"}}},
+	{Name: "an address that is moved travels", File: ofTravel, Test: onTravels, Edits: [][2]string{{"sameAddress := from.address != 0 &&", "sameAddress := from.address < 0 &&"}}},
+	{Name: "a trusted network hides the stop before it", File: ofTravel, Test: onTravels, Edits: [][2]string{{"if d.before = m.stop(i); !d.before.is(trustedFrom) {", "if d.before = m.stop(i); true {"}}},
+	{Name: "the sides of trusted networks are exchanged", File: ofTravel, Test: onTravels, Edits: [][2]string{{"trustedFromNetwork: trustedFrom, trustedToNetwork: trustedTo", "trustedFromNetwork: trustedTo, trustedToNetwork: trustedFrom"}}},
+	{Name: "ignored networks are remembered", File: ofTravel, Test: onTravels, Edits: [][2]string{{" || d.matches(ignoredNetwork, c.Event)", ""}}},
+	{Name: "the stop after an event is not looked at", File: ofTravel, Test: onTravels, Edits: [][2]string{{"for i := at; i < m.stops(); i++ {\n\t\tif d.behind", "for i := at; i < 0; i++ {\n\t\tif d.behind"}}},
+	{Name: "stops of one moment are in the wrong order", File: ofTravel, Test: onTravels, Edits: [][2]string{{"m.time(i-1) > t {", "m.time(i-1) >= t {"}}},
+	{Name: "a device needs no proof", File: ofTravel, Test: onTravels, Edits: [][2]string{{"if e.Text(event.Signature) == \"valid\" || e.Text(event.Attestation) == \"passed\" {", "if true {"}}},
+	{Name: "each lowering is rounded by itself", File: ofTravel, Test: onTravels, Edits: [][2]string{{"weight*d.rule.WeakPercent, whole*100", "weight*d.rule.WeakPercent/100, whole"}}},
+	{Name: "one known place is enough", File: ofTravel, Test: onTravels, Edits: [][2]string{{"d.isKnown(m, d.placeOf(m, d.here.Point)) && d.isKnown", "d.isKnown(m, d.placeOf(m, d.here.Point)) || d.isKnown"}}},
+	{Name: "implausible places are learned", File: ofTravel, Test: onTravels, Edits: [][2]string{{"\tif plausible {\n", "\tif plausible || true {\n"}}},
+	{Name: "what is near an implausible place is plausible", File: ofTravel, Test: onTravels, Edits: [][2]string{{"!d.before.is(implausible | trustedFrom)", "!d.before.is(trustedFrom)"}}},
+	{Name: "a device that proves itself is not at home", File: ofTravel, Test: onTravels, Edits: [][2]string{{" || d.sameDevice(m, &d.before)", ""}}},
+	{Name: "every event is a visit", File: ofTravel, Test: onTravels, Edits: [][2]string{{"if d.here.time-v.last >= visitSpacing.Milliseconds() {", "if true {"}}},
+	{Name: "known places go first", File: ofTravel, Test: onTravels, Edits: [][2]string{{"!known && than ||", "known && !than ||"}}},
+	{Name: "stops are forgotten a moment too early", File: ofTravel, Test: onTravels, Edits: [][2]string{{"m.removeStops(0, m.after(oldest))", "m.removeStops(0, m.after(oldest+1))"}}},
+	{Name: "a cooldown of travels lasts a moment too long", File: ofTravel, Test: onTravels, Edits: [][2]string{{"d.here.time-m.firedAt() < d.cooldown", "d.here.time-m.firedAt() <= d.cooldown"}}},
+	{Name: "devices of a run are not kept", File: ofTravel, Test: onTravels, Edits: [][2]string{{"if device(i) == device(later) {", "if later > i || device(i) == device(later) {"}}},
+	{Name: "the bound drops the newest stop", File: ofTravel, Test: onTravels, Edits: [][2]string{{"m.removeStops(0, extra)\n", "m.removeStops(m.stops()-extra, extra)\n"}}},
+	{Name: "sides are exchanged in the evidence", File: ofTravel, Test: onTravels, Edits: [][2]string{{"from, to := f.from, f.to", "to, from := f.from, f.to"}}},
+	{Name: "longitudes are not halved", File: "internal/greatcircle/greatcircle.go", Test: onTravels, Edits: [][2]string{{"cosines, sine(east)); hav", "cosines, sine(2*east)); hav"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

@@ -128,6 +128,8 @@ func everything(p facet.Projection) facet.Projection {
 	all := []event.Field{
 		event.Account, event.Device, event.Route, event.Status, event.Auth, event.Object, event.ResponseBytes, event.Decision,
 		event.Token, event.TokenFamily,
+		event.ClientIP, event.Country, event.Latitude, event.Longitude, event.GeoRadius, event.ASN, event.Anonymiser,
+		event.Signature, event.Attestation,
 	}
 	slices.Sort(all)
 	for k := range p {

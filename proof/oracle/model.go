@@ -39,6 +39,8 @@ type firing struct {
 // model makes the model of a rule: one line for each detector.
 func (o *Oracle) model(r *rules.Rule) model {
 	switch s := r.Spec.(type) {
+	case *detectors.ImpossibleTravel:
+		return &journey{rule: s, hasher: o.hasher}
 	case *detectors.SlidingWindow:
 		return &window{rule: s, hasher: o.hasher, whole: o.whole}
 	}
