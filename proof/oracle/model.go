@@ -40,7 +40,7 @@ type firing struct {
 func (o *Oracle) model(r *rules.Rule) model {
 	switch s := r.Spec.(type) {
 	case *detectors.SlidingWindow:
-		return &window{rule: s, hasher: o.hasher, whole: o.whole}
+		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
 	}
 	panic(fmt.Sprintf("oracle: there is no model of %s", r.Detector))
 }
