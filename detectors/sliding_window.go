@@ -147,8 +147,11 @@ func (w *SlidingWindow) contradictions(p *rules.Params) {
 		p.Problem("values", "there are no values to keep", "say with by whose values they are, or leave values out")
 	}
 	for i, f := range w.By {
-		if f == w.Distinct || slices.Contains(w.By[:i], f) {
-			p.Problem("by", fmt.Sprintf("%s is named twice", f), "leave it out of by: a window of one value has no other")
+		switch {
+		case f == w.Distinct:
+			p.Problem("by", fmt.Sprintf("each window by %s has one distinct %s", f, f), "leave it out of by, or out of distinct")
+		case slices.Contains(w.By[:i], f):
+			p.Problem("by", fmt.Sprintf("%s stands twice", f), "leave one out")
 		}
 	}
 }

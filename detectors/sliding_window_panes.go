@@ -55,8 +55,9 @@ const (
 type measure interface {
 	// room is how many bytes data needs to take in a value.
 	room(data []byte, value int64) int
-	// add takes in a value. data has the room, and had used bytes before.
-	add(data []byte, used int, value int64, counted bool)
+	// add takes in a value, and reports whether that changes anything. data has the
+	// room, and had used bytes before.
+	add(data []byte, used int, value int64, counted bool) (changed bool)
 	// merge adds to b what x and y hold together.
 	merge(b, x, y []byte) []byte
 	valid(data []byte) bool
@@ -132,6 +133,7 @@ type panes []byte
 
 func (p panes) firedAt() int64           { return int64(le.Uint64(p)) }
 func (p panes) said(t Tier) bool         { return int64(t.At) <= int64(le.Uint64(p[8:])) && t.Weight <= p[16] }
+func (p panes) hasFired() bool           { return p[16] > 0 }
 func (p panes) first(at int) int64       { return moment(p[at:]) }
 func (p panes) last(at int) int64        { return moment(p[at+6:]) }
 func (p panes) size(at int) int          { return int(le.Uint16(p[at+12:])) }
@@ -184,12 +186,13 @@ func (w *paneWindow) take(c *Context, counted bool, f *Firing) bool {
 	if !ok {
 		return false
 	}
-	at := w.insert(c, value, counted)
+	at, changed := w.insert(c, value, counted)
 	if at < 0 || !counted {
 		return false
 	}
 	p := panes(c.Own.Payload())
-	if p.said(w.rule.top()) && !w.cooled(p, c.Time) {
+	cooled := w.cooled(p, c.Time)
+	if p.said(w.rule.top()) && !cooled || !changed && !(cooled && p.hasFired()) {
 		return false // nothing higher to say yet
 	}
 	return w.evaluate(p, at, c.Time, f)
@@ -210,37 +213,36 @@ func (w *paneWindow) valueOf(e *event.Event) (v int64, ok bool) {
 	return e.Num(of), true
 }
 
-// insert puts the event into its pane, and returns where that is then; −1 where it
-// has no place.
-func (w *paneWindow) insert(c *Context, value int64, counted bool) (at int) {
-	if !w.prune(c) {
-		return -1
-	}
-	at, there := w.find(panes(c.Own.Payload()), c.Time)
-	if at = w.place(c, at, there, value); at < 0 {
-		return -1
-	}
-	p := panes(c.Own.Payload())
-	used := p.size(at)
-	le.PutUint16(p[at+12:], uint16(w.measure.room(p.content(at), value)))
-	w.measure.add(p.content(at), used, value, counted)
-	if w.rule.Gap > 0 {
-		at = w.unite(c, at)
-	}
-	return w.bound(c, at)
-}
-
-// prune makes the payload, or drops the panes that no event on time can share a
-// window with.
-func (w *paneWindow) prune(c *Context) bool {
+// insert puts the event into its pane, and returns where that is then, −1 where it
+// has no place, and whether anything is measured that was not before.
+func (w *paneWindow) insert(c *Context, value int64, counted bool) (at int, changed bool) {
 	p := panes(c.Own.Payload())
 	if p == nil {
-		return c.Own.Resize(panesHeader) != nil
+		if p = c.Own.Resize(panesHeader); p == nil {
+			return -1, false
+		}
 	}
-	if c.Watermark != math.MinInt64 {
+	at, there := w.find(p, c.Time)
+	if !there && c.Watermark != math.MinInt64 {
 		w.cut(c.Own, c.Watermark-w.lateness-w.reach)
 	}
-	return true
+	was := len(c.Own.Payload())
+	if at = w.place(c, at, there, value); at < 0 {
+		return -1, false
+	}
+	p = c.Own.Payload()
+	used := p.size(at)
+	le.PutUint16(p[at+12:], uint16(w.measure.room(p.content(at), value)))
+	changed = w.measure.add(p.content(at), used, value, counted)
+	if w.rule.Gap > 0 {
+		var united bool
+		at, united = w.unite(c, at)
+		changed = changed || united
+	}
+	if len(c.Own.Payload()) > was {
+		at = w.bound(c, at)
+	}
+	return at, changed
 }
 
 // cut drops the panes that end until then.
@@ -312,8 +314,8 @@ func (w *paneWindow) place(c *Context, at int, there bool, value int64) int {
 }
 
 // unite makes one of the session at at and those that it reaches now: one beside it,
-// or more where the gap was shorter before.
-func (w *paneWindow) unite(c *Context, at int) int {
+// or more where the gap was shorter before. It returns where that is then.
+func (w *paneWindow) unite(c *Context, at int) (now int, united bool) {
 	for {
 		p := panes(c.Own.Payload())
 		later := p.before(at)
@@ -322,11 +324,12 @@ func (w *paneWindow) unite(c *Context, at int) int {
 		case later > 0 && w.near(p.last(at), p.first(later)):
 			at = later
 		default:
-			return at
+			return at, united
 		}
 		if !w.join(c, at) {
-			return at
+			return at, united
 		}
+		united = true
 	}
 }
 
@@ -554,7 +557,7 @@ func (m *totals) size() int {
 
 func (m *totals) room([]byte, int64) int { return m.size() }
 
-func (m *totals) add(data []byte, _ int, value int64, counted bool) {
+func (m *totals) add(data []byte, _ int, value int64, counted bool) bool {
 	at := data
 	if !counted {
 		at = data[4:]
@@ -565,6 +568,7 @@ func (m *totals) add(data []byte, _ int, value int64, counted bool) {
 	if m.sums && counted {
 		le.PutUint64(data[8:], uint64(plus(int64(le.Uint64(data[8:])), value)))
 	}
+	return true
 }
 
 func (m *totals) merge(b, x, y []byte) []byte {
@@ -617,8 +621,8 @@ func (m *distinct) room(data []byte, value int64) int {
 	return sketch.Distinct(data).Room(uint32(value))
 }
 
-func (m *distinct) add(data []byte, used int, value int64, _ bool) {
-	sketch.Distinct(data).Add(used, uint32(value))
+func (m *distinct) add(data []byte, used int, value int64, _ bool) bool {
+	return sketch.Distinct(data).Add(used, uint32(value))
 }
 
 func (m *distinct) merge(b, x, y []byte) []byte { return sketch.Distinct(x).Merge(b, y) }
@@ -637,8 +641,9 @@ func (m *spread) room(data []byte, value int64) int {
 	return sketch.Histogram(data).Room(sketch.Bucket(value))
 }
 
-func (m *spread) add(data []byte, used int, value int64, _ bool) {
+func (m *spread) add(data []byte, used int, value int64, _ bool) bool {
 	sketch.Histogram(data).Add(used, sketch.Bucket(value))
+	return true
 }
 
 func (m *spread) merge(b, x, y []byte) []byte { return sketch.Histogram(x).Merge(b, y) }

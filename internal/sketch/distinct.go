@@ -37,12 +37,12 @@ func (d Distinct) Room(v uint32) int {
 	return Registers
 }
 
-// Add takes in v. The summary has the room that Room demands, and had used bytes
-// before; what is behind them is zero.
-func (d Distinct) Add(used int, v uint32) {
+// Add takes in v, and reports whether that changes anything. The summary has the room
+// that Room demands, and had used bytes before; what is behind them is zero.
+func (d Distinct) Add(used int, v uint32) (changed bool) {
 	switch {
 	case used == Registers:
-		d.raise(v)
+		return d.raise(v)
 	case len(d) == Registers:
 		var list [MostListed * listed]byte
 		former := list[:copy(list[:], d[:used])]
@@ -51,11 +51,14 @@ func (d Distinct) Add(used int, v uint32) {
 			d.raise(le.Uint32(former))
 		}
 		d.raise(v)
+		return true
 	case len(d) > used:
 		at, _ := d[:used].find(v)
 		copy(d[at+listed:], d[at:used])
 		le.PutUint32(d[at:], v)
+		return true
 	}
+	return false
 }
 
 // Merge adds to b what d and other hold together, and returns it.
@@ -132,10 +135,15 @@ func (d Distinct) find(v uint32) (at int, there bool) {
 	return at, at < len(d) && le.Uint32(d[at:]) == v
 }
 
-// raise takes v into registers.
-func (d Distinct) raise(v uint32) {
+// raise takes v into registers, and reports whether that changes one.
+func (d Distinct) raise(v uint32) (changed bool) {
 	register, rest := v>>rankBits, v&(1<<rankBits-1)
-	d[register] = max(d[register], byte(mostRank-bits.Len32(rest)))
+	rank := byte(mostRank - bits.Len32(rest))
+	if rank <= d[register] {
+		return false
+	}
+	d[register] = rank
+	return true
 }
 
 // join takes another summary into registers.

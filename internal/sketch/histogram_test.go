@@ -103,8 +103,8 @@ func FuzzHistogram(f *testing.F) {
 		}
 		var s Spread
 		s.Add(h)
-		if least := Least(Bucket(v)); s.Percentile(100) < least || s.Percentile(1) > least || s.Count() < 1 {
-			t.Fatalf("from %d to %d, without %d", s.Percentile(1), s.Percentile(100), least)
+		if top := s.Percentile(100); top < Least(Bucket(v)) || s.Percentile(1) > top || s.Count() < 1 {
+			t.Fatalf("%d values from %d to %d, one is %d", s.Count(), s.Percentile(1), top, v)
 		}
 	})
 }

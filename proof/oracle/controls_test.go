@@ -19,6 +19,9 @@ const (
 	ofPartition = "engine/partition.go"
 	ofSwitch    = "engine/switch.go"
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
+	ofPanes     = "detectors/sliding_window_panes.go"
+	ofValues    = "detectors/sliding_window_composed.go"
+	onForms     = "TestTheEngineAgreesWithTheOracleOnEveryForm"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -55,6 +58,27 @@ var bugs = []mutants.Bug{
 	{Name: "what is watched shares the state", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"&lane{table: state.New(p.caps())}", "&lane{table: p.table}"}}},
 	{Name: "a restored partition has its owner's rules", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if live.Number > 0 {", "if false {"}}},
 	{Name: "a restored partition watches nothing", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if !watched {", "if true {"}}},
+
+	{Name: "a window of panes holds a pane that begins with it", File: ofPanes, Test: onForms, Edits: [][2]string{{"p.first(at) > p.last(end)-w.reach", "p.first(at) >= p.last(end)-w.reach"}}},
+	{Name: "a window of panes holds one that begins before it", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.Gap == 0 && p.first(at) >", "w.rule.Gap == 0 && p.last(at) >"}}},
+	{Name: "windows that end with later panes are not looked at", File: ofPanes, Test: onForms, Edits: [][2]string{{"for end := panesHeader; end <= at;", "for end := at; end <= at;"}}},
+	{Name: "panes are dropped a moment too early", File: ofPanes, Test: onForms, Edits: [][2]string{{"if p.last(at) <= until {", "if p.last(at) <= until+1 {"}}},
+	{Name: "one pane too many is kept", File: ofPanes, Test: onForms, Edits: [][2]string{{"if n > w.most ||", "if n > w.most+1 ||"}}},
+	{Name: "sessions a gap apart are one", File: ofPanes, Test: onForms, Edits: [][2]string{{"return later-earlier < w.reach", "return later-earlier <= w.reach"}}},
+	{Name: "sessions that meet stay two", File: ofPanes, Test: onForms, Edits: [][2]string{{"case older < len(p) && w.near(p.last(older), p.first(at)):", "case older < 0:"}}},
+	{Name: "what is not counted is added up", File: ofPanes, Test: onForms, Edits: [][2]string{{"if m.sums && counted {", "if m.sums {"}}},
+	{Name: "a share is rounded up", File: ofPanes, Test: onForms, Edits: [][2]string{{"return 100 * part / whole", "return (100*part + whole - 1) / whole"}}},
+	{Name: "few events make a share", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.MinEvents > 0 && x.matching < int64(w.rule.MinEvents)", "false"}}},
+	{Name: "panes fire again at once", File: ofPanes, Test: onForms, Edits: [][2]string{{"int64(t.At) <= int64(le.Uint64(p[8:])) &&", "int64(t.At) < int64(le.Uint64(p[8:])) &&"}}},
+	{Name: "a percentile is the value before it", File: "internal/sketch/histogram.go", Test: onForms, Edits: [][2]string{{"uint64(p)+99)/100", "uint64(p))/100"}}},
+	{Name: "buckets are half as fine", File: "internal/sketch/histogram.go", Test: onForms, Edits: [][2]string{{"int(u>>(power-4)&15)", "int(u>>(power-4)&14)"}}},
+	{Name: "the latest values are pushed out", File: ofValues, Test: onForms, Edits: [][2]string{{"if v.until(at) < v.until(least) {", "if v.until(at) > v.until(least) {"}}},
+	{Name: "values are forgotten a moment too early", File: ofValues, Test: onForms, Edits: [][2]string{{"if v.until(at) <= s.gone {", "if v.until(at) <= s.gone+1 {"}}},
+	{Name: "values are forgotten before their cooldown", File: ofValues, Test: onForms, Edits: [][2]string{{"w.values.keep(c.Time + w.cooldown)\n", ""}}},
+	{Name: "a combination is its last value", File: ofValues, Test: onForms, Edits: [][2]string{{"if len(w.rule.By) == 1 {", "if f == w.rule.By[len(w.rule.By)-1] {"}}},
+	{Name: "what is cancelled counts when it comes late", File: ofValues, Test: onForms, Edits: [][2]string{{"return c.Time >= w.window.until() && w.inner", "return w.inner"}}},
+	{Name: "an event of the moment of a success counts", File: ofValues, Test: onForms, Edits: [][2]string{{"uint64(t)+1)", "uint64(t))"}}},
+	{Name: "a success clears nothing", File: ofValues, Test: onForms, Edits: [][2]string{{"w.inner.forget(&w.window, c.Time)", "_ = c.Time"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

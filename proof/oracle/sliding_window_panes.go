@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/big"
 	"math/bits"
 	"slices"
@@ -53,20 +54,32 @@ func (w *panes) take(a arrival, counted bool) *firing {
 	case r.Percentile != event.None:
 		s.value = uint64(a.event.Num(r.Percentile))
 	}
-	if a.watermark != facet.NoWatermark {
+	changed := w.put(s)
+	if len(w.pane(s).events) == 1 && a.watermark != facet.NoWatermark {
 		closed := a.watermark - a.lateness - w.reach()
 		w.list = slices.DeleteFunc(w.list, func(p *pane) bool { return p.last() <= closed })
 	}
-	w.put(s)
-	if w.rule.Gap > 0 {
-		w.unite(s)
+	if w.rule.Gap > 0 && w.unite(s) {
+		changed = true
 	}
 	w.bound()
-	own := slices.IndexFunc(w.list, func(p *pane) bool { return slices.Contains(p.events, s) })
-	if own < 0 || !counted {
+	if w.pane(s) == nil || !counted {
 		return nil
 	}
-	return w.said.hold(w.rule, a.time, w.best(own))
+	if again := w.said.tier != nil && a.time-w.said.at >= w.rule.Cooldown.Milliseconds(); !changed && !again {
+		return nil
+	}
+	return w.said.hold(w.rule, a.time, w.best(slices.Index(w.list, w.pane(s))))
+}
+
+// pane is the one that an event is in; nil where it is forgotten.
+func (w *panes) pane(s *seen) *pane {
+	for _, p := range w.list {
+		if slices.Contains(p.events, s) {
+			return p
+		}
+	}
+	return nil
 }
 
 // hash tells values apart by 32 bits.
@@ -80,13 +93,13 @@ func (w *panes) hash(e *event.Event) uint64 {
 
 // put adds the event to its pane: the one around it, or that of the two beside it
 // which is of the same slice or session, the later first; else it has one of its own.
-func (w *panes) put(s *seen) {
+// It reports whether the pane's summary is another one then.
+func (w *panes) put(s *seen) (changed bool) {
 	var before, after *pane
 	for _, p := range w.list {
 		switch {
 		case p.first() <= s.time && s.time <= p.last():
-			p.events = append(p.events, s)
-			return
+			return w.add(p, s)
 		case p.last() < s.time:
 			before = p
 		case after == nil:
@@ -95,13 +108,34 @@ func (w *panes) put(s *seen) {
 	}
 	switch {
 	case after != nil && w.together(s.time, after.first()):
-		after.events = append(after.events, s)
+		return w.add(after, s)
 	case before != nil && w.together(before.last(), s.time):
-		before.events = append(before.events, s)
-	default:
-		w.list = append(w.list, &pane{events: []*seen{s}})
-		slices.SortFunc(w.list, func(a, b *pane) int { return int(a.first() - b.first()) })
+		return w.add(before, s)
 	}
+	w.list = append(w.list, &pane{events: []*seen{s}})
+	slices.SortFunc(w.list, func(a, b *pane) int { return int(a.first() - b.first()) })
+	return true
+}
+
+// add adds an event to a pane. A distinct value that is there already changes nothing,
+// nor does one that raises no register where there are some.
+func (w *panes) add(p *pane, s *seen) (changed bool) {
+	before, _ := p.values()
+	p.events = append(p.events, s)
+	after, listed := p.values()
+	if w.rule.Distinct == event.None || listed || len(before) == 127 && len(after) == 128 {
+		return w.rule.Distinct == event.None || len(after) > len(before)
+	}
+	return !maps.Equal(registers(before), registers(after))
+}
+
+// values holds the distinct values of a pane, and says whether they are listed.
+func (p *pane) values() (all map[uint64]bool, listed bool) {
+	all = map[uint64]bool{}
+	for _, s := range p.events {
+		all[s.value] = true
+	}
+	return all, len(all) <= 127
 }
 
 // together reports whether two moments are of one slice of time, or of one session.
@@ -127,16 +161,17 @@ func (w *panes) slice() int64 {
 }
 
 // unite makes one of the event's session and those that are less than the gap away
-// from it then.
-func (w *panes) unite(s *seen) {
+// from it then; it reports whether there are any.
+func (w *panes) unite(s *seen) (united bool) {
 	for i := 1; i < len(w.list); i++ {
 		a, b := w.list[i-1], w.list[i]
 		if (slices.Contains(a.events, s) || slices.Contains(b.events, s)) && w.together(a.last(), b.first()) {
 			a.events = append(a.events, b.events...)
 			w.list = slices.Delete(w.list, i, i+1)
-			i = 0
+			i, united = 0, true
 		}
 	}
+	return united
 }
 
 // bound drops the oldest panes.
@@ -253,24 +288,27 @@ func rounded(v uint64) int64 {
 func distinct(in []*pane) int64 {
 	all, exact := map[uint64]bool{}, true
 	for _, p := range in {
-		own := map[uint64]bool{}
-		for _, s := range p.events {
-			own[s.value], all[s.value] = true, true
-		}
-		exact = exact && len(own) <= 127
+		own, listed := p.values()
+		maps.Copy(all, own)
+		exact = exact && listed
 	}
 	if exact {
 		return int64(len(all))
 	}
+	return estimated(registers(all))
+}
+
+// registers holds the greatest rank of each register that values have.
+func registers(values map[uint64]bool) map[uint64]int {
 	ranks := map[uint64]int{} // by register: the upper ten bits
-	for v := range all {
+	for v := range values {
 		rank := 1
 		for bit := 21; bit >= 0 && v>>bit&1 == 0; bit-- {
 			rank++
 		}
 		ranks[v>>22] = max(ranks[v>>22], rank)
 	}
-	return estimated(ranks)
+	return ranks
 }
 
 // estimated is the estimator that the documentation gives, in units of 2⁻³², each
