@@ -351,7 +351,7 @@ func TestTheEngineAgreesWithTheOracleOnEditedRules(t *testing.T) {
 // Likewise where rules measure in any of the ways that a sliding window knows.
 func TestTheEngineAgreesWithTheOracleOnEveryForm(t *testing.T) {
 	n, histories := agree(t, formsHistory)
-	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 2*int(histories) || min(n.scores, n.forgotten, n.told, n.edits) < int(histories)) {
+	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 2*int(histories) || min(n.scores, n.forgotten, n.told, n.edits+n.switches) < int(histories)) {
 		t.Errorf("the histories are too tame to show anything: %+v", n)
 	}
 }

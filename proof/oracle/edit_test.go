@@ -92,10 +92,14 @@ func (m *maker) withEdits(h history) history {
 	slices.Sort(at)
 	for n, i := range at {
 		for range 1 + m.IntN(3) {
-			if r := &present[m.IntN(len(present))]; m.forms {
-				m.editForm(r)
-			} else {
-				m.edit(r)
+			i := m.IntN(len(present))
+			if !m.forms {
+				m.edit(&present[i])
+				continue
+			}
+			former := present[i]
+			if m.editForm(&present[i]); !fit(present) {
+				present[i] = former
 			}
 		}
 		edited := texts(present)

@@ -115,16 +115,16 @@ func (m *maker) makeRules() {
 	}
 	for i := range n {
 		m.rules = append(m.rules, m.rule(i, crowd))
-		for m.forms && !m.fits() {
+		for m.forms && !fit(m.rules) {
 			m.rules[i] = m.rule(i, crowd)
 		}
 	}
 	m.h.rules = texts(m.rules)
 }
 
-// fits reports whether a record has room for what the rules remember.
-func (m *maker) fits() bool {
-	_, err := loadRules(texts(m.rules))
+// fit reports whether a record has room for what the rules remember.
+func fit(rules []ruleText) bool {
+	_, err := loadRules(texts(rules))
 	return err == nil
 }
 
