@@ -73,7 +73,7 @@ func SlidingWindowKind() rules.Kind {
 			rules.CountKey("min_share", rules.Optional, 1, 100, "percent of the matching events inside the window that must be counted ones; needs count"),
 			rules.ListKey("by", rules.Optional, 1, 3, "each combination of the values of these fields has a window of its own; events that lack one are not counted",
 				rules.ChoiceKey("", rules.Required, rules.Countable(), "a field")),
-			rules.CountKey("values", rules.Optional, 1, 256, "with by: how many combinations are kept of an entity; 16 where it is absent. The one that was seen longest ago goes"),
+			rules.CountKey("values", rules.Optional, 1, 256, "with by: how many combinations are kept of an entity; 16 where it is absent. Of more, the one goes that would cease to matter first"),
 			rules.DurationKey("cooldown", rules.Optional, time.Millisecond, longestWindow, "time until the same tier may fire again for the entity; the length of the window, or of the gap, where it is absent"),
 			rules.ListKey("tiers", rules.Required, 1, 8, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
 				rules.CountKey("at", rules.Required, 1, mostAt, "fires when so much is measured inside the window"),

@@ -21,6 +21,7 @@ const (
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
 	ofPanes     = "detectors/sliding_window_panes.go"
 	ofValues    = "detectors/sliding_window_composed.go"
+	onMany      = "TestTheWindowAgreesWithItsModelOnManyEvents"
 	onForms     = "TestTheEngineAgreesWithTheOracleOnEveryForm"
 )
 
@@ -36,7 +37,7 @@ var bugs = []mutants.Bug{
 	{Name: "the bound drops the newest entry", File: ofWindow, Edits: [][2]string{{"e.remove(0, extra)", "e.remove(e.len()-extra, extra)"}}},
 	{Name: "the lowest tier fires", File: ofWindow, Edits: [][2]string{{"best = i\n", "return i\n"}}},
 	{Name: "the least share is ignored", File: ofWindow, Edits: [][2]string{{"100*c.counted < w.rule", "c.counted < 0*w.rule"}}},
-	{Name: "numbers are hashed as texts", File: ofWindow, Edits: [][2]string{{"case d.Kind().Numeric():", "case false:"}}},
+	{Name: "numbers are hashed as texts", File: ofWindow, Edits: [][2]string{{"if f.Kind().Numeric() {", "if false {"}}},
 	{Name: "windows that end with later events are not looked at", File: ofWindow, Edits: [][2]string{{"for end++; end < e.len() &&", "for end++; end < 0 &&"}}},
 	{Name: "windows that end with any later event are looked at", File: ofWindow, Edits: [][2]string{{"e.value(j) == e.value(i) &&", "false &&"}}},
 	{Name: "times that are far apart wrap around", File: ofWindow, Edits: [][2]string{{"t >= base && t-base <= math.MaxUint32", "t >= base"}}},
@@ -68,6 +69,10 @@ var bugs = []mutants.Bug{
 	{Name: "sessions that meet stay two", File: ofPanes, Test: onForms, Edits: [][2]string{{"case older < len(p) && w.near(p.last(older), p.first(at)):", "case older < 0:"}}},
 	{Name: "what is not counted is added up", File: ofPanes, Test: onForms, Edits: [][2]string{{"if m.sums && counted {", "if m.sums {"}}},
 	{Name: "a share is rounded up", File: ofPanes, Test: onForms, Edits: [][2]string{{"return 100 * part / whole", "return (100*part + whole - 1) / whole"}}},
+	{Name: "a value that is known never fires again", File: ofPanes, Test: onForms, Edits: [][2]string{{"|| !changed && !(cooled && p.hasFired())", "|| !changed"}}},
+	{Name: "a value that is known fires at once", File: ofPanes, Test: onForms, Edits: [][2]string{{" || !changed && !(cooled && p.hasFired())", ""}}},
+	{Name: "registers lack what was listed", File: "internal/sketch/distinct.go", Test: onMany, Edits: [][2]string{{"d.raise(le.Uint32(former))", "_ = former"}}},
+	{Name: "the estimate takes empty registers for none", File: "internal/sketch/distinct.go", Test: onMany, Edits: [][2]string{{"sigma += x << k", "_ = k"}}},
 	{Name: "few events make a share", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.MinEvents > 0 && x.matching < int64(w.rule.MinEvents)", "false"}}},
 	{Name: "panes fire again at once", File: ofPanes, Test: onForms, Edits: [][2]string{{"int64(t.At) <= int64(le.Uint64(p[8:])) &&", "int64(t.At) < int64(le.Uint64(p[8:])) &&"}}},
 	{Name: "a percentile is the value before it", File: "internal/sketch/histogram.go", Test: onForms, Edits: [][2]string{{"uint64(p)+99)/100", "uint64(p))/100"}}},
