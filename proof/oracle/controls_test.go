@@ -70,7 +70,7 @@ var bugs = []mutants.Bug{
 	{Name: "what is not counted is added up", File: ofPanes, Test: onForms, Edits: [][2]string{{"if m.sums && counted {", "if m.sums {"}}},
 	{Name: "a share is rounded up", File: ofPanes, Test: onForms, Edits: [][2]string{{"return 100 * part / whole", "return (100*part + whole - 1) / whole"}}},
 	{Name: "a value that is known never fires again", File: ofPanes, Test: onForms, Edits: [][2]string{{"|| !changed && !(cooled && p.hasFired())", "|| !changed"}}},
-	{Name: "a value that is known fires at once", File: ofPanes, Test: onForms, Edits: [][2]string{{" || !changed && !(cooled && p.hasFired())", ""}}},
+	{Name: "a value that is known fires at once", File: ofPanes, Test: onForms, Edits: [][2]string{{"|| !changed && !(cooled && p.hasFired())", "|| !changed && p == nil"}}},
 	{Name: "registers lack what was listed", File: "internal/sketch/distinct.go", Test: onMany, Edits: [][2]string{{"d.raise(le.Uint32(former))", "_ = former"}}},
 	{Name: "the estimate takes empty registers for none", File: "internal/sketch/distinct.go", Test: onMany, Edits: [][2]string{{"sigma += x << k", "_ = k"}}},
 	{Name: "few events make a share", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.MinEvents > 0 && x.matching < int64(w.rule.MinEvents)", "false"}}},
