@@ -13,41 +13,70 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// SlidingWindow holds the parameters of the detector of that name, which counts
-// an entity's events inside a window of event time that ends at the latest one.
+// SlidingWindow holds the parameters of the detector of that name, which measures
+// an entity's events inside a window of event time that ends at the latest one, or
+// inside a session.
 type SlidingWindow struct {
-	Window   time.Duration
+	Window   time.Duration    // length of the window; 0 where there are sessions
+	Gap      time.Duration    // events less than this apart are of one session; 0 where there is a window
 	Counted  *rules.Condition // which of the events that match the rule's condition are counted; nil: all of them
-	Distinct event.Field      // count the distinct values of this field; event.None: count events
-	MinShare int              // percent of the matching events inside the window that must be counted ones; 0: no such condition
+	Cancel   *rules.Condition // which of them clear what was counted; nil: none
+	By       []event.Field    // each combination of their values has a window of its own; nil: one for the entity
+	Values   int              // combinations that are kept of an entity
+	Cooldown time.Duration    // event time until the same tier may fire again
 	Tiers    []Tier           // At and Weight ascending; never empty
-	Cooldown time.Duration    // event time until the same tier may fire again for the entity
+
+	// What is measured of the counted events. At most one of Distinct, Sum,
+	// Percentile and Share is set; without any, their number.
+	Distinct   event.Field // number of distinct values of this field
+	Sum        event.Field // sum of this field
+	Percentile event.Field // percentile P of this field
+	P          int         // 1..100
+	Share      bool        // percent of the matching events that are counted ones
+
+	MinShare  int // percent of the matching events that must be counted ones; 0: no such condition
+	MinEvents int // events that a percentile or a share needs to mean something; matching ones for a share
 }
 
-// Tier is one step of an answer: at how many, with which weight.
+// Tier is one step of an answer: at how much, with which weight.
 type Tier struct {
-	At     int   // counted events, or distinct values, inside the window; at least 1
+	At     int   // of what is measured; at least 1
 	Weight uint8 // 1..100
 }
 
 const (
 	longestWindow = 31 * 24 * time.Hour
-	mostTierAt    = 1000 // events or values that a tier waits for: so many are counted exactly
+	mostExact     = 1000 // events or values that a tier waits for: so many are counted exactly
+	mostCount     = 1_000_000_000
+	mostDistinct  = 10_000_000 // beyond it, hashes of 32 bits repeat too often
+	mostAt        = 1_000_000_000_000_000
+	defaultValues = 16
 )
 
 // SlidingWindowKind is the detector as rules see it.
 func SlidingWindowKind() rules.Kind {
+	enough := rules.CountKey("min_events", rules.Required, 1, 1_000_000, "events inside the window below which nothing fires, because a few show nothing")
 	return rules.Kind{
 		Name: "sliding_window",
-		Doc:  "counts the entity's events inside a window of event time that ends at the latest one",
+		Doc:  "measures the entity's events inside a window of event time that ends at the latest one, or inside a session",
 		Keys: []rules.Key{
-			rules.DurationKey("window", rules.Required, time.Second, longestWindow, "length of the window"),
+			rules.DurationKey("window", rules.Optional, time.Second, longestWindow, "length of the window"),
+			rules.DurationKey("session_gap", rules.Optional, time.Second, longestWindow, "instead of a window: events less than this apart are of one session, and all of it is measured"),
 			rules.ConditionKey("count", rules.Optional, "which of the events that match when are counted; all of them where it is absent"),
-			rules.ChoiceKey("distinct", rules.Optional, rules.Countable(), "count the distinct values of this field, not events; events that lack it are not counted"),
+			rules.ConditionKey("cancel", rules.Optional, "which of the events that match when clear what was counted up to then, such as a success after failures"),
+			rules.ChoiceKey("distinct", rules.Optional, rules.Countable(), "measure the distinct values of this field, not events; events that lack it are not counted"),
+			rules.ChoiceKey("sum", rules.Optional, rules.Measurable(), "measure the sum of this field; events that lack it are not counted"),
+			rules.ObjectKey("percentile", rules.Optional, "measure a percentile of a field; events that lack it are not counted",
+				rules.ChoiceKey("of", rules.Required, rules.Measurable(), "the field"),
+				rules.CountKey("p", rules.Required, 1, 100, "which percentile: of 95, so many percent of the values are no greater"), enough),
+			rules.ObjectKey("share", rules.Optional, "measure how many percent of the matching events are counted ones; needs count", enough),
 			rules.CountKey("min_share", rules.Optional, 1, 100, "percent of the matching events inside the window that must be counted ones; needs count"),
-			rules.DurationKey("cooldown", rules.Optional, time.Second, longestWindow, "time until the same tier may fire again for the entity; the window's length where it is absent"),
+			rules.ListKey("by", rules.Optional, 1, 3, "each combination of the values of these fields has a window of its own; events that lack one are not counted",
+				rules.ChoiceKey("", rules.Required, rules.Countable(), "a field")),
+			rules.CountKey("values", rules.Optional, 1, 256, "with by: how many combinations are kept of an entity; 16 where it is absent. Of more, the one goes that would cease to matter first"),
+			rules.DurationKey("cooldown", rules.Optional, time.Millisecond, longestWindow, "time until the same tier may fire again for the entity; the length of the window, or of the gap, where it is absent"),
 			rules.ListKey("tiers", rules.Required, 1, 8, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
-				rules.CountKey("at", rules.Required, 1, mostTierAt, "fires when so many are counted inside the window"),
+				rules.CountKey("at", rules.Required, 1, mostAt, "fires when so much is measured inside the window"),
 				rules.CountKey("weight", rules.Required, 1, 100, "how sure the signal is, in percent"))),
 		},
 		Compile: compileSlidingWindow,
@@ -56,14 +85,20 @@ func SlidingWindowKind() rules.Kind {
 
 func compileSlidingWindow(p *rules.Params) rules.Spec {
 	w := &SlidingWindow{
-		Window: p.Duration("window"), Counted: p.Condition("count"), Distinct: p.Field("distinct"),
-		MinShare: p.Int("min_share"), Cooldown: p.Duration("cooldown"),
+		Window: p.Duration("window"), Gap: p.Duration("session_gap"), Counted: p.Condition("count"), Cancel: p.Condition("cancel"),
+		Distinct: p.Field("distinct"), Sum: p.Field("sum"), Percentile: p.Object("percentile").Field("of"), P: p.Object("percentile").Int("p"),
+		Share: p.Has("share"), MinShare: p.Int("min_share"), MinEvents: p.Object("percentile").Int("min_events") + p.Object("share").Int("min_events"),
+		Values: p.Int("values"), Cooldown: p.Duration("cooldown"),
 	}
 	if w.Cooldown == 0 {
-		w.Cooldown = w.Window
+		w.Cooldown = w.reach()
 	}
-	if p.Has("min_share") && !p.Has("count") {
-		p.Problem("min_share", "min_share is a share of nothing: every matching event is counted", "say with count which events are counted, or leave min_share out")
+	for _, name := range p.Texts("by") {
+		spec, _ := event.Lookup(name)
+		w.By = append(w.By, spec.Field)
+	}
+	if w.Values == 0 && w.By != nil {
+		w.Values = defaultValues
 	}
 	tiers := p.List("tiers")
 	rules.Ascending(tiers, "at", "this tier does not wait for more than the one before it", "order the tiers by at, each with a number of its own")
@@ -71,27 +106,133 @@ func compileSlidingWindow(p *rules.Params) rules.Spec {
 	for _, t := range tiers {
 		w.Tiers = append(w.Tiers, Tier{At: t.Int("at"), Weight: uint8(t.Int("weight"))})
 	}
+	if len(tiers) > 0 { // else that is reported
+		w.contradictions(p)
+		w.beyond(tiers)
+	}
 	return w
+}
+
+// contradictions reports parameters that do not go together.
+func (w *SlidingWindow) contradictions(p *rules.Params) {
+	switch {
+	case !p.Has("window") && !p.Has("session_gap"):
+		p.Problem("", "the detector has no window", "add window: 10m, or session_gap: 30m")
+	case p.Has("window") && p.Has("session_gap"):
+		p.Problem("session_gap", "a session has no window", "keep window or session_gap")
+	}
+	var measures []string
+	for _, name := range []string{"distinct", "sum", "percentile", "share"} {
+		if p.Has(name) {
+			measures = append(measures, name)
+		}
+	}
+	if len(measures) > 1 {
+		p.Problem(measures[1], fmt.Sprintf("tiers can ask for %s or for %s, not for both", measures[0], measures[1]), "keep one of the two, or make two rules of it")
+		return
+	}
+	for _, name := range []string{"min_share", "share"} {
+		if p.Has(name) && !p.Has("count") {
+			p.Problem(name, name+" is a share of nothing: every matching event is counted", "say with count which events are counted, or leave "+name+" out")
+		}
+	}
+	switch {
+	case !p.Has("min_share"):
+	case w.Share, w.Percentile != event.None:
+		p.Problem("min_share", "min_share does not go with "+measures[0], "leave it out, or let another rule ask for it")
+	case w.Distinct != event.None && w.panes():
+		p.Problem("min_share", fmt.Sprintf("a share of distinct values is known only inside a window, and of tiers up to %d", mostExact), "leave min_share out, or lower the tiers")
+	}
+	if p.Has("values") && !p.Has("by") {
+		p.Problem("values", "there are no values to keep", "say with by whose values they are, or leave values out")
+	}
+	for i, f := range w.By {
+		switch {
+		case f == w.Distinct:
+			p.Problem("by", fmt.Sprintf("each window by %s has one distinct %s", f, f), "leave it out of by, or out of distinct")
+		case slices.Contains(w.By[:i], f):
+			p.Problem("by", fmt.Sprintf("%s stands twice", f), "leave one out")
+		}
+	}
+}
+
+// beyond reports tiers that ask for more than can be measured.
+func (w *SlidingWindow) beyond(tiers []*rules.Params) {
+	most, why := mostCount, "events"
+	switch {
+	case w.Share:
+		most, why = 100, "percent"
+	case w.Distinct != event.None:
+		most, why = mostDistinct, "distinct values"
+	case w.Sum != event.None, w.Percentile != event.None:
+		return
+	}
+	for i, t := range w.Tiers {
+		if t.At > most {
+			tiers[i].Problem("at", fmt.Sprintf("a tier cannot wait for %d %s", t.At, why), fmt.Sprintf("write 1 to %d", most))
+		}
+	}
+}
+
+// reach is how long an event may matter.
+func (w *SlidingWindow) reach() time.Duration { return w.Window + w.Gap }
+
+// panes reports whether events are summed up in panes; else each is remembered.
+func (w *SlidingWindow) panes() bool {
+	return w.Gap > 0 || w.Sum != event.None || w.Percentile != event.None || w.Share || w.top().At > mostExact
+}
+
+func (w *SlidingWindow) top() Tier { return w.Tiers[len(w.Tiers)-1] }
+
+// measure names what tiers ask for.
+func (w *SlidingWindow) measure() (name string, of event.Field) {
+	switch {
+	case w.Share:
+		return "share_percent", event.None
+	case w.Sum != event.None:
+		return "sum", w.Sum
+	case w.Percentile != event.None:
+		return "percentile", w.Percentile
+	case w.Distinct != event.None:
+		return "distinct", w.Distinct
+	}
+	return "count", event.None
 }
 
 // Fields implements [rules.Spec].
 func (w *SlidingWindow) Fields() (all []event.Field) {
-	if w.Counted != nil {
-		all = append(all, w.Counted.Fields...)
+	for _, c := range []*rules.Condition{w.Counted, w.Cancel} {
+		if c != nil {
+			all = append(all, c.Fields...)
+		}
 	}
-	if w.Distinct != event.None {
-		all = append(all, w.Distinct)
+	if _, of := w.measure(); of != event.None {
+		all = append(all, of)
 	}
+	all = append(all, w.By...)
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
 // State implements [rules.Spec].
 func (w *SlidingWindow) State() string {
-	if w.Distinct == event.None {
-		return "count"
+	s, of := w.measure()
+	if of != event.None {
+		s += " " + of.String()
 	}
-	return "distinct " + w.Distinct.String()
+	switch {
+	case w.Gap > 0:
+		s += " of sessions"
+	case w.panes():
+		s += " of panes"
+	}
+	for _, f := range w.By {
+		s += " by " + f.String()
+	}
+	if w.Cancel != nil {
+		s += " or cancelled"
+	}
+	return s
 }
 
 // Canonical implements [rules.Spec].
@@ -99,6 +240,15 @@ func (w *SlidingWindow) Canonical() string {
 	s := fmt.Sprintf("window %d distinct %d min_share %d cooldown %d", w.Window.Milliseconds(), w.Distinct, w.MinShare, w.Cooldown.Milliseconds())
 	if w.Counted != nil {
 		s += fmt.Sprintf(" count %q", w.Counted.Canonical)
+	}
+	if w.Cancel != nil {
+		s += fmt.Sprintf(" cancel %q", w.Cancel.Canonical)
+	}
+	if w.panes() {
+		s += fmt.Sprintf(" gap %d sum %d percentile %d p %d share %t min_events %d", w.Gap.Milliseconds(), w.Sum, w.Percentile, w.P, w.Share, w.MinEvents)
+	}
+	if w.By != nil {
+		s += fmt.Sprintf(" by %d values %d", w.By, w.Values)
 	}
 	for _, t := range w.Tiers {
 		s += fmt.Sprintf(" tier %d %d", t.At, t.Weight)
@@ -108,25 +258,59 @@ func (w *SlidingWindow) Canonical() string {
 
 // Keeps implements [rules.Spec].
 func (w *SlidingWindow) Keeps() rules.Keeps {
-	return rules.Keeps{Reach: w.Window, After: w.Cooldown, Bytes: windowHeader + (w.entries()+1)*entrySize}
+	n := windowHeader + (w.entries()+1)*entrySize
+	if w.panes() {
+		n = w.paneBytes()
+	}
+	if w.Cancel != nil {
+		n += cancelHeader
+	}
+	if w.By != nil {
+		n = valuesHeader + w.Values*(valueHeader+n)
+	}
+	return rules.Keeps{Reach: w.reach(), After: w.Cooldown, Bytes: n}
 }
 
 // entries is how many the detector keeps of an entity.
 func (w *SlidingWindow) entries() int {
-	return min(max(4*w.Tiers[len(w.Tiers)-1].At, leastBound), mostBound)
+	return min(max(4*w.top().At, leastBound), mostBound)
 }
 
 func (w *SlidingWindow) detector(e Environment) Detector {
-	top := w.Tiers[len(w.Tiers)-1]
-	d := &slidingWindow{
-		rule: w, window: w.Window.Milliseconds(), lateness: e.Lateness, cooldown: w.Cooldown.Milliseconds(),
-		lowest: w.Tiers[0].At, top: top, bound: w.entries(), hasher: e.Hasher,
+	inner := windowForm(w.exact(e))
+	if w.panes() {
+		inner = w.paned(e)
 	}
-	if w.Counted != nil {
-		d.holds = w.Counted.Holds
+	if w.Cancel == nil && w.By == nil {
+		return inner
+	}
+	return w.composed(e, inner)
+}
+
+// windowForm is a way in which a window remembers its events.
+type windowForm interface {
+	Detector
+	// take takes in an event on time, one that is counted or that a share is of.
+	take(c *Context, counted bool, f *Firing) bool
+	// forget drops what is there up to a time (Unix ms).
+	forget(s Slot, until int64)
+}
+
+func (w *SlidingWindow) exact(e Environment) *slidingWindow {
+	d := &slidingWindow{
+		rule: w, holds: w.holds(), window: w.Window.Milliseconds(), lateness: e.Lateness, cooldown: w.Cooldown.Milliseconds(),
+		lowest: w.Tiers[0].At, top: w.top(), bound: w.entries(), hasher: e.Hasher,
 	}
 	d.seen.init(d.bound)
 	return d
+}
+
+// holds says which events are counted; nil: all.
+func (w *SlidingWindow) holds() rules.Predicate {
+	if w.Counted == nil {
+		return nil
+	}
+	return w.Counted.Holds
 }
 
 // slidingWindow counts events, or distinct values, in event-time windows
@@ -219,6 +403,10 @@ func (w *slidingWindow) Apply(c *Context, f *Firing) bool {
 		return false
 	}
 	c.Counts = counted
+	return w.take(c, counted, f)
+}
+
+func (w *slidingWindow) take(c *Context, counted bool, f *Firing) bool {
 	value, ok := w.valueOf(c.Event, counted)
 	if !ok {
 		return false
@@ -273,26 +461,38 @@ func (w *slidingWindow) Explain(payload []byte, at int64) (x Explanation) {
 	return x
 }
 
-// valueOf is what an entry remembers: 31 bits of the distinct value's hash under
-// the secret key, numbers too, and whether it is counted. An event without the
-// value is none.
+// forget implements windowForm.
+func (w *slidingWindow) forget(s Slot, until int64) {
+	e, gone := entries(s.Payload()), 0
+	for gone < e.len() && e.time(gone) <= until {
+		gone++
+	}
+	e.remove(0, gone)
+}
+
+// valueOf is what an entry remembers: 31 bits of the distinct value's hash, and
+// whether it is counted. An event without the value is none.
 func (w *slidingWindow) valueOf(e *event.Event, counted bool) (v uint32, ok bool) {
 	if d := w.rule.Distinct; d != event.None {
-		switch {
-		case !e.Has(d):
+		if !e.Has(d) {
 			return 0, false
-		case d.Kind().Numeric():
-			le.PutUint64(w.number[:], uint64(e.Num(d)))
-			v = uint32(w.hasher.Text(unsafe.String(&w.number[0], len(w.number))))
-		default:
-			v = uint32(w.hasher.Text(e.Text(d)))
 		}
+		v = uint32(hashOf(w.hasher, e, d, &w.number))
 	}
 	v &^= 1
 	if counted {
 		v |= 1
 	}
 	return v, true
+}
+
+// hashOf is the hash of a field's value under the secret key, of numbers too.
+func hashOf(h Hasher, e *event.Event, f event.Field, number *[8]byte) uint64 {
+	if f.Kind().Numeric() {
+		le.PutUint64(number[:], uint64(e.Num(f)))
+		return h.Text(unsafe.String(&number[0], len(number)))
+	}
+	return h.Text(e.Text(f))
 }
 
 // insert keeps the event. It returns where, or −1 if it has no place.

@@ -27,6 +27,7 @@ var pure = []struct {
 	{"engine", []string{"partition.go", "loopback.go", "entity.go", "ledger.go"}, nil},
 	{"detectors", nil, nil},
 	{"internal/state", nil, nil},
+	{"internal/sketch", nil, nil},
 	{"internal/facet", nil, nil},
 	{"internal/greatcircle", nil, nil},
 	// The code that proves a value in Redis comes behind everything that follows from

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"math"
 	"regexp"
 	"slices"
 	"time"
@@ -129,6 +130,18 @@ func memberNames() []string {
 	for _, k := range facet.Kinds() {
 		if k <= facet.IP {
 			all = append(all, k.String())
+		}
+	}
+	return all
+}
+
+// Measurable lists the fields that are amounts: numbers without a bound, which can
+// be added up and compared.
+func Measurable() []string {
+	var all []string
+	for _, s := range event.Fields() {
+		if s.Kind == event.KindInt && s.Min == 0 && s.Max > math.MaxUint32 {
+			all = append(all, s.Name)
 		}
 	}
 	return all

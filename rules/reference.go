@@ -64,9 +64,9 @@ func referValue(k *Key) string {
 	switch {
 	case k.pattern != nil:
 		return "`" + k.pattern.String() + "`"
-	case len(k.oneOf) > 0 && len(k.oneOf) <= 12:
+	case len(k.oneOf) > 0 && len(k.oneOf) <= 16:
 		return "`" + strings.Join(k.oneOf, "`, `") + "`"
-	case len(k.oneOf) > 12:
+	case len(k.oneOf) > 16:
 		return "a field that is a text or a number"
 	}
 	return fmt.Sprintf("text, at most %d characters", k.max)

@@ -21,6 +21,10 @@ const (
 	ofSwitch    = "engine/switch.go"
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
 	onTravels   = "TestImpossibleTravelAgreesWithItsModel"
+	ofPanes     = "detectors/sliding_window_panes.go"
+	ofValues    = "detectors/sliding_window_composed.go"
+	onMany      = "TestTheWindowAgreesWithItsModelOnManyEvents"
+	onForms     = "TestTheEngineAgreesWithTheOracleOnEveryForm"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -35,7 +39,7 @@ var bugs = []mutants.Bug{
 	{Name: "the bound drops the newest entry", File: ofWindow, Edits: [][2]string{{"e.remove(0, extra)", "e.remove(e.len()-extra, extra)"}}},
 	{Name: "the lowest tier fires", File: ofWindow, Edits: [][2]string{{"best = i\n", "return i\n"}}},
 	{Name: "the least share is ignored", File: ofWindow, Edits: [][2]string{{"100*c.counted < w.rule", "c.counted < 0*w.rule"}}},
-	{Name: "numbers are hashed as texts", File: ofWindow, Edits: [][2]string{{"case d.Kind().Numeric():", "case false:"}}},
+	{Name: "numbers are hashed as texts", File: ofWindow, Edits: [][2]string{{"if f.Kind().Numeric() {", "if false {"}}},
 	{Name: "windows that end with later events are not looked at", File: ofWindow, Edits: [][2]string{{"for end++; end < e.len() &&", "for end++; end < 0 &&"}}},
 	{Name: "windows that end with any later event are looked at", File: ofWindow, Edits: [][2]string{{"e.value(j) == e.value(i) &&", "false &&"}}},
 	{Name: "times that are far apart wrap around", File: ofWindow, Edits: [][2]string{{"t >= base && t-base <= math.MaxUint32", "t >= base"}}},
@@ -82,6 +86,30 @@ var bugs = []mutants.Bug{
 	{Name: "the bound drops the newest stop", File: ofTravel, Test: onTravels, Edits: [][2]string{{"m.removeStops(0, extra)\n", "m.removeStops(m.stops()-extra, extra)\n"}}},
 	{Name: "sides are exchanged in the evidence", File: ofTravel, Test: onTravels, Edits: [][2]string{{"from, to := f.from, f.to", "to, from := f.from, f.to"}}},
 	{Name: "longitudes are not halved", File: "internal/greatcircle/greatcircle.go", Test: onTravels, Edits: [][2]string{{"cosines, sine(east)); hav", "cosines, sine(2*east)); hav"}}},
+	{Name: "a window of panes holds a pane that begins with it", File: ofPanes, Test: onForms, Edits: [][2]string{{"p.first(at) > p.last(end)-w.reach", "p.first(at) >= p.last(end)-w.reach"}}},
+	{Name: "a window of panes holds one that begins before it", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.Gap == 0 && p.first(at) >", "w.rule.Gap == 0 && p.last(at) >"}}},
+	{Name: "windows that end with later panes are not looked at", File: ofPanes, Test: onForms, Edits: [][2]string{{"for end := panesHeader; end <= at;", "for end := at; end <= at;"}}},
+	{Name: "panes are dropped a moment too early", File: ofPanes, Test: onForms, Edits: [][2]string{{"if p.last(at) <= until {", "if p.last(at) <= until+1 {"}}},
+	{Name: "one pane too many is kept", File: ofPanes, Test: onForms, Edits: [][2]string{{"if n > w.most ||", "if n > w.most+1 ||"}}},
+	{Name: "sessions a gap apart are one", File: ofPanes, Test: onForms, Edits: [][2]string{{"return later-earlier < w.reach", "return later-earlier <= w.reach"}}},
+	{Name: "sessions that meet stay two", File: ofPanes, Test: onForms, Edits: [][2]string{{"case older < len(p) && w.near(p.last(older), p.first(at)):", "case older < 0:"}}},
+	{Name: "what is not counted is added up", File: ofPanes, Test: onForms, Edits: [][2]string{{"if m.sums && counted {", "if m.sums {"}}},
+	{Name: "a share is rounded up", File: ofPanes, Test: onForms, Edits: [][2]string{{"return 100 * part / whole", "return (100*part + whole - 1) / whole"}}},
+	{Name: "a value that is known never fires again", File: ofPanes, Test: onForms, Edits: [][2]string{{"|| !changed && !(cooled && p.hasFired())", "|| !changed"}}},
+	{Name: "a value that is known fires at once", File: ofPanes, Test: onForms, Edits: [][2]string{{"|| !changed && !(cooled && p.hasFired())", "|| !changed && p == nil"}}},
+	{Name: "registers lack what was listed", File: "internal/sketch/distinct.go", Test: onMany, Edits: [][2]string{{"d.raise(le.Uint32(former))", "_ = former"}}},
+	{Name: "the estimate takes empty registers for none", File: "internal/sketch/distinct.go", Test: onMany, Edits: [][2]string{{"sigma += x << k", "_ = k"}}},
+	{Name: "few events make a share", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.MinEvents > 0 && x.matching < int64(w.rule.MinEvents)", "false"}}},
+	{Name: "panes fire again at once", File: ofPanes, Test: onForms, Edits: [][2]string{{"int64(t.At) <= int64(le.Uint64(p[8:])) &&", "int64(t.At) < int64(le.Uint64(p[8:])) &&"}}},
+	{Name: "a percentile is the value before it", File: "internal/sketch/histogram.go", Test: onForms, Edits: [][2]string{{"uint64(p)+99)/100", "uint64(p))/100"}}},
+	{Name: "buckets are half as fine", File: "internal/sketch/histogram.go", Test: onForms, Edits: [][2]string{{"int(u>>(power-4)&15)", "int(u>>(power-4)&14)"}}},
+	{Name: "the latest values are pushed out", File: ofValues, Test: onForms, Edits: [][2]string{{"if v.until(at) < v.until(least) {", "if v.until(at) > v.until(least) {"}}},
+	{Name: "values are forgotten a moment too early", File: ofValues, Test: onForms, Edits: [][2]string{{"if v.until(at) <= s.gone {", "if v.until(at) <= s.gone+1 {"}}},
+	{Name: "values are forgotten before their cooldown", File: ofValues, Test: onForms, Edits: [][2]string{{"w.values.keep(c.Time + w.cooldown)\n", ""}}},
+	{Name: "a combination is its last value", File: ofValues, Test: onForms, Edits: [][2]string{{"if len(w.rule.By) == 1 {", "if f == w.rule.By[len(w.rule.By)-1] {"}}},
+	{Name: "what is cancelled counts when it comes late", File: ofValues, Test: onForms, Edits: [][2]string{{"return c.Time >= w.window.until() && w.inner", "return w.inner"}}},
+	{Name: "an event of the moment of a success counts", File: ofValues, Test: onForms, Edits: [][2]string{{"uint64(t)+1)", "uint64(t))"}}},
+	{Name: "a success clears nothing", File: ofValues, Test: onForms, Edits: [][2]string{{"w.inner.forget(&w.window, c.Time)", "_ = c.Time"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

@@ -273,8 +273,8 @@ func (o *Oracle) updatedSince(offset int64) (n int) {
 
 func (o *Oracle) forgotten() (n int) {
 	for _, w := range o.counts {
-		if w, ok := w.(*window); ok {
-			n += w.forgotten
+		if w, ok := w.(*windows); ok {
+			n += w.forgot()
 		}
 	}
 	return n
@@ -344,6 +344,14 @@ func TestTheEngineAgreesWithTheOracle(t *testing.T) {
 func TestTheEngineAgreesWithTheOracleOnEditedRules(t *testing.T) {
 	n, histories := agree(t, editedHistory)
 	if histories >= 100 && (n.signals < 10*int(histories) || min(n.scores, n.forgotten, n.told, n.edits, n.switches, n.shadow) < int(histories)) {
+		t.Errorf("the histories are too tame to show anything: %+v", n)
+	}
+}
+
+// Likewise where rules measure in any of the ways that a sliding window knows.
+func TestTheEngineAgreesWithTheOracleOnEveryForm(t *testing.T) {
+	n, histories := agree(t, formsHistory)
+	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 2*int(histories) || min(n.scores, n.forgotten, n.told, n.edits+n.switches) < int(histories)) {
 		t.Errorf("the histories are too tame to show anything: %+v", n)
 	}
 }

@@ -24,12 +24,31 @@ type ruleText struct {
 	category, phase    string
 	except             string
 	exceptUntil        int64 // Unix ms
+
+	measure string // what is measured, as the file has it: "sum: response_bytes"
+	gap     bool   // the window is the gap between sessions
+	by      string
+	values  int64
+	cancel  string
 }
 
 func (r *ruleText) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "  - id: %s\n    title: A rule\n    entity: %s\n    when: %s\n", r.id, r.entity, r.when)
-	fmt.Fprintf(&b, "    sliding_window:\n      window: %dms\n", r.window)
+	span := "window"
+	if r.gap {
+		span = "session_gap"
+	}
+	fmt.Fprintf(&b, "    sliding_window:\n      %s: %dms\n", span, r.window)
+	if r.measure != "" {
+		fmt.Fprintf(&b, "      %s\n", r.measure)
+	}
+	if r.by != "" {
+		fmt.Fprintf(&b, "      by: [%s]\n      values: %d\n", r.by, r.values)
+	}
+	if r.cancel != "" {
+		fmt.Fprintf(&b, "      cancel: %s\n", r.cancel)
+	}
 	if r.count != "" {
 		fmt.Fprintf(&b, "      count: %s\n", r.count)
 	}
@@ -73,7 +92,15 @@ func (m *maker) withEdits(h history) history {
 	slices.Sort(at)
 	for n, i := range at {
 		for range 1 + m.IntN(3) {
-			m.edit(&present[m.IntN(len(present))])
+			i := m.IntN(len(present))
+			if !m.forms {
+				m.edit(&present[i])
+				continue
+			}
+			former := present[i]
+			if m.editForm(&present[i]); !fit(present) {
+				present[i] = former
+			}
 		}
 		edited := texts(present)
 		for j := range edited {
@@ -115,6 +142,72 @@ func (m *maker) edit(r *ruleText) {
 		r.memberWeight = 1 + m.IntN(100)
 	default:
 		r.tiers = m.otherTiers(r.tiers)
+	}
+}
+
+// editForm changes something about a rule that measures in one of the other ways.
+func (m *maker) editForm(r *ruleText) {
+	switch m.IntN(12) {
+	case 0:
+		r.window = m.oneOf(1_000, 2_000, 5_000, 20_000, 60_000)
+	case 1:
+		r.cooldown = m.oneOf(0, 1, 500, 1_000, 10_000)
+	case 2:
+		r.count = m.pick(`auth == "failure"`, "status >= 400")
+	case 3:
+		r.values = 1 + m.Int64N(5)
+	case 4:
+		r.cancel = m.pick("", `auth == "success"`, "status == 404")
+	case 5:
+		r.by = m.pick("", "object", "status, device")
+	case 6:
+		m.form(r)
+	default:
+		m.tiersOf(r, 2+m.IntN(2))
+	}
+}
+
+// form has a rule measure in another way.
+func (m *maker) form(r *ruleText) {
+	r.gap, r.measure, r.share, r.distinct = m.IntN(4) == 0, "", 0, ""
+	switch m.IntN(7) {
+	case 0, 1:
+		r.share = m.oneOf(0, 0, 30, 66)
+	case 2:
+		r.distinct = m.pick("object", "response_bytes", "status")
+	case 3:
+		r.measure, r.share = "sum: response_bytes", m.oneOf(0, 0, 50)
+	case 4, 5:
+		r.measure = fmt.Sprintf("percentile: {of: response_bytes, p: %d, min_events: %d}", m.oneOf(1, 50, 75, 90, 99, 100), m.oneOf(1, 3, 6))
+	case 6:
+		r.measure = fmt.Sprintf("share: {min_events: %d}", m.oneOf(1, 3, 6))
+	}
+	if r.count == "" && (r.share > 0 || strings.HasPrefix(r.measure, "share")) {
+		r.count = m.pick(`auth == "failure"`, "status >= 400")
+	}
+	m.tiersOf(r, 2+m.IntN(2))
+}
+
+// tiersOf gives a rule so many tiers that its measure can reach. Of counts, the last
+// may be one that only panes can.
+func (m *maker) tiersOf(r *ruleText, n int) {
+	r.tiers = m.tiers(n)
+	scale := 1
+	switch {
+	case strings.HasPrefix(r.measure, "sum"):
+		scale = int(m.oneOf(1, 10, 300))
+	case strings.HasPrefix(r.measure, "percentile"):
+		scale = int(m.oneOf(1, 3, 100))
+	case strings.HasPrefix(r.measure, "share"):
+		scale = 10
+	case m.IntN(2) == 0:
+		r.tiers[n-1].At = 1001 + m.IntN(2000)
+	}
+	for i := range r.tiers {
+		r.tiers[i].At *= scale
+	}
+	if m.IntN(3) == 0 && scale > 1 {
+		r.tiers[0].At = max(1, r.tiers[0].At-m.IntN(scale))
 	}
 }
 
@@ -178,6 +271,19 @@ func (r *record) frame() ([]byte, error) {
 		s.Version = set.Version
 	}
 	return facet.AppendSwitch(nil, &s), nil
+}
+
+// formsHistory makes a history whose rules measure in any of the ways there are; of
+// every second seed they change.
+func formsHistory(seed uint64, events int) history {
+	m := newMaker(seed)
+	m.forms = true
+	h := m.history(events)
+	if seed%2 == 0 {
+		return h
+	}
+	m.Rand = rand.New(rand.NewPCG(seed, 2))
+	return m.withEdits(h)
 }
 
 func (h *history) edited() bool {

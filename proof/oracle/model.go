@@ -42,7 +42,7 @@ func (o *Oracle) model(r *rules.Rule) model {
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}
 	case *detectors.SlidingWindow:
-		return &window{rule: s, hasher: o.hasher, whole: o.whole}
+		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
 	}
 	panic(fmt.Sprintf("oracle: there is no model of %s", r.Detector))
 }

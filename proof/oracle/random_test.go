@@ -26,6 +26,7 @@ type maker struct {
 	people  int
 	values  int
 
+	forms    bool // rules measure in any way, by values, and may be cancelled
 	harmless bool
 	far      bool // times lie further apart than a window can remember, and the watermark does not help
 }
@@ -109,10 +110,22 @@ func (m *maker) makeRules() {
 	if crowd {
 		n = 11
 	}
+	if m.forms {
+		n, crowd = 1+m.IntN(4), false
+	}
 	for i := range n {
 		m.rules = append(m.rules, m.rule(i, crowd))
+		for m.forms && !fit(m.rules) {
+			m.rules[i] = m.rule(i, crowd)
+		}
 	}
 	m.h.rules = texts(m.rules)
+}
+
+// fit reports whether a record has room for what the rules remember.
+func fit(rules []ruleText) bool {
+	_, err := loadRules(texts(rules))
+	return err == nil
 }
 
 func (m *maker) rule(i int, crowd bool) (r ruleText) {
@@ -144,6 +157,18 @@ func (m *maker) rule(i int, crowd bool) (r ruleText) {
 	if m.IntN(2) == 0 {
 		r.members = map[string]string{"account": "device", "device": "account", "route": m.pick("account", "device", "token")}[r.entity]
 		r.memberWeight = 1 + m.IntN(100)
+	}
+	if m.forms {
+		m.form(&r)
+		if m.IntN(3) == 0 {
+			r.by, r.values = m.pick("object", "status", "route, status", "device, object"), 1+m.Int64N(4)
+		}
+		if m.IntN(3) == 0 {
+			r.cancel = m.pick(`auth == "success"`, "status == 404")
+		}
+		if m.IntN(4) == 0 {
+			r.cooldown = m.span(1, 100, 500)
+		}
 	}
 	r.category, r.phase = m.pick("bot", "fraud"), m.pick("observe", "soft", "enforce")
 	return r
@@ -189,7 +214,11 @@ func (m *maker) event(p *rawPartition) {
 	add(8, event.Object, fmt.Sprintf("o%d", m.IntN(m.values)), 0)
 	add(8, event.Status, "", m.oneOf(0, 200, 200, 401, 404, 500))
 	add(3, event.Auth, m.pick("failure", "failure", "success"), 0)
-	add(3, event.ResponseBytes, "", int64(m.IntN(m.values)))
+	amount := int64(m.IntN(m.values))
+	if m.forms {
+		amount *= m.oneOf(1, 1, 1, 7, 100)
+	}
+	add(3, event.ResponseBytes, "", amount)
 	if m.IntN(6) == 0 {
 		add(100, event.Tenant, "t", 0)
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/rules"
 )
 
 // seen is an event that a rule looked at.
@@ -25,23 +24,21 @@ type window struct {
 	hasher facet.Hasher
 	whole  bool // neither thinned nor bounded
 
-	seen      []*seen         // in order of time; those of one moment in order of arrival
-	forgotten int             // events that went because a bound was reached
-	last      *detectors.Tier // that fired, as it was then; nil: none has
-	lastAt    int64
+	seen      []*seen // in order of time; those of one moment in order of arrival
+	forgotten int     // events that went because a bound was reached
+	said      said
 }
 
-func (w *window) change(s rules.Spec) { w.rule = s.(*detectors.SlidingWindow) }
+func (w *window) change(r *detectors.SlidingWindow) { w.rule = r }
+func (w *window) forgot() int                       { return w.forgotten }
 
-func (w *window) arrive(a arrival) (f *firing, counts bool) {
-	s := &seen{time: a.time, counted: w.rule.Counted == nil || w.rule.Counted.Holds(a.event)}
-	if !s.counted && w.rule.MinShare == 0 {
-		return nil, false
-	}
+func (w *window) forget(until int64) {
+	w.seen = slices.DeleteFunc(w.seen, func(s *seen) bool { return s.time <= until })
+}
+
+func (w *window) take(a arrival, counted bool) *firing {
+	s := &seen{time: a.time, counted: counted}
 	if d := w.rule.Distinct; d != event.None {
-		if !a.event.Has(d) {
-			return nil, s.counted
-		}
 		s.value = w.number(a.event, d)
 	}
 	if a.watermark != facet.NoWatermark {
@@ -49,9 +46,9 @@ func (w *window) arrive(a arrival) (f *firing, counts bool) {
 		w.seen = slices.DeleteFunc(w.seen, func(old *seen) bool { return old.time <= closed })
 	}
 	if !w.remember(s) || !s.counted {
-		return nil, s.counted
+		return nil
 	}
-	return w.fire(a.time, w.best(a.time)), true
+	return w.fire(a.time, w.best(a.time))
 }
 
 // number tells values apart by 31 bits of their keyed hash.
@@ -185,16 +182,24 @@ func (w *window) reached(end int64) (f *firing) {
 	return f
 }
 
-// fire holds back what was said before: a tier that asks for no more, and weighs
-// no more, than the one that fired last waits for the cooldown.
-func (w *window) fire(t int64, f *firing) *firing {
+func (w *window) fire(t int64, f *firing) *firing { return w.said.hold(w.rule, t, f) }
+
+// said is what fired last.
+type said struct {
+	tier *detectors.Tier // as it was then; nil: none has
+	at   int64
+}
+
+// hold holds back what was said before: a tier that asks for no more, and weighs no
+// more, than the one that fired last waits for the cooldown.
+func (s *said) hold(rule *detectors.SlidingWindow, t int64, f *firing) *firing {
 	if f == nil {
 		return nil
 	}
-	tier := w.rule.Tiers[f.tier]
-	if w.last != nil && tier.At <= w.last.At && tier.Weight <= w.last.Weight && t-w.lastAt < w.rule.Cooldown.Milliseconds() {
+	tier := rule.Tiers[f.tier]
+	if s.tier != nil && tier.At <= s.tier.At && tier.Weight <= s.tier.Weight && t-s.at < rule.Cooldown.Milliseconds() {
 		return nil
 	}
-	w.last, w.lastAt = &tier, t
+	s.tier, s.at = &tier, t
 	return f
 }
