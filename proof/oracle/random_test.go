@@ -52,7 +52,9 @@ type writer struct {
 	watermark int64
 }
 
-func newMaker(seed uint64) *maker { return &maker{Rand: rand.New(rand.NewPCG(seed, 1)), apart: rand.New(rand.NewPCG(seed, 2)), now: start} }
+func newMaker(seed uint64) *maker {
+	return &maker{Rand: rand.New(rand.NewPCG(seed, 1)), apart: rand.New(rand.NewPCG(seed, 2)), now: start}
+}
 
 // randomHistory makes the history of a seed.
 func randomHistory(seed uint64, events int) history { return newMaker(seed).history(events) }
