@@ -3,6 +3,7 @@ package condition
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math"
@@ -206,8 +207,26 @@ func (l *List) member(x *expr) Predicate {
 	}
 }
 
-// networks is what some prefixes hold, as ranges that do not overlap, ascending.
-type networks []span
+// networks is what some prefixes hold, as ranges that do not overlap, ascending: of
+// IPv4 and of IPv6.
+type networks struct{ v4, v6 []addresses }
+
+// addresses is a range of addresses as numbers, both ends included.
+type addresses struct {
+	from, to number128
+	until    int64
+}
+
+type number128 struct{ high, low uint64 }
+
+func numberOfAddress(a netip.Addr) number128 {
+	b := a.As16()
+	return number128{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+}
+
+func (n number128) less(m number128) bool {
+	return n.high < m.high || n.high == m.high && n.low < m.low
+}
 
 // span is a range of addresses, both ends included, that holds until a moment.
 type span struct {
@@ -231,13 +250,24 @@ func spanOf(p netip.Prefix, until int64) span {
 	return span{from, netip.AddrFrom16(b), until}
 }
 
-// newNetworks cuts prefixes, of which any two are apart or one within the other,
-// into ranges. Where several hold an address, the one that holds longest counts.
-func newNetworks(prefixes []span) networks {
+func newNetworks(prefixes []span) (n networks) {
+	for _, s := range flat(prefixes) {
+		of := &n.v6
+		if s.from.Is4() {
+			of = &n.v4
+		}
+		*of = append(*of, addresses{numberOfAddress(s.from), numberOfAddress(s.to), s.until})
+	}
+	return n
+}
+
+// flat cuts prefixes, of which any two are apart or one within the other, into ranges.
+// Where several hold an address, the one that holds longest counts.
+func flat(prefixes []span) []span {
 	slices.SortFunc(prefixes, func(a, b span) int {
 		return cmp.Or(a.from.Compare(b.from), b.to.Compare(a.to))
 	})
-	var all networks
+	var all []span
 	var open []span       // prefixes around the cursor, the widest first
 	var cursor netip.Addr // what lies before is cut; invalid behind the last address
 	cut := func(to netip.Addr, until int64) {
@@ -272,20 +302,25 @@ func newNetworks(prefixes []span) networks {
 
 // has reports whether an address, or the /64 that stands for one, is in a range that
 // still holds.
-func (n networks) has(v string, now int64) bool {
+func (n *networks) has(v string, now int64) bool {
 	v, _, _ = strings.Cut(v, "/")
 	a, ok := event.ParseAddress(v)
 	if !ok {
 		return false
 	}
-	low, high := 0, len(n) // the range that begins last at or before a is before high
+	ranges := n.v6
+	if a.Is4() {
+		ranges = n.v4
+	}
+	x := numberOfAddress(a)
+	low, high := 0, len(ranges) // the range that begins last at or before x is before high
 	for low < high {
 		mid := int(uint(low+high) / 2)
-		if n[mid].from.Compare(a) <= 0 {
-			low = mid + 1
-		} else {
+		if x.less(ranges[mid].from) {
 			high = mid
+		} else {
+			low = mid + 1
 		}
 	}
-	return low > 0 && a.Compare(n[low-1].to) <= 0 && now < n[low-1].until
+	return low > 0 && !ranges[low-1].to.less(x) && now < ranges[low-1].until
 }

@@ -26,9 +26,11 @@ func TestNetworksHoldWhatTheirPrefixesHold(t *testing.T) {
 		if len(faults) > 0 {
 			t.Fatalf("%v: %+v", items, faults)
 		}
-		for i := 1; i < len(l.networks); i++ {
-			if !l.networks[i-1].to.Less(l.networks[i].from) {
-				t.Fatalf("seed %d: the ranges %+v overlap", seed, l.networks)
+		for _, ranges := range [][]addresses{l.networks.v4, l.networks.v6} {
+			for i := 1; i < len(ranges); i++ {
+				if !ranges[i-1].to.less(ranges[i].from) {
+					t.Fatalf("seed %d: the ranges %+v overlap", seed, ranges)
+				}
 			}
 		}
 		for range 200 {

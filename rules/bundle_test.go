@@ -34,6 +34,26 @@ func TestABundleHoldsTheRulesAsTheyAre(t *testing.T) {
 	}
 }
 
+// A bundle says which routes are a login, whatever the program that opens it thinks.
+func TestABundleHoldsTheBuiltInRoutes(t *testing.T) {
+	files := fstest.MapFS{"a.yaml": {Data: []byte(asking(`route_class == "login"`))}, ".weir/routes.yaml": {Data: []byte("routes: [{class: login, routes: [POST /enter]}]")}}
+	set, err := rules.Load(files, detectors.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := set.Bundle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := set.Open(bundle)
+	if err != nil || opened.Version != set.Version {
+		t.Fatalf("opened: %+v, %v", opened, err)
+	}
+	if when := opened.Rules[0].When; !when(request("POST", "/enter", "192.0.2.1", 1)) || when(request("POST", "/login", "192.0.2.1", 1)) {
+		t.Error("the program's own routes hold in a bundle")
+	}
+}
+
 // FuzzOpen feeds arbitrary bundles: opening ends, with rules or an error.
 func FuzzOpen(f *testing.F) {
 	set, err := loadText(f, map[string]string{"a.yaml": small("a")})

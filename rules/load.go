@@ -33,7 +33,7 @@ func Load(fsys fs.FS, kinds []Kind) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := newLoader(kinds, problems)
+	l, err := newLoader(fsys, kinds, problems)
 	if err != nil {
 		return nil, err
 	}
@@ -87,14 +87,14 @@ type loader struct {
 	expiring   []expiring
 }
 
-func newLoader(kinds []Kind, problems *Problems) (*loader, error) {
-	routes, err := builtInRoutes()
+func newLoader(fsys fs.FS, kinds []Kind, problems *Problems) (*loader, error) {
+	routes, from, err := builtInRoutes(fsys)
 	if err != nil {
 		return nil, err
 	}
 	k := grammar(kinds)
 	k.member("rules").required = Required
-	return &loader{kinds: kinds, grammar: k, problems: problems, routes: routes, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
+	return &loader{kinds: kinds, files: []source{from}, grammar: k, problems: problems, routes: routes, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
 }
 
 // words reads what a file has of lists and routes. All files come before the first

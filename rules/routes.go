@@ -125,27 +125,34 @@ func isFallback(route string) bool {
 	return strings.HasPrefix(route, "/") && !strings.ContainsAny(route, " \t") && strings.HasSuffix(route, "/…")
 }
 
-// builtInRoutes are the classes that hold in every set, unless its files say
-// otherwise.
-func builtInRoutes() (routeClasses, error) {
-	sub, err := fs.Sub(defaults, "default")
-	if err != nil {
-		return nil, fmt.Errorf("open the built-in rules: %w", err)
-	}
+// bundledRoutes is the name under which a bundle has the built-in classes of the
+// program that made it: another program comes to the same answers with them. No file
+// of a directory has it, for folders whose name starts with a dot are left out.
+const bundledRoutes = ".weir/routes.yaml"
+
+// builtInRoutes are the classes that hold in a set unless its files say otherwise, and
+// the file that they stand in.
+func builtInRoutes(fsys fs.FS) (routeClasses, source, error) {
 	problems := &Problems{In: "the built-in routes"}
-	f := newFile("routes.yaml", problems)
-	if !f.read(sub) {
-		return nil, problems
+	f := newFile(bundledRoutes, problems)
+	data, err := readRegular(fsys, bundledRoutes) // no more than a file may have, and one byte
+	if err != nil {
+		if data, err = defaults.ReadFile("default/routes.yaml"); err != nil {
+			return nil, source{}, fmt.Errorf("open the built-in routes: %w", err)
+		}
 	}
+	f.Read(data)
 	classes := routeClasses{}
-	f.parse("routes")
-	k := wordsGrammar()
-	r := &reader{file: f}
-	for _, v := range r.read(f.root, &k).get("routes").list() {
-		classes.classes(r, v, map[endpoint]string{})
+	if f.parse("routes") != nil {
+		k := wordsGrammar()
+		r := &reader{file: f}
+		in := map[endpoint]string{}
+		for _, v := range r.read(f.root, &k).get("routes").list() {
+			classes.classes(r, v, in)
+		}
 	}
 	if len(problems.List) > 0 {
-		return nil, problems
+		return nil, source{}, problems
 	}
-	return classes, nil
+	return classes, source{bundledRoutes, data}, nil
 }

@@ -1,6 +1,8 @@
 package rules_test
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -130,6 +132,28 @@ routes:
 func TestADirectoryWithoutRulesIsRefused(t *testing.T) {
 	if _, err := loadText(t, map[string]string{"a.yaml": someLists}); err == nil || !strings.Contains(err.Error(), "holds no rule") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// What the documentation says beside the worked example is read, too.
+func TestTheExamplesInTheDocumentationAreRead(t *testing.T) {
+	data, err := os.ReadFile("../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, read := map[string]string{}, 0
+	for i, block := range fenced(string(data), "yaml") {
+		switch {
+		case strings.HasPrefix(block, "lists:"), strings.HasPrefix(block, "routes:"):
+			files[fmt.Sprintf("%d.yaml", i)] = block
+			read++
+		case strings.HasPrefix(block, "    exceptions:"):
+			files["a.yaml"] = asking(`client_ip in lists.office && !(asn in lists.hosting) && route_class == "boarding"`) + block
+			read++
+		}
+	}
+	if set := load(t, files); read != 3 || len(set.Rules[0].Exceptions) != 1 {
+		t.Errorf("%d examples were read", read)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -89,7 +90,7 @@ that is not there is skipped.`,
 
 func rulesListCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "list [DIR]", Short: "List rules: phase, entity, id, title", Args: cobra.MaximumNArgs(1),
+		Use: "list [DIR]", Short: "List rules: phase, severity, entity, id, title", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			set, problems, err := loadRules(args)
 			switch {
@@ -99,7 +100,7 @@ func rulesListCommand() *cobra.Command {
 				return findings(problems)
 			}
 			for _, r := range set.Rules {
-				fmt.Fprintf(cmd.OutOrStdout(), "%-8s %-8s %-28s %s\n", r.Phase, r.Entity, r.ID, r.Title)
+				fmt.Fprintf(cmd.OutOrStdout(), "%-8s %-8s %-8s %-28s %s\n", r.Phase, cmp.Or(r.Severity, "-"), r.Entity, r.ID, r.Title)
 			}
 			return nil
 		},

@@ -75,6 +75,9 @@ func TestRulesCommands(t *testing.T) {
 		stdout, stderr string // parts of them
 	}{
 		{"rules that are right", []string{"check", right}, cli.OK, "2 rules are right; version ", ""},
+		{"what is most likely not meant", []string{"check", right}, cli.OK, "warning: a.yaml:13:9: the rule has 0 tests that it fires and 0 tests that it does not\n", ""},
+		{"rules that look back too far", []string{"check", right, "-retention", "30s"}, cli.OK, "the tables keep events for 30s", ""},
+		{"the built-in rules", []string{"check"}, cli.OK, " rules are right; version ", ""},
 		{"rules that are not", []string{"check", wrong}, cli.Failed, "", `there is no field "auht"`},
 		{"tests that pass", []string{"test", right}, cli.OK, "without a test: untested\n1 passed, 0 failed, 0 skipped\n", ""},
 		{"tests apart, of which one fails", []string{"test", right, "-tests", apart}, cli.Failed, "1 passed, 1 failed, 1 skipped\n", "1 tests of rules fail"},
@@ -104,7 +107,7 @@ func TestRulesAsJSON(t *testing.T) {
 		}
 		return r
 	}
-	if r := outcome(cli.OK, "check", dirs[0]); !r.OK || r.Rules != 2 || len(r.Version) != 16 || len(r.Problems) != 0 || r.Tests != nil {
+	if r := outcome(cli.OK, "check", dirs[0]); !r.OK || r.Rules != 2 || len(r.Version) != 16 || len(r.Problems) != 0 || r.Tests != nil || len(r.Warnings) != 2 || r.Warnings[1].Line != 13 {
 		t.Errorf("rules that are right: %+v", r)
 	}
 	r := outcome(cli.Failed, "check", dirs[2])

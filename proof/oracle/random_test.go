@@ -13,6 +13,7 @@ import (
 // are hit.
 type maker struct {
 	*rand.Rand
+	apart   *rand.Rand // for exceptions, so that the rest of a seed's history is the same with and without
 	h       history
 	rules   []ruleText
 	now     int64
@@ -52,7 +53,9 @@ type writer struct {
 	watermark int64
 }
 
-func newMaker(seed uint64) *maker { return &maker{Rand: rand.New(rand.NewPCG(seed, 1)), now: start} }
+func newMaker(seed uint64) *maker {
+	return &maker{Rand: rand.New(rand.NewPCG(seed, 1)), apart: rand.New(rand.NewPCG(seed, 2)), now: start}
+}
 
 // randomHistory makes the history of a seed.
 func randomHistory(seed uint64, events int) history { return newMaker(seed).history(events) }
@@ -136,8 +139,9 @@ func (m *maker) rule(i int, crowd bool) (r ruleText) {
 	}
 	r.window = m.span(1_000, 1_500, 2_000, 5_000, 10_000, 20_000)
 	r.when = m.pick("status >= 0", `decision_action != "deny"`, `"true"`, "status != 404", `auth != ""`)
-	if m.IntN(6) == 0 {
-		r.except, r.exceptUntil = m.pick("status == 404", `auth == "success"`, `account == "a1"`), start+m.oneOf(1, 5_000, 60_000)
+	if m.apart.IntN(6) == 0 {
+		r.except = []string{"status == 404", `auth == "success"`, `account == "a1"`}[m.apart.IntN(3)]
+		r.exceptUntil = start + []int64{1, 5_000, 60_000}[m.apart.IntN(3)]
 	}
 	if m.IntN(2) == 0 {
 		r.count = m.pick(`auth == "failure"`, "status >= 400", `auth == "failure" && status != 404`)
