@@ -222,7 +222,6 @@ func TestCityPairs(t *testing.T) {
 	}
 }
 
-const start = 1_763_892_000_000
 
 // evidence checks what was shown of a pair that fired.
 func (j *journey) evidence(p cityPair) {

@@ -428,11 +428,8 @@ func (w *slidingWindow) Fit(payload []byte) ([]byte, bool) {
 	if len(e) < windowHeader || (len(e)-windowHeader)%entrySize != 0 || e.len() > e.room() {
 		return nil, false
 	}
-	if most := windowHeader + (w.bound+1)*entrySize; len(e) > most {
-		w.cut(e)
-		e = e[:most]
-	}
-	return e, true
+	w.cut(e)
+	return e[:min(len(e), windowHeader+(w.bound+1)*entrySize)], true
 }
 
 // Explain implements Detector.

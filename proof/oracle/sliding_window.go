@@ -29,8 +29,20 @@ type window struct {
 	said      said
 }
 
-func (w *window) change(r *detectors.SlidingWindow) { w.rule = r }
-func (w *window) forgot() int                       { return w.forgotten }
+// change goes on with other parameters. What is beyond their bound goes at once.
+func (w *window) change(r *detectors.SlidingWindow) {
+	w.rule = r
+	for ; !w.whole && len(w.seen) > w.most(); w.forgotten++ {
+		w.seen = w.seen[1:]
+	}
+}
+
+// most is how many events are remembered.
+func (w *window) most() int {
+	return min(max(4*int(w.rule.Tiers[len(w.rule.Tiers)-1].At), 16), 4096)
+}
+
+func (w *window) forgot() int { return w.forgotten }
 
 func (w *window) forget(until int64) {
 	w.seen = slices.DeleteFunc(w.seen, func(s *seen) bool { return s.time <= until })
@@ -76,7 +88,7 @@ func (w *window) remember(s *seen) bool {
 	if w.rule.Distinct != event.None {
 		w.thin(s)
 	}
-	for most := min(max(4*w.rule.Tiers[len(w.rule.Tiers)-1].At, 16), 4096); len(w.seen) > most; w.forgotten++ {
+	for ; len(w.seen) > w.most(); w.forgotten++ {
 		w.seen = w.seen[1:]
 	}
 	return w.seen[0].time <= s.time
