@@ -214,6 +214,9 @@ func (w *SlidingWindow) Fields() (all []event.Field) {
 	return slices.Compact(all)
 }
 
+// Keys implements [rules.Keyed].
+func (w *SlidingWindow) Keys() []event.Field { return w.By }
+
 // State implements [rules.Spec].
 func (w *SlidingWindow) State() string {
 	s, of := w.measure()

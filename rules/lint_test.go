@@ -70,8 +70,9 @@ func (s keyedSpec) Keys() []event.Field { return s.keys }
 func TestKeysThatClientsChooseAreWarnedOf(t *testing.T) {
 	for field, want := range map[event.Field]bool{event.Route: false, event.Status: false, event.Country: false, event.UserAgent: true, event.Path: true, event.Object: true} {
 		kinds := []rules.Kind{detectors.SlidingWindowKind()}
-		inner := kinds[0].Compile
-		kinds[0].Compile = func(p *rules.Params) rules.Spec { return keyedSpec{inner(p), []event.Field{field}} }
+		i := slices.IndexFunc(kinds, func(k rules.Kind) bool { return k.Name == "sliding_window" })
+		inner := kinds[i].Compile
+		kinds[i].Compile = func(p *rules.Params) rules.Spec { return keyedSpec{inner(p), []event.Field{field}} }
 		set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(small("a"))}}, kinds)
 		if err != nil {
 			t.Fatal(err)
