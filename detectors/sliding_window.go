@@ -27,7 +27,7 @@ type SlidingWindow struct {
 // Tier is one step of an answer: at how many, with which weight.
 type Tier struct {
 	At     int   // counted events, or distinct values, inside the window; at least 1
-	Weight uint8 // 1..100
+	Weight uint8 // 0..100
 }
 
 const (
@@ -48,7 +48,7 @@ func SlidingWindowKind() rules.Kind {
 			rules.DurationKey("cooldown", rules.Optional, time.Second, longestWindow, "time until the same tier may fire again for the entity; the window's length where it is absent"),
 			rules.ListKey("tiers", rules.Required, 1, 8, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
 				rules.CountKey("at", rules.Required, 1, mostTierAt, "fires when so many are counted inside the window"),
-				rules.CountKey("weight", rules.Required, 1, 100, "how sure the signal is, in percent"))),
+				rules.WeightKey("weight", "how sure the signal is, in percent"))),
 		},
 		Compile: compileSlidingWindow,
 	}
@@ -69,7 +69,7 @@ func compileSlidingWindow(p *rules.Params) rules.Spec {
 	rules.Ascending(tiers, "at", "this tier does not wait for more than the one before it", "order the tiers by at, each with a number of its own")
 	rules.Ascending(tiers, "weight", "this tier can never be seen: it weighs no more than the one before it", "give later tiers greater weights, or remove this one")
 	for _, t := range tiers {
-		w.Tiers = append(w.Tiers, Tier{At: t.Int("at"), Weight: uint8(t.Int("weight"))})
+		w.Tiers = append(w.Tiers, Tier{At: t.Int("at"), Weight: t.Weight("weight")})
 	}
 	return w
 }

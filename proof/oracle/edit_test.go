@@ -24,6 +24,8 @@ type ruleText struct {
 	category, phase    string
 	except             string
 	exceptUntil        int64 // Unix ms
+	lowers             bool
+	asks               string
 }
 
 func (r *ruleText) String() string {
@@ -52,7 +54,14 @@ func (r *ruleText) String() string {
 	if r.except != "" {
 		fmt.Fprintf(&b, "    exceptions: [{when: %s, owner: o, reason: r, expires: %s}]\n", r.except, time.UnixMilli(r.exceptUntil).UTC().Format(time.RFC3339Nano))
 	}
-	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds}\n    phase: %s\n", r.category, r.halfLife, r.phase)
+	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds", r.category, r.halfLife)
+	if r.lowers {
+		b.WriteString(", effect: lowers")
+	}
+	if r.asks != "" {
+		fmt.Fprintf(&b, ", asks: [%s]", r.asks)
+	}
+	fmt.Fprintf(&b, "}\n    phase: %s\n", r.phase)
 	return b.String()
 }
 
@@ -110,7 +119,7 @@ func (m *maker) edit(r *ruleText) {
 	case 6:
 		r.when = m.pick("status >= 0", `"true"`, `auth != ""`)
 	case 7:
-		r.category, r.phase = m.pick("bot", "fraud"), m.pick("observe", "soft", "enforce")
+		r.category, r.phase, r.lowers = m.pick("bot", "fraud"), m.pick("observe", "soft", "enforce"), m.IntN(4) == 0
 	case 8:
 		r.memberWeight = 1 + m.IntN(100)
 	default:

@@ -75,9 +75,9 @@ func (o *Oracle) rescore(changed []facet.Entity) {
 	for _, e := range changed {
 		u := o.scores[e]
 		u.Position, u.Expires = o.at, o.until[e]
-		o.scores[e] = u
+		o.scores[e], o.sent[e] = u, u
 		if len(u.Contributions) > 0 {
-			o.keep(e, o.expires(u.Contributions))
+			o.keep(e, o.faded(u.Contributions))
 		}
 		o.at.Index++
 	}
