@@ -44,6 +44,7 @@ type Oracle struct {
 	sent      map[facet.Entity]score.Update // the last of each entity that went out
 	until     map[facet.Entity]int64        // watermark up to which an entity is remembered
 	forgets   bool                          // entities whose time is up
+	unscored  bool                          // its rules are only watched: no score keeps an entity in memory
 
 	switched [2]uint64 // by lane: the last switch record's number
 	watched  *Oracle   // of rules that are only watched; nil: there are none
@@ -259,7 +260,7 @@ func contribution(sig score.Signal) score.Contribution {
 // goes, and the score is remembered for as long as it would have been. A score that
 // was 0 and is 0, because nothing raises it by then, goes nowhere.
 func (o *Oracle) score(sig score.Signal, list []score.Contribution) {
-	if sig.Weight == 0 && !sig.Clears {
+	if o.unscored || sig.Weight == 0 && !sig.Clears {
 		return
 	}
 	before, expires, after := o.scores[sig.Entity].Contributions, int64(0), []score.Contribution(nil)
