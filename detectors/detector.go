@@ -71,8 +71,13 @@ type Context struct {
 // Evidence has room.
 type Firing struct {
 	Tier     int   // from 0, the mildest
-	Weight   uint8 // 1..100
+	Weight   uint8 // 0..100; 0 changes no score
 	Evidence []facet.Evidence
+
+	// Clears takes back what the rule said of the entity, up to the event's time:
+	// its contribution to the score goes. Weight and what the rule asks for are not
+	// looked at then. The engine sets it to false before each event.
+	Clears bool
 }
 
 // Explanation is what a detector remembers of an entity.

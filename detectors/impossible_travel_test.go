@@ -222,7 +222,6 @@ func TestCityPairs(t *testing.T) {
 	}
 }
 
-
 // evidence checks what was shown of a pair that fired.
 func (j *journey) evidence(p cityPair) {
 	j.t.Helper()

@@ -41,7 +41,7 @@ type SlidingWindow struct {
 // Tier is one step of an answer: at how much, with which weight.
 type Tier struct {
 	At     int   // of what is measured; at least 1
-	Weight uint8 // 1..100
+	Weight uint8 // 0..100
 }
 
 const (
@@ -77,7 +77,7 @@ func SlidingWindowKind() rules.Kind {
 			rules.DurationKey("cooldown", rules.Optional, time.Millisecond, longestWindow, "time until the same tier may fire again for the entity; the length of the window, or of the gap, where it is absent"),
 			rules.ListKey("tiers", rules.Required, 1, 8, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
 				rules.CountKey("at", rules.Required, 1, mostAt, "fires when so much is measured inside the window"),
-				rules.CountKey("weight", rules.Required, 1, 100, "how sure the signal is, in percent"))),
+				rules.WeightKey("weight", "how sure the signal is, in percent"))),
 		},
 		Compile: compileSlidingWindow,
 	}
@@ -104,7 +104,7 @@ func compileSlidingWindow(p *rules.Params) rules.Spec {
 	rules.Ascending(tiers, "at", "this tier does not wait for more than the one before it", "order the tiers by at, each with a number of its own")
 	rules.Ascending(tiers, "weight", "this tier can never be seen: it weighs no more than the one before it", "give later tiers greater weights, or remove this one")
 	for _, t := range tiers {
-		w.Tiers = append(w.Tiers, Tier{At: t.Int("at"), Weight: uint8(t.Int("weight"))})
+		w.Tiers = append(w.Tiers, Tier{At: t.Int("at"), Weight: t.Weight("weight")})
 	}
 	if len(tiers) > 0 { // else that is reported
 		w.contradictions(p)

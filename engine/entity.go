@@ -85,8 +85,8 @@ func (e *entity) name() (n facet.Entity, ok bool) {
 	return facet.Entity{Kind: facet.Kind(e.Kind()), Tenant: string(b[1 : 1+tenant]), Key: string(b[1+tenant:])}, true
 }
 
-// Live calls yield for every entity that has a live score, one that is worth at
-// least a point at the watermark, in the order of their keys, which is the same
+// Live calls yield for every entity that has a live score, of which something that
+// raises it is worth at least a point at the watermark, in the order of their keys, which is the same
 // for the same state.
 func (p *Partition) Live(yield func(score.Update) bool) {
 	type live struct {
@@ -98,7 +98,7 @@ func (p *Partition) Live(yield func(score.Update) bool) {
 		e := entity{rec}
 		name, ok := e.name()
 		list := p.contributions(&e)
-		if ok && len(list) > 0 && score.Expires(list) > p.watermark {
+		if ok && score.Raised(list) && score.Expires(list) > p.watermark {
 			all = append(all, live{e.Key(), score.Update{
 				Entity: name, Position: e.position(p.incarnation, p.id), Contributions: append([]score.Contribution(nil), list...),
 			}})

@@ -55,7 +55,10 @@ func (p *Partition) tell(a *active, at score.Position, out *Output) {
 	f, l := &p.facet, &p.loopback
 	l.finding = facet.Finding{
 		Slot: a.rule.Slot, Tier: uint8(p.firing.Tier), Weight: a.rule.Members.Weight, Time: f.Time, Source: f.Source, Offset: f.Offset,
-		Group: f.Entity, Evidence: append(l.finding.Evidence[:0], p.firing.Evidence...),
+		Group: f.Entity, Clears: p.firing.Clears, Evidence: append(l.finding.Evidence[:0], p.firing.Evidence...),
+	}
+	if l.finding.Clears {
+		l.finding.Weight = 0
 	}
 	p.slot.id = a.rule.Members.Slot
 	l.opened = l.opened[:0]
@@ -169,13 +172,20 @@ func (p *Partition) member(r *rules.Rule, e facet.Entity, at score.Position, out
 	e.Tenant, e.Key = strings.Clone(e.Tenant), strings.Clone(e.Key)
 	sig := p.signal(r, e, at)
 	sig.Group = facet.Entity{Kind: f.Group.Kind, Tenant: e.Tenant, Key: strings.Clone(f.Group.Key)}
-	sig.Weight, sig.Tier, sig.Time, sig.Source, sig.SourceOffset = f.Weight, int(f.Tier), f.Time, f.Source, f.Offset
+	say(&sig, f.Weight, f.Clears)
+	sig.Tier, sig.Time, sig.Source, sig.SourceOffset = int(f.Tier), f.Time, f.Source, f.Offset
 	sig.Evidence = ownEvidence(f.Evidence)
 	out.Signals = append(out.Signals, sig)
-	if score.Expires([]score.Contribution{sig.Contribution()}) <= p.watermark {
+	rec, key, found := &p.current, p.hasher.Sum(e), false
+	if sig.Clears {
+		if rec.Record, found = p.table.Find(key, p.watermark); found {
+			p.addToScore(rec, p.watermark, sig, out)
+		}
 		return
 	}
-	rec, key, found := &p.current, p.hasher.Sum(e), false
+	if sig.Weight == 0 || score.Fades([]score.Contribution{sig.Contribution()}) <= p.watermark {
+		return
+	}
 	if rec.Record, found = p.table.Get(key, p.watermark); !found {
 		rec.Record, found = p.table.Admit(key, uint8(e.Kind), p.hasher.Text(e.Tenant), p.watermark)
 	}
@@ -188,6 +198,6 @@ func (p *Partition) member(r *rules.Rule, e facet.Entity, at score.Position, out
 	// worth nothing by now. It is no reason to spare the record: an attacker chooses
 	// whom he names.
 	if merged := p.addToScore(rec, p.watermark, sig, out); merged != nil {
-		rec.Prolong(p.closed(score.Expires(merged)))
+		rec.Prolong(p.closed(score.Fades(merged)))
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -278,7 +277,7 @@ func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 	c.Time, c.Watermark, c.Late = f.Time, p.watermark, late
 	for _, i := range l.matched {
 		a := &l.byKind[f.Entity.Kind][i]
-		c.Counts, l.slot.id = false, a.rule.Slot
+		c.Counts, l.firing.Clears, l.slot.id = false, false, a.rule.Slot
 		fires := a.detector.Apply(c, &l.firing)
 		if a.members != nil && c.Counts {
 			l.slot.id = a.rule.Members.Slot
@@ -318,7 +317,19 @@ func (p *Partition) fire(e *entity, a *active, at score.Position, late bool, out
 		p.tell(a, at, out)
 	}
 	if merged := p.addToScore(e, facet.NoWatermark, sig, out); merged != nil {
-		e.Spare(p.closed(score.Expires(merged)))
+		until := p.closed(score.Fades(merged))
+		if sig.Lowers || sig.Clears {
+			e.Prolong(until) // what speaks for somebody can be had as often as he likes
+		} else {
+			e.Spare(until)
+		}
+	}
+}
+
+// say gives a signal its weight. One that clears has none, and asks for nothing.
+func say(sig *score.Signal, weight uint8, clears bool) {
+	if sig.Weight, sig.Clears = weight, clears; clears {
+		sig.Weight, sig.Asks = 0, 0
 	}
 }
 
@@ -332,7 +343,8 @@ func (p *Partition) watch(l *lane, a *active, at score.Position, late bool, out 
 func (p *Partition) found(l *lane, a *active, at score.Position, late bool) score.Signal {
 	f := &p.facet
 	sig := l.signal(a.rule, facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}, at)
-	sig.Weight, sig.Tier, sig.Late = l.firing.Weight, l.firing.Tier, late
+	say(&sig, l.firing.Weight, l.firing.Clears)
+	sig.Tier, sig.Late = l.firing.Tier, late
 	sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
 	sig.Evidence = ownEvidence(l.firing.Evidence)
 	return sig
@@ -351,7 +363,7 @@ func ownEvidence(list []facet.Evidence) []facet.Evidence {
 func (l *lane) signal(r *rules.Rule, e facet.Entity, at score.Position) score.Signal {
 	return score.Signal{
 		Position: at, Rule: r.ID, RulesVersion: l.rules.Version, Category: r.Category, Reason: r.Reason,
-		Entity: e, HalfLife: r.HalfLife, Phase: r.Phase,
+		Entity: e, HalfLife: r.HalfLife, Phase: r.Phase, Lowers: r.Lowers, Asks: r.AsksOf(e.Kind),
 	}
 }
 
@@ -359,21 +371,40 @@ func (l *lane) signal(r *rules.Rule, e facet.Entity, at score.Position) score.Si
 // worth nothing at now goes. It returns what the score is made of then; nil where
 // it stays as it was.
 func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Output) []score.Contribution {
-	all := p.contributions(e)
-	live := slices.DeleteFunc(all, func(c score.Contribution) bool { return score.Decayed(c, now) < score.Point })
-	merged, changed := score.Merge(live, sig.Contribution())
-	if !changed && len(live) == len(all) || !e.keepName(sig.Entity) || !e.keepScore(sig.Position, merged, p.slotOf) {
+	if sig.Weight == 0 && !sig.Clears {
 		return nil
 	}
-	u := score.Update{Entity: sig.Entity, Position: sig.Position, Contributions: append([]score.Contribution(nil), merged...)}
-	for i := range out.Updates {
-		if out.Updates[i].Entity == u.Entity {
-			out.Updates[i] = u
-			return merged
+	all := p.contributions(e)
+	until, u := score.Expires(all), score.Update{Entity: sig.Entity, Position: sig.Position}
+	merged, faded := score.Live(all, now)
+	changed := false
+	if sig.Clears {
+		u.Expires = until
+		merged, changed = score.Clear(merged, sig.Rule, sig.Time)
+	} else {
+		merged, changed = score.Merge(merged, sig.Contribution())
+		changed = changed || faded
+	}
+	if !changed || !e.keepName(sig.Entity) || !e.keepScore(sig.Position, merged, p.slotOf) {
+		return nil
+	}
+	if until > max(now, sig.Time) || score.Raised(merged) { // else the score is 0, as it was
+		u.Contributions = append(u.Contributions, merged...)
+		out.update(u)
+	}
+	return merged
+}
+
+// update puts a score in the place of an earlier one of its entity.
+func (o *Output) update(u score.Update) {
+	for i := range o.Updates {
+		if old := &o.Updates[i]; old.Entity == u.Entity {
+			u.Expires = max(u.Expires, old.Expires)
+			*old = u
+			return
 		}
 	}
-	out.Updates = append(out.Updates, u)
-	return merged
+	o.Updates = append(o.Updates, u)
 }
 
 // contributions reads an entity's score. Rules that are no longer there do not
@@ -383,7 +414,7 @@ func (p *Partition) contributions(e *entity) []score.Contribution {
 	e.contributions(func(slot uint32, weight uint8, at int64) {
 		if r := p.bySlot[slot]; r != nil {
 			p.scratch = append(p.scratch, score.Contribution{
-				Rule: r.ID, Category: r.Category, Reason: r.Reason, Phase: r.Phase, Weight: weight,
+				Rule: r.ID, Category: r.Category, Reason: r.Reason, Phase: r.Phase, Lowers: r.Lowers, Weight: weight,
 				HalfLife: int64(r.HalfLife / time.Second), Time: at,
 			})
 		}

@@ -127,7 +127,7 @@ func (p *Partition) rescore(keys []uint64, at score.Position, out *Output) {
 		}
 		u := score.Update{Entity: name, Position: at, Contributions: append([]score.Contribution(nil), list...), Expires: e.Expires()}
 		if len(list) > 0 {
-			e.Prolong(p.closed(score.Expires(list)))
+			e.Prolong(p.closed(score.Fades(list)))
 		}
 		out.Updates = append(out.Updates, u)
 		at.Index++

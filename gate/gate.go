@@ -101,6 +101,7 @@ type Reason struct {
 	Reason   string      `json:"reason"`
 	Category string      `json:"category"`
 	Weight   int         `json:"weight"` // points it is worth now
+	Lowers   bool        `json:"lowers,omitempty"`
 	Phase    rules.Phase `json:"phase"`
 	Entity   string      `json:"entity"` // kind
 }
@@ -110,10 +111,10 @@ type Decision struct {
 	ID            string         `json:"decision_id"`
 	Action        Action         `json:"action"`
 	Score         int            `json:"score"`          // of rules that may act, 0 … 100
-	ObservedScore int            `json:"observed_score"` // of all rules
+	ObservedScore int            `json:"observed_score"` // of all rules, as if each might act
 	Level         Level          `json:"level"`          // of the score
 	Categories    map[string]int `json:"categories"`     // scores of rules that may act
-	Reasons       []Reason       `json:"reasons"`        // the heaviest first, those of observed rules too
+	Reasons       []Reason       `json:"reasons"`        // the heaviest first, those of observed rules too; behind them those that lower
 	Mode          rules.Phase    `json:"mode"`           // how far this gate may go
 	Would         Action         `json:"would"`          // the action if mode were enforce
 	Degraded      bool           `json:"degraded"`       // made without all that should be known
@@ -182,18 +183,26 @@ func points(s *score.Scores) map[string]int {
 }
 
 // reasonsOf lists what weighs most over all entities, of equals by the order of
-// entities and rules. It is never nil.
+// entities and rules, and what lowers behind all that raises. It is never nil.
 func reasonsOf(entities []facet.Entity, values []score.Value, now int64, most int) []Reason {
 	all := []Reason{}
 	for i := range values {
 		for _, r := range score.Top(values[i].Contributions, now, most) {
 			all = append(all, Reason{
 				Rule: r.Rule, Reason: r.Contribution.Reason, Category: r.Category,
-				Weight: r.Worth.Points(), Phase: r.Phase, Entity: entities[i].Kind.String(),
+				Weight: r.Worth.Points(), Lowers: r.Lowers, Phase: r.Phase, Entity: entities[i].Kind.String(),
 			})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Reason) int { return cmp.Compare(b.Weight, a.Weight) })
+	slices.SortStableFunc(all, func(a, b Reason) int {
+		switch {
+		case a.Lowers == b.Lowers:
+			return cmp.Compare(b.Weight, a.Weight)
+		case b.Lowers:
+			return -1
+		}
+		return 1
+	})
 	return all[:min(most, len(all))]
 }
 

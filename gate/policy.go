@@ -41,12 +41,13 @@ func (p Policy) level(points int) Level {
 // entities.
 type risk struct {
 	all     score.Scores // of rules in any phase
-	acting  score.Scores // of those that may act at all
+	acting  score.Scores // of those that may act at all; no less than enforce
 	enforce score.Scores // of those that may act fully
 }
 
 func (r *risk) add(list []score.Contribution, now int64) {
 	all, acting, enforce := score.At(list, now), score.AtLeast(rules.Soft, list, now), score.AtLeast(rules.Enforce, list, now)
+	acting.Raise(&enforce) // a rule on trial lowers nothing that acts fully
 	r.all.Raise(&all)
 	r.acting.Raise(&acting)
 	r.enforce.Raise(&enforce)

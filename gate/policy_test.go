@@ -112,6 +112,26 @@ func contribution(rule string, phase rules.Phase, weight uint8) score.Contributi
 	return score.Contribution{Rule: rule, Category: "bot", Reason: "why", Phase: phase, Weight: weight, HalfLife: 3600, Time: 0}
 }
 
+func lowering(rule string, phase rules.Phase, weight uint8) score.Contribution {
+	c := contribution(rule, phase, weight)
+	c.Lowers, c.Category = true, rules.AnyCategory
+	return c
+}
+
+// The score that is shown goes with the action, and what lowers it is named last.
+func TestARuleOnTrialHidesNoScore(t *testing.T) {
+	list := []score.Contribution{contribution("a", rules.Enforce, 90), lowering("b", rules.Soft, 100), lowering("c", rules.Observe, 100)}
+	var r risk
+	r.add(list, 0)
+	if r.acting.Total.Points() != 90 || r.acting.Category("bot").Points() != 90 || r.all.Total != 0 {
+		t.Errorf("acting %d, all %d", r.acting.Total.Points(), r.all.Total.Points())
+	}
+	reasons := reasonsOf([]facet.Entity{{Kind: facet.IP}}, []score.Value{{Contributions: list}}, 0, maxReasons)
+	if len(reasons) != 3 || reasons[0].Rule != "a" || reasons[0].Lowers || !reasons[1].Lowers || !reasons[2].Lowers {
+		t.Errorf("reasons %+v", reasons)
+	}
+}
+
 func TestPhasesLimitWhatRulesCause(t *testing.T) {
 	p := Defaults().Policy
 	for _, tc := range []struct {
@@ -128,6 +148,14 @@ func TestPhasesLimitWhatRulesCause(t *testing.T) {
 			[]score.Contribution{contribution("a", rules.Enforce, 60), contribution("b", rules.Soft, 90)}, StepUp},
 		{"observed evidence adds nothing",
 			[]score.Contribution{contribution("a", rules.Enforce, 60), contribution("b", rules.Observe, 90)}, Challenge},
+		{"an enforced rule lowers all that acts",
+			[]score.Contribution{contribution("a", rules.Enforce, 90), lowering("b", rules.Enforce, 90)}, Allow},
+		{"a soft rule lowers what soft rules say",
+			[]score.Contribution{contribution("a", rules.Soft, 90), lowering("b", rules.Soft, 90)}, Allow},
+		{"a soft rule lowers nothing that enforced rules say",
+			[]score.Contribution{contribution("a", rules.Enforce, 90), lowering("b", rules.Soft, 100)}, Deny},
+		{"an observed rule lowers nothing",
+			[]score.Contribution{contribution("a", rules.Soft, 100), lowering("b", rules.Observe, 100)}, StepUp},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var r risk

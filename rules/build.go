@@ -16,7 +16,7 @@ func (r *reader) build(v *value) *Rule {
 	rule := &Rule{
 		ID: v.get("id").str(), Title: v.get("title").str(), Description: v.get("description").str(),
 		Category: signal.get("category").str(), Reason: signal.get("reason").str(),
-		HalfLife: signal.get("half_life").span(),
+		HalfLife: signal.get("half_life").span(), Lowers: signal.get("effect").str() == "lowers",
 	}
 	rule.Entity, _ = facet.ParseKind(v.get("entity").str())
 	rule.Phase, _ = ParsePhase(v.get("phase").str())
@@ -28,8 +28,9 @@ func (r *reader) build(v *value) *Rule {
 		rule.Tags = append(rule.Tags, t.str())
 	}
 	rule.Exceptions = r.exceptions(v)
-	rule.Members = r.members(v.get("members"), v.get("entity"))
+	rule.Members = r.members(v.get("members"), v.get("entity"), signal.has("asks"))
 	r.halfLife(signal.get("half_life"))
+	r.effect(rule, signal)
 	for _, t := range v.get("tests").list() {
 		rule.Tests = append(rule.Tests, r.test(t, rule.Entity))
 	}
@@ -52,7 +53,33 @@ func (r *reader) build(v *value) *Rule {
 	return rule
 }
 
-func (r *reader) members(v, entity *value) *Members {
+// effect checks what the rule's signals do, beside telling. The rule has its
+// entity and its members.
+func (r *reader) effect(rule *Rule, signal *value) {
+	if c := signal.get("category"); rule.Category == AnyCategory && !rule.Lowers {
+		r.node(c.node, "a signal that raises the score is about one kind of abuse", "name the category; any is for effect: lowers")
+	}
+	var names []string
+	for _, v := range signal.get("asks").list() {
+		names = append(names, v.str())
+	}
+	rule.Asks, _ = ParseAsks(names) // names are those of the grammar, or reported
+	known := rule.Entity != 0 && (rule.Members == nil || rule.Members.Entity != 0)
+	if known && rule.Asks&Revoke != 0 && !revocable(rule.Entity) && (rule.Members == nil || !revocable(rule.Members.Entity)) {
+		r.node(signal.get("asks").node, fmt.Sprintf("there is nothing to revoke of entity %s", rule.Entity),
+			"ask for revoke in rules about a token, session or account, or about a group of them")
+	}
+}
+
+// weight reads a weight. Nothing is said by one of 0 that asks for nothing.
+func (r *reader) weight(v *value, asks bool) uint8 {
+	if v != nil && v.num == 0 && !asks {
+		r.node(v.node, "a signal of weight 0 changes nothing", "give it a weight from 1 to 100, or say what it asks for: asks: [notify] in signal")
+	}
+	return uint8(v.int())
+}
+
+func (r *reader) members(v, entity *value, asks bool) *Members {
 	if v == nil {
 		return nil
 	}
@@ -60,7 +87,7 @@ func (r *reader) members(v, entity *value) *Members {
 	if who != nil && entity != nil && who.text == entity.text {
 		r.node(who.node, "the members of a group are not groups of their own kind", "name another kind of entity, or leave members out")
 	}
-	m := &Members{Weight: uint8(v.get("weight").int())}
+	m := &Members{Weight: r.weight(v.get("weight"), asks)}
 	m.Entity, _ = facet.ParseKind(who.str())
 	return m
 }

@@ -19,6 +19,10 @@ const (
 	maxEvents   = 200_000  // events of all tests of a file
 )
 
+// AnyCategory is the category of a signal that lowers whatever is said of an
+// entity.
+const AnyCategory = "any"
+
 // Categories lists what a signal may be about.
 func Categories() []string {
 	return []string{"account_takeover", "bot", "scraping", "enumeration", "fraud", "tampering"}
@@ -60,7 +64,7 @@ func ruleKey(kinds []Kind) Key {
 		ConditionKey("when", Required, "which events the detector sees"),
 		ObjectKey("members", Optional, "the entity is a group: when the rule fires, those whom its counted events named get a signal too",
 			ChoiceKey("entity", Required, memberNames(), "who the members are; of those that the window's counted events named, the 32 that came last, each once"),
-			CountKey("weight", Required, 1, 100, "how sure a member's signal is, in percent")),
+			WeightKey("weight", "how sure a member's signal is, in percent")),
 		signalKey(),
 		ChoiceKey("phase", Required, phaseNames[:], "observe: reported, never acts; soft: acts up to asking for more proof; enforce: acts fully"),
 		ChoiceKey("severity", Optional, severities[:], "how bad it is where the rule is right"),
@@ -89,9 +93,12 @@ func (k Key) withDetectors(kinds []Kind) Key {
 
 func signalKey() Key {
 	return ObjectKey("signal", Required, "what is said when the rule fires",
-		ChoiceKey("category", Required, Categories(), "what kind of abuse it is"),
+		ChoiceKey("category", Required, append(Categories(), AnyCategory), "what kind of abuse it is; any: whatever kind, for signals that lower"),
 		NamedKey("reason", `^[a-z0-9_]{1,64}$`, "reason code, as gateways and support see it"),
-		DurationKey("half_life", Required, time.Second, maxHalfLife, "time in which the signal's weight halves; whole seconds"))
+		DurationKey("half_life", Required, time.Second, maxHalfLife, "time in which the signal's weight halves; whole seconds"),
+		ChoiceKey("effect", Optional, []string{"raises", "lowers"}, "what the weight does to the score; lowers: the signal speaks for the entity, against what is said in its category; raises where it is absent"),
+		ListKey("asks", Optional, 1, int64(len(askNames)), "what is asked for beside the weight", ChoiceKey("asks", Required, askNames[:],
+			"revoke: end the token family, the session, or the account's credentials; notify: tell operators")))
 }
 
 // testsGrammar is everything that may stand in a file of tests.
@@ -112,7 +119,7 @@ func testKey() Key {
 			Key{name: "set", form: valuesForm, required: Required, doc: "the event's fields; in texts {n} stands for the number of the event in its series, from 1, {n%7} for its rest by 7, and {{} for a bracket where {n} itself is meant"})),
 		ListKey("expect", Required, 0, 1000, "the entities that the rule must fire for, and no others; [] where it must not fire", ObjectKey("", Required, "one entity",
 			TextKey("entity", Required, 1000, "key of the entity: the account, the address, …"),
-			CountKey("weight", Required, 1, 100, "weight of the heaviest of its signals"),
+			CountKey("weight", Required, 0, 100, "weight of the heaviest of its signals"),
 			CountKey("signals", Optional, 1, maxSeries, "how many signals; any number where it is absent"))))
 }
 

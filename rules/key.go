@@ -84,6 +84,11 @@ func CountKey(name string, need bool, from, to int64, doc string) Key {
 	return Key{name: name, form: countForm, required: need, min: from, max: to, doc: doc}
 }
 
+// WeightKey is the key of the weight of a signal, which [Params.Weight] reads.
+func WeightKey(name, doc string) Key {
+	return CountKey(name, Required, 0, 100, doc+"; 0 changes no score, and is for signals that ask for something")
+}
+
 // DurationKey is the key of a duration in a range.
 func DurationKey(name string, need bool, from, to time.Duration, doc string) Key {
 	return Key{name: name, form: durationForm, required: need, min: from.Milliseconds(), max: to.Milliseconds(), doc: doc}

@@ -52,8 +52,9 @@ type (
 
 // Params are the parameters that a rule gives a detector. What is absent is zero.
 type Params struct {
-	r *reader
-	v *value
+	r    *reader
+	v    *value
+	asks bool // the rule's signals ask for something, so that their weight may be 0
 }
 
 // Has reports whether a key stands in the rule.
@@ -64,6 +65,9 @@ func (p *Params) Text(name string) string { return p.v.get(name).str() }
 
 // Int is the value of a count.
 func (p *Params) Int(name string) int { return p.v.get(name).int() }
+
+// Weight is the value of a [WeightKey].
+func (p *Params) Weight(name string) uint8 { return p.r.weight(p.v.get(name), p.asks) }
 
 // Duration is the value of a duration.
 func (p *Params) Duration(name string) time.Duration { return p.v.get(name).span() }
@@ -88,12 +92,12 @@ func (p *Params) Condition(name string) *Condition {
 }
 
 // Object holds the parameters of a mapping.
-func (p *Params) Object(name string) *Params { return &Params{p.r, p.v.get(name)} }
+func (p *Params) Object(name string) *Params { return &Params{p.r, p.v.get(name), p.asks} }
 
 // List holds the parameters of each mapping of a list.
 func (p *Params) List(name string) (all []*Params) {
 	for _, v := range p.v.get(name).list() {
-		all = append(all, &Params{p.r, v})
+		all = append(all, &Params{p.r, v, p.asks})
 	}
 	return all
 }
@@ -132,7 +136,7 @@ func (r *reader) kindOf(v *value) (kind *Kind, params *Params) {
 			r.node(v.node, fmt.Sprintf("the rule has two detectors, %s and %s", kind.Name, k.Name), "keep one of the two, or make two rules of it")
 			return nil, nil
 		}
-		kind, params = k, &Params{r, v.get(k.Name)}
+		kind, params = k, &Params{r, v.get(k.Name), v.get("signal").has("asks")}
 	}
 	if kind == nil {
 		r.node(v.node, "the rule names no detector", "add one of "+quotedNames(r.kinds))

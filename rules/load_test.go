@@ -146,6 +146,7 @@ func TestTheVersionNamesWhatRulesDo(t *testing.T) {
 		"titles and documentation":    {"a.yaml": strings.ReplaceAll(small("a", "b"), "title: x", "title: other\n    description: much\n    owner: me\n    references: [y]\n    false_positives: [z]")},
 		"tests":                       {"a.yaml": small("a", "b") + "    tests: [{name: n, events: [{at: 0s, set: {account: a}}], expect: []}]\n"},
 		"blanks in conditions":        {"a.yaml": strings.ReplaceAll(small("a", "b"), `auth == "failure"`, `auth=='failure'`)},
+		"an effect that is the same":  {"a.yaml": strings.ReplaceAll(small("a", "b"), "half_life: 1h", "half_life: 1h, effect: raises")},
 		"a cooldown that is the same": {"a.yaml": strings.ReplaceAll(small("a", "b"), "tiers", "cooldown: 600s, tiers")},
 	} {
 		if got := version(files); got != base {
@@ -171,6 +172,9 @@ func TestTheVersionNamesWhatRulesDo(t *testing.T) {
 		"reason":       {"reason: x", "reason: y"},
 		"half life":    {"half_life: 1h", "half_life: 2h"},
 		"phase":        {"phase: soft", "phase: enforce"},
+		"effect":       {"half_life: 1h", "half_life: 1h, effect: lowers"},
+		"asks":         {"half_life: 1h", "half_life: 1h, asks: [notify]"},
+		"more asks":    {"half_life: 1h", "half_life: 1h, asks: [notify, revoke]"},
 		"members":      {"phase: soft", "phase: soft\n    members: {entity: device, weight: 5}"},
 		"less sure":    {"phase: soft", "phase: soft\n    members: {entity: device, weight: 4}"},
 		"others":       {"phase: soft", "phase: soft\n    members: {entity: session, weight: 5}"},
@@ -180,6 +184,30 @@ func TestTheVersionNamesWhatRulesDo(t *testing.T) {
 			t.Errorf("%s gives the version of %s", what, other)
 		}
 		seen[v] = what
+	}
+}
+
+func TestARuleSaysWhatItsSignalsDo(t *testing.T) {
+	const text = `rules:
+  - id: a
+    title: x
+    entity: ip
+    when: auth == "failure"
+    sliding_window: {window: 10m, tiers: [{at: 1, weight: 0}, {at: 5, weight: 100}]}
+    members: {entity: account, weight: 0}
+    signal: {category: any, reason: x, half_life: 1h, effect: lowers, asks: [notify, revoke]}
+    phase: soft
+`
+	set, err := loadText(t, map[string]string{"a.yaml": text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := set.Rules[0]
+	if !r.Lowers || r.Category != rules.AnyCategory || r.Asks.String() != "revoke,notify" || r.Members.Weight != 0 {
+		t.Errorf("rule %+v", r)
+	}
+	if group, member := r.AsksOf(facet.IP), r.AsksOf(facet.Account); group != rules.Notify || member != rules.Revoke {
+		t.Errorf("the group's signal asks for %q, a member's for %q", group, member)
 	}
 }
 
@@ -196,12 +224,13 @@ func TestTheSlotSurvivesWhatKeepsTheCount(t *testing.T) {
 	for _, same := range [][]string{
 		{"window: 10m", "window: 20m"}, {"at: 5", "at: 7"}, {"weight: 50", "weight: 70"}, {"phase: soft", "phase: enforce"},
 		{"min_share: 50", "min_share: 60"}, {"half_life: 1h", "half_life: 2h"}, {"reason: x", "reason: y"},
+		{"half_life: 1h", "half_life: 1h, asks: [notify]"},
 	} {
 		if slotOf(same...) != base {
 			t.Errorf("%v starts the count again", same)
 		}
 	}
-	for _, other := range [][]string{{"id: a", "id: b"}, {"entity: account", "entity: device"}, {"distinct: object", "distinct: path"}} {
+	for _, other := range [][]string{{"id: a", "id: b"}, {"entity: account", "entity: device"}, {"distinct: object", "distinct: path"}, {"half_life: 1h", "half_life: 1h, effect: lowers"}} {
 		if slotOf(other...) == base {
 			t.Errorf("%v keeps a count of something else", other)
 		}

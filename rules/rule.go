@@ -41,12 +41,16 @@ type Rule struct {
 	// another kind that its counted events named get a signal too. Nil: it is none.
 	Members *Members
 
-	Category string        // one of Categories
+	Category string        // one of Categories; AnyCategory only where the rule lowers
 	Reason   string        // reason code: [a-z0-9_]{1,64}
 	HalfLife time.Duration // of the signal's weight; whole seconds, 1 s to 30 days
 	Phase    Phase
+	Lowers   bool // the rule speaks for the entity: its weight lowers the score
+	Asks     Asks
 
-	// Slot names the rule's state: a hash of id, entity, detector and [Spec.State].
+	// Slot names the rule's state: a hash of id, entity, detector and [Spec.State],
+	// and of whether the rule lowers: what was said against somebody must not speak
+	// for him when a rule is turned round.
 	// Conditions, thresholds and weights are not in it, so that changing them keeps
 	// what was counted.
 	Slot uint32

@@ -17,7 +17,14 @@ func canonical(r *Rule, when *condition.Condition) string {
 		s += fmt.Sprintf(" members %d %d", m.Entity, m.Weight)
 	}
 	s += r.canonicalExceptions()
-	return s + fmt.Sprintf(" signal %q %q %d phase %d\n", r.Category, r.Reason, int64(r.HalfLife.Seconds()), r.Phase)
+	s += fmt.Sprintf(" signal %q %q %d phase %d", r.Category, r.Reason, int64(r.HalfLife.Seconds()), r.Phase)
+	if r.Lowers {
+		s += " lowers"
+	}
+	if r.Asks != 0 {
+		s += " asks " + r.Asks.String()
+	}
+	return s + "\n"
 }
 
 // version names the content of a set, given the canonical text of its rules in
@@ -39,6 +46,10 @@ func memberSlot(r *Rule) uint32 {
 
 // slot names a rule's state.
 func slot(r *Rule) uint32 {
-	sum := sha256.Sum256(fmt.Appendf(nil, "weir slot 2 %q %d %s %s", r.ID, r.Entity, r.Detector, r.Spec.State()))
+	name := fmt.Appendf(nil, "weir slot 2 %q %d %s %s", r.ID, r.Entity, r.Detector, r.Spec.State())
+	if r.Lowers {
+		name = append(name, " lowers"...)
+	}
+	sum := sha256.Sum256(name)
 	return binary.BigEndian.Uint32(sum[:])
 }

@@ -40,7 +40,11 @@ func TestTheFormIsHeldToWhateverTheCode(t *testing.T) {
 		"something behind it":           good + " ",
 		"upper-case hexadecimal":        sealed(strings.ToUpper(open[:PositionLen]) + open[PositionLen:]),
 		"blanks in JSON":                change(`"x":`, `"x": `),
-		"a negative number":             change(`"w":80`, `"w":-80`),
+		"a negative number":             change(`"h":1800`, `"h":-1800`),
+		"a weight below -100":           change(`"w":80`, `"w":-101`),
+		"a weight of minus nothing":     change(`"w":80`, `"w":-0`),
+		"a weight with two signs":       change(`"w":80`, `"w":--80`),
+		"any category of what raises":   change(`"c":"scraping"`, `"c":"any"`),
 		"a leading zero of two digits":  change(`"w":80`, `"w":08`),
 		"a leading zero":                change(`"w":80`, `"w":080`),
 		"a fraction":                    change(`"w":80`, `"w":80.0`),
@@ -64,7 +68,7 @@ func TestTheFormIsHeldToWhateverTheCode(t *testing.T) {
 		"another kind than its key's":   change(`"k":"ip"`, `"k":"net"`),
 		"an offset beyond 63 bits":      sealed(open[:8] + "ffffffffffffffff" + open[24:]),
 		"an index beyond 31 bits":       sealed(open[:24] + "ffffffff" + open[32:]),
-		"a version that is no number":   change(`"v":2`, `"v":x`),
+		"a version that is no number":   change(`"v":3`, `"v":x`),
 		"longer than allowed":           sealed(open + strings.Repeat(" ", MaxValueBytes)),
 		"one contribution too many":     sealed(open[:strings.Index(open, "[")+1] + manyContributions(MaxContributions+1) + "]"),
 		"bytes that are no text":        "\xff\xfe\x00",
@@ -96,7 +100,7 @@ func TestAsManyContributionsAsAreAllowedAreRead(t *testing.T) {
 
 func TestNothingOfAValueIsBelievedWithoutItsCode(t *testing.T) {
 	good := string(mustAppend(t, example()))
-	v1 := strings.Replace(good[:len(good)-codeLen]+"}", `"v":2`, `"v":1`, 1)
+	v1 := strings.Replace(good[:len(good)-codeLen]+"}", `"v":3`, `"v":1`, 1)
 	other := example()
 	other.Digest = strings.Repeat("a", DigestLen)
 	for _, tc := range []struct {
@@ -111,7 +115,7 @@ func TestNothingOfAValueIsBelievedWithoutItsCode(t *testing.T) {
 		{"another entity's value", exampleKey, string(mustAppend(t, other)), ErrForged},
 		{"the same entity's in another stream", "other:risk" + strings.TrimPrefix(exampleKey, "weir:risk"), good, ErrForged},
 		{"version 1, which had no code", exampleKey, v1, ErrVersion},
-		{"a later version without a code", exampleKey, strings.Replace(good, `"v":2`, `"v":3`, 1), ErrVersion},
+		{"a later version without a code", exampleKey, strings.Replace(good, `"v":3`, `"v":4`, 1), ErrVersion},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.text == good && tc.key == exampleKey {
@@ -131,16 +135,16 @@ func TestNothingOfAValueIsBelievedWithoutItsCode(t *testing.T) {
 }
 
 func TestALaterVersionIsComparedThoughNotRead(t *testing.T) {
-	text := sealed(`00000001000000000000000500000002 {"v":3,"x":1732011378977,"new":[true]`)
+	text := sealed(`00000001000000000000000500000002 {"v":4,"x":1732011378977,"new":[true]`)
 	h, err := testCodec().Head(exampleKey, text)
-	if want := (Head{Position{Incarnation: 1, Offset: 5, Index: 2}, 1_732_011_378_977, 3}); err != nil || h != want {
+	if want := (Head{Position{Incarnation: 1, Offset: 5, Index: 2}, 1_732_011_378_977, 4}); err != nil || h != want {
 		t.Errorf("%+v, %v", h, err)
 	}
 	if _, err := testCodec().Parse(exampleKey, text); !errors.Is(err, ErrVersion) {
 		t.Errorf("parse: %v", err)
 	}
-	bare := `00000001000000000000000500000002 {"v":3,"x":1`
-	if h, err := testCodec().Head(exampleKey, sealed(bare)); err != nil || h.Version != 3 {
+	bare := `00000001000000000000000500000002 {"v":4,"x":1`
+	if h, err := testCodec().Head(exampleKey, sealed(bare)); err != nil || h.Version != 4 {
 		t.Errorf("with nothing else in it: %+v, %v", h, err)
 	}
 }
@@ -178,9 +182,10 @@ func FuzzParseValue(f *testing.F) {
 	cleared := example()
 	cleared.Contributions = nil
 	f.Add(string(mustAppend(f, cleared)))
-	f.Add(`00000001000000000000000100000001 {"v":3,"x":1`)
-	f.Add(strings.Replace(string(good[:len(good)-codeLen])+"}", `"v":2`, `"v":1`, 1))
-	f.Add(`00000001000000000000000100000001 {"v":2,"x":99999999999999999999,"k":"ip","id":"` + exampleDigest + `","s":[]`)
+	f.Add(strings.Replace(string(good[:len(good)-codeLen]), `"w":80`, `"w":-80`, 1))
+	f.Add(`00000001000000000000000100000001 {"v":4,"x":1`)
+	f.Add(strings.Replace(string(good[:len(good)-codeLen])+"}", `"v":3`, `"v":1`, 1))
+	f.Add(`00000001000000000000000100000001 {"v":3,"x":99999999999999999999,"k":"ip","id":"` + exampleDigest + `","s":[]`)
 	c := testCodec()
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, text := range []string{text, sealed(text)} {

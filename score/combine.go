@@ -35,33 +35,76 @@ func (s *Scores) Category(name string) Fixed {
 }
 
 // At is what list amounts to at now (Unix milliseconds), whatever the phase of
-// its rules. Contributions combine as independent evidence does: over all, and
-// within each category,
+// its rules. Contributions combine as independent evidence does. With r for those of
+// a category that raise, l for those that lower in the category, and a for those that
+// lower in any, each a part of 1:
 //
-//	1 − Π (1 − decayed/100)
+//	category  (1 − Π (1 − r)) × Π (1 − l) × Π (1 − a)
+//	total     (1 − Π over categories (1 − (1 − Π (1 − r)) × Π (1 − l))) × Π (1 − a)
+//
+// Factors are taken in order of rules, categories in order of name, and each product
+// is rounded down to a unit. Without contributions that lower, the total is
+// 1 − Π (1 − r) over all.
 func At(list []Contribution, now int64) Scores { return AtLeast(rules.Observe, list, now) }
 
-// AtLeast is [At] of the contributions of rules whose phase is at least least:
-// with rules.Soft, of all that may act at all. The order of list does not
-// matter; those beyond [MaxContributions] are not looked at.
+// AtLeast is [At] of the contributions of rules whose phase is at least least,
+// whether they raise or lower: with rules.Soft, of all that may act at all. So a rule
+// that is only observed lowers nothing that acts; and with rules.Enforce, the result
+// may be higher than with rules.Soft. The order of list does not matter; those beyond
+// [MaxContributions] are not looked at.
 func AtLeast(least rules.Phase, list []Contribution, now int64) Scores {
 	var room [MaxContributions]Contribution
 	list = sorted(room[:0], list)
 	var s Scores
-	left := Full // what is left of innocence
+	lowered := false
 	for i := range list {
-		if list[i].Phase < least {
+		c := &list[i]
+		if c.Phase < least {
 			continue
 		}
-		d := Decayed(list[i], now)
-		if d == 0 {
-			continue
+		if c.Lowers {
+			lowered = true
+		} else if d := Decayed(*c, now); d > 0 {
+			s.add(c.Category, d)
 		}
-		left = times(left, Full-d)
-		s.add(list[i].Category, d)
+	}
+	if lowered {
+		s.lower(false, least, list, now)
+	}
+	s.sum()
+	if lowered {
+		s.lower(true, least, list, now)
+	}
+	return s
+}
+
+// sum makes the total of what the categories amount to.
+func (s *Scores) sum() {
+	left := Full // what is left of innocence
+	for _, c := range s.Categories() {
+		left = times(left, Full-c.Score)
 	}
 	s.Total = Full - left
-	return s
+}
+
+// lower applies the contributions that lower: those for any category to all and to
+// the total, or else each of the others to its own.
+func (s *Scores) lower(whole bool, least rules.Phase, list []Contribution, now int64) {
+	for i := range list {
+		c := &list[i]
+		if !c.Lowers || c.Phase < least || whole != (c.Category == rules.AnyCategory) {
+			continue
+		}
+		rest := Full - Decayed(*c, now)
+		if whole {
+			s.Total = times(s.Total, rest)
+		}
+		for n := range s.Categories() {
+			if of := &s.categories[n]; whole || of.Category == c.Category {
+				of.Score = times(of.Score, rest)
+			}
+		}
+	}
 }
 
 // sorted is list in order of rules: rounding depends on the order of factors.
@@ -119,7 +162,8 @@ type Reason struct {
 }
 
 // Top lists the n contributions that are worth most at now, the greatest first,
-// of equals by rule; none that is worth less than half a point.
+// of equals by rule, and those that lower behind all that raise; none that is worth
+// less than half a point.
 func Top(list []Contribution, now int64, n int) []Reason {
 	reasons := make([]Reason, 0, len(list))
 	for _, c := range list {
@@ -128,6 +172,12 @@ func Top(list []Contribution, now int64, n int) []Reason {
 		}
 	}
 	slices.SortFunc(reasons, func(a, b Reason) int {
+		if a.Lowers != b.Lowers {
+			if b.Lowers {
+				return -1
+			}
+			return 1
+		}
 		return cmp.Or(cmp.Compare(b.Worth, a.Worth), cmp.Compare(a.Rule, b.Rule))
 	})
 	return reasons[:min(max(n, 0), len(reasons))]

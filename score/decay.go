@@ -53,13 +53,36 @@ func power(fraction uint64) uint64 {
 }
 
 // Expires is the first moment (Unix milliseconds) at which every contribution
-// of list is worth less than a point; 0 where there is none.
+// of list that raises the score is worth less than a point: the score is 0 from
+// then on, whatever lowered it. 0 where there is none.
 func Expires(list []Contribution) int64 {
+	var last int64
+	for i := range list {
+		if !list[i].Lowers {
+			last = max(last, expires(list[i]))
+		}
+	}
+	return last
+}
+
+// Fades is the first moment (Unix milliseconds) at which every contribution of list,
+// whatever its effect, is worth less than a point; 0 where there is none.
+func Fades(list []Contribution) int64 {
 	var last int64
 	for i := range list {
 		last = max(last, expires(list[i]))
 	}
 	return last
+}
+
+// Raised reports whether a contribution of list raises the score. If not, it is 0.
+func Raised(list []Contribution) bool {
+	for i := range list {
+		if !list[i].Lowers {
+			return true
+		}
+	}
+	return false
 }
 
 // expires searches, rather than invert the interpolation, so that it agrees

@@ -3,6 +3,7 @@ package score
 import (
 	"math"
 	"math/big"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -12,6 +13,18 @@ import (
 
 // drawContribution draws a contribution of the given rule.
 func drawContribution(t *rapid.T, rule string) Contribution {
+	c := drawRaising(t, rule)
+	if rapid.IntRange(0, 3).Draw(t, "effect") == 0 {
+		c.Lowers = true
+		if rapid.Bool().Draw(t, "any") {
+			c.Category = rules.AnyCategory
+		}
+	}
+	return c
+}
+
+// drawRaising draws a contribution of the given rule that raises.
+func drawRaising(t *rapid.T, rule string) Contribution {
 	return Contribution{
 		Rule:     rule,
 		Category: rapid.SampledFrom([]string{"account_takeover", "bot", "fraud"}).Draw(t, "category"),
@@ -120,20 +133,28 @@ func TestDecayNeverRisesAcrossAnyTableEntry(t *testing.T) {
 func TestExpiryIsTheFirstMomentBelowAPoint(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := drawList(t)
-		at := Expires(list)
-		for _, c := range list {
-			if Decayed(c, at) >= Point {
-				t.Fatalf("%+v is still worth a point at %d", c, at)
-			}
-		}
-		alive := len(list) == 0
-		for _, c := range list {
-			alive = alive || Decayed(c, at-1) >= Point
-		}
-		if !alive {
-			t.Fatalf("nothing is worth a point a millisecond before %d either", at)
+		checkLast(t, list, Fades(list))
+		against := slices.DeleteFunc(slices.Clone(list), func(c Contribution) bool { return c.Lowers })
+		if checkLast(t, against, Expires(list)); Raised(list) != (len(against) > 0) {
+			t.Fatalf("raised: %v", Raised(list))
 		}
 	})
+}
+
+// checkLast: at is the first moment at which none of list is worth a point.
+func checkLast(t *rapid.T, list []Contribution, at int64) {
+	for _, c := range list {
+		if Decayed(c, at) >= Point {
+			t.Fatalf("%+v is still worth a point at %d", c, at)
+		}
+	}
+	alive := len(list) == 0
+	for _, c := range list {
+		alive = alive || Decayed(c, at-1) >= Point
+	}
+	if !alive {
+		t.Fatalf("nothing is worth a point a millisecond before %d either", at)
+	}
 }
 
 func TestPointsRoundHalvesUpwards(t *testing.T) {

@@ -52,7 +52,7 @@ print(k, score(secret, k, forged), *[score(secret, k, value, now=int(n)) for n i
 const [secret, value, forged, ...nows] = process.argv.slice(1);
 const k = key(secret, "ip", "203.0.113.9", "shop");
 if (score(secret, k, null) !== 0) throw new Error("a missing key");
-console.log(k, score(secret, k, forged), ...nows.map(n => score(secret, k, value, undefined, Number(n))));
+console.log(k, score(secret, k, forged), ...nows.map(n => score(secret, k, value, Number(n))));
 `)},
 		{"Go", "go", "go", goProgram},
 	}
@@ -104,9 +104,9 @@ func TestTheReadersInTheDocumentationAgree(t *testing.T) {
 	args, want := []string{string(testSecret), text, forged}, []string{}
 	for _, after := range []int64{-5000, 0, 2000, 600_000, 1_800_000, 7_200_000, 20_000_000} {
 		now := list[0].Time + after
-		acting := AtLeast(rules.Soft, list, now)
+		acting, enforced := AtLeast(rules.Soft, list, now), AtLeast(rules.Enforce, list, now)
 		args = append(args, fmt.Sprint(now))
-		want = append(want, fmt.Sprint(acting.Total.Points()))
+		want = append(want, fmt.Sprint(max(acting.Total, enforced.Total).Points()))
 	}
 	for _, r := range readers() {
 		t.Run(r.name, func(t *testing.T) {

@@ -11,10 +11,11 @@ import (
 // A rule has one contribution: c replaces that of its own rule if it is worth
 // more at the later of their times, or as much and is no older, and is dropped
 // otherwise. Of more than [MaxContributions] the one worth least at c's time goes,
-// of equals the last in order. changed says whether list became another.
+// of equals the last in order, whether it raises or lowers. So what raises never
+// makes a score lower, and what lowers never makes it higher. changed says whether
+// list became another.
 func Merge(list []Contribution, c Contribution) (merged []Contribution, changed bool) {
-	merged = slices.DeleteFunc(list, func(old Contribution) bool { return Decayed(old, c.Time) < Point })
-	changed = len(merged) != len(list)
+	merged, changed = Live(list, c.Time)
 	i := 0
 	for i < len(merged) && merged[i].Rule < c.Rule {
 		i++
@@ -26,6 +27,23 @@ func Merge(list []Contribution, c Contribution) (merged []Contribution, changed 
 		return slices.Insert(merged, i, c), true
 	}
 	return merged, replaceLeast(merged, c) || changed
+}
+
+// Live takes from list, in place, what has decayed below a point at now. changed says
+// whether that is anything.
+func Live(list []Contribution, now int64) (live []Contribution, changed bool) {
+	live = slices.DeleteFunc(list, func(c Contribution) bool { return Decayed(c, now) < Point })
+	return live, len(live) != len(list)
+}
+
+// Clear takes from list, in place, what rule contributed up to at (Unix
+// milliseconds), and what has decayed below a point then. A contribution of a later
+// time stays, as it would if it came later. changed says whether the rule's went; if
+// not, list is to be left as it was: what has decayed might not be remembered at all.
+func Clear(list []Contribution, rule string, at int64) (cleared []Contribution, changed bool) {
+	live, _ := Live(list, at)
+	cleared = slices.DeleteFunc(live, func(c Contribution) bool { return c.Rule == rule && c.Time <= at })
+	return cleared, len(cleared) != len(live)
 }
 
 // refresh puts c in the place of old if it is worth as much. Which of the two

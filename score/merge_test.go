@@ -6,11 +6,17 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/weirdev/weir/rules"
 )
 
 func TestMerge(t *testing.T) {
 	at := func(rule string, weight uint8, time int64) Contribution {
 		return Contribution{Rule: rule, Category: "bot", Reason: "r", Weight: weight, HalfLife: 60, Time: time}
+	}
+	lowering := func(c Contribution) Contribution {
+		c.Lowers = true
+		return c
 	}
 	full := func(weight uint8) (list []Contribution) {
 		for i := range MaxContributions {
@@ -47,6 +53,13 @@ func TestMerge(t *testing.T) {
 		{"of nine the least goes", with(full(50), 3, at("r3", 10, 0)), at("z", 20, 0),
 			append(slices.Delete(full(50), 3, 4), at("z", 20, 0)), true},
 		{"the new one goes if it is the least", full(50), at("z", 20, 0), full(50), false},
+		{"what lowers is pushed out as what raises", with(full(50), 3, lowering(at("r3", 10, 0))), at("z", 20, 0),
+			append(slices.Delete(full(50), 3, 4), at("z", 20, 0)), true},
+		{"what lowers pushes out what is worth less", with(full(50), 3, at("r3", 10, 0)), lowering(at("z", 20, 0)),
+			append(slices.Delete(full(50), 3, 4), lowering(at("z", 20, 0))), true},
+		{"what lowers pushes out nothing that is worth more", full(50), lowering(at("a", 49, 0)), full(50), false},
+		{"a full list has room for another signal of its rules", with(full(50), 3, lowering(at("r3", 10, 0))), lowering(at("r3", 10, 1000)),
+			with(full(50), 3, lowering(at("r3", 10, 1000))), true},
 		{"of equals the last in order goes", full(50), at("a", 50, 0),
 			append([]Contribution{at("a", 50, 0)}, full(50)[:7]...), true},
 	} {
@@ -70,6 +83,7 @@ func TestMergeKeepsItsPromises(t *testing.T) {
 			rule := fmt.Sprintf("rule-%02d", rapid.IntRange(0, 11).Draw(t, "rule"))
 			c := drawContribution(t, rule)
 			c.HalfLife = halfLives[rule[len(rule)-1]] // as long as the rules stay the same
+			c.Category, c.Phase, c.Lowers = "bot", rules.Enforce, rule[len(rule)-1]%3 == 0
 			before := slices.Clone(list)
 			var changed bool
 			list, changed = Merge(list, c)
@@ -84,24 +98,60 @@ func TestMergeKeepsItsPromises(t *testing.T) {
 			case twice || !slices.Equal(again, list):
 				t.Fatalf("merged twice: %+v → %+v", list, again)
 			}
-			checkNoWeaker(t, before, list, c)
+			checkDirection(t, before, list, c)
 		}
 	})
 }
 
-// checkNoWeaker: evidence never lowers what is known, but for what has decayed
-// below a point and what is evicted.
-func checkNoWeaker(t *rapid.T, before, after []Contribution, c Contribution) {
-	kept := slices.DeleteFunc(slices.Clone(before), func(old Contribution) bool {
-		return !slices.ContainsFunc(after, func(n Contribution) bool { return n.Rule == old.Rule })
-	})
+// checkDirection: evidence against an entity never lowers what is known, and evidence
+// for it never raises it, but for what has decayed below a point; at its own time that
+// holds for what is pushed out as well.
+func checkDirection(t *rapid.T, before, after []Contribution, c Contribution) {
 	now := c.Time
 	for _, old := range before {
 		now = max(now, old.Time)
 	}
-	was, is := At(kept, now), At(after, now)
-	if is.Total < was.Total {
-		t.Fatalf("total fell from %d to %d", was.Total, is.Total)
+	kept := slices.DeleteFunc(slices.Clone(before), func(old Contribution) bool {
+		return !slices.ContainsFunc(after, func(n Contribution) bool { return n.Rule == old.Rule })
+	})
+	live, _ := Live(slices.Clone(before), c.Time)
+	for _, was := range []struct {
+		list []Contribution
+		now  int64
+	}{{kept, now}, {live, c.Time}} {
+		from, to := At(was.list, was.now), At(after, was.now)
+		if c.Lowers {
+			from, to = to, from
+		}
+		if rounding := Fixed(2 * MaxContributions); to.Total+rounding < from.Total {
+			t.Fatalf("what lowers is %v: total from %d to %d", c.Lowers, At(was.list, was.now).Total, At(after, was.now).Total)
+		}
+	}
+}
+
+func TestARuleTakesBackWhatItSaid(t *testing.T) {
+	at := func(rule string, weight uint8, time int64) Contribution {
+		return Contribution{Rule: rule, Category: "bot", Reason: "r", Weight: weight, HalfLife: 60, Time: time}
+	}
+	for _, tc := range []struct {
+		name    string
+		list    []Contribution
+		want    []Contribution
+		changed bool
+	}{
+		{"its contribution goes, others stay", []Contribution{at("a", 50, 0), at("b", 50, 0)}, []Contribution{at("a", 50, 0)}, true},
+		{"of the same moment, too", []Contribution{at("b", 50, 60_000)}, nil, true},
+		{"what it said of a later time stays", []Contribution{at("b", 50, 60_001)}, []Contribution{at("b", 50, 60_001)}, false},
+		{"what has decayed goes with it", []Contribution{at("a", 1, 0), at("b", 50, 0)}, nil, true},
+		{"it said nothing", []Contribution{at("a", 50, 0)}, []Contribution{at("a", 50, 0)}, false},
+		{"what it said has decayed", []Contribution{at("b", 1, 0)}, nil, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, changed := Clear(slices.Clone(tc.list), "b", 60_000)
+			if !slices.Equal(got, tc.want) || changed != tc.changed {
+				t.Errorf("got %+v %v", got, changed)
+			}
+		})
 	}
 }
 

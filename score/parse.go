@@ -201,6 +201,7 @@ func (p *parser) contribution() Contribution {
 	p.expect(`,"c":"`)
 	c.Category = p.text()
 	p.expect(`,"w":`)
+	c.Lowers = p.accept("-")
 	c.Weight = uint8(p.number(100))
 	p.expect(`,"h":`)
 	c.HalfLife = p.number(maxHalfLife)

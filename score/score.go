@@ -19,9 +19,10 @@ const MaxContributions = 8
 // Contribution is what one rule says of an entity.
 type Contribution struct {
 	Rule     string
-	Category string
+	Category string // rules.AnyCategory only where it lowers
 	Reason   string
 	Phase    rules.Phase
+	Lowers   bool  // it speaks for the entity
 	Weight   uint8 // points at Time, 1 … 100
 	HalfLife int64 // seconds, 1 … 2,592,000 (30 days)
 	Time     int64 // event time, Unix milliseconds
@@ -35,7 +36,7 @@ type Update struct {
 	Contributions []Contribution // by rule
 
 	// Expires keeps the stored value at least until then (Unix milliseconds),
-	// where that is later than its contributions last. Whoever clears a score
+	// where that is later than its contributions last. Whoever clears part of a score
 	// sets it to when the score would have expired, so that an older value
 	// which is written late is refused for as long as it could matter.
 	Expires int64

@@ -38,9 +38,12 @@ type Signal struct {
 	Reason       string
 	Entity       facet.Entity
 	Group        facet.Entity  // that the entity is a member of, where the rule fired for a group; else none
-	Weight       uint8         // 1 … 100
+	Weight       uint8         // 0 … 100; 0 leaves the score as it is
 	HalfLife     time.Duration // whole seconds
 	Phase        rules.Phase
+	Lowers       bool // the weight speaks for the entity
+	Clears       bool // the rule takes back what it contributed; the weight is 0, and nothing is asked for
+	Asks         rules.Asks
 	Tier         int // which of the rule's tiers, from 0
 	Evidence     []facet.Evidence
 
@@ -61,10 +64,10 @@ func (s Signal) ID() string {
 	return string(append(append(b, '-'), s.Rule...))
 }
 
-// Contribution is what the signal adds to its entity's score.
+// Contribution is what the signal adds to its entity's score, if its weight is not 0.
 func (s Signal) Contribution() Contribution {
 	return Contribution{
-		Rule: s.Rule, Category: s.Category, Reason: s.Reason, Phase: s.Phase,
+		Rule: s.Rule, Category: s.Category, Reason: s.Reason, Phase: s.Phase, Lowers: s.Lowers,
 		Weight: s.Weight, HalfLife: int64(s.HalfLife / time.Second), Time: s.Time,
 	}
 }

@@ -24,6 +24,9 @@ type signalJSON struct {
 	Weight       uint8            `json:"weight"`
 	HalfLife     int64            `json:"half_life_s"`
 	Phase        rules.Phase      `json:"phase"`
+	Lowers       bool             `json:"lowers,omitempty"`
+	Clears       bool             `json:"clears,omitempty"`
+	Asks         rules.Asks       `json:"asks,omitempty"`
 	Tier         int              `json:"tier"`
 	Evidence     []facet.Evidence `json:"evidence,omitempty"`
 	Time         int64            `json:"time"` // Unix milliseconds
@@ -46,7 +49,7 @@ func (s Signal) MarshalJSON() ([]byte, error) {
 		ID: s.ID(), Rule: s.Rule, RulesVersion: s.RulesVersion, Category: s.Category, Reason: s.Reason,
 		Kind: s.Entity.Kind.String(), Tenant: s.Entity.Tenant, Entity: s.Entity.Key,
 		Weight: s.Weight, HalfLife: int64(s.HalfLife / time.Second), Phase: s.Phase, Tier: s.Tier,
-		Evidence: s.Evidence, Time: s.Time, Source: s.Source, SourceOffset: s.SourceOffset, Late: s.Late,
+		Lowers: s.Lowers, Clears: s.Clears, Asks: s.Asks, Evidence: s.Evidence, Time: s.Time, Source: s.Source, SourceOffset: s.SourceOffset, Late: s.Late,
 		Position: positionJSON(s.Position),
 	}
 	if s.Group.Kind != 0 {
@@ -74,6 +77,7 @@ func (s *Signal) UnmarshalJSON(b []byte) error {
 		Position: Position(j.Position), Rule: j.Rule, RulesVersion: j.RulesVersion, Category: j.Category, Reason: j.Reason,
 		Entity: facet.Entity{Kind: kind, Tenant: j.Tenant, Key: j.Entity}, Weight: j.Weight,
 		HalfLife: time.Duration(j.HalfLife) * time.Second, Phase: j.Phase, Tier: j.Tier, Evidence: j.Evidence,
+		Lowers: j.Lowers, Clears: j.Clears, Asks: j.Asks,
 		Time: j.Time, Source: j.Source, SourceOffset: j.SourceOffset, Late: j.Late,
 	}
 	if group != 0 {

@@ -30,8 +30,9 @@ var (
 	ErrVersion = errors.New("score of another version")
 )
 
-// version is that of the form that is written. Version 1 had no code.
-const version = 2
+// version is that of the form that is written. Version 1 had no code, in version 2
+// nothing lowered.
+const version = 3
 
 // A value ends with its code: codeStart, [DigestLen] characters, codeEnd.
 const (
@@ -131,12 +132,20 @@ func appendBody(b []byte, v Value) ([]byte, error) {
 func (c *Contribution) append(b []byte) []byte {
 	b = append(append(b, `{"r":"`...), c.Rule...)
 	b = append(append(b, `","c":"`...), c.Category...)
-	b = strconv.AppendUint(append(b, `","w":`...), uint64(c.Weight), 10)
+	b = strconv.AppendInt(append(b, `","w":`...), c.signed(), 10)
 	b = strconv.AppendInt(append(b, `,"h":`...), c.HalfLife, 10)
 	b = strconv.AppendInt(append(b, `,"t":`...), c.Time, 10)
 	b = append(append(b, `,"p":"`...), c.Phase.String()...)
 	b = append(append(b, `","why":"`...), c.Reason...)
 	return append(b, `"}`...)
+}
+
+// signed is the weight as it is stored: negative where it lowers.
+func (c *Contribution) signed() int64 {
+	if c.Lowers {
+		return -int64(c.Weight)
+	}
+	return int64(c.Weight)
 }
 
 // Lasts is when u expires, in the bounds of what can be stored.
@@ -175,6 +184,8 @@ func (c *Contribution) check() error {
 		return fmt.Errorf("%w: half-life of %d s", ErrValue, c.HalfLife)
 	case c.Time < 0 || c.Time > maxMillis:
 		return fmt.Errorf("%w: time %d", ErrValue, c.Time)
+	case c.Category == rules.AnyCategory && !c.Lowers:
+		return fmt.Errorf("%w: category %s of what raises", ErrValue, c.Category)
 	case c.Phase > rules.Enforce:
 		return fmt.Errorf("%w: phase %d", ErrValue, c.Phase)
 	}

@@ -34,6 +34,7 @@ func example() Value {
 		Contributions: []Contribution{
 			{Rule: "credential-stuffing-ip", Category: "account_takeover", Reason: "many_accounts", Phase: rules.Enforce, Weight: 80, HalfLife: 1800, Time: 1_732_000_000_000},
 			{Rule: "scraping-breadth", Category: "scraping", Reason: "many_objects", Phase: rules.Observe, Weight: 30, HalfLife: 600, Time: 1_732_000_001_500},
+			{Rule: "signed-in-at-home", Category: "any", Reason: "known_place", Phase: rules.Soft, Lowers: true, Weight: 25, HalfLife: 3600, Time: 1_732_000_002_000},
 		},
 	}
 }
@@ -71,7 +72,7 @@ func TestTheStoredFormDoesNotChange(t *testing.T) {
 	var j struct {
 		S []struct{ R string }
 	}
-	if err := json.Unmarshal([]byte(text), &j); err != nil || len(j.S) != 2 {
+	if err := json.Unmarshal([]byte(text), &j); err != nil || len(j.S) != 3 {
 		t.Errorf("not JSON as others read it: %v", err)
 	}
 }
@@ -145,6 +146,7 @@ func TestWhatCannotBeReadBackIsNotWritten(t *testing.T) {
 		"no half-life":                    func(v *Value) { v.Contributions[0].HalfLife = 0 },
 		"a half-life above 30 days":       func(v *Value) { v.Contributions[0].HalfLife = maxHalfLife + 1 },
 		"a time before 1970":              func(v *Value) { v.Contributions[0].Time = -1 },
+		"any category of what raises":     func(v *Value) { v.Contributions[0].Category = rules.AnyCategory },
 		"an unknown phase":                func(v *Value) { v.Contributions[0].Phase = 9 },
 		"the phase behind the last":       func(v *Value) { v.Contributions[0].Phase = rules.Enforce + 1 },
 		"a time beyond year 9999":         func(v *Value) { v.Contributions[0].Time = maxMillis + 1 },
@@ -207,7 +209,7 @@ func TestTheLargestScoreFits(t *testing.T) {
 	}
 	for i := range MaxContributions {
 		u.Contributions = append(u.Contributions, Contribution{
-			Rule: string(rune('a'+i)) + name, Category: "z" + name, Reason: "z" + name, Phase: rules.Observe,
+			Rule: string(rune('a'+i)) + name, Category: "z" + name, Reason: "z" + name, Phase: rules.Observe, Lowers: true,
 			Weight: 100, HalfLife: maxHalfLife, Time: maxMillis,
 		})
 	}
@@ -230,7 +232,7 @@ func TestSignalsAreReadBackFromTheirLog(t *testing.T) {
 		Position: Position{Incarnation: 1, Partition: 2, Offset: 3, Index: 4},
 		Rule:     "credential-stuffing-ip", RulesVersion: "0123456789abcdef", Category: "account_takeover", Reason: "many_accounts",
 		Entity: facet.Entity{Kind: facet.IP, Tenant: "shop", Key: "203.0.113.9"}, Weight: 80, HalfLife: 30 * time.Minute,
-		Phase: rules.Enforce, Tier: 1, Evidence: []facet.Evidence{facet.Number("accounts", 31)}, Time: 1_732_000_000_000, Source: 5, SourceOffset: 6, Late: true,
+		Phase: rules.Enforce, Lowers: true, Clears: true, Asks: rules.Revoke | rules.Notify, Tier: 1, Evidence: []facet.Evidence{facet.Number("accounts", 31)}, Time: 1_732_000_000_000, Source: 5, SourceOffset: 6, Late: true,
 	}
 	b, err := json.Marshal(&s)
 	if err != nil {
@@ -239,6 +241,12 @@ func TestSignalsAreReadBackFromTheirLog(t *testing.T) {
 	var got Signal
 	if err := json.Unmarshal(b, &got); err != nil || !reflect.DeepEqual(got, s) {
 		t.Errorf("%v\ngot  %+v\nwant %+v", err, got, s)
+	}
+	if want := `"lowers":true,"clears":true,"asks":["revoke","notify"]`; !strings.Contains(string(b), want) {
+		t.Errorf("%s is not in %s", want, b)
+	}
+	if err := json.Unmarshal([]byte(`{"entity_kind":"ip","asks":["reward"]}`), &got); err == nil {
+		t.Error("asks for something unknown were taken")
 	}
 	if want := `"id":"1-2-3-4-credential-stuffing-ip"`; !strings.Contains(string(b), want) {
 		t.Errorf("%s is not in %s", want, b)

@@ -16,16 +16,20 @@ import (
 //	incarnation uvarint · from uvarint
 //	step: offset + 1 uvarint · part uvarint
 //	findings uvarint, each:
-//	  slot u32 · tier u8 · weight u8 · time varint · source uvarint · offset uvarint
+//	  slot u32 · tier u8 · weight u8 · marks u8 · time varint · source uvarint · offset uvarint
 //	  group: kind u8 · tenant text · key text
 //	  evidence, as appendEvidence writes it
 //	  members uvarint, each: kind u8 · key text
 //
-// Version 2 had numbers for evidence, each name text · value varint. It is read
-// still: a log holds such frames when the program that wrote them is upgraded.
+// Of the marks, the lowest bit says that the finding clears; the others are 0.
+//
+// Version 2 had no marks, and numbers for evidence, each name text · value varint. It
+// is read still: a log holds such frames when the program that wrote them is upgraded.
 const (
 	flagLoop    = 1
 	loopVersion = 4 // two bits from 2: the version is not under the checksum
+
+	markClears = 1
 )
 
 // Step names a loop-back frame among those of its writer for one destination: the
@@ -55,7 +59,8 @@ type Link struct {
 type Finding struct {
 	Slot     uint32 // of the rule
 	Tier     uint8
-	Weight   uint8 // for each member, 1 … 100
+	Weight   uint8 // for each member, 0 … 100
+	Clears   bool  // the rule takes back what it said of them
 	Time     int64 // event time, Unix ms
 	Source   int32 // raw partition of the event that made the rule fire
 	Offset   int64 // its raw offset
@@ -80,7 +85,7 @@ type LoopWriter struct {
 // Begin starts a finding, whose members are then added.
 func (w *LoopWriter) Begin(f *Finding) {
 	b := binary.LittleEndian.AppendUint32(w.open[:0], f.Slot)
-	b = append(b, f.Tier, f.Weight)
+	b = append(b, f.Tier, f.Weight, f.marks())
 	b = binary.AppendVarint(b, f.Time)
 	b = binary.AppendUvarint(b, uint64(f.Source))
 	b = binary.AppendUvarint(b, uint64(f.Offset))
@@ -89,6 +94,13 @@ func (w *LoopWriter) Begin(f *Finding) {
 	b = appendText(b, f.Group.Key)
 	b = appendEvidence(b, f.Evidence)
 	w.open, w.members, w.names = b, 0, w.names[:0]
+}
+
+func (f *Finding) marks() (m byte) {
+	if f.Clears {
+		m |= markClears
+	}
+	return m
 }
 
 // Member adds a member of the finding that was begun. Its tenant is the group's.
@@ -145,7 +157,7 @@ type LoopReader struct {
 
 	findings, members uint64
 	tenant            string
-	numbers           bool // evidence is numbers: version 2
+	version2          bool
 }
 
 // Reset starts on a frame. The bytes are aliased by what is read from it.
@@ -153,7 +165,7 @@ func (r *LoopReader) Reset(frame []byte) (err error) {
 	if r.b, err = open(frame, flagLoop); err != nil {
 		return err
 	}
-	r.numbers = frame[2] == frameVersion
+	r.version2 = frame[2] == frameVersion
 	if len(r.b) < chainBytes {
 		return errCut
 	}
@@ -189,8 +201,11 @@ func (r *LoopReader) Finding(f *Finding) (ok bool, err error) {
 	if len(r.b) < 6 {
 		return false, errCut
 	}
-	f.Slot, f.Tier, f.Weight = binary.LittleEndian.Uint32(r.b), r.b[4], r.b[5]
+	f.Slot, f.Tier, f.Weight, f.Clears = binary.LittleEndian.Uint32(r.b), r.b[4], r.b[5], false
 	r.b = r.b[6:]
+	if err := r.marks(f); err != nil {
+		return false, err
+	}
 	if f.Time, err = r.varint(); err != nil {
 		return false, err
 	}
@@ -215,12 +230,25 @@ func (r *LoopReader) Finding(f *Finding) (ok bool, err error) {
 	if f.Group.Key, err = r.text(); err != nil {
 		return false, err
 	}
-	if f.Evidence, err = r.evidence(f.Evidence, r.numbers); err != nil {
+	if f.Evidence, err = r.evidence(f.Evidence, r.version2); err != nil {
 		return false, err
 	}
 	r.tenant = f.Group.Tenant
 	r.members, err = r.uvarint()
 	return true, err
+}
+
+// marks reads what version 2 did not have.
+func (r *LoopReader) marks(f *Finding) error {
+	if r.version2 {
+		return nil
+	}
+	m, err := r.byte()
+	if err == nil && m&^markClears != 0 {
+		err = fmt.Errorf("%w: finding with marks %#x", ErrFrame, m)
+	}
+	f.Clears = m&markClears != 0
+	return err
 }
 
 func (r *LoopReader) kind() (Kind, error) {

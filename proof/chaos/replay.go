@@ -312,14 +312,18 @@ func (r *replayed) unpack(reader *facet.Reader, frame []byte, vectors []vector, 
 // signalText is a row of the table signals as text, as [signalSQL] makes it.
 func signalText(s *score.Signal) string {
 	evidence := facet.AppendEvidence(nil, s.Evidence)
-	late := 0
-	if s.Late {
-		late = 1
-	}
 	const u = separator
-	return fmt.Sprintf("%d"+u+"%d"+u+"%d"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%d",
+	return fmt.Sprintf("%d"+u+"%d"+u+"%d"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%d"+u+"%d"+u+"%s"+u+"%s"+u+"%d"+u+"%d"+u+"%d"+u+"%d",
 		s.Position.Partition, s.Position.Offset, s.Position.Index, s.Rule, s.RulesVersion, s.Entity.Tenant, s.Entity.Kind, s.Entity.Key, groupKind(s), s.Group.Key,
-		s.Category, s.Reason, s.Phase, s.Tier, s.Weight, int64(s.HalfLife.Seconds()), evidence, s.Time, s.Source, s.SourceOffset, late)
+		s.Category, s.Reason, s.Phase, s.Tier, s.Weight, int64(s.HalfLife.Seconds()),
+		bit(s.Lowers), bit(s.Clears), s.Asks, evidence, s.Time, s.Source, s.SourceOffset, bit(s.Late))
+}
+
+func bit(on bool) int {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 func groupKind(s *score.Signal) string {
@@ -333,7 +337,8 @@ func groupKind(s *score.Signal) string {
 const signalSQL = `SELECT
     concat(toString(incarnation), '-', toString(facet_partition), '-', toString(facet_offset), '-', toString(facet_index), '-', rule),
     concatWithSeparator('\x1f', toString(facet_partition), toString(facet_offset), toString(facet_index), rule, rules_version, tenant,
-        entity_kind, entity, group_kind, group_key, category, reason, phase, toString(tier), toString(weight), toString(half_life_s), evidence,
+        entity_kind, entity, group_kind, group_key, category, reason, phase, toString(tier), toString(weight), toString(half_life_s),
+        toString(lowers), toString(clears), asks, evidence,
         toString(toUnixTimestamp64Milli(time)), toString(src_partition), toString(src_offset), toString(late))
 FROM %s.signals FINAL WHERE stream = {stream:String}`
 

@@ -25,6 +25,8 @@ const (
 	ofValues    = "detectors/sliding_window_composed.go"
 	onMany      = "TestTheWindowAgreesWithItsModelOnManyEvents"
 	onForms     = "TestTheEngineAgreesWithTheOracleOnEveryForm"
+	onMerge     = "TestScoresMergeAsTheOracleSays"
+	onCombine   = "TestScoresCombineAsTheOracleSays"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -125,16 +127,40 @@ var bugs = []mutants.Bug{
 	{Name: "delayed events that were moved are late", File: "internal/facet/facet.go", Edits: [][2]string{{" && e.Num(event.Skewed) == 0", ""}}},
 	{Name: "entities are forgotten when time passes, not lateness", File: ofPartition, Edits: [][2]string{{"p.closed(f.Time+p.reach[f.Entity.Kind])", "f.Time+p.reach[f.Entity.Kind]"}}},
 	{Name: "cooldowns are forgotten with windows", File: ofPartition, Edits: [][2]string{{"e.Prolong(p.closed(f.Time + a.after))", ""}}},
-	{Name: "scores are forgotten with windows", File: ofPartition, Edits: [][2]string{{"e.Spare(p.closed(score.Expires(merged)))", ""}}},
-	{Name: "of the scores of a record the first is sent", File: ofPartition, Edits: [][2]string{{"out.Updates[i] = u\n", ""}}},
+	{Name: "scores are forgotten with windows", File: ofPartition, Edits: [][2]string{{"until := p.closed(score.Fades(merged))", "until := f.Time"}}},
+	{Name: "of the scores of a record the first is sent", File: ofPartition, Edits: [][2]string{{"*old = u\n", ""}}},
 	{Name: "facets of a frame have one position", File: ofPartition, Edits: [][2]string{{"\t\tat.Index++\n", ""}}},
 
 	{Name: "names lose their tenant", File: "engine/entity.go", Edits: [][2]string{{"copy(b[1:], n.Tenant)", ""}}},
 	{Name: "a score lives a moment longer", File: "engine/entity.go", Edits: [][2]string{{"score.Expires(list) > p", "score.Expires(list) >= p"}}},
 
+	{Name: "what lowers lives as a score", File: "score/decay.go", Edits: [][2]string{{"if !list[i].Lowers {\n\t\t\tlast", "if true {\n\t\t\tlast"}}},
+	{Name: "what lowers is forgotten with what raises", File: ofPartition, Edits: [][2]string{{"p.closed(score.Fades(merged))", "p.closed(score.Expires(merged))"}}},
+	{Name: "a score that nothing raises is sent", File: ofPartition, Edits: [][2]string{{"if until > max(now, sig.Time) || score.Raised(merged) {", "if true {"}}},
+	{Name: "a score of which all is taken back is not sent", File: ofPartition, Edits: [][2]string{{"if until > max(now, sig.Time) || score", "if score"}}},
+	{Name: "a signal of weight 0 touches the score", File: ofPartition, Edits: [][2]string{{"if sig.Weight == 0 && !sig.Clears {", "if false {"}}},
+	{Name: "what is taken back asks all the same", File: ofPartition, Edits: [][2]string{{"sig.Weight, sig.Asks = 0, 0", "sig.Weight = 0"}}},
+	{Name: "a score that was taken back is remembered for no longer", File: ofPartition, Edits: [][2]string{{"u.Expires = until", ""}}},
+	{Name: "operators are told of each member", File: "rules/asks.go", Edits: [][2]string{{"a &^= Notify", ""}}},
+	{Name: "what has no credentials is to be revoked", File: "rules/asks.go", Edits: [][2]string{{"a &^= Revoke", ""}}},
+	{Name: "a rule that is turned round keeps what it said", File: "rules/version.go", Test: onEdits, Edits: [][2]string{{`name = append(name, " lowers"...)`, ""}}},
+	{Name: "a member's finding never clears", File: "internal/facet/loop.go", Edits: [][2]string{{"m |= markClears", ""}}},
+
+	{Name: "what is taken back is of any time", File: "score/merge.go", Edits: [][2]string{{"c.Rule == rule && c.Time <= at", "c.Rule == rule"}}, Test: onMerge},
+	{Name: "what is taken back is before its moment", File: "score/merge.go", Edits: [][2]string{{"c.Time <= at", "c.Time < at"}}, Test: onMerge},
+	{Name: "all rules take back", File: "score/merge.go", Edits: [][2]string{{"c.Rule == rule && c.Time", "c.Time"}}, Test: onMerge},
+	{Name: "what has decayed stays when something is taken back", File: "score/merge.go", Edits: [][2]string{{"live, _ := Live(list, at)", "live := list"}}, Test: onMerge},
+	{Name: "what is observed lowers", File: "score/combine.go", Edits: [][2]string{{"!c.Lowers || c.Phase < least ||", "!c.Lowers ||"}}, Test: onCombine},
+	{Name: "what is observed raises", File: "score/combine.go", Edits: [][2]string{{"if c.Phase < least {", "if false {"}}, Test: onCombine},
+	{Name: "what lowers raises", File: "score/combine.go", Edits: [][2]string{{"\t\tif c.Lowers {\n\t\t\tlowered = true\n\t\t} else if", "\t\tlowered = true\n\t\tif"}}, Test: onCombine},
+	{Name: "what lowers one category lowers all", File: "score/combine.go", Edits: [][2]string{{"whole || of.Category == c.Category", "true"}}, Test: onCombine},
+	{Name: "what lowers any category lowers only the total", File: "score/combine.go", Edits: [][2]string{{"whole || of.Category == c.Category", "of.Category == c.Category"}}, Test: onCombine},
+	{Name: "what lowers a category does not lower the total", File: "score/combine.go", Edits: [][2]string{{"\t\ts.lower(false, least, list, now)\n\t}\n\ts.sum()", "\t}\n\ts.sum()\n\ts.lower(false, least, list, now)"}}, Test: onCombine},
+	{Name: "products are rounded up", File: "score/combine.go", Edits: [][2]string{{"uint64(b) / uint64(Full)", "uint64(b) / uint64(Full) + 1"}}, Test: onCombine},
+
 	{Name: "a signal does not refresh what is worth the same", File: "score/merge.go", Edits: [][2]string{{"is == was && c.Time < old.Time", "is == was"}}, Test: "TestScoresMergeAsTheOracleSays"},
 	{Name: "the older of two signals is kept", File: "score/merge.go", Edits: [][2]string{{"max(old.Time, c.Time)", "old.Time"}}},
-	{Name: "what is worth a point goes", File: "score/merge.go", Edits: [][2]string{{"c.Time) < Point", "c.Time) <= Point"}}},
+	{Name: "what is worth a point goes", File: "score/merge.go", Edits: [][2]string{{"now) < Point", "now) <= Point"}}},
 	{Name: "of equals the first goes", File: "score/merge.go", Edits: [][2]string{{"list[i].Rule > rule", "list[i].Rule < rule"}}},
 	{Name: "a score has one contribution too many", File: "score/merge.go", Edits: [][2]string{{"len(merged) < MaxContributions", "len(merged) <= MaxContributions"}}},
 	{Name: "decay is rounded to the nearest", File: "score/decay.go", Edits: [][2]string{{"(from-to)*rest>>24", "((from-to)*rest+1<<23)>>24"}}, Test: "TestDecayIsEqualToTheUnit"},

@@ -2,9 +2,11 @@ package oracle
 
 import (
 	"cmp"
+	"maps"
 	"math/big"
 	"slices"
 
+	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
 
@@ -44,6 +46,59 @@ func (p *powers) worth(c score.Contribution, now int64) int64 {
 	return int64(c.Weight) * power / (1 << 6) >> halvings.Uint64()
 }
 
+// cleared is the list, in order of rules, after a rule has taken back at a moment what
+// it said until then. What is worth less than a point at that moment goes as well, if
+// there was something to take back.
+func (p *powers) cleared(list []score.Contribution, rule string, at int64) (kept []score.Contribution, found bool) {
+	for _, c := range list {
+		switch {
+		case p.worth(c, at) < point:
+		case c.Rule == rule && c.Time <= at:
+			found = true
+		default:
+			kept = append(kept, c)
+		}
+	}
+	return kept, found
+}
+
+// certain is 100 points in the units of worth.
+const certain = 100 * point
+
+// combined is what a list amounts to, by the documentation of package score: in all
+// and by category, in units of 2^-24 of a point. Each product is rounded down.
+func (p *powers) combined(list []score.Contribution, least rules.Phase, now int64) (total int64, of map[string]int64) {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b score.Contribution) int { return cmp.Compare(a.Rule, b.Rule) })
+	product := func(of int64, chosen func(score.Contribution) bool) int64 {
+		for _, c := range list {
+			if c.Phase >= least && chosen(c) {
+				n := new(big.Int).Mul(big.NewInt(of), big.NewInt(certain-p.worth(c, now)))
+				of = n.Quo(n, big.NewInt(certain)).Int64()
+			}
+		}
+		return of
+	}
+	of = map[string]int64{}
+	for _, c := range list {
+		if !c.Lowers && c.Phase >= least && p.worth(c, now) > 0 {
+			of[c.Category] = 0
+		}
+	}
+	left := big.NewInt(certain)
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		raised := certain - product(certain, func(c score.Contribution) bool { return !c.Lowers && c.Category == name })
+		of[name] = product(raised, func(c score.Contribution) bool { return c.Lowers && c.Category == name })
+		left.Mul(left, big.NewInt(certain-of[name]))
+		left.Quo(left, big.NewInt(certain))
+	}
+	whole := func(c score.Contribution) bool { return c.Lowers && c.Category == "any" }
+	for name, n := range of {
+		of[name] = product(n, whole)
+	}
+	return product(certain-left.Int64(), whole), of
+}
+
 // merge is the list, in order of rules, after a contribution has come. What is
 // worth less than a point at its time goes; of its own rule, what is worth more
 // at the later of their times stays, of equals the later one; of more than eight, the one worth least at
@@ -64,7 +119,7 @@ func (p *powers) merge(list []score.Contribution, c score.Contribution) (merged 
 	}
 	merged = append(merged, chosen)
 	slices.SortFunc(merged, func(a, b score.Contribution) int { return cmp.Compare(a.Rule, b.Rule) })
-	if len(merged) > score.MaxContributions {
+	if len(merged) > score.MaxContributions { // whether they raise or lower
 		least := 0
 		for i := range merged {
 			if p.worth(merged[i], c.Time) <= p.worth(merged[least], c.Time) {

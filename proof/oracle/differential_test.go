@@ -209,7 +209,7 @@ func (o *Oracle) disagreement(p *engine.Partition, out *engine.Output, signals [
 		return "shadow: " + d
 	}
 	for _, u := range out.Updates {
-		if want := o.scores[u.Entity]; !reflect.DeepEqual(u, want) {
+		if want := o.sent[u.Entity]; !reflect.DeepEqual(u, want) {
 			return fmt.Sprintf("updates:\ngot  %+v\nwant %+v", u, want)
 		}
 	}
@@ -263,7 +263,7 @@ func toldBy(loops []engine.Loop) (all []Told, err error) {
 }
 
 func (o *Oracle) updatedSince(offset int64) (n int) {
-	for _, u := range o.scores {
+	for _, u := range o.sent {
 		if u.Position.Offset >= offset {
 			n++
 		}

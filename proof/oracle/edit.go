@@ -76,6 +76,7 @@ func (o *Oracle) touch(e facet.Entity, until int64) {
 	if o.gone(e) {
 		delete(o.until, e)
 		delete(o.scores, e)
+		delete(o.sent, e)
 		for c := range o.counts {
 			if c.entity == e {
 				delete(o.counts, c)
@@ -111,8 +112,8 @@ func (o *Oracle) horizon(k facet.Kind) (longest int64) {
 	return longest
 }
 
-// expires is the moment from which on none of list is worth a point.
-func (o *Oracle) expires(list []score.Contribution) int64 {
+// faded is the moment from which on none of list is worth a point.
+func (o *Oracle) faded(list []score.Contribution) int64 {
 	at := int64(math.MinInt64)
 	for _, c := range list {
 		span := sort.Search(32*int(c.HalfLife)*1000, func(ms int) bool { return o.powers.worth(c, c.Time+int64(ms)) < point })

@@ -30,6 +30,8 @@ type ruleText struct {
 	by      string
 	values  int64
 	cancel  string
+	lowers  bool
+	asks    string
 }
 
 func (r *ruleText) String() string {
@@ -71,7 +73,14 @@ func (r *ruleText) String() string {
 	if r.except != "" {
 		fmt.Fprintf(&b, "    exceptions: [{when: %s, owner: o, reason: r, expires: %s}]\n", r.except, time.UnixMilli(r.exceptUntil).UTC().Format(time.RFC3339Nano))
 	}
-	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds}\n    phase: %s\n", r.category, r.halfLife, r.phase)
+	fmt.Fprintf(&b, "    signal: {category: %s, reason: r, half_life: %ds", r.category, r.halfLife)
+	if r.lowers {
+		b.WriteString(", effect: lowers")
+	}
+	if r.asks != "" {
+		fmt.Fprintf(&b, ", asks: [%s]", r.asks)
+	}
+	fmt.Fprintf(&b, "}\n    phase: %s\n", r.phase)
 	return b.String()
 }
 
@@ -137,7 +146,7 @@ func (m *maker) edit(r *ruleText) {
 	case 6:
 		r.when = m.pick("status >= 0", `"true"`, `auth != ""`)
 	case 7:
-		r.category, r.phase = m.pick("bot", "fraud"), m.pick("observe", "soft", "enforce")
+		r.category, r.phase, r.lowers = m.pick("bot", "fraud"), m.pick("observe", "soft", "enforce"), m.IntN(4) == 0
 	case 8:
 		r.memberWeight = 1 + m.IntN(100)
 	default:

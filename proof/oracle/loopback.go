@@ -57,7 +57,10 @@ func (o *Oracle) tell(c counter, r *rules.Rule, sig score.Signal) {
 		e := facet.Entity{Kind: r.Members.Entity, Tenant: c.entity.Tenant, Key: m.key}
 		f := facet.Finding{
 			Slot: r.Slot, Tier: uint8(sig.Tier), Weight: r.Members.Weight, Time: sig.Time,
-			Source: sig.Source, Offset: sig.SourceOffset, Group: c.entity,
+			Source: sig.Source, Offset: sig.SourceOffset, Group: c.entity, Clears: sig.Clears,
+		}
+		if sig.Clears {
+			f.Weight = 0
 		}
 		f.Evidence = sig.Evidence
 		o.told = append(o.told, Told{facet.Partition(o.hasher.Sum(e), o.partitions), e, f})
@@ -130,7 +133,14 @@ func (o *Oracle) member(f *facet.Finding, e facet.Entity) []score.Signal {
 	sig.Group = f.Group
 	sig.Weight, sig.Tier, sig.Time, sig.Source, sig.SourceOffset = f.Weight, int(f.Tier), f.Time, f.Source, f.Offset
 	sig.Evidence = f.Evidence
-	if !o.worthless(contribution(sig)) {
+	if sig.Clears = f.Clears; sig.Clears {
+		sig.Weight, sig.Asks = 0, 0
+		if !o.gone(e) {
+			o.score(sig, slices.DeleteFunc(slices.Clone(o.scores[sig.Entity].Contributions), o.worthless))
+		}
+		return []score.Signal{sig}
+	}
+	if sig.Weight > 0 && !o.worthless(contribution(sig)) {
 		o.touch(sig.Entity, sig.Time)
 		// The finding may be old. What is worth nothing by now goes.
 		o.score(sig, slices.DeleteFunc(slices.Clone(o.scores[sig.Entity].Contributions), o.worthless))

@@ -33,6 +33,7 @@ type arrival struct {
 type firing struct {
 	tier     int
 	weight   uint8
+	clears   bool
 	evidence []facet.Evidence
 }
 

@@ -41,8 +41,10 @@ type Oracle struct {
 	watermark int64
 	counts    map[counter]model
 	scores    map[facet.Entity]score.Update
-	until     map[facet.Entity]int64 // watermark up to which an entity is remembered
-	forgets   bool                   // entities whose time is up
+	sent      map[facet.Entity]score.Update // the last of each entity that went out
+	until     map[facet.Entity]int64        // watermark up to which an entity is remembered
+	forgets   bool                          // entities whose time is up
+	unscored  bool                          // its rules are only watched: no score keeps an entity in memory
 
 	switched [2]uint64 // by lane: the last switch record's number
 	watched  *Oracle   // of rules that are only watched; nil: there are none
@@ -67,7 +69,7 @@ func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32
 		at:     score.Position{Incarnation: incarnation, Partition: partition},
 		powers: newPowers(), sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
 		partitions: cfg.Partitions, members: map[counter][]member{}, chains: map[int32]facet.Step{},
-		counts: map[counter]model{}, scores: map[facet.Entity]score.Update{},
+		counts: map[counter]model{}, scores: map[facet.Entity]score.Update{}, sent: map[facet.Entity]score.Update{},
 		until: map[facet.Entity]int64{},
 	}
 }
@@ -211,6 +213,9 @@ func (o *Oracle) event() (signals []score.Signal) {
 		}
 		sig := o.signal(r, entity)
 		sig.Weight, sig.Tier, sig.Evidence = fired.weight, fired.tier, fired.evidence
+		if sig.Clears = fired.clears; sig.Clears {
+			sig.Weight, sig.Asks = 0, 0
+		}
 		sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
 		signals = append(signals, sig)
 		o.keep(entity, f.Time+r.Spec.Keeps().After.Milliseconds())
@@ -226,33 +231,74 @@ func (o *Oracle) event() (signals []score.Signal) {
 func (o *Oracle) signal(r *rules.Rule, entity facet.Entity) score.Signal {
 	return score.Signal{
 		Position: o.at, Rule: r.ID, RulesVersion: o.set.Version, Category: r.Category, Reason: r.Reason,
-		Entity: entity, HalfLife: r.HalfLife, Phase: r.Phase,
+		Entity: entity, HalfLife: r.HalfLife, Phase: r.Phase, Lowers: r.Lowers, Asks: asks(r, entity.Kind),
 	}
+}
+
+// asks is what a signal of a rule about a kind asks for: to notify only of the
+// rule's own entity, to revoke only of what is or has credentials.
+func asks(r *rules.Rule, k facet.Kind) (a rules.Asks) {
+	if k == r.Entity {
+		a |= r.Asks & rules.Notify
+	}
+	switch k {
+	case facet.Token, facet.Session, facet.Account:
+		a |= r.Asks & rules.Revoke
+	}
+	return a
 }
 
 func contribution(sig score.Signal) score.Contribution {
 	return score.Contribution{
-		Rule: sig.Rule, Category: sig.Category, Reason: sig.Reason, Phase: sig.Phase,
+		Rule: sig.Rule, Category: sig.Category, Reason: sig.Reason, Phase: sig.Phase, Lowers: sig.Lowers,
 		Weight: sig.Weight, HalfLife: int64(sig.HalfLife / time.Second), Time: sig.Time,
 	}
 }
 
-// score adds a signal to its entity's score, of which list is what counts.
+// score adds a signal to its entity's score, of which list is what counts. One of
+// weight 0 leaves it alone, unless it clears: then what the rule said up to its time
+// goes, and the score is remembered for as long as it would have been. A score that
+// was 0 and is 0, because nothing raises it by then, goes nowhere.
 func (o *Oracle) score(sig score.Signal, list []score.Contribution) {
-	after := o.powers.merge(list, contribution(sig))
-	if !slices.Equal(o.scores[sig.Entity].Contributions, after) {
-		o.scores[sig.Entity] = score.Update{Entity: sig.Entity, Position: sig.Position, Contributions: after}
-		o.keep(sig.Entity, o.expires(after))
+	if o.unscored || sig.Weight == 0 && !sig.Clears {
+		return
 	}
+	before, expires, after := o.scores[sig.Entity].Contributions, int64(0), []score.Contribution(nil)
+	if sig.Clears {
+		found := false
+		if after, found = o.powers.cleared(list, sig.Rule, sig.Time); !found {
+			return
+		}
+		expires = max(0, o.faded(slices.DeleteFunc(slices.Clone(before), lowers)))
+	} else {
+		after = o.powers.merge(list, contribution(sig))
+	}
+	if slices.Equal(before, after) {
+		return
+	}
+	u := score.Update{Entity: sig.Entity, Position: sig.Position, Contributions: after}
+	o.scores[sig.Entity] = u
+	o.keep(sig.Entity, o.faded(after))
+	raises := func(c score.Contribution) bool { return !c.Lowers && o.powers.worth(c, sig.Time) >= point }
+	if !slices.ContainsFunc(list, raises) && !slices.ContainsFunc(after, raises) {
+		return
+	}
+	if last := o.sent[sig.Entity]; last.Position.Offset == u.Position.Offset && last.Entity == u.Entity {
+		expires = max(expires, last.Expires) // of the same record: one score is sent
+	}
+	u.Expires = expires
+	o.sent[sig.Entity] = u
 }
 
-// Scores lists every entity that has a live score at the watermark, one that is
-// worth at least a point, ordered by kind, tenant and key: what Redis must hold
+func lowers(c score.Contribution) bool { return c.Lowers }
+
+// Scores lists every entity that has a live score at the watermark, of which
+// something that raises it is worth at least a point, ordered by kind, tenant and key: what Redis must hold
 // in the end.
 func (o *Oracle) Scores() []score.Update {
 	var live []score.Update
 	for _, u := range o.scores {
-		if !o.gone(u.Entity) && slices.ContainsFunc(u.Contributions, func(c score.Contribution) bool { return o.powers.worth(c, o.watermark) >= point }) {
+		if !o.gone(u.Entity) && slices.ContainsFunc(u.Contributions, func(c score.Contribution) bool { return !c.Lowers && o.powers.worth(c, o.watermark) >= point }) {
 			u.Expires = 0 // says how long a former value could matter
 			live = append(live, u)
 		}

@@ -363,6 +363,7 @@ func batched(t *testing.T, h *history, size int) *run {
 func (r *run) take(out *engine.Output) {
 	r.signals, r.loops = append(r.signals, out.Signals...), append(r.loops, out.Loops...)
 	for _, u := range out.Updates {
+		u.Expires = max(u.Expires, r.updates[u.Entity].Expires)
 		r.updates[u.Entity] = u
 	}
 	out.Reset()

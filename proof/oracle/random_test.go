@@ -175,6 +175,21 @@ func (m *maker) rule(i int, crowd bool) (r ruleText) {
 		}
 	}
 	r.category, r.phase = m.pick("bot", "fraud"), m.pick("observe", "soft", "enforce")
+	if r.lowers = m.IntN(4) == 0; r.lowers && m.IntN(2) == 0 {
+		r.category = "any"
+	}
+	if m.IntN(4) == 0 {
+		r.asks = m.pick("notify", "notify", "revoke", "revoke, notify")
+		if r.entity != "account" && r.members != "account" && r.members != "token" {
+			r.asks = "notify"
+		}
+		if m.IntN(2) == 0 {
+			r.tiers[0].Weight = 0
+		}
+		if m.IntN(4) == 0 {
+			r.memberWeight = 0
+		}
+	}
 	return r
 }
 
@@ -397,7 +412,7 @@ func (m *maker) loopBack() {
 	}
 	for range 1 + m.IntN(3) {
 		f := found{rule: m.IntN(len(m.h.rules) + 1), Finding: facet.Finding{
-			Tier: uint8(m.IntN(3)), Weight: uint8(1 + m.IntN(100)), Time: m.time(), Source: int32(m.IntN(m.h.sources)), Offset: m.Int64N(1000),
+			Tier: uint8(m.IntN(3)), Weight: uint8(m.IntN(101)), Clears: m.IntN(5) == 0, Time: m.time(), Source: int32(m.IntN(m.h.sources)), Offset: m.Int64N(1000),
 			Group: facet.Entity{Kind: facet.Route, Tenant: m.pick("", "", "t"), Key: "/x"},
 		}}
 		for range m.IntN(3) {

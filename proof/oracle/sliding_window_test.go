@@ -65,7 +65,7 @@ func TestTheWindowAgreesWithItsModelOnManyEvents(t *testing.T) {
 			var f detectors.Firing
 			got := d.Apply(&c, &f)
 			want, counts := model.arrive(arrival{event: &e, time: at, watermark: watermark, lateness: lateness})
-			if got != (want != nil) || c.Counts != counts || got && !reflect.DeepEqual(firing{f.Tier, f.Weight, f.Evidence}, *want) {
+			if got != (want != nil) || c.Counts != counts || got && !reflect.DeepEqual(firing{f.Tier, f.Weight, f.Clears, f.Evidence}, *want) {
 				t.Fatalf("seed %d, event %d: %+v\nfired %v %+v\nwant  %+v", seed, n, w, got, f, want)
 			}
 			if got {

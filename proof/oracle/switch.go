@@ -47,7 +47,7 @@ func (o *Oracle) switchRules(frame []byte) error {
 // beside is an oracle with nothing in its memory that is shown what o is shown.
 func (o *Oracle) beside(set *rules.Set) *Oracle {
 	w := New(set, engine.Config{Sources: len(o.sources), Partitions: o.partitions}, o.hasher, o.at.Partition, o.at.Incarnation)
-	w.lateness, w.forgets, w.watermark = o.lateness, true, o.watermark
+	w.lateness, w.forgets, w.unscored, w.watermark = o.lateness, true, true, o.watermark
 	return w
 }
 
@@ -75,9 +75,9 @@ func (o *Oracle) rescore(changed []facet.Entity) {
 	for _, e := range changed {
 		u := o.scores[e]
 		u.Position, u.Expires = o.at, o.until[e]
-		o.scores[e] = u
+		o.scores[e], o.sent[e] = u, u
 		if len(u.Contributions) > 0 {
-			o.keep(e, o.expires(u.Contributions))
+			o.keep(e, o.faded(u.Contributions))
 		}
 		o.at.Index++
 	}

@@ -13,7 +13,7 @@ import (
 
 // schemaVersion is raised with every change of the tables. A program does not
 // write to tables of a newer version.
-const schemaVersion = 3
+const schemaVersion = 4
 
 // field is a column: its name, its type, how it is packed.
 type field struct{ name, kind string }
@@ -86,7 +86,8 @@ func signalFields() []field {
 		{"stream", texted}, {"incarnation", numbers}, {"facet_partition", numbers}, {"facet_offset", "UInt64" + rising}, {"facet_index", numbers},
 		{"rule", texted}, {"rules_version", texted}, {"tenant", texted}, {"entity_kind", texted}, {"entity", texted},
 		{"group_kind", texted}, {"group_key", texted}, {"category", texted}, {"reason", texted}, {"phase", texted},
-		{"tier", "UInt8"}, {"weight", "UInt8"}, {"half_life_s", numbers}, {"evidence", texted}, {"time", moments},
+		{"tier", "UInt8"}, {"weight", "UInt8"}, {"half_life_s", numbers}, {"lowers", "UInt8"}, {"clears", "UInt8"}, {"asks", texted},
+		{"evidence", texted}, {"time", moments},
 		{"src_partition", numbers}, {"src_offset", "UInt64" + rising}, {"late", "UInt8"}, {"received", moments},
 	}
 }

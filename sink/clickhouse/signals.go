@@ -46,11 +46,11 @@ type signalRows struct {
 
 	incarnations, partitions, indexes, halfLives, srcPartitions []uint32
 	offsets, srcOffsets                                         []uint64
-	tiers, weights, late                                        []uint8
+	tiers, weights, lowers, clears, late                        []uint8
 	times, received                                             []int64
 	names, rules, versions, tenants, kinds, entities            []string
 	groupKinds, groups                                          []string
-	categories, reasons, phases, evidence                       []string
+	categories, reasons, phases, asks, evidence                 []string
 }
 
 func newSignalRows(c Config, s Stream) *signalRows {
@@ -84,16 +84,22 @@ func (r *signalRows) add(s *score.Signal, received int64) {
 	r.tiers = append(r.tiers, uint8(s.Tier))
 	r.weights = append(r.weights, s.Weight)
 	r.halfLives = append(r.halfLives, uint32(s.HalfLife/time.Second))
+	r.lowers = append(r.lowers, flag(s.Lowers))
+	r.clears = append(r.clears, flag(s.Clears))
+	r.asks = append(r.asks, s.Asks.String())
 	r.evidence = append(r.evidence, string(facet.AppendEvidence(nil, s.Evidence)))
 	r.times = append(r.times, s.Time)
 	r.srcPartitions = append(r.srcPartitions, uint32(s.Source))
 	r.srcOffsets = append(r.srcOffsets, uint64(s.SourceOffset))
-	late := uint8(0)
-	if s.Late {
-		late = 1
-	}
-	r.late = append(r.late, late)
+	r.late = append(r.late, flag(s.Late))
 	r.received = append(r.received, received)
+}
+
+func flag(on bool) uint8 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 func (r *signalRows) insert(ctx context.Context, conn driver.Conn) error {
@@ -101,7 +107,7 @@ func (r *signalRows) insert(ctx context.Context, conn driver.Conn) error {
 		{"stream", r.names}, {"incarnation", r.incarnations}, {"facet_partition", r.partitions}, {"facet_offset", r.offsets},
 		{"facet_index", r.indexes}, {"rule", r.rules}, {"rules_version", r.versions}, {"tenant", r.tenants}, {"entity_kind", r.kinds},
 		{"entity", r.entities}, {"group_kind", r.groupKinds}, {"group_key", r.groups}, {"category", r.categories}, {"reason", r.reasons}, {"phase", r.phases}, {"tier", r.tiers},
-		{"weight", r.weights}, {"half_life_s", r.halfLives}, {"evidence", r.evidence}, {"time", r.times},
+		{"weight", r.weights}, {"half_life_s", r.halfLives}, {"lowers", r.lowers}, {"clears", r.clears}, {"asks", r.asks}, {"evidence", r.evidence}, {"time", r.times},
 		{"src_partition", r.srcPartitions}, {"src_offset", r.srcOffsets}, {"late", r.late}, {"received", r.received},
 	}
 	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, "signals", columns))

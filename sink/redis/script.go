@@ -24,7 +24,7 @@ if type(old) == 'table' then
   if not string.find(old.err, 'WRONGTYPE', 1, true) then return old end
   written = 2
 elseif old ~= '' and ARGV[3] ~= '*' and old ~= ARGV[3] then
-  local position, expires = string.match(old, '^(%x+) {"v":2,"x":(%d+),')
+  local position, expires = string.match(old, '^(%x+) {"v":3,"x":(%d+),')
   if not position or #position ~= 32 or #expires > 15 then return old end
   if tonumber(expires) > tonumber(ARGV[2]) then return old end
   for i = 1, 25, 8 do

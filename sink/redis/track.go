@@ -47,7 +47,7 @@ func (t *Track) coalesce(u *score.Update) bool {
 	defer t.w.mu.Unlock()
 	e, ok := t.waiting[u.Entity]
 	if ok {
-		e.keep(u)
+		e.replace(u)
 		t.w.metrics.coalesced.Inc()
 	}
 	return ok
@@ -59,7 +59,7 @@ func (t *Track) add(offset int64, u *score.Update) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if e, ok := t.waiting[u.Entity]; ok { // another goroutine was faster
-		e.keep(u)
+		e.replace(u)
 		<-w.places
 		return
 	}

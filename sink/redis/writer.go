@@ -88,6 +88,14 @@ func (e *entry) keep(u *score.Update) {
 	e.contributions = append(e.contributions[:0], u.Contributions...)
 }
 
+// replace makes u the entry's score in the place of one that was not written, and
+// that may have to be remembered for longer.
+func (e *entry) replace(u *score.Update) {
+	expires := max(u.Expires, e.expires)
+	e.keep(u)
+	e.expires = expires
+}
+
 // NewWriter checks cfg and reads the files it names. It connects to nothing.
 func NewWriter(cfg Config, deps Dependencies) (*Writer, error) {
 	if err := cfg.Validate(); err != nil {
