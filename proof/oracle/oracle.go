@@ -43,6 +43,7 @@ type Oracle struct {
 	scores    map[facet.Entity]score.Update
 	until     map[facet.Entity]int64 // watermark up to which an entity is remembered
 	forgets   bool                   // entities whose time is up
+	unscored  bool                   // rules that are only watched: a score keeps no entity, and no member is told
 
 	switched [2]uint64 // by lane: the last switch record's number
 	watched  *Oracle   // of rules that are only watched; nil: there are none
@@ -214,6 +215,9 @@ func (o *Oracle) event() (signals []score.Signal) {
 		sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
 		signals = append(signals, sig)
 		o.keep(entity, f.Time+r.Spec.Keeps().After.Milliseconds())
+		if o.unscored {
+			continue
+		}
 		o.score(sig, o.scores[entity].Contributions)
 		if r.Members != nil {
 			o.tell(c, r, sig)
