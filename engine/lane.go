@@ -13,6 +13,7 @@ type active struct {
 	rule     *rules.Rule
 	detector detectors.Detector
 	members  *detectors.Members // nil: its entities are no groups
+	reach    int64              // ms that an event matters
 	after    int64              // ms that a firing holds back others
 	hits     []uint64           // of the rule's exceptions, until they were told
 }
@@ -25,7 +26,6 @@ type lane struct {
 	byKind   [facet.MaxKind][]active           // in order of id
 	matchers [facet.MaxKind]*condition.Matcher // of these rules
 	bySlot   map[uint32]*rules.Rule            // looked up only, never walked
-	reach    [facet.MaxKind]int64              // ms that rules of a kind look back
 
 	// The switch record that brought the rules; zero where the owner brought them.
 	number uint64
@@ -43,7 +43,6 @@ type lane struct {
 func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 	l.rules, l.bySlot = set, map[uint32]*rules.Rule{}
 	for k := range l.byKind {
-		l.reach[k] = set.Horizon(facet.Kind(k)).Milliseconds()
 		l.matchers[k] = set.Matcher(facet.Kind(k))
 		l.byKind[k] = nil
 	}
@@ -53,7 +52,7 @@ func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 			return err
 		}
 		l.byKind[r.Entity] = append(l.byKind[r.Entity], active{
-			rule: r, detector: d, members: detectors.NewMembers(r, env.Lateness), after: r.Spec.Keeps().After.Milliseconds(),
+			rule: r, detector: d, members: detectors.NewMembers(r, env.Lateness), reach: r.Spec.Keeps().Reach.Milliseconds(), after: r.Spec.Keeps().After.Milliseconds(),
 			hits: make([]uint64, len(r.Exceptions)),
 		})
 		l.bySlot[r.Slot] = r
@@ -61,6 +60,14 @@ func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 	l.slot.rec = &l.current.Record
 	l.context.Own = &l.slot
 	return nil
+}
+
+// horizon is how long the facet that was matched last matters to any of its rules, ms.
+func (l *lane) horizon(k facet.Kind) (longest int64) {
+	for _, i := range l.matched {
+		longest = max(longest, l.byKind[k][i].reach)
+	}
+	return longest
 }
 
 // ruleSlot gives a detector its part of an entity's record.

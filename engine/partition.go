@@ -303,7 +303,7 @@ func (p *Partition) find(l *lane, at score.Position, late bool) (found bool) {
 		e.Record, found = l.table.Admit(key, uint8(f.Entity.Kind), p.hasher.Text(f.Entity.Tenant), p.watermark)
 	}
 	if found {
-		e.Touch(at.Offset, p.closed(f.Time+l.reach[f.Entity.Kind]))
+		e.Touch(at.Offset, p.closed(f.Time+l.horizon(f.Entity.Kind)))
 	}
 	return found
 }

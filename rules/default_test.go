@@ -4,7 +4,6 @@ import (
 	"slices"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
@@ -88,12 +87,6 @@ rules:
 			t.Errorf("%s: %v, want %v", k, p[k], want[k])
 		}
 	}
-	if h := set.Horizon(facet.IP); h != 10*time.Minute {
-		t.Errorf("horizon of addresses is %s", h)
-	}
-	if h := set.Horizon(facet.Net); h != 0 {
-		t.Errorf("horizon of networks is %s, though no rule looks at them", h)
-	}
 }
 
 func TestTheBuiltInRulesProjectWhatTheyRead(t *testing.T) {
@@ -107,9 +100,6 @@ func TestTheBuiltInRulesProjectWhatTheyRead(t *testing.T) {
 			if !slices.Contains(p[r.Entity], f) {
 				t.Errorf("%s: facets of entity %s lack %s", r.ID, r.Entity, f)
 			}
-		}
-		if h := set.Horizon(r.Entity); h < r.Spec.Keeps().Reach {
-			t.Errorf("%s: the horizon of entity %s is %s", r.ID, r.Entity, h)
 		}
 	}
 }

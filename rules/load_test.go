@@ -120,9 +120,6 @@ func TestALoadedRuleHoldsWhatTheFileSays(t *testing.T) {
 	if e := signIn(); !r.When(e) || !w.Counted.Holds(e) {
 		t.Error("the conditions do not hold of a failed sign-in")
 	}
-	if h := set.Horizon(facet.Account); h != 10*time.Minute {
-		t.Errorf("horizon %s", h)
-	}
 }
 
 func TestTheVersionNamesWhatRulesDo(t *testing.T) {

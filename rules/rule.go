@@ -98,18 +98,6 @@ func (s *Set) Projection() facet.Projection {
 	return p
 }
 
-// Horizon is the longest reach of any rule of kind k; 0 where no rule looks at it.
-// What happened to an entity longer ago cannot matter.
-func (s *Set) Horizon(k facet.Kind) time.Duration {
-	var longest time.Duration
-	for _, r := range s.Rules {
-		if r.Entity == k {
-			longest = max(longest, r.Spec.Keeps().Reach)
-		}
-	}
-	return longest
-}
-
 // Matcher asks the rules of kind k at once. It finds places among them, which are
 // in order of id.
 func (s *Set) Matcher(k facet.Kind) *condition.Matcher {

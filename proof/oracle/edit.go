@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -102,10 +103,11 @@ func (o *Oracle) gone(e facet.Entity) bool {
 	return o.forgets && ok && until <= o.watermark
 }
 
-// horizon is the longest window of the rules that look at an entity's kind, ms.
-func (o *Oracle) horizon(k facet.Kind) (longest int64) {
+// horizon is how far back the rules look that an event matches, ms: for so long it
+// matters to one of them.
+func (o *Oracle) horizon(k facet.Kind, e *event.Event) (longest int64) {
 	for _, r := range o.set.Rules {
-		if r.Entity == k {
+		if r.Entity == k && r.Matches(e) {
 			longest = max(longest, r.Spec.Keeps().Reach.Milliseconds())
 		}
 	}

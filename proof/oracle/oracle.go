@@ -195,7 +195,7 @@ func (o *Oracle) event() (signals []score.Signal) {
 			continue
 		}
 		if !seen {
-			o.touch(entity, f.Time+o.horizon(entity.Kind))
+			o.touch(entity, f.Time+o.horizon(entity.Kind, &f.Fields))
 			seen = true
 		}
 		c := counter{entity, r.ID}
@@ -219,6 +219,9 @@ func (o *Oracle) event() (signals []score.Signal) {
 		sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
 		signals = append(signals, sig)
 		o.keep(entity, f.Time+r.Spec.Keeps().After.Milliseconds())
+		if o.unscored {
+			continue
+		}
 		o.score(sig, o.scores[entity].Contributions)
 		if r.Members != nil {
 			o.tell(c, r, sig)

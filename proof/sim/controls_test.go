@@ -55,9 +55,9 @@ var bugs = []mutants.Bug{
 	{Name: "delayed events are not marked", File: "ingest/bracket.go", Edits: [][2]string{
 		{"return placed{time: claimed, passed: oldest, delayed: true}", "return placed{time: claimed, passed: oldest}"}}},
 	{Name: "a wall clock in a detector", File: "engine/partition.go", Edits: [][2]string{
-		{"Event: &f.Fields, Time: f.Time,", "Event: &f.Fields, Time: time.Now().UnixMilli(),"}}},
+		{"c.Time, c.Watermark, c.Late = f.Time, p.watermark, late", "c.Time, c.Watermark, c.Late = time.Now().UnixMilli(), p.watermark, late"}}},
 	{Name: "scores carry no position to compare", File: "engine/partition.go", Edits: [][2]string{
-		{"u := score.Update{Entity: sig.Entity, Position: sig.Position,", "u := score.Update{Entity: sig.Entity, Position: score.Position{Incarnation: sig.Position.Incarnation},"}}},
+		{"score.Update{Entity: sig.Entity, Position: sig.Position}", "score.Update{Entity: sig.Entity, Position: score.Position{Incarnation: sig.Position.Incarnation}}"}}},
 	{Name: "detect commits before its outputs are stored", File: "engine/owner.go", Edits: [][2]string{
 		{"stored := o.stored()\n", "stored := o.next\n"}}},
 	{Name: "detect commits behind outputs that were cut short", File: "engine/owner.go", Edits: [][2]string{
@@ -106,10 +106,6 @@ var bugs = []mutants.Bug{
 		{"\tif err := s.store.Drain(ctx); err != nil {\n\t\treturn fmt.Errorf(\"change of epoch: %w\", err)\n\t}\n", ""}}},
 	{Name: "a commit from before a change of epoch comes after it", File: "ingest/epoch.go", Edits: [][2]string{
 		{"\ts.covered = nil\n", ""}}},
-	{Name: "a window keeps the place of the tier that fired, not what it said", File: "detectors/sliding_window.go", Edits: [][2]string{
-		{"if e.said(w.top) &&", "if int(le.Uint16(e[16:])) == len(w.rule.Tiers) &&"},
-		{"if e.said(tier) &&", "if best < int(le.Uint16(e[16:])) &&"},
-		{"e.fired(tier, t)", "tier.At = best + 1\n\te.fired(tier, t)"}}},
 	{Name: "a score keeps the half-life that a rule had", File: "engine/partition.go", Edits: [][2]string{
 		{"HalfLife: int64(r.HalfLife / time.Second), Time: at,", "HalfLife: int64(p.rules.Rules[0].HalfLife / time.Second), Time: at,"}}},
 	{Name: "lost scores are not written again", File: "engine/owner.go", Edits: [][2]string{
