@@ -48,7 +48,7 @@ profile: ## measure anew where time goes, which builds are optimised for
 	$(GO) test ./proof/bench -run '^$$' -bench Path -benchtime 6s -o /dev/null -cpuprofile $(CURDIR)/cmd/weir-worker/default.pgo
 
 generate: ## rewrite generated documents and schemas
-	$(GO) test ./event/format ./rules -run 'UpToDate|Schema|Reference' -update
+	$(GO) test ./app ./event/format ./rules -run 'UpToDate|Schema|Reference' -update
 
 chdb: ## fetch the embedded ClickHouse engine (once, into the cache)
 	@tools/chdb/fetch.sh
