@@ -22,7 +22,7 @@ func TestEveryDirectDependencyHasItsReason(t *testing.T) {
 	if len(direct) < 20 {
 		t.Fatalf("only %d dependencies were found", len(direct))
 	}
-	version, named := regexp.MustCompile(`/v[0-9]+$`), regexp.MustCompile("`([a-zA-Z0-9./-]+)`").FindAllStringSubmatch(string(page), -1)
+	version, named := regexp.MustCompile(`/v[0-9]+$`), regexp.MustCompile("`([a-zA-Z0-9_./-]+)`").FindAllStringSubmatch(string(page), -1)
 	for _, d := range direct {
 		path := strings.TrimPrefix(version.ReplaceAllString(d[1], ""), "github.com/")
 		said := slices.ContainsFunc(named, func(n []string) bool {
