@@ -19,12 +19,13 @@ RACE := app app/cli app/demo app/procs app/stack engine event gate ingest intern
 	internal/telemetry internal/tlsconfig internal/watch proof/chaos proof/proxy proof/servers \
 	proof/sim score sink/clickhouse sink/redis
 
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
 export WEIR_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help secrets build demo chaos test proof race bench profile lint generate chdb kafka webservers ci clean
+.PHONY: help secrets build demo chaos test proof race bench profile lint vuln generate chdb kafka webservers ci clean
 
 help: ## say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,13 @@ lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-clean:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+
+vuln: ## look for known vulnerabilities in what is called; their data comes from the network
+	@out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1); status=$$?; echo "$$out"; \
+	case $$status-$$out in \
+	  *"fetching vulnerabilities"*) echo "the data on vulnerabilities cannot be had here; nothing was checked" ;; \
+	  *) exit $$status ;; \
+	esac
 
 profile: ## measure anew where time goes, which builds are optimised for
 	$(GO) test ./proof/bench -run '^$$' -bench Path -benchtime 6s -o /dev/null -cpuprofile $(CURDIR)/cmd/weir-worker/default.pgo
