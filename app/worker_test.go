@@ -5,24 +5,21 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/sandbox"
 	"github.com/weirdev/weir/internal/watch"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // servers are the embedded ones, with the topics and tables of a stream.
 func servers(t *testing.T) (*sandbox.Sandbox, Config) {
 	t.Helper()
-	if _, err := chdb.Find(); errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
-		t.Skip(err)
-	}
+	testkit.ChDB(t)
 	s, err := sandbox.New(sandbox.Defaults(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

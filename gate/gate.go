@@ -9,13 +9,12 @@ package gate
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirdev/weir/internal/facet"
@@ -140,7 +139,7 @@ func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 		r.add(values[i].Contributions, now.UnixMilli())
 	}
 	d := Decision{
-		ID: newID(), Score: r.acting.Total.Points(), ObservedScore: r.all.Total.Points(), Categories: points(&r.acting),
+		ID: uuid.NewString(), Score: r.acting.Total.Points(), ObservedScore: r.all.Total.Points(), Categories: points(&r.acting),
 		Reasons: reasonsOf(req.Entities, values, now.UnixMilli(), maxReasons), Mode: g.phase, Would: g.cfg.Policy.decide(&r),
 		ExpiresAt: now.Add(g.cfg.CacheFor).UTC().Truncate(time.Millisecond),
 	}
@@ -204,19 +203,4 @@ func reasonsOf(entities []facet.Entity, values []score.Value, now int64, most in
 		return 1
 	})
 	return all[:min(most, len(all))]
-}
-
-// newID is a random UUID (version 4).
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	var t [36]byte
-	hex.Encode(t[:8], b[:4])
-	hex.Encode(t[9:13], b[4:6])
-	hex.Encode(t[14:18], b[6:8])
-	hex.Encode(t[19:23], b[8:10])
-	hex.Encode(t[24:], b[10:])
-	t[8], t[13], t[18], t[23] = '-', '-', '-', '-'
-	return string(t[:])
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/stack"
-	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/testkit"
 )
@@ -39,9 +38,7 @@ func run(t *testing.T, o Options) (s Summary, v Verdict, said string) {
 
 func needPrograms(t *testing.T) {
 	t.Helper()
-	if _, err := chdb.Find(); errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
-		t.Skip(err)
-	}
+	testkit.ChDB(t)
 	testkit.Programs(t)
 }
 

@@ -10,20 +10,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/sandbox"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
 // leave makes what a demonstration leaves: tables, and an event in two copies.
 func leave(t *testing.T) (dir string) {
 	t.Helper()
-	if _, err := chdb.Find(); err != nil {
-		if os.Getenv("WEIR_REQUIRE_CHDB") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testkit.ChDB(t)
 	dir = t.TempDir()
 	log := slog.New(slog.DiscardHandler)
 	s, err := sandbox.New(sandbox.Config{Dir: filepath.Join(dir, "sandbox"), ClickHouseAddr: "127.0.0.1:0"}, log)

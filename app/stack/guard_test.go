@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/app"
-	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/proof/testkit"
 )
 
@@ -42,9 +41,7 @@ func TestStoppedPartitionsOfBothStagesCount(t *testing.T) {
 // TestAProgramThatEndsAtItsStartIsTheEnd: its reason is told at once, where it was
 // taken for a matter of patience.
 func TestAProgramThatEndsAtItsStartIsTheEnd(t *testing.T) {
-	if _, err := chdb.Find(); errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
-		t.Skip(err)
-	}
+	testkit.ChDB(t)
 	testkit.Programs(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

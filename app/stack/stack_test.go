@@ -21,7 +21,6 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
-	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/population"
@@ -33,9 +32,7 @@ import (
 // embedded servers and on Apache Kafka and redis-server, fed with people, an
 // attack on them and garbage, and killed while they work.
 func TestWholePath(t *testing.T) {
-	if _, err := chdb.Find(); errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
-		t.Skip(err)
-	}
+	testkit.ChDB(t)
 	testkit.Programs(t)
 	t.Run("embedded", func(t *testing.T) { wholePath(t, Options{}, 100_000) })
 	t.Run("apache", func(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/sandbox"
 	"github.com/weirdev/weir/proof/testkit"
 )
@@ -99,9 +98,7 @@ func TestHowCommandsFail(t *testing.T) {
 
 func needEngine(t *testing.T) {
 	t.Helper()
-	if _, err := chdb.Find(); errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
-		t.Skip(err)
-	}
+	testkit.ChDB(t)
 }
 
 // busy is a directory that a sandbox has.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 func TestFallbackIsReadableForOrdinaryAPIs(t *testing.T) {
@@ -150,7 +152,7 @@ func randomPath(rng *rand.Rand, words []string) string {
 
 func TestAMillionRandomPathsStayWithinTheBound(t *testing.T) {
 	paths := 1_000_000
-	if testing.Short() {
+	if testkit.Raced {
 		paths = 50_000
 	}
 	allowed, words := everyFallback(), []string{}

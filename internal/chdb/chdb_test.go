@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/weirdev/weir/internal/chdb"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // serve starts a server on a directory, on two addresses: one for the native
@@ -62,12 +63,7 @@ func child(t *testing.T, dir string) (addr string, kill func()) {
 // children gives the address of HTTP, too.
 func children(t *testing.T, dir string) (addr, overHTTP string, kill func()) {
 	t.Helper()
-	if _, err := chdb.Find(); err != nil {
-		if os.Getenv("WEIR_REQUIRE_CHDB") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testkit.ChDB(t)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "WEIR_TEST_CHDB_DIR="+dir)
 	out, err := cmd.StdoutPipe()

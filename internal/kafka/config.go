@@ -61,7 +61,7 @@ func Defaults() Config {
 // Validate reports everything that is wrong with c. It reads no file.
 func (c Config) Validate() error {
 	errs := []error{c.SASL.validate(), c.TLS.Validate("kafka.tls")}
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("kafkago."+format, args...)) }
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("kafka."+format, args...)) }
 	if len(c.Brokers) == 0 {
 		bad("brokers: none is given")
 	}
@@ -96,7 +96,7 @@ func (c Config) validateBounds() (errs []error) {
 		{"drain_timeout", c.DrainTimeout, 10 * time.Millisecond, 5 * time.Minute},
 	} {
 		if b.v < b.low || b.v > b.upper {
-			errs = append(errs, fmt.Errorf("kafkago.%s: %v is outside %v … %v", b.name, b.v, b.low, b.upper))
+			errs = append(errs, fmt.Errorf("kafka.%s: %v is outside %v … %v", b.name, b.v, b.low, b.upper))
 		}
 	}
 	for _, b := range []struct {
@@ -104,7 +104,7 @@ func (c Config) validateBounds() (errs []error) {
 		v, low, upper int
 	}{{"fetch_bytes", c.FetchBytes, 1 << 10, maxFetchBytes}, {"batch_bytes", c.BatchBytes, 1 << 10, 64 << 20}} {
 		if b.v < b.low || b.v > b.upper {
-			errs = append(errs, fmt.Errorf("kafkago.%s: %d is outside %d … %d", b.name, b.v, b.low, b.upper))
+			errs = append(errs, fmt.Errorf("kafka.%s: %d is outside %d … %d", b.name, b.v, b.low, b.upper))
 		}
 	}
 	return errs

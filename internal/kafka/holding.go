@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"runtime/pprof"
 	"slices"
 	"sync"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/weirdev/weir/internal/retry"
 )
 
 // term is a generation of the group as one member takes part in it.
@@ -229,7 +230,7 @@ func (m *member) hold(ctx context.Context, h *holding) {
 // for all that fail.
 func (m *member) again(ctx context.Context, h *holding, lasted time.Duration) {
 	pause := m.pauseOf(h.partition, lasted)
-	if !sleep(ctx, pause/2+rand.N(pause/2)) {
+	if !retry.Sleep(ctx, retry.Jitter(pause)) {
 		return
 	}
 	m.mu.Lock()
@@ -247,7 +248,7 @@ func (m *member) again(ctx context.Context, h *holding, lasted time.Duration) {
 			t.rejoin()
 			return
 		}
-		if !sleep(ctx, left) {
+		if !retry.Sleep(ctx, left) {
 			return
 		}
 	}
@@ -255,18 +256,6 @@ func (m *member) again(ctx context.Context, h *holding, lasted time.Duration) {
 
 // fewFailures is the pause up to which own is called again at once.
 const fewFailures = 4 * joinPause
-
-// sleep reports false when ctx has ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // level is that of an error of own: while draining it is no surprise.
 func level(ctx context.Context) slog.Level {

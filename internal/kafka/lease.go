@@ -7,6 +7,8 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/weirdev/weir/internal/retry"
 )
 
 // Lease is a partition that a member of a group owns, until own has returned.
@@ -36,7 +38,7 @@ const leftAlone = 5 * time.Minute
 // the lease ends, as ctx says, or for five minutes. Whatever stopped it may be
 // mended by then, and nobody else would fare better meanwhile.
 func LeaveAlone(ctx context.Context) {
-	sleep(ctx, leftAlone)
+	retry.Sleep(ctx, leftAlone)
 }
 
 // commit is the Lease's: a request to the group's coordinator, under the term

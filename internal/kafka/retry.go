@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
+
+	"github.com/weirdev/weir/internal/retry"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 type tries struct {
 	c             *Client
 	what, subject string
-	pause         time.Duration
+	pauses        retry.Backoff
 	since         time.Time // of the present row of errors that must not last; zero: none
 	unreadable    bool      // which the row is of
 	last          string
@@ -30,7 +31,7 @@ type tries struct {
 }
 
 func (c *Client) newTries(what, subject string) *tries {
-	return &tries{c: c, what: what, subject: subject, pause: firstPause}
+	return &tries{c: c, what: what, subject: subject, pauses: retry.Backoff{First: firstPause, Most: maxPause}}
 }
 
 // failed waits for the next attempt. It returns an error where there must be
@@ -51,15 +52,10 @@ func (t *tries) failed(ctx context.Context, err error) error {
 		return err
 	}
 	t.report(err)
-	timer := time.NewTimer(t.pause/2 + rand.N(t.pause/2+1))
-	defer timer.Stop()
-	t.pause = min(2*t.pause, maxPause)
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !t.pauses.Wait(ctx) {
 		return t.ended(ctx, err)
 	}
+	return nil
 }
 
 func (t *tries) ended(ctx context.Context, err error) error {
@@ -85,5 +81,6 @@ func (t *tries) succeeded() {
 	if t.count > 1 {
 		t.c.log.Info("kafka: works again", "what", t.what, "on", t.subject, "attempts", t.count+1)
 	}
-	t.count, t.pause, t.last, t.since = 0, firstPause, "", time.Time{}
+	t.pauses.Reset()
+	t.count, t.last, t.since = 0, "", time.Time{}
 }

@@ -20,7 +20,8 @@ const (
 // each error after which it is tried again; news says that it is another one than
 // the last.
 func Do(ctx context.Context, try func(ctx context.Context) error, final func(error) bool, failed func(err error, news bool)) error {
-	for pause, last := firstPause, ""; ; pause = min(2*pause, mostPause) {
+	pauses := Backoff{First: firstPause, Most: mostPause}
+	for last := ""; ; {
 		err := Once(ctx, try)
 		switch {
 		case err == nil, final(err):
@@ -30,11 +31,7 @@ func Do(ctx context.Context, try func(ctx context.Context) error, final func(err
 		}
 		failed(err, err.Error() != last)
 		last = err.Error()
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !pauses.Wait(ctx) {
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}

@@ -40,7 +40,7 @@ func (c AdminConfig) Validate() error {
 type Admin struct {
 	cfg      AdminConfig
 	log      *slog.Logger
-	registry *prometheus.Registry
+	registry *Registry
 
 	mu     sync.Mutex
 	checks map[string]func(context.Context) error
@@ -51,14 +51,14 @@ type Admin struct {
 // NewAdmin makes an admin listener with a registry of its own, which already
 // holds the figures of the process and of the runtime.
 func NewAdmin(cfg AdminConfig, log *slog.Logger) *Admin {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r := &Registry{Registry: prometheus.NewRegistry()}
+	r.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	type checks = map[string]func(context.Context) error
 	return &Admin{cfg: cfg, log: log, registry: r, checks: checks{}, notes: checks{}, alive: map[string]func() error{}}
 }
 
 // Registry is where the program registers its metrics.
-func (a *Admin) Registry() *prometheus.Registry { return a.registry }
+func (a *Admin) Registry() *Registry { return a.registry }
 
 // Ready adds a condition of readiness.
 func (a *Admin) Ready(name string, check func(context.Context) error) {

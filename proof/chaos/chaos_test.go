@@ -16,7 +16,6 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/weirdev/weir/app/stack"
-	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/score"
@@ -24,9 +23,7 @@ import (
 
 // TestChaos runs the programs themselves, which are built once.
 func TestChaos(t *testing.T) {
-	if _, err := chdb.Find(); errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
-		t.Skip(err)
-	}
+	testkit.ChDB(t)
 	testkit.Programs(t)
 	t.Run("nothing is lost while everything is killed", killEverything)
 	t.Run("the verdict turns", spoilEverything)

@@ -39,11 +39,12 @@ type Suite struct {
 // hangs, and is so long that a busy machine is no failure.
 const patience = 8 * time.Minute
 
-// Run tests that each bug is caught, as many at a time as tests may run. It is
-// skipped where a run is to be short, and under the race detector, with which
-// everything would be built once more.
+// Run tests that each bug is caught, as many at a time as tests may run. It is left
+// to make proof, and skipped under the race detector, which would build everything
+// once more.
 func (s Suite) Run(t *testing.T) {
-	if testing.Short() || testkit.Raced {
+	testkit.Long(t, "it builds the program many times")
+	if testkit.Raced {
 		t.Skip("builds the program many times, without the race detector")
 	}
 	module, err := exec.CommandContext(t.Context(), "go", "env", "GOMOD").Output()

@@ -329,7 +329,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 
 const eventsOfAHistory = 500
 
-// The engine is compared with the oracle on random histories: 500 of them, or as
+// The engine is compared with the oracle on random histories: 500 of them (100 in a short run), or as
 // many as WEIR_HISTORIES says, from the one of WEIR_SEED on. A failure prints the
 // seed and a history that is as short as it can be made.
 func TestTheEngineAgreesWithTheOracle(t *testing.T) {
@@ -359,7 +359,11 @@ func TestTheEngineAgreesWithTheOracleOnEveryForm(t *testing.T) {
 // agree compares as many histories as are asked for.
 func agree(t *testing.T, of func(seed uint64, events int) history) (n tally, histories uint64) {
 	t.Helper()
-	from, histories := number(t, "WEIR_SEED", 1), number(t, "WEIR_HISTORIES", 500)
+	usual := uint64(500)
+	if testing.Short() {
+		usual = 100
+	}
+	from, histories := number(t, "WEIR_SEED", 1), number(t, "WEIR_HISTORIES", usual)
 	for seed := from; seed < from+histories; seed++ {
 		h := of(seed, eventsOfAHistory)
 		if d := h.compare(&n); d != "" {

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -82,10 +81,7 @@ func TestEverySingleCrash(t *testing.T) {
 	if c.one(t) {
 		return
 	}
-	step := 1
-	if testkit.Raced {
-		step = 20
-	}
+	step := stride()
 	for at := 1; at <= c.calm.Effects && !t.Failed(); at += step {
 		c.run(t, false, at)
 		c.run(t, true, at)
@@ -100,10 +96,7 @@ func TestCrashesAmidChangesOfEpoch(t *testing.T) {
 	if c.one(t) {
 		return
 	}
-	step := 1
-	if testkit.Raced {
-		step = 20
-	}
+	step := stride()
 	changes, loads := 0, 0
 	for at := 1; at <= c.calm.Effects && !t.Failed(); at += step {
 		for _, after := range []bool{false, true} {

@@ -168,10 +168,20 @@ var happens = []string{
 	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "switch", "torn", "watched",
 }
 
-// share is a tenth of n under the race detector, which takes ten times as long.
+// share is a tenth of n in a short run, and under the race detector, which takes ten
+// times as long.
 func share(n int) int {
-	if testkit.Raced {
+	if testing.Short() || testkit.Raced {
 		return max(n/10, 1)
 	}
 	return n
+}
+
+// stride is the distance between the effects at which a worker is killed: 1 where
+// every crash point is to be tried.
+func stride() int {
+	if testing.Short() || testkit.Raced {
+		return 20
+	}
+	return 1
 }

@@ -14,6 +14,7 @@ import (
 // WEIR_TEST_CLICKHOUSE_PYTHON, else the newest that tools/clickhouse-clients made.
 func ClickHouseClients(t testing.TB) (python string) {
 	t.Helper()
+	Long(t, "it needs ClickHouse's clients")
 	const variable = "WEIR_REQUIRE_CLICKHOUSE_CLIENTS"
 	if python = os.Getenv("WEIR_TEST_CLICKHOUSE_PYTHON"); python == "" {
 		made, _ := filepath.Glob(filepath.Join(servers.CacheDir(), "clickhouse-clients", "*", "ready"))

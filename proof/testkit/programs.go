@@ -7,9 +7,13 @@ import (
 	"testing"
 )
 
-// Programs builds Weir's programs and puts them first on the PATH of the test.
+// Programs builds Weir's programs and puts them first on the PATH of the test. The
+// race detector does not watch other processes, so a test of theirs is skipped there.
 func Programs(t testing.TB) {
 	t.Helper()
+	if Raced {
+		t.Skip("it tests programs that run without the race detector")
+	}
 	dir := t.TempDir()
 	const module = "github.com/weirdev/weir/cmd/"
 	build := exec.Command("go", "build", "-pgo=off", "-o", dir+string(filepath.Separator), module+"weir", module+"weir-worker", module+"weir-gate")

@@ -19,6 +19,10 @@ type Server struct {
 // something is not installed and variable does not require it.
 func start(t testing.TB, variable string, describe func(addr, dir string) (*servers.Server, error)) *Server {
 	t.Helper()
+	Long(t, "it needs a real server")
+	if Raced {
+		t.Skip("the race detector watches the same code against embedded servers")
+	}
 	addr, err := servers.FreeAddr()
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ func TestServersDoNotOutliveAKilledTest(t *testing.T) {
 		fmt.Println("child", s.Addr, s.server.PID())
 		select {}
 	}
+	Long(t, "it needs a real server")
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		lacking(t, "WEIR_REQUIRE_REDIS", "redis-server is missing (Debian: apt-get install redis-server)")
 	}

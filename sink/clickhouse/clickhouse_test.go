@@ -2,7 +2,6 @@ package clickhouse_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -19,6 +18,7 @@ import (
 	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/internal/chdb"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/score"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
@@ -44,10 +44,8 @@ func open() (*chdb.Engine, error) {
 // engineFor is the engine, or the end of a test where there is none.
 func engineFor(t *testing.T) *chdb.Engine {
 	t.Helper()
+	testkit.ChDB(t)
 	e, err := open()
-	if errors.Is(err, chdb.ErrNoLibrary) && os.Getenv("WEIR_REQUIRE_CHDB") == "" {
-		t.Skip(err)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

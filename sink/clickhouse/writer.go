@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/weirdev/weir/internal/retry"
 )
 
 // rows is a batch of one table's rows, in columns.
@@ -233,7 +234,7 @@ func (w *writer) broadcast() {
 }
 
 func (w *writer) insert(ctx context.Context, batch rows) error {
-	wait, last := 50*time.Millisecond, ""
+	pauses, last := retry.Backoff{First: 50 * time.Millisecond, Most: 2 * time.Second}, ""
 	for attempt := 1; ; attempt++ {
 		err := batch.insert(ctx, w.conn)
 		switch {
@@ -252,13 +253,7 @@ func (w *writer) insert(ctx context.Context, batch rows) error {
 			w.log.Warn("clickhouse does not take rows; trying again", "rows", batch.len(), "error", err)
 			last = err.Error()
 		}
-		t := time.NewTimer(wait/2 + rand.N(wait))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
-		wait = min(2*wait, 2*time.Second)
+		pauses.Wait(ctx) // where ctx ends, the next attempt says why
 	}
 }
 

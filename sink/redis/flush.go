@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 )
 
@@ -32,10 +31,10 @@ func (w *Writer) flush(ctx context.Context, batch []*entry) {
 	w.resize(len(batch), err)
 	switch {
 	case err == nil:
-		w.pause = 0
+		w.pauses.Reset()
 	case reasonOf(err) == reasonScript && w.loadScripts(ctx) == nil:
 	default:
-		w.wait(ctx)
+		w.pauses.Wait(ctx)
 	}
 }
 
@@ -99,15 +98,4 @@ func (w *Writer) tell(err error) {
 		return
 	}
 	w.log.Warn("scores cannot be written; they are kept, and detection waits once the buffer is full", "reason", reason, "error", err)
-}
-
-// wait pauses longer after each failure in a row.
-func (w *Writer) wait(ctx context.Context) {
-	w.pause = min(max(2*w.pause, shortestPause), longestPause)
-	timer := time.NewTimer(w.pause - rand.N(w.pause/2))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -16,6 +16,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
@@ -66,6 +67,7 @@ type realServer struct {
 
 func startReal(t testing.TB, options ...string) *realServer {
 	t.Helper()
+	testkit.Long(t, "it needs a real server")
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("WEIR_REQUIRE_REDIS") == "1" {
 			t.Fatalf("WEIR_REQUIRE_REDIS=1, but: %v", err)

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/retry"
 	"github.com/weirdev/weir/score"
 )
 
@@ -62,9 +63,9 @@ type Writer struct {
 	free   []*entry
 
 	// Below here: touched by Run alone.
-	trouble string // reason of the last failure, "" after a success
-	pause   time.Duration
-	limit   int // most scores in the next batch
+	trouble string        // reason of the last failure, "" after a success
+	pauses  retry.Backoff // of the loop that writes
+	limit   int           // most scores in the next batch
 }
 
 // entry is the latest score of an entity.
@@ -108,7 +109,7 @@ func NewWriter(cfg Config, deps Dependencies) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{
+	w := &Writer{pauses: retry.Backoff{First: shortestPause, Most: longestPause},
 		cfg: cfg, codec: score.NewCodec(deps.Secret, cfg.KeyPrefix), client: client, log: deps.logger(), now: deps.clock(),
 		script: scriptName(putScript), counter: scriptName(countScript), limit: cfg.PipelineSize, open: map[*Track]struct{}{},
 		places: make(chan struct{}, cfg.BufferSize), wake: make(chan struct{}, 1), ended: make(chan struct{}),
