@@ -12,7 +12,7 @@ import (
 
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/cli"
-	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/app/dryrun"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -72,7 +72,7 @@ that is not there is skipped.`,
 			if err != nil {
 				return err
 			}
-			var results []engine.TestResult
+			var results []dryrun.TestResult
 			if problems == nil {
 				if results, problems, err = testRules(set, apart); err != nil {
 					return err
@@ -133,7 +133,7 @@ func findings(problems *rules.Problems) error {
 }
 
 // testRules runs the tests of a set, and those in a directory, if one is named.
-func testRules(set *rules.Set, apart string) ([]engine.TestResult, *rules.Problems, error) {
+func testRules(set *rules.Set, apart string) ([]dryrun.TestResult, *rules.Problems, error) {
 	tests := set.Cases()
 	if apart != "" {
 		if _, err := os.Stat(apart); err != nil {
@@ -145,6 +145,6 @@ func testRules(set *rules.Set, apart string) ([]engine.TestResult, *rules.Proble
 		}
 		tests = append(tests, more...)
 	}
-	results, err := engine.RunTests(set, tests)
+	results, err := dryrun.RunTests(set, tests)
 	return results, nil, err
 }

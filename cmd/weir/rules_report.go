@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirdev/weir/app/cli"
-	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/app/dryrun"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -99,13 +99,13 @@ func (r *report) writeWarnings(w io.Writer) {
 }
 
 // add takes in results of tests; set is nil where the rules are not right.
-func (r *report) add(set *rules.Set, results []engine.TestResult) {
+func (r *report) add(set *rules.Set, results []dryrun.TestResult) {
 	t := &testsReport{Untested: []string{}, Results: []testReport{}}
 	r.Tests = t
 	tested := map[string]bool{}
 	for _, one := range results {
-		res := testReport{Rule: one.Rule, Name: one.Test.Name, File: one.File, Line: one.Test.Line, Problems: one.Problems, Skipped: one.Skipped}
-		tested[one.Rule] = true
+		res := testReport{Rule: one.Test.Rule, Name: one.Test.Name, File: one.File, Line: one.Test.Line, Problems: one.Problems, Skipped: one.Skipped}
+		tested[one.Test.Rule] = true
 		switch {
 		case one.Skipped != "":
 			res.Outcome, t.Skipped = "skipped", t.Skipped+1
