@@ -60,10 +60,7 @@ type part struct {
 // New makes a run that has seen nothing.
 func New(o Options) (*Run, error) {
 	partitions := max(o.Partitions, 1)
-	if o.Places == nil {
-		o.Places = nowhere{}
-	}
-	in, err := ingest.NewOffline(o.Ingest, o.Places, o.Rules.Projection(), Hasher(), partitions, o.Amend)
+	in, err := ingest.NewOffline(o.Ingest, PlacesOr(o.Places), o.Rules.Projection(), Hasher(), partitions, o.Amend)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +126,14 @@ func (r *Run) Scored() (all []facet.Entity) {
 
 // Score is what an entity's score is made of.
 func (r *Run) Score(e facet.Entity) []score.Contribution { return r.scores[e].Contributions }
+
+// PlacesOr is p, or what knows no address where p is nil.
+func PlacesOr(p ingest.Places) ingest.Places {
+	if p == nil {
+		return nowhere{}
+	}
+	return p
+}
 
 // nowhere knows no address.
 type nowhere struct{}

@@ -89,13 +89,13 @@ func values(list []Value) string {
 	}
 	parts := make([]string, len(list))
 	for i, v := range list {
-		parts[i] = v.Field.Name + "=" + v.text()
+		parts[i] = v.Field.Name + "=" + v.String()
 	}
 	return strings.Join(parts, " ")
 }
 
-// text is a value as it is best read: texts with blanks in them have quotes.
-func (v *Value) text() string {
+// String is a value as it is best read: texts with blanks in them have quotes.
+func (v Value) String() string {
 	switch v.Field.Kind {
 	case event.KindTime:
 		return string(event.AppendTime(nil, v.Num))

@@ -19,12 +19,12 @@ import (
 func rulesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "Check rules and run their tests",
+		Short: "Check rules, run their tests, explain why they fire",
 		Long: `rules works on a directory of rule files; without one, on the rules that are built
 in. docs/rules.md describes the language.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesListCommand())
+	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesExplainCommand(), rulesListCommand())
 	return cmd
 }
 
@@ -63,10 +63,11 @@ func rulesTestCommand() *cobra.Command {
 	var how reporting
 	var apart string
 	cmd := &cobra.Command{
-		Use: "test [DIR]", Short: "Run the tests in rules, through the engine that runs live", Args: cobra.MaximumNArgs(1),
-		Long: `test runs the tests that stand with the rules, and those in the files of -tests.
-It ends with 1 where one fails, or rules or tests are not right. A test of a rule
-that is not there is skipped.`,
+		Use: "test [DIR]", Short: "Run the tests in rules, through the code that runs live", Args: cobra.MaximumNArgs(1),
+		Long: `test runs the tests that stand with the rules, and those and the scenarios in the
+files of -tests, through ingest's and the engine's code. It ends with 1 where one
+fails, or rules or tests are not right. A test of a rule that is not there is
+skipped.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			set, problems, err := loadRules(args)
 			if err != nil {
