@@ -93,8 +93,9 @@ type Explanation struct {
 	// Held describes it, as the evidence of a firing does.
 	Held []facet.Evidence
 
-	// Demands are all numbers that tiers ask for, whether they are met or not. What a
-	// rule asks for whatever the tier stands with each tier.
+	// Demands are all numbers that tiers ask for, whether they are met or not: first
+	// what the tier waits for, then what else must be so. What a rule asks for whatever
+	// the tier stands with each tier.
 	Demands []Demand
 
 	// HeldBack says what keeps a tier whose demands are met from firing. Where the
@@ -116,7 +117,7 @@ func (d Demand) Met() bool { return d.Have >= d.Need }
 // HeldBack is a reason why a tier does not fire that no number of its demands tells.
 type HeldBack struct {
 	Tier  int
-	By    string // "cooldown"
+	By    string // what holds it back: "cooldown"; in time, the name of an exception
 	Until int64  // event time, Unix ms; 0: no time ends it
 }
 

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weirdev/weir/app/dryrun"
@@ -75,6 +76,7 @@ type step struct {
 	kept, late, counts bool
 	fired              bool
 	heldBack           []detectors.HeldBack
+	short              detectors.Demand // what the highest tier whose first demand was met lacked; zero: nothing
 }
 
 // nearest is when a tier came nearest to firing.
@@ -147,18 +149,9 @@ func (x *Explainer) see(e *event.Event) {
 	case !ok:
 	case entity.Key == x.o.Entity.Key:
 		x.about++
-	case len(x.others) < mostOthers && !contains(x.others, entity.Key):
+	case len(x.others) < mostOthers && !slices.Contains(x.others, entity.Key):
 		x.others = append(x.others, strings.Clone(entity.Key))
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, one := range list {
-		if one == s {
-			return true
-		}
-	}
-	return false
 }
 
 // watch takes in what a rule made of an event.
@@ -179,34 +172,50 @@ func (x *Explainer) watch(t engine.Trace) {
 func (h *history) see(t engine.Trace) {
 	s := step{record: int(t.Offset), time: t.Time, kept: t.Kept, late: t.Late, counts: t.Counts, fired: t.Fired}
 	after := t.Explain()
+	at := len(h.steps)
 	if t.Fired {
 		h.fired++
-		h.after[len(h.steps)] = after
-	} else if !t.Late {
-		s.heldBack = after.HeldBack
+		h.after[at] = after
 	}
-	h.steps = append(h.steps, s)
-	if t.Late || !t.Kept {
-		return
-	}
-	for len(after.Demands) > 0 {
-		tier := after.Demands[0].Tier
-		var of, rest []detectors.Demand
-		for _, d := range after.Demands {
-			if d.Tier == tier {
-				of = append(of, d)
-			} else {
-				rest = append(rest, d)
+	if t.Kept && !t.Late {
+		for _, of := range byTier(after.Demands) {
+			h.near(at, of)
+			if of[0].Met() && t.Counts && !t.Fired {
+				s.short = firstShort(of)
 			}
 		}
-		h.near(tier, len(h.steps)-1, of)
-		after.Demands = rest
+		if !t.Fired {
+			s.heldBack = after.HeldBack
+		}
 	}
+	h.steps = append(h.steps, s)
+}
+
+// byTier puts the demands of each tier together, in the order of tiers.
+func byTier(demands []detectors.Demand) (all [][]detectors.Demand) {
+	for _, d := range demands {
+		for len(all) <= d.Tier {
+			all = append(all, nil)
+		}
+		all[d.Tier] = append(all[d.Tier], d)
+	}
+	return slices.DeleteFunc(all, func(of []detectors.Demand) bool { return len(of) == 0 })
+}
+
+// firstShort is the first demand that is not met; zero where all are.
+func firstShort(of []detectors.Demand) detectors.Demand {
+	for _, d := range of {
+		if !d.Met() {
+			return d
+		}
+	}
+	return detectors.Demand{}
 }
 
 // near keeps the demands of a tier at a step, if it came nearer to firing then than
 // ever before.
-func (h *history) near(tier, step int, demands []detectors.Demand) {
+func (h *history) near(step int, demands []detectors.Demand) {
+	tier := demands[0].Tier
 	for len(h.tiers) <= tier {
 		h.tiers = append(h.tiers, nearest{met: -1})
 	}

@@ -130,10 +130,13 @@ type Raised struct {
 // HeldBack is a series of events that would have made a rule fire, or counted, and
 // did not.
 type HeldBack struct {
-	By      string `json:"by"`             // what the detector says, such as cooldown; or late, or not_kept
-	Tier    int    `json:"tier,omitempty"` // that was kept from firing
-	Until   string `json:"until,omitempty"`
-	Records []int  `json:"records"`
+	// By is what the detector says, such as cooldown, or the number that was short
+	// where the tier's first one was not, such as share_percent; or late, or not_kept.
+	By      string  `json:"by"`
+	Tier    int     `json:"tier,omitempty"` // that was kept from firing
+	Until   string  `json:"until,omitempty"`
+	Records []int   `json:"records"`
+	Nearest *Number `json:"nearest,omitempty"` // where a number was short
 
 	until int64
 }
@@ -332,7 +335,7 @@ func (x *Explainer) signal(h *history, record int) *score.Signal {
 // equal reasons are one series.
 func (h *history) heldBack(list []HeldBack, i int) []HeldBack {
 	s := &h.steps[i]
-	add := func(by string, tier int, until int64) {
+	add := func(by string, tier int, until int64) *HeldBack {
 		same := func(b HeldBack) bool { return b.By == by && b.Tier == tier && b.until == until }
 		at := slices.IndexFunc(list, same)
 		if at < 0 {
@@ -343,6 +346,7 @@ func (h *history) heldBack(list []HeldBack, i int) []HeldBack {
 			list, at = append(list, b), len(list)
 		}
 		list[at].Records = append(list[at].Records, s.record+1)
+		return &list[at]
 	}
 	switch {
 	case s.late:
@@ -352,6 +356,12 @@ func (h *history) heldBack(list []HeldBack, i int) []HeldBack {
 	}
 	for _, b := range s.heldBack {
 		add(b.By, b.Tier+1, b.Until)
+	}
+	if d := s.short; d.What != "" {
+		b := add(d.What, d.Tier+1, 0)
+		if b.Nearest == nil || d.Have > b.Nearest.Have {
+			b.Nearest = &Number{d.What, d.Have, d.Need, false}
+		}
 	}
 	return list
 }

@@ -124,9 +124,9 @@ func (w *whatIf) fires(spec rules.Spec, drop map[int]bool, n int) (tiers map[int
 }
 
 // without finds a least set of the steps in from without which the rule would not
-// have fired at a step with as high a tier: no step can be taken out of the set. nil
-// where it fires without all of them. whole is false where the search was ended, so
-// that a lesser set may do.
+// have fired at a step with as high a tier, nor earlier instead: no step can be taken
+// out of the set. nil where it fires without all of them. whole is false where the
+// search was ended, so that a lesser set may do.
 func (w *whatIf) without(at, tier int, from []int) (set []int, whole bool, err error) {
 	silent := func(set []int) (silent, ok bool) {
 		drop := make(map[int]bool, len(set))
@@ -137,8 +137,12 @@ func (w *whatIf) without(at, tier int, from []int) (set []int, whole bool, err e
 		if e != nil {
 			err = e
 		}
-		t, fired := tiers[at]
-		return !fired || t < tier, done && e == nil
+		for i, t := range tiers {
+			if t >= tier && (i == at || !w.steps[i].fired) {
+				return false, done && e == nil
+			}
+		}
+		return true, done && e == nil
 	}
 	if s, ok := silent(from); !ok || !s {
 		return nil, ok, err

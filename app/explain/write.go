@@ -57,7 +57,8 @@ func (w *writer) records(r *Report) {
 	}
 	w.line("%s", text)
 	for i := range r.unread {
-		r.unread[i].Write(w.out)
+		w.line("record %d", r.unread[i].Line)
+		r.unread[i].WriteRefusal(w.out)
 	}
 	switch {
 	case r.About == nil:
@@ -183,12 +184,16 @@ func (w *writer) heldBack(h *HeldBack) {
 	if h.Until != "" {
 		until = " until " + clock(h.Until)
 	}
-	w.line("  tier %d was held back by %s%s at %s", h.Tier, strings.ReplaceAll(h.By, "_", " "), until, recordList(h.Records))
+	nearest := ""
+	if h.Nearest != nil {
+		nearest = fmt.Sprintf("; it came nearest with %d of %d", h.Nearest.Have, h.Nearest.Need)
+	}
+	w.line("  tier %d was held back by %s%s at %s%s", h.Tier, h.By, until, recordList(h.Records), nearest)
 }
 
 func (w *writer) told(r *Report) {
-	if len(r.Told) == 0 {
-		return
+	if len(r.Told) == 0 || r.About == nil {
+		return // findings name them
 	}
 	w.line("\ntold as members of a group")
 	for _, t := range r.Told {
