@@ -117,7 +117,7 @@ func (d Demand) Met() bool { return d.Have >= d.Need }
 // HeldBack is a reason why a tier does not fire that no number of its demands tells.
 type HeldBack struct {
 	Tier  int
-	By    string // what holds it back: "cooldown"; in time, the name of an exception
+	By    string // what holds it back: "cooldown"
 	Until int64  // event time, Unix ms; 0: no time ends it
 }
 

@@ -76,6 +76,7 @@ type step struct {
 	kept, late, counts bool
 	fired              bool
 	heldBack           []detectors.HeldBack
+	exception          *rules.Exception // because of which the rule does not see it; nil: none
 	short              detectors.Demand // what the highest tier whose first demand was met lacked; zero: nothing
 }
 
@@ -171,6 +172,9 @@ func (x *Explainer) watch(t engine.Trace) {
 
 func (h *history) see(t engine.Trace) {
 	s := step{record: int(t.Offset), time: t.Time, kept: t.Kept, late: t.Late, counts: t.Counts, fired: t.Fired}
+	if t.Exception >= 0 {
+		s.exception = &t.Rule.Exceptions[t.Exception]
+	}
 	after := t.Explain()
 	at := len(h.steps)
 	if t.Fired {

@@ -131,12 +131,14 @@ type Raised struct {
 // did not.
 type HeldBack struct {
 	// By is what the detector says, such as cooldown, or the number that was short
-	// where the tier's first one was not, such as share_percent; or late, or not_kept.
-	By      string  `json:"by"`
-	Tier    int     `json:"tier,omitempty"` // that was kept from firing
-	Until   string  `json:"until,omitempty"`
-	Records []int   `json:"records"`
-	Nearest *Number `json:"nearest,omitempty"` // where a number was short
+	// where the tier's first one was not, such as share_percent; or exception, late, or
+	// not_kept.
+	By        string  `json:"by"`
+	Exception string  `json:"exception,omitempty"` // its line in the rule's file, reason and owner
+	Tier      int     `json:"tier,omitempty"`      // that was kept from firing
+	Until     string  `json:"until,omitempty"`
+	Records   []int   `json:"records"`
+	Nearest   *Number `json:"nearest,omitempty"` // where a number was short
 
 	until int64
 }
@@ -335,11 +337,14 @@ func (x *Explainer) signal(h *history, record int) *score.Signal {
 // equal reasons are one series.
 func (h *history) heldBack(list []HeldBack, i int) []HeldBack {
 	s := &h.steps[i]
+	exception := ""
 	add := func(by string, tier int, until int64) *HeldBack {
-		same := func(b HeldBack) bool { return b.By == by && b.Tier == tier && b.until == until }
+		same := func(b HeldBack) bool {
+			return b.By == by && b.Exception == exception && b.Tier == tier && b.until == until
+		}
 		at := slices.IndexFunc(list, same)
 		if at < 0 {
-			b := HeldBack{By: by, Tier: tier, until: until}
+			b := HeldBack{By: by, Exception: exception, Tier: tier, until: until}
 			if until != 0 {
 				b.Until = moment(until)
 			}
@@ -349,6 +354,10 @@ func (h *history) heldBack(list []HeldBack, i int) []HeldBack {
 		return &list[at]
 	}
 	switch {
+	case s.exception != nil:
+		x := s.exception
+		exception = fmt.Sprintf("line %d, %s, for %s", x.Line, x.Reason, x.Owner)
+		add("exception", 0, x.Expires)
 	case s.late:
 		add("late", 0, 0)
 	case !s.kept:

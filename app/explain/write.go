@@ -173,6 +173,9 @@ func (w *writer) otherwise(f *Firing) {
 
 func (w *writer) heldBack(h *HeldBack) {
 	switch h.By {
+	case "exception":
+		w.line("  %s counted for nothing: excepted until %s (%s)", recordList(h.Records), clock(h.Until), h.Exception)
+		return
 	case "late":
 		w.line("  %s came late, after the window had closed, and counted for nothing", recordList(h.Records))
 		return
