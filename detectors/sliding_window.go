@@ -259,21 +259,39 @@ func (w *SlidingWindow) Canonical() string {
 	return s
 }
 
-// Raised implements [Adjustable].
+// Raised implements [Adjustable]. Where more were asked for than is counted exactly,
+// another form of the window would answer, so that is not had.
 func (w *SlidingWindow) Raised(what string, need int64) rules.Spec {
 	raised := *w
+	raised.Tiers = slices.Clone(w.Tiers)
+	name, _ := w.measure()
 	switch {
-	case what == "share_percent" && need <= 100:
-		raised.MinShare = max(w.MinShare, int(need))
-	case (what == "count" || what == "distinct") && need <= math.MaxUint16:
-		raised.Tiers = slices.Clone(w.Tiers)
+	case what == name && need <= w.most():
 		for i := range raised.Tiers {
 			raised.Tiers[i].At = max(raised.Tiers[i].At, int(need))
 		}
+	case what == "share_percent" && need <= 100:
+		raised.MinShare = max(w.MinShare, int(need))
+	case what == "matching" && need <= mostAt:
+		raised.MinEvents = max(w.MinEvents, int(need))
 	default:
 		return nil
 	}
+	if raised.panes() != w.panes() {
+		return nil
+	}
 	return &raised
+}
+
+// most is how much a tier can wait for.
+func (w *SlidingWindow) most() int64 {
+	switch {
+	case w.Share:
+		return 100
+	case w.Distinct != event.None:
+		return mostDistinct
+	}
+	return mostAt
 }
 
 // Keeps implements [rules.Spec].

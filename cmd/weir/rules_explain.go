@@ -12,7 +12,7 @@ import (
 	"github.com/weirdev/weir/app/cli"
 	"github.com/weirdev/weir/app/explain"
 	"github.com/weirdev/weir/app/try"
-	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/rules"
 )
@@ -40,7 +40,7 @@ The exit status is 1 if the rules are not right, or no record is an event.`,
 	x.config = cli.ConfigureSections(cmd, app.Defaults(), "ingest", "geo", "detect")
 	f := cmd.Flags()
 	f.StringArrayVar(&x.events, "events", nil, "`file` of events, one record a line (.gz, too), or - for standard input; may be given more than once")
-	f.StringVar(&x.format, "format", "", "format of the records: "+strings.Join(event.FormatNames(), ", ")+"; empty: that of the configuration, which is weir where it says nothing")
+	f.StringVar(&x.format, "format", "", "format of the records: "+strings.Join(format.Names(), ", ")+"; empty: that of the configuration, which is weir where it says nothing")
 	f.StringVar(&x.entity, "entity", "", "explain everything about this entity, `KIND:KEY`, such as account:ann")
 	f.BoolVar(&x.json, "json", false, "write one JSON object; docs/tools.md describes it")
 	cmd.RunE = x.run
@@ -150,11 +150,11 @@ func looksAt(set *rules.Set, e rules.Subject) bool {
 }
 
 // otherFormat says what to do where a format reads no record.
-func (x *explaining) otherFormat(format string) string {
+func (x *explaining) otherFormat(used string) string {
 	if len(x.sample) == 0 {
 		return "there is no line in them"
 	}
-	if guesses := event.DetectFormat(x.sample); len(guesses) > 0 && guesses[0].Format != format {
+	if guesses := format.Detect(x.sample); len(guesses) > 0 && guesses[0].Format != used {
 		return "try -format " + guesses[0].Format + ", which reads these lines best"
 	}
 	return "weir try shows what each line lacks"
