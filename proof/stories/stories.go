@@ -4,11 +4,12 @@
 // A story is prose, then sections, each below a line "-- NAME --":
 //
 //	-- rules --                   a file of rules, in YAML
+//	-- places --                  optional: where addresses are, as "ADDRESS LATITUDE LONGITUDE RADIUS_KM [COUNTRY]"
 //	-- events [FORMAT] --         records, one a line; in format weir where none is named
 //	-- findings --                each signal, and the scores at the latest event
 //	-- explanation [KIND:KEY] --  what weir rules explain writes, with -entity where one is named
 //
-// Of the last two, which the test writes with -update, a story has what it is about.
+// Of the last two sections, which the test writes with -update, a story has what it is about.
 package stories
 
 import (
@@ -37,7 +38,7 @@ type Story struct {
 
 // Section is a part of a story.
 type Section struct {
-	Name string // rules, events, findings or explanation
+	Name string // rules, places, events, findings or explanation
 	Of   string // format of the events, or whom the explanation is about; may be empty
 	Line int    // of its first line in the file
 	Body string // whole lines
@@ -45,6 +46,7 @@ type Section struct {
 
 const (
 	rulesSection       = "rules"
+	placesSection      = "places"
 	eventsSection      = "events"
 	findingsSection    = "findings"
 	explanationSection = "explanation"
@@ -62,9 +64,9 @@ func Parse(text string) (*Story, error) {
 			continue
 		}
 		switch name {
-		case rulesSection, eventsSection, findingsSection, explanationSection:
+		case rulesSection, placesSection, eventsSection, findingsSection, explanationSection:
 		default:
-			return nil, fmt.Errorf("line %d: there is no section %q; sections are rules, events, findings, explanation", n+1, name)
+			return nil, fmt.Errorf("line %d: there is no section %q; sections are rules, places, events, findings, explanation", n+1, name)
 		}
 		switch heading := name + " " + of; {
 		case of != "" && name != eventsSection && name != explanationSection:
@@ -135,13 +137,22 @@ func (s *Story) Play() (*Story, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	where := places{}
+	for _, one := range s.Sections {
+		if one.Name != placesSection {
+			continue
+		}
+		if where, err = parsePlaces(one.Body, one.Line); err != nil {
+			return nil, err
+		}
+	}
 	now := &Story{Prose: s.Prose}
 	for _, one := range s.Sections {
 		switch one.Name {
 		case findingsSection:
-			one.Body, err = s.findings(set, cfg)
+			one.Body, err = s.findings(set, cfg, where)
 		case explanationSection:
-			one.Body, err = s.explanation(set, cfg, one.Of)
+			one.Body, err = s.explanation(set, cfg, where, one.Of)
 		}
 		if err != nil {
 			return nil, err
@@ -161,9 +172,9 @@ func (s *Story) records() (all [][]byte) {
 	return all
 }
 
-func (s *Story) findings(set *rules.Set, cfg ingest.Config) (string, error) {
+func (s *Story) findings(set *rules.Set, cfg ingest.Config, where places) (string, error) {
 	o := dryrun.Defaults(set)
-	o.Ingest = cfg
+	o.Ingest, o.Places = cfg, where
 	r, err := dryrun.New(o)
 	if err != nil {
 		return "", err
@@ -200,8 +211,8 @@ func (s *Story) findings(set *rules.Set, cfg ingest.Config) (string, error) {
 
 func named(e facet.Entity) string { return rules.Subject{Kind: e.Kind, Key: e.Key}.String() }
 
-func (s *Story) explanation(set *rules.Set, cfg ingest.Config, entity string) (string, error) {
-	o := explain.Options{Rules: set, Ingest: cfg, Detect: engine.Defaults()}
+func (s *Story) explanation(set *rules.Set, cfg ingest.Config, where places, entity string) (string, error) {
+	o := explain.Options{Rules: set, Ingest: cfg, Places: where, Detect: engine.Defaults()}
 	if entity != "" {
 		var err error
 		if o.Entity, err = explain.ParseEntity(entity); err != nil {

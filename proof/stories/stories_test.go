@@ -90,9 +90,27 @@ func TestStoriesThatDoNotRead(t *testing.T) {
 	}
 }
 
+func TestPlacesOfAStory(t *testing.T) {
+	p, err := parsePlaces("203.0.113.9 52.52 -13.405 10 DE\n\n2001:db8::1 0 0 0\n", 4)
+	if err != nil || len(p) != 2 {
+		t.Fatal(p, err)
+	}
+	for _, place := range p {
+		if place.RadiusKM == 10 && (place.LatitudeMicro != 52_520_000 || place.LongitudeMicro != -13_405_000 || place.Country != "DE") {
+			t.Errorf("%+v", place)
+		}
+	}
+	for _, bad := range []string{"x 1 2 3", "203.0.113.9 1 2", "203.0.113.9 91 2 3", "203.0.113.9 NaN 2 3", "203.0.113.9 1 2 -3"} {
+		if _, err := parsePlaces("\n"+bad, 4); err == nil || !strings.HasPrefix(err.Error(), "line 5: ") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(small)
 	f.Add("-- rules --\n-- events --\r\n-- findings --")
+	f.Add("-- rules --\n-- places --\n203.0.113.9 52.5 13.4 10 DE\n-- events --\n-- findings --")
 	f.Add("--  --\n-- --\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := Parse(text)
@@ -102,6 +120,11 @@ func FuzzParse(f *testing.F) {
 		again, err := Parse(s.String())
 		if err != nil || again.String() != s.String() {
 			t.Fatalf("%q is written as %q: %v", text, s, err)
+		}
+		for _, one := range s.Sections {
+			if one.Name == placesSection {
+				_, _ = parsePlaces(one.Body, one.Line) // ends, whatever it holds
+			}
 		}
 	})
 }
