@@ -34,8 +34,9 @@ type Detector interface {
 	// that is not of the detector's form.
 	Fit(payload []byte) (kept []byte, ok bool)
 
-	// Explain says what a payload holds for an event at a time (Unix ms), and what is
-	// missing to each tier. A nil payload holds nothing.
+	// Explain says what a payload, which an event at a time (Unix ms) has been shown
+	// to already, holds for that event, and what each tier asks for. A nil payload
+	// holds nothing. It is for people: it may allocate, and changes nothing.
 	Explain(payload []byte, at int64) Explanation
 }
 
@@ -80,18 +81,53 @@ type Firing struct {
 	Clears bool
 }
 
-// Explanation is what a detector remembers of an entity.
+// Explanation is what a rule holds of an entity when an event has come, and what it
+// asks for. `weir rules explain` knows nothing else of a detector.
 type Explanation struct {
-	Held    []facet.Evidence
-	Missing []Missing
+	// First and Last are the event times (Unix ms) of the stretch whose events
+	// contribute: of a window, or of the two ends of a path. Of the entity's events in
+	// it, those that set [Context.Counts] are shown as contributing. Last is less than
+	// First where nothing is held.
+	First, Last int64
+
+	// Held describes it, as the evidence of a firing does.
+	Held []facet.Evidence
+
+	// Demands are all numbers that tiers ask for, whether they are met or not: first
+	// what the tier waits for, then what else must be so. What a rule asks for whatever
+	// the tier stands with each tier.
+	Demands []Demand
+
+	// HeldBack says what keeps a tier whose demands are met from firing. Where the
+	// event made the rule fire, it is not looked at.
+	HeldBack []HeldBack
 }
 
-// Missing is a number that a tier still waits for.
-type Missing struct {
+// Demand is a number that a tier asks for: it is met where Have is at least Need.
+type Demand struct {
 	Tier       int
 	Weight     uint8
 	What       string // as in the evidence
 	Have, Need int64
+}
+
+// Met reports whether the number is as great as it must be.
+func (d Demand) Met() bool { return d.Have >= d.Need }
+
+// HeldBack is a reason why a tier does not fire that no number of its demands tells.
+type HeldBack struct {
+	Tier  int
+	By    string // what holds it back: "cooldown"
+	Until int64  // event time, Unix ms; 0: no time ends it
+}
+
+// Adjustable is a [rules.Spec] whose demands can be raised, to find out which would
+// not have been met. A detector without it has its firings explained by events alone.
+type Adjustable interface {
+	rules.Spec
+	// Raised is the spec of the same rule with no tier asking for less than need of
+	// what ([Demand].What), nil where that cannot be had. The spec is not changed.
+	Raised(what string, need int64) rules.Spec
 }
 
 // Environment is what detectors of one partition share.

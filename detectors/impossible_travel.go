@@ -802,35 +802,55 @@ func onEarth(latitude, longitude int64) bool {
 	return max(latitude, -latitude) <= 90_000_000 && max(longitude, -longitude) <= 180_000_000
 }
 
-// Explain implements Detector: where the entity was last, and how far beyond the
-// radii a place must be to be out of reach.
+// Explain implements Detector: how far beyond the radii the event's place is from the
+// one before it, and how far that must be. Where the event is not among the stops, it
+// is where the entity was last.
 func (d *impossibleTravel) Explain(payload []byte, at int64) (x Explanation) {
 	m := travels(payload)
-	last, elapsed := -1, int64(0)
+	here, from := -1, -1
+	x.Last = x.First - 1
 	if m != nil {
-		for i := range m.after(at) {
-			if !m.stop(i).is(trustedFrom) {
-				last = i
-			}
+		last := m.after(at) - 1
+		if last >= 0 && m.time(last) == at {
+			here, last = last, last-1
+		}
+		for from = last; from >= 0 && d.trustedAt(m, from); from-- {
 		}
 		x.Held = append(x.Held, facet.Number("stops", int64(m.stops())), facet.Number("known_places", int64(d.knownPlaces(m))))
 	}
-	if last >= 0 {
-		s := m.stop(last)
-		elapsed = at - s.time
+	var l leg
+	if from >= 0 {
+		s := m.stop(from)
+		l = leg{elapsed: at - s.time, tier: -1}
+		if here >= 0 {
+			to := m.stop(here)
+			l = d.leg(&s, &to)
+		}
+		x.First, x.Last = s.time, at
 		x.Held = append(x.Held,
 			facet.Place("from", int64(s.Latitude), int64(s.Longitude), d.radius(&s)),
 			facet.EventAt("from_event", s.source, s.offset, s.time),
-			facet.Number("elapsed_ms", elapsed))
+			facet.Number("elapsed_ms", l.elapsed))
 	}
 	for i, t := range d.rule.Tiers {
-		missing := Missing{Tier: i, Weight: t.Weight, What: "stops", Need: 1}
-		if last >= 0 {
-			missing.What, missing.Need = "beyond_radii_km", d.outOfReach(t.Speed, elapsed)
+		demand := Demand{Tier: i, Weight: t.Weight, What: "stops", Need: 1}
+		if from >= 0 {
+			demand.What, demand.Have, demand.Need = "beyond_radii_km", max(l.beyond, 0)/1000, d.outOfReach(t.Speed, l.elapsed)
+			if l.tier >= i {
+				demand.Need = min(demand.Need, demand.Have) // metres decide
+			}
 		}
-		x.Missing = append(x.Missing, missing)
+		x.Demands = append(x.Demands, demand)
+	}
+	if from >= 0 && l.tier >= 0 && m.firedWeight() > 0 && at-m.firedAt() < d.cooldown {
+		x.HeldBack = append(x.HeldBack, HeldBack{Tier: l.tier, By: "cooldown", Until: m.firedAt() + d.cooldown})
 	}
 	return x
+}
+
+func (d *impossibleTravel) trustedAt(m travels, i int) bool {
+	s := m.stop(i)
+	return s.is(trustedFrom)
 }
 
 // outOfReach is the distance, in km beyond the radii, that takes at least this

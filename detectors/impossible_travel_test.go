@@ -620,24 +620,29 @@ func TestParametersOfATravel(t *testing.T) {
 func TestTravelExplanation(t *testing.T) {
 	j := newJourney(t, travel(nil))
 	x := j.d.Explain(nil, start)
-	if len(x.Held) != 0 || len(x.Missing) != 2 || x.Missing[0] != (detectors.Missing{Tier: 0, Weight: 40, What: "stops", Need: 1}) {
+	if len(x.Held) != 0 || len(x.Demands) != 2 || x.Demands[0] != (detectors.Demand{Tier: 0, Weight: 40, What: "stops", Need: 1}) {
 		t.Errorf("of nothing: %+v", x)
 	}
 	j.see(seen{at: start, place: berlin})
 	x = j.d.Explain(j.s.payload, start+hour)
-	want := []detectors.Missing{
+	want := []detectors.Demand{
 		{Tier: 0, Weight: 40, What: "beyond_radii_km", Need: 900},
 		{Tier: 1, Weight: 60, What: "beyond_radii_km", Need: 3000},
 	}
-	if !slices.Equal(x.Missing, want) {
-		t.Errorf("missing %+v, want %+v", x.Missing, want)
+	if !slices.Equal(x.Demands, want) {
+		t.Errorf("demands %+v, want %+v", x.Demands, want)
 	}
 	if !slices.Contains(x.Held, facet.Place("from", berlin[0], berlin[1], berlin[2])) || !slices.Contains(x.Held, facet.EventAt("from_event", 3, 100, start)) {
 		t.Errorf("held %+v", x.Held)
 	}
 	x = j.d.Explain(j.s.payload, start+1)
-	if x.Missing[0].Need != 50 {
-		t.Errorf("at once %+v, want the least distance", x.Missing)
+	if x.Demands[0].Need != 50 {
+		t.Errorf("at once %+v, want the least distance", x.Demands)
+	}
+	j.see(seen{at: start + hour, place: tokyo})
+	x = j.d.Explain(j.s.payload, start+hour)
+	if !x.Demands[1].Met() || x.Demands[1].Need != 3000 || x.Demands[1].Have < 8000 || x.First != start || x.Last != start+hour {
+		t.Errorf("an hour later in Tokyo: %+v", x)
 	}
 }
 

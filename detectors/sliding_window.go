@@ -259,6 +259,41 @@ func (w *SlidingWindow) Canonical() string {
 	return s
 }
 
+// Raised implements [Adjustable]. Where more were asked for than is counted exactly,
+// another form of the window would answer, so that is not had.
+func (w *SlidingWindow) Raised(what string, need int64) rules.Spec {
+	raised := *w
+	raised.Tiers = slices.Clone(w.Tiers)
+	name, _ := w.measure()
+	switch {
+	case what == name && need <= w.most():
+		for i := range raised.Tiers {
+			raised.Tiers[i].At = max(raised.Tiers[i].At, int(need))
+		}
+	case what == "share_percent" && need <= 100:
+		raised.MinShare = max(w.MinShare, int(need))
+	case what == "matching" && need <= mostAt:
+		raised.MinEvents = max(w.MinEvents, int(need))
+	default:
+		return nil
+	}
+	if raised.panes() != w.panes() {
+		return nil
+	}
+	return &raised
+}
+
+// most is how much a tier can wait for.
+func (w *SlidingWindow) most() int64 {
+	switch {
+	case w.Share:
+		return 100
+	case w.Distinct != event.None:
+		return mostDistinct
+	}
+	return mostAt
+}
+
 // Keeps implements [rules.Spec].
 func (w *SlidingWindow) Keeps() rules.Keeps {
 	n := windowHeader + (w.entries()+1)*entrySize
@@ -445,18 +480,23 @@ func (w *slidingWindow) Explain(payload []byte, at int64) (x Explanation) {
 			end++
 		}
 	}
+	x.Last = x.First - 1
 	var c tally
 	if end >= 0 {
 		c = w.count(e, end, ends)
 		x.Held = append(x.Held, w.evidence(nil, e, c)...)
-	}
-	for i, t := range w.rule.Tiers {
-		if c.counted < t.At {
-			x.Missing = append(x.Missing, Missing{Tier: i, Weight: t.Weight, What: w.measure(), Have: int64(c.counted), Need: int64(t.At)})
+		if c.first <= end {
+			x.First, x.Last = e.time(c.first), e.time(end)
 		}
 	}
-	if share := c.share(); share < w.rule.MinShare {
-		x.Missing = append(x.Missing, Missing{Weight: w.rule.Tiers[0].Weight, What: "share_percent", Have: int64(share), Need: int64(w.rule.MinShare)})
+	for i, t := range w.rule.Tiers {
+		x.Demands = append(x.Demands, Demand{Tier: i, Weight: t.Weight, What: w.measure(), Have: int64(c.counted), Need: int64(t.At)})
+		if w.rule.MinShare > 0 {
+			x.Demands = append(x.Demands, Demand{Tier: i, Weight: t.Weight, What: "share_percent", Have: int64(c.share()), Need: int64(w.rule.MinShare)})
+		}
+		if e != nil && i == w.tierOf(c) && e.said(t) && !w.cooled(e, at) {
+			x.HeldBack = append(x.HeldBack, HeldBack{Tier: i, By: "cooldown", Until: e.firedAt() + w.cooldown})
+		}
 	}
 	return x
 }

@@ -376,7 +376,7 @@ func TestEvidenceSaysWhatWasMeasured(t *testing.T) {
 	}
 }
 
-func TestExplainSaysWhatIsMissing(t *testing.T) {
+func TestExplainSaysWhatIsAskedFor(t *testing.T) {
 	w := &detectors.SlidingWindow{Window: time.Minute, Cooldown: time.Minute, Counted: failures(), Share: true, MinEvents: 4, Tiers: tiersOf(50, 80), By: []event.Field{event.Route}, Values: 4, Cancel: &rules.Condition{Holds: func(*event.Event) bool { return false }}}
 	d := newDetector(t, &rules.Rule{ID: "r", Spec: w})
 	var s slot
@@ -385,14 +385,17 @@ func TestExplainSaysWhatIsMissing(t *testing.T) {
 		request{time: start + int64(i)*1000, watermark: math.MinInt64, route: "a", auth: auth}.show(d, &s, &f)
 	}
 	x := d.Explain(s.payload, start+2000)
-	want := []detectors.Missing{{Tier: 1, Weight: 20, What: "share_percent", Have: 66, Need: 80}, {Weight: 10, What: "matching", Have: 3, Need: 4}}
-	if !slices.Equal(x.Missing, want) {
-		t.Errorf("missing %v, want %v", x.Missing, want)
+	want := []detectors.Demand{
+		{Tier: 0, Weight: 10, What: "share_percent", Have: 66, Need: 50}, {Tier: 0, Weight: 10, What: "matching", Have: 3, Need: 4},
+		{Tier: 1, Weight: 20, What: "share_percent", Have: 66, Need: 80}, {Tier: 1, Weight: 20, What: "matching", Have: 3, Need: 4},
 	}
-	if later := d.Explain(s.payload, start+90_000); later.Missing[0].Have != 0 {
+	if !slices.Equal(x.Demands, want) || x.First != start || x.Last < start+2000 {
+		t.Errorf("%+v, want %v", x, want)
+	}
+	if later := d.Explain(s.payload, start+90_000); later.Demands[0].Have != 0 {
 		t.Errorf("a minute and a half later there are still %v", later)
 	}
-	if none := d.Explain(nil, start); len(none.Held) != 0 || len(none.Missing) != 3 {
+	if none := d.Explain(nil, start); len(none.Held) != 0 || len(none.Demands) != 4 {
 		t.Errorf("of nothing: %v", none)
 	}
 }

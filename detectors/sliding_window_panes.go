@@ -515,24 +515,34 @@ func (w *paneWindow) Explain(payload []byte, at int64) (x Explanation) {
 	for end < len(p) && p.first(end) > at {
 		end = p.next(end)
 	}
+	x.Last = x.First - 1
 	var held found
 	if end < len(p) && p.last(end) > at-w.reach {
 		var oldest int
 		held, oldest = w.gather(p, end)
 		x.Held = w.evidence(nil, p, held, end, oldest)
+		x.First, x.Last = p.first(oldest), p.last(end)
 	}
 	name, _ := w.rule.measure()
+	share, reached := percent(held.counted, held.matching), -1
 	for i, t := range w.rule.Tiers {
-		if held.measured < int64(t.At) {
-			x.Missing = append(x.Missing, Missing{Tier: i, Weight: t.Weight, What: name, Have: held.measured, Need: int64(t.At)})
+		demand := func(what string, have, need int64) bool {
+			x.Demands = append(x.Demands, Demand{Tier: i, Weight: t.Weight, What: what, Have: have, Need: need})
+			return have >= need
+		}
+		met := demand(name, held.measured, int64(t.At))
+		if need := int64(w.rule.MinShare); need > 0 && held.counted >= 0 {
+			met = demand("share_percent", share, need) && met
+		}
+		if need := int64(w.rule.MinEvents); need > 0 {
+			met = demand("matching", held.matching, need) && met
+		}
+		if met {
+			reached = i
 		}
 	}
-	lowest := w.rule.Tiers[0].Weight
-	if share := percent(held.counted, held.matching); held.counted >= 0 && share < int64(w.rule.MinShare) {
-		x.Missing = append(x.Missing, Missing{Weight: lowest, What: "share_percent", Have: share, Need: int64(w.rule.MinShare)})
-	}
-	if need := int64(w.rule.MinEvents); need > 0 && held.matching < need {
-		x.Missing = append(x.Missing, Missing{Weight: lowest, What: "matching", Have: held.matching, Need: need})
+	if reached >= 0 && p.said(w.rule.Tiers[reached]) && !w.cooled(p, at) {
+		x.HeldBack = append(x.HeldBack, HeldBack{Tier: reached, By: "cooldown", Until: p.firedAt() + w.cooldown})
 	}
 	return x
 }

@@ -4,8 +4,8 @@ import (
 	"os"
 	"testing"
 
+	"github.com/weirdev/weir/app/dryrun"
 	"github.com/weirdev/weir/detectors"
-	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -15,7 +15,7 @@ func TestRulesOfEveryForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := engine.RunTests(set, set.Cases())
+	results, err := dryrun.RunTests(set, set.Cases())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func TestRulesOfEveryForm(t *testing.T) {
 	}
 	for _, r := range results {
 		for _, p := range r.Problems {
-			t.Errorf("%s, %s: %s", r.Rule, r.Test.Name, p)
+			t.Errorf("%s, %s: %s", r.Test.Rule, r.Test.Name, p)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -27,21 +26,6 @@ const excepting = `rules:
       - {when: status == 403, owner: ann, reason: the gateway's own, expires: 2027-01-01}
       - {when: client_ip in cidr("203.0.113.0/24"), owner: bob, reason: our tests, expires: 2027-01-01}
       - {when: "true", owner: bob, reason: it was over long ago, expires: 2025-12-31}
-    tests:
-      - name: is found
-        events: [{at: 0s, every: 1s, repeat: 2, set: {account: ann, auth: failure}}]
-        expect: [{entity: ann, weight: 30}]
-      - name: is excepted
-        events: [{at: 0s, every: 1s, repeat: 2, set: {account: ann, auth: failure, status: 403}}]
-        expect: []
-      - name: is hidden by one of two events
-        events:
-          - {at: 0s, set: {account: ann, auth: failure}}
-          - {at: 1s, set: {account: ann, auth: failure, client_ip: 203.0.113.9}}
-        expect: [{entity: ann, weight: 30}]
-      - name: would not be found anyway
-        events: [{at: 0s, set: {account: ann, auth: failure}}]
-        expect: [{entity: ann, weight: 30}]
 `
 
 func exceptingSet(t *testing.T) *rules.Set {
@@ -51,23 +35,6 @@ func exceptingSet(t *testing.T) *rules.Set {
 		t.Fatal(err)
 	}
 	return set
-}
-
-func TestATestSaysWhichExceptionHidesWhatItExpects(t *testing.T) {
-	set := exceptingSet(t)
-	results, err := RunTests(set, set.Cases())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range [][]string{
-		nil, nil,
-		{"ann: no signal, want one of weight 30", "the exception in line 11 (our tests, for bob) hides it"},
-		{"ann: no signal, want one of weight 30"},
-	} {
-		if got := results[i].Problems; !slices.Equal(got, want) {
-			t.Errorf("%s: %q, want %q", results[i].Test.Name, got, want)
-		}
-	}
 }
 
 // What is excepted makes no record, and is counted.

@@ -37,6 +37,7 @@ type lane struct {
 	context detectors.Context
 	matched []int // places in byKind, of the rules that the facet matches
 	firing  detectors.Firing
+	trace   func(Trace) // nil: nobody looks
 }
 
 // use compiles a set of rules, and leaves the state as it is.

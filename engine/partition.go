@@ -253,6 +253,7 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 			if !late {
 				src.ledger.Unadmitted++
 			}
+			p.traceUnkept(late)
 		} else {
 			p.feed(l, late, func(a *active) { p.fire(&l.current, a, at, late, out) })
 		}
@@ -279,6 +280,9 @@ func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 		a := &l.byKind[f.Entity.Kind][i]
 		c.Counts, l.firing.Clears, l.slot.id = false, false, a.rule.Slot
 		fires := a.detector.Apply(c, &l.firing)
+		if l.trace != nil {
+			l.traceRule(a, fires)
+		}
 		if a.members != nil && c.Counts {
 			l.slot.id = a.rule.Members.Slot
 			a.members.See(&l.slot, c)

@@ -165,12 +165,11 @@ func (s *Stage) refuse(ctx context.Context, src *source, err error) {
 func (s *Stage) newSource(l *kafka.Lease) *source {
 	loop := s.Watch.Loop("ingest, partition " + strconv.Itoa(int(l.Partition)))
 	return &source{
-		Stage:     s,
-		Log:       watchedLog{kafka.Watched{Log: s.Log, Loop: loop}, s.Log},
-		loop:      loop,
-		log:       s.Logger.With("stage", "ingest", "topic", s.Topics.Events, "partition", l.Partition),
-		partition: l.Partition,
-		commit:    kafka.WatchedCommit(loop, l.Commit),
-		store:     watchedEvents{s.OpenEvents(l.Partition), loop},
+		Stage:  s,
+		intake: intake{partition: l.Partition, log: s.Logger.With("stage", "ingest", "topic", s.Topics.Events, "partition", l.Partition)},
+		Log:    watchedLog{kafka.Watched{Log: s.Log, Loop: loop}, s.Log},
+		loop:   loop,
+		commit: kafka.WatchedCommit(loop, l.Commit),
+		store:  watchedEvents{s.OpenEvents(l.Partition), loop},
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/weirdev/weir/event"
@@ -29,26 +27,17 @@ const flushBytes = 256 << 10
 // any other order would lose outputs when the process dies between the two.
 type source struct {
 	*Stage
-	Log       Log // the stage's, which tells loop of waits
-	loop      *watch.Loop
-	log       *slog.Logger
-	partition int32
-	commit    func(ctx context.Context, offset int64, metadata string) error
-	store     EventTrack
+	intake
+	Log    Log // the stage's, which tells loop of waits
+	loop   *watch.Loop
+	commit func(ctx context.Context, offset int64, metadata string) error
+	store  EventTrack
 
-	next      int64 // offset of the next record to read
-	behind    int64 // end of the log when this owner had covered everything; former owners may have read up to there
-	epoch     *Epoch
-	progress  Progress
-	repeats   *repeats
-	bracket   bracket
-	watermark watermark
-
-	reader *Reader
-	event  event.Event
-	named  bool // event has an id of its own, so that the same bytes are the same event
-	frames *frames
-	batch  kafka.Batch
+	next     int64 // offset of the next record to read
+	behind   int64 // end of the log when this owner had covered everything; former owners may have read up to there
+	epoch    *Epoch
+	progress Progress
+	batch    kafka.Batch
 
 	dead      []kafka.Outgoing
 	deadBytes int
@@ -343,75 +332,55 @@ func (s *source) accept(r *kafka.Record, now int64) {
 	s.pass(r.Offset)
 	s.next = r.Offset + 1
 	s.progress.Ledger.Fetched++
-	s.event.Reset()
 	if s.History && isEnd(r) {
+		s.event.Reset()
 		s.progress.Ledger.Control++
 		s.metrics.control.Inc()
 		s.watermark = watermark(facet.EndWatermark)
 		return
 	}
-	again := s.repeats.see(r.Offset, repeatKey(r), r.Value) // whatever is in it: a later epoch may find an id there
-	if err := s.decode(r); err != nil {
-		s.event.Reset()
+	outcome, at, facets, err := s.take(r, now)
+	switch l := &s.progress.Ledger; outcome {
+	case Dead, Filtered:
 		s.bury(r, err, now)
 		return
+	case Repeated:
+		s.keyless(r)
+		l.Repeat++
+		s.metrics.repeats.Inc()
+		return
+	case Refused:
+		l.Refused++
+		s.metrics.refused.Inc()
 	}
-	e := &s.event
+	s.keyless(r)
+	s.count(at, facets)
+}
+
+// keyless counts an event with an id of its own whose record has no key.
+func (s *source) keyless(r *kafka.Record) {
 	if s.named && len(r.Key) == 0 {
 		s.metrics.keyless.Inc()
 	}
-	if s.named && again {
-		s.event.Reset()
-		s.progress.Ledger.Repeat++
-		s.metrics.repeats.Inc()
-		return
-	}
-	s.progress.Ledger.Accepted++
+}
+
+// count counts the event of an accepted record.
+func (s *source) count(at placed, facets int64) {
+	l := &s.progress.Ledger
+	l.Accepted++
+	l.Facets += facets
 	s.metrics.accepted.Inc()
-	if e.Has(event.Clipped) {
+	if s.event.Has(event.Clipped) {
 		s.metrics.clipped.Inc()
 	}
-	s.fixTime(r, now)
-	if e.Refused() {
-		// It must not count as another failure of its entities.
-		s.progress.Ledger.Refused++
-		s.metrics.refused.Inc()
-		return
-	}
-	s.progress.Ledger.Facets += s.frames.add(r.Offset, e)
-}
-
-// fixTime turns what the event claims of its time into its time.
-func (s *source) fixTime(r *kafka.Record, now int64) {
-	e := &s.event
-	p := s.bracket.place(e.Num(event.Time), r, now)
-	e.SetNum(event.Time, p.time)
-	s.watermark.see(p.passed)
-	if p.skewed {
-		e.SetNum(event.Skewed, 1)
-		s.progress.Ledger.Skewed++
+	if at.skewed {
+		l.Skewed++
 		s.metrics.skewed.Inc()
 	}
-	if p.delayed {
-		e.SetNum(event.Delayed, 1)
-		s.progress.Ledger.Delayed++
+	if at.delayed {
+		l.Delayed++
 		s.metrics.delayed.Inc()
 	}
-}
-
-// errPanic is a decoder that panicked: a fault of ours, but no reason to stop
-// the stream for everybody else's events.
-var errPanic = errors.New("decoder failed")
-
-func (s *source) decode(r *kafka.Record) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.log.Error("decoder panicked; the record is dead-lettered", "offset", r.Offset, "panic", v, "stack", string(debug.Stack()))
-			err = fmt.Errorf("%w: %v", errPanic, v)
-		}
-	}()
-	s.named, err = s.reader.Read(s.partition, r, &s.event)
-	return err
 }
 
 // EndHeader marks the record that closes a partition of a history stream.

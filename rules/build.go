@@ -32,7 +32,7 @@ func (r *reader) build(v *value) *Rule {
 	r.halfLife(signal.get("half_life"))
 	r.effect(rule, signal)
 	for _, t := range v.get("tests").list() {
-		rule.Tests = append(rule.Tests, r.test(t, rule.Entity))
+		rule.Tests = append(rule.Tests, r.test(t, rule))
 	}
 	r.sameNames(v.get("tests").list())
 	when := v.get("when").condition()
@@ -98,42 +98,54 @@ func (r *reader) halfLife(v *value) {
 	}
 }
 
-func (r *reader) test(v *value, kind facet.Kind) Test {
-	t := Test{Name: v.get("name").str(), Line: v.node.Line}
+// test reads a test of a rule, of which the id and the entity are known.
+func (r *reader) test(v *value, rule *Rule) Test {
+	t := Test{Name: v.get("name").str(), Line: v.node.Line, Rule: rule.ID, Kind: rule.Entity}
+	if t.Events = r.steps(v); t.Events != nil {
+		r.expect(&t, v)
+	}
+	return t
+}
+
+// steps reads what happens; nil where it is too much.
+func (r *reader) steps(v *value) (all []Step) {
 	events := 0
 	for _, s := range v.get("events").list() {
 		step := r.step(s)
 		events, r.events = events+step.Repeat, r.events+step.Repeat
 		if events > maxSeries || r.events > maxEvents {
 			r.node(s.node, "too many events", fmt.Sprintf("at most %d are made for a test, and %d for all tests of a file", maxSeries, maxEvents))
-			return t
+			return nil
 		}
-		t.Events = append(t.Events, step)
+		all = append(all, step)
 	}
-	r.expect(&t, v, kind)
-	return t
+	return all
 }
 
-// expect reads what the test expects, and checks it against its events.
-func (r *reader) expect(t *Test, v *value, kind facet.Kind) {
-	entities := t.entities(kind)
+// expect reads what the test of a rule expects, and checks it against its events,
+// where these say themselves whom they are about.
+func (r *reader) expect(t *Test, v *value) {
+	entities := t.entities(t.Kind)
 	seen := map[string]bool{}
 	for _, x := range v.get("expect").list() {
 		key := x.get("entity")
-		t.Expect = append(t.Expect, Expect{Entity: key.str(), Weight: uint8(x.get("weight").int()), Signals: x.get("signals").int()})
+		t.Expect = append(t.Expect, Expect{
+			Subject: Subject{t.Kind, key.str()}, Score: Whatever,
+			Signals: []ExpectSignal{{Rule: t.Rule, Weight: uint8(x.get("weight").int()), Times: x.get("signals").int()}},
+		})
 		switch {
-		case key == nil || kind == 0:
+		case key == nil || t.Kind == 0:
 		case seen[key.str()]:
 			r.node(key.node, fmt.Sprintf("%q is expected twice", key.str()), "keep one of the two, with the greater weight")
-		case !entities[key.str()]:
-			r.node(key.node, fmt.Sprintf("no event of this test is about the %s %q", kind, key.str()), "check the entity's key against what the events set")
+		case len(entities) > 0 && !entities[key.str()]:
+			r.node(key.node, fmt.Sprintf("no event of this test is about the %s %q", t.Kind, key.str()), "check the entity's key against what the events set")
 		}
 		seen[key.str()] = true
 	}
 }
 
 func (r *reader) step(v *value) Step {
-	s := Step{At: v.get("at").span(), Every: v.get("every").span(), Repeat: max(v.get("repeat").int(), 1)}
+	s := Step{At: v.get("at").span(), Every: v.get("every").span(), Delay: v.get("delay").span(), Repeat: max(v.get("repeat").int(), 1), Line: v.node.Line}
 	if set := v.get("set"); set != nil {
 		s.Values = set.values
 	}

@@ -5,9 +5,8 @@ import (
 	"io/fs"
 )
 
-// Case is a test of a rule, with where it stands.
+// Case is a test with where it stands.
 type Case struct {
-	Rule string // id
 	File string
 	Test *Test
 }
@@ -16,7 +15,7 @@ type Case struct {
 func (s *Set) Cases() (all []Case) {
 	for _, r := range s.Rules {
 		for i := range r.Tests {
-			all = append(all, Case{r.ID, r.File, &r.Tests[i]})
+			all = append(all, Case{r.File, &r.Tests[i]})
 		}
 	}
 	return all
@@ -32,9 +31,10 @@ func (s *Set) Rule(id string) *Rule {
 	return nil
 }
 
-// LoadTests reads tests of the rules of a set, of all *.yaml below fsys, in order
-// of file: apart from their rules, with the key rule. Tests of rules that the set
-// does not have are among them. Where files are wrong the error is a [*Problems].
+// LoadTests reads tests of the rules of a set, and scenarios, of all *.yaml below
+// fsys, in order of file: apart from their rules, with the key rule. Tests of rules
+// that the set does not have are among them. Where files are wrong the error is a
+// [*Problems].
 func LoadTests(fsys fs.FS, set *Set) ([]Case, error) {
 	problems := &Problems{In: "the tests"}
 	files, err := readFiles(fsys, problems)
@@ -74,27 +74,38 @@ func (t *testLoader) file(f *file) {
 		return
 	}
 	r := &reader{file: f}
-	for _, v := range r.read(root, &t.grammar).get("tests").list() {
-		c := Case{Rule: v.get("rule").str(), File: f.name}
-		rule := t.set.Rule(c.Rule)
+	v := r.read(root, &t.grammar)
+	if v != nil && !v.has("tests") && !v.has("scenarios") {
+		f.whole("holds no tests", "write a list of tests under the key tests, or of scenarios under the key scenarios")
+	}
+	for _, v := range v.get("tests").list() {
+		rule := t.set.Rule(v.get("rule").str())
 		if rule == nil {
-			rule = new(Rule) // of no kind: what it expects cannot be checked
+			rule = &Rule{ID: v.get("rule").str()} // of no kind: what it expects cannot be checked
 		}
-		test := r.test(v, rule.Entity)
-		c.Test = &test
-		t.once(r, v, c)
-		t.cases = append(t.cases, c)
+		test := r.test(v, rule)
+		t.add(r, v, &test)
+	}
+	for _, v := range v.get("scenarios").list() {
+		test := r.scenario(v, t.set)
+		t.add(r, v, &test)
 	}
 }
 
-// once reports a second test of one name.
-func (t *testLoader) once(r *reader, v *value, c Case) {
-	n, name := caseName{c.Rule, c.Test.Name}, v.get("name")
+// add takes in a test, and reports a second one of one name.
+func (t *testLoader) add(r *reader, v *value, test *Test) {
+	c := Case{File: r.file.name, Test: test}
+	t.cases = append(t.cases, c)
+	n, name := caseName{test.Rule, test.Name}, v.get("name")
 	if name == nil {
 		return
 	}
 	if first, taken := t.named[n]; taken {
-		r.node(name.node, "another test of this rule has the same name", fmt.Sprintf("name it after what is different; the first is in %s, line %d", first.File, first.Test.Line))
+		what := "another test of this rule has the same name"
+		if test.Rule == "" {
+			what = "another scenario has the same name"
+		}
+		r.node(name.node, what, fmt.Sprintf("name it after what is different; the first is in %s, line %d", first.File, first.Test.Line))
 		return
 	}
 	t.named[n] = c

@@ -28,7 +28,7 @@ func TestTheBuiltInRulesAreTestedBothWays(t *testing.T) {
 				positive++
 			}
 			for _, x := range test.Expect {
-				tiers[x.Weight] = true
+				tiers[x.Signals[0].Weight] = true
 			}
 		}
 		if negative := len(r.Tests) - positive; positive < 2 || negative < 3 {

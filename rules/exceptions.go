@@ -92,7 +92,7 @@ func (r *Rule) hides(exception int, t *Test) bool {
 		}
 	}
 	for _, want := range t.Expect {
-		if seen[want.Entity] && !left[want.Entity] {
+		if seen[want.Key] && !left[want.Key] {
 			return true
 		}
 	}

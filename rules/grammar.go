@@ -106,21 +106,27 @@ func testsGrammar() Key {
 	of := testKey()
 	of.members = append([]Key{NamedKey("rule", idPattern, "id of the rule that is tested")}, of.members...)
 	return ObjectKey("", Required, "A file of tests of Weir rules",
-		ListKey("tests", Required, 1, 1000, "the tests of this file", of))
+		ListKey("tests", Optional, 1, 1000, "tests of single rules", of),
+		ListKey("scenarios", Optional, 1, 1000, "tests of all rules together", scenarioKey()))
 }
 
 func testKey() Key {
 	return ObjectKey("", Required, "one test",
 		TextKey("name", Required, 200, "a sentence that says what happens"),
-		ListKey("events", Required, 1, 1000, "what happens", ObjectKey("", Required, "one event, or a series of equal ones",
-			DurationKey("at", Required, 0, maxTestSpan, "when, since the start of the test"),
-			DurationKey("every", Optional, 0, maxTestSpan, "time between the events of the series"),
-			CountKey("repeat", Optional, 1, maxSeries, "how many events; 1 where it is absent"),
-			Key{name: "set", form: valuesForm, required: Required, doc: "the event's fields; in texts {n} stands for the number of the event in its series, from 1, {n%7} for its rest by 7, and {{} for a bracket where {n} itself is meant"})),
+		eventsKey(),
 		ListKey("expect", Required, 0, 1000, "the entities that the rule must fire for, and no others; [] where it must not fire", ObjectKey("", Required, "one entity",
 			TextKey("entity", Required, 1000, "key of the entity: the account, the address, …"),
 			CountKey("weight", Required, 0, 100, "weight of the heaviest of its signals"),
 			CountKey("signals", Optional, 1, maxSeries, "how many signals; any number where it is absent"))))
+}
+
+func eventsKey() Key {
+	return ListKey("events", Required, 1, 1000, "what happens", ObjectKey("", Required, "one event, or a series of equal ones",
+		DurationKey("at", Required, 0, maxTestSpan, "when, since the start of the test"),
+		DurationKey("every", Optional, 0, maxTestSpan, "time between the events of the series"),
+		DurationKey("delay", Optional, 0, maxTestSpan, "after how long each event arrives; at once where it is absent"),
+		CountKey("repeat", Optional, 1, maxSeries, "how many events; 1 where it is absent"),
+		Key{name: "set", form: valuesForm, required: Required, doc: "the event's fields; in texts {n} stands for the number of the event in its series, from 1, {n%7} for its rest by 7, and {{} for a bracket where {n} itself is meant"}))
 }
 
 func kindNames() []string {

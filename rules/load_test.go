@@ -296,6 +296,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add([]byte(small("a", "b")))
 	f.Add([]byte(someTests))
+	f.Add([]byte(someScenarios))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fuzzTests(t, data)
 		set, err := rules.Load(fstest.MapFS{"fuzz.yaml": {Data: data}}, detectors.All())

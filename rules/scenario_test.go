@@ -7,20 +7,71 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
 )
 
 func TestAVerdictNamesEveryDifference(t *testing.T) {
-	test := Test{Expect: []Expect{{Entity: "a", Weight: 40}, {Entity: "b", Weight: 80, Signals: 2}, {Entity: "c", Weight: 10}, {Entity: "e", Weight: 5, Signals: 1}}}
-	got := test.Verdict([]Fired{{"b", 80}, {"c", 10}, {"c", 20}, {"d", 30}, {"e", 5}})
-	want := []string{
+	of := func(key string) Subject { return Subject{facet.Account, key} }
+	want := func(key string, weight uint8, times int) Expect {
+		return Expect{Subject: of(key), Score: Whatever, Signals: []ExpectSignal{{Rule: "r", Weight: weight, Times: times}}}
+	}
+	fired := func(key string, weight uint8) Fired { return Fired{Subject: of(key), Rule: "r", Weight: weight} }
+	test := Test{Rule: "r", Kind: facet.Account, Expect: []Expect{want("a", 40, 0), want("b", 80, 2), want("c", 10, 0), want("e", 5, 1)}}
+	got := test.Verdict(Outcome{Signals: []Fired{
+		fired("b", 80), fired("c", 10), fired("c", 20), fired("d", 30), fired("e", 5),
+		{Subject: of("f"), Rule: "another", Weight: 9}, {Subject: Subject{facet.IP, "g"}, Rule: "r", Weight: 9},
+	}})
+	equal(t, got,
 		"a: no signal, want one of weight 40",
 		"b: 1 signal, want 2",
 		"c: heaviest signal has weight 20, want 10",
-		"d: 1 signal of weight up to 30, want none",
+		"d: 1 signal of weight up to 30, want none")
+}
+
+func TestAVerdictOfAScenario(t *testing.T) {
+	ann, bob, net := Subject{facet.Account, "ann"}, Subject{facet.Account, "bob"}, Subject{facet.Net, "n"}
+	o := Outcome{
+		Signals: []Fired{{ann, Subject{}, "r", 30}, {ann, net, "s", 20}, {bob, Subject{}, "r", 30}, {net, Subject{}, "s", 50}},
+		Scores:  map[Subject]Scored{ann: {44, []string{"x", "y"}}},
 	}
+	right := Test{Only: []string{"r", "s"}, Expect: []Expect{
+		{Subject: ann, Signals: []ExpectSignal{{"r", 30, 1, Subject{}}, {"s", 20, 0, net}}, Score: 44, Reasons: []string{"x", "y"}},
+		{Subject: bob, Any: true, Score: 0}, {Subject: net, Any: true, Score: Whatever},
+	}}
+	equal(t, right.Verdict(o))
+	wrong := Test{Expect: []Expect{
+		{Subject: ann, Signals: []ExpectSignal{{"s", 20, 0, bob}}, Score: 45, Reasons: []string{"y", "x"}},
+		{Subject: bob, Score: Whatever, Signals: []ExpectSignal{{"s", 1, 0, Subject{}}}},
+	}}
+	equal(t, wrong.Verdict(o),
+		"account:ann: r: 1 signal of weight up to 30, want none",
+		"account:ann: s: no signal as a member of account:bob",
+		`account:ann: the reasons are ["x" "y"], want ["y" "x"]`,
+		"account:ann: the score is 44, want 45",
+		"account:bob: r: 1 signal of weight up to 30, want none",
+		"account:bob: s: no signal, want one of weight 1",
+		"net:n: s: 1 signal of weight up to 50, want none")
+	only := Test{Only: []string{"t"}}
+	equal(t, only.Verdict(o))
+}
+
+func equal(t *testing.T, got []string, want ...string) {
+	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+func TestEventsArriveAfterTheirDelay(t *testing.T) {
+	test := Test{Events: []Step{
+		{At: 0, Delay: 5 * time.Second, Repeat: 1, Line: 3, Values: []Value{{Field: event.Account, Text: "late"}}},
+		{At: time.Second, Every: time.Second, Repeat: 2, Line: 4, Values: []Value{{Field: event.Account, Text: "u{n}"}}},
+	}}
+	var got []string
+	for _, e := range test.Expand() {
+		got = append(got, fmt.Sprintf("%s %s, line %d", e.At, e.Event.Text(event.Account), e.Line))
+	}
+	equal(t, got, "1s u1, line 4", "2s u2, line 4", "0s late, line 3")
 }
 
 func TestExpandedEventsAreInOrderOfTime(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirdev/weir/app/dryrun"
 	"github.com/weirdev/weir/detectors"
-	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -78,13 +78,13 @@ func TestTheExampleInTheDocumentationWorks(t *testing.T) {
 			t.Errorf("%s has no tests", r.ID)
 		}
 	}
-	results, err := engine.RunTests(set, set.Cases())
+	results, err := dryrun.RunTests(set, set.Cases())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range results {
 		for _, wrong := range r.Problems {
-			t.Errorf("%s: %s: %s", r.Rule, r.Test.Name, wrong)
+			t.Errorf("%s: %s: %s", r.Test.Rule, r.Test.Name, wrong)
 		}
 	}
 	broken := strings.Replace(blocks[0], `status == 429`, `statsu == 429`, 1)

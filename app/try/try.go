@@ -86,18 +86,12 @@ func (t *Trier) Try(record []byte) Result {
 	e.Reset()
 	_, err := t.reader.Read(0, &kafka.Record{Offset: t.n - 1, Value: record}, e)
 	if err != nil {
-		r.Refusal = explain(err)
-		return r
+		return Refused(r.Line, record, err)
 	}
 	for _, spec := range event.Fields() {
-		if !e.Has(spec.Field) {
+		v, ok := ValueOf(e, spec)
+		if !ok {
 			continue
-		}
-		v := Value{Field: spec}
-		if spec.Kind.Numeric() {
-			v.Num = e.Num(spec.Field)
-		} else {
-			v.Text = e.Text(spec.Field)
 		}
 		if spec.Derived {
 			r.Derived = append(r.Derived, v)
@@ -110,6 +104,22 @@ func (t *Trier) Try(record []byte) Result {
 	r.Refused = e.Refused()
 	t.match(e, &r)
 	return r
+}
+
+// Refused is the result of a record that ingest does not read, and why.
+func Refused(line int, record []byte, err error) Result {
+	return Result{Line: line, Record: string(record), Refusal: explain(err)}
+}
+
+// ValueOf is an event's value of a field; ok is false where it has none.
+func ValueOf(e *event.Event, spec event.Spec) (v Value, ok bool) {
+	v.Field = spec
+	if spec.Kind.Numeric() {
+		v.Num = e.Num(spec.Field)
+	} else {
+		v.Text = e.Text(spec.Field)
+	}
+	return v, e.Has(spec.Field)
 }
 
 func explain(err error) *Refusal {

@@ -21,7 +21,7 @@ const excerptBytes = 160
 func (r *Result) Write(out io.Writer) {
 	fmt.Fprintf(out, "line %d\n", r.Line)
 	if r.Refusal != nil {
-		r.writeRefusal(out)
+		r.WriteRefusal(out)
 		return
 	}
 	line := func(name, text string) { fmt.Fprintf(out, "  %-9s %s\n", name, text) }
@@ -37,7 +37,8 @@ func (r *Result) Write(out io.Writer) {
 	line("matches", r.matches())
 }
 
-func (r *Result) writeRefusal(out io.Writer) {
+// WriteRefusal writes why a record is no event, with a caret below the place.
+func (r *Result) WriteRefusal(out io.Writer) {
 	f := r.Refusal
 	kind := "DEAD"
 	if f.Filtered {
@@ -89,13 +90,13 @@ func values(list []Value) string {
 	}
 	parts := make([]string, len(list))
 	for i, v := range list {
-		parts[i] = v.Field.Name + "=" + v.text()
+		parts[i] = v.Field.Name + "=" + v.String()
 	}
 	return strings.Join(parts, " ")
 }
 
-// text is a value as it is best read: texts with blanks in them have quotes.
-func (v *Value) text() string {
+// String is a value as it is best read: texts with blanks in them have quotes.
+func (v Value) String() string {
 	switch v.Field.Kind {
 	case event.KindTime:
 		return string(event.AppendTime(nil, v.Num))

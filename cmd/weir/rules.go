@@ -12,19 +12,19 @@ import (
 
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/cli"
-	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/app/dryrun"
 	"github.com/weirdev/weir/rules"
 )
 
 func rulesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "Check rules and run their tests",
+		Short: "Check rules, run their tests, explain why they fire",
 		Long: `rules works on a directory of rule files; without one, on the rules that are built
 in. docs/rules.md describes the language.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesListCommand())
+	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesExplainCommand(), rulesListCommand())
 	return cmd
 }
 
@@ -63,16 +63,17 @@ func rulesTestCommand() *cobra.Command {
 	var how reporting
 	var apart string
 	cmd := &cobra.Command{
-		Use: "test [DIR]", Short: "Run the tests in rules, through the engine that runs live", Args: cobra.MaximumNArgs(1),
-		Long: `test runs the tests that stand with the rules, and those in the files of -tests.
-It ends with 1 where one fails, or rules or tests are not right. A test of a rule
-that is not there is skipped.`,
+		Use: "test [DIR]", Short: "Run the tests in rules, through the code that runs live", Args: cobra.MaximumNArgs(1),
+		Long: `test runs the tests that stand with the rules, and those and the scenarios in the
+files of -tests, through ingest's and the engine's code. It ends with 1 where one
+fails, or rules or tests are not right. A test of a rule that is not there is
+skipped.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			set, problems, err := loadRules(args)
 			if err != nil {
 				return err
 			}
-			var results []engine.TestResult
+			var results []dryrun.TestResult
 			if problems == nil {
 				if results, problems, err = testRules(set, apart); err != nil {
 					return err
@@ -133,7 +134,7 @@ func findings(problems *rules.Problems) error {
 }
 
 // testRules runs the tests of a set, and those in a directory, if one is named.
-func testRules(set *rules.Set, apart string) ([]engine.TestResult, *rules.Problems, error) {
+func testRules(set *rules.Set, apart string) ([]dryrun.TestResult, *rules.Problems, error) {
 	tests := set.Cases()
 	if apart != "" {
 		if _, err := os.Stat(apart); err != nil {
@@ -145,6 +146,6 @@ func testRules(set *rules.Set, apart string) ([]engine.TestResult, *rules.Proble
 		}
 		tests = append(tests, more...)
 	}
-	results, err := engine.RunTests(set, tests)
+	results, err := dryrun.RunTests(set, tests)
 	return results, nil, err
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirdev/weir/app/cli"
-	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/app/dryrun"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -59,7 +59,7 @@ type testsReport struct {
 }
 
 type testReport struct {
-	Rule     string   `json:"rule"`
+	Rule     string   `json:"rule,omitempty"` // absent: it is a scenario
 	Name     string   `json:"name"`
 	File     string   `json:"file"`
 	Line     int      `json:"line"`
@@ -67,6 +67,9 @@ type testReport struct {
 	Problems []string `json:"problems,omitempty"`
 	Skipped  string   `json:"skipped,omitempty"` // why
 }
+
+// group is what the test is told under.
+func (t *testReport) group() string { return cmp.Or(t.Rule, "scenario") }
 
 func newReport(set *rules.Set, problems *rules.Problems) *report {
 	r := &report{OK: problems == nil, Problems: []problem{}, problems: problems}
@@ -99,13 +102,13 @@ func (r *report) writeWarnings(w io.Writer) {
 }
 
 // add takes in results of tests; set is nil where the rules are not right.
-func (r *report) add(set *rules.Set, results []engine.TestResult) {
+func (r *report) add(set *rules.Set, results []dryrun.TestResult) {
 	t := &testsReport{Untested: []string{}, Results: []testReport{}}
 	r.Tests = t
 	tested := map[string]bool{}
 	for _, one := range results {
-		res := testReport{Rule: one.Rule, Name: one.Test.Name, File: one.File, Line: one.Test.Line, Problems: one.Problems, Skipped: one.Skipped}
-		tested[one.Rule] = true
+		res := testReport{Rule: one.Test.Rule, Name: one.Test.Name, File: one.File, Line: one.Test.Line, Problems: one.Problems, Skipped: one.Skipped}
+		tested[one.Test.Rule] = true
 		switch {
 		case one.Skipped != "":
 			res.Outcome, t.Skipped = "skipped", t.Skipped+1
@@ -161,12 +164,12 @@ func (r *report) writeTests(w io.Writer) {
 	for _, t := range r.Tests.Results {
 		switch t.Outcome {
 		case "failed":
-			fmt.Fprintf(w, "FAIL  %s: %s\n", t.Rule, t.Name)
+			fmt.Fprintf(w, "FAIL  %s: %s\n", t.group(), t.Name)
 			for _, p := range t.Problems {
 				fmt.Fprintf(w, "        %s\n", p)
 			}
 		case "skipped":
-			fmt.Fprintf(w, "SKIP  %s: %s\n        %s\n", t.Rule, t.Name, t.Skipped)
+			fmt.Fprintf(w, "SKIP  %s: %s\n        %s\n", t.group(), t.Name, t.Skipped)
 		}
 	}
 	if n := len(r.Tests.Untested); n > 0 {
@@ -226,19 +229,19 @@ func (r *report) checks(set *rules.Set) []suite {
 	return []suite{s}
 }
 
-// tests has a suite for each rule; one of problems where files are not right.
+// tests has a suite for each rule, and one for scenarios; one of problems where files are not right.
 func (r *report) tests() []suite {
 	if r.problems != nil {
 		return r.checks(nil)
 	}
 	suites := map[string]*suite{}
 	for _, t := range r.Tests.Results {
-		s := suites[t.Rule]
+		s := suites[t.group()]
 		if s == nil {
-			s = &suite{Name: t.Rule}
-			suites[t.Rule] = s
+			s = &suite{Name: t.group()}
+			suites[t.group()] = s
 		}
-		c := testcase{Class: t.Rule, Name: t.Name, File: t.File, Line: t.Line}
+		c := testcase{Class: t.group(), Name: t.Name, File: t.File, Line: t.Line}
 		switch t.Outcome {
 		case "failed":
 			c.Failure = &message{t.Problems[0], strings.Join(t.Problems, "\n")}

@@ -172,22 +172,24 @@ func TestRulesAsJUnit(t *testing.T) {
 	}
 }
 
-// The example of tests that stand apart, in the documentation, passes with the
-// built-in rules.
+// The examples of tests that stand apart, and of scenarios, in the documentation
+// pass with the built-in rules.
 func TestTheDocumentedTestsPass(t *testing.T) {
 	text, err := os.ReadFile("../../docs/rules.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, example, _ := strings.Cut(string(text), "```yaml\ntests:\n")
-	example, _, found := strings.Cut(example, "```")
-	if !found {
-		t.Fatal("there is no example")
-	}
-	dirs := inFolders(t, "tests:\n"+example)
 	_, before, _ := runRules("test")
-	code, after, stderr := runRules("test", "-tests", dirs[0])
-	if code != cli.OK || before == after {
-		t.Errorf("%d: %q, %q, and %q without it", code, after, stderr, before)
+	for _, key := range []string{"tests:\n", "scenarios:\n"} {
+		_, example, _ := strings.Cut(string(text), "```yaml\n"+key)
+		example, _, found := strings.Cut(example, "```")
+		if !found {
+			t.Fatalf("there is no example of %s", key)
+		}
+		dirs := inFolders(t, key+example)
+		code, after, stderr := runRules("test", "-tests", dirs[0])
+		if code != cli.OK || before == after {
+			t.Errorf("%d: %q, %q, and %q without it", code, after, stderr, before)
+		}
 	}
 }

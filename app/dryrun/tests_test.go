@@ -1,4 +1,4 @@
-package engine
+package dryrun
 
 import (
 	"testing"
@@ -20,8 +20,8 @@ func TestDefaultRules(t *testing.T) {
 	}
 	tested := map[string]int{}
 	for _, r := range results {
-		tested[r.Rule]++
-		t.Run(r.Rule+"/"+r.Test.Name, func(t *testing.T) {
+		tested[r.Test.Rule]++
+		t.Run(r.Test.Rule+"/"+r.Test.Name, func(t *testing.T) {
 			for _, p := range r.Problems {
 				t.Error(p)
 			}

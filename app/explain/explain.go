@@ -1,0 +1,268 @@
+// Package explain says why rules fired on events, and why they did not. It runs the
+// events through both stages' code (package dryrun) and watches what each rule makes
+// of each event; what would have been otherwise it finds out by running the same
+// code again without some of the events, or with a rule that asks for more.
+//
+// It knows no detector: all that it says of one comes from [detectors.Explanation].
+package explain
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weirdev/weir/app/dryrun"
+	"github.com/weirdev/weir/app/try"
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/rules"
+)
+
+// Options say what is explained.
+type Options struct {
+	Rules  *rules.Set
+	Ingest ingest.Config
+	Places ingest.Places // nil: nothing is known of addresses
+	Detect engine.Config
+	Entity rules.Subject // whom everything is said of; zero: everybody for whom a rule fired, and who came nearest to the others
+}
+
+// Explainer takes records in. One goroutine uses it.
+type Explainer struct {
+	o      Options
+	run    *dryrun.Run
+	reader *ingest.Reader // reads again what is shown
+
+	records    [][]byte
+	watermarks []int64 // behind each record
+	bytes      int
+
+	outcomes [ingest.Accepted + 1]int
+	unread   []try.Result
+	first    int64 // event time
+	about    int   // events that the entity has, where one is named
+	others   []string
+
+	cases map[caseKey]*history
+	order []*history // in the order of their first event
+}
+
+// caseKey names a rule and an entity that it has seen.
+type caseKey struct {
+	rule   string
+	entity facet.Entity
+}
+
+// history is what one rule made of one entity's events.
+type history struct {
+	rule   *rules.Rule
+	entity facet.Entity
+	steps  []step
+	fired  int
+	tiers  []nearest // by tier
+	after  map[int]detectors.Explanation
+}
+
+// step is one event that meets the rule's condition.
+type step struct {
+	record             int // from 0
+	time               int64
+	kept, late, counts bool
+	fired              bool
+	heldBack           []detectors.HeldBack
+	exception          *rules.Exception // because of which the rule does not see it; nil: none
+	short              detectors.Demand // what the highest tier whose first demand was met lacked; zero: nothing
+}
+
+// nearest is when a tier came nearest to firing.
+type nearest struct {
+	met     float64 // 0..1, of the demand that is met least
+	total   float64 // of all demands
+	step    int
+	demands []detectors.Demand
+}
+
+// New makes an explainer that has seen nothing.
+func New(o Options) (*Explainer, error) {
+	x := &Explainer{o: o, cases: map[caseKey]*history{}}
+	options := dryrun.Options{Rules: o.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Trace: x.watch}
+	var err error
+	if x.run, err = dryrun.New(options); err != nil {
+		return nil, err
+	}
+	if x.reader, err = ingest.NewReader(o.Ingest, dryrun.PlacesOr(o.Places)); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// MostBytes is how many bytes of records are explained together: they are kept.
+const MostBytes = 64 << 20
+
+// ErrTooMuch says that there are more than MostBytes.
+var ErrTooMuch = fmt.Errorf("the events are more than %d MiB: cut out what matters first, by time, or by grep for the account or address", MostBytes>>20)
+
+// mostUnread is how many records that are no events are shown.
+const mostUnread = 3
+
+// Record takes in the next record.
+func (x *Explainer) Record(record []byte) error {
+	if x.bytes += len(record); x.bytes > MostBytes {
+		return ErrTooMuch
+	}
+	x.records = append(x.records, bytes.Clone(record))
+	outcome, e, refusal, err := x.run.Record(record)
+	if err != nil {
+		return fmt.Errorf("record %d: %w", len(x.records), err)
+	}
+	x.watermarks = append(x.watermarks, x.run.Watermark())
+	x.outcomes[outcome]++
+	switch {
+	case outcome == ingest.Dead:
+		if len(x.unread) < mostUnread {
+			x.unread = append(x.unread, try.Refused(len(x.records), x.records[len(x.records)-1], refusal))
+		}
+	case e != nil:
+		x.see(e)
+	}
+	return nil
+}
+
+// mostOthers is how many entities are named where the one asked about is not there.
+const mostOthers = 5
+
+// see takes in an event, whatever rules make of it.
+func (x *Explainer) see(e *event.Event) {
+	if t := e.Num(event.Time); x.first == 0 || t < x.first {
+		x.first = t
+	}
+	if x.o.Entity.Kind == 0 {
+		return
+	}
+	entity, ok := facet.EntityOf(x.o.Entity.Kind, e, nil)
+	switch {
+	case !ok:
+	case entity.Key == x.o.Entity.Key:
+		x.about++
+	case len(x.others) < mostOthers && !slices.Contains(x.others, entity.Key):
+		x.others = append(x.others, strings.Clone(entity.Key))
+	}
+}
+
+// watch takes in what a rule made of an event.
+func (x *Explainer) watch(t engine.Trace) {
+	if x.o.Entity.Kind != 0 && (t.Entity.Kind != x.o.Entity.Kind || t.Entity.Key != x.o.Entity.Key) {
+		return
+	}
+	h := x.cases[caseKey{t.Rule.ID, t.Entity}]
+	if h == nil {
+		e := facet.Entity{Kind: t.Entity.Kind, Tenant: strings.Clone(t.Entity.Tenant), Key: strings.Clone(t.Entity.Key)}
+		h = &history{rule: t.Rule, entity: e, after: map[int]detectors.Explanation{}}
+		x.cases[caseKey{t.Rule.ID, e}] = h
+		x.order = append(x.order, h)
+	}
+	h.see(t)
+}
+
+func (h *history) see(t engine.Trace) {
+	s := step{record: int(t.Offset), time: t.Time, kept: t.Kept, late: t.Late, counts: t.Counts, fired: t.Fired}
+	if t.Exception >= 0 {
+		s.exception = &t.Rule.Exceptions[t.Exception]
+	}
+	after := t.Explain()
+	at := len(h.steps)
+	if t.Fired {
+		h.fired++
+		h.after[at] = after
+	}
+	if t.Kept && !t.Late {
+		for _, of := range byTier(after.Demands) {
+			h.near(at, of)
+			if of[0].Met() && t.Counts && !t.Fired {
+				s.short = firstShort(of)
+			}
+		}
+		if !t.Fired {
+			s.heldBack = after.HeldBack
+		}
+	}
+	h.steps = append(h.steps, s)
+}
+
+// byTier puts the demands of each tier together, in the order of tiers.
+func byTier(demands []detectors.Demand) (all [][]detectors.Demand) {
+	for _, d := range demands {
+		for len(all) <= d.Tier {
+			all = append(all, nil)
+		}
+		all[d.Tier] = append(all[d.Tier], d)
+	}
+	return slices.DeleteFunc(all, func(of []detectors.Demand) bool { return len(of) == 0 })
+}
+
+// firstShort is the first demand that is not met; zero where all are.
+func firstShort(of []detectors.Demand) detectors.Demand {
+	for _, d := range of {
+		if !d.Met() {
+			return d
+		}
+	}
+	return detectors.Demand{}
+}
+
+// near keeps the demands of a tier at a step, if it came nearer to firing then than
+// ever before.
+func (h *history) near(step int, demands []detectors.Demand) {
+	tier := demands[0].Tier
+	for len(h.tiers) <= tier {
+		h.tiers = append(h.tiers, nearest{met: -1})
+	}
+	n := nearest{met: 1, step: step, demands: demands}
+	for _, d := range demands {
+		part := 1.0
+		if !d.Met() {
+			part = float64(d.Have) / float64(d.Need)
+		}
+		n.met, n.total = min(n.met, part), n.total+part
+	}
+	if best := &h.tiers[tier]; n.met > best.met || n.met == best.met && n.total > best.total {
+		*best = n
+	}
+}
+
+// event reads a record again. It is valid until the next call.
+func (x *Explainer) event(record int) (*event.Event, error) {
+	e := new(event.Event)
+	if _, err := x.reader.Read(0, &kafka.Record{Offset: int64(record), Value: x.records[record]}, e); err != nil {
+		return nil, fmt.Errorf("record %d: %w", record+1, err) // it was read before
+	}
+	return e, nil
+}
+
+// ErrNoEvents says that no record is an event.
+var ErrNoEvents = errors.New("no record is an event")
+
+// ParseEntity reads kind:key, in any form in which the key of such an entity can be
+// written.
+func ParseEntity(text string) (rules.Subject, error) {
+	s, ok := rules.ParseSubject(text)
+	if !ok {
+		var kinds []string
+		for _, k := range facet.Kinds() {
+			kinds = append(kinds, k.String())
+		}
+		return s, fmt.Errorf("%q names no entity: write its kind, a colon and its key, such as account:ann or ip:203.0.113.9; kinds are %s", text, strings.Join(kinds, ", "))
+	}
+	key, _, ok := facet.KeyOf(s.Kind, s.Key)
+	if !ok {
+		return s, fmt.Errorf("%q is no key of kind %s", s.Key, s.Kind)
+	}
+	s.Key = key
+	return s, nil
+}

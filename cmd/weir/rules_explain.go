@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/cli"
+	"github.com/weirdev/weir/app/explain"
+	"github.com/weirdev/weir/app/try"
+	"github.com/weirdev/weir/event/format"
+	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/rules"
+)
+
+func rulesExplainCommand() *cobra.Command {
+	x := &explaining{}
+	cmd := &cobra.Command{
+		Use: "explain [DIR] -events FILE", Short: "Show why rules fire on events, and why they do not", Args: cobra.MaximumNArgs(1),
+		Long: `explain runs events, one record a line, through ingest's and the engine's code, and
+shows for each firing the events that contributed, each number beside what the rule
+asks for, and what would have kept it from firing: a least set of events, and the
+threshold. It shows what was held back (by a cooldown, or because it came late), and
+how near tiers came that did not fire. Events are believed to have happened when they
+say, in the order of the file; nothing is stored, and no server is needed.
+
+Without -entity it shows who was caught and, of each rule that caught nobody, who
+came nearest; with it, everything about one account, address or device. Records are
+numbered from 1; blank lines are passed over. Without DIR, the built-in rules run.
+
+The exit status is 1 if the rules are not right, or no record is an event.`,
+		Example: `  weir rules explain ./my-rules -events today.jsonl
+  weir rules explain -events access.log.gz -format combined -entity ip:203.0.113.9
+  grep '"ann"' events.jsonl | weir rules explain -events - -entity account:ann -json`,
+	}
+	x.config = cli.ConfigureSections(cmd, app.Defaults(), "ingest", "geo", "detect")
+	f := cmd.Flags()
+	f.StringArrayVar(&x.events, "events", nil, "`file` of events, one record a line (.gz, too), or - for standard input; may be given more than once")
+	f.StringVar(&x.format, "format", "", "format of the records: "+strings.Join(format.Names(), ", ")+"; empty: that of the configuration, which is weir where it says nothing")
+	f.StringVar(&x.entity, "entity", "", "explain everything about this entity, `KIND:KEY`, such as account:ann")
+	f.BoolVar(&x.json, "json", false, "write one JSON object; docs/tools.md describes it")
+	cmd.RunE = x.run
+	return cmd
+}
+
+// explaining is a run of explain.
+type explaining struct {
+	config *cli.Configured
+	events []string
+	format string
+	entity string
+	json   bool
+
+	sample [][]byte // to find out what format it is, if it is another
+}
+
+func (x *explaining) run(cmd *cobra.Command, args []string) error {
+	if err := x.config.Read(cmd); err != nil {
+		return err
+	}
+	if len(x.events) == 0 {
+		return cli.UsageError(errors.New("which events are to be explained? Name a file with -events, or - for standard input"))
+	}
+	o, err := x.options(args)
+	if err != nil {
+		return err
+	}
+	explainer, err := explain.New(o)
+	if err != nil {
+		return err
+	}
+	err = try.Lines(x.events, cmd.InOrStdin(), func(line []byte) error {
+		if len(x.sample) < sampleLines {
+			x.sample = append(x.sample, append([]byte(nil), line...))
+		}
+		return errors.Join(cmd.Context().Err(), explainer.Record(line))
+	})
+	if errors.Is(err, explain.ErrTooMuch) {
+		return cli.UsageError(err)
+	}
+	if err != nil {
+		return err
+	}
+	r, err := explainer.Report()
+	if err != nil && !errors.Is(err, explain.ErrNoEvents) {
+		return err
+	}
+	if x.json {
+		if err := r.WriteJSON(cmd.OutOrStdout()); err != nil {
+			return err
+		}
+	} else {
+		r.Write(cmd.OutOrStdout())
+	}
+	if err != nil {
+		return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%w of format %s; %s", err, o.Ingest.Format, x.otherFormat(o.Ingest.Format))}
+	}
+	return nil
+}
+
+// options are what the command line and the configuration say.
+func (x *explaining) options(args []string) (o explain.Options, err error) {
+	set, problems, err := loadRules(args)
+	if problems != nil {
+		return o, findings(problems)
+	}
+	if err != nil {
+		return o, err
+	}
+	cfg := x.config.Config
+	if x.format != "" {
+		if cfg.Ingest.Format = x.format; x.format != "mapping" {
+			cfg.Ingest.Mapping = nil
+		}
+		if x.format != "pattern" {
+			cfg.Ingest.Pattern = ""
+		}
+	}
+	if err := errors.Join(cfg.Ingest.Validate(), cfg.Detect.Config.Validate()); err != nil {
+		return o, x.config.Invalid(err)
+	}
+	places, err := geo.Open(cfg.Geo, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		return o, x.config.Invalid(err)
+	}
+	o = explain.Options{Rules: set, Ingest: cfg.Ingest, Places: places.Current(), Detect: cfg.Detect.Config}
+	if x.entity != "" {
+		if o.Entity, err = explain.ParseEntity(x.entity); err != nil {
+			return o, cli.UsageError(err)
+		}
+		if !looksAt(set, o.Entity) {
+			return o, cli.UsageError(fmt.Errorf("no rule looks at entities of kind %s", o.Entity.Kind))
+		}
+	}
+	return o, nil
+}
+
+// looksAt reports whether rules say anything of entities of a kind.
+func looksAt(set *rules.Set, e rules.Subject) bool {
+	for _, r := range set.Rules {
+		if r.Entity == e.Kind || r.Members != nil && r.Members.Entity == e.Kind {
+			return true
+		}
+	}
+	return false
+}
+
+// otherFormat says what to do where a format reads no record.
+func (x *explaining) otherFormat(used string) string {
+	if len(x.sample) == 0 {
+		return "there is no line in them"
+	}
+	if guesses := format.Detect(x.sample); len(guesses) > 0 && guesses[0].Format != used {
+		return "try -format " + guesses[0].Format + ", which reads these lines best"
+	}
+	return "weir try shows what each line lacks"
+}

@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// Trace is what one rule made of one facet that matches its condition.
+type Trace struct {
+	Rule   *rules.Rule
+	Entity facet.Entity // texts are valid during the call only
+	Source int32        // raw partition of the event
+	Offset int64        // raw offset of the event
+	Time   int64        // event time, Unix ms
+
+	Kept      bool // something is kept of the entity; else no rule sees the facet
+	Exception int  // place of the rule's exception because of which it does not see the facet; -1: none
+
+	Late   bool // it came after its windows had closed
+	Counts bool // it contributes to what the rule looks for
+	Fired  bool
+
+	// Explain says what the rule holds of the entity then, and what it asks for.
+	// It is for the call only.
+	Explain func() detectors.Explanation
+}
+
+// Trace has yield shown what the rules that give scores make of facets from now on;
+// nil: nobody is shown.
+func (p *Partition) Trace(yield func(Trace)) { p.trace = yield }
+
+// traceRule shows what a rule made of the facet that is applied.
+func (l *lane) traceRule(a *active, fired bool) {
+	c := &l.context
+	l.trace(Trace{
+		Rule: a.rule, Entity: c.Entity, Source: c.Source, Offset: c.Offset, Time: c.Time,
+		Kept: true, Exception: -1, Late: c.Late, Counts: c.Counts, Fired: fired,
+		Explain: func() detectors.Explanation {
+			l.slot.id = a.rule.Slot
+			return a.detector.Explain(l.slot.Payload(), c.Time)
+		},
+	})
+}
+
+// traceUnkept shows that the facet that is applied reaches no rule, because nothing
+// is kept of its entity.
+func (p *Partition) traceUnkept(late bool) {
+	if p.trace == nil {
+		return
+	}
+	f := &p.facet
+	for _, i := range p.matched {
+		a := &p.byKind[f.Entity.Kind][i]
+		p.trace(Trace{
+			Rule: a.rule, Entity: f.Entity, Source: f.Source, Offset: f.Offset, Time: f.Time, Exception: -1, Late: late,
+			Explain: func() detectors.Explanation { return a.detector.Explain(nil, f.Time) },
+		})
+	}
+}
+
+// traceExcepted shows that a rule does not see the facet, because of an exception.
+func (l *lane) traceExcepted(f *facet.Facet, a *active, exception int) {
+	if l.trace == nil {
+		return
+	}
+	l.trace(Trace{
+		Rule: a.rule, Entity: f.Entity, Source: f.Source, Offset: f.Offset, Time: f.Time, Exception: exception,
+		Explain: func() detectors.Explanation { return a.detector.Explain(nil, f.Time) },
+	})
+}

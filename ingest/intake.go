@@ -1,0 +1,155 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
+)
+
+// intake makes events and facets of the records of one raw partition. It is the
+// part of ingest that needs no Kafka and no store: a source runs it live, and an
+// [Offline] on records from anywhere.
+type intake struct {
+	partition int32
+	log       *slog.Logger
+	reader    *Reader
+	amend     func(*event.Event) // changes an event that was completed; nil: nothing does
+	repeats   *repeats
+	bracket   bracket
+	watermark watermark
+	frames    *frames
+
+	event event.Event
+	named bool // event has an id of its own, so that the same bytes are the same event
+}
+
+// Outcome is what became of a record.
+type Outcome uint8
+
+const (
+	Dead     Outcome = iota // it is no event
+	Filtered                // its format is not about it
+	Repeated                // its gateway had sent it before
+	Refused                 // an event that our own decision refused: it feeds no rule
+	Accepted                // an event that has facets
+)
+
+// String is the outcome as people read it.
+func (o Outcome) String() string {
+	return [...]string{"dead", "filtered", "repeated", "refused", "accepted"}[o]
+}
+
+// take turns a record, which was read at now (Unix ms), into the event and its
+// facets. err says why a record is dead or filtered.
+func (in *intake) take(r *kafka.Record, now int64) (o Outcome, p placed, facets int64, err error) {
+	in.event.Reset()
+	again := in.repeats.see(r.Offset, repeatKey(r), r.Value) // whatever is in it: a later epoch may find an id there
+	if err := in.decode(r); err != nil {
+		in.event.Reset()
+		var refusal *event.Refusal
+		if errors.As(err, &refusal) && refusal.Reason == event.Filtered {
+			return Filtered, p, 0, err
+		}
+		return Dead, p, 0, err
+	}
+	if in.named && again {
+		in.event.Reset()
+		return Repeated, p, 0, nil
+	}
+	p = in.fixTime(r, now)
+	if in.event.Refused() {
+		// It must not count as another failure of its entities.
+		return Refused, p, 0, nil
+	}
+	return Accepted, p, in.frames.add(r.Offset, &in.event), nil
+}
+
+// fixTime turns what the event claims of its time into its time.
+func (in *intake) fixTime(r *kafka.Record, now int64) placed {
+	e := &in.event
+	p := in.bracket.place(e.Num(event.Time), r, now)
+	e.SetNum(event.Time, p.time)
+	in.watermark.see(p.passed)
+	if p.skewed {
+		e.SetNum(event.Skewed, 1)
+	}
+	if p.delayed {
+		e.SetNum(event.Delayed, 1)
+	}
+	return p
+}
+
+// errPanic is a decoder that panicked: a fault of ours, but no reason to stop
+// the stream for everybody else's events.
+var errPanic = errors.New("decoder failed")
+
+func (in *intake) decode(r *kafka.Record) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			in.log.Error("decoder panicked; the record is dead-lettered", "offset", r.Offset, "panic", v, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %v", errPanic, v)
+		}
+	}()
+	in.named, err = in.reader.Read(in.partition, r, &in.event)
+	if err == nil && in.amend != nil {
+		in.amend(&in.event)
+	}
+	return err
+}
+
+// Offline is ingest of one raw partition without Kafka: the records are given to
+// it one by one, and the frames are handed out instead of written. It believes the
+// times of events, as a history stream does. One goroutine uses it.
+type Offline struct {
+	in   intake
+	next int64
+}
+
+// NewOffline makes an ingest that knows no record yet. Its frames are for as many
+// facet partitions as are named, of incarnation 1. amend, where it is not nil,
+// changes events that were read and completed.
+func NewOffline(cfg Config, places Places, p facet.Projection, h facet.Hasher, partitions int, amend func(*event.Event)) (*Offline, error) {
+	epoch, err := NewManifest(cfg, p, nil).Epoch(places)
+	if err != nil {
+		return nil, err
+	}
+	reader, err := NewReader(cfg, places)
+	if err != nil {
+		return nil, err
+	}
+	return &Offline{in: intake{
+		log: slog.New(slog.DiscardHandler), reader: reader, amend: amend, repeats: newRepeats(0), bracket: bracket{believe: true},
+		watermark: watermark(facet.NoWatermark), frames: newFrames(0, 1, 0, partitions, epoch, Shared{Incarnation: 1, Hasher: h, History: true}),
+	}}, nil
+}
+
+// Take reads the next record. The event is valid until the next call, and nil
+// where the record became none; then err says why, unless it was repeated.
+func (o *Offline) Take(value []byte) (Outcome, *event.Event, error) {
+	r := kafka.Record{Offset: o.next, Value: value}
+	o.next++
+	outcome, _, _, err := o.in.take(&r, 0)
+	if outcome < Refused {
+		return outcome, nil, err
+	}
+	return outcome, &o.in.event, nil
+}
+
+// Watermark is the partition's, Unix ms.
+func (o *Offline) Watermark() int64 { return o.in.watermark.section() }
+
+// Frames calls yield with a frame for every facet partition, of all that was read
+// since the last call. The frames are valid until the next call.
+func (o *Offline) Frames(yield func(partition int32, frame []byte) error) error {
+	for _, p := range o.in.frames.finish(o.next, o.in.watermark, true) {
+		if err := yield(p.Partition, p.Records[0].Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
