@@ -39,6 +39,17 @@ type Detector interface {
 	Explain(payload []byte, at int64) Explanation
 }
 
+// Timed is a detector that acts when time has passed, too.
+type Timed interface {
+	Detector
+
+	// Due is called when the time of an entity's timer has come: no event at that time
+	// or before it will be on time any more. c.Time is the time of the timer, which is
+	// spent, c.Source and c.Offset name the event that set it, and c.Event is empty.
+	// It may set the timer again. It returns true where the rule fires, as Apply does.
+	Due(c *Context, f *Firing) bool
+}
+
 // Slot is where a detector keeps what it remembers of one entity under one
 // rule.
 type Slot interface {
@@ -65,6 +76,12 @@ type Context struct {
 	// Counts is for the detector to set, whether the rule fires or not: the event
 	// contributes to what the rule looks for. Groups remember whom such events name.
 	Counts bool
+
+	// Timer is when Due is to be called for the entity, Unix ms; 0 where no timer is
+	// set. The detector may change it: there is one timer of each entity and rule. It is
+	// moved to be after Time, and by [rules.Keeps] Ahead at most. A late event may clear
+	// a timer, and cannot set one.
+	Timer int64
 }
 
 // Firing says that a rule's condition was met. It is used again and again, so that
@@ -110,11 +127,16 @@ type spec interface {
 	detector(Environment) Detector
 }
 
+// Maker is a [rules.Spec] of another package that makes its detector itself.
+type Maker interface{ Detector(Environment) Detector }
+
 // New makes the detector of a rule.
 func New(r *rules.Rule, e Environment) (Detector, error) {
-	s, ok := r.Spec.(spec)
-	if !ok {
-		return nil, fmt.Errorf("rule %s: there is no detector for %T", r.ID, r.Spec)
+	switch s := r.Spec.(type) {
+	case spec:
+		return s.detector(e), nil
+	case Maker:
+		return s.Detector(e), nil
 	}
-	return s.detector(e), nil
+	return nil, fmt.Errorf("rule %s: there is no detector for %T", r.ID, r.Spec)
 }

@@ -57,6 +57,13 @@ func (p *Partition) Entities() (n int) {
 // Evicted is how many entities of a kind lost their state because of the cap.
 func (p *Partition) Evicted(k facet.Kind) int64 { return p.table.Evicted(uint8(k)) }
 
+// Timers is the number of entities that a rule waits for.
+func (p *Partition) Timers() int { return p.table.Held() }
+
+// DroppedTimers is how many entities of a kind lost timers with their state,
+// because of the cap.
+func (p *Partition) DroppedTimers(k facet.Kind) int64 { return p.table.Dropped(uint8(k)) }
+
 // Refused is how many facets of a kind reached no rule, because the cap left no
 // room for state of their entities.
 func (p *Partition) Refused(k facet.Kind) int64 { return p.table.Refused(uint8(k)) }

@@ -52,7 +52,7 @@ func newLoopback(partitions int) loopback {
 
 // tell writes to the members of the group that fired.
 func (p *Partition) tell(a *active, at score.Position, out *Output) {
-	f, l := &p.facet, &p.loopback
+	f, l := &p.context, &p.loopback
 	l.finding = facet.Finding{
 		Slot: a.rule.Slot, Tier: uint8(p.firing.Tier), Weight: a.rule.Members.Weight, Time: f.Time, Source: f.Source, Offset: f.Offset,
 		Group: f.Entity, Clears: p.firing.Clears, Evidence: append(l.finding.Evidence[:0], p.firing.Evidence...),

@@ -28,7 +28,7 @@ import (
 //	body:
 //	  semantics · incarnation · partition · hasher u64 · sources · partitions
 //	  terms: lateness (ms) · most entities · length and text of the rules' version · past u64
-//	  begun · watermark
+//	  begun · watermark · latest time of a source
 //	  sources, each: heard u8 · owner · next · watermark · sent · applied · late · unadmitted · duplicate
 //	  switches: number · length and bytes of the bundle; number · u8 whether there is a shadow lane, then length and bytes of its bundle
 //	  loop-back: told · heard · unknown · unadmitted · repeated
@@ -148,6 +148,7 @@ func (p *Partition) appendHead(b []byte) []byte {
 	b = p.appendSwitches(b)
 	b = binary.AppendUvarint(b, uint64(p.begun))
 	b = binary.AppendVarint(b, p.watermark)
+	b = binary.AppendVarint(b, p.latest)
 	for i := range p.sources {
 		b = p.sources[i].append(b)
 	}
@@ -452,7 +453,7 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	if p.past = was.past; was != p.terms() {
 		p.past = was.until(next)
 	}
-	p.begun, p.watermark = s.offset(), s.signed()
+	p.begun, p.watermark, p.latest = s.offset(), s.signed(), s.signed()
 	for i := range p.sources {
 		s.source(&p.sources[i])
 	}
@@ -463,10 +464,12 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	if p.table, err = state.Restore(s.r, p.caps(), p.lane.checkSlot); err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrSnapshotDamaged, err)
 	}
+	p.lane.findTimers()
 	if p.shadow != nil {
 		if p.shadow.table, err = state.Restore(s.r, p.caps(), p.shadow.checkSlot); err != nil {
 			return nil, 0, fmt.Errorf("%w: shadow: %w", ErrSnapshotDamaged, err)
 		}
+		p.shadow.findTimers()
 	}
 	return p, next, s.complete(p)
 }
@@ -505,6 +508,8 @@ func (l *lane) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, 
 		}
 	case nameSlot:
 		ok = len(payload) > 0 && int(payload[0]) < len(payload)
+	case timerSlot:
+		payload, ok = l.fitTimers(facet.Kind(kind), payload)
 	default:
 		a := l.ruleOf(facet.Kind(kind), slot)
 		switch {

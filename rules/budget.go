@@ -13,13 +13,19 @@ import (
 // MostMemberBytes bounds what a group's record holds of its members' names.
 const MostMemberBytes = 4 << 10
 
+// TimerBytes is what a record holds of a rule's timer.
+const TimerBytes = 24
+
 // EngineBytes is what the engine keeps in a record beside the slots of rules: the
-// score and the entity's name.
+// score, the entity's name, and the head of its timers.
 const EngineBytes = 2 << 10
 
 // budget is the most bytes that a rule keeps of an entity, headers included.
 func (r *Rule) budget() int {
 	n := state.SlotHeader + r.Spec.Keeps().Bytes
+	if r.Spec.Keeps().Ahead > 0 {
+		n += TimerBytes
+	}
 	if r.Members != nil {
 		n += state.SlotHeader + MostMemberBytes
 	}

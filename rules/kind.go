@@ -42,6 +42,7 @@ type Keeps struct {
 	Reach time.Duration // events longer ago cannot matter
 	After time.Duration // how long a firing holds back others
 	Bytes int           // most bytes of the payload
+	Ahead time.Duration // how far ahead of an event a timer may be set; 0: it sets none
 }
 
 // What a detector needs of conditions, so that it imports rules alone.

@@ -292,7 +292,7 @@ func refit(kind uint8, all []byte, check SlotCheck) ([]byte, error) {
 func (t *Table) Refit(watermark int64, check SlotCheck) (err error) {
 	t.index.all(func(_ uint64, r ref) bool {
 		rec := t.open(r)
-		if rec.Expires() <= watermark {
+		if rec.expired(watermark) {
 			return true
 		}
 		var kept []byte

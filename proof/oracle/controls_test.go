@@ -19,6 +19,7 @@ const (
 	ofTravel    = "detectors/impossible_travel.go"
 	ofPartition = "engine/partition.go"
 	ofSwitch    = "engine/switch.go"
+	ofTimers    = "engine/timers.go"
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
 	onTravels   = "TestImpossibleTravelAgreesWithItsModel"
 	ofPanes     = "detectors/sliding_window_panes.go"
@@ -27,6 +28,7 @@ const (
 	onForms     = "TestTheEngineAgreesWithTheOracleOnEveryForm"
 	onMerge     = "TestScoresMergeAsTheOracleSays"
 	onCombine   = "TestScoresCombineAsTheOracleSays"
+	onTimers    = "TestTheEngineAgreesWithTheOracleOnTimers"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -121,15 +123,28 @@ var bugs = []mutants.Bug{
 	{Name: "time goes on with the fastest source", File: ofPartition, Edits: [][2]string{
 		{"least := int64(math.MaxInt64)", "least := int64(math.MinInt64)"},
 		{"least = min(least, p.sources[i].watermark)", "least = max(least, p.sources[i].watermark)"}}},
-	{Name: "time goes on before all sources were heard", File: ofPartition, Edits: [][2]string{{"if !p.sources[i].heard {\n\t\t\treturn", "if !p.sources[i].heard {\n\t\t\tcontinue"}}},
+	{Name: "time goes on before all sources were heard", File: ofPartition, Edits: [][2]string{{"if !p.sources[i].heard {\n\t\t\treturn false", "if !p.sources[i].heard {\n\t\t\tcontinue"}}},
 	{Name: "an event is late a moment too early", File: ofPartition, Edits: [][2]string{{"t < p.watermark-p.cfg", "t <= p.watermark-p.cfg"}}},
 	{Name: "delayed events are late only by the watermark", File: ofPartition, Edits: [][2]string{{"late := p.late(f.Time) || f.Delayed()", "late := p.late(f.Time)"}}},
 	{Name: "delayed events that were moved are late", File: "internal/facet/facet.go", Edits: [][2]string{{" && e.Num(event.Skewed) == 0", ""}}},
 	{Name: "entities are forgotten when time passes, not lateness", File: ofPartition, Edits: [][2]string{{"p.closed(f.Time+l.horizon(f.Entity.Kind))", "f.Time+l.horizon(f.Entity.Kind)"}}},
-	{Name: "cooldowns are forgotten with windows", File: ofPartition, Edits: [][2]string{{"\te.Prolong(p.closed(p.facet.Time + a.after))\n", ""}}},
-	{Name: "scores are forgotten with windows", File: ofPartition, Edits: [][2]string{{"until := p.closed(score.Fades(merged))", "until := f.Time"}}},
+	{Name: "cooldowns are forgotten with windows", File: ofPartition, Edits: [][2]string{{"\te.Prolong(p.closed(sig.Time + a.after))\n", ""}}},
+	{Name: "scores are forgotten with windows", File: ofPartition, Edits: [][2]string{{"until := p.closed(score.Fades(merged))", "until := sig.Time"}}},
 	{Name: "of the scores of a record the first is sent", File: ofPartition, Edits: [][2]string{{"*old = u\n", ""}}},
 	{Name: "facets of a frame have one position", File: ofPartition, Edits: [][2]string{{"\t\tat.Index++\n", ""}}},
+
+	{Name: "a timer is due a moment too early", File: ofTimers, Test: onTimers, Edits: [][2]string{{"<= p.watermark-p.cfg.Lateness.Milliseconds()", "<= p.watermark-p.cfg.Lateness.Milliseconds()+1"}}},
+	{Name: "a timer is due when time passes, not lateness", File: ofTimers, Test: onTimers, Edits: [][2]string{{"<= p.watermark-p.cfg.Lateness.Milliseconds()", "<= p.watermark"}}},
+	{Name: "timers of one moment are called in the wrong order", File: ofTimers, Test: onTimers, Edits: [][2]string{{"cmp.Compare(a.slot(), b.slot())", "cmp.Compare(b.slot(), a.slot())"}}},
+	{Name: "an entity that is waited for is forgotten", File: ofTimers, Test: onTimers, Edits: [][2]string{{"e.Hold(true)", ""}}},
+	{Name: "signals of timers have one position", File: ofTimers, Test: onTimers, Edits: [][2]string{{"if called {\n\t\t\tat.Index++\n", "if false {\n"}}},
+	{Name: "a timer that was moved on is called at its old time", File: ofTimers, Test: onTimers, Edits: [][2]string{{"if t.due() > first.due {", "if false {"}}},
+	{Name: "a timer that was moved nearer is called at its old time", File: ofTimers, Test: onTimers, Edits: [][2]string{{"\tif due < list.armed() {", "\tif list.armed() == unarmed {"}}},
+	{Name: "the end of the log is time", File: ofTimers, Test: onTimers, Edits: [][2]string{{"watermark != facet.EndWatermark", "watermark < facet.EndWatermark+0 || true"}}},
+	{Name: "a score takes in what a timer found too late", File: ofPartition, Test: onTimers, Edits: [][2]string{{"if now != facet.NoWatermark && !sig.Clears && score", "if false && score"}}},
+	{Name: "timers of rules that are gone stay", File: ofTimers, Test: onTimers, Edits: [][2]string{{"; a != nil && a.timed != nil {\n\t\t\tkept", "; true || a != nil {\n\t\t\tkept"}}},
+	{Name: "a restored partition has no timers", File: ofTimers, Test: onTimers, Edits: [][2]string{{"l.timers.push(entry{timerList(rec.Slot(timerSlot)).armed(), rec.Key()})", ""}}},
+	{Name: "a timer names the event that came last", File: ofTimers, Test: onTimers, Edits: [][2]string{{"&l.timers.event, t.source(), t.offset()", "&l.timers.event, t.source(), c.Offset"}}},
 
 	{Name: "names lose their tenant", File: "engine/entity.go", Edits: [][2]string{{"copy(b[1:], n.Tenant)", ""}}},
 	{Name: "a score lives a moment longer", File: "engine/entity.go", Edits: [][2]string{{"score.Expires(list) > p", "score.Expires(list) >= p"}}},

@@ -18,7 +18,10 @@ import (
 )
 
 // tally says how much of what matters the histories had in them.
-type tally struct{ signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits, switches, shadow int }
+type tally struct {
+	signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits, switches, shadow int
+	timers                                                                                                  int // signals of timers
+}
 
 // compare reads a history with the engine and with the oracle. It says where
 // they first disagree; "" where they never do.
@@ -38,7 +41,7 @@ func (h *history) compare(tally *tally) string {
 	if err != nil {
 		return err.Error()
 	}
-	o, whole := New(set, h.config(), hasher, 3, incarnation), New(set, h.config(), hasher, 3, incarnation)
+	o, whole := newOracle(set, h), newOracle(set, h)
 	whole.whole = true
 	projection := set.Projection()
 	if h.edited() {
@@ -115,6 +118,7 @@ records:
 			}
 			tally.signals += len(signals)
 			tally.shadow += len(o.Shadow())
+			tally.timers += timerSignals(signals)
 			if whole == nil {
 				continue
 			}
@@ -262,6 +266,16 @@ func toldBy(loops []engine.Loop) (all []Told, err error) {
 	return all, nil
 }
 
+// timerSignals counts the signals that follow from time alone.
+func timerSignals(signals []score.Signal) (n int) {
+	for _, s := range signals {
+		if s.Group.Kind == 0 && len(s.Evidence) == 1 && s.Evidence[0].Name == "since" {
+			n++
+		}
+	}
+	return n
+}
+
 func (o *Oracle) updatedSince(offset int64) (n int) {
 	for _, u := range o.sent {
 		if u.Position.Offset >= offset {
@@ -344,6 +358,14 @@ func TestTheEngineAgreesWithTheOracle(t *testing.T) {
 func TestTheEngineAgreesWithTheOracleOnEditedRules(t *testing.T) {
 	n, histories := agree(t, editedHistory)
 	if histories >= 100 && (n.signals < 10*int(histories) || min(n.scores, n.forgotten, n.told, n.edits, n.switches, n.shadow) < int(histories)) {
+		t.Errorf("the histories are too tame to show anything: %+v", n)
+	}
+}
+
+// Likewise with rules that set timers, and with such rules that change.
+func TestTheEngineAgreesWithTheOracleOnTimers(t *testing.T) {
+	n, histories := agree(t, timedHistory)
+	if histories >= 100 && (min(n.timers, n.told, n.scores) < int(histories) || min(n.edits, n.switches, n.shadow) < int(histories)/2) {
 		t.Errorf("the histories are too tame to show anything: %+v", n)
 	}
 }

@@ -84,9 +84,12 @@ func (r *ruleText) String() string {
 	return b.String()
 }
 
-func texts(rules []ruleText) (all []string) {
+func (m *maker) texts(rules []ruleText) (all []string) {
 	for i := range rules {
 		all = append(all, rules[i].String())
+	}
+	for i := range m.absences {
+		all = append(all, m.absences[i].String())
 	}
 	return all
 }
@@ -111,7 +114,10 @@ func (m *maker) withEdits(h history) history {
 				present[i] = former
 			}
 		}
-		edited := texts(present)
+		for i := range m.absences {
+			m.editAbsence(&m.absences[i])
+		}
+		edited := m.texts(present)
 		for j := range edited {
 			if m.IntN(12) == 0 {
 				edited[j] = "" // taken away, for now
@@ -293,6 +299,18 @@ func formsHistory(seed uint64, events int) history {
 	}
 	m.Rand = rand.New(rand.NewPCG(seed, 2))
 	return m.withEdits(h)
+}
+
+// timedHistory makes the history of a seed, with rules that set timers; every other
+// one has rules that change.
+func timedHistory(seed uint64, events int) history {
+	m := newMaker(seed)
+	m.timed = 1 + int(seed%3)
+	h := m.history(events)
+	if seed%2 == 1 {
+		h = m.withEdits(h)
+	}
+	return h
 }
 
 func (h *history) edited() bool {

@@ -95,9 +95,32 @@ func (h *history) config() engine.Config {
 
 func (h *history) set() (*rules.Set, error) { return loadRules(h.rules) }
 
+// kinds are the detectors, and those that exist in tests only.
+func kinds() []rules.Kind { return append(detectors.All(), absenceKind()) }
+
+// othersOf models the detectors that exist in tests only.
+func othersOf(r *rules.Rule) model {
+	if s, ok := r.Spec.(*absence); ok {
+		return &absent{rule: s}
+	}
+	return nil
+}
+
+func newOracle(set *rules.Set, h *history) *Oracle {
+	o := New(set, h.config(), hasher, 3, incarnation)
+	o.others = othersOf
+	return o
+}
+
+func mergedFields(lists ...[]event.Field) []event.Field {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 func loadRules(list []string) (*rules.Set, error) {
 	file := "rules:\n" + strings.Join(list, "")
-	return rules.Load(fstest.MapFS{"history.yaml": {Data: []byte(file)}}, detectors.All())
+	return rules.Load(fstest.MapFS{"history.yaml": {Data: []byte(file)}}, kinds())
 }
 
 var hasher = facet.NewHasher([16]byte{1, 2, 3})

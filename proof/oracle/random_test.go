@@ -27,6 +27,9 @@ type maker struct {
 	people  int
 	values  int
 
+	timed    int           // rules with timers that are wanted
+	absences []absenceText // those
+
 	forms    bool // rules measure in any way, by values, and may be cancelled
 	harmless bool
 	far      bool // times lie further apart than a window can remember, and the watermark does not help
@@ -63,7 +66,7 @@ func randomHistory(seed uint64, events int) history { return newMaker(seed).hist
 // calm makes a history in which nothing is lost or damaged.
 func calm(seed uint64, events int) history {
 	m := newMaker(seed)
-	m.harmless = true
+	m.harmless, m.timed = true, int(seed%3)
 	return m.history(events)
 }
 
@@ -122,7 +125,10 @@ func (m *maker) makeRules() {
 			m.rules[i] = m.rule(i, crowd)
 		}
 	}
-	m.h.rules = texts(m.rules)
+	for i := range m.timed {
+		m.absences = append(m.absences, m.absence(fmt.Sprintf("t%02d", i)))
+	}
+	m.h.rules = m.texts(m.rules)
 }
 
 // fit reports whether a record has room for what the rules remember.
