@@ -50,6 +50,30 @@ type Timed interface {
 	Due(c *Context, f *Firing) bool
 }
 
+// Comparing is a detector that keeps something of cohorts.
+type Comparing interface {
+	Detector
+
+	// FitCohort is what Fit is, of what is kept of a cohort.
+	FitCohort(by event.Field, payload []byte) (kept []byte, ok bool)
+}
+
+// Cohort is what a rule keeps of those that share a value with the entity, in its
+// facet partition. They are a fair sample of all: entities are spread by a keyed
+// hash. Late events change nothing about how long it is remembered.
+type Cohort interface {
+	Slot
+
+	// Say tells all facet partitions what this one thinks of the cohort, from 1 on; 0
+	// takes it back. It is to be called with every event: only a change is told, and
+	// that not more often than every [rules.KeepsOfCohort] Verdicts.
+	Say(level uint8)
+
+	// Said is how many facet partitions think so, or more, at most
+	// [rules.MostVerdicts].
+	Said(level uint8) int
+}
+
 // Slot is where a detector keeps what it remembers of one entity under one
 // rule.
 type Slot interface {
@@ -72,6 +96,12 @@ type Context struct {
 	Late      bool  // older than that: must not re-open what has closed
 
 	Own Slot // of the entity
+
+	// Cohort is what the rule keeps of those whose events have the same value of a
+	// field: of build, app_version, route, asn or country. It is nil where the event has
+	// no value, or there is no room. It serves until Apply returns, and may be called for
+	// several fields, which are among those of the Spec.
+	Cohort func(by event.Field) Cohort
 
 	// Counts is for the detector to set, whether the rule fires or not: the event
 	// contributes to what the rule looks for. Groups remember whom such events name.

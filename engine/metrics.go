@@ -23,6 +23,7 @@ type stageMetrics struct {
 	evicted  *prometheus.GaugeVec
 	refused  *prometheus.GaugeVec
 	timers   *prometheus.GaugeVec
+	cohorts  *prometheus.GaugeVec
 	dropped  *prometheus.GaugeVec
 	bytes    *prometheus.GaugeVec
 
@@ -49,7 +50,8 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 			Help: "Entities that lost their state because of the cap, by partition and kind."}, []string{"partition", "kind"}),
 		refused: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_refused_facets",
 			Help: "Facets that reached no rule because the cap left no room for state of their entities, by partition and kind."}, []string{"partition", "kind"}),
-		timers: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_timers", Help: "Entities that a rule waits for, by partition."}, partition),
+		timers:  f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_timers", Help: "Entities that a rule waits for, by partition."}, partition),
+		cohorts: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_cohorts", Help: "Cohorts with state, by partition."}, partition),
 		dropped: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_dropped_timers",
 			Help: "Entities that lost timers with their state because of the cap, by partition and kind."}, []string{"partition", "kind"}),
 		bytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_state_bytes", Help: "Memory that state takes, by partition."}, partition),
@@ -74,7 +76,7 @@ func (m *stageMetrics) snapshotWritten(partition int32, bytes int, encode, store
 // gone forgets the figures of a partition that is given up.
 func (m *stageMetrics) gone(partition int32) {
 	of := prometheus.Labels{"partition": strconv.Itoa(int(partition))}
-	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.refused, m.timers, m.dropped, m.snapshotsBytes} {
+	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.refused, m.timers, m.cohorts, m.dropped, m.snapshotsBytes} {
 		g.DeletePartialMatch(of)
 	}
 	m.commitsAge.Gone(partition)
@@ -109,6 +111,7 @@ func (m *stageMetrics) state(partition int32, p *Partition) {
 	})
 	m.bytes.WithLabelValues(id).Set(float64(p.Bytes()))
 	m.timers.WithLabelValues(id).Set(float64(p.Timers()))
+	m.cohorts.WithLabelValues(id).Set(float64(p.Cohorts()))
 	for _, k := range facet.Kinds() {
 		if n := p.Evicted(k); n > 0 {
 			m.evicted.WithLabelValues(id, k.String()).Set(float64(n))

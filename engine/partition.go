@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,6 +96,9 @@ func (p *Partition) caps() (caps state.Caps) {
 	for k := range p.byKind {
 		caps[k] = p.cfg.MaxEntities
 	}
+	for i := range cohortFields {
+		caps[firstCohort+i] = p.cfg.MaxCohorts
+	}
 	return caps
 }
 
@@ -162,7 +166,7 @@ func (p *Partition) Apply(offset int64, frame []byte, out *Output) error {
 	if facet.IsSwitch(frame) {
 		return p.switchRules(frame, at, out)
 	}
-	p.beginTimers()
+	p.begin(offset)
 	if err := p.reader.Reset(frame); err != nil {
 		return err
 	}
@@ -320,6 +324,7 @@ func (l *lane) matches(f *facet.Facet) bool {
 // feed shows the facet to the rules that it matches.
 func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 	f, c := &p.facet, &l.context
+	l.cohorts.close()
 	c.Event, c.Entity, c.Source, c.Offset = &f.Fields, f.Entity, f.Source, f.Offset
 	c.Time, c.Watermark, c.Late = f.Time, p.watermark, late
 	for _, i := range l.matched {

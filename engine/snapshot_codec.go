@@ -27,11 +27,11 @@ import (
 //	next facet offset i64 · body, compressed with zstd
 //	body:
 //	  semantics · incarnation · partition · hasher u64 · sources · partitions
-//	  terms: lateness (ms) · most entities · length and text of the rules' version · past u64
+//	  terms: lateness (ms) · most entities · most cohorts · length and text of the rules' version · past u64
 //	  begun · watermark · latest time of a source
 //	  sources, each: heard u8 · owner · next · watermark · sent · applied · late · unadmitted · duplicate
 //	  switches: number · length and bytes of the bundle; number · u8 whether there is a shadow lane, then length and bytes of its bundle
-//	  loop-back: told · heard · unknown · unadmitted · repeated
+//	  loop-back: told · heard · unknown · unadmitted · repeated · said · noted
 //	  facet partitions, each: got next · part
 //	  dump of the table; of the shadow lane's
 //
@@ -73,17 +73,18 @@ func SnapshotForm() string { return fmt.Sprintf("%d.%d", snapshotFormat, semanti
 type terms struct {
 	lateness    int64 // ms
 	maxEntities int
+	maxCohorts  int
 	rules       string
 	past        uint64 // names those before, and where they ended
 }
 
 func (p *Partition) terms() terms {
-	return terms{lateness: p.cfg.Lateness.Milliseconds(), maxEntities: p.cfg.MaxEntities, rules: p.rules.Version, past: p.past}
+	return terms{lateness: p.cfg.Lateness.Milliseconds(), maxEntities: p.cfg.MaxEntities, maxCohorts: p.cfg.MaxCohorts, rules: p.rules.Version, past: p.past}
 }
 
 // until is the past of a state whose terms were t before the record at next.
 func (t terms) until(next int64) uint64 {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %d %d", t.lateness, t.maxEntities, t.rules, t.past, next))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %s %d %d", t.lateness, t.maxEntities, t.maxCohorts, t.rules, t.past, next))
 	return le.Uint64(sum[:])
 }
 
@@ -142,6 +143,7 @@ func (p *Partition) appendHead(b []byte) []byte {
 	b = binary.AppendUvarint(b, is.partitions)
 	b = binary.AppendUvarint(b, uint64(t.lateness))
 	b = binary.AppendUvarint(b, uint64(t.maxEntities))
+	b = binary.AppendUvarint(b, uint64(t.maxCohorts))
 	b = binary.AppendUvarint(b, uint64(len(t.rules)))
 	b = append(b, t.rules...)
 	b = le.AppendUint64(b, t.past)
@@ -167,7 +169,7 @@ func (p *Partition) appendSwitches(b []byte) []byte {
 }
 
 func (l *loopback) append(b []byte) []byte {
-	for _, n := range []int64{l.told, l.heard, l.unknown, l.unadmitted, l.repeated} {
+	for _, n := range []int64{l.told, l.heard, l.unknown, l.unadmitted, l.repeated, l.said, l.noted} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	for _, got := range l.got {
@@ -330,7 +332,7 @@ const longestVersion = 64 // bytes of a rules' version
 
 func (s *snapshotBody) terms() terms {
 	return terms{
-		lateness: s.offset(), maxEntities: int(s.number(math.MaxInt32 << 8)),
+		lateness: s.offset(), maxEntities: int(s.number(math.MaxInt32 << 8)), maxCohorts: int(s.number(math.MaxInt32 << 8)),
 		rules: string(s.bytes(int(s.number(longestVersion)))), past: le.Uint64(s.bytes(8)),
 	}
 }
@@ -381,7 +383,9 @@ func (s *snapshotBody) source(src *source) {
 }
 
 func (s *snapshotBody) loopback(l *loopback) {
-	l.told, l.heard, l.unknown, l.unadmitted, l.repeated = s.offset(), s.offset(), s.offset(), s.offset(), s.offset()
+	for _, n := range []*int64{&l.told, &l.heard, &l.unknown, &l.unadmitted, &l.repeated, &l.said, &l.noted} {
+		*n = s.offset()
+	}
 	for i := range l.got {
 		l.got[i] = facet.Step{Next: s.offset(), Part: uint32(s.number(math.MaxUint32))}
 	}
@@ -485,7 +489,7 @@ func (s *snapshotBody) complete(p *Partition) error {
 		tables = append(tables, p.shadow.table)
 	}
 	for _, t := range tables {
-		known := 0
+		known := cohortsIn(t)
 		for _, k := range facet.Kinds() {
 			known += t.Len(uint8(k))
 		}
@@ -500,6 +504,9 @@ var errSlot = errors.New("a slot is not of its owner's form")
 
 // checkSlot is a [state.SlotCheck].
 func (l *lane) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, err error) {
+	if kind >= firstCohort {
+		return l.checkCohort(kind, slot, payload)
+	}
 	ok := true
 	switch slot {
 	case scoreSlot:

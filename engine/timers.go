@@ -113,7 +113,7 @@ func (a *active) setTimed() {
 
 // show shows the present event to a rule.
 func (l *lane) show(a *active) (fired bool) {
-	if a.timed == nil {
+	if l.cohorts.rule = a; a.timed == nil {
 		return a.detector.Apply(&l.context, &l.firing)
 	}
 	c := &l.context
@@ -177,14 +177,6 @@ func (l *lane) clearTimer(slot uint32) {
 
 // named reports whether the record has the entity's name, now.
 func (e *entity) named(n facet.Entity) bool { return len(e.Slot(nameSlot)) > 0 || e.keepName(n) }
-
-// beginTimers begins a record.
-func (p *Partition) beginTimers() {
-	p.lane.timers.called = 0
-	if p.shadow != nil {
-		p.shadow.timers.called = 0
-	}
-}
 
 // shadowIndex is the first index, in its record, of a signal that a timer of the
 // shadow lane gives. Such signals take none of the others' indexes.
@@ -256,9 +248,10 @@ func (p *Partition) callFirst(l *lane) (called bool, fired *active) {
 	c.Event, c.Source, c.Offset = &l.timers.event, t.source(), t.offset()
 	c.Time, c.Late, c.Counts, c.Timer = t.due(), false, false, 0
 	l.clearTimer(slot)
+	l.cohorts.close() // the event has no values
 	a := l.ruleOf(facet.Kind(e.Kind()), slot)
 	if c.Entity, found = e.name(); found && a != nil && a.timed != nil {
-		l.slot.id, l.firing.Clears = slot, false
+		l.slot.id, l.firing.Clears, l.cohorts.rule = slot, false, a
 		if a.timed.Due(c, &l.firing) {
 			fired = a
 		}

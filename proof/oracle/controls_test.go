@@ -20,6 +20,7 @@ const (
 	ofPartition = "engine/partition.go"
 	ofSwitch    = "engine/switch.go"
 	ofTimers    = "engine/timers.go"
+	ofCohorts   = "engine/cohorts.go"
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
 	onTravels   = "TestImpossibleTravelAgreesWithItsModel"
 	ofPanes     = "detectors/sliding_window_panes.go"
@@ -29,6 +30,7 @@ const (
 	onMerge     = "TestScoresMergeAsTheOracleSays"
 	onCombine   = "TestScoresCombineAsTheOracleSays"
 	onTimers    = "TestTheEngineAgreesWithTheOracleOnTimers"
+	onCohorts   = "TestTheEngineAgreesWithTheOracleOnCohorts"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -145,6 +147,20 @@ var bugs = []mutants.Bug{
 	{Name: "timers of rules that are gone stay", File: ofTimers, Test: onTimers, Edits: [][2]string{{"; a != nil && a.timed != nil {\n\t\t\tkept", "; true || a != nil {\n\t\t\tkept"}}},
 	{Name: "a restored partition has no timers", File: ofTimers, Test: onTimers, Edits: [][2]string{{"l.timers.push(entry{timerList(rec.Slot(timerSlot)).armed(), rec.Key()})", ""}}},
 	{Name: "a timer names the event that came last", File: ofTimers, Test: onTimers, Edits: [][2]string{{"&l.timers.event, t.source(), t.offset()", "&l.timers.event, t.source(), c.Offset"}}},
+
+	{Name: "cohorts of all tenants are one", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"Tenant: tenant, Key: value})", "Key: value})"}}},
+	{Name: "cohorts of all fields are one", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"kind := firstCohort + uint8(placeOf(by))", "kind := firstCohort + uint8(placeOf(by)&0)"}}},
+	{Name: "cohorts are forgotten when time passes, not lateness", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"rec.Touch(offset, p.closed(until))", "rec.Touch(offset, until)"}}},
+	{Name: "a cohort is remembered for the rule that asks first", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"f.rec.Prolong(c.p.closed(at.Time + reach))", ""}}},
+	{Name: "a facet has the cohorts of the one before", File: ofPartition, Test: onCohorts, Edits: [][2]string{{"l.cohorts.close()", ""}}},
+	{Name: "a verdict is said with every event", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"at.Time < v.saidAt()+terms.reach/2)", "at.Time < v.saidAt())"}}},
+	{Name: "a verdict that still holds is not said again", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"(level == 0 || at.Time < v.saidAt()+terms.reach/2)", "true"}}},
+	{Name: "verdicts follow one another too soon", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{" || at.Time < v.saidAt()+terms.verdicts {", " {"}}},
+	{Name: "a verdict holds for ever", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"o.level() >= level && o.until() > c.p.watermark", "o.level() >= level"}}},
+	{Name: "a partition that changes its mind counts twice", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"o.from() != from && ", ""}}},
+	{Name: "verdicts that are known count again", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"if !known {", "if true {"}}},
+	{Name: "verdicts are told to the others only", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"\t\tstep := p.loopback.step(int32(to), offset)", "\t\tif to == int(p.id) {\n\t\t\tcontinue\n\t\t}\n\t\tstep := p.loopback.step(int32(to), offset)"}}},
+	{Name: "a restored partition has no verdicts", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"\t\treturn payload, nil\n", "\t\treturn nil, nil\n"}}},
 
 	{Name: "names lose their tenant", File: "engine/entity.go", Edits: [][2]string{{"copy(b[1:], n.Tenant)", ""}}},
 	{Name: "a score lives a moment longer", File: "engine/entity.go", Edits: [][2]string{{"score.Expires(list) > p", "score.Expires(list) >= p"}}},

@@ -48,6 +48,7 @@ func (o *Oracle) change(set *rules.Set) (changed []facet.Entity) {
 			delete(o.members, c)
 		}
 	}
+	o.changeCohorts(was, set)
 	for c := range o.timers {
 		before, now := was.Rule(c.rule), set.Rule(c.rule)
 		if now == nil || now.Slot != before.Slot || now.Spec.Keeps().Ahead == 0 {

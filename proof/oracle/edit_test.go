@@ -84,12 +84,21 @@ func (r *ruleText) String() string {
 	return b.String()
 }
 
-func (m *maker) texts(rules []ruleText) (all []string) {
+func texts(rules []ruleText) (all []string) {
 	for i := range rules {
 		all = append(all, rules[i].String())
 	}
+	return all
+}
+
+// texts is likewise, with the rules of detectors that exist in tests only.
+func (m *maker) texts(rules []ruleText) []string {
+	all := texts(rules)
 	for i := range m.absences {
 		all = append(all, m.absences[i].String())
+	}
+	for i := range m.outliers {
+		all = append(all, m.outliers[i].String())
 	}
 	return all
 }
@@ -113,6 +122,9 @@ func (m *maker) withEdits(h history) history {
 			if m.editForm(&present[i]); !fit(present) {
 				present[i] = former
 			}
+		}
+		for i := range m.outliers {
+			m.editOutlier(&m.outliers[i])
 		}
 		for i := range m.absences {
 			m.editAbsence(&m.absences[i])
@@ -306,6 +318,18 @@ func formsHistory(seed uint64, events int) history {
 func timedHistory(seed uint64, events int) history {
 	m := newMaker(seed)
 	m.timed = 1 + int(seed%3)
+	h := m.history(events)
+	if seed%2 == 1 {
+		h = m.withEdits(h)
+	}
+	return h
+}
+
+// comparingHistory makes the history of a seed, with rules that compare entities
+// with cohorts; every other one has rules that change.
+func comparingHistory(seed uint64, events int) history {
+	m := newMaker(seed)
+	m.comparing = 1 + int(seed%3)
 	h := m.history(events)
 	if seed%2 == 1 {
 		h = m.withEdits(h)

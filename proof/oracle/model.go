@@ -23,11 +23,12 @@ type model interface {
 // arrival is an event as a model sees it.
 type arrival struct {
 	event           *event.Event
-	source          int32  // raw partition
-	offset          int64  // raw
-	time, watermark int64  // Unix ms
-	lateness        int64  // ms
-	timer           *int64 // when to come back, Unix ms; 0: never. The model may change it
+	source          int32                        // raw partition
+	offset          int64                        // raw
+	time, watermark int64                        // Unix ms
+	lateness        int64                        // ms
+	cohort          func(by event.Field) *cohort // nil: there is none
+	timer           *int64                       // when to come back, Unix ms; 0: never. The model may change it
 }
 
 // timed is a model that is asked when its timer is due, too. Of a the event is nil.

@@ -54,6 +54,9 @@ type Oracle struct {
 	facet  facet.Facet
 	whole  bool // windows remember every event, whatever the bounds
 
+	cohorts  map[cohortName]*group
+	verdicts []facet.Verdict // that the record read last caused
+
 	timers map[counter]timer
 	latest int64 // time that a source has said, but for the end
 	called int   // by the record
@@ -76,7 +79,7 @@ func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32
 		powers: newPowers(), sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
 		partitions: cfg.Partitions, members: map[counter][]member{}, chains: map[int32]facet.Step{},
 		counts: map[counter]model{}, scores: map[facet.Entity]score.Update{}, sent: map[facet.Entity]score.Update{},
-		until: map[facet.Entity]int64{}, timers: map[counter]timer{}, latest: facet.NoWatermark,
+		until: map[facet.Entity]int64{}, timers: map[counter]timer{}, cohorts: map[cohortName]*group{}, latest: facet.NoWatermark,
 	}
 }
 
@@ -119,7 +122,7 @@ func (s *source) end(sec facet.Section) {
 // Apply reads one record. It returns the signals that it causes, in order. After
 // an error the oracle must not be used any more.
 func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
-	o.at.Offset, o.at.Index, o.told, o.counted, o.shadow = offset, 0, nil, 0, nil
+	o.at.Offset, o.at.Index, o.told, o.counted, o.shadow, o.verdicts = offset, 0, nil, 0, nil, nil
 	o.beginTimers()
 	if facet.IsLoop(frame) {
 		return o.hear(frame)
@@ -221,7 +224,7 @@ func (o *Oracle) event() (signals []score.Signal) {
 			o.counts[c] = w
 		}
 		timer := o.timers[c].due
-		a := arrival{&f.Fields, f.Source, f.Offset, f.Time, o.watermark, o.lateness, &timer}
+		a := arrival{&f.Fields, f.Source, f.Offset, f.Time, o.watermark, o.lateness, o.cohortsOf(c, r), &timer}
 		fired, counts := w.arrive(a)
 		o.wait(c, r, a)
 		if counts && r.Members != nil {
