@@ -59,7 +59,7 @@ var bugs = []mutants.Bug{
 	{Name: "a state outgrown by its rule stays so", File: ofWindow, Test: onEdits, Edits: [][2]string{{"extra := max(e.len()-w.bound, 0)", "extra := min(max(e.len()-w.bound, 0), 1)"}}},
 	{Name: "a rule that comes back has its old part of scores", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if l.bySlot[le.Uint32(c)] != nil {", "if true {"}}},
 
-	{Name: "a switch leaves what is gone", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"return l.table.Refit(p.watermark, l.checkSlot)", "return nil"}}},
+	{Name: "a switch leaves what is gone", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"if err := l.table.Refit(p.watermark, l.checkSlot); err != nil {\n\t\treturn err\n\t}\n\tl.releaseIdle()\n", ""}}},
 	{Name: "an older switch counts", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"if s.Number <= p.number {", "if false {"}}},
 	{Name: "a change of phase reaches no score", File: ofSwitch, Test: onEdits, Edits: [][2]string{{" || n.Phase != r.Phase", ""}}},
 	{Name: "scores that a switch changes have one position", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"\t\tat.Index++\n", ""}}},
@@ -139,7 +139,7 @@ var bugs = []mutants.Bug{
 	{Name: "a timer is due when time passes, not lateness", File: ofTimers, Test: onTimers, Edits: [][2]string{{"<= p.watermark-p.cfg.Lateness.Milliseconds()", "<= p.watermark"}}},
 	{Name: "timers of one moment are called in the wrong order", File: ofTimers, Test: onTimers, Edits: [][2]string{{"cmp.Compare(a.slot(), b.slot())", "cmp.Compare(b.slot(), a.slot())"}}},
 	{Name: "an entity that is waited for is forgotten", File: ofTimers, Test: onTimers, Edits: [][2]string{{"e.Hold(true)", ""}}},
-	{Name: "signals of timers have one position", File: ofTimers, Test: onTimers, Edits: [][2]string{{"if called {\n\t\t\tat.Index++\n", "if false {\n"}}},
+	{Name: "signals of timers have one position", File: ofTimers, Test: onTimers, Edits: [][2]string{{"\t\t\tat.Index++\n\t\t}\n\t}\n\tif l = p", "\t\t}\n\t}\n\tif l = p"}}},
 	{Name: "a timer that was moved on is called at its old time", File: ofTimers, Test: onTimers, Edits: [][2]string{{"if t.due() > first.due {", "if false {"}}},
 	{Name: "a timer that was moved nearer is called at its old time", File: ofTimers, Test: onTimers, Edits: [][2]string{{"\tif due < list.armed() {", "\tif list.armed() == unarmed {"}}},
 	{Name: "the end of the log is time", File: ofTimers, Test: onTimers, Edits: [][2]string{{"watermark != facet.EndWatermark", "watermark < facet.EndWatermark+0 || true"}}},
