@@ -40,6 +40,41 @@ type Detector interface {
 	Explain(payload []byte, at int64) Explanation
 }
 
+// Timed is a detector that acts when time has passed, too.
+type Timed interface {
+	Detector
+
+	// Due is called when the time of an entity's timer has come: no event at that time
+	// or before it will be on time any more. c.Time is the time of the timer, which is
+	// spent, c.Source and c.Offset name the event that set it, and c.Event is empty.
+	// It may set the timer again. It returns true where the rule fires, as Apply does.
+	Due(c *Context, f *Firing) bool
+}
+
+// Comparing is a detector that keeps something of cohorts.
+type Comparing interface {
+	Detector
+
+	// FitCohort is what Fit is, of what is kept of a cohort.
+	FitCohort(by event.Field, payload []byte) (kept []byte, ok bool)
+}
+
+// Cohort is what a rule keeps of those that share a value with the entity, in its
+// facet partition. They are a fair sample of all: entities are spread by a keyed
+// hash. Late events change nothing about how long it is remembered.
+type Cohort interface {
+	Slot
+
+	// Say tells all facet partitions what this one thinks of the cohort, from 1 on; 0
+	// takes it back. It is to be called with every event: only a change is told, and
+	// that not more often than every [rules.KeepsOfCohort] Verdicts.
+	Say(level uint8)
+
+	// Said is how many facet partitions think so, or more, at most
+	// [rules.MostVerdicts].
+	Said(level uint8) int
+}
+
 // Slot is where a detector keeps what it remembers of one entity under one
 // rule.
 type Slot interface {
@@ -63,9 +98,21 @@ type Context struct {
 
 	Own Slot // of the entity
 
+	// Cohort is what the rule keeps of those whose events have the same value of a
+	// field: of build, app_version, route, asn or country. It is nil where the event has
+	// no value, or there is no room. It serves until Apply returns, and may be called for
+	// several fields, which are among those of the Spec.
+	Cohort func(by event.Field) Cohort
+
 	// Counts is for the detector to set, whether the rule fires or not: the event
 	// contributes to what the rule looks for. Groups remember whom such events name.
 	Counts bool
+
+	// Timer is when Due is to be called for the entity, Unix ms; 0 where no timer is
+	// set. The detector may change it: there is one timer of each entity and rule. It is
+	// moved to be after Time, and by [rules.Keeps] Ahead at most. A late event may clear
+	// a timer, and cannot set one.
+	Timer int64
 }
 
 // Firing says that a rule's condition was met. It is used again and again, so that
@@ -146,11 +193,16 @@ type spec interface {
 	detector(Environment) Detector
 }
 
+// Maker is a [rules.Spec] of another package that makes its detector itself.
+type Maker interface{ Detector(Environment) Detector }
+
 // New makes the detector of a rule.
 func New(r *rules.Rule, e Environment) (Detector, error) {
-	s, ok := r.Spec.(spec)
-	if !ok {
-		return nil, fmt.Errorf("rule %s: there is no detector for %T", r.ID, r.Spec)
+	switch s := r.Spec.(type) {
+	case spec:
+		return s.detector(e), nil
+	case Maker:
+		return s.Detector(e), nil
 	}
-	return s.detector(e), nil
+	return nil, fmt.Errorf("rule %s: there is no detector for %T", r.ID, r.Spec)
 }

@@ -10,6 +10,7 @@ import (
 type Config struct {
 	Lateness    time.Duration `yaml:"lateness" doc:"how long after the watermark an event still counts"`
 	MaxEntities int           `yaml:"max_entities" doc:"most entities of one kind and tenant that a facet partition keeps state of; beyond it, those that came least give way"`
+	MaxCohorts  int           `yaml:"max_cohorts" doc:"most cohorts of one kind (those that share a build, an app version, a route, an ASN, a country) and tenant that a facet partition keeps state of"`
 
 	// Sources is the number of raw partitions: time goes on only when all of
 	// them were heard of. It is read from the topic.
@@ -21,7 +22,9 @@ type Config struct {
 }
 
 // Defaults are the values that suit most installations.
-func Defaults() Config { return Config{Lateness: time.Minute, MaxEntities: 1_000_000} }
+func Defaults() Config {
+	return Config{Lateness: time.Minute, MaxEntities: 1_000_000, MaxCohorts: 10_000}
+}
 
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
@@ -31,6 +34,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxEntities < 1 {
 		errs = append(errs, fmt.Errorf("detect.max_entities: %d; at least one must be kept", c.MaxEntities))
+	}
+	if c.MaxCohorts < 1 {
+		errs = append(errs, fmt.Errorf("detect.max_cohorts: %d; at least one must be kept", c.MaxCohorts))
 	}
 	return errors.Join(errs...)
 }

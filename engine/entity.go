@@ -16,8 +16,10 @@ const (
 	// slot u32 · weight u8 · unused 3 · time i64.
 	scoreSlot = 1
 	// nameSlot: length of the tenant u8 · tenant · key. Only entities with a
-	// score have one: nobody else's name is ever needed.
+	// score or a timer have one: nobody else's name is ever needed.
 	nameSlot = 2
+	// timerSlot: as timers.go has it.
+	timerSlot = 3
 
 	scoreHeader      = 12
 	contributionSize = 16

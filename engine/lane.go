@@ -12,6 +12,9 @@ import (
 type active struct {
 	rule     *rules.Rule
 	detector detectors.Detector
+	timed    detectors.Timed // nil: it sets no timers
+	ahead    int64           // ms that a timer may be set ahead
+	cohort   cohortTerms
 	members  *detectors.Members // nil: its entities are no groups
 	reach    int64              // ms that an event matters
 	after    int64              // ms that a firing holds back others
@@ -38,6 +41,8 @@ type lane struct {
 	matched []int // places in byKind, of the rules that the facet matches
 	firing  detectors.Firing
 	trace   func(Trace) // nil: nobody looks
+	timers  timers
+	cohorts cohorts
 }
 
 // use compiles a set of rules, and leaves the state as it is.
@@ -52,10 +57,13 @@ func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 		if err != nil {
 			return err
 		}
-		l.byKind[r.Entity] = append(l.byKind[r.Entity], active{
+		a := active{
 			rule: r, detector: d, members: detectors.NewMembers(r, env.Lateness), reach: r.Spec.Keeps().Reach.Milliseconds(), after: r.Spec.Keeps().After.Milliseconds(),
 			hits: make([]uint64, len(r.Exceptions)),
-		})
+		}
+		a.setTimed()
+		a.cohort = cohortTermsOf(r)
+		l.byKind[r.Entity] = append(l.byKind[r.Entity], a)
 		l.bySlot[r.Slot] = r
 	}
 	l.slot.rec = &l.current.Record

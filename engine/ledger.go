@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/weirdev/weir/internal/facet"
+import (
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/state"
+)
 
 // Ledger counts what became of the facets of one partition, by raw partition.
 // It is part of the state.
@@ -29,6 +32,7 @@ func (t Totals) Plus(u Totals) Totals {
 	return Totals{
 		Applied: t.Applied + u.Applied, Late: t.Late + u.Late, Unadmitted: t.Unadmitted + u.Unadmitted,
 		Duplicate: t.Duplicate + u.Duplicate, Told: t.Told + u.Told, Heard: t.Heard + u.Heard, Unknown: t.Unknown + u.Unknown,
+		Said: t.Said + u.Said, Noted: t.Noted + u.Noted,
 	}
 }
 
@@ -39,7 +43,7 @@ func (p *Partition) Ledger() Ledger {
 		l.Sources[i] = SourceLedger{Next: p.sources[i].next, Totals: p.sources[i].ledger}
 	}
 	b := &p.loopback
-	l.Loopback = Totals{Told: b.told, Heard: b.heard, Unknown: b.unknown, Unadmitted: b.unadmitted, Duplicate: b.repeated}
+	l.Loopback = Totals{Told: b.told, Heard: b.heard, Unknown: b.unknown, Unadmitted: b.unadmitted, Duplicate: b.repeated, Said: b.said, Noted: b.noted}
 	return l
 }
 
@@ -56,6 +60,23 @@ func (p *Partition) Entities() (n int) {
 
 // Evicted is how many entities of a kind lost their state because of the cap.
 func (p *Partition) Evicted(k facet.Kind) int64 { return p.table.Evicted(uint8(k)) }
+
+// Cohorts is the number of cohorts that have state.
+func (p *Partition) Cohorts() int { return cohortsIn(p.table) }
+
+func cohortsIn(t *state.Table) (n int) {
+	for i := range cohortFields {
+		n += t.Len(firstCohort + uint8(i))
+	}
+	return n
+}
+
+// Timers is the number of entities that a rule waits for.
+func (p *Partition) Timers() int { return p.table.Held() }
+
+// DroppedTimers is how many entities of a kind lost timers with their state,
+// because of the cap.
+func (p *Partition) DroppedTimers(k facet.Kind) int64 { return p.table.Dropped(uint8(k)) }
 
 // Refused is how many facets of a kind reached no rule, because the cap left no
 // room for state of their entities.

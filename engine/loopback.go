@@ -35,6 +35,8 @@ type loopback struct {
 	told       int64 // members that were written to
 	heard      int64 // members that were read of
 	unknown    int64 // of heard: by a rule that is not there
+	said       int64 // verdicts that were written, one for each partition
+	noted      int64 // verdicts that were read
 	unadmitted int64 // of heard: the cap left them no place
 	repeated   int64 // members in frames that were known
 
@@ -44,6 +46,9 @@ type loopback struct {
 	filled  bool               // some hold findings
 	reader  facet.LoopReader
 	finding facet.Finding
+
+	verdicts facet.VerdictWriter // for all partitions
+	verdict  facet.Verdict
 }
 
 func newLoopback(partitions int) loopback {
@@ -52,7 +57,7 @@ func newLoopback(partitions int) loopback {
 
 // tell writes to the members of the group that fired.
 func (p *Partition) tell(a *active, at score.Position, out *Output) {
-	f, l := &p.facet, &p.loopback
+	f, l := &p.context, &p.loopback
 	l.finding = facet.Finding{
 		Slot: a.rule.Slot, Tier: uint8(p.firing.Tier), Weight: a.rule.Members.Weight, Time: f.Time, Source: f.Source, Offset: f.Offset,
 		Group: f.Entity, Clears: p.firing.Clears, Evidence: append(l.finding.Evidence[:0], p.firing.Evidence...),
@@ -93,6 +98,11 @@ func (l *loopback) open(to int32) bool {
 
 // emitAll completes the frames that the record at an offset caused.
 func (p *Partition) emitAll(offset int64, out *Output) {
+	p.emitFindings(offset, out)
+	p.emitVerdicts(offset, out)
+}
+
+func (p *Partition) emitFindings(offset int64, out *Output) {
 	if !p.loopback.filled {
 		return
 	}
@@ -105,12 +115,18 @@ func (p *Partition) emitAll(offset int64, out *Output) {
 }
 
 func (p *Partition) emit(to int32, offset int64, out *Output) {
+	step := p.loopback.step(to, offset)
+	out.Loops = append(out.Loops, Loop{to, step, p.loopback.writers[to].Finish(p.id, step, p.incarnation)})
+}
+
+// step names the next frame to a partition.
+func (l *loopback) step(to int32, offset int64) facet.Step {
 	step := facet.Step{Next: offset + 1}
-	if last := p.loopback.parts[to]; last.Next == step.Next {
+	if last := l.parts[to]; last.Next == step.Next {
 		step.Part = last.Part + 1
 	}
-	p.loopback.parts[to] = step
-	out.Loops = append(out.Loops, Loop{to, step, p.loopback.writers[to].Finish(p.id, step, p.incarnation)})
+	l.parts[to] = step
+	return step
 }
 
 // hear applies a loop-back frame.
@@ -133,6 +149,9 @@ func (p *Partition) hear(frame []byte, at score.Position, out *Output) error {
 	}
 	if !known {
 		*got = r.Step
+	}
+	if r.Verdicts {
+		return p.hearVerdicts(known, at)
 	}
 	f := &p.loopback.finding
 	for {

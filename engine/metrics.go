@@ -22,6 +22,9 @@ type stageMetrics struct {
 	applied  *prometheus.GaugeVec
 	evicted  *prometheus.GaugeVec
 	refused  *prometheus.GaugeVec
+	timers   *prometheus.GaugeVec
+	cohorts  *prometheus.GaugeVec
+	dropped  *prometheus.GaugeVec
 	bytes    *prometheus.GaugeVec
 
 	commitsAge       *telemetry.Ages
@@ -47,6 +50,10 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 			Help: "Entities that lost their state because of the cap, by partition and kind."}, []string{"partition", "kind"}),
 		refused: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_refused_facets",
 			Help: "Facets that reached no rule because the cap left no room for state of their entities, by partition and kind."}, []string{"partition", "kind"}),
+		timers:  f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_timers", Help: "Entities that a rule waits for, by partition."}, partition),
+		cohorts: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_cohorts", Help: "Cohorts with state, by partition."}, partition),
+		dropped: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_dropped_timers",
+			Help: "Entities that lost timers with their state because of the cap, by partition and kind."}, []string{"partition", "kind"}),
 		bytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_state_bytes", Help: "Memory that state takes, by partition."}, partition),
 		commitsAge: telemetry.NewAges(r, "weir_detect_commit_age_seconds",
 			"For how long there has been something to commit and nothing was committed, by partition; state that is rebuilt counts."),
@@ -69,7 +76,7 @@ func (m *stageMetrics) snapshotWritten(partition int32, bytes int, encode, store
 // gone forgets the figures of a partition that is given up.
 func (m *stageMetrics) gone(partition int32) {
 	of := prometheus.Labels{"partition": strconv.Itoa(int(partition))}
-	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.refused, m.snapshotsBytes} {
+	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.refused, m.timers, m.cohorts, m.dropped, m.snapshotsBytes} {
 		g.DeletePartialMatch(of)
 	}
 	m.commitsAge.Gone(partition)
@@ -103,9 +110,14 @@ func (m *stageMetrics) state(partition int32, p *Partition) {
 		m.excepted.WithLabelValues(rule, strconv.Itoa(exception+1)).Add(float64(n))
 	})
 	m.bytes.WithLabelValues(id).Set(float64(p.Bytes()))
+	m.timers.WithLabelValues(id).Set(float64(p.Timers()))
+	m.cohorts.WithLabelValues(id).Set(float64(p.Cohorts()))
 	for _, k := range facet.Kinds() {
 		if n := p.Evicted(k); n > 0 {
 			m.evicted.WithLabelValues(id, k.String()).Set(float64(n))
+		}
+		if n := p.DroppedTimers(k); n > 0 {
+			m.dropped.WithLabelValues(id, k.String()).Set(float64(n))
 		}
 		if n := p.Refused(k); n > 0 {
 			m.refused.WithLabelValues(id, k.String()).Set(float64(n))

@@ -27,8 +27,8 @@ func TestTheFiguresOfAPartitionGoWithIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []string{
-			"weir_detect_commit_age_seconds", "weir_detect_entities", "weir_detect_evicted_entities", "weir_detect_facets", "weir_detect_lag_records", "weir_detect_refused_facets",
-			"weir_detect_snapshot_age_seconds", "weir_detect_snapshot_bytes", "weir_detect_state_bytes",
+			"weir_detect_cohorts", "weir_detect_commit_age_seconds", "weir_detect_entities", "weir_detect_evicted_entities", "weir_detect_facets", "weir_detect_lag_records", "weir_detect_refused_facets",
+			"weir_detect_snapshot_age_seconds", "weir_detect_snapshot_bytes", "weir_detect_state_bytes", "weir_detect_timers",
 		}
 		if got := <-held; !slices.Equal(got, want) {
 			t.Errorf("of a partition that is owned there are %v, want %v", got, want)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,7 @@ type Partition struct {
 	past      uint64 // names the terms that the state came about under before the present ones, and where they ended
 	sources   []source
 	watermark int64
+	latest    int64 // time that a source has said, but for the end
 
 	reader  facet.Reader
 	facet   facet.Facet
@@ -76,6 +78,7 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 	p := &Partition{
 		cfg: cfg, id: id, incarnation: incarnation, hasher: hasher, sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
 	}
+	p.latest = facet.NoWatermark
 	p.loopback = newLoopback(cfg.Partitions)
 	p.table = state.New(p.caps())
 	if err := p.use(set, p.environment()); err != nil {
@@ -93,6 +96,9 @@ func (p *Partition) caps() (caps state.Caps) {
 	for k := range p.byKind {
 		caps[k] = p.cfg.MaxEntities
 	}
+	for i := range cohortFields {
+		caps[firstCohort+i] = p.cfg.MaxCohorts
+	}
 	return caps
 }
 
@@ -102,6 +108,8 @@ type Output struct {
 	Updates []score.Update // one for each entity whose score changed, the latest
 	Loops   []Loop         // in the order in which they are to be written
 	Shadow  []score.Signal // of rules that are only watched: they are shown, and nobody acts on them
+
+	updated map[facet.Entity]int // places in Updates, once there are many; looked up only
 }
 
 // Reset empties o for reuse.
@@ -110,7 +118,42 @@ func (o *Output) Reset() {
 	clear(o.Updates)
 	clear(o.Loops)
 	clear(o.Shadow)
+	clear(o.updated)
 	o.Signals, o.Updates, o.Loops, o.Shadow = o.Signals[:0], o.Updates[:0], o.Loops[:0], o.Shadow[:0]
+}
+
+// update puts a score in the place of an earlier one of its entity.
+func (o *Output) update(u score.Update) {
+	if i := o.placeOf(u.Entity); i >= 0 {
+		old := &o.Updates[i]
+		u.Expires = max(u.Expires, old.Expires)
+		*old = u
+		return
+	}
+	o.Updates = append(o.Updates, u)
+	if len(o.Updates) > manyUpdates {
+		o.updated[u.Entity] = len(o.Updates) - 1
+	}
+}
+
+// manyUpdates is from how many on updates are found by a map: a record at which
+// many timers are due has as many.
+const manyUpdates = 32
+
+func (o *Output) placeOf(e facet.Entity) int {
+	if len(o.Updates) < manyUpdates {
+		return slices.IndexFunc(o.Updates, func(u score.Update) bool { return u.Entity == e })
+	}
+	if len(o.updated) == 0 {
+		o.updated = make(map[facet.Entity]int, 2*manyUpdates)
+		for i := range o.Updates {
+			o.updated[o.Updates[i].Entity] = i
+		}
+	}
+	if i, ok := o.updated[e]; ok {
+		return i
+	}
+	return -1
 }
 
 // Apply applies one record of the facet log. After an error the partition must
@@ -123,6 +166,7 @@ func (p *Partition) Apply(offset int64, frame []byte, out *Output) error {
 	if facet.IsSwitch(frame) {
 		return p.switchRules(frame, at, out)
 	}
+	p.begin(offset)
 	if err := p.reader.Reset(frame); err != nil {
 		return err
 	}
@@ -135,6 +179,7 @@ func (p *Partition) Apply(offset int64, frame []byte, out *Output) error {
 			return err
 		}
 		if !ok {
+			p.passTime(&at, out)
 			p.emitAll(offset, out)
 			return nil
 		}
@@ -188,7 +233,10 @@ func (p *Partition) section(s facet.Section, at *score.Position, out *Output) er
 	}
 	src.next = max(src.next, s.To)
 	src.watermark = max(src.watermark, s.Watermark)
-	p.advance()
+	p.see(s.Watermark)
+	if p.advance() {
+		p.passTime(at, out)
+	}
 	return nil
 }
 
@@ -216,16 +264,19 @@ func (s *source) begin(sec facet.Section, partial bool) error {
 	return nil
 }
 
-// advance moves the watermark: the least of all sources, once all were heard.
-func (p *Partition) advance() {
+// advance moves the watermark: the least of all sources, once all were heard. It
+// reports whether time has passed.
+func (p *Partition) advance() bool {
 	least := int64(math.MaxInt64)
 	for i := range p.sources {
 		if !p.sources[i].heard {
-			return
+			return false
 		}
 		least = min(least, p.sources[i].watermark)
 	}
-	p.watermark = max(p.watermark, least)
+	before := p.watermark
+	p.watermark = max(before, least)
+	return p.watermark > before
 }
 
 // late reports whether a time is so old that its windows have closed. A facet that
@@ -255,7 +306,7 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 			}
 			p.traceUnkept(late)
 		} else {
-			p.feed(l, late, func(a *active) { p.fire(&l.current, a, at, late, out) })
+			p.feed(l, late, func(a *active) { p.fire(&l.current, a, facet.NoWatermark, at, late, out) })
 		}
 	}
 	if l := p.shadow; l != nil && l.matches(f) && p.find(l, at, late) {
@@ -274,12 +325,13 @@ func (l *lane) matches(f *facet.Facet) bool {
 // feed shows the facet to the rules that it matches.
 func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 	f, c := &p.facet, &l.context
+	l.cohorts.close()
 	c.Event, c.Entity, c.Source, c.Offset = &f.Fields, f.Entity, f.Source, f.Offset
 	c.Time, c.Watermark, c.Late = f.Time, p.watermark, late
 	for _, i := range l.matched {
 		a := &l.byKind[f.Entity.Kind][i]
 		c.Counts, l.firing.Clears, l.slot.id = false, false, a.rule.Slot
-		fires := a.detector.Apply(c, &l.firing)
+		fires := l.show(a)
 		if l.trace != nil {
 			l.traceRule(a, fires)
 		}
@@ -312,15 +364,19 @@ func (p *Partition) find(l *lane, at score.Position, late bool) (found bool) {
 	return found
 }
 
-// fire turns a firing into a signal, and adds it to the entity's score.
-func (p *Partition) fire(e *entity, a *active, at score.Position, late bool, out *Output) {
+// fire turns a firing into a signal, and adds it to the entity's score, where what is
+// worth nothing at now goes.
+func (p *Partition) fire(e *entity, a *active, now int64, at score.Position, late bool, out *Output) {
 	sig := p.found(&p.lane, a, at, late)
 	out.Signals = append(out.Signals, sig)
-	e.Prolong(p.closed(p.facet.Time + a.after))
+	e.Prolong(p.closed(sig.Time + a.after))
 	if a.members != nil {
 		p.tell(a, at, out)
 	}
-	if merged := p.addToScore(e, facet.NoWatermark, sig, out); merged != nil {
+	if now != facet.NoWatermark && !sig.Clears && score.Fades([]score.Contribution{sig.Contribution()}) <= now {
+		return
+	}
+	if merged := p.addToScore(e, now, sig, out); merged != nil {
 		until := p.closed(score.Fades(merged))
 		if sig.Lowers || sig.Clears {
 			e.Prolong(until) // what speaks for somebody can be had as often as he likes
@@ -340,12 +396,12 @@ func say(sig *score.Signal, weight uint8, clears bool) {
 // watch turns a firing into a signal that is only shown.
 func (p *Partition) watch(l *lane, a *active, at score.Position, late bool, out *Output) {
 	out.Shadow = append(out.Shadow, p.found(l, a, at, late))
-	l.current.Prolong(p.closed(p.facet.Time + a.after))
+	l.current.Prolong(p.closed(l.context.Time + a.after))
 }
 
 // found is the signal of a firing.
 func (p *Partition) found(l *lane, a *active, at score.Position, late bool) score.Signal {
-	f := &p.facet
+	f := &l.context
 	sig := l.signal(a.rule, facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}, at)
 	say(&sig, l.firing.Weight, l.firing.Clears)
 	sig.Tier, sig.Late = l.firing.Tier, late
@@ -397,18 +453,6 @@ func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Outp
 		out.update(u)
 	}
 	return merged
-}
-
-// update puts a score in the place of an earlier one of its entity.
-func (o *Output) update(u score.Update) {
-	for i := range o.Updates {
-		if old := &o.Updates[i]; old.Entity == u.Entity {
-			u.Expires = max(u.Expires, old.Expires)
-			*old = u
-			return
-		}
-	}
-	o.Updates = append(o.Updates, u)
 }
 
 // contributions reads an entity's score. Rules that are no longer there do not

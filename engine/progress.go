@@ -14,13 +14,15 @@ type Progress struct {
 
 // Totals is the ledger of a facet partition, summed over its sources.
 type Totals struct {
-	Applied    int64 `json:"applied"`    // facets that changed the state, late ones included
-	Late       int64 `json:"late"`       // of Applied
-	Unadmitted int64 `json:"unadmitted"` // of Applied and Heard: of entities that the cap left no place, counted in the sketch only
-	Duplicate  int64 `json:"duplicate"`  // facets already known, or of a former owner
-	Told       int64 `json:"told"`       // members of groups, written to by loop-back
-	Heard      int64 `json:"heard"`      // members of groups, read of by loop-back
-	Unknown    int64 `json:"unknown"`    // of Heard: told by a rule that this worker does not have, so without a signal
+	Applied    int64 `json:"applied"`         // facets that changed the state, late ones included
+	Late       int64 `json:"late"`            // of Applied
+	Unadmitted int64 `json:"unadmitted"`      // of Applied and Heard: of entities that the cap left no place, counted in the sketch only
+	Duplicate  int64 `json:"duplicate"`       // facets already known, or of a former owner
+	Told       int64 `json:"told"`            // members of groups, written to by loop-back
+	Heard      int64 `json:"heard"`           // members of groups, read of by loop-back
+	Said       int64 `json:"said,omitempty"`  // verdicts on cohorts, one for each facet partition that they were written to
+	Noted      int64 `json:"noted,omitempty"` // verdicts on cohorts that were read
+	Unknown    int64 `json:"unknown"`         // of Heard: told by a rule that this worker does not have, so without a signal
 }
 
 const progressVersion = 1

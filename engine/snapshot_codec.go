@@ -27,11 +27,11 @@ import (
 //	next facet offset i64 · body, compressed with zstd
 //	body:
 //	  semantics · incarnation · partition · hasher u64 · sources · partitions
-//	  terms: lateness (ms) · most entities · length and text of the rules' version · past u64
-//	  begun · watermark
+//	  terms: lateness (ms) · most entities · most cohorts · length and text of the rules' version · past u64
+//	  begun · watermark · latest time of a source
 //	  sources, each: heard u8 · owner · next · watermark · sent · applied · late · unadmitted · duplicate
 //	  switches: number · length and bytes of the bundle; number · u8 whether there is a shadow lane, then length and bytes of its bundle
-//	  loop-back: told · heard · unknown · unadmitted · repeated
+//	  loop-back: told · heard · unknown · unadmitted · repeated · said · noted
 //	  facet partitions, each: got next · part
 //	  dump of the table; of the shadow lane's
 //
@@ -73,17 +73,18 @@ func SnapshotForm() string { return fmt.Sprintf("%d.%d", snapshotFormat, semanti
 type terms struct {
 	lateness    int64 // ms
 	maxEntities int
+	maxCohorts  int
 	rules       string
 	past        uint64 // names those before, and where they ended
 }
 
 func (p *Partition) terms() terms {
-	return terms{lateness: p.cfg.Lateness.Milliseconds(), maxEntities: p.cfg.MaxEntities, rules: p.rules.Version, past: p.past}
+	return terms{lateness: p.cfg.Lateness.Milliseconds(), maxEntities: p.cfg.MaxEntities, maxCohorts: p.cfg.MaxCohorts, rules: p.rules.Version, past: p.past}
 }
 
 // until is the past of a state whose terms were t before the record at next.
 func (t terms) until(next int64) uint64 {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %d %d", t.lateness, t.maxEntities, t.rules, t.past, next))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %s %d %d", t.lateness, t.maxEntities, t.maxCohorts, t.rules, t.past, next))
 	return le.Uint64(sum[:])
 }
 
@@ -142,12 +143,14 @@ func (p *Partition) appendHead(b []byte) []byte {
 	b = binary.AppendUvarint(b, is.partitions)
 	b = binary.AppendUvarint(b, uint64(t.lateness))
 	b = binary.AppendUvarint(b, uint64(t.maxEntities))
+	b = binary.AppendUvarint(b, uint64(t.maxCohorts))
 	b = binary.AppendUvarint(b, uint64(len(t.rules)))
 	b = append(b, t.rules...)
 	b = le.AppendUint64(b, t.past)
 	b = p.appendSwitches(b)
 	b = binary.AppendUvarint(b, uint64(p.begun))
 	b = binary.AppendVarint(b, p.watermark)
+	b = binary.AppendVarint(b, p.latest)
 	for i := range p.sources {
 		b = p.sources[i].append(b)
 	}
@@ -166,7 +169,7 @@ func (p *Partition) appendSwitches(b []byte) []byte {
 }
 
 func (l *loopback) append(b []byte) []byte {
-	for _, n := range []int64{l.told, l.heard, l.unknown, l.unadmitted, l.repeated} {
+	for _, n := range []int64{l.told, l.heard, l.unknown, l.unadmitted, l.repeated, l.said, l.noted} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	for _, got := range l.got {
@@ -329,7 +332,7 @@ const longestVersion = 64 // bytes of a rules' version
 
 func (s *snapshotBody) terms() terms {
 	return terms{
-		lateness: s.offset(), maxEntities: int(s.number(math.MaxInt32 << 8)),
+		lateness: s.offset(), maxEntities: int(s.number(math.MaxInt32 << 8)), maxCohorts: int(s.number(math.MaxInt32 << 8)),
 		rules: string(s.bytes(int(s.number(longestVersion)))), past: le.Uint64(s.bytes(8)),
 	}
 }
@@ -380,7 +383,9 @@ func (s *snapshotBody) source(src *source) {
 }
 
 func (s *snapshotBody) loopback(l *loopback) {
-	l.told, l.heard, l.unknown, l.unadmitted, l.repeated = s.offset(), s.offset(), s.offset(), s.offset(), s.offset()
+	for _, n := range []*int64{&l.told, &l.heard, &l.unknown, &l.unadmitted, &l.repeated, &l.said, &l.noted} {
+		*n = s.offset()
+	}
 	for i := range l.got {
 		l.got[i] = facet.Step{Next: s.offset(), Part: uint32(s.number(math.MaxUint32))}
 	}
@@ -452,7 +457,7 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	if p.past = was.past; was != p.terms() {
 		p.past = was.until(next)
 	}
-	p.begun, p.watermark = s.offset(), s.signed()
+	p.begun, p.watermark, p.latest = s.offset(), s.signed(), s.signed()
 	for i := range p.sources {
 		s.source(&p.sources[i])
 	}
@@ -463,10 +468,12 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	if p.table, err = state.Restore(s.r, p.caps(), p.lane.checkSlot); err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrSnapshotDamaged, err)
 	}
+	p.lane.findTimers()
 	if p.shadow != nil {
 		if p.shadow.table, err = state.Restore(s.r, p.caps(), p.shadow.checkSlot); err != nil {
 			return nil, 0, fmt.Errorf("%w: shadow: %w", ErrSnapshotDamaged, err)
 		}
+		p.shadow.findTimers()
 	}
 	return p, next, s.complete(p)
 }
@@ -482,7 +489,7 @@ func (s *snapshotBody) complete(p *Partition) error {
 		tables = append(tables, p.shadow.table)
 	}
 	for _, t := range tables {
-		known := 0
+		known := cohortsIn(t)
 		for _, k := range facet.Kinds() {
 			known += t.Len(uint8(k))
 		}
@@ -497,6 +504,9 @@ var errSlot = errors.New("a slot is not of its owner's form")
 
 // checkSlot is a [state.SlotCheck].
 func (l *lane) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, err error) {
+	if kind >= firstCohort {
+		return l.checkCohort(kind, slot, payload)
+	}
 	ok := true
 	switch slot {
 	case scoreSlot:
@@ -505,6 +515,8 @@ func (l *lane) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, 
 		}
 	case nameSlot:
 		ok = len(payload) > 0 && int(payload[0]) < len(payload)
+	case timerSlot:
+		payload, ok = l.fitTimers(facet.Kind(kind), payload)
 	default:
 		a := l.ruleOf(facet.Kind(kind), slot)
 		switch {

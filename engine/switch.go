@@ -83,7 +83,11 @@ func (l *lane) switchTo(s facet.Switch, set *rules.Set, p *Partition) error {
 		return err
 	}
 	l.number, l.bundle = s.Number, slices.Clone(s.Bundle)
-	return l.table.Refit(p.watermark, l.checkSlot)
+	if err := l.table.Refit(p.watermark, l.checkSlot); err != nil {
+		return err
+	}
+	l.releaseIdle()
+	return nil
 }
 
 // affected lists, in order of key, the entities whose score is another under other

@@ -13,13 +13,62 @@ import (
 // MostMemberBytes bounds what a group's record holds of its members' names.
 const MostMemberBytes = 4 << 10
 
+// TimerBytes is what a record holds of a rule's timer.
+const TimerBytes = 24
+
 // EngineBytes is what the engine keeps in a record beside the slots of rules: the
-// score and the entity's name.
+// score, the entity's name, and the head of its timers.
 const EngineBytes = 2 << 10
+
+// MostVerdicts is of how many facet partitions a cohort keeps the verdict.
+const MostVerdicts = 64
+
+// VerdictBytes is what a cohort's record holds of a rule's verdicts, at most.
+const VerdictBytes = 16 + 16*MostVerdicts
+
+// verdictBit tells the slot of a rule's verdicts from that of its payload.
+const verdictBit = 1 << 31
+
+// VerdictSlot names what a cohort's record holds of the rule's verdicts; of such a
+// name it is the name of the rule's state.
+func VerdictSlot(slot uint32) uint32 { return slot ^ verdictBit }
+
+// cohortBudget is the most bytes that a rule keeps of a cohort, headers included.
+func (r *Rule) cohortBudget() (n int) {
+	k := r.Spec.Keeps().Cohort
+	if k.Reach > 0 {
+		n = state.SlotHeader + k.Bytes
+	}
+	if k.Verdicts > 0 {
+		n += state.SlotHeader + VerdictBytes
+	}
+	return n
+}
+
+// cohortBudgets checks that all rules fit into the record of one cohort, whatever
+// they share it by.
+func (l *loader) cohortBudgets() {
+	sum, first := 0, -1
+	for i, b := range l.built {
+		if n := b.rule.cohortBudget(); n > 0 {
+			if sum += n; first < 0 {
+				first = i
+			}
+		}
+	}
+	if sum > state.MostPayload {
+		b := l.built[first]
+		b.file.node(b.id.node, fmt.Sprintf("the rules keep up to %d bytes of a cohort, and a record has room for %d", sum, state.MostPayload),
+			"take away some of the rules that compare entities with their cohorts")
+	}
+}
 
 // budget is the most bytes that a rule keeps of an entity, headers included.
 func (r *Rule) budget() int {
 	n := state.SlotHeader + r.Spec.Keeps().Bytes
+	if r.Spec.Keeps().Ahead > 0 {
+		n += TimerBytes
+	}
 	if r.Members != nil {
 		n += state.SlotHeader + MostMemberBytes
 	}

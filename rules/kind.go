@@ -42,6 +42,17 @@ type Keeps struct {
 	Reach time.Duration // events longer ago cannot matter
 	After time.Duration // how long a firing holds back others
 	Bytes int           // most bytes of the payload
+	Ahead time.Duration // how far ahead of an event a timer may be set; 0: it sets none
+
+	Cohort KeepsOfCohort
+}
+
+// KeepsOfCohort is what a detector remembers of those that share a value of a field
+// with an entity. Where Reach is 0 it has no cohorts.
+type KeepsOfCohort struct {
+	Reach    time.Duration // events longer ago cannot matter; verdicts hold as long
+	Bytes    int           // most bytes of the payload
+	Verdicts time.Duration // event time between two verdicts of one facet partition, at least; 0: it has none
 }
 
 // What a detector needs of conditions, so that it imports rules alone.

@@ -185,14 +185,19 @@ func (l *loader) together() {
 		}
 	}
 	l.budgets()
+	l.cohortBudgets()
 }
 
 // slots names the rule's parts of an entity's state.
 func (b built) slots() []uint32 {
+	slots := []uint32{b.rule.Slot}
 	if m := b.rule.Members; m != nil {
-		return []uint32{b.rule.Slot, m.Slot}
+		slots = append(slots, m.Slot)
 	}
-	return []uint32{b.rule.Slot}
+	if b.rule.Spec.Keeps().Cohort.Verdicts > 0 {
+		slots = append(slots, VerdictSlot(b.rule.Slot))
+	}
+	return slots
 }
 
 func (l *loader) set() *Set {

@@ -23,6 +23,8 @@ import (
 //
 // Of the marks, the lowest bit says that the finding clears; the others are 0.
 //
+// A frame of verdicts differs in its flag, and in what stands in place of findings.
+//
 // Version 2 had no marks, and numbers for evidence, each name text · value varint. It
 // is read still: a log holds such frames when the program that wrote them is upgraded.
 const (
@@ -70,7 +72,9 @@ type Finding struct {
 
 // IsLoop reports whether a record of the facet topic is a loop-back frame, and
 // not one of ingest's.
-func IsLoop(frame []byte) bool { return len(frame) >= headerBytes && frame[3] == flagLoop }
+func IsLoop(frame []byte) bool {
+	return len(frame) >= headerBytes && (frame[3] == flagLoop || frame[3] == flagVerdicts)
+}
 
 // LoopWriter builds loop-back frames for one destination.
 type LoopWriter struct {
@@ -136,15 +140,21 @@ func Chain(frame []byte, previous Step) {
 // Finish completes the frame, in memory of its own, and makes w empty. It is the
 // first of its writer until [Chain] says otherwise.
 func (w *LoopWriter) Finish(from int32, step Step, incarnation uint64) []byte {
-	b := make([]byte, 0, headerBytes+chainBytes+40+len(w.body))
-	b = append(b, 'W', 'F', loopVersion, flagLoop, 0, 0, 0, 0)
+	b := loopFrame(flagLoop, from, step, incarnation, w.findings, w.body)
+	w.body, w.findings = w.body[:0], 0
+	return b
+}
+
+// loopFrame makes a frame of n findings or verdicts.
+func loopFrame(flag byte, from int32, step Step, incarnation, n uint64, body []byte) []byte {
+	b := make([]byte, 0, headerBytes+chainBytes+40+len(body))
+	b = append(b, 'W', 'F', loopVersion, flag, 0, 0, 0, 0)
 	b = append(b, make([]byte, chainBytes)...)
-	for _, n := range []uint64{incarnation, uint64(from), uint64(step.Next), uint64(step.Part), w.findings} {
+	for _, n := range []uint64{incarnation, uint64(from), uint64(step.Next), uint64(step.Part), n} {
 		b = binary.AppendUvarint(b, n)
 	}
-	b = append(b, w.body...)
+	b = append(b, body...)
 	putChecksum(b)
-	w.body, w.findings = w.body[:0], 0
 	return b
 }
 
@@ -154,15 +164,20 @@ type LoopReader struct {
 	cursor
 	Link
 	Incarnation uint64
+	Verdicts    bool // it holds verdicts, and no findings
 
-	findings, members uint64
+	findings, members uint64 // that are left; of verdicts, findings counts them
 	tenant            string
 	version2          bool
 }
 
 // Reset starts on a frame. The bytes are aliased by what is read from it.
 func (r *LoopReader) Reset(frame []byte) (err error) {
-	if r.b, err = open(frame, flagLoop); err != nil {
+	flag := byte(flagLoop)
+	if r.Verdicts = len(frame) >= headerBytes && frame[3] == flagVerdicts; r.Verdicts {
+		flag = flagVerdicts
+	}
+	if r.b, err = open(frame, flag); err != nil {
 		return err
 	}
 	r.version2 = frame[2] == frameVersion
@@ -191,6 +206,9 @@ func (r *LoopReader) Reset(frame []byte) (err error) {
 // Finding reads the next finding into f, whose Evidence is used again; ok is
 // false after the last. Its texts alias the frame.
 func (r *LoopReader) Finding(f *Finding) (ok bool, err error) {
+	if r.Verdicts {
+		return false, nil
+	}
 	if r.findings == 0 {
 		if len(r.b) != 0 {
 			return false, fmt.Errorf("%w: %d bytes too many", ErrFrame, len(r.b))

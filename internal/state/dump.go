@@ -14,9 +14,10 @@ import (
 // are varints unless said otherwise:
 //
 //	groups, in the order in which they came about, each:
-//	  kind · tenant u64 · evicted · refused · lists of newcomers, regulars and remarkable ones
+//	  kind · tenant u64 · evicted · dropped · refused · lists of newcomers, regulars and remarkable ones
 //	  list: records, from the coldest to the most recent, each:
-//	    key u64 · last (delta) · expires (delta) · count u8 · length of the slots · slots as they lie in the record
+//	    key u64 · last (delta) · expires (delta) · count u8, and 16 more where it is held
+//	    length of the slots · slots as they lie in the record
 //	sketch
 //
 // A record that has expired but was not reclaimed yet is dumped without its
@@ -58,6 +59,7 @@ func (f *Frozen) Dump(w io.Writer, watermark int64) error {
 		g := &f.table.groups[i]
 		b = le.AppendUint64(append(b, g.kind), g.tenant)
 		b = binary.AppendUvarint(b, uint64(g.evicted))
+		b = binary.AppendUvarint(b, uint64(g.dropped))
 		b = binary.AppendUvarint(b, uint64(g.refused))
 		for _, l := range g.lists {
 			var err error
@@ -75,6 +77,9 @@ func (f *Frozen) Dump(w io.Writer, watermark int64) error {
 // dumpBuffer is how much is gathered before it is written.
 const dumpBuffer = 64 << 10
 
+// heldMark says in a dump that a record is held.
+const heldMark = mostCount + 1
+
 // list appends one list to b, and writes b out whenever it is full.
 func (f *Frozen) list(w io.Writer, b []byte, l list, watermark int64) ([]byte, error) {
 	b = binary.AppendUvarint(b, uint64(l.n))
@@ -84,10 +89,14 @@ func (f *Frozen) list(w io.Writer, b []byte, l list, watermark int64) ([]byte, e
 		b = le.AppendUint64(b, rec.Key())
 		b = binary.AppendVarint(b, rec.Last()-last)
 		b = binary.AppendVarint(b, rec.Expires()-expires)
-		b = append(b, rec.count())
+		mark := rec.count()
+		if rec.Held() {
+			mark |= heldMark
+		}
+		b = append(b, mark)
 		last, expires = rec.Last(), rec.Expires()
 		slots := rec.b[headerSize:rec.used()]
-		if expires <= watermark {
+		if rec.expired(watermark) {
 			slots = nil
 		}
 		b = binary.AppendUvarint(b, uint64(len(slots)))
@@ -154,7 +163,7 @@ func (d *restoring) group() error {
 	if _, ok := d.t.found[g.groupKey]; ok || g.kind >= maxKinds {
 		return d.failed(nil, "group %d %x", g.kind, g.tenant)
 	}
-	for _, n := range []*int64{&g.evicted, &g.refused} {
+	for _, n := range []*int64{&g.evicted, &g.dropped, &g.refused} {
 		v, err := binary.ReadUvarint(d.r)
 		if err != nil || v > 1<<62 {
 			return d.failed(err, "%d records evicted or refused", v)
@@ -208,6 +217,8 @@ func (d *restoring) record(group uint16, place int, last, expires *int64) error 
 	if err != nil {
 		return d.failed(err, "")
 	}
+	held := count&heldMark != 0
+	count &^= heldMark
 	flags := flagsOf(count)
 	if place == remarkable {
 		flags = count<<countShift | remarkable
@@ -228,6 +239,7 @@ func (d *restoring) record(group uint16, place int, last, expires *int64) error 
 	le.PutUint64(rec.b[offExpires:], uint64(*expires))
 	le.PutUint16(rec.b[offUsed:], uint16(headerSize+len(slots)))
 	copy(rec.b[headerSize:], slots)
+	rec.Hold(held)
 	d.t.index.set(id, r)
 	d.t.push(d.t.listOf(rec.b), r, rec.b)
 	return nil
@@ -280,7 +292,7 @@ func refit(kind uint8, all []byte, check SlotCheck) ([]byte, error) {
 func (t *Table) Refit(watermark int64, check SlotCheck) (err error) {
 	t.index.all(func(_ uint64, r ref) bool {
 		rec := t.open(r)
-		if rec.Expires() <= watermark {
+		if rec.expired(watermark) {
 			return true
 		}
 		var kept []byte

@@ -64,6 +64,7 @@ func (c *caller) call(tables ...*state.Table) {
 	}
 	id, n, fill := uint32(1+c.rng.IntN(4)), c.rng.IntN(200), byte(c.position)
 	life, remarkable, slots := c.rng.Int64N(90)+1, c.rng.IntN(5) == 0, c.rng.IntN(3) > 0
+	hold := c.rng.IntN(6)
 	for _, table := range tables {
 		rec, ok := table.Get(key, c.watermark)
 		if !ok {
@@ -79,6 +80,9 @@ func (c *caller) call(tables ...*state.Table) {
 		rec.Touch(c.position, c.watermark+life)
 		if remarkable {
 			rec.Spare(c.watermark + 2*life)
+		}
+		if hold < 3 {
+			rec.Hold(hold == 0)
 		}
 	}
 }
@@ -104,7 +108,8 @@ func TestARestoredTableGoesOnAsTheOriginal(t *testing.T) {
 				rt.Fatal("the dump changes as it is restored")
 			}
 			for kind := range uint8(3) {
-				if original.Len(kind) != copied.Len(kind) || original.Evicted(kind) != copied.Evicted(kind) || original.Refused(kind) != copied.Refused(kind) {
+				if original.Len(kind) != copied.Len(kind) || original.Evicted(kind) != copied.Evicted(kind) || original.Refused(kind) != copied.Refused(kind) ||
+					original.Dropped(kind) != copied.Dropped(kind) || original.Held() != copied.Held() {
 					rt.Fatalf("kind %d: %d records and %d evicted, want %d and %d", kind,
 						copied.Len(kind), copied.Evicted(kind), original.Len(kind), original.Evicted(kind))
 				}

@@ -6,6 +6,7 @@ type group struct {
 	groupKey
 	lists   [standings]list
 	evicted int64
+	dropped int64 // of evicted, that were held
 	refused int64
 }
 
@@ -101,7 +102,7 @@ func (t *Table) reclaim(g *group, watermark int64) {
 				break
 			}
 			rec := t.open(r)
-			if rec.Expires() > watermark {
+			if !rec.expired(watermark) {
 				break
 			}
 			t.remove(rec)
@@ -134,8 +135,23 @@ func (g *group) coldest() ref {
 }
 
 func (t *Table) evict(g *group) {
-	t.remove(t.open(g.coldest()))
+	rec := t.open(g.coldest())
+	if rec.Held() {
+		g.dropped++
+	}
+	t.remove(rec)
 	g.evicted++
+}
+
+// Dropped is how many records of a kind that were held had to go because of the
+// cap.
+func (t *Table) Dropped(kind uint8) (n int64) {
+	for i := range t.groups {
+		if t.groups[i].kind == kind {
+			n += t.groups[i].dropped
+		}
+	}
+	return n
 }
 
 // Refused is how often keys of a kind had no record because of the cap.

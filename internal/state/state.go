@@ -18,8 +18,8 @@ import (
 //	8  last i64         24 newer ref · older ref   36 group u16 · unused
 //
 // followed by slots: id u32 · length u16 · payload. The lower two bits of the
-// flags are the record's standing, the upper half is how often it was touched, up
-// to 15.
+// flags are the record's standing, the third says that it is held, the upper half
+// is how often it was touched, up to 15.
 const (
 	offKey     = 0
 	offLast    = 8
@@ -34,6 +34,7 @@ const (
 	slotHeader = SlotHeader
 
 	standingMask = 3
+	heldFlag     = 4
 	countShift   = 4
 
 	never = 1 << 63 // as an i64 the smallest: expired until it is touched
@@ -57,6 +58,7 @@ type Table struct {
 	found  map[groupKey]uint16 // group by name; looked up only
 	caps   [maxKinds]int
 	sketch sketch
+	held   int           // records that are held
 	views  *atomic.Int32 // frozen views that may still be read
 }
 
@@ -84,8 +86,10 @@ func New(caps [maxKinds]int) *Table {
 // Caps is the type of [New]'s argument.
 type Caps = [maxKinds]int
 
-// Record is one entity's state. It is valid until the next call of the table's
-// methods, or of Resize of another record.
+// Record is one entity's state. It is valid until the table is frozen, or removes
+// the record, which Admit may do to one of the same kind and tenant. Calls for
+// another record leave it valid: pieces of memory never move, and only the record's
+// own Resize gives it another one. So a record is not to be opened twice.
 type Record struct {
 	t *Table
 	r ref
@@ -111,7 +115,7 @@ func (t *Table) Get(key uint64, watermark int64) (rec Record, ok bool) {
 		return rec, false
 	}
 	rec = t.open(r)
-	if rec.Expires() <= watermark {
+	if rec.expired(watermark) {
 		rec.clear()
 	}
 	return rec, true
@@ -124,7 +128,7 @@ func (t *Table) Find(key uint64, watermark int64) (rec Record, ok bool) {
 		return rec, false
 	}
 	rec = t.open(r)
-	return rec, rec.Expires() > watermark
+	return rec, !rec.expired(watermark)
 }
 
 func (t *Table) insert(key uint64, kind uint8, group uint16, count uint8) Record {
@@ -151,6 +155,9 @@ func (t *Table) alloc(class int) ref {
 }
 
 func (t *Table) remove(rec Record) {
+	if rec.Held() {
+		t.held--
+	}
 	t.unlink(t.listOf(rec.b), rec.b)
 	t.index.remove(rec.Key())
 	t.slabs[rec.r.class()].release(rec.r.index())
@@ -199,7 +206,21 @@ func (t *Table) Bytes() int {
 func (t *Table) All(watermark int64, yield func(Record) bool) {
 	t.index.all(func(_ uint64, r ref) bool {
 		rec := t.peek(r)
-		return rec.Expires() <= watermark || yield(rec)
+		return rec.expired(watermark) || yield(rec)
+	})
+}
+
+// Held is the number of records that are held.
+func (t *Table) Held() int { return t.held }
+
+// EachHeld calls yield for every record that is held, in no useful order. It may
+// write to the record, and release it.
+func (t *Table) EachHeld(yield func(Record)) {
+	t.index.all(func(_ uint64, r ref) bool {
+		if rec := t.peek(r); rec.Held() {
+			yield(t.open(r))
+		}
+		return true
 	})
 }
 
@@ -245,8 +266,28 @@ func (rec *Record) Kind() uint8 { return rec.b[offKind] }
 // Last is the position of the last touch.
 func (rec *Record) Last() int64 { return int64(le.Uint64(rec.b[offLast:])) }
 
-// Expires is when the record becomes absent, Unix ms of the watermark.
+// Expires is when the record becomes absent, unless it is held, Unix ms of the
+// watermark.
 func (rec *Record) Expires() int64 { return int64(le.Uint64(rec.b[offExpires:])) }
+
+func (rec *Record) expired(watermark int64) bool { return rec.Expires() <= watermark && !rec.Held() }
+
+// Held reports whether the record is held.
+func (rec *Record) Held() bool { return rec.b[offFlags]&heldFlag != 0 }
+
+// Hold keeps the record from expiring, or no longer. It does not keep it from
+// making room for others.
+func (rec *Record) Hold(on bool) {
+	switch {
+	case on == rec.Held():
+	case on:
+		rec.b[offFlags] |= heldFlag
+		rec.t.held++
+	default:
+		rec.b[offFlags] &^= heldFlag
+		rec.t.held--
+	}
+}
 
 // Remarkable reports whether the record is spared by eviction.
 func (rec *Record) Remarkable() bool { return rec.b[offFlags]&standingMask == remarkable }
@@ -261,7 +302,7 @@ func (rec *Record) Touch(position, expires int64) {
 	rec.Prolong(expires)
 	l := rec.t.listOf(rec.b)
 	if rec.counted() {
-		rec.move(l, flagsOf(regularCount))
+		rec.move(l, flagsOf(regularCount)|rec.b[offFlags]&heldFlag)
 	} else if l.newest != rec.r {
 		rec.t.unlink(l, rec.b)
 		rec.t.push(l, rec.r, rec.b)

@@ -21,12 +21,13 @@ type model struct {
 type entry struct {
 	last, expires int64
 	remarkable    bool
+	held          bool
 	slots         map[uint32][]byte
 }
 
 func (m *model) get(key uint64, watermark int64) *entry {
 	e := m.records[key]
-	if e != nil && e.expires > watermark {
+	if e != nil && !e.expired(watermark) {
 		return e
 	}
 	if e != nil {
@@ -37,6 +38,8 @@ func (m *model) get(key uint64, watermark int64) *entry {
 	m.records[key] = e
 	return e
 }
+
+func (e *entry) expired(watermark int64) bool { return e.expires <= watermark && !e.held }
 
 // get is the record of a key, made if need be and if it may.
 func get(table *state.Table, key uint64, kind uint8, watermark int64) (state.Record, bool) {
@@ -84,12 +87,16 @@ func TestTheTableBehavesLikeAMap(t *testing.T) {
 				want.remarkable = true
 				rec.Spare(want.expires)
 			}
+			if n%3 == 0 {
+				want.held = n%2 == 0
+				rec.Hold(want.held)
+			}
 		}
 		seen := 0
 		table.All(watermark, func(rec state.Record) bool {
 			seen++
 			want := m.records[rec.Key()]
-			if want == nil || want.expires <= watermark || rec.Expires() != want.expires || rec.Last() != want.last || rec.Remarkable() != want.remarkable {
+			if want == nil || want.expired(watermark) || rec.Held() != want.held || rec.Expires() != want.expires || rec.Last() != want.last || rec.Remarkable() != want.remarkable {
 				t.Fatalf("record %x differs", rec.Key())
 			}
 			slots := 0
@@ -107,7 +114,7 @@ func TestTheTableBehavesLikeAMap(t *testing.T) {
 		})
 		live := 0
 		for key, e := range m.records {
-			if e.expires > watermark {
+			if !e.expired(watermark) {
 				live++
 				if rec, ok := table.Find(key, watermark); !ok || rec.Key() != key {
 					t.Fatalf("record %x is not found", key)
@@ -339,4 +346,50 @@ func BenchmarkTable(b *testing.B) {
 			runtime.KeepAlive(table)
 		})
 	}
+}
+
+// Two records may be open at once, and grow in turns, while others come, expire
+// and make room, and views are frozen.
+func TestTwoRecordsMayBeOpenAtOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table := state.New(state.Caps{1: 8, 2: 8, 3: 3})
+		var views []*state.Frozen
+		for round := range rapid.IntRange(1, 30).Draw(t, "rounds") {
+			if rapid.IntRange(0, 3).Draw(t, "freeze") == 0 {
+				views = append(views, table.Freeze())
+			}
+			now := int64(round)
+			var open [2]state.Record
+			var want [2][]byte
+			for i := range open {
+				key := uint64(i+1)<<32 | rapid.Uint64Range(0, 9).Draw(t, "key")
+				open[i], _ = get(table, key, uint8(i+1), now)
+				open[i].Touch(now, now+rapid.Int64Range(1, 5).Draw(t, "life"))
+				want[i] = bytes.Clone(open[i].Slot(7))
+			}
+			for step := range rapid.IntRange(1, 12).Draw(t, "steps") {
+				i := rapid.IntRange(0, 1).Draw(t, "which")
+				n := rapid.IntRange(0, 900).Draw(t, "size")
+				b := open[i].Resize(7, n)
+				for at := range b {
+					b[at] = byte(round + step + i + at)
+				}
+				want[i] = bytes.Clone(b)
+				if third, ok := get(table, rapid.Uint64Range(0, 9).Draw(t, "third"), 3, now); ok {
+					third.Resize(7, rapid.IntRange(0, 900).Draw(t, "size"))
+					third.Touch(now, now+1)
+				}
+				for i := range open {
+					again, ok := table.Find(open[i].Key(), now)
+					if !ok || !bytes.Equal(open[i].Slot(7), want[i]) || !bytes.Equal(again.Slot(7), want[i]) {
+						t.Fatalf("record %d holds %x, want %x", i, open[i].Slot(7), want[i])
+					}
+				}
+			}
+			if len(views) > 0 && rapid.Bool().Draw(t, "release") {
+				views[0].Release()
+				views = views[1:]
+			}
+		}
+	})
 }

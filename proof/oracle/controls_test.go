@@ -19,6 +19,8 @@ const (
 	ofTravel    = "detectors/impossible_travel.go"
 	ofPartition = "engine/partition.go"
 	ofSwitch    = "engine/switch.go"
+	ofTimers    = "engine/timers.go"
+	ofCohorts   = "engine/cohorts.go"
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
 	onTravels   = "TestImpossibleTravelAgreesWithItsModel"
 	ofPanes     = "detectors/sliding_window_panes.go"
@@ -27,6 +29,8 @@ const (
 	onForms     = "TestTheEngineAgreesWithTheOracleOnEveryForm"
 	onMerge     = "TestScoresMergeAsTheOracleSays"
 	onCombine   = "TestScoresCombineAsTheOracleSays"
+	onTimers    = "TestTheEngineAgreesWithTheOracleOnTimers"
+	onCohorts   = "TestTheEngineAgreesWithTheOracleOnCohorts"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -55,7 +59,7 @@ var bugs = []mutants.Bug{
 	{Name: "a state outgrown by its rule stays so", File: ofWindow, Test: onEdits, Edits: [][2]string{{"extra := max(e.len()-w.bound, 0)", "extra := min(max(e.len()-w.bound, 0), 1)"}}},
 	{Name: "a rule that comes back has its old part of scores", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if l.bySlot[le.Uint32(c)] != nil {", "if true {"}}},
 
-	{Name: "a switch leaves what is gone", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"return l.table.Refit(p.watermark, l.checkSlot)", "return nil"}}},
+	{Name: "a switch leaves what is gone", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"if err := l.table.Refit(p.watermark, l.checkSlot); err != nil {\n\t\treturn err\n\t}\n\tl.releaseIdle()\n", ""}}},
 	{Name: "an older switch counts", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"if s.Number <= p.number {", "if false {"}}},
 	{Name: "a change of phase reaches no score", File: ofSwitch, Test: onEdits, Edits: [][2]string{{" || n.Phase != r.Phase", ""}}},
 	{Name: "scores that a switch changes have one position", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"\t\tat.Index++\n", ""}}},
@@ -121,15 +125,42 @@ var bugs = []mutants.Bug{
 	{Name: "time goes on with the fastest source", File: ofPartition, Edits: [][2]string{
 		{"least := int64(math.MaxInt64)", "least := int64(math.MinInt64)"},
 		{"least = min(least, p.sources[i].watermark)", "least = max(least, p.sources[i].watermark)"}}},
-	{Name: "time goes on before all sources were heard", File: ofPartition, Edits: [][2]string{{"if !p.sources[i].heard {\n\t\t\treturn", "if !p.sources[i].heard {\n\t\t\tcontinue"}}},
+	{Name: "time goes on before all sources were heard", File: ofPartition, Edits: [][2]string{{"if !p.sources[i].heard {\n\t\t\treturn false", "if !p.sources[i].heard {\n\t\t\tcontinue"}}},
 	{Name: "an event is late a moment too early", File: ofPartition, Edits: [][2]string{{"t < p.watermark-p.cfg", "t <= p.watermark-p.cfg"}}},
 	{Name: "delayed events are late only by the watermark", File: ofPartition, Edits: [][2]string{{"late := p.late(f.Time) || f.Delayed()", "late := p.late(f.Time)"}}},
 	{Name: "delayed events that were moved are late", File: "internal/facet/facet.go", Edits: [][2]string{{" && e.Num(event.Skewed) == 0", ""}}},
 	{Name: "entities are forgotten when time passes, not lateness", File: ofPartition, Edits: [][2]string{{"p.closed(f.Time+l.horizon(f.Entity.Kind))", "f.Time+l.horizon(f.Entity.Kind)"}}},
-	{Name: "cooldowns are forgotten with windows", File: ofPartition, Edits: [][2]string{{"\te.Prolong(p.closed(p.facet.Time + a.after))\n", ""}}},
-	{Name: "scores are forgotten with windows", File: ofPartition, Edits: [][2]string{{"until := p.closed(score.Fades(merged))", "until := f.Time"}}},
+	{Name: "cooldowns are forgotten with windows", File: ofPartition, Edits: [][2]string{{"\te.Prolong(p.closed(sig.Time + a.after))\n", ""}}},
+	{Name: "scores are forgotten with windows", File: ofPartition, Edits: [][2]string{{"until := p.closed(score.Fades(merged))", "until := sig.Time"}}},
 	{Name: "of the scores of a record the first is sent", File: ofPartition, Edits: [][2]string{{"*old = u\n", ""}}},
 	{Name: "facets of a frame have one position", File: ofPartition, Edits: [][2]string{{"\t\tat.Index++\n", ""}}},
+
+	{Name: "a timer is due a moment too early", File: ofTimers, Test: onTimers, Edits: [][2]string{{"<= p.watermark-p.cfg.Lateness.Milliseconds()", "<= p.watermark-p.cfg.Lateness.Milliseconds()+1"}}},
+	{Name: "a timer is due when time passes, not lateness", File: ofTimers, Test: onTimers, Edits: [][2]string{{"<= p.watermark-p.cfg.Lateness.Milliseconds()", "<= p.watermark"}}},
+	{Name: "timers of one moment are called in the wrong order", File: ofTimers, Test: onTimers, Edits: [][2]string{{"cmp.Compare(a.slot(), b.slot())", "cmp.Compare(b.slot(), a.slot())"}}},
+	{Name: "an entity that is waited for is forgotten", File: ofTimers, Test: onTimers, Edits: [][2]string{{"e.Hold(true)", ""}}},
+	{Name: "signals of timers have one position", File: ofTimers, Test: onTimers, Edits: [][2]string{{"\t\t\tat.Index++\n\t\t}\n\t}\n\tif l = p", "\t\t}\n\t}\n\tif l = p"}}},
+	{Name: "a timer that was moved on is called at its old time", File: ofTimers, Test: onTimers, Edits: [][2]string{{"if t.due() > first.due {", "if false {"}}},
+	{Name: "a timer that was moved nearer is called at its old time", File: ofTimers, Test: onTimers, Edits: [][2]string{{"\tif due < list.armed() {", "\tif list.armed() == unarmed {"}}},
+	{Name: "the end of the log is time", File: ofTimers, Test: onTimers, Edits: [][2]string{{"watermark != facet.EndWatermark", "watermark < facet.EndWatermark+0 || true"}}},
+	{Name: "a score takes in what a timer found too late", File: ofPartition, Test: onTimers, Edits: [][2]string{{"if now != facet.NoWatermark && !sig.Clears && score", "if false && score"}}},
+	{Name: "timers of rules that are gone stay", File: ofTimers, Test: onTimers, Edits: [][2]string{{"; a != nil && a.timed != nil {\n\t\t\tkept", "; true || a != nil {\n\t\t\tkept"}}},
+	{Name: "a restored partition has no timers", File: ofTimers, Test: onTimers, Edits: [][2]string{{"l.timers.push(entry{timerList(rec.Slot(timerSlot)).armed(), rec.Key()})", ""}}},
+	{Name: "a timer names the event that came last", File: ofTimers, Test: onTimers, Edits: [][2]string{{"&l.timers.event, t.source(), t.offset()", "&l.timers.event, t.source(), c.Offset"}}},
+
+	{Name: "cohorts of all tenants are one", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"Tenant: tenant, Key: value})", "Key: value})"}}},
+	{Name: "cohorts of all fields are one", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"kind := firstCohort + uint8(placeOf(by))", "kind := firstCohort + uint8(placeOf(by)&0)"}}},
+	{Name: "cohorts are forgotten when time passes, not lateness", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"rec.Touch(offset, p.closed(until))", "rec.Touch(offset, until)"}}},
+	{Name: "a cohort is remembered for the rule that asks first", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"f.rec.Prolong(c.p.closed(at.Time + reach))", ""}}},
+	{Name: "a facet has the cohorts of the one before", File: ofPartition, Test: onCohorts, Edits: [][2]string{{"l.cohorts.close()", ""}}},
+	{Name: "a verdict is said with every event", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"at.Time < v.saidAt()+terms.reach/2)", "at.Time < v.saidAt())"}}},
+	{Name: "a verdict that still holds is not said again", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"(level == 0 || at.Time < v.saidAt()+terms.reach/2)", "true"}}},
+	{Name: "verdicts follow one another too soon", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{" || at.Time < v.saidAt()+terms.verdicts {", " {"}}},
+	{Name: "a verdict holds for ever", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"o.level() >= level && o.until() > c.p.watermark", "o.level() >= level"}}},
+	{Name: "a partition that changes its mind counts twice", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"o.from() != from && ", ""}}},
+	{Name: "verdicts that are known count again", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"if !known {", "if true {"}}},
+	{Name: "verdicts are told to the others only", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"\t\tstep := p.loopback.step(int32(to), offset)", "\t\tif to == int(p.id) {\n\t\t\tcontinue\n\t\t}\n\t\tstep := p.loopback.step(int32(to), offset)"}}},
+	{Name: "a restored partition has no verdicts", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"\t\treturn payload, nil\n", "\t\treturn nil, nil\n"}}},
 
 	{Name: "names lose their tenant", File: "engine/entity.go", Edits: [][2]string{{"copy(b[1:], n.Tenant)", ""}}},
 	{Name: "a score lives a moment longer", File: "engine/entity.go", Edits: [][2]string{{"score.Expires(list) > p", "score.Expires(list) >= p"}}},

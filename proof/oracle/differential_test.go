@@ -18,7 +18,11 @@ import (
 )
 
 // tally says how much of what matters the histories had in them.
-type tally struct{ signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits, switches, shadow int }
+type tally struct {
+	signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits, switches, shadow int
+	timers                                                                                                  int // signals of timers
+	said, noted                                                                                             int // verdicts
+}
 
 // compare reads a history with the engine and with the oracle. It says where
 // they first disagree; "" where they never do.
@@ -38,7 +42,7 @@ func (h *history) compare(tally *tally) string {
 	if err != nil {
 		return err.Error()
 	}
-	o, whole := New(set, h.config(), hasher, 3, incarnation), New(set, h.config(), hasher, 3, incarnation)
+	o, whole := newOracle(set, h), newOracle(set, h)
 	whole.whole = true
 	projection := set.Projection()
 	if h.edited() {
@@ -115,6 +119,7 @@ records:
 			}
 			tally.signals += len(signals)
 			tally.shadow += len(o.Shadow())
+			tally.timers += timerSignals(signals)
 			if whole == nil {
 				continue
 			}
@@ -187,6 +192,8 @@ func (n *tally) count(o *Oracle) {
 	n.duplicate += int(t.Duplicate)
 	n.told += int(t.Told)
 	n.heard += int(t.Heard)
+	n.said += int(t.Said)
+	n.noted += int(t.Noted)
 	n.forgotten += o.forgotten()
 }
 
@@ -233,7 +240,7 @@ func (o *Oracle) untold(loops []engine.Loop, offset int64, sent *[partitions]fac
 		if err := r.Reset(l.Frame); err != nil {
 			return err.Error()
 		}
-		if r.From != 3 || r.Step != l.Step || r.Step != (facet.Step{Next: offset + 1}) {
+		if r.From != 3 || r.Step != l.Step || r.Step != o.next(sent[l.To], offset) {
 			return fmt.Sprintf("%+v of the record at %d", r.Link, offset)
 		}
 		facet.Chain(l.Frame, sent[l.To])
@@ -243,7 +250,47 @@ func (o *Oracle) untold(loops []engine.Loop, offset int64, sent *[partitions]fac
 	if err != nil {
 		return err.Error()
 	}
-	return first(got, o.Told())
+	if d := first(got, o.Told()); d != "" {
+		return d
+	}
+	said, want := verdictsIn(loops), []thinks{}
+	for to := range int32(partitions) {
+		for _, v := range o.verdicts {
+			want = append(want, thinks{to, v})
+		}
+	}
+	return first(said, want)
+}
+
+// next is the step of the next frame, the last one being as it is.
+func (o *Oracle) next(last facet.Step, offset int64) facet.Step {
+	if last.Next == offset+1 {
+		return facet.Step{Next: last.Next, Part: last.Part + 1}
+	}
+	return facet.Step{Next: offset + 1}
+}
+
+// thinks is a verdict that a partition is told.
+type thinks struct {
+	to int32
+	facet.Verdict
+}
+
+// verdictsIn is what frames say of cohorts.
+func verdictsIn(loops []engine.Loop) (all []thinks) {
+	for _, l := range loops {
+		var r facet.LoopReader
+		if r.Reset(l.Frame) != nil {
+			continue
+		}
+		for v := (facet.Verdict{}); ; {
+			if ok, err := r.Verdict(&v); err != nil || !ok {
+				break
+			}
+			all = append(all, thinks{l.To, v})
+		}
+	}
+	return all
 }
 
 // toldBy is what loop-back frames say.
@@ -260,6 +307,16 @@ func toldBy(loops []engine.Loop) (all []Told, err error) {
 		}
 	}
 	return all, nil
+}
+
+// timerSignals counts the signals that follow from time alone.
+func timerSignals(signals []score.Signal) (n int) {
+	for _, s := range signals {
+		if s.Group.Kind == 0 && len(s.Evidence) == 1 && s.Evidence[0].Name == "since" {
+			n++
+		}
+	}
+	return n
 }
 
 func (o *Oracle) updatedSince(offset int64) (n int) {
@@ -344,6 +401,23 @@ func TestTheEngineAgreesWithTheOracle(t *testing.T) {
 func TestTheEngineAgreesWithTheOracleOnEditedRules(t *testing.T) {
 	n, histories := agree(t, editedHistory)
 	if histories >= 100 && (n.signals < 10*int(histories) || min(n.scores, n.forgotten, n.told, n.edits, n.switches, n.shadow) < int(histories)) {
+		t.Errorf("the histories are too tame to show anything: %+v", n)
+	}
+}
+
+// Likewise with rules that set timers, and with such rules that change.
+func TestTheEngineAgreesWithTheOracleOnTimers(t *testing.T) {
+	n, histories := agree(t, timedHistory)
+	if histories >= 100 && (min(n.timers, n.told, n.scores) < int(histories) || min(n.edits, n.switches, n.shadow) < int(histories)/2) {
+		t.Errorf("the histories are too tame to show anything: %+v", n)
+	}
+}
+
+// Likewise with rules that compare entities with their cohorts, and tell one another
+// what they think of them, and with such rules that change.
+func TestTheEngineAgreesWithTheOracleOnCohorts(t *testing.T) {
+	n, histories := agree(t, comparingHistory)
+	if histories >= 100 && (min(n.said, n.noted, n.told) < int(histories) || min(n.edits, n.switches, n.shadow) < int(histories)/2) {
 		t.Errorf("the histories are too tame to show anything: %+v", n)
 	}
 }

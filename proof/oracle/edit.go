@@ -48,6 +48,13 @@ func (o *Oracle) change(set *rules.Set) (changed []facet.Entity) {
 			delete(o.members, c)
 		}
 	}
+	o.changeCohorts(was, set)
+	for c := range o.timers {
+		before, now := was.Rule(c.rule), set.Rule(c.rule)
+		if now == nil || now.Slot != before.Slot || now.Spec.Keeps().Ahead == 0 {
+			delete(o.timers, c)
+		}
+	}
 	for e, u := range o.scores {
 		before := u.Contributions
 		u.Contributions = under(before, was, set)
@@ -77,7 +84,6 @@ func (o *Oracle) touch(e facet.Entity, until int64) {
 	if o.gone(e) {
 		delete(o.until, e)
 		delete(o.scores, e)
-		delete(o.sent, e)
 		for c := range o.counts {
 			if c.entity == e {
 				delete(o.counts, c)
@@ -100,7 +106,7 @@ func (o *Oracle) keep(e facet.Entity, until int64) {
 
 func (o *Oracle) gone(e facet.Entity) bool {
 	until, ok := o.until[e]
-	return o.forgets && ok && until <= o.watermark
+	return o.forgets && ok && until <= o.watermark && !o.awaited(e)
 }
 
 // horizon is how far back the rules look that an event matches, ms: for so long it

@@ -91,6 +91,18 @@ func texts(rules []ruleText) (all []string) {
 	return all
 }
 
+// texts is likewise, with the rules of detectors that exist in tests only.
+func (m *maker) texts(rules []ruleText) []string {
+	all := texts(rules)
+	for i := range m.absences {
+		all = append(all, m.absences[i].String())
+	}
+	for i := range m.outliers {
+		all = append(all, m.outliers[i].String())
+	}
+	return all
+}
+
 // withEdits has the rules of a history change a few times.
 func (m *maker) withEdits(h history) history {
 	present := slices.Clone(m.rules)
@@ -111,7 +123,13 @@ func (m *maker) withEdits(h history) history {
 				present[i] = former
 			}
 		}
-		edited := texts(present)
+		for i := range m.outliers {
+			m.editOutlier(&m.outliers[i])
+		}
+		for i := range m.absences {
+			m.editAbsence(&m.absences[i])
+		}
+		edited := m.texts(present)
 		for j := range edited {
 			if m.IntN(12) == 0 {
 				edited[j] = "" // taken away, for now
@@ -293,6 +311,30 @@ func formsHistory(seed uint64, events int) history {
 	}
 	m.Rand = rand.New(rand.NewPCG(seed, 2))
 	return m.withEdits(h)
+}
+
+// timedHistory makes the history of a seed, with rules that set timers; every other
+// one has rules that change.
+func timedHistory(seed uint64, events int) history {
+	m := newMaker(seed)
+	m.timed = 1 + int(seed%3)
+	h := m.history(events)
+	if seed%2 == 1 {
+		h = m.withEdits(h)
+	}
+	return h
+}
+
+// comparingHistory makes the history of a seed, with rules that compare entities
+// with cohorts; every other one has rules that change.
+func comparingHistory(seed uint64, events int) history {
+	m := newMaker(seed)
+	m.comparing = 1 + int(seed%3)
+	h := m.history(events)
+	if seed%2 == 1 {
+		h = m.withEdits(h)
+	}
+	return h
 }
 
 func (h *history) edited() bool {

@@ -59,6 +59,7 @@ type section struct {
 type loop struct {
 	facet.Link
 	findings []found
+	verdicts []thought // instead of findings
 }
 
 // found is what a rule of the history found of a group; one rule too many stands
@@ -67,6 +68,12 @@ type found struct {
 	facet.Finding
 	rule    int
 	members []string // accounts
+}
+
+// thought is what a rule of the history thinks of a cohort, in another partition.
+type thought struct {
+	facet.Verdict
+	rule int
 }
 
 // record is one record of the facet log.
@@ -90,14 +97,40 @@ type history struct {
 }
 
 func (h *history) config() engine.Config {
-	return engine.Config{Lateness: time.Duration(h.lateness) * time.Millisecond, MaxEntities: 1 << 20, Sources: h.sources, Partitions: partitions}
+	return engine.Config{Lateness: time.Duration(h.lateness) * time.Millisecond, MaxEntities: 1 << 20, MaxCohorts: 1 << 20, Sources: h.sources, Partitions: partitions}
 }
 
 func (h *history) set() (*rules.Set, error) { return loadRules(h.rules) }
 
+// kinds are the detectors, and those that exist in tests only.
+func kinds() []rules.Kind { return append(detectors.All(), absenceKind(), outlierKind()) }
+
+// othersOf models the detectors that exist in tests only.
+func othersOf(r *rules.Rule) model {
+	switch s := r.Spec.(type) {
+	case *absence:
+		return &absent{rule: s}
+	case *outlier:
+		return &unusual{rule: s}
+	}
+	return nil
+}
+
+func newOracle(set *rules.Set, h *history) *Oracle {
+	o := New(set, h.config(), hasher, 3, incarnation)
+	o.others = othersOf
+	return o
+}
+
+func mergedFields(lists ...[]event.Field) []event.Field {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 func loadRules(list []string) (*rules.Set, error) {
 	file := "rules:\n" + strings.Join(list, "")
-	return rules.Load(fstest.MapFS{"history.yaml": {Data: []byte(file)}}, detectors.All())
+	return rules.Load(fstest.MapFS{"history.yaml": {Data: []byte(file)}}, kinds())
 }
 
 var hasher = facet.NewHasher([16]byte{1, 2, 3})
@@ -127,7 +160,7 @@ func newFramer(set *rules.Set, projection facet.Projection) *framer {
 func everything(p facet.Projection) facet.Projection {
 	all := []event.Field{
 		event.Account, event.Device, event.Route, event.Status, event.Auth, event.Object, event.ResponseBytes, event.Decision,
-		event.Token, event.TokenFamily,
+		event.Token, event.TokenFamily, event.Build,
 		event.ClientIP, event.Country, event.Latitude, event.Longitude, event.GeoRadius, event.ASN, event.Anonymiser,
 		event.Signature, event.Attestation,
 	}
@@ -217,8 +250,20 @@ func (f *framer) loop(l *loop) []byte {
 		w.End()
 	}
 	frame := w.Finish(l.From, l.Step, incarnation)
+	if l.verdicts != nil {
+		frame = f.verdicts(l)
+	}
 	facet.Chain(frame, l.Previous)
 	return frame
+}
+
+func (f *framer) verdicts(l *loop) []byte {
+	var w facet.VerdictWriter
+	for _, v := range l.verdicts {
+		v.Slot = f.slots[v.rule%len(f.slots)]
+		w.Add(&v.Verdict)
+	}
+	return w.Frame(l.From, l.Step, incarnation)
 }
 
 // String shows the history so that it can be read, and followed by hand.
@@ -236,6 +281,9 @@ func (h *history) String() string {
 		fmt.Fprintf(&b, "record %d%s%s\n", i, note(r.foreign, " of another incarnation"), note(r.damaged, " damaged"))
 		if l := r.loop; l != nil {
 			fmt.Fprintf(&b, "  loop-back %+v\n", l.Link)
+			for _, v := range l.verdicts {
+				fmt.Fprintf(&b, "    rule %d thinks %+v\n", v.rule, v.Verdict)
+			}
 			for _, f := range l.findings {
 				fmt.Fprintf(&b, "    rule %d for %v: %+v\n", f.rule, f.members, f.Finding)
 			}

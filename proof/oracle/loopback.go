@@ -106,6 +106,7 @@ func (o *Oracle) hear(frame []byte) (signals []score.Signal, err error) {
 	if !known {
 		o.chains[l.From] = l.Step
 	}
+	o.hearVerdicts(frame, l.From, known)
 	for _, f := range findings {
 		for _, e := range f.Members {
 			if known {

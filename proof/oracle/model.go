@@ -23,10 +23,17 @@ type model interface {
 // arrival is an event as a model sees it.
 type arrival struct {
 	event           *event.Event
-	source          int32 // raw partition
-	offset          int64 // raw
-	time, watermark int64 // Unix ms
-	lateness        int64 // ms
+	source          int32                        // raw partition
+	offset          int64                        // raw
+	time, watermark int64                        // Unix ms
+	lateness        int64                        // ms
+	cohort          func(by event.Field) *cohort // nil: there is none
+	timer           *int64                       // when to come back, Unix ms; 0: never. The model may change it
+}
+
+// timed is a model that is asked when its timer is due, too. Of a the event is nil.
+type timed interface {
+	due(a arrival) *firing
 }
 
 // firing is what a rule found.
@@ -39,6 +46,11 @@ type firing struct {
 
 // model makes the model of a rule: one line for each detector.
 func (o *Oracle) model(r *rules.Rule) model {
+	if o.others != nil {
+		if m := o.others(r); m != nil {
+			return m
+		}
+	}
 	switch s := r.Spec.(type) {
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}

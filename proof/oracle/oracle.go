@@ -53,6 +53,15 @@ type Oracle struct {
 	reader facet.Reader
 	facet  facet.Facet
 	whole  bool // windows remember every event, whatever the bounds
+
+	cohorts  map[cohortName]*group
+	verdicts []facet.Verdict // that the record read last caused
+
+	timers map[counter]timer
+	latest int64 // time that a source has said, but for the end
+	called int   // by the record
+
+	others func(*rules.Rule) model // of detectors that exist in tests only; nil for a rule of another detector
 }
 
 // counter names what one rule counts of one entity.
@@ -70,7 +79,7 @@ func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32
 		powers: newPowers(), sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
 		partitions: cfg.Partitions, members: map[counter][]member{}, chains: map[int32]facet.Step{},
 		counts: map[counter]model{}, scores: map[facet.Entity]score.Update{}, sent: map[facet.Entity]score.Update{},
-		until: map[facet.Entity]int64{},
+		until: map[facet.Entity]int64{}, timers: map[counter]timer{}, cohorts: map[cohortName]*group{}, latest: facet.NoWatermark,
 	}
 }
 
@@ -113,7 +122,8 @@ func (s *source) end(sec facet.Section) {
 // Apply reads one record. It returns the signals that it causes, in order. After
 // an error the oracle must not be used any more.
 func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
-	o.at.Offset, o.at.Index, o.told, o.counted, o.shadow = offset, 0, nil, 0, nil
+	o.at.Offset, o.at.Index, o.told, o.counted, o.shadow, o.verdicts = offset, 0, nil, 0, nil, nil
+	o.beginTimers()
 	if facet.IsLoop(frame) {
 		return o.hear(frame)
 	}
@@ -129,8 +139,13 @@ func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
 	var signals []score.Signal
 	for {
 		sec, ok, err := o.reader.Section()
-		if err != nil || !ok {
+		if err != nil {
 			return signals, err
+		}
+		if !ok {
+			signals = append(signals, o.passTime()...)
+			o.watchTime()
+			return signals, nil
 		}
 		more, err := o.section(sec)
 		if signals = append(signals, more...); err != nil {
@@ -150,9 +165,13 @@ func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) 
 	}
 	for ; ; o.at.Index++ {
 		ok, err := o.reader.Facet(&o.facet)
-		if err == nil && !ok && !stale {
+		if before := o.watermark; err == nil && !ok && !stale {
 			src.end(sec)
-			o.advance()
+			o.see(sec.Watermark)
+			if o.advance(); o.watermark > before {
+				signals = append(signals, o.passTime()...)
+				o.watchTime()
+			}
 		}
 		if err != nil || !ok {
 			return signals, err
@@ -204,30 +223,39 @@ func (o *Oracle) event() (signals []score.Signal) {
 			w = o.model(r)
 			o.counts[c] = w
 		}
-		fired, counts := w.arrive(arrival{&f.Fields, f.Source, f.Offset, f.Time, o.watermark, o.lateness})
+		timer := o.timers[c].due
+		a := arrival{&f.Fields, f.Source, f.Offset, f.Time, o.watermark, o.lateness, o.cohortsOf(c, r), &timer}
+		fired, counts := w.arrive(a)
+		o.wait(c, r, a)
 		if counts && r.Members != nil {
 			o.join(c, r, &f.Fields, f.Time)
 		}
 		if fired == nil {
 			continue
 		}
-		sig := o.signal(r, entity)
-		sig.Weight, sig.Tier, sig.Evidence = fired.weight, fired.tier, fired.evidence
-		if sig.Clears = fired.clears; sig.Clears {
-			sig.Weight, sig.Asks = 0, 0
-		}
-		sig.Time, sig.Source, sig.SourceOffset = f.Time, f.Source, f.Offset
+		sig := o.found(c, r, a, fired)
 		signals = append(signals, sig)
-		o.keep(entity, f.Time+r.Spec.Keeps().After.Milliseconds())
 		if o.unscored {
 			continue
 		}
 		o.score(sig, o.scores[entity].Contributions)
-		if r.Members != nil {
-			o.tell(c, r, sig)
-		}
 	}
 	return signals
+}
+
+// found makes the signal of a firing, and tells the members of a group.
+func (o *Oracle) found(c counter, r *rules.Rule, a arrival, fired *firing) score.Signal {
+	sig := o.signal(r, c.entity)
+	sig.Weight, sig.Tier, sig.Evidence = fired.weight, fired.tier, fired.evidence
+	if sig.Clears = fired.clears; sig.Clears {
+		sig.Weight, sig.Asks = 0, 0
+	}
+	sig.Time, sig.Source, sig.SourceOffset = a.time, a.source, a.offset
+	o.keep(c.entity, a.time+r.Spec.Keeps().After.Milliseconds())
+	if r.Members != nil && !o.unscored {
+		o.tell(c, r, sig)
+	}
+	return sig
 }
 
 // signal is what a rule says here, whatever it says.

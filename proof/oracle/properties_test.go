@@ -196,6 +196,29 @@ func TestRestoredIsGoingOn(t *testing.T) {
 	})
 }
 
+// The state, and what comes of it, are the same where the partition is restored
+// before every single record: with timers, cohorts and verdicts.
+func TestRestoredBeforeEveryRecordIsGoingOn(t *testing.T) {
+	for seed := range uint64(9) {
+		h := calm(9+seed, 120)
+		set, err := h.set()
+		if err != nil {
+			t.Fatal(err)
+		}
+		on, again := newRun(t, &h), newRun(t, &h)
+		for i, r := range h.records {
+			if again.p, err = restored(again.p, &h, set, int64(i)); err != nil {
+				t.Fatal(err)
+			}
+			on.apply(t, int64(i), r)
+			again.apply(t, int64(i), r)
+			if again.p.Digest() != on.p.Digest() || !reflect.DeepEqual(again.loops, on.loops) || !reflect.DeepEqual(again.signals, on.signals) {
+				t.Fatalf("seed %d: another state after record %d", seed, i)
+			}
+		}
+	}
+}
+
 // One that stops and reads its log again from the start becomes the one that
 // went on.
 func TestReadAgainFromTheStartIsGoingOn(t *testing.T) {

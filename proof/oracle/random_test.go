@@ -27,6 +27,11 @@ type maker struct {
 	people  int
 	values  int
 
+	timed     int           // rules with timers that are wanted
+	absences  []absenceText // those
+	comparing int           // rules with cohorts that are wanted
+	outliers  []outlierText // those
+
 	forms    bool // rules measure in any way, by values, and may be cancelled
 	harmless bool
 	far      bool // times lie further apart than a window can remember, and the watermark does not help
@@ -63,7 +68,7 @@ func randomHistory(seed uint64, events int) history { return newMaker(seed).hist
 // calm makes a history in which nothing is lost or damaged.
 func calm(seed uint64, events int) history {
 	m := newMaker(seed)
-	m.harmless = true
+	m.harmless, m.timed, m.comparing = true, int(seed%3), int(seed/3%3)
 	return m.history(events)
 }
 
@@ -122,7 +127,13 @@ func (m *maker) makeRules() {
 			m.rules[i] = m.rule(i, crowd)
 		}
 	}
-	m.h.rules = texts(m.rules)
+	for i := range m.timed {
+		m.absences = append(m.absences, m.absence(fmt.Sprintf("t%02d", i)))
+	}
+	for i := range m.comparing {
+		m.outliers = append(m.outliers, m.outlier(fmt.Sprintf("u%02d", i)))
+	}
+	m.h.rules = m.texts(m.rules)
 }
 
 // fit reports whether a record has room for what the rules remember.
@@ -238,6 +249,11 @@ func (m *maker) event(p *rawPartition) {
 		amount *= m.oneOf(1, 1, 1, 7, 100)
 	}
 	add(3, event.ResponseBytes, "", amount)
+	if m.comparing > 0 {
+		add(8, event.Build, fmt.Sprintf("b%d", m.IntN(2)), 0)
+		add(8, event.Country, m.pick("DE", "FR"), 0)
+		add(8, event.ASN, "", m.oneOf(0, 64496, 64497))
+	}
 	if m.IntN(6) == 0 {
 		add(100, event.Tenant, "t", 0)
 	}
@@ -404,6 +420,10 @@ func (m *maker) loopBack() {
 		l.Step = facet.Step{Next: l.Step.Next + 1 + m.Int64N(9)}
 	}
 	m.chains[from] = l.Step
+	if m.comparing > 0 && m.IntN(3) > 0 {
+		m.verdicts(l)
+		return
+	}
 	switch m.IntN(8) {
 	case 0: // by a new owner
 		l.Previous = facet.Step{}
@@ -428,6 +448,28 @@ func (m *maker) loopBack() {
 	if m.harmless || m.IntN(100) > 0 { // else it is lost
 		m.h.records = append(m.h.records, r)
 	}
+}
+
+// verdicts writes what another facet partition thinks of some cohorts.
+func (m *maker) verdicts(l *loop) {
+	for range 1 + m.IntN(3) {
+		v := thought{rule: m.IntN(len(m.h.rules) + 1), Verdict: facet.Verdict{
+			Level: uint8(m.oneOf(0, 1, 2, 3)), Time: m.time(), Tenant: m.pick("", "", "t"),
+		}}
+		if m.IntN(4) > 0 { // of a rule that has cohorts
+			i := m.IntN(len(m.outliers))
+			v.rule = len(m.h.rules) - len(m.outliers) + i
+			by, _ := event.Lookup(m.outliers[i].by)
+			v.By = by.Field
+		} else {
+			v.By = event.Build
+		}
+		v.Value = map[event.Field]string{event.Build: m.pick("b0", "b1"), event.Route: "/x", event.ASN: "64496", event.Country: m.pick("DE", "FR")}[v.By]
+		l.verdicts = append(l.verdicts, v)
+	}
+	r := record{loop: l}
+	m.looped = append(m.looped, r)
+	m.h.records = append(m.h.records, r)
 }
 
 // harm does what must stop a reader.

@@ -172,7 +172,7 @@ func (p *process) openScores(partition int32) *scoreTrack {
 }
 
 func (w *world) engine() engine.Config {
-	return engine.Config{Lateness: w.plan.Lateness, MaxEntities: 1000}
+	return engine.Config{Lateness: w.plan.Lateness, MaxEntities: 1000, MaxCohorts: 1000}
 }
 
 // kill ends a process on the spot. w.mu is held.

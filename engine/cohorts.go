@@ -1,0 +1,333 @@
+package engine
+
+import (
+	"fmt"
+	"strconv"
+	"unsafe"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/state"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// cohortFields are the fields by which entities have cohorts, in the order of their
+// kinds of records. The order is permanent: it is in snapshots.
+var cohortFields = [...]event.Field{event.Build, event.AppVersion, event.Route, event.ASN, event.Country}
+
+// firstCohort is the first kind of records of cohorts. Those of entities are below.
+const firstCohort = 24
+
+// cohorts are the cohorts of the facet that is applied, in one lane.
+type cohorts struct {
+	p      *Partition
+	l      *lane
+	rule   *active // that is shown the facet
+	offset int64   // of the record of the facet log
+	open   bool    // some of of are asked for
+	of     [len(cohortFields)]cohort
+	number [20]byte // a number as text
+}
+
+// cohortTerms is what a rule keeps of cohorts, in ms.
+type cohortTerms struct{ reach, verdicts int64 }
+
+func cohortTermsOf(r *rules.Rule) cohortTerms {
+	k := r.Spec.Keeps().Cohort
+	return cohortTerms{k.Reach.Milliseconds(), k.Verdicts.Milliseconds()}
+}
+
+// begin begins a record of ingest's.
+func (p *Partition) begin(offset int64) {
+	p.lane.begin(p, offset)
+	if p.shadow != nil {
+		p.shadow.begin(p, offset)
+	}
+}
+
+func (l *lane) begin(p *Partition, offset int64) {
+	l.timers.called, l.cohorts.offset = 0, offset
+	if l.context.Cohort != nil {
+		return
+	}
+	c := &l.cohorts
+	c.p, c.l, l.context.Cohort = p, l, c.find
+	for i := range c.of {
+		c.of[i].cohorts, c.of[i].by = c, cohortFields[i]
+	}
+}
+
+// close forgets the cohorts of the facet before.
+func (c *cohorts) close() {
+	if !c.open {
+		return
+	}
+	c.open = false
+	for i := range c.of {
+		c.of[i].asked, c.of[i].found = false, false
+	}
+}
+
+// cohort is one of them, as the rule that is shown the facet sees it.
+type cohort struct {
+	*cohorts
+	by           event.Field
+	asked, found bool
+	rec          state.Record
+}
+
+// find is detectors.Context.Cohort.
+func (c *cohorts) find(by event.Field) detectors.Cohort {
+	i, reach, at := placeOf(by), c.rule.cohort.reach, &c.l.context
+	if i < 0 || reach == 0 {
+		return nil
+	}
+	f := &c.of[i]
+	if !f.asked {
+		c.open, f.asked = true, true
+		if value := c.valueOf(by); value != "" {
+			f.rec, f.found = c.p.findCohort(c.l, by, at.Entity.Tenant, value, c.offset, at.Time+reach, at.Late)
+		}
+	}
+	if !f.found {
+		return nil
+	}
+	if !at.Late {
+		f.rec.Prolong(c.p.closed(at.Time + reach))
+	}
+	return f
+}
+
+// placeOf is the place of a field among cohortFields; −1 where there are no such
+// cohorts.
+func placeOf(by event.Field) int {
+	for i, f := range cohortFields {
+		if f == by {
+			return i
+		}
+	}
+	return -1
+}
+
+// valueOf is the present event's value of a field as text, "" where it has none.
+// It is valid until the next call.
+func (c *cohorts) valueOf(by event.Field) string {
+	e := c.l.context.Event
+	if !by.Kind().Numeric() {
+		return e.Text(by)
+	}
+	if e.Num(by) == 0 {
+		return ""
+	}
+	b := strconv.AppendInt(c.number[:0], e.Num(by), 10)
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
+
+// findCohort opens the record of a cohort, or makes one where there is room. It is
+// remembered until no event on time is before until. Where that is in the past
+// already, only one that is there is opened.
+func (p *Partition) findCohort(l *lane, by event.Field, tenant, value string, offset, until int64, late bool) (rec state.Record, found bool) {
+	kind := firstCohort + uint8(placeOf(by))
+	key := p.hasher.Sum(facet.Entity{Kind: facet.Kind(kind), Tenant: tenant, Key: value})
+	if late {
+		return l.table.Find(key, p.watermark)
+	}
+	if rec, found = l.table.Get(key, p.watermark); !found {
+		rec, found = l.table.Admit(key, kind, p.hasher.Text(tenant), p.watermark)
+	}
+	if found {
+		rec.Touch(offset, p.closed(until))
+	}
+	return rec, found
+}
+
+func (c *cohort) slot() uint32 { return c.rule.rule.Slot }
+
+// Payload implements detectors.Slot.
+func (c *cohort) Payload() []byte { return c.rec.Slot(c.slot()) }
+
+// Resize implements detectors.Slot.
+func (c *cohort) Resize(n int) []byte { return c.rec.Resize(c.slot(), n) }
+
+// verdicts are what facet partitions think of a cohort, under one rule, as the
+// payload of [rules.VerdictSlot]:
+//
+//	said at i64 (Unix ms) · level said u8 · whether anything was said u8 · unused 6
+//	then for each partition that thinks something: until i64 (Unix ms) · partition u32 · level u8 · unused 3
+type verdicts []byte
+
+const (
+	verdictHeader = 16
+	verdictSize   = 16
+)
+
+func (v verdicts) saidAt() int64 { return int64(le.Uint64(v)) }
+func (v verdicts) level() uint8  { return v[8] }
+func (v verdicts) any() bool     { return v[9] != 0 }
+
+func (v verdicts) say(level uint8, at int64) {
+	le.PutUint64(v, uint64(at))
+	v[8], v[9] = level, 1
+}
+
+func (v verdicts) len() int         { return max(len(v)-verdictHeader, 0) / verdictSize }
+func (v verdicts) at(i int) opinion { return opinion(v[verdictHeader+i*verdictSize:][:verdictSize]) }
+
+// opinion is what one facet partition thinks.
+type opinion []byte
+
+func (o opinion) until() int64 { return int64(le.Uint64(o)) }
+func (o opinion) from() int32  { return int32(le.Uint32(o[8:])) }
+func (o opinion) level() uint8 { return o[12] }
+
+func (o opinion) set(from int32, level uint8, until int64) {
+	le.PutUint64(o, uint64(until))
+	le.PutUint32(o[8:], uint32(from))
+	le.PutUint32(o[12:], uint32(level))
+}
+
+// Say implements detectors.Cohort. What still holds is said again when half of the
+// time is over for which others remember it. A rule that is only watched tells nobody.
+func (c *cohort) Say(level uint8) {
+	terms, slot, at := c.rule.cohort, rules.VerdictSlot(c.slot()), &c.l.context
+	if terms.verdicts == 0 || at.Late || c.l != &c.p.lane {
+		return
+	}
+	v := verdicts(c.rec.Slot(slot))
+	if len(v) > 0 && v.any() {
+		if level == v.level() && (level == 0 || at.Time < v.saidAt()+terms.reach/2) || at.Time < v.saidAt()+terms.verdicts {
+			return
+		}
+	} else if level == 0 {
+		return
+	}
+	if len(v) == 0 {
+		if v = c.rec.Resize(slot, verdictHeader); v == nil {
+			return // does not happen: rules that do not leave room are not loaded
+		}
+	}
+	v.say(level, at.Time)
+	c.tellAll(level)
+}
+
+// Said implements detectors.Cohort.
+func (c *cohort) Said(level uint8) (n int) {
+	v := verdicts(c.rec.Slot(rules.VerdictSlot(c.slot())))
+	for i := range v.len() {
+		if o := v.at(i); o.level() >= level && o.until() > c.p.watermark {
+			n++
+		}
+	}
+	return n
+}
+
+// tellAll writes a verdict for all facet partitions, this one too.
+func (c *cohort) tellAll(level uint8) {
+	at, l := &c.l.context, &c.p.loopback
+	l.verdicts.Add(&facet.Verdict{
+		Slot: c.slot(), Level: level, By: c.by, Time: at.Time, Tenant: at.Entity.Tenant, Value: c.valueOf(c.by),
+	})
+	l.said += int64(len(l.got))
+}
+
+// emitVerdicts completes the frames of the verdicts that the record at an offset
+// caused: they are the same for all facet partitions.
+func (p *Partition) emitVerdicts(offset int64, out *Output) {
+	w := &p.loopback.verdicts
+	if w.Len() == 0 {
+		return
+	}
+	for to := range p.loopback.got {
+		step := p.loopback.step(int32(to), offset)
+		out.Loops = append(out.Loops, Loop{int32(to), step, w.Frame(p.id, step, p.incarnation)})
+	}
+	w.Reset()
+}
+
+// hearVerdicts applies what the frame that is read says of cohorts, unless it is
+// known.
+func (p *Partition) hearVerdicts(known bool, at score.Position) error {
+	v := &p.loopback.verdict
+	for {
+		ok, err := p.loopback.reader.Verdict(v)
+		if err != nil || !ok {
+			return err
+		}
+		if placeOf(v.By) < 0 {
+			return fmt.Errorf("%w: a verdict by %v", facet.ErrFrame, v.By)
+		}
+		if !known {
+			p.loopback.noted++
+			p.note(v, at.Offset)
+		}
+	}
+}
+
+// note keeps what a facet partition thinks of a cohort. A rule that is not there has
+// no verdicts.
+func (p *Partition) note(v *facet.Verdict, offset int64) {
+	r := p.bySlot[v.Slot]
+	if r == nil {
+		return
+	}
+	terms, from := cohortTermsOf(r), p.loopback.reader.From
+	until := v.Time + terms.reach
+	gone := v.Level == 0 || until <= p.watermark
+	if terms.verdicts == 0 {
+		return
+	}
+	rec, found := p.findCohort(&p.lane, v.By, v.Tenant, v.Value, offset, until, gone)
+	if !found {
+		return
+	}
+	slot := rules.VerdictSlot(v.Slot)
+	list := verdicts(rec.Slot(slot))
+	if len(list) == 0 && gone {
+		return
+	}
+	kept := 0
+	for i := range list.len() {
+		if o := list.at(i); o.from() != from && o.until() > p.watermark {
+			copy(list.at(kept), o)
+			kept++
+		}
+	}
+	room := !gone && kept < rules.MostVerdicts
+	if room {
+		kept++
+	}
+	if list = rec.Resize(slot, verdictHeader+kept*verdictSize); room && list != nil {
+		list.at(kept-1).set(from, v.Level, until)
+	}
+}
+
+// checkCohort is checkSlot of the record of a cohort.
+func (l *lane) checkCohort(kind uint8, slot uint32, payload []byte) (kept []byte, err error) {
+	if int(kind-firstCohort) >= len(cohortFields) {
+		return nil, fmt.Errorf("%w: of kind %d", errSlot, kind)
+	}
+	if r := l.bySlot[rules.VerdictSlot(slot)]; r != nil && r.Spec.Keeps().Cohort.Verdicts > 0 {
+		if !soundVerdicts(payload) {
+			return nil, fmt.Errorf("%w: %d", errSlot, slot)
+		}
+		return payload, nil
+	}
+	r := l.bySlot[slot]
+	if r == nil {
+		return nil, nil
+	}
+	d, ok := l.ruleOf(r.Entity, slot).detector.(detectors.Comparing)
+	if !ok {
+		return nil, nil
+	}
+	if kept, ok = d.FitCohort(cohortFields[kind-firstCohort], payload); !ok {
+		return nil, fmt.Errorf("%w: %d", errSlot, slot)
+	}
+	return kept, nil
+}
+
+func soundVerdicts(v verdicts) bool {
+	return len(v) >= verdictHeader && (len(v)-verdictHeader)%verdictSize == 0 && v.len() <= rules.MostVerdicts
+}
