@@ -38,10 +38,10 @@ type owner struct {
 	scores    ScoreTrack
 	out       Output
 	batch     kafka.Batch
-	letters   []kafka.Outgoing
+	toSend    []kafka.Outgoing
 	loops     []kafka.Produce      // by facet partition
 	chain     map[int32]facet.Step // of loop-back: the last frame written, by facet partition
-	unsent    int                  // bytes of letters and loops
+	unsent    int                  // bytes of toSend and loops
 	committed int64
 	proposed  time.Time
 }
@@ -235,7 +235,7 @@ func (o *owner) send(ctx context.Context, offset int64) error {
 		if err != nil {
 			return fmt.Errorf("encode signal: %w", err)
 		}
-		o.letters = append(o.letters, kafka.Outgoing{Key: []byte(sig.ID()), Value: value})
+		o.toSend = append(o.toSend, kafka.Outgoing{Key: []byte(sig.ID()), Value: value})
 		o.unsent += len(value)
 	}
 	for _, u := range o.out.Updates {
@@ -290,15 +290,15 @@ func (o *owner) sendLoops(ctx context.Context) error {
 
 // sendLetters writes the signals of a turn to the signal log.
 func (o *owner) sendLetters(ctx context.Context) error {
-	if len(o.letters) == 0 {
+	if len(o.toSend) == 0 {
 		return nil
 	}
-	err := o.Log.Produce(ctx, o.Topics.Signals, []kafka.Produce{{Partition: o.partition % o.signalsPartitions, Records: o.letters}})
+	err := o.Log.Produce(ctx, o.Topics.Signals, []kafka.Produce{{Partition: o.partition % o.signalsPartitions, Records: o.toSend}})
 	if err != nil {
 		return fmt.Errorf("produce signals: %w", err)
 	}
-	clear(o.letters)
-	o.letters = o.letters[:0]
+	clear(o.toSend)
+	o.toSend = o.toSend[:0]
 	return nil
 }
 
