@@ -479,6 +479,10 @@ func (x *Explainer) counterfactuals(f *Firing, h *history, within []int, at, tie
 		}
 	}
 	set, whole, err := again.without(at, tier, before)
+	if err == nil && set == nil && whole && len(before) < at {
+		// What lies further back takes the place of what was left out.
+		set, whole, err = again.without(at, tier, upTo(at))
+	}
 	if err != nil {
 		return err
 	}
@@ -499,6 +503,14 @@ func (x *Explainer) counterfactuals(f *Firing, h *history, within []int, at, tie
 		}
 	}
 	return nil
+}
+
+// upTo lists the steps before one.
+func upTo(at int) (all []int) {
+	for i := range at {
+		all = append(all, i)
+	}
+	return all
 }
 
 // told lists the signals of members, of those that are spoken of.
