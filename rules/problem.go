@@ -11,6 +11,4 @@ type Problems = problem.Problems
 
 func didYouMean(name string, known []string) string { return problem.DidYouMean(name, known) }
 
-func nearest(name string, known []string) string { return problem.Nearest(name, known) }
-
 func plural(n int, noun string) string { return problem.Plural(n, noun) }

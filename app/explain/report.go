@@ -69,8 +69,6 @@ type Finding struct {
 	Firings   []Firing   `json:"firings"` // the first of them
 	HeldBack  []HeldBack `json:"held_back"`
 	NotFired  []NotFired `json:"not_fired"` // tiers that never did
-	nearness  float64
-	firstFire int
 }
 
 // Firing is one firing, and why.
