@@ -175,7 +175,7 @@ var bugs = []mutants.Bug{
 	{Name: "operators are told of each member", File: "rules/asks.go", Edits: [][2]string{{"a &^= Notify", ""}}},
 	{Name: "what has no credentials is to be revoked", File: "rules/asks.go", Edits: [][2]string{{"a &^= Revoke", ""}}},
 	{Name: "a rule that is turned round keeps what it said", File: "rules/version.go", Test: onEdits, Edits: [][2]string{{`name = append(name, " lowers"...)`, ""}}},
-	{Name: "a member's finding never clears", File: "internal/facet/loop.go", Edits: [][2]string{{"m |= markClears", ""}}},
+	{Name: "nothing is taken back of members", File: "engine/loopback.go", Edits: [][2]string{{"say(&sig, f.Weight, f.Clears)", "say(&sig, f.Weight, false)"}}},
 
 	{Name: "what is taken back is of any time", File: "score/merge.go", Edits: [][2]string{{"c.Rule == rule && c.Time <= at", "c.Rule == rule"}}, Test: onMerge},
 	{Name: "what is taken back is before its moment", File: "score/merge.go", Edits: [][2]string{{"c.Time <= at", "c.Time < at"}}, Test: onMerge},
