@@ -167,8 +167,8 @@ var bugs = []mutants.Bug{
 
 	{Name: "what lowers lives as a score", File: "score/decay.go", Edits: [][2]string{{"if !list[i].Lowers {\n\t\t\tlast", "if true {\n\t\t\tlast"}}},
 	{Name: "what lowers is forgotten with what raises", File: ofPartition, Edits: [][2]string{{"p.closed(score.Fades(merged))", "p.closed(score.Expires(merged))"}}},
-	{Name: "a score that nothing raises is sent", File: ofPartition, Edits: [][2]string{{"if was || score.Raised(merged) {", "if true {"}}},
-	{Name: "a score of which all is taken back is not sent", File: ofPartition, Edits: [][2]string{{"if was || score", "if score"}}},
+	{Name: "a score that nothing raises is sent", File: ofPartition, Edits: [][2]string{{"was := score.Raised(all) && until > max(now, sig.Time)", "was := true"}}},
+	{Name: "a score of which all is taken back is not sent", File: ofPartition, Edits: [][2]string{{"was := score.Raised(all) && until > max(now, sig.Time)", "was := false"}}},
 	{Name: "a signal of weight 0 touches the score", File: ofPartition, Edits: [][2]string{{"if sig.Weight == 0 && !sig.Clears {", "if false {"}}},
 	{Name: "what is taken back asks all the same", File: ofPartition, Edits: [][2]string{{"sig.Weight, sig.Asks = 0, 0", "sig.Weight = 0"}}},
 	{Name: "a score that was taken back is remembered for no longer", File: ofPartition, Edits: [][2]string{{"u.Expires = until", ""}}},
