@@ -436,6 +436,7 @@ func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Outp
 	}
 	all := p.contributions(e)
 	until, u := score.Expires(all), score.Update{Entity: sig.Entity, Position: sig.Position}
+	was := score.Raised(all) && until > max(now, sig.Time)
 	merged, faded := score.Live(all, now)
 	changed := false
 	if sig.Clears {
@@ -448,7 +449,7 @@ func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Outp
 	if !changed || !e.keepName(sig.Entity) || !e.keepScore(sig.Position, merged, p.slotOf) {
 		return nil
 	}
-	if until > max(now, sig.Time) || score.Raised(merged) { // else the score is 0, as it was
+	if was || score.Raised(merged) { // else the score is 0, as it was
 		u.Contributions = append(u.Contributions, merged...)
 		out.update(u)
 	}

@@ -167,15 +167,15 @@ var bugs = []mutants.Bug{
 
 	{Name: "what lowers lives as a score", File: "score/decay.go", Edits: [][2]string{{"if !list[i].Lowers {\n\t\t\tlast", "if true {\n\t\t\tlast"}}},
 	{Name: "what lowers is forgotten with what raises", File: ofPartition, Edits: [][2]string{{"p.closed(score.Fades(merged))", "p.closed(score.Expires(merged))"}}},
-	{Name: "a score that nothing raises is sent", File: ofPartition, Edits: [][2]string{{"if until > max(now, sig.Time) || score.Raised(merged) {", "if true {"}}},
-	{Name: "a score of which all is taken back is not sent", File: ofPartition, Edits: [][2]string{{"if until > max(now, sig.Time) || score", "if score"}}},
+	{Name: "a score that nothing raises is sent", File: ofPartition, Edits: [][2]string{{"was := score.Raised(all) && until > max(now, sig.Time)", "was := true"}}},
+	{Name: "a score of which all is taken back is not sent", File: ofPartition, Edits: [][2]string{{"was := score.Raised(all) && until > max(now, sig.Time)", "was := false"}}},
 	{Name: "a signal of weight 0 touches the score", File: ofPartition, Edits: [][2]string{{"if sig.Weight == 0 && !sig.Clears {", "if false {"}}},
 	{Name: "what is taken back asks all the same", File: ofPartition, Edits: [][2]string{{"sig.Weight, sig.Asks = 0, 0", "sig.Weight = 0"}}},
 	{Name: "a score that was taken back is remembered for no longer", File: ofPartition, Edits: [][2]string{{"u.Expires = until", ""}}},
 	{Name: "operators are told of each member", File: "rules/asks.go", Edits: [][2]string{{"a &^= Notify", ""}}},
 	{Name: "what has no credentials is to be revoked", File: "rules/asks.go", Edits: [][2]string{{"a &^= Revoke", ""}}},
 	{Name: "a rule that is turned round keeps what it said", File: "rules/version.go", Test: onEdits, Edits: [][2]string{{`name = append(name, " lowers"...)`, ""}}},
-	{Name: "a member's finding never clears", File: "internal/facet/loop.go", Edits: [][2]string{{"m |= markClears", ""}}},
+	{Name: "nothing is taken back of members", File: "engine/loopback.go", Edits: [][2]string{{"say(&sig, f.Weight, f.Clears)", "say(&sig, f.Weight, false)"}}},
 
 	{Name: "what is taken back is of any time", File: "score/merge.go", Edits: [][2]string{{"c.Rule == rule && c.Time <= at", "c.Rule == rule"}}, Test: onMerge},
 	{Name: "what is taken back is before its moment", File: "score/merge.go", Edits: [][2]string{{"c.Time <= at", "c.Time < at"}}, Test: onMerge},
