@@ -12,14 +12,15 @@ RACELIMIT  := 900
 
 # Packages with tests that a short run leaves out or cuts short, and packages that
 # share memory between goroutines. split_test.go holds both lists to the code.
-PROOF := app app/demo app/query app/stack cmd/weir ingest internal/chdb internal/kafka proof/chaos \
+PROOF := app app/demo app/query app/stack cmd/weir ingest internal/chdb internal/kafka internal/sketch proof/chaos \
 	proof/oracle proof/servers/weblogs proof/sim proof/testkit sink/clickhouse sink/redis
-RACE := app app/cli app/demo app/procs app/stack engine event gate ingest internal/chdb \
+RACE := app app/cli app/demo app/procs app/stack engine event/route gate ingest internal/chdb \
 	internal/geo internal/kafka internal/sandbox internal/snapshot internal/state \
 	internal/telemetry internal/tlsconfig internal/watch proof/chaos proof/proxy proof/servers \
 	proof/sim score sink/clickhouse sink/redis
 
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
 export WEIR_CACHE := $(CACHE)
@@ -53,10 +54,11 @@ bench: build chdb ## run the benchmarks, and compare with their bars
 	$(GO) test -run '^$$' -bench . -benchmem ./event/... ./condition/... ./rules/... ./detectors/... ./engine/... ./internal/facet/... ./internal/state/... ./score/... ./gate/...
 	@bin/weir bench
 
-lint: ## formatting, vet, staticcheck
+lint: ## formatting, vet, staticcheck, and the linters of .golangci.yml
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-clean:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(GOLANGCI) run --timeout 10m ./...
 
 vuln: ## look for known vulnerabilities in what is called; their data comes from the network
 	@out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1); status=$$?; echo "$$out"; \
