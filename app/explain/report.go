@@ -59,16 +59,16 @@ type Unread struct {
 
 // Finding is what one rule made of one entity.
 type Finding struct {
-	Rule      string     `json:"rule"`
-	Title     string     `json:"title"`
-	Phase     string     `json:"phase"`
-	Entity    string     `json:"entity"`
-	Tenant    string     `json:"tenant,omitempty"`
-	Matching  int        `json:"matching"` // events of the entity that meet the rule's condition
-	Fired     int        `json:"fired"`
-	Firings   []Firing   `json:"firings"` // the first of them
-	HeldBack  []HeldBack `json:"held_back"`
-	NotFired  []NotFired `json:"not_fired"` // tiers that never did
+	Rule     string     `json:"rule"`
+	Title    string     `json:"title"`
+	Phase    string     `json:"phase"`
+	Entity   string     `json:"entity"`
+	Tenant   string     `json:"tenant,omitempty"`
+	Matching int        `json:"matching"` // events of the entity that meet the rule's condition
+	Fired    int        `json:"fired"`
+	Firings  []Firing   `json:"firings"` // the first of them
+	HeldBack []HeldBack `json:"held_back"`
+	NotFired []NotFired `json:"not_fired"` // tiers that never did
 }
 
 // Firing is one firing, and why.
