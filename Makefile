@@ -21,6 +21,7 @@ RACE := app app/cli app/demo app/procs app/stack engine event/route gate ingest 
 	proof/sim score sink/clickhouse sink/redis
 
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
 export WEIR_CACHE := $(CACHE)
@@ -54,10 +55,11 @@ bench: build chdb ## run the benchmarks, and compare with their bars
 	$(GO) test -run '^$$' -bench . -benchmem ./event/... ./condition/... ./rules/... ./detectors/... ./engine/... ./internal/facet/... ./internal/state/... ./score/... ./gate/...
 	@bin/weir bench
 
-lint: ## formatting, vet, staticcheck
+lint: ## formatting, vet, staticcheck, and the linters of .golangci.yml
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-clean:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(GOLANGCI) run --timeout 10m ./...
 
 vuln: ## look for known vulnerabilities in what is called; their data comes from the network
 	@out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1); status=$$?; echo "$$out"; \

@@ -49,7 +49,7 @@ func refusals(all []Finding) error {
 func logWarnings(log *slog.Logger, all []Finding) {
 	for _, f := range all {
 		if !f.Refuse {
-			log.Warn(f.Problem, "subject", f.Subject, "fix", f.Fix)
+			log.Warn(f.Problem, "subject", f.Subject, "fix", f.Fix) //nolint:sloglint // a finding is a sentence
 		}
 	}
 }

@@ -507,7 +507,7 @@ func (l *lane) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, 
 	if kind >= firstCohort {
 		return l.checkCohort(kind, slot, payload)
 	}
-	ok := true
+	var ok bool
 	switch slot {
 	case scoreSlot:
 		if ok = len(payload) >= scoreHeader && (len(payload)-scoreHeader)%contributionSize == 0; ok {

@@ -74,7 +74,7 @@ func eachMember(r *format.Reader, read func(name string) error) error {
 
 // malformed says what a reader refused; other errors stay as they are.
 func malformed(err error) error {
-	if r, ok := err.(*event.Refusal); ok {
+	if r := (*event.Refusal)(nil); errors.As(err, &r) {
 		return fmt.Errorf("malformed JSON at byte %d: %s", r.Pos, r.Reason)
 	}
 	return err

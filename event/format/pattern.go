@@ -194,7 +194,7 @@ func expandPart(b *strings.Builder, inner string, units *unitList) error {
 	case name == "REQUEST" && named && field != "request":
 		return errors.New("a request line becomes method and path, and is given no field; write %{REQUEST}")
 	case name == "REQUEST":
-		field, named = "request", true
+		field = "request"
 	case !named:
 		b.WriteString("(?:" + all[i].expression + ")")
 		return nil

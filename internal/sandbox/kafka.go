@@ -50,8 +50,8 @@ type kafkaLogger struct{ log *slog.Logger }
 func (l kafkaLogger) Logf(level kfake.LogLevel, format string, args ...any) {
 	switch level {
 	case kfake.LogLevelError:
-		l.log.Error(fmt.Sprintf(format, args...))
+		l.log.Error(fmt.Sprintf(format, args...)) //nolint:sloglint // the words are the library's
 	case kfake.LogLevelWarn:
-		l.log.Warn(fmt.Sprintf(format, args...))
+		l.log.Warn(fmt.Sprintf(format, args...)) //nolint:sloglint // the words are the library's
 	}
 }

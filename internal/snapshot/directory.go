@@ -94,7 +94,7 @@ func (d directory) create(ctx context.Context, key string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name())
+	defer func() { _ = os.Remove(temp.Name()) }() // it is not there any more where all went well
 	if err := writeSynced(ctx, temp, b); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (w *window) change(r *detectors.SlidingWindow) {
 
 // most is how many events are remembered.
 func (w *window) most() int {
-	return min(max(4*int(w.rule.Tiers[len(w.rule.Tiers)-1].At), 16), 4096)
+	return min(max(4*w.rule.Tiers[len(w.rule.Tiers)-1].At, 16), 4096)
 }
 
 func (w *window) forgot() int { return w.forgotten }
