@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X github.com/weirdev/weir/app.version=$(VERSION)
 # The longest that each may take, in seconds, compiling on a new machine included: what
 # hangs is ended then.
 TESTLIMIT  := 900
-PROOFLIMIT := 1800
+PROOFLIMIT := 2400
 RACELIMIT  := 1500
 
 # Packages with tests that a short run leaves out or cuts short, and packages that
@@ -46,7 +46,7 @@ test: ## run the tests that need nothing but Go, in TESTLIMIT seconds
 	tools/limit.sh $(TESTLIMIT) $(GO) test -short -shuffle=on $(GOTESTFLAGS) ./...
 
 proof: chdb kafka webservers ## run what takes long: every crash point, all seeded bugs, real servers, processes that are killed
-	tools/limit.sh $(PROOFLIMIT) $(GO) test -shuffle=on -timeout 20m $(GOTESTFLAGS) $(PROOF:%=./%)
+	tools/limit.sh $(PROOFLIMIT) $(GO) test -shuffle=on -timeout 40m $(GOTESTFLAGS) $(PROOF:%=./%)
 
 race: chdb ## run what shares memory between goroutines under the race detector
 	tools/limit.sh $(RACELIMIT) $(GO) test -race -shuffle=on -timeout 15m $(GOTESTFLAGS) $(RACE:%=./%)
