@@ -290,9 +290,9 @@ func (p *Partition) late(t int64) bool {
 // forgotten.
 func (p *Partition) closed(t int64) int64 { return t + p.cfg.Lateness.Milliseconds() }
 
-// apply feeds the facet to the rules of its kind that match and do not except it. A facet of an entity that is
-// not admitted reaches no rule: it is in the ledger, and in the sketch that
-// admits the entity once it has come often enough.
+// apply feeds the facet to the rules of its kind that match and do not except it. A
+// facet of an entity that is not admitted reaches no rule: it is in the ledger, and in
+// the sketch that admits the entity once it has come often enough.
 func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	f := &p.facet
 	late := p.late(f.Time) || f.Delayed()

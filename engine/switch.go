@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -90,10 +91,16 @@ func (l *lane) switchTo(s facet.Switch, set *rules.Set, p *Partition) error {
 	return nil
 }
 
+// affected is an entity whose score a switch changes.
+type affected struct {
+	key     uint64
+	expires int64 // of the score before, Unix ms: so long an older value could matter
+}
+
 // affected lists, in order of key, the entities whose score is another under other
 // rules: a rule is gone, or says something else of what it has said. Conditions and
-// thresholds change no score.
-func (p *Partition) affected(was, set *rules.Set) (keys []uint64) {
+// thresholds change no score. It is to be called while the old rules hold.
+func (p *Partition) affected(was, set *rules.Set) (all []affected) {
 	changed := map[uint32]bool{}
 	for _, r := range was.Rules {
 		if n := set.Rule(r.ID); n == nil || n.Slot != r.Slot || n.Category != r.Category || n.Reason != r.Reason || n.Phase != r.Phase || n.HalfLife != r.HalfLife {
@@ -108,20 +115,20 @@ func (p *Partition) affected(was, set *rules.Set) (keys []uint64) {
 		hit := false
 		e.contributions(func(slot uint32, _ uint8, _ int64) { hit = hit || changed[slot] })
 		if hit {
-			keys = append(keys, e.Key())
+			all = append(all, affected{e.Key(), score.Expires(p.contributions(&e))})
 		}
 		return true
 	})
-	slices.Sort(keys)
-	return keys
+	slices.SortFunc(all, func(a, b affected) int { return cmp.Compare(a.key, b.key) })
+	return all
 }
 
 // rescore gives out the scores of entities as they are under the present rules.
-func (p *Partition) rescore(keys []uint64, at score.Position, out *Output) {
-	for _, key := range keys {
+func (p *Partition) rescore(all []affected, at score.Position, out *Output) {
+	for _, a := range all {
 		e := &p.current
 		var ok bool
-		if e.Record, ok = p.table.Find(key, p.watermark); !ok {
+		if e.Record, ok = p.table.Find(a.key, p.watermark); !ok {
 			continue
 		}
 		name, ok := e.name()
@@ -129,7 +136,7 @@ func (p *Partition) rescore(keys []uint64, at score.Position, out *Output) {
 		if !ok || !e.keepScore(at, list, p.slotOf) {
 			continue
 		}
-		u := score.Update{Entity: name, Position: at, Contributions: append([]score.Contribution(nil), list...), Expires: e.Expires()}
+		u := score.Update{Entity: name, Position: at, Contributions: append([]score.Contribution(nil), list...), Expires: a.expires}
 		if len(list) > 0 {
 			e.Prolong(p.closed(score.Fades(list)))
 		}

@@ -63,6 +63,7 @@ var bugs = []mutants.Bug{
 	{Name: "an older switch counts", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"if s.Number <= p.number {", "if false {"}}},
 	{Name: "a change of phase reaches no score", File: ofSwitch, Test: onEdits, Edits: [][2]string{{" || n.Phase != r.Phase", ""}}},
 	{Name: "scores that a switch changes have one position", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"\t\tat.Index++\n", ""}}},
+	{Name: "an older value may come back after a switch", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"Expires: a.expires}", "Expires: 0}"}}},
 	{Name: "what is watched is a signal", File: ofPartition, Test: onEdits, Edits: [][2]string{{"out.Shadow = append(out.Shadow, p.found", "out.Signals = append(out.Signals, p.found"}}},
 	{Name: "what is watched shares the state", File: ofSwitch, Test: onEdits, Edits: [][2]string{{"&lane{table: state.New(p.caps())}", "&lane{table: p.table}"}}},
 	{Name: "a restored partition has its owner's rules", File: "engine/snapshot_codec.go", Test: onEdits, Edits: [][2]string{{"if live.Number > 0 {", "if false {"}}},

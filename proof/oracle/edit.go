@@ -31,7 +31,7 @@ func (o *Oracle) Change(set *rules.Set) {
 
 // change returns the entities whose scores are others: of a rule that is gone, or
 // says something else now.
-func (o *Oracle) change(set *rules.Set) (changed []facet.Entity) {
+func (o *Oracle) change(set *rules.Set) (changed []rescored) {
 	was := o.set
 	o.set = set
 	for c, w := range o.counts {
@@ -60,7 +60,7 @@ func (o *Oracle) change(set *rules.Set) (changed []facet.Entity) {
 		u.Contributions = under(before, was, set)
 		o.scores[e] = u
 		if !slices.Equal(before, u.Contributions) {
-			changed = append(changed, e)
+			changed = append(changed, rescored{e, o.lasts(before)})
 		}
 	}
 	return changed
@@ -118,6 +118,13 @@ func (o *Oracle) horizon(k facet.Kind, e *event.Event) (longest int64) {
 		}
 	}
 	return longest
+}
+
+// lasts is the moment from which on nothing of list raises a score; 0 where nothing
+// does.
+func (o *Oracle) lasts(list []score.Contribution) int64 {
+	raising := slices.DeleteFunc(slices.Clone(list), func(c score.Contribution) bool { return c.Lowers })
+	return max(o.faded(raising), 0)
 }
 
 // faded is the moment from which on none of list is worth a point.

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -62,19 +63,22 @@ func (o *Oracle) watch() {
 // Shadow lists the signals of rules that are only watched, of the record read last.
 func (o *Oracle) Shadow() []score.Signal { return o.shadow }
 
+// rescored is an entity whose score a switch changes, and until when the score before
+// would have lasted.
+type rescored struct {
+	entity  facet.Entity
+	expires int64
+}
+
 // rescore gives entities whose score is another by a change of rules the position of
 // the switch record, one after the other in the order of their hashes.
-func (o *Oracle) rescore(changed []facet.Entity) {
-	changed = slices.DeleteFunc(changed, o.gone)
-	slices.SortFunc(changed, func(a, b facet.Entity) int {
-		if o.hasher.Sum(a) < o.hasher.Sum(b) {
-			return -1
-		}
-		return 1
-	})
-	for _, e := range changed {
+func (o *Oracle) rescore(changed []rescored) {
+	changed = slices.DeleteFunc(changed, func(c rescored) bool { return o.gone(c.entity) })
+	slices.SortFunc(changed, func(a, b rescored) int { return cmp.Compare(o.hasher.Sum(a.entity), o.hasher.Sum(b.entity)) })
+	for _, c := range changed {
+		e := c.entity
 		u := o.scores[e]
-		u.Position, u.Expires = o.at, o.until[e]
+		u.Position, u.Expires = o.at, c.expires
 		o.scores[e], o.sent[e] = u, u
 		if len(u.Contributions) > 0 {
 			o.keep(e, o.faded(u.Contributions))
