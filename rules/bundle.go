@@ -13,8 +13,8 @@ const MaxBundle = 900 << 10
 // ErrBundle says that bytes are no bundle.
 var ErrBundle = errors.New("not a bundle of rules")
 
-// source is a file that a set was loaded from.
-type source struct {
+// bundled is a file that a set was loaded from.
+type bundled struct {
 	name string
 	data []byte
 }

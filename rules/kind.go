@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/weirdev/weir/condition"
@@ -150,22 +151,15 @@ func (r *reader) kindOf(v *value) (kind *Kind, params *Params) {
 		kind, params = k, &Params{r, v.get(k.Name), v.get("signal").has("asks")}
 	}
 	if kind == nil {
-		r.node(v.node, "the rule names no detector", "add one of "+quotedNames(r.kinds))
+		var names []string
+		for _, k := range r.kinds {
+			names = append(names, k.Name)
+		}
+		r.node(v.node, "the rule names no detector", "add one of "+strings.Join(names, ", "))
 		return nil, nil
 	}
 	if params.v == nil {
 		return nil, nil // reported
 	}
 	return kind, params
-}
-
-func quotedNames(kinds []Kind) string {
-	s := ""
-	for i, k := range kinds {
-		if i > 0 {
-			s += ", "
-		}
-		s += k.Name
-	}
-	return s
 }

@@ -45,7 +45,7 @@ func Load(fsys fs.FS, kinds []Kind) (*Set, error) {
 	}
 	for _, f := range files {
 		l.file(f)
-		l.files = append(l.files, source{f.name, f.data})
+		l.files = append(l.files, bundled{f.name, f.data})
 	}
 	if len(files) == 0 && len(problems.List) == 0 {
 		return nil, fmt.Errorf("load rules: there is no file whose name ends in .yaml")
@@ -75,7 +75,7 @@ type loader struct {
 	grammar  Key
 	language *condition.Language
 	problems *Problems
-	files    []source
+	files    []bundled
 	seen     int
 	built    []built
 	ids      []built // of all rules, built or not
@@ -94,7 +94,7 @@ func newLoader(fsys fs.FS, kinds []Kind, problems *Problems) (*loader, error) {
 	}
 	k := grammar(kinds)
 	k.member("rules").required = Required
-	return &loader{kinds: kinds, files: []source{from}, grammar: k, problems: problems, routes: routes, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
+	return &loader{kinds: kinds, files: []bundled{from}, grammar: k, problems: problems, routes: routes, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
 }
 
 // words reads what a file has of lists and routes. All files come before the first

@@ -132,13 +132,13 @@ const bundledRoutes = ".weir/routes.yaml"
 
 // builtInRoutes are the classes that hold in a set unless its files say otherwise, and
 // the file that they stand in.
-func builtInRoutes(fsys fs.FS) (routeClasses, source, error) {
+func builtInRoutes(fsys fs.FS) (routeClasses, bundled, error) {
 	problems := &Problems{In: "the built-in routes"}
 	f := newFile(bundledRoutes, problems)
 	data, err := readRegular(fsys, bundledRoutes) // no more than a file may have, and one byte
 	if err != nil {
 		if data, err = defaults.ReadFile("default/routes.yaml"); err != nil {
-			return nil, source{}, fmt.Errorf("open the built-in routes: %w", err)
+			return nil, bundled{}, fmt.Errorf("open the built-in routes: %w", err)
 		}
 	}
 	f.Read(data)
@@ -152,7 +152,7 @@ func builtInRoutes(fsys fs.FS) (routeClasses, source, error) {
 		}
 	}
 	if len(problems.List) > 0 {
-		return nil, source{}, problems
+		return nil, bundled{}, problems
 	}
-	return classes, source{bundledRoutes, data}, nil
+	return classes, bundled{bundledRoutes, data}, nil
 }

@@ -78,7 +78,7 @@ type Set struct {
 	Rules   []*Rule // by ID
 
 	kinds []Kind // that it was loaded for
-	files []source
+	files []bundled
 
 	// Where things stand, for [Set.Warnings].
 	built    []built
