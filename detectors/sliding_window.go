@@ -483,9 +483,8 @@ func (w *slidingWindow) Explain(payload []byte, at int64) (x Explanation) {
 	x.Last = x.First - 1
 	var c tally
 	if end >= 0 {
-		c = w.count(e, end, ends)
-		x.Held = append(x.Held, w.evidence(nil, e, c)...)
-		if c.first <= end {
+		if c = w.count(e, end, ends); c.first <= end {
+			x.Held = append(x.Held, w.evidence(nil, e, c)...)
 			x.First, x.Last = e.time(c.first), e.time(end)
 		}
 	}

@@ -417,6 +417,7 @@ func FuzzFormsReadAnything(f *testing.F) {
 			someone(rng, start+n*20_000).show(d, &s, &fired)
 		}
 		f.Add(uint8(i), s.payload, int64(start))
+		f.Add(uint8(i), s.payload, int64(start+24*60*60*1000)) // nothing is in a window any more
 	}
 	f.Fuzz(func(t *testing.T, form uint8, payload []byte, now int64) {
 		w := all[names[int(form)%len(names)]]
