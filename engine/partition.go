@@ -326,8 +326,6 @@ func (l *lane) matches(f *facet.Facet) bool {
 func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 	f, c := &p.facet, &l.context
 	l.cohorts.close()
-	c.Event, c.Entity, c.Source, c.Offset = &f.Fields, f.Entity, f.Source, f.Offset
-	c.Time, c.Watermark, c.Late = f.Time, p.watermark, late
 	for _, i := range l.matched {
 		a := &l.byKind[f.Entity.Kind][i]
 		c.Counts, l.firing.Clears, l.slot.id = false, false, a.rule.Slot
@@ -345,11 +343,15 @@ func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 	}
 }
 
-// find opens the record of the facet's entity, or makes one where there is room
-// for the entity. A late event is shown to what is there, but makes no record and
+// find opens the context of the facet and the record of its entity, or makes one where
+// there is room for the entity. A late event is shown to what is there, but makes no record and
 // keeps none for longer: with times that have passed nobody pushes others out.
 func (p *Partition) find(l *lane, at score.Position, late bool) (found bool) {
-	f, e := &p.facet, &l.current
+	f, e, c := &p.facet, &l.current, &l.context
+	// The context comes before the record: a copy of what was just read would wait
+	// behind the record's writes, which miss the cache.
+	c.Event, c.Entity, c.Source, c.Offset = &f.Fields, f.Entity, f.Source, f.Offset
+	c.Time, c.Watermark, c.Late = f.Time, p.watermark, late
 	key := p.hasher.Sum(f.Entity)
 	if late {
 		e.Record, found = l.table.Find(key, p.watermark)
