@@ -102,30 +102,11 @@ func (h *history) config() engine.Config {
 
 func (h *history) set() (*rules.Set, error) { return loadRules(h.rules) }
 
-// kinds are the detectors, and those that exist in tests only.
-func kinds() []rules.Kind { return append(detectors.All(), absenceKind(), outlierKind()) }
-
-// othersOf models the detectors that exist in tests only.
-func othersOf(r *rules.Rule) model {
-	switch s := r.Spec.(type) {
-	case *absence:
-		return &absent{rule: s}
-	case *outlier:
-		return &unusual{rule: s}
-	}
-	return nil
-}
+// kinds are the detectors, and those for proofs.
+func kinds() []rules.Kind { return append(detectors.All(), ProofKinds()...) }
 
 func newOracle(set *rules.Set, h *history) *Oracle {
-	o := New(set, h.config(), hasher, 3, incarnation)
-	o.others = othersOf
-	return o
-}
-
-func mergedFields(lists ...[]event.Field) []event.Field {
-	all := slices.Concat(lists...)
-	slices.Sort(all)
-	return slices.Compact(all)
+	return New(set, h.config(), hasher, 3, incarnation)
 }
 
 func loadRules(list []string) (*rules.Set, error) {

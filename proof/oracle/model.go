@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
@@ -46,16 +47,25 @@ type firing struct {
 
 // model makes the model of a rule: one line for each detector.
 func (o *Oracle) model(r *rules.Rule) model {
-	if o.others != nil {
-		if m := o.others(r); m != nil {
-			return m
-		}
-	}
 	switch s := r.Spec.(type) {
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}
 	case *detectors.SlidingWindow:
 		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
+	case *absence:
+		return &absent{rule: s}
+	case *outlier:
+		return &unusual{rule: s}
 	}
 	panic(fmt.Sprintf("oracle: there is no model of %s", r.Detector))
+}
+
+// ProofKinds are two small detectors for proofs: one sets timers, the other compares
+// with cohorts and tells verdicts, and neither does anything else.
+func ProofKinds() []rules.Kind { return []rules.Kind{absenceKind(), outlierKind()} }
+
+func mergedFields(lists ...[]event.Field) []event.Field {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }

@@ -61,7 +61,6 @@ type Oracle struct {
 	latest int64 // time that a source has said, but for the end
 	called int   // by the record
 
-	others func(*rules.Rule) model // of detectors that exist in tests only; nil for a rule of another detector
 }
 
 // counter names what one rule counts of one entity.

@@ -48,7 +48,7 @@ func (o *Oracle) switchRules(frame []byte) error {
 // beside is an oracle with nothing in its memory that is shown what o is shown.
 func (o *Oracle) beside(set *rules.Set) *Oracle {
 	w := New(set, engine.Config{Sources: len(o.sources), Partitions: o.partitions}, o.hasher, o.at.Partition, o.at.Incarnation)
-	w.lateness, w.forgets, w.unscored, w.watermark, w.others = o.lateness, true, true, o.watermark, o.others
+	w.lateness, w.forgets, w.unscored, w.watermark = o.lateness, true, true, o.watermark
 	return w
 }
 

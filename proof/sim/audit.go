@@ -19,6 +19,7 @@ type audit struct {
 	applied, late, duplicate int64
 	outdated                 int64                 // of duplicate: would count, were they not a former owner's
 	told, heard              int64                 // members of groups
+	said, noted              int64                 // verdicts on cohorts
 	again                    int64                 // loop-back frames that were known
 	facets                   map[facetPlace]string // that count, as text
 	loops                    map[int32]*chain      // loop-back by the facet partition that it comes from
@@ -57,7 +58,7 @@ func newAudit(plan Plan) *audit {
 
 // totals is the ledger that follows from what was read so far.
 func (a *audit) totals() engine.Totals {
-	return engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate, Told: a.told, Heard: a.heard}
+	return engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate, Told: a.told, Heard: a.heard, Said: a.said, Noted: a.noted}
 }
 
 // auditOf reads a facet partition from its beginning.
@@ -141,7 +142,7 @@ func (a *audit) loop(b []byte) error {
 	if err := r.Reset(b); err != nil {
 		return err
 	}
-	members, err := membersIn(b)
+	members, verdicts, err := loopContent(b)
 	if err != nil {
 		return err
 	}
@@ -161,17 +162,30 @@ func (a *audit) loop(b []byte) error {
 		facet.Chain(first, facet.Step{})
 		c.last, c.frames = r.Step, append(c.frames, string(first))
 		a.heard += members
+		a.noted += verdicts
 	}
 	return nil
 }
 
-// membersIn counts the members in a loop-back frame.
-func membersIn(b []byte) (n int64, err error) {
+// loopContent counts the members and the verdicts in a loop-back frame.
+func loopContent(b []byte) (members, verdicts int64, err error) {
 	_, _, findings, err := facet.ReadLoop(b)
-	for _, f := range findings {
-		n += int64(len(f.Members))
+	if err != nil {
+		return 0, 0, err
 	}
-	return n, err
+	for _, f := range findings {
+		members += int64(len(f.Members))
+	}
+	var r facet.LoopReader
+	if err := r.Reset(b); err != nil {
+		return 0, 0, err
+	}
+	for v := new(facet.Verdict); r.Verdicts; verdicts++ {
+		if ok, err := r.Verdict(v); err != nil || !ok {
+			return members, verdicts, err
+		}
+	}
+	return members, verdicts, nil
 }
 
 // watermark is the least of all sources, once all were heard.

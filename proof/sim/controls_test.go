@@ -110,6 +110,10 @@ var bugs = []mutants.Bug{
 		{"HalfLife: int64(r.HalfLife / time.Second), Time: at,", "HalfLife: int64(p.rules.Rules[0].HalfLife / time.Second), Time: at,"}}},
 	{Name: "lost scores are not written again", File: "engine/owner.go", Edits: [][2]string{
 		{"if o.scores.Forgotten() {", "if o.scores.Forgotten() && o.next < 0 {"}}},
+	{Name: "verdicts that come again are noted again", File: "engine/cohorts.go", Edits: [][2]string{
+		{"\t\tif !known {\n\t\t\tp.loopback.noted++\n", "\t\tif at.Offset >= 0 {\n\t\t\tp.loopback.noted++\n"}}},
+	{Name: "timers are due while events on time may come", File: "engine/timers.go", Edits: [][2]string{
+		{"t.heap[0].due <= p.watermark-p.cfg.Lateness.Milliseconds()", "t.heap[0].due <= p.watermark"}}},
 }
 
 // TestNegativeControls: each seeded bug is caught.

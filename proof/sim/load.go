@@ -147,7 +147,7 @@ func (s *sent) event(plan Plan, r *rand.Rand, n int) {
 		s.claimed += (2 * time.Hour).Milliseconds()
 		s.odd("early")
 	}
-	s.value = fmt.Appendf(nil, `{"id":%q,"time":%d,"account":%q,"ip":%q,"auth":%q`, s.id, s.claimed, s.account, s.ip, s.auth)
+	s.value = fmt.Appendf(nil, `{"id":%q,"time":%d,"account":%q,"ip":%q,"auth":%q,"app_version":"%d"`, s.id, s.claimed, s.account, s.ip, s.auth, n%2)
 	if plan.Epochs > 1 {
 		s.forwarded = fmt.Sprintf("203.0.113.%d", r.IntN(4))
 		s.value = fmt.Appendf(s.value, `,"forwarded_for":%q`, s.forwarded)

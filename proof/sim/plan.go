@@ -26,6 +26,7 @@ type Plan struct {
 	Snapshots    bool          // are kept
 	Transactions bool          // some gateways write them
 	Epochs       int           // that workers differ in; below 2: they do not
+	Interleaved  bool          // there are rules whose signals follow from the facet log, and not from the load alone
 	Rules        int           // sets of them that workers differ in; below 2: they do not
 
 	// Lateness is how long after the watermark events count. Where Pinned, good
@@ -101,6 +102,7 @@ func NewPlan(seed uint64) Plan {
 	if p.Rules > 1 && r.IntN(2) == 0 {
 		p.Faults.Kinds = append(p.Faults.Kinds, "switch", "switch")
 	}
+	p.Interleaved = r.IntN(3) == 0
 	return p
 }
 

@@ -5,9 +5,10 @@ import "testing"
 // TestASeedReplays: a failure can be seen again, because all that happens
 // follows from the seed.
 func TestASeedReplays(t *testing.T) {
-	sets := loadRules(t)
+	all := loadAllRules(t)
 	for seed := uint64(1); seed <= uint64(share(25)); seed++ {
-		a, b := run(t, NewPlan(seed), sets), run(t, NewPlan(seed), sets)
+		plan := NewPlan(seed)
+		a, b := run(t, plan, all.of(plan)), run(t, plan, all.of(plan))
 		if a.Trace != b.Trace || a.Effects != b.Effects {
 			t.Fatalf("seed %d: %d and %d effects\n%s\n%s", seed, a.Effects, b.Effects, a.Trace, b.Trace)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/proof/oracle"
 	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
 )
@@ -54,6 +55,42 @@ const simRules = `rules:
     phase: observe
     references: [https://example.org/]
     false_positives: [none]
+  - id: proven
+    title: an account that signs in speaks for itself
+    description: an account that signs in speaks for itself
+    entity: account
+    when: auth == "success"
+    sliding_window: {window: 2s, tiers: [{at: 2, weight: 35}], cooldown: 500ms}
+    signal: {category: account_takeover, reason: proven, half_life: 1m, effect: lowers}
+    phase: soft
+    references: [https://example.org/]
+    false_positives: [none]
+`
+
+// interleaved are rules whose signals depend on how the sources are interleaved in the
+// facet log: what is usual is what came before, and a timer is due when all sources are
+// beyond it.
+const interleaved = `  - id: given-up
+    title: failures that end without a success
+    description: failures that end without a success
+    entity: account
+    when: auth in ["success", "failure"]
+    absence: {starts: auth == "failure", ends: auth == "success", within: 700ms, again: 1, weight: 45}
+    members: {entity: ip, weight: 15}
+    signal: {category: account_takeover, reason: given_up, half_life: 1m, asks: [revoke]}
+    phase: soft
+    references: [https://example.org/]
+    false_positives: [none]
+  - id: outlier
+    title: an account that fails more often than others
+    description: an account that fails more often than others
+    entity: account
+    when: auth in ["success", "failure"]
+    outlier: {fails: auth == "failure", by: app_version, stretch: 2s, usual: 3s, every: 300ms, times: 1, weight: 55}
+    signal: {category: account_takeover, reason: outlier, half_life: 1m}
+    phase: soft
+    references: [https://example.org/]
+    false_positives: [none]
 `
 
 // edits make other sets of rules of the same: what was there, and what stands in
@@ -68,23 +105,46 @@ var edits = [ruleSets - 1][][2]string{
 		{"window: 3s", "window: 6s"},
 		{"min_share: 20, ", ""},
 		{"window: 4s, tiers: [{at: 4, weight: 20}]", "window: 2s, tiers: [{at: 2, weight: 10}, {at: 5, weight: 30}]"},
+		{"tiers: [{at: 2, weight: 35}], cooldown: 500ms", "tiers: [{at: 1, weight: 15}, {at: 3, weight: 50}], cooldown: 1s"},
 	},
 }
 
-func loadRules(t testing.TB) (sets []*rules.Set) {
-	t.Helper()
+// interleavedEdits are what edits is, of these.
+var interleavedEdits = [ruleSets - 1][][2]string{
+	{{"within: 700ms, again: 1", "within: 400ms"}, {"every: 300ms, times: 1", "every: 100ms, times: 2"}},
+	{{"again: 1, weight: 45", "again: 2, moves: 1, weight: 40"}, {"usual: 3s", "usual: 1s"}},
+}
+
+func loadRules(t testing.TB) []*rules.Set { return loadAllRules(t).plain }
+
+// allRules are the sets of rules of simulations, and of those with more of them.
+type allRules struct{ plain, interleaved []*rules.Set }
+
+func loadAllRules(t testing.TB) (all allRules) {
+	text, more := simRules, interleaved
 	for n := range ruleSets {
-		text := simRules
 		if n > 0 {
-			text = edited(t, text, edits[n-1])
+			text, more = edited(t, simRules, edits[n-1]), edited(t, interleaved, interleavedEdits[n-1])
 		}
-		set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(text)}}, detectors.All())
-		if err != nil {
-			t.Fatal(err)
-		}
-		sets = append(sets, set)
+		all.plain, all.interleaved = append(all.plain, loadSet(t, text)), append(all.interleaved, loadSet(t, text+more))
 	}
-	return sets
+	return all
+}
+
+func (a allRules) of(p Plan) []*rules.Set {
+	if p.Interleaved {
+		return a.interleaved
+	}
+	return a.plain
+}
+
+func loadSet(t testing.TB, text string) *rules.Set {
+	t.Helper()
+	set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(text)}}, append(detectors.All(), oracle.ProofKinds()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
 }
 
 func edited(t testing.TB, text string, edits [][2]string) string {
@@ -117,10 +177,11 @@ func report(t *testing.T, o Outcome, again string) {
 
 // runSeed runs a seed's plan; where entities keep to one raw partition, also
 // without disturbance: what was detected must be the same.
-func runSeed(t *testing.T, seed uint64, sets []*rules.Set) Outcome {
+func runSeed(t *testing.T, seed uint64, all allRules) Outcome {
 	plan := NewPlan(seed)
+	sets := all.of(plan)
 	o := run(t, plan, sets)
-	if plan.Pinned && plan.Rules < 2 && len(o.Problems) == 0 {
+	if plan.Pinned && plan.Rules < 2 && !plan.Interleaved && len(o.Problems) == 0 {
 		calm := run(t, plan.Undisturbed(), sets)
 		o.Problems = append(o.Problems, calm.Problems...)
 		if !slices.Equal(o.Signals, calm.Signals) {
@@ -135,15 +196,15 @@ func runSeed(t *testing.T, seed uint64, sets []*rules.Set) Outcome {
 }
 
 func TestSim(t *testing.T) {
-	sets := loadRules(t)
+	all := loadAllRules(t)
 	if *oneSeed != 0 {
-		runSeed(t, *oneSeed, sets)
+		runSeed(t, *oneSeed, all)
 		return
 	}
 	counts, started := map[string]int{}, time.Now()
 	n := share(*seeds)
 	for i := range n {
-		o := runSeed(t, *first+uint64(i), sets)
+		o := runSeed(t, *first+uint64(i), all)
 		for k, n := range o.Counts {
 			counts[k] += n
 		}
@@ -165,7 +226,7 @@ func TestSim(t *testing.T) {
 // happens is what many seeds must have seen, lest a fault be in the plans alone.
 var happens = []string{
 	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "other rules", "outdated", "rebalance",
-	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "switch", "torn", "watched",
+	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "rule given-up", "rule outlier", "rule proven", "switch", "torn", "verdict", "watched",
 }
 
 // share is a tenth of n in a short run, and under the race detector, which takes ten

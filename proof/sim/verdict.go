@@ -203,7 +203,7 @@ func (v *verdict) judgeFacets() {
 			v.heard[wire{from, int32(n)}] = c.frames
 		}
 		want := a.totals()
-		want.Told = committed.Ledger.Told // see replay
+		want.Told, want.Said = committed.Ledger.Told, committed.Ledger.Said // see replay
 		if err != nil || ok && committed.Ledger != want || !ok && p.end() > 0 {
 			v.problem("facets/%d: ledger of detect %+v (%v, %v), want %+v", n, committed.Ledger, ok, err, want)
 		}
@@ -313,6 +313,7 @@ func (v *verdict) expect(n int32, c rulebook, offset int64, s *score.Signal) {
 		v.signals[id] = map[string]bool{}
 	}
 	v.signals[id][signalText(s)] = true
+	v.counts["rule "+s.Rule]++
 	i := slices.IndexFunc(v.reigns[n], func(r reign) bool { return r.to > offset })
 	if i >= 0 && slices.Equal(v.reigns[n][i].rules, c) {
 		v.due[id] = true
@@ -322,9 +323,10 @@ func (v *verdict) expect(n int32, c rulebook, offset int64, s *score.Signal) {
 
 // judgeEnd compares what is left in the end with the state of the latest owner.
 func (v *verdict) judgeEnd(n int32, a *audit, fresh *engine.Partition, latest map[facet.Entity]score.Update) error {
-	if committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata); err != nil || ok && committed.Ledger.Told != a.told {
-		return fmt.Errorf("%d members are told of, want %d (%w)", committed.Ledger.Told, a.told, err)
+	if committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata); err != nil || ok && (committed.Ledger.Told != a.told || committed.Ledger.Said != a.said) {
+		return fmt.Errorf("%d members are told of and %d verdicts said, want %d and %d (%w)", committed.Ledger.Told, committed.Ledger.Said, a.told, a.said, err)
 	}
+	v.counts["verdict"] += int(a.noted)
 	for u := range fresh.Live {
 		v.judgeScore(u, true)
 		if plainEntity(u.Entity) && v.plan.Epochs < 2 {
@@ -343,11 +345,12 @@ func (v *verdict) judgeEnd(n int32, a *audit, fresh *engine.Partition, latest ma
 // told takes in the loop-back that a record of a facet partition causes.
 func (v *verdict) told(a *audit, from int32, loops []engine.Loop) error {
 	for _, l := range loops {
-		members, err := membersIn(l.Frame)
+		members, verdicts, err := loopContent(l.Frame)
 		if err != nil {
 			return err
 		}
 		a.told += members
+		a.said += verdicts
 		at := wire{from, l.To}
 		v.looped[at] = append(v.looped[at], string(l.Frame))
 	}
