@@ -24,13 +24,13 @@ type calm struct {
 	parts      []*engine.Partition
 	next       []int64       // offsets of the facet partitions
 	loops      []engine.Loop // to be applied
-	sources    []*calmSource
+	sources    []*calmPartition
 	out        engine.Output
 	found      map[finding]int
 }
 
-// calmSource is what was read of one raw partition.
-type calmSource struct {
+// calmPartition is what was read of one raw partition.
+type calmPartition struct {
 	writers   []*facet.Writer
 	owner     uint64
 	from      int64
@@ -81,7 +81,7 @@ func newCalm(c app.Config, sources, partitions int) (*calm, error) {
 		m.parts = append(m.parts, part)
 	}
 	for range sources {
-		s := &calmSource{owner: 1, watermark: facet.NoWatermark}
+		s := &calmPartition{owner: 1, watermark: facet.NoWatermark}
 		for range partitions {
 			s.writers = append(s.writers, facet.NewWriter(1, uint64(c.Stream.Incarnation), &m.projection))
 		}
