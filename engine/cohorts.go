@@ -241,7 +241,7 @@ func (p *Partition) emitVerdicts(offset int64, out *Output) {
 	}
 	for to := range p.loopback.got {
 		step := p.loopback.step(int32(to), offset)
-		out.Loops = append(out.Loops, Loop{int32(to), step, w.Frame(p.id, step, p.incarnation)})
+		out.Loopback = append(out.Loopback, LoopbackFrame{int32(to), step, w.Frame(p.id, step, p.incarnation)})
 	}
 	w.Reset()
 }

@@ -39,7 +39,7 @@ type owner struct {
 	out       Output
 	batch     kafka.Batch
 	toSend    []kafka.Outgoing
-	loops     []kafka.Produce      // by facet partition
+	loopback  []kafka.Produce      // by facet partition
 	chain     map[int32]facet.Step // of loop-back: the last frame written, by facet partition
 	unsent    int                  // bytes of toSend and loops
 	committed int64
@@ -243,24 +243,24 @@ func (o *owner) send(ctx context.Context, offset int64) error {
 			return fmt.Errorf("store score: %w", err)
 		}
 	}
-	for _, l := range o.out.Loops {
+	for _, l := range o.out.Loopback {
 		o.loopBack(l)
 	}
 	return nil
 }
 
 // loopBack keeps a frame, and makes it a part of this owner's chain.
-func (o *owner) loopBack(l Loop) {
+func (o *owner) loopBack(l LoopbackFrame) {
 	facet.Chain(l.Frame, o.chain[l.To])
 	o.chain[l.To] = l.Step
 	o.unsent += len(l.Frame)
-	for i := range o.loops {
-		if p := &o.loops[i]; p.Partition == l.To {
+	for i := range o.loopback {
+		if p := &o.loopback[i]; p.Partition == l.To {
 			p.Records = append(p.Records, kafka.Outgoing{Value: l.Frame})
 			return
 		}
 	}
-	o.loops = append(o.loops, kafka.Produce{Partition: l.To, Records: []kafka.Outgoing{{Value: l.Frame}}})
+	o.loopback = append(o.loopback, kafka.Produce{Partition: l.To, Records: []kafka.Outgoing{{Value: l.Frame}}})
 }
 
 // mostUnsent is how many bytes for the logs are gathered before they are written in
@@ -270,26 +270,26 @@ const mostUnsent = 256 << 10
 // produce writes what there is for the logs, and waits for the acknowledgements.
 func (o *owner) produce(ctx context.Context) error {
 	o.unsent = 0
-	return errors.Join(o.sendLoops(ctx), o.sendLetters(ctx))
+	return errors.Join(o.sendLoopback(ctx), o.sendSignals(ctx))
 }
 
-// sendLoops writes loop-back frames: in order, one produce in flight, never
+// sendLoopback writes loop-back frames: in order, one produce in flight, never
 // skipped. After an error this owner writes nothing more, and the next makes them
 // again.
-func (o *owner) sendLoops(ctx context.Context) error {
-	if len(o.loops) == 0 {
+func (o *owner) sendLoopback(ctx context.Context) error {
+	if len(o.loopback) == 0 {
 		return nil
 	}
-	if err := o.Log.Produce(ctx, o.Topics.Facets, o.loops); err != nil {
+	if err := o.Log.Produce(ctx, o.Topics.Facets, o.loopback); err != nil {
 		return fmt.Errorf("produce loop-back: %w", err)
 	}
-	clear(o.loops)
-	o.loops = o.loops[:0]
+	clear(o.loopback)
+	o.loopback = o.loopback[:0]
 	return nil
 }
 
-// sendLetters writes the signals of a turn to the signal log.
-func (o *owner) sendLetters(ctx context.Context) error {
+// sendSignals writes the signals of a turn to the signal log.
+func (o *owner) sendSignals(ctx context.Context) error {
 	if len(o.toSend) == 0 {
 		return nil
 	}

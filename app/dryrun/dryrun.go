@@ -105,7 +105,7 @@ func (r *Run) apply(partition int32, frame []byte) error {
 	for _, u := range out.Updates {
 		r.scores[u.Entity] = u
 	}
-	for _, l := range out.Loops {
+	for _, l := range out.Loopback {
 		if err := r.apply(l.To, l.Frame); err != nil {
 			return err
 		}

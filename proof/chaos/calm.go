@@ -22,8 +22,8 @@ type calm struct {
 	projection facet.Projection
 	kinds      []facet.Kind
 	parts      []*engine.Partition
-	next       []int64       // offsets of the facet partitions
-	loops      []engine.Loop // to be applied
+	next       []int64                // offsets of the facet partitions
+	loopback   []engine.LoopbackFrame // to be applied
 	sources    []*calmPartition
 	out        engine.Output
 	found      map[finding]int
@@ -118,12 +118,12 @@ func (m *calm) flush() error {
 		}
 		s.from = s.next
 	}
-	for _, l := range m.loops {
+	for _, l := range m.loopback {
 		if err := m.apply(l.To, l.Frame); err != nil {
 			return err
 		}
 	}
-	m.loops = m.loops[:0]
+	m.loopback = m.loopback[:0]
 	return nil
 }
 
@@ -133,7 +133,7 @@ func (m *calm) apply(to int32, frame []byte) error {
 		return fmt.Errorf("undisturbed run: facet partition %d: %w", to, err)
 	}
 	m.next[to]++
-	m.loops = append(m.loops, m.out.Loops...)
+	m.loopback = append(m.loopback, m.out.Loopback...)
 	for j := range m.out.Signals {
 		if sig := &m.out.Signals[j]; comparable(sig.Entity) {
 			m.found[findingOf(sig)]++

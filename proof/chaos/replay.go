@@ -151,7 +151,7 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	)
 	err = log.each(ctx, func(rec *kafka.Record) error {
 		r.frames++
-		if facet.IsLoop(rec.Value) {
+		if facet.IsLoopback(rec.Value) {
 			err = r.hear(rec.Value, id)
 		} else if facet.IsSwitch(rec.Value) {
 			r.switches++
@@ -169,11 +169,11 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		if err != nil {
 			return fmt.Errorf("the oracle applies frame at %d: %w", rec.Offset, err)
 		}
-		if err := errors.Join(agree(out.Signals, signals), agree(out.Shadow, second.Shadow()), agreeOnLoops(out.Loops, second.Told())); err != nil {
+		if err := errors.Join(agree(out.Signals, signals), agree(out.Shadow, second.Shadow()), agreeOnLoopback(out.Loopback, second.Told())); err != nil {
 			return fmt.Errorf("frame at %d: %w", rec.Offset, err)
 		}
 		r.watched += int64(len(out.Shadow))
-		for _, l := range out.Loops {
+		for _, l := range out.Loopback {
 			r.looped[wire{id, l.To}] = append(r.looped[wire{id, l.To}], string(l.Frame))
 		}
 		for i := range signals {
@@ -217,8 +217,8 @@ func agree(a, b []score.Signal) error {
 	return nil
 }
 
-func agreeOnLoops(loops []engine.Loop, want []oracle.Told) error {
-	got, err := toldBy(loops)
+func agreeOnLoopback(frames []engine.LoopbackFrame, want []oracle.Told) error {
+	got, err := toldBy(frames)
 	if err == nil && !reflect.DeepEqual(got, want) {
 		err = fmt.Errorf("%w: %d members of groups are told %+v, and %d %+v", errJudges, len(got), got, len(want), want)
 	}
@@ -226,9 +226,9 @@ func agreeOnLoops(loops []engine.Loop, want []oracle.Told) error {
 }
 
 // toldBy is what loop-back frames say.
-func toldBy(loops []engine.Loop) (all []oracle.Told, err error) {
-	for _, l := range loops {
-		_, _, findings, err := facet.ReadLoop(l.Frame)
+func toldBy(frames []engine.LoopbackFrame) (all []oracle.Told, err error) {
+	for _, l := range frames {
+		_, _, findings, err := facet.ReadLoopback(l.Frame)
 		if err != nil {
 			return nil, err
 		}
@@ -243,7 +243,7 @@ func toldBy(loops []engine.Loop) (all []oracle.Told, err error) {
 
 // hear takes in a loop-back frame, unless it is there already.
 func (r *replayed) hear(frame []byte, id int32) error {
-	var l facet.LoopReader
+	var l facet.LoopbackReader
 	if err := l.Reset(frame); err != nil {
 		return err
 	}
@@ -254,7 +254,7 @@ func (r *replayed) hear(frame []byte, id int32) error {
 		r.last[w], r.heard[w] = l.Step, append(r.heard[w], string(first))
 		return nil
 	}
-	members, err := toldBy([]engine.Loop{{To: id, Frame: frame}})
+	members, err := toldBy([]engine.LoopbackFrame{{To: id, Frame: frame}})
 	r.repeated += int64(len(members))
 	return err
 }

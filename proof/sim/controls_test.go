@@ -78,10 +78,10 @@ var bugs = []mutants.Bug{
 		{"\tb = le.AppendUint64(b, uint64(f.next))\n", "\tb = le.AppendUint64(b, uint64(f.next)^uint64(time.Now().UnixMilli()&1)<<62)\n"},
 		{"\t\"math\"\n", "\t\"math\"\n\t\"time\"\n"}}},
 	{Name: "loop-back is not waited for", File: "engine/owner.go", Edits: [][2]string{
-		{"if err := o.Log.Produce(ctx, o.Topics.Facets, o.loops); err != nil {",
-			"hasty, cancel := context.WithTimeout(ctx, time.Millisecond)\n\tdefer cancel()\n\tif err := o.Log.Produce(hasty, o.Topics.Facets, o.loops); err != nil && hasty.Err() == nil {"}}},
+		{"if err := o.Log.Produce(ctx, o.Topics.Facets, o.loopback); err != nil {",
+			"hasty, cancel := context.WithTimeout(ctx, time.Millisecond)\n\tdefer cancel()\n\tif err := o.Log.Produce(hasty, o.Topics.Facets, o.loopback); err != nil && hasty.Err() == nil {"}}},
 	{Name: "loop-back is left behind when a partition is given up", File: "engine/owner.go", Edits: [][2]string{
-		{"\t\tif ctx.Err() != nil {\n\t\t\treturn o.produce(finish)\n\t\t}\n", "\t\tif ctx.Err() != nil {\n\t\t\to.loops = nil\n\t\t\treturn o.produce(finish)\n\t\t}\n"}}},
+		{"\t\tif ctx.Err() != nil {\n\t\t\treturn o.produce(finish)\n\t\t}\n", "\t\tif ctx.Err() != nil {\n\t\t\to.loopback = nil\n\t\t\treturn o.produce(finish)\n\t\t}\n"}}},
 	{Name: "loop-back that is known counts again", File: "engine/loopback.go", Edits: [][2]string{
 		{"known := r.Step.Compare(*got) <= 0", "known := r.Step.Compare(*got) < 0"}}},
 	{Name: "a frame of loop-back is lost", File: "engine/owner.go", Edits: [][2]string{

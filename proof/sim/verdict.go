@@ -199,7 +199,7 @@ func (v *verdict) judgeFacets() {
 			}
 		}
 		committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata)
-		for from, c := range a.loops {
+		for from, c := range a.loopback {
 			v.heard[wire{from, int32(n)}] = c.frames
 		}
 		want := a.totals()
@@ -283,7 +283,7 @@ func (v *verdict) replay(n int32, p *partition, c rulebook) error {
 		if err := errors.Join(read.turn(r.Offset), read.apply(r, &out)); err != nil {
 			return err
 		}
-		err := v.told(a, n, out.Loops)
+		err := v.told(a, n, out.Loopback)
 		if got := read.engine.Ledger().Total(); errors.Join(err, a.frame(r.Value)) != nil || got != a.totals() {
 			return fmt.Errorf("by record %d the ledger is %+v, want %+v (%v)", r.Offset, got, a.totals(), err)
 		}
@@ -341,8 +341,8 @@ func (v *verdict) judgeEnd(n int32, a *audit, fresh *engine.Partition, latest ma
 }
 
 // told takes in the loop-back that a record of a facet partition causes.
-func (v *verdict) told(a *audit, from int32, loops []engine.Loop) error {
-	for _, l := range loops {
+func (v *verdict) told(a *audit, from int32, frames []engine.LoopbackFrame) error {
+	for _, l := range frames {
 		members, err := membersIn(l.Frame)
 		if err != nil {
 			return err
