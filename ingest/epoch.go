@@ -98,7 +98,7 @@ type Epoch struct {
 	Name string // SHA-256 of the manifest's bytes, hex
 
 	number     uint64 // what frames carry: the name's first 16 digits
-	terms      Config // of which only what is part of an epoch is set
+	settings   Config // of which only what is part of an epoch is set
 	projection facet.Projection
 	places     Places
 }
@@ -111,7 +111,7 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 	}
 	sum := sha256.Sum256(m.Bytes())
 	e := &Epoch{Name: hex.EncodeToString(sum[:]), number: binary.BigEndian.Uint64(sum[:]), places: places}
-	e.terms = Config{
+	e.settings = Config{
 		Format: m.Format, Mapping: m.Mapping, Pattern: m.Pattern, Routes: m.Routes, TrustedProxies: m.TrustedProxies, ConnectingIPFrom: m.ConnectingFrom,
 		MaxLate: time.Duration(m.MaxLate) * time.Millisecond, Delayed: m.Delayed, MaxFuture: time.Duration(m.MaxFuture) * time.Millisecond,
 	}
@@ -119,7 +119,7 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 		return nil, fmt.Errorf("%w: delayed events are %q", ErrNoEpoch, m.Delayed)
 	}
 	if m.VerifiedUser {
-		e.terms.RemoteUser = Verified
+		e.settings.RemoteUser = Verified
 	}
 	for kind, names := range m.Projection {
 		k, ok := facet.ParseKind(kind)
@@ -144,7 +144,7 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 }
 
 // reader is what one owner reads records with.
-func (e *Epoch) reader() (*Reader, error) { return NewReader(e.terms, e.places) }
+func (e *Epoch) reader() (*Reader, error) { return NewReader(e.settings, e.places) }
 
 // named is an epoch of which nothing is known but the name: it can cover, and
 // make no facets.
@@ -172,8 +172,8 @@ func (o *owner) enter(e *Epoch) error {
 		return fmt.Errorf("epoch %s: %w", e.Name, err)
 	}
 	o.reader = reader
-	o.bracket.maxLate, o.bracket.maxFuture = e.terms.MaxLate.Milliseconds(), e.terms.MaxFuture.Milliseconds()
-	o.bracket.arrival = e.terms.Delayed == DelayedArrival
+	o.bracket.maxLate, o.bracket.maxFuture = e.settings.MaxLate.Milliseconds(), e.settings.MaxFuture.Milliseconds()
+	o.bracket.arrival = e.settings.Delayed == DelayedArrival
 	o.epoch, o.progress.Epoch = e, e.Name
 	o.frames.under(e)
 	return nil
