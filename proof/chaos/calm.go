@@ -2,14 +2,12 @@ package chaos
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
@@ -53,11 +51,6 @@ func comparable(e facet.Entity) bool {
 }
 
 func findingOf(s *score.Signal) finding { return finding{s.Rule, s.Entity, s.Tier, s.Time} }
-
-// nowhere knows no place: chaos needs no geographic database.
-type nowhere struct{}
-
-func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
 
 func newCalm(c app.Config, sources, partitions int) (*calm, error) {
 	set, err := app.LoadRules(c.Rules)

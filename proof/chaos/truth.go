@@ -15,6 +15,7 @@ import (
 	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/kafka"
 )
 
@@ -130,7 +131,7 @@ func (r *run) newReading(ctx context.Context, p int32) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	enrich, err := ingest.NewEnricher(r.cluster.stack.Config.Ingest, nowhere{})
+	enrich, err := ingest.NewEnricher(r.cluster.stack.Config.Ingest, geo.Nowhere{})
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"github.com/weirdev/weir/proof/mutants"
 )
 
+func TestEveryBugHasItsPlace(t *testing.T) { mutants.Suite{Bugs: bugs}.Apply(t) }
+
 // TestNegativeControls: a bug in what the oracle judges is caught.
 func TestNegativeControls(t *testing.T) {
 	mutants.Suite{

@@ -112,6 +112,8 @@ var bugs = []mutants.Bug{
 		{"if o.scores.Forgotten() {", "if o.scores.Forgotten() && o.next < 0 {"}}},
 }
 
+func TestEveryBugHasItsPlace(t *testing.T) { mutants.Suite{Bugs: bugs}.Apply(t) }
+
 // TestNegativeControls: each seeded bug is caught.
 func TestNegativeControls(t *testing.T) {
 	if !*controls {
