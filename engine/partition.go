@@ -122,6 +122,10 @@ func (o *Output) Reset() {
 	o.Signals, o.Updates, o.Loopback, o.Shadow = o.Signals[:0], o.Updates[:0], o.Loopback[:0], o.Shadow[:0]
 }
 
+func (o *Output) empty() bool {
+	return len(o.Signals)+len(o.Updates)+len(o.Loopback)+len(o.Shadow) == 0
+}
+
 // update puts a score in the place of an earlier one of its entity.
 func (o *Output) update(u score.Update) {
 	if i := o.placeOf(u.Entity); i >= 0 {

@@ -77,15 +77,16 @@ var bugs = []mutants.Bug{
 	{Name: "the bytes of a snapshot depend on its writer", File: "engine/snapshot_codec.go", Edits: [][2]string{
 		{"\tb = le.AppendUint64(b, uint64(f.next))\n", "\tb = le.AppendUint64(b, uint64(f.next)^uint64(time.Now().UnixMilli()&1)<<62)\n"},
 		{"\t\"math\"\n", "\t\"math\"\n\t\"time\"\n"}}},
-	{Name: "loop-back is not waited for", File: "engine/owner.go", Edits: [][2]string{
-		{"if err := o.Log.Produce(ctx, o.Topics.Facets, o.loopback); err != nil {",
-			"hasty, cancel := context.WithTimeout(ctx, time.Millisecond)\n\tdefer cancel()\n\tif err := o.Log.Produce(hasty, o.Topics.Facets, o.loopback); err != nil && hasty.Err() == nil {"}}},
+	{Name: "loop-back is not waited for", File: "engine/sink_logs.go", Edits: [][2]string{
+		{"if err := l.log.Produce(ctx, l.topic, l.frames); err != nil {",
+			"hasty, cancel := context.WithTimeout(ctx, time.Millisecond)\n\tdefer cancel()\n\tif err := l.log.Produce(hasty, l.topic, l.frames); err != nil && hasty.Err() == nil {"},
+		{"\t\"math\"\n", "\t\"math\"\n\t\"time\"\n"}}},
 	{Name: "loop-back is left behind when a partition is given up", File: "engine/owner.go", Edits: [][2]string{
-		{"\t\tif ctx.Err() != nil {\n\t\t\treturn o.produce(finish)\n\t\t}\n", "\t\tif ctx.Err() != nil {\n\t\t\to.loopback = nil\n\t\t\treturn o.produce(finish)\n\t\t}\n"}}},
+		{"\t\tif ctx.Err() != nil {\n\t\t\treturn o.outlets.flush(finish)\n\t\t}\n", "\t\tif ctx.Err() != nil {\n\t\t\to.outlets.sinks = o.outlets.sinks[1:]\n\t\t\treturn o.outlets.flush(finish)\n\t\t}\n"}}},
 	{Name: "loop-back that is known counts again", File: "engine/loopback.go", Edits: [][2]string{
 		{"known := r.Step.Compare(*got) <= 0", "known := r.Step.Compare(*got) < 0"}}},
-	{Name: "a frame of loop-back is lost", File: "engine/owner.go", Edits: [][2]string{
-		{"o.chain[l.To] = l.Step\n", "o.chain[l.To] = l.Step\n\tif l.Step.Next%7 == 0 {\n\t\treturn\n\t}\n"}}},
+	{Name: "a frame of loop-back is lost", File: "engine/sink_logs.go", Edits: [][2]string{
+		{"l.chain[f.To] = f.Step\n", "l.chain[f.To] = f.Step\n\t\tif f.Step.Next%7 == 0 {\n\t\t\tcontinue\n\t\t}\n"}}},
 	{Name: "a restored state has forgotten what it heard", File: "engine/snapshot_codec.go", Edits: [][2]string{
 		{"l.got[i] = facet.Step{Next: s.offset(), Part: uint32(s.number(math.MaxUint32))}", "l.got[i] = facet.Step{Next: s.offset() & 0, Part: uint32(s.number(math.MaxUint32)) & 0}"}}},
 	{Name: "records that do not read are passed over before a commit says so", File: "ingest/quarantine.go", Edits: [][2]string{
@@ -108,8 +109,10 @@ var bugs = []mutants.Bug{
 		{"\to.covered = nil\n", ""}}},
 	{Name: "a score keeps the half-life that a rule had", File: "engine/partition.go", Edits: [][2]string{
 		{"HalfLife: int64(r.HalfLife / time.Second), Time: at,", "HalfLife: int64(p.rules.Rules[0].HalfLife / time.Second), Time: at,"}}},
+	{Name: "commits do not wait for shadow signals", File: "engine/sink.go", Edits: [][2]string{
+		{"\tfor i := range o.sinks {\n\t\tleast =", "\tfor i := range o.sinks {\n\t\tif o.sinks[i].name == \"shadow signals\" {\n\t\t\tcontinue\n\t\t}\n\t\tleast ="}}},
 	{Name: "lost scores are not written again", File: "engine/owner.go", Edits: [][2]string{
-		{"if o.scores.Forgotten() {", "if o.scores.Forgotten() && o.next < 0 {"}}},
+		{"if m.Forgotten() {", "if m.Forgotten() && o.next < 0 {"}}},
 }
 
 func TestEveryBugHasItsPlace(t *testing.T) { mutants.Suite{Bugs: bugs}.Apply(t) }

@@ -303,7 +303,7 @@ func (m *member) commitIn(ctx context.Context, t *generation, commit kafka.Commi
 		if !p.dead && g.name == groupIngest {
 			p.hasty(c.what, commit.Partition, commit.Offset, p.events)
 		} else if !p.dead {
-			p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.scores)
+			p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.shadow, p.scores)
 		}
 		g.commits[commit.Partition] = commit
 		if g.name == groupIngest {
