@@ -51,9 +51,9 @@ func (w *Worker) makeEpochs() error {
 	return nil
 }
 
-// Terms names all that decides what becomes of a record: format, routes, trusted
+// Fingerprint names all that decides what becomes of a record: format, routes, trusted
 // proxies, geographic databases, the rules, and how this program reads them.
-func Terms(c Config) (string, error) {
+func Fingerprint(c Config) (string, error) {
 	w, err := NewWorker(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return "", err

@@ -340,7 +340,7 @@ func goesOn(t *testing.T, c *kafka.Client, cfg Config) {
 // note notes the epochs of the facets of raw partition 0.
 func note(t *testing.T, frames map[uint64]map[int64]string, b []byte) {
 	t.Helper()
-	if facet.IsLoop(b) {
+	if facet.IsLoopback(b) {
 		return
 	}
 	var r facet.Reader

@@ -47,6 +47,7 @@ type Worker struct {
 	rules   *rules.Set
 	events  *clickhouse.Events
 	signals *clickhouse.Signals
+	shadow  *clickhouse.Signals // of rules that are only watched
 	scores  *redis.Writer
 	ingest  *ingest.Stage
 	detect  *engine.Stage
@@ -124,7 +125,10 @@ func (w *Worker) openClickHouse() (err error) {
 	if w.events, err = clickhouse.NewEvents(w.cfg.ClickHouse, stream, w.log, w.admin.Registry()); err != nil {
 		return err
 	}
-	w.signals, err = clickhouse.NewSignals(w.cfg.ClickHouse, stream, w.log, w.admin.Registry())
+	if w.signals, err = clickhouse.NewSignals(w.cfg.ClickHouse, stream, w.log, w.admin.Registry()); err != nil {
+		return err
+	}
+	w.shadow, err = clickhouse.NewShadowSignals(w.cfg.ClickHouse, stream, w.log, w.admin.Registry())
 	return err
 }
 
@@ -172,9 +176,12 @@ func (w *Worker) makeDetect() error {
 		engine.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Signals: s.Topic("signals"), Group: s.Group("detect")},
 		engine.Dependencies{
 			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
-			OpenSignals: func(p int32) engine.SignalTrack { return w.signals.Open(p) },
-			OpenScores:  func(p int32) engine.ScoreTrack { return w.scores.Open(p) },
-			Snapshots:   w.snapshotsForDetect(),
+			Snapshots: w.snapshotsForDetect(),
+			Sinks: []engine.SinkOpener{
+				{Name: "signals", Open: func(p int32) engine.Sink { return engine.SignalSink(w.signals.Open(p)) }},
+				{Name: "shadow signals", Open: func(p int32) engine.Sink { return engine.ShadowSink(w.shadow.Open(p)) }},
+				{Name: "scores", Open: func(p int32) engine.Sink { return engine.ScoreSink(w.scores.Open(p)) }},
+			},
 		})
 	return err
 }
@@ -231,6 +238,7 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	}
 	sinks.Go(guard("event store", w.events.Run))
 	sinks.Go(guard("signal store", w.signals.Run))
+	sinks.Go(guard("store of shadow signals", w.shadow.Run))
 	sinks.Go(guard("score store", w.scores.Run))
 	sinks.Go(guard("admin", w.admin.Run))
 	sinks.Go(guard("watch", w.watchLoops))

@@ -31,12 +31,12 @@ type cohorts struct {
 	number [20]byte // a number as text
 }
 
-// cohortTerms is what a rule keeps of cohorts, in ms.
-type cohortTerms struct{ reach, verdicts int64 }
+// cohortKeeps is what a rule keeps of cohorts, in ms.
+type cohortKeeps struct{ reach, verdicts int64 }
 
-func cohortTermsOf(r *rules.Rule) cohortTerms {
+func cohortKeepsOf(r *rules.Rule) cohortKeeps {
 	k := r.Spec.Keeps().Cohort
-	return cohortTerms{k.Reach.Milliseconds(), k.Verdicts.Milliseconds()}
+	return cohortKeeps{k.Reach.Milliseconds(), k.Verdicts.Milliseconds()}
 }
 
 // begin begins a record of ingest's.
@@ -191,13 +191,13 @@ func (o opinion) set(from int32, level uint8, until int64) {
 // Say implements detectors.Cohort. What still holds is said again when half of the
 // time is over for which others remember it. A rule that is only watched tells nobody.
 func (c *cohort) Say(level uint8) {
-	terms, slot, at := c.rule.cohort, rules.VerdictSlot(c.slot()), &c.l.context
-	if terms.verdicts == 0 || at.Late || c.l != &c.p.lane {
+	keeps, slot, at := c.rule.cohort, rules.VerdictSlot(c.slot()), &c.l.context
+	if keeps.verdicts == 0 || at.Late || c.l != &c.p.lane {
 		return
 	}
 	v := verdicts(c.rec.Slot(slot))
 	if len(v) > 0 && v.any() {
-		if level == v.level() && (level == 0 || at.Time < v.saidAt()+terms.reach/2) || at.Time < v.saidAt()+terms.verdicts {
+		if level == v.level() && (level == 0 || at.Time < v.saidAt()+keeps.reach/2) || at.Time < v.saidAt()+keeps.verdicts {
 			return
 		}
 	} else if level == 0 {
@@ -241,7 +241,7 @@ func (p *Partition) emitVerdicts(offset int64, out *Output) {
 	}
 	for to := range p.loopback.got {
 		step := p.loopback.step(int32(to), offset)
-		out.Loops = append(out.Loops, Loop{int32(to), step, w.Frame(p.id, step, p.incarnation)})
+		out.Loopback = append(out.Loopback, LoopbackFrame{int32(to), step, w.Frame(p.id, step, p.incarnation)})
 	}
 	w.Reset()
 }
@@ -272,10 +272,10 @@ func (p *Partition) note(v *facet.Verdict, offset int64) {
 	if r == nil {
 		return
 	}
-	terms, from := cohortTermsOf(r), p.loopback.reader.From
-	until := v.Time + terms.reach
+	keeps, from := cohortKeepsOf(r), p.loopback.reader.From
+	until := v.Time + keeps.reach
 	gone := v.Level == 0 || until <= p.watermark
-	if terms.verdicts == 0 {
+	if keeps.verdicts == 0 {
 		return
 	}
 	rec, found := p.findCohort(&p.lane, v.By, v.Tenant, v.Value, offset, until, gone)

@@ -97,7 +97,7 @@ func (e *effects) show(at int64, statuses ...int64) {
 		e.raw++
 	}
 	e.apply(e.w.Finish(facet.Section{From: from, To: e.raw, Watermark: effectStart}))
-	for _, l := range slices.Clone(e.out.Loops) {
+	for _, l := range slices.Clone(e.out.Loopback) {
 		e.apply(l.Frame)
 	}
 }

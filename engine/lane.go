@@ -14,7 +14,7 @@ type active struct {
 	detector detectors.Detector
 	timed    detectors.Timed // nil: it sets no timers
 	ahead    int64           // ms that a timer may be set ahead
-	cohort   cohortTerms
+	cohort   cohortKeeps
 	members  *detectors.Members // nil: its entities are no groups
 	reach    int64              // ms that an event matters
 	after    int64              // ms that a firing holds back others
@@ -62,7 +62,7 @@ func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 			hits: make([]uint64, len(r.Exceptions)),
 		}
 		a.setTimed()
-		a.cohort = cohortTermsOf(r)
+		a.cohort = cohortKeepsOf(r)
 		l.byKind[r.Entity] = append(l.byKind[r.Entity], a)
 		l.bySlot[r.Slot] = r
 	}

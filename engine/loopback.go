@@ -10,8 +10,8 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Loop is a loop-back frame that goes into the facet log.
-type Loop struct {
+// LoopbackFrame is a loop-back frame that goes into the facet log.
+type LoopbackFrame struct {
 	To    int32 // facet partition
 	Step  facet.Step
 	Frame []byte // as the first of a chain
@@ -40,11 +40,11 @@ type loopback struct {
 	unadmitted int64 // of heard: the cap left them no place
 	repeated   int64 // members in frames that were known
 
-	parts   []facet.Step       // by destination: of the last frame that was made
-	writers []facet.LoopWriter // by destination
-	opened  []int32            // those with a finding under way
-	filled  bool               // some hold findings
-	reader  facet.LoopReader
+	parts   []facet.Step           // by destination: of the last frame that was made
+	writers []facet.LoopbackWriter // by destination
+	opened  []int32                // those with a finding under way
+	filled  bool                   // some hold findings
+	reader  facet.LoopbackReader
 	finding facet.Finding
 
 	verdicts facet.VerdictWriter // for all partitions
@@ -52,7 +52,7 @@ type loopback struct {
 }
 
 func newLoopback(partitions int) loopback {
-	return loopback{got: make([]facet.Step, partitions), parts: make([]facet.Step, partitions), writers: make([]facet.LoopWriter, partitions)}
+	return loopback{got: make([]facet.Step, partitions), parts: make([]facet.Step, partitions), writers: make([]facet.LoopbackWriter, partitions)}
 }
 
 // tell writes to the members of the group that fired.
@@ -116,7 +116,7 @@ func (p *Partition) emitFindings(offset int64, out *Output) {
 
 func (p *Partition) emit(to int32, offset int64, out *Output) {
 	step := p.loopback.step(to, offset)
-	out.Loops = append(out.Loops, Loop{to, step, p.loopback.writers[to].Finish(p.id, step, p.incarnation)})
+	out.Loopback = append(out.Loopback, LoopbackFrame{to, step, p.loopback.writers[to].Finish(p.id, step, p.incarnation)})
 }
 
 // step names the next frame to a partition.

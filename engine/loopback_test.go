@@ -104,7 +104,7 @@ func (l *loopSet) step(to, offset int) {
 		l.t.Fatalf("partition %d, offset %d: %v", to, offset, err)
 	}
 	l.signals, l.updates = append(l.signals, out.Signals...), append(l.updates, out.Updates...)
-	for _, loop := range out.Loops {
+	for _, loop := range out.Loopback {
 		way := [2]int{to, int(loop.To)}
 		facet.Chain(loop.Frame, l.chains[way])
 		l.chains[way] = loop.Step
@@ -129,7 +129,7 @@ func (l *loopSet) settle() {
 // loops lists the places of loop-back frames in a partition's log.
 func (l *loopSet) loops(partition int) (offsets []int) {
 	for i, b := range l.logs[partition] {
-		if facet.IsLoop(b) {
+		if facet.IsLoopback(b) {
 			offsets = append(offsets, i)
 		}
 	}
@@ -266,9 +266,9 @@ func TestForeignLoopBackStopsThePartition(t *testing.T) {
 		frame []byte
 		want  error
 	}{
-		{new(facet.LoopWriter).Finish(0, facet.Step{Next: 1}, 8), ErrForeign},
-		{new(facet.LoopWriter).Finish(loopPartitions, facet.Step{Next: 1}, 9), ErrForeign},
-		{new(facet.LoopWriter).Finish(0, facet.Step{}, 9), facet.ErrFrame},
+		{new(facet.LoopbackWriter).Finish(0, facet.Step{Next: 1}, 8), ErrForeign},
+		{new(facet.LoopbackWriter).Finish(loopPartitions, facet.Step{Next: 1}, 9), ErrForeign},
+		{new(facet.LoopbackWriter).Finish(0, facet.Step{}, 9), facet.ErrFrame},
 	} {
 		if err := l.partition(0, l.set).Apply(0, c.frame, new(Output)); !errors.Is(err, c.want) {
 			t.Errorf("%v, want %v", err, c.want)
@@ -286,8 +286,8 @@ func TestLoopBackFollowsFromTheLog(t *testing.T) {
 	group := int(home(facet.Entity{Kind: facet.IP, Tenant: "shop", Key: "192.0.2.1"}))
 	log := l.logs[group]
 	all, err := l.reading(l.partition(int32(group), l.set), log)
-	if err != nil || len(all.Loops) < 20 {
-		t.Fatalf("%d frames, %v", len(all.Loops), err)
+	if err != nil || len(all.Loopback) < 20 {
+		t.Fatalf("%d frames, %v", len(all.Loopback), err)
 	}
 	for cut := 1; cut < len(log); cut += 7 {
 		p := l.partition(int32(group), l.set)
@@ -305,11 +305,11 @@ func TestLoopBackFollowsFromTheLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if len(first.Loops) != len(all.Loops) {
-			t.Fatalf("cut at %d: %d frames, want %d", cut, len(first.Loops), len(all.Loops))
+		if len(first.Loopback) != len(all.Loopback) {
+			t.Fatalf("cut at %d: %d frames, want %d", cut, len(first.Loopback), len(all.Loopback))
 		}
-		for i := range all.Loops {
-			if first.Loops[i].To != all.Loops[i].To || !bytes.Equal(first.Loops[i].Frame, all.Loops[i].Frame) {
+		for i := range all.Loopback {
+			if first.Loopback[i].To != all.Loopback[i].To || !bytes.Equal(first.Loopback[i].Frame, all.Loopback[i].Frame) {
 				t.Fatalf("cut at %d: frame %d is another", cut, i)
 			}
 		}
@@ -339,8 +339,8 @@ func TestMuchLoopBackIsCutIntoFrames(t *testing.T) {
 		t.Fatal(err)
 	}
 	parts := map[int32]uint32{}
-	for _, loop := range out.Loops {
-		var r facet.LoopReader
+	for _, loop := range out.Loopback {
+		var r facet.LoopbackReader
 		if err := r.Reset(loop.Frame); err != nil {
 			t.Fatal(err)
 		}
@@ -349,15 +349,15 @@ func TestMuchLoopBackIsCutIntoFrames(t *testing.T) {
 		}
 		parts[loop.To]++
 	}
-	if p.Ledger().Loopback.Told != 1200 || len(out.Loops) < 12 {
-		t.Errorf("%d members in %d frames", p.Ledger().Loopback.Told, len(out.Loops))
+	if p.Ledger().Loopback.Told != 1200 || len(out.Loopback) < 12 {
+		t.Errorf("%d members in %d frames", p.Ledger().Loopback.Told, len(out.Loopback))
 	}
 }
 
 func TestWhatALoopBackIsWorthIsLookedAt(t *testing.T) {
 	finding := func(p *Partition, at int64, slot uint32) Output {
 		t.Helper()
-		var w facet.LoopWriter
+		var w facet.LoopbackWriter
 		w.Begin(&facet.Finding{Slot: slot, Weight: 20, Time: at, Group: facet.Entity{Kind: facet.IP, Key: "192.0.2.1"}})
 		w.Member(facet.Account, "ann")
 		w.End()

@@ -14,6 +14,7 @@ import (
 
 type stageMetrics struct {
 	signals  *prometheus.CounterVec
+	shadow   *prometheus.CounterVec
 	excepted *prometheus.CounterVec
 	lost     prometheus.Counter
 	stopped  prometheus.Gauge
@@ -39,6 +40,7 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 	partition := []string{"partition"}
 	return &stageMetrics{
 		signals:  f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_signals_total", Help: "Signals emitted, by rule."}, []string{"rule", "phase"}),
+		shadow:   f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_shadow_signals_total", Help: "Signals of rules that are only watched, by rule."}, []string{"rule", "phase"}),
 		excepted: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_exception_hits_total", Help: "Facets that a rule did not see because of an exception, by rule and place of the exception, from 1."}, []string{"rule", "exception"}),
 		lost:     f.NewCounter(prometheus.CounterOpts{Name: "weir_detect_declared_losses_total", Help: "Losses of facet log that an operator accepted."}),
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_detect_stopped_partitions", Help: "Facet partitions that stopped because of an error."}),
@@ -87,8 +89,15 @@ func (m *stageMetrics) snapshotFailure(reason string) {
 	m.snapshotsFailed.WithLabelValues(reason).Inc()
 }
 
-func (m *stageMetrics) fired(s *score.Signal) {
-	m.signals.WithLabelValues(s.Rule, s.Phase.String()).Inc()
+func (m *stageMetrics) fired(out *Output) {
+	count(m.signals, out.Signals)
+	count(m.shadow, out.Shadow)
+}
+
+func count(of *prometheus.CounterVec, signals []score.Signal) {
+	for i := range signals {
+		of.WithLabelValues(signals[i].Rule, signals[i].Phase.String()).Inc()
+	}
 }
 
 func (m *stageMetrics) lag(partition int32, records int64) {

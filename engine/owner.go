@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,9 +15,9 @@ import (
 // owner reads one facet partition: first, without any output, what was
 // committed, until the state is what it was; then what is new.
 //
-//	fetch ─▶ Partition.Apply ─┬─▶ signals ─▶ signal store, signal log ─┐
-//	                          ├─▶ scores ──▶ score store ──────────────┼─▶ commit, snapshot
-//	                          └─▶ loop-back ─▶ facet log ──────────────┘
+//	fetch ─▶ Partition.Apply ─▶ outputs ─┬─▶ loop-back: facet log ─┐
+//	                                     ├─▶ signal log ───────────┼─▶ commit, snapshot
+//	                                     └─▶ the stage's sinks ────┘
 //
 // Only offsets whose outputs are acknowledged are committed or have a snapshot,
 // so that a replay never has to send anything from below either.
@@ -34,14 +33,9 @@ type owner struct {
 	next  int64 // offset that state has been read to
 
 	snapshots snapshots
-	signals   SignalTrack
-	scores    ScoreTrack
+	outlets   outlets
 	out       Output
 	batch     kafka.Batch
-	toSend    []kafka.Outgoing
-	loops     []kafka.Produce      // by facet partition
-	chain     map[int32]facet.Step // of loop-back: the last frame written, by facet partition
-	unsent    int                  // bytes of toSend and loops
 	committed int64
 	proposed  time.Time
 }
@@ -65,9 +59,8 @@ func (o *owner) own(ctx context.Context, committed int64, log kafka.OffsetRange)
 		return err
 	}
 	o.snapshots.startAt(o.next)
-	o.signals = watchedSignals{o.OpenSignals(o.partition), o.loop}
-	o.scores = watchedScores{o.OpenScores(o.partition), o.loop}
-	defer o.scores.Close()
+	o.openSinks()
+	defer o.outlets.close()
 	o.committed = committed
 	finish, cancel := kafka.Outlast(ctx, o.cfg.DrainTimeout)
 	defer cancel()
@@ -78,6 +71,18 @@ func (o *owner) own(ctx context.Context, committed int64, log kafka.OffsetRange)
 		return context.Cause(ctx) // nothing that is begun now would count
 	}
 	return o.drain(finish)
+}
+
+// openSinks opens what outputs go to: two logs, which tell of waits themselves, and
+// the stage's sinks.
+func (o *owner) openSinks() {
+	o.outlets.sinks = []outlet{
+		{&loopbackLog{log: o.Log, topic: o.Topics.Facets, chain: map[int32]facet.Step{}}, "loop-back"},
+		{&signalLog{log: o.Log, topic: o.Topics.Signals, partition: o.partition % o.signalsPartitions}, "signal log"},
+	}
+	for _, s := range o.Sinks {
+		o.outlets.open(s, o.partition, o.loop)
+	}
 }
 
 // prepare recovers the state from a snapshot, or begins with an empty one; and it
@@ -136,14 +141,14 @@ func (o *owner) read(ctx, finish context.Context, committed int64) error {
 	if o.next > from {
 		o.log.Info("state rebuilt from the log", "from", from, "to", o.next, "took", time.Since(started).Round(time.Millisecond))
 	}
-	if err := o.republish(ctx); err != nil && ctx.Err() == nil {
-		return err
+	for _, m := range o.outlets.mirrors {
+		if err := o.republish(ctx, m); err != nil && ctx.Err() == nil {
+			return err
+		}
 	}
 	for ctx.Err() == nil {
-		if o.scores.Forgotten() {
-			if err := o.republish(ctx); err != nil && ctx.Err() == nil {
-				return err
-			}
+		if err := o.remind(ctx); err != nil && ctx.Err() == nil {
+			return err
 		}
 		if err := o.turn(ctx, finish, true); err != nil {
 			return err
@@ -159,17 +164,29 @@ func (o *owner) read(ctx, finish context.Context, committed int64) error {
 }
 
 // stored is the offset below which every output is acknowledged.
-func (o *owner) stored() int64 { return min(o.next, o.signals.Stored(), o.scores.Stored()) }
+func (o *owner) stored() int64 { return min(o.next, o.outlets.stored()) }
 
-// republish writes every live score again: the store may have lost some since
-// the last owner wrote them.
-func (o *owner) republish(ctx context.Context) (err error) {
+// remind republishes to the mirrors that lost something.
+func (o *owner) remind(ctx context.Context) error {
+	for _, m := range o.outlets.mirrors {
+		if m.Forgotten() {
+			if err := o.republish(ctx, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// republish writes every live score again: a mirror may have lost some since the
+// last owner wrote them.
+func (o *owner) republish(ctx context.Context, m Mirror) (err error) {
 	n := 0
 	for u := range o.state.Live {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err = o.scores.Put(ctx, o.next-1, u); err != nil {
+		if err = m.Put(ctx, o.next-1, u); err != nil {
 			return fmt.Errorf("republish scores: %w", err)
 		}
 		o.loop.Beat()
@@ -194,7 +211,7 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 	}
 	for i := range o.batch.Records {
 		if ctx.Err() != nil {
-			return o.produce(finish)
+			return o.outlets.flush(finish)
 		}
 		r := &o.batch.Records[i]
 		o.out.Reset()
@@ -206,13 +223,9 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 		if !live && r.Offset < o.committed {
 			continue
 		}
-		if err := o.send(finish, r.Offset); err != nil {
+		o.metrics.fired(&o.out)
+		if err := o.outlets.write(finish, r.Offset, &o.out); err != nil {
 			return err
-		}
-		if o.unsent >= mostUnsent {
-			if err := o.produce(finish); err != nil {
-				return err
-			}
 		}
 	}
 	if o.batch.Next > o.next || o.next >= o.batch.Readable() {
@@ -220,86 +233,7 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 	}
 	o.next = max(o.next, o.batch.Next)
 	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)
-	return o.produce(finish)
-}
-
-// send hands the outputs of one record to the stores.
-func (o *owner) send(ctx context.Context, offset int64) error {
-	for i := range o.out.Signals {
-		sig := &o.out.Signals[i]
-		o.metrics.fired(sig)
-		if err := o.signals.Append(ctx, offset, sig); err != nil {
-			return fmt.Errorf("store signal: %w", err)
-		}
-		value, err := json.Marshal(sig)
-		if err != nil {
-			return fmt.Errorf("encode signal: %w", err)
-		}
-		o.toSend = append(o.toSend, kafka.Outgoing{Key: []byte(sig.ID()), Value: value})
-		o.unsent += len(value)
-	}
-	for _, u := range o.out.Updates {
-		if err := o.scores.Put(ctx, offset, u); err != nil {
-			return fmt.Errorf("store score: %w", err)
-		}
-	}
-	for _, l := range o.out.Loops {
-		o.loopBack(l)
-	}
-	return nil
-}
-
-// loopBack keeps a frame, and makes it a part of this owner's chain.
-func (o *owner) loopBack(l Loop) {
-	facet.Chain(l.Frame, o.chain[l.To])
-	o.chain[l.To] = l.Step
-	o.unsent += len(l.Frame)
-	for i := range o.loops {
-		if p := &o.loops[i]; p.Partition == l.To {
-			p.Records = append(p.Records, kafka.Outgoing{Value: l.Frame})
-			return
-		}
-	}
-	o.loops = append(o.loops, kafka.Produce{Partition: l.To, Records: []kafka.Outgoing{{Value: l.Frame}}})
-}
-
-// mostUnsent is how many bytes for the logs are gathered before they are written in
-// the middle of a turn.
-const mostUnsent = 256 << 10
-
-// produce writes what there is for the logs, and waits for the acknowledgements.
-func (o *owner) produce(ctx context.Context) error {
-	o.unsent = 0
-	return errors.Join(o.sendLoops(ctx), o.sendLetters(ctx))
-}
-
-// sendLoops writes loop-back frames: in order, one produce in flight, never
-// skipped. After an error this owner writes nothing more, and the next makes them
-// again.
-func (o *owner) sendLoops(ctx context.Context) error {
-	if len(o.loops) == 0 {
-		return nil
-	}
-	if err := o.Log.Produce(ctx, o.Topics.Facets, o.loops); err != nil {
-		return fmt.Errorf("produce loop-back: %w", err)
-	}
-	clear(o.loops)
-	o.loops = o.loops[:0]
-	return nil
-}
-
-// sendLetters writes the signals of a turn to the signal log.
-func (o *owner) sendLetters(ctx context.Context) error {
-	if len(o.toSend) == 0 {
-		return nil
-	}
-	err := o.Log.Produce(ctx, o.Topics.Signals, []kafka.Produce{{Partition: o.partition % o.signalsPartitions, Records: o.toSend}})
-	if err != nil {
-		return fmt.Errorf("produce signals: %w", err)
-	}
-	clear(o.toSend)
-	o.toSend = o.toSend[:0]
-	return nil
+	return o.outlets.flush(finish)
 }
 
 // commitStored commits as far as every output is acknowledged.
@@ -337,7 +271,7 @@ func (o *owner) drain(ctx context.Context) error {
 	if o.next < o.committed {
 		return nil // still replaying: nothing was sent
 	}
-	err := errors.Join(o.produce(ctx), o.signals.Drain(ctx), o.scores.Drain(ctx))
+	err := o.outlets.drain(ctx)
 	if err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}

@@ -104,10 +104,10 @@ func (p *Partition) caps() (caps state.Caps) {
 
 // Output is what applying records brought forth.
 type Output struct {
-	Signals []score.Signal
-	Updates []score.Update // one for each entity whose score changed, the latest
-	Loops   []Loop         // in the order in which they are to be written
-	Shadow  []score.Signal // of rules that are only watched: they are shown, and nobody acts on them
+	Signals  []score.Signal
+	Updates  []score.Update  // one for each entity whose score changed, the latest
+	Loopback []LoopbackFrame // in the order in which they are to be written
+	Shadow   []score.Signal  // of rules that are only watched: they are shown, and nobody acts on them
 
 	updated map[facet.Entity]int // places in Updates, once there are many; looked up only
 }
@@ -116,10 +116,14 @@ type Output struct {
 func (o *Output) Reset() {
 	clear(o.Signals)
 	clear(o.Updates)
-	clear(o.Loops)
+	clear(o.Loopback)
 	clear(o.Shadow)
 	clear(o.updated)
-	o.Signals, o.Updates, o.Loops, o.Shadow = o.Signals[:0], o.Updates[:0], o.Loops[:0], o.Shadow[:0]
+	o.Signals, o.Updates, o.Loopback, o.Shadow = o.Signals[:0], o.Updates[:0], o.Loopback[:0], o.Shadow[:0]
+}
+
+func (o *Output) empty() bool {
+	return len(o.Signals)+len(o.Updates)+len(o.Loopback)+len(o.Shadow) == 0
 }
 
 // update puts a score in the place of an earlier one of its entity.
@@ -160,7 +164,7 @@ func (o *Output) placeOf(e facet.Entity) int {
 // not be used any more: it stops rather than lose something.
 func (p *Partition) Apply(offset int64, frame []byte, out *Output) error {
 	at := score.Position{Incarnation: p.incarnation, Partition: p.id, Offset: offset}
-	if facet.IsLoop(frame) {
+	if facet.IsLoopback(frame) {
 		return p.hear(frame, at, out)
 	}
 	if facet.IsSwitch(frame) {

@@ -15,34 +15,7 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 	"github.com/weirdev/weir/rules"
-	"github.com/weirdev/weir/score"
 )
-
-// SignalTrack takes the signals of one facet partition, in order of offset.
-type SignalTrack interface {
-	// Append copies sig. It blocks while the store is behind, until ctx ends.
-	Append(ctx context.Context, offset int64, sig *score.Signal) error
-	// Stored is an offset below which every appended signal is acknowledged.
-	Stored() int64
-	// Drain returns when everything appended is acknowledged.
-	Drain(ctx context.Context) error
-}
-
-// ScoreTrack takes the scores of the entities of one facet partition. Only the
-// latest of an entity counts.
-type ScoreTrack interface {
-	// Put keeps u. It blocks while the store is behind, until ctx ends.
-	Put(ctx context.Context, offset int64, u score.Update) error
-	// Stored is an offset below which every score is acknowledged.
-	Stored() int64
-	// Drain returns when every score is acknowledged.
-	Drain(ctx context.Context) error
-	// Forgotten reports, once for each time, that the store lost what it had
-	// acknowledged: every live score has to be put again.
-	Forgotten() bool
-	// Close says that nothing more is put.
-	Close()
-}
 
 // Topics names the topics and the group of one stream.
 type Topics struct {
@@ -94,8 +67,7 @@ type Dependencies struct {
 	Rules       *rules.Set
 	Hasher      facet.Hasher
 	Incarnation uint64
-	OpenSignals func(partition int32) SignalTrack
-	OpenScores  func(partition int32) ScoreTrack
+	Sinks       []SinkOpener  // beside the two logs of the stream, in the order in which they are written
 	Snapshots   SnapshotStore // nil: none are kept, and the log is replayed from its start
 	Watch       *watch.Watch  // of the owners' loops; nil: nobody's
 	Logger      *slog.Logger
@@ -118,7 +90,7 @@ func NewStage(cfg StageConfig, topics Topics, deps Dependencies) (*Stage, error)
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Log == nil || deps.Rules == nil || deps.OpenSignals == nil || deps.OpenScores == nil || deps.Logger == nil {
+	if deps.Log == nil || deps.Rules == nil || len(deps.Sinks) == 0 || deps.Logger == nil {
 		return nil, errors.New("detect: a dependency is missing")
 	}
 	return &Stage{
@@ -168,7 +140,7 @@ func (s *Stage) run(ctx context.Context, l *kafka.Lease) error {
 	defer loop.Done()
 	log := s.Logger.With("stage", "detect", "topic", s.Topics.Facets, "partition", p)
 	o := &owner{
-		Stage: s, partition: p, loop: loop, Log: kafka.Watched{Log: s.Log, Loop: loop}, log: log, chain: map[int32]facet.Step{},
+		Stage: s, partition: p, loop: loop, Log: kafka.Watched{Log: s.Log, Loop: loop}, log: log,
 		snapshots: snapshots{Stage: s, log: log, partition: p}, commit: kafka.WatchedCommit(loop, l.Commit),
 	}
 	return o.run(ctx, committedOffset(commits, p), ranges[p])

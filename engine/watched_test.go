@@ -52,6 +52,11 @@ func (stalled) Stored() int64                                              { ret
 func (stalled) Forgotten() bool                                            { return false }
 func (stalled) Close()                                                     {}
 
+// stalledSink is a sink that gathers, and cannot get rid of it.
+type stalledSink struct{ Sink }
+
+func (stalledSink) Flush(ctx context.Context) error { return block(ctx) }
+
 // failing is a store of snapshots that is down.
 type failing struct{ SnapshotStore }
 
@@ -101,7 +106,7 @@ func TestAnOwnerIsStuckOnlyByItsOwnFault(t *testing.T) {
 				}
 				s, err := NewStage(StageDefaults(), Topics{}, Dependencies{
 					Log: fetchLog{c.fetch}, Snapshots: c.store, Rules: set, Hasher: facet.NewHasher([16]byte{1}), Watch: w, Logger: slog.New(slog.DiscardHandler),
-					OpenSignals: func(int32) SignalTrack { return stalled{} }, OpenScores: func(int32) ScoreTrack { return stalled{} },
+					Sinks: []SinkOpener{{"signals", func(int32) Sink { return SignalSink(stalled{}) }}, {"scores", func(int32) Sink { return ScoreSink(stalled{}) }}},
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -138,14 +143,17 @@ func TestEveryWaitOfAnOwnerIsKnown(t *testing.T) {
 		"produce": func(ctx context.Context, l *watch.Loop) error {
 			return kafka.Watched{Log: fetchLog{}, Loop: l}.Produce(ctx, "", nil)
 		},
-		"append": func(ctx context.Context, l *watch.Loop) error {
-			return watchedSignals{stalled{}, l}.Append(ctx, 0, nil)
+		"write": func(ctx context.Context, l *watch.Loop) error {
+			return watchedSink{SignalSink(stalled{}), l}.Write(ctx, 0, &Output{Signals: make([]score.Signal, 1)})
 		},
+		"flush": func(ctx context.Context, l *watch.Loop) error { return watchedSink{stalledSink{}, l}.Flush(ctx) },
 		"put": func(ctx context.Context, l *watch.Loop) error {
-			return watchedScores{stalled{}, l}.Put(ctx, 0, score.Update{})
+			return watchedMirror{ScoreSink(stalled{}).(Mirror), l}.Put(ctx, 0, score.Update{})
 		},
-		"drain of signals": func(ctx context.Context, l *watch.Loop) error { return watchedSignals{stalled{}, l}.Drain(ctx) },
-		"drain of scores":  func(ctx context.Context, l *watch.Loop) error { return watchedScores{stalled{}, l}.Drain(ctx) },
+		"drain of signals": func(ctx context.Context, l *watch.Loop) error {
+			return watchedSink{SignalSink(stalled{}), l}.Drain(ctx)
+		},
+		"drain of scores": func(ctx context.Context, l *watch.Loop) error { return watchedSink{ScoreSink(stalled{}), l}.Drain(ctx) },
 		"commit": func(ctx context.Context, l *watch.Loop) error {
 			return kafka.WatchedCommit(l, func(ctx context.Context, _ int64, _ string) error { return block(ctx) })(ctx, 0, "")
 		},

@@ -149,8 +149,10 @@ func (w *world) stage(t testing.TB) *Stage {
 	t.Helper()
 	deps := Dependencies{
 		Log: w, Rules: w.rules, Hasher: testHasher(), Incarnation: 9, Logger: slog.New(slog.DiscardHandler),
-		OpenSignals: func(int32) SignalTrack { return track{w} },
-		OpenScores:  func(int32) ScoreTrack { return track{w} },
+		Sinks: []SinkOpener{
+			{Name: "signals", Open: func(int32) Sink { return SignalSink(track{w}) }},
+			{Name: "scores", Open: func(int32) Sink { return ScoreSink(track{w}) }},
+		},
 	}
 	if w.store != nil {
 		deps.Snapshots = w.store

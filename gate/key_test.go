@@ -3,7 +3,6 @@ package gate
 import (
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -13,10 +12,6 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 )
-
-type nowhere struct{}
-
-func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
 
 // counter is ingest, up to the entities of an event.
 type counter struct {
@@ -31,7 +26,7 @@ func newCounter(t testing.TB) *counter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enrich, err := ingest.NewEnricher(ingest.Defaults(), nowhere{})
+	enrich, err := ingest.NewEnricher(ingest.Defaults(), geo.Nowhere{})
 	if err != nil {
 		t.Fatal(err)
 	}

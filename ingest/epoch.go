@@ -98,7 +98,7 @@ type Epoch struct {
 	Name string // SHA-256 of the manifest's bytes, hex
 
 	number     uint64 // what frames carry: the name's first 16 digits
-	terms      Config // of which only what is part of an epoch is set
+	settings   Config // of which only what is part of an epoch is set
 	projection facet.Projection
 	places     Places
 }
@@ -111,7 +111,7 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 	}
 	sum := sha256.Sum256(m.Bytes())
 	e := &Epoch{Name: hex.EncodeToString(sum[:]), number: binary.BigEndian.Uint64(sum[:]), places: places}
-	e.terms = Config{
+	e.settings = Config{
 		Format: m.Format, Mapping: m.Mapping, Pattern: m.Pattern, Routes: m.Routes, TrustedProxies: m.TrustedProxies, ConnectingIPFrom: m.ConnectingFrom,
 		MaxLate: time.Duration(m.MaxLate) * time.Millisecond, Delayed: m.Delayed, MaxFuture: time.Duration(m.MaxFuture) * time.Millisecond,
 	}
@@ -119,7 +119,7 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 		return nil, fmt.Errorf("%w: delayed events are %q", ErrNoEpoch, m.Delayed)
 	}
 	if m.VerifiedUser {
-		e.terms.RemoteUser = Verified
+		e.settings.RemoteUser = Verified
 	}
 	for kind, names := range m.Projection {
 		k, ok := facet.ParseKind(kind)
@@ -143,8 +143,8 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 	return e, nil
 }
 
-// reader is what one source reads records with.
-func (e *Epoch) reader() (*Reader, error) { return NewReader(e.terms, e.places) }
+// reader is what one owner reads records with.
+func (e *Epoch) reader() (*Reader, error) { return NewReader(e.settings, e.places) }
 
 // named is an epoch of which nothing is known but the name: it can cover, and
 // make no facets.
@@ -166,84 +166,84 @@ type Epochs interface {
 }
 
 // enter goes on under an epoch. Nothing may be gathered for a destination.
-func (s *source) enter(e *Epoch) error {
+func (o *owner) enter(e *Epoch) error {
 	reader, err := e.reader()
 	if err != nil {
 		return fmt.Errorf("epoch %s: %w", e.Name, err)
 	}
-	s.reader = reader
-	s.bracket.maxLate, s.bracket.maxFuture = e.terms.MaxLate.Milliseconds(), e.terms.MaxFuture.Milliseconds()
-	s.bracket.arrival = e.terms.Delayed == DelayedArrival
-	s.epoch, s.progress.Epoch = e, e.Name
-	s.frames.under(e)
+	o.reader = reader
+	o.bracket.maxLate, o.bracket.maxFuture = e.settings.MaxLate.Milliseconds(), e.settings.MaxFuture.Milliseconds()
+	o.bracket.arrival = e.settings.Delayed == DelayedArrival
+	o.epoch, o.progress.Epoch = e, e.Name
+	o.frames.under(e)
 	return nil
 }
 
 // resume goes on under the epoch of the last owner, for as long as what comes
 // next may have been read by it: destinations may have a part of it. Behind that,
 // and where that epoch cannot be had, it is the present one.
-func (s *source) resume(ctx context.Context) error {
-	present := s.Epochs.Present()
-	if s.epoch.Name == present.Name {
-		return s.enter(present)
+func (o *owner) resume(ctx context.Context) error {
+	present := o.Epochs.Present()
+	if o.epoch.Name == present.Name {
+		return o.enter(present)
 	}
-	if s.next >= s.behind {
-		return s.change(ctx, present)
+	if o.next >= o.behind {
+		return o.change(ctx, present)
 	}
-	e, err := s.load(ctx, s.epoch.Name)
+	e, err := o.load(ctx, o.epoch.Name)
 	if err == nil {
-		s.log.Info("goes on under the epoch of the last owner", "epoch", e.Name, "from", s.next, "to", s.behind)
-		return s.enter(e)
+		o.log.Info("goes on under the epoch of the last owner", "epoch", e.Name, "from", o.next, "to", o.behind)
+		return o.enter(e)
 	}
 	if !errors.Is(err, ErrNoEpoch) {
 		return err
 	}
-	s.metrics.brokenEpochs.Inc()
-	s.log.Error("the epoch of the last owner cannot be had: what it read beyond its commit is read again under other rules or data, and entities that only one of the two knows may miss some of it. "+
+	o.metrics.brokenEpochs.Inc()
+	o.log.Error("the epoch of the last owner cannot be had: what it read beyond its commit is read again under other rules or data, and entities that only one of the two knows may miss some of it. "+
 		"This cannot be mended afterwards; keep epochs (snapshots.url, the same store for all workers), and stop workers with SIGTERM before an upgrade that changes ingest's semantics",
-		"error", err, "was", s.epoch.Name, "is", present.Name, "from", s.next, "to", s.behind)
-	return s.change(ctx, present)
+		"error", err, "was", o.epoch.Name, "is", present.Name, "from", o.next, "to", o.behind)
+	return o.change(ctx, present)
 }
 
-// due reports whether the source can and should change to the present epoch: no
+// due reports whether the owner can and should change to the present epoch: no
 // former owner has read anything from here on.
-func (s *source) due() bool {
-	return s.next >= s.behind && s.epoch.Name != s.Epochs.Present().Name
+func (o *owner) due() bool {
+	return o.next >= o.behind && o.epoch.Name != o.Epochs.Present().Name
 }
 
 // change goes on under another epoch. That is decided by a commit of everything
 // before, which names it, and only then done: whoever takes over knows which
 // records were read under which.
-func (s *source) change(ctx context.Context, to *Epoch) error {
-	if err := s.write(ctx, true); err != nil {
+func (o *owner) change(ctx context.Context, to *Epoch) error {
+	if err := o.write(ctx, true); err != nil {
 		return err
 	}
-	if err := s.store.Drain(ctx); err != nil {
+	if err := o.store.Drain(ctx); err != nil {
 		return fmt.Errorf("change of epoch: %w", err)
 	}
-	s.covered = nil
-	p := s.present()
+	o.covered = nil
+	p := o.present()
 	p.Epoch = to.Name
-	if err := s.commit(ctx, s.next, p.String()); err != nil {
-		return fmt.Errorf("commit %d: %w", s.next, err)
+	if err := o.commit(ctx, o.next, p.String()); err != nil {
+		return fmt.Errorf("commit %d: %w", o.next, err)
 	}
-	s.log.Info("rules or data have changed", "was", s.epoch.Name, "is", to.Name, "from", s.next)
-	s.metrics.epochs.Inc()
-	s.loop.Beat()
-	return s.enter(to)
+	o.log.Info("rules or data have changed", "was", o.epoch.Name, "is", to.Name, "from", o.next)
+	o.metrics.epochs.Inc()
+	o.loop.Beat()
+	return o.enter(to)
 }
 
 // load has the epoch that the last owner worked under, however long the store
 // takes to answer.
-func (s *source) load(ctx context.Context, name string) (e *Epoch, err error) {
-	s.loop.Waiting()
-	defer s.loop.Working()
+func (o *owner) load(ctx context.Context, name string) (e *Epoch, err error) {
+	o.loop.Waiting()
+	defer o.loop.Working()
 	err = retry.Do(ctx,
-		func(ctx context.Context) (err error) { e, err = s.Epochs.Load(ctx, name); return err },
+		func(ctx context.Context) (err error) { e, err = o.Epochs.Load(ctx, name); return err },
 		func(err error) bool { return errors.Is(err, ErrNoEpoch) },
 		func(err error, news bool) {
 			if news {
-				s.log.Warn("the epoch of the last owner cannot be read yet; the partition waits for it", "epoch", name, "error", err)
+				o.log.Warn("the epoch of the last owner cannot be read yet; the partition waits for it", "epoch", name, "error", err)
 			}
 		})
 	return e, err

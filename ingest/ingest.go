@@ -110,7 +110,7 @@ func (s *Stage) Run(ctx context.Context) error {
 	return s.Log.Join(ctx, s.Topics.Group, s.Topics.Events, s.own)
 }
 
-// own runs a source for as long as the partition is ours. When one fails, it is
+// own runs an owner for as long as the partition is ours. When one fails, it is
 // taken up again from the last commit.
 func (s *Stage) own(ctx context.Context, l *kafka.Lease) (err error) {
 	pprof.Do(ctx, pprof.Labels("stage", "ingest", "partition", strconv.Itoa(int(l.Partition))), func(ctx context.Context) {
@@ -128,16 +128,16 @@ func (s *Stage) read(ctx context.Context, l *kafka.Lease) error {
 	if err != nil {
 		return fmt.Errorf("read commits: %w", err)
 	}
-	src := s.newSource(l)
-	defer src.loop.Done()
+	o := s.newOwner(l)
+	defer o.loop.Done()
 	defer s.metrics.gone(l.Partition)
-	err = src.open(ctx, from)
+	err = o.open(ctx, from)
 	if err == nil {
-		src.log.Info("reading", "offset", src.next, "owner", src.progress.Owner, "epoch", src.epoch.Name)
-		err = src.run(ctx)
+		o.log.Info("reading", "offset", o.next, "owner", o.progress.Owner, "epoch", o.epoch.Name)
+		err = o.run(ctx)
 	}
 	if errors.Is(err, errRefused) {
-		s.refuse(ctx, src, err)
+		s.refuse(ctx, o, err)
 	}
 	return err
 }
@@ -154,17 +154,17 @@ func (s *Stage) committed(ctx context.Context, partition int32) (kafka.Commit, e
 
 // refuse stops this partition and no other: it says why, and holds it for a while,
 // for another owner would fare the same.
-func (s *Stage) refuse(ctx context.Context, src *source, err error) {
-	src.log.Error("partition stopped", "offset", src.next, "error", err)
+func (s *Stage) refuse(ctx context.Context, o *owner, err error) {
+	o.log.Error("partition stopped", "offset", o.next, "error", err)
 	s.metrics.stopped.Inc()
 	defer s.metrics.stopped.Dec()
-	src.loop.Waiting()
+	o.loop.Waiting()
 	kafka.LeaveAlone(ctx)
 }
 
-func (s *Stage) newSource(l *kafka.Lease) *source {
+func (s *Stage) newOwner(l *kafka.Lease) *owner {
 	loop := s.Watch.Loop("ingest, partition " + strconv.Itoa(int(l.Partition)))
-	return &source{
+	return &owner{
 		Stage:  s,
 		intake: intake{partition: l.Partition, log: s.Logger.With("stage", "ingest", "topic", s.Topics.Events, "partition", l.Partition)},
 		Log:    watchedLog{kafka.Watched{Log: s.Log, Loop: loop}, s.Log},

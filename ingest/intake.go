@@ -12,7 +12,7 @@ import (
 )
 
 // intake makes events and facets of the records of one raw partition. It is the
-// part of ingest that needs no Kafka and no store: a source runs it live, and an
+// part of ingest that needs no Kafka and no store: an owner runs it live, and an
 // [Offline] on records from anywhere.
 type intake struct {
 	partition int32

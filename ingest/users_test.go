@@ -1,7 +1,6 @@
 package ingest_test
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,10 +12,6 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 )
 
-type nowhere struct{}
-
-func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
-
 // completed is what becomes of a record.
 func completed(t *testing.T, cfg ingest.Config, record string) *event.Event {
 	t.Helper()
@@ -24,7 +19,7 @@ func completed(t *testing.T, cfg ingest.Config, record string) *event.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := ingest.NewEnricher(cfg, nowhere{})
+	n, err := ingest.NewEnricher(cfg, geo.Nowhere{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,11 +98,11 @@ func (d *demo) history(logs []series) (stream app.StreamConfig, count int, err e
 	c := app.Defaults()
 	c.Stream.Secret = "of no use: nothing is keyed with it"
 	d.adjust(&c)
-	terms, err := app.Terms(c)
+	reading, err := app.Fingerprint(c)
 	if err != nil {
 		return stream, 0, err
 	}
-	sum := sha256.Sum256([]byte(digest + " " + terms))
+	sum := sha256.Sum256([]byte(digest + " " + reading))
 	return app.StreamConfig{Name: "history-" + hex.EncodeToString(sum[:4]), Incarnation: 1, History: true}, count, nil
 }
 

@@ -11,7 +11,6 @@ package dryrun
 import (
 	"fmt"
 	"math"
-	"net/netip"
 
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
@@ -105,7 +104,7 @@ func (r *Run) apply(partition int32, frame []byte) error {
 	for _, u := range out.Updates {
 		r.scores[u.Entity] = u
 	}
-	for _, l := range out.Loops {
+	for _, l := range out.Loopback {
 		if err := r.apply(l.To, l.Frame); err != nil {
 			return err
 		}
@@ -130,12 +129,7 @@ func (r *Run) Score(e facet.Entity) []score.Contribution { return r.scores[e].Co
 // PlacesOr is p, or what knows no address where p is nil.
 func PlacesOr(p ingest.Places) ingest.Places {
 	if p == nil {
-		return nowhere{}
+		return geo.Nowhere{}
 	}
 	return p
 }
-
-// nowhere knows no address.
-type nowhere struct{}
-
-func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }

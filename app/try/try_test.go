@@ -3,7 +3,6 @@ package try
 import (
 	"bytes"
 	"encoding/json"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,10 +14,6 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-type nowhere struct{}
-
-func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
-
 func trier(t *testing.T, change func(*ingest.Config)) *Trier {
 	t.Helper()
 	set, err := rules.Default(detectors.All())
@@ -29,7 +24,7 @@ func trier(t *testing.T, change func(*ingest.Config)) *Trier {
 	if change != nil {
 		change(&cfg)
 	}
-	tr, err := New(cfg, nowhere{}, set)
+	tr, err := New(cfg, geo.Nowhere{}, set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +136,7 @@ func FuzzTry(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	tr, err := New(ingest.Defaults(), nowhere{}, set)
+	tr, err := New(ingest.Defaults(), geo.Nowhere{}, set)
 	if err != nil {
 		f.Fatal(err)
 	}

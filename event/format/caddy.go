@@ -4,8 +4,8 @@ import "github.com/weirdev/weir/event"
 
 // caddySources reads Caddy's access log. Its other messages are in the same file
 // where nothing is configured, and are none of ours.
-func caddySources() []source {
-	return []source{
+func caddySources() []compiledSource {
+	return []compiledSource{
 		{from: "logger", is: []string{"http.log.access*"}},
 		{field: event.Time, from: "ts", unit: unit{epoch: true, form: rfc3339Text}, rank: 1},
 		{field: event.RequestID, from: "request.headers.X-Request-Id[0]", rank: 1},

@@ -4,8 +4,8 @@ import "github.com/weirdev/weir/event"
 
 // cloudflareSources reads Cloudflare's Logpush, dataset HTTP requests. Its times
 // are RFC 3339, or Unix times in seconds or nanoseconds, as the job says.
-func cloudflareSources() []source {
-	return []source{
+func cloudflareSources() []compiledSource {
+	return []compiledSource{
 		{field: event.Time, from: "EdgeStartTimestamp", unit: unit{epoch: true, form: rfc3339Text}, rank: 1},
 		{field: event.RequestID, from: "RayID", rank: 1},
 		{field: event.Method, from: "ClientRequestMethod", rank: 1},

@@ -4,8 +4,8 @@ import "github.com/weirdev/weir/event"
 
 // envoySources reads the keys of docs/formats.md, which Istio's are, and those of
 // Envoy Gateway behind them: a log that has these must not lose them in silence.
-func envoySources() []source {
-	sources := []source{
+func envoySources() []compiledSource {
+	sources := []compiledSource{
 		{field: event.Time, from: "start_time", unit: unit{form: rfc3339}, rank: 1},
 		{field: event.RequestID, from: "request_id", rank: 1},
 		{field: event.Method, from: "method", rank: 1},

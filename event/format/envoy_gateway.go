@@ -3,21 +3,21 @@ package format
 import "github.com/weirdev/weir/event"
 
 // envoyGatewaySources reads what Envoy Gateway writes where nothing is configured.
-func envoyGatewaySources() []source {
+func envoyGatewaySources() []compiledSource {
 	return append(envoyGatewayKeys(),
-		source{field: event.Time, from: "start_time", unit: unit{form: rfc3339}, rank: 1},
-		source{field: event.Status, from: "response_code", rank: 1},
-		source{field: event.LatencyMicros, from: "duration", unit: unit{shift: 3}, rank: 1},
-		source{field: event.RequestBytes, from: "bytes_received", rank: 1},
-		source{field: event.ResponseBytes, from: "bytes_sent", rank: 1},
-		source{field: event.IP, from: "downstream_direct_remote_address", rank: 1},
-		source{field: event.IP, from: "downstream_remote_address", rank: 2},
+		compiledSource{field: event.Time, from: "start_time", unit: unit{form: rfc3339}, rank: 1},
+		compiledSource{field: event.Status, from: "response_code", rank: 1},
+		compiledSource{field: event.LatencyMicros, from: "duration", unit: unit{shift: 3}, rank: 1},
+		compiledSource{field: event.RequestBytes, from: "bytes_received", rank: 1},
+		compiledSource{field: event.ResponseBytes, from: "bytes_sent", rank: 1},
+		compiledSource{field: event.IP, from: "downstream_direct_remote_address", rank: 1},
+		compiledSource{field: event.IP, from: "downstream_remote_address", rank: 2},
 	)
 }
 
 // envoyGatewayKeys are those that are named after headers.
-func envoyGatewayKeys() []source {
-	return []source{
+func envoyGatewayKeys() []compiledSource {
+	return []compiledSource{
 		{field: event.Method, from: ":method", rank: 1},
 		{field: event.Host, from: ":authority", rank: 1},
 		{field: event.Path, from: "x-envoy-origin-path", rank: 1},

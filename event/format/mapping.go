@@ -13,10 +13,10 @@ import (
 // of the field, as in [event.Fields]. Two more names may be there: "request" is a
 // request line METHOD TARGET PROTOCOL, which gives method and path where these are
 // not found otherwise; "only" says which records are events.
-type Mapping map[string]Source
+type Mapping map[string]FieldSource
 
-// Source is where one field comes from: a key, or a constant.
-type Source struct {
+// FieldSource is where one field comes from: a key, or a constant.
+type FieldSource struct {
 	From   string            `yaml:"from,omitempty" json:"from,omitempty" doc:"key of the object, or dotted path into objects within it; key[0] is the first element of an array, key[-1] the last, key[*] all of them, joined by commas"`
 	Const  string            `yaml:"const,omitempty" json:"const,omitempty" doc:"the same value for every event"`
 	Unit   string            `yaml:"unit,omitempty" json:"unit,omitempty" doc:"unit of a time or duration: s, ms, us, ns; rfc3339 and clf for times"`
@@ -30,8 +30,8 @@ const (
 	lastRank    = 255
 )
 
-// source is a Source, or a part of a preset, that has been checked.
-type source struct {
+// compiledSource is a FieldSource, or a part of a preset, that has been checked.
+type compiledSource struct {
 	field  event.Field
 	from   string
 	unit   unit
@@ -49,13 +49,13 @@ type value struct {
 }
 
 // compile checks the mapping as a whole.
-func (m *Mapping) compile() ([]source, error) {
+func (m *Mapping) compile() ([]compiledSource, error) {
 	names := make([]string, 0, len(*m))
 	for name := range *m {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	var sources []source
+	var sources []compiledSource
 	var errs []error
 	for _, name := range names {
 		src := (*m)[name]
@@ -85,18 +85,18 @@ func mappable(name string) (event.Spec, error) {
 	return spec, nil
 }
 
-func (s *Source) compile(name string) (source, []error) {
+func (s *FieldSource) compile(name string) (compiledSource, []error) {
 	switch name {
 	case requestLine:
-		return source{from: s.From, line: true, rank: lastRank}, s.onlyFrom("a request line")
+		return compiledSource{from: s.From, line: true, rank: lastRank}, s.onlyFrom("a request line")
 	case onlyEvents:
-		return source{from: s.From, is: s.Is}, s.checkFilter()
+		return compiledSource{from: s.From, is: s.Is}, s.checkFilter()
 	}
 	spec, err := mappable(name)
 	if err != nil {
-		return source{}, []error{err}
+		return compiledSource{}, []error{err}
 	}
-	out := source{field: spec.Field, from: s.From}
+	out := compiledSource{field: spec.Field, from: s.From}
 	var errs []error
 	note := func(err error) {
 		if err != nil {
@@ -123,7 +123,7 @@ func (s *Source) compile(name string) (source, []error) {
 }
 
 // onlyFrom refuses what makes no sense for sources that are no field.
-func (s *Source) onlyFrom(what string) []error {
+func (s *FieldSource) onlyFrom(what string) []error {
 	var errs []error
 	if s.Const != "" || s.Unit != "" || s.Values != nil {
 		errs = append(errs, fmt.Errorf("%s takes from, and neither const nor unit nor values", what))
@@ -131,7 +131,7 @@ func (s *Source) onlyFrom(what string) []error {
 	return append(errs, s.checkPath()...)
 }
 
-func (s *Source) checkFilter() []error {
+func (s *FieldSource) checkFilter() []error {
 	errs := s.onlyFrom("a filter")
 	if len(s.Is) == 0 {
 		errs = append(errs, errors.New("says no values; name those that an event has, as in is: [http.log.access*]"))
@@ -152,7 +152,7 @@ func sortedKeys(m map[string]string) []string {
 // key, so that a path stands for 2^(steps-1) ways to find a value.
 const maxPath = 6
 
-func (s *Source) checkOrigin(f event.Field) error {
+func (s *FieldSource) checkOrigin(f event.Field) error {
 	switch {
 	case s.From == "" && s.Const == "":
 		return errors.New("says neither from nor const")
@@ -172,7 +172,7 @@ func (s *Source) checkOrigin(f event.Field) error {
 	return errors.Join(s.checkPath()...)
 }
 
-func (s *Source) checkPath() []error {
+func (s *FieldSource) checkPath() []error {
 	steps := strings.Split(s.From, ".")
 	switch {
 	case s.From == "":

@@ -2,8 +2,8 @@ package format
 
 import "github.com/weirdev/weir/event"
 
-func nginxSources() []source {
-	return []source{
+func nginxSources() []compiledSource {
+	return []compiledSource{
 		{field: event.Time, from: "msec", unit: unit{shift: 3}, rank: 1},
 		{field: event.Time, from: "time_iso8601", unit: unit{form: rfc3339}, rank: 2},
 		{field: event.RequestID, from: "request_id", rank: 1},

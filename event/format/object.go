@@ -12,7 +12,7 @@ import (
 // own format, see [event.Keep].
 type objectFormat struct {
 	root    pathNode
-	fixed   []source
+	fixed   []compiledSource
 	hasID   bool
 	filters bool // only some records are events
 
@@ -28,10 +28,10 @@ type objectFormat struct {
 type pathNode struct {
 	children map[string]*pathNode
 	elements []element
-	sources  []source
+	sources  []compiledSource
 }
 
-func newObjectFormat(sources []source) *objectFormat {
+func newObjectFormat(sources []compiledSource) *objectFormat {
 	f := &objectFormat{}
 	for _, s := range sources {
 		if s.fixed != nil {
@@ -47,7 +47,7 @@ func newObjectFormat(sources []source) *objectFormat {
 
 // add lays every way to path: a dot separates steps, or is part of a key, and so
 // is an index in brackets.
-func (n *pathNode) add(path string, s source) {
+func (n *pathNode) add(path string, s compiledSource) {
 	for i := range len(path) {
 		if path[i] == '.' {
 			for _, next := range n.step(path[:i]) {
@@ -220,7 +220,7 @@ func (f *objectFormat) value(n *pathNode, depth int, e *event.Event) bool {
 }
 
 // offer gives a value, which stands at byte at, to the sources that want it.
-func (f *objectFormat) offer(sources []source, t token, at int, e *event.Event) bool {
+func (f *objectFormat) offer(sources []compiledSource, t token, at int, e *event.Event) bool {
 	for i := range sources {
 		s := &sources[i]
 		switch {
@@ -261,7 +261,7 @@ func (f *objectFormat) postpone(r event.Reason, field event.Field, at int) bool 
 }
 
 // requestLine takes method and path from METHOD TARGET PROTOCOL.
-func (f *objectFormat) requestLine(s *source, t token, e *event.Event) {
+func (f *objectFormat) requestLine(s *compiledSource, t token, e *event.Event) {
 	if t.kind != tokenText {
 		return
 	}
@@ -275,7 +275,7 @@ func (f *objectFormat) requestLine(s *source, t token, e *event.Event) {
 }
 
 // matches reports whether a filter lets a record with that value through.
-func (s *source) matches(text string) bool {
+func (s *compiledSource) matches(text string) bool {
 	for _, is := range s.is {
 		if prefix, ok := strings.CutSuffix(is, "*"); ok && strings.HasPrefix(text, prefix) || is == text {
 			return true
@@ -286,7 +286,7 @@ func (s *source) matches(text string) bool {
 
 // apply gives the event the value that was found, if it is one. The reason is 0
 // where there is nothing to refuse.
-func (s *source) apply(t token, e *event.Event) (done bool, refused event.Reason) {
+func (s *compiledSource) apply(t token, e *event.Event) (done bool, refused event.Reason) {
 	numeric := s.field.Kind().Numeric()
 	switch {
 	case t.kind == tokenNull:
@@ -321,7 +321,7 @@ func set(e *event.Event, f event.Field, v value) {
 }
 
 // number reads a numeric value, which logs put in quotes as often as not.
-func (s *source) number(t token) (int64, event.Reason) {
+func (s *compiledSource) number(t token) (int64, event.Reason) {
 	spec := s.field.Spec()
 	if spec.Kind == event.KindBool {
 		return parseFlag(t.text)

@@ -24,8 +24,8 @@ type pattern struct {
 // group is a group of the expression that has a name.
 type group struct {
 	number  int
-	request bool   // METHOD TARGET PROTOCOL, not a field
-	source  source // field and unit
+	request bool           // METHOD TARGET PROTOCOL, not a field
+	source  compiledSource // field and unit
 }
 
 // part is a piece of an expression that has a name: %{NAME:field}.
@@ -109,7 +109,7 @@ func newGroup(number int, name, unit string) (group, error) {
 		return group{}, err
 	}
 	u, err := parseUnit(spec.Field, unit)
-	return group{number: number, source: source{field: spec.Field, unit: u}}, err
+	return group{number: number, source: compiledSource{field: spec.Field, unit: u}}, err
 }
 
 // checkSteps bounds what a pattern may cost.

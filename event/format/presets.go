@@ -33,7 +33,7 @@ func newLineFormat(name string) Format {
 
 // presetSources are those of a format that reads JSON objects; nil where that is
 // none.
-func presetSources(name string) []source {
+func presetSources(name string) []compiledSource {
 	switch name {
 	case "nginx":
 		return withOwnNames(nginxSources())
@@ -56,7 +56,7 @@ func presetSources(name string) []source {
 // gateway knows besides (the account in a token, the device) needs no mapping. Ids
 // of events and free attributes stay out: the former would have to be made by the
 // gateway, the latter are ours.
-func withOwnNames(preset []source) []source {
+func withOwnNames(preset []compiledSource) []compiledSource {
 	all := preset
 	for _, spec := range event.Fields() {
 		taken := spec.Derived || spec.Kind == event.KindObject || spec.Field == event.ID || spec.Field == event.SchemaVersion
@@ -64,7 +64,7 @@ func withOwnNames(preset []source) []source {
 			taken = taken || s.from == spec.Name
 		}
 		if !taken {
-			all = append(all, source{field: spec.Field, from: spec.Name, unit: ownUnit()})
+			all = append(all, compiledSource{field: spec.Field, from: spec.Name, unit: ownUnit()})
 		}
 	}
 	return all

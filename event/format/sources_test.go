@@ -12,7 +12,7 @@ import (
 func mapped(t *testing.T, m Mapping, record string) string {
 	t.Helper()
 	if _, ok := m["time"]; !ok {
-		m["time"] = Source{From: "t"}
+		m["time"] = FieldSource{From: "t"}
 	}
 	f, err := New("mapping", &m)
 	if err != nil {

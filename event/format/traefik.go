@@ -2,8 +2,8 @@ package format
 
 import "github.com/weirdev/weir/event"
 
-func traefikSources() []source {
-	return []source{
+func traefikSources() []compiledSource {
+	return []compiledSource{
 		{field: event.Time, from: "StartUTC", unit: unit{form: rfc3339}, rank: 1},
 		{field: event.Time, from: "StartLocal", unit: unit{form: rfc3339}, rank: 2},
 		{field: event.RequestID, from: "request_X-Request-Id", rank: 1},

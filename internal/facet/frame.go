@@ -27,7 +27,7 @@ import (
 // The table of kinds makes a frame readable without the rules that it was made
 // with. Presence bits and values follow the order of the kind's fields.
 //
-// The flags are 0; a record with others is a [LoopReader]'s.
+// The flags are 0; a record with others is a [LoopbackReader]'s.
 const (
 	frameVersion = 2
 	headerBytes  = 8
@@ -193,7 +193,7 @@ type Reader struct {
 }
 
 // versions lists those that are read, by the flags of a frame.
-var versions = [...][]byte{0: {frameVersion}, flagLoop: {frameVersion, loopVersion}, flagVerdicts: {loopVersion}, flagSwitch: {switchVersion}}
+var versions = [...][]byte{0: {frameVersion}, flagLoopback: {frameVersion, loopbackVersion}, flagVerdicts: {loopbackVersion}, flagSwitch: {switchVersion}}
 
 // open checks the envelope of a record of the facet topic, and returns what is
 // in it.

@@ -14,7 +14,7 @@ var testSwitch = Switch{Incarnation: 7, Number: 12, Lane: Shadow, Version: "0123
 func TestASwitchIsReadBack(t *testing.T) {
 	frame := AppendSwitch(nil, &testSwitch)
 	got, err := ReadSwitch(frame)
-	if err != nil || !reflect.DeepEqual(got, testSwitch) || !IsSwitch(frame) || IsLoop(frame) {
+	if err != nil || !reflect.DeepEqual(got, testSwitch) || !IsSwitch(frame) || IsLoopback(frame) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	const golden = "testdata/switch-v4.hex"

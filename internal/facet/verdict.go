@@ -55,7 +55,7 @@ func (w *VerdictWriter) Reset() { w.body, w.verdicts = w.body[:0], 0 }
 
 // Verdict reads the next verdict of a frame of verdicts into v; ok is false after
 // the last. Its texts alias the frame.
-func (r *LoopReader) Verdict(v *Verdict) (ok bool, err error) {
+func (r *LoopbackReader) Verdict(v *Verdict) (ok bool, err error) {
 	if !r.Verdicts || r.findings == 0 {
 		if r.Verdicts && len(r.b) != 0 {
 			return false, fmt.Errorf("%w: %d bytes too many", ErrFrame, len(r.b))

@@ -25,7 +25,7 @@ func testVerdictFrame() []byte {
 	return frame
 }
 
-func drainVerdicts(r *LoopReader) (all []Verdict, err error) {
+func drainVerdicts(r *LoopbackReader) (all []Verdict, err error) {
 	for {
 		var v Verdict
 		ok, err := r.Verdict(&v)
@@ -38,8 +38,8 @@ func drainVerdicts(r *LoopReader) (all []Verdict, err error) {
 
 func TestAFrameOfVerdictsReadsBackAsItWasWritten(t *testing.T) {
 	frame := testVerdictFrame()
-	var r LoopReader
-	if err := r.Reset(frame); err != nil || !IsLoop(frame) || r.Link != testLink || r.Incarnation != 5 || !r.Verdicts {
+	var r LoopbackReader
+	if err := r.Reset(frame); err != nil || !IsLoopback(frame) || r.Link != testLink || r.Incarnation != 5 || !r.Verdicts {
 		t.Fatalf("%+v %v", r.Link, err)
 	}
 	if ok, err := r.Finding(new(Finding)); ok || err != nil {
@@ -76,7 +76,7 @@ func TestTheFormatOfVerdictsDoesNotDrift(t *testing.T) {
 
 func TestADamagedFrameOfVerdictsIsRefused(t *testing.T) {
 	frame := testVerdictFrame()
-	var r LoopReader
+	var r LoopbackReader
 	for i := range len(frame) * 8 {
 		b := bytes.Clone(frame)
 		b[i/8] ^= 1 << (i % 8)
@@ -103,9 +103,9 @@ func FuzzVerdicts(f *testing.F) {
 	f.Add(testVerdictFrame()[headerBytes:])
 	f.Add(bytes.Repeat([]byte{0xff}, 64))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		b := append([]byte{'W', 'F', loopVersion, flagVerdicts, 0, 0, 0, 0}, body...)
+		b := append([]byte{'W', 'F', loopbackVersion, flagVerdicts, 0, 0, 0, 0}, body...)
 		putChecksum(b)
-		var r LoopReader
+		var r LoopbackReader
 		if r.Reset(b) != nil {
 			return
 		}

@@ -33,6 +33,12 @@ type Config struct {
 	Anonymous string `yaml:"anonymous" doc:"database of anonymisers in MaxMind's format (GeoIP2-Anonymous-IP, GeoIP-Anonymous-Plus; IPinfo)"`
 }
 
+// Nowhere knows no address.
+type Nowhere struct{}
+
+// Lookup empties p.
+func (Nowhere) Lookup(_ netip.Addr, p *Place) { *p = Place{} }
+
 // Place is what is known of an address. What is not known is zero.
 type Place struct {
 	Country, City  string

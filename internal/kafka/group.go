@@ -64,7 +64,7 @@ func (c *Client) Join(ctx context.Context, group, topic string, own func(ctx con
 	err = m.run(ctx, cg)
 	dialer.closeGroup(cg)
 	m.mu.Lock()
-	last := m.term
+	last := m.generation
 	m.mu.Unlock()
 	if last != nil { // a join that was cut has made the library forget who it was, and not leave
 		m.quit(context.WithoutCancel(ctx), last.member)
@@ -95,7 +95,7 @@ func (c *Client) groupConfig(group, topic string, d *groupDialer, b *sticky) kaf
 
 // member is one Join under way.
 //
-//	join ─▶ generation ─▶ adopt ─┬─▶ kept: goes on, commits in the new term
+//	join ─▶ generation ─▶ adopt ─┬─▶ kept: goes on, commits in the new generation
 //	  ▲                          ├─▶ new: own is called
 //	  │                          └─▶ moved: own drains, and commits ─┐
 //	  └── rebalance, or nothing is left to be given up ◀─────────────┘
@@ -110,12 +110,12 @@ type member struct {
 	last     string // last error that was logged
 	attempts int
 
-	running sync.WaitGroup // the holdings' goroutines
-	mu      sync.Mutex
-	leaving bool  // nothing is begun any more
-	term    *term // nil: not a member now
-	held    map[int32]*holding
-	pauses  map[int32]time.Duration // by partition: the last one after a failure
+	running    sync.WaitGroup // the holdings' goroutines
+	mu         sync.Mutex
+	leaving    bool        // nothing is begun any more
+	generation *generation // nil: not a member now
+	held       map[int32]*holding
+	pauses     map[int32]time.Duration // by partition: the last one after a failure
 }
 
 // run takes up one generation after the other, also while partitions are given
@@ -148,7 +148,7 @@ func (m *member) run(ctx context.Context, cg *kafkago.ConsumerGroup) error {
 // anew only when what was started has returned: by then the join claims what is
 // held. A generation that has ended by now is one that was missed.
 func (m *member) take(ctx context.Context, gen *kafkago.Generation) {
-	present, adopted := make(chan bool), make(chan *term, 1)
+	present, adopted := make(chan bool), make(chan *generation, 1)
 	gen.Start(func(ended context.Context) {
 		present <- ended.Err() == nil
 		if t := <-adopted; t != nil {
@@ -175,9 +175,9 @@ func (m *member) failed(ctx context.Context, err error) error {
 	}
 	if !errors.Is(err, kafkago.RebalanceInProgress) { // the library has left the group
 		m.mu.Lock()
-		if m.term != nil {
-			m.log.Warn("kafka: out of the group, joining anew", "generation", m.term.id, "error", err)
-			id := m.term.member // the library has forgotten it, and may not have left
+		if m.generation != nil {
+			m.log.Warn("kafka: out of the group, joining anew", "generation", m.generation.id, "error", err)
+			id := m.generation.member // the library has forgotten it, and may not have left
 			m.c.groups.Go(func() { m.quit(context.WithoutCancel(ctx), id) })
 		}
 		m.lose(fmt.Errorf("%w: %w", ErrFenced, err))

@@ -15,8 +15,8 @@ import (
 	"github.com/weirdev/weir/internal/retry"
 )
 
-// term is a generation of the group as one member takes part in it.
-type term struct {
+// generation is one of the group, as one member takes part in it.
+type generation struct {
 	id       int32
 	member   string
 	began    time.Time
@@ -30,17 +30,17 @@ type term struct {
 
 // restless says that no partitions move by themselves any more: the generation is
 // over, and the next decides anew.
-func (t *term) restless() {
+func (t *generation) restless() {
 	if t.rest != nil {
 		t.rest.Stop()
 	}
 }
 
-func (t *term) rejoin() { t.once.Do(func() { close(t.again) }) }
+func (t *generation) rejoin() { t.once.Do(func() { close(t.again) }) }
 
 // owes reports whether others wait for something that this member held: the
 // group gives it to them when it is joined anew.
-func (t *term) owes() bool {
+func (t *generation) owes() bool {
 	return slices.ContainsFunc(t.claimed, func(p int32) bool { return !slices.Contains(t.assigned, p) })
 }
 
@@ -51,9 +51,9 @@ type holding struct {
 	done      chan struct{} // closed when own has returned
 
 	// Guarded by member.mu.
-	term    *term // that its commits are made in; nil: none any more
-	leaving bool  // own has been told to return
-	failed  bool  // own has failed, and is called again with the next term
+	generation *generation // that its commits are made in; nil: none any more
+	leaving    bool        // own has been told to return
+	failed     bool        // own has failed, and is called again with the next generation
 }
 
 var (
@@ -64,45 +64,45 @@ var (
 	errDrain = errors.New("partitions were not given up in time")
 )
 
-func (m *member) termOf(h *holding) *term {
+func (m *member) generationOf(h *holding) *generation {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return h.term
+	return h.generation
 }
 
 // adopt goes over to a new generation. What the member held and is assigned
 // again goes on undisturbed: it was claimed with every join (see take), so nobody
 // can have had it in between, even if there were generations that the member did
 // not get to know of. A broker that gave the member up knows it by another id.
-func (m *member) adopt(ctx context.Context, gen *kafkago.Generation) *term {
+func (m *member) adopt(ctx context.Context, gen *kafkago.Generation) *generation {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t := &term{id: gen.ID, member: gen.MemberID, began: time.Now(), claimed: m.balancer.claimed(), over: make(chan struct{}), again: make(chan struct{})}
+	t := &generation{id: gen.ID, member: gen.MemberID, began: time.Now(), claimed: m.balancer.claimed(), over: make(chan struct{}), again: make(chan struct{})}
 	for _, a := range gen.Assignments[m.topic] {
 		t.assigned = append(t.assigned, int32(a.ID))
 	}
 	slices.Sort(t.assigned)
 	m.log.Info("kafka: partitions assigned", "topic", m.topic, "generation", t.id, "partitions", t.assigned)
-	last := m.term
+	last := m.generation
 	if last != nil && last.member != t.member {
 		m.lose(fmt.Errorf("%s is now %s: %w", last.member, t.member, ErrFenced))
 	}
 	for p, h := range m.held {
 		switch mine := slices.Contains(t.assigned, p); {
-		case h.term == nil: // lost, and on its way out
+		case h.generation == nil: // lost, and on its way out
 		case !slices.Contains(t.claimed, p): // it may be, or have been, another's
-			h.term = nil
+			h.generation = nil
 			h.tell(fmt.Errorf("partition %d was not claimed: %w", p, ErrFenced))
 		case mine && h.failed:
-			h.tell(errAgain) // its commits end with the old term
+			h.tell(errAgain) // its commits end with the old generation
 		case !mine:
 			h.tell(errMoved)
 			fallthrough // it is withheld from others until this member joins without it
 		case !h.leaving:
-			h.term = t
+			h.generation = t
 		}
 	}
-	m.term = t
+	m.generation = t
 	for _, p := range t.assigned {
 		if h := m.held[p]; (h == nil || h.leaving) && !m.leaving {
 			m.begin(ctx, p, h)
@@ -122,7 +122,7 @@ func (m *member) adopt(ctx context.Context, gen *kafkago.Generation) *term {
 }
 
 // finish wakes those who wait for what comes after t.
-func (t *term) finish() {
+func (t *generation) finish() {
 	t.restless()
 	select {
 	case <-t.over:
@@ -141,41 +141,41 @@ func (h *holding) tell(why error) {
 // is nothing to be committed any more. m.mu is held.
 func (m *member) lose(why error) {
 	for _, h := range m.held {
-		h.term = nil
+		h.generation = nil
 		h.tell(why)
 	}
-	if m.term != nil {
-		m.term.finish()
-		m.term = nil
+	if m.generation != nil {
+		m.generation.finish()
+		m.generation = nil
 	}
 	m.claim()
 }
 
 // claim says what the member holds; m.mu is held.
 func (m *member) claim() {
-	if m.term == nil {
+	if m.generation == nil {
 		m.balancer.assigned(m.topic, 0, nil, nil)
 		return
 	}
 	var giving []int32
 	for p, h := range m.held {
-		if h.term != nil && !slices.Contains(m.term.assigned, p) {
+		if h.generation != nil && !slices.Contains(m.generation.assigned, p) {
 			giving = append(giving, p)
 		}
 	}
 	slices.Sort(giving)
-	held := slices.Concat(m.term.assigned, giving)
+	held := slices.Concat(m.generation.assigned, giving)
 	slices.Sort(held)
-	m.balancer.assigned(m.topic, m.term.id, held, giving)
-	if len(giving) == 0 && m.term.owes() {
-		m.term.rejoin()
+	m.balancer.assigned(m.topic, m.generation.id, held, giving)
+	if len(giving) == 0 && m.generation.owes() {
+		m.generation.rejoin()
 	}
 }
 
 // begin owns a partition from now on, or once before has ended; m.mu is held.
 func (m *member) begin(ctx context.Context, p int32, before *holding) {
 	ctx, end := context.WithCancelCause(ctx)
-	h := &holding{partition: p, end: end, done: make(chan struct{}), term: m.term}
+	h := &holding{partition: p, end: end, done: make(chan struct{}), generation: m.generation}
 	m.held[p] = h
 	m.running.Go(func() {
 		defer m.ended(h)
@@ -190,7 +190,7 @@ func (m *member) ended(h *holding) {
 	h.end(nil)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	h.term = nil
+	h.generation = nil
 	close(h.done)
 	if m.held[h.partition] == h {
 		delete(m.held, h.partition)
@@ -238,7 +238,7 @@ func (m *member) again(ctx context.Context, h *holding, lasted time.Duration) {
 	m.mu.Unlock()
 	for {
 		m.mu.Lock()
-		t := h.term
+		t := h.generation
 		m.mu.Unlock()
 		if t == nil {
 			return

@@ -41,12 +41,12 @@ func LeaveAlone(ctx context.Context) {
 	retry.Sleep(ctx, leftAlone)
 }
 
-// commit is the Lease's: a request to the group's coordinator, under the term
-// that the holding is of by then. A term that the coordinator no longer knows
+// commit is the Lease's: a request to the group's coordinator, under the generation
+// that the holding is of by then. A generation that the coordinator no longer knows
 // may have been followed by one that we have not heard of yet.
 func (m *member) commit(ctx context.Context, h *holding, c Commit) error {
 	for {
-		t := m.termOf(h)
+		t := m.generationOf(h)
 		if t == nil {
 			return fmt.Errorf("commit partition %d, which is no longer ours: %w", c.Partition, ErrFenced)
 		}
@@ -59,13 +59,13 @@ func (m *member) commit(ctx context.Context, h *holding, c Commit) error {
 		case <-ctx.Done():
 			return err
 		}
-		if m.termOf(h) == t {
+		if m.generationOf(h) == t {
 			return err // it goes on without h
 		}
 	}
 }
 
-func (m *member) commitIn(ctx context.Context, t *term, c Commit) error {
+func (m *member) commitIn(ctx context.Context, t *generation, c Commit) error {
 	req := &kafkago.OffsetCommitRequest{
 		GroupID: m.group, GenerationID: int(t.id), MemberID: t.member,
 		Topics: map[string][]kafkago.OffsetCommit{m.topic: {{Partition: int(c.Partition), Offset: c.Offset, Metadata: c.Metadata}}},

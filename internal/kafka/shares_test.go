@@ -168,7 +168,7 @@ func TestWhatWasNotClaimedIsLost(t *testing.T) {
 	if why := ended(held(0)); !errors.Is(why, ErrFenced) {
 		t.Errorf("it was told %v", why)
 	}
-	if now := held(1); now == given || now == nil || m.termOf(given) != nil {
+	if now := held(1); now == given || now == nil || m.generationOf(given) != nil {
 		t.Error("what was not claimed, and given again, goes on as if nobody had had it in between")
 	}
 	// Claimed, it is drained, and commits in the new generation.

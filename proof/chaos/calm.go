@@ -2,14 +2,12 @@ package chaos
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
@@ -22,15 +20,15 @@ type calm struct {
 	projection facet.Projection
 	kinds      []facet.Kind
 	parts      []*engine.Partition
-	next       []int64       // offsets of the facet partitions
-	loops      []engine.Loop // to be applied
-	sources    []*calmSource
+	next       []int64                // offsets of the facet partitions
+	loopback   []engine.LoopbackFrame // to be applied
+	sources    []*calmPartition
 	out        engine.Output
 	found      map[finding]int
 }
 
-// calmSource is what was read of one raw partition.
-type calmSource struct {
+// calmPartition is what was read of one raw partition.
+type calmPartition struct {
 	writers   []*facet.Writer
 	owner     uint64
 	from      int64
@@ -54,11 +52,6 @@ func comparable(e facet.Entity) bool {
 
 func findingOf(s *score.Signal) finding { return finding{s.Rule, s.Entity, s.Tier, s.Time} }
 
-// nowhere knows no place: chaos needs no geographic database.
-type nowhere struct{}
-
-func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
-
 func newCalm(c app.Config, sources, partitions int) (*calm, error) {
 	set, err := app.LoadRules(c.Rules)
 	if err != nil {
@@ -81,7 +74,7 @@ func newCalm(c app.Config, sources, partitions int) (*calm, error) {
 		m.parts = append(m.parts, part)
 	}
 	for range sources {
-		s := &calmSource{owner: 1, watermark: facet.NoWatermark}
+		s := &calmPartition{owner: 1, watermark: facet.NoWatermark}
 		for range partitions {
 			s.writers = append(s.writers, facet.NewWriter(1, uint64(c.Stream.Incarnation), &m.projection))
 		}
@@ -118,12 +111,12 @@ func (m *calm) flush() error {
 		}
 		s.from = s.next
 	}
-	for _, l := range m.loops {
+	for _, l := range m.loopback {
 		if err := m.apply(l.To, l.Frame); err != nil {
 			return err
 		}
 	}
-	m.loops = m.loops[:0]
+	m.loopback = m.loopback[:0]
 	return nil
 }
 
@@ -133,7 +126,7 @@ func (m *calm) apply(to int32, frame []byte) error {
 		return fmt.Errorf("undisturbed run: facet partition %d: %w", to, err)
 	}
 	m.next[to]++
-	m.loops = append(m.loops, m.out.Loops...)
+	m.loopback = append(m.loopback, m.out.Loopback...)
 	for j := range m.out.Signals {
 		if sig := &m.out.Signals[j]; comparable(sig.Entity) {
 			m.found[findingOf(sig)]++

@@ -44,7 +44,7 @@ func newFaults(r *run) *faults {
 	c := r.cluster
 	f.deck = []fault{
 		{"stop", false, f.stop},
-		{"term", false, f.term},
+		{"term", false, f.terminate},
 		{"resize", false, f.resize},
 		{"snapshot_damage", false, f.damage},
 		{"rules_switch", false, f.switchRules(facet.Live)},
@@ -165,7 +165,7 @@ func (f *faults) stop(ctx context.Context, rng *rand.Rand) error {
 	return nil
 }
 
-func (f *faults) term(_ context.Context, rng *rand.Rand) error {
+func (f *faults) terminate(_ context.Context, rng *rand.Rand) error {
 	p := f.r.cluster.pick(rng.IntN(mostWorkers))
 	f.r.event("SIGTERM to %s", p.Name)
 	_ = p.Signal(syscall.SIGTERM)

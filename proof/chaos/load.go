@@ -46,10 +46,10 @@ type record struct {
 	value []byte
 }
 
-// source makes the records of one raw partition. Each partition is a tenant of
+// generator makes the records of one raw partition. Each partition is a tenant of
 // its own, so that every entity keeps to one partition, and what detect finds
 // does not depend on how partitions are interleaved.
-type source struct {
+type generator struct {
 	tenant  string
 	world   *population.Population
 	rng     *rand.Rand
@@ -60,8 +60,8 @@ type source struct {
 	end     int64 // Unix ms, after which the seed has nothing to say
 }
 
-func (p plan) source(partition int) *source {
-	s := &source{
+func (p plan) generator(partition int) *generator {
+	s := &generator{
 		tenant:  "t" + strconv.Itoa(partition),
 		rng:     rand.New(rand.NewPCG(p.Seed, uint64(partition))),
 		repeats: map[int64]record{},
@@ -93,33 +93,33 @@ func (p plan) launch(w *population.Population, rate float64) {
 
 // until calls emit for every record that is due before t (Unix ms), in order.
 // How the time is cut into calls makes no difference.
-func (s *source) until(t int64, emit func(record)) {
-	s.world.Until(t, func(e *event.Event, _ int) {
+func (g *generator) until(t int64, emit func(record)) {
+	g.world.Until(t, func(e *event.Event, _ int) {
 		at := e.Num(event.Time)
-		e.SetText(event.Tenant, s.tenant)
-		s.emit(record{at: at, key: []byte(e.Text(event.ID)), value: e.AppendJSON(nil)}, emit)
-		if s.rng.IntN(garbageEvery) == 0 {
-			s.emit(record{at: at, what: garbage, value: s.rubbish()}, emit)
+		e.SetText(event.Tenant, g.tenant)
+		g.emit(record{at: at, key: []byte(e.Text(event.ID)), value: e.AppendJSON(nil)}, emit)
+		if g.rng.IntN(garbageEvery) == 0 {
+			g.emit(record{at: at, what: garbage, value: g.rubbish()}, emit)
 		}
-		if s.rng.IntN(lateEvery) == 0 {
-			s.emit(s.tardy(at), emit)
+		if g.rng.IntN(lateEvery) == 0 {
+			g.emit(g.tardy(at), emit)
 		}
 	})
 }
 
 // last is a time after which nothing was sent.
-func (s *source) last() int64 { return s.end + sendTime.Milliseconds() }
+func (g *generator) last() int64 { return g.end + sendTime.Milliseconds() }
 
 // emit passes a record on, may have it repeated some time later, and passes on
 // the repeat that is due now.
-func (s *source) emit(r record, emit func(record)) {
+func (g *generator) emit(r record, emit func(record)) {
 	emit(r)
-	s.made++
-	if r.what == good && s.rng.IntN(repeatEvery) == 0 {
-		s.repeats[s.made+int64(s.rng.IntN(farthestRepeat))] = record{what: repeat, key: r.key, value: r.value}
+	g.made++
+	if r.what == good && g.rng.IntN(repeatEvery) == 0 {
+		g.repeats[g.made+int64(g.rng.IntN(farthestRepeat))] = record{what: repeat, key: r.key, value: r.value}
 	}
-	if again, ok := s.repeats[s.made]; ok {
-		delete(s.repeats, s.made)
+	if again, ok := g.repeats[g.made]; ok {
+		delete(g.repeats, g.made)
 		again.at = r.at
 		emit(again)
 	}
@@ -135,16 +135,16 @@ const (
 )
 
 // tardy is a failed sign-in that is reported minutes after it happened.
-func (s *source) tardy(at int64) record {
-	s.extra++
-	n := strconv.FormatInt(s.extra, 10)
-	e := &s.late
+func (g *generator) tardy(at int64) record {
+	g.extra++
+	n := strconv.FormatInt(g.extra, 10)
+	e := &g.late
 	e.Reset()
-	e.SetText(event.ID, s.tenant+"-late-"+n)
-	e.SetNum(event.Time, at-int64(120_000+s.rng.IntN(300_000)))
-	e.SetText(event.Tenant, s.tenant)
-	e.SetText(event.Account, latePrefix+strconv.Itoa(s.rng.IntN(20)))
-	e.SetText(event.IP, lateNet+strconv.Itoa(1+s.rng.IntN(200)))
+	e.SetText(event.ID, g.tenant+"-late-"+n)
+	e.SetNum(event.Time, at-int64(120_000+g.rng.IntN(300_000)))
+	e.SetText(event.Tenant, g.tenant)
+	e.SetText(event.Account, latePrefix+strconv.Itoa(g.rng.IntN(20)))
+	e.SetText(event.IP, lateNet+strconv.Itoa(1+g.rng.IntN(200)))
 	e.SetText(event.Method, "POST")
 	e.SetText(event.Path, "/v1/login")
 	e.SetText(event.Route, "/v1/login")
@@ -154,17 +154,17 @@ func (s *source) tardy(at int64) record {
 }
 
 // rubbish is a record that no decoder should read. None is like another.
-func (s *source) rubbish() []byte {
-	s.extra++
-	n := fmt.Sprintf("%s-%d", s.tenant, s.extra)
+func (g *generator) rubbish() []byte {
+	g.extra++
+	n := fmt.Sprintf("%s-%d", g.tenant, g.extra)
 	text := `{"id":"x` + n + `","time":"2026-11-23T00:00:00Z","account":"a"`
-	switch s.rng.IntN(9) {
+	switch g.rng.IntN(9) {
 	case 0:
 		return []byte(text)
 	case 1:
 		b := append([]byte{0xff}, n...)
-		for range s.rng.IntN(300) {
-			b = append(b, byte(s.rng.Uint32()))
+		for range g.rng.IntN(300) {
+			b = append(b, byte(g.rng.Uint32()))
 		}
 		return b
 	case 2:

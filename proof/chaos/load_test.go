@@ -10,7 +10,7 @@ import (
 )
 
 func records(p plan, partition int, steps ...int64) (all []record) {
-	s := p.source(partition)
+	s := p.generator(partition)
 	for _, t := range steps {
 		s.until(t, func(r record) { all = append(all, r) })
 	}

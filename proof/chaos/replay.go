@@ -23,17 +23,18 @@ import (
 // replayed is what the recorded facet log says: the facets that are in it, each
 // once, and the signals and scores that it leads to.
 type replayed struct {
-	bundles           [][]bundle // by raw partition and offset
-	signals           map[string]string
-	found             map[finding]int
-	looped            map[wire][]string // loop-back that the log leads to
-	heard             map[wire][]string // loop-back that is in it, each frame once; both as the first of a chain
-	last              map[wire]facet.Step
-	members           int64 // of groups, that were told of them
-	scores            []score.Update
-	late              int64
-	switches, watched int64
-	frames            int64
+	bundles  [][]bundle        // by raw partition and offset
+	signals  map[string]string // texts, by id
+	shadow   map[string]string // likewise, of rules that are only watched
+	found    map[finding]int
+	looped   map[wire][]string // loop-back that the log leads to
+	heard    map[wire][]string // loop-back that is in it, each frame once; both as the first of a chain
+	last     map[wire]facet.Step
+	members  int64 // of groups, that were told of them
+	scores   []score.Update
+	late     int64
+	switches int64
+	frames   int64
 	// repeated are facets that were written more than once and dropped: they are
 	// harmless, and show that there was something to drop.
 	repeated int64
@@ -43,7 +44,7 @@ type replayed struct {
 type wire struct{ from, to int32 }
 
 func newReplayed(t *truth) *replayed {
-	r := &replayed{signals: map[string]string{}, found: map[finding]int{}, looped: map[wire][]string{}, heard: map[wire][]string{}, last: map[wire]facet.Step{}}
+	r := &replayed{signals: map[string]string{}, shadow: map[string]string{}, found: map[finding]int{}, looped: map[wire][]string{}, heard: map[wire][]string{}, last: map[wire]facet.Step{}}
 	for _, p := range t.parts {
 		r.bundles = append(r.bundles, make([]bundle, len(p.what)))
 	}
@@ -85,9 +86,8 @@ func (r *replayed) add(one *replayed) {
 			}
 		}
 	}
-	for id, text := range one.signals {
-		r.signals[id] = text
-	}
+	maps.Copy(r.signals, one.signals)
+	maps.Copy(r.shadow, one.shadow)
 	for f, n := range one.found {
 		r.found[f] += n
 	}
@@ -99,7 +99,6 @@ func (r *replayed) add(one *replayed) {
 	r.frames += one.frames
 	r.repeated += one.repeated
 	r.switches += one.switches
-	r.watched += one.watched
 }
 
 // vector is what tells a facet that was written twice: per raw partition the
@@ -151,7 +150,7 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	)
 	err = log.each(ctx, func(rec *kafka.Record) error {
 		r.frames++
-		if facet.IsLoop(rec.Value) {
+		if facet.IsLoopback(rec.Value) {
 			err = r.hear(rec.Value, id)
 		} else if facet.IsSwitch(rec.Value) {
 			r.switches++
@@ -169,11 +168,13 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		if err != nil {
 			return fmt.Errorf("the oracle applies frame at %d: %w", rec.Offset, err)
 		}
-		if err := errors.Join(agree(out.Signals, signals), agree(out.Shadow, second.Shadow()), agreeOnLoops(out.Loops, second.Told())); err != nil {
+		if err := errors.Join(agree(out.Signals, signals), agree(out.Shadow, second.Shadow()), agreeOnLoopback(out.Loopback, second.Told())); err != nil {
 			return fmt.Errorf("frame at %d: %w", rec.Offset, err)
 		}
-		r.watched += int64(len(out.Shadow))
-		for _, l := range out.Loops {
+		for i := range out.Shadow {
+			r.shadow[out.Shadow[i].ID()] = signalText(&out.Shadow[i])
+		}
+		for _, l := range out.Loopback {
 			r.looped[wire{id, l.To}] = append(r.looped[wire{id, l.To}], string(l.Frame))
 		}
 		for i := range signals {
@@ -217,8 +218,8 @@ func agree(a, b []score.Signal) error {
 	return nil
 }
 
-func agreeOnLoops(loops []engine.Loop, want []oracle.Told) error {
-	got, err := toldBy(loops)
+func agreeOnLoopback(frames []engine.LoopbackFrame, want []oracle.Told) error {
+	got, err := toldBy(frames)
 	if err == nil && !reflect.DeepEqual(got, want) {
 		err = fmt.Errorf("%w: %d members of groups are told %+v, and %d %+v", errJudges, len(got), got, len(want), want)
 	}
@@ -226,9 +227,9 @@ func agreeOnLoops(loops []engine.Loop, want []oracle.Told) error {
 }
 
 // toldBy is what loop-back frames say.
-func toldBy(loops []engine.Loop) (all []oracle.Told, err error) {
-	for _, l := range loops {
-		_, _, findings, err := facet.ReadLoop(l.Frame)
+func toldBy(frames []engine.LoopbackFrame) (all []oracle.Told, err error) {
+	for _, l := range frames {
+		_, _, findings, err := facet.ReadLoopback(l.Frame)
 		if err != nil {
 			return nil, err
 		}
@@ -243,7 +244,7 @@ func toldBy(loops []engine.Loop) (all []oracle.Told, err error) {
 
 // hear takes in a loop-back frame, unless it is there already.
 func (r *replayed) hear(frame []byte, id int32) error {
-	var l facet.LoopReader
+	var l facet.LoopbackReader
 	if err := l.Reset(frame); err != nil {
 		return err
 	}
@@ -254,7 +255,7 @@ func (r *replayed) hear(frame []byte, id int32) error {
 		r.last[w], r.heard[w] = l.Step, append(r.heard[w], string(first))
 		return nil
 	}
-	members, err := toldBy([]engine.Loop{{To: id, Frame: frame}})
+	members, err := toldBy([]engine.LoopbackFrame{{To: id, Frame: frame}})
 	r.repeated += int64(len(members))
 	return err
 }
@@ -333,14 +334,14 @@ func groupKind(s *score.Signal) string {
 	return s.Group.Kind.String()
 }
 
-// signalSQL selects id and text of signals.
+// signalSQL selects id and text of signals, of a table of a database.
 const signalSQL = `SELECT
     concat(toString(incarnation), '-', toString(facet_partition), '-', toString(facet_offset), '-', toString(facet_index), '-', rule),
     concatWithSeparator('\x1f', toString(facet_partition), toString(facet_offset), toString(facet_index), rule, rules_version, tenant,
         entity_kind, entity, group_kind, group_key, category, reason, phase, toString(tier), toString(weight), toString(half_life_s),
         toString(lowers), toString(clears), asks, evidence,
         toString(toUnixTimestamp64Milli(time)), toString(src_partition), toString(src_offset), toString(late))
-FROM %s.signals FINAL WHERE stream = {stream:String}`
+FROM %s.%s FINAL WHERE stream = {stream:String}`
 
 // digest sums up rows whatever their order, as sum and xor of their digests
 // would in SQL.

@@ -13,18 +13,18 @@ import (
 // sender produces the load, as gateways would: in order, and again until it is
 // acknowledged.
 type sender struct {
-	stack   *stack.Stack
-	start   int64
-	sources []*source
-	tried   []int64 // records of each partition that were given to Kafka
-	acked   []int64 // of these, acknowledged
-	total   atomic.Int64
+	stack      *stack.Stack
+	start      int64
+	generators []*generator
+	tried      []int64 // records of each partition that were given to Kafka
+	acked      []int64 // of these, acknowledged
+	total      atomic.Int64
 }
 
 func newSender(p plan, s *stack.Stack) *sender {
 	all := &sender{stack: s, start: p.Start, tried: make([]int64, p.Partitions), acked: make([]int64, p.Partitions)}
 	for i := range p.Partitions {
-		all.sources = append(all.sources, p.source(i))
+		all.generators = append(all.generators, p.generator(i))
 	}
 	return all
 }
@@ -57,9 +57,9 @@ func (s *sender) send(ctx context.Context, until int64) error {
 	defer cancel()
 	var batch []kafka.Produce
 	total := int64(0)
-	for p, src := range s.sources {
+	for p, g := range s.generators {
 		var records []kafka.Outgoing
-		src.until(until, func(r record) { records = append(records, kafka.Outgoing{Key: r.key, Value: r.value}) })
+		g.until(until, func(r record) { records = append(records, kafka.Outgoing{Key: r.key, Value: r.value}) })
 		if len(records) > 0 {
 			batch = append(batch, kafka.Produce{Partition: int32(p), Records: records})
 			s.tried[p] += int64(len(records))

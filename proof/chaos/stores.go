@@ -106,44 +106,54 @@ func (r *run) countIDs(ctx context.Context, conn driver.Conn, t *truth, v *verdi
 	return nil
 }
 
-// checkSignals compares the table signals, and the ids in the topic of signals,
+// checkSignals compares the tables of signals, and the ids in the topic of signals,
 // with what the replay found.
-func (r *run) checkSignals(ctx context.Context, conn driver.Conn, re *replayed, v *verdict) error {
-	rows, err := conn.Query(r.streamParameter(ctx), fmt.Sprintf(signalSQL, r.cluster.stack.Config.ClickHouse.Database))
+func (r *run) checkSignals(ctx context.Context, conn driver.Conn, re *replayed, v *verdict) (err error) {
+	if v.Signals, err = r.checkSignalTable(ctx, conn, "signals", re.signals, v); err != nil {
+		return err
+	}
+	if v.Watched, err = r.checkSignalTable(ctx, conn, "shadow_signals", re.shadow, v); err != nil {
+		return err
+	}
+	return r.checkSignalLog(ctx, re, v)
+}
+
+// checkSignalTable compares a table with the texts that it should hold, by id.
+func (r *run) checkSignalTable(ctx context.Context, conn driver.Conn, table string, want map[string]string, v *verdict) (n int64, err error) {
+	rows, err := conn.Query(r.streamParameter(ctx), fmt.Sprintf(signalSQL, r.cluster.stack.Config.ClickHouse.Database, table))
 	if err != nil {
-		return fmt.Errorf("read signals: %w", err)
+		return 0, fmt.Errorf("read %s: %w", table, err)
 	}
 	var stored, wanted digest
 	seen := map[string]bool{}
 	for rows.Next() {
 		var id, text string
 		if err := rows.Scan(&id, &text); err != nil {
-			return fmt.Errorf("read signals: %w", err)
+			return 0, fmt.Errorf("read %s: %w", table, err)
 		}
 		stored.add(city.CH64([]byte(text)))
-		want, ok := re.signals[id]
+		should, ok := want[id]
 		switch {
 		case !ok:
-			v.find("signal %s is stored, but the facet log does not lead to it", id)
-		case want != text:
-			v.find("signal %s is stored as %q, but should be %q", id, text, want)
+			v.find("%s: %s is stored, but the facet log does not lead to it", table, id)
+		case should != text:
+			v.find("%s: %s is stored as %q, but should be %q", table, id, text, should)
 		case seen[id]:
-			v.find("signal %s is stored twice", id)
+			v.find("%s: %s is stored twice", table, id)
 		}
 		seen[id] = true
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read signals: %w", err)
+		return 0, fmt.Errorf("read %s: %w", table, err)
 	}
-	for id, text := range re.signals {
+	for id, text := range want {
 		wanted.add(city.CH64([]byte(text)))
 		if !seen[id] {
-			v.find("signal %s is not in ClickHouse", id)
+			v.find("%s: %s is not in ClickHouse", table, id)
 		}
 	}
-	v.Signals = stored.Rows
-	v.same("signals", stored.String(), wanted.String())
-	return r.checkSignalLog(ctx, re, v)
+	v.same(table, stored.String(), wanted.String())
+	return stored.Rows, nil
 }
 
 func (r *run) checkSignalLog(ctx context.Context, re *replayed, v *verdict) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/weirdev/weir/event/format"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/kafka"
 )
 
@@ -74,11 +75,11 @@ type reading struct {
 	*rawPart
 	partition int32
 	log       *logReader
-	source    *source
+	generator *generator
 	due       []record // made by the seed, not found in the log yet
 	recent    map[uint64]int64
 	seen      int64 // records of the seed that were found
-	horizon   int64 // the source was asked until then
+	horizon   int64 // the generator was asked until then
 	format    format.Format
 	enrich    *ingest.Enricher
 	event     event.Event
@@ -130,7 +131,7 @@ func (r *run) newReading(ctx context.Context, p int32) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	enrich, err := ingest.NewEnricher(r.cluster.stack.Config.Ingest, nowhere{})
+	enrich, err := ingest.NewEnricher(r.cluster.stack.Config.Ingest, geo.Nowhere{})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (r *run) newReading(ctx context.Context, p int32) (*reading, error) {
 	}
 	return &reading{
 		rawPart:   &rawPart{letters: map[int64][]byte{}, ids: map[string]struct{}{}},
-		partition: p, log: log, source: r.plan.source(int(p)), recent: map[uint64]int64{}, horizon: r.plan.Start,
+		partition: p, log: log, generator: r.plan.generator(int(p)), recent: map[uint64]int64{}, horizon: r.plan.Start,
 		format: f, enrich: enrich, scratch: make([]byte, 0, 32), seedHash: maphash.MakeSeed(),
 	}, nil
 }
@@ -166,11 +167,11 @@ func (rd *reading) read(ctx context.Context, t *truth, until int64, calm *calm) 
 func (rd *reading) next() *record {
 	const ahead = 1000 // ms
 	for len(rd.due) == 0 {
-		if rd.horizon > rd.source.last() {
+		if rd.horizon > rd.generator.last() {
 			return nil
 		}
 		rd.horizon += ahead
-		rd.source.until(rd.horizon, func(r record) { rd.due = append(rd.due, r) })
+		rd.generator.until(rd.horizon, func(r record) { rd.due = append(rd.due, r) })
 	}
 	return &rd.due[0]
 }

@@ -86,7 +86,7 @@ func (r *run) verify(ctx context.Context) (*verdict, error) {
 	v.checkFacets(t, re)
 	v.checkLoopback(re)
 	v.checkFindings(calm, re, r.rulesets)
-	v.Switches, v.Watched = re.switches, re.watched
+	v.Switches = re.switches
 	return v, r.checkStores(ctx, t, re, v)
 }
 

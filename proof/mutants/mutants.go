@@ -47,11 +47,7 @@ func (s Suite) Run(t *testing.T) {
 	if testkit.Raced {
 		t.Skip("builds the program many times, without the race detector")
 	}
-	module, err := exec.CommandContext(t.Context(), "go", "env", "GOMOD").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := filepath.Dir(strings.TrimSpace(string(module)))
+	root := moduleRoot(t)
 	for _, b := range s.Bugs {
 		if b.Test == "" {
 			b.Test = s.Test
@@ -71,6 +67,26 @@ func (s Suite) Run(t *testing.T) {
 	}
 }
 
+// Apply checks that each bug can be put into its file: the build of none is tried.
+// It is quick, so that a change that moves a bug's place is told at once.
+func (s Suite) Apply(t *testing.T) {
+	root := moduleRoot(t)
+	for _, b := range s.Bugs {
+		if _, err := b.faulty(root); err != nil {
+			t.Errorf("%s: %v", b.Name, err)
+		}
+	}
+}
+
+func moduleRoot(t *testing.T) string {
+	t.Helper()
+	module, err := exec.CommandContext(t.Context(), "go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(strings.TrimSpace(string(module)))
+}
+
 // try runs the test on the program with the bug.
 func (s Suite) try(t *testing.T, root string, b Bug) (out string, err error) {
 	t.Helper()
@@ -86,12 +102,8 @@ func (s Suite) try(t *testing.T, root string, b Bug) (out string, err error) {
 // overlay writes what shows the go command the file with the bug in it.
 func (b Bug) overlay(t *testing.T, root string) (path string) {
 	t.Helper()
-	dir, file := t.TempDir(), filepath.Join(root, filepath.FromSlash(b.File))
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := b.apply(string(text))
+	dir, file := t.TempDir(), b.path(root)
+	source, err := b.faulty(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +118,17 @@ func (b Bug) overlay(t *testing.T, root string) (path string) {
 		}
 	}
 	return path
+}
+
+func (b Bug) path(root string) string { return filepath.Join(root, filepath.FromSlash(b.File)) }
+
+// faulty is the text of the bug's file with the bug in it.
+func (b Bug) faulty(root string) (string, error) {
+	text, err := os.ReadFile(b.path(root))
+	if err != nil {
+		return "", fmt.Errorf("the file of a bug: %w", err)
+	}
+	return b.apply(string(text))
 }
 
 // apply puts the bug into the text of its file.

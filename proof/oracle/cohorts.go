@@ -110,7 +110,7 @@ func (h *cohort) thinking(level uint8) (n int) {
 
 // hearVerdicts takes in what a partition thinks of cohorts.
 func (o *Oracle) hearVerdicts(frame []byte, from int32, known bool) {
-	var r facet.LoopReader
+	var r facet.LoopbackReader
 	if r.Reset(frame) != nil || known {
 		return
 	}

@@ -6,6 +6,8 @@ import (
 	"github.com/weirdev/weir/proof/mutants"
 )
 
+func TestEveryBugHasItsPlace(t *testing.T) { mutants.Suite{Bugs: bugs}.Apply(t) }
+
 // TestNegativeControls: a bug in what the oracle judges is caught.
 func TestNegativeControls(t *testing.T) {
 	mutants.Suite{
@@ -154,9 +156,9 @@ var bugs = []mutants.Bug{
 	{Name: "cohorts are forgotten when time passes, not lateness", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"rec.Touch(offset, p.closed(until))", "rec.Touch(offset, until)"}}},
 	{Name: "a cohort is remembered for the rule that asks first", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"f.rec.Prolong(c.p.closed(at.Time + reach))", ""}}},
 	{Name: "a facet has the cohorts of the one before", File: ofPartition, Test: onCohorts, Edits: [][2]string{{"l.cohorts.close()", ""}}},
-	{Name: "a verdict is said with every event", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"at.Time < v.saidAt()+terms.reach/2)", "at.Time < v.saidAt())"}}},
-	{Name: "a verdict that still holds is not said again", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"(level == 0 || at.Time < v.saidAt()+terms.reach/2)", "true"}}},
-	{Name: "verdicts follow one another too soon", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{" || at.Time < v.saidAt()+terms.verdicts {", " {"}}},
+	{Name: "a verdict is said with every event", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"at.Time < v.saidAt()+keeps.reach/2)", "at.Time < v.saidAt())"}}},
+	{Name: "a verdict that still holds is not said again", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"(level == 0 || at.Time < v.saidAt()+keeps.reach/2)", "true"}}},
+	{Name: "verdicts follow one another too soon", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{" || at.Time < v.saidAt()+keeps.verdicts {", " {"}}},
 	{Name: "a verdict holds for ever", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"o.level() >= level && o.until() > c.p.watermark", "o.level() >= level"}}},
 	{Name: "a partition that changes its mind counts twice", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"o.from() != from && ", ""}}},
 	{Name: "verdicts that are known count again", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"if !known {", "if true {"}}},

@@ -109,10 +109,10 @@ records:
 			if d := o.disagreement(p, &out, signals); d != "" {
 				return fmt.Sprintf("record %d: %s", i, d)
 			}
-			if d := o.untold(out.Loops, offset, &sent); d != "" {
+			if d := o.untold(out.Loopback, offset, &sent); d != "" {
 				return fmt.Sprintf("record %d: loop-back: %s", i, d)
 			}
-			for _, l := range out.Loops {
+			for _, l := range out.Loopback {
 				if l.To == 3 {
 					log = append(log, l.Frame)
 				}
@@ -234,9 +234,9 @@ func (o *Oracle) disagreement(p *engine.Partition, out *engine.Output, signals [
 
 // untold compares loop-back frames with what the members must be told; sent is the
 // last frame to each partition.
-func (o *Oracle) untold(loops []engine.Loop, offset int64, sent *[partitions]facet.Step) string {
-	for _, l := range loops {
-		var r facet.LoopReader
+func (o *Oracle) untold(frames []engine.LoopbackFrame, offset int64, sent *[partitions]facet.Step) string {
+	for _, l := range frames {
+		var r facet.LoopbackReader
 		if err := r.Reset(l.Frame); err != nil {
 			return err.Error()
 		}
@@ -246,14 +246,14 @@ func (o *Oracle) untold(loops []engine.Loop, offset int64, sent *[partitions]fac
 		facet.Chain(l.Frame, sent[l.To])
 		sent[l.To] = r.Step
 	}
-	got, err := toldBy(loops)
+	got, err := toldBy(frames)
 	if err != nil {
 		return err.Error()
 	}
 	if d := first(got, o.Told()); d != "" {
 		return d
 	}
-	said, want := verdictsIn(loops), []thinks{}
+	said, want := verdictsIn(frames), []thinks{}
 	for to := range int32(partitions) {
 		for _, v := range o.verdicts {
 			want = append(want, thinks{to, v})
@@ -277,9 +277,9 @@ type thinks struct {
 }
 
 // verdictsIn is what frames say of cohorts.
-func verdictsIn(loops []engine.Loop) (all []thinks) {
-	for _, l := range loops {
-		var r facet.LoopReader
+func verdictsIn(frames []engine.LoopbackFrame) (all []thinks) {
+	for _, l := range frames {
+		var r facet.LoopbackReader
 		if r.Reset(l.Frame) != nil {
 			continue
 		}
@@ -294,9 +294,9 @@ func verdictsIn(loops []engine.Loop) (all []thinks) {
 }
 
 // toldBy is what loop-back frames say.
-func toldBy(loops []engine.Loop) (all []Told, err error) {
-	for _, l := range loops {
-		_, _, findings, err := facet.ReadLoop(l.Frame)
+func toldBy(frames []engine.LoopbackFrame) (all []Told, err error) {
+	for _, l := range frames {
+		_, _, findings, err := facet.ReadLoopback(l.Frame)
 		if err != nil {
 			return nil, err
 		}

@@ -221,7 +221,7 @@ func (f *framer) frame(r record) []byte {
 }
 
 func (f *framer) loop(l *loop) []byte {
-	var w facet.LoopWriter
+	var w facet.LoopbackWriter
 	for _, found := range l.findings {
 		found.Slot = f.slots[found.rule%len(f.slots)]
 		w.Begin(&found.Finding)

@@ -91,7 +91,7 @@ func keyOf(k facet.Kind, e *event.Event) string {
 // hear reads a loop-back frame: each is read once, and none before the one that its
 // owner has written before it.
 func (o *Oracle) hear(frame []byte) (signals []score.Signal, err error) {
-	l, incarnation, findings, err := facet.ReadLoop(frame)
+	l, incarnation, findings, err := facet.ReadLoopback(frame)
 	if err != nil {
 		return nil, err
 	}

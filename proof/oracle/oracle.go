@@ -123,7 +123,7 @@ func (s *source) end(sec facet.Section) {
 func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
 	o.at.Offset, o.at.Index, o.told, o.counted, o.shadow, o.verdicts = offset, 0, nil, 0, nil, nil
 	o.beginTimers()
-	if facet.IsLoop(frame) {
+	if facet.IsLoopback(frame) {
 		return o.hear(frame)
 	}
 	if facet.IsSwitch(frame) {

@@ -23,7 +23,7 @@ type run struct {
 	frames  *framer
 	signals []score.Signal
 	updates map[facet.Entity]score.Update
-	loops   []engine.Loop
+	loops   []engine.LoopbackFrame
 	buffer  []byte
 }
 
@@ -384,7 +384,7 @@ func batched(t *testing.T, h *history, size int) *run {
 }
 
 func (r *run) take(out *engine.Output) {
-	r.signals, r.loops = append(r.signals, out.Signals...), append(r.loops, out.Loops...)
+	r.signals, r.loops = append(r.signals, out.Signals...), append(r.loops, out.Loopback...)
 	for _, u := range out.Updates {
 		u.Expires = max(u.Expires, r.updates[u.Entity].Expires)
 		r.updates[u.Entity] = u

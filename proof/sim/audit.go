@@ -22,7 +22,7 @@ type audit struct {
 	said, noted              int64                 // verdicts on cohorts
 	again                    int64                 // loop-back frames that were known
 	facets                   map[facetPlace]string // that count, as text
-	loops                    map[int32]*chain      // loop-back by the facet partition that it comes from
+	loopback                 map[int32]*chain      // loop-back by the facet partition that it comes from
 }
 
 // audited is what is known of one raw partition.
@@ -48,7 +48,7 @@ type chain struct {
 func newAudit(plan Plan) *audit {
 	a := &audit{
 		lateness: plan.Lateness.Milliseconds(), sources: make([]audited, plan.Raw),
-		facets: map[facetPlace]string{}, loops: map[int32]*chain{},
+		facets: map[facetPlace]string{}, loopback: map[int32]*chain{},
 	}
 	for i := range a.sources {
 		a.sources[i].watermark = facet.NoWatermark
@@ -73,7 +73,7 @@ func auditOf(records []kafka.Record, plan Plan) (*audit, error) {
 }
 
 func (a *audit) frame(b []byte) error {
-	if facet.IsLoop(b) {
+	if facet.IsLoopback(b) {
 		return a.loop(b)
 	}
 	if facet.IsSwitch(b) {
@@ -138,7 +138,7 @@ func (a *audit) section(r *facet.Reader, s facet.Section) error {
 
 // loop takes in a loop-back frame, unless it is known.
 func (a *audit) loop(b []byte) error {
-	var r facet.LoopReader
+	var r facet.LoopbackReader
 	if err := r.Reset(b); err != nil {
 		return err
 	}
@@ -146,10 +146,10 @@ func (a *audit) loop(b []byte) error {
 	if err != nil {
 		return err
 	}
-	c := a.loops[r.From]
+	c := a.loopback[r.From]
 	if c == nil {
 		c = &chain{}
-		a.loops[r.From] = c
+		a.loopback[r.From] = c
 	}
 	switch {
 	case r.Step.Compare(c.last) <= 0:
@@ -169,14 +169,14 @@ func (a *audit) loop(b []byte) error {
 
 // loopContent counts the members and the verdicts in a loop-back frame.
 func loopContent(b []byte) (members, verdicts int64, err error) {
-	_, _, findings, err := facet.ReadLoop(b)
+	_, _, findings, err := facet.ReadLoopback(b)
 	if err != nil {
 		return 0, 0, err
 	}
 	for _, f := range findings {
 		members += int64(len(f.Members))
 	}
-	var r facet.LoopReader
+	var r facet.LoopbackReader
 	if err := r.Reset(b); err != nil {
 		return 0, 0, err
 	}

@@ -22,11 +22,6 @@ const (
 	epochsAll
 )
 
-// nowhere knows no address.
-type nowhere struct{}
-
-func (nowhere) Lookup(_ netip.Addr, p *geo.Place) { *p = geo.Place{} }
-
 func newEpochs(set *rules.Set) (all []*ingest.Epoch) {
 	for n := range epochsAll {
 		cfg, p := ingest.Defaults(), set.Projection()
@@ -37,7 +32,7 @@ func newEpochs(set *rules.Set) (all []*ingest.Epoch) {
 			p[facet.Net] = []event.Field{event.Auth}
 			cfg.Delayed = ingest.DelayedArrival
 		}
-		e, err := ingest.NewManifest(cfg, p, nil).Epoch(nowhere{})
+		e, err := ingest.NewManifest(cfg, p, nil).Epoch(geo.Nowhere{})
 		if err != nil {
 			panic(err) // the table above is wrong
 		}

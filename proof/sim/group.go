@@ -45,17 +45,17 @@ type member struct {
 	g       *group
 	own     func(ctx context.Context, l *kafka.Lease) error
 	running sync.WaitGroup
-	next    chan *term
+	next    chan *generation
 
-	leaving bool // nothing is begun any more
-	waiting bool // has joined, and waits for the next generation
-	claims  []int32
-	term    *term // nil: none yet, or lost
-	held    map[int32]*holding
+	leaving    bool // nothing is begun any more
+	waiting    bool // has joined, and waits for the next generation
+	claims     []int32
+	generation *generation // nil: none yet, or lost
+	held       map[int32]*holding
 }
 
-// term is a member's part in a generation.
-type term struct {
+// generation is one of the group, as a member takes part in it.
+type generation struct {
 	number   int
 	claimed  []int32
 	assigned []int32
@@ -65,12 +65,12 @@ type term struct {
 
 // holding is a partition that a member owns, or is giving up.
 type holding struct {
-	partition int32
-	end       context.CancelCauseFunc
-	done      chan struct{}
-	term      *term // that its commits are made in; nil: none any more
-	leaving   bool
-	failed    bool
+	partition  int32
+	end        context.CancelCauseFunc
+	done       chan struct{}
+	generation *generation // that its commits are made in; nil: none any more
+	leaving    bool
+	failed     bool
 }
 
 func newGroup(w *world, name string, partitions int) *group {
@@ -92,7 +92,7 @@ func shut(c chan struct{}) {
 
 // Join implements the Log of both stages, as internal/kafka does.
 func (p *process) Join(ctx context.Context, name, _ string, own func(ctx context.Context, l *kafka.Lease) error) error {
-	m := &member{p: p, g: p.w.groups[name], own: own, next: make(chan *term, 1), held: map[int32]*holding{}}
+	m := &member{p: p, g: p.w.groups[name], own: own, next: make(chan *generation, 1), held: map[int32]*holding{}}
 	joining, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
@@ -136,24 +136,24 @@ func (m *member) leave(ctx context.Context) error {
 
 // adopt goes over to a new generation: what the member held goes on. It claimed
 // it with every join, so nobody can have had it in between.
-func (m *member) adopt(ctx context.Context, t *term) {
+func (m *member) adopt(ctx context.Context, t *generation) {
 	w := m.p.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	last := m.term
+	last := m.generation
 	for p, h := range m.held {
 		switch mine := slices.Contains(t.assigned, p); {
-		case h.term == nil: // lost, and on its way out
+		case h.generation == nil: // lost, and on its way out
 		case mine && h.failed:
 			h.tell(errAgain)
 		case !mine:
 			h.tell(errMoved)
-			h.term = t
+			h.generation = t
 		case !h.leaving:
-			h.term = t
+			h.generation = t
 		}
 	}
-	m.term = t
+	m.generation = t
 	for _, p := range t.assigned {
 		if h := m.held[p]; (h == nil || h.leaving) && !m.leaving {
 			m.begin(ctx, p, h)
@@ -173,23 +173,23 @@ func (h *holding) tell(why error) {
 // lose gives up everything at once.
 func (m *member) lose() {
 	for _, h := range m.held {
-		h.term = nil
+		h.generation = nil
 		h.tell(errLost)
 	}
-	if m.term != nil {
-		shut(m.term.gone)
-		m.term = nil
+	if m.generation != nil {
+		shut(m.generation.gone)
+		m.generation = nil
 	}
 }
 
 // holds lists what the member holds.
 func (m *member) holds() (all []int32) {
-	if m.term == nil {
+	if m.generation == nil {
 		return nil
 	}
-	all = slices.Clone(m.term.assigned)
+	all = slices.Clone(m.generation.assigned)
 	for p, h := range m.held {
-		if h.term != nil && !slices.Contains(all, p) {
+		if h.generation != nil && !slices.Contains(all, p) {
 			all = append(all, p)
 		}
 	}
@@ -199,12 +199,12 @@ func (m *member) holds() (all []int32) {
 
 // settle joins anew once everything is given up that others wait for.
 func (m *member) settle() {
-	t := m.term
+	t := m.generation
 	if t == nil || !slices.ContainsFunc(t.claimed, func(p int32) bool { return !slices.Contains(t.assigned, p) }) {
 		return
 	}
 	for _, h := range m.held {
-		if h.leaving && h.term != nil {
+		if h.leaving && h.generation != nil {
 			return
 		}
 	}
@@ -213,7 +213,7 @@ func (m *member) settle() {
 
 func (m *member) begin(ctx context.Context, p int32, before *holding) {
 	ctx, end := context.WithCancelCause(ctx)
-	h := &holding{partition: p, end: end, done: make(chan struct{}), term: m.term}
+	h := &holding{partition: p, end: end, done: make(chan struct{}), generation: m.generation}
 	m.held[p] = h
 	m.running.Go(func() {
 		defer m.ended(h)
@@ -230,7 +230,7 @@ func (m *member) ended(h *holding) {
 	h.end(nil)
 	m.p.w.mu.Lock()
 	defer m.p.w.mu.Unlock()
-	h.term = nil
+	h.generation = nil
 	close(h.done)
 	if m.held[h.partition] == h {
 		delete(m.held, h.partition)
@@ -250,8 +250,8 @@ func (m *member) hold(ctx context.Context, h *holding) {
 		case <-t.C:
 			m.p.w.mu.Lock()
 			h.failed = true
-			if m.term != nil {
-				shut(m.term.over)
+			if m.generation != nil {
+				shut(m.generation.over)
 			}
 			m.p.w.mu.Unlock()
 		case <-ctx.Done():
@@ -260,11 +260,11 @@ func (m *member) hold(ctx context.Context, h *holding) {
 	<-ctx.Done()
 }
 
-// commit commits in the term of the moment. One that the coordinator knows no
+// commit commits in the generation of the moment. One that the coordinator knows no
 // longer may have been followed by another that the member has not heard of.
 func (m *member) commit(ctx context.Context, h *holding, commit kafka.Commit) error {
 	for {
-		t := m.termOf(h)
+		t := m.generationOf(h)
 		if t == nil {
 			return kafka.ErrFenced
 		}
@@ -277,19 +277,19 @@ func (m *member) commit(ctx context.Context, h *holding, commit kafka.Commit) er
 		case <-ctx.Done():
 			return err
 		}
-		if m.termOf(h) == t {
+		if m.generationOf(h) == t {
 			return err
 		}
 	}
 }
 
-func (m *member) termOf(h *holding) *term {
+func (m *member) generationOf(h *holding) *generation {
 	m.p.w.mu.Lock()
 	defer m.p.w.mu.Unlock()
-	return h.term
+	return h.generation
 }
 
-func (m *member) commitIn(ctx context.Context, t *term, commit kafka.Commit) error {
+func (m *member) commitIn(ctx context.Context, t *generation, commit kafka.Commit) error {
 	g, p := m.g, m.p
 	under := p.book(commit.Partition)
 	c := &call{what: fmt.Sprintf("commit %s of generation %d: %d at %d", g.name, t.number, commit.Partition, commit.Offset), sink: "commit", mutates: true, ordered: true}
@@ -303,7 +303,7 @@ func (m *member) commitIn(ctx context.Context, t *term, commit kafka.Commit) err
 		if !p.dead && g.name == groupIngest {
 			p.hasty(c.what, commit.Partition, commit.Offset, p.events)
 		} else if !p.dead {
-			p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.scores)
+			p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.shadow, p.scores)
 		}
 		g.commits[commit.Partition] = commit
 		if g.name == groupIngest {
@@ -353,7 +353,7 @@ func (g *group) rebalance() {
 
 // tell has a member hear that its generation is over, some time after it wakes.
 func (g *group) tell(m *member) {
-	t := m.term
+	t := m.generation
 	g.w.after(time.Duration(g.w.rng.Int64N(int64(heartbeat))), func() {
 		if m.p.frozen {
 			g.tell(m)
@@ -387,7 +387,7 @@ func (g *group) complete() {
 			m.next <- nil // the next rebalance began before it asked what it got
 			continue
 		}
-		m.next <- &term{number: g.number, claimed: m.claims, assigned: shares[i], over: make(chan struct{}), gone: make(chan struct{})}
+		m.next <- &generation{number: g.number, claimed: m.claims, assigned: shares[i], over: make(chan struct{}), gone: make(chan struct{})}
 	}
 }
 

@@ -50,7 +50,7 @@ type process struct {
 	found map[int32]found    // by facet partition: the snapshot read last
 	books map[int32]rulebook // by facet partition
 
-	events, signals, scores *store
+	events, signals, shadow, scores *store
 }
 
 func (p *process) String() string { return p.name }
@@ -90,7 +90,7 @@ func (w *world) start(s *slot) {
 		found: map[int32]found{}, books: map[int32]rulebook{},
 	}
 	p.off, p.epoch, p.rules = w.anyOff(), w.anyEpoch(), w.anyRules()
-	p.events, p.signals, p.scores = newStore(p, "table events"), newStore(p, "table signals"), newStore(p, "redis")
+	p.events, p.signals, p.shadow, p.scores = newStore(p, "table events"), newStore(p, "table signals"), newStore(p, "table shadow_signals"), newStore(p, "redis")
 	p.losses = w.losses
 	s.current, s.starting = p, false
 	w.note("%s starts under epoch %d and rules %d, its clock is off by %v", p, p.epoch, p.rules, p.off)
@@ -108,7 +108,7 @@ func (p *process) run(ctx context.Context, both bool) error {
 	var stores sync.WaitGroup
 	storing, stopStores := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStores()
-	for _, s := range []*store{p.events, p.signals, p.scores} {
+	for _, s := range []*store{p.events, p.signals, p.shadow, p.scores} {
 		stores.Go(func() { s.run(storing) })
 	}
 	stages, stageCtx := errgroup.WithContext(ctx)
@@ -156,11 +156,14 @@ func (p *process) detect() (*engine.Stage, error) {
 		engine.Topics{Events: topicRaw, Facets: topicFacets, Signals: topicSignals, Group: groupDetect},
 		engine.Dependencies{
 			Log: p, Rules: p.w.sets[p.rules], Hasher: p.w.hasher, Incarnation: 1, Logger: slog.New(handler{p: p}), Snapshots: store,
-			OpenSignals: func(n int32) engine.SignalTrack {
-				p.begin(n)
-				return signalTrack{p.signals.open(n)}
+			Sinks: []engine.SinkOpener{
+				{Name: "signals", Open: func(n int32) engine.Sink {
+					p.begin(n)
+					return engine.SignalSink(signalTrack{p.signals.open(n), p.w.signals})
+				}},
+				{Name: "shadow signals", Open: func(n int32) engine.Sink { return engine.ShadowSink(signalTrack{p.shadow.open(n), p.w.shadow}) }},
+				{Name: "scores", Open: func(n int32) engine.Sink { return engine.ScoreSink(p.openScores(n)) }},
 			},
-			OpenScores: func(n int32) engine.ScoreTrack { return p.openScores(n) },
 		})
 }
 

@@ -68,7 +68,7 @@ func (s snapshots) Write(ctx context.Context, partition int32, next int64, snaps
 	what, under := fmt.Sprintf("write snapshot %v", o), s.p.book(partition)
 	return s.change(ctx, what, func() error {
 		if !s.p.dead {
-			s.p.hasty(what, partition, next, s.p.signals, s.p.scores)
+			s.p.hasty(what, partition, next, s.p.signals, s.p.shadow, s.p.scores)
 		}
 		w.keepVersion(o, version{snapshot, under})
 		held, ok := w.objects[o]

@@ -307,19 +307,22 @@ func contentOf(e *event.Event) string {
 	return b.String()
 }
 
-type signalTrack struct{ *track }
+type signalTrack struct {
+	*track
+	table map[string]string // texts by id
+}
 
 // Append implements engine.SignalTrack.
 func (t signalTrack) Append(ctx context.Context, offset int64, sig *score.Signal) error {
 	w, id, text := t.s.p.w, sig.ID(), signalText(sig)
 	return t.add(ctx, row{offset: offset, write: func() {
-		if old, known := w.signals[id]; known {
+		if old, known := t.table[id]; known {
 			w.copies++
 			if old != text && w.plan.Rules < 2 {
 				w.problem("signal %s is written as %s and as %s", id, old, text)
 			}
 		}
-		w.signals[id] = text
+		t.table[id] = text
 	}})
 }
 

@@ -21,13 +21,19 @@ import (
 type verdict struct {
 	*world
 
-	facets                    int64                      // that ingest should have emitted
-	signals                   map[string]map[string]bool // that follow from the log, as texts, under any rulebook
-	due                       map[string]bool            // of signals, that were committed
-	letters                   map[string]string          // the signal log
-	looped, heard             map[wire][]string          // loop-back frames that follow from the log, and that are in it
+	facets                    int64             // that ingest should have emitted
+	live, watched             ledTo             // signals of the rules that give scores, and of those that are only watched
+	looped, heard             map[wire][]string // loop-back frames that follow from the log, and that are in it
 	plainSignals, plainScores []string
 }
+
+// ledTo are signals that follow from the facet log, by id.
+type ledTo struct {
+	texts map[string]map[string]bool // under any rulebook
+	due   map[string]bool            // those that were committed
+}
+
+func newLedTo() ledTo { return ledTo{map[string]map[string]bool{}, map[string]bool{}} }
 
 // wire is a way of loop-back.
 type wire struct{ from, to int32 }
@@ -199,7 +205,7 @@ func (v *verdict) judgeFacets() {
 			}
 		}
 		committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata)
-		for from, c := range a.loops {
+		for from, c := range a.loopback {
 			v.heard[wire{from, int32(n)}] = c.frames
 		}
 		want := a.totals()
@@ -251,7 +257,7 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 // judgeDetect: the signals and scores are those of a partition that reads the
 // facet log once, from its beginning, under the rules that its owners had.
 func (v *verdict) judgeDetect() {
-	v.signals, v.due, v.looped = map[string]map[string]bool{}, map[string]bool{}, map[wire][]string{}
+	v.live, v.watched, v.looped = newLedTo(), newLedTo(), map[wire][]string{}
 	for n, p := range v.topics[topicFacets] {
 		for _, c := range v.books[int32(n)] {
 			if err := v.replay(int32(n), p, c); err != nil {
@@ -260,9 +266,10 @@ func (v *verdict) judgeDetect() {
 			}
 		}
 	}
-	v.known("the table of signals", v.world.signals)
+	v.known("the table of signals", v.signals, v.live)
+	v.known("the table of shadow signals", v.shadow, v.watched)
 	v.judgeLoopback()
-	v.counts["signal"] += len(v.signals)
+	v.counts["signal"] += len(v.live.texts)
 	slices.Sort(v.plainSignals)
 	slices.Sort(v.plainScores)
 }
@@ -283,12 +290,16 @@ func (v *verdict) replay(n int32, p *partition, c rulebook) error {
 		if err := errors.Join(read.turn(r.Offset), read.apply(r, &out)); err != nil {
 			return err
 		}
-		err := v.told(a, n, out.Loops)
+		err := v.told(a, n, out.Loopback)
 		if got := read.engine.Ledger().Total(); errors.Join(err, a.frame(r.Value)) != nil || got != a.totals() {
 			return fmt.Errorf("by record %d the ledger is %+v, want %+v (%v)", r.Offset, got, a.totals(), err)
 		}
 		for i := range out.Signals {
-			v.expect(n, c, r.Offset, &out.Signals[i])
+			v.expect(v.live, n, c, r.Offset, &out.Signals[i])
+			v.plainSignal(out.Signals[i])
+		}
+		for i := range out.Shadow {
+			v.expect(v.watched, n, c, r.Offset, &out.Shadow[i])
 		}
 		for _, u := range out.Updates {
 			latest[u.Entity] = u
@@ -307,18 +318,17 @@ func (v *verdict) replay(n int32, p *partition, c rulebook) error {
 
 // expect takes in a signal that a record brings forth under a rulebook. It has to be
 // there if an owner committed it that had it.
-func (v *verdict) expect(n int32, c rulebook, offset int64, s *score.Signal) {
+func (v *verdict) expect(l ledTo, n int32, c rulebook, offset int64, s *score.Signal) {
 	id := s.ID()
-	if v.signals[id] == nil {
-		v.signals[id] = map[string]bool{}
+	if l.texts[id] == nil {
+		l.texts[id] = map[string]bool{}
 	}
-	v.signals[id][signalText(s)] = true
+	l.texts[id][signalText(s)] = true
 	v.counts["rule "+s.Rule]++
 	i := slices.IndexFunc(v.reigns[n], func(r reign) bool { return r.to > offset })
 	if i >= 0 && slices.Equal(v.reigns[n][i].rules, c) {
-		v.due[id] = true
+		l.due[id] = true
 	}
-	v.plainSignal(*s)
 }
 
 // judgeEnd compares what is left in the end with the state of the latest owner.
@@ -343,8 +353,8 @@ func (v *verdict) judgeEnd(n int32, a *audit, fresh *engine.Partition, latest ma
 }
 
 // told takes in the loop-back that a record of a facet partition causes.
-func (v *verdict) told(a *audit, from int32, loops []engine.Loop) error {
-	for _, l := range loops {
+func (v *verdict) told(a *audit, from int32, frames []engine.LoopbackFrame) error {
+	for _, l := range frames {
 		members, verdicts, err := loopContent(l.Frame)
 		if err != nil {
 			return err
@@ -440,25 +450,25 @@ func plainEntity(e facet.Entity) bool {
 
 // judgeSignalLog: it holds the same signals, each at least once.
 func (v *verdict) judgeSignalLog() {
-	v.letters = map[string]string{}
+	log := map[string]string{}
 	for _, p := range v.topics[topicSignals] {
 		for _, r := range p.records {
-			v.letters[string(r.Key)] = string(r.Value)
+			log[string(r.Key)] = string(r.Value)
 		}
 	}
-	v.known("the signal log", v.letters)
+	v.known("the signal log", log, v.live)
 }
 
 // known compares signals with those that the log brings forth.
-func (v *verdict) known(what string, got map[string]string) {
-	for _, id := range slices.Sorted(maps.Keys(v.due)) {
+func (v *verdict) known(what string, got map[string]string, want ledTo) {
+	for _, id := range slices.Sorted(maps.Keys(want.due)) {
 		if got[id] == "" {
-			v.problem("%s lacks %s, %v", what, id, v.signals[id])
+			v.problem("%s lacks %s, %v", what, id, want.texts[id])
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(got)) {
-		if !v.signals[id][got[id]] {
-			v.problem("%s has %s, want %v", what, got[id], v.signals[id])
+		if !want.texts[id][got[id]] {
+			v.problem("%s has %s, want %v", what, got[id], want.texts[id])
 		}
 	}
 }

@@ -63,7 +63,8 @@ type world struct {
 	groups  map[string]*group
 	stalled map[string]time.Time // what does not answer, until when
 	events  map[place]eventRow
-	signals map[string]string
+	signals map[string]string // texts by id
+	shadow  map[string]string // likewise, of rules that are only watched
 	scores  map[facet.Entity]scoreRow
 	reached map[facet.Entity]score.Position // the newest that was ever written
 	objects map[object][]byte               // snapshots as they are kept
@@ -95,7 +96,7 @@ func newWorld(plan Plan, sets []*rules.Set) *world {
 		plan: plan, sets: sets, hasher: facet.NewHasher([16]byte{byte(plan.Seed), byte(plan.Seed >> 8), 7}),
 		rng: rand.New(rand.NewPCG(plan.Seed, 2)), counts: map[string]int{}, arrived: make(chan struct{}, 1),
 		topics: map[string][]*partition{}, groups: map[string]*group{}, stalled: map[string]time.Time{},
-		events: map[place]eventRow{}, signals: map[string]string{}, scores: map[facet.Entity]scoreRow{}, reached: map[facet.Entity]score.Position{},
+		events: map[place]eventRow{}, signals: map[string]string{}, shadow: map[string]string{}, scores: map[facet.Entity]scoreRow{}, reached: map[facet.Entity]score.Position{},
 		objects: map[object][]byte{}, written: map[object][]version{},
 		books: map[int32][]rulebook{}, last: map[int32]rulebook{}, reigns: map[int32][]reign{},
 		epochs: newEpochs(sets[0]), decided: map[int32][]decision{},

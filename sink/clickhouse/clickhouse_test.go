@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/event/eventtest"
 	"github.com/weirdev/weir/event/format"
@@ -220,10 +222,21 @@ func TestAnOutageBlocksAndLosesNothing(t *testing.T) {
 	}
 }
 
+// signalWriters makes the writers of the tables of signals, by table.
+var signalWriters = map[string]func(clickhouse.Config, clickhouse.Stream, *slog.Logger, prometheus.Registerer) (*clickhouse.Signals, error){
+	"signals": clickhouse.NewSignals, "shadow_signals": clickhouse.NewShadowSignals,
+}
+
 func TestSignalsKeepTheirEvidence(t *testing.T) {
 	s := start(t, "127.0.0.1:0")
-	c := config(t, s.addr)
-	w, err := clickhouse.NewSignals(c, clickhouse.Stream{Name: "weir", Incarnation: 1}, slog.New(slog.DiscardHandler), nil)
+	for table := range signalWriters {
+		t.Run(table, func(t *testing.T) { keepsItsEvidence(t, config(t, s.addr), table) })
+	}
+}
+
+func keepsItsEvidence(t *testing.T, c clickhouse.Config, table string) {
+	t.Helper()
+	w, err := signalWriters[table](c, clickhouse.Stream{Name: "weir", Incarnation: 1}, discard(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,9 +256,14 @@ func TestSignalsKeepTheirEvidence(t *testing.T) {
 	var n uint64
 	var entity, evidence, groupKind, group string
 	var weight uint8
-	query(t, c, "SELECT count(), any(entity), any(evidence), any(weight), any(group_kind), any(group_key) FROM %s.signals FINAL", &n, &entity, &evidence, &weight, &groupKind, &group)
+	query(t, c, "SELECT count(), any(entity), any(evidence), any(weight), any(group_kind), any(group_key) FROM %s.v_"+table, &n, &entity, &evidence, &weight, &groupKind, &group)
 	if n != 1 || entity != "192.0.2.1" || groupKind != "net" || group != "192.0.2.0/24" || evidence != `{"distinct":12,"window_ms":600000}` || weight != 80 {
 		t.Errorf("%d rows: %s %s %d", n, entity, evidence, weight)
+	}
+	for other := range signalWriters {
+		if query(t, c, "SELECT count() FROM %s."+other, &n); (n > 0) != (other == table) {
+			t.Errorf("%d rows in %s", n, other)
+		}
 	}
 }
 

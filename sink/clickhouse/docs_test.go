@@ -2,7 +2,6 @@ package clickhouse_test
 
 import (
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,21 +35,23 @@ func TestTheQueriesOfTheDocumentationFindSomething(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sw, err := clickhouse.NewSignals(c, stream, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	running(t, sw.Run)
-	caught := sw.Open(0)
 	sig := &score.Signal{Position: score.Position{Incarnation: 1}, Rule: "credential-stuffing-ip", Weight: 90, HalfLife: time.Minute,
 		Entity: facet.Entity{Kind: facet.IP, Key: "203.0.113.9"}, Time: now, SourceOffset: 1}
-	if err := caught.Append(t.Context(), 0, sig); err != nil {
-		t.Fatal(err)
+	for _, make := range signalWriters {
+		w, err := make(c, stream, discard(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		running(t, w.Run)
+		caught := w.Open(0)
+		if err := caught.Append(t.Context(), 0, sig); err != nil {
+			t.Fatal(err)
+		}
+		if err := caught.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := rows.Drain(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := caught.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
@@ -83,7 +84,7 @@ func TestTheQueriesOfTheDocumentationFindSomething(t *testing.T) {
 }
 
 var (
-	onTables   = regexp.MustCompile(`(?i)\b(FROM|JOIN)\s+(weir\.)?(events|signals)\b`)
+	onTables   = regexp.MustCompile(`(?i)\b(FROM|JOIN)\s+(weir\.)?(events|signals|shadow_signals)\b`)
 	sqlBlock   = regexp.MustCompile("(?s)```sql\n(.*?)```")
 	sqlCommand = regexp.MustCompile(`weir query [^\n]*?(?:'(SELECT[^']*)'|"(SELECT[^"]*)")`)
 )

@@ -13,7 +13,7 @@ import (
 
 // schemaVersion is raised with every change of the tables. A program does not
 // write to tables of a newer version.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // field is a column: its name, its type, how it is packed.
 type field struct{ name, kind string }
@@ -26,11 +26,11 @@ const (
 	moments = "DateTime64(3, 'UTC')" + rising
 )
 
-// eventsTable has what names a row first: nothing of it comes from what the event
+// eventsDDL has what names a row first: nothing of it comes from what the event
 // says, so a second ingest of the same record writes the same key. The partition
 // key is a block of offsets, never a claimed time, which one gateway with a wrong
 // clock could spread over hundreds of parts.
-const eventsTable = `CREATE TABLE IF NOT EXISTS %[1]s.events
+const eventsDDL = `CREATE TABLE IF NOT EXISTS %[1]s.%[4]s
 (
 %[2]s,
     INDEX by_time time TYPE minmax GRANULARITY 1,
@@ -71,7 +71,7 @@ func columnType(k event.Kind) string {
 	return texted
 }
 
-const signalsTable = `CREATE TABLE IF NOT EXISTS %[1]s.signals
+const signalsDDL = `CREATE TABLE IF NOT EXISTS %[1]s.%[4]s
 (
 %[2]s,
     INDEX by_time time TYPE minmax GRANULARITY 1,
@@ -95,7 +95,7 @@ func signalFields() []field {
 const versionTable = `CREATE TABLE IF NOT EXISTS %s.schema_version (version UInt32) ENGINE = ReplacingMergeTree ORDER BY version`
 
 // create makes the statement for a table that is not there yet.
-func (c Config) create(table string, fields []field) string {
+func (c Config) create(ddl, table string, fields []field) string {
 	lines := make([]string, len(fields))
 	for i, f := range fields {
 		lines[i] = "    " + f.name + " " + f.kind
@@ -104,7 +104,7 @@ func (c Config) create(table string, fields []field) string {
 	if c.Retention > 0 {
 		ttl = fmt.Sprintf("\nTTL toDateTime(received) + INTERVAL %d HOUR", int(c.Retention.Hours()))
 	}
-	return fmt.Sprintf(table, c.Database, strings.Join(lines, ",\n"), ttl)
+	return fmt.Sprintf(ddl, c.Database, strings.Join(lines, ",\n"), ttl, table)
 }
 
 // complete makes the statement that adds to a table of an older version whatever
@@ -127,8 +127,8 @@ func statements(c Config) []string {
 	return append([]string{
 		"CREATE DATABASE IF NOT EXISTS " + c.Database,
 		fmt.Sprintf(versionTable, c.Database),
-		c.create(eventsTable, events), c.create(signalsTable, signals),
-		c.complete("events", events), c.complete("signals", signals),
+		c.create(eventsDDL, "events", events), c.create(signalsDDL, signalsTable, signals), c.create(signalsDDL, shadowTable, signals),
+		c.complete("events", events), c.complete(signalsTable, signals), c.complete(shadowTable, signals),
 	}, append(c.views(), fmt.Sprintf("INSERT INTO %s.schema_version SELECT %d", c.Database, schemaVersion))...)
 }
 

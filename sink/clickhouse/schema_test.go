@@ -78,12 +78,12 @@ func columns(t *testing.T, c clickhouse.Config, table string) (all []string) {
 func TestTablesOfEveryOlderVersionBecomeThoseOfToday(t *testing.T) {
 	s := start(t, "127.0.0.1:0")
 	fresh := config(t, s.addr)
-	for _, table := range []string{"events", "signals"} {
+	for _, table := range []string{"events", "signals", "shadow_signals"} {
 		if got := len(columns(t, fresh, table)); got < 20 || got != len(columns(t, fresh, "v_"+table)) {
 			t.Fatalf("%s has %d columns, its view %d", table, got, len(columns(t, fresh, "v_"+table)))
 		}
 	}
-	for version := range 4 {
+	for version := range 5 {
 		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) {
 			c := asVersion(t, s.addr, version)
 			w := events(t, c)
@@ -98,7 +98,7 @@ func TestTablesOfEveryOlderVersionBecomeThoseOfToday(t *testing.T) {
 			if err := w.Check(t.Context()); err != nil {
 				t.Errorf("check after: %v", err)
 			}
-			for _, table := range []string{"events", "signals", "v_events", "v_signals"} {
+			for _, table := range []string{"events", "signals", "shadow_signals", "v_events", "v_signals", "v_shadow_signals"} {
 				if got, want := columns(t, c, table), columns(t, fresh, table); fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("%s has the columns\n%v\nwant\n%v", table, got, want)
 				}

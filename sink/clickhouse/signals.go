@@ -12,12 +12,28 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Signals writes the table signals.
+// The tables of signals, which have the same columns.
+const (
+	signalsTable = "signals"
+	shadowTable  = "shadow_signals" // of rules that are only watched
+)
+
+// Signals writes a table of signals.
 type Signals struct{ w *writer }
 
-// NewSignals makes a writer; [Signals.Run] does the work.
+// NewSignals makes a writer of the table signals; [Signals.Run] does the work.
 func NewSignals(c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*Signals, error) {
-	w, err := newWriter("signals", c, newSignalRows(c, s), newSignalRows(c, s), log, r)
+	return newSignals(signalsTable, c, s, log, r)
+}
+
+// NewShadowSignals makes a writer of the table shadow_signals, for the signals of
+// rules that are only watched; [Signals.Run] does the work.
+func NewShadowSignals(c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*Signals, error) {
+	return newSignals(shadowTable, c, s, log, r)
+}
+
+func newSignals(table string, c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*Signals, error) {
+	w, err := newWriter(table, c, newSignalRows(table, c, s), newSignalRows(table, c, s), log, r)
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +57,8 @@ func (t *SignalTrack) Append(ctx context.Context, offset int64, sig *score.Signa
 
 // signalRows is a batch of signals, in columns.
 type signalRows struct {
-	database string
-	stream   Stream
+	database, table string
+	stream          Stream
 
 	incarnations, partitions, indexes, halfLives, srcPartitions []uint32
 	offsets, srcOffsets                                         []uint64
@@ -53,13 +69,13 @@ type signalRows struct {
 	categories, reasons, phases, asks, evidence                 []string
 }
 
-func newSignalRows(c Config, s Stream) *signalRows {
-	return &signalRows{database: c.Database, stream: s}
+func newSignalRows(table string, c Config, s Stream) *signalRows {
+	return &signalRows{database: c.Database, table: table, stream: s}
 }
 
 func (r *signalRows) len() int { return len(r.offsets) }
 
-func (r *signalRows) reset() { *r = signalRows{database: r.database, stream: r.stream} }
+func (r *signalRows) reset() { *r = signalRows{database: r.database, table: r.table, stream: r.stream} }
 
 func (r *signalRows) add(s *score.Signal, received int64) {
 	r.names = append(r.names, r.stream.Name)
@@ -110,7 +126,7 @@ func (r *signalRows) insert(ctx context.Context, conn driver.Conn) error {
 		{"weight", r.weights}, {"half_life_s", r.halfLives}, {"lowers", r.lowers}, {"clears", r.clears}, {"asks", r.asks}, {"evidence", r.evidence}, {"time", r.times},
 		{"src_partition", r.srcPartitions}, {"src_offset", r.srcOffsets}, {"late", r.late}, {"received", r.received},
 	}
-	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, "signals", columns))
+	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, r.table, columns))
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,6 @@ WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM %[1]s.v_supe
 func (c Config) views() []string {
 	return []string{
 		fmt.Sprintf(superseded, c.Database, historyPrefix),
-		fmt.Sprintf(current, c.Database, "events"), fmt.Sprintf(current, c.Database, "signals"),
+		fmt.Sprintf(current, c.Database, "events"), fmt.Sprintf(current, c.Database, signalsTable), fmt.Sprintf(current, c.Database, shadowTable),
 	}
 }

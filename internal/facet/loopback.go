@@ -28,8 +28,8 @@ import (
 // Version 2 had no marks, and numbers for evidence, each name text · value varint. It
 // is read still: a log holds such frames when the program that wrote them is upgraded.
 const (
-	flagLoop    = 1
-	loopVersion = 4 // two bits from 2: the version is not under the checksum
+	flagLoopback    = 1
+	loopbackVersion = 4 // two bits from 2: the version is not under the checksum
 
 	markClears = 1
 )
@@ -70,14 +70,14 @@ type Finding struct {
 	Evidence []Evidence
 }
 
-// IsLoop reports whether a record of the facet topic is a loop-back frame, and
+// IsLoopback reports whether a record of the facet topic is a loop-back frame, and
 // not one of ingest's.
-func IsLoop(frame []byte) bool {
-	return len(frame) >= headerBytes && (frame[3] == flagLoop || frame[3] == flagVerdicts)
+func IsLoopback(frame []byte) bool {
+	return len(frame) >= headerBytes && (frame[3] == flagLoopback || frame[3] == flagVerdicts)
 }
 
-// LoopWriter builds loop-back frames for one destination.
-type LoopWriter struct {
+// LoopbackWriter builds loop-back frames for one destination.
+type LoopbackWriter struct {
 	body     []byte
 	findings uint64
 
@@ -87,7 +87,7 @@ type LoopWriter struct {
 }
 
 // Begin starts a finding, whose members are then added.
-func (w *LoopWriter) Begin(f *Finding) {
+func (w *LoopbackWriter) Begin(f *Finding) {
 	b := binary.LittleEndian.AppendUint32(w.open[:0], f.Slot)
 	b = append(b, f.Tier, f.Weight, f.marks())
 	b = binary.AppendVarint(b, f.Time)
@@ -108,13 +108,13 @@ func (f *Finding) marks() (m byte) {
 }
 
 // Member adds a member of the finding that was begun. Its tenant is the group's.
-func (w *LoopWriter) Member(k Kind, key string) {
+func (w *LoopbackWriter) Member(k Kind, key string) {
 	w.members++
 	w.names = appendText(append(w.names, byte(k)), key)
 }
 
 // End completes the finding. One without members is none.
-func (w *LoopWriter) End() {
+func (w *LoopbackWriter) End() {
 	if w.members == 0 {
 		return
 	}
@@ -126,7 +126,7 @@ func (w *LoopWriter) End() {
 }
 
 // Len is the number of bytes of findings gathered so far; 0 where there are none.
-func (w *LoopWriter) Len() int { return len(w.body) }
+func (w *LoopbackWriter) Len() int { return len(w.body) }
 
 const chainBytes = 12 // previous, behind the envelope
 
@@ -139,8 +139,8 @@ func Chain(frame []byte, previous Step) {
 
 // Finish completes the frame, in memory of its own, and makes w empty. It is the
 // first of its writer until [Chain] says otherwise.
-func (w *LoopWriter) Finish(from int32, step Step, incarnation uint64) []byte {
-	b := loopFrame(flagLoop, from, step, incarnation, w.findings, w.body)
+func (w *LoopbackWriter) Finish(from int32, step Step, incarnation uint64) []byte {
+	b := loopFrame(flagLoopback, from, step, incarnation, w.findings, w.body)
 	w.body, w.findings = w.body[:0], 0
 	return b
 }
@@ -148,7 +148,7 @@ func (w *LoopWriter) Finish(from int32, step Step, incarnation uint64) []byte {
 // loopFrame makes a frame of n findings or verdicts.
 func loopFrame(flag byte, from int32, step Step, incarnation, n uint64, body []byte) []byte {
 	b := make([]byte, 0, headerBytes+chainBytes+40+len(body))
-	b = append(b, 'W', 'F', loopVersion, flag, 0, 0, 0, 0)
+	b = append(b, 'W', 'F', loopbackVersion, flag, 0, 0, 0, 0)
 	b = append(b, make([]byte, chainBytes)...)
 	for _, n := range []uint64{incarnation, uint64(from), uint64(step.Next), uint64(step.Part), n} {
 		b = binary.AppendUvarint(b, n)
@@ -158,9 +158,9 @@ func loopFrame(flag byte, from int32, step Step, incarnation, n uint64, body []b
 	return b
 }
 
-// LoopReader reads a loop-back frame: Reset, then Finding until it says no more,
+// LoopbackReader reads a loop-back frame: Reset, then Finding until it says no more,
 // and within each Member until it says no more.
-type LoopReader struct {
+type LoopbackReader struct {
 	cursor
 	Link
 	Incarnation uint64
@@ -172,8 +172,8 @@ type LoopReader struct {
 }
 
 // Reset starts on a frame. The bytes are aliased by what is read from it.
-func (r *LoopReader) Reset(frame []byte) (err error) {
-	flag := byte(flagLoop)
+func (r *LoopbackReader) Reset(frame []byte) (err error) {
+	flag := byte(flagLoopback)
 	if r.Verdicts = len(frame) >= headerBytes && frame[3] == flagVerdicts; r.Verdicts {
 		flag = flagVerdicts
 	}
@@ -205,7 +205,7 @@ func (r *LoopReader) Reset(frame []byte) (err error) {
 
 // Finding reads the next finding into f, whose Evidence is used again; ok is
 // false after the last. Its texts alias the frame.
-func (r *LoopReader) Finding(f *Finding) (ok bool, err error) {
+func (r *LoopbackReader) Finding(f *Finding) (ok bool, err error) {
 	if r.Verdicts {
 		return false, nil
 	}
@@ -257,7 +257,7 @@ func (r *LoopReader) Finding(f *Finding) (ok bool, err error) {
 }
 
 // marks reads what version 2 did not have.
-func (r *LoopReader) marks(f *Finding) error {
+func (r *LoopbackReader) marks(f *Finding) error {
 	if r.version2 {
 		return nil
 	}
@@ -269,7 +269,7 @@ func (r *LoopReader) marks(f *Finding) error {
 	return err
 }
 
-func (r *LoopReader) kind() (Kind, error) {
+func (r *LoopbackReader) kind() (Kind, error) {
 	k, err := r.byte()
 	if err == nil && (!Kind(k).Exists()) {
 		err = fmt.Errorf("%w: entity of kind %d", ErrFrame, k)
@@ -279,7 +279,7 @@ func (r *LoopReader) kind() (Kind, error) {
 
 // Member reads the next member of the finding; ok is false after the last. Its
 // texts alias the frame.
-func (r *LoopReader) Member(e *Entity) (ok bool, err error) {
+func (r *LoopbackReader) Member(e *Entity) (ok bool, err error) {
 	if r.members == 0 {
 		return false, nil
 	}
@@ -298,10 +298,10 @@ type Found struct {
 	Members []Entity
 }
 
-// ReadLoop reads a loop-back frame at once, for those who have time: what it
+// ReadLoopback reads a loop-back frame at once, for those who have time: what it
 // returns is its own.
-func ReadLoop(frame []byte) (l Link, incarnation uint64, all []Found, err error) {
-	var r LoopReader
+func ReadLoopback(frame []byte) (l Link, incarnation uint64, all []Found, err error) {
+	var r LoopbackReader
 	if err := r.Reset(bytes.Clone(frame)); err != nil {
 		return l, 0, nil, err
 	}

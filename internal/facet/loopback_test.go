@@ -29,7 +29,7 @@ func testFindings() []Finding {
 var testMembers = [][]Entity{{{Account, "shop", "ann"}, {Account, "shop", "bob"}}, {{Device, "", "d1"}}}
 
 func testLoop() []byte {
-	var w LoopWriter
+	var w LoopbackWriter
 	for i, f := range testFindings() {
 		w.Begin(&f)
 		for _, m := range testMembers[i] {
@@ -46,10 +46,10 @@ func testLoop() []byte {
 
 func TestALoopBackFrameReadsBackAsItWasWritten(t *testing.T) {
 	frame := testLoop()
-	if !IsLoop(frame) || IsLoop(testFrame(t)) {
+	if !IsLoopback(frame) || IsLoopback(testFrame(t)) {
 		t.Error("loop-back frames are not told from others")
 	}
-	var r LoopReader
+	var r LoopbackReader
 	if err := r.Reset(frame); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestLoopBackFramesOfVersion2AreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, found, err := ReadLoop(frame)
+	_, _, found, err := ReadLoopback(frame)
 	if err != nil || len(found) != 2 {
 		t.Fatalf("%d findings, %v", len(found), err)
 	}
@@ -122,7 +122,7 @@ func TestLoopBackFramesOfVersion2AreRead(t *testing.T) {
 }
 
 // drain reads a frame to its end.
-func drain(r *LoopReader) error {
+func drain(r *LoopbackReader) error {
 	var f Finding
 	var e Entity
 	for {
@@ -147,7 +147,7 @@ func drain(r *LoopReader) error {
 
 func TestADamagedLoopBackFrameIsRefused(t *testing.T) {
 	frame := testLoop()
-	var r LoopReader
+	var r LoopbackReader
 	for i := range len(frame) * 8 {
 		b := bytes.Clone(frame)
 		b[i/8] ^= 1 << (i % 8)
@@ -157,7 +157,7 @@ func TestADamagedLoopBackFrameIsRefused(t *testing.T) {
 	}
 	body := frame[headerBytes:]
 	for n := range body {
-		b := append([]byte{'W', 'F', loopVersion, flagLoop, 0, 0, 0, 0}, body[:n]...)
+		b := append([]byte{'W', 'F', loopbackVersion, flagLoopback, 0, 0, 0, 0}, body[:n]...)
 		putChecksum(b)
 		if err := r.Reset(b); err == nil {
 			err = drain(&r)
@@ -172,16 +172,16 @@ func TestADamagedLoopBackFrameIsRefused(t *testing.T) {
 	}
 }
 
-// FuzzLoopReader feeds arbitrary bodies under a valid checksum: whatever they
+// FuzzLoopbackReader feeds arbitrary bodies under a valid checksum: whatever they
 // hold, reading ends.
-func FuzzLoopReader(f *testing.F) {
+func FuzzLoopbackReader(f *testing.F) {
 	f.Add(testLoop()[headerBytes:])
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{0xff}, 64))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		b := append([]byte{'W', 'F', loopVersion, flagLoop, 0, 0, 0, 0}, body...)
+		b := append([]byte{'W', 'F', loopbackVersion, flagLoopback, 0, 0, 0, 0}, body...)
 		putChecksum(b)
-		var r LoopReader
+		var r LoopbackReader
 		if r.Reset(b) != nil {
 			return
 		}
