@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"math/bits"
 	"slices"
 	"unsafe"
 
@@ -364,26 +365,30 @@ func (r *Reader) readFields(f *Facet, fields []event.Field) error {
 	if len(r.b) < n {
 		return fmt.Errorf("%w: cut short", ErrFrame)
 	}
-	bits := r.b[:n]
-	r.b = r.b[n:]
-	for i, field := range fields {
-		if bits[i/8]&(1<<(i%8)) == 0 {
-			continue
-		}
-		if field.Kind().Numeric() {
-			v, err := r.varint()
-			if err != nil {
-				return err
+	c := cursor{r.b[n:]}
+	for i, b := range r.b[:n] {
+		// Most rules' fields are absent from most events: only what is there is walked.
+		for ; b != 0; b &= b - 1 {
+			at := 8*i + bits.TrailingZeros8(b)
+			if at >= len(fields) {
+				return fmt.Errorf("%w: a field behind the last", ErrFrame)
 			}
-			f.Fields.SetNum(field, v)
-			continue
+			if field := fields[at]; field.Kind().Numeric() {
+				v, err := c.varint()
+				if err != nil {
+					return err
+				}
+				f.Fields.SetNum(field, v)
+			} else {
+				v, err := c.text()
+				if err != nil {
+					return err
+				}
+				f.Fields.SetText(field, v)
+			}
 		}
-		v, err := r.text()
-		if err != nil {
-			return err
-		}
-		f.Fields.SetText(field, v)
 	}
+	r.b = c.b
 	return nil
 }
 
