@@ -56,6 +56,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 		return &journey{rule: s, hasher: o.hasher}
 	case *detectors.SlidingWindow:
 		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
+	case *detectors.TokenTheft:
+		return &wallet{rule: s, hasher: o.hasher}
 	}
 	panic(fmt.Sprintf("oracle: there is no model of %s", r.Detector))
 }
