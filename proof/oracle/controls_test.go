@@ -19,12 +19,14 @@ func TestNegativeControls(t *testing.T) {
 const (
 	ofWindow    = "detectors/sliding_window.go"
 	ofTravel    = "detectors/impossible_travel.go"
+	ofTheft     = "detectors/token_theft.go"
 	ofPartition = "engine/partition.go"
 	ofSwitch    = "engine/switch.go"
 	ofTimers    = "engine/timers.go"
 	ofCohorts   = "engine/cohorts.go"
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
 	onTravels   = "TestImpossibleTravelAgreesWithItsModel"
+	onThefts    = "TestTokenTheftAgreesWithItsModel"
 	ofPanes     = "detectors/sliding_window_panes.go"
 	ofValues    = "detectors/sliding_window_composed.go"
 	onMany      = "TestTheWindowAgreesWithItsModelOnManyEvents"
@@ -95,6 +97,20 @@ var bugs = []mutants.Bug{
 	{Name: "the bound drops the newest stop", File: ofTravel, Test: onTravels, Edits: [][2]string{{"m.removeStops(0, extra)\n", "m.removeStops(m.stops()-extra, extra)\n"}}},
 	{Name: "sides are exchanged in the evidence", File: ofTravel, Test: onTravels, Edits: [][2]string{{"from, to := f.from, f.to", "to, from := f.from, f.to"}}},
 	{Name: "longitudes are not halved", File: "internal/greatcircle/greatcircle.go", Test: onTravels, Edits: [][2]string{{"cosines, sine(east)); hav", "cosines, sine(2*east)); hav"}}},
+
+	{Name: "a phone that takes up another's token takes turns with it", File: ofTheft, Test: onThefts, Edits: [][2]string{{"return max(s.first, o.first) <= min(s.last, o.last)", "return true || max(s.first, o.first) <= min(s.last, o.last)"}}},
+	{Name: "devices of one moment take no turns", File: ofTheft, Test: onThefts, Edits: [][2]string{{"max(s.first, o.first) <= min(s.last, o.last)", "max(s.first, o.first) < min(s.last, o.last)"}}},
+	{Name: "a device that is not named is another", File: ofTheft, Test: onThefts, Edits: [][2]string{{"return a != 0 && b != 0 && a != b", "return a != b"}}},
+	{Name: "an update of the app is another client", File: ofTheft, Test: onThefts, Edits: [][2]string{{" && c != '.' && c != '_' {", " {"}}},
+	{Name: "another network of one operator is another", File: ofTheft, Test: onThefts, Edits: [][2]string{{" && (u.asn == 0 || u.asn != o.asn)", ""}}},
+	{Name: "a new key with a new token is a thief's", File: ofTheft, Test: onThefts, Edits: [][2]string{{"u.token != 0 && u.token == d.here.token ||", "u.token != 0 ||"}}},
+	{Name: "a stranger may have been in the network before", File: ofTheft, Test: onThefts, Edits: [][2]string{{"differ(u.device, d.here.device) && !(u.otherNetwork(&own) && u.otherClient(&own))", "differ(u.device, d.here.device) && !(u.otherNetwork(&own) || u.otherClient(&own))"}}},
+	{Name: "a party is those that share something with the event itself", File: ofTheft, Test: onThefts, Edits: [][2]string{{"d.near[i], grown = true, true", "d.near[i] = u.sameLook(&d.here) || !(u.otherNetwork(&d.here) && u.otherClient(&d.here))"}}},
+	{Name: "one event is a party", File: ofTheft, Test: onThefts, Edits: [][2]string{{" || min(events[0], events[1]) < d.rule.Least {", " {"}}},
+	{Name: "the mildest sign speaks", File: ofTheft, Test: onThefts, Edits: [][2]string{{"for tier := len(d.rule.Tiers) - 1; tier >= 0; tier-- {", "for tier := range d.rule.Tiers {"}}},
+	{Name: "uses are forgotten a moment too early", File: ofTheft, Test: onThefts, Edits: [][2]string{{"<= c.Watermark-d.lateness-d.memory", "<= c.Watermark-d.lateness-d.memory+1"}}},
+	{Name: "a use that comes back keeps its token", File: ofTheft, Test: onThefts, Edits: [][2]string{{"u.last, u.offset, u.source, u.token = d.here.last, d.here.offset, d.here.source, d.here.token", "u.last, u.offset, u.source = d.here.last, d.here.offset, d.here.source"}}},
+	{Name: "the newest use gives way", File: ofTheft, Test: onThefts, Edits: [][2]string{{"if m.last(i) < m.last(oldest) {", "if m.last(i) > m.last(oldest) {"}}},
 	{Name: "a window of panes holds a pane that begins with it", File: ofPanes, Test: onForms, Edits: [][2]string{{"p.first(at) > p.last(end)-w.reach", "p.first(at) >= p.last(end)-w.reach"}}},
 	{Name: "a window of panes holds one that begins before it", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.Gap == 0 && p.first(at) >", "w.rule.Gap == 0 && p.last(at) >"}}},
 	{Name: "windows that end with later panes are not looked at", File: ofPanes, Test: onForms, Edits: [][2]string{{"for end := panesHeader; end <= at;", "for end := at; end <= at;"}}},

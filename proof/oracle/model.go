@@ -56,6 +56,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 		return &absent{rule: s}
 	case *outlier:
 		return &unusual{rule: s}
+	case *detectors.TokenTheft:
+		return &wallet{rule: s, hasher: o.hasher}
 	}
 	panic(fmt.Sprintf("oracle: there is no model of %s", r.Detector))
 }

@@ -1,0 +1,563 @@
+package detectors
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// TokenTheft holds the parameters of the detector of that name, which fires when one
+// token, or one session, is used by two parties.
+type TokenTheft struct {
+	Tiers    []TheftTier   // Weight ascending, each sign once; never empty
+	Least    int           // events that each side of [OtherSoftware] must have
+	Uses     int           // remembered of an entity
+	Memory   time.Duration // how long a use is remembered after it came last
+	Cooldown time.Duration // event time until the same weight may fire again for the entity
+}
+
+// TheftTier is one step of an answer: what must be seen, and what it weighs.
+type TheftTier struct {
+	Sign   TheftSign
+	Weight uint8 // 0..100
+}
+
+// TheftSign is what gives a second party away.
+type TheftSign uint8
+
+// Signs, in the order of their names in rules.
+const (
+	OtherDevice     TheftSign = iota // another device than before
+	OtherSoftware                    // another network with another client, alternating, on no other device
+	Stranger                         // another device that has nothing in common with those before
+	TwoDevices                       // two devices at once
+	OtherKey                         // another proof key under the same token, or two keys at once
+	theftSignsCount                  // how many there are
+)
+
+var theftSigns = []string{"other_device", "other_software", "stranger", "two_devices", "other_key"}
+
+// String is the sign's name in rules.
+func (s TheftSign) String() string { return theftSigns[s] }
+
+const mostTokenUses = 64
+
+// TokenTheftKind is the detector as rules see it.
+func TokenTheftKind() rules.Kind {
+	return rules.Kind{
+		Name: "token_theft",
+		Doc:  "finds a token or a session that two parties use",
+		Keys: []rules.Key{
+			rules.ListKey("tiers", rules.Required, 1, int64(theftSignsCount), "what gives a second party away, from the mildest", rules.ObjectKey("", rules.Required, "one sign",
+				rules.ChoiceKey("sign", rules.Required, theftSigns, "other_device: another device than before; other_software: another network with another client, by turns with the first; stranger: another device, without a network or a client in common; two_devices: devices by turns; other_key: another proof key under the same token"),
+				rules.WeightKey("weight", "how sure the signal is, in percent"))),
+			rules.CountKey("least_events", rules.Optional, 1, 1000, "events that each of the two clients of other_software must have sent; 3 where it is absent"),
+			rules.CountKey("uses", rules.Optional, 2, mostTokenUses, "different uses (device, key, client and network together) remembered of an entity, the latest; 16 where it is absent"),
+			rules.DurationKey("memory", rules.Optional, time.Minute, longestMemory, "how long a use is remembered after it came last; 24h where it is absent"),
+			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the entity; 1h where it is absent"),
+		},
+		Compile: compileTokenTheft,
+	}
+}
+
+func compileTokenTheft(p *rules.Params) rules.Spec {
+	t := &TokenTheft{Least: 3, Uses: 16, Memory: 24 * time.Hour, Cooldown: time.Hour}
+	if p.Has("least_events") {
+		t.Least = p.Int("least_events")
+	}
+	if p.Has("uses") {
+		t.Uses = p.Int("uses")
+	}
+	if p.Has("memory") {
+		t.Memory = p.Duration("memory")
+	}
+	if p.Has("cooldown") {
+		t.Cooldown = p.Duration("cooldown")
+	}
+	tiers := p.List("tiers")
+	rules.Ascending(tiers, "weight", "this sign can never be seen beside the one before it: it weighs no more", "order the tiers by weight, each with one of its own")
+	for _, tier := range tiers {
+		sign := TheftSign(max(slices.Index(theftSigns, tier.Text("sign")), 0))
+		if slices.ContainsFunc(t.Tiers, func(o TheftTier) bool { return o.Sign == sign }) {
+			tier.Problem("sign", "this sign has a tier already", "keep one of the two")
+		}
+		t.Tiers = append(t.Tiers, TheftTier{Sign: sign, Weight: tier.Weight("weight")})
+	}
+	return t
+}
+
+// Fields implements [rules.Spec].
+func (t *TokenTheft) Fields() []event.Field {
+	all := []event.Field{event.Token, event.UserAgent, event.JA4, event.Device, event.KeyID, event.Net, event.ASN}
+	slices.Sort(all)
+	return all
+}
+
+// State implements [rules.Spec].
+func (t *TokenTheft) State() string { return "uses" }
+
+// Canonical implements [rules.Spec].
+func (t *TokenTheft) Canonical() string {
+	s := fmt.Sprintf("least_events %d uses %d memory %d cooldown %d", t.Least, t.Uses, t.Memory.Milliseconds(), t.Cooldown.Milliseconds())
+	for _, tier := range t.Tiers {
+		s += fmt.Sprintf(" tier %s %d", tier.Sign, tier.Weight)
+	}
+	return s
+}
+
+// Keeps implements [rules.Spec].
+func (t *TokenTheft) Keeps() rules.Keeps {
+	return rules.Keeps{Reach: t.Memory, After: t.Cooldown, Bytes: usesHeader + (t.Uses+1)*useSize}
+}
+
+func (t *TokenTheft) detector(e Environment) Detector {
+	return &tokenTheft{rule: t, lateness: e.Lateness, memory: t.Memory.Milliseconds(), cooldown: t.Cooldown.Milliseconds(), hasher: e.Hasher}
+}
+
+// tokenTheft remembers the different uses of a token, each with the time of its
+// first and its last event, so that it can tell those that took turns from those
+// that followed one another. The order of arrival does not matter.
+//
+// The payload is a header of 12 bytes, and uses of 64 in the order in which they
+// were first seen:
+//
+//	0 fired at i64 (Unix ms) · 8 weight fired u8 · 9 3 unused
+//	use: first i64 · last i64 (Unix ms) · raw offset of the last i64 · device u32 · key u32 · ja4 u32 · agent u32 · net u32 · asn u32 · token of the last u32 · raw partition of the last u32 · events u32 · 4 unused
+//
+// All that is u32 but the last ones is 32 bits of a value's hash, 0 where there is
+// none; asn is the number itself.
+type tokenTheft struct {
+	rule     *TokenTheft
+	lateness int64 // ms
+	memory   int64 // ms
+	cooldown int64 // ms
+	hasher   Hasher
+
+	here    tokenUse                // the event
+	near    [mostTokenUses + 1]bool // by use: of here's party
+	scratch []byte                  // a user agent without its numbers
+}
+
+const (
+	usesHeader = 12
+	useSize    = 64
+)
+
+// tokenUse is how a token was used: all events that look the same.
+type tokenUse struct {
+	first, last int64 // Unix ms
+	offset      int64 // of the last, as source
+	source      int32
+	events      uint32
+
+	device, key, ja4, agent, net, asn uint32
+	token                             uint32 // of the last
+}
+
+// sameLook reports whether two uses are one.
+func (u *tokenUse) sameLook(o *tokenUse) bool {
+	return u.device == o.device && u.key == o.key && u.ja4 == o.ja4 && u.agent == o.agent && u.net == o.net && u.asn == o.asn
+}
+
+func differ(a, b uint32) bool { return a != 0 && b != 0 && a != b }
+
+func (u *tokenUse) otherNetwork(o *tokenUse) bool {
+	return differ(u.net, o.net) && (u.asn == 0 || u.asn != o.asn)
+}
+
+func (u *tokenUse) otherClient(o *tokenUse) bool {
+	return differ(u.ja4, o.ja4) || differ(u.agent, o.agent)
+}
+
+// tokenUses is a view of the payload.
+type tokenUses []byte
+
+func (m tokenUses) firedAt() int64     { return int64(le.Uint64(m)) }
+func (m tokenUses) firedWeight() uint8 { return m[8] }
+func (m tokenUses) len() int           { return (len(m) - usesHeader) / useSize }
+func (m tokenUses) bytes(i int) []byte { return m[usesHeader+i*useSize:][:useSize] }
+func (m tokenUses) last(i int) int64   { return int64(le.Uint64(m.bytes(i)[8:])) }
+
+func (m tokenUses) fired(weight uint8, at int64) {
+	le.PutUint64(m, uint64(at))
+	m[8] = weight
+}
+
+func (m tokenUses) use(i int) tokenUse {
+	b := m.bytes(i)
+	return tokenUse{
+		first: int64(le.Uint64(b)), last: int64(le.Uint64(b[8:])), offset: int64(le.Uint64(b[16:])),
+		device: le.Uint32(b[24:]), key: le.Uint32(b[28:]), ja4: le.Uint32(b[32:]), agent: le.Uint32(b[36:]),
+		net: le.Uint32(b[40:]), asn: le.Uint32(b[44:]), token: le.Uint32(b[48:]),
+		source: int32(le.Uint32(b[52:])), events: le.Uint32(b[56:]),
+	}
+}
+
+func (m tokenUses) put(i int, u *tokenUse) {
+	b := m.bytes(i)
+	le.PutUint64(b, uint64(u.first))
+	le.PutUint64(b[8:], uint64(u.last))
+	le.PutUint64(b[16:], uint64(u.offset))
+	for n, v := range [...]uint32{u.device, u.key, u.ja4, u.agent, u.net, u.asn, u.token, uint32(u.source), u.events} {
+		le.PutUint32(b[24+4*n:], v)
+	}
+}
+
+// without takes a use out, in place.
+func (m tokenUses) without(i int) tokenUses {
+	copy(m[usesHeader+i*useSize:], m[usesHeader+(i+1)*useSize:])
+	return m[:len(m)-useSize]
+}
+
+// oldest is the use whose last event was first.
+func (m tokenUses) oldest() (oldest int) {
+	for i := 1; i < m.len(); i++ {
+		if m.last(i) < m.last(oldest) {
+			oldest = i
+		}
+	}
+	return oldest
+}
+
+// Apply implements Detector.
+func (d *tokenTheft) Apply(c *Context, f *Firing) bool {
+	if c.Late || !d.see(c) {
+		return false
+	}
+	c.Counts = true
+	m := tokenUses(c.Own.Payload())
+	if m == nil {
+		if m = c.Own.Resize(usesHeader); m == nil {
+			return false
+		}
+	}
+	m = d.forget(m, c)
+	if m = d.remember(m, c.Own); m == nil {
+		return false
+	}
+	fired := d.judge(m, f)
+	if m.len() > d.rule.Uses {
+		c.Own.Resize(len(m.without(m.oldest())))
+	}
+	return fired
+}
+
+// see reads how the event uses the token. It returns false where nothing is known
+// of that.
+func (d *tokenTheft) see(c *Context) bool {
+	e := c.Event
+	d.here = tokenUse{
+		first: c.Time, last: c.Time, offset: c.Offset, source: c.Source, events: 1,
+		device: shortHash(d.hasher, e.Text(event.Device)), key: shortHash(d.hasher, e.Text(event.KeyID)),
+		ja4: shortHash(d.hasher, e.Text(event.JA4)), agent: d.agent(e.Text(event.UserAgent)),
+		net: shortHash(d.hasher, e.Text(event.Net)), asn: uint32(e.Num(event.ASN)), token: shortHash(d.hasher, e.Text(event.Token)),
+	}
+	u := &d.here
+	return u.device|u.key|u.ja4|u.agent|u.net != 0
+}
+
+// agent is a user agent without its numbers, so that an update leaves it as it is.
+func (d *tokenTheft) agent(text string) uint32 {
+	d.scratch = d.scratch[:0]
+	for i := range len(text) {
+		if c := text[i]; (c < '0' || c > '9') && c != '.' && c != '_' {
+			d.scratch = append(d.scratch, c)
+		}
+	}
+	return shortHash(d.hasher, unsafe.String(unsafe.SliceData(d.scratch), len(d.scratch)))
+}
+
+// shortHash is 32 bits of a text's hash; 0 where there is none.
+func shortHash(h Hasher, text string) uint32 {
+	if text == "" {
+		return 0
+	}
+	return max(uint32(h.Text(text)), 1)
+}
+
+// forget drops uses that are older than the memory for every event that can be on
+// time.
+func (d *tokenTheft) forget(m tokenUses, c *Context) tokenUses {
+	if c.Watermark == math.MinInt64 {
+		return m
+	}
+	had := len(m)
+	for i := m.len() - 1; i >= 0; i-- {
+		if m.last(i) <= c.Watermark-d.lateness-d.memory {
+			m = m.without(i)
+		}
+	}
+	if len(m) < had {
+		m = c.Own.Resize(len(m))
+	}
+	return m
+}
+
+// remember adds the event to the uses, and leaves in d.here the use that it is of.
+// It returns nil where there is no room.
+func (d *tokenTheft) remember(m tokenUses, own Slot) tokenUses {
+	for i := range m.len() {
+		u := m.use(i)
+		if !u.sameLook(&d.here) {
+			continue
+		}
+		u.first, u.events = min(u.first, d.here.first), min(u.events, math.MaxUint32-1)+1
+		if d.here.last >= u.last {
+			u.last, u.offset, u.source, u.token = d.here.last, d.here.offset, d.here.source, d.here.token
+		}
+		m.put(i, &u)
+		return m
+	}
+	if m = own.Resize(len(m) + useSize); m != nil {
+		m.put(m.len()-1, &d.here)
+	}
+	return m
+}
+
+// judge fires for the heaviest sign that is seen.
+func (d *tokenTheft) judge(m tokenUses, f *Firing) bool {
+	if d.isAlone(m) {
+		return false
+	}
+	for tier := len(d.rule.Tiers) - 1; tier >= 0; tier-- {
+		t := d.rule.Tiers[tier]
+		other := d.other(m, t.Sign)
+		if other < 0 {
+			continue
+		}
+		if t.Weight <= m.firedWeight() && d.here.last-m.firedAt() < d.cooldown {
+			return false
+		}
+		m.fired(t.Weight, d.here.last)
+		f.Tier, f.Weight = tier, t.Weight
+		f.Evidence = d.evidence(f.Evidence[:0], m, t.Sign, other)
+		return true
+	}
+	return false
+}
+
+// isAlone reports whether no use differs from the event in what any sign asks for,
+// which is what nearly all tokens show.
+func (d *tokenTheft) isAlone(m tokenUses) bool {
+	for i := range m.len() {
+		u := m.use(i)
+		if differ(u.device, d.here.device) || differ(u.key, d.here.key) || u.otherNetwork(&d.here) && u.otherClient(&d.here) {
+			return false
+		}
+	}
+	return true
+}
+
+// other is the use that shows a sign with the event, of several the one whose last
+// event came last; −1 where there is none.
+func (d *tokenTheft) other(m tokenUses, sign TheftSign) int {
+	switch sign {
+	case OtherDevice:
+		return d.latest(m, func(u tokenUse) bool { return differ(u.device, d.here.device) })
+	case Stranger:
+		if d.hasCommon(m) {
+			return -1
+		}
+		return d.latest(m, func(u tokenUse) bool { return differ(u.device, d.here.device) })
+	case TwoDevices:
+		own := d.span(m, func(u tokenUse) bool { return u.device == d.here.device })
+		return d.latest(m, func(u tokenUse) bool {
+			return differ(u.device, d.here.device) && own.meets(d.span(m, func(o tokenUse) bool { return o.device == u.device }))
+		})
+	case OtherKey:
+		own := d.span(m, func(u tokenUse) bool { return u.key == d.here.key })
+		return d.latest(m, func(u tokenUse) bool {
+			return differ(u.key, d.here.key) && (u.token != 0 && u.token == d.here.token ||
+				own.meets(d.span(m, func(o tokenUse) bool { return o.key == u.key })))
+		})
+	case OtherSoftware:
+		return d.otherParty(m)
+	}
+	return -1
+}
+
+// latest is the use of those that hold whose last event came last; −1 where there is
+// none.
+func (d *tokenTheft) latest(m tokenUses, holds func(tokenUse) bool) int {
+	latest := -1
+	for i := range m.len() {
+		if u := m.use(i); (latest < 0 || u.last > m.last(latest)) && holds(u) {
+			latest = i
+		}
+	}
+	return latest
+}
+
+// hasCommon reports whether the event's device has a network or a client in common
+// with other devices, or may have.
+func (d *tokenTheft) hasCommon(m tokenUses) bool {
+	for i := range m.len() {
+		own := m.use(i)
+		if own.device != d.here.device {
+			continue
+		}
+		for j := range m.len() {
+			if u := m.use(j); differ(u.device, d.here.device) && !(u.otherNetwork(&own) && u.otherClient(&own)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// tokenSpan is the time from the first event of some uses to the last.
+type tokenSpan struct{ first, last int64 }
+
+func (s tokenSpan) meets(o tokenSpan) bool { return max(s.first, o.first) <= min(s.last, o.last) }
+
+// span is that of the uses that hold, of which there is one.
+func (d *tokenTheft) span(m tokenUses, holds func(tokenUse) bool) tokenSpan {
+	s := tokenSpan{math.MaxInt64, math.MinInt64}
+	for i := range m.len() {
+		if u := m.use(i); holds(u) {
+			s.first, s.last = min(s.first, u.first), max(s.last, u.last)
+		}
+	}
+	return s
+}
+
+// otherParty divides the uses that are of no other device into the event's party,
+// which a network or a client in common joins, and the rest. It returns the latest
+// of the rest if both were there by turns.
+func (d *tokenTheft) otherParty(m tokenUses) int {
+	n := m.len()
+	clear(d.near[:n])
+	for i := range n {
+		u := m.use(i)
+		d.near[i] = u.sameLook(&d.here)
+	}
+	for grown := true; grown; {
+		grown = false
+		for i := range n {
+			u := m.use(i)
+			if d.near[i] || differ(u.device, d.here.device) {
+				continue
+			}
+			for j := range n {
+				if o := m.use(j); d.near[j] && !(u.otherNetwork(&o) && u.otherClient(&o)) {
+					d.near[i], grown = true, true
+					break
+				}
+			}
+		}
+	}
+	var events [2]int
+	spans := [2]tokenSpan{{math.MaxInt64, math.MinInt64}, {math.MaxInt64, math.MinInt64}}
+	latest := -1
+	for i := range n {
+		u, side := m.use(i), 0
+		if differ(u.device, d.here.device) {
+			continue
+		}
+		if !d.near[i] {
+			if side = 1; latest < 0 || u.last > m.last(latest) {
+				latest = i
+			}
+		}
+		s := &spans[side]
+		s.first, s.last = min(s.first, u.first), max(s.last, u.last)
+		events[side] += int(u.events)
+	}
+	if latest < 0 || !spans[0].meets(spans[1]) || min(events[0], events[1]) < d.rule.Least {
+		return -1
+	}
+	return latest
+}
+
+// evidence describes what the event shows with another use.
+func (d *tokenTheft) evidence(list []facet.Evidence, m tokenUses, sign TheftSign, other int) []facet.Evidence {
+	u := m.use(other)
+	return append(d.held(list, m),
+		facet.Text("sign", theftSigns[sign]),
+		facet.EventAt("other_event", u.source, u.offset, u.last),
+		facet.Number("elapsed_ms", max(d.here.last-u.last, u.last-d.here.last)))
+}
+
+// held describes what is remembered.
+func (d *tokenTheft) held(list []facet.Evidence, m tokenUses) []facet.Evidence {
+	return append(list,
+		facet.Number("devices", m.distinct(func(u tokenUse) uint32 { return u.device })),
+		facet.Number("keys", m.distinct(func(u tokenUse) uint32 { return u.key })),
+		facet.Number("networks", m.distinct(func(u tokenUse) uint32 { return u.net })),
+		facet.Number("uses", int64(m.len())))
+}
+
+// distinct counts the values that uses have.
+func (m tokenUses) distinct(of func(tokenUse) uint32) (n int64) {
+next:
+	for i := range m.len() {
+		u := m.use(i)
+		if of(u) == 0 {
+			continue
+		}
+		for j := range i {
+			if o := m.use(j); of(o) == of(u) {
+				continue next
+			}
+		}
+		n++
+	}
+	return n
+}
+
+// Fit implements Detector. Of a payload that former settings let grow, the uses go
+// whose last event was first.
+func (d *tokenTheft) Fit(payload []byte) ([]byte, bool) {
+	m := tokenUses(payload)
+	if len(m) < usesHeader || (len(m)-usesHeader)%useSize != 0 || m.len() > mostTokenUses+1 {
+		return nil, false
+	}
+	for i := range m.len() {
+		if u := m.use(i); u.first > u.last || u.source < 0 || u.events == 0 {
+			return nil, false
+		}
+	}
+	for m.len() > d.rule.Uses {
+		m = m.without(m.oldest())
+	}
+	return m, true
+}
+
+// Explain implements Detector: of each tier, how many uses show its sign with the
+// latest.
+func (d *tokenTheft) Explain(payload []byte, at int64) (x Explanation) {
+	m := tokenUses(payload)
+	x.Last = x.First - 1
+	if m != nil {
+		x.Held = d.held(nil, m)
+	}
+	latest := -1
+	if m != nil {
+		latest = d.latest(m, func(u tokenUse) bool { return u.last <= at })
+	}
+	for tier, t := range d.rule.Tiers {
+		demand := Demand{Tier: tier, Weight: t.Weight, What: theftSigns[t.Sign], Need: 1}
+		if latest >= 0 {
+			d.here = m.use(latest)
+			if x.Last < x.First {
+				x.First, x.Last = d.here.first, d.here.last
+			}
+			if other := d.other(m, t.Sign); other >= 0 {
+				u := m.use(other)
+				x.First, x.Last = min(x.First, u.first), max(x.Last, u.last)
+				demand.Have = 1
+				if t.Weight <= m.firedWeight() && at-m.firedAt() < d.cooldown {
+					x.HeldBack = append(x.HeldBack, HeldBack{Tier: tier, By: "cooldown", Until: m.firedAt() + d.cooldown})
+				}
+			}
+		}
+		x.Demands = append(x.Demands, demand)
+	}
+	return x
+}
