@@ -18,6 +18,7 @@ import (
 func All() []rules.Kind {
 	return []rules.Kind{
 		ImpossibleTravelKind(),
+		SignatureMismatchKind(),
 		SlidingWindowKind(),
 		TokenTheftKind(),
 	}
@@ -74,6 +75,9 @@ type Cohort interface {
 	// Said is how many facet partitions think so, or more, at most
 	// [rules.MostVerdicts].
 	Said(level uint8) int
+
+	// Key is what [Context.Recall] finds the cohort by.
+	Key() uint64
 }
 
 // Slot is where a detector keeps what it remembers of one entity under one
@@ -100,10 +104,15 @@ type Context struct {
 	Own Slot // of the entity
 
 	// Cohort is what the rule keeps of those whose events have the same value of a
-	// field: of build, app_version, route, asn or country. It is nil where the event has
-	// no value, or there is no room. It serves until Apply returns, and may be called for
-	// several fields, which are among those of the Spec.
+	// field: of build, app_version, route, asn, country, os or device_model. It is nil
+	// where the event has no value, or there is no room. It serves until Apply returns,
+	// and may be called for several fields, which are among those of the Spec.
 	Cohort func(by event.Field) Cohort
+
+	// Recall is Cohort where there is no event: a timer comes back to a cohort by its
+	// [Cohort.Key]. It is nil where the cohort is forgotten, serves until the next call,
+	// and is for reading only.
+	Recall func(key uint64) Cohort
 
 	// Counts is for the detector to set, whether the rule fires or not: the event
 	// contributes to what the rule looks for. Groups remember whom such events name.

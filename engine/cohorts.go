@@ -15,7 +15,7 @@ import (
 
 // cohortFields are the fields by which entities have cohorts, in the order of their
 // kinds of records. The order is permanent: it is in snapshots.
-var cohortFields = [...]event.Field{event.Build, event.AppVersion, event.Route, event.ASN, event.Country}
+var cohortFields = [...]event.Field{event.Build, event.AppVersion, event.Route, event.ASN, event.Country, event.OS, event.DeviceModel}
 
 // firstCohort is the first kind of records of cohorts. Those of entities are below.
 const firstCohort = 24
@@ -28,6 +28,7 @@ type cohorts struct {
 	offset int64   // of the record of the facet log
 	open   bool    // some of of are asked for
 	of     [len(cohortFields)]cohort
+	again  cohort   // that a timer comes back to
 	number [20]byte // a number as text
 }
 
@@ -53,7 +54,8 @@ func (l *lane) begin(p *Partition, offset int64) {
 		return
 	}
 	c := &l.cohorts
-	c.p, c.l, l.context.Cohort = p, l, c.find
+	c.p, c.l, l.context.Cohort, l.context.Recall = p, l, c.find, c.recall
+	c.again.cohorts = c
 	for i := range c.of {
 		c.of[i].cohorts, c.of[i].by = c, cohortFields[i]
 	}
@@ -98,6 +100,17 @@ func (c *cohorts) find(by event.Field) detectors.Cohort {
 		f.rec.Prolong(c.p.closed(at.Time + reach))
 	}
 	return f
+}
+
+// recall is detectors.Context.Recall. The cohort has no name then, so nothing can be
+// said of it.
+func (c *cohorts) recall(key uint64) detectors.Cohort {
+	rec, found := c.l.table.Find(key, c.p.watermark)
+	if !found || rec.Kind() < firstCohort || c.rule.cohort.reach == 0 {
+		return nil
+	}
+	c.again.rec, c.again.by = rec, event.None
+	return &c.again
 }
 
 // placeOf is the place of a field among cohortFields; −1 where there are no such
@@ -148,6 +161,9 @@ func (c *cohort) slot() uint32 { return c.rule.rule.Slot }
 // Payload implements detectors.Slot.
 func (c *cohort) Payload() []byte { return c.rec.Slot(c.slot()) }
 
+// Key implements detectors.Cohort.
+func (c *cohort) Key() uint64 { return c.rec.Key() }
+
 // Resize implements detectors.Slot.
 func (c *cohort) Resize(n int) []byte { return c.rec.Resize(c.slot(), n) }
 
@@ -192,7 +208,7 @@ func (o opinion) set(from int32, level uint8, until int64) {
 // time is over for which others remember it. A rule that is only watched tells nobody.
 func (c *cohort) Say(level uint8) {
 	keeps, slot, at := c.rule.cohort, rules.VerdictSlot(c.slot()), &c.l.context
-	if keeps.verdicts == 0 || at.Late || c.l != &c.p.lane {
+	if keeps.verdicts == 0 || at.Late || c.by == event.None || c.l != &c.p.lane {
 		return
 	}
 	v := verdicts(c.rec.Slot(slot))

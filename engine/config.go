@@ -10,7 +10,7 @@ import (
 type Config struct {
 	Lateness    time.Duration `yaml:"lateness" doc:"how long after the watermark an event still counts"`
 	MaxEntities int           `yaml:"max_entities" doc:"most entities of one kind and tenant that a facet partition keeps state of; beyond it, those that came least give way"`
-	MaxCohorts  int           `yaml:"max_cohorts" doc:"most cohorts of one kind (those that share a build, an app version, a route, an ASN, a country) and tenant that a facet partition keeps state of"`
+	MaxCohorts  int           `yaml:"max_cohorts" doc:"most cohorts of one kind (those that share a build, an app version, a route, an ASN, a country, an OS, a device model) and tenant that a facet partition keeps state of"`
 
 	// Sources is the number of raw partitions: time goes on only when all of
 	// them were heard of. It is read from the topic.

@@ -80,6 +80,19 @@ func (o *Oracle) cohortsOf(c counter, r *rules.Rule) func(event.Field) *cohort {
 	}
 }
 
+// recaller finds cohorts by their names, without an event of theirs.
+func (o *Oracle) recaller(r *rules.Rule) func(cohortName) *cohort {
+	return func(name cohortName) *cohort {
+		g := o.cohorts[name]
+		if g == nil || g.until <= o.watermark || g.of[r.ID] == nil {
+			return nil
+		}
+		h := g.of[r.ID]
+		h.o = o
+		return h
+	}
+}
+
 // say has all partitions told what changes, or what holds since half of the time
 // for which it is remembered; and no two things too soon after one another.
 func (h *cohort) say(level uint8) {

@@ -35,6 +35,9 @@ const (
 	onCombine   = "TestScoresCombineAsTheOracleSays"
 	onTimers    = "TestTheEngineAgreesWithTheOracleOnTimers"
 	onCohorts   = "TestTheEngineAgreesWithTheOracleOnCohorts"
+	ofMismatch  = "detectors/signature_mismatch.go"
+	ofPeers     = "detectors/peers.go"
+	onSigned    = "TestTheEngineAgreesWithTheOracleOnSignatures"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -135,6 +138,26 @@ var bugs = []mutants.Bug{
 	{Name: "what is cancelled counts when it comes late", File: ofValues, Test: onForms, Edits: [][2]string{{"return c.Time >= w.window.until() && w.inner", "return w.inner"}}},
 	{Name: "an event of the moment of a success counts", File: ofValues, Test: onForms, Edits: [][2]string{{"uint64(t)+1)", "uint64(t))"}}},
 	{Name: "a success clears nothing", File: ofValues, Test: onForms, Edits: [][2]string{{"w.inner.forget(&w.window, c.Time)", "_ = c.Time"}}},
+
+	{Name: "failures fall out of the window a pane too late", File: ofMismatch, Test: onSigned, Edits: [][2]string{{"for p := max(newest+1, pane-windowPanes+1); p <= pane; p++ {", "for p := max(newest+2, pane-windowPanes+1); p <= pane; p++ {"}}},
+	{Name: "a device is judged before others were asked", File: ofMismatch, Test: onSigned, Edits: [][2]string{{"if !d.peers.judged.now {", "if d.peers.judged.by == event.None {"}}},
+	{Name: "a broken cohort holds nothing back", File: ofMismatch, Test: onSigned, Edits: [][2]string{{"case j.broken:", "case j.broken && weight == 0:"}}},
+	{Name: "a new build of a device that had passed counts against it", File: ofMismatch, Test: onSigned, Edits: [][2]string{{"case !j.first && d.updated(m, t):", "case !j.first && d.updated(m, t) && weight == 0:"}}},
+	{Name: "what is not judged weighs as much", File: ofMismatch, Test: onSigned, Edits: [][2]string{{"weight = weight * d.rule.UnjudgedPercent / 100", "weight *= 1"}}},
+	{Name: "that a device had passed is never forgotten", File: ofMismatch, Test: onSigned, Edits: [][2]string{{" && t-m.passedAt() < d.rule.Memory.Milliseconds()", ""}}},
+	{Name: "a timer stays after the firing", File: ofMismatch, Test: onSigned, Edits: [][2]string{{"\tc.Timer = 0\n", ""}}},
+	{Name: "a wait begins anew with each failure", File: ofMismatch, Test: onSigned, Edits: [][2]string{{"; c.Timer == 0 {", "; true {"}}},
+	{Name: "a few failures among many events count", File: ofMismatch, Test: onSigned, Edits: [][2]string{{"for 100*failures >= d.rule.MinShare*(failures+passes) && tier+1", "for 100*failures >= passes-passes && tier+1"}}},
+	{Name: "an entity that fails still counts as passing", File: ofPeers, Test: onSigned, Edits: [][2]string{{"was >= how) {", "was > 0) {"}}},
+	{Name: "an entity counts with each event", File: ofPeers, Test: onSigned, Edits: [][2]string{{"s.at(of) == stretch && was >= how", "false"}}},
+	{Name: "one network is as good as three", File: ofPeers, Test: onSigned, Edits: [][2]string{{"failed && (all || networks >= p.enough)", "failed && (all || networks >= 1)"}}},
+	{Name: "other partitions are not heard", File: ofPeers, Test: onSigned, Edits: [][2]string{{"f+q > fails+passes {", "f+q < 0 {"}}},
+	{Name: "verdicts leave out who passes", File: ofPeers, Test: onSigned, Edits: [][2]string{{"mostToldFailing*min(passes, mostToldPassing)", "mostToldFailing*min(passes, 0)"}}},
+	{Name: "an entity is its own witness", File: ofPeers, Test: onSigned, Edits: [][2]string{{"b.since(passedLast, since, who)", "b.since(passedLast, since, 0)"}}},
+	{Name: "others that passed before are witnesses", File: ofPeers, Test: onSigned, Edits: [][2]string{{"b.since(passedLast, since, who)", "b.since(passedLast, since-60_000, who)"}}},
+	{Name: "a stretch that is over is taken for the present one", File: ofPeers, Test: onSigned, Edits: [][2]string{{"newest >= n {", "newest >= n-1 {"}}},
+	{Name: "a stretch behind a gap keeps the one before", File: ofPeers, Test: onSigned, Edits: [][2]string{{"if stretch == newest+1 {", "if stretch > newest {"}}},
+	{Name: "a timer comes back to no cohort", File: ofCohorts, Test: onSigned, Edits: [][2]string{{"if !found || rec.Kind() < firstCohort", "if found || rec.Kind() < firstCohort"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

@@ -30,6 +30,9 @@ type arrival struct {
 	lateness        int64                        // ms
 	cohort          func(by event.Field) *cohort // nil: there is none
 	timer           *int64                       // when to come back, Unix ms; 0: never. The model may change it
+
+	entity facet.Entity
+	recall func(cohortName) *cohort // nil: it is forgotten
 }
 
 // timed is a model that is asked when its timer is due, too. Of a the event is nil.
@@ -50,6 +53,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 	switch s := r.Spec.(type) {
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}
+	case *detectors.SignatureMismatch:
+		return &suspect{rule: s, hasher: o.hasher, stands: map[event.Field]*stand{}}
 	case *detectors.SlidingWindow:
 		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
 	case *absence:
