@@ -97,6 +97,10 @@ func (p *Population) attack(c *campaign) {
 	case "forged_signatures":
 		e.SetText(event.Account, c.id)
 		e.SetText(event.Device, c.id)
+		as := &p.people[0] // whose build it claims
+		e.SetText(event.DeviceModel, as.model.name)
+		e.SetText(event.OS, as.model.os)
+		e.SetText(event.AppVersion, as.version)
 		e.SetText(event.Signature, "invalid")
 		e.SetText(event.SignatureReason, "sig_invalid")
 		p.object(c.at%5, 401)

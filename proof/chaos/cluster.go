@@ -75,9 +75,16 @@ func (c *cluster) start(ctx context.Context, o Options, topics app.Topics, log *
 	if c.toClickHouse, err = proxy.Listen(c.clickhouse.Addr, 4<<10); err != nil {
 		return err
 	}
+	ruleDir := filepath.Join(c.dir, "rules")
+	if err := writeRules(ruleDir); err != nil {
+		return err
+	}
 	c.stack, err = stack.Start(ctx, stack.Options{
 		Dir: c.dir, Stream: app.StreamConfig{Name: "weir", Incarnation: 1}, Topics: topics, Format: "weir",
-		Kafka: c.kafka.Addr, Redis: c.toRedis.Addr(), ClickHouse: c.toClickHouse.Addr(), Adjust: hasten,
+		Kafka: c.kafka.Addr, Redis: c.toRedis.Addr(), ClickHouse: c.toClickHouse.Addr(), Adjust: func(c *app.Config) {
+			hasten(c)
+			c.Rules = ruleDir
+		},
 	}, log)
 	if err != nil {
 		return err

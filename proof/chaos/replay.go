@@ -31,6 +31,8 @@ type replayed struct {
 	heard    map[wire][]string // loop-back that is in it, each frame once; both as the first of a chain
 	last     map[wire]facet.Step
 	members  int64 // of groups, that were told of them
+	verdicts int64 // on cohorts, that were read
+	timed    int64 // signals of rules that set timers
 	scores   []score.Update
 	late     int64
 	switches int64
@@ -96,6 +98,8 @@ func (r *replayed) add(one *replayed) {
 	r.scores = append(r.scores, one.scores...)
 	r.late += one.late
 	r.members += one.members
+	r.verdicts += one.verdicts
+	r.timed += one.timed
 	r.frames += one.frames
 	r.repeated += one.repeated
 	r.switches += one.switches
@@ -180,6 +184,9 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		for i := range signals {
 			sig := &signals[i]
 			r.signals[sig.ID()] = signalText(sig)
+			if rule := m.set.Rule(sig.Rule); rule != nil && rule.Spec.Keeps().Ahead > 0 {
+				r.timed++
+			}
 			if comparable(sig.Entity) {
 				r.found[findingOf(sig)]++
 			}
@@ -198,7 +205,7 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		return nil, fmt.Errorf("%w: %d scores are live, and %d by the oracle", errJudges, len(a), len(b))
 	}
 	total := judge.Ledger().Total()
-	r.late, r.members = total.Late, total.Heard
+	r.late, r.members, r.verdicts = total.Late, total.Heard, total.Noted
 	return r, nil
 }
 
@@ -207,11 +214,14 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 var errJudges = errors.New("the engine and the oracle do not agree")
 
 func agree(a, b []score.Signal) error {
-	if len(a) != len(b) {
-		return fmt.Errorf("%w: %d signals, and %d", errJudges, len(a), len(b))
+	text := func(list []score.Signal, i int) string {
+		if i < len(list) {
+			return signalText(&list[i])
+		}
+		return "nothing more"
 	}
-	for i := range a {
-		if x, y := signalText(&a[i]), signalText(&b[i]); x != y {
+	for i := range max(len(a), len(b)) {
+		if x, y := text(a, i), text(b, i); x != y {
 			return fmt.Errorf("%w: %q, and %q", errJudges, x, y)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"testing/fstest"
 
 	"github.com/weirdev/weir/detectors"
@@ -23,8 +24,13 @@ type rulesets struct {
 	turns  [2]int       // by lane: switches so far
 }
 
-// edits change how scores decay and act, and what a rule waits for.
-var edits = map[string][2]string{
+// hasty makes timers that would take minutes due amid a run.
+var hasty = edits{
+	"signature_mismatch.yaml": {"window: 10m\n      cohorts: [build, app_version, os]", "window: 1m\n      cohorts: [build, app_version, os]\n      wait: 10s\n      usual: 1m"},
+}
+
+// others change how scores decay and act, and what a rule waits for.
+var others = edits{
 	"credential_stuffing.yaml": {"half_life: 30m", "half_life: 20m"},
 	"login_brute_force.yaml":   {"cooldown: 5m", "cooldown: 3m"},
 	"object_enumeration.yaml":  {"phase: soft", "phase: observe"},
@@ -33,8 +39,12 @@ var edits = map[string][2]string{
 // without is a file whose rules are not there after a switch.
 const without = "scraping_breadth.yaml"
 
-func newRulesets(base *rules.Set) (*rulesets, error) {
-	bundle, err := base.Bundle()
+// edits are of files, by their names: what stands there, and what takes its place.
+type edits map[string][2]string
+
+// of returns the files of a set of rules, changed.
+func (e edits) of(set *rules.Set) (fstest.MapFS, error) {
+	bundle, err := set.Bundle()
 	if err != nil {
 		return nil, err
 	}
@@ -48,15 +58,37 @@ func newRulesets(base *rules.Set) (*rulesets, error) {
 		if err != nil {
 			return nil, err
 		}
-		if e, ok := edits[f.Name]; ok && !bytes.Contains(data, []byte(e[0])) {
-			return nil, fmt.Errorf("%s has no %q to change", f.Name, e[0])
-		} else if ok {
-			data = bytes.ReplaceAll(data, []byte(e[0]), []byte(e[1]))
-		}
-		if f.Name != without {
-			files[f.Name] = &fstest.MapFile{Data: data}
-		}
+		files[f.Name] = &fstest.MapFile{Data: data}
 	}
+	for name, edit := range e {
+		f := files[name]
+		if f == nil || !bytes.Contains(f.Data, []byte(edit[0])) {
+			return nil, fmt.Errorf("%s has no %q to change", name, edit[0])
+		}
+		f.Data = bytes.ReplaceAll(f.Data, []byte(edit[0]), []byte(edit[1]))
+	}
+	return files, nil
+}
+
+// writeRules writes the built-in rules as a run has them into a directory.
+func writeRules(dir string) error {
+	set, err := rules.Default(detectors.All())
+	if err != nil {
+		return err
+	}
+	files, err := hasty.of(set)
+	if err != nil {
+		return err
+	}
+	return os.CopyFS(dir, files)
+}
+
+func newRulesets(base *rules.Set) (*rulesets, error) {
+	files, err := others.of(base)
+	if err != nil {
+		return nil, err
+	}
+	delete(files, without)
 	other, err := rules.Load(files, detectors.All())
 	if err != nil {
 		return nil, fmt.Errorf("the rules that are switched to: %w", err)
@@ -64,11 +96,16 @@ func newRulesets(base *rules.Set) (*rulesets, error) {
 	return &rulesets{all: []*rules.Set{base, other}}, nil
 }
 
-// findsOther reports whether a rule may fire elsewhere under the other rules, so that
-// an undisturbed run says nothing of it.
-func (s *rulesets) findsOther(id string) bool {
+// followsLog reports whether a rule may fire elsewhere than in an undisturbed run: it
+// is another one after a switch, or it sets timers or hears verdicts, and what those
+// come to depends on how sources are interleaved in the facet log.
+func (s *rulesets) followsLog(id string) bool {
 	r, other := s.all[0].Rule(id), s.all[1].Rule(id)
-	return r == nil || other == nil || r.Spec.Canonical() != other.Spec.Canonical()
+	if r == nil || other == nil || r.Spec.Canonical() != other.Spec.Canonical() {
+		return true
+	}
+	keeps := r.Spec.Keeps()
+	return keeps.Ahead > 0 || keeps.Cohort.Verdicts > 0
 }
 
 // switchRules writes a switch record to every facet partition.

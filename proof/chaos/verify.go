@@ -25,6 +25,8 @@ type verdict struct {
 	Switches   int64 // records of the facet log
 	Watched    int64 // signals of shadow rules
 	Members    int64 // of groups, told by loop-back
+	Verdicts   int64 // on cohorts, read by loop-back
+	Timed      int64 // signals of rules that set timers
 	Repeats    int64 // of a gateway, dropped by ingest
 	Repeated   int64 // facets that were written again, and dropped
 	Digests    map[string]string
@@ -82,7 +84,7 @@ func (r *run) verify(ctx context.Context) (*verdict, error) {
 		return v, nil
 	}
 	r.event("the raw log is what the seed says, and the facet log is replayed: %d records, %d frames", r.sender.acknowledged(), re.frames)
-	v.Late, v.Repeated, v.Members = re.late, re.repeated, re.members
+	v.Late, v.Repeated, v.Members, v.Verdicts, v.Timed = re.late, re.repeated, re.members, re.verdicts, re.timed
 	v.checkFacets(t, re)
 	v.checkLoopback(re)
 	v.checkFindings(calm, re, r.rulesets)
@@ -174,10 +176,10 @@ func (v *verdict) checkLoopback(re *replayed) {
 }
 
 // checkFindings compares what was found, wherever it stands in the facet log,
-// with what is found when nothing is disturbed. Of rules that find other things
-// after a switch it says nothing: where in the facet log that stands differs.
+// with what is found when nothing is disturbed. Of rules that follow the facet log
+// more closely than that it says nothing: the model does.
 func (v *verdict) checkFindings(calm *calm, re *replayed, s *rulesets) {
-	other := func(f finding, _ int) bool { return s.findsOther(f.rule) }
+	other := func(f finding, _ int) bool { return s.followsLog(f.rule) }
 	maps.DeleteFunc(calm.found, other)
 	maps.DeleteFunc(re.found, other)
 	for f, n := range calm.found {

@@ -91,7 +91,7 @@ func texts(rules []ruleText) (all []string) {
 	return all
 }
 
-// texts is likewise, with the rules of detectors that exist in tests only.
+// texts is likewise, with the rules of detectors for proofs.
 func (m *maker) texts(rules []ruleText) []string {
 	all := texts(rules)
 	for i := range m.absences {

@@ -9,6 +9,7 @@
 package oracle
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -123,6 +124,7 @@ func (s *source) end(sec facet.Section) {
 func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
 	o.at.Offset, o.at.Index, o.told, o.counted, o.shadow, o.verdicts = offset, 0, nil, 0, nil, nil
 	o.beginTimers()
+	frame = bytes.Clone(frame) // models keep texts of it, and a reader's buffer is used again
 	if facet.IsLoopback(frame) {
 		return o.hear(frame)
 	}
