@@ -16,7 +16,7 @@ import (
 // proof, and what costs next to nothing.
 var (
 	leftToProof = []string{"Long", "ChDB", "Kafka", "StartKafka", "Redis", "StartRedis", "Web", "ClickHouseClients"}
-	cheap       = []string{"NewAuthority", "NewDisk", "OfPartitions", "Programs"}
+	cheap       = []string{"NewAuthority", "NewDisk", "OfPartitions", "Programs", "ReadPage"}
 )
 
 // TestWhatAShortRunLeavesOutIsProven: a package with a test that make test leaves

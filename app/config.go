@@ -6,7 +6,6 @@ package app
 import (
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -138,17 +137,13 @@ func (c *Config) validateDrain() error {
 const shortestSecret = 16
 
 func (c StreamConfig) secret() ([]byte, error) {
-	text := c.Secret
+	text, err := secret.Read("stream.secret", c.Secret, c.SecretFile)
 	switch {
-	case c.Secret != "" && c.SecretFile != "":
-		return nil, errors.New("stream.secret and stream.secret_file are both set; one is enough")
+	case err != nil:
+		return nil, err
 	case c.SecretFile != "":
-		b, err := os.ReadFile(c.SecretFile)
-		if err != nil {
-			return nil, fmt.Errorf("stream.secret_file: %w", err)
-		}
-		text = strings.TrimSpace(string(b))
-	case c.Secret == "":
+		text = strings.TrimSpace(text)
+	case text == "":
 		return nil, errors.New("stream.secret_file: not set; make one with `head -c 32 /dev/urandom | base64 > weir.secret` and use it for all programs of the stream")
 	}
 	if len(text) < shortestSecret {

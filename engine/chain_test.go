@@ -11,10 +11,10 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -120,7 +120,7 @@ func changedRules(t testing.TB, old, now string) *rules.Set {
 	if strings.Count(text, old) != 1 {
 		t.Fatalf("%q is not there once", old)
 	}
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(strings.Replace(text, old, now, 1))}}, detectors.All())
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(strings.Replace(text, old, now, 1))}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestLongNamesSilenceNobody(t *testing.T) {
 		r := strings.TrimPrefix(fmt.Sprintf(groupRules, 20), "rules:\n")
 		text.WriteString(strings.NewReplacer("id: spray", fmt.Sprint("id: spray", i), "at: 3", "at: 40").Replace(r))
 	}
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(text.String())}}, detectors.All())
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(text.String())}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/weirdev/weir/detectors"
@@ -45,23 +44,10 @@ func (tallying) Explain([]byte, int64) detectors.Explanation { return detectors.
 // each of 50 accounts, of one build.
 func comparing(t testing.TB, maxCohorts int) (p *Partition, apply func(build string)) {
 	t.Helper()
-	kind := rules.Kind{Name: "tallying", Doc: "counts", Keys: []rules.Key{rules.CountKey("n", rules.Required, 1, 1, "nothing")},
-		Compile: func(*rules.Params) rules.Spec { return tallying{} }}
-	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(`
-rules:
-  - id: counts
-    title: Counts
-    entity: account
-    when: status >= 0
-    tallying: {n: 1}
-    signal: {category: bot, reason: r, half_life: 1h}
-    phase: soft
-`)}}, []rules.Kind{kind})
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := oneRule(t, tallying{})
 	cfg := Defaults()
 	cfg.MaxCohorts, cfg.Sources, cfg.Partitions = maxCohorts, 1, 1
+	var err error
 	if p, err = NewPartition(cfg, set, testHasher(), 0, 1); err != nil {
 		t.Fatal(err)
 	}

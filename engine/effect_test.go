@@ -8,6 +8,7 @@ import (
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
@@ -17,7 +18,7 @@ const effectRules = `rules:
     title: speaks against an account
     entity: account
     when: status < 1000
-    sliding_window: {window: 1m, tiers: [{at: 1, weight: 0}]}
+    counting: {window: 1m, tiers: [{at: 1, weight: 0}]}
     members: {entity: session, weight: 30}
     signal: {category: bot, reason: r, half_life: 10m, asks: [revoke, notify]}
     phase: soft
@@ -25,7 +26,7 @@ const effectRules = `rules:
     title: speaks for an account
     entity: account
     when: status >= 1000
-    sliding_window: {window: 1m, tiers: [{at: 1, weight: 50}]}
+    counting: {window: 1m, tiers: [{at: 1, weight: 50}]}
     signal: {category: any, reason: r, half_life: 1h, effect: lowers}
     phase: soft
 `
@@ -63,7 +64,7 @@ type effects struct {
 
 func newEffects(t *testing.T) *effects {
 	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(effectRules)}}, detectors.All())
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(effectRules)}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}

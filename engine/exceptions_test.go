@@ -8,9 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -19,7 +19,7 @@ const excepting = `rules:
     title: two failures
     entity: account
     when: auth == "failure"
-    sliding_window: {window: 1m, tiers: [{at: 2, weight: 30}]}
+    counting: {window: 1m, tiers: [{at: 2, weight: 30}]}
     signal: {category: account_takeover, reason: two_failures, half_life: 10m}
     phase: soft
     exceptions:
@@ -30,7 +30,7 @@ const excepting = `rules:
 
 func exceptingSet(t *testing.T) *rules.Set {
 	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(excepting)}}, detectors.All())
+	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(excepting)}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}

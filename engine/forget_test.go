@@ -5,10 +5,10 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
@@ -19,7 +19,7 @@ rules:
     title: Says the same once an hour
     entity: device
     when: status == 1
-    sliding_window:
+    counting:
       window: 1s
       cooldown: 1h
       tiers: [{at: 1, weight: 50}]
@@ -29,7 +29,7 @@ rules:
     title: Is worth a point for 100 s
     entity: account
     when: status == 1
-    sliding_window:
+    counting:
       window: 1s
       tiers: [{at: 1, weight: 2}]
     signal: {category: bot, reason: r, half_life: 100s}
@@ -38,7 +38,7 @@ rules:
     title: Is worth less
     entity: account
     when: status == 2
-    sliding_window:
+    counting:
       window: 1s
       tiers: [{at: 1, weight: 1}]
     signal: {category: bot, reason: r, half_life: 1s}
@@ -58,7 +58,7 @@ const feedStart = 1_763_892_000_000
 
 func newFeed(t *testing.T) *feed {
 	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(forgetting)}}, detectors.All())
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(forgetting)}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
@@ -22,7 +22,7 @@ const groupRules = `rules:
     title: accounts that one address tries
     entity: ip
     when: auth != ""
-    sliding_window: {window: 1m, count: auth == "failure", distinct: account, tiers: [{at: 3, weight: 60}], cooldown: 1s}
+    counting: {window: 1m, count: auth == "failure", distinct: account, tiers: [{at: 3, weight: 60}], cooldown: 1s}
     members: {entity: account, weight: %d}
     signal: {category: account_takeover, reason: spray, half_life: 10m}
     phase: soft
@@ -46,7 +46,7 @@ const loopPartitions = 4
 
 func groupRuleSet(t testing.TB, weight int) *rules.Set {
 	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: fmt.Appendf(nil, groupRules, weight)}}, detectors.All())
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: fmt.Appendf(nil, groupRules, weight)}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -23,12 +23,12 @@ func routeRules(t testing.TB, n int) *rules.Set {
     title: x
     entity: account
     when: status == 401 && route == "/route-%d"
-    sliding_window: {window: 10m, tiers: [{at: 5, weight: 50}]}
+    counting: {window: 10m, tiers: [{at: 5, weight: 50}]}
     signal: {category: bot, reason: x, half_life: 1h}
     phase: observe
 `, i, i)
 	}
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(b.String())}}, detectors.All())
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(b.String())}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}

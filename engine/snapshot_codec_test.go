@@ -15,9 +15,9 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -171,7 +171,7 @@ func countRule(id string, at int) string {
     description: failures
     entity: account
     when: auth == "failure"
-    sliding_window: {window: 10m, tiers: [{at: ` + string(rune('0'+at)) + `, weight: 30}], cooldown: 1m}
+    counting: {window: 10m, tiers: [{at: ` + string(rune('0'+at)) + `, weight: 30}], cooldown: 1m}
     signal: {category: account_takeover, reason: failures, half_life: 10m}
     phase: soft
     references: [https://example.org/]
@@ -181,7 +181,7 @@ func countRule(id string, at int) string {
 
 func loadRules(t testing.TB, list ...string) *rules.Set {
 	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte("rules:" + strings.Join(list, "") + "\n")}}, detectors.All())
+	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte("rules:" + strings.Join(list, "") + "\n")}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestComparingSnapshots(t *testing.T) {
 // compares it with one made now.
 func TestTheSnapshotFormatDoesNotDrift(t *testing.T) {
 	golden := "testdata/snapshot-" + SnapshotForm() + ".hex"
-	set := loadRules(t, countRule("failures", 3))
+	set := loadRules(t, testrules.AsShipped(countRule("failures", 3)))
 	p := testPartition(t, set)
 	apply(t, p, history(set, 8, 12), 0, 12)
 	now := snapshotOf(t, p, 12)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/weirdev/weir/detectors"
@@ -47,21 +46,7 @@ type awaited struct {
 
 func newAwaited(t testing.TB, maxEntities int) *awaited {
 	t.Helper()
-	kind := rules.Kind{Name: "waiting", Doc: "waits", Keys: []rules.Key{rules.CountKey("n", rules.Required, 1, 1, "nothing")},
-		Compile: func(*rules.Params) rules.Spec { return waiting{} }}
-	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(`
-rules:
-  - id: waits
-    title: Waits
-    entity: account
-    when: status >= 0
-    waiting: {n: 1}
-    signal: {category: bot, reason: r, half_life: 1h}
-    phase: soft
-`)}}, []rules.Kind{kind})
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := oneRule(t, waiting{})
 	cfg := Defaults()
 	cfg.Lateness, cfg.MaxEntities, cfg.Sources, cfg.Partitions = 0, maxEntities, 1, 1
 	p, err := NewPartition(cfg, set, testHasher(), 0, 1)

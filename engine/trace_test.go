@@ -6,9 +6,9 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -19,10 +19,10 @@ func TestATraceShowsWhatRulesMakeOfFacets(t *testing.T) {
     title: x
     entity: account
     when: auth != ""
-    sliding_window: {window: 1m, count: auth == "failure", tiers: [{at: 2, weight: 30}]}
+    counting: {window: 1m, count: auth == "failure", tiers: [{at: 2, weight: 30}]}
     signal: {category: bot, reason: x, half_life: 10m}
     phase: soft
-`)}}, detectors.All())
+`)}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/weirdev/weir/internal/kafka"
@@ -298,4 +299,26 @@ func (m *memorySnapshots) names() []int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Sorted(maps.Keys(m.objects))
+}
+
+// oneRule is a set of one rule, of a detector that is made for a test: it sees every
+// event of an account.
+func oneRule(t testing.TB, spec rules.Spec) *rules.Set {
+	t.Helper()
+	kind := rules.Kind{Name: "tested", Doc: "is tested", Keys: []rules.Key{rules.CountKey("n", rules.Required, 1, 1, "nothing")},
+		Compile: func(*rules.Params) rules.Spec { return spec }}
+	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(`
+rules:
+  - id: tested
+    title: A rule that is tested
+    entity: account
+    when: status >= 0
+    tested: {n: 1}
+    signal: {category: bot, reason: r, half_life: 1h}
+    phase: soft
+`)}}, []rules.Kind{kind})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
 }

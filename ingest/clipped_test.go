@@ -65,6 +65,17 @@ func TestAClientCannotHideBehindWhatItWrites(t *testing.T) {
 // marked counts the failed sign-ins of an address that are marked as clipped.
 func (w *world) marked(t *testing.T, address string) (n int) {
 	t.Helper()
+	w.eachFacet(t, func(f *facet.Facet) {
+		if f.Entity.Key == address && f.Fields.Text(event.Auth) == "failure" && f.Fields.Num(event.Clipped) == 1 {
+			n++
+		}
+	})
+	return n
+}
+
+// eachFacet reads the frames that were written.
+func (w *world) eachFacet(t *testing.T, yield func(*facet.Facet)) {
+	t.Helper()
 	var r facet.Reader
 	for _, frame := range w.frames {
 		if err := r.Reset(frame); err != nil {
@@ -81,12 +92,9 @@ func (w *world) marked(t *testing.T, address string) (n int) {
 			if !more {
 				break
 			}
-			if f.Entity.Key == address && f.Fields.Text(event.Auth) == "failure" && f.Fields.Num(event.Clipped) == 1 {
-				n++
-			}
+			yield(&f)
 		}
 	}
-	return n
 }
 
 // counted is the value of a counter without labels.

@@ -617,29 +617,13 @@ func everything() (p facet.Projection) {
 func (w *world) describe(t *testing.T, to io.Writer) {
 	t.Helper()
 	hasher := facet.NewHasher([16]byte{1})
-	var r facet.Reader
-	for _, frame := range w.frames {
-		if err := r.Reset(frame); err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := r.Section(); err != nil {
-			t.Fatal(err)
-		}
-		for f := (facet.Facet{}); ; {
-			more, err := r.Facet(&f)
-			if err != nil {
-				t.Fatal(err)
+	w.eachFacet(t, func(f *facet.Facet) {
+		fmt.Fprintf(to, "%d %d %+v %d %d", f.Offset, f.Ordinal, f.Entity, f.Time, facet.Partition(hasher.Sum(f.Entity), 1000))
+		for _, spec := range event.Fields() {
+			if f.Fields.Has(spec.Field) {
+				fmt.Fprintf(to, " %s=%q/%d", spec.Name, f.Fields.Text(spec.Field), f.Fields.Num(spec.Field))
 			}
-			if !more {
-				break
-			}
-			fmt.Fprintf(to, "%d %d %+v %d %d", f.Offset, f.Ordinal, f.Entity, f.Time, facet.Partition(hasher.Sum(f.Entity), 1000))
-			for _, spec := range event.Fields() {
-				if f.Fields.Has(spec.Field) {
-					fmt.Fprintf(to, " %s=%q/%d", spec.Name, f.Fields.Text(spec.Field), f.Fields.Num(spec.Field))
-				}
-			}
-			fmt.Fprintln(to)
 		}
-	}
+		fmt.Fprintln(to)
+	})
 }

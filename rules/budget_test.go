@@ -10,7 +10,7 @@ const hungryRule = `
     title: x
     entity: account
     when: auth == "failure"
-    sliding_window: {window: 10m, tiers: [{at: 1000, weight: 50}]}
+    counting: {window: 10m, tiers: [{at: 1000, weight: 50}]}
     signal: {category: bot, reason: x, half_life: 1h}
     phase: soft
 `

@@ -6,13 +6,13 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
 
 func TestABundleHoldsTheRulesAsTheyAre(t *testing.T) {
 	files := fstest.MapFS{"b.yaml": {Data: []byte(small("b"))}, "sub/a.yaml": {Data: []byte(small("a"))}, "README.md": {Data: []byte("no rule")}}
-	set, err := rules.Load(files, detectors.All())
+	set, err := rules.Load(files, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestABundleHoldsTheRulesAsTheyAre(t *testing.T) {
 // A bundle says which routes are a login, whatever the program that opens it thinks.
 func TestABundleHoldsTheBuiltInRoutes(t *testing.T) {
 	files := fstest.MapFS{"a.yaml": {Data: []byte(asking(`route_class == "login"`))}, ".weir/routes.yaml": {Data: []byte("routes: [{class: login, routes: [POST /enter]}]")}}
-	set, err := rules.Load(files, detectors.All())
+	set, err := rules.Load(files, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,14 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -49,7 +50,7 @@ func TestWhatIsWrongInAFileIsShown(t *testing.T) {
 				t.Fatal(err)
 			}
 			// One detector, so that others change no text.
-			_, err = rules.Load(fstest.MapFS{filepath.Base(name): {Data: data}}, []rules.Kind{detectors.SlidingWindowKind()})
+			_, err = rules.Load(fstest.MapFS{filepath.Base(name): {Data: data}}, []rules.Kind{testrules.Counting()})
 			var problems *rules.Problems
 			if !errors.As(err, &problems) {
 				t.Fatalf("error is %v", err)
@@ -69,7 +70,7 @@ const smallRule = `
     title: x
     entity: account
     when: auth == "failure"
-    sliding_window: {window: 10m, count: status == 401, distinct: object, min_share: 50, tiers: [{at: 5, weight: 50}]}
+    counting: {window: 10m, count: status == 401, distinct: object, min_share: 50, tiers: [{at: 5, weight: 50}]}
     signal: {category: bot, reason: x, half_life: 1h}
     phase: soft
 `
@@ -89,7 +90,7 @@ func loadText(t testing.TB, files map[string]string) (*rules.Set, error) {
 	for name, text := range files {
 		fsys[name] = &fstest.MapFile{Data: []byte(text)}
 	}
-	return rules.Load(fsys, detectors.All())
+	return rules.Load(fsys, testrules.Kinds())
 }
 
 // signIn is a sign-in that fails.
@@ -110,15 +111,14 @@ func TestALoadedRuleHoldsWhatTheFileSays(t *testing.T) {
 		t.Fatalf("rules %v", set.Rules)
 	}
 	r := set.Rules[0]
-	w := r.Spec.(*detectors.SlidingWindow)
 	if r.Entity != facet.Account || r.Phase != rules.Soft || r.Category != "bot" || r.Reason != "x" || r.HalfLife != time.Hour || r.Title != "x" {
 		t.Errorf("rule %+v", r)
 	}
-	if w.Window != 10*time.Minute || w.Cooldown != w.Window || w.Distinct != event.Object || w.MinShare != 50 || len(w.Tiers) != 1 || w.Tiers[0] != (detectors.Tier{At: 5, Weight: 50}) {
-		t.Errorf("window %+v", w)
+	if r.Detector != "counting" || !slices.Equal(r.Spec.Fields(), []event.Field{event.Status, event.Object}) {
+		t.Errorf("detector %s, which reads %v", r.Detector, r.Spec.Fields())
 	}
-	if e := signIn(); !r.When(e) || !w.Counted.Holds(e) {
-		t.Error("the conditions do not hold of a failed sign-in")
+	if !r.When(signIn()) {
+		t.Error("the condition does not hold of a failed sign-in")
 	}
 }
 
@@ -190,7 +190,7 @@ func TestARuleSaysWhatItsSignalsDo(t *testing.T) {
     title: x
     entity: ip
     when: auth == "failure"
-    sliding_window: {window: 10m, tiers: [{at: 1, weight: 0}, {at: 5, weight: 100}]}
+    counting: {window: 10m, tiers: [{at: 1, weight: 0}, {at: 5, weight: 100}]}
     members: {entity: account, weight: 0}
     signal: {category: any, reason: x, half_life: 1h, effect: lowers, asks: [notify, revoke]}
     phase: soft
@@ -259,7 +259,7 @@ func TestFilesThatCannotBeRules(t *testing.T) {
 
 func TestAFileThatCannotBeReadIsAProblem(t *testing.T) {
 	fsys := brokenFS{fstest.MapFS{"a.yaml": {Data: []byte(small("a"))}, "b.yaml": {Data: []byte(small("b"))}}}
-	_, err := rules.Load(fsys, detectors.All())
+	_, err := rules.Load(fsys, testrules.Kinds())
 	if err == nil || !strings.Contains(err.Error(), "b.yaml: cannot be read") {
 		t.Errorf("error is %v", err)
 	}
@@ -281,7 +281,7 @@ func (f brokenFS) Stat(name string) (fs.FileInfo, error) { return f.MapFS.Stat(n
 // FuzzLoad feeds arbitrary files: reading ends, and either gives a set whose
 // rules hold what the engine relies on, or says for every problem what to do.
 func FuzzLoad(f *testing.F) {
-	for _, pattern := range []string{"testdata/bad/*.yaml", "default/*.yaml"} {
+	for _, pattern := range []string{"testdata/bad/*.yaml", "default/*.yaml", "../detectors/testdata/*.yaml"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			f.Fatal(err)
@@ -299,7 +299,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(someScenarios))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fuzzTests(t, data)
-		set, err := rules.Load(fstest.MapFS{"fuzz.yaml": {Data: data}}, detectors.All())
+		set, err := rules.Load(fstest.MapFS{"fuzz.yaml": {Data: data}}, testrules.Kinds())
 		if err != nil {
 			var problems *rules.Problems
 			if !errors.As(err, &problems) {

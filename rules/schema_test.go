@@ -9,6 +9,7 @@ import (
 
 	"github.com/weirdev/weir/app/dryrun"
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -61,14 +62,8 @@ func TestTheReferenceInTheDocumentationIsUpToDate(t *testing.T) {
 // The worked example and the error message in the documentation are run, so
 // that nobody learns the language from a page that is wrong.
 func TestTheExampleInTheDocumentationWorks(t *testing.T) {
-	data, err := os.ReadFile("../docs/rules.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := fenced(string(data), "yaml")
-	if len(blocks) == 0 {
-		t.Fatal("there is no example")
-	}
+	page := testkit.ReadPage(t, "docs/rules.md")
+	blocks := page.Blocks(t, "yaml")
 	set, err := loadText(t, map[string]string{"example.yaml": blocks[0]})
 	if err != nil {
 		t.Fatal(err)
@@ -89,17 +84,7 @@ func TestTheExampleInTheDocumentationWorks(t *testing.T) {
 	}
 	broken := strings.Replace(blocks[0], `status == 429`, `statsu == 429`, 1)
 	_, err = loadText(t, map[string]string{"limits.yaml": broken})
-	if shown := fenced(string(data), "text"); len(shown) == 0 || err == nil || shown[0] != err.Error()+"\n" {
+	if shown := page.Blocks(t, "text"); err == nil || shown[0] != err.Error()+"\n" {
 		t.Errorf("the documentation shows %q as the error, it is\n%v", shown, err)
 	}
-}
-
-// fenced gives the code blocks of a language.
-func fenced(markdown, language string) []string {
-	var blocks []string
-	for _, part := range strings.Split(markdown, "```"+language+"\n")[1:] {
-		block, _, _ := strings.Cut(part, "```")
-		blocks = append(blocks, block)
-	}
-	return blocks
 }

@@ -2,12 +2,12 @@ package rules_test
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -137,12 +137,8 @@ func TestADirectoryWithoutRulesIsRefused(t *testing.T) {
 
 // What the documentation says beside the worked example is read, too.
 func TestTheExamplesInTheDocumentationAreRead(t *testing.T) {
-	data, err := os.ReadFile("../docs/rules.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	files, read := map[string]string{}, 0
-	for i, block := range fenced(string(data), "yaml") {
+	for i, block := range testkit.ReadPage(t, "docs/rules.md").Blocks(t, "yaml") {
 		switch {
 		case strings.HasPrefix(block, "lists:"), strings.HasPrefix(block, "routes:"):
 			files[fmt.Sprintf("%d.yaml", i)] = block

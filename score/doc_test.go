@@ -8,23 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
 )
-
-// block is the first block of a language in docs/redis.md.
-func block(t *testing.T, language string) string {
-	t.Helper()
-	page, err := os.ReadFile("../docs/redis.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, found := strings.Cut(string(page), "\n```"+language+"\n")
-	code, _, closed := strings.Cut(rest, "\n```\n")
-	if !found || !closed {
-		t.Fatalf("docs/redis.md has no block of %s", language)
-	}
-	return code
-}
 
 // reader is a program in docs/redis.md, which is run with arguments: the secret,
 // the value, a forged one, and moments. It prints the key of the example, a word
@@ -115,7 +101,7 @@ func TestTheReadersInTheDocumentationAgree(t *testing.T) {
 			}
 			none := map[string]string{"Python": "None", "Node": "null", "Go": "false"}[r.name]
 			expected := exampleKey + " " + none + " " + strings.Join(want, " ")
-			out, err := r.run(t, block(t, r.language), args).CombinedOutput()
+			out, err := r.run(t, testkit.ReadPage(t, "docs/redis.md").Blocks(t, r.language)[0], args).CombinedOutput()
 			if got := strings.Join(strings.Fields(string(out)), " "); err != nil || got != expected {
 				t.Errorf("%v\ngot  %s\nwant %s", err, got, expected)
 			}

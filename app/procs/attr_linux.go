@@ -9,8 +9,8 @@ import (
 
 // childAttributes makes a child end with its parent, however that ends, and
 // keeps the terminal's Ctrl-C from it: the parent stops it in order.
-func childAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+func childAttributes(last syscall.Signal) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: last}
 }
 
 // peakRSS is the most memory that a running process has had, bytes; 0 where it

@@ -6,7 +6,7 @@ import "syscall"
 
 // childAttributes keeps the terminal's Ctrl-C from a child: the parent stops it
 // in order.
-func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func childAttributes(syscall.Signal) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 func peakRSS(int) int64 { return 0 }
 

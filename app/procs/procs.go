@@ -1,4 +1,4 @@
-// Package procs runs Weir's programs as child processes: started with a
+// Package procs runs child processes: any program once, and Weir's programs with a
 // configuration file, restarted when they die, stopped with SIGTERM, and never
 // left behind.
 package procs
@@ -47,7 +47,7 @@ type Process struct {
 	Trial   time.Duration // a first run that ends by itself sooner is not started again
 
 	mu       sync.Mutex // guards running
-	running  *os.Process
+	running  *Child
 	restarts atomic.Int64
 	usage    usage
 }
@@ -123,26 +123,21 @@ func (p *Process) hopeless(status int, ran time.Duration) bool {
 
 // once runs the child until it ends or ctx does.
 func (p *Process) once(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, p.Path, p.Args...)
-	cmd.Env = append(os.Environ(), p.Env...)
-	cmd.Stdout, cmd.Stderr = p.Out, p.Out
-	cmd.SysProcAttr = childAttributes()
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = stopTime
-	if err := cmd.Start(); err != nil {
+	c, err := Start(p.Path, p.Args, p.Env, p.Out, syscall.SIGTERM)
+	if err != nil {
 		return err
 	}
-	p.set(cmd.Process)
-	ended := make(chan struct{})
-	p.usage.watched.Go(func() { p.usage.watch(cmd.Process.Pid, ended) })
-	err := cmd.Wait()
-	p.set(nil)
-	close(ended)
-	p.usage.watched.Wait()
-	p.usage.add(cmd.ProcessState)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil
+	p.set(c)
+	p.usage.watched.Go(func() { p.usage.watch(c.PID(), c.Ended()) })
+	select {
+	case <-c.Ended():
+		err = c.Wait()
+	case <-ctx.Done():
+		err = c.Stop(stopTime)
 	}
+	p.set(nil)
+	p.usage.watched.Wait()
+	p.usage.add(c.cmd.ProcessState)
 	return err
 }
 
@@ -155,7 +150,7 @@ func (u *usage) add(s *os.ProcessState) {
 	}
 }
 
-func (p *Process) set(running *os.Process) {
+func (p *Process) set(running *Child) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running = running
@@ -168,7 +163,7 @@ func (p *Process) PID() int {
 	if p.running == nil {
 		return 0
 	}
-	return p.running.Pid
+	return p.running.PID()
 }
 
 // Signal sends a signal to the process, and to no other that may have got its

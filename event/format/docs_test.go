@@ -1,7 +1,6 @@
 package format
 
 import (
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -9,29 +8,13 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // formatsPage is what users paste from.
-func formatsPage(t *testing.T) string {
+func formatsPage(t *testing.T) testkit.Page {
 	t.Helper()
-	page, err := os.ReadFile("../../docs/formats.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(page)
-}
-
-// block returns the fenced block that contains what.
-func block(t *testing.T, page, what string) string {
-	t.Helper()
-	for i, b := range strings.Split(page, "```") {
-		if i%2 == 1 && strings.Contains(b, what) {
-			_, text, _ := strings.Cut(b, "\n")
-			return text
-		}
-	}
-	t.Fatalf("docs/formats.md has no block with %q", what)
-	return ""
+	return testkit.ReadPage(t, "docs/formats.md")
 }
 
 func TestTheMappingInTheDocsCompiles(t *testing.T) {
@@ -41,7 +24,7 @@ func TestTheMappingInTheDocsCompiles(t *testing.T) {
 			Mapping *Mapping
 		}
 	}
-	if err := yaml.Unmarshal([]byte(block(t, formatsPage(t), "format: mapping")), &config); err != nil {
+	if err := yaml.Unmarshal([]byte(formatsPage(t).Block(t, "format: mapping")), &config); err != nil {
 		t.Fatal(err)
 	}
 	f, err := New(config.Ingest.Format, config.Ingest.Mapping)
@@ -62,7 +45,7 @@ func TestTheGatewayConfigurationsInTheDocsAreRead(t *testing.T) {
 		{"nginx", "log_format weir", `"([a-z0-9_]+)":"\$`},
 		{"envoy", "json_format:", `(?m)^ {8}([a-z0-9_]+): "%`},
 	} {
-		keys := regexp.MustCompile(c.key).FindAllStringSubmatch(block(t, page, c.block), -1)
+		keys := regexp.MustCompile(c.key).FindAllStringSubmatch(page.Block(t, c.block), -1)
 		if len(keys) < 12 {
 			t.Errorf("%s: only %d keys were found", c.format, len(keys))
 		}
@@ -95,7 +78,7 @@ func section(t *testing.T, page, heading string) string {
 func TestTheTablesOfThePresetsAreTrue(t *testing.T) {
 	page := formatsPage(t)
 	for _, format := range []string{"nginx", "envoy-gateway", "envoy", "traefik", "caddy", "cloudflare-logpush"} {
-		rows := regexp.MustCompile("(?m)^\\| (.*`.*) \\| (.*) \\|$").FindAllStringSubmatch(section(t, page, format), -1)
+		rows := regexp.MustCompile("(?m)^\\| (.*`.*) \\| (.*) \\|$").FindAllStringSubmatch(section(t, page.Text, format), -1)
 		if len(rows) < 8 {
 			t.Errorf("%s: only %d rows were found", format, len(rows))
 		}
@@ -125,11 +108,11 @@ func inBackticks(s string) (all []string) {
 func TestEveryFormatHasASection(t *testing.T) {
 	page := formatsPage(t)
 	for _, name := range Names() {
-		if !strings.Contains(page, "\n| `"+name+"` |") {
+		if !strings.Contains(page.Text, "\n| `"+name+"` |") {
 			t.Errorf("%s is not in the table", name)
 		}
 		if name != "weir" {
-			section(t, page, name)
+			section(t, page.Text, name)
 		}
 	}
 }
@@ -138,7 +121,7 @@ func TestThePatternInTheDocsReads(t *testing.T) {
 	var config struct {
 		Ingest struct{ Format, Pattern string }
 	}
-	if err := yaml.Unmarshal([]byte(block(t, formatsPage(t), "format: pattern")), &config); err != nil {
+	if err := yaml.Unmarshal([]byte(formatsPage(t).Block(t, "format: pattern")), &config); err != nil {
 		t.Fatal(err)
 	}
 	f, err := Config{Name: config.Ingest.Format, Pattern: config.Ingest.Pattern}.New()
@@ -151,7 +134,7 @@ func TestThePatternInTheDocsReads(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	for _, p := range parts() {
-		if !strings.Contains(section(t, formatsPage(t), "pattern"), "`"+p.name+"`") {
+		if !strings.Contains(section(t, formatsPage(t).Text, "pattern"), "`"+p.name+"`") {
 			t.Errorf("part %s is not explained", p.name)
 		}
 	}
@@ -159,7 +142,7 @@ func TestThePatternInTheDocsReads(t *testing.T) {
 
 func TestTheOtherNamesOfAMappingInTheDocsCompile(t *testing.T) {
 	var m Mapping
-	if err := yaml.Unmarshal([]byte("time: {from: t}\n"+strings.ReplaceAll("\n"+block(t, formatsPage(t), "only: {"), "\n    ", "\n")), &m); err != nil {
+	if err := yaml.Unmarshal([]byte("time: {from: t}\n"+strings.ReplaceAll("\n"+formatsPage(t).Block(t, "only: {"), "\n    ", "\n")), &m); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := New("mapping", &m); err != nil || len(m) != 3 {
@@ -169,7 +152,7 @@ func TestTheOtherNamesOfAMappingInTheDocsCompile(t *testing.T) {
 
 // What the docs say of the heads of combined lines is so.
 func TestTheTableOfCombinedIsTrue(t *testing.T) {
-	rows := regexp.MustCompile("(?m)^\\| (`[^|]*)\\|([^|]*)\\|[^|]*\\|$").FindAllStringSubmatch(section(t, formatsPage(t), "combined"), -1)
+	rows := regexp.MustCompile("(?m)^\\| (`[^|]*)\\|([^|]*)\\|[^|]*\\|$").FindAllStringSubmatch(section(t, formatsPage(t).Text, "combined"), -1)
 	if len(rows) < 8 {
 		t.Fatalf("only %d rows were found", len(rows))
 	}

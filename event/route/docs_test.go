@@ -2,7 +2,6 @@ package route
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,29 +9,13 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // routesPage is what users paste from.
-func routesPage(t *testing.T) string {
+func routesPage(t *testing.T) testkit.Page {
 	t.Helper()
-	page, err := os.ReadFile("../../docs/formats.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(page)
-}
-
-// fenced is the fenced block that contains what.
-func fenced(t *testing.T, page, what string) string {
-	t.Helper()
-	for i, b := range strings.Split(page, "```") {
-		if i%2 == 1 && strings.Contains(b, what) {
-			_, text, _ := strings.Cut(b, "\n")
-			return text
-		}
-	}
-	t.Fatalf("docs/formats.md has no block with %q", what)
-	return ""
+	return testkit.ReadPage(t, "docs/formats.md")
 }
 
 func TestTheRoutesInTheDocsCompile(t *testing.T) {
@@ -45,7 +28,7 @@ func TestTheRoutesInTheDocsCompile(t *testing.T) {
 	}
 	page := routesPage(t)
 	for _, what := range []string{"routes:\n", "trusted_proxies:", "connecting_ip_from:"} {
-		if err := yaml.Unmarshal([]byte(fenced(t, page, what)), &config); err != nil {
+		if err := yaml.Unmarshal([]byte(page.Block(t, what)), &config); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,7 +47,7 @@ func TestTheRoutesInTheDocsCompile(t *testing.T) {
 // number.
 func TestTheRoutesOfTheDocsAreTrue(t *testing.T) {
 	page, r := routesPage(t), testTable(t)
-	rows := regexp.MustCompile("(?m)^\\| `(/[^`]*)` \\| `(/[^`]*)` \\|$").FindAllStringSubmatch(page, -1)
+	rows := regexp.MustCompile("(?m)^\\| `(/[^`]*)` \\| `(/[^`]*)` \\|$").FindAllStringSubmatch(page.Text, -1)
 	if len(rows) < 5 {
 		t.Fatalf("only %d rows were found", len(rows))
 	}
@@ -73,7 +56,7 @@ func TestTheRoutesOfTheDocsAreTrue(t *testing.T) {
 			t.Errorf("%s has the route %s, not %s", row[1], got, row[2])
 		}
 	}
-	if n := len(everyFallback()); !strings.Contains(page, "There are "+thousands(n)+" such routes") {
+	if n := len(everyFallback()); !strings.Contains(page.Text, "There are "+thousands(n)+" such routes") {
 		t.Errorf("there are %s fallback routes", thousands(n))
 	}
 }

@@ -92,26 +92,26 @@ func TestAFrameReadsBackAsItWasWritten(t *testing.T) {
 }
 
 func TestTheFrameFormatDoesNotDrift(t *testing.T) {
-	const golden = "testdata/frame-v2.hex"
-	got := hex.EncodeToString(testFrame(t)) + "\n"
+	sameForm(t, "frame-v2.hex", testFrame(t))
+}
+
+// sameForm compares a frame with one that is kept.
+func sameForm(t *testing.T, golden string, frame []byte) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+		if err := os.WriteFile("testdata/"+golden, []byte(hex.EncodeToString(frame)+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("the frame differs from %s; logs hold frames of that form, so a new form needs a new version", golden)
+	if !bytes.Equal(frame, kept(t, golden)) {
+		t.Errorf("the frame differs from testdata/%s; logs hold frames of that form, so a new form needs a new version", golden)
 	}
 }
 
-// TestFramesFromBeforeTheMarksOfTimeAreRead: logs hold them. Their table of kinds
-// has the fields of rules only.
-func TestFramesFromBeforeTheMarksOfTimeAreRead(t *testing.T) {
-	text, err := os.ReadFile("testdata/frame-v2-without-marks.hex")
+// kept reads a frame from testdata.
+func kept(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +119,13 @@ func TestFramesFromBeforeTheMarksOfTimeAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return frame
+}
+
+// TestFramesFromBeforeTheMarksOfTimeAreRead: logs hold them. Their table of kinds
+// has the fields of rules only.
+func TestFramesFromBeforeTheMarksOfTimeAreRead(t *testing.T) {
+	frame := kept(t, "frame-v2-without-marks.hex")
 	var old, now Reader
 	if err := errors.Join(old.Reset(frame), now.Reset(testFrame(t))); err != nil {
 		t.Fatal(err)

@@ -2,13 +2,10 @@ package facet
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/weirdev/weir/event"
@@ -87,32 +84,11 @@ func TestALoopBackFrameReadsBackAsItWasWritten(t *testing.T) {
 }
 
 func TestTheLoopBackFormatDoesNotDrift(t *testing.T) {
-	const golden = "testdata/loop-v4.hex"
-	got := hex.EncodeToString(testLoop()) + "\n"
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("the frame differs from %s; logs hold frames of that form, so a new form needs a new version", golden)
-	}
+	sameForm(t, "loop-v4.hex", testLoop())
 }
 
 func TestLoopBackFramesOfVersion2AreRead(t *testing.T) {
-	text, err := os.ReadFile("testdata/loop-v2.hex")
-	if err != nil {
-		t.Fatal(err)
-	}
-	frame, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _, found, err := ReadLoopback(frame)
+	_, _, found, err := ReadLoopback(kept(t, "loop-v2.hex"))
 	if err != nil || len(found) != 2 {
 		t.Fatalf("%d findings, %v", len(found), err)
 	}

@@ -2,9 +2,7 @@ package facet
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/weirdev/weir/event"
@@ -58,20 +56,7 @@ func TestAFrameOfVerdictsReadsBackAsItWasWritten(t *testing.T) {
 }
 
 func TestTheFormatOfVerdictsDoesNotDrift(t *testing.T) {
-	const golden = "testdata/verdicts-v4.hex"
-	got := hex.EncodeToString(testVerdictFrame()) + "\n"
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("the frame differs from %s; logs hold frames of that form, so a new form needs a new version", golden)
-	}
+	sameForm(t, "verdicts-v4.hex", testVerdictFrame())
 }
 
 func TestADamagedFrameOfVerdictsIsRefused(t *testing.T) {

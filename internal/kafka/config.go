@@ -1,11 +1,9 @@
 package kafka
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"github.com/segmentio/kafka-go/compress"
@@ -13,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
 
+	"github.com/weirdev/weir/internal/secret"
 	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
@@ -149,18 +148,11 @@ func (s SASL) mechanism() (sasl.Mechanism, error) {
 	if s.Mechanism == "" {
 		return nil, nil
 	}
-	password := s.Password
-	if s.PasswordFile != "" {
-		text, err := os.ReadFile(s.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("kafka.sasl.password_file: %w", err)
-		}
-		password = string(bytes.TrimRight(text, "\r\n"))
+	password, err := secret.Read("kafka.sasl.password", s.Password, s.PasswordFile)
+	if err != nil {
+		return nil, err
 	}
-	var (
-		m   sasl.Mechanism
-		err error
-	)
+	var m sasl.Mechanism
 	switch s.Mechanism {
 	case "PLAIN":
 		return plain.Mechanism{Username: s.Username, Password: password}, nil

@@ -1,5 +1,6 @@
-// Package secret makes keys for single purposes of one secret, so that none of
-// them tells anything of another or of the secret.
+// Package secret reads secrets and passwords from where settings say, and makes
+// keys for single purposes of one secret, so that none of them tells anything of
+// another or of the secret.
 package secret
 
 import (

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/weirdev/weir/app/procs"
 )
 
 // ErrMissing says that a server cannot be run because a program, or what it
@@ -30,10 +32,9 @@ type Server struct {
 
 	path  string
 	args  []string
-	mu    sync.Mutex // guards cmd
-	cmd   *exec.Cmd
+	mu    sync.Mutex // guards child
+	child *procs.Child
 	out   *tail
-	ended chan struct{}
 }
 
 // startTime is how long a server may take until it accepts connections.
@@ -47,19 +48,13 @@ func New(addr, path string, args ...string) *Server {
 // Start starts the process and returns when it accepts connections. When it
 // fails, nothing is left running.
 func (s *Server) Start(ctx context.Context) error {
-	s.out, s.ended = &tail{}, make(chan struct{})
-	cmd := exec.Command(s.path, s.args...)
-	cmd.Stdout, cmd.Stderr = s.out, s.out
-	cmd.SysProcAttr = childAttributes()
-	if err := cmd.Start(); err != nil {
+	s.out = &tail{}
+	c, err := procs.Start(s.path, s.args, nil, s.out, syscall.SIGKILL)
+	if err != nil {
 		return fmt.Errorf("start %s: %w", s.name(), err)
 	}
-	s.set(cmd)
-	go func(ended chan<- struct{}) {
-		_ = cmd.Wait() // how it ended is of no interest: it is killed
-		close(ended)
-	}(s.ended)
-	if err := s.await(ctx); err != nil {
+	s.set(c)
+	if err := s.await(ctx, c); err != nil {
 		s.Kill()
 		return err
 	}
@@ -69,54 +64,43 @@ func (s *Server) Start(ctx context.Context) error {
 // Kill ends the process at once (SIGKILL) and waits until it is gone. Killing
 // what does not run does nothing.
 func (s *Server) Kill() {
-	s.mu.Lock()
-	cmd := s.cmd
-	s.mu.Unlock()
-	if cmd == nil {
-		return
+	if c := s.running(); c != nil {
+		c.Kill()
+		s.set(nil)
 	}
-	_ = cmd.Process.Kill() // it may be gone already
-	<-s.ended
-	s.set(nil)
 }
 
 // Stop asks the process to end, and kills it when it has not within a time.
 func (s *Server) Stop(within time.Duration) {
-	s.mu.Lock()
-	cmd := s.cmd
-	s.mu.Unlock()
-	if cmd == nil {
-		return
+	if c := s.running(); c != nil {
+		_ = c.Stop(within) // how it ended is of no interest
+		s.set(nil)
 	}
-	_ = cmd.Process.Signal(syscall.SIGTERM)
-	t := time.NewTimer(within)
-	defer t.Stop()
-	select {
-	case <-s.ended:
-	case <-t.C:
-	}
-	s.Kill()
 }
 
-func (s *Server) set(cmd *exec.Cmd) {
+func (s *Server) set(c *procs.Child) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cmd = cmd
+	s.child = c
+}
+
+func (s *Server) running() *procs.Child {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.child
 }
 
 // PID is the process id, 0 while none runs.
 func (s *Server) PID() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd == nil {
-		return 0
+	if c := s.running(); c != nil {
+		return c.PID()
 	}
-	return s.cmd.Process.Pid
+	return 0
 }
 
 func (s *Server) name() string { return filepath.Base(s.path) }
 
-func (s *Server) await(ctx context.Context) error {
+func (s *Server) await(ctx context.Context, child *procs.Child) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -127,7 +111,7 @@ func (s *Server) await(ctx context.Context) error {
 		}
 		select {
 		case <-tick.C:
-		case <-s.ended:
+		case <-child.Ended():
 			return fmt.Errorf("%s ended at its start:\n%s", s.name(), s.out.String())
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not answer at %s: %w\n%s", s.name(), s.Addr, ctx.Err(), s.out.String())

@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/proof/oracle"
 	"github.com/weirdev/weir/proof/testkit"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -29,7 +29,7 @@ const simRules = `rules:
     description: failures of an account
     entity: account
     when: auth == "failure"
-    sliding_window: {window: 2s, tiers: [{at: 3, weight: 30}, {at: 6, weight: 60}], cooldown: 1s}
+    counting: {window: 2s, tiers: [{at: 3, weight: 30}, {at: 6, weight: 60}], cooldown: 1s}
     signal: {category: account_takeover, reason: failures, half_life: 1m}
     phase: soft
     references: [https://example.org/]
@@ -39,7 +39,7 @@ const simRules = `rules:
     description: accounts that one address tries
     entity: ip
     when: auth in ["success", "failure"]
-    sliding_window: {window: 3s, count: auth == "failure", distinct: account, min_share: 20, tiers: [{at: 2, weight: 40}, {at: 3, weight: 80}], cooldown: 1s}
+    counting: {window: 3s, count: auth == "failure", distinct: account, min_share: 20, tiers: [{at: 2, weight: 40}, {at: 3, weight: 80}], cooldown: 1s}
     members: {entity: account, weight: 25}
     signal: {category: account_takeover, reason: breadth, half_life: 2m}
     phase: enforce
@@ -50,7 +50,7 @@ const simRules = `rules:
     description: visits from one address
     entity: ip
     when: auth == "success"
-    sliding_window: {window: 4s, tiers: [{at: 4, weight: 20}], cooldown: 2s}
+    counting: {window: 4s, tiers: [{at: 4, weight: 20}], cooldown: 2s}
     signal: {category: bot, reason: visits, half_life: 30s}
     phase: observe
     references: [https://example.org/]
@@ -60,7 +60,7 @@ const simRules = `rules:
     description: an account that signs in speaks for itself
     entity: account
     when: auth == "success"
-    sliding_window: {window: 2s, tiers: [{at: 2, weight: 35}], cooldown: 500ms}
+    counting: {window: 2s, tiers: [{at: 2, weight: 35}], cooldown: 500ms}
     signal: {category: account_takeover, reason: proven, half_life: 1m, effect: lowers}
     phase: soft
     references: [https://example.org/]
@@ -140,7 +140,7 @@ func (a allRules) of(p Plan) []*rules.Set {
 
 func loadSet(t testing.TB, text string) *rules.Set {
 	t.Helper()
-	set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(text)}}, append(detectors.All(), oracle.ProofKinds()...))
+	set, err := rules.Load(fstest.MapFS{"sim.yaml": {Data: []byte(text)}}, append(testrules.Kinds(), oracle.ProofKinds()...))
 	if err != nil {
 		t.Fatal(err)
 	}

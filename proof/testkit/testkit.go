@@ -1,5 +1,6 @@
 // Package testkit starts real servers for integration tests: Apache Kafka from
-// its jars, redis-server, and web servers; and it has a disk that is soon full. Servers listen
+// its jars, redis-server, and web servers; it has a disk that is soon full, and reads the
+// pages of the documentation, whose examples are tested. Servers listen
 // on the loopback interface only, keep their data in the test's own directory, and
 // end with the test.
 //

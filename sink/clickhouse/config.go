@@ -11,14 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/weirdev/weir/internal/secret"
 	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
@@ -98,13 +97,9 @@ func open(c Config, database string, settings clickhouse.Settings) (driver.Conn,
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	password := c.Password
-	if c.PasswordFile != "" {
-		b, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("clickhouse.password_file: %w", err)
-		}
-		password = strings.TrimSpace(string(b))
+	password, err := secret.Read("clickhouse.password", c.Password, c.PasswordFile)
+	if err != nil {
+		return nil, err
 	}
 	dialer, err := c.TLS.Dialer("clickhouse.tls", c.DialTimeout)
 	if err != nil {

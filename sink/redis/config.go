@@ -1,18 +1,17 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"regexp"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/weirdev/weir/internal/secret"
 	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
@@ -112,13 +111,9 @@ func checkSecret(secret []byte) error {
 // client makes a client with nothing in it that retries, queues without bound
 // or talks more than it must. No connection is made before the first command.
 func (c Config) client(timeout time.Duration, pool int) (goredis.UniversalClient, error) {
-	password := c.Password
-	if c.PasswordFile != "" {
-		text, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.password_file: %w", err)
-		}
-		password = string(bytes.TrimRight(text, "\r\n"))
+	password, err := secret.Read("redis.password", c.Password, c.PasswordFile)
+	if err != nil {
+		return nil, err
 	}
 	dialer, err := c.TLS.Dialer("redis.tls", c.DialTimeout)
 	if err != nil {

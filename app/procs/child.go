@@ -1,0 +1,74 @@
+package procs
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// Child is one run of a program. It ends with the program that started it,
+// however that ends, and the terminal's Ctrl-C does not reach it: its parent ends
+// it in order. Its methods are for many goroutines.
+type Child struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error // how it ended; read once ended is closed
+}
+
+// Start starts the program at path. env is added to ours; what it prints goes to
+// out. Where the system can, it gets the signal last when we die.
+func Start(path string, args, env []string, out io.Writer, last syscall.Signal) (*Child, error) {
+	c := &Child{cmd: exec.Command(path, args...), ended: make(chan struct{})}
+	c.cmd.Env = append(os.Environ(), env...)
+	c.cmd.Stdout, c.cmd.Stderr = out, out
+	c.cmd.SysProcAttr = childAttributes(last)
+	c.cmd.WaitDelay = time.Second // for what holds on to its output
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(c.ended)
+		c.err = c.cmd.Wait()
+	}()
+	return c, nil
+}
+
+// PID is its process id, also after its end.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// Ended is closed when it has ended.
+func (c *Child) Ended() <-chan struct{} { return c.ended }
+
+// Wait returns how it ended, as [exec.Cmd.Wait] does.
+func (c *Child) Wait() error {
+	<-c.ended
+	return c.err
+}
+
+// Signal sends a signal to it, and to no other process that may have got its
+// number since.
+func (c *Child) Signal(s os.Signal) error { return c.cmd.Process.Signal(s) }
+
+// Kill ends it at once and waits until it is gone.
+func (c *Child) Kill() {
+	_ = c.cmd.Process.Kill() // it may be gone already
+	<-c.ended
+}
+
+// Stop asks it to end, and kills it when it has not within a time.
+func (c *Child) Stop(within time.Duration) error {
+	if err := c.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	t := time.NewTimer(within)
+	defer t.Stop()
+	select {
+	case <-c.ended:
+	case <-t.C:
+		c.Kill()
+	}
+	return c.err
+}
