@@ -18,6 +18,7 @@ import (
 func All() []rules.Kind {
 	return []rules.Kind{
 		ImpossibleTravelKind(),
+		SequenceKind(),
 		SlidingWindowKind(),
 	}
 }
@@ -103,6 +104,10 @@ type Context struct {
 	// no value, or there is no room. It serves until Apply returns, and may be called for
 	// several fields, which are among those of the Spec.
 	Cohort func(by event.Field) Cohort
+
+	// CohortOf is Cohort by a value that was remembered, in Due. It serves until it is
+	// called again for the field, or Due returns.
+	CohortOf func(by event.Field, value string) Cohort
 
 	// Counts is for the detector to set, whether the rule fires or not: the event
 	// contributes to what the rule looks for. Groups remember whom such events name.

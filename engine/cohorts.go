@@ -53,7 +53,7 @@ func (l *lane) begin(p *Partition, offset int64) {
 		return
 	}
 	c := &l.cohorts
-	c.p, c.l, l.context.Cohort = p, l, c.find
+	c.p, c.l, l.context.Cohort, l.context.CohortOf = p, l, c.find, c.findOf
 	for i := range c.of {
 		c.of[i].cohorts, c.of[i].by = c, cohortFields[i]
 	}
@@ -96,6 +96,23 @@ func (c *cohorts) find(by event.Field) detectors.Cohort {
 	}
 	if !at.Late {
 		f.rec.Prolong(c.p.closed(at.Time + reach))
+	}
+	return f
+}
+
+// findOf is detectors.Context.CohortOf. A timer that is called long after its time
+// makes no cohort that is forgotten already.
+func (c *cohorts) findOf(by event.Field, value string) detectors.Cohort {
+	i, reach, at := placeOf(by), c.rule.cohort.reach, &c.l.context
+	if i < 0 || reach == 0 || value == "" {
+		return nil
+	}
+	f := &c.of[i]
+	until := at.Time + reach
+	c.open, f.asked = true, true
+	f.rec, f.found = c.p.findCohort(c.l, by, at.Entity.Tenant, value, c.offset, until, c.p.closed(until) <= c.p.watermark)
+	if !f.found {
+		return nil
 	}
 	return f
 }

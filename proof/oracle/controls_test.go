@@ -31,6 +31,9 @@ const (
 	onCombine   = "TestScoresCombineAsTheOracleSays"
 	onTimers    = "TestTheEngineAgreesWithTheOracleOnTimers"
 	onCohorts   = "TestTheEngineAgreesWithTheOracleOnCohorts"
+	ofSequence  = "detectors/sequence.go"
+	ofSteps     = "detectors/sequence_match.go"
+	onSequences = "TestSequencesAgreeWithTheirModel"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -117,6 +120,29 @@ var bugs = []mutants.Bug{
 	{Name: "what is cancelled counts when it comes late", File: ofValues, Test: onForms, Edits: [][2]string{{"return c.Time >= w.window.until() && w.inner", "return w.inner"}}},
 	{Name: "an event of the moment of a success counts", File: ofValues, Test: onForms, Edits: [][2]string{{"uint64(t)+1)", "uint64(t))"}}},
 	{Name: "a success clears nothing", File: ofValues, Test: onForms, Edits: [][2]string{{"w.inner.forget(&w.window, c.Time)", "_ = c.Time"}}},
+
+	{Name: "a sequence may last a moment too long", File: ofSteps, Test: onSequences, Edits: [][2]string{{"m.time(int(start)-1) <= d.within {", "m.time(int(start)-1) <= d.within+1 {"}}},
+	{Name: "a step may come a moment too early", File: ofSteps, Test: onSequences, Edits: [][2]string{{"gap >= e.after &&", "gap >= e.after-1 &&"}}},
+	{Name: "a step may come a moment too late", File: ofSteps, Test: onSequences, Edits: [][2]string{{"gap <= e.within &&", "gap <= e.within+1 &&"}}},
+	{Name: "steps of other values go together", File: ofSteps, Test: onSequences, Edits: [][2]string{{"\t\tif m.value(j) != m.value(i) {\n\t\t\tcontinue\n\t\t}\n\t\tfor k := range d.edges {\n\t\t\te := &d.edges[k]\n\t\t\tif e.from == 0 || !d.follows(e, held", "\t\tfor k := range d.edges {\n\t\t\te := &d.edges[k]\n\t\t\tif e.from == 0 || !d.follows(e, held"}}},
+	{Name: "what must be absent may be there", File: ofSteps, Test: onSequences, Edits: [][2]string{{"gap <= e.within && between&absent == 0", "gap <= e.within"}}},
+	{Name: "what must be absent after an optional step is forgotten when that is left out", File: ofSteps, Test: onSequences, Edits: [][2]string{{"exits[j].absent |= part.Absent", "exits[j].absent = part.Absent"}}},
+	{Name: "what has begun never ends", File: ofSteps, Test: onSequences, Edits: [][2]string{{"e.from, e.absent = uint8(x.state), s.Until|x.absent", "e.from, e.absent = uint8(x.state), x.absent"}}},
+	{Name: "the first event of a sequence is the earliest", File: ofSteps, Test: onSequences, Edits: [][2]string{{"start > *to &&", "(*to == 0 || start < *to) && start > 0 &&"}}},
+	{Name: "a sequence need not hold the event that arrived", File: ofSteps, Test: onSequences, Edits: [][2]string{{"d.wholeAt(m, i, 1); s > start", "max(d.wholeAt(m, i, 1), d.wholeAt(m, i, 0)); s > start"}}},
+	{Name: "absence before the first event ends a moment early", File: ofSteps, Test: onSequences, Edits: [][2]string{{"d.strict && j >= 0 && m.time(j) >= from", "d.strict && j >= 0 && m.time(j) > from"}}},
+	{Name: "absence behind the last event ends a moment early", File: ofSteps, Test: onSequences, Edits: [][2]string{{"m.time(j) <= until; j++", "m.time(j) < until; j++"}}},
+	{Name: "who is new is judged", File: ofSteps, Test: onSequences, Edits: [][2]string{{"if m.knownFrom() > from {", "if m.knownFrom() > from+1 {"}}},
+	{Name: "what is forgotten was not there", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.forgot(m.time(0))\n", ""}}},
+	{Name: "a sequence is whole a moment too late", File: ofSequence, Test: onSequences, Edits: [][2]string{{"return longest(s.After) + time.Millisecond }\nfunc", "return longest(s.After) + 2*time.Millisecond }\nfunc"}}},
+	{Name: "events are forgotten a moment too early", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.time(n) <= gone {", "m.time(n) <= gone+1 {"}}},
+	{Name: "a sequence that was judged is judged again", File: ofSequence, Test: onSequences, Edits: [][2]string{{"\tm.set(hasJudged, c.Time)\n", ""}}},
+	{Name: "only sequences that lack something are counted", File: ofSequence, Test: onSequences, Edits: [][2]string{{"if d.search(m, -1, false); !lacks && d.due(m, c.Time) < 0 {", "if !lacks {"}}},
+	{Name: "an entity counts again at once", File: ofSequence, Test: onSequences, Edits: [][2]string{{"c.Time-m.countedAt() < d.within {", "c.Time-m.countedAt() < 1 {"}}},
+	{Name: "what is unusual becomes usual", File: ofSequence, Test: onSequences, Edits: [][2]string{{"\t\todd++\n", "\t\tlacking++\n"}}},
+	{Name: "counts are never halved", File: ofSequence, Test: onSequences, Edits: [][2]string{{"if whole >= mostUsual {", "if whole > mostUsual {"}}},
+	{Name: "an app that has changed is unusual", File: ofSequence, Test: onSequences, Edits: [][2]string{{" && odd*mostOdd <= whole", ""}}},
+	{Name: "events of one moment are in the order of their offsets", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.time(at-1) > c.Time {", "m.time(at-1) >= c.Time {"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

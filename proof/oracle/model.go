@@ -28,7 +28,8 @@ type arrival struct {
 	time, watermark int64                        // Unix ms
 	lateness        int64                        // ms
 	cohort          func(by event.Field) *cohort // nil: there is none
-	timer           *int64                       // when to come back, Unix ms; 0: never. The model may change it
+	cohortOf        func(by event.Field, value string) *cohort
+	timer           *int64 // when to come back, Unix ms; 0: never. The model may change it
 }
 
 // timed is a model that is asked when its timer is due, too. Of a the event is nil.
@@ -54,6 +55,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 	switch s := r.Spec.(type) {
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}
+	case *detectors.Sequence:
+		return &procession{rule: s}
 	case *detectors.SlidingWindow:
 		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
 	}

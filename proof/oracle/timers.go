@@ -70,7 +70,7 @@ func (o *Oracle) passTime() (signals []score.Signal) {
 			break
 		}
 		delete(o.timers, c)
-		a := arrival{nil, t.source, t.offset, t.due, o.watermark, o.lateness, nil, &again}
+		a := arrival{nil, t.source, t.offset, t.due, o.watermark, o.lateness, nil, o.cohortsAt(c, r, t.due), &again}
 		fired := o.counts[c].(timed).due(a)
 		o.wait(c, r, a)
 		if fired != nil {
