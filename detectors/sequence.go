@@ -241,7 +241,6 @@ func (s *Sequence) usual(p *rules.Params) {
 	}
 	u := p.Object("usual")
 	s.UsualBy, s.UsualOdds, s.UsualLeast = fieldsOf(u.Texts("by")), 200, 50
-	s.shape += "c"
 	if u.Has("odds") {
 		s.UsualOdds = u.Int("odds")
 	}
@@ -315,7 +314,7 @@ func (s *Sequence) Fields() []event.Field {
 // State implements [rules.Spec].
 func (s *Sequence) State() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s by %d", s.shape, s.By)
+	fmt.Fprintf(&b, "%s by %d usual by %d", s.shape, s.By, s.UsualBy)
 	for _, c := range s.Conditions {
 		fmt.Fprintf(&b, " %q", c.Canonical)
 	}

@@ -28,6 +28,7 @@ type cohorts struct {
 	offset int64   // of the record of the facet log
 	open   bool    // some of of are asked for
 	of     [len(cohortFields)]cohort
+	named  cohort   // that was asked for by a value that was remembered
 	number [20]byte // a number as text
 }
 
@@ -107,9 +108,8 @@ func (c *cohorts) findOf(by event.Field, value string) detectors.Cohort {
 	if i < 0 || reach == 0 || value == "" {
 		return nil
 	}
-	f := &c.of[i]
-	until := at.Time + reach
-	c.open, f.asked = true, true
+	f, until := &c.named, at.Time+reach
+	f.cohorts, f.by = c, by
 	f.rec, f.found = c.p.findCohort(c.l, by, at.Entity.Tenant, value, c.offset, until, c.p.closed(until) <= c.p.watermark)
 	if !f.found {
 		return nil
