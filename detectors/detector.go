@@ -19,6 +19,7 @@ func All() []rules.Kind {
 	return []rules.Kind{
 		ImpossibleTravelKind(),
 		SequenceKind(),
+		SequenceAnomalyKind(),
 		SlidingWindowKind(),
 	}
 }
@@ -105,8 +106,8 @@ type Context struct {
 	// several fields, which are among those of the Spec.
 	Cohort func(by event.Field) Cohort
 
-	// CohortOf is Cohort by a value that was remembered, in Due. It serves until it is
-	// called again for the field, or Due returns.
+	// CohortOf is Cohort by a value that was remembered of an event before, in Apply and in
+	// Due. It serves until it is called again, or they return.
 	CohortOf func(by event.Field, value string) Cohort
 
 	// Counts is for the detector to set, whether the rule fires or not: the event

@@ -22,6 +22,7 @@ type tally struct {
 	signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits, switches, shadow int
 	timers                                                                                                  int // signals of timers
 	said, noted                                                                                             int // verdicts
+	orders, named                                                                                           int // signals of unlikely orders, and of those with two that are named
 	sequences, compared                                                                                     int // signals of sequences, and of those that others make unusual
 }
 
@@ -325,6 +326,11 @@ func timerSignals(signals []score.Signal) (n int) {
 // event of the sequence.
 func (n *tally) countSequences(signals []score.Signal) {
 	for _, s := range signals {
+		if s.Group.Kind == 0 && len(s.Evidence) > 2 && s.Evidence[0].Name == "unlikely" {
+			if n.orders++; len(s.Evidence) > 3 && isOrder(s.Evidence[3].Text) {
+				n.named++
+			}
+		}
 		if s.Group.Kind != 0 || len(s.Evidence) < 3 || s.Evidence[0].Name != "events" {
 			continue
 		}

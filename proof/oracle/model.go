@@ -57,6 +57,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 		return &journey{rule: s, hasher: o.hasher}
 	case *detectors.Sequence:
 		return &procession{rule: s}
+	case *detectors.SequenceAnomaly:
+		return &habit{rule: s}
 	case *detectors.SlidingWindow:
 		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
 	}
