@@ -18,6 +18,8 @@ import (
 func All() []rules.Kind {
 	return []rules.Kind{
 		ImpossibleTravelKind(),
+		SequenceKind(),
+		SequenceAnomalyKind(),
 		SignatureMismatchKind(),
 		SlidingWindowKind(),
 		TokenTheftKind(),
@@ -113,6 +115,10 @@ type Context struct {
 	// [Cohort.Key]. It is nil where the cohort is forgotten, serves until the next call,
 	// and is for reading only.
 	Recall func(key uint64) Cohort
+
+	// CohortOf is Cohort by a value that was remembered of an event before, in Apply and in
+	// Due. It serves until it is called again, or they return.
+	CohortOf func(by event.Field, value string) Cohort
 
 	// Counts is for the detector to set, whether the rule fires or not: the event
 	// contributes to what the rule looks for. Groups remember whom such events name.

@@ -254,6 +254,7 @@ func (p *Partition) callFirst(l *lane) (called bool, fired *active) {
 		l.slot.id, l.firing.Clears, l.cohorts.rule = slot, false, a
 		if a.timed.Due(c, &l.firing) {
 			fired = a
+			l.traceTimer(a)
 		}
 		if c.Timer != 0 {
 			l.setTimer(a)

@@ -74,7 +74,7 @@ type step struct {
 	record             int // from 0
 	time               int64
 	kept, late, counts bool
-	fired              bool
+	fired, timer       bool // timer: it fired as the timer was called that the event set
 	heldBack           []detectors.HeldBack
 	exception          *rules.Exception // because of which the rule does not see it; nil: none
 	short              detectors.Demand // what the highest tier whose first demand was met lacked; zero: nothing
@@ -170,7 +170,23 @@ func (x *Explainer) watch(t engine.Trace) {
 	h.see(t)
 }
 
+// fires takes in that a timer makes the rule fire, with the event that set it.
+func (h *history) fires(t engine.Trace) {
+	at := slices.IndexFunc(h.steps, func(s step) bool { return s.record == int(t.Offset) })
+	if at < 0 {
+		return // never: it was shown when it came
+	}
+	s := &h.steps[at]
+	s.fired, s.timer, s.heldBack, s.short = true, true, nil, detectors.Demand{}
+	h.fired++
+	h.after[at] = t.Explain()
+}
+
 func (h *history) see(t engine.Trace) {
+	if t.Timer {
+		h.fires(t)
+		return
+	}
 	s := step{record: int(t.Offset), time: t.Time, kept: t.Kept, late: t.Late, counts: t.Counts, fired: t.Fired}
 	if t.Exception >= 0 {
 		s.exception = &t.Rule.Exceptions[t.Exception]

@@ -398,6 +398,10 @@ func (x *Explainer) firing(h *history, at int, sig *score.Signal, again *whatIf)
 			f.Members = append(f.Members, named(m.Entity))
 		}
 	}
+	if s.timer {
+		f.Unexplored = "the rule waited until nothing could come any more"
+		return f, nil
+	}
 	if again == nil {
 		f.Unexplored = "the entity's events alone, if they are not too many, do not bring the firing forth: others decide, too"
 		if len(h.steps) > mostWhatIfSteps {

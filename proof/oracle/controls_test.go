@@ -38,6 +38,11 @@ const (
 	ofMismatch  = "detectors/signature_mismatch.go"
 	ofPeers     = "detectors/peers.go"
 	onSigned    = "TestTheEngineAgreesWithTheOracleOnSignatures"
+	ofSequence  = "detectors/sequence.go"
+	ofSteps     = "detectors/sequence_match.go"
+	onSequences = "TestSequencesAgreeWithTheirModel"
+	ofOrder     = "detectors/sequence_anomaly.go"
+	onOrders    = "TestTheEngineAgreesWithTheOracleOnOrders"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -158,6 +163,43 @@ var bugs = []mutants.Bug{
 	{Name: "a stretch that is over is taken for the present one", File: ofPeers, Test: onSigned, Edits: [][2]string{{"newest >= n {", "newest >= n-1 {"}}},
 	{Name: "a stretch behind a gap keeps the one before", File: ofPeers, Test: onSigned, Edits: [][2]string{{"if stretch == newest+1 {", "if stretch > newest {"}}},
 	{Name: "a timer comes back to no cohort", File: ofCohorts, Test: onSigned, Edits: [][2]string{{"if !found || rec.Kind() < firstCohort", "if found || rec.Kind() < firstCohort"}}},
+	{Name: "a sequence may last a moment too long", File: ofSteps, Test: onSequences, Edits: [][2]string{{"m.time(int(start)-1) <= d.within {", "m.time(int(start)-1) <= d.within+1 {"}}},
+	{Name: "a step may come a moment too early", File: ofSteps, Test: onSequences, Edits: [][2]string{{"gap >= e.after &&", "gap >= e.after-1 &&"}}},
+	{Name: "a step may come a moment too late", File: ofSteps, Test: onSequences, Edits: [][2]string{{"gap <= e.within &&", "gap <= e.within+1 &&"}}},
+	{Name: "steps of other values go together", File: ofSteps, Test: onSequences, Edits: [][2]string{{"\t\tif m.value(j) != m.value(i) {\n\t\t\tcontinue\n\t\t}\n\t\tfor k := range d.edges {\n\t\t\te := &d.edges[k]\n\t\t\tif e.from == 0 || !d.follows(e, held", "\t\tfor k := range d.edges {\n\t\t\te := &d.edges[k]\n\t\t\tif e.from == 0 || !d.follows(e, held"}}},
+	{Name: "what must be absent may be there", File: ofSteps, Test: onSequences, Edits: [][2]string{{"gap <= e.within && between&absent == 0", "gap <= e.within && (true || between&absent == 0)"}}},
+	{Name: "what must be absent after an optional step is forgotten when that is left out", File: ofSteps, Test: onSequences, Edits: [][2]string{{"exits[j].absent |= part.Absent", "exits[j].absent = part.Absent"}}},
+	{Name: "what has begun never ends", File: ofSteps, Test: onSequences, Edits: [][2]string{{"e.from, e.absent = uint8(x.state), s.Until|x.absent", "e.from, e.absent = uint8(x.state), x.absent"}}},
+	{Name: "the first event of a sequence is the earliest", File: ofSteps, Test: onSequences, Edits: [][2]string{{"start > *to &&", "(*to == 0 || start < *to) && start > 0 &&"}}},
+	{Name: "a sequence need not hold the event that arrived", File: ofSteps, Test: onSequences, Edits: [][2]string{{"d.wholeAt(m, i, 1); s > start", "max(d.wholeAt(m, i, 1), d.wholeAt(m, i, 0)); s > start"}}},
+	{Name: "absence before the first event ends a moment early", File: ofSteps, Test: onSequences, Edits: [][2]string{{"d.strict && j >= 0 && m.time(j) >= from", "d.strict && j >= 0 && m.time(j) > from"}}},
+	{Name: "absence behind the last event ends a moment early", File: ofSteps, Test: onSequences, Edits: [][2]string{{"m.time(j) <= until; j++", "m.time(j) < until; j++"}}},
+	{Name: "who is new is judged", File: ofSteps, Test: onSequences, Edits: [][2]string{{"if m.knownFrom() > from {", "if m.knownFrom() > from+1 {"}}},
+	{Name: "what is forgotten was not there", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.forgot(m.time(0))\n", ""}}},
+	{Name: "a sequence is whole a moment too late", File: ofSequence, Test: onSequences, Edits: [][2]string{{"return longest(s.After) + time.Millisecond }\nfunc", "return longest(s.After) + 2*time.Millisecond }\nfunc"}}},
+	{Name: "events are forgotten a moment too early", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.time(n) <= gone {", "m.time(n) <= gone+1 {"}}},
+	{Name: "a sequence that was judged is judged again", File: ofSequence, Test: onSequences, Edits: [][2]string{{"\tm.set(hasJudged, c.Time)\n", ""}}},
+	{Name: "only sequences that lack something are counted", File: ofSequence, Test: onSequences, Edits: [][2]string{{"if d.search(m, -1, false); !lacks && d.due(m, c.Time) < 0 {", "if !lacks {"}}},
+	{Name: "an entity counts again at once", File: ofSequence, Test: onSequences, Edits: [][2]string{{"c.Time-m.countedAt() < d.within {", "c.Time-m.countedAt() < 1 {"}}},
+	{Name: "what is unusual becomes usual", File: ofSequence, Test: onSequences, Edits: [][2]string{{"\t\todd++\n", "\t\tlacking++\n"}}},
+	{Name: "counts are never halved", File: ofSequence, Test: onSequences, Edits: [][2]string{{"if whole >= mostUsual {", "if whole > mostUsual {"}}},
+	{Name: "an app that has changed is unusual", File: ofSequence, Test: onSequences, Edits: [][2]string{{" && odd*mostOdd <= whole", ""}}},
+	{Name: "events of one moment are in the order of their offsets", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.time(at-1) > c.Time {", "m.time(at-1) >= c.Time {"}}},
+
+	{Name: "an event is taken before all others have come", File: ofOrder, Test: onOrders, Edits: [][2]string{{"settled = c.Watermark - d.lateness\n", "settled = c.Watermark\n"}}},
+	{Name: "events of one moment wait in the wrong order", File: ofOrder, Test: onOrders, Edits: [][2]string{{"m.timeOf(at-1) > c.Time {", "m.timeOf(at-1) >= c.Time {"}}},
+	{Name: "sessions a moment too far apart are one", File: ofOrder, Test: onOrders, Edits: [][2]string{{"t-m.last() <= d.gap &&", "t-m.last() <= d.gap+1 &&"}}},
+	{Name: "a cohort judges too early", File: ofOrder, Test: onOrders, Edits: [][2]string{{"o.all() >= int64(d.rule.Learn)", "o.all()+1 >= int64(d.rule.Learn)"}}},
+	{Name: "an operation judges too early", File: ofOrder, Test: onOrders, Edits: [][2]string{{"o.from(from) >= int64(d.rule.Least)", "o.from(from)+1 >= int64(d.rule.Least)"}}},
+	{Name: "what never came is not unlikely", File: ofOrder, Test: onOrders, Edits: [][2]string{{"if (like+1)*int64(d.rule.Odds) > all {", "if like == 0 || (like+1)*int64(d.rule.Odds) > all {"}}},
+	{Name: "a transition teaches before it is compared", File: ofOrder, Test: onOrders, Edits: [][2]string{{"\t\tto := o.find(number)\n", "\t\tto := o.find(number)\n\t\to.learn(from, to)\n"}}},
+	{Name: "whoever is signalled teaches on", File: ofOrder, Test: onOrders, Edits: [][2]string{{" && !(m.is(orderFired) && t-m.firedAt() < d.cooldown) {", " {"}}},
+	{Name: "who is nearly signalled teaches on", File: ofOrder, Test: onOrders, Edits: [][2]string{{"2*m.unlikely() < orderFraction", "m.unlikely() < orderFraction"}}},
+	{Name: "nothing is forgotten", File: ofOrder, Test: onOrders, Edits: [][2]string{{"\tshift := min(halves, 32)\n", "\tshift := min(halves, 0)\n"}}},
+	{Name: "a share that is just enough is too little", File: ofOrder, Test: onOrders, Edits: [][2]string{{"if 100*m.unlikely() < int64(d.rule.MinShare)*m.transitions() {", "if 100*m.unlikely() <= int64(d.rule.MinShare)*m.transitions() {"}}},
+	{Name: "the most likely transitions are told", File: ofOrder, Test: onOrders, Edits: [][2]string{{"(like+1)*w.u32(12) < (w.u32(8)+1)*all", "(like+1)*w.u32(12) > (w.u32(8)+1)*all"}}},
+	{Name: "a new version goes on with the old session", File: ofOrder, Test: onOrders, Edits: [][2]string{{"\tm[45] &^= orderBegan\n", ""}}},
+	{Name: "all versions are one", File: ofOrder, Test: onOrders, Edits: [][2]string{{"cohort := c.CohortOf(by, name)", "cohort := c.CohortOf(by, \"x\")"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

@@ -22,6 +22,8 @@ type tally struct {
 	signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits, switches, shadow int
 	timers                                                                                                  int // signals of timers
 	said, noted                                                                                             int // verdicts
+	orders, named                                                                                           int // signals of unlikely orders, and of those with two that are named
+	sequences, compared                                                                                     int // signals of sequences, and of those that others make unusual
 }
 
 // compare reads a history with the engine and with the oracle. It says where
@@ -120,6 +122,7 @@ records:
 			tally.signals += len(signals)
 			tally.shadow += len(o.Shadow())
 			tally.timers += timerSignals(signals)
+			tally.countSequences(signals)
 			if whole == nil {
 				continue
 			}
@@ -317,6 +320,28 @@ func timerSignals(signals []score.Signal) (n int) {
 		}
 	}
 	return n
+}
+
+// countSequences counts signals of sequences; those of timers are later than the last
+// event of the sequence.
+func (n *tally) countSequences(signals []score.Signal) {
+	for _, s := range signals {
+		if s.Group.Kind == 0 && len(s.Evidence) > 2 && s.Evidence[0].Name == "unlikely" {
+			if n.orders++; len(s.Evidence) > 3 && isOrder(s.Evidence[3].Text) {
+				n.named++
+			}
+		}
+		if s.Group.Kind != 0 || len(s.Evidence) < 3 || s.Evidence[0].Name != "events" {
+			continue
+		}
+		n.sequences++
+		if s.Evidence[len(s.Evidence)-1].Values[2] < s.Time {
+			n.timers++
+		}
+		if s.Evidence[2].Name == "others" {
+			n.compared++
+		}
+	}
 }
 
 func (o *Oracle) updatedSince(offset int64) (n int) {

@@ -143,7 +143,7 @@ func everything(p facet.Projection) facet.Projection {
 		event.Account, event.Device, event.Route, event.Status, event.Auth, event.Object, event.ResponseBytes, event.Decision,
 		event.Token, event.TokenFamily, event.Build,
 		event.ClientIP, event.Country, event.Latitude, event.Longitude, event.GeoRadius, event.ASN, event.Anonymiser,
-		event.Signature, event.Attestation,
+		event.Signature, event.Attestation, event.ObjectType, event.AppVersion, event.Method,
 	}
 	slices.Sort(all)
 	for k := range p {

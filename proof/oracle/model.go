@@ -29,7 +29,8 @@ type arrival struct {
 	time, watermark int64                        // Unix ms
 	lateness        int64                        // ms
 	cohort          func(by event.Field) *cohort // nil: there is none
-	timer           *int64                       // when to come back, Unix ms; 0: never. The model may change it
+	cohortOf        func(by event.Field, value string) *cohort
+	timer           *int64 // when to come back, Unix ms; 0: never. The model may change it
 
 	entity facet.Entity
 	recall func(cohortName) *cohort // nil: it is forgotten
@@ -53,6 +54,10 @@ func (o *Oracle) model(r *rules.Rule) model {
 	switch s := r.Spec.(type) {
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}
+	case *detectors.Sequence:
+		return &procession{rule: s}
+	case *detectors.SequenceAnomaly:
+		return &habit{rule: s}
 	case *detectors.SignatureMismatch:
 		return &suspect{rule: s, hasher: o.hasher, stands: map[event.Field]*stand{}}
 	case *detectors.SlidingWindow:

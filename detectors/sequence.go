@@ -1,0 +1,718 @@
+package detectors
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// Sequence holds the parameters of the detector of that name, which fires when
+// events of an entity follow one another as its steps say.
+type Sequence struct {
+	Conditions []*rules.Condition // of the steps, as they stand in the rule, and of until, if it is there, last; at most 16
+	Parts      []SequencePart     // what must be there, in order; neither the first nor the last is optional
+	Before     []Absence          // what must not be there up to the first event
+	After      []Absence          // what must not be there behind the last event
+	Until      uint32             // bit of the condition that no sequence goes beyond; 0: none
+	Within     time.Duration      // from the first event to the last, at most
+	By         []event.Field      // whose values all events of a sequence share
+	Events     int                // remembered of an entity, the latest
+	Cooldown   time.Duration      // event time until the rule may fire again for the entity
+	Weight     uint8
+
+	Newcomers bool // an entity that was not seen for as long as Before asks for is judged, too
+
+	// Where something must be absent, it may have to be what others do: of UsualLeast
+	// sequences or more of the cohort, at most one in UsualOdds lacks it. The cohort is
+	// that of the first of UsualBy that the last event has; nil: what is usual does not
+	// matter.
+	UsualBy    []event.Field
+	UsualOdds  int
+	UsualLeast int
+
+	shape string // kinds of the steps, for State
+}
+
+// SequencePart is one event of a sequence, or several in any order.
+type SequencePart struct {
+	Members  []SequenceMember
+	Optional bool
+	After    time.Duration // since the event before, at least
+	Within   time.Duration // since the event before, at most; 0: no bound of its own
+	Absent   uint32        // bits of conditions for which no event holds between this part and the one before
+}
+
+// SequenceMember is some events of a part.
+type SequenceMember struct {
+	Condition int // place in Conditions
+	Times     int // at least 1
+}
+
+// Absence is what must not be there for a time.
+type Absence struct {
+	Condition int // place in Conditions
+	Within    time.Duration
+}
+
+const (
+	mostSteps      = 10
+	mostConditions = 16
+	mostInSequence = 12 // events of one sequence
+	mostStates     = 64
+	mostSequenced  = 64 // events remembered of an entity
+	longestStretch = 30 * 24 * time.Hour
+	usualReach     = 30 * 24 * time.Hour
+	mostUsual      = 10_000 // sequences of a cohort that are counted before all counts are halved
+	mostOdd        = 50     // one in so many sequences that fire, and it is the app that has changed
+	mostNamed      = 24     // bytes of a cohort's name that are remembered
+)
+
+// SequenceKind is the detector as rules see it.
+func SequenceKind() rules.Kind {
+	const since = "since the event before it in the sequence"
+	return rules.Kind{
+		Name: "sequence",
+		Doc:  "finds events that follow one another as steps say, and do not do what they must not",
+		Keys: []rules.Key{
+			rules.DurationKey("within", rules.Required, time.Millisecond, longestStretch, "the most time from the first event of the sequence to the last"),
+			rules.ListKey("steps", rules.Required, 1, mostSteps, "what happens, in order", rules.ObjectKey("", rules.Required, "one step; exactly one of event, maybe, together and not must be there",
+				rules.ConditionKey("event", rules.Optional, "an event that must come"),
+				rules.ConditionKey("maybe", rules.Optional, "an event that may come"),
+				rules.ListKey("together", rules.Optional, 2, 4, "events that must come, in any order", rules.ObjectKey("", rules.Required, "one of them",
+					rules.ConditionKey("event", rules.Required, "an event that must come"),
+					rules.CountKey("times", rules.Optional, 1, mostInSequence, "how many of it; 1 where it is absent"))),
+				rules.ConditionKey("not", rules.Optional, "an event that must not come between the step before and the one behind; as the first step, before all others, and as the last, after all others, for as long as within says"),
+				rules.CountKey("times", rules.Optional, 1, mostInSequence, "of event and maybe: how many, one after the other; 1 where it is absent"),
+				rules.DurationKey("after", rules.Optional, time.Millisecond, longestStretch, "the least time "+since),
+				rules.DurationKey("within", rules.Optional, time.Millisecond, longestStretch, "the most time "+since))),
+			rules.ConditionKey("until", rules.Optional, "an event that ends what has begun: no sequence has it between two of its events"),
+			rules.ListKey("by", rules.Optional, 1, 3, "fields in which all events of a sequence have the same values; events that lack one are not looked at",
+				rules.ChoiceKey("", rules.Required, rules.Countable(), "a field")),
+			rules.CountKey("events", rules.Optional, 2, mostSequenced, "events remembered of an entity that match a step, the latest; 24 where it is absent"),
+			rules.DurationKey("cooldown", rules.Optional, time.Millisecond, longestStretch, "time until the rule may fire again for the entity; as within where it is absent"),
+			rules.ChoiceKey("newcomers", rules.Optional, []string{"passed", "judged"}, "with not as the first step: what becomes of an entity that was not seen for so long; passed where it is absent"),
+			rules.ObjectKey("usual", rules.Optional, "fire only where others do what must be absent here; learned from the stream",
+				rules.ListKey("by", rules.Required, 1, 2, "the others are those that share the value of the first of these fields that the last event has",
+					rules.ChoiceKey("", rules.Required, []string{"app_version", "country"}, "a field")),
+				rules.CountKey("odds", rules.Optional, 2, 1_000, "one in so many of their sequences may lack it, at most; 200 where it is absent"),
+				rules.CountKey("least", rules.Optional, 5, 5_000, "sequences of theirs below which nothing is usual; 50 where it is absent")),
+			rules.WeightKey("weight", "how sure the signal is, in percent"),
+		},
+		Compile: compileSequence,
+	}
+}
+
+func compileSequence(p *rules.Params) rules.Spec {
+	s := &Sequence{
+		Within: p.Duration("within"), By: fieldsOf(p.Texts("by")), Events: 24,
+		Cooldown: p.Duration("cooldown"), Weight: p.Weight("weight"), Newcomers: p.Text("newcomers") == "judged",
+	}
+	if p.Has("events") {
+		s.Events = p.Int("events")
+	}
+	if s.Cooldown == 0 {
+		s.Cooldown = s.Within
+	}
+	for i, f := range s.By {
+		if slices.Contains(s.By[:i], f) {
+			p.Problem("by", fmt.Sprintf("%s stands twice", f), "leave one out")
+		}
+	}
+	list := p.List("steps")
+	for i, step := range list {
+		if !s.step(step, i == len(list)-1) {
+			return s // reported
+		}
+	}
+	if p.Has("until") {
+		s.Until = 1 << s.condition(p.Condition("until"))
+		s.shape += "u"
+	}
+	s.usual(p)
+	s.contradictions(p)
+	return s
+}
+
+func fieldsOf(names []string) (all []event.Field) {
+	for _, name := range names {
+		spec, _ := event.Lookup(name)
+		all = append(all, spec.Field)
+	}
+	return all
+}
+
+// condition takes in a condition, and returns its place.
+func (s *Sequence) condition(c *rules.Condition) int {
+	s.Conditions = append(s.Conditions, c)
+	return len(s.Conditions) - 1
+}
+
+// step takes in the next step; false where it is not one, which it reports.
+func (s *Sequence) step(p *rules.Params, last bool) bool {
+	var kinds []string
+	for _, kind := range []string{"event", "maybe", "together", "not"} {
+		if p.Has(kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	if len(kinds) != 1 {
+		p.Problem("", "a step is one thing, and "+[]string{"this one is none", "", "this one is two", "this one is three", "this one is four"}[len(kinds)],
+			"write exactly one of event, maybe, together and not")
+		return false
+	}
+	s.shape += kinds[0][:1]
+	if kinds[0] == "not" {
+		return s.absence(p, last)
+	}
+	part := SequencePart{Optional: kinds[0] == "maybe", After: p.Duration("after"), Within: p.Duration("within"), Absent: s.absent()}
+	if kinds[0] == "together" {
+		if p.Has("times") {
+			p.Problem("times", "times is of a single event", "write it into the entries of together")
+		}
+		for _, m := range p.List("together") {
+			if m.Condition("event") == nil {
+				return false // reported
+			}
+			part.Members = append(part.Members, SequenceMember{s.condition(m.Condition("event")), max(m.Int("times"), 1)})
+		}
+		s.shape += fmt.Sprint(len(part.Members))
+	} else {
+		if p.Condition(kinds[0]) == nil {
+			return false // reported
+		}
+		part.Members = []SequenceMember{{s.condition(p.Condition(kinds[0])), max(p.Int("times"), 1)}}
+	}
+	if part.Within > 0 && part.Within < part.After {
+		p.Problem("within", "the most time is less than the least", "make within at least as long as after")
+	}
+	s.Parts = append(s.Parts, part)
+	return true
+}
+
+// absence takes in a step that must not come.
+func (s *Sequence) absence(p *rules.Params, last bool) bool {
+	for _, key := range []string{"times", "after"} {
+		if p.Has(key) {
+			p.Problem(key, key+" says nothing of what must not come", "leave it out")
+		}
+	}
+	c := p.Condition("not")
+	if c == nil {
+		return false // reported
+	}
+	edge := last || len(s.Parts) == 0
+	if edge != p.Has("within") {
+		if edge {
+			p.Problem("", "how long must it be absent?", "add within: 10m")
+		} else {
+			p.Problem("within", "between two steps, absence lasts from one to the other", "leave within out, or give it to the step behind")
+		}
+	}
+	a := Absence{s.condition(c), p.Duration("within")}
+	switch {
+	case len(s.Parts) == 0:
+		s.Before = append(s.Before, a)
+	default:
+		s.After = append(s.After, a) // until a step comes behind it
+	}
+	return true
+}
+
+// absent are the absences that stand before the step that comes next.
+func (s *Sequence) absent() (bits uint32) {
+	for _, a := range s.After {
+		bits |= 1 << a.Condition
+	}
+	s.After = nil
+	return bits
+}
+
+func (s *Sequence) usual(p *rules.Params) {
+	if !p.Has("usual") {
+		return
+	}
+	u := p.Object("usual")
+	s.UsualBy, s.UsualOdds, s.UsualLeast = fieldsOf(u.Texts("by")), 200, 50
+	if u.Has("odds") {
+		s.UsualOdds = u.Int("odds")
+	}
+	if u.Has("least") {
+		s.UsualLeast = u.Int("least")
+	}
+	if len(s.Before)+len(s.After) == 0 && s.absentBetween() == 0 {
+		u.Problem("", "nothing must be absent, so that nothing can be usual of others", "add a step with not, or leave usual out")
+	}
+}
+
+func (s *Sequence) absentBetween() (all uint32) {
+	for _, part := range s.Parts {
+		all |= part.Absent
+	}
+	return all
+}
+
+// contradictions reports what cannot be.
+func (s *Sequence) contradictions(p *rules.Params) {
+	events, states := 0, 1
+	for _, part := range s.Parts {
+		orders := 1
+		for _, m := range part.Members {
+			events += m.Times
+			orders *= m.Times + 1
+		}
+		states += orders - 1
+	}
+	switch {
+	case len(s.Parts) == 0:
+		p.Problem("steps", "nothing must come, so that nothing can make the rule fire", "add a step with event")
+	case s.Parts[0].Optional || s.Parts[len(s.Parts)-1].Optional:
+		p.Problem("steps", "a sequence does not begin or end with what may be left out", "leave the step out, or make an event of it")
+	case events == 1 && !s.waits():
+		p.Problem("steps", "one event is no sequence", "add another step")
+	case len(s.Conditions) > mostConditions:
+		p.Problem("steps", fmt.Sprintf("there are %d conditions", len(s.Conditions)), fmt.Sprintf("at most %d are read", mostConditions))
+	case events > mostInSequence:
+		p.Problem("steps", fmt.Sprintf("the sequence has %d events", events), fmt.Sprintf("ask for at most %d; a sliding_window counts more", mostInSequence))
+	case states > mostStates:
+		p.Problem("steps", "there are too many orders in which this may come", "ask for fewer events in together")
+	case s.Events < 2*events:
+		p.Problem("events", fmt.Sprintf("%d events are remembered, and a sequence has %d", s.Events, events), "remember at least twice as many")
+	}
+}
+
+// waits reports whether something must be absent, which is known only when time has
+// passed.
+func (s *Sequence) waits() bool {
+	return len(s.Before)+len(s.After) > 0 || s.Until != 0 || s.absentBetween() != 0
+}
+
+func longest(all []Absence) (most time.Duration) {
+	for _, a := range all {
+		most = max(most, a.Within)
+	}
+	return most
+}
+
+// Fields implements [rules.Spec].
+func (s *Sequence) Fields() []event.Field {
+	all := slices.Concat(s.By, s.UsualBy)
+	for _, c := range s.Conditions {
+		all = append(all, c.Fields...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// State implements [rules.Spec].
+func (s *Sequence) State() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s by %d usual by %d", s.shape, s.By, s.UsualBy)
+	for _, c := range s.Conditions {
+		fmt.Fprintf(&b, " %q", c.Canonical)
+	}
+	return b.String()
+}
+
+// Canonical implements [rules.Spec].
+func (s *Sequence) Canonical() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s within %d until %d events %d cooldown %d weight %d usual %d %d %d newcomers %v", s.State(), s.Within.Milliseconds(), s.Until, s.Events,
+		s.Cooldown.Milliseconds(), s.Weight, s.UsualBy, s.UsualOdds, s.UsualLeast, s.Newcomers)
+	for _, p := range s.Parts {
+		fmt.Fprintf(&b, " part %v %v %d %d %d", p.Members, p.Optional, p.After.Milliseconds(), p.Within.Milliseconds(), p.Absent)
+	}
+	for i, list := range [][]Absence{s.Before, s.After} {
+		for _, a := range list {
+			fmt.Fprintf(&b, " absent %d %d %d", i, a.Condition, a.Within.Milliseconds())
+		}
+	}
+	return b.String()
+}
+
+// delay is how long after the last event a sequence is whole, and reach how long an
+// event matters to others.
+func (s *Sequence) delay() time.Duration { return longest(s.After) + time.Millisecond }
+func (s *Sequence) reach() time.Duration { return longest(s.Before) + s.Within + s.delay() }
+
+// Keeps implements [rules.Spec].
+func (s *Sequence) Keeps() rules.Keeps {
+	k := rules.Keeps{Reach: s.reach(), After: s.Cooldown, Bytes: sequenceHeader + s.Events*stepSize}
+	if s.waits() {
+		k.Ahead = s.Within + s.delay()
+	}
+	if s.UsualBy != nil {
+		k.Cohort = rules.KeepsOfCohort{Reach: usualReach, Bytes: usualSize}
+	}
+	return k
+}
+
+func (s *Sequence) detector(e Environment) Detector {
+	d := &sequence{
+		rule: s, lateness: e.Lateness, reach: s.reach().Milliseconds(), delay: s.delay().Milliseconds(),
+		within: s.Within.Milliseconds(), cooldown: s.Cooldown.Milliseconds(), waits: s.waits(), hasher: e.Hasher,
+	}
+	d.build()
+	return d
+}
+
+// sequence remembers the events of an entity that match a step, in order of event
+// time, and looks for a whole sequence among them: at once where nothing must be
+// absent, else when no event that could show the contrary can be on time any more.
+//
+// The payload is a header of 68 bytes, and 28 for each event:
+//
+//	0 fired at i64 · 8 known from i64 · 16 seen last i64 · 24 judged up to i64 · 32 counted at i64 (Unix ms) ·
+//	40 flags u8 · 41 field of the cohort u8 · 42 length of its name u8 · 43 unused · 44 its name, 24 bytes
+//	time i64 (Unix ms) · raw offset i64 · raw partition u32 · value u32 · conditions u32
+//
+// Conditions are bits of those that hold for the event, and the value is 32 bits of the
+// hash of its values of by. Nothing that happened before "known from" is known.
+//
+// Of a cohort it keeps 12 bytes: sequences u32 · that lacked something u32 · that
+// lacked something when that was not usual any more u32.
+type sequence struct {
+	rule     *Sequence
+	lateness int64 // ms
+	reach    int64 // ms
+	delay    int64 // ms
+	within   int64 // ms
+	cooldown int64 // ms
+	waits    bool
+	hasher   Hasher
+	key      []byte // that is hashed
+
+	whole, lacking int64 // sequences of the cohort that was asked last
+
+	automaton
+}
+
+const (
+	sequenceHeader = 68
+	stepSize       = 28
+	usualSize      = 12
+)
+
+// Flags of a payload: which of its times are there.
+const (
+	hasFired uint8 = 1 << iota
+	hasJudged
+	hasCounted
+	sequenceFlags = 1<<iota - 1
+)
+
+// happened is a view of the payload.
+type happened []byte
+
+func (m happened) len() int             { return (len(m) - sequenceHeader) / stepSize }
+func (m happened) firedAt() int64       { return int64(le.Uint64(m)) }
+func (m happened) knownFrom() int64     { return int64(le.Uint64(m[8:])) }
+func (m happened) seen() int64          { return int64(le.Uint64(m[16:])) }
+func (m happened) judged() int64        { return int64(le.Uint64(m[24:])) }
+func (m happened) countedAt() int64     { return int64(le.Uint64(m[32:])) }
+func (m happened) is(flag uint8) bool   { return m[40]&flag != 0 }
+func (m happened) put(at int, ms int64) { le.PutUint64(m[at:], uint64(ms)) }
+
+// set keeps one of the times that a flag says to be there.
+func (m happened) set(flag uint8, ms int64) {
+	switch flag {
+	case hasFired:
+		m.put(0, ms)
+	case hasJudged:
+		m.put(24, ms)
+	case hasCounted:
+		m.put(32, ms)
+	}
+	m[40] |= flag
+}
+
+func (m happened) step(i int) []byte  { return m[sequenceHeader+i*stepSize:][:stepSize] }
+func (m happened) time(i int) int64   { return int64(le.Uint64(m.step(i))) }
+func (m happened) offset(i int) int64 { return int64(le.Uint64(m.step(i)[8:])) }
+func (m happened) source(i int) int32 { return int32(le.Uint32(m.step(i)[16:])) }
+func (m happened) value(i int) uint32 { return le.Uint32(m.step(i)[20:]) }
+func (m happened) holds(i int) uint32 { return le.Uint32(m.step(i)[24:]) }
+
+// forgot says that an event is no longer remembered.
+func (m happened) forgot(t int64) { m.put(8, max(m.knownFrom(), t+1)) }
+
+// Apply implements Detector.
+func (d *sequence) Apply(c *Context, f *Firing) bool {
+	if c.Late {
+		return false
+	}
+	value, ok := d.valueOf(c.Event)
+	held := d.conditions(c.Event)
+	if !ok || held == 0 && len(d.rule.Before) == 0 {
+		return false
+	}
+	c.Counts = held&d.positive != 0
+	m := d.forget(c)
+	if m == nil || held == 0 {
+		return false
+	}
+	m, at := d.insert(m, c, value, held)
+	if at < 0 {
+		return false
+	}
+	if held&d.last != 0 {
+		d.name(m, c.Event)
+	}
+	if d.waits {
+		c.Timer = d.pending(m)
+		return false
+	}
+	d.search(m, at, true)
+	end := d.newest(m, at)
+	return end >= 0 && d.fire(m, c, f, end, at)
+}
+
+// Due implements Timed.
+func (d *sequence) Due(c *Context, f *Firing) bool {
+	m := happened(c.Own.Payload())
+	if !d.waits || len(m) == 0 {
+		return false
+	}
+	d.search(m, -1, true)
+	end := d.due(m, c.Time)
+	fired := d.unusual(m, c, end >= 0) && end >= 0 && d.fire(m, c, f, end, -1)
+	m.set(hasJudged, c.Time)
+	c.Timer = d.pending(m)
+	return fired
+}
+
+// valueOf is the hash of the event's values of by; false where it lacks one.
+func (d *sequence) valueOf(e *event.Event) (hash uint32, ok bool) {
+	if len(d.rule.By) == 0 {
+		return 0, true
+	}
+	d.key = d.key[:0]
+	for _, f := range d.rule.By {
+		if !e.Has(f) {
+			return 0, false
+		}
+		if f.Kind().Numeric() {
+			d.key = le.AppendUint64(d.key, uint64(e.Num(f)))
+			continue
+		}
+		text := e.Text(f)
+		d.key = append(binary.AppendUvarint(d.key, uint64(len(text))), text...)
+	}
+	return uint32(d.hasher.Text(unsafe.String(&d.key[0], len(d.key)))), true
+}
+
+// conditions are the bits of those that hold for an event.
+func (d *sequence) conditions(e *event.Event) (held uint32) {
+	for i, c := range d.rule.Conditions {
+		if c.Holds(e) {
+			held |= 1 << i
+		}
+	}
+	return held
+}
+
+// forget returns what is remembered without what matters to no event on time any
+// more, made new where nothing was; nil where there is no room.
+func (d *sequence) forget(c *Context) happened {
+	m := happened(c.Own.Payload())
+	if len(m) == 0 {
+		if m = c.Own.Resize(sequenceHeader); m == nil {
+			return nil
+		}
+		m.put(8, d.knownFrom(c.Time))
+		m.put(16, c.Time)
+		return m
+	}
+	if c.Watermark != math.MinInt64 {
+		gone := c.Watermark - d.lateness - d.reach
+		n := 0
+		for n < m.len() && m.time(n) <= gone {
+			m.forgot(m.time(n))
+			n++
+		}
+		if m.seen() <= gone {
+			m.put(8, d.knownFrom(c.Time))
+		}
+		m = m.removeFirst(n, c.Own)
+	}
+	m.put(16, max(m.seen(), c.Time))
+	return m
+}
+
+// knownFrom is the moment from which everything is known of an entity that is seen for
+// the first time.
+func (d *sequence) knownFrom(t int64) int64 {
+	if d.rule.Newcomers {
+		return math.MinInt64
+	}
+	return t
+}
+
+// removeFirst takes the first n events out.
+func (m happened) removeFirst(n int, own Slot) happened {
+	if n == 0 {
+		return m
+	}
+	copy(m[sequenceHeader:], m[sequenceHeader+n*stepSize:])
+	return own.Resize(len(m) - n*stepSize)
+}
+
+// insert keeps the event where it belongs; behind those of its moment. Beyond the
+// bound the oldest event goes, which may be the new one: then at is −1.
+func (d *sequence) insert(m happened, c *Context, value, held uint32) (grown happened, at int) {
+	at = m.len()
+	for at > 0 && m.time(at-1) > c.Time {
+		at--
+	}
+	if m.len() >= d.rule.Events {
+		if at == 0 {
+			m.forgot(c.Time)
+			return m, -1
+		}
+		m.forgot(m.time(0))
+		m = m.removeFirst(1, c.Own)
+		at--
+	}
+	n := m.len()
+	if m = c.Own.Resize(len(m) + stepSize); m == nil {
+		return nil, -1
+	}
+	copy(m[sequenceHeader+(at+1)*stepSize:], m[sequenceHeader+at*stepSize:sequenceHeader+n*stepSize])
+	b := m.step(at)
+	le.PutUint64(b, uint64(c.Time))
+	le.PutUint64(b[8:], uint64(c.Offset))
+	le.PutUint32(b[16:], uint32(c.Source))
+	le.PutUint32(b[20:], value)
+	le.PutUint32(b[24:], held)
+	return m, at
+}
+
+// name remembers of which cohort an event is that may be the last of a sequence.
+func (d *sequence) name(m happened, e *event.Event) {
+	for _, by := range d.rule.UsualBy {
+		if text := e.Text(by); text != "" && len(text) <= mostNamed {
+			m[41], m[42] = uint8(by), uint8(len(text))
+			clear(m[44+copy(m[44:sequenceHeader], text) : sequenceHeader])
+			return
+		}
+	}
+	clear(m[41:sequenceHeader])
+}
+
+// unusual reports whether others do what is absent here, and counts for them what this
+// entity does, at most once for each stretch of the rule. lacks says that something is
+// absent, in a sequence that is whole now.
+func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
+	if d.rule.UsualBy == nil {
+		return true
+	}
+	by := event.Field(m[41])
+	if !slices.Contains(d.rule.UsualBy, by) {
+		return false
+	}
+	cohort := c.CohortOf(by, unsafe.String(&m[44], int(m[42])))
+	if cohort == nil {
+		return false
+	}
+	u := cohort.Payload()
+	if len(u) != usualSize {
+		if u = cohort.Resize(usualSize); u == nil {
+			return false
+		}
+	}
+	whole, lacking, odd := int64(le.Uint32(u)), int64(le.Uint32(u[4:])), int64(le.Uint32(u[8:]))
+	d.whole, d.lacking = whole, lacking+odd
+	unusual := whole >= int64(d.rule.UsualLeast) && lacking*int64(d.rule.UsualOdds) <= whole && odd*mostOdd <= whole
+	if m.is(hasCounted) && c.Time-m.countedAt() < d.within {
+		return unusual
+	}
+	if d.search(m, -1, false); !lacks && d.due(m, c.Time) < 0 {
+		return unusual
+	}
+	m.set(hasCounted, c.Time)
+	switch whole++; {
+	case lacks && unusual:
+		odd++
+	case lacks:
+		lacking++
+	}
+	if whole >= mostUsual {
+		whole, lacking, odd = whole/2, lacking/2, odd/2
+	}
+	le.PutUint32(u, uint32(whole))
+	le.PutUint32(u[4:], uint32(lacking))
+	le.PutUint32(u[8:], uint32(odd))
+	return unusual
+}
+
+// pending searches, and is when the next sequence is whole that was not judged; 0 where
+// there is none. Where what is usual matters, sequences that lack nothing are judged,
+// too.
+func (d *sequence) pending(m happened) int64 {
+	d.search(m, -1, d.rule.UsualBy == nil)
+	for i := range m.len() {
+		whole := m.time(i) + d.delay
+		if (!m.is(hasJudged) || whole > m.judged()) && d.wholeAt(m, i, 0) > 0 {
+			return whole
+		}
+	}
+	return 0
+}
+
+// fire says what was found, unless the rule has spoken a short time ago.
+func (d *sequence) fire(m happened, c *Context, f *Firing, end, arrived int) bool {
+	if m.is(hasFired) && c.Time-m.firedAt() < d.cooldown {
+		return false
+	}
+	m.set(hasFired, c.Time)
+	d.search(m, arrived, true)
+	n := d.trace(m, end, arrived)
+	f.Tier, f.Weight = 0, d.rule.Weight
+	f.Evidence = append(f.Evidence[:0],
+		facet.Number("events", int64(n)),
+		facet.Number("span_ms", m.time(end)-m.time(int(d.path[n-1]))))
+	if d.rule.UsualBy != nil {
+		f.Evidence = append(f.Evidence, facet.Number("others", d.whole), facet.Number("others_lacking", d.lacking))
+	}
+	for i := range n {
+		at := int(d.path[n-1-i])
+		f.Evidence = append(f.Evidence, facet.EventAt(eventNames[i], m.source(at), m.offset(at), m.time(at)))
+	}
+	return true
+}
+
+var eventNames = [mostInSequence]string{
+	"event_1", "event_2", "event_3", "event_4", "event_5", "event_6", "event_7", "event_8", "event_9", "event_10", "event_11", "event_12",
+}
+
+// Fit implements Detector. Of a payload that former settings let grow, the oldest
+// events go.
+func (d *sequence) Fit(payload []byte) ([]byte, bool) {
+	m := happened(payload)
+	if len(m) < sequenceHeader || (len(m)-sequenceHeader)%stepSize != 0 || m.len() > mostSequenced || m[40]&^sequenceFlags != 0 || m[42] > mostNamed {
+		return nil, false
+	}
+	for i := range m.len() {
+		if i > 0 && m.time(i) < m.time(i-1) || m.holds(i) == 0 || m.holds(i)>>len(d.rule.Conditions) != 0 {
+			return nil, false
+		}
+	}
+	if extra := m.len() - d.rule.Events; extra > 0 {
+		m.forgot(m.time(extra - 1))
+		copy(m[sequenceHeader:], m[sequenceHeader+extra*stepSize:])
+		m = m[:len(m)-extra*stepSize]
+	}
+	return m, true
+}
+
+// FitCohort implements Comparing.
+func (d *sequence) FitCohort(by event.Field, payload []byte) ([]byte, bool) {
+	return payload, slices.Contains(d.rule.UsualBy, by) && len(payload) == usualSize && le.Uint32(payload) < mostUsual
+}

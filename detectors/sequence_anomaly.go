@@ -1,0 +1,588 @@
+package detectors
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// SequenceAnomaly holds the parameters of the detector of that name, which fires when an
+// entity calls operations in an order in which others hardly ever do.
+type SequenceAnomaly struct {
+	By       []event.Field // of the first that an event has, the cohort that is learned from
+	Gap      time.Duration // events of an entity that are further apart are of two sessions
+	Learn    int           // transitions of a cohort below which it judges nobody
+	Least    int           // transitions from an operation below which none of them is unlikely
+	Odds     int           // a transition is unlikely if it is less than one in so many from its operation
+	HalfLife time.Duration // of what counts against an entity
+	MinShare int           // percent of the transitions that must be unlikely
+	Cooldown time.Duration // event time until the same weight may fire again for the entity
+	Tiers    []UnlikelyTier
+}
+
+// UnlikelyTier is one step of an answer: from how many unlikely transitions on, with
+// which weight.
+type UnlikelyTier struct {
+	At     int
+	Weight uint8
+}
+
+const (
+	mostOperations = 48     // of a cohort, beginnings of sessions and all others included
+	mostHeldBack   = 32     // events of an entity that wait for those before them
+	mostFrom       = 20_000 // transitions from an operation before they are halved
+	operationName  = 40     // bytes
+	worstKept      = 3
+)
+
+// SequenceAnomalyKind is the detector as rules see it.
+func SequenceAnomalyKind() rules.Kind {
+	return rules.Kind{
+		Name: "sequence_anomaly",
+		Doc:  "learns in which order an app calls operations, and finds an entity that calls them in another",
+		Keys: []rules.Key{
+			rules.ListKey("by", rules.Required, 1, 2, "the order is learned from those that share the value of the first of these fields that an event has",
+				rules.ChoiceKey("", rules.Required, []string{"app_version", "country"}, "a field")),
+			rules.DurationKey("session_gap", rules.Optional, time.Second, longestWindow, "events of an entity that are further apart are of two sessions; 30m where it is absent"),
+			rules.CountKey("learn", rules.Optional, 1, 1_000_000, "transitions that must be learned before anybody is judged by them; 2000 where it is absent"),
+			rules.CountKey("least", rules.Optional, 1, mostFrom/2, "transitions from an operation below which none is unlikely; 50 where it is absent"),
+			rules.CountKey("odds", rules.Optional, 2, 10_000, "a transition is unlikely if less than one in so many from its operation is like it; 200 where it is absent"),
+			rules.DurationKey("half_life", rules.Optional, time.Second, longestStretch, "time in which half of what counts against an entity is forgotten; 1h where it is absent"),
+			rules.CountKey("min_share", rules.Optional, 1, 100, "percent of the entity's transitions that must be unlikely; 30 where it is absent"),
+			rules.DurationKey("cooldown", rules.Optional, time.Second, longestStretch, "time until the same weight may fire again for the entity; 1h where it is absent"),
+			rules.ListKey("tiers", rules.Required, 1, 8, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
+				rules.CountKey("at", rules.Required, 1, 1000, "fires from so many unlikely transitions on"),
+				rules.CountKey("weight", rules.Required, 1, 100, "how sure the signal is, in percent"))),
+		},
+		Compile: compileSequenceAnomaly,
+	}
+}
+
+func compileSequenceAnomaly(p *rules.Params) rules.Spec {
+	count := func(name string, absent int) int {
+		if p.Has(name) {
+			return p.Int(name)
+		}
+		return absent
+	}
+	span := func(name string, absent time.Duration) time.Duration {
+		if p.Has(name) {
+			return p.Duration(name)
+		}
+		return absent
+	}
+	s := &SequenceAnomaly{
+		By: fieldsOf(p.Texts("by")), Gap: span("session_gap", 30*time.Minute), Learn: count("learn", 2000), Least: count("least", 50), Odds: count("odds", 200),
+		HalfLife: span("half_life", time.Hour), MinShare: count("min_share", 30), Cooldown: span("cooldown", time.Hour),
+	}
+	tiers := p.List("tiers")
+	rules.Ascending(tiers, "at", "this tier does not wait for more than the one before it", "order the tiers by at, each with a number of its own")
+	rules.Ascending(tiers, "weight", "this tier can never be seen: it weighs no more than the one before it", "give later tiers greater weights, or remove this one")
+	for _, t := range tiers {
+		s.Tiers = append(s.Tiers, UnlikelyTier{At: t.Int("at"), Weight: uint8(t.Int("weight"))})
+	}
+	return s
+}
+
+// Fields implements [rules.Spec].
+func (s *SequenceAnomaly) Fields() []event.Field {
+	all := append(slices.Clone(s.By), event.Method, event.Route)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// State implements [rules.Spec].
+func (s *SequenceAnomaly) State() string { return fmt.Sprintf("transitions by %d", s.By) }
+
+// Canonical implements [rules.Spec].
+func (s *SequenceAnomaly) Canonical() string {
+	return fmt.Sprintf("by %d gap %d learn %d least %d odds %d half-life %d share %d cooldown %d tiers %d", s.By, s.Gap.Milliseconds(), s.Learn, s.Least, s.Odds,
+		s.HalfLife.Milliseconds(), s.MinShare, s.Cooldown.Milliseconds(), s.Tiers)
+}
+
+// Keeps implements [rules.Spec].
+func (s *SequenceAnomaly) Keeps() rules.Keeps {
+	reach := s.reach()
+	return rules.Keeps{
+		Reach: reach, After: s.Cooldown, Bytes: orderHeader + mostHeldBack*waitingSize, Ahead: reach,
+		Cohort: rules.KeepsOfCohort{Reach: usualReach, Bytes: orderSize},
+	}
+}
+
+// reach is how long an entity is remembered. What counts against it is worth little by
+// then.
+func (s *SequenceAnomaly) reach() time.Duration { return s.Gap + 8*s.HalfLife }
+
+func (s *SequenceAnomaly) detector(e Environment) Detector {
+	return &sequenceAnomaly{
+		rule: s, lateness: e.Lateness, gap: s.Gap.Milliseconds(), half: s.HalfLife.Milliseconds(), reach: s.reach().Milliseconds(),
+		cooldown: s.Cooldown.Milliseconds(), hasher: e.Hasher,
+	}
+}
+
+// sequenceAnomaly holds an entity's events back until all before them have come, and
+// then takes them in order: it compares each transition with those of the cohort, and
+// teaches it to the cohort.
+//
+// Of an entity the payload is a header of 124 bytes, and 24 for each event that waits,
+// in order of time:
+//
+//	0 fired at i64 · 8 last event i64 · 16 decayed up to i64 · 24 seen i64 (Unix ms) · 32 last operation u32 ·
+//	36 transitions u32 · 40 unlikely ones u32 (16ths) · 44 weight fired u8 · 45 flags u8 · 46 field of the cohort u8 · 47 length of its name u8 ·
+//	48 its name, 24 bytes · 72 the least likely transitions, three of 16 bytes: from u32 · to u32 · like it u32 · from there u32 · 120 unused
+//	waiting: time i64 (Unix ms) · raw offset i64 · operation u32 · raw partition i32
+//
+// Of a cohort it is: transitions u32 · operations u8 · 3 unused; then for each of 48
+// operations its number u32, transitions from it u32 and its name, 40 bytes; then 48
+// rows of 48 counts u16 of transitions. Operation 0 stands for the beginning of a
+// session, 1 for all that have no place. Numbers are 32 bits of the name's hash.
+type sequenceAnomaly struct {
+	rule     *SequenceAnomaly
+	lateness int64 // ms
+	gap      int64 // ms
+	half     int64 // ms
+	reach    int64 // ms
+	cooldown int64 // ms
+	hasher   Hasher
+	name     []byte // of an operation
+}
+
+const (
+	orderHeader   = 124
+	waitingSize   = 24
+	operationsAt  = 8
+	operationSize = 8 + operationName
+	countsAt      = operationsAt + mostOperations*operationSize
+	orderSize     = countsAt + 2*mostOperations*mostOperations
+	orderFraction = 16
+)
+
+// Flags of an entity's payload.
+const (
+	orderFired uint8 = 1 << iota
+	orderBegan       // there is a last event
+	orderFlags = 1<<iota - 1
+)
+
+// Operations that are none.
+const (
+	beginning = 0
+	another   = 1
+)
+
+// ordered is a view of an entity's payload.
+type ordered []byte
+
+func (m ordered) i64(at int) int64      { return int64(le.Uint64(m[at:])) }
+func (m ordered) put(at int, v int64)   { le.PutUint64(m[at:], uint64(v)) }
+func (m ordered) u32(at int) int64      { return int64(le.Uint32(m[at:])) }
+func (m ordered) set(at int, v int64)   { le.PutUint32(m[at:], uint32(v)) }
+func (m ordered) firedAt() int64        { return m.i64(0) }
+func (m ordered) last() int64           { return m.i64(8) }
+func (m ordered) decayed() int64        { return m.i64(16) }
+func (m ordered) seen() int64           { return m.i64(24) }
+func (m ordered) operation() uint32     { return le.Uint32(m[32:]) }
+func (m ordered) transitions() int64    { return m.u32(36) }
+func (m ordered) unlikely() int64       { return m.u32(40) }
+func (m ordered) is(flag uint8) bool    { return m[45]&flag != 0 }
+func (m ordered) field() event.Field    { return event.Field(m[46]) }
+func (m ordered) cohort() string        { return unsafe.String(&m[48], int(m[47])) }
+func (m ordered) worst(i int) ordered   { return m[72+16*i:][:16] }
+func (m ordered) len() int              { return (len(m) - orderHeader) / waitingSize }
+func (m ordered) waiting(i int) ordered { return m[orderHeader+i*waitingSize:][:waitingSize] }
+func (m ordered) timeOf(i int) int64    { return m.waiting(i).i64(0) }
+func (m ordered) numberOf(i int) uint32 { return le.Uint32(m.waiting(i)[16:]) }
+func (m ordered) forgetWorst()          { clear(m[72:120]) }
+
+// order is a view of what is kept of a cohort.
+type order []byte
+
+func (o order) all() int64             { return int64(le.Uint32(o)) }
+func (o order) operations() int        { return int(o[4]) }
+func (o order) operation(i int) []byte { return o[operationsAt+i*operationSize:][:operationSize] }
+func (o order) number(i int) uint32    { return le.Uint32(o.operation(i)) }
+func (o order) from(i int) int64       { return int64(le.Uint32(o.operation(i)[4:])) }
+func (o order) count(i, j int) []byte  { return o[countsAt+2*(i*mostOperations+j):][:2] }
+func (o order) like(i, j int) int64    { return int64(le.Uint16(o.count(i, j))) }
+
+// find is the place of an operation.
+func (o order) find(number uint32) int {
+	for i := another + 1; i < o.operations(); i++ {
+		if o.number(i) == number {
+			return i
+		}
+	}
+	return another
+}
+
+// learn counts a transition. Of an operation with many, all are halved.
+func (o order) learn(i, j int) {
+	le.PutUint32(o, uint32(min(o.all()+1, math.MaxUint32)))
+	le.PutUint16(o.count(i, j), uint16(o.like(i, j)+1))
+	from := o.from(i) + 1
+	if from >= mostFrom {
+		from = 0
+		for k := range mostOperations {
+			half := o.like(i, k) / 2
+			le.PutUint16(o.count(i, k), uint16(half))
+			from += half
+		}
+	}
+	le.PutUint32(o.operation(i)[4:], uint32(from))
+}
+
+// Apply implements Detector.
+func (d *sequenceAnomaly) Apply(c *Context, f *Firing) bool {
+	if c.Late || !c.Event.Has(event.Route) {
+		return false
+	}
+	by, name := d.cohortOf(c.Event)
+	if name == "" {
+		return false
+	}
+	c.Counts = true
+	m := d.open(c)
+	if m == nil {
+		return false
+	}
+	settled := int64(math.MinInt64)
+	if c.Watermark != math.MinInt64 {
+		settled = c.Watermark - d.lateness
+	}
+	if m.field() != by || m.cohort() != name {
+		m = c.Own.Resize(orderHeader)
+		m.leave(by, name)
+	}
+	m, tier := d.take(m, c, settled)
+	if m.len() == mostHeldBack {
+		var t int
+		m, t = d.take(m, c, m.timeOf(0))
+		tier = max(tier, t)
+	}
+	fired := tier >= 0 && d.fire(m, c, f, tier)
+	if m.is(orderBegan) && c.Time < m.last() {
+		c.Timer = m.due()
+		return fired
+	}
+	d.wait(m, c)
+	c.Timer = ordered(c.Own.Payload()).due()
+	return fired
+}
+
+// Due implements Timed.
+func (d *sequenceAnomaly) Due(c *Context, f *Firing) bool {
+	m := ordered(c.Own.Payload())
+	if len(m) == 0 {
+		return false
+	}
+	m, tier := d.take(m, c, c.Time)
+	c.Timer = m.due()
+	return tier >= 0 && d.fire(m, c, f, tier)
+}
+
+// due is the time of the last event that waits; 0 where none does.
+func (m ordered) due() int64 {
+	if m.len() == 0 {
+		return 0
+	}
+	return m.timeOf(m.len() - 1)
+}
+
+// cohortOf is the cohort of an event; "" where it has none.
+func (d *sequenceAnomaly) cohortOf(e *event.Event) (by event.Field, name string) {
+	for _, by := range d.rule.By {
+		if text := e.Text(by); text != "" && len(text) <= mostNamed {
+			return by, text
+		}
+	}
+	return event.None, ""
+}
+
+// open returns what is kept of the entity, made new where nothing was, or where it was
+// not seen for so long that it is forgotten.
+func (d *sequenceAnomaly) open(c *Context) ordered {
+	m := ordered(c.Own.Payload())
+	if len(m) == 0 || c.Watermark != math.MinInt64 && m.seen() <= c.Watermark-d.lateness-d.reach {
+		fired, weight, flags := int64(0), uint8(0), uint8(0)
+		if len(m) > 0 {
+			fired, weight, flags = m.firedAt(), m[44], m[45]&orderFired
+		}
+		if m = c.Own.Resize(orderHeader); m == nil {
+			return nil
+		}
+		clear(m)
+		m.put(0, fired)
+		m[44], m[45] = weight, flags
+		m.put(24, c.Time)
+	}
+	m.put(24, max(m.seen(), c.Time))
+	return m
+}
+
+// leave begins anew in another cohort.
+func (m ordered) leave(by event.Field, name string) {
+	m[45] &^= orderBegan
+	m.set(36, 0)
+	m.set(40, 0)
+	m.forgetWorst()
+	m[46], m[47] = uint8(by), uint8(len(name))
+	clear(m[48+copy(m[48:72], name) : 72])
+}
+
+// wait keeps an event until those before it have come.
+func (d *sequenceAnomaly) wait(m ordered, c *Context) {
+	number := d.operation(c)
+	at := m.len()
+	for at > 0 && m.timeOf(at-1) > c.Time {
+		at--
+	}
+	n := m.len()
+	if m = c.Own.Resize(len(m) + waitingSize); m == nil {
+		return
+	}
+	copy(m[orderHeader+(at+1)*waitingSize:], m[orderHeader+at*waitingSize:orderHeader+n*waitingSize])
+	b := m.waiting(at)
+	b.put(0, c.Time)
+	b.put(8, c.Offset)
+	le.PutUint32(b[16:], number)
+	le.PutUint32(b[20:], uint32(c.Source))
+}
+
+// operation is the number of what the event does. It is given a place in its cohort, as
+// long as there is room.
+func (d *sequenceAnomaly) operation(c *Context) uint32 {
+	d.name = append(append(append(d.name[:0], c.Event.Text(event.Method)...), ' '), c.Event.Text(event.Route)...)
+	number := max(uint32(d.hasher.Text(unsafe.String(&d.name[0], len(d.name)))), another+1)
+	by, name := d.cohortOf(c.Event)
+	if o := d.learned(c, by, name); o != nil && o.find(number) == another && o.operations() < mostOperations {
+		b := o.operation(o.operations())
+		o[4]++
+		le.PutUint32(b, number)
+		copy(b[8:], d.name)
+	}
+	return number
+}
+
+// learned is what is kept of a cohort; nil where there is no room.
+func (d *sequenceAnomaly) learned(c *Context, by event.Field, name string) order {
+	if !slices.Contains(d.rule.By, by) {
+		return nil
+	}
+	cohort := c.CohortOf(by, name)
+	if cohort == nil {
+		return nil
+	}
+	o := order(cohort.Payload())
+	if len(o) != orderSize {
+		if o = cohort.Resize(orderSize); o == nil {
+			return nil
+		}
+		o[4] = another + 1
+	}
+	return o
+}
+
+// take takes the events that wait, up to a moment, in order. It returns the highest tier
+// that one of them reaches and that is not held back; −1: none.
+func (d *sequenceAnomaly) take(m ordered, c *Context, until int64) (left ordered, tier int) {
+	n := 0
+	for n < m.len() && m.timeOf(n) <= until {
+		n++
+	}
+	tier = -1
+	if n == 0 {
+		return m, tier
+	}
+	o := d.learned(c, m.field(), m.cohort())
+	for i := range n {
+		tier = max(tier, d.step(m, o, m.timeOf(i), m.numberOf(i)))
+	}
+	copy(m[orderHeader:], m[orderHeader+n*waitingSize:])
+	return c.Own.Resize(len(m) - n*waitingSize), tier
+}
+
+// step takes one event. It returns the tier that is reached, if it is not held back.
+func (d *sequenceAnomaly) step(m ordered, o order, t int64, number uint32) (tier int) {
+	from := beginning
+	if began := m.is(orderBegan); began && t-m.last() <= d.gap && o != nil {
+		from = o.find(m.operation())
+	}
+	d.decay(m, t)
+	tier = -1
+	if o != nil {
+		to := o.find(number)
+		if o.all() >= int64(d.rule.Learn) && o.from(from) >= int64(d.rule.Least) {
+			d.compare(m, o, from, to)
+			tier = d.reached(m, t)
+		}
+		if tier < 0 && 2*m.unlikely() < orderFraction*int64(d.rule.Tiers[0].At) && !(m.is(orderFired) && t-m.firedAt() < d.cooldown) {
+			o.learn(from, to)
+		}
+	}
+	if tier >= 0 {
+		m.put(0, t)
+		m[44] = d.rule.Tiers[tier].Weight
+		m[45] |= orderFired
+	}
+	m.put(8, t)
+	le.PutUint32(m[32:], number)
+	m[45] |= orderBegan
+	return tier
+}
+
+// decay halves what is held against the entity, once for each half-life that is over.
+func (d *sequenceAnomaly) decay(m ordered, t int64) {
+	if !m.is(orderBegan) {
+		m.put(16, t)
+		return
+	}
+	halves := (t - m.decayed()) / d.half
+	if halves <= 0 {
+		return
+	}
+	m.put(16, m.decayed()+halves*d.half)
+	shift := min(halves, 32)
+	m.set(36, m.transitions()>>shift)
+	if m.set(40, m.unlikely()>>shift); m.unlikely() == 0 {
+		m.forgetWorst()
+	}
+}
+
+// compare counts a transition for the entity.
+func (d *sequenceAnomaly) compare(m ordered, o order, from, to int) {
+	m.set(36, min(m.transitions()+orderFraction, math.MaxInt32))
+	like, all := o.like(from, to), o.from(from)
+	if (like+1)*int64(d.rule.Odds) > all {
+		return
+	}
+	m.set(40, min(m.unlikely()+orderFraction, math.MaxInt32))
+	fromNumber, toNumber := uint32(from), uint32(to)
+	if from > another {
+		fromNumber = o.number(from)
+	}
+	if to > another {
+		toNumber = o.number(to)
+	}
+	at := worstKept
+	for i := worstKept - 1; i >= 0; i-- {
+		w := m.worst(i)
+		if le.Uint32(w) == fromNumber && le.Uint32(w[4:]) == toNumber && w.u32(12) > 0 {
+			return // is told already
+		}
+		if w.u32(12) == 0 || (like+1)*w.u32(12) < (w.u32(8)+1)*all {
+			at = i
+		}
+	}
+	if at == worstKept {
+		return
+	}
+	copy(m[72+16*(at+1):120], m[72+16*at:72+16*(worstKept-1)])
+	w := m.worst(at)
+	le.PutUint32(w, fromNumber)
+	le.PutUint32(w[4:], toNumber)
+	w.set(8, like)
+	w.set(12, all)
+}
+
+// reached is the highest tier that the entity has come to, unless it is held back; −1:
+// none.
+func (d *sequenceAnomaly) reached(m ordered, t int64) int {
+	if 100*m.unlikely() < int64(d.rule.MinShare)*m.transitions() {
+		return -1
+	}
+	for i, tier := range slices.Backward(d.rule.Tiers) {
+		if m.unlikely() < orderFraction*int64(tier.At) {
+			continue
+		}
+		if m.is(orderFired) && tier.Weight <= m[44] && t-m.firedAt() < d.cooldown {
+			return -1
+		}
+		return i
+	}
+	return -1
+}
+
+// fire says what was found.
+func (d *sequenceAnomaly) fire(m ordered, c *Context, f *Firing, tier int) bool {
+	f.Tier, f.Weight = tier, d.rule.Tiers[tier].Weight
+	f.Evidence = append(f.Evidence[:0],
+		facet.Number("unlikely", m.unlikely()/orderFraction),
+		facet.Number("transitions", m.transitions()/orderFraction))
+	o := d.learned(c, m.field(), m.cohort())
+	for i := range worstKept {
+		if w := m.worst(i); w.u32(12) > 0 && o != nil {
+			f.Evidence = append(f.Evidence, facet.Text(worstNames[i],
+				fmt.Sprintf("%s, then %s: %d in %d", o.nameOf(le.Uint32(w)), o.nameOf(le.Uint32(w[4:])), w.u32(8), w.u32(12))))
+		}
+	}
+	return true
+}
+
+var worstNames = [worstKept]string{"least_likely", "second", "third"}
+
+// nameOf is what an operation is called.
+func (o order) nameOf(number uint32) string {
+	switch number {
+	case beginning:
+		return "the beginning"
+	case another:
+		return "another operation"
+	}
+	i := o.find(number)
+	if i == another {
+		return "another operation"
+	}
+	name := o.operation(i)[8:]
+	if end := slices.Index(name, 0); end >= 0 {
+		name = name[:end]
+	}
+	return string(name)
+}
+
+// Fit implements Detector.
+func (d *sequenceAnomaly) Fit(payload []byte) ([]byte, bool) {
+	m := ordered(payload)
+	if len(m) < orderHeader || (len(m)-orderHeader)%waitingSize != 0 || m.len() > mostHeldBack || m[45]&^orderFlags != 0 || m[47] > mostNamed {
+		return nil, false
+	}
+	for i := 1; i < m.len(); i++ {
+		if m.timeOf(i) < m.timeOf(i-1) {
+			return nil, false
+		}
+	}
+	return m, true
+}
+
+// FitCohort implements Comparing.
+func (d *sequenceAnomaly) FitCohort(by event.Field, payload []byte) ([]byte, bool) {
+	o := order(payload)
+	return o, slices.Contains(d.rule.By, by) && len(o) == orderSize && o.operations() > another && o.operations() <= mostOperations
+}
+
+// Explain implements Detector: how many unlikely transitions count against the entity,
+// up to the events that no other can come before any more.
+func (d *sequenceAnomaly) Explain(payload []byte, at int64) (x Explanation) {
+	m := ordered(payload)
+	unlikely, transitions := int64(0), int64(0)
+	x.Last = x.First - 1
+	if len(m) > 0 {
+		unlikely, transitions = m.unlikely()/orderFraction, m.transitions()/orderFraction
+		x.First, x.Last = at-d.half, at
+		x.Held = append(x.Held, facet.Number("waiting", int64(m.len())))
+	}
+	for i, t := range d.rule.Tiers {
+		x.Demands = append(x.Demands,
+			Demand{Tier: i, Weight: t.Weight, What: "unlikely", Have: unlikely, Need: int64(t.At)},
+			Demand{Tier: i, Weight: t.Weight, What: "share_percent", Have: 100 * unlikely / max(transitions, 1), Need: int64(d.rule.MinShare)})
+		if unlikely >= int64(t.At) && m.is(orderFired) && t.Weight <= m[44] && at-m.firedAt() < d.cooldown {
+			x.HeldBack = append(x.HeldBack, HeldBack{Tier: i, By: "cooldown", Until: m.firedAt() + d.cooldown})
+		}
+	}
+	return x
+}

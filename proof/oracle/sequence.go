@@ -1,0 +1,388 @@
+package oracle
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// procession is what one rule remembers of what one entity did, as
+// docs/detectors/sequence.md has it. It lists all sequences there are.
+type procession struct {
+	rule *detectors.Sequence
+
+	began      bool
+	known      int64  // nothing before it is known
+	seen       int64  // time of the latest event
+	deeds      []deed // in order of time; those of one moment in order of arrival
+	fired      *int64
+	judged     *int64
+	counted    *int64
+	sequence   []int // that is made, places in deeds
+	sequences  [][]int
+	unbothered bool // what must be absent is not looked at
+	others     event.Field
+	name       string // of the cohort
+}
+
+// deed is an event that matches a step.
+type deed struct {
+	arrival
+	value string       // of by
+	holds map[int]bool // conditions
+}
+
+func (p *procession) change(s rules.Spec) {
+	p.rule = s.(*detectors.Sequence)
+	p.cut()
+}
+
+// cut forgets the oldest beyond the bound.
+func (p *procession) cut() {
+	for len(p.deeds) > p.rule.Events {
+		p.forget(p.deeds[0])
+		p.deeds = p.deeds[1:]
+	}
+}
+
+func (p *procession) forget(d deed) { p.known = max(p.known, d.time+1) }
+
+func (p *procession) reach() int64 {
+	most := func(all []detectors.Absence) (ms int64) {
+		for _, a := range all {
+			ms = max(ms, a.Within.Milliseconds())
+		}
+		return ms
+	}
+	return most(p.rule.Before) + p.rule.Within.Milliseconds() + most(p.rule.After) + 1
+}
+
+// delay is how long after its last event a sequence is whole.
+func (p *procession) delay() (ms int64) {
+	for _, a := range p.rule.After {
+		ms = max(ms, a.Within.Milliseconds())
+	}
+	return ms + 1
+}
+
+// waits reports whether something must be absent.
+func (p *procession) waits() bool {
+	between := slices.ContainsFunc(p.rule.Parts, func(part detectors.SequencePart) bool { return part.Absent != 0 })
+	return between || len(p.rule.Before) > 0 || len(p.rule.After) > 0 || p.rule.Until != 0
+}
+
+// among reports whether an event may be in a part.
+func among(part detectors.SequencePart, holds map[int]bool) bool {
+	return slices.ContainsFunc(part.Members, func(m detectors.SequenceMember) bool { return holds[m.Condition] })
+}
+
+func (p *procession) arrive(a arrival) (f *firing, counts bool) {
+	n := deed{arrival: a, holds: map[int]bool{}}
+	for i, c := range p.rule.Conditions {
+		if c.Holds(a.event) {
+			n.holds[i] = true
+		}
+	}
+	for _, field := range p.rule.By {
+		if !a.event.Has(field) {
+			return nil, false
+		}
+		n.value += fmt.Sprintf("%q %d ", a.event.Text(field), a.event.Num(field))
+	}
+	if len(n.holds) == 0 && len(p.rule.Before) == 0 {
+		return nil, false
+	}
+	counts = slices.ContainsFunc(p.rule.Parts, func(part detectors.SequencePart) bool { return among(part, n.holds) })
+	p.pass(a)
+	if len(n.holds) == 0 {
+		return nil, counts
+	}
+	at := 0
+	for at < len(p.deeds) && p.deeds[at].time <= a.time {
+		at++
+	}
+	p.deeds = slices.Insert(p.deeds, at, n)
+	if len(p.deeds) > p.rule.Events {
+		p.cut()
+		if at--; at < 0 {
+			return nil, counts
+		}
+	}
+	if among(p.rule.Parts[len(p.rule.Parts)-1], n.holds) {
+		p.others, p.name = event.None, ""
+		for _, by := range slices.Backward(p.rule.UsualBy) {
+			if text := a.event.Text(by); text != "" && len(text) <= 24 {
+				p.others, p.name = by, strings.Clone(text)
+			}
+		}
+	}
+	p.deeds[at].event = nil // gone after this
+	if p.waits() {
+		p.wait(a)
+		return nil, counts
+	}
+	p.find(false)
+	return p.fire(a, habits{}, func(s []int) bool { return slices.Contains(s, at) }), counts
+}
+
+// pass takes in that time has passed, and what was seen.
+func (p *procession) pass(a arrival) {
+	if !p.began {
+		p.began, p.known, p.seen = true, p.first(a.time), a.time
+		return
+	}
+	if a.watermark != facet.NoWatermark {
+		gone := a.watermark - a.lateness - p.reach()
+		p.deeds = slices.DeleteFunc(p.deeds, func(d deed) bool {
+			if d.time <= gone {
+				p.forget(d)
+			}
+			return d.time <= gone
+		})
+		if p.seen <= gone {
+			p.known = p.first(a.time)
+		}
+	}
+	p.seen = max(p.seen, a.time)
+}
+
+// first is the moment from which everything is known of who is seen for the first time.
+func (p *procession) first(t int64) int64 {
+	if p.rule.Newcomers {
+		return math.MinInt64
+	}
+	return t
+}
+
+// wait has the model asked when the next sequence is whole.
+func (p *procession) wait(a arrival) {
+	p.find(p.rule.UsualBy != nil)
+	*a.timer = 0
+	for _, s := range p.sequences {
+		if whole, open := p.whole(s); open && (*a.timer == 0 || whole < *a.timer) {
+			*a.timer = whole
+		}
+	}
+}
+
+// whole is when a sequence is whole; open says that it was not judged before.
+func (p *procession) whole(s []int) (at int64, open bool) {
+	last := p.deeds[s[len(s)-1]]
+	at = last.time + p.delay()
+	return at, p.judged == nil || at > *p.judged
+}
+
+func (p *procession) due(a arrival) (f *firing) {
+	if !p.waits() || !p.began {
+		return nil
+	}
+	now := func(s []int) bool {
+		at, open := p.whole(s)
+		return open && at <= a.time
+	}
+	p.find(true)
+	some := slices.ContainsFunc(p.sequences, now)
+	p.find(false)
+	lacks := slices.ContainsFunc(p.sequences, now)
+	if h, unusual := p.compare(a, some, lacks); unusual && lacks {
+		f = p.fire(a, h, now)
+	}
+	p.judged = &a.time
+	p.wait(a)
+	return f
+}
+
+// compare says what others do, and whether that makes it unusual that something is
+// lacking; and counts what this entity does: some sequence is whole, and lacks
+// something.
+func (p *procession) compare(a arrival, some, lacks bool) (before habits, unusual bool) {
+	if p.rule.UsualBy == nil {
+		return before, true
+	}
+	if !slices.Contains(p.rule.UsualBy, p.others) {
+		return before, false
+	}
+	c := a.cohortOf(p.others, p.name)
+	if c == nil {
+		return before, false
+	}
+	if c.memory == nil {
+		c.memory = &habits{}
+	}
+	m := c.memory.(*habits)
+	before = *m
+	unusual = m.sequences >= p.rule.UsualLeast && m.lacking*p.rule.UsualOdds <= m.sequences && m.odd*50 <= m.sequences
+	if !some || p.counted != nil && a.time-*p.counted < p.rule.Within.Milliseconds() {
+		return before, unusual
+	}
+	p.counted = &a.time
+	m.sequences++
+	if lacks && unusual {
+		m.odd++
+	} else if lacks {
+		m.lacking++
+	}
+	if m.sequences == 10_000 {
+		*m = habits{m.sequences / 2, m.lacking / 2, m.odd / 2}
+	}
+	return before, unusual
+}
+
+// habits are what a cohort does: how many sequences, and how many lacked something, the
+// latter where that was not usual any more.
+type habits struct{ sequences, lacking, odd int }
+
+// fire says the sequence whose first event is the latest, whose last one is then the
+// earliest, and whose others, from the end, are the latest.
+func (p *procession) fire(a arrival, others habits, looked func([]int) bool) *firing {
+	var best []int
+	for _, s := range p.sequences {
+		if looked(s) && (best == nil || better(s, best)) {
+			best = s
+		}
+	}
+	if best == nil || p.fired != nil && a.time-*p.fired < p.rule.Cooldown.Milliseconds() {
+		return nil
+	}
+	p.fired = &a.time
+	first, last := p.deeds[best[0]], p.deeds[best[len(best)-1]]
+	f := &firing{weight: p.rule.Weight, evidence: []facet.Evidence{
+		facet.Number("events", int64(len(best))), facet.Number("span_ms", last.time-first.time),
+	}}
+	if p.rule.UsualBy != nil {
+		f.evidence = append(f.evidence, facet.Number("others", int64(others.sequences)), facet.Number("others_lacking", int64(others.lacking+others.odd)))
+	}
+	for i, at := range best {
+		d := p.deeds[at]
+		f.evidence = append(f.evidence, facet.EventAt(fmt.Sprintf("event_%d", i+1), d.source, d.offset, d.time))
+	}
+	return f
+}
+
+func better(a, b []int) bool {
+	if a[0] != b[0] {
+		return a[0] > b[0]
+	}
+	if x, y := a[len(a)-1], b[len(b)-1]; x != y {
+		return x < y
+	}
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.Reverse(a)
+	slices.Reverse(b)
+	return slices.Compare(a, b) > 0
+}
+
+// find lists all sequences.
+func (p *procession) find(unbothered bool) {
+	p.sequence, p.sequences, p.unbothered = nil, nil, unbothered
+	for _, part := range p.rule.Parts {
+		for _, m := range part.Members {
+			if !part.Optional && !slices.ContainsFunc(p.deeds, func(d deed) bool { return d.holds[m.Condition] }) {
+				return
+			}
+		}
+	}
+	p.part(0, 0)
+}
+
+// part goes on with a part of the rule; absent are the conditions that stand before it
+// since the event before.
+func (p *procession) part(i int, absent uint32) {
+	if i == len(p.rule.Parts) {
+		if p.unbothered || p.quietAfter(p.sequence[len(p.sequence)-1]) {
+			p.sequences = append(p.sequences, slices.Clone(p.sequence))
+		}
+		return
+	}
+	part := p.rule.Parts[i]
+	absent |= part.Absent
+	if part.Optional {
+		p.part(i+1, absent)
+	}
+	p.members(i, make([]int, len(part.Members)), absent)
+}
+
+// members goes on with a part of which some have come.
+func (p *procession) members(i int, have []int, absent uint32) {
+	part, missing := p.rule.Parts[i], false
+	for k, m := range part.Members {
+		if have[k] == m.Times {
+			continue
+		}
+		missing = true
+		have = slices.Clone(have)
+		have[k]++
+		for at := range p.deeds {
+			if p.deeds[at].holds[m.Condition] && p.follows(at, part, absent) {
+				p.sequence = append(p.sequence, at)
+				p.members(i, have, 0)
+				p.sequence = p.sequence[:len(p.sequence)-1]
+			}
+		}
+		have[k]--
+	}
+	if !missing {
+		p.part(i+1, 0)
+	}
+}
+
+// follows reports whether an event may be the next.
+func (p *procession) follows(at int, part detectors.SequencePart, absent uint32) bool {
+	d := p.deeds[at]
+	if len(p.sequence) == 0 {
+		return p.quietBefore(at)
+	}
+	last := p.sequence[len(p.sequence)-1]
+	gap := d.time - p.deeds[last].time
+	switch {
+	case at <= last, d.value != p.deeds[last].value,
+		d.time-p.deeds[p.sequence[0]].time > p.rule.Within.Milliseconds(),
+		gap < part.After.Milliseconds(),
+		part.Within > 0 && gap > part.Within.Milliseconds():
+		return false
+	}
+	if p.unbothered {
+		absent = 0
+	}
+	for c := range p.rule.Conditions {
+		if (absent|p.rule.Until)>>c&1 == 1 && p.any(last+1, at, d.value, c) {
+			return false
+		}
+	}
+	return true
+}
+
+// any reports whether a condition holds for one of some events.
+func (p *procession) any(from, to int, value string, condition int) bool {
+	return slices.ContainsFunc(p.deeds[from:to], func(d deed) bool { return d.value == value && d.holds[condition] })
+}
+
+func (p *procession) quietBefore(at int) bool {
+	d := p.deeds[at]
+	for _, a := range p.rule.Before {
+		from := d.time - a.Within.Milliseconds()
+		first := slices.IndexFunc(p.deeds, func(o deed) bool { return o.time >= from })
+		if p.known > from || !p.unbothered && p.any(first, at, d.value, a.Condition) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *procession) quietAfter(at int) bool {
+	d := p.deeds[at]
+	for _, a := range p.rule.After {
+		for _, o := range p.deeds[at+1:] {
+			if o.value == d.value && o.holds[a.Condition] && o.time <= d.time+a.Within.Milliseconds() {
+				return false
+			}
+		}
+	}
+	return true
+}
