@@ -17,6 +17,7 @@ import (
 // All lists the detectors, as rules see them.
 func All() []rules.Kind {
 	return []rules.Kind{
+		AttestationKind(),
 		ImpossibleTravelKind(),
 		SequenceKind(),
 		SequenceAnomalyKind(),

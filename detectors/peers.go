@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -279,6 +280,23 @@ func (p *peers) hear(i int, c Cohort, t, since int64, who uint32) {
 	if (failed || passes >= p.enough) && j.by == event.None {
 		j.by, j.failing, j.passing, j.networks, j.few = p.fields[i], fails, passes, networks, failed
 	}
+}
+
+// evidence says how an entity was judged.
+func (j *judgement) evidence(list []facet.Evidence) []facet.Evidence {
+	switch {
+	case j.by == event.None:
+		return append(list, facet.Text("judged", "too little is known of others"))
+	case j.few:
+		list = append(list, facet.Text("judged", "many fail, on few networks"))
+	default:
+		list = append(list, facet.Text("judged", "others pass"))
+	}
+	return append(list,
+		facet.Text("cohort", j.by.String()),
+		facet.Number("cohort_failing", int64(j.failing)),
+		facet.Number("cohort_passing", int64(j.passing)),
+		facet.Number("cohort_networks", int64(j.networks)))
 }
 
 // keeps is what a rule keeps of cohorts. Partitions tell one another ten times in a

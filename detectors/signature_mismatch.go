@@ -436,25 +436,11 @@ func (d *signatureMismatch) judge(m mismatch, tier int, f *Firing, t int64) bool
 // evidence describes a firing.
 func (d *signatureMismatch) evidence(m mismatch, f *Firing) {
 	failures, passes := m.sums()
-	j := &d.peers.judged
 	f.Evidence = append(f.Evidence[:0],
 		facet.Number("failures", int64(failures)),
 		facet.Number("threshold", int64(d.rule.Tiers[f.Tier].At)),
 		facet.Number("share_percent", int64(100*failures/(failures+passes))))
-	switch {
-	case j.by == event.None:
-		f.Evidence = append(f.Evidence, facet.Text("judged", "too little is known of others"))
-		return
-	case j.few:
-		f.Evidence = append(f.Evidence, facet.Text("judged", "many fail, on few networks"))
-	default:
-		f.Evidence = append(f.Evidence, facet.Text("judged", "others pass"))
-	}
-	f.Evidence = append(f.Evidence,
-		facet.Text("cohort", j.by.String()),
-		facet.Number("cohort_failing", int64(j.failing)),
-		facet.Number("cohort_passing", int64(j.passing)),
-		facet.Number("cohort_networks", int64(j.networks)))
+	f.Evidence = d.peers.judged.evidence(f.Evidence)
 }
 
 // Fit implements Detector.

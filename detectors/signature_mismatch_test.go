@@ -55,6 +55,9 @@ func newTown(t testing.TB, r *rules.Rule) *town {
 // call is an event of a device; what is empty is not said.
 type call struct {
 	device, signature, reason, version, model, net string
+
+	attestation, level, id string
+	counter, age, status   int64
 }
 
 func (w *town) cohort(by event.Field, value string) *crowd {
@@ -77,6 +80,7 @@ func (w *town) see(at int64, r call) {
 			e.SetText(f, text)
 		}
 	}
+	r.attest(&e)
 	if r.version != "" && r.model != "" {
 		e.SetText(event.Build, r.version+"|"+r.model)
 	}

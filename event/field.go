@@ -80,6 +80,9 @@ const (
 	DecisionAction Field = 52 // what our decision said: only throttle and stricter refused the request
 	ConnectingIP   Field = 53 // client address that a CDN states in a header of its own, such as CF-Connecting-IP
 	RemoteUser     Field = 54 // user name in an access log, which nobody has verified
+
+	AttestationID      Field = 55 // what attests: a key's id, or a hash of the token
+	AttestationCounter Field = 56 // of the attesting key, as it was signed
 )
 
 // What ingest derives.
@@ -210,6 +213,9 @@ var specs = numbered([MaxField]Spec{
 	DecisionAction: oneOf("decision_action", "what that decision said and the gateway did; from throttle on the event counts against nobody", "allow", "tag", "throttle", "challenge", "step_up", "deny"),
 	ConnectingIP:   identifier("connecting_ip", 64, "client address that a CDN states in a header of its own, such as CF-Connecting-IP"),
 	RemoteUser:     identifier("remote_user", 256, "user name as an access log has it, verified by nobody"),
+
+	AttestationID:      identifier("attestation_id", 128, "id of what attests: App Attest's key id, or a hash of the attestation token"),
+	AttestationCounter: client(number("attestation_counter", 0, maxInt, "counter that the attesting key signed, as in an App Attest assertion")),
 
 	Attrs: {Name: "attrs", Kind: KindObject, Client: true, MaxBytes: 4096, Doc: "free attributes: a flat object of strings, numbers and booleans"},
 

@@ -38,6 +38,9 @@ const (
 	Tenant  Kind = 11
 	Country Kind = 12
 	Net16   Kind = 13 // IPv4 /16 or IPv6 /32
+	Key     Kind = 14 // that signs requests
+
+	Attestation Kind = 15 // what attests, by its id
 
 	MaxKind = 32 // bounds arrays indexed by Kind
 )
@@ -45,7 +48,7 @@ const (
 var kindNames = [MaxKind]string{
 	Account: "account", Session: "session", Token: "token", Device: "device",
 	IP: "ip", Net: "net", ASN: "asn", JA4: "ja4", Build: "build", Route: "route", Tenant: "tenant",
-	Country: "country", Net16: "net16",
+	Country: "country", Net16: "net16", Key: "key", Attestation: "attestation",
 }
 
 // String is the kind's name in rules, keys and tables.

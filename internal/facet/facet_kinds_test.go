@@ -31,7 +31,7 @@ func TestTheWiderNetworkOfAClient(t *testing.T) {
 func TestKindsThatDoNotExist(t *testing.T) {
 	e := new(event.Event)
 	e.SetText(event.Account, "ann")
-	for _, k := range []Kind{0, Net16 + 1, MaxKind - 1, MaxKind, 64, 255} {
+	for _, k := range []Kind{0, Attestation + 1, MaxKind - 1, MaxKind, 64, 255} {
 		if _, ok := EntityOf(k, e, nil); ok || k.Exists() || Names(k) != nil || k.String() != "unknown" {
 			t.Errorf("there is a kind %d", k)
 		}

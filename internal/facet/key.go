@@ -14,7 +14,7 @@ var nameOf = [MaxKind]event.Field{
 	Account: event.Account, Session: event.Session, Token: event.Token, Device: event.Device,
 	IP: event.ClientIP, Net: event.Net, ASN: event.ASN, JA4: event.JA4,
 	Build: event.Build, Route: event.Route, Tenant: event.Tenant,
-	Country: event.Country, Net16: event.ClientIP,
+	Country: event.Country, Net16: event.ClientIP, Key: event.KeyID, Attestation: event.AttestationID,
 }
 
 // KeyOf is the key of the entity of kind k that v names, byte for byte: the key

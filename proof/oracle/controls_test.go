@@ -43,6 +43,8 @@ const (
 	onSequences = "TestSequencesAgreeWithTheirModel"
 	ofOrder     = "detectors/sequence_anomaly.go"
 	onOrders    = "TestTheEngineAgreesWithTheOracleOnOrders"
+	ofAttested  = "detectors/attestation.go"
+	onAttested  = "TestTheEngineAgreesWithTheOracleOnAttestations"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -200,6 +202,17 @@ var bugs = []mutants.Bug{
 	{Name: "the most likely transitions are told", File: ofOrder, Test: onOrders, Edits: [][2]string{{"(like+1)*w.u32(12) < (w.u32(8)+1)*all", "(like+1)*w.u32(12) > (w.u32(8)+1)*all"}}},
 	{Name: "a new version goes on with the old session", File: ofOrder, Test: onOrders, Edits: [][2]string{{"\tm[45] &^= orderBegan\n", ""}}},
 	{Name: "all versions are one", File: ofOrder, Test: onOrders, Edits: [][2]string{{"cohort := c.CohortOf(by, name)", "cohort := c.CohortOf(by, \"x\")"}}},
+
+	{Name: "what is not there counts as failed", File: ofAttested, Test: onAttested, Edits: [][2]string{{"is[Failed] = verdict == \"failed\"", "is[Failed] = verdict == \"failed\" || verdict == \"missing\""}}},
+	{Name: "the first level that is required is the one", File: ofAttested, Test: onAttested, Edits: [][2]string{{"r.Level > need && r.When.Holds(e)", "need == 0 && r.When.Holds(e)"}}},
+	{Name: "attestations are missing where none is required", File: ofAttested, Test: onAttested, Edits: [][2]string{{"is[Missing] = need > 0 &&", "is[Missing] = need >= 0 &&"}}},
+	{Name: "a device that has a level drops to it", File: ofAttested, Test: onAttested, Edits: [][2]string{{"need > 0 && level == 0 && best >= trustedLevel", "need > 0 && level <= 1 && best >= trustedLevel"}}},
+	{Name: "the best level is the last one", File: ofAttested, Test: onAttested, Edits: [][2]string{{"(!known || level >= best)", "(!known || level >= 0)"}}},
+	{Name: "the best level is never forgotten", File: ofAttested, Test: onAttested, Edits: [][2]string{{"if t-m.bestAt() >= d.memory {", "if t-m.bestAt() >= d.memory<<20 {"}}},
+	{Name: "a counter that came out of order goes back", File: ofAttested, Test: onAttested, Edits: [][2]string{{"return c.Time >= m.countedAt()\n", "return true\n"}}},
+	{Name: "counters of two attestations are one", File: ofAttested, Test: onAttested, Edits: [][2]string{{"m.counterOf() == of && ", ""}}},
+	{Name: "the first finding that is reached fires", File: ofAttested, Test: onAttested, Edits: [][2]string{{"(best < 0 || f.Weight > d.rule.Findings[best].Weight)", "best < 0"}}},
+	{Name: "an outage holds nothing back", File: ofAttested, Test: onAttested, Edits: [][2]string{{"if d.peers.judged.broken {", "if d.peers.judged.broken && weight == 0 {"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

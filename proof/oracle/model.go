@@ -52,6 +52,8 @@ type firing struct {
 // model makes the model of a rule: one line for each detector.
 func (o *Oracle) model(r *rules.Rule) model {
 	switch s := r.Spec.(type) {
+	case *detectors.Attestation:
+		return newAttesting(s, o.hasher)
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}
 	case *detectors.Sequence:
@@ -59,7 +61,7 @@ func (o *Oracle) model(r *rules.Rule) model {
 	case *detectors.SequenceAnomaly:
 		return &habit{rule: s}
 	case *detectors.SignatureMismatch:
-		return &suspect{rule: s, hasher: o.hasher, stands: map[event.Field]*stand{}}
+		return newSuspect(s, o.hasher)
 	case *detectors.SlidingWindow:
 		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
 	case *absence:

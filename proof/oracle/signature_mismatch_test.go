@@ -35,6 +35,11 @@ func (m *signer) rule(id string) string {
 	}
 	s += m.odds(2, fmt.Sprintf("      memory: %dh\n", m.oneOf(3, 20)))
 	s += m.odds(2, fmt.Sprintf("      cooldown: %dm\n", m.oneOf(1, 10, 60)))
+	return m.around(id, s)
+}
+
+// around is the rule about a detector's part.
+func (m *signer) around(id, s string) string {
 	entity := m.pick("account", "account", "device")
 	if id[1] == '0' {
 		entity = "account"
@@ -50,7 +55,14 @@ func (m *signer) values() (all []value) {
 	}
 	text(event.Signature, m.pick("", "valid", "valid", "valid", "invalid", "invalid", "unknown", "missing"))
 	text(event.SignatureReason, m.odds(6, m.pick("sig_too_old", "sig_invalid")))
-	text(event.Attestation, m.odds(4, "passed"))
+	text(event.Attestation, m.pick("", "passed", "passed", "passed", "failed", "missing", "error"))
+	text(event.AttestationLevel, m.pick("", "none", "basic", "device", "device", "strong"))
+	text(event.AttestationID, m.odds(3, m.pick("x", "y")))
+	for _, f := range []event.Field{event.AttestationAge, event.AttestationCounter} {
+		if m.IntN(2) == 0 {
+			all = append(all, value{f, "", m.oneOf(0, 1, 2, 3, 60, 3_600, 100_000)})
+		}
+	}
 	text(event.AppVersion, m.pick("", "v0", "v1", "v1", "v1"))
 	text(event.Build, m.pick("b0", "b0", "b0", "b1", ""))
 	text(event.OS, m.pick("ios", "ios", "android"))
@@ -62,6 +74,11 @@ func (m *signer) values() (all []value) {
 // signedHistory makes the history of a seed, in which one or two rules look at
 // signatures beside those that count; in every other one they change.
 func signedHistory(seed uint64, events int) history {
+	return lookingHistory(seed, events, (*signer).rule)
+}
+
+// lookingHistory is one with such rules of any kind.
+func lookingHistory(seed uint64, events int, rule func(m *signer, id string) string) history {
 	m := newMaker(seed)
 	m.comparing = 1
 	h := m.history(events)
@@ -74,7 +91,7 @@ func signedHistory(seed uint64, events int) history {
 	s := &signer{newTraveller(seed, h.lateness)}
 	at := len(h.rules)
 	for _, id := range []string{"s0", "s1"}[:1+s.IntN(2)] {
-		h.rules = append(h.rules, s.rule(id))
+		h.rules = append(h.rules, rule(s, id))
 	}
 	for _, p := range m.sources {
 		for _, r := range p.log {
@@ -107,7 +124,7 @@ func signedHistory(seed uint64, events int) history {
 	for n := range 1 + s.IntN(4) {
 		edited := slices.Clone(h.rules)
 		for i := at; i < len(edited); i++ {
-			edited[i] = s.rule(ruleID.FindStringSubmatch(edited[i])[1])
+			edited[i] = rule(s, ruleID.FindStringSubmatch(edited[i])[1])
 		}
 		r := record{edit: edited, by: lane(max(0, s.IntN(4)-1)), number: uint64(n + 1)}
 		h.records = slices.Insert(h.records, n+(len(h.records)-n)*(n+1)/5, r)
