@@ -19,6 +19,7 @@ func All() []rules.Kind {
 	return []rules.Kind{
 		ImpossibleTravelKind(),
 		SignatureMismatchKind(),
+		RefreshFamilyKind(),
 		SlidingWindowKind(),
 		TokenTheftKind(),
 	}
