@@ -18,8 +18,9 @@ import (
 func All() []rules.Kind {
 	return []rules.Kind{
 		ImpossibleTravelKind(),
-		SignatureMismatchKind(),
 		RefreshFamilyKind(),
+		ReplayKind(),
+		SignatureMismatchKind(),
 		SlidingWindowKind(),
 		TokenTheftKind(),
 	}

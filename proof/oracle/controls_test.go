@@ -22,6 +22,7 @@ const (
 	ofTheft     = "detectors/token_theft.go"
 	ofSenders   = "detectors/sender.go"
 	ofFamily    = "detectors/refresh_family.go"
+	ofReplay    = "detectors/replay.go"
 	ofPartition = "engine/partition.go"
 	ofSwitch    = "engine/switch.go"
 	ofTimers    = "engine/timers.go"
@@ -30,6 +31,7 @@ const (
 	onTravels   = "TestImpossibleTravelAgreesWithItsModel"
 	onThefts    = "TestTokenTheftAgreesWithItsModel"
 	onFamilies  = "TestRefreshFamilyAgreesWithItsModel"
+	onReplays   = "TestReplayAgreesWithItsModel"
 	ofPanes     = "detectors/sliding_window_panes.go"
 	ofValues    = "detectors/sliding_window_composed.go"
 	onMany      = "TestTheWindowAgreesWithItsModelOnManyEvents"
@@ -128,6 +130,24 @@ var bugs = []mutants.Bug{
 	{Name: "the last of several newer tokens replaced it", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"(by < 0 || o.first < first)", "(by < 0 || o.first > first)"}}},
 	{Name: "a token's first use is the one that arrived first", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"if here.first < t.first {", "if false {"}}},
 	{Name: "tokens of a family are forgotten a moment too early", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"<= c.Watermark-d.lateness-d.memory", "<= c.Watermark-d.lateness-d.memory+1"}}},
+
+	{Name: "a retry may be a moment too late", File: ofReplay, Test: onReplays, Edits: [][2]string{{"case elapsed <= d.grace && int(first.retries)", "case elapsed <= d.grace+1 && int(first.retries)"}}},
+	{Name: "one retry more is allowed", File: ofReplay, Test: onReplays, Edits: [][2]string{{"int(first.retries) < d.rule.Retries", "int(first.retries) <= d.rule.Retries"}}},
+	{Name: "a retry may be another client's", File: ofReplay, Test: onReplays, Edits: [][2]string{{" && !differ(first.client, here.client):", ":"}}},
+	{Name: "the same request is a retry whenever it comes", File: ofReplay, Test: onReplays, Edits: [][2]string{{"case elapsed <= d.grace && first.request != 0", "case first.request != 0"}}},
+	{Name: "two requests without an id are the same", File: ofReplay, Test: onReplays, Edits: [][2]string{{"first.request != 0 && first.request == here.request", "first.request == here.request"}}},
+	{Name: "a nonce is new a moment too late", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if elapsed >= d.window {", "if elapsed > d.window {"}}},
+	{Name: "the youngest nonce gives way", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if m.nonceTime(i) < m.nonceTime(oldest) {", "if m.nonceTime(i) > m.nonceTime(oldest) {"}}},
+	{Name: "nonces give way in silence", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if gone > c.Time-d.room {", "if gone > c.Time {"}}},
+	{Name: "what gave way is not said", File: ofReplay, Test: onReplays, Edits: [][2]string{{"complete = max(min(complete, now-m.forgotten()), 0)", "complete = max(complete, 0)"}}},
+	{Name: "every clock is learned", File: ofReplay, Test: onReplays, Edits: [][2]string{{"max(off, -off) <= d.skew {", "max(off, -off) <= 1<<40 {"}}},
+	{Name: "a time that stands still is a clock", File: ofReplay, Test: onReplays, Edits: [][2]string{{"client <= m.runClient() ||", "client < m.runClient() ||"}}},
+	{Name: "a clock that is set is wrong", File: ofReplay, Test: onReplays, Edits: [][2]string{{"		m[121] = m[122]\n		d.endRun(m)\n", "		m[121] = m[122]\n		m = d.flush(m, own, now)\n"}}},
+	{Name: "a run that ends is forgiven", File: ofReplay, Test: onReplays, Edits: [][2]string{{"	n := m.run()\n	d.endRun(m)\n", "	d.endRun(m)\n	n := m.run()\n"}}},
+	{Name: "an event that comes late is back in time", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if !m.hasLatest() || now >= m.latest() {", "if true {"}}},
+	{Name: "times that were moved are learned", File: ofReplay, Test: onReplays, Edits: [][2]string{{" && c.Event.Num(event.Skewed) == 0 {", " {"}}},
+	{Name: "a tier of another sign speaks", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if !d.seen[t.Sign] || n < t.At {", "if n < t.At {"}}},
+	{Name: "what was seen counts for ever", File: ofReplay, Test: onReplays, Edits: [][2]string{{"at > t-window && at <= t {", "at <= t {"}}},
 	{Name: "a window of panes holds a pane that begins with it", File: ofPanes, Test: onForms, Edits: [][2]string{{"p.first(at) > p.last(end)-w.reach", "p.first(at) >= p.last(end)-w.reach"}}},
 	{Name: "a window of panes holds one that begins before it", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.Gap == 0 && p.first(at) >", "w.rule.Gap == 0 && p.last(at) >"}}},
 	{Name: "windows that end with later panes are not looked at", File: ofPanes, Test: onForms, Edits: [][2]string{{"for end := panesHeader; end <= at;", "for end := at; end <= at;"}}},

@@ -57,6 +57,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 		return &suspect{rule: s, hasher: o.hasher, stands: map[event.Field]*stand{}}
 	case *detectors.RefreshFamily:
 		return &lineage{rule: s}
+	case *detectors.Replay:
+		return &recorder{rule: s}
 	case *detectors.SlidingWindow:
 		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
 	case *absence:

@@ -235,7 +235,7 @@ func thefts() comparison {
 
 // TestTokensInTheEngine: whole histories, with rules of one of the detectors.
 func TestTokensInTheEngine(t *testing.T) {
-	of := []func() comparison{thefts, families}
+	of := []func() comparison{thefts, families, recordings}
 	n, histories := agree(t, func(seed uint64, events int) history {
 		x := of[seed%uint64(len(of))]()
 		return x.history("token")(seed, events)
