@@ -19,6 +19,8 @@ func All() []rules.Kind {
 	return []rules.Kind{
 		AttestationKind(),
 		ImpossibleTravelKind(),
+		RefreshFamilyKind(),
+		ReplayKind(),
 		SequenceKind(),
 		SequenceAnomalyKind(),
 		SignatureMismatchKind(),

@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"time"
-	"unsafe"
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
@@ -94,7 +93,7 @@ func compileTokenTheft(p *rules.Params) rules.Spec {
 
 // Fields implements [rules.Spec].
 func (t *TokenTheft) Fields() []event.Field {
-	all := []event.Field{event.Token, event.UserAgent, event.JA4, event.Device, event.KeyID, event.Net, event.ASN}
+	all := append([]event.Field{event.Token, event.KeyID}, senderFields[:]...)
 	slices.Sort(all)
 	return all
 }
@@ -117,7 +116,7 @@ func (t *TokenTheft) Keeps() rules.Keeps {
 }
 
 func (t *TokenTheft) detector(e Environment) Detector {
-	return &tokenTheft{rule: t, lateness: e.Lateness, memory: t.Memory.Milliseconds(), cooldown: t.Cooldown.Milliseconds(), hasher: e.Hasher}
+	return &tokenTheft{rule: t, lateness: e.Lateness, memory: t.Memory.Milliseconds(), cooldown: t.Cooldown.Milliseconds(), senders: senderReader{hasher: e.Hasher}}
 }
 
 // tokenTheft remembers the different uses of a token, each with the time of its
@@ -128,20 +127,18 @@ func (t *TokenTheft) detector(e Environment) Detector {
 // were first seen:
 //
 //	0 fired at i64 (Unix ms) · 8 weight fired u8 · 9 3 unused
-//	use: first i64 · last i64 (Unix ms) · raw offset of the last i64 · device u32 · key u32 · ja4 u32 · agent u32 · net u32 · asn u32 · token of the last u32 · raw partition of the last u32 · events u32 · 4 unused
+//	use: first i64 · last i64 (Unix ms) · raw offset of the last i64 · device u32 · ja4 u32 · agent u32 · net u32 · asn u32 · key u32 · token of the last u32 · raw partition of the last u32 · events u32 · 4 unused
 //
-// All that is u32 but the last ones is 32 bits of a value's hash, 0 where there is
-// none; asn is the number itself.
+// Key and token are 32 bits of the values' hashes, 0 where there is none.
 type tokenTheft struct {
 	rule     *TokenTheft
 	lateness int64 // ms
 	memory   int64 // ms
 	cooldown int64 // ms
-	hasher   Hasher
+	senders  senderReader
 
-	here    tokenUse                // the event
-	near    [mostTokenUses + 1]bool // by use: of here's party
-	scratch []byte                  // a user agent without its numbers
+	here tokenUse                // the event
+	near [mostTokenUses + 1]bool // by use: of here's party
 }
 
 const (
@@ -156,23 +153,14 @@ type tokenUse struct {
 	source      int32
 	events      uint32
 
-	device, key, ja4, agent, net, asn uint32
-	token                             uint32 // of the last
+	sender
+	key   uint32
+	token uint32 // of the last
 }
 
 // sameLook reports whether two uses are one.
 func (u *tokenUse) sameLook(o *tokenUse) bool {
-	return u.device == o.device && u.key == o.key && u.ja4 == o.ja4 && u.agent == o.agent && u.net == o.net && u.asn == o.asn
-}
-
-func differ(a, b uint32) bool { return a != 0 && b != 0 && a != b }
-
-func (u *tokenUse) otherNetwork(o *tokenUse) bool {
-	return differ(u.net, o.net) && (u.asn == 0 || u.asn != o.asn)
-}
-
-func (u *tokenUse) otherClient(o *tokenUse) bool {
-	return differ(u.ja4, o.ja4) || differ(u.agent, o.agent)
+	return u.sender == o.sender && u.key == o.key
 }
 
 // tokenUses is a view of the payload.
@@ -193,8 +181,7 @@ func (m tokenUses) use(i int) tokenUse {
 	b := m.bytes(i)
 	return tokenUse{
 		first: int64(le.Uint64(b)), last: int64(le.Uint64(b[8:])), offset: int64(le.Uint64(b[16:])),
-		device: le.Uint32(b[24:]), key: le.Uint32(b[28:]), ja4: le.Uint32(b[32:]), agent: le.Uint32(b[36:]),
-		net: le.Uint32(b[40:]), asn: le.Uint32(b[44:]), token: le.Uint32(b[48:]),
+		sender: getSender(b[24:]), key: le.Uint32(b[44:]), token: le.Uint32(b[48:]),
 		source: int32(le.Uint32(b[52:])), events: le.Uint32(b[56:]),
 	}
 }
@@ -204,9 +191,11 @@ func (m tokenUses) put(i int, u *tokenUse) {
 	le.PutUint64(b, uint64(u.first))
 	le.PutUint64(b[8:], uint64(u.last))
 	le.PutUint64(b[16:], uint64(u.offset))
-	for n, v := range [...]uint32{u.device, u.key, u.ja4, u.agent, u.net, u.asn, u.token, uint32(u.source), u.events} {
-		le.PutUint32(b[24+4*n:], v)
-	}
+	putSender(b[24:], &u.sender)
+	le.PutUint32(b[44:], u.key)
+	le.PutUint32(b[48:], u.token)
+	le.PutUint32(b[52:], uint32(u.source))
+	le.PutUint32(b[56:], u.events)
 }
 
 // without takes a use out, in place.
@@ -254,31 +243,10 @@ func (d *tokenTheft) see(c *Context) bool {
 	e := c.Event
 	d.here = tokenUse{
 		first: c.Time, last: c.Time, offset: c.Offset, source: c.Source, events: 1,
-		device: shortHash(d.hasher, e.Text(event.Device)), key: shortHash(d.hasher, e.Text(event.KeyID)),
-		ja4: shortHash(d.hasher, e.Text(event.JA4)), agent: d.agent(e.Text(event.UserAgent)),
-		net: shortHash(d.hasher, e.Text(event.Net)), asn: uint32(e.Num(event.ASN)), token: shortHash(d.hasher, e.Text(event.Token)),
+		sender: d.senders.read(e), key: d.senders.number(e.Text(event.KeyID)), token: d.senders.number(e.Text(event.Token)),
 	}
 	u := &d.here
 	return u.device|u.key|u.ja4|u.agent|u.net != 0
-}
-
-// agent is a user agent without its numbers, so that an update leaves it as it is.
-func (d *tokenTheft) agent(text string) uint32 {
-	d.scratch = d.scratch[:0]
-	for i := range len(text) {
-		if c := text[i]; (c < '0' || c > '9') && c != '.' && c != '_' {
-			d.scratch = append(d.scratch, c)
-		}
-	}
-	return shortHash(d.hasher, unsafe.String(unsafe.SliceData(d.scratch), len(d.scratch)))
-}
-
-// shortHash is 32 bits of a text's hash; 0 where there is none.
-func shortHash(h Hasher, text string) uint32 {
-	if text == "" {
-		return 0
-	}
-	return max(uint32(h.Text(text)), 1)
 }
 
 // forget drops uses that are older than the memory for every event that can be on
@@ -347,7 +315,7 @@ func (d *tokenTheft) judge(m tokenUses, f *Firing) bool {
 func (d *tokenTheft) isAlone(m tokenUses) bool {
 	for i := range m.len() {
 		u := m.use(i)
-		if differ(u.device, d.here.device) || differ(u.key, d.here.key) || u.otherNetwork(&d.here) && u.otherClient(&d.here) {
+		if u.otherDevice(&d.here.sender) || differ(u.key, d.here.key) || u.apart(&d.here.sender) {
 			return false
 		}
 	}
@@ -359,16 +327,16 @@ func (d *tokenTheft) isAlone(m tokenUses) bool {
 func (d *tokenTheft) other(m tokenUses, sign TheftSign) int {
 	switch sign {
 	case OtherDevice:
-		return d.latest(m, func(u tokenUse) bool { return differ(u.device, d.here.device) })
+		return d.latest(m, func(u tokenUse) bool { return u.otherDevice(&d.here.sender) })
 	case Stranger:
 		if d.hasCommon(m) {
 			return -1
 		}
-		return d.latest(m, func(u tokenUse) bool { return differ(u.device, d.here.device) })
+		return d.latest(m, func(u tokenUse) bool { return u.otherDevice(&d.here.sender) })
 	case TwoDevices:
 		own := d.span(m, func(u tokenUse) bool { return u.device == d.here.device })
 		return d.latest(m, func(u tokenUse) bool {
-			return differ(u.device, d.here.device) && own.meets(d.span(m, func(o tokenUse) bool { return o.device == u.device }))
+			return u.otherDevice(&d.here.sender) && own.meets(d.span(m, func(o tokenUse) bool { return o.device == u.device }))
 		})
 	case OtherKey:
 		own := d.span(m, func(u tokenUse) bool { return u.key == d.here.key })
@@ -403,7 +371,7 @@ func (d *tokenTheft) hasCommon(m tokenUses) bool {
 			continue
 		}
 		for j := range m.len() {
-			if u := m.use(j); differ(u.device, d.here.device) && !(u.otherNetwork(&own) && u.otherClient(&own)) {
+			if u := m.use(j); u.otherDevice(&d.here.sender) && !u.apart(&own.sender) {
 				return true
 			}
 		}
@@ -441,11 +409,11 @@ func (d *tokenTheft) otherParty(m tokenUses) int {
 		grown = false
 		for i := range n {
 			u := m.use(i)
-			if d.near[i] || differ(u.device, d.here.device) {
+			if d.near[i] || u.otherDevice(&d.here.sender) {
 				continue
 			}
 			for j := range n {
-				if o := m.use(j); d.near[j] && !(u.otherNetwork(&o) && u.otherClient(&o)) {
+				if o := m.use(j); d.near[j] && !u.apart(&o.sender) {
 					d.near[i], grown = true, true
 					break
 				}
@@ -457,7 +425,7 @@ func (d *tokenTheft) otherParty(m tokenUses) int {
 	latest := -1
 	for i := range n {
 		u, side := m.use(i), 0
-		if differ(u.device, d.here.device) {
+		if u.otherDevice(&d.here.sender) {
 			continue
 		}
 		if !d.near[i] {

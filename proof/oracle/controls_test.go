@@ -20,6 +20,9 @@ const (
 	ofWindow    = "detectors/sliding_window.go"
 	ofTravel    = "detectors/impossible_travel.go"
 	ofTheft     = "detectors/token_theft.go"
+	ofSenders   = "detectors/sender.go"
+	ofFamily    = "detectors/refresh_family.go"
+	ofReplay    = "detectors/replay.go"
 	ofPartition = "engine/partition.go"
 	ofSwitch    = "engine/switch.go"
 	ofTimers    = "engine/timers.go"
@@ -27,6 +30,8 @@ const (
 	onEdits     = "TestTheEngineAgreesWithTheOracleOnEditedRules"
 	onTravels   = "TestImpossibleTravelAgreesWithItsModel"
 	onThefts    = "TestTokenTheftAgreesWithItsModel"
+	onFamilies  = "TestRefreshFamilyAgreesWithItsModel"
+	onReplays   = "TestReplayAgreesWithItsModel"
 	ofPanes     = "detectors/sliding_window_panes.go"
 	ofValues    = "detectors/sliding_window_composed.go"
 	onMany      = "TestTheWindowAgreesWithItsModelOnManyEvents"
@@ -110,17 +115,46 @@ var bugs = []mutants.Bug{
 
 	{Name: "a phone that takes up another's token takes turns with it", File: ofTheft, Test: onThefts, Edits: [][2]string{{"return max(s.first, o.first) <= min(s.last, o.last)", "return true || max(s.first, o.first) <= min(s.last, o.last)"}}},
 	{Name: "devices of one moment take no turns", File: ofTheft, Test: onThefts, Edits: [][2]string{{"max(s.first, o.first) <= min(s.last, o.last)", "max(s.first, o.first) < min(s.last, o.last)"}}},
-	{Name: "a device that is not named is another", File: ofTheft, Test: onThefts, Edits: [][2]string{{"return a != 0 && b != 0 && a != b", "return a != b"}}},
-	{Name: "an update of the app is another client", File: ofTheft, Test: onThefts, Edits: [][2]string{{" && c != '.' && c != '_' {", " {"}}},
-	{Name: "another network of one operator is another", File: ofTheft, Test: onThefts, Edits: [][2]string{{" && (u.asn == 0 || u.asn != o.asn)", ""}}},
+	{Name: "a device that is not named is another", File: ofSenders, Test: onThefts, Edits: [][2]string{{"return a != 0 && b != 0 && a != b", "return a != b"}}},
+	{Name: "an update of the app is another client", File: ofSenders, Test: onThefts, Edits: [][2]string{{" && c != '.' && c != '_' {", " {"}}},
+	{Name: "another network of one operator is another", File: ofSenders, Test: onThefts, Edits: [][2]string{{" && (s.asn == 0 || s.asn != o.asn)", ""}}},
 	{Name: "a new key with a new token is a thief's", File: ofTheft, Test: onThefts, Edits: [][2]string{{"u.token != 0 && u.token == d.here.token ||", "u.token != 0 ||"}}},
-	{Name: "a stranger may have been in the network before", File: ofTheft, Test: onThefts, Edits: [][2]string{{"differ(u.device, d.here.device) && !(u.otherNetwork(&own) && u.otherClient(&own))", "differ(u.device, d.here.device) && !(u.otherNetwork(&own) || u.otherClient(&own))"}}},
-	{Name: "a party is those that share something with the event itself", File: ofTheft, Test: onThefts, Edits: [][2]string{{"d.near[i], grown = true, true", "d.near[i] = u.sameLook(&d.here) || !(u.otherNetwork(&d.here) && u.otherClient(&d.here))"}}},
+	{Name: "a stranger may have been in the network before", File: ofTheft, Test: onThefts, Edits: [][2]string{{"!u.apart(&own.sender)", "!u.otherNetwork(&own.sender)"}}},
+	{Name: "a party is those that share something with the event itself", File: ofTheft, Test: onThefts, Edits: [][2]string{{"d.near[i], grown = true, true", "d.near[i] = u.sameLook(&d.here) || !u.apart(&d.here.sender)"}}},
 	{Name: "one event is a party", File: ofTheft, Test: onThefts, Edits: [][2]string{{" || min(events[0], events[1]) < d.rule.Least {", " {"}}},
 	{Name: "the mildest sign speaks", File: ofTheft, Test: onThefts, Edits: [][2]string{{"for tier := len(d.rule.Tiers) - 1; tier >= 0; tier-- {", "for tier := range d.rule.Tiers {"}}},
 	{Name: "uses are forgotten a moment too early", File: ofTheft, Test: onThefts, Edits: [][2]string{{"<= c.Watermark-d.lateness-d.memory", "<= c.Watermark-d.lateness-d.memory+1"}}},
 	{Name: "a use that comes back keeps its token", File: ofTheft, Test: onThefts, Edits: [][2]string{{"u.last, u.offset, u.source, u.token = d.here.last, d.here.offset, d.here.source, d.here.token", "u.last, u.offset, u.source = d.here.last, d.here.offset, d.here.source"}}},
 	{Name: "the newest use gives way", File: ofTheft, Test: onThefts, Edits: [][2]string{{"if m.last(i) < m.last(oldest) {", "if m.last(i) > m.last(oldest) {"}}},
+
+	{Name: "a token is replaced when it is used", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"if by < 0 || m.token(by).first > here.first {", "if m.token(max(by, 0)).first > here.first {"}}},
+	{Name: "the grace lasts a moment too long", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"here.first-next.first <= d.grace &&", "here.first-next.first <= d.grace+1 &&"}}},
+	{Name: "a race may be between networks", File: ofFamily, Test: onFamilies, Edits: [][2]string{{" && !here.by.otherNetwork(&next.by):", ":"}}},
+	{Name: "who used the token first does not matter", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"case other || d.isOther(&here.by, &next.by):", "case d.isOther(&here.by, &next.by):"}}},
+	{Name: "who used the next token does not matter", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"case other || d.isOther(&here.by, &next.by):", "case other:"}}},
+	{Name: "a token that is never replaced is stolen", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"if other && before.last-before.first <= d.grace {", "if other {"}}},
+	{Name: "tokens are in the order of their use only", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"if t.issued > 0 && o.issued > 0 {", "if false {"}}},
+	{Name: "the last of several newer tokens replaced it", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"(by < 0 || o.first < first)", "(by < 0 || o.first > first)"}}},
+	{Name: "a token's first use is the one that arrived first", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"if here.first < t.first {", "if false {"}}},
+	{Name: "tokens of a family are forgotten a moment too early", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"<= c.Watermark-d.lateness-d.memory", "<= c.Watermark-d.lateness-d.memory+1"}}},
+
+	{Name: "a retry may be a moment too late", File: ofReplay, Test: onReplays, Edits: [][2]string{{"case elapsed <= d.grace && int(first.retries)", "case elapsed <= d.grace+1 && int(first.retries)"}}},
+	{Name: "one retry more is allowed", File: ofReplay, Test: onReplays, Edits: [][2]string{{"int(first.retries) < d.rule.Retries", "int(first.retries) <= d.rule.Retries"}}},
+	{Name: "a retry may be another client's", File: ofReplay, Test: onReplays, Edits: [][2]string{{" && !differ(first.client, here.client):", ":"}}},
+	{Name: "the same request is a retry whenever it comes", File: ofReplay, Test: onReplays, Edits: [][2]string{{"case elapsed <= d.grace && first.request != 0", "case first.request != 0"}}},
+	{Name: "two requests without an id are the same", File: ofReplay, Test: onReplays, Edits: [][2]string{{"first.request != 0 && first.request == here.request", "first.request == here.request"}}},
+	{Name: "a nonce is new a moment too late", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if elapsed >= d.window {", "if elapsed > d.window {"}}},
+	{Name: "the youngest nonce gives way", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if m.nonceTime(i) < m.nonceTime(oldest) {", "if m.nonceTime(i) > m.nonceTime(oldest) {"}}},
+	{Name: "nonces give way in silence", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if gone > c.Time-d.room {", "if gone > c.Time {"}}},
+	{Name: "what gave way is not said", File: ofReplay, Test: onReplays, Edits: [][2]string{{"complete = max(min(complete, now-m.forgotten()), 0)", "complete = max(complete, 0)"}}},
+	{Name: "every clock is learned", File: ofReplay, Test: onReplays, Edits: [][2]string{{"max(off, -off) <= d.skew {", "max(off, -off) <= 1<<40 {"}}},
+	{Name: "a time that stands still is a clock", File: ofReplay, Test: onReplays, Edits: [][2]string{{"client <= m.runClient() ||", "client < m.runClient() ||"}}},
+	{Name: "a clock that is set is wrong", File: ofReplay, Test: onReplays, Edits: [][2]string{{"		m[121] = m[122]\n		d.endRun(m)\n", "		m[121] = m[122]\n		m = d.flush(m, own, now)\n"}}},
+	{Name: "a run that ends is forgiven", File: ofReplay, Test: onReplays, Edits: [][2]string{{"	n := m.run()\n	d.endRun(m)\n", "	d.endRun(m)\n	n := m.run()\n"}}},
+	{Name: "an event that comes late is back in time", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if !m.hasLatest() || now >= m.latest() {", "if true {"}}},
+	{Name: "times that were moved are learned", File: ofReplay, Test: onReplays, Edits: [][2]string{{" && c.Event.Num(event.Skewed) == 0 {", " {"}}},
+	{Name: "a tier of another sign speaks", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if !d.seen[t.Sign] || n < t.At {", "if n < t.At {"}}},
+	{Name: "what was seen counts for ever", File: ofReplay, Test: onReplays, Edits: [][2]string{{"at > t-window && at <= t {", "at <= t {"}}},
 	{Name: "a window of panes holds a pane that begins with it", File: ofPanes, Test: onForms, Edits: [][2]string{{"p.first(at) > p.last(end)-w.reach", "p.first(at) >= p.last(end)-w.reach"}}},
 	{Name: "a window of panes holds one that begins before it", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.Gap == 0 && p.first(at) >", "w.rule.Gap == 0 && p.last(at) >"}}},
 	{Name: "windows that end with later panes are not looked at", File: ofPanes, Test: onForms, Edits: [][2]string{{"for end := panesHeader; end <= at;", "for end := at; end <= at;"}}},

@@ -62,6 +62,10 @@ func (o *Oracle) model(r *rules.Rule) model {
 		return &habit{rule: s}
 	case *detectors.SignatureMismatch:
 		return newSuspect(s, o.hasher)
+	case *detectors.RefreshFamily:
+		return &lineage{rule: s}
+	case *detectors.Replay:
+		return &recorder{rule: s}
 	case *detectors.SlidingWindow:
 		return &windows{rule: s, hasher: o.hasher, whole: o.whole}
 	case *absence:

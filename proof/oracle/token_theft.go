@@ -3,6 +3,7 @@ package oracle
 import (
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
@@ -51,12 +52,15 @@ func (w *wallet) cut() {
 	}
 }
 
-func (w *wallet) arrive(a arrival) (*firing, bool) {
-	e := a.event
-	seen := look{
-		device: e.Text(event.Device), key: e.Text(event.KeyID), ja4: e.Text(event.JA4),
-		agent: numbersOfAgent.ReplaceAllString(e.Text(event.UserAgent), ""), net: e.Text(event.Net), asn: e.Num(event.ASN),
+func lookOf(e *event.Event) look {
+	return look{
+		device: strings.Clone(e.Text(event.Device)), key: strings.Clone(e.Text(event.KeyID)), ja4: strings.Clone(e.Text(event.JA4)),
+		agent: numbersOfAgent.ReplaceAllString(e.Text(event.UserAgent), ""), net: strings.Clone(e.Text(event.Net)), asn: e.Num(event.ASN),
 	}
+}
+
+func (w *wallet) arrive(a arrival) (*firing, bool) {
+	e, seen := a.event, lookOf(a.event)
 	if seen == (look{asn: seen.asn}) {
 		return nil, false
 	}
@@ -81,7 +85,7 @@ func (w *wallet) add(seen look, a arrival) *handling {
 	u.events++
 	u.first = min(u.first, a.time)
 	if a.time >= u.last {
-		u.last, u.offset, u.source, u.token = a.time, a.offset, a.source, a.event.Text(event.Token)
+		u.last, u.offset, u.source, u.token = a.time, a.offset, a.source, strings.Clone(a.event.Text(event.Token))
 	}
 	return u
 }
