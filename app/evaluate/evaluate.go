@@ -47,7 +47,7 @@ type Options struct {
 // Defaults are the options of an installation without settings.
 func Defaults() Options {
 	return Options{
-		Ingest: ingest.Defaults(), Detect: engine.Defaults(), Policy: gate.Defaults().Policy, Partitions: 8, Grace: time.Hour,
+		Ingest: ingest.Defaults(), Detect: engine.Defaults(), Policy: gate.Defaults().Policy, Partitions: 8, Grace: 6 * time.Hour,
 	}
 }
 

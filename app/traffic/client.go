@@ -187,8 +187,12 @@ func (a *actor) fillProof(e *event.Event, c *client, r *request) {
 	if token != "" {
 		e.SetText(event.Token, token)
 		e.SetText(event.TokenFamily, c.family)
-		e.SetNum(event.TokenIssued, c.issued)
-		e.SetNum(event.TokenExpires, c.expires)
+		issued, expires := c.issued, c.expires
+		if r.grant == "refresh_token" { // it is the refresh token that is presented
+			expires = issued + refreshLifetime.Milliseconds()
+		}
+		e.SetNum(event.TokenIssued, issued)
+		e.SetNum(event.TokenExpires, expires)
 	}
 	set(e, event.Attestation, c.verdict)
 	set(e, event.AttestationLevel, c.level)
@@ -226,6 +230,9 @@ func (a *actor) grantTokens(c *client) {
 	c.session, c.family, c.refresh = name(a.rng, "s-"), name(a.rng, "f-"), ""
 	a.rotate(c)
 }
+
+// refreshLifetime is how long a refresh token may be used.
+const refreshLifetime = 30 * 24 * time.Hour
 
 // rotate gives the client the next tokens of its family.
 func (a *actor) rotate(c *client) {

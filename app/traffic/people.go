@@ -207,7 +207,8 @@ func (w *world) shareTablets(r *rand.Rand) {
 				homes[p.home] = nil
 			case first != nil:
 				s := *first
-				s.account, s.signedIn, s.token, s.family = p.account, false, "", ""
+				s.account = p.account
+				s.signOut()
 				p.seats = append(p.seats, &s)
 				w.odd("shared_tablet", t, facet.Device, s.device)
 			}
@@ -307,8 +308,8 @@ func (a *actor) newcomer(t *tenant) *person {
 	p := w.person(a.rng, t, len(w.people), pick(a.rng, spread()), w.inCity)
 	s := p.seats[0]
 	p.seats, p.orders, p.replaces, p.flies = p.seats[:1], 0, 0, 0
-	s.signedIn, s.known, s.signsUp = false, false, true
-	s.token, s.family = "", ""
+	s.signOut()
+	s.known, s.signsUp = false, true
 	t.people, w.people = append(t.people, p), append(w.people, p)
 	return p
 }

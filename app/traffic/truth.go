@@ -36,7 +36,7 @@ type Row struct {
 	Variant  string // of the campaign
 	Role     Role
 	Entity   facet.Entity
-	From, To int64 // Unix ms, of its first and its last event in it
+	From, To int64 // Unix ms, of its first and its last event in it; a victim's token is stolen to the end
 	Events   int   // of the campaign that name it
 }
 
@@ -59,7 +59,11 @@ func (w *world) truth() *Truth {
 	for _, c := range w.campaigns {
 		t.Campaigns = append(t.Campaigns, c.Campaign)
 		for _, r := range c.rows {
-			t.Rows = append(t.Rows, *r)
+			row := *r
+			if k := r.Entity.Kind; r.Role == Victim && (k == facet.Token || k == facet.Session) {
+				row.To = w.end // what was stolen stays stolen
+			}
+			t.Rows = append(t.Rows, row)
 		}
 	}
 	t.Rows = append(append(t.Rows, w.incidentRows()...), w.bystander...)
@@ -101,7 +105,8 @@ func (t *Truth) Write(to io.Writer) error {
 var ErrTruth = errors.New("the truth does not read")
 
 // ReadTruth reads what [Truth.Write] writes, or others in the same form. A campaign
-// begins with the first and ends with the last of its rows. An error names the line.
+// begins with the first of its rows, and ends with the last that is no victim. An
+// error names the line.
 func ReadTruth(from io.Reader) (*Truth, error) {
 	t := &Truth{}
 	places := map[string]int{}
@@ -130,7 +135,10 @@ func ReadTruth(from io.Reader) (*Truth, error) {
 		if c.Kind != r.Kind || c.Variant != r.Variant {
 			return nil, fmt.Errorf("%w: line %d: campaign %s is %s %s here and %s %s above", ErrTruth, n, c.Name, r.Kind, r.Variant, c.Kind, c.Variant)
 		}
-		c.From, c.To, c.Events = min(c.From, r.From), max(c.To, r.To), max(c.Events, r.Events)
+		c.From, c.Events = min(c.From, r.From), max(c.Events, r.Events)
+		if r.Role != Victim {
+			c.To = max(c.To, r.To)
+		}
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%w: line %d: %w", ErrTruth, n+1, err)

@@ -56,8 +56,13 @@ func (v *visit) run() {
 	}
 	if v.rng.IntN(25) == 0 {
 		v.call(request{method: "POST", path: "/v1/logout", route: "/v1/logout", status: 204})
-		v.s.signedIn = false
+		v.s.signOut()
 	}
+}
+
+// signOut forgets what a sign-in brought.
+func (s *seat) signOut() {
+	s.signedIn, s.session, s.token, s.refresh, s.spent, s.family = false, "", "", "", "", ""
 }
 
 // think lets a person look at what there is.
@@ -76,7 +81,8 @@ func (v *visit) choose() {
 		p.replaces = 0
 		s := p.sit(v.w, v.rng, pick(v.rng, phones()))
 		v.prove(&s.client)
-		s.signedIn, s.token, s.family, s.synced, s.known = false, "", "", false, false
+		s.signOut()
+		s.synced, s.known = false, false
 		s.sim = p.seats[0].sim
 		p.seats = []*seat{s}
 	}
@@ -153,8 +159,18 @@ func degrees(a, b city) float64 {
 	return x + y
 }
 
-// call sends a request, as a genuine app does: again where there was no answer.
+// call sends a request, as a genuine app does: with a token that is valid, and again
+// where there was no answer.
 func (v *visit) call(r request) (status int64) {
+	if s := v.s; s.token != "" && v.now >= s.expires && r.grant == "" {
+		if v.rng.IntN(20) == 0 { // the app learns it from the answer
+			late := r
+			late.status = 401
+			v.send(&s.client, late)
+			v.wait(v.someTime(300*time.Millisecond, 60*time.Millisecond))
+		}
+		v.refreshToken()
+	}
 	odds := 4000
 	if v.p.flaky {
 		odds = 60
@@ -181,9 +197,6 @@ func (v *visit) enter() bool {
 	}
 	if !s.signedIn {
 		return v.signIn()
-	}
-	if v.now >= s.expires {
-		v.refreshToken()
 	}
 	return true
 }
@@ -235,7 +248,7 @@ func (v *visit) signIn() bool {
 	}
 	v.grantTokens(&v.s.client)
 	if v.call(request{method: "POST", path: "/v1/login", route: "/v1/login", status: 200, auth: "success", grant: "password"}) != 200 {
-		v.s.token, v.s.family = "", ""
+		v.s.signOut()
 		return false
 	}
 	v.s.signedIn, v.s.known = true, true
@@ -295,9 +308,6 @@ func (v *visit) synchronise() {
 
 // act does one of the things that people do.
 func (v *visit) act() {
-	if v.now >= v.s.expires {
-		v.refreshToken()
-	}
 	switch dice := v.rng.IntN(1000); {
 	case dice < 60:
 		v.ownOrder()
