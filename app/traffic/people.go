@@ -54,7 +54,6 @@ type person struct {
 	heavy    bool // scrolls and scrolls
 	flaky    bool // has a bad connection
 	forgets  bool // mistypes passwords more than others
-	staff    bool // of support: opens others' accounts
 	seats    []*seat
 	replaces int64 // Unix ms at which the phone is replaced; 0: never
 	busy     bool  // uses the app now

@@ -171,9 +171,6 @@ func (a *actor) someTime(d, least time.Duration) time.Duration {
 	return least + time.Duration(a.rng.ExpFloat64()*float64(d-least))
 }
 
-// chance is true one time in n.
-func (a *actor) chance(n int) bool { return a.rng.IntN(n) == 0 }
-
 // between is a number from least to most.
 func (a *actor) between(least, most int) int { return least + a.rng.IntN(most-least+1) }
 

@@ -6,13 +6,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weirdev/weir/event"
 )
 
 func TestTheTruthIsReadAsItWasWritten(t *testing.T) {
 	c := small(2)
-	c.Duration = 8 * time.Hour
+	c.Duration, c.Rate = 8*time.Hour, 1
 	c.Kinds = []string{"credential_stuffing", "replay"}
-	truth, _ := history(t, c)
+	truth := history(t, c, func(*event.Event, int) {})
 	var b bytes.Buffer
 	if err := truth.Write(&b); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package traffic
 
 import (
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -442,12 +441,4 @@ func (v *visit) stepUpOnly() {
 	v.wait(v.someTime(15*time.Second, 4*time.Second))
 	v.call(request{method: "POST", path: "/v1/mfa/verify", route: "/v1/mfa/verify", status: 200})
 	v.wait(v.someTime(2*time.Second, 300*time.Millisecond))
-}
-
-// whereabouts is the network of a person's device now, or home.
-func (p *person) whereabouts() netip.Addr {
-	if a := p.seats[0].addr; a.IsValid() {
-		return a
-	}
-	return p.home
 }
