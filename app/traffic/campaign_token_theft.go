@@ -19,11 +19,7 @@ func tokenTheft() kind {
 				c.own.device, c.signature, c.reason, c.ja4 = false, "missing", "", ja4Go
 			}
 			for range 18 {
-				r := request{method: "GET", path: "/v1/orders", route: "/v1/orders", status: 200}
-				if a.now >= c.expires {
-					r.status = 401
-				}
-				a.send(&c, r)
+				a.send(&c, request{method: "GET", path: "/v1/orders", route: "/v1/orders", status: 200})
 				a.pace(5*time.Second, 5*time.Minute)
 			}
 		})
