@@ -59,6 +59,20 @@ func (p Policy) decide(r *risk) Action {
 	return max(p.action(r.enforce.Total.Points()), min(p.action(r.acting.Total.Points()), strictestSoft))
 }
 
+// Decide is what a list of contributions to one entity's score calls for at now (Unix
+// ms), where the gate itself may go as far as the rules.
+func (p Policy) Decide(list []score.Contribution, now int64) Action {
+	var r risk
+	r.add(list, now)
+	return p.decide(&r)
+}
+
+// Enforced is [Policy.Decide] of the rules in phase enforce alone.
+func (p Policy) Enforced(list []score.Contribution, now int64) Action {
+	enforce := score.AtLeast(rules.Enforce, list, now)
+	return p.action(enforce.Total.Points())
+}
+
 // limit is the strictest action of a phase.
 func limit(phase rules.Phase) Action {
 	switch phase {

@@ -158,10 +158,17 @@ func TestPhasesLimitWhatRulesCause(t *testing.T) {
 			[]score.Contribution{contribution("a", rules.Soft, 100), lowering("b", rules.Observe, 100)}, StepUp},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			var r risk
-			r.add(tc.list, 0)
-			if got := p.decide(&r); got != tc.want {
+			if got := p.Decide(tc.list, 0); got != tc.want {
 				t.Errorf("got %v, want %v", got, tc.want)
+			}
+			var enforced []score.Contribution
+			for _, c := range tc.list {
+				if c.Phase == rules.Enforce {
+					enforced = append(enforced, c)
+				}
+			}
+			if got, want := p.Enforced(tc.list, 0), p.Decide(enforced, 0); got != want {
+				t.Errorf("by rules in phase enforce alone: got %v, want %v", got, want)
 			}
 		})
 	}

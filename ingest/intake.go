@@ -143,6 +143,9 @@ func (o *Offline) Take(value []byte) (Outcome, *event.Event, error) {
 // Watermark is the partition's, Unix ms.
 func (o *Offline) Watermark() int64 { return o.in.watermark.section() }
 
+// Pass moves the watermark on to t (Unix ms), as when the log is idle until then.
+func (o *Offline) Pass(t int64) { o.in.watermark.see(t) }
+
 // Frames calls yield with a frame for every facet partition, of all that was read
 // since the last call. The frames are valid until the next call.
 func (o *Offline) Frames(yield func(partition int32, frame []byte) error) error {

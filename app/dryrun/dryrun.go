@@ -30,6 +30,10 @@ type Options struct {
 	Partitions int                // facet partitions; 0: one
 	Amend      func(*event.Event) // see [ingest.NewOffline]; may be nil
 	Trace      func(engine.Trace) // is shown what rules make of facets; may be nil
+
+	// Output is shown what each record of the facet log brings forth, and keeps
+	// nothing of it beyond the call; nil: it is kept in the run.
+	Output func(*engine.Output)
 }
 
 // Defaults are the options of workers without settings.
@@ -45,6 +49,7 @@ type Run struct {
 	ingest *ingest.Offline
 	parts  []*part
 	latest int64 // event time
+	output func(*engine.Output)
 
 	Signals []score.Signal // in the order in which they were given
 	scores  map[facet.Entity]score.Update
@@ -63,7 +68,10 @@ func New(o Options) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{ingest: in, latest: math.MinInt64, scores: map[facet.Entity]score.Update{}}
+	r := &Run{ingest: in, latest: math.MinInt64, output: o.Output, scores: map[facet.Entity]score.Update{}}
+	if r.output == nil {
+		r.output = r.keep
+	}
 	o.Detect.Sources, o.Detect.Partitions = 1, partitions
 	for id := range partitions {
 		p, err := engine.NewPartition(o.Detect, o.Rules, Hasher(), int32(id), 1)
@@ -80,12 +88,37 @@ func New(o Options) (*Run, error) {
 // record, and nil where the record became none; then refusal says why, unless its
 // gateway had sent it before.
 func (r *Run) Record(value []byte) (o ingest.Outcome, e *event.Event, refusal, err error) {
+	o, e, refusal = r.Take(value)
+	return o, e, refusal, r.Apply()
+}
+
+// Take is [Run.Record] without the engine: the facets wait for [Run.Apply], which
+// takes those of many records together, as a worker does.
+func (r *Run) Take(value []byte) (o ingest.Outcome, e *event.Event, refusal error) {
 	o, e, refusal = r.ingest.Take(value)
 	if o == ingest.Accepted {
 		r.latest = max(r.latest, e.Num(event.Time))
 	}
-	err = r.ingest.Frames(r.apply)
-	return o, e, refusal, err
+	return o, e, refusal
+}
+
+// Apply takes the facets of the records since the last call through the engine.
+func (r *Run) Apply() error { return r.ingest.Frames(r.apply) }
+
+// Pass lets time pass until t (Unix ms) without a record, so that what waits for it
+// happens.
+func (r *Run) Pass(t int64) error {
+	r.ingest.Pass(t)
+	return r.Apply()
+}
+
+// State is how many entities have state, and how many bytes hold it.
+func (r *Run) State() (entities, bytes int) {
+	for _, p := range r.parts {
+		entities += p.engine.Entities()
+		bytes += p.engine.Bytes()
+	}
+	return entities, bytes
 }
 
 // Watermark is the event time (Unix ms) up to which the records were read.
@@ -100,16 +133,20 @@ func (r *Run) apply(partition int32, frame []byte) error {
 		return fmt.Errorf("facet partition %d: %w", partition, err)
 	}
 	p.next++
-	r.Signals = append(r.Signals, out.Signals...)
-	for _, u := range out.Updates {
-		r.scores[u.Entity] = u
-	}
+	r.output(&out)
 	for _, l := range out.Loopback {
 		if err := r.apply(l.To, l.Frame); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (r *Run) keep(out *engine.Output) {
+	r.Signals = append(r.Signals, out.Signals...)
+	for _, u := range out.Updates {
+		r.scores[u.Entity] = u
+	}
 }
 
 // Latest is the latest event time (Unix ms); math.MinInt64 where there was no event.

@@ -8,6 +8,7 @@ import (
 	"testing/fstest"
 
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/rules"
 )
@@ -150,5 +151,61 @@ func TestWhatFeedsNoRule(t *testing.T) {
 	}
 	if len(r.Signals) != 0 || len(r.Scored()) != 0 {
 		t.Errorf("signals %+v", r.Signals)
+	}
+}
+
+// TestRecordsThatGoTogether come to the same as records one by one, and what comes of
+// them can be shown instead of kept.
+func TestRecordsThatGoTogether(t *testing.T) {
+	set, _ := loaded(t)
+	record := func(i int) []byte {
+		return fmt.Appendf(nil, `{"id":"%d","time":"2026-01-01T00:00:%02dZ","ip":"203.0.113.9","account":"u%d","auth":"failure","status":401}`, i, i, i%4)
+	}
+	alone, err := New(Defaults(set))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown []string
+	o := Defaults(set)
+	o.Partitions = 4
+	o.Output = func(out *engine.Output) {
+		for _, s := range out.Signals {
+			shown = append(shown, s.Rule+" "+s.Entity.Key)
+		}
+	}
+	together, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		if _, _, refusal, err := alone.Record(record(i)); refusal != nil || err != nil {
+			t.Fatal(refusal, err)
+		}
+		if what, _, _ := together.Take(record(i)); what != ingest.Accepted {
+			t.Fatal(what)
+		}
+		if i%7 == 0 {
+			if err := together.Apply(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := together.Pass(together.Latest() + 60_000); err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for _, s := range alone.Signals {
+		kept = append(kept, s.Rule+" "+s.Entity.Key)
+	}
+	slices.Sort(kept)
+	slices.Sort(shown)
+	if len(kept) == 0 || !slices.Equal(kept, shown) {
+		t.Errorf("one by one %v, together %v", kept, shown)
+	}
+	if len(together.Signals) != 0 || together.Watermark() != together.Latest()+60_000 {
+		t.Errorf("%d signals were kept, the watermark is %d", len(together.Signals), together.Watermark())
+	}
+	if n, bytes := together.State(); n != 5 || bytes <= 0 {
+		t.Errorf("%d entities in %d bytes", n, bytes)
 	}
 }

@@ -1,0 +1,351 @@
+package evaluate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/weirdev/weir/app/traffic"
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// handRules fire at the third failure of an address and of an account, and tell the
+// accounts that were tried from the address.
+const handRules = `rules:
+  - id: address
+    title: address
+    entity: ip
+    when: auth == "failure"
+    sliding_window: {window: 10m, cooldown: 10m, tiers: [{at: 3, weight: 90}]}
+    members: {entity: account, weight: 20}
+    signal: {category: account_takeover, reason: many, half_life: 30m}
+    phase: enforce
+  - id: account
+    title: account
+    entity: account
+    when: auth == "failure"
+    sliding_window: {window: 10m, cooldown: 10m, tiers: [{at: 3, weight: 45}]}
+    signal: {category: account_takeover, reason: many, half_life: 30m}
+    phase: soft
+`
+
+func handSet(t *testing.T, text string) *rules.Set {
+	t.Helper()
+	set, err := rules.Load(fstest.MapFS{"hand.yaml": {Data: []byte(text)}}, detectors.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+var start = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// hand is traffic written by hand, with what is true of it:
+//
+//   - campaign one, fast: 192.0.2.1 tries u1, u2, u3 within 20 s: found at its third
+//     event, 20 s after its first, by the rule of addresses, which tells the accounts.
+//   - campaign two, slow: 192.0.2.2 tries u4 three times, from 1 m on, every 2 minutes:
+//     the third, after 240 s, makes both rules fire.
+//   - campaign three, slow: one failure of u5 from 192.0.2.3: missed.
+//   - an innocent mistypes three times, at an address of his own: both rules accuse him.
+//   - 20 innocent requests besides, and a record that is no event.
+func hand(emit func([]byte) error) (*traffic.Truth, error) {
+	var lines []struct {
+		at   int
+		text string
+	}
+	add := func(at int, ip, account, auth string) {
+		id := len(lines)
+		lines = append(lines, struct {
+			at   int
+			text string
+		}{at, fmt.Sprintf(`{"id":"%d","time":%q,"ip":%q,"account":%q,"auth":%q,"status":401}`,
+			id, start.Add(time.Duration(at)*time.Second).Format(time.RFC3339), ip, account, auth)})
+	}
+	for i := range 3 {
+		add(10*i, "192.0.2.1", fmt.Sprintf("u%d", 1+i), "failure")
+		add(60+120*i, "192.0.2.2", "u4", "failure")
+		add(400+10*i, "192.0.2.9", "ann", "failure")
+	}
+	add(500, "192.0.2.3", "u5", "failure")
+	for i := range 20 {
+		add(600+i, "192.0.2.10", "bob", "success")
+	}
+	slices.SortStableFunc(lines, func(a, b struct {
+		at   int
+		text string
+	}) int {
+		return a.at - b.at
+	})
+	for _, l := range lines {
+		if err := emit([]byte(l.text)); err != nil {
+			return nil, err
+		}
+	}
+	if err := emit([]byte("no event")); err != nil {
+		return nil, err
+	}
+	row := func(campaign, variant string, role traffic.Role, k facet.Kind, key string, from, to, n int) traffic.Row {
+		return traffic.Row{
+			Campaign: campaign, Kind: "guessing", Variant: variant, Role: role, Entity: facet.Entity{Kind: k, Key: key},
+			From: start.Add(time.Duration(from) * time.Second).UnixMilli(), To: start.Add(time.Duration(to) * time.Second).UnixMilli(), Events: n,
+		}
+	}
+	truth := &traffic.Truth{Rows: []traffic.Row{
+		row("one", "fast", traffic.Attacker, facet.IP, "192.0.2.1", 0, 20, 3), row("one", "fast", traffic.Victim, facet.Account, "u1", 0, 0, 1),
+		row("one", "fast", traffic.Victim, facet.Account, "u2", 10, 10, 1), row("one", "fast", traffic.Victim, facet.Account, "u3", 20, 20, 1),
+		row("two", "slow", traffic.Shared, facet.IP, "192.0.2.2", 60, 300, 3), row("two", "slow", traffic.Victim, facet.Account, "u4", 60, 300, 3),
+		row("three", "slow", traffic.Attacker, facet.IP, "192.0.2.3", 500, 500, 1), row("three", "slow", traffic.Victim, facet.Account, "u5", 500, 500, 1),
+		{Kind: "forgetful", Role: traffic.Innocent, Entity: facet.Entity{Kind: facet.Account, Key: "ann"}, From: start.UnixMilli(), To: start.Add(time.Hour).UnixMilli()},
+	}}
+	var b bytes.Buffer
+	if err := truth.Write(&b); err != nil {
+		return nil, err
+	}
+	return traffic.ReadTruth(&b) // which knows of the campaigns
+}
+
+func measured(t *testing.T, texts ...string) *Report {
+	t.Helper()
+	o := Defaults()
+	o.Source, o.Grace = hand, time.Minute
+	for i, text := range texts {
+		o.Candidates = append(o.Candidates, Candidate{fmt.Sprintf("set%d", i), handSet(t, text)})
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestByHand checks every figure against what was worked out by hand.
+func TestByHand(t *testing.T) {
+	r := measured(t, handRules)
+	if r.Events != 30 || r.Clean != 23 || r.Unread != 1 || r.Campaigns != 3 {
+		t.Errorf("%d events, %d clean, %d unread, %d campaigns", r.Events, r.Clean, r.Unread, r.Campaigns)
+	}
+	x := &r.Results[0]
+	// One: the address and its three accounts. Two: the address, its account as a
+	// member and by its own rule. Ann: the same three.
+	if x.Signals != 10 || x.False != 3 {
+		t.Errorf("%d signals, %d false; 10 and 3 were expected", x.Signals, x.False)
+	}
+	want := Measure{
+		Campaigns: 3, Caught: 2, Named: 1, VictimOnly: 0, Acted: 2, ActedOn: 1, Strong: 1,
+		Recall: 2. / 3, Precision: pointer(7. / 10), FirstSignal: pointer(20.), FirstAction: pointer(20.),
+	}
+	same(t, "all", x.Measure, want)
+	if len(x.Kinds) != 1 || x.Kinds[0].Kind != "guessing" || len(x.Kinds[0].Variants) != 2 {
+		t.Fatalf("kinds %+v", x.Kinds)
+	}
+	same(t, "guessing", x.Kinds[0].Measure, want)
+	same(t, "fast", x.Kinds[0].Variants[0].Measure, Measure{
+		// Only the rule of addresses found it: 4 signals about it, 2 false ones.
+		Campaigns: 1, Caught: 1, Named: 1, Acted: 1, ActedOn: 1, Strong: 1, Recall: 1, Precision: pointer(4. / 6), FirstSignal: pointer(20.), FirstAction: pointer(20.),
+	})
+	same(t, "slow", x.Kinds[0].Variants[1].Measure, Measure{
+		// Both rules found the one, with 3 signals; they have 3 false ones together.
+		Campaigns: 2, Caught: 1, Acted: 1, Recall: 0.5, Precision: pointer(0.5), FirstSignal: pointer(240.), FirstAction: pointer(240.),
+	})
+	if near := math.Abs(x.FalsePerM - 3e6/23); near > 1e-6 {
+		t.Errorf("%v false signals per million", x.FalsePerM)
+	}
+	// The address by a rule in phase enforce; the account by one in phase soft.
+	if x.Wrong != 2 || x.WrongEnforced != 1 || math.Abs(x.WrongPerM-2e6/23) > 1e-6 {
+		t.Errorf("%d innocent entities acted on, %d enforced, %v per million", x.Wrong, x.WrongEnforced, x.WrongPerM)
+	}
+	byRule := map[string]Rule{}
+	for _, rule := range x.Rules {
+		byRule[rule.Rule] = rule
+	}
+	if got := byRule["address"]; got.Signals != 8 || got.Attackers != 1 || got.Victims != 4 || got.Others != 1 || got.False != 2 || got.Found != 2 || got.First+byRule["account"].First != 2 {
+		t.Errorf("rule of addresses: %+v", got)
+	}
+	if got := byRule["account"]; got.Signals != 2 || got.Victims != 1 || got.False != 1 || *got.Precision != 0.5 || got.Found != 1 {
+		t.Errorf("rule of accounts: %+v", got)
+	}
+	if len(x.Missed) != 1 || x.Missed[0].Campaign != "three" {
+		t.Errorf("missed: %+v", x.Missed)
+	}
+	causes := fmt.Sprint(x.Causes)
+	if want := "[{account account forgetful 1 1 ann} {address account forgetful 1 1 ann} {address ip  1 1 192.0.2.9}]"; causes != want {
+		t.Errorf("causes %s, want %s", causes, want)
+	}
+	if x.NanosAnEvent <= 0 || x.Entities == 0 || x.BytesAnEntity <= 0 {
+		t.Errorf("cost: %v ns, %d entities of %v bytes", x.NanosAnEvent, x.Entities, x.BytesAnEntity)
+	}
+}
+
+func pointer(v float64) *float64 { return &v }
+
+func same(t *testing.T, what string, got, want Measure) {
+	t.Helper()
+	a, _ := json.Marshal(got)
+	b, _ := json.Marshal(want)
+	if !bytes.Equal(a, b) {
+		t.Errorf("%s:\n got %s\nwant %s", what, a, b)
+	}
+}
+
+// TestTheEndOfTheGrace: a signal about a campaign's entity long after it is false.
+func TestTheGraceEnds(t *testing.T) {
+	truth := &traffic.Truth{
+		Campaigns: []traffic.Campaign{{Name: "one", Kind: "guessing", From: 0, To: 1000, Events: 1}},
+		Rows:      []traffic.Row{{Campaign: "one", Kind: "guessing", Role: traffic.Attacker, Entity: facet.Entity{Kind: facet.IP, Key: "a"}, From: 0, To: 1000}},
+	}
+	for _, c := range []struct {
+		at   int64
+		want traffic.Role
+	}{{-1, ""}, {0, traffic.Attacker}, {1000, traffic.Attacker}, {61_000, traffic.Attacker}, {61_001, ""}} {
+		j := newJudge(truth, 60_000)
+		if got := j.signal(&signal{entity: facet.Entity{Kind: facet.IP, Key: "a"}, time: c.at}); got != c.want {
+			t.Errorf("at %d: %q, want %q", c.at, got, c.want)
+		}
+	}
+}
+
+// TestAGroupIsNotFound: who names only a network has named nobody.
+func TestAGroupIsNotFound(t *testing.T) {
+	net := facet.Entity{Kind: facet.Net, Key: "192.0.2.0/24"}
+	j := newJudge(&traffic.Truth{
+		Campaigns: []traffic.Campaign{{Name: "one", Events: 1}},
+		Rows:      []traffic.Row{{Campaign: "one", Role: traffic.Group, Entity: net, To: 1000}},
+	}, 0)
+	if role := j.signal(&signal{rule: "r", entity: net, time: 5}); role != traffic.Group || j.found[0].first != 0 || !j.found[0].roles[traffic.Group] {
+		t.Errorf("role %q, found %+v", role, j.found[0])
+	}
+}
+
+func TestBars(t *testing.T) {
+	r := measured(t, handRules)
+	for _, c := range []struct {
+		bars Bars
+		want int
+	}{
+		{Bars{False: -1, Wrong: -1}, 0},
+		{Bars{Recall: 0.66, Precision: 0.7, False: 140_000, Wrong: 1}, 0},
+		{Bars{Recall: 0.67, False: -1, Wrong: -1}, 1},
+		{Bars{Precision: 0.71, False: -1, Wrong: -1}, 1},
+		{Bars{False: 100, Wrong: -1}, 1},
+		{Bars{False: -1, Wrong: 0}, 1},
+		{Bars{Recall: 1, Precision: 1, False: 0, Wrong: 0}, 4},
+	} {
+		if short := r.Short(c.bars); len(short) != c.want {
+			t.Errorf("%+v: %q", c.bars, short)
+		}
+	}
+}
+
+// TestTwoSetsStandBesideEachOther: what differs is shown with an arrow.
+func TestTwoSetsStandBesideEachOther(t *testing.T) {
+	r := measured(t, handRules, strings.Replace(handRules, "phase: enforce", "phase: observe", 1))
+	if a, b := r.Results[0], r.Results[1]; a.Signals != b.Signals || b.Acted != 1 || b.WrongEnforced != 0 || b.Strong != 0 {
+		t.Errorf("%+v", b)
+	}
+	var b bytes.Buffer
+	if err := r.Write(&b, Table{Variants: true, Misses: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"set0 → set1", "2 → 1", "missed by set1", "  slow", "three"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the table does not say %q:\n%s", want, b.String())
+		}
+	}
+}
+
+// TestThePageNeedsNoNetwork, and says what the table says.
+func TestThePageNeedsNoNetwork(t *testing.T) {
+	var b bytes.Buffer
+	if err := measured(t, handRules).WriteHTML(&b); err != nil {
+		t.Fatal(err)
+	}
+	page := b.String()
+	for _, bad := range []string{"http://", "https://", "src=", "href=", "<script", "@import", "url("} {
+		if strings.Contains(page, bad) {
+			t.Errorf("the page holds %s", bad)
+		}
+	}
+	for _, want := range []string{"<svg", "guessing", "66.7 %", "forgetful", "192.0.2.9"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not hold %s", want)
+		}
+	}
+}
+
+func TestJSONHoldsTheReport(t *testing.T) {
+	var b bytes.Buffer
+	r := measured(t, handRules)
+	if err := r.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	if err := json.Unmarshal(b.Bytes(), &back); err != nil || back.V != 1 || back.Results[0].Recall != r.Results[0].Recall {
+		t.Errorf("%v: %+v", err, back)
+	}
+}
+
+func TestNothingToMeasure(t *testing.T) {
+	o := Defaults()
+	if _, err := Run(t.Context(), o); err == nil {
+		t.Error("no rules and no events were measured")
+	}
+	o.Candidates = []Candidate{{"a", handSet(t, handRules)}}
+	o.Source = func(emit func([]byte) error) (*traffic.Truth, error) {
+		return &traffic.Truth{}, emit([]byte("no event"))
+	}
+	if _, err := Run(t.Context(), o); !errors.Is(err, ErrNoEvents) {
+		t.Errorf("records that are no events: %v", err)
+	}
+	broken := errors.New("broken")
+	o.Source = func(func([]byte) error) (*traffic.Truth, error) { return nil, broken }
+	if _, err := Run(t.Context(), o); !errors.Is(err, broken) {
+		t.Errorf("a source that fails: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	o.Source = Generated(traffic.Defaults())
+	if _, err := Run(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("a run that was cancelled: %v", err)
+	}
+}
+
+// TestInventedTrafficIsJudged: the built-in rules find fast stuffing from one address,
+// and accuse hardly anybody.
+func TestInventedTrafficIsJudged(t *testing.T) {
+	c := traffic.Defaults()
+	c.Rate, c.Duration, c.Kinds, c.Each = 2, 8*time.Hour, []string{"credential_stuffing"}, 1
+	set, err := rules.Default(detectors.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Defaults()
+	o.Candidates, o.Source, o.Places = []Candidate{{"default", set}}, Generated(c), traffic.NewPlaces()
+	a, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range a.Results[0].Kinds[0].Variants {
+		if v.Variant == "fast-single-careless" && (v.Named != 1 || v.ActedOn != 1 || *v.FirstSignal > 120) {
+			t.Errorf("%+v", v)
+		}
+	}
+	o.Partitions = 1
+	b, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Results[0].Signals != b.Results[0].Signals || a.Results[0].Caught != b.Results[0].Caught {
+		t.Errorf("with 8 partitions %d signals, %d caught; with one %d, %d", a.Results[0].Signals, a.Results[0].Caught, b.Results[0].Signals, b.Results[0].Caught)
+	}
+}

@@ -1,0 +1,130 @@
+package evaluate
+
+import (
+	"slices"
+
+	"github.com/weirdev/weir/app/traffic"
+	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// strongWeight is the weight from which a signal that may act is evidence by itself.
+const strongWeight = 60
+
+// judge holds what rules said against the truth.
+type judge struct {
+	truth  *traffic.Truth
+	grace  int64 // ms
+	rows   map[facet.Entity][]*traffic.Row
+	places map[string]int // of campaigns in the truth
+	found  []found        // by campaign
+}
+
+// found is what is known of one campaign.
+type found struct {
+	roles    map[traffic.Role]bool // that were named
+	first    int64                 // Unix ms, of the first signal about an attacker, a victim or what is shared; 0: none
+	by       string                // rule of that signal
+	acted    int64                 // Unix ms, of the first action on one of these; 0: none
+	attacked int64                 // Unix ms, of the first action on an attacker
+	strong   bool                  // a signal that may act, with a weight of strongWeight, names an attacker
+	rules    map[string]int        // signals about it, by rule
+}
+
+func newJudge(truth *traffic.Truth, grace int64) *judge {
+	j := &judge{truth: truth, grace: grace, rows: map[facet.Entity][]*traffic.Row{}, places: map[string]int{}}
+	for i := range truth.Rows {
+		r := &truth.Rows[i]
+		j.rows[r.Entity] = append(j.rows[r.Entity], r)
+	}
+	for i, c := range truth.Campaigns {
+		j.places[c.Name] = i
+		j.found = append(j.found, found{roles: map[traffic.Role]bool{}, rules: map[string]int{}})
+	}
+	return j
+}
+
+// standing orders roles: what is true of an entity is the first that holds.
+func standing() []traffic.Role {
+	return []traffic.Role{traffic.Attacker, traffic.Victim, traffic.Shared, traffic.Group, traffic.Incident}
+}
+
+// about calls yield for each row that makes a signal about an entity right at a
+// moment, and returns the first role that holds, or "".
+func (j *judge) about(e facet.Entity, at int64, yield func(*traffic.Row)) traffic.Role {
+	best := len(standing())
+	for _, r := range j.rows[e] {
+		if at < r.From || at > r.To+j.grace {
+			continue
+		}
+		if i := slices.Index(standing(), r.Role); i >= 0 {
+			best = min(best, i)
+			yield(r)
+		}
+	}
+	if best == len(standing()) {
+		return ""
+	}
+	return standing()[best]
+}
+
+// odd is why an innocent entity looks odd at a moment, as far as the truth says.
+func (j *judge) odd(e facet.Entity, at int64) (why string) {
+	for _, r := range j.rows[e] {
+		switch {
+		case r.Role == traffic.Innocent:
+			return r.Kind
+		case r.Campaign != "" && at < r.From:
+			why = "before " + r.Kind
+		case r.Campaign != "":
+			why = "after " + r.Kind
+		}
+	}
+	return why
+}
+
+// names reports whether a role makes a campaign found: a group holds everybody.
+func names(r traffic.Role) bool {
+	return r == traffic.Attacker || r == traffic.Victim || r == traffic.Shared
+}
+
+// signal takes in a signal, and says what it is about; "" where it is false.
+func (j *judge) signal(s *signal) traffic.Role {
+	return j.about(s.entity, s.time, func(r *traffic.Row) {
+		if r.Campaign == "" {
+			return
+		}
+		f := &j.found[j.places[r.Campaign]]
+		f.roles[r.Role] = true
+		if !names(r.Role) {
+			return
+		}
+		f.rules[s.rule]++
+		if f.first == 0 || s.time < f.first {
+			f.first, f.by = s.time, s.rule
+		}
+		if r.Role == traffic.Attacker && s.phase >= rules.Soft && s.weight >= strongWeight {
+			f.strong = true
+		}
+	})
+}
+
+// act takes in an action, and reports whether it is about somebody innocent.
+func (j *judge) act(e facet.Entity, a act) (wrong bool) {
+	if a.action < gate.Throttle {
+		return false
+	}
+	return j.about(e, a.time, func(r *traffic.Row) {
+		if r.Campaign == "" || !names(r.Role) {
+			return
+		}
+		f := &j.found[j.places[r.Campaign]]
+		if f.acted == 0 || a.time < f.acted {
+			f.acted = a.time
+		}
+		if r.Role == traffic.Attacker && (f.attacked == 0 || a.time < f.attacked) {
+			f.attacked = a.time
+		}
+	}) == ""
+}

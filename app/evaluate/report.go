@@ -1,0 +1,422 @@
+package evaluate
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weirdev/weir/app/traffic"
+	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/ingest"
+	"github.com/weirdev/weir/internal/facet"
+)
+
+// Report is what was measured. Its JSON form is described in docs/evaluation.md;
+// members may be added under version 1.
+type Report struct {
+	V         int       `json:"v"` // 1
+	From      time.Time `json:"from"`
+	To        time.Time `json:"to"` // event times of the first and the last event
+	Events    int64     `json:"events"`
+	Clean     int64     `json:"clean_events"` // that belong to no campaign
+	Unread    int64     `json:"unread_records"`
+	Repeated  int64     `json:"repeated_records"`
+	Campaigns int       `json:"campaigns"`
+	Results   []Result  `json:"results"` // by set of rules
+}
+
+// Result is what one set of rules made of it.
+type Result struct {
+	Name         string `json:"name"`
+	RulesVersion string `json:"rules_version"`
+
+	Measure
+	Signals       int     `json:"signals"`
+	False         int     `json:"false_signals"`
+	FalsePerM     float64 `json:"false_signals_per_million"` // clean events
+	Wrong         int     `json:"wrongly_acting_entities"`   // innocent ones that the gate would throttle, or more
+	WrongPerM     float64 `json:"wrongly_acting_per_million"`
+	WrongEnforced int     `json:"wrongly_enforced_entities"` // of these, by rules in phase enforce alone
+	NanosAnEvent  float64 `json:"ns_an_event"`               // ingest and detect
+	IngestNanos   float64 `json:"ingest_ns_an_event"`
+	DetectNanos   float64 `json:"detect_ns_an_event"`
+	Entities      int     `json:"entities"` // that have state at the end
+	StateBytes    int     `json:"state_bytes"`
+	BytesAnEntity float64 `json:"bytes_an_entity"`
+	Kinds         []Kind  `json:"kinds"`
+	Rules         []Rule  `json:"rules"`
+	Causes        []Cause `json:"false_causes"` // the most frequent first
+	Incidents     []Told  `json:"incidents"`
+	Missed        []Miss  `json:"missed"`
+
+	firstSignals map[string][]float64 // s, by kind, for the plots
+	signalsAt    []int                // by hour
+	falseAt      []int                // by hour
+}
+
+// Measure is what is said of many campaigns together. Times are seconds after the
+// campaign's first event; nil: nothing was found.
+type Measure struct {
+	Campaigns   int      `json:"campaigns"`
+	Caught      int      `json:"caught"`      // an attacker, a victim, or what they share was named
+	Named       int      `json:"named"`       // an attacker was
+	VictimOnly  int      `json:"victim_only"` // nobody but victims was
+	Acted       int      `json:"acted"`       // the gate would throttle one of them, or more
+	ActedOn     int      `json:"acted_on_attacker"`
+	Strong      int      `json:"strong"` // a signal that may act, of weight 60 or more, names an attacker
+	Recall      float64  `json:"recall"`
+	Precision   *float64 `json:"precision"` // of the signals of the rules that found them
+	FirstSignal *float64 `json:"first_signal_s"`
+	FirstAction *float64 `json:"first_action_s"`
+}
+
+// Kind is what is said of one kind of campaign, and of each of its variants.
+type Kind struct {
+	Kind string `json:"kind"`
+	Measure
+	ByRule   []Count   `json:"by_rule"` // campaigns that each rule found, the most first
+	Variants []Variant `json:"variants"`
+}
+
+// Variant is what is said of a kind's variant.
+type Variant struct {
+	Variant string `json:"variant"`
+	Measure
+}
+
+// Count is how often there is something.
+type Count struct {
+	Name string `json:"name"`
+	N    int    `json:"n"`
+}
+
+// Rule is what is said of one rule's signals.
+type Rule struct {
+	Rule      string   `json:"rule"`
+	Phase     string   `json:"phase"`
+	Signals   int      `json:"signals"`
+	Attackers int      `json:"about_attackers"`
+	Victims   int      `json:"about_victims"`
+	Others    int      `json:"about_groups"` // and what is shared
+	Incidents int      `json:"about_incidents"`
+	False     int      `json:"false"`
+	FalsePerM float64  `json:"false_per_million"`
+	Precision *float64 `json:"precision"`
+	Found     int      `json:"campaigns"` // that it names somebody of
+	First     int      `json:"first"`     // of these, before every other rule
+}
+
+// Cause is whom a rule accuses wrongly.
+type Cause struct {
+	Rule     string `json:"rule"`
+	Entity   string `json:"entity"` // its kind
+	Why      string `json:"why"`    // it looks odd, or which campaign it was in before or after; "": neither
+	Signals  int    `json:"signals"`
+	Entities int    `json:"entities"`
+	Example  string `json:"example"`
+}
+
+// Told is whether operators heard of a kind of incident.
+type Told struct {
+	Kind    string  `json:"kind"`
+	Signals int     `json:"signals"`
+	ByRule  []Count `json:"by_rule"`
+}
+
+// Miss is a campaign of which nobody was named.
+type Miss struct {
+	Campaign string    `json:"campaign"`
+	Kind     string    `json:"kind"`
+	Variant  string    `json:"variant"`
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+	Events   int       `json:"events"`
+	Group    bool      `json:"group"` // a group that it was in was named
+}
+
+// report makes the report.
+func report(o Options, truth *traffic.Truth, trials []*trial) *Report {
+	one := trials[0]
+	r := &Report{V: 1, Events: one.accepted, Unread: one.counts[ingest.Dead] + one.counts[ingest.Filtered], Repeated: one.counts[ingest.Repeated]}
+	r.From, r.To = time.UnixMilli(one.first).UTC(), time.UnixMilli(one.run.Latest()).UTC()
+	r.Clean = r.Events
+	for _, c := range truth.Campaigns {
+		if r.Clean -= int64(c.Events); c.Events > 0 {
+			r.Campaigns++
+		}
+	}
+	for _, t := range trials {
+		r.Results = append(r.Results, t.result(o, truth, r))
+	}
+	return r
+}
+
+// result judges what one set of rules said.
+func (t *trial) result(o Options, truth *traffic.Truth, of *Report) Result {
+	j := newJudge(truth, o.Grace.Milliseconds())
+	r := Result{Name: t.name, RulesVersion: t.set.Version, Signals: len(t.signals), firstSignals: map[string][]float64{}}
+	hours := int(of.To.Sub(of.From)/time.Hour) + 1
+	r.falseAt, r.signalsAt = make([]int, hours), make([]int, hours)
+	byRule, causes := map[string]*Rule{}, newCauses(j)
+	told := map[string]map[string]int{}
+	for _, rule := range t.set.Rules {
+		byRule[rule.ID] = &Rule{Rule: rule.ID, Phase: rule.Phase.String()}
+	}
+	for i := range t.signals {
+		s := &t.signals[i]
+		hour := min(max(0, int((s.time-t.first)/3_600_000)), hours-1)
+		r.signalsAt[hour]++
+		role := j.signal(s)
+		byRule[s.rule].count(role)
+		switch role {
+		case "":
+			r.False++
+			r.falseAt[hour]++
+			causes.add(s)
+		case traffic.Incident:
+			j.about(s.entity, s.time, func(row *traffic.Row) {
+				if told[row.Kind] == nil {
+					told[row.Kind] = map[string]int{}
+				}
+				told[row.Kind][s.rule]++
+			})
+		}
+	}
+	for e, acts := range t.acts {
+		wrong, enforced := false, false
+		for _, a := range acts {
+			if j.act(e, a) {
+				wrong = true
+				enforced = enforced || a.enforced >= gate.Throttle
+			}
+		}
+		r.Wrong += ones(wrong)
+		r.WrongEnforced += ones(enforced)
+	}
+	r.FalsePerM, r.WrongPerM = perMillion(r.False, of.Clean), perMillion(r.Wrong, of.Clean)
+	r.summarise(j, byRule, of.Clean)
+	r.Causes = causes.list()
+	r.tell(truth, told)
+	r.cost(t)
+	return r
+}
+
+func ones(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func perMillion(n int, of int64) float64 {
+	if of <= 0 {
+		return 0
+	}
+	return float64(n) * 1e6 / float64(of)
+}
+
+func share(n, of int) float64 {
+	if of == 0 {
+		return 0
+	}
+	return float64(n) / float64(of)
+}
+
+// count counts a signal about a role.
+func (r *Rule) count(role traffic.Role) {
+	r.Signals++
+	switch role {
+	case traffic.Attacker:
+		r.Attackers++
+	case traffic.Victim:
+		r.Victims++
+	case traffic.Shared, traffic.Group:
+		r.Others++
+	case traffic.Incident:
+		r.Incidents++
+	default:
+		r.False++
+	}
+}
+
+// tally gathers measures of campaigns.
+type tally struct {
+	Measure
+	signals, actions []float64 // s
+	right            map[string]int
+}
+
+func (y *tally) add(c *traffic.Campaign, f *found) {
+	y.Campaigns++
+	after := func(t int64) float64 { return float64(t-c.From) / 1000 }
+	if f.first != 0 {
+		y.Caught++
+		y.signals = append(y.signals, after(f.first))
+	}
+	y.Named += ones(f.roles[traffic.Attacker])
+	y.VictimOnly += ones(f.first != 0 && f.roles[traffic.Victim] && !f.roles[traffic.Attacker] && !f.roles[traffic.Shared])
+	if f.acted != 0 {
+		y.Acted++
+		y.actions = append(y.actions, after(f.acted))
+	}
+	y.ActedOn += ones(f.attacked != 0)
+	y.Strong += ones(f.strong)
+	if y.right == nil {
+		y.right = map[string]int{}
+	}
+	for rule, n := range f.rules {
+		y.right[rule] += n
+	}
+}
+
+// measure is what the campaigns amount to. The precision is that of the rules which
+// found them: their signals about these campaigns against all that were false.
+func (y *tally) measure(byRule map[string]*Rule) Measure {
+	y.Recall = share(y.Caught, y.Campaigns)
+	y.FirstSignal, y.FirstAction = median(y.signals), median(y.actions)
+	right, wrong := 0, 0
+	for rule, n := range y.right {
+		right, wrong = right+n, wrong+byRule[rule].False
+	}
+	y.Precision = ratio(right, right+wrong)
+	return y.Measure
+}
+
+func ratio(n, of int) *float64 {
+	if of == 0 {
+		return nil
+	}
+	v := share(n, of)
+	return &v
+}
+
+// median is the middle of values, the lower of two; nil where there is none.
+func median(values []float64) *float64 {
+	if len(values) == 0 {
+		return nil
+	}
+	slices.Sort(values)
+	v := values[(len(values)-1)/2]
+	return &v
+}
+
+// summarise makes the measures of all campaigns, of kinds and variants, and of rules.
+func (r *Result) summarise(j *judge, byRule map[string]*Rule, clean int64) {
+	type cell struct{ kind, variant string }
+	all, kinds, variants := &tally{}, map[string]*tally{}, map[cell]*tally{}
+	finds := map[string]map[string]int{}
+	for i := range j.truth.Campaigns {
+		c, f := &j.truth.Campaigns[i], &j.found[i]
+		if c.Events == 0 {
+			continue
+		}
+		at := cell{c.Kind, c.Variant}
+		if kinds[c.Kind] == nil {
+			kinds[c.Kind], finds[c.Kind] = &tally{}, map[string]int{}
+		}
+		if variants[at] == nil {
+			variants[at] = &tally{}
+		}
+		for _, y := range []*tally{all, kinds[c.Kind], variants[at]} {
+			y.add(c, f)
+		}
+		if f.first == 0 {
+			r.Missed = append(r.Missed, Miss{
+				Campaign: c.Name, Kind: c.Kind, Variant: c.Variant, From: time.UnixMilli(c.From).UTC(), To: time.UnixMilli(c.To).UTC(),
+				Events: c.Events, Group: f.roles[traffic.Group],
+			})
+		} else {
+			byRule[f.by].First++
+		}
+		for rule := range f.rules {
+			byRule[rule].Found++
+			finds[c.Kind][rule]++
+		}
+	}
+	r.Measure = all.measure(byRule)
+	r.Precision = ratio(r.Signals-r.False, r.Signals)
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		k := Kind{Kind: name, Measure: kinds[name].measure(byRule), ByRule: counts(finds[name])}
+		r.firstSignals[name] = kinds[name].signals
+		for at, y := range variants {
+			if at.kind == name {
+				k.Variants = append(k.Variants, Variant{at.variant, y.measure(byRule)})
+			}
+		}
+		slices.SortFunc(k.Variants, func(a, b Variant) int { return cmp.Compare(a.Variant, b.Variant) })
+		r.Kinds = append(r.Kinds, k)
+	}
+	for _, name := range slices.Sorted(maps.Keys(byRule)) {
+		rule := byRule[name]
+		rule.FalsePerM, rule.Precision = perMillion(rule.False, clean), ratio(rule.Signals-rule.False, rule.Signals)
+		r.Rules = append(r.Rules, *rule)
+	}
+}
+
+// counts lists counts, the greatest first.
+func counts(of map[string]int) (list []Count) {
+	for name, n := range of {
+		list = append(list, Count{name, n})
+	}
+	slices.SortFunc(list, func(a, b Count) int { return cmp.Or(b.N-a.N, cmp.Compare(a.Name, b.Name)) })
+	return list
+}
+
+// tell lists the incidents that there were.
+func (r *Result) tell(truth *traffic.Truth, told map[string]map[string]int) {
+	seen := map[string]bool{}
+	for _, row := range truth.Rows {
+		if row.Role != traffic.Incident || seen[row.Kind] {
+			continue
+		}
+		seen[row.Kind] = true
+		t := Told{Kind: row.Kind, ByRule: counts(told[row.Kind])}
+		for _, c := range t.ByRule {
+			t.Signals += c.N
+		}
+		r.Incidents = append(r.Incidents, t)
+	}
+}
+
+func (r *Result) cost(t *trial) {
+	n := float64(max(1, t.accepted))
+	r.IngestNanos, r.DetectNanos = float64(t.reading)/n, float64(t.applying)/n
+	r.NanosAnEvent = r.IngestNanos + r.DetectNanos
+	r.Entities, r.StateBytes = t.run.State()
+	r.BytesAnEntity = float64(r.StateBytes) / float64(max(1, r.Entities))
+}
+
+// causes gathers whom rules accuse wrongly.
+type causes struct {
+	j    *judge
+	all  map[causeKey]*Cause
+	seen map[causeKey]map[facet.Entity]bool
+}
+
+type causeKey struct{ rule, entity, why string }
+
+func newCauses(j *judge) *causes {
+	return &causes{j, map[causeKey]*Cause{}, map[causeKey]map[facet.Entity]bool{}}
+}
+
+func (c *causes) add(s *signal) {
+	k := causeKey{s.rule, s.entity.Kind.String(), c.j.odd(s.entity, s.time)}
+	if c.all[k] == nil {
+		c.all[k] = &Cause{Rule: k.rule, Entity: k.entity, Why: k.why, Example: s.entity.Key}
+		c.seen[k] = map[facet.Entity]bool{}
+	}
+	c.all[k].Signals++
+	c.seen[k][s.entity] = true
+}
+
+func (c *causes) list() (list []Cause) {
+	for k, cause := range c.all {
+		cause.Entities = len(c.seen[k])
+		list = append(list, *cause)
+	}
+	slices.SortFunc(list, func(a, b Cause) int {
+		return cmp.Or(b.Signals-a.Signals, cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Why, b.Why))
+	})
+	return list
+}

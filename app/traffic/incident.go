@@ -1,0 +1,164 @@
+package traffic
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/weirdev/weir/internal/facet"
+)
+
+// Kinds of incidents: what happens to everybody at once, and is nobody's abuse.
+const (
+	brokenRelease     = "broken_release"
+	paymentOutage     = "payment_outage"
+	loginOutage       = "login_outage"
+	attestationOutage = "attestation_outage"
+	marketingPush     = "marketing_push"
+)
+
+// incident is one of them.
+type incident struct {
+	kind     string
+	tenant   *tenant // nil: all
+	from, to int64   // Unix ms
+	model    string  // of a broken release: on which it is broken
+}
+
+// Versions of the apps. Those of releaseOf roll out while the world goes on; the first
+// of them is broken on one model.
+const (
+	brokenVersion = "4.3.0"
+	fixedVersion  = "4.3.1"
+	brokenModel   = "Galaxy A55"
+)
+
+func oldRelease(r *rand.Rand) string {
+	return pick(r, []string{"4.2.0", "4.2.0", "4.2.0", "4.2.0", "4.1.3", "4.1.3", "4.0.9"})
+}
+
+// releases says when new versions come: at a quarter of the world, and the fix at half
+// of it, or a day later where that is sooner.
+func (w *world) releases(*rand.Rand) {
+	if !w.cfg.Incidents {
+		return
+	}
+	out := w.cfg.Start + w.cfg.Duration.Milliseconds()/4
+	fix := min(w.cfg.Start+w.cfg.Duration.Milliseconds()/2, out+(24*time.Hour).Milliseconds())
+	w.incidents = append(w.incidents, &incident{kind: brokenRelease, from: out, to: fix, model: brokenModel})
+}
+
+// update is when a device gets which version; most get one over days.
+func (w *world) update(r *rand.Rand) (at int64, version string) {
+	if len(w.incidents) == 0 || r.IntN(10) < 3 {
+		return 0, ""
+	}
+	b := w.incidents[0]
+	at = b.from + int64(r.ExpFloat64()*float64(max(b.to-b.from, (36*time.Hour).Milliseconds())))
+	if version = brokenVersion; at >= b.to {
+		version = fixedVersion
+	}
+	return at, version
+}
+
+// happen plans the other incidents.
+func (w *world) happen(r *rand.Rand) {
+	long := w.cfg.Duration.Milliseconds()
+	plan := func(kind string, t *tenant, at float64, lasts time.Duration) {
+		from := w.cfg.Start + int64(float64(long)*(at+0.06*r.Float64()))
+		w.incidents = append(w.incidents, &incident{kind: kind, tenant: t, from: from, to: from + min(lasts.Milliseconds(), long/20)})
+	}
+	plan(paymentOutage, w.tenants[0], 0.55, 40*time.Minute)
+	plan(attestationOutage, nil, 0.70, time.Hour)
+	plan(marketingPush, w.tenants[0], 0.80, 20*time.Minute)
+	plan(loginOutage, w.tenants[1], 0.40, 15*time.Minute)
+}
+
+// incidentAt finds an incident of a kind that a tenant has at a moment.
+func (w *world) incidentAt(kind string, t *tenant, at int64) *incident {
+	for _, i := range w.incidents {
+		if i.kind == kind && (i.tenant == nil || i.tenant == t) && at >= i.from && at < i.to {
+			return i
+		}
+	}
+	return nil
+}
+
+// fail has a request meet the incidents of the moment.
+func (r *request) fail(a *actor, c *client) {
+	w := a.w
+	if r.status >= 200 && r.status < 300 && (r.route == "/v1/payments" || r.route == "/v1/payments/{id}/confirm") &&
+		w.incidentAt(paymentOutage, c.tenant, a.now) != nil {
+		r.status, r.latency = 503, 8*time.Second
+	}
+	if r.auth != "" && w.incidentAt(loginOutage, c.tenant, a.now) != nil && a.rng.IntN(10) < 9 {
+		r.status, r.auth, r.latency = 503, "failure", 5*time.Second
+	}
+	if r.status == 200 && r.method == "GET" && a.rng.IntN(700) == 0 {
+		r.status = 500
+	}
+}
+
+// platform has a person's app meet incidents of the platform and of its release.
+func (s *seat) platform(a *actor) {
+	w := a.w
+	if s.updates != 0 && a.now >= s.updates {
+		s.dress(s.tenant, s.phone, s.next)
+		if s.updates = 0; s.next == brokenVersion { // the fix follows, when it is out
+			b := w.incidents[0]
+			s.updates, s.next = b.to+int64(a.rng.ExpFloat64()*6*3.6e6), fixedVersion
+		}
+	}
+	if s.signature != "missing" {
+		if s.signature, s.reason = "valid", ""; s.version == brokenVersion && s.phone.name == brokenModel {
+			s.signature, s.reason = "invalid", "sig_invalid"
+			if !s.broken {
+				s.broken = true
+				w.odd(brokenRelease, s.tenant, facet.Device, s.device)
+			}
+		}
+	}
+	if s.level == "none" && s.verdict == "missing" {
+		return
+	}
+	if w.incidentAt(attestationOutage, s.tenant, a.now) != nil && s.phone.os == "android" {
+		s.verdict, s.level = "error", "none"
+	} else if s.verdict == "error" {
+		a.attest(&s.client)
+	}
+}
+
+// incidentRows is the truth about incidents: whom operators may be told about.
+func (w *world) incidentRows() (rows []Row) {
+	for _, i := range w.incidents {
+		for _, t := range w.tenants {
+			if i.tenant != nil && i.tenant != t {
+				continue
+			}
+			add := func(k facet.Kind, key string) {
+				rows = append(rows, Row{Kind: i.kind, Role: Incident, Entity: facet.Entity{Kind: k, Tenant: t.name, Key: key}, From: i.from, To: i.to})
+			}
+			add(facet.Tenant, t.name)
+			switch i.kind {
+			case brokenRelease:
+				add(facet.Build, brokenVersion+"|"+i.model)
+				rows[len(rows)-1].To = w.end // not all have the fix at once
+			case paymentOutage:
+				add(facet.Route, "/v1/payments")
+				add(facet.Route, "/v1/payments/{id}/confirm")
+			case loginOutage:
+				add(facet.Route, "/v1/login")
+			case attestationOutage:
+				seen := map[string]bool{}
+				for _, p := range t.people {
+					for _, s := range p.seats {
+						if b := s.version + "|" + s.phone.name; s.phone.os == "android" && !seen[b] {
+							seen[b] = true
+							add(facet.Build, b)
+						}
+					}
+				}
+			}
+		}
+	}
+	return rows
+}

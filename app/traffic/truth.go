@@ -1,0 +1,175 @@
+package traffic
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weirdev/weir/internal/facet"
+)
+
+// Role is what an entity has to do with abuse.
+type Role string
+
+// Roles. A signal about an attacker or a victim is right while the campaign goes on.
+const (
+	Attacker Role = "attacker" // is the attacker's own: nobody else uses it
+	Victim   Role = "victim"   // is somebody's who is attacked, or was tried
+	Shared   Role = "shared"   // an attacker and innocent people use it
+	Group    Role = "group"    // a network, a fingerprint, a route: of everybody, the attacker among them
+	Incident Role = "incident" // something is wrong with it, and that is nobody's abuse
+	Innocent Role = "innocent" // looks odd, and is not
+)
+
+func roles() []Role { return []Role{Attacker, Victim, Shared, Group, Incident, Innocent} }
+
+// Row is the truth about one entity: that it took part in a campaign or an incident,
+// or that it is innocent although it looks odd.
+type Row struct {
+	Campaign string // name of the campaign; "" where there is none
+	Kind     string // of the campaign or incident, or why an innocent looks odd
+	Variant  string // of the campaign
+	Role     Role
+	Entity   facet.Entity
+	From, To int64 // Unix ms, of its first and its last event in it; a victim's token is stolen to the end
+	Events   int   // of the campaign that name it
+}
+
+// Campaign is one attack.
+type Campaign struct {
+	Name, Kind, Variant string
+	From, To            int64 // Unix ms, of the first and the last event
+	Events              int
+}
+
+// Truth is what is true of traffic.
+type Truth struct {
+	Campaigns []Campaign // in the order of their numbers
+	Rows      []Row
+}
+
+// truth gathers it from all campaigns.
+func (w *world) truth() *Truth {
+	t := &Truth{}
+	for _, c := range w.campaigns {
+		t.Campaigns = append(t.Campaigns, c.Campaign)
+		for _, r := range c.rows {
+			row := *r
+			if k := r.Entity.Kind; r.Role == Victim && (k == facet.Token || k == facet.Session) {
+				row.To = w.end // what was stolen stays stolen
+			}
+			t.Rows = append(t.Rows, row)
+		}
+	}
+	t.Rows = append(append(t.Rows, w.incidentRows()...), w.bystander...)
+	return t
+}
+
+// rowLine is a row as it is written.
+type rowLine struct {
+	Campaign string    `json:"campaign,omitempty"`
+	Kind     string    `json:"kind"`
+	Variant  string    `json:"variant,omitempty"`
+	Role     Role      `json:"role"`
+	Entity   string    `json:"entity"`
+	Tenant   string    `json:"tenant,omitempty"`
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+	Events   int       `json:"events,omitempty"`
+}
+
+// Write writes the truth, one JSON object a line.
+func (t *Truth) Write(to io.Writer) error {
+	out := bufio.NewWriter(to)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	for i := range t.Rows {
+		r := &t.Rows[i]
+		l := rowLine{
+			Campaign: r.Campaign, Kind: r.Kind, Variant: r.Variant, Role: r.Role, Entity: r.Entity.Kind.String() + ":" + r.Entity.Key,
+			Tenant: r.Entity.Tenant, From: time.UnixMilli(r.From).UTC(), To: time.UnixMilli(r.To).UTC(), Events: r.Events,
+		}
+		if err := enc.Encode(l); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// ErrTruth says that a file of truth does not read.
+var ErrTruth = errors.New("the truth does not read")
+
+// ReadTruth reads what [Truth.Write] writes, or others in the same form. A campaign
+// begins with the first of its rows, and ends with the last that is no victim. An
+// error names the line.
+func ReadTruth(from io.Reader) (*Truth, error) {
+	t := &Truth{}
+	places := map[string]int{}
+	lines := bufio.NewScanner(from)
+	lines.Buffer(nil, 1<<20)
+	n := 0
+	for lines.Scan() {
+		if n++; strings.TrimSpace(lines.Text()) == "" {
+			continue
+		}
+		r, err := readRow(lines.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("%w: line %d: %w", ErrTruth, n, err)
+		}
+		t.Rows = append(t.Rows, r)
+		if r.Campaign == "" {
+			continue
+		}
+		i, known := places[r.Campaign]
+		if !known {
+			i = len(t.Campaigns)
+			places[r.Campaign] = i
+			t.Campaigns = append(t.Campaigns, Campaign{Name: r.Campaign, Kind: r.Kind, Variant: r.Variant, From: r.From, To: r.To})
+		}
+		c := &t.Campaigns[i]
+		if c.Kind != r.Kind || c.Variant != r.Variant {
+			return nil, fmt.Errorf("%w: line %d: campaign %s is %s %s here and %s %s above", ErrTruth, n, c.Name, r.Kind, r.Variant, c.Kind, c.Variant)
+		}
+		c.From, c.Events = min(c.From, r.From), max(c.Events, r.Events)
+		if r.Role != Victim {
+			c.To = max(c.To, r.To)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%w: line %d: %w", ErrTruth, n+1, err)
+	}
+	return t, nil
+}
+
+func readRow(text []byte) (Row, error) {
+	var l rowLine
+	if err := json.Unmarshal(text, &l); err != nil {
+		return Row{}, err
+	}
+	name, key, _ := strings.Cut(l.Entity, ":")
+	k, ok := facet.ParseKind(name)
+	if key, _, _ = facet.KeyOf(k, key); k == facet.Tenant {
+		l.Tenant = key // as its events have it
+	}
+	switch {
+	case !ok || key == "":
+		return Row{}, fmt.Errorf("entity %q: write KIND:KEY, such as account:ann or ip:203.0.113.9", l.Entity)
+	case !slices.Contains(roles(), l.Role):
+		return Row{}, fmt.Errorf("role %q is none of %v", l.Role, roles())
+	case l.From.IsZero() || l.To.Before(l.From):
+		return Row{}, errors.New("from and to are times, and to is not before from")
+	case l.Kind == "":
+		return Row{}, errors.New("kind is empty: name what kind of campaign it is")
+	case l.Campaign == "" && (l.Role == Attacker || l.Role == Victim || l.Role == Shared || l.Role == Group):
+		return Row{}, fmt.Errorf("role %s belongs to a campaign: name it", l.Role)
+	}
+	return Row{
+		Campaign: l.Campaign, Kind: l.Kind, Variant: l.Variant, Role: l.Role, Entity: facet.Entity{Kind: k, Tenant: l.Tenant, Key: key},
+		From: l.From.UnixMilli(), To: l.To.UnixMilli(), Events: l.Events,
+	}, nil
+}

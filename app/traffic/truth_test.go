@@ -1,0 +1,77 @@
+package traffic
+
+import (
+	"bytes"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirdev/weir/event"
+)
+
+func TestTheTruthIsReadAsItWasWritten(t *testing.T) {
+	c := small(2)
+	c.Duration, c.Rate = 8*time.Hour, 1
+	c.Kinds = []string{"credential_stuffing", "replay"}
+	truth := history(t, c, func(*event.Event, int) {})
+	var b bytes.Buffer
+	if err := truth.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	back, err := ReadTruth(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(back.Rows, truth.Rows) {
+		t.Error("rows differ")
+	}
+	if len(back.Campaigns) != len(truth.Campaigns) {
+		t.Fatalf("%d campaigns, were %d", len(back.Campaigns), len(truth.Campaigns))
+	}
+	for i, c := range truth.Campaigns {
+		if b := back.Campaigns[i]; b.Name != c.Name || b.From != c.From || b.To != c.To || b.Kind != c.Kind {
+			t.Errorf("%+v was %+v", b, c)
+		}
+	}
+}
+
+func TestWhatIsWrongWithATruthIsSaid(t *testing.T) {
+	const good = `{"campaign":"a","kind":"k","role":"attacker","entity":"ip:192.0.2.1","from":"2026-01-01T00:00:00Z","to":"2026-01-01T00:01:00Z"}`
+	for _, c := range []struct{ line, want string }{
+		{`{`, "line 2: unexpected end"},
+		{strings.Replace(good, "ip:", "address:", 1), "write KIND:KEY"},
+		{strings.Replace(good, "192.0.2.1", "nonsense", 1), "write KIND:KEY"},
+		{strings.Replace(good, `"attacker"`, `"thief"`, 1), `role "thief" is none of`},
+		{strings.Replace(good, `"to":"2026`, `"to":"2025`, 1), "to is not before from"},
+		{strings.Replace(good, `"kind":"k"`, `"kind":""`, 1), "kind is empty"},
+		{strings.Replace(good, `"a"`, `""`, 1), "belongs to a campaign"},
+		{strings.Replace(good, `"k"`, `"other"`, 1), "campaign a is other"},
+	} {
+		_, err := ReadTruth(strings.NewReader(good + "\n" + c.line))
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "line 2") {
+			t.Errorf("%s\n%v, want %q", c.line, err, c.want)
+		}
+	}
+}
+
+// FuzzReadTruth: what is read is written and read again as the same.
+func FuzzReadTruth(f *testing.F) {
+	f.Add(`{"campaign":"a","kind":"k","variant":"fast","role":"attacker","entity":"ip:192.0.2.1","tenant":"shop","from":"2026-01-01T00:00:00Z","to":"2026-01-01T00:01:00Z","events":3}`)
+	f.Add(`{"kind":"carrier_nat","role":"innocent","entity":"ip:2001:db8::1","from":"2026-01-01T00:00:00Z","to":"2026-01-02T00:00:00Z"}`)
+	f.Add(`{"kind":"outage","role":"incident","entity":"tenant:shop","from":"2026-01-01T00:00:00+02:00","to":"2026-01-02T00:00:00Z"}` + "\n\n{")
+	f.Fuzz(func(t *testing.T, text string) {
+		truth, err := ReadTruth(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		var b bytes.Buffer
+		if err := truth.Write(&b); err != nil {
+			return // a year that RFC 3339 does not have
+		}
+		again, err := ReadTruth(&b)
+		if err != nil || !reflect.DeepEqual(again, truth) {
+			t.Fatalf("%q: %+v, then %+v, %v", text, truth, again, err)
+		}
+	})
+}
