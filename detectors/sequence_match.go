@@ -6,7 +6,8 @@ import "github.com/weirdev/weir/internal/facet"
 // many events of which member of a part have come, and that all parts before it are
 // whole; state 0 is before all. An event leads from a state to the next.
 type automaton struct {
-	edges    []edge
+	begin    []edge // from the state before all
+	links    []edge // from others
 	states   int
 	final    int // the state in which the sequence is whole
 	done     [mostStates]uint8
@@ -67,11 +68,15 @@ func (d *sequence) build() {
 					e.holds, e.to = 1<<m.Condition, uint8(state)
 					if before := n - digit; before > 0 {
 						e.from, e.absent = uint8(next+before-1), s.Until
-						d.edges = append(d.edges, e)
+						d.links = append(d.links, e)
 					} else {
 						for _, x := range exits {
 							e.from, e.absent = uint8(x.state), s.Until|x.absent
-							d.edges = append(d.edges, e)
+							if x.state == 0 {
+								d.begin = append(d.begin, e)
+							} else {
+								d.links = append(d.links, e)
+							}
 						}
 					}
 				}
@@ -133,20 +138,20 @@ func (d *sequence) reachEvent(m happened, i, arrived int) {
 		with = 1
 	}
 	if d.begins(m, i) {
-		for _, e := range d.edges {
-			if e.from == 0 && held&e.holds != 0 {
+		for _, e := range d.begin {
+			if held&e.holds != 0 {
 				d.starts[i][e.to][with] = uint8(i + 1)
 			}
 		}
 	}
 	between := uint32(0)
-	for j := i - 1; j >= 0 && t-m.time(j) <= d.within; j-- {
+	for j := i - 1; len(d.links) > 0 && j >= 0 && t-m.time(j) <= d.within; j-- {
 		if m.value(j) != m.value(i) {
 			continue
 		}
-		for k := range d.edges {
-			e := &d.edges[k]
-			if e.from == 0 || !d.follows(e, held, t-m.time(j), between) {
+		for k := range d.links {
+			e := &d.links[k]
+			if !d.follows(e, held, t-m.time(j), between) {
 				continue
 			}
 			for had := range 2 {
@@ -271,9 +276,9 @@ func (d *sequence) before(m happened, i, arrived int, start uint8, at [2]uint64)
 		if m.value(j) != m.value(i) {
 			continue
 		}
-		for k := range d.edges {
-			e := &d.edges[k]
-			if e.from == 0 || !d.follows(e, m.holds(i), m.time(i)-m.time(j), between) {
+		for k := range d.links {
+			e := &d.links[k]
+			if !d.follows(e, m.holds(i), m.time(i)-m.time(j), between) {
 				continue
 			}
 			for had := range 2 {

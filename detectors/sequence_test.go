@@ -342,7 +342,7 @@ func FuzzSequencePayload(f *testing.F) {
 // TestAnyEditLeavesASequenceToGoOnWith: whatever numbers change, the payload stays
 // within the bound of what the rule is.
 func TestAnyEditLeavesASequenceToGoOnWith(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(25) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		var s slot
 		now := int64(0)
