@@ -18,6 +18,7 @@ import (
 func All() []rules.Kind {
 	return []rules.Kind{
 		AttestationKind(),
+		CadenceKind(),
 		ImpossibleTravelKind(),
 		RefreshFamilyKind(),
 		ReplayKind(),

@@ -50,6 +50,8 @@ const (
 	onOrders    = "TestTheEngineAgreesWithTheOracleOnOrders"
 	ofAttested  = "detectors/attestation.go"
 	onAttested  = "TestTheEngineAgreesWithTheOracleOnAttestations"
+	ofCadence   = "detectors/cadence.go"
+	onCadence   = "TestCadenceAgreesWithItsModel"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -155,6 +157,19 @@ var bugs = []mutants.Bug{
 	{Name: "times that were moved are learned", File: ofReplay, Test: onReplays, Edits: [][2]string{{" && c.Event.Num(event.Skewed) == 0 {", " {"}}},
 	{Name: "a tier of another sign speaks", File: ofReplay, Test: onReplays, Edits: [][2]string{{"if !d.seen[t.Sign] || n < t.At {", "if n < t.At {"}}},
 	{Name: "what was seen counts for ever", File: ofReplay, Test: onReplays, Edits: [][2]string{{"at > t-window && at <= t {", "at <= t {"}}},
+	{Name: "the median is the upper of two", File: ofCadence, Test: onCadence, Edits: [][2]string{{"intervals[(n-2)/2]", "intervals[(n-1)/2]"}}},
+	{Name: "every interval must be even", File: ofCadence, Test: onCadence, Edits: [][2]string{{"off[(4*(n-1)+4)/5-1]", "off[n-2]"}}},
+	{Name: "a spread is rounded down", File: ofCadence, Test: onCadence, Edits: [][2]string{{"(100*most+p.median-1)/p.median", "100*most/p.median"}}},
+	{Name: "all attempts are judged for every tier", File: ofCadence, Test: onCadence, Edits: [][2]string{{"p := d.pace(m, tier.At)\n\t\tif !d.holds", "p := d.pace(m, d.most)\n\t\tif !d.holds"}}},
+	{Name: "cancelling forgets what comes later", File: ofCadence, Test: onCadence, Edits: [][2]string{{"m.cancelled() != 0 && c.Time <= m.cancelled()", "false"}}},
+	{Name: "an attempt at the moment of cancelling counts", File: ofCadence, Test: onCadence, Edits: [][2]string{{"c.Time <= m.cancelled() {", "c.Time < m.cancelled() {"}}},
+	{Name: "an earlier cancelling takes the place of a later one", File: ofCadence, Test: onCadence, Edits: [][2]string{{"m.cancel(max(m.cancelled(), c.Time))", "m.cancel(c.Time)"}}},
+	{Name: "attempts that lack a value share one", File: ofCadence, Test: onCadence, Edits: [][2]string{{"if v != 0 && (i == 0", "if (i == 0"}}},
+	{Name: "an hour of yesterday counts", File: ofCadence, Test: onCadence, Edits: [][2]string{{"hours<<(hour-latest)&(1<<hoursOfDay-1)|1", "hours<<(hour-latest)|1"}}},
+	{Name: "an hour that comes late is lost", File: ofCadence, Test: onCadence, Edits: [][2]string{{"hours |= 1 << (latest - hour)", ""}}},
+	{Name: "attempts are forgotten a moment too late", File: ofCadence, Test: onCadence, Edits: [][2]string{{"m.upTo(latest - d.memory); gone", "m.upTo(latest - d.memory - 1); gone"}}},
+	{Name: "the latest attempt makes room", File: ofCadence, Test: onCadence, Edits: [][2]string{{"m = m.withoutFirst(extra)", "m = m[:len(m)-extra*attemptSize]"}}},
+	{Name: "a pace is said at every attempt", File: ofCadence, Test: onCadence, Edits: [][2]string{{"if tier.Weight <= m.firedWeight() && at-m.firedAt() < d.cooldown {\n\t\t\treturn false", "if tier.Weight < m.firedWeight() && at-m.firedAt() < d.cooldown {\n\t\t\treturn false"}}},
 	{Name: "a window of panes holds a pane that begins with it", File: ofPanes, Test: onForms, Edits: [][2]string{{"p.first(at) > p.last(end)-w.reach", "p.first(at) >= p.last(end)-w.reach"}}},
 	{Name: "a window of panes holds one that begins before it", File: ofPanes, Test: onForms, Edits: [][2]string{{"w.rule.Gap == 0 && p.first(at) >", "w.rule.Gap == 0 && p.last(at) >"}}},
 	{Name: "windows that end with later panes are not looked at", File: ofPanes, Test: onForms, Edits: [][2]string{{"for end := panesHeader; end <= at;", "for end := at; end <= at;"}}},

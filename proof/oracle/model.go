@@ -54,6 +54,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 	switch s := r.Spec.(type) {
 	case *detectors.Attestation:
 		return newAttesting(s, o.hasher)
+	case *detectors.Cadence:
+		return &clockwork{rule: s}
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}
 	case *detectors.Sequence:

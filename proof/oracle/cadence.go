@@ -1,0 +1,158 @@
+package oracle
+
+import (
+	"slices"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
+)
+
+// clockwork is what one rule remembers of when one entity tried, as
+// docs/detectors/cadence.md has it.
+type clockwork struct {
+	rule *detectors.Cadence
+
+	tries     []try // in order of time
+	active    map[int64]bool
+	lastHour  int64
+	cleared   bool
+	clearedTo int64
+	fired     int // how often
+	weight    uint8
+	lastAt    int64
+}
+
+type try struct {
+	time int64
+	of   string
+}
+
+func (k *clockwork) change(s rules.Spec) {
+	k.rule = s.(*detectors.Cadence)
+	k.cut()
+}
+
+// cut keeps as many tries as the greatest tier looks at.
+func (k *clockwork) cut() {
+	greatest := 0
+	for _, t := range k.rule.Tiers {
+		greatest = max(greatest, t.At)
+	}
+	k.tries = k.tries[max(0, len(k.tries)-greatest):]
+}
+
+func (k *clockwork) arrive(a arrival) (*firing, bool) {
+	if k.rule.Cancel != nil && k.rule.Cancel.Holds(a.event) {
+		k.clearedTo = max(k.clearedTo, a.time)
+		k.cleared = true
+		k.tries = slices.DeleteFunc(k.tries, func(t try) bool { return t.time <= k.clearedTo })
+		return nil, false
+	}
+	if k.rule.Counted != nil && !k.rule.Counted.Holds(a.event) {
+		return nil, false
+	}
+	k.mark(a.time / 3_600_000)
+	if k.cleared && a.time <= k.clearedTo || !k.take(a) {
+		return nil, true
+	}
+	return k.fire(a.time), true
+}
+
+func (k *clockwork) mark(hour int64) {
+	if k.active == nil {
+		k.active, k.lastHour = map[int64]bool{}, hour
+	}
+	k.lastHour = max(k.lastHour, hour)
+	k.active[hour] = true
+	for h := range k.active {
+		if h <= k.lastHour-24 {
+			delete(k.active, h)
+		}
+	}
+}
+
+// take reports whether the try is among those that are kept.
+func (k *clockwork) take(a arrival) bool {
+	const mark = "\x00now" // no value is such a text
+	k.tries = append(k.tries, try{a.time, mark})
+	slices.SortStableFunc(k.tries, func(a, b try) int { return int(a.time - b.time) })
+	last := k.tries[len(k.tries)-1].time
+	k.tries = slices.DeleteFunc(k.tries, func(t try) bool { return last-t.time >= k.rule.Memory.Milliseconds() })
+	k.cut()
+	i := slices.IndexFunc(k.tries, func(t try) bool { return t.of == mark })
+	if i < 0 {
+		return false
+	}
+	k.tries[i].of = ""
+	if k.rule.Distinct != event.None {
+		k.tries[i].of = a.event.Text(k.rule.Distinct)
+	}
+	return true
+}
+
+func (k *clockwork) fire(now int64) *firing {
+	for i := len(k.rule.Tiers) - 1; i >= 0; i-- {
+		tier := k.rule.Tiers[i]
+		if len(k.tries) < tier.At {
+			continue
+		}
+		latest := k.tries[len(k.tries)-tier.At:]
+		median, spread := rhythm(latest)
+		different := map[string]bool{}
+		for _, t := range latest {
+			if t.of != "" {
+				different[t.of] = true
+			}
+		}
+		tooSlow := k.rule.Longest > 0 && median > k.rule.Longest.Milliseconds()
+		if median < k.rule.Shortest.Milliseconds() || tooSlow || spread > int64(k.rule.Spread) ||
+			len(different) < tier.Values || len(k.active) < tier.Hours {
+			continue
+		}
+		if tier.Weight <= k.weight && now < k.lastAt+k.rule.Cooldown.Milliseconds() {
+			return nil
+		}
+		k.weight, k.lastAt = tier.Weight, now
+		k.fired++
+		says := []facet.Evidence{
+			facet.Number("attempts", int64(tier.At)), facet.Number("median_ms", median), facet.Number("spread_percent", spread),
+			facet.Number("hours", int64(len(k.active))),
+		}
+		if k.rule.Distinct != event.None {
+			says = append(says, facet.Number("values", int64(len(different))))
+		}
+		says = append(says, facet.Number("first_ms", latest[0].time), facet.Number("last_ms", latest[tier.At-1].time))
+		return &firing{tier: i, weight: tier.Weight, evidence: says}
+	}
+	return nil
+}
+
+// rhythm is the median of the intervals (ms), and how far four of five are from it,
+// in percent.
+func rhythm(tries []try) (median, spread int64) {
+	var intervals, differences []int64
+	for i := 1; i < len(tries); i++ {
+		intervals = append(intervals, tries[i].time-tries[i-1].time)
+	}
+	// at is the value at place ⌈part·n⌉.
+	at := func(of []int64, part, whole int) int64 {
+		of = slices.Sorted(slices.Values(of))
+		place := part * len(of) / whole
+		if part*len(of)%whole > 0 {
+			place++
+		}
+		return of[place-1]
+	}
+	if median = at(intervals, 1, 2); median == 0 {
+		return 0, 100
+	}
+	for _, v := range intervals {
+		differences = append(differences, max(v, median)-min(v, median))
+	}
+	for far := at(differences, 4, 5); spread < 100 && spread*median < 100*far; {
+		spread++
+	}
+	return median, spread
+}
