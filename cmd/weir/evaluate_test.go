@@ -85,12 +85,18 @@ func TestEvaluateFails(t *testing.T) {
 		return path
 	}
 	events, truth := write("events", "no event\n"), write("truth", "")
+	blind := t.TempDir() // rules that find no campaign
+	rule := "rules: [{id: a, title: A, entity: ip, when: status == 418, sliding_window: {window: 1m, tiers: [{at: 1, weight: 1}]}, " +
+		"signal: {category: bot, reason: a, half_life: 1m}, phase: observe}]\n"
+	if err := os.WriteFile(filepath.Join(blind, "a.yaml"), []byte(rule), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		code int
 		want string
 	}{
-		{brief("evaluate", "--min-recall=1"), cli.Failed, "recall of credential_stuffing is"},
+		{brief("evaluate", "--min-recall=1", "--rules="+blind), cli.Failed, "recall of credential_stuffing is"},
 		{[]string{"evaluate", "--events=" + events}, cli.Usage, "-events without -truth"},
 		{[]string{"evaluate", "--truth=" + truth}, cli.Usage, "-truth goes with -events"},
 		{[]string{"evaluate", "--events=" + events, "--truth=" + truth}, cli.Failed, "no record is an event of format weir"},
