@@ -161,6 +161,7 @@ func (c *campaign) note(a *actor, cl *client, r *request) {
 	}
 	c.row(a, facet.Token, cl, token, own(cl.own.token, Victim))
 	c.row(a, facet.Device, cl, cl.device, own(cl.own.device, Victim))
+	c.row(a, facet.Key, cl, cl.key, Shared) // a copied one is its victim's, too
 	c.row(a, facet.IP, cl, event.ClientKey(cl.addr), own(cl.own.addr, Shared))
 	c.row(a, facet.Net, cl, event.NetKey(cl.addr), Group)
 	c.row(a, facet.Net16, cl, event.Net16Key(cl.addr), Group)

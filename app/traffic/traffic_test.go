@@ -145,7 +145,7 @@ func (d *day) see(e *event.Event, campaign int) {
 
 // entities are some that an event is about.
 func entities(e *event.Event) (all []facet.Entity) {
-	for _, k := range []facet.Kind{facet.Account, facet.Session, facet.Token, facet.Device, facet.JA4, facet.Route} {
+	for _, k := range []facet.Kind{facet.Account, facet.Session, facet.Token, facet.Device, facet.Key, facet.JA4, facet.Route} {
 		if ent, ok := facet.EntityOf(k, e, nil); ok {
 			all = append(all, ent)
 		}
