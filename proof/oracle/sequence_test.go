@@ -395,7 +395,7 @@ func (w *walk) show() {
 // TestSequencesAgreeWithTheirModel shows random events to both, with a rule that
 // changes now and then.
 func TestSequencesAgreeWithTheirModel(t *testing.T) {
-	walks := number(t, "WEIR_HISTORIES", 200)
+	walks := number(t, "WEIR_HISTORIES", shorter(200, 100))
 	var fired, timers, compared uint64
 	for seed := range walks {
 		m := newSequencer(seed)
