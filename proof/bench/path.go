@@ -2,8 +2,10 @@ package bench
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"log/slog"
+	"testing/fstest"
 	"time"
 
 	"github.com/weirdev/weir/detectors"
@@ -38,8 +40,19 @@ type path struct {
 	signals int64
 }
 
-func newPath() (*path, error) {
-	set, err := rules.Default(detectors.All())
+//go:embed yardstick.yaml
+var yardstick []byte
+
+// yardstickRules are five rules that stay as they are, so that figures of two versions
+// can be compared.
+func yardstickRules() (*rules.Set, error) {
+	return rules.Load(fstest.MapFS{"yardstick.yaml": {Data: yardstick}}, detectors.All())
+}
+
+func builtInRules() (*rules.Set, error) { return rules.Default(detectors.All()) }
+
+func newPath(load func() (*rules.Set, error)) (*path, error) {
+	set, err := load()
 	if err != nil {
 		return nil, err
 	}
@@ -103,15 +116,41 @@ func (p *path) run(records [][]byte, every time.Duration) error {
 	return nil
 }
 
-// wholePath measures decode → facets → frames → windows → verdict. plain is what
-// encoding/json takes only to decode the same records.
+// wholePath measures decode → facets → frames → windows → verdict, with the rules of
+// the yardstick and with all that are built in. plain is what encoding/json takes only
+// to decode the same records.
 func wholePath(ctx context.Context, r *report, plain time.Duration) error {
-	p, err := newPath()
+	five, err := onePath(ctx, r, yardstickRules)
 	if err != nil {
 		return err
 	}
+	r.note("in the time that encoding/json takes to decode one event, %.1f are through", float64(plain)/float64(five.each))
+	share, rate := float64(five.alone)/float64(five.each), float64(time.Second)/float64(five.each)
+	r.line("of the rate of decoding the same records alone", fmt.Sprintf("%.2f", share), fmt.Sprintf("%.2f", decodeShare), share >= decodeShare)
+	r.line("events a CPU second", fmt.Sprintf("%.0f", rate), fmt.Sprintf("%.0f", pathRate), rate >= pathRate)
+
+	all, err := onePath(ctx, r, builtInRules)
+	if err != nil {
+		return err
+	}
+	share = float64(five.each) / float64(all.each)
+	r.line("of the rate with five rules", fmt.Sprintf("%.2f", share), fmt.Sprintf("%.2f", builtInShare), share >= builtInShare)
+	return nil
+}
+
+// pathTime is what one event takes.
+type pathTime struct {
+	each  time.Duration // all the way
+	alone time.Duration // only decoding it
+}
+
+func onePath(ctx context.Context, r *report, load func() (*rules.Set, error)) (t pathTime, err error) {
+	p, err := newPath(load)
+	if err != nil {
+		return t, err
+	}
 	records, _ := samples(pathKeys)
-	each, err := measure(ctx, len(records), func() error {
+	t.each, err = measure(ctx, len(records), func() error {
 		for at := 0; at < len(records); at += 500 {
 			if err := p.run(records[at:at+500], 100*time.Microsecond); err != nil {
 				return err
@@ -120,9 +159,9 @@ func wholePath(ctx context.Context, r *report, plain time.Duration) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return t, err
 	}
-	alone, err := measure(ctx, len(records), func() error {
+	t.alone, err = measure(ctx, len(records), func() error {
 		for _, rec := range records {
 			if err := p.decoder.Decode(rec, &p.event); err != nil {
 				return err
@@ -131,17 +170,13 @@ func wholePath(ctx context.Context, r *report, plain time.Duration) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return t, err
 	}
-	rate, share := float64(time.Second)/float64(each), float64(alone)/float64(each)
 	entities := 0
 	for _, part := range p.partitions {
 		entities += part.Entities()
 	}
 	fmt.Fprintf(r.out, "\ndecode → facets → windows → verdict, %d rules, %d keys of each kind\n", p.rules, pathKeys)
-	r.note("%v an event, %.1f facets an event, %d entities, %d signals", each, float64(p.facets)/float64(p.offset), entities, p.signals)
-	r.note("in the time that encoding/json takes to decode one event, %.1f are through", float64(plain)/float64(each))
-	r.line("of the rate of decoding the same records alone", fmt.Sprintf("%.2f", share), fmt.Sprintf("%.2f", decodeShare), share >= decodeShare)
-	r.line("events a CPU second", fmt.Sprintf("%.0f", rate), fmt.Sprintf("%.0f", pathRate), rate >= pathRate)
-	return nil
+	r.note("%v an event, %.1f facets an event, %d entities, %d signals", t.each, float64(p.facets)/float64(p.offset), entities, p.signals)
+	return t, nil
 }
