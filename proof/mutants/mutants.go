@@ -92,7 +92,7 @@ func (s Suite) try(t *testing.T, root string, b Bug) (out string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	args := []string{"test", "-vet=off", "-overlay", b.overlay(t, root), s.Package, "-run", "^" + b.Test + "$"}
+	args := []string{"test", "-vet=off", "-ldflags=-s -w", "-overlay", b.overlay(t, root), s.Package, "-run", "^" + b.Test + "$"}
 	cmd := exec.CommandContext(ctx, "go", append(args, s.Args...)...)
 	cmd.Dir, cmd.Env = root, append(os.Environ(), s.Env...)
 	bytes, err := cmd.CombinedOutput()
