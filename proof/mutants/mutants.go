@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ type Bug struct {
 	File  string      // from the root of the module, with slashes
 	Edits [][2]string // old text, new text
 	Test  string      // that must fail; "": the suite's
+	Seed  int         // of the first history that is tried; 0: the first one. It saves time, and no more
 }
 
 // Suite is tests that must see bugs.
@@ -32,6 +34,7 @@ type Suite struct {
 	Test    string   // that must fail
 	Args    []string // of the go command, behind the package
 	Env     []string // beside the present one
+	SeedEnv string   // names a bug's seed to the test
 	Bugs    []Bug
 }
 
@@ -95,6 +98,9 @@ func (s Suite) try(t *testing.T, root string, b Bug) (out string, err error) {
 	args := []string{"test", "-vet=off", "-ldflags=-s -w", "-overlay", b.overlay(t, root), s.Package, "-run", "^" + b.Test + "$"}
 	cmd := exec.CommandContext(ctx, "go", append(args, s.Args...)...)
 	cmd.Dir, cmd.Env = root, append(os.Environ(), s.Env...)
+	if b.Seed > 0 {
+		cmd.Env = append(cmd.Env, s.SeedEnv+"="+strconv.Itoa(b.Seed))
+	}
 	bytes, err := cmd.CombinedOutput()
 	return string(bytes), err
 }

@@ -12,7 +12,7 @@ func TestEveryBugHasItsPlace(t *testing.T) { mutants.Suite{Bugs: bugs}.Apply(t) 
 func TestNegativeControls(t *testing.T) {
 	mutants.Suite{
 		Package: "./proof/oracle", Test: "TestTheEngineAgreesWithTheOracle", Args: []string{"-rapid.nofailfile"},
-		Env: []string{"WEIR_SEED=1", "WEIR_HISTORIES=1000", "WEIR_SHRINK=no"}, Bugs: bugs,
+		Env: []string{"WEIR_SEED=1", "WEIR_HISTORIES=1000", "WEIR_SHRINK=no"}, SeedEnv: "WEIR_SEED", Bugs: bugs,
 	}.Run(t)
 }
 
