@@ -69,7 +69,7 @@ func TestWhatADemonstrationHasLeft(t *testing.T) {
 			"toDateTime('2026-01-02 03:04:05', 'UTC') AS dt, nan AS nan, toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0') AS u, toDecimal32(1.25, 2) AS dec, toIPv4('10.0.0.1') AS ip, 18446744073709551615 AS big, '<&>' AS h",
 			`{"a":[1,2],"m":{"k":1},"n":null,"s":"x","f":1.5,"g":0.1,"b":true,"t":["t",2],"d":"2026-01-02","dt":"2026-01-02 03:04:05","nan":"nan","u":"61f0c404-5cb3-11e7-907b-a6006ad3dba0","dec":"1.25","ip":"10.0.0.1","big":18446744073709551615,"h":"<&>"}` + "\n"},
 		{"nested values", "tsv", "SELECT ['it\\'s'] AS a, map('k', [1]) AS m", "a\tm\n['it\\\\'s']\t{'k':[1]}\n"},
-		{"the tables there are", "tsv", "SHOW TABLES", "name\nevents\nschema_version\nsignals\nv_events\nv_signals\nv_superseded\n"},
+		{"the tables there are", "tsv", "SHOW TABLES", "name\nevents\nschema_version\nshadow_signals\nsignals\nv_events\nv_shadow_signals\nv_signals\nv_superseded\n"},
 		{"settings of its own", "tsv", "SELECT 1 AS x SETTINGS max_threads = 1", "x\n1\n"},
 	} {
 		got, err := run(dir, c.output, c.sql)

@@ -411,7 +411,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 
 const eventsOfAHistory = 500
 
-// The engine is compared with the oracle on random histories: 500 of them (30 in a short run), or as
+// The engine is compared with the oracle on random histories: 200 of them (30 in a short run), or as
 // many as WEIR_HISTORIES says, from the one of WEIR_SEED on. A failure prints the
 // seed and a history that is as short as it can be made.
 func TestTheEngineAgreesWithTheOracle(t *testing.T) {
@@ -466,7 +466,7 @@ func shorter(whole, short uint64) uint64 {
 // agree compares as many histories as are asked for.
 func agree(t *testing.T, of func(seed uint64, events int) history) (n tally, histories uint64) {
 	t.Helper()
-	from, histories := number(t, "WEIR_SEED", 1), number(t, "WEIR_HISTORIES", shorter(500, 30))
+	from, histories := number(t, "WEIR_SEED", 1), number(t, "WEIR_HISTORIES", shorter(200, 30))
 	for seed := from; seed < from+histories; seed++ {
 		h := of(seed, eventsOfAHistory)
 		if d := h.compare(&n); d != "" {
