@@ -20,15 +20,10 @@ type Attestation struct {
 	Window   time.Duration
 	MinShare int // least percent of the checks in the window
 
-	Cohorts     []event.Field // by which others are looked at, the finest first; never empty
-	Peers       int           // others that must be known
-	BrokenShare int           // percent of a cohort that fall short, from which on it is an outage
-	Wait        time.Duration // until an entity is judged whose cohort could not be judged at once
-	Usual       time.Duration // how far back a cohort is looked at where the last Wait tells too little
+	Comparison
 
-	UnjudgedPercent int           // of a weight, where no cohort could be judged
-	Memory          time.Duration // how long the best level and the counter are remembered
-	Cooldown        time.Duration // event time until the same weight may fire again for the entity
+	Memory   time.Duration // how long the best level and the counter are remembered
+	Cooldown time.Duration // event time until the same weight may fire again for the entity
 }
 
 // RequiredLevel is the level that some events require.
@@ -80,7 +75,7 @@ func AttestationKind() rules.Kind {
 	return rules.Kind{
 		Name: "attestation",
 		Doc:  "grades what an entity's attestations are worth, and lets outages pass",
-		Keys: []rules.Key{
+		Keys: slices.Concat([]rules.Key{
 			rules.DurationKey("window", rules.Required, 10*time.Second, day, "how far back it counts"),
 			rules.ListKey("required", rules.Optional, 1, mostRequired, "what level requests need; where it is absent, none is required and none is missing", rules.ObjectKey("", rules.Required, "some requests",
 				rules.ConditionKey("when", rules.Required, "which requests"),
@@ -93,38 +88,19 @@ func AttestationKind() rules.Kind {
 			finding("stale", "attestations older than max_age, where a level is required"),
 			rules.DurationKey("max_age", rules.Optional, time.Second, 366*day, "how old an attestation may be; 24h where it is absent"),
 			rules.CountKey("min_share", rules.Optional, 1, 100, "least percent of the entity's checks in the window that fall short in this way; 20 where it is absent"),
-			rules.ListKey("cohorts", rules.Optional, 1, mostCohorts, "what others must share with the entity to be looked at, the finest first; build, app_version and os where it is absent",
-				rules.ChoiceKey("", rules.Required, []string{"build", "app_version", "device_model", "os"}, "a field")),
-			rules.CountKey("peers", rules.Optional, 2, mostPeers, "others, and networks, that must be known for a cohort to be judged; 3 where it is absent"),
-			rules.CountKey("broken_share", rules.Optional, 1, 100, "percent of a cohort that fall short, from which on it is an outage and nothing fires; 30 where it is absent"),
-			rules.DurationKey("wait", rules.Optional, 10*time.Second, day, "how long an entity waits to be judged while nobody else of its first cohort passes; 10m where it is absent"),
-			rules.DurationKey("usual", rules.Optional, 10*time.Second, 31*day, "how far back a cohort is looked at where the last wait tells too little; 6h where it is absent"),
-			rules.CountKey("unjudged_percent", rules.Optional, 0, 100, "percent of the weight that is left where too little is known of all cohorts; 50 where it is absent, 0: nothing fires"),
+		}, comparisonKeys("build, app_version and os"), []rules.Key{
 			rules.DurationKey("memory", rules.Optional, 10*time.Second, longestMemory, "how long an entity's best level and its counter are remembered; 7d where it is absent"),
 			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the entity; 1h where it is absent"),
-		},
+		}),
 		Compile: compileAttestation,
 	}
 }
 
 func compileAttestation(p *rules.Params) rules.Spec {
-	count := func(name string, absent int) int {
-		if p.Has(name) {
-			return p.Int(name)
-		}
-		return absent
-	}
-	span := func(name string, absent time.Duration) time.Duration {
-		if p.Has(name) {
-			return p.Duration(name)
-		}
-		return absent
-	}
 	a := &Attestation{
-		MaxAge: span("max_age", 24*time.Hour), Window: p.Duration("window"), MinShare: count("min_share", 20),
-		Peers: count("peers", 3), BrokenShare: count("broken_share", 30),
-		Wait: span("wait", 10*time.Minute), Usual: span("usual", 6*time.Hour),
-		UnjudgedPercent: count("unjudged_percent", 50), Memory: span("memory", 7*24*time.Hour), Cooldown: span("cooldown", time.Hour),
+		MaxAge: p.DurationOr("max_age", 24*time.Hour), Window: p.Duration("window"), MinShare: p.IntOr("min_share", 20),
+		Comparison: compileComparison(p, event.Build, event.AppVersion, event.OS),
+		Memory:     p.DurationOr("memory", 7*24*time.Hour), Cooldown: p.DurationOr("cooldown", time.Hour),
 	}
 	for _, r := range p.List("required") {
 		a.Required = append(a.Required, RequiredLevel{r.Condition("when"), slices.Index(levelNames, r.Text("level"))})
@@ -143,19 +119,6 @@ func compileAttestation(p *rules.Params) rules.Spec {
 	}
 	if !looked {
 		p.Problem("", "the rule looks for nothing", "add one of failed, counter_back, dropped, below, missing and stale")
-	}
-	for _, name := range p.Texts("cohorts") {
-		f, _ := event.Lookup(name)
-		if slices.Contains(a.Cohorts, f.Field) {
-			p.Problem("cohorts", name+" is there twice", "name each field once")
-		}
-		a.Cohorts = append(a.Cohorts, f.Field)
-	}
-	if !p.Has("cohorts") {
-		a.Cohorts = []event.Field{event.Build, event.AppVersion, event.OS}
-	}
-	if a.Usual < a.Wait {
-		p.Problem("usual", "usual is shorter than wait, which is 10m where it is absent", "look further back than the wait")
 	}
 	if a.Memory < a.Window {
 		p.Problem("memory", "what falls short is forgotten while it still counts", "make memory at least as long as the window")
@@ -177,14 +140,13 @@ func (a *Attestation) Fields() []event.Field {
 
 // State implements [rules.Spec].
 func (a *Attestation) State() string {
-	return fmt.Sprintf("attestations %d of %v in %d and %d", a.Window.Milliseconds(), a.Cohorts, a.Wait.Milliseconds(), a.Usual.Milliseconds())
+	return fmt.Sprintf("attestations %d of %s", a.Window.Milliseconds(), a.state())
 }
 
 // Canonical implements [rules.Spec].
 func (a *Attestation) Canonical() string {
-	text := fmt.Sprintf("age %d window %d share %d cohorts %v peers %d broken %d wait %d usual %d unjudged %d memory %d cooldown %d findings %v",
-		a.MaxAge.Milliseconds(), a.Window.Milliseconds(), a.MinShare, a.Cohorts, a.Peers, a.BrokenShare,
-		a.Wait.Milliseconds(), a.Usual.Milliseconds(), a.UnjudgedPercent, a.Memory.Milliseconds(), a.Cooldown.Milliseconds(), a.Findings)
+	text := fmt.Sprintf("age %d window %d share %d %s memory %d cooldown %d findings %v",
+		a.MaxAge.Milliseconds(), a.Window.Milliseconds(), a.MinShare, a.Comparison.canonical(), a.Memory.Milliseconds(), a.Cooldown.Milliseconds(), a.Findings)
 	for _, r := range a.Required {
 		text += fmt.Sprintf(" required %d %q", r.Level, r.When.Canonical)
 	}
@@ -206,10 +168,6 @@ func (a *Attestation) Raised(what string, need int64) rules.Spec {
 	raised := *a
 	raised.Findings[i].At = max(a.Findings[i].At, int(need))
 	return &raised
-}
-
-func (a *Attestation) peers() *peers {
-	return &peers{fields: a.Cohorts, stretch: [2]int64{a.Wait.Milliseconds(), a.Usual.Milliseconds()}, enough: a.Peers, share: a.BrokenShare}
 }
 
 func (a *Attestation) detector(e Environment) Detector {

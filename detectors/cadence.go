@@ -69,16 +69,7 @@ func compileCadence(p *rules.Params) rules.Spec {
 	t := &Cadence{
 		Counted: p.Condition("count"), Cancel: p.Condition("cancel"), Distinct: p.Field("distinct"),
 		Shortest: p.Duration("interval"), Longest: p.Duration("longest"),
-		Spread: 20, Memory: 24 * time.Hour, Cooldown: time.Hour,
-	}
-	if p.Has("spread") {
-		t.Spread = p.Int("spread")
-	}
-	if p.Has("memory") {
-		t.Memory = p.Duration("memory")
-	}
-	if p.Has("cooldown") {
-		t.Cooldown = p.Duration("cooldown")
+		Spread: p.IntOr("spread", 20), Memory: p.DurationOr("memory", 24*time.Hour), Cooldown: p.DurationOr("cooldown", time.Hour),
 	}
 	if t.Longest > 0 && t.Longest < t.Shortest {
 		p.Problem("longest", "no interval is both as long as interval and no longer than longest", "make longest at least as long as interval")

@@ -78,35 +78,23 @@ func ImpossibleTravelKind() rules.Kind {
 }
 
 func compileImpossibleTravel(p *rules.Params) rules.Spec {
-	count := func(name string, absent int) int {
-		if p.Has(name) {
-			return p.Int(name)
-		}
-		return absent
-	}
-	span := func(name string, absent time.Duration) time.Duration {
-		if p.Has(name) {
-			return p.Duration(name)
-		}
-		return absent
-	}
 	const day = 24 * time.Hour
 	t := &ImpossibleTravel{
-		LeastDistance: int64(count("least_distance", 50)),
+		LeastDistance: int64(p.IntOr("least_distance", 50)),
 		Ignored:       p.Condition("ignore"),
 		Weak:          p.Condition("weak"),
-		WeakRadius:    int64(count("weak_radius", 300)),
-		UnknownRadius: int64(count("unknown_radius", 100)),
+		WeakRadius:    int64(p.IntOr("weak_radius", 300)),
+		UnknownRadius: int64(p.IntOr("unknown_radius", 100)),
 		TrustedFrom:   p.Condition("trusted_from"),
 		TrustedTo:     p.Condition("trusted_to"),
-		WeakPercent:   count("weak_percent", 50),
-		DevicePercent: count("device_percent", 40),
-		KnownPercent:  count("known_percent", 0),
-		KnownVisits:   count("known_visits", 10),
-		KnownAfter:    span("known_after", 14*day),
-		Stops:         count("stops", 20),
-		Memory:        span("memory", 30*day),
-		Cooldown:      span("cooldown", time.Hour),
+		WeakPercent:   p.IntOr("weak_percent", 50),
+		DevicePercent: p.IntOr("device_percent", 40),
+		KnownPercent:  p.IntOr("known_percent", 0),
+		KnownVisits:   p.IntOr("known_visits", 10),
+		KnownAfter:    p.DurationOr("known_after", 14*day),
+		Stops:         p.IntOr("stops", 20),
+		Memory:        p.DurationOr("memory", 30*day),
+		Cooldown:      p.DurationOr("cooldown", time.Hour),
 	}
 	if !p.Has("ignore") {
 		t.Ignored = anonymised()

@@ -1,12 +1,77 @@
 package detectors
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 )
+
+// Comparison is how a rule compares an entity with the others of its cohorts.
+type Comparison struct {
+	Cohorts     []event.Field // by which others are looked at, the finest first; never empty
+	Peers       int           // others that must be known
+	BrokenShare int           // percent of a cohort that fail, from which on nobody in it is to blame
+	Wait        time.Duration // until an entity is judged whose cohort could not be judged at once
+	Usual       time.Duration // how far back a cohort is looked at where the last Wait tells too little
+
+	UnjudgedPercent int // of a weight, where no cohort could be judged
+}
+
+const mostCohorts = 4
+
+// comparisonKeys are the keys of it; absent names the cohorts of a rule that says
+// nothing of them.
+func comparisonKeys(absent string) []rules.Key {
+	const day = 24 * time.Hour
+	return []rules.Key{
+		rules.ListKey("cohorts", rules.Optional, 1, mostCohorts, "what others must share with the entity to be looked at, the finest first; "+absent+" where it is absent",
+			rules.ChoiceKey("", rules.Required, []string{"build", "app_version", "device_model", "os"}, "a field")),
+		rules.CountKey("peers", rules.Optional, 2, mostPeers, "others, and networks, that must be known for a cohort to be judged; 3 where it is absent"),
+		rules.CountKey("broken_share", rules.Optional, 1, 100, "percent of a cohort that fail, from which on the cohort is broken and nothing fires; 30 where it is absent"),
+		rules.DurationKey("wait", rules.Optional, 10*time.Second, day, "how long an entity waits to be judged while nobody else of its first cohort passes; 10m where it is absent"),
+		rules.DurationKey("usual", rules.Optional, 10*time.Second, 31*day, "how far back a cohort is looked at where the last wait tells too little; 6h where it is absent"),
+		rules.CountKey("unjudged_percent", rules.Optional, 0, 100, "percent of the weight that is left where too little is known of all cohorts; 50 where it is absent, 0: nothing fires"),
+	}
+}
+
+func compileComparison(p *rules.Params, absent ...event.Field) Comparison {
+	c := Comparison{
+		Peers: p.IntOr("peers", 3), BrokenShare: p.IntOr("broken_share", 30),
+		Wait: p.DurationOr("wait", 10*time.Minute), Usual: p.DurationOr("usual", 6*time.Hour), UnjudgedPercent: p.IntOr("unjudged_percent", 50),
+	}
+	for _, name := range p.Texts("cohorts") {
+		f, _ := event.Lookup(name)
+		if slices.Contains(c.Cohorts, f.Field) {
+			p.Problem("cohorts", name+" is there twice", "name each field once")
+		}
+		c.Cohorts = append(c.Cohorts, f.Field)
+	}
+	if !p.Has("cohorts") {
+		c.Cohorts = absent
+	}
+	if c.Usual < c.Wait {
+		p.Problem("usual", "usual is shorter than wait, which is 10m where it is absent", "look further back than the wait")
+	}
+	return c
+}
+
+// state is what of it names the state of a rule.
+func (c *Comparison) state() string {
+	return fmt.Sprintf("%v in %d and %d", c.Cohorts, c.Wait.Milliseconds(), c.Usual.Milliseconds())
+}
+
+func (c *Comparison) canonical() string {
+	return fmt.Sprintf("cohorts %v peers %d broken %d wait %d usual %d unjudged %d",
+		c.Cohorts, c.Peers, c.BrokenShare, c.Wait.Milliseconds(), c.Usual.Milliseconds(), c.UnjudgedPercent)
+}
+
+func (c *Comparison) peers() *peers {
+	return &peers{fields: c.Cohorts, stretch: [2]int64{c.Wait.Milliseconds(), c.Usual.Milliseconds()}, enough: c.Peers, share: c.BrokenShare}
+}
 
 // peers compares an entity with the others of its cohorts: do they fail as it does?
 // Of each cohort it counts the entities that pass and those that fail, each once in a

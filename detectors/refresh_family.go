@@ -64,18 +64,9 @@ func RefreshFamilyKind() rules.Kind {
 }
 
 func compileRefreshFamily(p *rules.Params) rules.Spec {
-	t := &RefreshFamily{Grace: 30 * time.Second, Tokens: 32, Memory: 30 * 24 * time.Hour, Cooldown: time.Hour}
-	if p.Has("grace") {
-		t.Grace = p.Duration("grace")
-	}
-	if p.Has("tokens") {
-		t.Tokens = p.Int("tokens")
-	}
-	if p.Has("memory") {
-		t.Memory = p.Duration("memory")
-	}
-	if p.Has("cooldown") {
-		t.Cooldown = p.Duration("cooldown")
+	t := &RefreshFamily{
+		Grace: p.DurationOr("grace", 30*time.Second), Tokens: p.IntOr("tokens", 32),
+		Memory: p.DurationOr("memory", 30*24*time.Hour), Cooldown: p.DurationOr("cooldown", time.Hour),
 	}
 	if t.Memory < t.Grace {
 		p.Problem("memory", "tokens are forgotten before their grace is over", "make memory longer than grace")

@@ -81,22 +81,10 @@ func ReplayKind() rules.Kind {
 }
 
 func compileReplay(p *rules.Params) rules.Spec {
-	count := func(name string, absent int) int {
-		if p.Has(name) {
-			return p.Int(name)
-		}
-		return absent
-	}
-	span := func(name string, absent time.Duration) time.Duration {
-		if p.Has(name) {
-			return p.Duration(name)
-		}
-		return absent
-	}
 	t := &Replay{
-		Window: span("window", 10*time.Minute), Nonces: count("nonces", 256), Grace: span("grace", 30*time.Second), Retries: count("retries", 2),
-		Skew: span("skew", 5*time.Minute), Learn: count("learn", 5), Memory: span("memory", 24*time.Hour), Room: span("room", 5*time.Second),
-		Cooldown: span("cooldown", time.Hour),
+		Window: p.DurationOr("window", 10*time.Minute), Nonces: p.IntOr("nonces", 256), Grace: p.DurationOr("grace", 30*time.Second), Retries: p.IntOr("retries", 2),
+		Skew: p.DurationOr("skew", 5*time.Minute), Learn: p.IntOr("learn", 5), Memory: p.DurationOr("memory", 24*time.Hour), Room: p.DurationOr("room", 5*time.Second),
+		Cooldown: p.DurationOr("cooldown", time.Hour),
 	}
 	if t.Window < t.Grace {
 		p.Problem("window", "nonces are forgotten while they may be retried", "make window at least as long as grace")

@@ -112,14 +112,8 @@ func SequenceKind() rules.Kind {
 
 func compileSequence(p *rules.Params) rules.Spec {
 	s := &Sequence{
-		Within: p.Duration("within"), By: fieldsOf(p.Texts("by")), Events: 24,
-		Cooldown: p.Duration("cooldown"), Weight: p.Weight("weight"), Newcomers: p.Text("newcomers") == "judged",
-	}
-	if p.Has("events") {
-		s.Events = p.Int("events")
-	}
-	if s.Cooldown == 0 {
-		s.Cooldown = s.Within
+		Within: p.Duration("within"), By: fieldsOf(p.Texts("by")), Events: p.IntOr("events", 24),
+		Cooldown: p.DurationOr("cooldown", p.Duration("within")), Weight: p.Weight("weight"), Newcomers: p.Text("newcomers") == "judged",
 	}
 	for i, f := range s.By {
 		if slices.Contains(s.By[:i], f) {

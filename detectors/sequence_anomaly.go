@@ -65,21 +65,9 @@ func SequenceAnomalyKind() rules.Kind {
 }
 
 func compileSequenceAnomaly(p *rules.Params) rules.Spec {
-	count := func(name string, absent int) int {
-		if p.Has(name) {
-			return p.Int(name)
-		}
-		return absent
-	}
-	span := func(name string, absent time.Duration) time.Duration {
-		if p.Has(name) {
-			return p.Duration(name)
-		}
-		return absent
-	}
 	s := &SequenceAnomaly{
-		By: fieldsOf(p.Texts("by")), Gap: span("session_gap", 30*time.Minute), Learn: count("learn", 2000), Least: count("least", 50), Odds: count("odds", 200),
-		HalfLife: span("half_life", time.Hour), MinShare: count("min_share", 30), Cooldown: span("cooldown", time.Hour),
+		By: fieldsOf(p.Texts("by")), Gap: p.DurationOr("session_gap", 30*time.Minute), Learn: p.IntOr("learn", 2000), Least: p.IntOr("least", 50), Odds: p.IntOr("odds", 200),
+		HalfLife: p.DurationOr("half_life", time.Hour), MinShare: p.IntOr("min_share", 30), Cooldown: p.DurationOr("cooldown", time.Hour),
 	}
 	tiers := p.List("tiers")
 	rules.Ascending(tiers, "at", "this tier does not wait for more than the one before it", "order the tiers by at, each with a number of its own")

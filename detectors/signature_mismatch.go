@@ -20,20 +20,14 @@ type SignatureMismatch struct {
 	Tiers    []Tier // At failures in Window; At and Weight ascending, never empty
 	MinShare int    // least percent of an entity's events that fail
 
-	Cohorts     []event.Field // by which others are looked at, the finest first; never empty
-	Peers       int           // others that must be known
-	BrokenShare int           // percent of a cohort that fail, from which on it is broken
-	Wait        time.Duration // until an entity is judged whose cohort could not be judged at once
-	Usual       time.Duration // how far back a cohort is looked at where the last Wait tells too little
+	Comparison
 
-	UnjudgedPercent int           // of a tier's weight, where no cohort could be judged
-	Memory          time.Duration // how long it is remembered under which value of the first cohort an entity passed
-	Cooldown        time.Duration // event time until the same weight may fire again for the entity
+	Memory   time.Duration // how long it is remembered under which value of the first cohort an entity passed
+	Cooldown time.Duration // event time until the same weight may fire again for the entity
 }
 
 const (
 	windowPanes     = 10
-	mostCohorts     = 4
 	mostFailures    = 10_000
 	suspectFailures = 2 // from which on an entity counts as failing
 )
@@ -44,7 +38,7 @@ func SignatureMismatchKind() rules.Kind {
 	return rules.Kind{
 		Name: "signature_mismatch",
 		Doc:  "finds an entity whose signatures fail where those of others of its build, version or model do not",
-		Keys: []rules.Key{
+		Keys: slices.Concat([]rules.Key{
 			rules.DurationKey("window", rules.Required, 10*time.Second, day, "how far back failures count"),
 			rules.ListKey("tiers", rules.Required, 1, 8, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
 				rules.CountKey("at", rules.Required, 1, mostFailures, "fires from so many failures on"),
@@ -52,58 +46,26 @@ func SignatureMismatchKind() rules.Kind {
 			rules.ConditionKey("fails", rules.Optional, "events whose check failed; where it is absent, signatures that are invalid or of an unknown key, but for reasons of a wrong clock"),
 			rules.ConditionKey("passes", rules.Optional, "events whose check passed; signature == \"valid\" where it is absent. Events that do neither are passed over"),
 			rules.CountKey("min_share", rules.Optional, 1, 100, "least percent of the entity's events in the window that fail; 20 where it is absent"),
-			rules.ListKey("cohorts", rules.Optional, 1, mostCohorts, "what others must share with the entity to be looked at, the finest first; build and app_version where it is absent",
-				rules.ChoiceKey("", rules.Required, []string{"build", "app_version", "device_model", "os"}, "a field")),
-			rules.CountKey("peers", rules.Optional, 2, mostPeers, "others, and networks, that must be known for a cohort to be judged; 3 where it is absent"),
-			rules.CountKey("broken_share", rules.Optional, 1, 100, "percent of a cohort that fail, from which on the cohort is broken and nothing fires; 30 where it is absent"),
-			rules.DurationKey("wait", rules.Optional, 10*time.Second, day, "how long an entity waits to be judged while nobody else of its first cohort passes; 10m where it is absent"),
-			rules.DurationKey("usual", rules.Optional, 10*time.Second, 31*day, "how far back a cohort is looked at where the last wait tells too little; 6h where it is absent"),
-			rules.CountKey("unjudged_percent", rules.Optional, 0, 100, "percent of the weight that is left where too little is known of all cohorts; 50 where it is absent, 0: nothing fires"),
+		}, comparisonKeys("build and app_version"), []rules.Key{
 			rules.DurationKey("memory", rules.Optional, 10*time.Second, longestMemory, "how long it is remembered that an entity passed, and with which build; 7d where it is absent"),
 			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the entity; 1h where it is absent"),
-		},
+		}),
 		Compile: compileSignatureMismatch,
 	}
 }
 
 func compileSignatureMismatch(p *rules.Params) rules.Spec {
-	count := func(name string, absent int) int {
-		if p.Has(name) {
-			return p.Int(name)
-		}
-		return absent
-	}
-	span := func(name string, absent time.Duration) time.Duration {
-		if p.Has(name) {
-			return p.Duration(name)
-		}
-		return absent
-	}
 	s := &SignatureMismatch{
 		Fails: p.Condition("fails"), Passes: p.Condition("passes"),
-		Window: p.Duration("window"), MinShare: count("min_share", 20),
-		Peers: count("peers", 3), BrokenShare: count("broken_share", 30),
-		Wait: span("wait", 10*time.Minute), Usual: span("usual", 6*time.Hour),
-		UnjudgedPercent: count("unjudged_percent", 50), Memory: span("memory", 7*24*time.Hour), Cooldown: span("cooldown", time.Hour),
+		Window: p.Duration("window"), MinShare: p.IntOr("min_share", 20),
+		Comparison: compileComparison(p, event.Build, event.AppVersion),
+		Memory:     p.DurationOr("memory", 7*24*time.Hour), Cooldown: p.DurationOr("cooldown", time.Hour),
 	}
 	if !p.Has("fails") {
 		s.Fails = unsound()
 	}
 	if !p.Has("passes") {
 		s.Passes = sound()
-	}
-	for _, name := range p.Texts("cohorts") {
-		f, _ := event.Lookup(name)
-		if slices.Contains(s.Cohorts, f.Field) {
-			p.Problem("cohorts", name+" is there twice", "name each field once")
-		}
-		s.Cohorts = append(s.Cohorts, f.Field)
-	}
-	if !p.Has("cohorts") {
-		s.Cohorts = []event.Field{event.Build, event.AppVersion}
-	}
-	if s.Usual < s.Wait {
-		p.Problem("usual", "usual is shorter than wait, which is 10m where it is absent", "look further back than the wait")
 	}
 	if s.Memory < s.Window {
 		p.Problem("memory", "failures are forgotten while they still count", "make memory at least as long as the window")
@@ -148,14 +110,13 @@ func (s *SignatureMismatch) Fields() []event.Field {
 
 // State implements [rules.Spec].
 func (s *SignatureMismatch) State() string {
-	return fmt.Sprintf("failures %d of %v in %d and %d", s.Window.Milliseconds(), s.Cohorts, s.Wait.Milliseconds(), s.Usual.Milliseconds())
+	return fmt.Sprintf("failures %d of %s", s.Window.Milliseconds(), s.state())
 }
 
 // Canonical implements [rules.Spec].
 func (s *SignatureMismatch) Canonical() string {
-	text := fmt.Sprintf("fails %q passes %q window %d share %d cohorts %v peers %d broken %d wait %d usual %d unjudged %d memory %d cooldown %d",
-		s.Fails.Canonical, s.Passes.Canonical, s.Window.Milliseconds(), s.MinShare, s.Cohorts, s.Peers, s.BrokenShare,
-		s.Wait.Milliseconds(), s.Usual.Milliseconds(), s.UnjudgedPercent, s.Memory.Milliseconds(), s.Cooldown.Milliseconds())
+	text := fmt.Sprintf("fails %q passes %q window %d share %d %s memory %d cooldown %d",
+		s.Fails.Canonical, s.Passes.Canonical, s.Window.Milliseconds(), s.MinShare, s.Comparison.canonical(), s.Memory.Milliseconds(), s.Cooldown.Milliseconds())
 	for _, tier := range s.Tiers {
 		text += fmt.Sprintf(" tier %d %d", tier.At, tier.Weight)
 	}
@@ -183,10 +144,6 @@ func (s *SignatureMismatch) Raised(what string, need int64) rules.Spec {
 		return nil
 	}
 	return &raised
-}
-
-func (s *SignatureMismatch) peers() *peers {
-	return &peers{fields: s.Cohorts, stretch: [2]int64{s.Wait.Milliseconds(), s.Usual.Milliseconds()}, enough: s.Peers, share: s.BrokenShare}
 }
 
 func (s *SignatureMismatch) detector(e Environment) Detector {

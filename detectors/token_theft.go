@@ -66,18 +66,9 @@ func TokenTheftKind() rules.Kind {
 }
 
 func compileTokenTheft(p *rules.Params) rules.Spec {
-	t := &TokenTheft{Least: 3, Uses: 16, Memory: 24 * time.Hour, Cooldown: time.Hour}
-	if p.Has("least_events") {
-		t.Least = p.Int("least_events")
-	}
-	if p.Has("uses") {
-		t.Uses = p.Int("uses")
-	}
-	if p.Has("memory") {
-		t.Memory = p.Duration("memory")
-	}
-	if p.Has("cooldown") {
-		t.Cooldown = p.Duration("cooldown")
+	t := &TokenTheft{
+		Least: p.IntOr("least_events", 3), Uses: p.IntOr("uses", 16),
+		Memory: p.DurationOr("memory", 24*time.Hour), Cooldown: p.DurationOr("cooldown", time.Hour),
 	}
 	tiers := p.List("tiers")
 	rules.Ascending(tiers, "weight", "this sign can never be seen beside the one before it: it weighs no more", "order the tiers by weight, each with one of its own")

@@ -78,11 +78,27 @@ func (p *Params) Text(name string) string { return p.v.get(name).str() }
 // Int is the value of a count.
 func (p *Params) Int(name string) int { return p.v.get(name).int() }
 
+// IntOr is Int, or a value of the detector's where the key is absent.
+func (p *Params) IntOr(name string, absent int) int {
+	if p.Has(name) {
+		return p.Int(name)
+	}
+	return absent
+}
+
 // Weight is the value of a [WeightKey].
 func (p *Params) Weight(name string) uint8 { return p.r.weight(p.v.get(name), p.asks) }
 
 // Duration is the value of a duration.
 func (p *Params) Duration(name string) time.Duration { return p.v.get(name).span() }
+
+// DurationOr is Duration, or a value of the detector's where the key is absent.
+func (p *Params) DurationOr(name string, absent time.Duration) time.Duration {
+	if p.Has(name) {
+		return p.Duration(name)
+	}
+	return absent
+}
 
 // Field is the event field that a text names; event.None where it is absent.
 func (p *Params) Field(name string) event.Field {

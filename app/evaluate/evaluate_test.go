@@ -198,7 +198,7 @@ func same(t *testing.T, what string, got, want Measure) {
 	}
 }
 
-// TestTheEndOfTheGrace: a signal about a campaign's entity long after it is false.
+// TestTheGraceEnds: a signal about a campaign's entity long after it is false.
 func TestTheGraceEnds(t *testing.T) {
 	truth := &traffic.Truth{
 		Campaigns: []traffic.Campaign{{Name: "one", Kind: "guessing", From: 0, To: 1000, Events: 1}},
