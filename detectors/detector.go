@@ -115,14 +115,11 @@ type Context struct {
 	// and may be called for several fields, which are among those of the Spec.
 	Cohort func(by event.Field) Cohort
 
-	// Recall is Cohort where there is no event: a timer comes back to a cohort by its
-	// [Cohort.Key]. It is nil where the cohort is forgotten, serves until the next call,
-	// and is for reading only.
+	// Recall comes back to a cohort by the [Cohort.Key] that was kept of an event before, in
+	// Apply and in Due. It makes none, and keeps none for longer: it is nil where the cohort
+	// is forgotten. It serves until the next call. Nothing can be said of the cohort, whose
+	// name is not known.
 	Recall func(key uint64) Cohort
-
-	// CohortOf is Cohort by a value that was remembered of an event before, in Apply and in
-	// Due. It serves until it is called again, or they return.
-	CohortOf func(by event.Field, value string) Cohort
 
 	// Counts is for the detector to set, whether the rule fires or not: the event
 	// contributes to what the rule looks for. Groups remember whom such events name.

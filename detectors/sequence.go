@@ -72,7 +72,6 @@ const (
 	usualReach     = 30 * 24 * time.Hour
 	mostUsual      = 10_000 // sequences of a cohort that are counted before all counts are halved
 	mostOdd        = 50     // one in so many sequences that fire, and it is the app that has changed
-	mostNamed      = 24     // bytes of a cohort's name that are remembered
 )
 
 // SequenceKind is the detector as rules see it.
@@ -361,10 +360,10 @@ func (s *Sequence) detector(e Environment) Detector {
 // time, and looks for a whole sequence among them: at once where nothing must be
 // absent, else when no event that could show the contrary can be on time any more.
 //
-// The payload is a header of 68 bytes, and 28 for each event:
+// The payload is a header of 52 bytes, and 28 for each event:
 //
 //	0 fired at i64 · 8 known from i64 · 16 seen last i64 · 24 judged up to i64 · 32 counted at i64 (Unix ms) ·
-//	40 flags u8 · 41 field of the cohort u8 · 42 length of its name u8 · 43 unused · 44 its name, 24 bytes
+//	40 flags u8 · 41 unused 3 · 44 key of the cohort u64, 0 for none
 //	time i64 (Unix ms) · raw offset i64 · raw partition u32 · value u32 · conditions u32
 //
 // Conditions are bits of those that hold for the event, and the value is 32 bits of the
@@ -389,7 +388,7 @@ type sequence struct {
 }
 
 const (
-	sequenceHeader = 68
+	sequenceHeader = 52
 	stepSize       = 28
 	usualSize      = 12
 )
@@ -412,6 +411,7 @@ func (m happened) seen() int64          { return int64(le.Uint64(m[16:])) }
 func (m happened) judged() int64        { return int64(le.Uint64(m[24:])) }
 func (m happened) countedAt() int64     { return int64(le.Uint64(m[32:])) }
 func (m happened) is(flag uint8) bool   { return m[40]&flag != 0 }
+func (m happened) cohort() uint64       { return le.Uint64(m[44:]) }
 func (m happened) put(at int, ms int64) { le.PutUint64(m[at:], uint64(ms)) }
 
 // set keeps one of the times that a flag says to be there.
@@ -457,7 +457,7 @@ func (d *sequence) Apply(c *Context, f *Firing) bool {
 		return false
 	}
 	if held&d.last != 0 {
-		d.name(m, c.Event)
+		d.place(m, c)
 	}
 	if d.waits {
 		c.Timer = d.pending(m)
@@ -588,16 +588,19 @@ func (d *sequence) insert(m happened, c *Context, value, held uint32) (grown hap
 	return m, at
 }
 
-// name remembers of which cohort an event is that may be the last of a sequence.
-func (d *sequence) name(m happened, e *event.Event) {
+// place remembers of which cohort an event is that may be the last of a sequence.
+func (d *sequence) place(m happened, c *Context) {
+	le.PutUint64(m[44:], 0)
 	for _, by := range d.rule.UsualBy {
-		if text := e.Text(by); text != "" && len(text) <= mostNamed {
-			m[41], m[42] = uint8(by), uint8(len(text))
-			clear(m[44+copy(m[44:sequenceHeader], text) : sequenceHeader])
-			return
+		cohort := c.Cohort(by)
+		if cohort == nil {
+			continue
 		}
+		if len(cohort.Payload()) == usualSize || cohort.Resize(usualSize) != nil {
+			le.PutUint64(m[44:], cohort.Key())
+		}
+		return
 	}
-	clear(m[41:sequenceHeader])
 }
 
 // unusual reports whether others do what is absent here, and counts for them what this
@@ -607,19 +610,13 @@ func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 	if d.rule.UsualBy == nil {
 		return true
 	}
-	by := event.Field(m[41])
-	if !slices.Contains(d.rule.UsualBy, by) {
-		return false
-	}
-	cohort := c.CohortOf(by, unsafe.String(&m[44], int(m[42])))
+	cohort := c.Recall(m.cohort())
 	if cohort == nil {
 		return false
 	}
 	u := cohort.Payload()
 	if len(u) != usualSize {
-		if u = cohort.Resize(usualSize); u == nil {
-			return false
-		}
+		return false // it was forgotten in between
 	}
 	whole, lacking, odd := int64(le.Uint32(u)), int64(le.Uint32(u[4:])), int64(le.Uint32(u[8:]))
 	d.whole, d.lacking = whole, lacking+odd
@@ -690,7 +687,7 @@ var eventNames = [mostInSequence]string{
 // events go.
 func (d *sequence) Fit(payload []byte) ([]byte, bool) {
 	m := happened(payload)
-	if len(m) < sequenceHeader || (len(m)-sequenceHeader)%stepSize != 0 || m.len() > mostSequenced || m[40]&^sequenceFlags != 0 || m[42] > mostNamed {
+	if len(m) < sequenceHeader || (len(m)-sequenceHeader)%stepSize != 0 || m.len() > mostSequenced || m[40]&^sequenceFlags != 0 {
 		return nil, false
 	}
 	for i := range m.len() {

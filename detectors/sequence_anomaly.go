@@ -118,12 +118,12 @@ func (s *SequenceAnomaly) detector(e Environment) Detector {
 // then takes them in order: it compares each transition with those of the cohort, and
 // teaches it to the cohort.
 //
-// Of an entity the payload is a header of 124 bytes, and 24 for each event that waits,
+// Of an entity the payload is a header of 104 bytes, and 24 for each event that waits,
 // in order of time:
 //
 //	0 fired at i64 · 8 last event i64 · 16 decayed up to i64 · 24 seen i64 (Unix ms) · 32 last operation u32 ·
-//	36 transitions u32 · 40 unlikely ones u32 (16ths) · 44 weight fired u8 · 45 flags u8 · 46 field of the cohort u8 · 47 length of its name u8 ·
-//	48 its name, 24 bytes · 72 the least likely transitions, three of 16 bytes: from u32 · to u32 · like it u32 · from there u32 · 120 unused
+//	36 transitions u32 · 40 unlikely ones u32 (16ths) · 44 weight fired u8 · 45 flags u8 · 46 unused 2 ·
+//	48 key of the cohort u64 · 56 the least likely transitions, three of 16 bytes: from u32 · to u32 · like it u32 · from there u32
 //	waiting: time i64 (Unix ms) · raw offset i64 · operation u32 · raw partition i32
 //
 // Of a cohort it is: transitions u32 · operations u8 · 3 unused; then for each of 48
@@ -142,7 +142,9 @@ type sequenceAnomaly struct {
 }
 
 const (
-	orderHeader   = 124
+	worstAt       = 56
+	worstSize     = 16
+	orderHeader   = worstAt + worstKept*worstSize
 	waitingSize   = 24
 	operationsAt  = 8
 	operationSize = 8 + operationName
@@ -179,14 +181,13 @@ func (m ordered) operation() uint32     { return le.Uint32(m[32:]) }
 func (m ordered) transitions() int64    { return m.u32(36) }
 func (m ordered) unlikely() int64       { return m.u32(40) }
 func (m ordered) is(flag uint8) bool    { return m[45]&flag != 0 }
-func (m ordered) field() event.Field    { return event.Field(m[46]) }
-func (m ordered) cohort() string        { return unsafe.String(&m[48], int(m[47])) }
-func (m ordered) worst(i int) ordered   { return m[72+16*i:][:16] }
+func (m ordered) cohort() uint64        { return le.Uint64(m[48:]) }
+func (m ordered) worst(i int) ordered   { return m[worstAt+worstSize*i:][:worstSize] }
 func (m ordered) len() int              { return (len(m) - orderHeader) / waitingSize }
 func (m ordered) waiting(i int) ordered { return m[orderHeader+i*waitingSize:][:waitingSize] }
 func (m ordered) timeOf(i int) int64    { return m.waiting(i).i64(0) }
 func (m ordered) numberOf(i int) uint32 { return le.Uint32(m.waiting(i)[16:]) }
-func (m ordered) forgetWorst()          { clear(m[72:120]) }
+func (m ordered) forgetWorst()          { clear(m[worstAt:orderHeader]) }
 
 // order is a view of what is kept of a cohort.
 type order []byte
@@ -230,8 +231,8 @@ func (d *sequenceAnomaly) Apply(c *Context, f *Firing) bool {
 	if c.Late || !c.Event.Has(event.Route) {
 		return false
 	}
-	by, name := d.cohortOf(c.Event)
-	if name == "" {
+	cohort := d.cohortOf(c)
+	if cohort == nil {
 		return false
 	}
 	c.Counts = true
@@ -243,9 +244,9 @@ func (d *sequenceAnomaly) Apply(c *Context, f *Firing) bool {
 	if c.Watermark != math.MinInt64 {
 		settled = c.Watermark - d.lateness
 	}
-	if m.field() != by || m.cohort() != name {
+	if key := cohort.Key(); m.cohort() != key {
 		m = c.Own.Resize(orderHeader)
-		m.leave(by, name)
+		m.leave(key)
 	}
 	m, tier := d.take(m, c, settled)
 	if m.len() == mostHeldBack {
@@ -258,7 +259,7 @@ func (d *sequenceAnomaly) Apply(c *Context, f *Firing) bool {
 		c.Timer = m.due()
 		return fired
 	}
-	d.wait(m, c)
+	d.wait(m, c, order(cohort.Payload()))
 	c.Timer = ordered(c.Own.Payload()).due()
 	return fired
 }
@@ -282,14 +283,23 @@ func (m ordered) due() int64 {
 	return m.timeOf(m.len() - 1)
 }
 
-// cohortOf is the cohort of an event; "" where it has none.
-func (d *sequenceAnomaly) cohortOf(e *event.Event) (by event.Field, name string) {
+// cohortOf is the cohort of the event, with room for what is learned; nil where it has
+// none.
+func (d *sequenceAnomaly) cohortOf(c *Context) Cohort {
 	for _, by := range d.rule.By {
-		if text := e.Text(by); text != "" && len(text) <= mostNamed {
-			return by, text
+		cohort := c.Cohort(by)
+		if cohort == nil {
+			continue
 		}
+		if o := order(cohort.Payload()); len(o) != orderSize {
+			if o = cohort.Resize(orderSize); o == nil {
+				return nil
+			}
+			o[4] = another + 1
+		}
+		return cohort
 	}
-	return event.None, ""
+	return nil
 }
 
 // open returns what is kept of the entity, made new where nothing was, or where it was
@@ -314,18 +324,17 @@ func (d *sequenceAnomaly) open(c *Context) ordered {
 }
 
 // leave begins anew in another cohort.
-func (m ordered) leave(by event.Field, name string) {
+func (m ordered) leave(cohort uint64) {
 	m[45] &^= orderBegan
 	m.set(36, 0)
 	m.set(40, 0)
 	m.forgetWorst()
-	m[46], m[47] = uint8(by), uint8(len(name))
-	clear(m[48+copy(m[48:72], name) : 72])
+	le.PutUint64(m[48:], cohort)
 }
 
 // wait keeps an event until those before it have come.
-func (d *sequenceAnomaly) wait(m ordered, c *Context) {
-	number := d.operation(c)
+func (d *sequenceAnomaly) wait(m ordered, c *Context, o order) {
+	number := d.operation(c.Event, o)
 	at := m.len()
 	for at > 0 && m.timeOf(at-1) > c.Time {
 		at--
@@ -342,13 +351,12 @@ func (d *sequenceAnomaly) wait(m ordered, c *Context) {
 	le.PutUint32(b[20:], uint32(c.Source))
 }
 
-// operation is the number of what the event does. It is given a place in its cohort, as
-// long as there is room.
-func (d *sequenceAnomaly) operation(c *Context) uint32 {
-	d.name = append(append(append(d.name[:0], c.Event.Text(event.Method)...), ' '), c.Event.Text(event.Route)...)
+// operation is the number of what the event does. It is given a place among those of its
+// cohort, as long as there is room.
+func (d *sequenceAnomaly) operation(e *event.Event, o order) uint32 {
+	d.name = append(append(append(d.name[:0], e.Text(event.Method)...), ' '), e.Text(event.Route)...)
 	number := max(uint32(d.hasher.Text(unsafe.String(&d.name[0], len(d.name)))), another+1)
-	by, name := d.cohortOf(c.Event)
-	if o := d.learned(c, by, name); o != nil && o.find(number) == another && o.operations() < mostOperations {
+	if o.find(number) == another && o.operations() < mostOperations {
 		b := o.operation(o.operations())
 		o[4]++
 		le.PutUint32(b, number)
@@ -357,23 +365,13 @@ func (d *sequenceAnomaly) operation(c *Context) uint32 {
 	return number
 }
 
-// learned is what is kept of a cohort; nil where there is no room.
-func (d *sequenceAnomaly) learned(c *Context, by event.Field, name string) order {
-	if !slices.Contains(d.rule.By, by) {
+// learned is what is kept of the entity's cohort; nil where that is forgotten.
+func (d *sequenceAnomaly) learned(m ordered, c *Context) order {
+	cohort := c.Recall(m.cohort())
+	if cohort == nil || len(cohort.Payload()) != orderSize {
 		return nil
 	}
-	cohort := c.CohortOf(by, name)
-	if cohort == nil {
-		return nil
-	}
-	o := order(cohort.Payload())
-	if len(o) != orderSize {
-		if o = cohort.Resize(orderSize); o == nil {
-			return nil
-		}
-		o[4] = another + 1
-	}
-	return o
+	return cohort.Payload()
 }
 
 // take takes the events that wait, up to a moment, in order. It returns the highest tier
@@ -387,7 +385,7 @@ func (d *sequenceAnomaly) take(m ordered, c *Context, until int64) (left ordered
 	if n == 0 {
 		return m, tier
 	}
-	o := d.learned(c, m.field(), m.cohort())
+	o := d.learned(m, c)
 	for i := range n {
 		tier = max(tier, d.step(m, o, m.timeOf(i), m.numberOf(i)))
 	}
@@ -470,7 +468,7 @@ func (d *sequenceAnomaly) compare(m ordered, o order, from, to int) {
 	if at == worstKept {
 		return
 	}
-	copy(m[72+16*(at+1):120], m[72+16*at:72+16*(worstKept-1)])
+	copy(m[worstAt+worstSize*(at+1):orderHeader], m[worstAt+worstSize*at:orderHeader-worstSize])
 	w := m.worst(at)
 	le.PutUint32(w, fromNumber)
 	le.PutUint32(w[4:], toNumber)
@@ -502,7 +500,7 @@ func (d *sequenceAnomaly) fire(m ordered, c *Context, f *Firing, tier int) bool 
 	f.Evidence = append(f.Evidence[:0],
 		facet.Number("unlikely", m.unlikely()/orderFraction),
 		facet.Number("transitions", m.transitions()/orderFraction))
-	o := d.learned(c, m.field(), m.cohort())
+	o := d.learned(m, c)
 	for i := range worstKept {
 		if w := m.worst(i); w.u32(12) > 0 && o != nil {
 			f.Evidence = append(f.Evidence, facet.Text(worstNames[i],
@@ -536,7 +534,7 @@ func (o order) nameOf(number uint32) string {
 // Fit implements Detector.
 func (d *sequenceAnomaly) Fit(payload []byte) ([]byte, bool) {
 	m := ordered(payload)
-	if len(m) < orderHeader || (len(m)-orderHeader)%waitingSize != 0 || m.len() > mostHeldBack || m[45]&^orderFlags != 0 || m[47] > mostNamed {
+	if len(m) < orderHeader || (len(m)-orderHeader)%waitingSize != 0 || m.len() > mostHeldBack || m[45]&^orderFlags != 0 {
 		return nil, false
 	}
 	for i := 1; i < m.len(); i++ {

@@ -33,14 +33,14 @@ type app struct {
 	d       detectors.Detector
 	people  map[string]*slot
 	timers  map[string]int64
-	cohorts map[string]*cohortSlot
+	cohorts cohortSlots
 	now     int64 // ms since the start
 	version string
 	f       detectors.Firing
 }
 
 func newApp(t *testing.T, r *rules.Rule) *app {
-	return &app{t: t, d: newDetector(t, r), people: map[string]*slot{}, timers: map[string]int64{}, cohorts: map[string]*cohortSlot{}, version: "1"}
+	return &app{t: t, d: newDetector(t, r), people: map[string]*slot{}, timers: map[string]int64{}, cohorts: cohortSlots{}, version: "1"}
 }
 
 func (a *app) context(who string, e *event.Event, at, watermark int64) *detectors.Context {
@@ -49,13 +49,7 @@ func (a *app) context(who string, e *event.Event, at, watermark int64) *detector
 	}
 	return &detectors.Context{
 		Event: e, Source: 3, Offset: at, Time: start + at, Watermark: watermark, Late: watermark != math.MinInt64 && start+at < watermark-lateness, Own: a.people[who], Timer: a.timers[who],
-		CohortOf: func(by event.Field, value string) detectors.Cohort {
-			name := by.String() + value
-			if a.cohorts[name] == nil {
-				a.cohorts[name] = &cohortSlot{}
-			}
-			return a.cohorts[name]
-		},
+		Cohort: a.cohorts.of(e), Recall: a.cohorts.recall,
 	}
 }
 
@@ -233,7 +227,7 @@ func FuzzSequenceAnomalyPayload(f *testing.F) {
 		a := newApp(t, orderRule(nil))
 		a.d = d
 		if cohort, ok = d.(detectors.Comparing).FitCohort(event.AppVersion, cohort); ok {
-			a.cohorts["app_version1"] = &cohortSlot{slot{cohort}}
+			a.cohorts["app_version1"] = &cohortSlot{slot{cohort}, 1}
 		}
 		a.people["ann"] = &slot{own}
 		d.Explain(own, start)
@@ -252,7 +246,7 @@ func TestOrdersAllocateNothing(t *testing.T) {
 	cohort := &roomyCohort{roomySlot{make([]byte, 0, 8192)}}
 	c := a.context("ann", &e[0], 0, math.MinInt64)
 	c.Own = &roomySlot{make([]byte, 0, 4096)}
-	c.CohortOf = func(event.Field, string) detectors.Cohort { return cohort }
+	c.Cohort, c.Recall = cohort.of, cohort.recall
 	now := int64(start)
 	show := func() {
 		for i := range e {
@@ -273,7 +267,10 @@ type roomyCohort struct{ roomySlot }
 
 func (*roomyCohort) Say(uint8)      {}
 func (*roomyCohort) Said(uint8) int { return 0 }
-func (*roomyCohort) Key() uint64    { return 0 }
+func (*roomyCohort) Key() uint64    { return 1 }
+
+func (c *roomyCohort) of(event.Field) detectors.Cohort { return c }
+func (c *roomyCohort) recall(uint64) detectors.Cohort  { return c }
 
 func BenchmarkSequenceAnomaly(b *testing.B) {
 	d := newDetector(b, orderRule(nil))
@@ -284,7 +281,7 @@ func BenchmarkSequenceAnomaly(b *testing.B) {
 		e[i].SetText(event.AppVersion, "1")
 	}
 	cohort := &roomyCohort{roomySlot{make([]byte, 0, 8192)}}
-	c := detectors.Context{Own: &roomySlot{make([]byte, 0, 4096)}, CohortOf: func(event.Field, string) detectors.Cohort { return cohort }}
+	c := detectors.Context{Own: &roomySlot{make([]byte, 0, 4096)}, Cohort: cohort.of, Recall: cohort.recall}
 	var f detectors.Firing
 	now := int64(start)
 	for n := 0; b.Loop(); n++ {

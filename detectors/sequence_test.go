@@ -36,7 +36,7 @@ type steps struct {
 	t         *testing.T
 	d         detectors.Detector
 	s         slot
-	others    map[string]*cohortSlot
+	others    cohortSlots
 	f         detectors.Firing
 	timer     int64
 	watermark int64
@@ -44,11 +44,43 @@ type steps struct {
 	fired     []int64 // times
 }
 
-type cohortSlot struct{ slot }
+// cohortSlot is a cohort that nobody says anything of.
+type cohortSlot struct {
+	slot
+	key uint64
+}
 
 func (*cohortSlot) Say(uint8)      {}
 func (*cohortSlot) Said(uint8) int { return 0 }
-func (*cohortSlot) Key() uint64    { return 0 }
+func (c *cohortSlot) Key() uint64  { return c.key }
+
+// cohortSlots are those of a partition, by field and value.
+type cohortSlots map[string]*cohortSlot
+
+// of is the Cohort of an event's context.
+func (all cohortSlots) of(e *event.Event) func(event.Field) detectors.Cohort {
+	return func(by event.Field) detectors.Cohort {
+		value := e.Text(by)
+		if value == "" {
+			return nil
+		}
+		name := by.String() + value
+		if all[name] == nil {
+			all[name] = &cohortSlot{key: uint64(len(all) + 1)}
+		}
+		return all[name]
+	}
+}
+
+// recall is the Recall of a context.
+func (all cohortSlots) recall(key uint64) detectors.Cohort {
+	for _, c := range all {
+		if c.key == key {
+			return c
+		}
+	}
+	return nil
+}
 
 func newSteps(t *testing.T, text string) *steps {
 	t.Helper()
@@ -56,19 +88,13 @@ func newSteps(t *testing.T, text string) *steps {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &steps{t: t, d: newDetector(t, r), others: map[string]*cohortSlot{}, watermark: math.MinInt64}
+	return &steps{t: t, d: newDetector(t, r), others: cohortSlots{}, watermark: math.MinInt64}
 }
 
 func (s *steps) context(e *event.Event, at int64) *detectors.Context {
 	return &detectors.Context{
 		Event: e, Source: 3, Offset: 100 + s.n, Time: at, Watermark: s.watermark, Late: s.watermark != math.MinInt64 && at < s.watermark-lateness, Own: &s.s, Timer: s.timer,
-		CohortOf: func(by event.Field, value string) detectors.Cohort {
-			name := by.String() + value
-			if s.others[name] == nil {
-				s.others[name] = &cohortSlot{}
-			}
-			return s.others[name]
-		},
+		Cohort: s.others.of(e), Recall: s.others.recall,
 	}
 }
 
@@ -332,7 +358,7 @@ func FuzzSequencePayload(f *testing.F) {
 		if len(kept) > r.Spec.Keeps().Bytes {
 			t.Fatalf("%d bytes are kept", len(kept))
 		}
-		s := &steps{t: t, d: d, others: map[string]*cohortSlot{}, watermark: math.MinInt64}
+		s := &steps{t: t, d: d, others: cohortSlots{}, watermark: math.MinInt64}
 		s.s.payload = kept
 		d.Explain(kept, start)
 		s.does(0, "a").does(1, "b").does(0, "n").passes(5_000)

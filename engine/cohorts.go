@@ -28,8 +28,7 @@ type cohorts struct {
 	offset int64   // of the record of the facet log
 	open   bool    // some of of are asked for
 	of     [len(cohortFields)]cohort
-	again  cohort   // that a timer comes back to
-	named  cohort   // that was asked for by a value that was remembered
+	again  cohort   // that is come back to
 	number [20]byte // a number as text
 }
 
@@ -55,7 +54,7 @@ func (l *lane) begin(p *Partition, offset int64) {
 		return
 	}
 	c := &l.cohorts
-	c.p, c.l, l.context.Cohort, l.context.CohortOf, l.context.Recall = p, l, c.find, c.findOf, c.recall
+	c.p, c.l, l.context.Cohort, l.context.Recall = p, l, c.find, c.recall
 	c.again.cohorts = c
 	for i := range c.of {
 		c.of[i].cohorts, c.of[i].by = c, cohortFields[i]
@@ -112,22 +111,6 @@ func (c *cohorts) recall(key uint64) detectors.Cohort {
 	}
 	c.again.rec, c.again.by = rec, event.None
 	return &c.again
-}
-
-// findOf is detectors.Context.CohortOf. A timer that is called long after its time
-// makes no cohort that is forgotten already.
-func (c *cohorts) findOf(by event.Field, value string) detectors.Cohort {
-	i, reach, at := placeOf(by), c.rule.cohort.reach, &c.l.context
-	if i < 0 || reach == 0 || value == "" {
-		return nil
-	}
-	f, until := &c.named, at.Time+reach
-	f.cohorts, f.by = c, by
-	f.rec, f.found = c.p.findCohort(c.l, by, at.Entity.Tenant, value, c.offset, until, c.p.closed(until) <= c.p.watermark)
-	if !f.found {
-		return nil
-	}
-	return f
 }
 
 // placeOf is the place of a field among cohortFields; −1 where there are no such

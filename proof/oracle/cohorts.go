@@ -93,24 +93,6 @@ func (o *Oracle) recaller(r *rules.Rule) func(cohortName) *cohort {
 	}
 }
 
-// cohortsAt finds cohorts when a timer is called. Those that are forgotten, and would be
-// at once, are not there.
-func (o *Oracle) cohortsAt(c counter, r *rules.Rule, at int64) func(event.Field, string) *cohort {
-	return func(by event.Field, value string) *cohort {
-		name, until := cohortName{by, c.entity.Tenant, value}, at+r.Spec.Keeps().Cohort.Reach.Milliseconds()
-		g := o.cohorts[name]
-		if value == "" || until+o.lateness <= o.watermark && (g == nil || g.until <= o.watermark) {
-			return nil
-		}
-		if until+o.lateness <= o.watermark {
-			until = g.until - o.lateness
-		}
-		h := o.groupOf(name, until).rule(r)
-		h.o, h.rule, h.name, h.now = o, r, name, at
-		return h
-	}
-}
-
 // say has all partitions told what changes, or what holds since half of the time
 // for which it is remembered; and no two things too soon after one another.
 func (h *cohort) say(level uint8) {

@@ -250,7 +250,7 @@ var bugs = []mutants.Bug{
 	{Name: "a share that is just enough is too little", File: ofOrder, Test: onOrders, Seed: 13, Edits: [][2]string{{"if 100*m.unlikely() < int64(d.rule.MinShare)*m.transitions() {", "if 100*m.unlikely() <= int64(d.rule.MinShare)*m.transitions() {"}}},
 	{Name: "the most likely transitions are told", File: ofOrder, Test: onOrders, Seed: 6, Edits: [][2]string{{"(like+1)*w.u32(12) < (w.u32(8)+1)*all", "(like+1)*w.u32(12) > (w.u32(8)+1)*all"}}},
 	{Name: "a new version goes on with the old session", File: ofOrder, Test: onOrders, Edits: [][2]string{{"\tm[45] &^= orderBegan\n", ""}}},
-	{Name: "all versions are one", File: ofOrder, Test: onOrders, Edits: [][2]string{{"cohort := c.CohortOf(by, name)", "cohort := c.CohortOf(by, \"x\")"}}},
+	{Name: "who has another version goes on among those of the old one", File: ofOrder, Test: onOrders, Edits: [][2]string{{"m.cohort() != key {", "m.cohort() == 0 {"}}},
 
 	{Name: "what is not there counts as failed", File: ofAttested, Test: onAttested, Edits: [][2]string{{"is[Failed] = verdict == \"failed\"", "is[Failed] = verdict == \"failed\" || verdict == \"missing\""}}},
 	{Name: "the first level that is required is the one", File: ofAttested, Test: onAttested, Seed: 8, Edits: [][2]string{{"r.Level > need && r.When.Holds(e)", "need == 0 && r.When.Holds(e)"}}},

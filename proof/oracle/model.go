@@ -29,8 +29,7 @@ type arrival struct {
 	time, watermark int64                        // Unix ms
 	lateness        int64                        // ms
 	cohort          func(by event.Field) *cohort // nil: there is none
-	cohortOf        func(by event.Field, value string) *cohort
-	timer           *int64 // when to come back, Unix ms; 0: never. The model may change it
+	timer           *int64                       // when to come back, Unix ms; 0: never. The model may change it
 
 	entity facet.Entity
 	recall func(cohortName) *cohort // nil: it is forgotten

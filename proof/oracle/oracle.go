@@ -225,7 +225,7 @@ func (o *Oracle) event() (signals []score.Signal) {
 			o.counts[c] = w
 		}
 		timer := o.timers[c].due
-		a := arrival{&f.Fields, f.Source, f.Offset, f.Time, o.watermark, o.lateness, o.cohortsOf(c, r), o.cohortsAt(c, r, f.Time), &timer, entity, o.recaller(r)}
+		a := arrival{&f.Fields, f.Source, f.Offset, f.Time, o.watermark, o.lateness, o.cohortsOf(c, r), &timer, entity, o.recaller(r)}
 		fired, counts := w.arrive(a)
 		o.wait(c, r, a)
 		if counts && r.Members != nil {

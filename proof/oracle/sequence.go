@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/weirdev/weir/detectors"
-	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 )
@@ -27,8 +25,7 @@ type procession struct {
 	sequence   []int // that is made, places in deeds
 	sequences  [][]int
 	unbothered bool // what must be absent is not looked at
-	others     event.Field
-	name       string // of the cohort
+	others     *cohortName
 }
 
 // deed is an event that matches a step.
@@ -115,10 +112,17 @@ func (p *procession) arrive(a arrival) (f *firing, counts bool) {
 		}
 	}
 	if among(p.rule.Parts[len(p.rule.Parts)-1], n.holds) {
-		p.others, p.name = event.None, ""
-		for _, by := range slices.Backward(p.rule.UsualBy) {
-			if text := a.event.Text(by); text != "" && len(text) <= 24 {
-				p.others, p.name = by, strings.Clone(text)
+		p.others = nil
+		for _, by := range p.rule.UsualBy {
+			if p.others != nil {
+				break
+			}
+			if c := a.cohort(by); c != nil {
+				if c.memory == nil {
+					c.memory = &habits{}
+				}
+				name := c.name
+				p.others = &name
 			}
 		}
 	}
@@ -205,15 +209,12 @@ func (p *procession) compare(a arrival, some, lacks bool) (before habits, unusua
 	if p.rule.UsualBy == nil {
 		return before, true
 	}
-	if !slices.Contains(p.rule.UsualBy, p.others) {
+	if p.others == nil {
 		return before, false
 	}
-	c := a.cohortOf(p.others, p.name)
-	if c == nil {
+	c := a.recall(*p.others)
+	if c == nil || c.memory == nil {
 		return before, false
-	}
-	if c.memory == nil {
-		c.memory = &habits{}
 	}
 	m := c.memory.(*habits)
 	before = *m

@@ -3,7 +3,6 @@ package oracle
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
@@ -18,8 +17,7 @@ type habit struct {
 
 	began   bool // something was seen
 	seen    int64
-	by      event.Field
-	name    string // of the cohort
+	cohort  cohortName
 	waiting []call
 
 	last     *call // that was taken
@@ -81,14 +79,20 @@ func (c *customs) learn(from, to string) {
 func (h *habit) change(s rules.Spec) { h.rule = s.(*detectors.SequenceAnomaly) }
 
 func (h *habit) arrive(a arrival) (*firing, bool) {
-	by, name := event.None, ""
-	for _, f := range slices.Backward(h.rule.By) {
-		if text := a.event.Text(f); text != "" && len(text) <= 24 {
-			by, name = f, strings.Clone(text)
+	if !a.event.Has(event.Route) {
+		return nil, false
+	}
+	var c *cohort
+	for _, f := range h.rule.By {
+		if c == nil {
+			c = a.cohort(f)
 		}
 	}
-	if !a.event.Has(event.Route) || name == "" {
+	if c == nil {
 		return nil, false
+	}
+	if c.memory == nil {
+		c.memory = &customs{from: map[string]int64{}, like: map[[2]string]int64{}}
 	}
 	reach := h.rule.Gap.Milliseconds() + 8*h.rule.HalfLife.Milliseconds()
 	if h.began && a.watermark != facet.NoWatermark && h.seen <= a.watermark-a.lateness-reach {
@@ -98,8 +102,8 @@ func (h *habit) arrive(a arrival) (*firing, bool) {
 		h.began, h.seen = true, a.time
 	}
 	h.seen = max(h.seen, a.time)
-	if h.by != by || h.name != name {
-		*h = habit{rule: h.rule, began: true, seen: h.seen, by: by, name: name, decayed: h.decayed, fired: h.fired, weight: h.weight}
+	if h.cohort != c.name {
+		*h = habit{rule: h.rule, began: true, seen: h.seen, cohort: c.name, decayed: h.decayed, fired: h.fired, weight: h.weight}
 	}
 	tier := -1
 	if a.watermark != facet.NoWatermark {
@@ -110,12 +114,11 @@ func (h *habit) arrive(a arrival) (*firing, bool) {
 	}
 	f := h.fire(a, tier)
 	if h.last == nil || a.time >= h.last.time {
-		c := call{a.time, a.event.Text(event.Method) + " " + a.event.Text(event.Route)}
-		c.operation = strings.Clone(c.operation)
-		if m := h.customs(a); m != nil && len(m.known) < 46 && !slices.Contains(m.known, c.operation) {
-			m.known = append(m.known, c.operation)
+		n := call{a.time, a.event.Text(event.Method) + " " + a.event.Text(event.Route)}
+		if m := c.memory.(*customs); len(m.known) < 46 && !slices.Contains(m.known, n.operation) {
+			m.known = append(m.known, n.operation)
 		}
-		h.waiting = append(h.waiting, c)
+		h.waiting = append(h.waiting, n)
 		slices.SortStableFunc(h.waiting, func(a, b call) int { return int(a.time - b.time) })
 	}
 	h.wait(a)
@@ -139,15 +142,9 @@ func (h *habit) wait(a arrival) {
 }
 
 func (h *habit) customs(a arrival) *customs {
-	if !slices.Contains(h.rule.By, h.by) {
+	c := a.recall(h.cohort)
+	if c == nil || c.memory == nil {
 		return nil
-	}
-	c := a.cohortOf(h.by, h.name)
-	if c == nil {
-		return nil
-	}
-	if c.memory == nil {
-		c.memory = &customs{from: map[string]int64{}, like: map[[2]string]int64{}}
 	}
 	return c.memory.(*customs)
 }

@@ -231,11 +231,14 @@ func TestTheEngineAgreesWithTheOracleOnEditedSequences(t *testing.T) {
 }
 
 // keepsOfCohort is what a rule keeps of a cohort.
-type keepsOfCohort struct{ keeps }
+type keepsOfCohort struct {
+	keeps
+	key uint64
+}
 
 func (*keepsOfCohort) Say(uint8)      {}
 func (*keepsOfCohort) Said(uint8) int { return 0 }
-func (*keepsOfCohort) Key() uint64    { return 0 }
+func (c *keepsOfCohort) Key() uint64  { return c.key }
 
 // walk shows the events of one entity to a detector and to its model.
 type walk struct {
@@ -306,12 +309,34 @@ func (w *walk) same(got bool, f *detectors.Firing, want *firing, timer, wanted i
 func (w *walk) meet(name cohortName) {
 	all := w.m.oneOf(0, 3, 100, 100, 300, 9_996)
 	h := habits{int(all), int(all / w.m.oneOf(1, 2, 3, 4, 10)), int(all / w.m.oneOf(49, 50, 51, 200))}
-	w.theirs[name], w.others[name] = &cohort{memory: &h}, &keepsOfCohort{}
+	w.theirs[name], w.others[name] = &cohort{name: name, memory: &h}, &keepsOfCohort{key: uint64(len(w.others) + 1)}
 	b := w.others[name].Resize(12)
 	for i, n := range []int{h.sequences, h.lacking, h.odd} {
 		binary.LittleEndian.PutUint32(b[4*i:], uint32(n))
 	}
 }
+
+// named meets the cohort of an event, where it was not met before.
+func (w *walk) named(e *event.Event, by event.Field) (name cohortName, ok bool) {
+	if name = (cohortName{by: by, value: e.Text(by)}); name.value == "" {
+		return name, false
+	}
+	if w.others[name] == nil {
+		w.meet(name)
+	}
+	return name, true
+}
+
+func (w *walk) recall(key uint64) detectors.Cohort {
+	for _, c := range w.others {
+		if c.key == key {
+			return c
+		}
+	}
+	return nil
+}
+
+func (w *walk) recallTheirs(name cohortName) *cohort { return w.theirs[name] }
 
 // set keeps a timer as the engine does.
 func (w *walk) set(timer, at int64) {
@@ -328,21 +353,9 @@ func (w *walk) pass(to int64) {
 	for w.watermark = to; w.timer != 0 && w.timer <= to-w.lateness; {
 		at, f, again := w.timer, detectors.Firing{}, int64(0)
 		w.timer = 0
-		c := detectors.Context{Event: &e, Time: at, Watermark: to, Own: &w.own, CohortOf: func(by event.Field, value string) detectors.Cohort {
-			name := cohortName{by: by, value: strings.Clone(value)}
-			if w.others[name] == nil {
-				w.meet(name)
-			}
-			return w.others[name]
-		}}
+		c := detectors.Context{Event: &e, Time: at, Watermark: to, Own: &w.own, Recall: w.recall}
 		got := w.d.(detectors.Timed).Due(&c, &f)
-		want := w.model.due(arrival{time: at, watermark: to, lateness: w.lateness, timer: &again, cohortOf: func(by event.Field, value string) *cohort {
-			name := cohortName{by: by, value: value}
-			if w.theirs[name] == nil {
-				w.meet(name)
-			}
-			return w.theirs[name]
-		}})
+		want := w.model.due(arrival{time: at, watermark: to, lateness: w.lateness, timer: &again, recall: w.recallTheirs})
 		w.same(got, &f, want, c.Timer, again, "timer")
 		if got {
 			w.timers++
@@ -375,9 +388,21 @@ func (w *walk) show() {
 	var e event.Event
 	r.fill(&e)
 	f, wanted := detectors.Firing{}, w.timer
-	a := arrival{event: &e, source: int32(w.m.IntN(3)), offset: int64(w.n), time: r.time, watermark: w.watermark, lateness: w.lateness, timer: &wanted}
+	a := arrival{event: &e, source: int32(w.m.IntN(3)), offset: int64(w.n), time: r.time, watermark: w.watermark, lateness: w.lateness, timer: &wanted, recall: w.recallTheirs}
+	a.cohort = func(by event.Field) *cohort {
+		if name, ok := w.named(&e, by); ok {
+			return w.theirs[name]
+		}
+		return nil
+	}
 	want, counts := w.model.arrive(a)
-	c := detectors.Context{Event: &e, Source: a.source, Offset: a.offset, Time: a.time, Watermark: w.watermark, Own: &w.own, Timer: w.timer}
+	c := detectors.Context{Event: &e, Source: a.source, Offset: a.offset, Time: a.time, Watermark: w.watermark, Own: &w.own, Timer: w.timer, Recall: w.recall}
+	c.Cohort = func(by event.Field) detectors.Cohort {
+		if name, ok := w.named(&e, by); ok {
+			return w.others[name]
+		}
+		return nil
+	}
 	got := w.d.Apply(&c, &f)
 	if c.Counts != counts {
 		w.t.Fatalf("event %d: counts %v, want %v", w.n, c.Counts, counts)

@@ -70,7 +70,7 @@ func (o *Oracle) passTime() (signals []score.Signal) {
 			break
 		}
 		delete(o.timers, c)
-		a := arrival{nil, t.source, t.offset, t.due, o.watermark, o.lateness, nil, o.cohortsAt(c, r, t.due), &again, c.entity, o.recaller(r)}
+		a := arrival{nil, t.source, t.offset, t.due, o.watermark, o.lateness, nil, &again, c.entity, o.recaller(r)}
 		fired := o.counts[c].(timed).due(a)
 		o.wait(c, r, a)
 		if fired != nil {
