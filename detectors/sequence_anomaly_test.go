@@ -218,7 +218,7 @@ func TestOrdersHeldBackAreBounded(t *testing.T) {
 func FuzzSequenceAnomalyPayload(f *testing.F) {
 	d := newDetector(f, orderRule(func(s *detectors.SequenceAnomaly) { s.Learn, s.Least, s.Odds = 1, 1, 2 }))
 	f.Add([]byte{}, []byte{})
-	f.Add(make([]byte, 124+24*2), make([]byte, 6920))
+	f.Add(make([]byte, 104+24*2), make([]byte, 6920))
 	f.Fuzz(func(t *testing.T, own, cohort []byte) {
 		own, ok := d.Fit(own)
 		if !ok {

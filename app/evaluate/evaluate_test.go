@@ -182,7 +182,7 @@ func TestByHand(t *testing.T) {
 	if want := "[{account account forgetful 1 1 ann} {address account forgetful 1 1 ann} {address ip  1 1 192.0.2.9}]"; causes != want {
 		t.Errorf("causes %s, want %s", causes, want)
 	}
-	if x.NanosAnEvent < 0 || x.Entities == 0 || x.BytesAnEntity <= 0 {
+	if x.NanosAnEvent <= 0 || x.Entities == 0 || x.BytesAnEntity <= 0 {
 		t.Errorf("cost: %v ns, %d entities of %v bytes", x.NanosAnEvent, x.Entities, x.BytesAnEntity)
 	}
 }
