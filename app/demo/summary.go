@@ -173,7 +173,7 @@ func (d *demo) print(s *Summary, b stack.Books, dead stack.Dead, live bool) {
 	d.printDead(dead)
 	d.say("  repeats dropped    %d", s.Repeats)
 	d.say("  facets             %d, of which late %d; events with a time too old %d, or from the future %d", b.Detect.Applied, s.Late, s.Delayed, s.Skewed)
-	d.say("  signals           %s   (%s)", counts(s.Signals), d.query(signalsQuery))
+	d.say("  signals          %s   (%s)", counts(s.Signals), d.query(signalsQuery))
 	if live {
 		d.printCampaigns(s)
 	}

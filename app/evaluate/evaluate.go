@@ -42,6 +42,8 @@ type Options struct {
 	Policy     gate.Policy
 	Partitions int           // of the facet log
 	Grace      time.Duration // how long after a campaign's last event of an entity a signal about it is right
+
+	Progress func(events int64, latest time.Time) // hears now and then how far it is, in event time; nil: nobody does
 }
 
 // Defaults are the options of an installation without settings.
@@ -113,6 +115,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			if err := t.take(c); err != nil {
 				return nil, fmt.Errorf("%s: %w", t.name, err)
 			}
+		}
+		if first := trials[0]; o.Progress != nil && first.accepted > 0 {
+			o.Progress(first.accepted, time.UnixMilli(first.run.Latest()))
 		}
 	}
 	got := <-done

@@ -119,12 +119,21 @@ func measured(t *testing.T, texts ...string) *Report {
 	t.Helper()
 	o := Defaults()
 	o.Source, o.Grace = hand, time.Minute
+	var told int64
+	o.Progress = func(events int64, latest time.Time) {
+		if told = events; latest.Before(start) {
+			t.Errorf("it says that it is at %v", latest)
+		}
+	}
 	for i, text := range texts {
 		o.Candidates = append(o.Candidates, Candidate{fmt.Sprintf("set%d", i), handSet(t, text)})
 	}
 	r, err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if told != r.Events {
+		t.Errorf("it said %d events of %d", told, r.Events)
 	}
 	return r
 }

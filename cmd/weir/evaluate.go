@@ -14,6 +14,7 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/cli"
 	"github.com/weirdev/weir/app/evaluate"
+	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/app/traffic"
 	"github.com/weirdev/weir/app/try"
 	"github.com/weirdev/weir/internal/geo"
@@ -93,7 +94,15 @@ func (x *evaluating) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	if to := cmd.ErrOrStderr(); terminal.Is(to) {
+		o.Progress = func(events int64, latest time.Time) {
+			fmt.Fprintf(to, "\r%d events, up to %s ", events, latest.UTC().Format("2006-01-02 15:04"))
+		}
+	}
 	r, err := evaluate.Run(cmd.Context(), o)
+	if o.Progress != nil {
+		fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K") // what comes now begins a line
+	}
 	if errors.Is(err, evaluate.ErrNoEvents) {
 		return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%w of format %s; weir try shows what each line lacks", err, o.Ingest.Format)}
 	}
