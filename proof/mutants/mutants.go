@@ -1,6 +1,6 @@
 // Package mutants asks of tests whether they would see a bug: it puts bugs into
-// the program, one at a time, and requires that a test fails. The tree is left as
-// it is; the go command is shown another text of one file.
+// the program, and requires that a test fails while one of them is on. The tree is
+// left as it is; the go command is shown other texts of some files.
 package mutants
 
 import (
@@ -32,33 +32,34 @@ type Bug struct {
 type Suite struct {
 	Package string   // from the root of the module, such as ./proof/oracle
 	Test    string   // that must fail
-	Args    []string // of the go command, behind the package
+	Args    []string // of the test's program
 	Env     []string // beside the present one
 	SeedEnv string   // names a bug's seed to the test
 	Bugs    []Bug
 }
 
-// patience is how long a test may take to build, and to find its bug. It ends what
-// hangs, and is so long that a busy machine is no failure.
+// patience is how long a test may take to find its bug. It ends what hangs, and is
+// so long that a busy machine is no failure.
 const patience = 8 * time.Minute
 
 // Run tests that each bug is caught, as many at a time as tests may run. It is left
-// to make proof, and skipped under the race detector, which would build everything
-// once more.
+// to make proof, and skipped under the race detector, under which it would take many
+// times as long.
 func (s Suite) Run(t *testing.T) {
-	testkit.Long(t, "it builds the program many times")
+	testkit.Long(t, "it runs the tests once for each bug")
 	if testkit.Raced {
-		t.Skip("builds the program many times, without the race detector")
+		t.Skip("the bugs are tried without the race detector")
 	}
 	root := moduleRoot(t)
-	for _, b := range s.Bugs {
+	program := s.build(t, root)
+	for i, b := range s.Bugs {
 		if b.Test == "" {
 			b.Test = s.Test
 		}
 		t.Run(b.Name, func(t *testing.T) {
 			t.Parallel()
 			started := time.Now()
-			out, err := s.try(t, root, b)
+			out, err := s.try(t, root, program, i+1, b)
 			switch {
 			case err == nil:
 				t.Errorf("not caught:\n%s", out)
@@ -70,14 +71,11 @@ func (s Suite) Run(t *testing.T) {
 	}
 }
 
-// Apply checks that each bug can be put into its file: the build of none is tried.
-// It is quick, so that a change that moves a bug's place is told at once.
+// Apply checks that each bug can be put into its file, without a build. It is
+// quick, so that a change that moves a bug's place is told at once.
 func (s Suite) Apply(t *testing.T) {
-	root := moduleRoot(t)
-	for _, b := range s.Bugs {
-		if _, err := b.faulty(root); err != nil {
-			t.Errorf("%s: %v", b.Name, err)
-		}
+	if _, err := combine(moduleRoot(t), s.Bugs); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -90,40 +88,53 @@ func moduleRoot(t *testing.T) string {
 	return filepath.Dir(strings.TrimSpace(string(module)))
 }
 
-// try runs the test on the program with the bug.
-func (s Suite) try(t *testing.T, root string, b Bug) (out string, err error) {
+// build builds the tests of the package with all bugs in the program, and returns
+// the file to run.
+func (s Suite) build(t *testing.T, root string) (program string) {
+	t.Helper()
+	files, err := combine(root, s.Bugs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	replace := map[string]string{}
+	for file, content := range files {
+		other := filepath.Join(dir, strconv.Itoa(len(replace))+".go")
+		if err := os.WriteFile(other, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace[file] = other
+	}
+	list, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, list, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(dir, "program.test")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", program, s.Package)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the program with its bugs: %v\n%s", err, out)
+	}
+	return program
+}
+
+// try runs the test while the bug of this number is on.
+func (s Suite) try(t *testing.T, root, program string, number int, b Bug) (out string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	args := []string{"test", "-vet=off", "-ldflags=-s -w", "-overlay", b.overlay(t, root), s.Package, "-run", "^" + b.Test + "$"}
-	cmd := exec.CommandContext(ctx, "go", append(args, s.Args...)...)
-	cmd.Dir, cmd.Env = root, append(os.Environ(), s.Env...)
+	cmd := exec.CommandContext(ctx, program, append([]string{"-test.run", "^" + b.Test + "$"}, s.Args...)...)
+	cmd.Dir = filepath.Join(root, filepath.FromSlash(s.Package))
+	cmd.Env = append(append(os.Environ(), s.Env...), bugEnv+"="+strconv.Itoa(number))
 	if b.Seed > 0 {
 		cmd.Env = append(cmd.Env, s.SeedEnv+"="+strconv.Itoa(b.Seed))
 	}
 	bytes, err := cmd.CombinedOutput()
 	return string(bytes), err
-}
-
-// overlay writes what shows the go command the file with the bug in it.
-func (b Bug) overlay(t *testing.T, root string) (path string) {
-	t.Helper()
-	dir, file := t.TempDir(), b.path(root)
-	source, err := b.faulty(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fake, path := filepath.Join(dir, "fake.go"), filepath.Join(dir, "overlay.json")
-	list, err := json.Marshal(map[string]map[string]string{"Replace": {file: fake}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string][]byte{fake: []byte(source), path: list} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return path
 }
 
 func (b Bug) path(root string) string { return filepath.Join(root, filepath.FromSlash(b.File)) }

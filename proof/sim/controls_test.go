@@ -7,7 +7,7 @@ import (
 	"github.com/weirdev/weir/proof/mutants"
 )
 
-var controls = flag.Bool("sim.controls", true, "whether the negative controls are run; they build the program anew for each seeded bug")
+var controls = flag.Bool("sim.controls", true, "whether the negative controls are run; they run TestSim once for each seeded bug")
 
 // bugs are faults that the simulation must see.
 var bugs = []mutants.Bug{
