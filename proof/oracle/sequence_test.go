@@ -420,7 +420,7 @@ func (w *walk) show() {
 // TestSequencesAgreeWithTheirModel shows random events to both, with a rule that
 // changes now and then.
 func TestSequencesAgreeWithTheirModel(t *testing.T) {
-	walks := number(t, "WEIR_HISTORIES", shorter(200, 100))
+	walks := number(t, "WEIR_HISTORIES", shorter(200, 60))
 	var fired, timers, compared uint64
 	for seed := range walks {
 		m := newSequencer(seed)
@@ -440,7 +440,7 @@ func TestSequencesAgreeWithTheirModel(t *testing.T) {
 		fired, timers, compared = fired+uint64(w.fired), timers+uint64(w.timers), compared+uint64(w.compared)
 	}
 	t.Logf("%d firings, %d of timers, %d of what others make unusual", fired, timers, compared)
-	if walks >= 100 && (fired < 3*walks || timers < walks || compared < walks/4) {
+	if walks >= 60 && (fired < 3*walks || timers < walks || compared < walks/4) {
 		t.Error("too little of what matters happened")
 	}
 }

@@ -3,7 +3,6 @@ package oracle
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"testing"
@@ -75,23 +74,20 @@ func (m *hand) time(spans ...int64) int64 {
 // comparison shows random events to a detector and to its model, with a rule that
 // changes now and then.
 type comparison struct {
-	rule   func(m *hand) string // all of a rule's detector
-	values func(m *hand) []value
-	model  func(rules.Spec) model
-	spans  []int64 // ms, at the edges of which events come
-	fired  map[string]int
-	looked func(model) // after each event
+	rule      func(m *hand) string // all of a rule's detector
+	values    func(m *hand) []value
+	model     func(rules.Spec) model
+	spans     []int64           // ms, at the edges of which events come
+	fired     map[string]uint64 // by sign or verdict
+	histories uint64            // that were compared
+	looked    func(model)       // after each event
 }
 
 // agreeOn runs it, and counts firings by their tier's evidence "sign" or "verdict".
 func (x *comparison) agreeOn(t *testing.T, entity string) {
 	t.Helper()
-	histories := 300
-	if n, err := strconv.Atoi(os.Getenv("WEIR_HISTORIES")); err == nil {
-		histories = n
-	}
-	x.fired = map[string]int{}
-	for seed := range uint64(histories) {
+	x.histories, x.fired = number(t, "WEIR_HISTORIES", shorter(300, 100)), map[string]uint64{}
+	for seed := range x.histories {
 		m := &hand{Rand: rand.New(rand.NewPCG(seed, 11)), now: start, lateness: []int64{0, 10_000, 60_000}[seed%3]}
 		load := func() (rules.Spec, detectors.Detector) {
 			set, err := loadRules([]string{x.text(m, "r", entity)})
@@ -200,7 +196,7 @@ func (x *comparison) text(m *hand, id, entity string) string {
 func (x *comparison) often(t *testing.T, signs ...string) {
 	t.Helper()
 	for _, s := range signs {
-		if x.fired[s] < 30 {
+		if x.fired[s] < x.histories/10 {
 			t.Errorf("%s fired %d times: too little of what matters happened", s, x.fired[s])
 		}
 	}
