@@ -13,14 +13,14 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// cohortFields are the fields by which entities have cohorts, in the order of their
-// kinds of records. The order is permanent: it is in snapshots.
+// cohortFields are the fields by which entities form cohorts, in the order of their
+// record kinds. The order is permanent: it is in snapshots.
 var cohortFields = [...]event.Field{event.Build, event.AppVersion, event.Route, event.ASN, event.Country, event.OS, event.DeviceModel}
 
-// firstCohort is the first kind of records of cohorts. Those of entities are below.
+// firstCohort is the first kind of cohort records. Lower kinds are entities.
 const firstCohort = 24
 
-// cohorts are the cohorts of the facet that is applied, in one lane.
+// cohorts are the cohorts of the current facet, in one lane.
 type cohorts struct {
 	p      *Partition
 	l      *lane
@@ -32,7 +32,7 @@ type cohorts struct {
 	number [20]byte // a number as text
 }
 
-// cohortKeeps is what a rule keeps of cohorts, in ms.
+// cohortKeeps states how long a rule keeps cohorts, in ms.
 type cohortKeeps struct{ reach, verdicts int64 }
 
 func cohortKeepsOf(r *rules.Rule) cohortKeeps {
@@ -40,7 +40,7 @@ func cohortKeepsOf(r *rules.Rule) cohortKeeps {
 	return cohortKeeps{k.Reach.Milliseconds(), k.Verdicts.Milliseconds()}
 }
 
-// begin begins a record of ingest's.
+// begin starts a record of ingest.
 func (p *Partition) begin(offset int64) {
 	p.lane.begin(p, offset)
 	if p.shadow != nil {
@@ -61,7 +61,7 @@ func (l *lane) begin(p *Partition, offset int64) {
 	}
 }
 
-// close forgets the cohorts of the facet before.
+// close drops the cohorts of the previous facet.
 func (c *cohorts) close() {
 	if !c.open {
 		return
@@ -72,7 +72,7 @@ func (c *cohorts) close() {
 	}
 }
 
-// cohort is one of them, as the rule that is shown the facet sees it.
+// cohort is one cohort, as seen by the rule that handles the facet.
 type cohort struct {
 	*cohorts
 	by           event.Field
@@ -80,7 +80,7 @@ type cohort struct {
 	rec          state.Record
 }
 
-// find is detectors.Context.Cohort.
+// find implements detectors.Context.Cohort.
 func (c *cohorts) find(by event.Field) detectors.Cohort {
 	i, reach, at := placeOf(by), c.rule.cohort.reach, &c.l.context
 	if i < 0 || reach == 0 {
@@ -102,8 +102,8 @@ func (c *cohorts) find(by event.Field) detectors.Cohort {
 	return f
 }
 
-// recall is detectors.Context.Recall. The cohort has no name then, so nothing can be
-// said of it.
+// recall implements detectors.Context.Recall. The cohort then has no name, so it
+// cannot get a verdict.
 func (c *cohorts) recall(key uint64) detectors.Cohort {
 	rec, found := c.l.table.Find(key, c.p.watermark)
 	if !found || rec.Kind() < firstCohort || c.rule.cohort.reach == 0 {
@@ -113,7 +113,7 @@ func (c *cohorts) recall(key uint64) detectors.Cohort {
 	return &c.again
 }
 
-// placeOf is the place of a field among cohortFields; −1 where there are no such
+// placeOf returns the index of a field in cohortFields; −1 if the field has no
 // cohorts.
 func placeOf(by event.Field) int {
 	for i, f := range cohortFields {
@@ -124,8 +124,8 @@ func placeOf(by event.Field) int {
 	return -1
 }
 
-// valueOf is the present event's value of a field as text, "" where it has none.
-// It is valid until the next call.
+// valueOf returns the current event's value of a field as text, "" if absent. It is
+// valid until the next call.
 func (c *cohorts) valueOf(by event.Field) string {
 	e := c.l.context.Event
 	if !by.Kind().Numeric() {
@@ -138,9 +138,9 @@ func (c *cohorts) valueOf(by event.Field) string {
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
-// findCohort opens the record of a cohort, or makes one where there is room. It is
-// remembered until no event on time is before until. Where that is in the past
-// already, only one that is there is opened.
+// findCohort opens the record of a cohort, or creates one if there is room. The
+// record is kept until no event on time can be before until. If that has already
+// passed, findCohort only opens an existing record.
 func (p *Partition) findCohort(l *lane, by event.Field, tenant, value string, offset, until int64, late bool) (rec state.Record, found bool) {
 	kind := firstCohort + uint8(placeOf(by))
 	key := p.hasher.Sum(facet.Entity{Kind: facet.Kind(kind), Tenant: tenant, Key: value})
@@ -167,11 +167,11 @@ func (c *cohort) Key() uint64 { return c.rec.Key() }
 // Resize implements detectors.Slot.
 func (c *cohort) Resize(n int) []byte { return c.rec.Resize(c.slot(), n) }
 
-// verdicts are what facet partitions think of a cohort, under one rule, as the
+// verdicts are the verdicts of facet partitions on a cohort, under one rule, as the
 // payload of [rules.VerdictSlot]:
 //
-//	said at i64 (Unix ms) · level said u8 · whether anything was said u8 · unused 6
-//	then for each partition that thinks something: until i64 (Unix ms) · partition u32 · level u8 · unused 3
+//	own time i64 (Unix ms) · own level u8 · whether a verdict was given u8 · unused 6
+//	then for each partition with a verdict: until i64 (Unix ms) · partition u32 · level u8 · unused 3
 type verdicts []byte
 
 const (
@@ -191,7 +191,7 @@ func (v verdicts) say(level uint8, at int64) {
 func (v verdicts) len() int         { return max(len(v)-verdictHeader, 0) / verdictSize }
 func (v verdicts) at(i int) opinion { return opinion(v[verdictHeader+i*verdictSize:][:verdictSize]) }
 
-// opinion is what one facet partition thinks.
+// opinion is the verdict of one facet partition.
 type opinion []byte
 
 func (o opinion) until() int64 { return int64(le.Uint64(o)) }
@@ -204,8 +204,8 @@ func (o opinion) set(from int32, level uint8, until int64) {
 	le.PutUint32(o[12:], uint32(level))
 }
 
-// Say implements detectors.Cohort. What still holds is said again when half of the
-// time is over for which others remember it. A rule that is only watched tells nobody.
+// Say implements detectors.Cohort. A lasting verdict is repeated after half of the
+// time for which others remember it. A shadow rule publishes nothing.
 func (c *cohort) Say(level uint8) {
 	keeps, slot, at := c.rule.cohort, rules.VerdictSlot(c.slot()), &c.l.context
 	if keeps.verdicts == 0 || at.Late || c.by == event.None || c.l != &c.p.lane {
@@ -239,7 +239,7 @@ func (c *cohort) Said(level uint8) (n int) {
 	return n
 }
 
-// tellAll writes a verdict for all facet partitions, this one too.
+// tellAll writes a verdict to all facet partitions, including this one.
 func (c *cohort) tellAll(level uint8) {
 	at, l := &c.l.context, &c.p.loopback
 	l.verdicts.Add(&facet.Verdict{
@@ -248,8 +248,8 @@ func (c *cohort) tellAll(level uint8) {
 	l.said += int64(len(l.got))
 }
 
-// emitVerdicts completes the frames of the verdicts that the record at an offset
-// caused: they are the same for all facet partitions.
+// emitVerdicts completes the frames of the verdicts caused by the record at an
+// offset. All facet partitions get the same frames.
 func (p *Partition) emitVerdicts(offset int64, out *Output) {
 	w := &p.loopback.verdicts
 	if w.Len() == 0 {
@@ -262,8 +262,8 @@ func (p *Partition) emitVerdicts(offset int64, out *Output) {
 	w.Reset()
 }
 
-// hearVerdicts applies what the frame that is read says of cohorts, unless it is
-// known.
+// hearVerdicts applies the verdicts in the current frame, unless the frame is a
+// duplicate.
 func (p *Partition) hearVerdicts(known bool, at score.Position) error {
 	v := &p.loopback.verdict
 	for {
@@ -281,8 +281,8 @@ func (p *Partition) hearVerdicts(known bool, at score.Position) error {
 	}
 }
 
-// note keeps what a facet partition thinks of a cohort. A rule that is not there has
-// no verdicts.
+// note stores the verdict of a facet partition on a cohort. Verdicts of an unknown
+// rule are dropped.
 func (p *Partition) note(v *facet.Verdict, offset int64) {
 	r := p.bySlot[v.Slot]
 	if r == nil {
@@ -319,7 +319,7 @@ func (p *Partition) note(v *facet.Verdict, offset int64) {
 	}
 }
 
-// checkCohort is checkSlot of the record of a cohort.
+// checkCohort is checkSlot for the record of a cohort.
 func (l *lane) checkCohort(kind uint8, slot uint32, payload []byte) (kept []byte, err error) {
 	if int(kind-firstCohort) >= len(cohortFields) {
 		return nil, fmt.Errorf("%w: of kind %d", errSlot, kind)

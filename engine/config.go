@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// Config is what an operator says about the state of partitions.
+// Config holds the operator's settings for partition state.
 type Config struct {
 	Lateness    time.Duration `yaml:"lateness" doc:"how long after the watermark an event still counts"`
 	MaxEntities int           `yaml:"max_entities" doc:"most entities of one kind and tenant that a facet partition keeps state of; beyond it, those that came least give way"`
 	MaxCohorts  int           `yaml:"max_cohorts" doc:"most cohorts of one kind (those that share a build, an app version, a route, an ASN, a country, an OS, a device model) and tenant that a facet partition keeps state of"`
 
-	// Sources is the number of raw partitions: time goes on only when all of
-	// them were heard of. It is read from the topic.
+	// Sources is the number of raw partitions. Time advances only when all of them
+	// were heard from. It is read from the topic.
 	Sources int `yaml:"-"`
 
-	// Partitions is the number of facet partitions: where members of groups are.
-	// It is read from the topic.
+	// Partitions is the number of facet partitions, over which group members are
+	// spread. It is read from the topic.
 	Partitions int `yaml:"-"`
 }
 
-// Defaults are the values that suit most installations.
+// Defaults returns values that suit most installations.
 func Defaults() Config {
 	return Config{Lateness: time.Minute, MaxEntities: 1_000_000, MaxCohorts: 10_000}
 }
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Lateness < 0 || c.Lateness > 24*time.Hour {

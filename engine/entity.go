@@ -9,16 +9,16 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Slots that are the engine's own. Slots of rules are hashes and never below
+// Slots of the engine itself. Slots of rules are hashes, and never below
 // firstRuleSlot.
 const (
 	// scoreSlot: position offset i64 · index i32, then for each contribution
 	// slot u32 · weight u8 · unused 3 · time i64.
 	scoreSlot = 1
-	// nameSlot: length of the tenant u8 · tenant · key. Only entities with a
-	// score or a timer have one: nobody else's name is ever needed.
+	// nameSlot: length of the tenant u8 · tenant · key. Only entities with a score
+	// or a timer have one, because no other name is ever needed.
 	nameSlot = 2
-	// timerSlot: as timers.go has it.
+	// timerSlot: see timers.go.
 	timerSlot = 3
 
 	scoreHeader      = 12
@@ -40,8 +40,8 @@ func (e *entity) contributions(yield func(slot uint32, weight uint8, time int64)
 	}
 }
 
-// keepScore stores a score. It reports false where the record has no room: then
-// the signal stands, and the score stays as it was.
+// keepScore stores a score. It reports false if the record has no room: the signal
+// is then given, and the score stays as it was.
 func (e *entity) keepScore(at score.Position, list []score.Contribution, slotOf func(rule string) uint32) bool {
 	b := e.Resize(scoreSlot, scoreHeader+len(list)*contributionSize)
 	if b == nil {
@@ -87,9 +87,9 @@ func (e *entity) name() (n facet.Entity, ok bool) {
 	return facet.Entity{Kind: facet.Kind(e.Kind()), Tenant: string(b[1 : 1+tenant]), Key: string(b[1+tenant:])}, true
 }
 
-// Live calls yield for every entity that has a live score, of which something that
-// raises it is worth at least a point at the watermark, in the order of their keys, which is the same
-// for the same state.
+// Live calls yield for every entity with a live score: a raising contribution is
+// worth at least a point at the watermark. The order is that of the keys, so the
+// same state gives the same order.
 func (p *Partition) Live(yield func(score.Update) bool) {
 	type live struct {
 		key uint64

@@ -2,8 +2,8 @@ package engine
 
 import "github.com/weirdev/weir/internal/facet"
 
-// except takes out of what the facet matches the rules that except it, and counts
-// the hits: to such a rule it is as if the facet did not match.
+// except removes rules whose exceptions match the facet from its matches, and
+// counts the hits. For these rules the facet does not match.
 func (l *lane) except(f *facet.Facet) {
 	left := l.matched[:0]
 	for _, i := range l.matched {
@@ -18,8 +18,9 @@ func (l *lane) except(f *facet.Facet) {
 	l.matched = left
 }
 
-// TakeHits tells how often each exception, by its place in the rule, held since it was
-// asked last. That is no part of the state: a restored partition counts from 0.
+// TakeHits reports how often each exception, by its index in the rule, matched
+// since the last call. The counts are not part of the state: a restored partition
+// counts from 0.
 func (p *Partition) TakeHits(yield func(rule string, exception int, n uint64)) {
 	for k := range p.byKind {
 		for _, a := range p.byKind[k] {

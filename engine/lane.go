@@ -21,16 +21,17 @@ type active struct {
 	hits     []uint64           // of the rule's exceptions, until they were told
 }
 
-// lane is a set of rules with the state that it has come to. Every partition has
-// one that gives scores, and may have one that is only watched: the second has a
-// table of its own, so that nothing in it can show in the first.
+// lane is a set of rules with its state. Every partition has a live lane, which
+// gives scores, and may have a shadow lane, which is only observed. The shadow lane
+// has its own table, so that it cannot affect the live one.
 type lane struct {
 	rules    *rules.Set
 	byKind   [facet.MaxKind][]active           // in order of id
 	matchers [facet.MaxKind]*condition.Matcher // of these rules
 	bySlot   map[uint32]*rules.Rule            // looked up only, never walked
 
-	// The switch record that brought the rules; zero where the owner brought them.
+	// The number of the switch record that brought the rules; zero if the owner
+	// brought them.
 	number uint64
 	bundle []byte
 
@@ -45,7 +46,7 @@ type lane struct {
 	cohorts cohorts
 }
 
-// use compiles a set of rules, and leaves the state as it is.
+// use compiles a set of rules. It does not change the state.
 func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 	l.rules, l.bySlot = set, map[uint32]*rules.Rule{}
 	for k := range l.byKind {
@@ -71,7 +72,8 @@ func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 	return nil
 }
 
-// horizon is how long the facet that was matched last matters to any of its rules, ms.
+// horizon returns how long the last matched facet matters to any of its rules, in
+// ms.
 func (l *lane) horizon(k facet.Kind) (longest int64) {
 	for _, i := range l.matched {
 		longest = max(longest, l.byKind[k][i].reach)
@@ -88,8 +90,7 @@ type ruleSlot struct {
 func (s *ruleSlot) Payload() []byte     { return s.rec.Slot(s.id) }
 func (s *ruleSlot) Resize(n int) []byte { return s.rec.Resize(s.id, n) }
 
-// ruleOf finds the rule that a slot of a kind belongs to; nil where there is
-// none.
+// ruleOf finds the rule of a slot; nil if there is none.
 func (l *lane) ruleOf(kind facet.Kind, slot uint32) *active {
 	if !kind.Exists() {
 		return nil

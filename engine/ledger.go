@@ -5,8 +5,8 @@ import (
 	"github.com/weirdev/weir/internal/state"
 )
 
-// Ledger counts what became of the facets of one partition, by raw partition.
-// It is part of the state.
+// Ledger counts the outcomes of the facets of one partition, by raw partition. It
+// is part of the state.
 type Ledger struct {
 	Sources  []SourceLedger
 	Loopback Totals // of what no raw partition accounts for
@@ -27,7 +27,7 @@ func (l Ledger) Total() Totals {
 	return t
 }
 
-// Plus is the sum of two ledgers.
+// Plus returns the sum of two ledgers.
 func (t Totals) Plus(u Totals) Totals {
 	return Totals{
 		Applied: t.Applied + u.Applied, Late: t.Late + u.Late, Unadmitted: t.Unadmitted + u.Unadmitted,
@@ -36,7 +36,7 @@ func (t Totals) Plus(u Totals) Totals {
 	}
 }
 
-// Ledger is the partition's ledger up to the last record applied.
+// Ledger returns the partition's ledger up to the last applied record.
 func (p *Partition) Ledger() Ledger {
 	l := Ledger{Sources: make([]SourceLedger, len(p.sources))}
 	for i := range p.sources {
@@ -47,10 +47,10 @@ func (p *Partition) Ledger() Ledger {
 	return l
 }
 
-// Watermark is the event time that all sources have passed, Unix ms.
+// Watermark returns the event time that all sources have passed, Unix ms.
 func (p *Partition) Watermark() int64 { return p.watermark }
 
-// Entities is the number of entities that have state.
+// Entities returns the number of entities with state.
 func (p *Partition) Entities() (n int) {
 	for _, k := range facet.Kinds() {
 		n += p.table.Len(uint8(k))
@@ -58,10 +58,10 @@ func (p *Partition) Entities() (n int) {
 	return n
 }
 
-// Evicted is how many entities of a kind lost their state because of the cap.
+// Evicted returns how many entities of a kind lost their state because of the cap.
 func (p *Partition) Evicted(k facet.Kind) int64 { return p.table.Evicted(uint8(k)) }
 
-// Cohorts is the number of cohorts that have state.
+// Cohorts returns the number of cohorts with state.
 func (p *Partition) Cohorts() int { return cohortsIn(p.table) }
 
 func cohortsIn(t *state.Table) (n int) {
@@ -71,16 +71,16 @@ func cohortsIn(t *state.Table) (n int) {
 	return n
 }
 
-// Timers is the number of entities that a rule waits for.
+// Timers returns the number of entities with a timer.
 func (p *Partition) Timers() int { return p.table.Held() }
 
-// DroppedTimers is how many entities of a kind lost timers with their state,
+// DroppedTimers returns how many entities of a kind lost timers with their state,
 // because of the cap.
 func (p *Partition) DroppedTimers(k facet.Kind) int64 { return p.table.Dropped(uint8(k)) }
 
-// Refused is how many facets of a kind reached no rule, because the cap left no
-// room for state of their entities.
+// Refused returns how many facets of a kind reached no rule, because the cap left
+// no room for the state of their entities.
 func (p *Partition) Refused(k facet.Kind) int64 { return p.table.Refused(uint8(k)) }
 
-// Bytes is the memory that the state holds.
+// Bytes returns the memory that the state uses.
 func (p *Partition) Bytes() int { return p.table.Bytes() }

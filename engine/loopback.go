@@ -10,25 +10,25 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// LoopbackFrame is a loop-back frame that goes into the facet log.
+// LoopbackFrame is a loop-back frame to be written to the facet log.
 type LoopbackFrame struct {
 	To    int32 // facet partition
 	Step  facet.Step
 	Frame []byte // as the first of a chain
 }
 
-// mostLoopBytes is how many bytes of findings are gathered for one frame.
+// mostLoopBytes limits the findings in one frame, in bytes.
 const mostLoopBytes = 64 << 10
 
-// loopback is what a partition says to members of groups, and what it is told.
+// loopback holds what a partition tells members of groups, and what it is told.
 //
-// A rule that fires for a group writes what it found into the partitions of the
-// group's members, each of which has one writer, and that is the owner of its
-// partition. Frames follow from the writer's log, so whoever writes them again
-// writes the same, and the reader drops what it has. Each owner's frames are a
-// chain, of which the reader sees where one is missing. The chain is the owner's
-// and not the state's: what replays bring forth is not written, and under other
-// rules they bring forth what nobody has written.
+// A rule that fires for a group writes its finding to the partitions of the group's
+// members. Each partition has one writer, its owner. The frames follow from the
+// writer's log, so every owner that writes them again writes the same frames, and
+// the reader drops duplicates. The frames of each owner form a chain, in which the
+// reader notices a missing one. The chain belongs to the owner, not to the state:
+// frames that a replay produces are not written, and under other rules a replay
+// produces frames that nobody has written.
 type loopback struct {
 	got []facet.Step // by facet partition: the last frame that was read from it
 
@@ -96,7 +96,7 @@ func (l *loopback) open(to int32) bool {
 	return true
 }
 
-// emitAll completes the frames that the record at an offset caused.
+// emitAll completes the frames caused by the record at an offset.
 func (p *Partition) emitAll(offset int64, out *Output) {
 	p.emitFindings(offset, out)
 	p.emitVerdicts(offset, out)
@@ -119,7 +119,7 @@ func (p *Partition) emit(to int32, offset int64, out *Output) {
 	out.Loopback = append(out.Loopback, LoopbackFrame{to, step, p.loopback.writers[to].Finish(p.id, step, p.incarnation)})
 }
 
-// step names the next frame to a partition.
+// step returns the name of the next frame to a partition.
 func (l *loopback) step(to int32, offset int64) facet.Step {
 	step := facet.Step{Next: offset + 1}
 	if last := l.parts[to]; last.Next == step.Next {
@@ -181,7 +181,8 @@ func (p *Partition) hear(frame []byte, at score.Position, out *Output) error {
 }
 
 // member gives a member of a group its signal. Loop-back is never late, and causes
-// no more of it. What is worth nothing any more leaves the score as it is.
+// no further loop-back. A finding that is worth nothing any more leaves the score
+// unchanged.
 func (p *Partition) member(r *rules.Rule, e facet.Entity, at score.Position, out *Output) {
 	if r == nil {
 		p.loopback.unknown++
@@ -213,9 +214,9 @@ func (p *Partition) member(r *rules.Rule, e facet.Entity, at score.Position, out
 		return
 	}
 	rec.Touch(at.Offset, p.closed(f.Time))
-	// The finding may be so old that the record may be gone or not: what it held is
-	// worth nothing by now. It is no reason to spare the record: an attacker chooses
-	// whom he names.
+	// The finding may be so old that the record may or may not exist any more; its
+	// content is worth nothing then. A finding does not spare the record from
+	// eviction, because an attacker chooses whom he names.
 	if merged := p.addToScore(rec, p.watermark, sig, out); merged != nil {
 		rec.Prolong(p.closed(score.Fades(merged)))
 	}

@@ -75,7 +75,7 @@ func (m *stageMetrics) snapshotWritten(partition int32, bytes int, encode, store
 	m.snapshotsSeconds.WithLabelValues("store").Observe(store.Seconds())
 }
 
-// gone forgets the figures of a partition that is given up.
+// gone removes the metrics of a partition that is given up.
 func (m *stageMetrics) gone(partition int32) {
 	of := prometheus.Labels{"partition": strconv.Itoa(int(partition))}
 	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.refused, m.timers, m.cohorts, m.dropped, m.snapshotsBytes} {

@@ -12,15 +12,15 @@ import (
 	"github.com/weirdev/weir/internal/watch"
 )
 
-// owner reads one facet partition: first, without any output, what was
-// committed, until the state is what it was; then what is new.
+// owner reads one facet partition. It first replays what was committed, without
+// output, until the state is restored; then it reads new records.
 //
 //	fetch ─▶ Partition.Apply ─▶ outputs ─┬─▶ loop-back: facet log ─┐
 //	                                     ├─▶ signal log ───────────┼─▶ commit, snapshot
 //	                                     └─▶ the stage's sinks ────┘
 //
-// Only offsets whose outputs are acknowledged are committed or have a snapshot,
-// so that a replay never has to send anything from below either.
+// It commits, or writes a snapshot, only for offsets whose outputs are all
+// acknowledged, so that a replay never has to send anything from below.
 type owner struct {
 	*Stage
 	Log       kafka.Log // the stage's, which tells loop of waits
@@ -73,8 +73,8 @@ func (o *owner) own(ctx context.Context, committed int64, log kafka.OffsetRange)
 	return o.drain(finish)
 }
 
-// openSinks opens what outputs go to: two logs, which tell of waits themselves, and
-// the stage's sinks.
+// openSinks opens the sinks: two logs, which report their own waits, and the
+// stage's sinks.
 func (o *owner) openSinks() {
 	o.outlets.sinks = []outlet{
 		{&loopbackLog{log: o.Log, topic: o.Topics.Facets, chain: map[int32]facet.Step{}}, "loop-back"},
@@ -85,15 +85,15 @@ func (o *owner) openSinks() {
 	}
 }
 
-// prepare recovers the state from a snapshot, or begins with an empty one; and it
-// checks that the log still holds what the state is a function of.
+// prepare restores the state from a snapshot, or starts with an empty one. It
+// checks that the log still holds the records that the state depends on.
 func (o *owner) prepare(ctx context.Context, committed int64, log kafka.OffsetRange) (err error) {
 	if committed > log.End {
 		return fmt.Errorf("offset %d was committed, but the log ends at %d: the topic was re-created or truncated; "+
 			"start a new incarnation of the stream", committed, log.End)
 	}
-	// A snapshot may be ahead of the commit: it was written after the outputs
-	// below it were acknowledged.
+	// A snapshot may be ahead of the commit: it is written after the outputs below
+	// it are acknowledged.
 	o.loop.Waiting() // for the store, which may be down
 	o.state, o.next, err = o.snapshots.recover(ctx, log)
 	o.loop.Working()
@@ -115,8 +115,8 @@ func (o *owner) prepare(ctx context.Context, committed int64, log kafka.OffsetRa
 	return nil
 }
 
-// refuse stops this partition and no other: it says why, and holds it for a while,
-// for another owner would fare the same.
+// refuse stops only this partition. It logs the reason, and holds the partition for
+// a while, because another owner would fail in the same way.
 func (o *owner) refuse(ctx context.Context, err error) error {
 	o.log.Error("partition stopped", "offset", o.next, "error", err)
 	o.metrics.stopped.Inc()
@@ -126,7 +126,7 @@ func (o *owner) refuse(ctx context.Context, err error) error {
 	return fmt.Errorf("partition %d stopped at %d: %w", o.partition, o.next, err)
 }
 
-// read applies records until ctx ends. What was begun then is finished, unless
+// read applies records until ctx ends. It completes the work in progress, unless
 // finish ends too.
 func (o *owner) read(ctx, finish context.Context, committed int64) error {
 	from, started := o.next, time.Now()
@@ -163,10 +163,10 @@ func (o *owner) read(ctx, finish context.Context, committed int64) error {
 	return nil
 }
 
-// stored is the offset below which every output is acknowledged.
+// stored returns the offset below which every output is acknowledged.
 func (o *owner) stored() int64 { return min(o.next, o.outlets.stored()) }
 
-// remind republishes to the mirrors that lost something.
+// remind republishes to the mirrors that lost data.
 func (o *owner) remind(ctx context.Context) error {
 	for _, m := range o.outlets.mirrors {
 		if m.Forgotten() {
@@ -178,8 +178,8 @@ func (o *owner) remind(ctx context.Context) error {
 	return nil
 }
 
-// republish writes every live score again: a mirror may have lost some since the
-// last owner wrote them.
+// republish writes every live score again, because a mirror may have lost some
+// since the last owner wrote them.
 func (o *owner) republish(ctx context.Context, m Mirror) (err error) {
 	n := 0
 	for u := range o.state.Live {
@@ -198,9 +198,9 @@ func (o *owner) republish(ctx context.Context, m Mirror) (err error) {
 	return nil
 }
 
-// turn fetches and applies once. Without live, outputs are known to have been
-// sent, and are dropped. When ctx ends it stops behind a record whose outputs
-// are all sent.
+// turn fetches and applies once. If live is false, the outputs were already sent,
+// and are dropped. When ctx ends it stops after a record whose outputs are all
+// sent.
 func (o *owner) turn(ctx, finish context.Context, live bool) error {
 	err := o.Log.Fetch(ctx, o.Topics.Facets, o.partition, o.next, &o.batch)
 	switch {
@@ -236,7 +236,7 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 	return o.outlets.flush(finish)
 }
 
-// commitStored commits as far as every output is acknowledged.
+// commitStored commits up to the offset at which every output is acknowledged.
 func (o *owner) commitStored(ctx context.Context) error {
 	if time.Since(o.proposed) < o.cfg.CommitInterval {
 		return nil
@@ -250,8 +250,8 @@ func (o *owner) commitStored(ctx context.Context) error {
 		}
 		return nil
 	}
-	// The ledger is the one at next: it goes with the offset only when
-	// everything up to next is acknowledged.
+	// The ledger belongs to next, so it is committed only when everything up to
+	// next is acknowledged.
 	metadata := ""
 	if stored == o.next {
 		metadata = Progress{Version: progressVersion, Ledger: o.state.Ledger().Total()}.String()
@@ -264,9 +264,9 @@ func (o *owner) commitStored(ctx context.Context) error {
 	return nil
 }
 
-// drain finishes a partition that is given up: every output is acknowledged and
-// committed, and a snapshot is written, within the drain time. A failure costs
-// only sending again, or a longer replay.
+// drain finishes a partition that is given up: it waits until every output is
+// acknowledged and committed, and writes a snapshot, within the drain time. A
+// failure only costs repeated output, or a longer replay.
 func (o *owner) drain(ctx context.Context) error {
 	if o.next < o.committed {
 		return nil // still replaying: nothing was sent

@@ -21,15 +21,15 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// ErrGap says that a frame covers a range of a raw partition that does not join
-// what was covered before: something in between is missing.
+// ErrGap means that a frame's range of a raw partition does not join the covered
+// range: something in between is missing.
 var ErrGap = errors.New("the facet log has a gap")
 
-// ErrForeign says that a frame belongs to another incarnation of the stream, or
+// ErrForeign means that a frame belongs to another incarnation of the stream, or
 // names a raw partition that does not exist.
 var ErrForeign = errors.New("the frame is not of this stream")
 
-// source is what a partition knows of one raw partition.
+// source is the state of one raw partition.
 type source struct {
 	heard     bool
 	owner     uint64 // the highest seen
@@ -39,8 +39,7 @@ type source struct {
 	ledger    Totals
 }
 
-// Partition is all that is remembered of the entities of one facet partition.
-// One goroutine uses it.
+// Partition is the state of one facet partition. One goroutine uses it.
 type Partition struct {
 	cfg         Config
 	id          int32
@@ -64,7 +63,7 @@ type Partition struct {
 	loopback loopback
 }
 
-// NewPartition makes the empty state of a partition.
+// NewPartition creates the empty state of a partition.
 func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, incarnation uint64) (*Partition, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -87,7 +86,7 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 	return p, nil
 }
 
-// environment is what detectors share.
+// environment returns what detectors share.
 func (p *Partition) environment() detectors.Environment {
 	return detectors.Environment{Lateness: p.cfg.Lateness.Milliseconds(), Hasher: p.hasher}
 }
@@ -102,7 +101,7 @@ func (p *Partition) caps() (caps state.Caps) {
 	return caps
 }
 
-// Output is what applying records brought forth.
+// Output is the output of applied records.
 type Output struct {
 	Signals  []score.Signal
 	Updates  []score.Update  // one for each entity whose score changed, the latest
@@ -126,7 +125,7 @@ func (o *Output) empty() bool {
 	return len(o.Signals)+len(o.Updates)+len(o.Loopback)+len(o.Shadow) == 0
 }
 
-// update puts a score in the place of an earlier one of its entity.
+// update replaces an earlier score of the same entity.
 func (o *Output) update(u score.Update) {
 	if i := o.placeOf(u.Entity); i >= 0 {
 		old := &o.Updates[i]
@@ -140,8 +139,8 @@ func (o *Output) update(u score.Update) {
 	}
 }
 
-// manyUpdates is from how many on updates are found by a map: a record at which
-// many timers are due has as many.
+// manyUpdates is the number of updates from which a map finds them: a record that
+// calls many timers has as many updates.
 const manyUpdates = 32
 
 func (o *Output) placeOf(e facet.Entity) int {
@@ -160,8 +159,8 @@ func (o *Output) placeOf(e facet.Entity) int {
 	return -1
 }
 
-// Apply applies one record of the facet log. After an error the partition must
-// not be used any more: it stops rather than lose something.
+// Apply applies one record of the facet log. After an error the partition must not
+// be used any more: it stops rather than lose data.
 func (p *Partition) Apply(offset int64, frame []byte, out *Output) error {
 	at := score.Position{Incarnation: p.incarnation, Partition: p.id, Offset: offset}
 	if facet.IsLoopback(frame) {
@@ -201,7 +200,7 @@ func (p *Partition) belongs(incarnation uint64) error {
 	return nil
 }
 
-// section applies what a frame says of one raw partition.
+// section applies a frame's section about one raw partition.
 func (p *Partition) section(s facet.Section, at *score.Position, out *Output) error {
 	if int(s.Source) >= len(p.sources) {
 		return fmt.Errorf("%w: raw partition %d of %d", ErrForeign, s.Source, len(p.sources))
@@ -244,9 +243,9 @@ func (p *Partition) section(s facet.Section, at *score.Position, out *Output) er
 	return nil
 }
 
-// begin takes in what a present owner's section says before its facets. Of those
-// that its owner has sent, none may be missing; where the state began after a loss,
-// none behind the first that comes.
+// begin reads the head of a section from the current owner. None of the facets that
+// the owner has sent may be missing. If the state began after a loss, none may be
+// missing after the first that arrives.
 func (s *source) begin(sec facet.Section, partial bool) error {
 	n := uint64(sec.Facets)
 	fresh := !s.heard || sec.Owner > s.owner
@@ -268,8 +267,8 @@ func (s *source) begin(sec facet.Section, partial bool) error {
 	return nil
 }
 
-// advance moves the watermark: the least of all sources, once all were heard. It
-// reports whether time has passed.
+// advance moves the watermark to the minimum of all sources, once all were heard
+// from. It reports whether time has passed.
 func (p *Partition) advance() bool {
 	least := int64(math.MaxInt64)
 	for i := range p.sources {
@@ -283,20 +282,19 @@ func (p *Partition) advance() bool {
 	return p.watermark > before
 }
 
-// late reports whether a time is so old that its windows have closed. A facet that
-// ingest marked as delayed is late, too.
+// late reports whether the windows of a time have closed. A facet that ingest
+// marked as delayed is late, too.
 func (p *Partition) late(t int64) bool {
 	return p.watermark != facet.NoWatermark && t < p.watermark-p.cfg.Lateness.Milliseconds()
 }
 
-// closed is the watermark from which on no event before t is on time. What an
-// entity has until t is remembered until then: no event can tell that it was
-// forgotten.
+// closed returns the watermark at which events before t are late. State needed
+// until t can then be dropped, because no event can show that it is missing.
 func (p *Partition) closed(t int64) int64 { return t + p.cfg.Lateness.Milliseconds() }
 
-// apply feeds the facet to the rules of its kind that match and do not except it. A
-// facet of an entity that is not admitted reaches no rule: it is in the ledger, and in
-// the sketch that admits the entity once it has come often enough.
+// apply shows the facet to the rules of its kind that match and do not except it. A
+// facet of an entity that is not admitted reaches no rule. The ledger counts it,
+// and so does the sketch that admits the entity once it has come often enough.
 func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	f := &p.facet
 	late := p.late(f.Time) || f.Delayed()
@@ -318,15 +316,15 @@ func (p *Partition) apply(src *source, at score.Position, out *Output) {
 	}
 }
 
-// matches reports whether any rule of the lane matches the facet, and does not except
-// it.
+// matches reports whether any rule of the lane matches the facet without an
+// exception.
 func (l *lane) matches(f *facet.Facet) bool {
 	l.matched = l.matchers[f.Entity.Kind].Match(&f.Fields, l.matched[:0])
 	l.except(f)
 	return len(l.matched) > 0
 }
 
-// feed shows the facet to the rules that it matches.
+// feed shows the facet to the rules that match it.
 func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 	f, c := &p.facet, &l.context
 	l.cohorts.close()
@@ -347,13 +345,13 @@ func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 	}
 }
 
-// find opens the context of the facet and the record of its entity, or makes one where
-// there is room for the entity. A late event is shown to what is there, but makes no record and
-// keeps none for longer: with times that have passed nobody pushes others out.
+// find opens the context of the facet and the record of its entity, or creates a
+// record if there is room. A late event uses an existing record, but creates none
+// and prolongs none: otherwise late events could displace others.
 func (p *Partition) find(l *lane, at score.Position, late bool) (found bool) {
 	f, e, c := &p.facet, &l.current, &l.context
-	// The context comes before the record: a copy of what was just read would wait
-	// behind the record's writes, which miss the cache.
+	// The context is filled before the record: a copy of recently read data would
+	// have to wait for the record's writes, which miss the cache.
 	c.Event, c.Entity, c.Source, c.Offset = &f.Fields, f.Entity, f.Source, f.Offset
 	c.Time, c.Watermark, c.Late = f.Time, p.watermark, late
 	key := p.hasher.Sum(f.Entity)
@@ -370,8 +368,8 @@ func (p *Partition) find(l *lane, at score.Position, late bool) (found bool) {
 	return found
 }
 
-// fire turns a firing into a signal, and adds it to the entity's score, where what is
-// worth nothing at now goes.
+// fire turns a firing into a signal and adds it to the entity's score.
+// Contributions that are worth nothing at now are removed.
 func (p *Partition) fire(e *entity, a *active, now int64, at score.Position, late bool, out *Output) {
 	sig := p.found(&p.lane, a, at, late)
 	out.Signals = append(out.Signals, sig)
@@ -392,20 +390,21 @@ func (p *Partition) fire(e *entity, a *active, now int64, at score.Position, lat
 	}
 }
 
-// say gives a signal its weight. One that clears has none, and asks for nothing.
+// say sets the weight of a signal. A clearing signal has none, and asks for
+// nothing.
 func say(sig *score.Signal, weight uint8, clears bool) {
 	if sig.Weight, sig.Clears = weight, clears; clears {
 		sig.Weight, sig.Asks = 0, 0
 	}
 }
 
-// watch turns a firing into a signal that is only shown.
+// watch turns a firing of the shadow lane into a signal.
 func (p *Partition) watch(l *lane, a *active, at score.Position, late bool, out *Output) {
 	out.Shadow = append(out.Shadow, p.found(l, a, at, late))
 	l.current.Prolong(p.closed(l.context.Time + a.after))
 }
 
-// found is the signal of a firing.
+// found returns the signal of a firing.
 func (p *Partition) found(l *lane, a *active, at score.Position, late bool) score.Signal {
 	f := &l.context
 	sig := l.signal(a.rule, facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}, at)
@@ -425,7 +424,7 @@ func ownEvidence(list []facet.Evidence) []facet.Evidence {
 	return own
 }
 
-// signal is what a rule says of an entity, whatever made it say so.
+// signal returns a rule's signal about an entity, whatever caused it.
 func (l *lane) signal(r *rules.Rule, e facet.Entity, at score.Position) score.Signal {
 	return score.Signal{
 		Position: at, Rule: r.ID, RulesVersion: l.rules.Version, Category: r.Category, Reason: r.Reason,
@@ -433,9 +432,9 @@ func (l *lane) signal(r *rules.Rule, e facet.Entity, at score.Position) score.Si
 	}
 }
 
-// addToScore adds a signal to the score of its entity, whose record is e. What is
-// worth nothing at now goes. It returns what the score is made of then; nil where
-// it stays as it was.
+// addToScore adds a signal to the score of its entity, whose record is e.
+// Contributions that are worth nothing at now are removed. It returns the new
+// contributions; nil if the score is unchanged.
 func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Output) []score.Contribution {
 	if sig.Weight == 0 && !sig.Clears {
 		return nil
@@ -462,8 +461,7 @@ func (p *Partition) addToScore(e *entity, now int64, sig score.Signal, out *Outp
 	return merged
 }
 
-// contributions reads an entity's score. Rules that are no longer there do not
-// contribute.
+// contributions reads an entity's score. Removed rules do not contribute.
 func (p *Partition) contributions(e *entity) []score.Contribution {
 	p.scratch = p.scratch[:0]
 	e.contributions(func(slot uint32, weight uint8, at int64) {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Progress is what a commit of detect says in its metadata: the ledger of the
-// facet partition up to the committed offset.
+// Progress is the metadata of a detect commit: the ledger of the facet partition up
+// to the committed offset.
 type Progress struct {
 	Version int    `json:"v"`
 	Ledger  Totals `json:"ledger"`
@@ -27,8 +27,7 @@ type Totals struct {
 
 const progressVersion = 1
 
-// ParseProgress reads a commit's metadata; ok is false where it holds no
-// ledger.
+// ParseProgress reads a commit's metadata; ok is false if it holds no ledger.
 func ParseProgress(metadata string) (p Progress, ok bool, err error) {
 	if metadata == "" {
 		return p, false, nil

@@ -13,70 +13,67 @@ import (
 // Sink takes the outputs of one facet partition, in the order of its records. One
 // goroutine, the partition's owner, calls it, and closes it at the end.
 type Sink interface {
-	// Write takes what the record at offset brought forth, and copies what it keeps.
-	// It blocks while the sink is behind, until ctx ends. It is not called for records
-	// that brought forth nothing.
+	// Write takes the output of the record at offset, and copies what it keeps. It
+	// blocks while the sink is behind, until ctx ends. It is not called for records
+	// without output.
 	Write(ctx context.Context, offset int64, out *Output) error
-	// Flush follows the last record of a fetch: what is gathered to be written at
-	// once is written.
+	// Flush follows the last record of a fetch: the sink writes what it has
+	// gathered.
 	Flush(ctx context.Context) error
-	// Stored is an offset below which everything written is acknowledged;
-	// math.MaxInt64 where all of it is.
+	// Stored returns an offset below which everything written is acknowledged;
+	// math.MaxInt64 if all of it is.
 	Stored() int64
 	// Drain returns when everything written is acknowledged.
 	Drain(ctx context.Context) error
-	// Close says that nothing more is written.
+	// Close means that nothing more is written.
 	Close()
 }
 
-// Mirror is a sink that shows the present score of every live entity. It is given
-// all of them when a partition is taken over, and whenever it has lost some.
+// Mirror is a sink that holds the current score of every live entity. It gets all
+// of them when a partition is taken over, and whenever it has lost some.
 type Mirror interface {
 	Sink
-	// Put keeps u. It blocks while the sink is behind, until ctx ends.
+	// Put stores u. It blocks while the sink is behind, until ctx ends.
 	Put(ctx context.Context, offset int64, u score.Update) error
-	// Forgotten reports, once for each time, that the sink lost what it had
-	// acknowledged.
+	// Forgotten reports, once per loss, that the sink lost acknowledged data.
 	Forgotten() bool
 }
 
-// SinkOpener makes the sinks of one kind.
+// SinkOpener creates the sinks of one kind.
 type SinkOpener struct {
 	Name string // in errors
 	Open func(partition int32) Sink
 }
 
-// SignalTrack is a store's part for the signals of one facet partition, in order of
-// offset.
+// SignalTrack stores the signals of one facet partition, in order of offset.
 type SignalTrack interface {
 	// Append copies sig. It blocks while the store is behind, until ctx ends.
 	Append(ctx context.Context, offset int64, sig *score.Signal) error
-	// Stored is an offset below which every appended signal is acknowledged.
+	// Stored returns an offset below which every appended signal is acknowledged.
 	Stored() int64
 	// Drain returns when everything appended is acknowledged.
 	Drain(ctx context.Context) error
 }
 
-// ScoreTrack is a store's part for the scores of the entities of one facet
-// partition. Only the latest of an entity counts.
+// ScoreTrack stores the scores of the entities of one facet partition. Only the
+// latest score of an entity counts.
 type ScoreTrack interface {
-	// Put keeps u. It blocks while the store is behind, until ctx ends.
+	// Put stores u. It blocks while the store is behind, until ctx ends.
 	Put(ctx context.Context, offset int64, u score.Update) error
-	// Stored is an offset below which every score is acknowledged.
+	// Stored returns an offset below which every score is acknowledged.
 	Stored() int64
 	// Drain returns when every score is acknowledged.
 	Drain(ctx context.Context) error
-	// Forgotten reports, once for each time, that the store lost what it had
-	// acknowledged.
+	// Forgotten reports, once per loss, that the store lost acknowledged data.
 	Forgotten() bool
-	// Close says that nothing more is put.
+	// Close means that nothing more is put.
 	Close()
 }
 
 // SignalSink stores the signals of live rules.
 func SignalSink(t SignalTrack) Sink { return signalSink{t} }
 
-// ShadowSink stores the signals of rules that are only watched.
+// ShadowSink stores the signals of shadow rules.
 func ShadowSink(t SignalTrack) Sink { return shadowSink{signalSink{t}} }
 
 // ScoreSink stores scores. It is a [Mirror].
@@ -130,8 +127,8 @@ type outlet struct {
 	name string
 }
 
-// open adds a sink. Its owner's loop is told of waits for it, as kafka.Watched
-// does for Kafka.
+// open adds a sink. It reports the sink's waits to the owner's loop, as
+// kafka.Watched does for Kafka.
 func (o *outlets) open(by SinkOpener, partition int32, loop *watch.Loop) {
 	s := by.Open(partition)
 	o.sinks = append(o.sinks, outlet{watchedSink{s, loop}, by.Name})
@@ -140,7 +137,7 @@ func (o *outlets) open(by SinkOpener, partition int32, loop *watch.Loop) {
 	}
 }
 
-// write gives every sink what the record at offset brought forth.
+// write gives every sink the output of the record at offset.
 func (o *outlets) write(ctx context.Context, offset int64, out *Output) error {
 	if out.empty() {
 		return nil
@@ -153,7 +150,7 @@ func (o *outlets) write(ctx context.Context, offset int64, out *Output) error {
 	return nil
 }
 
-// flush asks every sink, whatever the others say.
+// flush flushes every sink, even if one fails.
 func (o *outlets) flush(ctx context.Context) error {
 	var errs []error
 	for i := range o.sinks {
@@ -164,7 +161,7 @@ func (o *outlets) flush(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// drain asks every sink, whatever the others say.
+// drain drains every sink, even if one fails.
 func (o *outlets) drain(ctx context.Context) error {
 	var errs []error
 	for i := range o.sinks {
@@ -175,7 +172,7 @@ func (o *outlets) drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// stored is the offset below which every sink has acknowledged everything.
+// stored returns the offset below which every sink has acknowledged everything.
 func (o *outlets) stored() int64 {
 	least := int64(math.MaxInt64)
 	for i := range o.sinks {

@@ -10,11 +10,11 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// mostUnsent is how many bytes for a log are gathered before they are written in
-// the middle of a fetch.
+// mostUnsent limits the bytes gathered for a log before they are written in the
+// middle of a fetch.
 const mostUnsent = 256 << 10
 
-// unsent is what is gathered for a log.
+// unsent is the data gathered for a log.
 type unsent struct {
 	bytes  int
 	oldest int64 // offset of the record that brought forth the first of it
@@ -27,7 +27,7 @@ func (u *unsent) add(offset int64, bytes int) {
 	u.bytes += bytes
 }
 
-// Stored implements [Sink]: what was produced is acknowledged.
+// Stored implements [Sink]: produced data is acknowledged.
 func (u *unsent) Stored() int64 {
 	if u.bytes > 0 {
 		return u.oldest
@@ -35,9 +35,9 @@ func (u *unsent) Stored() int64 {
 	return math.MaxInt64
 }
 
-// loopbackLog writes loop-back frames into the facet log: in order, one produce in
+// loopbackLog writes loop-back frames to the facet log: in order, one produce in
 // flight, never skipped. After an error its owner writes nothing more, and the next
-// makes the frames again.
+// owner produces the frames again.
 type loopbackLog struct {
 	unsent
 	log    kafka.Log
@@ -46,7 +46,7 @@ type loopbackLog struct {
 	chain  map[int32]facet.Step // the last frame written, by facet partition
 }
 
-// Write implements [Sink]. It makes each frame a part of its owner's chain.
+// Write implements [Sink]. It adds each frame to its owner's chain.
 func (l *loopbackLog) Write(ctx context.Context, offset int64, out *Output) error {
 	for _, f := range out.Loopback {
 		facet.Chain(f.Frame, l.chain[f.To])

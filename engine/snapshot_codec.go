@@ -44,8 +44,8 @@ const (
 	snapshotHeader = 24
 
 	// semantics is raised whenever the same log would give another state: by a
-	// change to a detector, to how scores merge, to what is evicted, to how slots are
-	// named.
+	// change to a detector, to the merging of scores, to eviction, or to the names
+	// of slots.
 	semantics = 3
 )
 
@@ -53,23 +53,23 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Errors of snapshots.
 var (
-	// ErrSnapshotDamaged says that the bytes are no snapshot, or not all of one.
+	// ErrSnapshotDamaged means that the bytes are no snapshot, or an incomplete
+	// one.
 	ErrSnapshotDamaged = errors.New("snapshot is damaged")
-	// ErrSnapshotNewer says that a later version of the program wrote it.
+	// ErrSnapshotNewer means that a later version of the program wrote it.
 	ErrSnapshotNewer = errors.New("snapshot has a newer format than this program reads")
-	// ErrSnapshotForeign says that it is sound, but of another partition, stream,
+	// ErrSnapshotForeign means that it is intact, but of another partition, stream,
 	// secret or semantics.
 	ErrSnapshotForeign = errors.New("snapshot is not of this partition")
 )
 
 // SnapshotForm names the format and the semantics of snapshots. Snapshots of
-// different forms do not stand for one another, and have different names.
+// different forms are not interchangeable, and have different names.
 func SnapshotForm() string { return fmt.Sprintf("%d.%d", snapshotFormat, semantics) }
 
-// terms are the settings under which a state came about. They may change from
-// one owner to the next, and hold from the offset on where that one took over:
-// windows are kept. Two states of the same offset can be compared only if their
-// terms are the same.
+// terms are the settings under which a state came about. They may change between
+// owners, and apply from the offset at which the new owner took over; windows are
+// kept. Two states of the same offset can be compared only under the same terms.
 type terms struct {
 	lateness    int64 // ms
 	maxEntities int
@@ -82,7 +82,7 @@ func (p *Partition) terms() terms {
 	return terms{lateness: p.cfg.Lateness.Milliseconds(), maxEntities: p.cfg.MaxEntities, maxCohorts: p.cfg.MaxCohorts, rules: p.rules.Version, past: p.past}
 }
 
-// until is the past of a state whose terms were t before the record at next.
+// until returns the past of a state whose terms were t before the record at next.
 func (t terms) until(next int64) uint64 {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %s %d %d", t.lateness, t.maxEntities, t.maxCohorts, t.rules, t.past, next))
 	return le.Uint64(sum[:])
@@ -97,9 +97,9 @@ type frozen struct {
 	watermark int64
 }
 
-// freeze returns the state as it is now, before the record at offset next. It
-// takes microseconds, and the partition can go on while the result is encoded
-// elsewhere. The result is to be released.
+// freeze returns the current state, before the record at offset next. It takes
+// microseconds, and the partition can continue while the result is encoded on
+// another goroutine. The caller must release the result.
 func (p *Partition) freeze(next int64) *frozen {
 	f := &frozen{next: next, head: p.appendHead(nil), table: p.table.Freeze(), watermark: p.watermark}
 	if p.shadow != nil {
@@ -115,16 +115,15 @@ func (f *frozen) release() {
 	}
 }
 
-// Snapshot encodes the state, next being the offset of the record that comes
-// next.
+// Snapshot encodes the state; next is the offset of the next record.
 func (p *Partition) Snapshot(next int64) ([]byte, error) {
 	f := p.freeze(next)
 	defer f.release()
 	return f.encode(context.Background())
 }
 
-// Digest names the state: the same for the same records of the log, however
-// they were fetched and whoever applied them.
+// Digest identifies the state. It is the same for the same records of the log,
+// whatever the batches and the owner.
 func (p *Partition) Digest() (sum [32]byte) {
 	f := p.freeze(0)
 	defer f.release()
@@ -206,7 +205,7 @@ func (f *frozen) body(w io.Writer) error {
 	return f.shadow.Dump(w, f.watermark)
 }
 
-// encode makes the snapshot. It ends early when ctx does.
+// encode creates the snapshot. It ends early when ctx does.
 func (f *frozen) encode(ctx context.Context) ([]byte, error) {
 	b := append(make([]byte, 0, 64<<10), snapshotMagic...)
 	b = le.AppendUint32(b, snapshotFormat)
@@ -242,8 +241,8 @@ func snapshotChecksum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:])
 }
 
-// openSnapshot checks the envelope and returns the offset that comes next, and
-// the body, which is to be closed.
+// openSnapshot checks the envelope. It returns the next offset, and the body, which
+// the caller must close.
 func openSnapshot(b []byte) (next int64, body *snapshotBody, err error) {
 	if len(b) < snapshotHeader || string(b[:8]) != snapshotMagic {
 		return 0, nil, fmt.Errorf("%w: no header", ErrSnapshotDamaged)
@@ -269,10 +268,10 @@ func openSnapshot(b []byte) (next int64, body *snapshotBody, err error) {
 	return next, &snapshotBody{z: z, r: bufio.NewReaderSize(z, 64<<10)}, nil
 }
 
-// snapshotWindow bounds the memory that decompressing takes.
+// snapshotWindow limits the memory for decompression.
 const snapshotWindow = 8 << 20
 
-// snapshotBody reads a body. After the first error everything reads as zero.
+// snapshotBody reads a body. After the first error every read returns zero.
 type snapshotBody struct {
 	z   *zstd.Decoder
 	r   *bufio.Reader
@@ -297,7 +296,7 @@ func (s *snapshotBody) bytes(n int) []byte {
 	return b
 }
 
-// number reads a number that is not negative and not above most.
+// number reads a number between 0 and most.
 func (s *snapshotBody) number(most uint64) uint64 {
 	if s.err != nil {
 		return 0
@@ -337,7 +336,7 @@ func (s *snapshotBody) terms() terms {
 	}
 }
 
-// switches reads the rules that switch records have brought, and uses them.
+// switches reads the rules from switch records, and uses them.
 func (s *snapshotBody) switches(p *Partition) error {
 	live := facet.Switch{Number: s.number(math.MaxUint64), Bundle: s.bytes(int(s.number(rules.MaxBundle)))}
 	p.shadowNumber = s.number(math.MaxUint64)
@@ -361,7 +360,7 @@ func (s *snapshotBody) switches(p *Partition) error {
 	return p.shadow.bring(p.shadowNumber, bundle, p)
 }
 
-// bring uses rules that a switch record has brought.
+// bring uses rules from a switch record.
 func (l *lane) bring(number uint64, bundle []byte, p *Partition) error {
 	set, err := p.lane.rules.Open(bundle)
 	if err != nil {
@@ -391,7 +390,7 @@ func (s *snapshotBody) loopback(l *loopback) {
 	}
 }
 
-// identity is what a snapshot is of. It never changes within a log.
+// identity states what a snapshot belongs to. It never changes within a log.
 type identity struct {
 	semantics, incarnation, partition, hasher, sources, partitions uint64
 }
@@ -407,7 +406,7 @@ func (s *snapshotBody) identity() identity {
 	}
 }
 
-// check refuses what is of anything else than want.
+// check refuses an identity other than want.
 func (i identity) check(want identity) error {
 	switch {
 	case i.semantics != want.semantics:
@@ -428,11 +427,11 @@ func (i identity) check(want identity) error {
 	return nil
 }
 
-// RestorePartition makes the partition that a snapshot is of, under the present
-// settings and rules: a rule that is gone has its slots and its part of the scores
-// dropped, a new one begins with none. next is the offset of the record that comes next. The error
-// is [ErrSnapshotDamaged], [ErrSnapshotNewer] or [ErrSnapshotForeign], unless
-// the settings are wrong.
+// RestorePartition restores a partition from a snapshot, under the present settings
+// and rules. A removed rule loses its slots and its part of the scores; a new rule
+// begins without any. next is the offset of the next record. The error is
+// [ErrSnapshotDamaged], [ErrSnapshotNewer] or [ErrSnapshotForeign], unless the
+// settings are wrong.
 func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, incarnation uint64, snapshot []byte) (p *Partition, next int64, err error) {
 	next, s, err := openSnapshot(snapshot)
 	if err != nil {
@@ -449,7 +448,7 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	if err := is.check(p.identity()); err != nil {
 		return nil, 0, err
 	}
-	// The same terms with the same past: such a state follows from the log alone.
+	// With the same terms and the same past, the state follows from the log alone.
 	was := s.terms()
 	if err := s.switches(p); err != nil {
 		return nil, 0, err
@@ -478,8 +477,8 @@ func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32,
 	return p, next, s.complete(p)
 }
 
-// complete checks that nothing comes after the table, and that no record is of
-// a kind that does not exist.
+// complete checks that nothing follows the table, and that every record has a valid
+// kind.
 func (s *snapshotBody) complete(p *Partition) error {
 	if _, err := s.r.ReadByte(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: something comes after its end", ErrSnapshotDamaged)
@@ -534,8 +533,8 @@ func (l *lane) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, 
 	return payload, nil
 }
 
-// withoutGone drops from a score what rules contributed that are gone, in place.
-// They would count again if they came back.
+// withoutGone removes the contributions of removed rules from a score, in place.
+// Otherwise they would count again if the rules came back.
 func (l *lane) withoutGone(score []byte) []byte {
 	kept := score[:scoreHeader]
 	for c := range slices.Chunk(score[scoreHeader:], contributionSize) {
@@ -546,7 +545,7 @@ func (l *lane) withoutGone(score []byte) []byte {
 	return kept
 }
 
-// summary is what two snapshots are compared by.
+// summary holds the values by which two snapshots are compared.
 type summary struct {
 	next  int64
 	is    identity
@@ -582,8 +581,8 @@ const (
 	otherState
 )
 
-// compareSnapshots compares what stands in the store with our own snapshot of
-// the same offset. The error is about what stands there.
+// compareSnapshots compares the stored snapshot with our own of the same offset.
+// The error is about the stored one.
 func compareSnapshots(there, own []byte) (comparison, error) {
 	a, err := summarize(there)
 	if err != nil {

@@ -12,38 +12,39 @@ import (
 )
 
 // SnapshotStore keeps the snapshots of facet partitions: immutable objects, named
-// by partition and by the facet offset that comes next. Its methods may be called
-// from many goroutines; an error of any of them is tried again, and never taken
-// for an answer.
+// by partition and by the next facet offset. Its methods may be called from many
+// goroutines. The caller retries after any error, and never takes an error for an
+// answer.
 type SnapshotStore interface {
-	// List names the snapshots of a partition by their next offset, the newest
-	// first. An error is never "none".
+	// List returns the next offsets of a partition's snapshots, newest first. An
+	// error never means "none".
 	List(ctx context.Context, partition int32) ([]int64, error)
-	// Read returns the bytes of one.
+	// Read returns the bytes of a snapshot.
 	Read(ctx context.Context, partition int32, next int64) ([]byte, error)
-	// Write creates one, if it is absent. Where the same bytes stand already it
-	// succeeds; where other bytes stand it returns ErrSnapshotDiffers.
+	// Write creates a snapshot if it is absent. If the same bytes are stored
+	// already it succeeds; if other bytes are, it returns ErrSnapshotDiffers.
 	Write(ctx context.Context, partition int32, next int64, snapshot []byte) error
-	// Discard moves an invalid one aside, so that it can be written anew.
+	// Discard moves an invalid snapshot aside, so that it can be written again.
 	Discard(ctx context.Context, partition int32, next int64) error
-	// Delete removes one that retention does not keep.
+	// Delete removes a snapshot that retention does not keep.
 	Delete(ctx context.Context, partition int32, next int64) error
 }
 
-// ErrSnapshotDiffers says that other bytes stand under a snapshot's name.
+// ErrSnapshotDiffers means that other bytes are stored under a snapshot's name.
 var ErrSnapshotDiffers = errors.New("another snapshot stands under this name")
 
-// errNotFunction says that the same records of the log gave two states. Nothing
-// that such a partition says can be trusted.
+// errNotFunction means that the same records of the log gave two states. No output
+// of the partition can be trusted then.
 var errNotFunction = errors.New("a sound snapshot of the same offset holds another state: state is not a function of the log; " +
 	"keep both snapshots and report it")
 
-// snapshots recovers one owner's partition from the store, and writes to it.
+// snapshots restores one owner's partition from the store, and writes its
+// snapshots.
 //
 //	turn ─▶ freeze at N ─▶ encode ─▶ outputs below N acknowledged? ─▶ write ─▶ retention
 //	         owner          └──────────── a goroutine of its own ────────────┘
 //
-// One snapshot is under way at a time, and one partition of a stage encodes at a
+// One snapshot is in progress at a time, and one partition of a stage encodes at a
 // time, so that a worker needs memory for one copy of one state.
 type snapshots struct {
 	*Stage
@@ -55,7 +56,7 @@ type snapshots struct {
 	current *snapshotting
 }
 
-// snapshotting is one snapshot under way.
+// snapshotting is one snapshot in progress.
 type snapshotting struct {
 	next   int64
 	begun  time.Time
@@ -65,8 +66,8 @@ type snapshotting struct {
 	stop   context.CancelFunc
 }
 
-// persist does something with the store until it succeeds, fails for good or ctx
-// ends. Errors that are not for good are logged when they change.
+// persist calls do until it succeeds, fails permanently or ctx ends. It logs other
+// errors when they change.
 func (s *snapshots) persist(ctx context.Context, what string, do func(ctx context.Context) error) error {
 	err := retry.Do(ctx, do, forGood, func(err error, news bool) {
 		s.metrics.snapshotFailure("store")
@@ -80,7 +81,7 @@ func (s *snapshots) persist(ctx context.Context, what string, do func(ctx contex
 	return err
 }
 
-// forGood reports whether trying again cannot help.
+// forGood reports whether an error is permanent.
 func forGood(err error) bool {
 	return errors.Is(err, errNotFunction) || errors.Is(err, ErrSnapshotNewer) || errors.Is(err, ErrSnapshotForeign) ||
 		errors.Is(err, errSettings)
@@ -88,8 +89,8 @@ func forGood(err error) bool {
 
 var errSettings = errors.New("settings")
 
-// recover restores the newest sound snapshot that the log still reaches. Damaged
-// ones are moved aside. It returns nil where there is none.
+// recover restores the newest intact snapshot that the log still reaches. It moves
+// damaged ones aside, and returns nil if there is none.
 func (s *snapshots) recover(ctx context.Context, log kafka.OffsetRange) (p *Partition, next int64, err error) {
 	if s.Snapshots == nil {
 		return nil, 0, nil
@@ -101,11 +102,11 @@ func (s *snapshots) recover(ctx context.Context, log kafka.OffsetRange) (p *Part
 	return p, next, err
 }
 
-// startAt says which state the owner begins with: nothing has changed so far.
+// startAt records the state that the owner begins with: nothing has changed so far.
 func (s *snapshots) startAt(next int64) { s.last, s.since = next, time.Now() }
 
-// newest tries one snapshot after the other. It begins anew with the list after
-// every error, because retention of another owner may have deleted what it named.
+// newest tries one snapshot after the other. After every error it lists them again,
+// because another owner's retention may have deleted some.
 func (s *snapshots) newest(ctx context.Context, log kafka.OffsetRange) (*Partition, int64, error) {
 	all, err := s.Snapshots.List(ctx, s.partition)
 	if err != nil {
@@ -137,7 +138,7 @@ func (s *snapshots) newest(ctx context.Context, log kafka.OffsetRange) (*Partiti
 	return nil, 0, nil
 }
 
-// restore is [RestorePartition] of the snapshot that is named by next.
+// restore calls [RestorePartition] for the snapshot named by next.
 func (s *snapshots) restore(next int64, b []byte) (*Partition, error) {
 	p, holds, err := RestorePartition(s.cfg.Config, s.Rules, s.Hasher, s.partition, s.Incarnation, b)
 	switch {
@@ -158,8 +159,8 @@ func (s *snapshots) discard(ctx context.Context, next int64, why error) error {
 	return nil
 }
 
-// turn does what is to be done between two fetches. stored is the offset below
-// which every output is acknowledged. An error stops the partition.
+// turn does the snapshot work between two fetches. stored is the offset below which
+// every output is acknowledged. An error stops the partition.
 func (s *snapshots) turn(ctx context.Context, p *Partition, next, stored int64) error {
 	if s.Snapshots == nil {
 		return nil
@@ -179,7 +180,7 @@ func (s *snapshots) turn(ctx context.Context, p *Partition, next, stored int64) 
 	return nil
 }
 
-// held is the time of the state that is safe: nothing of it may be missing.
+// held returns the time of the safe state, which must be complete.
 func (s *snapshots) held(next int64) time.Time {
 	if next <= s.last {
 		return time.Now()
@@ -187,7 +188,7 @@ func (s *snapshots) held(next int64) time.Time {
 	return s.since
 }
 
-// poll says what is acknowledged to the snapshot under way, and takes its result.
+// poll tells the snapshot in progress what is acknowledged, and takes its result.
 func (s *snapshots) poll(stored int64) error {
 	c := s.current
 	if stored >= c.next && !c.closed {
@@ -213,7 +214,7 @@ func (s *snapshots) ended(err error) error {
 	return fmt.Errorf("snapshot %d: %w", c.next, err)
 }
 
-// begin writes f in the background. The caller holds the place of who encodes.
+// begin writes f in the background. The caller holds the encoder's place.
 func (s *snapshots) begin(ctx context.Context, f *frozen, stored int64) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &snapshotting{next: f.next, begun: time.Now(), acked: make(chan struct{}), done: make(chan error, 1), stop: stop}
@@ -252,9 +253,9 @@ func (s *snapshots) write(ctx context.Context, f *frozen, acked <-chan struct{})
 	return nil
 }
 
-// create writes the snapshot once. Where something else stands under its name,
-// that decides: the same state differently compressed, or one under other terms,
-// is left where it is; a damaged one makes room; any other stops the partition.
+// create writes the snapshot once. If another object has its name, that object
+// decides. The same state with another compression, or a state under other terms,
+// is left there. A damaged one is moved aside. Anything else stops the partition.
 func (s *snapshots) create(ctx context.Context, next int64, b []byte) error {
 	err := s.Snapshots.Write(ctx, s.partition, next, b)
 	if !errors.Is(err, ErrSnapshotDiffers) {
@@ -281,7 +282,8 @@ func (s *snapshots) create(ctx context.Context, next int64, b []byte) error {
 	return nil
 }
 
-// retain deletes all but the newest. A failure leaves some for the next time.
+// retain deletes all but the newest. After a failure some remain until the next
+// time.
 func (s *snapshots) retain(ctx context.Context, written int64) {
 	err := retry.Once(ctx, func(ctx context.Context) error {
 		all, err := s.Snapshots.List(ctx, s.partition)
@@ -298,8 +300,8 @@ func (s *snapshots) retain(ctx context.Context, written int64) {
 	}
 }
 
-// drain finishes what is under way and writes a last snapshot, if there is
-// anything new, until ctx ends. Every output is acknowledged by now.
+// drain finishes the snapshot in progress and writes a last one, if there is
+// anything new, until ctx ends. Every output is acknowledged already.
 func (s *snapshots) drain(ctx context.Context, p *Partition, next int64) error {
 	if s.Snapshots == nil {
 		return nil
@@ -316,7 +318,7 @@ func (s *snapshots) drain(ctx context.Context, p *Partition, next int64) error {
 	return s.await(ctx, next)
 }
 
-// await waits for what is under way.
+// await waits for the snapshot in progress.
 func (s *snapshots) await(ctx context.Context, stored int64) error {
 	if s.current == nil {
 		return nil
@@ -332,7 +334,7 @@ func (s *snapshots) await(ctx context.Context, stored int64) error {
 	}
 }
 
-// close gives up what is under way, and returns when it has ended.
+// close abandons the snapshot in progress, and returns when it has ended.
 func (s *snapshots) close() {
 	if s.current != nil {
 		s.current.stop()

@@ -23,7 +23,7 @@ type Topics struct {
 	Group                   string
 }
 
-// StageConfig is what an operator says about detection.
+// StageConfig holds the operator's settings for detection.
 type StageConfig struct {
 	Config `yaml:",inline"`
 
@@ -35,7 +35,7 @@ type StageConfig struct {
 	SnapshotKeep     int           `yaml:"snapshot_keep" doc:"how many snapshots of a partition are kept"`
 }
 
-// StageDefaults are the values that suit most installations.
+// StageDefaults returns values that suit most installations.
 func StageDefaults() StageConfig {
 	return StageConfig{
 		Config: Defaults(), CommitInterval: time.Second, DrainTimeout: 5 * time.Second,
@@ -43,7 +43,7 @@ func StageDefaults() StageConfig {
 	}
 }
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c StageConfig) Validate() error {
 	errs := []error{c.Config.Validate()}
 	if c.CommitInterval < 50*time.Millisecond || c.CommitInterval > time.Minute {
@@ -61,7 +61,7 @@ func (c StageConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Dependencies are what a stage is wired to.
+// Dependencies are the connections of a stage.
 type Dependencies struct {
 	Log         kafka.Log
 	Rules       *rules.Set
@@ -74,7 +74,7 @@ type Dependencies struct {
 	Registerer  prometheus.Registerer // nil: not registered
 }
 
-// Stage runs detect for the facet partitions that its consumer group gives it.
+// Stage runs detect for the facet partitions that its consumer group assigns to it.
 type Stage struct {
 	Dependencies
 	Topics Topics

@@ -12,13 +12,13 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// ErrRules says that this program does not read the rules of a switch record as the
-// one that wrote it did.
+// ErrRules means that this program does not read the rules of a switch record as
+// their writer did.
 var ErrRules = errors.New("the rules in the facet log cannot be used")
 
-// switchRules goes on under the rules of a switch record, from the next record on.
-// State is kept as far as its rules are still there. One that is not newer than the
-// last of its lane is ignored.
+// switchRules changes to the rules of a switch record, from the next record on. It
+// keeps the state of rules that still exist. It ignores a record that is not newer
+// than the last of its lane.
 func (p *Partition) switchRules(frame []byte, at score.Position, out *Output) error {
 	s, err := facet.ReadSwitch(frame)
 	if err != nil {
@@ -46,7 +46,7 @@ func (p *Partition) switchRules(frame []byte, at score.Position, out *Output) er
 	return nil
 }
 
-// switchShadow changes, begins or ends what is only watched.
+// switchShadow changes, starts or ends the shadow lane.
 func (p *Partition) switchShadow(s facet.Switch) error {
 	if s.Number <= p.shadowNumber {
 		return nil
@@ -78,7 +78,7 @@ func (p *Partition) openBundle(s facet.Switch) (*rules.Set, error) {
 	return set, nil
 }
 
-// switchTo uses other rules, and drops or cuts down what they do not go on with.
+// switchTo uses other rules, and drops or cuts state that they do not continue.
 func (l *lane) switchTo(s facet.Switch, set *rules.Set, p *Partition) error {
 	if err := l.use(set, p.environment()); err != nil {
 		return err
@@ -97,9 +97,9 @@ type affected struct {
 	expires int64 // of the score before, Unix ms: so long an older value could matter
 }
 
-// affected lists, in order of key, the entities whose score is another under other
-// rules: a rule is gone, or says something else of what it has said. Conditions and
-// thresholds change no score. It is to be called while the old rules hold.
+// affected lists, in order of key, the entities whose score changes under other
+// rules: a rule was removed, or its signals have changed. Conditions and thresholds
+// change no score. Call it while the old rules are in force.
 func (p *Partition) affected(was, set *rules.Set) (all []affected) {
 	changed := map[uint32]bool{}
 	for _, r := range was.Rules {
@@ -123,7 +123,7 @@ func (p *Partition) affected(was, set *rules.Set) (all []affected) {
 	return all
 }
 
-// rescore gives out the scores of entities as they are under the present rules.
+// rescore outputs the scores of entities under the present rules.
 func (p *Partition) rescore(all []affected, at score.Position, out *Output) {
 	for _, a := range all {
 		e := &p.current

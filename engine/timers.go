@@ -13,36 +13,36 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Timers are kept in the records of their entities, as payload of timerSlot:
+// Timers are kept in the records of their entities, as the payload of timerSlot:
 //
 //	armed i64 (Unix ms), then for each timer: slot of the rule u32 · source i32 · due i64 (Unix ms) · offset i64
 //
-// A record that has one is held. armed is the time of the entry by which the
-// partition finds the record: none of its timers is due before. An empty payload
+// A record with timers is held. armed is the time of the entry by which the
+// partition finds the record; none of its timers is due earlier. An empty payload
 // has no timers.
 //
-// The entries are a heap beside the table of a lane, made of the table when a
-// state is restored. An entry whose time is not what its record says is stale, and does
-// nothing: so a timer that is moved on, as those of a busy entity are with each of
-// its events, costs no entry.
+// The entries are a heap beside the table of a lane, rebuilt from the table when a
+// state is restored. An entry whose time differs from its record's is stale, and
+// has no effect. So a timer that moves with every event of a busy entity costs no
+// new entry.
 const (
 	timerHeader = 8
 	timerSize   = rules.TimerBytes
 	unarmed     = math.MaxInt64 // for want of an entry
 )
 
-// mostDue is how many timers one record of the log has called, so that time that
-// leaps ahead does not stop a partition. The next records have the others called.
+// mostDue limits the timers that one record of the log calls, so that a leap in
+// time does not stop a partition. The next records call the others.
 const mostDue = 4096
 
-// timers finds the records whose timers are due.
+// timers finds the records with due timers.
 type timers struct {
 	heap   []entry     // the earliest is the first
 	called int         // by the present record
 	event  event.Event // of a timer: it has no fields
 }
 
-// entry says that timers of a record may be due.
+// entry means that timers of a record may be due.
 type entry struct {
 	due int64 // Unix ms
 	key uint64
@@ -52,8 +52,8 @@ func (a entry) compare(b entry) int {
 	return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.key, b.key))
 }
 
-// see takes in what a source says of its time. That it has ended says nothing of
-// time: what would have come, nobody knows.
+// see takes a source's watermark. The end of a source says nothing about time,
+// because nobody knows what would have come.
 func (p *Partition) see(watermark int64) {
 	if watermark != facet.EndWatermark {
 		p.latest = max(p.latest, watermark)
@@ -83,7 +83,7 @@ func (l timerList) at(i int) timer     { return timer(l[timerHeader+i*timerSize:
 func (l timerList) armed() int64       { return int64(le.Uint64(l)) }
 func (l timerList) setArmed(due int64) { le.PutUint64(l, uint64(due)) }
 
-// of is the place of a rule's timer; −1 where it has none.
+// of returns the index of a rule's timer; −1 if it has none.
 func (l timerList) of(slot uint32) int {
 	for i := range l.len() {
 		if l.at(i).slot() == slot {
@@ -93,8 +93,8 @@ func (l timerList) of(slot uint32) int {
 	return -1
 }
 
-// first is the place of the timer that is due first, of equals the one whose slot
-// is lowest.
+// first returns the index of the timer that is due first; among equals, the one
+// with the lowest slot.
 func (l timerList) first() (first int) {
 	for i := range l.len() {
 		a, b := l.at(i), l.at(first)
@@ -111,7 +111,7 @@ func (a *active) setTimed() {
 	}
 }
 
-// show shows the present event to a rule.
+// show shows the current event to a rule.
 func (l *lane) show(a *active) (fired bool) {
 	if l.cohorts.rule = a; a.timed == nil {
 		return a.detector.Apply(&l.context, &l.firing)
@@ -133,7 +133,7 @@ func (l *lane) show(a *active) (fired bool) {
 	return fired
 }
 
-// setTimer sets the rule's timer of the current entity to what the context says.
+// setTimer sets the rule's timer for the current entity to the time in the context.
 func (l *lane) setTimer(a *active) {
 	c, e := &l.context, &l.current
 	if !e.named(c.Entity) {
@@ -159,7 +159,7 @@ func (l *lane) setTimer(a *active) {
 	}
 }
 
-// clearTimer takes a rule's timer from the current entity, if there is one.
+// clearTimer removes a rule's timer from the current entity, if there is one.
 func (l *lane) clearTimer(slot uint32) {
 	e := &l.current
 	list := timerList(e.Slot(timerSlot))
@@ -175,16 +175,17 @@ func (l *lane) clearTimer(slot uint32) {
 	}
 }
 
-// named reports whether the record has the entity's name, now.
+// named stores the entity's name in the record, and reports whether the record has
+// it.
 func (e *entity) named(n facet.Entity) bool { return len(e.Slot(nameSlot)) > 0 || e.keepName(n) }
 
-// shadowIndex is the first index, in its record, of a signal that a timer of the
-// shadow lane gives. Such signals take none of the others' indexes.
+// shadowIndex is the first index, in a record, of signals from timers of the shadow
+// lane. They take no indexes from the others.
 const shadowIndex = 1 << 30
 
-// passTime calls the timers that are due, the earliest first, of one moment in the
-// order of keys and slots. It is called when time has passed, and at the end of each
-// record for those that were left.
+// passTime calls the due timers, the earliest first; at the same moment, in the
+// order of keys and slots. It runs when time has passed, and at the end of each
+// record for timers that were left.
 func (p *Partition) passTime(at *score.Position, out *Output) {
 	if p.watermark == facet.NoWatermark {
 		return
@@ -210,10 +211,10 @@ func (p *Partition) passTime(at *score.Position, out *Output) {
 	}
 }
 
-// isDue reports whether the present record may look at the first entry of a lane. A
-// timer is due when no event on time can be at its time, or before. Where all sources
-// have ended, it is due if it is not after the latest time that they have said, and
-// then there is no bound: no record may come that could call the others.
+// isDue reports whether the current record may look at the first entry of a lane. A
+// timer is due when no event on time can be at or before its time. If all sources
+// have ended, it is due unless it is after the latest time that they reported. Then
+// there is no bound, because no later record could call the others.
 func (p *Partition) isDue(l *lane) bool {
 	t := &l.timers
 	if len(t.heap) == 0 {
@@ -225,9 +226,8 @@ func (p *Partition) isDue(l *lane) bool {
 	return t.called < mostDue && t.heap[0].due <= p.watermark-p.cfg.Lateness.Milliseconds()
 }
 
-// callFirst takes the first entry, and calls the timer that it stands for. It does
-// not where there is none any more, or only a later one. fired is the rule if it
-// fires.
+// callFirst takes the first entry and calls its timer, unless the timer is gone or
+// is later. fired is the rule if it fires.
 func (p *Partition) callFirst(l *lane) (called bool, fired *active) {
 	first, e, found := l.timers.pop(), &l.current, false
 	if e.Record, found = l.table.Find(first.key, p.watermark); !found || !e.Held() {
@@ -265,8 +265,8 @@ func (p *Partition) callFirst(l *lane) (called bool, fired *active) {
 	return true, fired
 }
 
-// rearm makes an entry for the timers of the current entity, whose last one is
-// taken.
+// rearm creates an entry for the timers of the current entity, after its last entry
+// was taken.
 func (l *lane) rearm() {
 	list := timerList(l.current.Slot(timerSlot))
 	if list.len() == 0 {
@@ -278,7 +278,7 @@ func (l *lane) rearm() {
 	}
 }
 
-// arm adds an entry. Where most are stale, those go.
+// arm adds an entry. If most entries are stale, it removes those.
 func (l *lane) arm(new entry) {
 	if len(l.timers.heap) > 2*l.table.Held()+1024 {
 		l.forgetStale()
@@ -286,7 +286,7 @@ func (l *lane) arm(new entry) {
 	l.timers.push(new)
 }
 
-// forgetStale leaves one entry for each record that has timers.
+// forgetStale keeps one entry for each record with timers.
 func (l *lane) forgetStale() {
 	kept := slices.DeleteFunc(l.timers.heap, func(t entry) bool {
 		rec, found := l.table.Find(t.key, l.context.Watermark)
@@ -300,7 +300,7 @@ func (l *lane) forgetStale() {
 	l.timers.heap = slices.Compact(kept)
 }
 
-// findTimers makes the entries of a table that was restored.
+// findTimers creates the entries of a restored table.
 func (l *lane) findTimers() {
 	l.releaseIdle()
 	l.table.EachHeld(func(rec state.Record) {
@@ -308,7 +308,7 @@ func (l *lane) findTimers() {
 	})
 }
 
-// releaseIdle no longer holds records that have lost their timers with a rule.
+// releaseIdle stops holding records that have lost their timers with a rule.
 func (l *lane) releaseIdle() {
 	l.table.EachHeld(func(rec state.Record) {
 		if timerList(rec.Slot(timerSlot)).len() == 0 {
@@ -317,8 +317,8 @@ func (l *lane) releaseIdle() {
 	})
 }
 
-// fitTimers drops timers of rules that are gone, in place. It returns false for
-// what is no list of timers.
+// fitTimers drops timers of removed rules, in place. It returns false if the
+// payload is no list of timers.
 func (l *lane) fitTimers(kind facet.Kind, payload []byte) (kept []byte, ok bool) {
 	if len(payload) == 0 {
 		return payload, true

@@ -6,7 +6,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Trace is what one rule made of one facet that matches its condition.
+// Trace describes how one rule handled one facet that matches its condition.
 type Trace struct {
 	Rule   *rules.Rule
 	Entity facet.Entity // texts are valid during the call only
@@ -22,16 +22,16 @@ type Trace struct {
 	Counts bool // it contributes to what the rule looks for
 	Fired  bool
 
-	// Explain says what the rule holds of the entity then, and what it asks for.
-	// It is for the call only.
+	// Explain describes the rule's state of the entity at that moment, and the
+	// rule's demands. It is valid only during the call.
 	Explain func() detectors.Explanation
 }
 
-// Trace has yield shown what the rules that give scores make of facets from now on;
-// nil: nobody is shown.
+// Trace sets the function that is shown how live rules handle facets from now on;
+// nil for none.
 func (p *Partition) Trace(yield func(Trace)) { p.trace = yield }
 
-// traceRule shows what a rule made of the facet that is applied.
+// traceRule reports how a rule handled the current facet.
 func (l *lane) traceRule(a *active, fired bool) {
 	c := &l.context
 	l.trace(Trace{
@@ -44,7 +44,7 @@ func (l *lane) traceRule(a *active, fired bool) {
 	})
 }
 
-// traceTimer shows that a rule fires as its timer is called.
+// traceTimer reports that a rule fired at its timer.
 func (l *lane) traceTimer(a *active) {
 	if l.trace == nil {
 		return
@@ -59,8 +59,8 @@ func (l *lane) traceTimer(a *active) {
 	})
 }
 
-// traceUnkept shows that the facet that is applied reaches no rule, because nothing
-// is kept of its entity.
+// traceUnkept reports that the current facet reaches no rule, because no state is
+// kept for its entity.
 func (p *Partition) traceUnkept(late bool) {
 	if p.trace == nil {
 		return
@@ -75,7 +75,8 @@ func (p *Partition) traceUnkept(late bool) {
 	}
 }
 
-// traceExcepted shows that a rule does not see the facet, because of an exception.
+// traceExcepted reports that a rule does not see the facet, because of an
+// exception.
 func (l *lane) traceExcepted(f *facet.Facet, a *active, exception int) {
 	if l.trace == nil {
 		return
