@@ -10,7 +10,7 @@ import (
 	"github.com/weirdev/weir/event/route"
 )
 
-// Config is what an operator says about reading a stream.
+// Config holds the operator's settings for reading a stream.
 type Config struct {
 	Format         string          `yaml:"format" doc:"format of the raw records: weir, combined, nginx, nginx-proxy-manager, envoy-gateway, envoy, traefik, caddy, haproxy, aws-alb, cloudflare-logpush, mapping, or pattern"`
 	Mapping        *format.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: where each field is found"`
@@ -30,31 +30,31 @@ type Config struct {
 	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"longest time to finish what is under way when a partition is given up"`
 }
 
-// What a delayed event counts as.
+// How a delayed event counts.
 const (
 	DelayedLate    = "late"
 	DelayedArrival = "arrival"
 )
 
-// leastLate is the least MaxLate under which events of gateways whose clocks are
-// right are not delayed by the way to Kafka.
+// leastLate is the minimum of MaxLate under which the transport to Kafka does not
+// delay events of gateways with correct clocks.
 const leastLate = time.Minute
 
-// What Config.RemoteUser may be.
+// The values of Config.RemoteUser.
 const (
 	Unverified = "unverified"
 	Verified   = "verified"
 )
 
-// format says how records are read.
+// format returns the settings for reading records.
 func (c Config) format() format.Config {
 	return format.Config{Name: c.Format, Mapping: c.Mapping, Pattern: c.Pattern}
 }
 
-// NewFormat makes the format that records are read by.
+// NewFormat creates the format of the records.
 func (c Config) NewFormat() (format.Format, error) { return c.format().New() }
 
-// Defaults are the values that suit most installations.
+// Defaults returns values that suit most installations.
 func Defaults() Config {
 	return Config{
 		Format:         "weir",
@@ -68,7 +68,7 @@ func Defaults() Config {
 	}
 }
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c Config) Validate() error {
 	var errs []error
 	if _, err := c.format().New(); err != nil {

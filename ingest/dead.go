@@ -10,8 +10,8 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// Headers of a dead letter. Its value is the record's own bytes; its key is
-// "<partition>-<offset>", the same however often the record is read again.
+// Headers of a dead letter. Its value is the record's own bytes. Its key is
+// "<partition>-<offset>", the same however often the record is read.
 const (
 	HeaderReason    = "weir-reason"
 	HeaderDetail    = "weir-detail"
@@ -19,23 +19,24 @@ const (
 	HeaderPartition = "weir-source-partition"
 	HeaderOffset    = "weir-source-offset"
 	HeaderReceived  = "weir-received"   // Unix ms
-	HeaderKey       = "weir-source-key" // of the record; empty where it had none, absent where it is too long
+	HeaderKey       = "weir-source-key" // of the record; empty if it had none, absent if it is too long
 
-	// HeaderUntil is the offset behind a range of records that do not read, which
-	// are one dead letter, without bytes.
+	// HeaderUntil is the offset after a range of unreadable records, which share
+	// one dead letter, without bytes.
 	HeaderUntil = "weir-source-until"
 
-	// HeaderBytes is how long a record was that was cut to MaxLetterBytes.
+	// HeaderBytes is the original length of a record that was cut to
+	// MaxLetterBytes.
 	HeaderBytes = "weir-source-bytes"
 )
 
-// HeaderReplay marks a record that was a dead letter and was put back into its
-// topic; its value is the letter's key.
+// HeaderReplay marks a dead record that was put back into its topic. Its value is
+// the letter's key.
 const HeaderReplay = "weir-replay"
 
-// repeatKey is the key by which a record's repeats are told. One that was put back
-// has the bytes of the dead one, and is no repeat of it; but it is one of the same
-// letter put back before.
+// repeatKey returns the key by which a record's repeats are recognised. A replayed
+// record has the bytes of the dead one, and is no repeat of it. But it is a repeat
+// of an earlier replay of the same letter.
 func repeatKey(r *kafka.Record) []byte {
 	for _, h := range r.Headers {
 		if h.Key == HeaderReplay {
@@ -45,18 +46,20 @@ func repeatKey(r *kafka.Record) []byte {
 	return r.Key
 }
 
-// MaxLetterBytes is how much of a record's value a dead letter holds: more than
-// any gateway means to write, and less than the dead-letter topic takes. A record
-// that was small when it was compressed may be larger than that.
+// MaxLetterBytes limits the value in a dead letter: more than any gateway means to
+// write, and less than the dead-letter topic accepts. A record that was small when
+// compressed may be larger.
 const MaxLetterBytes = 3 << 20
 
 // maxLetterKey is the longest key that is kept, so that the letter fits its topic.
 const maxLetterKey = 1 << 10
 
-// reasonUnreadable is that of records that even the broker's client cannot read.
+// reasonUnreadable is the reason of records that even the broker's client cannot
+// read.
 const reasonUnreadable = "unreadable"
 
-// letterOverhead is about what headers and framing add to a dead letter, bytes.
+// letterOverhead is roughly what headers and framing add to a dead letter, in
+// bytes.
 const letterOverhead = 256
 
 func letter(topic string, partition int32, r *kafka.Record, reason, detail string, now int64) kafka.Outgoing {
@@ -82,7 +85,7 @@ func letter(topic string, partition int32, r *kafka.Record, reason, detail strin
 	return l
 }
 
-// reasonOf is the short reason of a refusal, from a closed set.
+// reasonOf returns the short reason of a refusal, from a closed set.
 func reasonOf(err error) string {
 	var refusal *event.Refusal
 	if errors.As(err, &refusal) {

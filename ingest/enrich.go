@@ -11,26 +11,26 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 )
 
-// Places says where an address is. Absent data is an empty place.
+// Places looks up the location of an address. Missing data is an empty place.
 type Places interface {
 	Lookup(addr netip.Addr, p *geo.Place)
 }
 
-// Enricher completes a decoded event with what ingest derives: id, client
-// address and networks, route, place, build. One goroutine uses it. The texts
-// that it makes live until the next call.
+// Enricher completes a decoded event with derived fields: id, client address and
+// networks, route, location, build. One goroutine uses it. Its texts are valid
+// until the next call.
 type Enricher struct {
 	routes  *route.Table
 	proxies *event.Proxies
 	places  Places
 
-	verified bool // a log's user name is the account
+	verified bool // the user name in a log is the account
 
 	place   geo.Place
 	scratch []byte
 }
 
-// NewEnricher makes an enricher from the configuration and places.
+// NewEnricher creates an enricher from the configuration and places.
 func NewEnricher(cfg Config, places Places) (*Enricher, error) {
 	routes, err := route.New(cfg.Routes)
 	if err != nil {
@@ -43,8 +43,8 @@ func NewEnricher(cfg Config, places Places) (*Enricher, error) {
 	return &Enricher{routes: routes, proxies: proxies, places: places, verified: cfg.RemoteUser == Verified, scratch: make([]byte, 0, 1024)}, nil
 }
 
-// Complete derives what e lacks. key is the Kafka key of the record: it is the
-// id of a log line that has none of its own, else the position is.
+// Complete derives the fields that e lacks. key is the Kafka key of the record. It
+// is the id of a log line without an id of its own; without a key, the position is.
 func (n *Enricher) Complete(e *event.Event, partition int32, offset int64, key []byte) {
 	n.scratch = n.scratch[:0]
 	if !e.Has(event.ID) {
@@ -58,9 +58,9 @@ func (n *Enricher) Complete(e *event.Event, partition int32, offset int64, key [
 	n.address(e)
 }
 
-// account takes the user name of an access log, where the server verifies it, and
-// marks the account that nobody did: one whose sign-in did not succeed, and one in
-// a log whose request was answered with 401.
+// account uses the user name of an access log as the account if the server verifies
+// it. It marks accounts that nobody verified: those of sign-ins that did not
+// succeed, and in a log those of requests answered with 401.
 func (n *Enricher) account(e *event.Event) {
 	if n.verified && e.Has(event.RemoteUser) && !e.Has(event.Account) {
 		e.SetText(event.Account, e.Text(event.RemoteUser))
@@ -136,7 +136,7 @@ func setText(e *event.Event, f event.Field, v string) {
 	}
 }
 
-// keep appends to the scratch and returns what was appended as text. When the
+// keep appends to the scratch and returns the appended bytes as text. When the
 // scratch grows, earlier texts keep the old array alive.
 func (n *Enricher) keep(appendTo func([]byte) []byte) string {
 	start := len(n.scratch)

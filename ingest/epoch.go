@@ -20,14 +20,15 @@ import (
 	"github.com/weirdev/weir/internal/retry"
 )
 
-// Semantics is raised when this package, or what it decodes and completes events
-// with, derives anything else from the same record under the same configuration.
+// Semantics is raised when this package, or the code that it decodes and completes
+// events with, derives something else from the same record under the same
+// configuration.
 const Semantics = 2
 
 const manifestVersion = 2
 
-// Manifest is everything that decides which facets an event has, where they go
-// and what they hold. Its canonical bytes name an [Epoch].
+// Manifest is everything that decides which facets an event has, where they go and
+// what they hold. Its canonical bytes name an [Epoch].
 type Manifest struct {
 	Version        int                 `json:"v"`
 	Semantics      int                 `json:"semantics"`
@@ -35,7 +36,7 @@ type Manifest struct {
 	Format         string              `json:"format"`
 	Mapping        *format.Mapping     `json:"mapping,omitempty"`
 	Pattern        string              `json:"pattern,omitempty"`
-	VerifiedUser   bool                `json:"verified_user,omitempty"` // a log's user name is the account
+	VerifiedUser   bool                `json:"verified_user,omitempty"` // the user name in a log is the account
 	Routes         []string            `json:"routes"`
 	TrustedProxies []string            `json:"trusted_proxies"`
 	ConnectingFrom []string            `json:"connecting_ip_from,omitempty"`
@@ -45,7 +46,7 @@ type Manifest struct {
 	Databases      map[string]string   `json:"databases"`  // geographic ones by kind: SHA-256, hex
 }
 
-// NewManifest says what cfg, a projection and databases amount to.
+// NewManifest describes cfg, a projection and databases.
 func NewManifest(cfg Config, p facet.Projection, databases map[string]string) Manifest {
 	m := Manifest{
 		Version: manifestVersion, Semantics: Semantics, Projection: map[string][]string{}, Format: cfg.Format, Mapping: cfg.Mapping,
@@ -67,11 +68,11 @@ func NewManifest(cfg Config, p facet.Projection, databases map[string]string) Ma
 	return m
 }
 
-// ErrNoEpoch says that an epoch cannot be had, however often one tries: it is not
-// kept, or damaged, or of code that this program does not have.
+// ErrNoEpoch means that an epoch cannot be loaded, however often one tries: it is
+// missing or damaged, or needs code that this program does not have.
 var ErrNoEpoch = errors.New("epoch cannot be had")
 
-// ParseManifest reads what [Manifest.Bytes] wrote. Its errors are [ErrNoEpoch].
+// ParseManifest reads the output of [Manifest.Bytes]. Its errors are [ErrNoEpoch].
 func ParseManifest(b []byte) (Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
@@ -86,25 +87,25 @@ func ParseManifest(b []byte) (Manifest, error) {
 	return m, nil
 }
 
-// Bytes is the manifest in canonical form.
+// Bytes returns the manifest in canonical form.
 func (m Manifest) Bytes() []byte {
 	b, _ := json.Marshal(m) // cannot fail: plain numbers and texts; keys of maps are sorted
 	return b
 }
 
-// Epoch is a manifest made ready for use, with the databases that it names.
-// It never changes, and is for many goroutines.
+// Epoch is a manifest ready for use, with the databases that it names. It never
+// changes, and many goroutines may use it.
 type Epoch struct {
 	Name string // SHA-256 of the manifest's bytes, hex
 
 	number     uint64 // what frames carry: the name's first 16 digits
-	settings   Config // of which only what is part of an epoch is set
+	settings   Config // only the part that belongs to an epoch is set
 	projection facet.Projection
 	places     Places
 }
 
-// Epoch makes m ready for use. What m asks for and this program does not have is
-// [ErrNoEpoch].
+// Epoch makes m ready for use. It returns [ErrNoEpoch] if m needs something that
+// this program does not have.
 func (m Manifest) Epoch(places Places) (*Epoch, error) {
 	if m.Semantics != Semantics {
 		return nil, fmt.Errorf("%w: it is of ingest's semantics %d, this program has %d", ErrNoEpoch, m.Semantics, Semantics)
@@ -143,29 +144,29 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 	return e, nil
 }
 
-// reader is what one owner reads records with.
+// reader returns the reader of one owner's records.
 func (e *Epoch) reader() (*Reader, error) { return NewReader(e.settings, e.places) }
 
-// named is an epoch of which nothing is known but the name: it can cover, and
-// make no facets.
+// named returns an epoch of which only the name is known: it can cover, and make no
+// facets.
 func named(name string) *Epoch {
 	e := &Epoch{Name: name}
 	e.number, _ = strconv.ParseUint(name[:min(len(name), 16)], 16, 64) // a name of another kind is the number 0
 	return e
 }
 
-// Epochs is where a stage has its epochs from. Calls may overlap.
+// Epochs supplies a stage with epochs. Calls may overlap.
 type Epochs interface {
-	// Present is the one that this worker would have all sources work under. It is
-	// kept already, so that a commit may name it. It changes when databases do.
+	// Present returns the epoch that this worker wants all sources to use. It is
+	// stored already, so that a commit may name it. It changes when databases do.
 	Present() *Epoch
-	// Load makes one ready that a commit names. It blocks for as long as the store
-	// takes, until ctx ends. [ErrNoEpoch] says that it cannot be had; any other
-	// error, that trying again may help.
+	// Load loads an epoch that a commit names. It blocks for as long as the store
+	// takes, until ctx ends. [ErrNoEpoch] means that it cannot be loaded; after any
+	// other error, a retry may help.
 	Load(ctx context.Context, name string) (*Epoch, error)
 }
 
-// enter goes on under an epoch. Nothing may be gathered for a destination.
+// enter continues under an epoch. Nothing may be gathered for a destination.
 func (o *owner) enter(e *Epoch) error {
 	reader, err := e.reader()
 	if err != nil {
@@ -179,9 +180,9 @@ func (o *owner) enter(e *Epoch) error {
 	return nil
 }
 
-// resume goes on under the epoch of the last owner, for as long as what comes
-// next may have been read by it: destinations may have a part of it. Behind that,
-// and where that epoch cannot be had, it is the present one.
+// resume continues under the last owner's epoch for the records that the last owner
+// may have read, because destinations may have a part of them. After those, or if
+// that epoch cannot be loaded, it uses the present one.
 func (o *owner) resume(ctx context.Context) error {
 	present := o.Epochs.Present()
 	if o.epoch.Name == present.Name {
@@ -211,9 +212,9 @@ func (o *owner) due() bool {
 	return o.next >= o.behind && o.epoch.Name != o.Epochs.Present().Name
 }
 
-// change goes on under another epoch. That is decided by a commit of everything
-// before, which names it, and only then done: whoever takes over knows which
-// records were read under which.
+// change continues under another epoch. A commit of everything before decides it
+// and names the epoch; only then the change is made. So every successor knows which
+// records were read under which epoch.
 func (o *owner) change(ctx context.Context, to *Epoch) error {
 	if err := o.write(ctx, true); err != nil {
 		return err
@@ -233,8 +234,7 @@ func (o *owner) change(ctx context.Context, to *Epoch) error {
 	return o.enter(to)
 }
 
-// load has the epoch that the last owner worked under, however long the store
-// takes to answer.
+// load loads the last owner's epoch, however long the store takes to answer.
 func (o *owner) load(ctx context.Context, name string) (e *Epoch, err error) {
 	o.loop.Waiting()
 	defer o.loop.Working()

@@ -6,9 +6,9 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// frames gathers the facets of one raw partition for all facet partitions.
-// Towards each destination it writes, in order and with one produce in flight,
-// sections whose covered ranges join without a gap.
+// frames gathers the facets of one raw partition for all facet partitions. To each
+// destination it writes sections in order, with one produce in flight, whose
+// covered ranges join without a gap.
 type frames struct {
 	source  int32
 	owner   uint64
@@ -29,8 +29,8 @@ func newFrames(source int32, owner uint64, from int64, destinations int, e *Epoc
 	return f
 }
 
-// under has frames from now on be of an epoch. Nothing may be gathered. What the
-// owner has sent so far goes on to be counted.
+// under sets the epoch of the following frames. Nothing may be gathered. The count
+// of facets sent by the owner continues.
 func (f *frames) under(e *Epoch) {
 	f.kinds = f.kinds[:0]
 	for _, k := range facet.Kinds() {
@@ -60,7 +60,7 @@ func (f *frames) add(offset int64, e *event.Event) (facets int64) {
 	return facets
 }
 
-// bytes is how much is gathered for all destinations.
+// bytes returns the amount gathered for all destinations.
 func (f *frames) bytes() (n int) {
 	for _, w := range f.to {
 		n += w.Len()
@@ -68,9 +68,9 @@ func (f *frames) bytes() (n int) {
 	return n
 }
 
-// finish makes one record per destination that has facets, or, with all, for
-// every destination; each covers up to (not including) next. The result is
-// valid until the next finish.
+// finish makes one record for each destination with facets or, with all, for every
+// destination; each covers up to (not including) next. The result is valid until
+// the next finish.
 func (f *frames) finish(next int64, wm watermark, all bool) []kafka.Produce {
 	f.batch = f.batch[:0]
 	for i, w := range f.to {

@@ -1,10 +1,9 @@
-// Package ingest is stage one: it reads raw records, decodes and completes
-// them, and writes each as an event to the event store and as facets to the
-// facet log, one per entity that any rule looks at.
+// Package ingest is stage one: it reads raw records, decodes and completes them,
+// and writes each as an event to the event store and as facets to the facet log,
+// one for each entity that any rule looks at.
 //
-// It keeps no state beyond a position: killed at any moment, it reads again
-// from its last commit, and what it writes twice is recognised downstream. It
-// evaluates no rule.
+// Its only state is a position. After a crash it reads again from its last commit,
+// and detect recognises what is written twice. It evaluates no rule.
 package ingest
 
 import (
@@ -30,11 +29,11 @@ type Log interface {
 	NextReadable(ctx context.Context, topic string, partition int32, offset int64) (int64, error)
 }
 
-// EventTrack takes the events of one raw partition, in order.
+// EventTrack stores the events of one raw partition, in order.
 type EventTrack interface {
 	// Append copies e. It blocks while the store is behind, until ctx ends.
 	Append(ctx context.Context, offset int64, owner uint64, received int64, e *event.Event) error
-	// Stored is an offset below which every appended event is acknowledged.
+	// Stored returns an offset below which every appended event is acknowledged.
 	Stored() int64
 	// Drain returns when everything appended is acknowledged.
 	Drain(ctx context.Context) error
@@ -46,27 +45,27 @@ type Topics struct {
 	Group                string
 }
 
-// Shared is what all sources of a stage have in common for as long as the stream
-// has the same incarnation.
+// Shared is what all sources of a stage share, as long as the stream has the same
+// incarnation.
 type Shared struct {
 	Incarnation uint64
 	Hasher      facet.Hasher
 	History     bool
 }
 
-// Dependencies are what a stage is wired to.
+// Dependencies are the connections of a stage.
 type Dependencies struct {
 	Log        Log
 	Epochs     Epochs
 	OpenEvents func(partition int32) EventTrack
-	Watch      *watch.Watch // of the sources' loops; nil: nobody's
+	Watch      *watch.Watch // watches the sources' loops; nil: none
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: not registered
 	Now        func() time.Time      // nil: time.Now
 	ClockAhead func() time.Duration  // how far Now is ahead of the brokers' clock; nil: not at all
 }
 
-// Stage runs ingest for the partitions that its consumer group gives it.
+// Stage runs ingest for the partitions that its consumer group assigns to it.
 type Stage struct {
 	Shared
 	Dependencies
@@ -78,8 +77,8 @@ type Stage struct {
 	metrics        *metrics
 }
 
-// New checks everything and starts nothing. What cfg says of events is there to
-// be checked: it holds where it is part of an epoch.
+// New checks everything and starts nothing. It only checks the settings in cfg that
+// belong to an epoch; the epoch applies them.
 func New(cfg Config, topics Topics, shared Shared, deps Dependencies) (*Stage, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -110,8 +109,8 @@ func (s *Stage) Run(ctx context.Context) error {
 	return s.Log.Join(ctx, s.Topics.Group, s.Topics.Events, s.own)
 }
 
-// own runs an owner for as long as the partition is ours. When one fails, it is
-// taken up again from the last commit.
+// own runs an owner for as long as the partition is ours. If it fails, it restarts
+// from the last commit.
 func (s *Stage) own(ctx context.Context, l *kafka.Lease) (err error) {
 	pprof.Do(ctx, pprof.Labels("stage", "ingest", "partition", strconv.Itoa(int(l.Partition))), func(ctx context.Context) {
 		err = s.read(ctx, l)
@@ -152,8 +151,8 @@ func (s *Stage) committed(ctx context.Context, partition int32) (kafka.Commit, e
 	return kafka.Commit{Partition: partition, Offset: -1}, err
 }
 
-// refuse stops this partition and no other: it says why, and holds it for a while,
-// for another owner would fare the same.
+// refuse stops only this partition. It logs the reason, and holds the partition for
+// a while, because another owner would fail in the same way.
 func (s *Stage) refuse(ctx context.Context, o *owner, err error) {
 	o.log.Error("partition stopped", "offset", o.next, "error", err)
 	s.metrics.stopped.Inc()

@@ -11,44 +11,44 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// intake makes events and facets of the records of one raw partition. It is the
-// part of ingest that needs no Kafka and no store: an owner runs it live, and an
-// [Offline] on records from anywhere.
+// intake makes events and facets from the records of one raw partition. It needs no
+// Kafka and no store: an owner runs it live, and an [Offline] runs it on records
+// from anywhere.
 type intake struct {
 	partition int32
 	log       *slog.Logger
 	reader    *Reader
-	amend     func(*event.Event) // changes an event that was completed; nil: nothing does
+	amend     func(*event.Event) // changes completed events; nil: no change
 	repeats   *repeats
 	bracket   bracket
 	watermark watermark
 	frames    *frames
 
 	event event.Event
-	named bool // event has an id of its own, so that the same bytes are the same event
+	named bool // the event has an id of its own, so equal bytes mean the same event
 }
 
-// Outcome is what became of a record.
+// Outcome is the outcome of a record.
 type Outcome uint8
 
 const (
-	Dead     Outcome = iota // it is no event
-	Filtered                // its format is not about it
-	Repeated                // its gateway had sent it before
+	Dead     Outcome = iota // not an event
+	Filtered                // skipped by the format's filter
+	Repeated                // already sent by its gateway
 	Refused                 // an event that our own decision refused: it feeds no rule
-	Accepted                // an event that has facets
+	Accepted                // an event with facets
 )
 
-// String is the outcome as people read it.
+// String returns the outcome as people read it.
 func (o Outcome) String() string {
 	return [...]string{"dead", "filtered", "repeated", "refused", "accepted"}[o]
 }
 
-// take turns a record, which was read at now (Unix ms), into the event and its
-// facets. err says why a record is dead or filtered.
+// take turns a record, read at now (Unix ms), into the event and its facets. err
+// says why a record is dead or filtered.
 func (in *intake) take(r *kafka.Record, now int64) (o Outcome, p placed, facets int64, err error) {
 	in.event.Reset()
-	again := in.repeats.see(r.Offset, repeatKey(r), r.Value) // whatever is in it: a later epoch may find an id there
+	again := in.repeats.see(r.Offset, repeatKey(r), r.Value) // for every record: a later epoch may find an id in it
 	if err := in.decode(r); err != nil {
 		in.event.Reset()
 		var refusal *event.Refusal
@@ -69,7 +69,7 @@ func (in *intake) take(r *kafka.Record, now int64) (o Outcome, p placed, facets 
 	return Accepted, p, in.frames.add(r.Offset, &in.event), nil
 }
 
-// fixTime turns what the event claims of its time into its time.
+// fixTime turns the event's claimed time into its time.
 func (in *intake) fixTime(r *kafka.Record, now int64) placed {
 	e := &in.event
 	p := in.bracket.place(e.Num(event.Time), r, now)
@@ -84,8 +84,8 @@ func (in *intake) fixTime(r *kafka.Record, now int64) placed {
 	return p
 }
 
-// errPanic is a decoder that panicked: a fault of ours, but no reason to stop
-// the stream for everybody else's events.
+// errPanic is a decoder that panicked: our own bug, but no reason to stop the
+// stream for all other events.
 var errPanic = errors.New("decoder failed")
 
 func (in *intake) decode(r *kafka.Record) (err error) {
@@ -102,17 +102,17 @@ func (in *intake) decode(r *kafka.Record) (err error) {
 	return err
 }
 
-// Offline is ingest of one raw partition without Kafka: the records are given to
-// it one by one, and the frames are handed out instead of written. It believes the
-// times of events, as a history stream does. One goroutine uses it.
+// Offline is ingest of one raw partition without Kafka. It gets the records one by
+// one, and returns the frames instead of writing them. It believes the times of
+// events, as a history stream does. One goroutine uses it.
 type Offline struct {
 	in   intake
 	next int64
 }
 
-// NewOffline makes an ingest that knows no record yet. Its frames are for as many
-// facet partitions as are named, of incarnation 1. amend, where it is not nil,
-// changes events that were read and completed.
+// NewOffline creates an Offline that has read no record. Its frames are for the
+// given number of facet partitions, of incarnation 1. amend, unless nil, changes
+// completed events.
 func NewOffline(cfg Config, places Places, p facet.Projection, h facet.Hasher, partitions int, amend func(*event.Event)) (*Offline, error) {
 	epoch, err := NewManifest(cfg, p, nil).Epoch(places)
 	if err != nil {
@@ -128,8 +128,8 @@ func NewOffline(cfg Config, places Places, p facet.Projection, h facet.Hasher, p
 	}}, nil
 }
 
-// Take reads the next record. The event is valid until the next call, and nil
-// where the record became none; then err says why, unless it was repeated.
+// Take reads the next record. The event is valid until the next call. It is nil if
+// the record became none; err then says why, unless the record was a repeat.
 func (o *Offline) Take(value []byte) (Outcome, *event.Event, error) {
 	r := kafka.Record{Offset: o.next, Value: value}
 	o.next++
@@ -140,14 +140,14 @@ func (o *Offline) Take(value []byte) (Outcome, *event.Event, error) {
 	return outcome, &o.in.event, nil
 }
 
-// Watermark is the partition's, Unix ms.
+// Watermark returns the partition's watermark, Unix ms.
 func (o *Offline) Watermark() int64 { return o.in.watermark.section() }
 
-// Pass moves the watermark on to t (Unix ms), as when the log is idle until then.
+// Pass moves the watermark to t (Unix ms), as if the log were idle until then.
 func (o *Offline) Pass(t int64) { o.in.watermark.see(t) }
 
-// Frames calls yield with a frame for every facet partition, of all that was read
-// since the last call. The frames are valid until the next call.
+// Frames calls yield with a frame for every facet partition, covering everything
+// read since the last call. The frames are valid until the next call.
 func (o *Offline) Frames(yield func(partition int32, frame []byte) error) error {
 	for _, p := range o.in.frames.finish(o.next, o.in.watermark, true) {
 		if err := yield(p.Partition, p.Records[0].Value); err != nil {

@@ -60,14 +60,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		brokenEpochs: f.NewCounter(prometheus.CounterOpts{Name: "weir_ingest_broken_epochs_total", Help: "Of the changes of rules or data, those below what a worker had read when it ended uncleanly, because what it had read that under cannot be had."}),
 		clock:        f.NewGauge(prometheus.GaugeOpts{Name: "weir_ingest_clock_ahead_seconds", Help: "How far this worker's clock is ahead of the brokers', where that is more than 5 s."}),
 	}
-	// A series that begins with the first dead letter would hide it: its rate is 0.
+	// The series exists from the start. If it began with the first dead letter,
+	// that letter would not show in its rate.
 	for _, reason := range event.Reasons() {
 		m.dead.WithLabelValues(reason.String())
 	}
 	return m
 }
 
-// gone forgets the figures of a partition that is given up.
+// gone removes the metrics of a partition that is given up.
 func (m *metrics) gone(partition int32) {
 	label := strconv.Itoa(int(partition))
 	m.behind.DeleteLabelValues(label)

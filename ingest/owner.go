@@ -12,9 +12,8 @@ import (
 	"github.com/weirdev/weir/internal/watch"
 )
 
-// flushBytes is how many bytes of facets and dead letters are gathered before
-// they are written in the middle of a fetch. It keeps every record batch well
-// below the broker's limit for one.
+// flushBytes limits the facets and dead letters gathered before they are written in
+// the middle of a fetch. It keeps every record batch well below the broker's limit.
 const flushBytes = 256 << 10
 
 // owner reads one raw partition. One goroutine owns it.
@@ -23,12 +22,12 @@ const flushBytes = 256 << 10
 //	           │          └────▶ facet frames ─▶ facet log ─┐
 //	           └─▶ dead letters ─▶ dead-letter log ─────────┴─▶ commit
 //
-// What is committed is covered at every destination, stored and dead-lettered:
-// any other order would lose outputs when the process dies between the two.
+// A committed offset is covered at every destination, stored and dead-lettered. Any
+// other order would lose outputs if the process dies between two steps.
 type owner struct {
 	*Stage
 	intake
-	Log    Log // the stage's, which tells loop of waits
+	Log    Log // the stage's, which reports waits to loop
 	loop   *watch.Loop
 	commit func(ctx context.Context, offset int64, metadata string) error
 	store  EventTrack
@@ -43,24 +42,24 @@ type owner struct {
 	deadBytes int
 
 	covered   *pending  // covered everywhere, waits for the event store
-	proposed  time.Time // when the last candidate was made; never, at first: whoever dies soon has then got on
+	proposed  time.Time // when the last candidate was made; never, at first, so that even short-lived owners make progress
 	idle      bool      // the last fetch found nothing new
-	heldAt    int64     // where the open transaction begins that is waited for
+	heldAt    int64     // where the open transaction begins that blocks reading
 	heldSince time.Time
 	clockOff  bool
 	ticked    time.Time // when the end was seen that the last tick is about; zero: none yet
-	lastTick  int64     // what it claimed, Unix ms
+	lastTick  int64     // the time in it, Unix ms
 }
 
-// pending is a commit that waits until the event store has acknowledged.
+// pending is a commit that waits for the event store's acknowledgement.
 type pending struct {
 	offset   int64
 	progress Progress
 }
 
-// open takes the partition over: it raises the owner number, has that
-// acknowledged, and only then covers every destination, so that a former owner
-// that is still writing is told apart from this one.
+// open takes the partition over. It raises the owner number and waits until that is
+// acknowledged. Only then it covers every destination, so that a former owner that
+// is still writing can be distinguished from this one.
 func (o *owner) open(ctx context.Context, from kafka.Commit) error {
 	p, err := ParseProgress(from.Metadata)
 	if err != nil {
@@ -80,8 +79,8 @@ func (o *owner) open(ctx context.Context, from kafka.Commit) error {
 		p.Epoch = o.Epochs.Present().Name
 	}
 	if from.Metadata == "" {
-		// Nothing tells who was the last owner, if any was: offsets that were reset,
-		// or expired. A lower number than his would be ignored for ever.
+		// After a reset or an expiry of offsets, the last owner is unknown. A
+		// number lower than his would be ignored for ever.
 		p.Owner = uint64(o.Now().UnixMilli())
 	}
 	p.Owner++
@@ -97,7 +96,8 @@ func (o *owner) open(ctx context.Context, from kafka.Commit) error {
 	if err := o.write(ctx, true); err != nil {
 		return err
 	}
-	// Read only now: what a former owner wrote before our covers is below it.
+	// The end is read only now: whatever a former owner wrote before our covers is
+	// below it.
 	if log, err = o.extent(ctx); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (o *owner) open(ctx context.Context, from kafka.Commit) error {
 		return err
 	}
 	if skip := p.Skip; skip != nil && skip.From == o.next {
-		// Decided by a former owner.
+		// A former owner decided this.
 		if err := o.skip(ctx, *skip); err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func (o *owner) open(ctx context.Context, from kafka.Commit) error {
 	return o.resume(ctx)
 }
 
-// extent is what the raw partition holds.
+// extent returns the offsets that the raw partition holds.
 func (o *owner) extent(ctx context.Context) (kafka.OffsetRange, error) {
 	ranges, err := o.Log.Offsets(ctx, o.Topics.Events)
 	if err != nil {
@@ -129,11 +129,11 @@ func (o *owner) extent(ctx context.Context) (kafka.OffsetRange, error) {
 	return ranges[o.partition], nil
 }
 
-// mostRotten is how many unreadable batches a take-over waits for: each takes as
-// long as a fetch is tried again.
+// mostRotten is the number of unreadable batches that a take-over waits for: each
+// takes as long as the retries of a fetch.
 const mostRotten = 3
 
-// remember reads again what repeats are recognised by.
+// remember reads the records again by which repeats are recognised.
 func (o *owner) remember(ctx context.Context, start int64) error {
 	from, rotten := max(start, o.next-repeatWindow, 0), 0
 	o.repeats = newRepeats(min(from, o.next))
@@ -163,7 +163,7 @@ func (o *owner) remember(ctx context.Context, start int64) error {
 	return nil
 }
 
-// errRefused is an error that trying again, here or elsewhere, does not mend.
+// errRefused is an error that no retry, here or elsewhere, can fix.
 var errRefused = errors.New("partition is not read")
 
 func (o *owner) truncated(log kafka.OffsetRange) error {
@@ -171,8 +171,8 @@ func (o *owner) truncated(log kafka.OffsetRange) error {
 		errRefused, o.next, log.End)
 }
 
-// lose declares lost what was next and is in the log no more: retention, or
-// somebody, deleted it unread. Nothing is waiting for it any longer.
+// lose declares a loss: retention, or somebody, deleted the next records before
+// they were read. No other work is pending.
 func (o *owner) lose(ctx context.Context, log kafka.OffsetRange) error {
 	lost := log.Start - o.next
 	if lost <= 0 {
@@ -186,7 +186,7 @@ func (o *owner) lose(ctx context.Context, log kafka.OffsetRange) error {
 	return o.write(ctx, true)
 }
 
-// outside finds out what it means that the next offset is not in the log.
+// outside finds out why the next offset is not in the log.
 func (o *owner) outside(ctx context.Context) error {
 	log, err := o.extent(ctx)
 	if err != nil {
@@ -198,9 +198,9 @@ func (o *owner) outside(ctx context.Context) error {
 	return o.lose(ctx, log)
 }
 
-// run reads until ctx ends, then finishes and commits what is under way within
-// the drain time. After a write that failed nothing more is written: only
-// reading again from the last commit leaves no gap.
+// run reads until ctx ends, then completes and commits the work in progress within
+// the drain time. After a failed write nothing more is written: only reading again
+// from the last commit leaves no gap.
 func (o *owner) run(ctx context.Context) error {
 	finish, cancel := kafka.Outlast(ctx, o.cfg.DrainTimeout)
 	defer cancel()
@@ -210,13 +210,13 @@ func (o *owner) run(ctx context.Context) error {
 		}
 	}
 	if kafka.Fenced(ctx) {
-		return context.Cause(ctx) // nothing that is begun now would count
+		return context.Cause(ctx) // nothing that begins now would count
 	}
 	return o.drain(finish)
 }
 
-// turn fetches once, and writes what came of it. Once something was fetched, the
-// end of ctx does not cut it short, but that of finish does.
+// turn fetches once, and writes the result. Once something was fetched, the end of
+// ctx does not interrupt it, but the end of finish does.
 func (o *owner) turn(ctx, finish context.Context) error {
 	started := o.Now()
 	err := o.Log.Fetch(ctx, o.Topics.Events, o.partition, o.next, &o.batch)
@@ -246,11 +246,11 @@ func (o *owner) turn(ctx, finish context.Context) error {
 		}
 	}
 	if o.batch.Next > o.next || o.next >= o.batch.Readable() {
-		o.loop.Beat() // passed markers, or is at the end, or where an open transaction begins
+		o.loop.Beat() // passed markers, or is at the end, or at the start of an open transaction
 	}
 	o.pass(o.batch.Next)
-	// Not where an open transaction begins: what is in it was appended already, and
-	// its events must be neither late nor delayed when they come.
+	// The start of an open transaction is not the end: its records are appended
+	// already, and its events must be neither late nor delayed when they come.
 	atEnd := o.next >= o.batch.HighWatermark
 	cover := o.covered == nil && o.Now().Sub(o.proposed) >= o.cfg.CommitInterval
 	if cover && atEnd && o.idle && !o.History {
@@ -276,7 +276,7 @@ func (o *owner) turn(ctx, finish context.Context) error {
 	return o.pace(ctx, started)
 }
 
-// held is for how long reading has stood where an open transaction begins.
+// held returns how long reading has stood at the start of an open transaction.
 func (o *owner) held(now time.Time) time.Duration {
 	switch {
 	case o.batch.Held == 0 || o.next < o.batch.Readable():
@@ -288,10 +288,10 @@ func (o *owner) held(now time.Time) time.Duration {
 	return now.Sub(o.heldSince)
 }
 
-// tick advances an idle partition to when its end was last seen. The clock may
-// be set while a tick is on its way, before any broker contradicts: so between
-// two ticks is the time that has passed, give or take a tolerance. A tick that
-// went back a day would hold back those after it.
+// tick advances an idle partition to the time at which its end was last seen. The
+// clock may be set while a tick is on its way, before any broker contradicts. So
+// two ticks differ by the time that has passed, within a tolerance. A tick that
+// went back a day would hold back the following ones.
 func (o *owner) tick(asked time.Time) {
 	t := asked.UnixMilli() - o.ahead()
 	if !o.ticked.IsZero() {
@@ -302,8 +302,8 @@ func (o *owner) tick(asked time.Time) {
 	o.watermark.see(t)
 }
 
-// ahead is how many ms the clock here is ahead of the brokers', which is the one
-// to go by where they differ.
+// ahead returns how many ms this clock is ahead of the brokers', which counts if
+// they differ.
 func (o *owner) ahead() int64 {
 	ahead := o.ClockAhead()
 	o.metrics.clock.Set(ahead.Seconds())
@@ -314,8 +314,8 @@ func (o *owner) ahead() int64 {
 	return ahead.Milliseconds()
 }
 
-// pass goes on at an offset. What lies before it and was not given is no record to
-// read: transaction markers, and what aborted transactions wrote.
+// pass continues at an offset. The offsets before it that were not delivered are no
+// records to read: transaction markers, and records of aborted transactions.
 func (o *owner) pass(to int64) {
 	n := to - o.next
 	if n <= 0 {
@@ -364,7 +364,7 @@ func (o *owner) keyless(r *kafka.Record) {
 	}
 }
 
-// count counts the event of an accepted record.
+// count updates the ledger for the event of an accepted record.
 func (o *owner) count(at placed, facets int64) {
 	l := &o.progress.Ledger
 	l.Accepted++
@@ -395,7 +395,7 @@ func isEnd(r *kafka.Record) bool {
 	return false
 }
 
-// keepEvent hands the event of the last accepted record to the store.
+// keepEvent passes the event of the last accepted record to the store.
 func (o *owner) keepEvent(ctx context.Context, now int64) error {
 	if !o.event.Has(event.ID) {
 		return nil
@@ -403,9 +403,9 @@ func (o *owner) keepEvent(ctx context.Context, now int64) error {
 	return o.store.Append(ctx, o.next-1, o.progress.Owner, now, &o.event)
 }
 
-// write produces what was gathered and waits until it is acknowledged: one
-// produce in flight, in order, never skipped. With all, every destination is
-// told how far this owner has been read.
+// write produces what was gathered and waits until it is acknowledged: one produce
+// in flight, in order, never skipped. With all, every destination gets a cover up
+// to the current position.
 func (o *owner) write(ctx context.Context, all bool) error {
 	if batch := o.frames.finish(o.next, o.watermark, all); len(batch) > 0 {
 		if err := o.Log.Produce(ctx, o.Topics.Facets, batch); err != nil {
@@ -416,13 +416,13 @@ func (o *owner) write(ctx context.Context, all bool) error {
 	return o.writeDead(ctx)
 }
 
-// propose makes the present state the next commit.
+// propose makes the current state the next commit.
 func (o *owner) propose() {
 	o.proposed = o.Now()
 	o.covered = &pending{offset: o.next, progress: o.present()}
 }
 
-// present is what a commit of the next offset says.
+// present returns the metadata of a commit at the next offset.
 func (o *owner) present() Progress {
 	p := o.progress
 	p.Low, p.Watermark = o.bracket.low, int64(o.watermark)
@@ -442,9 +442,8 @@ func (o *owner) commitCovered(ctx context.Context) error {
 	return nil
 }
 
-// pace keeps frames from getting small: while traffic flows, turns are at least
-// a linger apart. After an idle turn there is no wait, so a lone event is not
-// held up.
+// pace keeps frames from getting small: under load, turns are at least a linger
+// apart. After an idle turn there is no wait, so a single event is not delayed.
 func (o *owner) pace(ctx context.Context, started time.Time) error {
 	rest := o.cfg.Linger - o.Now().Sub(started)
 	if rest <= 0 || o.idle || o.next < o.batch.Readable() {
@@ -459,8 +458,8 @@ func (o *owner) pace(ctx context.Context, started time.Time) error {
 	return nil
 }
 
-// drain finishes a partition that is given up: what was read is written, stored
-// and committed, within the drain time. A failure costs only reading again.
+// drain finishes a partition that is given up: everything read is written, stored
+// and committed, within the drain time. A failure only costs reading again.
 func (o *owner) drain(ctx context.Context) error {
 	if err := o.write(ctx, true); err != nil {
 		return fmt.Errorf("drain: %w", err)

@@ -8,22 +8,22 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// Skip is a range of raw offsets that does not read, and is passed over.
+// Skip is a range of unreadable raw offsets that is skipped.
 type Skip struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"` // not included
 }
 
-// quarantine passes over records that do not read, however often they are
-// fetched. That is decided once, by a commit of everything before them that
-// names the range, and only then done: whoever takes over passes over the same.
+// quarantine skips records that are unreadable however often they are fetched. A
+// commit of everything before them decides it and names the range; only then they
+// are skipped. So every successor skips the same records.
 func (o *owner) quarantine(ctx context.Context, cause error) error {
 	to, err := o.Log.NextReadable(ctx, o.Topics.Events, o.partition, o.next)
 	if err != nil {
 		return fmt.Errorf("look behind what does not read: %w", err)
 	}
 	if to == o.next {
-		return nil // it reads by now
+		return nil // it can be read now
 	}
 	if err := o.write(ctx, true); err != nil {
 		return err
@@ -41,7 +41,7 @@ func (o *owner) quarantine(ctx context.Context, cause error) error {
 	return o.skip(ctx, *p.Skip)
 }
 
-// skip passes over a range that a commit names.
+// skip skips a range that a commit names.
 func (o *owner) skip(ctx context.Context, r Skip) error {
 	n := r.To - r.From
 	o.progress.Skip = nil

@@ -6,15 +6,15 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// Reader makes events of raw records, as a configuration says: it decodes and
-// completes them. What becomes of an event's time needs the log around it, and is
-// not for a Reader. One goroutine uses it.
+// Reader makes events from raw records, as configured: it decodes and completes
+// them. It does not fix the time of an event, which depends on the log around it.
+// One goroutine uses it.
 type Reader struct {
 	format format.Format
 	enrich *Enricher
 }
 
-// NewReader makes a reader; places may be for many of them.
+// NewReader creates a reader; several readers may share places.
 func NewReader(cfg Config, places Places) (*Reader, error) {
 	format, err := cfg.format().New()
 	if err != nil {
@@ -27,9 +27,9 @@ func NewReader(cfg Config, places Places) (*Reader, error) {
 	return &Reader{format, enrich}, nil
 }
 
-// Read makes e of a record of a raw partition; e is valid until the next Read. own
-// tells that the event has an id of its own, so that the same bytes are the same
-// event. The error is an [*event.Refusal].
+// Read fills e from a record of a raw partition; e is valid until the next Read.
+// own reports whether the event has an id of its own, so that equal bytes mean the
+// same event. The error is an [*event.Refusal].
 func (r *Reader) Read(partition int32, rec *kafka.Record, e *event.Event) (own bool, err error) {
 	if err := r.format.Decode(rec.Value, e); err != nil {
 		return false, err

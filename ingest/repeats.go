@@ -5,16 +5,16 @@ import (
 	"math/bits"
 )
 
-// repeatWindow is how many offsets back a repeat is recognised.
+// repeatWindow is the number of offsets within which a repeat is recognised.
 const repeatWindow = 1 << 16
 
-// repeats recognises records that a gateway sent again after an answer was
-// lost: key and value are those of one of the repeatWindow offsets before. It
-// is a function of the log alone, so whoever takes a partition over gets the
-// same answers after reading that stretch again.
+// repeats recognises records that a gateway sent again after a lost reply: their
+// key and value equal those of one of the last repeatWindow offsets. It is a
+// function of the log alone, so a successor gets the same answers after reading
+// that stretch again.
 //
-// It keeps 128 bits of a hash under secrets of this process, so nobody can make
-// records that are taken for others'. It takes 1.5 MiB.
+// It keeps 128 bits of a hash under secrets of this process, so nobody can forge a
+// record that looks like another. It takes 1.5 MiB.
 type repeats struct {
 	seeds [4]maphash.Seed
 	ring  []print  // by offset modulo the window
@@ -27,8 +27,7 @@ type print struct{ a, b uint64 }
 
 const indexMask = 2*repeatWindow - 1
 
-// newRepeats makes a window that was shown nothing yet; the first record will
-// be at first or later.
+// newRepeats creates an empty window; the first record will be at first or later.
 func newRepeats(first int64) *repeats {
 	r := &repeats{ring: make([]print, repeatWindow), index: make([]uint32, indexMask+1), next: first}
 	for i := range r.seeds {
@@ -37,10 +36,11 @@ func newRepeats(first int64) *repeats {
 	return r
 }
 
-// see takes the record at offset, which is above all before it, and reports
-// whether it repeats one in the window.
+// see takes the record at offset, which is above all earlier ones, and reports
+// whether it repeats a record in the window.
 func (r *repeats) see(offset int64, key, value []byte) bool {
-	// Offsets may be missing in a log: what had their places is gone, too.
+	// Offsets may be missing in a log; the records in their places are too old as
+	// well.
 	for o := max(r.next, offset-repeatWindow); o < offset; o++ {
 		r.forget(uint32(o % repeatWindow))
 	}
@@ -75,7 +75,7 @@ func (r *repeats) print(key, value []byte) print {
 	return p
 }
 
-// find returns where in the index p is, or would be put.
+// find returns the index of p, or where it would be put.
 func (r *repeats) find(p print) int {
 	at := int(p.a & indexMask)
 	for r.index[at] != 0 && r.ring[r.index[at]-1] != p {
@@ -84,8 +84,8 @@ func (r *repeats) find(p print) int {
 	return at
 }
 
-// remove frees a place in the index, and moves up those behind it that would
-// not be found any more.
+// remove frees a place in the index, and moves up the following ones that could not
+// be found otherwise.
 func (r *repeats) remove(at int) {
 	for next := (at + 1) & indexMask; r.index[next] != 0; next = (next + 1) & indexMask {
 		home := int(r.ring[r.index[next]-1].a & indexMask)

@@ -8,7 +8,7 @@ import (
 	"github.com/weirdev/weir/internal/watch"
 )
 
-// The watched forms tell an owner's loop when it waits, as kafka.Watched does.
+// The watched types report waits to an owner's loop, as kafka.Watched does.
 
 type watchedLog struct {
 	kafka.Watched
