@@ -11,9 +11,9 @@ import (
 // address.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// Canonical gives an address the one form under which it is counted: IPv4
-// written as IPv6 (::ffff:0:0/96) and behind NAT64 (64:ff9b::/96) becomes IPv4,
-// and a zone is dropped. The zero Addr stays zero.
+// Canonical returns the one form in which an address is counted: IPv4 written as
+// IPv6 (::ffff:0:0/96) and behind NAT64 (64:ff9b::/96) becomes IPv4, and a zone is
+// dropped. The zero Addr stays zero.
 func Canonical(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if a.Is6() && nat64.Contains(a) {
@@ -23,33 +23,32 @@ func Canonical(a netip.Addr) netip.Addr {
 	return a
 }
 
-// ParseAddress reads an address as gateways and proxies write it: bare, with a
-// port (192.0.2.1:80, [2001:db8::1]:80), in brackets, in double quotes, with
-// blanks around it. The result is canonical. Names, "unknown", "-" and
-// addresses that no client can have (unspecified, multicast) are not addresses.
+// ParseAddress reads an address as gateways and proxies write it: bare, with a port
+// (192.0.2.1:80, [2001:db8::1]:80), in brackets, in double quotes, with blanks
+// around it. The result is canonical. Names, "unknown", "-" and addresses that no
+// client can have (unspecified, multicast) are not addresses.
 func ParseAddress(s string) (netip.Addr, bool) {
 	_, a, ok := bareAddress(s)
 	return a, ok
 }
 
-// UnixPeer is what [IP] holds of a peer on a socket of the same machine, which
-// has no address.
+// UnixPeer is the value of [IP] for a peer on a Unix socket, which has no address.
 const UnixPeer = "unix:"
 
-// isUnixPeer reports whether s is how gateways write a peer on a Unix socket:
-// unix:, with or without the socket's path (nginx, Envoy, Apache), or @ (those
+// isUnixPeer reports whether s is a peer on a Unix socket, as gateways write it:
+// unix:, with or without the socket's path (nginx, Envoy, Apache), or @ (gateways
 // written in Go).
 func isUnixPeer(s string) bool { return s == "@" || strings.HasPrefix(s, UnixPeer) }
 
-// BareAddress is the part of s that is an address, as [ParseAddress] reads it;
-// [UnixPeer] for a peer on a Unix socket, "" where there is no address.
+// BareAddress returns the address in s, as [ParseAddress] reads it; [UnixPeer] for
+// a peer on a Unix socket, "" if there is no address.
 func BareAddress(s string) string {
 	bare, _, _ := bareAddress(s)
 	return bare
 }
 
-// bareAddress is ParseAddress, and the part of s that is the address itself; ""
-// where there is none. A peer on a Unix socket is a text without an address.
+// bareAddress is ParseAddress, and also returns the part of s that is the address;
+// "" if there is none. A peer on a Unix socket is a text without an address.
 func bareAddress(s string) (string, netip.Addr, bool) {
 	if isUnixPeer(s) {
 		return UnixPeer, netip.Addr{}, false
@@ -58,8 +57,8 @@ func bareAddress(s string) (string, netip.Addr, bool) {
 	if !ok {
 		return "", netip.Addr{}, false
 	}
-	// The zone is cut off before parsing: netip interns zones, and these bytes
-	// are a stranger's.
+	// The zone is cut off before parsing, because netip interns zones, and these
+	// bytes are untrusted.
 	bare, _, zoned := strings.Cut(bare, "%")
 	if !addressBytes(bare) {
 		return "", netip.Addr{}, false
@@ -74,8 +73,8 @@ func bareAddress(s string) (string, netip.Addr, bool) {
 	return bare, a, true
 }
 
-// addressBytes spares ParseAddr, which allocates its errors, most of what is
-// no address.
+// addressBytes rejects most texts that are no address, because ParseAddr allocates
+// its errors.
 func addressBytes(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -86,8 +85,8 @@ func addressBytes(s string) bool {
 	return len(s) >= 2 && len(s) <= 45
 }
 
-// hostPart takes quotes, brackets and port off an address; what is left may
-// still be anything.
+// hostPart removes quotes, brackets and port from an address; the rest may still be
+// anything.
 func hostPart(s string) (string, bool) {
 	s = strings.Trim(s, " \t")
 	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
@@ -107,9 +106,9 @@ func hostPart(s string) (string, bool) {
 	return host, ascii.IsPort(port)
 }
 
-// AppendClientKey appends the text of [ClientIP]: an IPv4 address as it is, an
-// IPv6 address as its /64, since whoever holds one address of a /64 holds all of
-// it. Nothing is appended for the zero Addr.
+// AppendClientKey appends the text of [ClientIP]: an IPv4 address as it is, an IPv6
+// address as its /64, because a client with one address of a /64 has all of it.
+// Nothing is appended for the zero Addr.
 func AppendClientKey(b []byte, a netip.Addr) []byte {
 	a = Canonical(a)
 	if a.Is4() {
@@ -128,9 +127,9 @@ func AppendNetKey(b []byte, a netip.Addr) []byte {
 	return appendPrefix(b, a, 48)
 }
 
-// AppendNet16Key appends the wider network of an address, about what one provider
-// has: the /16 of an IPv4 address, the /32 of an IPv6 address. Nothing is appended
-// for the zero Addr.
+// AppendNet16Key appends the wider network of an address, roughly one provider's:
+// the /16 of an IPv4 address, the /32 of an IPv6 address. Nothing is appended for
+// the zero Addr.
 func AppendNet16Key(b []byte, a netip.Addr) []byte {
 	a = Canonical(a)
 	if a.Is4() {
@@ -147,11 +146,12 @@ func appendPrefix(b []byte, a netip.Addr, bits int) []byte {
 	return p.AppendTo(b)
 }
 
-// ClientKey is what [AppendClientKey] appends: "192.0.2.1", "2001:db8:1:2::/64".
+// ClientKey returns the text of [AppendClientKey]: "192.0.2.1",
+// "2001:db8:1:2::/64".
 func ClientKey(a netip.Addr) string { return string(AppendClientKey(nil, a)) }
 
-// NetKey is what [AppendNetKey] appends: "192.0.2.0/24", "2001:db8:1::/48".
+// NetKey returns the text of [AppendNetKey]: "192.0.2.0/24", "2001:db8:1::/48".
 func NetKey(a netip.Addr) string { return string(AppendNetKey(nil, a)) }
 
-// Net16Key is what [AppendNet16Key] appends: "192.0.0.0/16", "2001:db8::/32".
+// Net16Key returns the text of [AppendNet16Key]: "192.0.0.0/16", "2001:db8::/32".
 func Net16Key(a netip.Addr) string { return string(AppendNet16Key(nil, a)) }

@@ -8,33 +8,33 @@ import (
 	"strings"
 )
 
-// maxHops is how many trusted proxies a request may have come through; a chain
-// that goes on beyond them is not followed.
+// maxHops limits the trusted proxies that a request may have come through; the walk
+// does not follow a longer chain.
 const maxHops = 32
 
-// Proxies are the machines whose word about where a request came from is taken:
-// our own load balancers, the CDN in front of them. A nil or zero Proxies trusts
-// nobody, so that the client is always the socket's peer. It never changes, and
-// may be used by many goroutines.
+// Proxies are the machines that are trusted to state where a request came from: our
+// own load balancers, the CDN in front of them. A nil or zero Proxies trusts
+// nobody, so the client is always the socket's peer. It never changes, and many
+// goroutines may use it.
 type Proxies struct {
 	forwarding hosts // whose X-Forwarded-For is believed
 	connecting hosts // whose [ConnectingIP] is believed
 }
 
-// hosts are addresses, and perhaps whatever is behind a Unix socket.
+// hosts are addresses, and perhaps all peers on Unix sockets.
 type hosts struct {
-	ranges []addressRange // ascending, apart from one another
+	ranges []addressRange // ascending, disjoint
 	unix   bool
 }
 
 type addressRange struct{ first, last netip.Addr }
 
-// NewProxies reads addresses and prefixes in CIDR form, and unix: for peers on
-// Unix sockets: forwarding are proxies that append the address of their peer to
-// X-Forwarded-For, connecting those that state the client's in a header of their
-// own, which ends up in [ConnectingIP]. The error names every entry that is wrong.
-// A prefix that holds every address is refused: with it, the client would be
-// whatever the client says.
+// NewProxies reads addresses and prefixes in CIDR form, and unix: for peers on Unix
+// sockets. forwarding are proxies that append their peer's address to
+// X-Forwarded-For; connecting are those that state the client's address in a header
+// of their own, which becomes [ConnectingIP]. The error names every wrong entry. A
+// prefix with all addresses is refused: with it, clients could choose their
+// address.
 func NewProxies(forwarding, connecting []string) (*Proxies, error) {
 	var p Proxies
 	var err1, err2 error
@@ -86,8 +86,8 @@ func parseTrusted(s string) (netip.Prefix, error) {
 	return canonicalPrefix(p)
 }
 
-// canonicalPrefix is to prefixes what [Canonical] is to addresses, so that a
-// prefix still holds its addresses once they are canonical.
+// canonicalPrefix is [Canonical] for prefixes, so that a prefix still holds its
+// addresses once they are canonical.
 func canonicalPrefix(p netip.Prefix) (netip.Prefix, error) {
 	a := Canonical(p.Addr())
 	if a.Is4() == p.Addr().Is4() {
@@ -108,7 +108,7 @@ func lastAddress(p netip.Prefix) netip.Addr {
 	return last
 }
 
-// mergeRanges sorts by first address; prefixes either nest or are apart.
+// mergeRanges sorts by first address; prefixes are either nested or disjoint.
 func mergeRanges(in []addressRange) []addressRange {
 	slices.SortFunc(in, func(a, b addressRange) int {
 		if c := a.first.Compare(b.first); c != 0 {
@@ -126,11 +126,10 @@ func mergeRanges(in []addressRange) []addressRange {
 	return out
 }
 
-// Trusts reports whether a is one of the proxies whose X-Forwarded-For is
-// believed.
+// Trusts reports whether a is one of the proxies whose X-Forwarded-For is believed.
 func (p *Proxies) Trusts(a netip.Addr) bool { return p != nil && p.forwarding.hold(Canonical(a)) }
 
-// hold looks for an address in its canonical form.
+// hold looks up an address in its canonical form.
 func (h *hosts) hold(a netip.Addr) bool {
 	if len(h.ranges) == 0 {
 		return false
@@ -141,16 +140,16 @@ func (h *hosts) hold(a netip.Addr) bool {
 	return found || i > 0 && a.Compare(h.ranges[i-1].last) <= 0
 }
 
-// Claims are what an event says about where its request came from.
+// Claims are an event's statements about where its request came from.
 type Claims struct {
 	Peer         string // [IP]: the other end of the gateway's socket
 	ForwardedFor string // [ForwardedFor]: all X-Forwarded-For, joined by commas in the order received
-	ConnectingIP string // [ConnectingIP]: what a proxy states in a header of its own
+	ConnectingIP string // [ConnectingIP]: the address that a proxy states in a header of its own
 }
 
 // hop is a machine that a request came through.
 type hop struct {
-	addr netip.Addr // canonical; zero where it is on a Unix socket
+	addr netip.Addr // canonical; zero on a Unix socket
 	unix bool
 }
 
@@ -172,16 +171,16 @@ func (h *hosts) holdHop(at hop) bool {
 
 // Client finds the address that a request came from.
 //
-// The walk starts at the peer and goes through X-Forwarded-For from right to left
-// as long as it stands on a trusted proxy: the first address that is none is the
-// client. Blank elements are no hops, as RFC 9110 (5.6.1) has it. An element that
-// is no address ends the walk on the proxy that passed it on: what stands further
-// left was vouched for by nobody. Where the walk stands on a proxy that states the
-// client's address in a header of its own, that is the client.
+// The walk starts at the peer and goes through X-Forwarded-For from right to left,
+// as long as the current address is a trusted proxy. The first untrusted address is
+// the client. Blank elements are no hops, as in RFC 9110 (5.6.1). An element that
+// is no address ends the walk at the proxy that passed it on, because nobody
+// vouches for the elements further left. If the walk reaches a proxy that states
+// the client's address in a header of its own, that is the client.
 //
 // So at worst the peer is the client; never an address that only the client itself
-// has named. Where the walk ends on a Unix socket, the client is the last hop that
-// has an address; the zero Addr is returned where there is none.
+// has named. If the walk ends on a Unix socket, the client is the last hop with an
+// address; the zero Addr is returned if there is none.
 func (p *Proxies) Client(c Claims) netip.Addr {
 	at, ok := parseHop(c.Peer)
 	client := at.addr

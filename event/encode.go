@@ -7,11 +7,11 @@ import (
 )
 
 // AppendJSON appends e in Weir's own format: fields in number order, without
-// those that ingest derives.
+// derived ones.
 func (e *Event) AppendJSON(b []byte) []byte { return e.appendFields(b, false) }
 
-// AppendAll appends e with the derived fields as well, for reading by people
-// and tests; a decoder refuses it.
+// AppendAll appends e with the derived fields, for people and tests to read; a
+// decoder refuses it.
 func (e *Event) AppendAll(b []byte) []byte { return e.appendFields(b, true) }
 
 func (e *Event) appendFields(b []byte, derived bool) []byte {

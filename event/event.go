@@ -1,17 +1,17 @@
-// Package event holds the request event as a gateway saw it: its fields, what is
-// kept of what a client wrote, addresses, and how it is written as JSON. How it is
-// read is in event/format; how a path gets its route is in event/route.
+// Package event defines the request event as a gateway saw it: its fields, the
+// limits on client values, addresses, and its JSON form. Package event/format reads
+// events; package event/route derives the route of a path.
 //
-// It knows nothing of Kafka, of entities or of rules.
+// It knows nothing of Kafka, entities or rules.
 package event
 
 // Event is one request. Values are indexed by [Field] rather than held in named
-// members, so that decoding, projection into facets, columns and rules are all
-// driven by one table.
+// members, so that one table drives decoding, projection into facets, columns and
+// rules.
 //
 // An Event is meant to be reused: [Event.Reset] forgets values without freeing.
-// Text may alias the buffer that it was decoded from, and is valid only as long
-// as that buffer is; whoever keeps text beyond it clones it.
+// Text may alias the buffer that it was decoded from, and is valid only as long as
+// that buffer. Clone text to keep it longer.
 type Event struct {
 	present [2]uint64
 	text    [MaxField]string
@@ -26,7 +26,7 @@ func (e *Event) Has(f Field) bool {
 	return f < MaxField && e.present[f>>6]&(1<<(f&63)) != 0
 }
 
-// Text is the text of f, "" where it is absent. f must not be numeric.
+// Text returns the text of f, "" if absent. f must not be numeric.
 func (e *Event) Text(f Field) string {
 	if !e.Has(f) {
 		return ""
@@ -34,8 +34,8 @@ func (e *Event) Text(f Field) string {
 	return e.text[f]
 }
 
-// Num is the number of f (Unix milliseconds for times, 1 or 0 for flags), 0
-// where it is absent. f must be numeric.
+// Num returns the number of f (Unix milliseconds for times, 1 or 0 for flags), 0 if
+// absent. f must be numeric.
 func (e *Event) Num(f Field) int64 {
 	if !e.Has(f) {
 		return 0
@@ -43,13 +43,13 @@ func (e *Event) Num(f Field) int64 {
 	return e.num[f]
 }
 
-// SetText gives f a text. The text is kept, not copied.
+// SetText sets the text of f. It keeps the text, without a copy.
 func (e *Event) SetText(f Field, v string) {
 	e.present[f>>6] |= 1 << (f & 63)
 	e.text[f] = v
 }
 
-// SetNum gives f a number.
+// SetNum sets the number of f.
 func (e *Event) SetNum(f Field, v int64) {
 	e.present[f>>6] |= 1 << (f & 63)
 	e.num[f] = v

@@ -10,24 +10,24 @@ import (
 	"unsafe"
 )
 
-// Keep says how a text stands in field f of an event, whatever format it came
-// in. v is what was written, byte for byte.
+// Keep returns the text of field f in an event, whatever its format. v is the
+// original text, byte for byte.
 //
-// A text that a client wrote is never refused, for no client may choose to go
-// unseen. Bytes that are not UTF-8 and control characters become \xhh, escaped
-// halves of characters U+FFFD. A text that is too long is clipped at the end, or,
-// for [ForwardedFor], at the start, in front of an element; of a [Path] that is too
-// long without its query stays what has the same route. An identifier that
-// is too long, or was repaired, becomes a prefix, "~" and 32 hexadecimal digits
-// of the SHA-256 of v, so that different ones stay different. whole is false
-// where any of this was done. Keep changes nothing that it has returned before.
+// A client's text is never refused, because a client must not be able to stay
+// unseen. Bytes that are not UTF-8 and control characters become \xhh; escaped
+// halves of characters become U+FFFD. A text that is too long is clipped at the end
+// or, for [ForwardedFor], at the start, before an element. A [Path] that is too
+// long without its query becomes a shorter path with the same route. An identifier
+// that is too long, or was repaired, becomes a prefix, "~" and 32 hexadecimal
+// digits of the SHA-256 of v, so that different ones stay different. whole is false
+// if anything was changed. Keep never modifies earlier results.
 //
-// What a gateway makes is right, or refused with a reason; text is then "".
+// A gateway's text is valid, or refused with a reason; text is then "".
 func Keep(f Field, v string) (text string, whole bool, refused Reason) {
 	return keep(f, v, sound(v))
 }
 
-// keep is [Keep] for a text of which it is known whether it is sound.
+// keep is [Keep] with the caller's knowledge of whether v is sound.
 func keep(f Field, v string, isSound bool) (text string, whole bool, refused Reason) {
 	spec := &specs[f]
 	switch {
@@ -42,7 +42,7 @@ func keep(f Field, v string, isSound bool) (text string, whole bool, refused Rea
 	return v, true, 0
 }
 
-// check says what is wrong with a text that the gateway made; 0: nothing.
+// check validates a text from the gateway; 0: valid.
 func check(f Field, v string, isSound bool) Reason {
 	switch s := &specs[f]; {
 	case !isSound && !utf8.ValidString(v):
@@ -57,8 +57,8 @@ func check(f Field, v string, isSound bool) Reason {
 	return 0
 }
 
-// visible reports whether a tenant is free of control characters, which
-// separate tenants from what stands behind them wherever both are one key.
+// visible reports whether a tenant is free of control characters, which separate
+// tenants from the following text in combined keys.
 func visible(v string) bool {
 	for i := range len(v) {
 		if v[i] < ' ' {
@@ -68,13 +68,13 @@ func visible(v string) bool {
 	return true
 }
 
-// AdmitText gives f, which is not numeric, the text v, as [Keep] has it, unless
-// nothing is left of it. Every format gives an event its texts through here.
-// isSound: v is known to be UTF-8 without control characters and U+FFFD. done says
-// whether f has got a value; refused is 0 where there is nothing to refuse.
+// AdmitText sets f, which is not numeric, to the text v as [Keep] returns it,
+// unless that is empty. Every format sets an event's texts through it. isSound: v
+// is known to be UTF-8 without control characters and U+FFFD. done reports whether
+// f has a value; refused is 0 if nothing was refused.
 func (e *Event) AdmitText(f Field, v string, isSound bool) (done bool, refused Reason) {
 	isSound = isSound || sound(v)
-	if spec := &specs[f]; isSound && spec.Client && len(v) <= spec.MaxBytes && v != "" { // as nearly all are
+	if spec := &specs[f]; isSound && spec.Client && len(v) <= spec.MaxBytes && v != "" { // the usual case
 		e.SetText(f, v)
 		return true, 0
 	}
@@ -92,10 +92,9 @@ func (e *Event) AdmitText(f Field, v string, isSound bool) (done bool, refused R
 	return true, 0
 }
 
-// AdmitNumber gives f, which is numeric, the number n, or, where that is no value
-// of f and a client stated it, none. Every format gives an event its numbers
-// through here. wrong is what is known to be wrong with n, 0 where nothing is. done
-// and refused are as in [Event.AdmitText].
+// AdmitNumber sets f, which is numeric, to the number n; if n is invalid and comes
+// from a client, f stays unset. Every format sets an event's numbers through it.
+// wrong is a known error of n, or 0. done and refused are as in [Event.AdmitText].
 func (e *Event) AdmitNumber(f Field, n int64, wrong Reason) (done bool, refused Reason) {
 	spec := &specs[f]
 	if wrong == 0 && (n < spec.Min || n > spec.Max) {
@@ -112,10 +111,10 @@ func (e *Event) AdmitNumber(f Field, n int64, wrong Reason) (done bool, refused 
 	return false, wrong
 }
 
-// markLen is the length of what ends a shortened identifier: "~" and 128 bits.
+// markLen is the length of the end of a shortened identifier: "~" and 128 bits.
 const markLen = 1 + 2*16
 
-// shorten makes of a client's text one that is sound, and short enough.
+// shorten turns a client's text into a sound one that is short enough.
 func shorten(f Field, v string) string {
 	switch s := &specs[f]; {
 	case s.Identifier:
@@ -133,16 +132,16 @@ func shorten(f Field, v string) string {
 	}
 }
 
-// replaced stands for what was no text.
+// replaced stands for invalid text.
 const replaced = string(utf8.RuneError)
 
-// repairedStart is v repaired, of which no more than n bytes are wanted.
+// repairedStart repairs v, of which at most n bytes are needed.
 func repairedStart(v string, n int) string {
-	// A repair makes nothing shorter. A character that begins before n is whole.
+	// A repair makes nothing shorter. A character that begins before n is complete.
 	return Repaired(v[:min(len(v), n+utf8.UTFMax-1)])
 }
 
-// clip is v, clipped to n bytes without cutting a character.
+// clip cuts v to n bytes without splitting a character.
 func clip(v string, n int) string {
 	if len(v) <= n {
 		return v
@@ -153,8 +152,9 @@ func clip(v string, n int) string {
 	return v[:n]
 }
 
-// repairedEnd is the end of a list, repaired: at most n bytes, from an element's
-// start. What was cut in two is not kept: its end could be another address.
+// repairedEnd repairs the end of a list: at most n bytes, from the start of an
+// element. An element that is cut in two is dropped, because its end could be
+// another address.
 func repairedEnd(v string, n int) string {
 	v = Repaired(v[max(0, len(v)-n-1):])
 	if len(v) <= n {
@@ -192,7 +192,7 @@ func sound(v string) bool {
 
 func isControl(c byte) bool { return c < ' ' || c == 0x7f }
 
-// Repaired is v as UTF-8 without control characters, as [Keep] has it.
+// Repaired returns v as UTF-8 without control characters, as in [Keep].
 func Repaired(v string) string {
 	const digits = "0123456789abcdef"
 	if sound(v) {
@@ -216,8 +216,8 @@ func Repaired(v string) string {
 }
 
 // isSurrogate reports whether v begins with half of a character, in the three bytes
-// that UTF-8 would have for it. Readers of JSON write it so, and different halves
-// stay different until [Keep] sees them.
+// that UTF-8 would use for it. JSON decoders write it so, and different halves stay
+// different until [Keep] sees them.
 func isSurrogate(v string) bool {
 	return len(v) >= 3 && v[0] == 0xed && v[1] >= 0xa0 && v[1] <= 0xbf && v[2] >= 0x80 && v[2] <= 0xbf
 }

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// MaxSegments is how many segments of a path [Segments] holds; a path may have
-	// more.
+	// MaxSegments is the number of path segments that [Segments] holds; a path may
+	// have more.
 	MaxSegments = 16
 
 	// MaxLiteral is the length of the longest segment that can be compared with a
@@ -18,20 +18,20 @@ const (
 	opaqueLen = 0xff
 )
 
-// Segments is a path in the form in which routes compare it, so that spellings
-// that servers treat alike get one route, and none of them slips past a rule
-// about the route: query and fragment are dropped, escapes of unreserved bytes
-// are decoded (%2F is not: it does not separate), letters are folded to lower
-// case, path parameters (;…) are dropped, and so are empty and dot segments.
+// Segments is a path in the form in which routes compare it. Spellings that servers
+// treat alike get one route, so none of them evades a rule about the route. Query
+// and fragment are dropped, escapes of unreserved bytes are decoded (%2F is not: it
+// does not separate), letters are folded to lower case, path parameters (;…) are
+// dropped, and so are empty and dot segments.
 type Segments struct {
-	n    int // may be more than MaxSegments; the first of them are held
+	n    int // may be more than MaxSegments; the first ones are held
 	lens [MaxSegments + 1]uint8
-	// One more than is held: the place to look at a segment that is not.
+	// One more than is held, for look-ups of a segment that is not.
 	text [MaxSegments + 1][MaxLiteral]byte
 }
 
-// Read takes the path of a request target, which may be in absolute form; false
-// where it has none, as "*" and "host:443".
+// Read takes the path of a request target, which may be in absolute form; false if
+// it has none, like "*" and "host:443".
 func (s *Segments) Read(target string) bool {
 	path, ok := pathOf(target)
 	s.n = 0
@@ -39,10 +39,10 @@ func (s *Segments) Read(target string) bool {
 	return ok
 }
 
-// Len is how many segments the path has, which may be more than [MaxSegments].
+// Len returns the number of segments in the path, which may exceed [MaxSegments].
 func (s *Segments) Len() int { return s.n }
 
-// At is the i-th segment, i at most [MaxSegments]; nil where it is longer than
+// At returns the i-th segment, i at most [MaxSegments]; nil if it is longer than
 // [MaxLiteral]. It is valid until the next Read.
 func (s *Segments) At(i int) []byte {
 	if s.lens[i] == opaqueLen {
@@ -51,7 +51,7 @@ func (s *Segments) At(i int) []byte {
 	return s.text[i][:s.lens[i]]
 }
 
-// pathOf takes the path out of a request target, which may be in absolute form.
+// pathOf returns the path of a request target, which may be in absolute form.
 func pathOf(target string) (string, bool) {
 	target = pathPart(target)
 	if strings.HasPrefix(target, "/") {
@@ -67,7 +67,7 @@ func pathOf(target string) (string, bool) {
 	return "/", true
 }
 
-// pathPart is a request target without query and fragment.
+// pathPart returns a request target without query and fragment.
 func pathPart(target string) string {
 	target, _, _ = strings.Cut(target, "?")
 	target, _, _ = strings.Cut(target, "#")
@@ -105,8 +105,8 @@ func (s *Segments) add(raw string) {
 	}
 }
 
-// foldSegment decodes and folds raw into buf, and returns its length, or
-// opaqueLen where it is too long.
+// foldSegment decodes and folds raw into buf, and returns its length, or opaqueLen
+// if it is too long.
 func foldSegment(buf *[MaxLiteral]byte, raw string) uint8 {
 	n := 0
 	for i := 0; i < len(raw); i++ {
@@ -134,14 +134,15 @@ func unreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
-// segmentBytes is what [shortPath] leaves of a segment at the least. With three
-// bytes for each that can be compared, what is longer is opaque before and after.
+// segmentBytes is the minimum length to which [shortPath] cuts a segment. With
+// three bytes for each comparable byte, a longer segment is opaque before and
+// after.
 const segmentBytes = 3*MaxLiteral + 56
 
-// shortPath is a request target of which the path alone is longer than n: a path
-// with the same route. What the route does not look at goes, and the ends of long
-// segments, as far as they must. Padded with slashes, dots or a long segment, a
-// request would else be another route's.
+// shortPath shortens a request target whose path alone is longer than n to a path
+// with the same route. It removes what the route ignores, and the ends of long
+// segments, as far as needed. Otherwise padding with slashes, dots or a long
+// segment would change the route of a request.
 func shortPath(target string, n int) string {
 	path, ok := pathOf(target)
 	if !ok {
@@ -164,8 +165,8 @@ func shortPath(target string, n int) string {
 	return b.String()
 }
 
-// compared lists the segments of a path that routes look at, and says how long a
-// path of them is.
+// compared lists the segments of a path that routes compare, and the length of a
+// path of them.
 func compared(path string) (kept []string, length int) {
 	var s Segments
 	for part := range strings.SplitSeq(path, "/") {

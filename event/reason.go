@@ -39,7 +39,7 @@ var reasonNames = [lastReason]string{
 	DerivedField: "derived_field", MissingField: "missing_field", Filtered: "filtered",
 }
 
-// String is the reason as a metric's label has it.
+// String returns the reason as a metric label.
 func (r Reason) String() string {
 	if r == 0 || r >= lastReason {
 		return "unknown"
@@ -92,8 +92,8 @@ func Reasons() []Reason {
 // refusal: it is valid until the next Decode.
 type Refusal struct {
 	Reason Reason
-	Field  Field // None where no field is to blame
-	Pos    int   // offset of the trouble in the record, bytes
+	Field  Field // None if no field is to blame
+	Pos    int   // offset of the error in the record, bytes
 }
 
 func (r *Refusal) Error() string {

@@ -2,11 +2,11 @@ package route
 
 import "github.com/weirdev/weir/event"
 
-// MaxFallbacks bounds how many different routes [Table.Route] makes up for paths
-// that no template matches.
+// MaxFallbacks bounds the number of different routes that [Table.Route] gives to
+// paths that match no template.
 const MaxFallbacks = 65_536
 
-// fallback makes a route of
+// fallback derives a route from
 //
 //	prefix   /api, a version, both or neither
 //	head     the first segment: a word of the vocabulary as it is; another word
@@ -15,9 +15,9 @@ const MaxFallbacks = 65_536
 //	         or the one after an {id}
 //	tail     nothing, /{id} for one more segment, /{id}/… for several
 //
-// Only the vocabulary and the 256 names ever appear in a route, and at most two
-// of them: that is the bound. Nothing is learned from traffic, because whoever
-// reads the log again must come to the same routes.
+// Only the vocabulary and the 256 names ever appear in a route, and at most two of
+// them, which bounds the number. Nothing is learned from traffic, because every
+// reader of the log must derive the same routes.
 func (t *Table) fallback(s *event.Segments) string {
 	var buf [4 * event.MaxLiteral]byte
 	b, at := appendRoutePrefix(buf[:0], s)
@@ -39,8 +39,8 @@ func (t *Table) fallback(s *event.Segments) string {
 	return t.interned(b)
 }
 
-// appendRoutePrefix appends /api and a version, and says how many segments that
-// took.
+// appendRoutePrefix appends /api and a version, and returns the number of segments
+// used.
 func appendRoutePrefix(b []byte, s *event.Segments) ([]byte, int) {
 	at := 0
 	if at < s.Len() && string(s.At(at)) == "api" {
@@ -56,7 +56,7 @@ func appendRoutePrefix(b []byte, s *event.Segments) ([]byte, int) {
 	return b, at
 }
 
-// versionName keeps the usual versions apart, and throws all others together.
+// versionName distinguishes the usual versions, and joins all others.
 func versionName(seg []byte) string {
 	if len(seg) < 2 || len(seg) > 10 || seg[0] != 'v' || seg[1] < '0' || seg[1] > '9' {
 		return ""
@@ -87,8 +87,8 @@ func appendHead(b []byte, s *event.Segments, at int) ([]byte, *word) {
 	return append(b, '~', hex[h>>4&15], hex[h&15]), nil
 }
 
-// wordLike tells names from identifiers: 2 to 24 letters with - and _ between
-// them, and not made of hexadecimal digits alone.
+// wordLike distinguishes names from identifiers: 2 to 24 letters with - and _
+// between them, and not only hexadecimal digits.
 func wordLike(seg []byte) bool {
 	if len(seg) < 2 || len(seg) > 24 || seg[0] < 'a' || seg[0] > 'z' {
 		return false
@@ -134,7 +134,7 @@ func (t *Table) interned(b []byte) string {
 	return route
 }
 
-// fnv32 is FNV-1a. Names of routes hang on it: it must not change.
+// fnv32 is FNV-1a. Names of routes depend on it: it must not change.
 func fnv32(b []byte) uint32 {
 	h := uint32(2166136261)
 	for _, c := range b {

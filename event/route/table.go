@@ -15,22 +15,22 @@ const (
 	maxTemplates     = 10_000
 	maxTemplateBytes = 512 // as long as a route may be
 
-	// noRoute is the route of what is no path: "*", "host:443", garbage.
+	// noRoute is the route of anything that is no path: "*", "host:443", garbage.
 	noRoute = "-"
 )
 
 // Table finds the template of a path: /users/4711/orders is /users/{id}/orders.
-// Paths that none of its templates matches get a route by a fixed rule that yields
-// at most [MaxFallbacks] different routes, whatever is asked for.
+// Paths that match no template get a route by a fixed rule that yields at most
+// [MaxFallbacks] different routes, whatever clients request.
 //
 // The route is a pure function of templates, method and path. A Table never
-// changes, and may be used by many goroutines. It tells nothing about whether a
-// route exists.
+// changes, and many goroutines may use it. A route does not mean that the path
+// exists.
 type Table struct {
 	root node
 
-	// fallbacks saves making the text of a frequent fallback route again and
-	// again; what is in it never changes an answer.
+	// fallbacks caches the texts of frequent fallback routes; its content never
+	// changes an answer.
 	fallbacks [1024]atomic.Pointer[string]
 }
 
@@ -46,10 +46,10 @@ type end struct {
 	route  string
 }
 
-// New compiles templates such as "/v1/users/{id}/orders": segments that
-// are literal or wholly a parameter, "*" at the end for one or more segments of
-// any kind, a method and a blank in front where only that method is meant. The
-// error names every template that is wrong.
+// New compiles templates such as "/v1/users/{id}/orders". A segment is a literal or
+// a parameter; "*" at the end stands for one or more segments of any kind; a method
+// and a blank in front limit the template to that method. The error names every
+// wrong template.
 func New(templates []string) (*Table, error) {
 	if len(templates) > maxTemplates {
 		return nil, fmt.Errorf("%d route templates, more than %d", len(templates), maxTemplates)
@@ -100,8 +100,8 @@ func isMethod(s string) bool {
 	return s != ""
 }
 
-// splitTemplate checks a template and returns its segments in the form in which
-// a path's are compared.
+// splitTemplate checks a template and returns its segments in the form in which a
+// path's are compared.
 func splitTemplate(route string) ([]string, error) {
 	if route == "/" {
 		return nil, nil
@@ -176,11 +176,11 @@ func addEnd(ends *[]end, method, route string) error {
 	return nil
 }
 
-// Route is the route of a request: the template that matches best, as it was
-// written but for its method, else the fallback. Of several templates the one
-// wins whose first differing segment is more specific: a literal before a
-// parameter, a parameter before *; then the one that names the method. Before
-// matching the path is brought to one form: see [event.Segments].
+// Route returns the route of a request: the template that matches best, as written
+// but without its method, or else the fallback. Among several templates, the one
+// whose first differing segment is more specific wins: a literal before a
+// parameter, a parameter before *; then one with a method. The path is normalised
+// before matching: see [event.Segments].
 //
 // The result does not alias path. A template costs no allocation.
 func (t *Table) Route(method, path string) string {
@@ -194,15 +194,14 @@ func (t *Table) Route(method, path string) string {
 	return t.fallback(&s)
 }
 
-// match visits every node at most once, since a node's depth is the index of the
-// segment that it is compared with: backtracking costs no more than the number
-// of templates.
+// match visits every node at most once, because a node's depth is the index of its
+// segment: backtracking costs no more than the number of templates.
 func (n *node) match(s *event.Segments, depth int, method string) string {
 	if depth == s.Len() {
 		return bestEnd(n.ends, method)
 	}
 	if depth < event.MaxSegments {
-		// No literal is empty, as a segment is that cannot be compared.
+		// A segment that is too long to compare is empty here, and no literal is.
 		if child := n.literals[string(s.At(depth))]; child != nil {
 			if route := child.match(s, depth+1, method); route != "" {
 				return route

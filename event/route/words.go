@@ -5,19 +5,19 @@ import (
 	"sync"
 )
 
-// word is a word that fallback routes show as it is.
+// word is a word that fallback routes show unchanged.
 type word struct {
 	text      string
-	followers map[string]string // words that it is shown with
+	followers map[string]string // words that may follow it
 }
 
-// Words that every head is shown with.
+// Words that may follow every head.
 const commonFollowers = "search"
 
-// headsAlone are usual first segments of APIs and of web sites, and what
-// scanners ask for; headsWithFollowers are those that usually lead to more, each
-// with what it leads to. Both may grow only together with the semantic version
-// of ingest, and as far as MaxFallbacks goes.
+// headsAlone are usual first segments of APIs and of web sites, and of scanners'
+// requests. headsWithFollowers are those that usually lead to more, each with its
+// followers. Both may grow only together with the semantic version of ingest, and
+// within MaxFallbacks.
 const headsAlone = `
 about actuator ads alerts analytics announcements apps archive assets audit backup badges banners
 batch beta billing blog bookings bookmarks broadcasts browse cache calendar callback campaigns cards
@@ -100,7 +100,7 @@ wallet: balance deposit history transactions transfer withdraw
 wallets: balance deposit transactions transfer withdraw
 webhooks: deliveries test`
 
-// vocabulary is read once, and only read.
+// vocabulary is read once.
 var vocabulary = sync.OnceValue(func() map[string]*word {
 	words := map[string]*word{}
 	for _, head := range strings.Fields(headsAlone) {
