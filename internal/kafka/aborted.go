@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// aborted tells which batches of one answer belong to transactions that their
-// producers aborted: those are in the log like all others. A broker that is asked
-// for what is committed sends the batches all the same, and beside them a list of
-// aborted transactions: who began each, at which offset. It ends with the
-// producer's next abort marker.
+// aborted identifies the batches of one response that belong to aborted
+// transactions; the log holds those like all others. A broker that is asked for
+// committed records sends these batches all the same, together with a list of
+// aborted transactions: the producer, and the first offset. A transaction ends with
+// the producer's next abort marker.
 // https://kafka.apache.org/documentation/#controlbatch
 type aborted struct {
-	list  []transaction      // by where they begin; those that begin behind the batch that is read
-	begun map[int64]struct{} // producers that are in one there
+	list  []transaction      // by first offset; only those that begin after the current batch
+	begun map[int64]struct{} // producers with an open aborted transaction there
 }
 
 type transaction struct{ producer, first int64 }
@@ -23,7 +23,7 @@ func (a *aborted) reset() {
 	clear(a.begun)
 }
 
-// read takes the list from an answer. Brokers need not keep it in order.
+// read reads the list from a response. Brokers need not keep it in order.
 func (a *aborted) read(c *cursor, n int32) {
 	list := cursor{b: c.take(16 * int64(n))}
 	for len(list.b) > 0 {
@@ -54,8 +54,8 @@ func (a *aborted) holds(h *header, body []byte) bool {
 	return in && h.attributes&attrTransaction != 0
 }
 
-// abortMarker reports whether a control batch says that a transaction was aborted:
-// the key of its record is a version and a type, and the type is 0.
+// abortMarker reports whether a control batch aborts a transaction: the key of its
+// record is a version and a type, and the type is 0.
 func abortMarker(body []byte) bool {
 	c := cursor{b: body}
 	r := cursor{b: c.text(), bad: c.bad}

@@ -12,14 +12,14 @@ import (
 // A record batch, version 2, is the only form that brokers since 4.0 keep.
 // https://kafka.apache.org/documentation/#recordbatch
 //
-// The library's own decoder is not used, because it runs in a goroutine of the
-// library, where what it panics on ends the program; because it returns the
-// first part of a batch that is damaged as if it were the whole; and because it
-// drops the offset a batch ends at and the time it was appended.
+// The library's own decoder is not used, for three reasons. It runs in a goroutine
+// of the library, where a panic ends the program. It returns the first part of a
+// damaged batch as if it were the whole. And it drops the end offset of a batch and
+// its append time.
 const (
-	batchPrefix = 12 // base offset, length of what follows
+	batchPrefix = 12 // base offset, length of the rest
 	batchHeader = 61 // prefix included
-	crcFrom     = 21 // the sum covers everything from here on
+	crcFrom     = 21 // the checksum covers everything from here on
 
 	attrCodec       = 0x07
 	attrLogAppend   = 0x08
@@ -29,20 +29,20 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// header is what we need of a batch's header.
+// header is the part of a batch's header that we need.
 type header struct {
-	base       int64 // offset of the first record, as it was written
-	last       int64 // offset of the last one; it may be gone
+	base       int64 // offset of the first record, as written
+	last       int64 // offset of the last one, which may no longer exist
 	attributes uint16
 	first, max int64 // Unix ms
-	producer   int64 // id; −1: it has none
+	producer   int64 // id; −1: none
 	count      int32
 }
 
-// decode takes the records at or above Next from a row of batches, of which the
-// last may be cut off. It stops early when enough was decompressed. An error
-// about a batch is kept from the caller as long as something was read before it:
-// the next fetch begins with it.
+// decode reads the records at or above Next from a sequence of batches, of which
+// the last may be incomplete. It stops early when enough was decompressed. An error
+// in a batch is withheld if records were read before it: the next fetch begins with
+// it.
 func (b *Batch) decode(set []byte) error {
 	from := b.Next
 	for len(set) >= batchHeader && (b.inflated < enoughInflated || len(b.Records) == 0) && !b.crowded() {
@@ -61,20 +61,19 @@ func (b *Batch) decode(set []byte) error {
 	return nil
 }
 
-// Most records, and headers of records, that one fetch gives, and most headers
-// of one record. They take more memory here than on the wire: the smallest
-// record has 7 bytes there, and 88 here.
+// Limits on the records of one fetch, their headers, and the headers of one record.
+// They take more memory here than on the wire: the smallest record has 7 bytes
+// there, and 88 here.
 const (
 	maxRecords = 64 << 10
 	maxHeaders = 64 << 10
 )
 
-// crowded reports whether there are so many records that the others are for the
-// next fetch.
+// crowded reports whether the remaining records are left for the next fetch.
 func (b *Batch) crowded() bool { return len(b.Records) >= maxRecords || len(b.headers) >= maxHeaders }
 
-// unlessPast is err if nothing was read from an offset on, neither records nor what
-// is none.
+// unlessPast returns err if nothing was read from an offset on, neither records nor
+// markers.
 func (b *Batch) unlessPast(from int64, err error) error {
 	if b.Next > from {
 		return nil
@@ -122,9 +121,9 @@ func readHeader(batch []byte) (h header, err error) {
 	return h, nil
 }
 
-// decodeRecords adds the records of a batch that is whole, and tells from which
-// offset to go on: behind the batch, or within it where it is too much for one
-// fetch. If one of them does not read, none is added.
+// decodeRecords adds the records of a complete batch, and returns the offset to
+// continue from: after the batch, or within it if it is too much for one fetch. If
+// one record is unreadable, none is added.
 func (b *Batch) decodeRecords(h *header, body []byte) (next int64, err error) {
 	if codec := compress.Compression(h.attributes & attrCodec); codec != compress.None {
 		if body, err = b.inflate(codec, body); err != nil {
@@ -149,8 +148,8 @@ func (b *Batch) decodeRecords(h *header, body []byte) (next int64, err error) {
 	return h.last + 1, nil
 }
 
-// decodeRecord reads the next record, whose offset is *least or above, as they
-// ascend, and says the least for the one behind it.
+// decodeRecord reads the next record, whose offset is at least *least because
+// offsets ascend, and updates *least for the following record.
 func (b *Batch) decodeRecord(h *header, all *cursor, least *int64) bool {
 	c := cursor{b: all.text(), bad: all.bad}
 	c.skip(1) // attributes, unused
@@ -184,8 +183,8 @@ func (b *Batch) decodeRecord(h *header, all *cursor, least *int64) bool {
 	return true
 }
 
-// maxNames bounds the names of headers that are remembered, so that equal ones
-// share their text.
+// maxNames limits the header names that are remembered, so that equal ones share
+// their text.
 const maxNames = 64
 
 func (b *Batch) name(of []byte) string {
@@ -202,8 +201,8 @@ func (b *Batch) name(of []byte) string {
 	return s
 }
 
-// cursor reads from the front of b. A read beyond the end makes it bad, and
-// gives nothing.
+// cursor reads from the front of b. A read beyond the end makes it bad, and returns
+// nothing.
 type cursor struct {
 	b   []byte
 	bad bool
@@ -219,8 +218,8 @@ func (c *cursor) varint() int64 {
 	return v
 }
 
-// varint32 reads a number of 32 bits. One that was written as if it were longer does
-// not read, here as in other clients.
+// varint32 reads a 32-bit number. An overlong encoding is an error, as in other
+// clients.
 func (c *cursor) varint32() int64 {
 	v, n := binary.Varint(c.b)
 	if n <= 0 || n > binary.MaxVarintLen32 || v != int64(int32(v)) {
@@ -231,7 +230,7 @@ func (c *cursor) varint32() int64 {
 	return v
 }
 
-// text reads a length and so many bytes; length −1 is nil.
+// text reads a length and that many bytes; length −1 is nil.
 func (c *cursor) text() []byte {
 	n := c.varint32()
 	if n == -1 || c.bad {

@@ -6,17 +6,16 @@ import (
 	"github.com/segmentio/kafka-go/protocol/produce"
 )
 
-// clockTolerance is how far two clocks may be apart without anybody minding.
+// clockTolerance is the accepted difference between two clocks.
 const clockTolerance = 5 * time.Second
 
-// Ahead is how far this machine's clock is ahead of the brokers', below 0 where
-// it is behind: at least, and 0 where it is less than 5 s or not known. Brokers
-// tell their time with every produce to a topic that keeps the time of
-// appending.
+// Ahead returns how far this machine's clock is at least ahead of the brokers',
+// negative if it is behind; 0 if the difference is less than 5 s or unknown.
+// Brokers report their time with every produce to a topic that keeps the append
+// time.
 func (c *Client) Ahead() time.Duration { return time.Duration(c.ahead.Load()) }
 
-// compare takes the time that a broker appended at, between two moments of the
-// clock here.
+// compare takes a broker's append time, between two times of the local clock.
 func (c *Client) compare(asked, answered time.Time, res *produce.Response) {
 	for i := range res.Topics {
 		for j := range res.Topics[i].Partitions {
@@ -29,8 +28,8 @@ func (c *Client) compare(asked, answered time.Time, res *produce.Response) {
 	}
 }
 
-// apart is how far a clock that said asked before, and answered after, is ahead
-// of one that said there in between.
+// apart returns how far a clock that showed asked before, and answered after, is
+// ahead of one that showed there in between.
 func apart(asked, answered, there time.Time) time.Duration {
 	switch ahead, behind := asked.Sub(there), there.Sub(answered); {
 	case ahead > clockTolerance:

@@ -15,7 +15,7 @@ import (
 	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
-// Config says where Kafka is and how it is used.
+// Config holds the address of Kafka and the settings of its client.
 type Config struct {
 	Brokers     []string         `yaml:"brokers" doc:"addresses of some brokers, host:port; the others are found through them"`
 	ClientID    string           `yaml:"client_id" doc:"name shown in the brokers' logs and quotas"`
@@ -36,7 +36,7 @@ type Config struct {
 	DrainTimeout      time.Duration `yaml:"drain_timeout" doc:"time after which a member that is still giving partitions up is complained about, or, when the program ends, left behind"`
 }
 
-// SASL says who we are.
+// SASL holds our credentials.
 type SASL struct {
 	Mechanism    string `yaml:"mechanism" doc:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: nobody asks"`
 	Username     string `yaml:"username" doc:"name of the user"`
@@ -44,20 +44,20 @@ type SASL struct {
 	PasswordFile string `yaml:"password_file" doc:"file with the password"`
 }
 
-// Defaults are the values that suit most installations.
+// Defaults returns values that suit most installations.
 func Defaults() Config {
 	return Config{
 		Brokers: []string{"127.0.0.1:9092"}, ClientID: "weir", Compression: "lz4",
 		FetchBytes: 1 << 20, FetchWait: 250 * time.Millisecond, BatchBytes: 512 << 10,
 		DialTimeout: 5 * time.Second, RequestTimeout: 10 * time.Second,
-		// The least that brokers take unless they are told otherwise: a killed
-		// worker's partitions wait for so long.
+		// The shortest session that brokers accept by default: the partitions of a
+		// killed worker wait for this long.
 		SessionTimeout: 6 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: time.Second,
 		DrainTimeout: 10 * time.Second,
 	}
 }
 
-// Validate reports everything that is wrong with c. It reads no file.
+// Validate reports all errors in c. It reads no file.
 func (c Config) Validate() error {
 	errs := []error{c.SASL.validate(), c.TLS.Validate("kafka.tls")}
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("kafka."+format, args...)) }

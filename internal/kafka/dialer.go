@@ -9,9 +9,9 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// groupDialer makes the connections of one consumer group, and can cut them: the
-// library waits for the answer to a join until the last member has joined or is
-// taken for dead, and knows no other way of being interrupted.
+// groupDialer opens the connections of one consumer group, and can cut them. The
+// library waits for the response to a join until the last member has joined or
+// counts as dead, and cannot be interrupted in any other way.
 type groupDialer struct {
 	c     *Client
 	open  context.Context // ends with the first cut: from then on there are no more connections
@@ -53,19 +53,20 @@ func (d *groupDialer) cut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range d.conns {
-		_ = c.Conn.Close() // whoever uses it gets the error
+		_ = c.Conn.Close() // its user gets the error
 	}
 }
 
-// leaveTime is how long leaving a group may take before its connections are cut.
+// leaveTime is the time limit for leaving a group, after which its connections are
+// cut.
 const leaveTime = 3 * time.Second
 
-// closeGroup leaves the group and waits until the library is done with it.
+// closeGroup leaves the group and waits until the library has finished with it.
 func (d *groupDialer) closeGroup(cg *kafkago.ConsumerGroup) {
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
-		_ = cg.Close() // never fails; a group that cannot be left times us out
+		_ = cg.Close() // never fails; a group that cannot be left runs into our time limit
 	}()
 	tick := time.NewTicker(leaveTime)
 	defer tick.Stop()

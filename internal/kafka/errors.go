@@ -12,50 +12,50 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// Errors that callers tell apart with errors.Is. None of them goes away by
-// trying again: what may go away was tried again inside.
+// Errors that callers distinguish with errors.Is. No retry helps against them:
+// errors that may pass were retried inside.
 var (
 	// ErrOffsetOutOfRange: the offset is below the log's start or above its end.
-	// [Client.Offsets] tells which. Below the start, records are lost.
+	// [Client.Offsets] shows which. Below the start, records are lost.
 	ErrOffsetOutOfRange = errors.New("offset is outside the log")
-	// ErrTooLarge: a single record is larger than the topic takes.
+	// ErrTooLarge: a single record is larger than the topic accepts.
 	ErrTooLarge = errors.New("record is larger than the topic takes")
-	// ErrUnknownTopic: the topic, or the partition, is not there.
+	// ErrUnknownTopic: the topic, or the partition, does not exist.
 	ErrUnknownTopic = errors.New("topic or partition does not exist")
 	// ErrFenced: the generation is over, and the partition may belong to another
-	// member; nothing is committed any more.
+	// member; nothing more is committed.
 	ErrFenced = errors.New("no longer a member of this generation of the group")
-	// ErrUnreadable: the records at the offset fail to decode, again and again,
-	// on fresh connections.
+	// ErrUnreadable: the records at the offset fail to decode, repeatedly, on fresh
+	// connections.
 	ErrUnreadable = errors.New("records cannot be read")
-	// ErrInflated: a batch decompresses to more than [MaxInflated] bytes. It is
-	// an ErrUnreadable too.
+	// ErrInflated: a batch decompresses to more than [MaxInflated] bytes. It is an
+	// ErrUnreadable too.
 	ErrInflated = errors.New("batch decompresses to more than is allowed")
-	// ErrNoProgress: the log goes on behind the offset, but fetches as large as
-	// is allowed bring nothing of it. It is an ErrUnreadable too.
+	// ErrNoProgress: the log continues after the offset, but the largest allowed
+	// fetches return nothing of it. It is an ErrUnreadable too.
 	ErrNoProgress = errors.New("log goes on, but nothing of it is returned")
-	// ErrDenied: the broker does not know us, or does not let us.
+	// ErrDenied: the broker does not know us, or refuses us.
 	ErrDenied = errors.New("refused by the broker")
-	// ErrMetadataTooLarge: a commit's metadata is longer than the broker takes.
+	// ErrMetadataTooLarge: a commit's metadata is longer than the broker accepts.
 	ErrMetadataTooLarge = errors.New("metadata is longer than the broker takes")
 	// ErrClosed: the client was closed.
 	ErrClosed = errors.New("client is closed")
 )
 
-// outlook is what trying again would bring.
+// outlook states whether a retry helps.
 type outlook uint8
 
 const (
-	soon    outlook = iota // goes away by itself: try until the caller gives up
-	shortly                // may be a matter of propagation: try for a while
-	never                  // will be the same again
+	soon    outlook = iota // passes by itself: retry until the caller gives up
+	shortly                // may be a delay in propagation: retry for a while
+	never                  // permanent
 )
 
-// codes says what the brokers' errors mean to us. Errors that are not listed
-// are tried shortly.
+// codes maps the brokers' errors to ours. Errors that are not listed are retried
+// shortly.
 var codes = map[kafkago.Error]struct {
 	outlook
-	meaning error // nil: the broker's own words say it
+	meaning error // nil: the broker's own text is used
 }{
 	kafkago.LeaderNotAvailable: {}, kafkago.NotLeaderForPartition: {}, kafkago.RequestTimedOut: {}, kafkago.BrokerNotAvailable: {},
 	kafkago.ReplicaNotAvailable: {}, kafkago.NetworkException: {}, kafkago.GroupLoadInProgress: {}, kafkago.GroupCoordinatorNotAvailable: {},
@@ -73,7 +73,7 @@ var codes = map[kafkago.Error]struct {
 	kafkago.RecordListTooLarge:         {never, ErrTooLarge},
 	kafkago.IllegalGeneration:          {never, ErrFenced},
 	kafkago.UnknownMemberId:            {never, ErrFenced},
-	kafkago.RebalanceInProgress:        {never, ErrFenced}, // the members are known already, and we are none of them
+	kafkago.RebalanceInProgress:        {never, ErrFenced}, // the member list is complete already, and we are not in it
 	kafkago.FencedInstanceID:           {never, ErrFenced},
 	kafkago.OffsetMetadataTooLarge:     {never, ErrMetadataTooLarge},
 	kafkago.TopicAuthorizationFailed:   {never, ErrDenied},
@@ -98,7 +98,7 @@ var codes = map[kafkago.Error]struct {
 	kafkago.UnsupportedCompressionType: {never, nil},
 }
 
-// classify says what trying again would bring, and gives the error its meaning.
+// classify states whether a retry helps, and gives the error its meaning.
 func classify(err error) (outlook, error) {
 	var code kafkago.Error
 	switch {
@@ -123,7 +123,7 @@ func classify(err error) (outlook, error) {
 	return shortly, err
 }
 
-// lost reports whether err is about the connection, not about what it carried.
+// lost reports whether err is about the connection, not about its content.
 func lost(err error) bool {
 	var netErr net.Error
 	return errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||

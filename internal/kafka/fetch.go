@@ -6,16 +6,16 @@ import (
 	"strconv"
 )
 
-// maxFetchBytes is as much as is asked for when less brings nothing.
+// maxFetchBytes is the size of a fetch when a smaller one returns nothing.
 const maxFetchBytes = 64 << 20
 
-// Fetch reads the committed records of a partition from offset on into b. It returns
-// as soon as there are any, and without any when nothing came within FetchWait. What
-// a producer wrote in a transaction comes when the transaction has ended, and never
-// where it was aborted; until then, nothing behind the transaction's beginning comes.
-// Moved leaders, lost connections and restarting brokers are waited out until
-// ctx ends; [ErrOffsetOutOfRange], [ErrUnknownTopic], [ErrUnreadable] and
-// [ErrDenied] come back. b.Next is the offset to ask for next.
+// Fetch reads the committed records of a partition from offset on into b. It
+// returns as soon as there are any, and without any if nothing came within
+// FetchWait. Records of a transaction come when the transaction has ended, and
+// never if it was aborted; until then, nothing after the transaction's beginning
+// comes. Fetch waits through moved leaders, lost connections and restarting brokers
+// until ctx ends. It returns [ErrOffsetOutOfRange], [ErrUnknownTopic],
+// [ErrUnreadable] and [ErrDenied]. b.Next is the next offset to fetch.
 func (c *Client) Fetch(ctx context.Context, topic string, partition int32, offset int64, b *Batch) error {
 	b.reset(offset)
 	t := c.newTries("fetch", topic+"/"+strconv.Itoa(int(partition)))

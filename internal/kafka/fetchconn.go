@@ -27,11 +27,11 @@ type fetchConn struct {
 	wait    time.Duration
 	version int16
 	id      int32 // of the last request
-	broken  bool  // what comes next is not the answer to what is asked next
+	broken  bool  // the next bytes may not be the response to the next request
 	prefix  [8]byte
 }
 
-// dial connects, and says who we are.
+// dial connects and authenticates.
 func (f *fetcher) dial(ctx context.Context, addr string) (*fetchConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.c.cfg.DialTimeout)
 	defer cancel()
@@ -48,21 +48,21 @@ func (f *fetcher) dial(ctx context.Context, addr string) (*fetchConn, error) {
 	return conn, nil
 }
 
-// until makes reads and writes end with ctx, until it is undone.
+// until makes reads and writes end with ctx, until undo is called.
 func (c *fetchConn) until(ctx context.Context) (undo func()) {
-	deadline, _ := ctx.Deadline() // none: the zero time, which is no deadline
-	_ = c.SetDeadline(deadline)   // fails on a closed connection only, which the next read tells
+	deadline, _ := ctx.Deadline() // without one, the zero time, which means none
+	_ = c.SetDeadline(deadline)   // fails only on a closed connection, which the next read reports
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	return func() {
 		if !stop() {
-			c.broken = true // the deadline may yet be moved, amid the next request
+			c.broken = true // the deadline may still be moved, in the middle of the next request
 		}
 	}
 }
 
 func (c *fetchConn) close() { _ = c.Close() } // nothing was written that a failure could lose
 
-// greet agrees on versions and, where a mechanism is given, authenticates.
+// greet agrees on versions and, if a mechanism is given, authenticates.
 func (c *fetchConn) greet(ctx context.Context, m sasl.Mechanism) error {
 	pc := protocol.NewConn(c.Conn, c.client)
 	r, err := pc.RoundTrip(&apiversions.Request{})
@@ -103,7 +103,7 @@ func (c *fetchConn) authenticate(ctx context.Context, pc *protocol.Conn, m sasl.
 		var r protocol.Message
 		r, err = pc.RoundTrip(&saslauthenticate.Request{AuthBytes: say})
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return kafkago.SASLAuthenticationFailed // some brokers just hang up
+			return kafkago.SASLAuthenticationFailed // some brokers just close the connection
 		}
 		if err != nil {
 			return err
@@ -117,8 +117,8 @@ func (c *fetchConn) authenticate(ctx context.Context, pc *protocol.Conn, m sasl.
 	return err
 }
 
-// fetch asks once, and reads the answer into b. Where it returns an error of the
-// broker's, or one about records, the connection goes on being of use.
+// fetch sends one request, and reads the response into b. If it returns an error
+// from the broker, or about records, the connection can still be used.
 func (c *fetchConn) fetch(ctx context.Context, topic string, partition int32, size int, b *Batch) error {
 	defer c.until(ctx)()
 	c.broken = true
@@ -134,7 +134,7 @@ func (c *fetchConn) fetch(ctx context.Context, topic string, partition int32, si
 	if err == nil || errors.As(err, &code) {
 		return err
 	}
-	c.broken = true // a fresh connection shows whether it was this one
+	c.broken = true // a fresh connection shows whether this one was the cause
 	return fmt.Errorf("%w: %w", ErrUnreadable, err)
 }
 
@@ -149,11 +149,11 @@ func (c *fetchConn) ask(topic string, partition int32, size int, offset int64) e
 	})
 }
 
-// maxFrame is the longest answer that is read. A broker exceeds what it was
-// asked for only to send a first batch whole.
+// maxFrame is the longest response that is read. A broker exceeds the requested
+// size only to send a first batch completely.
 const maxFrame = 2 * maxFetchBytes
 
-// readFrame reads one answer into b.frame.
+// readFrame reads one response into b.frame.
 func (c *fetchConn) readFrame(b *Batch) error {
 	if _, err := io.ReadFull(c.Conn, c.prefix[:]); err != nil {
 		return err
@@ -168,8 +168,8 @@ func (c *fetchConn) readFrame(b *Batch) error {
 	return c.readInto(b, int(size-4))
 }
 
-// trustedFrame is as much as is made room for because an answer claims to be so
-// long. What is longer gets room as it comes: the claim may be anyone's.
+// trustedFrame is the memory allocated on the claimed length of a response alone. A
+// longer one gets memory as it arrives, because anybody could make the claim.
 const trustedFrame = 4 << 20
 
 func (c *fetchConn) readInto(b *Batch, size int) error {
@@ -185,8 +185,8 @@ func (c *fetchConn) readInto(b *Batch, size int) error {
 	return nil
 }
 
-// readSafely reads the answer in b.frame. What the decompressors panic on is an
-// error like any other: it must cost a partition, not the program.
+// readSafely reads the response in b.frame. A panic of a decompressor is an error
+// like any other: it may stop a partition, but not the program.
 func (b *Batch) readSafely(version int16, partition int32) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
-// fetcher keeps connections to brokers for fetches: one for each that is under
-// way, since a fetch that waits for new records holds its connection.
+// fetcher keeps connections to brokers for fetches: one per fetch in progress,
+// because a fetch that waits for new records holds its connection.
 type fetcher struct {
 	c *Client
 
@@ -40,7 +40,7 @@ func (f *fetcher) fetch(ctx context.Context, topic string, partition int32, size
 	return err
 }
 
-// leader is the address of a partition's leader.
+// leader returns the address of a partition's leader.
 func (f *fetcher) leader(ctx context.Context, topic string, partition int32) (string, error) {
 	m, err := f.c.roundTrip(ctx, &metadata.Request{TopicNames: []string{topic}})
 	if err != nil {

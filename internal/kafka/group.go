@@ -12,28 +12,28 @@ import (
 )
 
 const (
-	// joinPause is how long the library waits after a failed attempt to join.
-	// Its default of 5 s is paid at every start on a fresh broker.
+	// joinPause is how long the library waits after a failed attempt to join. With
+	// its default of 5 s, every start on a fresh broker would take that long.
 	joinPause = 500 * time.Millisecond
-	// maxPauseOfOwn bounds the wait after an own that failed.
+	// maxPauseOfOwn limits the wait after a failed own.
 	maxPauseOfOwn = 15 * time.Second
 )
 
 // Join takes part in a consumer group that shares the partitions of topic, until
 // ctx ends; then it leaves the group, so that others need not wait for it.
 //
-// own is called for each partition that the member is given, never twice at a
+// own is called for each partition that the member is assigned, never twice at a
 // time for one. Its context ends when the group gives the partition to another
-// member, when the membership is lost (its cause is an [ErrFenced] then, and
-// nothing can be committed) or with ctx; own then has DrainTimeout to finish,
-// commit and return, and no other member gets the partition before it has
-// returned, unless this one is taken for dead or DrainTimeout passes at the end.
-// A rebalance that leaves the partition here goes unnoticed. When own returns nil
-// before its context ends, the member keeps the partition; when it returns an
-// error, that is logged, and own is called again after a pause that grows.
+// member, when the membership is lost (its cause is then an [ErrFenced], and
+// nothing can be committed) or with ctx. own then has DrainTimeout to finish,
+// commit and return. No other member gets the partition before own has returned,
+// unless this member counts as dead or DrainTimeout passes at the end. A rebalance
+// that leaves the partition here has no effect on own. If own returns nil before
+// its context ends, the member keeps the partition. If it returns an error, that is
+// logged, and own is called again after a growing pause.
 //
-// Join returns nil when ctx has ended and the group is left, and an error when
-// the group cannot be joined at all, or own did not return in time.
+// Join returns nil when ctx has ended and the group is left, and an error if the
+// group cannot be joined at all, or own did not return in time.
 func (c *Client) Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *Lease) error) error {
 	c.groups.Add(1)
 	defer c.groups.Done()
@@ -66,14 +66,14 @@ func (c *Client) Join(ctx context.Context, group, topic string, own func(ctx con
 	m.mu.Lock()
 	last := m.generation
 	m.mu.Unlock()
-	if last != nil { // a join that was cut has made the library forget who it was, and not leave
+	if last != nil { // an interrupted join makes the library forget its member id without leaving
 		m.quit(context.WithoutCancel(ctx), last.member)
 	}
 	return err
 }
 
-// quit takes a member that we were out of the group, lest the group waits for its
-// session to end. Mostly it is gone by itself.
+// quit removes a former member of ours from the group, so that the group does not
+// wait for its session to end. It is usually gone already.
 func (m *member) quit(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
@@ -85,15 +85,15 @@ func (m *member) quit(ctx context.Context, id string) {
 func (c *Client) groupConfig(group, topic string, d *groupDialer, b *sticky) kafkago.ConsumerGroupConfig {
 	return kafkago.ConsumerGroupConfig{
 		ID: group, Topics: []string{topic}, Brokers: c.cfg.Brokers, Dialer: d.dialer(),
-		// No other: what a member holds on to through a rebalance, another way of
-		// sharing could give away.
+		// The only one: another balancer could give away what a member holds
+		// through a rebalance.
 		GroupBalancers:    []kafkago.GroupBalancer{b},
 		HeartbeatInterval: c.cfg.HeartbeatInterval, SessionTimeout: c.cfg.SessionTimeout, RebalanceTimeout: c.cfg.RebalanceTimeout,
 		JoinGroupBackoff: joinPause, Timeout: c.cfg.RequestTimeout, StartOffset: kafkago.FirstOffset,
 	}
 }
 
-// member is one Join under way.
+// member is one Join in progress.
 //
 //	join ─▶ generation ─▶ adopt ─┬─▶ kept: goes on, commits in the new generation
 //	  ▲                          ├─▶ new: own is called
@@ -112,14 +112,14 @@ type member struct {
 
 	running    sync.WaitGroup // the holdings' goroutines
 	mu         sync.Mutex
-	leaving    bool        // nothing is begun any more
+	leaving    bool        // nothing new begins
 	generation *generation // nil: not a member now
 	held       map[int32]*holding
 	pauses     map[int32]time.Duration // by partition: the last one after a failure
 }
 
-// run takes up one generation after the other, also while partitions are given
-// up at the end: commits are to be made in the generation of the moment.
+// run handles one generation after the other, also while partitions are given up at
+// the end, because commits need the current generation.
 func (m *member) run(ctx context.Context, cg *kafkago.ConsumerGroup) error {
 	joining, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -144,9 +144,9 @@ func (m *member) run(ctx context.Context, cg *kafkago.ConsumerGroup) error {
 	}
 }
 
-// take keeps gen until it ends or is to be followed by another. The library joins
-// anew only when what was started has returned: by then the join claims what is
-// held. A generation that has ended by now is one that was missed.
+// take keeps gen until it ends or another should follow it. The library joins again
+// only when the started function has returned; by then the next join claims what is
+// held. A generation that has ended by now was missed.
 func (m *member) take(ctx context.Context, gen *kafkago.Generation) {
 	present, adopted := make(chan bool), make(chan *generation, 1)
 	gen.Start(func(ended context.Context) {
@@ -166,8 +166,8 @@ func (m *member) take(ctx context.Context, gen *kafkago.Generation) {
 	adopted <- m.adopt(ctx, gen)
 }
 
-// failed decides on an error of joining. On a broker that just started the
-// coordinator is not there yet, so the first few errors are nobody's business.
+// failed handles an error of joining. On a freshly started broker the coordinator
+// is not available yet, so the first few errors are not logged.
 func (m *member) failed(ctx context.Context, err error) error {
 	outlook, named := classify(err)
 	if outlook == never && !m.joined && !errors.Is(named, ErrFenced) {
@@ -191,7 +191,7 @@ func (m *member) failed(ctx context.Context, err error) error {
 	return nil
 }
 
-// drain waits until everything is given up, while heartbeats go on.
+// drain waits until everything is given up, while heartbeats continue.
 func (m *member) drain() error {
 	m.mu.Lock()
 	m.leaving = true

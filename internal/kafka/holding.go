@@ -15,21 +15,21 @@ import (
 	"github.com/weirdev/weir/internal/retry"
 )
 
-// generation is one of the group, as one member takes part in it.
+// generation is one generation of the group, from the view of one member.
 type generation struct {
 	id       int32
 	member   string
 	began    time.Time
-	claimed  []int32 // what this member said it held when it joined
+	claimed  []int32 // what this member claimed to hold when it joined
 	assigned []int32
 	over     chan struct{} // closed when the next has begun, or the membership is lost
-	again    chan struct{} // closed when the group is to be joined anew
+	again    chan struct{} // closed when the group should be joined again
 	once     sync.Once     // closes again
-	rest     *time.Timer   // after which partitions may move; nil: none are to
+	rest     *time.Timer   // after which partitions may move; nil: none should
 }
 
-// restless says that no partitions move by themselves any more: the generation is
-// over, and the next decides anew.
+// restless stops the timer for moving partitions: the generation is over, and the
+// next decides again.
 func (t *generation) restless() {
 	if t.rest != nil {
 		t.rest.Stop()
@@ -38,8 +38,8 @@ func (t *generation) restless() {
 
 func (t *generation) rejoin() { t.once.Do(func() { close(t.again) }) }
 
-// owes reports whether others wait for something that this member held: the
-// group gives it to them when it is joined anew.
+// owes reports whether others wait for a partition that this member held: the group
+// assigns it at the next join.
 func (t *generation) owes() bool {
 	return slices.ContainsFunc(t.claimed, func(p int32) bool { return !slices.Contains(t.assigned, p) })
 }
@@ -51,15 +51,15 @@ type holding struct {
 	done      chan struct{} // closed when own has returned
 
 	// Guarded by member.mu.
-	generation *generation // that its commits are made in; nil: none any more
+	generation *generation // in which its commits are made; nil: none any more
 	leaving    bool        // own has been told to return
 	failed     bool        // own has failed, and is called again with the next generation
 }
 
 var (
-	// errMoved is why a lease ends when the group gives the partition to another.
+	// errMoved ends a lease when the group gives the partition to another member.
 	errMoved = errors.New("the group gives the partition to another member")
-	// errAgain is why one ends that failed and is taken up again.
+	// errAgain ends a lease that failed and restarts.
 	errAgain = errors.New("the partition is taken up again")
 	errDrain = errors.New("partitions were not given up in time")
 )
@@ -70,10 +70,10 @@ func (m *member) generationOf(h *holding) *generation {
 	return h.generation
 }
 
-// adopt goes over to a new generation. What the member held and is assigned
-// again goes on undisturbed: it was claimed with every join (see take), so nobody
-// can have had it in between, even if there were generations that the member did
-// not get to know of. A broker that gave the member up knows it by another id.
+// adopt changes to a new generation. Partitions that the member held and is
+// assigned again continue undisturbed. It claimed them with every join (see take),
+// so nobody can have had them in between, even if the member missed some
+// generations. A broker that dropped the member knows it by another id.
 func (m *member) adopt(ctx context.Context, gen *kafkago.Generation) *generation {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -89,15 +89,15 @@ func (m *member) adopt(ctx context.Context, gen *kafkago.Generation) *generation
 	}
 	for p, h := range m.held {
 		switch mine := slices.Contains(t.assigned, p); {
-		case h.generation == nil: // lost, and on its way out
-		case !slices.Contains(t.claimed, p): // it may be, or have been, another's
+		case h.generation == nil: // lost, and ending
+		case !slices.Contains(t.claimed, p): // it may belong, or have belonged, to another member
 			h.generation = nil
 			h.tell(fmt.Errorf("partition %d was not claimed: %w", p, ErrFenced))
 		case mine && h.failed:
 			h.tell(errAgain) // its commits end with the old generation
 		case !mine:
 			h.tell(errMoved)
-			fallthrough // it is withheld from others until this member joins without it
+			fallthrough // others do not get it until this member joins without it
 		case !h.leaving:
 			h.generation = t
 		}
@@ -121,7 +121,7 @@ func (m *member) adopt(ctx context.Context, gen *kafkago.Generation) *generation
 	return t
 }
 
-// finish wakes those who wait for what comes after t.
+// finish wakes those who wait for the end of t.
 func (t *generation) finish() {
 	t.restless()
 	select {
@@ -131,14 +131,14 @@ func (t *generation) finish() {
 	}
 }
 
-// tell has own return; m.mu is held.
+// tell makes own return; m.mu is held.
 func (h *holding) tell(why error) {
 	h.leaving = true
 	h.end(why)
 }
 
-// lose gives everything up, because the group may have given it to others: there
-// is nothing to be committed any more. m.mu is held.
+// lose gives up everything, because the group may have given it to others: nothing
+// can be committed any more. m.mu is held.
 func (m *member) lose(why error) {
 	for _, h := range m.held {
 		h.generation = nil
@@ -151,7 +151,7 @@ func (m *member) lose(why error) {
 	m.claim()
 }
 
-// claim says what the member holds; m.mu is held.
+// claim updates the list of held partitions for the next join; m.mu is held.
 func (m *member) claim() {
 	if m.generation == nil {
 		m.balancer.assigned(m.topic, 0, nil, nil)
@@ -180,7 +180,7 @@ func (m *member) begin(ctx context.Context, p int32, before *holding) {
 	m.running.Go(func() {
 		defer m.ended(h)
 		if before != nil {
-			<-before.done // two at a time would be worse than a late one
+			<-before.done // two owners at a time would be worse than a late one
 		}
 		m.hold(ctx, h)
 	})
@@ -198,9 +198,9 @@ func (m *member) ended(h *holding) {
 	}
 }
 
-// hold has the partition owned until the lease ends. One that fails is taken up
-// again with the next generation, so that a commit of the one that failed, which
-// may be on its way yet, is refused.
+// hold calls own until the lease ends. A failed lease restarts with the next
+// generation, so that a commit of the failed one that may still be on its way is
+// refused.
 func (m *member) hold(ctx context.Context, h *holding) {
 	if ctx.Err() != nil {
 		return
@@ -225,9 +225,9 @@ func (m *member) hold(ctx context.Context, h *holding) {
 	<-ctx.Done()
 }
 
-// again has own called again after a pause. One that keeps failing waits until the
-// group has been at rest for a while: then partitions may move, and one rejoin does
-// for all that fail.
+// again calls own again after a pause. A lease that keeps failing waits until the
+// group has been stable for a while: then partitions may move, and one rejoin
+// serves all that fail.
 func (m *member) again(ctx context.Context, h *holding, lasted time.Duration) {
 	pause := m.pauseOf(h.partition, lasted)
 	if !retry.Sleep(ctx, retry.Jitter(pause)) {
@@ -254,10 +254,11 @@ func (m *member) again(ctx context.Context, h *holding, lasted time.Duration) {
 	}
 }
 
-// fewFailures is the pause up to which own is called again at once.
+// fewFailures is the longest pause after which own is called again at once.
 const fewFailures = 4 * joinPause
 
-// level is that of an error of own: while draining it is no surprise.
+// level returns the log level of an error of own: while draining, errors are
+// expected.
 func level(ctx context.Context) slog.Level {
 	if ctx.Err() != nil {
 		return slog.LevelWarn
@@ -265,8 +266,8 @@ func level(ctx context.Context) slog.Level {
 	return slog.LevelError
 }
 
-// drained waits for own to return. There is no use in not waiting: two owners at
-// a time would be worse than a late one.
+// drained waits for own to return. It always waits, because two owners at a time
+// would be worse than a late one.
 func (m *member) drained(h *holding, owned <-chan error) error {
 	tick := time.NewTicker(m.c.cfg.DrainTimeout)
 	defer tick.Stop()
@@ -280,7 +281,7 @@ func (m *member) drained(h *holding, owned <-chan error) error {
 	}
 }
 
-// pauseOf is how long to wait after own has failed: longer each time.
+// pauseOf returns how long to wait after own has failed: longer each time.
 func (m *member) pauseOf(partition int32, lasted time.Duration) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

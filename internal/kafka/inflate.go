@@ -8,18 +8,18 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 )
 
-// MaxInflated is the most bytes that one batch may decompress to. A batch is
-// small on the wire and as large as its sender likes behind it.
+// MaxInflated is the largest size to which one batch may decompress. A batch is
+// small on the wire, and decompresses to any size that its sender likes.
 const MaxInflated = 32 << 20
 
-// enoughInflated is after how many decompressed bytes a fetch is content with what
-// it has, and leaves the rest to the next: what one fetch brings of well
-// compressible records would be ten times what was asked for.
+// enoughInflated is the number of decompressed bytes after which a fetch leaves the
+// rest to the next. Otherwise a fetch of highly compressible records would return
+// ten times the requested size.
 const enoughInflated = 4 << 20
 
-// inflate appends what a batch's body decompresses to. What needs much more room
-// than its body has is measured before it gets any: the second time costs less
-// than memory for everything that somebody claims.
+// inflate appends the decompressed body of a batch. If the size is much larger than
+// the body, it is measured first: decompressing twice costs less than memory for
+// every claimed size.
 func (b *Batch) inflate(codec compress.Compression, body []byte) ([]byte, error) {
 	c := codec.Codec()
 	if c == nil {
@@ -46,8 +46,8 @@ func (b *Batch) inflate(codec compress.Compression, body []byte) ([]byte, error)
 
 var errRoom = errors.New("the room that was made does not suffice")
 
-// inflateInto appends to the arena as far as it goes. Of the room there is, one
-// byte must be left over.
+// inflateInto appends to the arena as far as it has room. It requires that one byte
+// of the room remains free.
 func (b *Batch) inflateInto(c compress.Codec, body []byte) ([]byte, error) {
 	b.source.Reset(body)
 	r := c.NewReader(&b.source)
@@ -71,7 +71,7 @@ func (b *Batch) inflateInto(c compress.Codec, body []byte) ([]byte, error) {
 	return nil, errRoom
 }
 
-// measure tells how much a body decompresses to, or [ErrInflated].
+// measure returns the decompressed size of a body, or [ErrInflated].
 func (b *Batch) measure(c compress.Codec, body []byte) (int, error) {
 	b.source.Reset(body)
 	r := c.NewReader(&b.source)
@@ -83,18 +83,18 @@ func (b *Batch) measure(c compress.Codec, body []byte) (int, error) {
 	return int(n), err
 }
 
-// arenaFor makes room for n bytes. A full arena is left to the records that are
-// in it, and a larger one is begun.
+// arenaFor makes room for n bytes. A full arena is left to the records in it, and a
+// larger one is allocated.
 func (b *Batch) arenaFor(n int) {
 	if len(b.arena)+n > cap(b.arena) {
 		b.arena = make([]byte, 0, max(n, min(2*cap(b.arena), enoughInflated), 64<<10))
 	}
 }
 
-// keptBytes is how large a buffer may be that is kept although it is not needed.
+// keptBytes is the size up to which an unused buffer is kept.
 const keptBytes = 4 << 20
 
-// shrunk empties a buffer, and gives one up that was made for an exception.
+// shrunk empties a buffer, and drops an exceptionally large one.
 func shrunk(buf []byte) []byte {
 	if cap(buf) > keptBytes && len(buf) < cap(buf)/4 {
 		return nil
@@ -102,8 +102,8 @@ func shrunk(buf []byte) []byte {
 	return buf[:0]
 }
 
-// zstdWindow is how much memory a zstd frame asks for at its start, bytes. Ten
-// bytes can ask for 512 MiB, which the library would give, and keep.
+// zstdWindow returns the memory that a zstd frame requests at its start, bytes. Ten
+// bytes can request 512 MiB, which the library would allocate and keep.
 // https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1
 func zstdWindow(frame []byte) uint64 {
 	if len(frame) < 6 || frame[4]&0x20 != 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol/describegroups"
 )
 
-// memberName is the client id of this client's members of groups. With an
-// instance configured it is that of no other process.
+// memberName is the client id of this client's group members. With a configured
+// instance, no other process has it.
 func (c *Client) memberName() string {
 	if c.cfg.Instance == "" {
 		return c.cfg.ClientID
@@ -18,10 +18,10 @@ func (c *Client) memberName() string {
 	return c.cfg.ClientID + "@" + c.cfg.Instance
 }
 
-// dismiss takes out of a group what a former process of this instance has left
-// there: it is gone, but the group would wait for its session to end before it
-// gives anything to this one. If it is not gone, it learns that it is no member
-// any more, and its commits are refused.
+// dismiss removes the members that a former process of this instance has left in a
+// group. That process is gone, but the group would wait for its session to end
+// before it assigns anything to this one. If it is still running, it learns that it
+// is no longer a member, and its commits are refused.
 func (c *Client) dismiss(ctx context.Context, group string) error {
 	if c.cfg.Instance == "" {
 		return nil
@@ -64,7 +64,7 @@ func (c *Client) remove(ctx context.Context, group, member string) error {
 	for _, m := range res.Members {
 		errs = append(errs, m.Error)
 	}
-	if err := errors.Join(errs...); !errors.Is(err, kafkago.UnknownMemberId) { // gone by itself
+	if err := errors.Join(errs...); !errors.Is(err, kafkago.UnknownMemberId) { // already gone
 		return err
 	}
 	return nil

@@ -1,12 +1,12 @@
-// Package kafka is Kafka as a set of logs: it reads a partition from an offset,
-// writes to partitions until the broker has acknowledged, shares partitions in
-// a consumer group, and commits offsets with metadata, fenced by generation.
-// It is the only package that speaks to Kafka.
+// Package kafka presents Kafka as a set of logs: it reads a partition from an
+// offset, writes to partitions until the broker has acknowledged, shares partitions
+// in a consumer group, and commits offsets with metadata, fenced by generation. It
+// is the only package that speaks to Kafka.
 //
-// It will not choose partitions, keep positions, skip what it cannot read or
-// reset an offset: all of that decides what is lost, and belongs to callers.
-// Nor does it promise that a record is written once: a produce whose answer was
-// lost is sent again, so readers recognise repeats by position.
+// It does not choose partitions, keep positions, skip unreadable records or reset
+// an offset: all of that decides what is lost, and belongs to callers. Nor does it
+// promise that a record is written once: a produce without a reply is sent again,
+// so readers recognise repeats by position.
 package kafka
 
 import (
@@ -26,8 +26,8 @@ import (
 	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
-// metadataTTL bounds how long a moved leader goes unnoticed. The library's
-// default of 6 s would be the length of every hand-over.
+// metadataTTL limits how long a moved leader goes unnoticed. The library's default
+// of 6 s would delay every hand-over.
 const metadataTTL = time.Second
 
 // Client is a connection to a Kafka cluster. Its methods may be called from
@@ -40,7 +40,7 @@ type Client struct {
 	dialer    *tlsconfig.Dialer
 	transport *kafkago.Transport
 	fetcher   *fetcher
-	admin     kafkago.Client // what is rarely asked
+	admin     kafkago.Client // for rare requests
 	mechanism sasl.Mechanism
 	patience  time.Duration
 	ahead     atomic.Int64 // ns; see Ahead
@@ -48,14 +48,14 @@ type Client struct {
 	groups    sync.WaitGroup
 }
 
-// Option changes how a client is made.
+// Option changes how a client is created.
 type Option func(*Client)
 
-// WithClock gives the clock that says when a fetch was sent (Batch.Asked).
+// WithClock sets the clock for the time at which a fetch was sent (Batch.Asked).
 func WithClock(now func() time.Time) Option { return func(c *Client) { c.now = now } }
 
-// WithPatience gives how long what may be damaged, or not known yet, is tried
-// again before it is an error: 5 s unless given.
+// WithPatience sets how long records that may be damaged, or topics that may not be
+// known yet, are retried before they are an error; the default is 5 s.
 func WithPatience(d time.Duration) Option { return func(c *Client) { c.patience = d } }
 
 // New checks cfg and reads the files it names. It connects to nothing yet.
@@ -90,8 +90,8 @@ func New(cfg Config, log *slog.Logger, options ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Close closes the connections. Groups must have been left before: it waits
-// for running Joins to return.
+// Close closes the connections. Leave all groups first: it waits for running Joins
+// to return.
 func (c *Client) Close() error {
 	c.closed.Store(true)
 	c.groups.Wait()
@@ -100,7 +100,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// roundTrip sends one request, and waits no longer than the request timeout.
+// roundTrip sends one request, and waits at most for the request timeout.
 func (c *Client) roundTrip(ctx context.Context, req protocol.Message) (protocol.Message, error) {
 	if c.closed.Load() {
 		return nil, ErrClosed
@@ -110,8 +110,8 @@ func (c *Client) roundTrip(ctx context.Context, req protocol.Message) (protocol.
 	return c.transport.RoundTrip(ctx, c.addr, req)
 }
 
-// ask runs an administrative request until it is answered, is refused for good
-// or ctx ends. A topic that is not there is waited for only shortly.
+// ask repeats an administrative request until it is answered, is refused
+// permanently or ctx ends. It waits only shortly for a topic that does not exist.
 func (c *Client) ask(ctx context.Context, what, subject string, request func(context.Context) error) error {
 	t := c.newTries(what, subject)
 	for {

@@ -18,32 +18,31 @@ type Lease struct {
 	commit func(ctx context.Context, offset int64, metadata string) error
 }
 
-// NewLease makes one whose commits go to a function: for fakes of a log.
+// NewLease creates a lease whose commits call a function, for fakes of a log.
 func NewLease(partition int32, commit func(ctx context.Context, offset int64, metadata string) error) *Lease {
 	return &Lease{Partition: partition, commit: commit}
 }
 
-// Commit stores the position, with metadata. It tries on until ctx ends, but
-// fails with [ErrFenced] once the partition may belong to somebody else: what is
-// stored then was stored before it did. While the group rebalances, commits are
-// still taken.
+// Commit stores the position, with metadata. It retries until ctx ends, but fails
+// with [ErrFenced] once the partition may belong to another member. While the group
+// rebalances, commits are still accepted.
 func (l *Lease) Commit(ctx context.Context, offset int64, metadata string) error {
 	return l.commit(ctx, offset, metadata)
 }
 
-// leftAlone is how long a partition that stopped is not tried again.
+// leftAlone is how long a stopped partition is not retried.
 const leftAlone = 5 * time.Minute
 
-// LeaveAlone waits with a partition that stopped rather than lose something: until
-// the lease ends, as ctx says, or for five minutes. Whatever stopped it may be
-// mended by then, and nobody else would fare better meanwhile.
+// LeaveAlone holds a partition that stopped rather than lose data: until the lease
+// ends, as ctx says, or for five minutes. The cause may be fixed by then, and
+// another member would fail in the same way meanwhile.
 func LeaveAlone(ctx context.Context) {
 	retry.Sleep(ctx, leftAlone)
 }
 
-// commit is the Lease's: a request to the group's coordinator, under the generation
-// that the holding is of by then. A generation that the coordinator no longer knows
-// may have been followed by one that we have not heard of yet.
+// commit implements [Lease.Commit]: a request to the group's coordinator, under the
+// current generation of the holding. If the coordinator does not know that
+// generation, a newer one may have begun that we have not heard of yet.
 func (m *member) commit(ctx context.Context, h *holding, c Commit) error {
 	for {
 		t := m.generationOf(h)
@@ -60,7 +59,7 @@ func (m *member) commit(ctx context.Context, h *holding, c Commit) error {
 			return err
 		}
 		if m.generationOf(h) == t {
-			return err // it goes on without h
+			return err // the generation goes on without h
 		}
 	}
 }

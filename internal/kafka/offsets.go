@@ -8,8 +8,8 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// Offsets lists what each partition of topic holds, by partition, open transactions
-// included.
+// Offsets returns the offset range of each partition of topic, by partition, open
+// transactions included.
 func (c *Client) Offsets(ctx context.Context, topic string) ([]OffsetRange, error) {
 	n, err := c.Partitions(ctx, topic)
 	if err != nil {
@@ -17,8 +17,9 @@ func (c *Client) Offsets(ctx context.Context, topic string) ([]OffsetRange, erro
 	}
 	ranges := make([]OffsetRange, n)
 	for p := range ranges {
-		// One by one: the library sends a request per partition and end anyway,
-		// and would open a connection for each of those that it sends at once.
+		// Partitions are asked one by one. The library sends a request per
+		// partition and end in any case, and would open a connection for each
+		// concurrent one.
 		if ranges[p].Start, err = c.offset(ctx, topic, p, kafkago.FirstOffset, kafkago.ReadUncommitted); err != nil {
 			return nil, err
 		}
@@ -29,8 +30,8 @@ func (c *Client) Offsets(ctx context.Context, topic string) ([]OffsetRange, erro
 	return ranges, nil
 }
 
-// offset asks for one end of a partition. The last offset of what is committed is
-// the one that an open transaction begins at.
+// offset asks for one end of a partition. The last committed offset is where an
+// open transaction begins.
 func (c *Client) offset(ctx context.Context, topic string, partition int, which int64, level kafkago.IsolationLevel) (offset int64, err error) {
 	err = c.ask(ctx, "list offsets of", fmt.Sprintf("%s/%d", topic, partition), func(ctx context.Context) error {
 		res, err := c.admin.ListOffsets(ctx, &kafkago.ListOffsetsRequest{
@@ -51,8 +52,8 @@ func (c *Client) offset(ctx context.Context, topic string, partition int, which 
 	return offset, err
 }
 
-// Committed lists what a group has committed for each partition of topic, by
-// partition; offset −1 where it has committed nothing.
+// Committed returns a group's commit for each partition of topic, by partition;
+// offset −1 if there is none.
 func (c *Client) Committed(ctx context.Context, group, topic string) ([]Commit, error) {
 	n, err := c.Partitions(ctx, topic)
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// outgoingReader hands records to the library's encoder. One record and two
-// readers serve them all: the encoder is done with each before it asks for the
-// next.
+// outgoingReader passes records to the library's encoder. One record and two
+// readers serve all of them, because the encoder has finished with each before it
+// asks for the next.
 type outgoingReader struct {
 	records    []Outgoing
 	record     protocol.Record
@@ -18,7 +18,7 @@ type outgoingReader struct {
 
 func newOutgoingReader(records []Outgoing) *outgoingReader { return &outgoingReader{records: records} }
 
-// ReadRecord gives the next record; io.EOF after the last.
+// ReadRecord returns the next record; io.EOF after the last.
 func (r *outgoingReader) ReadRecord() (*protocol.Record, error) {
 	if len(r.records) == 0 {
 		return nil, io.EOF
@@ -32,7 +32,7 @@ func (r *outgoingReader) ReadRecord() (*protocol.Record, error) {
 	return &r.record, nil
 }
 
-// lender is bytes as the encoder reads them.
+// lender presents bytes as the encoder reads them.
 type lender struct{ bytes.Reader }
 
 func (l *lender) lend(b []byte) protocol.Bytes {

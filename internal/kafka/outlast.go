@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Outlast makes a context that ends d after ctx does: for what an owner has begun
-// when its context ends. A write that is cut short would be neither done nor
-// not done, and nothing could safely follow it. It ends at once where ctx ends
-// because the partition is no longer ours (the cause is an [ErrFenced]): nothing
-// follows.
+// Outlast returns a context that ends d after ctx does. It is for work that an
+// owner has begun when its context ends: an interrupted write would be neither done
+// nor not done, and nothing could safely follow it. If ctx ends because the
+// partition is no longer ours (the cause is an [ErrFenced]), it ends at once,
+// because nothing follows.
 func Outlast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {

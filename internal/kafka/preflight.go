@@ -11,12 +11,13 @@ import (
 	"github.com/segmentio/kafka-go/protocol/apiversions"
 )
 
-// ErrUnsupported: the broker does not speak what is needed.
+// ErrUnsupported: the broker does not support what we need.
 var ErrUnsupported = errors.New("this version of Kafka cannot be used")
 
-// needed are the requests that are sent here, each with the versions that the
-// library writes. Those of groups are older than the rest, and fixed: a broker
-// that drops them works but for Join, which would fail without saying why.
+// needed are the requests that this package sends, each with the versions that the
+// library writes. Those for groups are older than the rest, and fixed: with a
+// broker that drops them everything works except Join, which would fail without
+// saying why.
 var needed = []struct {
 	key      protocol.ApiKey
 	from, to int16
@@ -36,8 +37,8 @@ var needed = []struct {
 	{protocol.CreateTopics, 0, 5},
 }
 
-// Preflight asks a broker which requests it knows, and returns [ErrUnsupported]
-// with all that it lacks.
+// Preflight asks a broker for its supported requests, and returns [ErrUnsupported]
+// with all that are missing.
 func (c *Client) Preflight(ctx context.Context) error {
 	var res *apiversions.Response
 	err := c.ask(ctx, "ask for versions", strings.Join(c.cfg.Brokers, ","), func(ctx context.Context) error {

@@ -13,13 +13,13 @@ import (
 
 // Produce writes to partitions of topic, and returns when every record is
 // acknowledged by all in-sync replicas. Records of one partition are written in
-// order. What fails is sent again, the same records and nothing else, until ctx
-// ends; [ErrTooLarge], [ErrUnknownTopic] and [ErrDenied] come back, and then
-// some of the records may have been written, others not.
+// order. A failed batch is sent again, unchanged, until ctx ends. After
+// [ErrTooLarge], [ErrUnknownTopic] and [ErrDenied], some of the records may have
+// been written, others not.
 //
-// A record may be written twice: an answer that is lost says nothing of what
-// was done. Order and absence of gaps hold as long as the caller has one Produce
-// to a partition under way, and gives the partition up when it fails.
+// A record may be written twice, because a lost reply says nothing about the
+// outcome. Order and absence of gaps hold as long as the caller has one Produce to
+// a partition in progress, and gives the partition up when it fails.
 func (c *Client) Produce(ctx context.Context, topic string, ps []Produce) error {
 	pending := make([]*outbox, 0, len(ps))
 	for _, p := range ps {
@@ -40,11 +40,11 @@ func (c *Client) Produce(ctx context.Context, topic string, ps []Produce) error 
 	return nil
 }
 
-// outbox is what is left to be written to one partition.
+// outbox holds the unwritten records of one partition.
 type outbox struct {
 	partition int32
 	records   []Outgoing
-	batch     int // how many of records are in the request under way
+	batch     int // how many of records are in the current request
 	err       error
 }
 
@@ -58,8 +58,8 @@ func unsent(all []*outbox) []*outbox {
 	return left
 }
 
-// take chooses the records of the next batch: at least one, and no more bytes
-// than limit, so that no batch is refused for its size that could be split.
+// take chooses the records of the next batch: at least one, and no more bytes than
+// limit, so that no batch is refused for a size that splitting would fix.
 func (o *outbox) take(limit int) []Outgoing {
 	o.batch = 0
 	for size := 0; o.batch < len(o.records); o.batch++ {
@@ -71,7 +71,7 @@ func (o *outbox) take(limit int) []Outgoing {
 }
 
 // produceRound sends one batch for every pending partition, in one request per
-// leader, and drops from the outboxes what is acknowledged.
+// leader, and removes acknowledged records from the outboxes.
 func (c *Client) produceRound(ctx context.Context, topic string, pending []*outbox) error {
 	leaders, err := c.leaders(ctx, topic)
 	if err != nil {
@@ -118,7 +118,7 @@ func (c *Client) produceToEach(ctx context.Context, topic string, byLeader map[i
 	return worst(errs)
 }
 
-// worst picks the error that decides: one that stays before one that passes.
+// worst picks the error that decides: a permanent one before a passing one.
 func worst(errs []error) (w error) {
 	var at outlook
 	for _, err := range errs {
@@ -129,8 +129,8 @@ func worst(errs []error) (w error) {
 	return w
 }
 
-// produceTo sends one request with a batch for each partition of group, which
-// have the same leader.
+// produceTo sends one request with a batch for each partition of group; all have
+// the same leader.
 func (c *Client) produceTo(ctx context.Context, topic string, group []*outbox) error {
 	partitions := make([]produce.RequestPartition, len(group))
 	for i, o := range group {
@@ -154,7 +154,7 @@ func (c *Client) produceTo(ctx context.Context, topic string, group []*outbox) e
 
 var errUnanswered = errors.New("the broker's answer leaves the partition out")
 
-// settle drops what is acknowledged, and returns the error that decides for the
+// settle removes acknowledged records, and returns the error that decides for the
 // rest.
 func settle(group []*outbox, res *produce.Response) error {
 	for _, t := range res.Topics {

@@ -13,37 +13,37 @@ type Header struct {
 	Value []byte
 }
 
-// Record is a record as it was read.
+// Record is a record from the log.
 type Record struct {
 	Offset   int64
-	Time     int64 // Unix ms: when it was appended, where the topic keeps that; else what the producer says
-	Appended bool  // Time is when it was appended, by the broker's clock
+	Time     int64 // Unix ms: the append time if the topic keeps it; else the producer's time
+	Appended bool  // Time is the append time, by the broker's clock
 	Key      []byte
-	Value    []byte // nil where the record has none
+	Value    []byte // nil if the record has none
 	Headers  []Header
 }
 
-// Batch is what a fetch brought. It owns the bytes of its records, and reuses
+// Batch is the result of a fetch. It owns the bytes of its records, and reuses
 // them: they are valid until the next fetch into it.
 type Batch struct {
 	Records       []Record
-	HighWatermark int64     // offset behind the last record of the partition
-	Held          int64     // so many of the last records are not given yet: of an open transaction, or behind one
-	LogStart      int64     // offset of the first record that is still there
-	Next          int64     // offset to ask for next; behind transaction markers and aborted records, which are not given
-	Asked         time.Time // when the fetch was sent: what lies at or above HighWatermark was appended later
+	HighWatermark int64     // offset after the last record of the partition
+	Held          int64     // number of last records that are withheld: in an open transaction, or after its start
+	LogStart      int64     // offset of the first record that still exists
+	Next          int64     // next offset to fetch; after transaction markers and aborted records, which are not returned
+	Asked         time.Time // when the fetch was sent: records at or above HighWatermark were appended later
 
-	frame    []byte // the answer as it came
+	frame    []byte // the response
 	set      []byte // the batches in it
 	arena    []byte // what was decompressed last
-	inflated int    // bytes that were decompressed in all
+	inflated int    // total bytes decompressed
 	source   bytes.Reader
 	headers  []Header
 	names    map[string]string // of headers
 	aborted  aborted
 }
 
-// Readable is the offset behind the last record that is given by now.
+// Readable returns the offset after the last record that can be read now.
 func (b *Batch) Readable() int64 { return b.HighWatermark - b.Held }
 
 func (b *Batch) reset(offset int64) {
@@ -67,31 +67,31 @@ func (o *Outgoing) size() int {
 	return n
 }
 
-// Most bytes that framing adds to a record, and to one of its headers.
+// The most bytes that framing adds to a record, and to one of its headers.
 const (
 	recordOverhead = 32
 	headerOverhead = 10
 )
 
-// Produce is what is to be written to one partition, in order.
+// Produce holds the records to write to one partition, in order.
 type Produce struct {
 	Partition int32
 	Records   []Outgoing
 }
 
-// OffsetRange is what a partition holds: Start ≤ offset < End.
+// OffsetRange is the content of a partition: Start ≤ offset < End.
 type OffsetRange struct{ Start, End int64 }
 
 // Commit is a group's position in a partition: the offset of the next record to
-// read, and what its owner wanted to be told with it.
+// read, and its owner's metadata.
 type Commit struct {
 	Partition int32
 	Offset    int64 // −1: none
 	Metadata  string
 }
 
-// TopicSpec is how a topic is made. Replication is that of the partition that has
-// the fewest replicas.
+// TopicSpec describes a topic. Replication is that of the partition with the fewest
+// replicas.
 type TopicSpec struct {
 	Name        string
 	Partitions  int

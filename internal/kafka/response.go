@@ -7,8 +7,8 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// Versions of the fetch API that are read here: 4 is the first that brokers
-// since 4.0 know, 11 the last that the library writes.
+// Versions of the fetch API that we read: 4 is the first that brokers since 4.0
+// know, 11 the last that the library writes.
 const (
 	oldestFetch = 4
 	newestFetch = 11
@@ -16,12 +16,11 @@ const (
 
 var errResponse = errors.New("the answer to a fetch does not read")
 
-// readResponse reads the answer to a fetch of one partition into b. The records
-// alias frame.
-// https://kafka.apache.org/protocol#The_Messages_Fetch
+// readResponse reads the response to a fetch of one partition into b. The records
+// alias frame. https://kafka.apache.org/protocol#The_Messages_Fetch
 func (b *Batch) readResponse(frame []byte, version int16, partition int32) error {
 	c := cursor{b: frame}
-	c.skip(4) // how long the broker held us back
+	c.skip(4) // throttle time
 	if version >= 7 {
 		code := kafkago.Error(c.int16())
 		c.skip(4) // session

@@ -12,20 +12,19 @@ import (
 const (
 	firstPause = 20 * time.Millisecond
 	maxPause   = 400 * time.Millisecond
-	// defaultPatience is how long an error is tried again that is a matter of
-	// propagation at best: a topic just made, a batch damaged on the way.
+	// defaultPatience is how long an error is retried that may pass as things
+	// propagate: a new topic, a batch damaged in transit.
 	defaultPatience = 5 * time.Second
 )
 
-// tries is a row of attempts at one thing. It pauses between them, longer each
-// time and by chance, so that clients that failed together do not come back
-// together.
+// tries is a sequence of attempts. It pauses between them, longer each time and
+// with jitter, so that clients that failed together do not come back together.
 type tries struct {
 	c             *Client
 	what, subject string
 	pauses        retry.Backoff
-	since         time.Time // of the present row of errors that must not last; zero: none
-	unreadable    bool      // which the row is of
+	since         time.Time // of the current run of errors that must not last; zero: none
+	unreadable    bool      // the kind of that run
 	last          string
 	count         int
 }
@@ -34,8 +33,8 @@ func (c *Client) newTries(what, subject string) *tries {
 	return &tries{c: c, what: what, subject: subject, pauses: retry.Backoff{First: firstPause, Most: maxPause}}
 }
 
-// failed waits for the next attempt. It returns an error where there must be
-// none: err is one that stays, or ctx has ended.
+// failed waits for the next attempt. It returns an error if there is none: err is
+// permanent, or ctx has ended.
 func (t *tries) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return t.ended(ctx, err)
@@ -62,8 +61,8 @@ func (t *tries) ended(ctx context.Context, err error) error {
 	return fmt.Errorf("%w (last: %v)", context.Cause(ctx), err)
 }
 
-// report logs the first error of a row and each change. The first may be no
-// more than a leader that moved, so it is not worth a warning yet.
+// report logs the first error of a run and each change. The first may be only a
+// moved leader, so it is not a warning yet.
 func (t *tries) report(err error) {
 	t.count++
 	text := err.Error()
@@ -76,7 +75,7 @@ func (t *tries) report(err error) {
 	t.last = text
 }
 
-// succeeded ends a row of errors.
+// succeeded ends a run of errors.
 func (t *tries) succeeded() {
 	if t.count > 1 {
 		t.c.log.Info("kafka: works again", "what", t.what, "on", t.subject, "attempts", t.count+1)

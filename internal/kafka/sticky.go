@@ -9,63 +9,62 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// stickyName is the protocol as brokers see it. It is not the "cooperative-sticky"
-// of other clients, whose members say what they hold in a form of their own.
+// stickyName is the protocol's name for brokers. It is not the "cooperative-sticky"
+// of other clients, whose members describe their partitions in another form.
 const stickyName = "weir-cooperative"
 
-// sticky shares a topic's partitions so that members keep what they hold: state
-// that has to be rebuilt is the price of every partition that moves. All members
-// get the same number of partitions, give or take one, and no more partitions
-// move than that needs.
+// sticky shares a topic's partitions so that members keep what they hold, because
+// every partition that moves costs a rebuild of its state. All members get the same
+// number of partitions, plus or minus one, and no more partitions move than
+// necessary.
 //
-// Members go on with what they hold while the group is shared anew, so what is
-// to move from one to another is first given to nobody: the one that holds it
-// drains and commits, joins anew without it, and then the other gets it.
+// Members keep working during a rebalance. So a partition that should move is first
+// assigned to nobody: its owner drains and commits it, and joins again without it;
+// then the other member gets it.
 //
-// And nothing moves before the group has been at rest for as long as a session
-// lasts: until then somebody may be a member who is dead, or dies soon again, and
-// whoever holds a partition has enough to catch up with. What nobody holds is
-// given at once to those who have least.
+// Nothing moves before the group has been stable for one session length. Until then
+// a member may be dead, or die again soon, and owners have enough to catch up with.
+// Free partitions are assigned at once to the members with the fewest.
 //
-// A member says with every join what it holds, and since which generation. The
-// member that leads the group decides, and what it decides is a function of
-// what the members said. Each Join has a balancer of its own.
+// With every join a member states what it holds, and since which generation. The
+// leading member decides, as a function of these statements. Each Join has its own
+// balancer.
 type sticky struct {
 	mu     sync.Mutex
 	last   claim
-	said   claim // with the last join
-	level  bool  // the next time partitions may move
-	uneven bool  // the last time they would have
+	said   claim // sent with the last join
+	level  bool  // partitions may move next time
+	uneven bool  // some would have moved last time
 }
 
-// claim is what a member says that it holds.
+// claim is a member's statement of what it holds.
 type claim struct {
 	Topic      string  `json:"topic"`
 	Generation int32   `json:"generation"`
 	Partitions []int32 `json:"partitions"`
-	Giving     []int32 `json:"giving,omitempty"` // those of them that it is giving up: nobody gets them yet
+	Giving     []int32 `json:"giving,omitempty"` // those that it is giving up: nobody gets them yet
 }
 
-// assigned remembers what the next join will claim.
+// assigned stores what the next join will claim.
 func (s *sticky) assigned(topic string, generation int32, partitions, giving []int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = claim{Topic: topic, Generation: generation, Partitions: partitions, Giving: giving}
 }
 
-// ProtocolName is what members agree on.
+// ProtocolName is the name that members agree on.
 func (s *sticky) ProtocolName() string { return stickyName }
 
-// levelNext lets partitions move the next time that this member shares them.
+// levelNext lets partitions move the next time this member shares them.
 func (s *sticky) levelNext() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.level = true
 }
 
-// takeUneven reports whether this member was the last to share, and left
-// somebody with more than a fair share, or all with nothing. A new generation has
-// begun, and what was to be the next time is decided anew.
+// takeUneven reports whether this member was the last to share partitions, and left
+// a member with more than a fair share, or all with nothing. A new generation has
+// begun, and the next sharing is decided anew.
 func (s *sticky) takeUneven() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,14 +73,14 @@ func (s *sticky) takeUneven() bool {
 	return uneven
 }
 
-// claimed is what the member held when it joined last.
+// claimed returns what the member held at its last join.
 func (s *sticky) claimed() []int32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.said.Partitions
 }
 
-// UserData is the claim; none before the first generation.
+// UserData returns the claim; none before the first generation.
 func (s *sticky) UserData() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,8 +91,8 @@ func (s *sticky) UserData() ([]byte, error) {
 	return json.Marshal(s.last)
 }
 
-// AssignGroups shares the partitions of each topic among the members that read
-// it. Claims that do not read count as none.
+// AssignGroups shares the partitions of each topic among the members that read it.
+// Unreadable claims count as none.
 func (s *sticky) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.Partition) kafkago.GroupMemberAssignments {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,19 +141,18 @@ func idsOf(topic string, partitions []kafkago.Partition) (ids []int) {
 	return slices.Compact(ids)
 }
 
-// sharer is one of those among whom partitions are shared.
+// sharer is a member among whom partitions are shared.
 type sharer struct {
 	claims     []int32
-	giving     []int32 // those of the claims that it is giving up
+	giving     []int32 // those claims that it is giving up
 	generation int32   // of the claims
 	gets       []int   // ascending
 }
 
-// share gives every partition of ids (ascending) to one of the sharers, but for
-// those that another holds as yet. A partition that several claim is the one's
-// who got it last, of equals the first's. What goes beyond a fair share is for
-// those who have less, if level says so; otherwise it stays, and share reports
-// false.
+// share assigns every partition of ids (ascending) to a sharer, except those that
+// another one still holds. If several claim a partition, the latest owner gets it;
+// among equals, the first. Partitions beyond a fair share go to members with fewer,
+// if level is true; otherwise they stay, and share reports false.
 func share(sharers []sharer, ids []int, level bool) bool {
 	owners := owners(sharers, ids)
 	for i, p := range ids {
@@ -190,7 +188,7 @@ func share(sharers []sharer, ids []int, level bool) bool {
 			next++
 		}
 		if owners[i] >= 0 {
-			fair[next]-- // the place is kept for it
+			fair[next]-- // the place is reserved for it
 			continue
 		}
 		sharers[next].gets = append(sharers[next].gets, p)
@@ -201,7 +199,7 @@ func share(sharers []sharer, ids []int, level bool) bool {
 	return true
 }
 
-// fill gives what nobody owns to those who have least.
+// fill assigns free partitions to the sharers with the fewest.
 func fill(sharers []sharer, ids, owners []int) {
 	for i, p := range ids {
 		if owners[i] >= 0 {
@@ -220,7 +218,7 @@ func fill(sharers []sharer, ids, owners []int) {
 	}
 }
 
-// owners tells for each of ids which sharer had it; −1 where none did.
+// owners returns for each of ids which sharer had it; −1 for none.
 func owners(sharers []sharer, ids []int) []int {
 	owners := slices.Repeat([]int{-1}, len(ids))
 	for i := range sharers {
@@ -237,9 +235,9 @@ func owners(sharers []sharer, ids []int) []int {
 	return owners
 }
 
-// fairShares tells how many of n partitions each sharer gets. Those who had more
-// than the rest can have are the first to get one of the odd ones: then the
-// fewest move.
+// fairShares returns how many of n partitions each sharer gets. Sharers that have
+// the most are the first to get one of the remaining ones, so the fewest partitions
+// move.
 func fairShares(sharers []sharer, n int) []int {
 	least, odd := n/len(sharers), n%len(sharers)
 	fair := slices.Repeat([]int{least}, len(sharers))

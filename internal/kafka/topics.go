@@ -11,8 +11,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
-// topic asks what is known of a topic, which the transport keeps for up to
-// metadataTTL: this costs no round trip.
+// topic returns the metadata of a topic. The transport caches it for up to
+// metadataTTL, so this usually costs no round trip.
 func (c *Client) topic(ctx context.Context, name string) (*metadata.ResponseTopic, error) {
 	m, err := c.roundTrip(ctx, &metadata.Request{TopicNames: []string{name}})
 	if err != nil {
@@ -32,7 +32,7 @@ func oneTopic(res *metadata.Response, name string) (*metadata.ResponseTopic, err
 	return t, nil
 }
 
-// leaders lists the leader of each partition; −1 where there is none now.
+// leaders lists the leader of each partition; −1 if there is none now.
 func (c *Client) leaders(ctx context.Context, topic string) ([]int32, error) {
 	t, err := c.topic(ctx, topic)
 	if err != nil {
@@ -47,7 +47,7 @@ func (c *Client) leaders(ctx context.Context, topic string) ([]int32, error) {
 	return leaders, nil
 }
 
-// Partitions is the number of partitions of a topic, or [ErrUnknownTopic].
+// Partitions returns the number of partitions of a topic, or [ErrUnknownTopic].
 func (c *Client) Partitions(ctx context.Context, topic string) (n int, err error) {
 	err = c.ask(ctx, "look up topic", topic, func(ctx context.Context) error {
 		t, err := c.topic(ctx, topic)
@@ -59,8 +59,8 @@ func (c *Client) Partitions(ctx context.Context, topic string) (n int, err error
 	return n, err
 }
 
-// CreateTopic makes a topic, and returns when every partition has a leader. One
-// that exists is left as it is, whatever its partitions and settings.
+// CreateTopic creates a topic, and returns when every partition has a leader. It
+// does not change an existing topic, whatever its partitions and settings.
 func (c *Client) CreateTopic(ctx context.Context, spec TopicSpec) error {
 	err := c.ask(ctx, "create topic", spec.Name, func(ctx context.Context) error {
 		res, err := c.admin.CreateTopics(ctx, &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{{
@@ -86,8 +86,8 @@ func (c *Client) CreateTopic(ctx context.Context, spec TopicSpec) error {
 	})
 }
 
-// Describe tells how a topic is made; Config has every setting of it, defaults
-// included. A topic that is not there is [ErrUnknownTopic].
+// Describe returns a topic's settings; Config has all of them, defaults included. A
+// missing topic is [ErrUnknownTopic].
 func (c *Client) Describe(ctx context.Context, topic string) (spec TopicSpec, err error) {
 	err = c.ask(ctx, "describe topic", topic, func(ctx context.Context) error {
 		t, err := c.topic(ctx, topic)

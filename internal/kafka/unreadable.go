@@ -10,16 +10,16 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// NextReadable finds where the log goes on behind what does not read at offset,
-// which is what [Client.Fetch] says with [ErrUnreadable]: the offset behind the
-// batch there, so that offset < next ≤ the end of what is committed; or offset itself, if it
-// reads by now, and nothing is to be passed. What begins at next may be as
-// unreadable; that is for the next Fetch to find out, in its own time.
+// NextReadable finds where the log continues after unreadable records at offset,
+// which [Client.Fetch] reports as [ErrUnreadable]. It returns the offset after that
+// batch, so that offset < next ≤ the end of what is committed; or offset itself, if
+// it has become readable and nothing should be skipped. The records at next may be
+// unreadable, too; the next Fetch will show that.
 //
-// Where the batch's header is intact, or the batch behind it can be seen, that
-// tells next. Else it is searched for by asking from further and further on,
-// and next is the first offset whose answer is another one. It decides nothing:
-// the caller declares what lies between as lost, or does not.
+// If the batch's header is intact, or the batch after it is visible, that gives
+// next. Otherwise it searches from further and further on, and next is the first
+// offset whose response differs. It decides nothing: the caller decides whether to
+// declare what lies between as lost.
 func (c *Client) NextReadable(ctx context.Context, topic string, partition int32, offset int64) (next int64, err error) {
 	subject := topic + "/" + strconv.Itoa(int(partition))
 	end, err := c.offset(ctx, topic, int(partition), kafkago.LastOffset, kafkago.ReadCommitted)
@@ -40,7 +40,7 @@ func (c *Client) NextReadable(ctx context.Context, topic string, partition int32
 	return next, nil
 }
 
-// looker looks for the end of the batch that does not read at offset.
+// looker looks for the end of the unreadable batch at offset.
 type looker struct {
 	c              *Client
 	topic, subject string
@@ -49,8 +49,8 @@ type looker struct {
 	b              Batch
 }
 
-// behind asks once from an offset on, and tells where the log goes on behind
-// l.offset, if the answer shows that.
+// behind sends one request from an offset, and returns where the log continues
+// after l.offset, if the response shows that.
 func (l *looker) behind(ctx context.Context, from int64) (next int64, found bool, err error) {
 	t := l.c.newTries("look behind", l.subject)
 	for {
@@ -72,11 +72,11 @@ func (l *looker) behind(ctx context.Context, from int64) (next int64, found bool
 	}
 }
 
-// search finds the least offset from which the answer shows something behind
-// l.offset; the log's end if none does. Brokers answer with the whole batch that
-// an offset lies in, so what holds at one offset holds at those behind it.
+// search finds the least offset from which the response shows something after
+// l.offset; the log's end if none does. Brokers return the whole batch that
+// contains an offset, so what is true of one offset is true of the following ones.
 func (l *looker) search(ctx context.Context) (int64, error) {
-	low, high := l.offset, l.end // shows nothing, shows something
+	low, high := l.offset, l.end // low shows nothing, high shows something
 	for step := int64(1); low+step < l.end; step *= 2 {
 		_, found, err := l.behind(ctx, low+step)
 		if err != nil {
@@ -103,9 +103,9 @@ func (l *looker) search(ctx context.Context) (int64, error) {
 	return high, nil
 }
 
-// endOf reads from a row of batches where the one that offset lies in ends: from
-// its header if that is as it was written, else from the batch behind it. It
-// finds nothing where neither can be told, and nothing beyond end.
+// endOf reads from a sequence of batches where the one that contains offset ends:
+// from its header if that is intact, else from the following batch. It finds
+// nothing if neither works, and nothing beyond end.
 func endOf(set []byte, offset, end int64) (next int64, found bool) {
 	for len(set) >= batchHeader {
 		base, size := int64(binary.BigEndian.Uint64(set)), int64(int32(binary.BigEndian.Uint32(set[8:])))

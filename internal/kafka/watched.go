@@ -6,7 +6,7 @@ import (
 	"github.com/weirdev/weir/internal/watch"
 )
 
-// Log is what a loop that owns a partition asks of Kafka.
+// Log is what the owner of a partition needs from Kafka.
 type Log interface {
 	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *Batch) error
 	Produce(ctx context.Context, topic string, ps []Produce) error
@@ -16,8 +16,8 @@ type Log interface {
 	Join(ctx context.Context, group, topic string, own func(ctx context.Context, l *Lease) error) error
 }
 
-// Watched is a Log that tells a loop when it waits for Kafka: that takes as long
-// as an outage there, and is not the loop hanging.
+// Watched is a Log that reports waits for Kafka to a loop: they last as long as an
+// outage there, and do not mean that the loop hangs.
 type Watched struct {
 	Log
 	Loop *watch.Loop
@@ -44,7 +44,7 @@ func (w Watched) Offsets(ctx context.Context, topic string) ([]OffsetRange, erro
 	return w.Log.Offsets(ctx, topic)
 }
 
-// WatchedCommit is a commit that tells a loop when it waits for Kafka.
+// WatchedCommit wraps a commit so that it reports waits for Kafka to a loop.
 func WatchedCommit(loop *watch.Loop, commit func(ctx context.Context, offset int64, metadata string) error) func(context.Context, int64, string) error {
 	return func(ctx context.Context, offset int64, metadata string) error {
 		loop.Waiting()
