@@ -6,13 +6,13 @@ import (
 	"math"
 )
 
-// Bounds of the evidence of one firing.
+// Limits on the evidence of one firing.
 const (
 	MostEvidence     = 16  // items
 	MostEvidenceText = 256 // bytes of a text
 )
 
-// EvidenceKind tells what an item of evidence is.
+// EvidenceKind is the kind of an item of evidence.
 type EvidenceKind uint8
 
 // Kinds of evidence.
@@ -24,8 +24,8 @@ const (
 	evidenceKinds
 )
 
-// Evidence is one thing that a rule found: a figure, a text, a place, or an event
-// that contributed. Make it with [Number], [Text], [Place] and [EventAt].
+// Evidence is one thing that a rule found: a number, a text, a place, or a
+// contributing event. Create it with [Number], [Text], [Place] and [EventAt].
 type Evidence struct {
 	Name string
 	Kind EvidenceKind
@@ -38,28 +38,28 @@ type Evidence struct {
 	Values [3]int64
 }
 
-// Number is a figure.
+// Number returns a number as evidence.
 func Number(name string, value int64) Evidence {
 	return Evidence{Name: name, Values: [3]int64{value}}
 }
 
-// Text is a text. Of one that is too long the beginning stays.
+// Text returns a text as evidence; a long one is truncated.
 func Text(name, text string) Evidence {
 	return Evidence{Name: name, Kind: TextEvidence, Text: text[:min(len(text), MostEvidenceText)]}
 }
 
-// Place is a place: micro-degrees, and the accuracy radius in km.
+// Place returns a place as evidence: micro-degrees, and the accuracy radius in km.
 func Place(name string, latitude, longitude, radius int64) Evidence {
 	return Evidence{Name: name, Kind: PlaceEvidence, Values: [3]int64{latitude, longitude, radius}}
 }
 
-// EventAt is an event that contributed: its raw partition and offset, and its time
-// in Unix ms.
+// EventAt returns a contributing event as evidence: its raw partition and offset,
+// and its time in Unix ms.
 func EventAt(name string, partition int32, offset, time int64) Evidence {
 	return Evidence{Name: name, Kind: EventEvidence, Values: [3]int64{int64(partition), offset, time}}
 }
 
-// values is how many of the Values a kind uses.
+// values returns how many of the Values a kind uses.
 func (k EvidenceKind) values() int { return [evidenceKinds]int{1, 0, 3, 3}[k] }
 
 // appendEvidence writes a list: a uvarint of items, each kind u8 · name text, then
@@ -80,8 +80,8 @@ func appendEvidence(b []byte, list []Evidence) []byte {
 	return b
 }
 
-// evidence reads a list into the room of list. Texts alias the frame. Items that
-// can only be numbers have no kind.
+// evidence reads a list into the room of list. Texts alias the frame. With numbers,
+// all items are numbers, and carry no kind.
 func (c *cursor) evidence(list []Evidence, numbers bool) ([]Evidence, error) {
 	list = list[:0]
 	n, err := c.uvarint()

@@ -9,8 +9,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// evidenceJSON is an item as the signal log holds it: one of the members beside
-// the name.
+// evidenceJSON is an item in the signal log: a name, and one of the other members.
 type evidenceJSON struct {
 	Name  string     `json:"name"`
 	Value *int64     `json:"value,omitempty"`
@@ -49,7 +48,7 @@ func (e Evidence) MarshalJSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (e *Evidence) UnmarshalJSON(b []byte) error {
 	var j evidenceJSON
 	if err := json.Unmarshal(b, &j); err != nil {
@@ -70,8 +69,8 @@ func (e *Evidence) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// AppendEvidence appends list as one JSON object, in its order: what tables and
-// people are shown.
+// AppendEvidence appends list as one JSON object, in its order, for tables and
+// people.
 func AppendEvidence(b []byte, list []Evidence) []byte {
 	b = append(b, '{')
 	for i := range list {

@@ -1,8 +1,8 @@
-// Package facet holds facets, events as one entity sees them, and the frames
-// that carry them through Kafka from ingest to detect.
+// Package facet defines facets, which are events as one entity sees them, and the
+// frames that carry them through Kafka from ingest to detect.
 //
-// It does no I/O and knows no rules: which fields a facet carries is told to it
-// as a [Projection].
+// It does no I/O and knows no rules: a [Projection] tells it which fields a facet
+// carries.
 package facet
 
 import (
@@ -17,17 +17,17 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Kind is a kind of entity: whom a score is about.
+// Kind is a kind of entity: the subject of a score.
 //
-// The numbers are permanent: they are in the facet log, in snapshots and in
-// ids of signals. Those from 64 on are left to records that are about no entity
+// The numbers are permanent: they are in the facet log, in snapshots and in ids of
+// signals. Numbers from 64 on are reserved for records that are not about an entity
 // but about what is usual among many.
 type Kind uint8
 
 const (
 	Account Kind = 1
 	Session Kind = 2
-	Token   Kind = 3 // the family where it is known, else the token
+	Token   Kind = 3 // the family if it is known, else the token
 	Device  Kind = 4
 	IP      Kind = 5 // IPv4 address or IPv6 /64
 	Net     Kind = 6 // IPv4 /24 or IPv6 /48
@@ -51,7 +51,7 @@ var kindNames = [MaxKind]string{
 	Country: "country", Net16: "net16", Key: "key", Attestation: "attestation",
 }
 
-// String is the kind's name in rules, keys and tables.
+// String returns the kind's name in rules, keys and tables.
 func (k Kind) String() string {
 	if !k.Exists() {
 		return "unknown"
@@ -83,10 +83,10 @@ func Kinds() []Kind {
 	return all
 }
 
-// Entity names whom a score is about.
+// Entity names the subject of a score.
 type Entity struct {
 	Kind   Kind
-	Tenant string // "" where Weir serves one tenant
+	Tenant string // "" if Weir serves one tenant
 	Key    string // account id, address, …
 }
 
@@ -98,24 +98,24 @@ type Facet struct {
 	Ordinal uint8 // which of the event's entities of this kind
 	Time    int64 // event time, Unix milliseconds, fixed by ingest
 
-	// Fields holds the projected fields only. Its texts alias the frame.
+	// Fields holds only the projected fields. Its texts alias the frame.
 	Fields event.Event
 }
 
-// Index orders the facets of one event: permanent number of the kind, then
-// ordinal within the kind.
+// Index orders the facets of one event: permanent number of the kind, then ordinal
+// within the kind.
 func (f *Facet) Index() uint16 { return uint16(f.Entity.Kind)<<8 | uint16(f.Ordinal) }
 
-// Projection says which entity kinds any rule looks at, and which fields its
-// rules need. A kind with a nil list has no facets; a kind that is looked at
-// but needs no field has an empty, non-nil list. Lists are in ascending order.
+// Projection states which entity kinds any rule looks at, and which fields its
+// rules need. A kind with a nil list has no facets; a kind that needs no field has
+// an empty, non-nil list. Lists are in ascending order.
 type Projection [MaxKind][]event.Field
 
-// marks are the fields that every facet has beside those of its projection: what
-// ingest found out about its time.
+// marks are fields that every facet has in addition to its projection: ingest's
+// findings about its time.
 var marks = [...]event.Field{event.Skewed, event.Delayed}
 
-// marked is p with the marks.
+// marked returns p with the marks.
 func (p *Projection) marked() (all Projection) {
 	for k, fields := range p {
 		if fields == nil {
@@ -131,16 +131,16 @@ func (p *Projection) marked() (all Projection) {
 	return all
 }
 
-// Delayed reports whether the event came so late that it kept its time and
-// belongs to no window, whatever the watermark says.
+// Delayed reports whether the event came so late that it kept its time and belongs
+// to no window, whatever the watermark says.
 func (f *Facet) Delayed() bool { return Delayed(&f.Fields) }
 
-// Delayed is the same of an event, as ingest marked it.
+// Delayed reports the same for an event, as ingest marked it.
 func Delayed(e *event.Event) bool { return e.Num(event.Delayed) != 0 && e.Num(event.Skewed) == 0 }
 
-// EntityOf finds the entity of kind k in e; ok is false where the event has
-// none. scratch is used for keys that have to be formatted, and may be
-// returned inside the entity's Key: it must live as long as the entity.
+// EntityOf returns the entity of kind k in e; ok is false if the event has none.
+// scratch is used for keys that must be formatted, and may be returned inside the
+// entity's Key: it must live as long as the entity.
 func EntityOf(k Kind, e *event.Event, scratch []byte) (ent Entity, ok bool) {
 	ent = Entity{Kind: k, Tenant: e.Text(event.Tenant)}
 	if !k.Exists() {
@@ -166,8 +166,8 @@ func EntityOf(k Kind, e *event.Event, scratch []byte) (ent Entity, ok bool) {
 	return ent, ent.Key != ""
 }
 
-// Names lists the fields that [EntityOf] reads the key of an entity of kind k
-// from, in ascending order.
+// Names lists the fields from which [EntityOf] reads the key of an entity of kind
+// k, in ascending order.
 func Names(k Kind) []event.Field {
 	if !k.Exists() {
 		return nil
@@ -180,12 +180,12 @@ func Names(k Kind) []event.Field {
 }
 
 // Hasher turns entities into 64-bit numbers with a secret key (SipHash-2-4), so
-// that nobody outside can choose keys that collide or share a partition. The
-// key belongs to the incarnation of the stream: with another one, entities
-// would change partition.
+// that nobody outside can choose keys that collide or share a partition. The key
+// belongs to the incarnation of the stream: under another one, entities would
+// change partition.
 type Hasher struct{ k0, k1 uint64 }
 
-// NewHasher makes a hasher from the 16 bytes of secret.
+// NewHasher creates a hasher from the 16 bytes of secret.
 func NewHasher(secret [16]byte) Hasher {
 	le := func(b []byte) uint64 {
 		var v uint64
@@ -197,7 +197,7 @@ func NewHasher(secret [16]byte) Hasher {
 	return Hasher{le(secret[:8]), le(secret[8:])}
 }
 
-// Identity tells hashers with different secrets apart, and says nothing about
+// Identity distinguishes hashers with different secrets, and reveals nothing about
 // the secret.
 func (h Hasher) Identity() uint64 {
 	b := binary.LittleEndian.AppendUint64([]byte("weir hasher identity"), h.k0)
@@ -205,7 +205,7 @@ func (h Hasher) Identity() uint64 {
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
-// Sum is the number of an entity.
+// Sum returns the number of an entity.
 func (h Hasher) Sum(e Entity) uint64 {
 	var buf [128]byte
 	b := append(buf[:0], byte(e.Kind), byte(len(e.Tenant)))
@@ -214,7 +214,7 @@ func (h Hasher) Sum(e Entity) uint64 {
 	return siphash.Hash(h.k0, h.k1, b)
 }
 
-// Text is the number of a text, for counting distinct values.
+// Text returns the number of a text, for counting distinct values.
 func (h Hasher) Text(s string) uint64 {
 	return siphash.Hash(h.k0, h.k1, unsafe.Slice(unsafe.StringData(s), len(s)))
 }

@@ -33,7 +33,7 @@ const (
 	frameVersion = 2
 	headerBytes  = 8
 
-	// MaxFrameBytes is the size over which a frame is refused unread.
+	// MaxFrameBytes is the size above which a frame is refused unread.
 	MaxFrameBytes = 8 << 20
 )
 
@@ -45,25 +45,25 @@ const EndWatermark = math.MaxInt64
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Errors of frames. A frame that does not read is never skipped silently: it
-// is our own writing, and its loss would be a gap.
+// Errors of frames. An unreadable frame is never skipped silently: we wrote it
+// ourselves, and its loss would be a gap.
 var (
 	ErrFrame        = errors.New("facet frame is damaged")
 	ErrFrameVersion = errors.New("facet frame has a version that this program does not read")
 )
 
-// Section is what one frame says of one raw partition (source).
+// Section is a frame's statement about one raw partition (source).
 type Section struct {
 	Source    int32
 	Owner     uint64 // raised by each take-over of the source; older owners are ignored
 	From, To  int64  // raw offsets covered for this destination: From ≤ offset < To
-	Sent      uint64 // facets that this owner has sent to this destination, these included
-	Watermark int64  // Unix ms; no later event of this source is on time if it is older
+	Sent      uint64 // facets that this owner has sent to this destination, including these
+	Watermark int64  // Unix ms; later events of this source that are older are late
 	Facets    int
 }
 
-// Writer builds frames of one section for one destination partition. It is
-// reused: [Writer.Finish] hands out the frame, and the next Add starts another.
+// Writer builds frames of one section for one destination partition. It is reused:
+// [Writer.Finish] returns the frame, and the next Add starts another.
 type Writer struct {
 	// Sent is the number of facets added since the owner took over. Add counts.
 	Sent uint64
@@ -72,15 +72,15 @@ type Writer struct {
 	incarnation uint64
 	projection  Projection // with the marks
 	table       []byte     // encoded table of kinds
-	body        []byte     // facets of the frame under way
+	body        []byte     // facets of the current frame
 	frame       []byte
 	facets      int
 	lastOffset  int64
 	lastTime    int64
 }
 
-// NewWriter makes a writer; epoch names the rules and data that p and the
-// enrichment came from. Facets carry the marks of their time beside p.
+// NewWriter creates a writer; epoch names the rules and data that p and the
+// enrichment came from. Facets carry the marks of their time in addition to p.
 func NewWriter(epoch, incarnation uint64, p *Projection) *Writer {
 	w := &Writer{epoch: epoch, incarnation: incarnation, projection: p.marked()}
 	p = &w.projection
@@ -144,10 +144,10 @@ func appendText(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// Len is the number of bytes of facets gathered so far.
+// Len returns the number of bytes of facets gathered so far.
 func (w *Writer) Len() int { return len(w.body) }
 
-// Facets is the number of facets gathered so far.
+// Facets returns the number of facets gathered so far.
 func (w *Writer) Facets() int { return w.facets }
 
 // Finish completes the frame. Sent and Facets of s are filled in. The bytes are
@@ -175,8 +175,8 @@ func putChecksum(frame []byte) {
 	binary.LittleEndian.PutUint32(frame[4:], crc32.Checksum(frame[headerBytes:], castagnoli))
 }
 
-// Reader reads a frame: Reset, then Section until it says no more, and within
-// each section Facet until it says no more.
+// Reader reads a frame: Reset, then Section until it reports the end, and within
+// each section Facet until it reports the end.
 type Reader struct {
 	cursor
 	Epoch       uint64
@@ -193,11 +193,10 @@ type Reader struct {
 	lastIndex  int32
 }
 
-// versions lists those that are read, by the flags of a frame.
+// versions lists the supported versions, by the flags of a frame.
 var versions = [...][]byte{0: {frameVersion}, flagLoopback: {frameVersion, loopbackVersion}, flagVerdicts: {loopbackVersion}, flagSwitch: {switchVersion}}
 
-// open checks the envelope of a record of the facet topic, and returns what is
-// in it.
+// open checks the envelope of a record of the facet topic, and returns its content.
 func open(frame []byte, flags byte) ([]byte, error) {
 	if len(frame) < headerBytes || frame[0] != 'W' || frame[1] != 'F' {
 		return nil, fmt.Errorf("%w: no frame header", ErrFrame)
@@ -214,7 +213,7 @@ func open(frame []byte, flags byte) ([]byte, error) {
 	return frame[headerBytes:], nil
 }
 
-// Reset starts on a frame. The bytes are aliased by what is read from it.
+// Reset starts on a frame. Everything read from it aliases its bytes.
 func (r *Reader) Reset(frame []byte) error {
 	b, err := open(frame, 0)
 	if err != nil {
@@ -247,7 +246,7 @@ func (r *Reader) readTable() error {
 	if n >= MaxKind {
 		return fmt.Errorf("%w: %d kinds", ErrFrame, n)
 	}
-	// Grown once to its bound, so that the lists below keep their place.
+	// The store grows once to its limit, so that the lists below keep their place.
 	if cap(r.store) < MaxKind*event.MaxField {
 		r.store = make([]event.Field, 0, MaxKind*event.MaxField)
 	}
@@ -367,7 +366,8 @@ func (r *Reader) readFields(f *Facet, fields []event.Field) error {
 	}
 	c := cursor{r.b[n:]}
 	for i, b := range r.b[:n] {
-		// Most rules' fields are absent from most events: only what is there is walked.
+		// Most rules' fields are absent from most events, so only present ones are
+		// walked.
 		for ; b != 0; b &= b - 1 {
 			at := 8*i + bits.TrailingZeros8(b)
 			if at >= len(fields) {
@@ -409,8 +409,8 @@ func (r *cursor) byte() (byte, error) {
 	return v, nil
 }
 
-// uvarint is split so that the compiler inlines the case of one byte, which
-// nearly all numbers of a frame are.
+// uvarint is split so that the compiler inlines the case of one byte, which nearly
+// all numbers of a frame are.
 func (r *cursor) uvarint() (uint64, error) {
 	if len(r.b) > 0 && r.b[0] < 0x80 {
 		v := uint64(r.b[0])

@@ -8,8 +8,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// nameOf says which field of an event names an entity. Of a token it is the
-// token itself; its family, which comes first, is written in the same way.
+// nameOf maps kinds to the event field that names an entity. For a token it is the
+// token itself; its family, which takes precedence, has the same form.
 var nameOf = [MaxKind]event.Field{
 	Account: event.Account, Session: event.Session, Token: event.Token, Device: event.Device,
 	IP: event.ClientIP, Net: event.Net, ASN: event.ASN, JA4: event.JA4,
@@ -17,14 +17,14 @@ var nameOf = [MaxKind]event.Field{
 	Country: event.Country, Net16: event.ClientIP, Key: event.KeyID, Attestation: event.AttestationID,
 }
 
-// KeyOf is the key of the entity of kind k that v names, byte for byte: the key
-// that [EntityOf] finds in an event in which the same was written. So whoever asks
-// about an entity gets what was counted for it. A key names its own entity.
+// KeyOf returns the key of the entity of kind k that v names, byte for byte: the
+// key that [EntityOf] finds in an event with the same value. So a request about an
+// entity gets what was counted for it. A key names its own entity.
 //
-// Addresses and networks are taken in every form that [event.ParseAddress] reads,
-// and as keys; a build is "version|model"; a network's number is decimal. ok is
-// false where v names no entity of the kind. whole is false where a client's name
-// was shortened or repaired, as [event.Keep] does.
+// Addresses and networks are accepted in every form that [event.ParseAddress]
+// reads, and as keys; a build is "version|model"; a network's number is decimal. ok
+// is false if v names no entity of the kind. whole is false if a client's name was
+// shortened or repaired, as [event.Keep] does.
 func KeyOf(k Kind, v string) (key string, whole, ok bool) {
 	switch k {
 	case IP:
@@ -49,7 +49,7 @@ func KeyOf(k Kind, v string) (key string, whole, ok bool) {
 	return key, whole, key != "" && refused == 0
 }
 
-// buildKey shortens the two parts of a build as they are shortened in an event.
+// buildKey shortens the two parts of a build as in an event.
 func buildKey(v string) (key string, whole, ok bool) {
 	version, model, _ := strings.Cut(v, "|")
 	version, whole1, _ := event.Keep(event.AppVersion, version)
@@ -57,7 +57,7 @@ func buildKey(v string) (key string, whole, ok bool) {
 	return version + "|" + model, whole1 && whole2, version != "" && model != ""
 }
 
-// clientKey takes an address, or the /64 that stands for one.
+// clientKey accepts an address, or the /64 that stands for one.
 func clientKey(s string) (string, bool) {
 	if a, ok := event.ParseAddress(s); ok {
 		return event.ClientKey(a), true
@@ -70,7 +70,7 @@ func clientKey(s string) (string, bool) {
 	return key, key == p.String()
 }
 
-// netKey takes a network as ingest writes it, or an address in it.
+// netKey accepts a network as ingest writes it, or an address in it.
 func netKey(s string, of func(netip.Addr) string) (string, bool) {
 	if a, ok := event.ParseAddress(s); ok {
 		return of(a), true
@@ -83,19 +83,19 @@ func netKey(s string, of func(netip.Addr) string) (string, bool) {
 	return key, key == p.String()
 }
 
-// NetOf is the key of the network that a client's address, given as its key, is
-// in; "" where it is in none.
+// NetOf returns the key of the network that contains a client's address, given as
+// its key; "" if there is none.
 func NetOf(clientKey string) string {
 	return event.NetKey(clientAddress(clientKey))
 }
 
-// Net16Of is the same of the wider network.
+// Net16Of returns the same for the wider network.
 func Net16Of(clientKey string) string {
 	return event.Net16Key(clientAddress(clientKey))
 }
 
-// clientAddress is the address that a client's key is, or begins with; the zero Addr
-// where there is none.
+// clientAddress returns the address that a client's key is, or begins with; the
+// zero Addr if there is none.
 func clientAddress(key string) (a netip.Addr) {
 	if bare, _, _ := strings.Cut(key, "/"); bare != "" {
 		a, _ = netip.ParseAddr(bare)

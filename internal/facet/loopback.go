@@ -9,7 +9,7 @@ import (
 )
 
 // A loop-back frame is one Kafka record of the facet topic by which detect tells
-// members of a group what a rule found of the group. One facet partition writes
+// members of a group what a rule found about the group. One facet partition writes
 // it for another, or for itself. After the envelope of every frame:
 //
 //	previous: offset + 1 u64 · part u32
@@ -21,12 +21,14 @@ import (
 //	  evidence, as appendEvidence writes it
 //	  members uvarint, each: kind u8 · key text
 //
-// Of the marks, the lowest bit says that the finding clears; the others are 0.
+// The lowest bit of the marks means that the finding clears; the others are 0.
 //
-// A frame of verdicts differs in its flag, and in what stands in place of findings.
+// A frame of verdicts differs in its flag, and in the part that replaces the
+// findings.
 //
-// Version 2 had no marks, and numbers for evidence, each name text · value varint. It
-// is read still: a log holds such frames when the program that wrote them is upgraded.
+// Version 2 had no marks, and its evidence was numbers, each name text · value
+// varint. It can still be read, because a log holds these frames after an upgrade
+// of the program that wrote them.
 const (
 	flagLoopback    = 1
 	loopbackVersion = 4 // two bits from 2: the version is not under the checksum
@@ -35,8 +37,8 @@ const (
 )
 
 // Step names a loop-back frame among those of its writer for one destination: the
-// record that caused it, and which part of what that record caused it is. Before
-// the first frame there is the zero Step.
+// record that caused it, and its part number among the frames of that record. The
+// zero Step comes before the first frame.
 type Step struct {
 	Next int64 // offset of the record, plus one
 	Part uint32
@@ -47,22 +49,22 @@ func (s Step) Compare(t Step) int {
 	return cmp.Or(cmp.Compare(s.Next, t.Next), cmp.Compare(s.Part, t.Part))
 }
 
-// Link is what a loop-back frame says of itself.
+// Link is a loop-back frame's description of itself.
 type Link struct {
 	From int32 // facet partition that wrote it
 	Step Step
 
 	// Previous is the frame that the same owner of that partition wrote before this
-	// one, to the same destination; zero where this is its first. See [Chain].
+	// one, to the same destination; zero if this is its first. See [Chain].
 	Previous Step
 }
 
-// Finding is what a rule found of a group.
+// Finding is a rule's finding about a group.
 type Finding struct {
 	Slot     uint32 // of the rule
 	Tier     uint8
 	Weight   uint8 // for each member, 0 … 100
-	Clears   bool  // the rule takes back what it said of them
+	Clears   bool  // the rule withdraws its earlier finding
 	Time     int64 // event time, Unix ms
 	Source   int32 // raw partition of the event that made the rule fire
 	Offset   int64 // its raw offset
@@ -81,12 +83,12 @@ type LoopbackWriter struct {
 	body     []byte
 	findings uint64
 
-	open    []byte // the finding under way
+	open    []byte // the current finding
 	members uint64
 	names   []byte
 }
 
-// Begin starts a finding, whose members are then added.
+// Begin starts a finding; add its members next.
 func (w *LoopbackWriter) Begin(f *Finding) {
 	b := binary.LittleEndian.AppendUint32(w.open[:0], f.Slot)
 	b = append(b, f.Tier, f.Weight, f.marks())
@@ -107,13 +109,13 @@ func (f *Finding) marks() (m byte) {
 	return m
 }
 
-// Member adds a member of the finding that was begun. Its tenant is the group's.
+// Member adds a member to the current finding. Its tenant is the group's.
 func (w *LoopbackWriter) Member(k Kind, key string) {
 	w.members++
 	w.names = appendText(append(w.names, byte(k)), key)
 }
 
-// End completes the finding. One without members is none.
+// End completes the finding. A finding without members is dropped.
 func (w *LoopbackWriter) End() {
 	if w.members == 0 {
 		return
@@ -125,27 +127,27 @@ func (w *LoopbackWriter) End() {
 	w.members = 0
 }
 
-// Len is the number of bytes of findings gathered so far; 0 where there are none.
+// Len returns the number of bytes of findings gathered so far; 0 if there are none.
 func (w *LoopbackWriter) Len() int { return len(w.body) }
 
-const chainBytes = 12 // previous, behind the envelope
+const chainBytes = 12 // previous, after the envelope
 
-// Chain says in a loop-back frame which one its writer wrote before it.
+// Chain stores in a loop-back frame the one that its writer wrote before it.
 func Chain(frame []byte, previous Step) {
 	binary.LittleEndian.PutUint64(frame[headerBytes:], uint64(previous.Next))
 	binary.LittleEndian.PutUint32(frame[headerBytes+8:], previous.Part)
 	putChecksum(frame)
 }
 
-// Finish completes the frame, in memory of its own, and makes w empty. It is the
-// first of its writer until [Chain] says otherwise.
+// Finish completes the frame, in memory of its own, and empties w. It is its
+// writer's first frame until [Chain] is called.
 func (w *LoopbackWriter) Finish(from int32, step Step, incarnation uint64) []byte {
 	b := loopFrame(flagLoopback, from, step, incarnation, w.findings, w.body)
 	w.body, w.findings = w.body[:0], 0
 	return b
 }
 
-// loopFrame makes a frame of n findings or verdicts.
+// loopFrame builds a frame of n findings or verdicts.
 func loopFrame(flag byte, from int32, step Step, incarnation, n uint64, body []byte) []byte {
 	b := make([]byte, 0, headerBytes+chainBytes+40+len(body))
 	b = append(b, 'W', 'F', loopbackVersion, flag, 0, 0, 0, 0)
@@ -158,20 +160,20 @@ func loopFrame(flag byte, from int32, step Step, incarnation, n uint64, body []b
 	return b
 }
 
-// LoopbackReader reads a loop-back frame: Reset, then Finding until it says no more,
-// and within each Member until it says no more.
+// LoopbackReader reads a loop-back frame: Reset, then Finding until it reports the
+// end, and within each Member until it reports the end.
 type LoopbackReader struct {
 	cursor
 	Link
 	Incarnation uint64
-	Verdicts    bool // it holds verdicts, and no findings
+	Verdicts    bool // it holds verdicts instead of findings
 
-	findings, members uint64 // that are left; of verdicts, findings counts them
+	findings, members uint64 // that remain; for verdicts, findings counts them
 	tenant            string
 	version2          bool
 }
 
-// Reset starts on a frame. The bytes are aliased by what is read from it.
+// Reset starts on a frame. Everything read from it aliases its bytes.
 func (r *LoopbackReader) Reset(frame []byte) (err error) {
 	flag := byte(flagLoopback)
 	if r.Verdicts = len(frame) >= headerBytes && frame[3] == flagVerdicts; r.Verdicts {
@@ -203,8 +205,8 @@ func (r *LoopbackReader) Reset(frame []byte) (err error) {
 	return nil
 }
 
-// Finding reads the next finding into f, whose Evidence is used again; ok is
-// false after the last. Its texts alias the frame.
+// Finding reads the next finding into f, reusing its Evidence; ok is false after
+// the last. Its texts alias the frame.
 func (r *LoopbackReader) Finding(f *Finding) (ok bool, err error) {
 	if r.Verdicts {
 		return false, nil
@@ -256,7 +258,7 @@ func (r *LoopbackReader) Finding(f *Finding) (ok bool, err error) {
 	return true, err
 }
 
-// marks reads what version 2 did not have.
+// marks reads the part that version 2 lacks.
 func (r *LoopbackReader) marks(f *Finding) error {
 	if r.version2 {
 		return nil
@@ -292,14 +294,14 @@ func (r *LoopbackReader) Member(e *Entity) (ok bool, err error) {
 	return err == nil, err
 }
 
-// Found is a finding with the members that are told.
+// Found is a finding with its members.
 type Found struct {
 	Finding
 	Members []Entity
 }
 
-// ReadLoopback reads a loop-back frame at once, for those who have time: what it
-// returns is its own.
+// ReadLoopback reads a whole loop-back frame, for callers without time pressure: it
+// copies everything.
 func ReadLoopback(frame []byte) (l Link, incarnation uint64, all []Found, err error) {
 	var r LoopbackReader
 	if err := r.Reset(bytes.Clone(frame)); err != nil {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// A switch frame is one Kafka record of the facet topic that says under which rules
-// the records behind it are read. After the envelope of every frame:
+// A switch frame is one Kafka record of the facet topic that sets the rules for the
+// records after it. After the envelope of every frame:
 //
 //	incarnation uvarint · number uvarint · set u8 · version text · bundle: length uvarint, bytes
 const (
@@ -14,10 +14,10 @@ const (
 	switchVersion = 4
 )
 
-// Lane says for which of a partition's two sets of rules something is.
+// Lane names one of a partition's two sets of rules.
 type Lane uint8
 
-// The lanes: rules that give scores, and rules that are only watched.
+// The lanes: rules that give scores, and shadow rules.
 const (
 	Live Lane = iota
 	Shadow
@@ -27,7 +27,7 @@ const (
 // Switch is a change of rules.
 type Switch struct {
 	Incarnation uint64
-	Number      uint64 // of the bundle, from 1; what is not above the last one of the lane is ignored
+	Number      uint64 // of the bundle, from 1; a number that is not above the last one of the lane is ignored
 	Lane        Lane
 	Version     string // of the set of rules; "" in the shadow lane: no rules any more
 	Bundle      []byte // as rules.Pack makes it

@@ -7,18 +7,18 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// A frame of verdicts is a loop-back frame by which one facet partition tells all of
-// them what its rules think of those that share a value. It is in the same chain as
-// frames of findings, and has in their place:
+// A frame of verdicts is a loop-back frame by which one facet partition tells all
+// of them its rules' verdicts on a cohort. It is in the same chain as frames of
+// findings, and has in their place:
 //
 //	verdicts uvarint, each:
 //	  slot u32 · level u8 · field u8 · time varint · tenant text · value text
 const flagVerdicts = 2
 
-// Verdict is what a rule thinks of a cohort in one facet partition.
+// Verdict is a rule's verdict on a cohort in one facet partition.
 type Verdict struct {
 	Slot   uint32 // of the rule
-	Level  uint8  // 0: nothing
+	Level  uint8  // 0: none
 	By     event.Field
 	Time   int64 // event time, Unix ms
 	Tenant string
@@ -41,16 +41,16 @@ func (w *VerdictWriter) Add(v *Verdict) {
 	w.verdicts++
 }
 
-// Len is the number of bytes of verdicts gathered so far; 0 where there are none.
+// Len returns the number of bytes of verdicts gathered so far; 0 if there are none.
 func (w *VerdictWriter) Len() int { return len(w.body) }
 
-// Frame is the frame for one destination, in memory of its own. It is the first of
-// its writer until [Chain] says otherwise.
+// Frame returns the frame for one destination, in memory of its own. It is its
+// writer's first frame until [Chain] is called.
 func (w *VerdictWriter) Frame(from int32, step Step, incarnation uint64) []byte {
 	return loopFrame(flagVerdicts, from, step, incarnation, w.verdicts, w.body)
 }
 
-// Reset makes w empty.
+// Reset empties w.
 func (w *VerdictWriter) Reset() { w.body, w.verdicts = w.body[:0], 0 }
 
 // Verdict reads the next verdict of a frame of verdicts into v; ok is false after
