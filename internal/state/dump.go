@@ -8,10 +8,10 @@ import (
 	"io"
 )
 
-// A dump is all that later calls can tell apart, and nothing that depends on
-// where records lie: the same calls give the same bytes, also where some of them
-// were made before a dump and the rest on the table restored from it. Numbers
-// are varints unless said otherwise:
+// A dump contains everything that later calls can distinguish, and nothing that
+// depends on where records lie. The same calls give the same bytes, even if some of
+// them were made before a dump and the rest on the table restored from it. Numbers
+// are varints unless stated otherwise:
 //
 //	groups, in the order in which they came about, each:
 //	  kind · tenant u64 · evicted · dropped · refused · lists of newcomers, regulars and remarkable ones
@@ -20,23 +20,23 @@ import (
 //	    length of the slots · slots as they lie in the record
 //	sketch
 //
-// A record that has expired but was not reclaimed yet is dumped without its
-// slots. It cannot be left out: until it is reclaimed it counts for the cap and
-// has a place in the order of coldness, so that without it later evictions would
-// hit others. Its slots can: nobody can read them again. Reclaiming every
-// record at the moment it expires would be exact too, but needs a second order
-// of all records, by expiry, to be kept with every touch.
+// A record that has expired but was not reclaimed yet is dumped without its slots.
+// The record itself is needed: until it is reclaimed it counts for the cap and has
+// a place in the order of coldness, so without it later evictions would hit others.
+// Its slots are not, because nobody can read them again. Reclaiming every record at
+// its expiry would be exact too, but it needs a second order of all records, by
+// expiry, maintained with every touch.
 
-// ErrDump says that bytes are no dump.
+// ErrDump means that bytes are no dump.
 var ErrDump = errors.New("dump of state is damaged")
 
-// Frozen is a table as it was at one moment, while the table itself goes on. It
-// may be read by another goroutine.
+// Frozen is a table as it was at one moment, while the table itself changes.
+// Another goroutine may read it.
 type Frozen struct{ table Table }
 
-// Freeze returns the table as it is now. It takes microseconds: the chunks of
-// the slabs are shared, and the table copies one before it first writes to it.
-// Release ends that.
+// Freeze returns the table as it is now. It takes microseconds: the chunks of the
+// slabs are shared, and the table copies a chunk before it first writes to it.
+// Release ends the sharing.
 func (t *Table) Freeze() *Frozen {
 	t.views.Add(1)
 	f := &Frozen{Table{groups: append([]group(nil), t.groups...), sketch: t.sketch.freeze(), views: t.views}}
@@ -46,12 +46,12 @@ func (t *Table) Freeze() *Frozen {
 	return f
 }
 
-// Release says that f is not read any more. It is called once.
+// Release ends the use of f. Call it once.
 func (f *Frozen) Release() { f.table.views.Add(-1) }
 
 // Dump writes the canonical form of the state. A record that has expired by
-// watermark, which must be the one that the next call of the table would be
-// given or an earlier one, is written without its slots.
+// watermark is written without its slots. watermark must be the one of the table's
+// next call, or an earlier one.
 func (f *Frozen) Dump(w io.Writer, watermark int64) error {
 	b := make([]byte, 0, dumpBuffer+maxRecord)
 	b = binary.AppendUvarint(b, uint64(len(f.table.groups)))
@@ -74,13 +74,13 @@ func (f *Frozen) Dump(w io.Writer, watermark int64) error {
 	return f.table.sketch.dump(w)
 }
 
-// dumpBuffer is how much is gathered before it is written.
+// dumpBuffer is the number of bytes gathered before a write.
 const dumpBuffer = 64 << 10
 
-// heldMark says in a dump that a record is held.
+// heldMark marks a held record in a dump.
 const heldMark = mostCount + 1
 
-// list appends one list to b, and writes b out whenever it is full.
+// list appends one list to b, and writes b whenever it is full.
 func (f *Frozen) list(w io.Writer, b []byte, l list, watermark int64) ([]byte, error) {
 	b = binary.AppendUvarint(b, uint64(l.n))
 	var last, expires int64
@@ -112,14 +112,14 @@ func (f *Frozen) list(w io.Writer, b []byte, l list, watermark int64) ([]byte, e
 	return b, nil
 }
 
-// SlotCheck decides on a slot of a dump: kept is the payload, or a beginning of it
-// that check may have written to; nil drops the slot. One that nobody could have
-// left is an error.
+// SlotCheck decides on a slot of a dump: kept is the payload, or a beginning of it,
+// which check may have modified; nil drops the slot. An impossible payload is an
+// error.
 type SlotCheck func(kind uint8, slot uint32, payload []byte) (kept []byte, err error)
 
-// Restore makes a table of a dump, with caps that may be others than those of
-// the table that was dumped: a kind that has too many records loses its coldest.
-// The error is [ErrDump], or one of reading.
+// Restore creates a table from a dump, with caps that may differ from those of the
+// dumped table: a kind with too many records loses its coldest. The error is
+// [ErrDump], or an error of reading.
 func Restore(r *bufio.Reader, caps Caps, check SlotCheck) (*Table, error) {
 	d := restoring{r: r, t: New(caps), check: check}
 	groups, err := binary.ReadUvarint(r)
@@ -141,8 +141,8 @@ type restoring struct {
 	slots [maxRecord]byte
 }
 
-// failed names the reading error where there is one: a dump that ends too early
-// is damaged.
+// failed returns the reading error if there is one; a dump that ends too early is
+// damaged.
 func (d *restoring) failed(err error, format string, args ...any) error {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -153,7 +153,7 @@ func (d *restoring) failed(err error, format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrDump}, args...)...)
 }
 
-// group reads one group; what is above the cap goes, the coldest first.
+// group reads one group and drops records above the cap, the coldest first.
 func (d *restoring) group() error {
 	head := d.slots[:9]
 	if _, err := io.ReadFull(d.r, head); err != nil {
@@ -245,8 +245,7 @@ func (d *restoring) record(group uint16, place int, last, expires *int64) error 
 	return nil
 }
 
-// readSlots reads the slots of a record, without those that are not kept. They
-// are valid until the next call.
+// readSlots reads the kept slots of a record. They are valid until the next call.
 func (d *restoring) readSlots(kind uint8) ([]byte, error) {
 	n, err := binary.ReadUvarint(d.r)
 	if err != nil || n > maxRecord-headerSize {
@@ -265,7 +264,7 @@ func (d *restoring) readSlots(kind uint8) ([]byte, error) {
 
 var errSlotCut = errors.New("a slot is cut short")
 
-// refit is what check keeps of the slots in all, in place.
+// refit returns the slots in all that check keeps, in place.
 func refit(kind uint8, all []byte, check SlotCheck) ([]byte, error) {
 	kept := all[:0]
 	for len(all) > 0 {
@@ -286,9 +285,9 @@ func refit(kind uint8, all []byte, check SlotCheck) ([]byte, error) {
 	return kept, nil
 }
 
-// Refit has check decide on every slot of every record that has not expired by
-// watermark, as [Restore] does: afterwards the table is what one would be that was
-// dumped and restored.
+// Refit lets check decide on every slot of every record that has not expired by
+// watermark, as [Restore] does. The table is then as if it had been dumped and
+// restored.
 func (t *Table) Refit(watermark int64, check SlotCheck) (err error) {
 	t.index.all(func(_ uint64, r ref) bool {
 		rec := t.open(r)

@@ -1,12 +1,12 @@
 package state
 
-// group is the records of one kind and tenant. A tenant's flood takes place
-// within its groups, and cannot touch another's.
+// group holds the records of one kind and tenant. A tenant's flood stays within its
+// groups, and cannot touch another's.
 type group struct {
 	groupKey
 	lists   [standings]list
 	evicted int64
-	dropped int64 // of evicted, that were held
+	dropped int64 // of evicted, those that were held
 	refused int64
 }
 
@@ -15,23 +15,23 @@ type groupKey struct {
 	tenant uint64
 }
 
-// The standings of records, in the order in which they are evicted. Within each,
-// the coldest goes first: the one whose last touch has the lowest position,
-// which no two share, for it has an index within the log's record.
+// The standings of records, in the order of eviction. Within each, the coldest goes
+// first: the one whose last touch has the lowest position. No two share a position,
+// because it includes an index within the log's record.
 const (
 	newcomer   = iota // touched fewer than regularCount times
-	regular           // touched at least so often
-	remarkable        // spared
+	regular           // touched at least that often
+	remarkable        // spared from eviction
 	standings
 )
 
 // regularCount is how often an entity must have come to be more than a newcomer.
-// Keys that come once, however many, take places of newcomers only: the sketch
-// makes one of a few hundred look as if it had come twice, and next to none as if
-// it had come so often.
+// Keys that come once, however many, only take places of newcomers: the sketch
+// makes one in a few hundred look as if it had come twice, and almost none as if it
+// had come this often.
 const regularCount = 4
 
-// flagsOf are the flags of an unremarkable record that came so often.
+// flagsOf returns the flags of an unremarkable record with a count.
 func flagsOf(count uint8) uint8 {
 	standing := uint8(newcomer)
 	if count >= regularCount {
@@ -43,13 +43,13 @@ func flagsOf(count uint8) uint8 {
 func (g *group) len() int { return g.lists[newcomer].n + g.lists[regular].n + g.lists[remarkable].n }
 
 const (
-	// maxGroups bounds the groups of a table. Tenants are named by gateways; those
-	// that come when there are so many already share one group of each kind.
+	// maxGroups limits the groups of a table. Gateways name tenants; tenants beyond
+	// the limit share one group of each kind.
 	maxGroups    = 1 << 12
 	sharedTenant = 1<<64 - 1
 )
 
-// groupOf finds the group of a kind and tenant, and makes it if need be.
+// groupOf finds or creates the group of a kind and tenant.
 func (t *Table) groupOf(kind uint8, tenant uint64) uint16 {
 	k := groupKey{kind, tenant}
 	n, ok := t.found[k]
@@ -70,17 +70,17 @@ func (t *Table) addGroup(g group) uint16 {
 	return n
 }
 
-// Admit makes a record for a key that has none. Where the kind and tenant are at
-// their cap, a newcomer's record makes room, the coldest. If there is none, the
-// coldest regular's record does, and if there is none either, the coldest
-// remarkable one, but only if the key came at least as often lately, by the
-// sketch, as that entity did, both up to 15 times. Otherwise ok is false: the
-// key has no record, and is remembered only as having come once more.
+// Admit creates a record for a key that has none. If the kind and tenant are at
+// their cap, the coldest newcomer makes room. If there is no newcomer, the coldest
+// regular does, and without regulars the coldest remarkable record, but only if the
+// key came at least as often lately, by the sketch, as that entity did; both count
+// up to 15. Otherwise ok is false: the key has no record, and only its count in the
+// sketch rises.
 func (t *Table) Admit(key uint64, kind uint8, tenant uint64, watermark int64) (rec Record, ok bool) {
 	n := t.groupOf(kind, tenant)
 	g := &t.groups[n]
 	t.reclaim(g, watermark)
-	count := uint8(0) // the first touch makes it one more
+	count := uint8(0) // the first touch adds one
 	if t.caps[kind] > 0 && g.len() >= t.caps[kind] {
 		seen := t.sketch.add(key)
 		if !t.makeRoom(g, seen) {
@@ -92,8 +92,8 @@ func (t *Table) Admit(key uint64, kind uint8, tenant uint64, watermark int64) (r
 	return t.insert(key, kind, n, count), true
 }
 
-// reclaim frees the coldest records of a group that have expired, a few at a
-// time. Nobody can tell a record that expired from one that is gone.
+// reclaim frees the coldest records of a group that have expired, a few at a time.
+// An expired record and a freed one look the same to callers.
 func (t *Table) reclaim(g *group, watermark int64) {
 	for i := range g.lists {
 		for range 2 {
@@ -110,7 +110,7 @@ func (t *Table) reclaim(g *group, watermark int64) {
 	}
 }
 
-// makeRoom evicts for a key that came so often.
+// makeRoom evicts a record for a key with a count.
 func (t *Table) makeRoom(g *group, seen uint8) bool {
 	r := g.coldest()
 	if r == noRef {
@@ -124,7 +124,7 @@ func (t *Table) makeRoom(g *group, seen uint8) bool {
 	return true
 }
 
-// coldest is the record to be evicted next.
+// coldest returns the next record to evict.
 func (g *group) coldest() ref {
 	for i := range g.lists {
 		if r := g.lists[i].coldest; r != noRef {
@@ -143,8 +143,7 @@ func (t *Table) evict(g *group) {
 	g.evicted++
 }
 
-// Dropped is how many records of a kind that were held had to go because of the
-// cap.
+// Dropped returns how many held records of a kind the cap evicted.
 func (t *Table) Dropped(kind uint8) (n int64) {
 	for i := range t.groups {
 		if t.groups[i].kind == kind {
@@ -154,7 +153,7 @@ func (t *Table) Dropped(kind uint8) (n int64) {
 	return n
 }
 
-// Refused is how often keys of a kind had no record because of the cap.
+// Refused returns how often keys of a kind had no record because of the cap.
 func (t *Table) Refused(kind uint8) (n int64) {
 	for i := range t.groups {
 		if t.groups[i].kind == kind {

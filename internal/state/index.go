@@ -1,13 +1,13 @@
 package state
 
-// index finds the record of a 64-bit key: open addressing with linear probing.
-// The keys come from a keyed hash, so their low bits are the home position.
+// index finds the record of a 64-bit key: open addressing with linear probing. The
+// keys come from a keyed hash, so their low bits are the home position.
 //
 // It grows by doubling, a few entries at each insertion, so that no single
 // insertion pays for millions.
 type index struct {
 	now table
-	old table // being emptied into now; empty when there is none
+	old table // the table being emptied into now; empty if there is none
 	at  int   // next position of old to move
 }
 
@@ -45,7 +45,7 @@ func (t *table) put(key uint64, r ref) {
 	t.keys[pos], t.refs[pos] = key, r
 }
 
-// remove closes the hole by moving back what was displaced over it.
+// remove closes the hole by moving back entries that were displaced over it.
 func (t *table) remove(key uint64) {
 	pos, ok := t.find(key)
 	if !ok {
@@ -75,7 +75,7 @@ func (x *index) get(key uint64) ref {
 	return noRef
 }
 
-// set gives a key a record, new or moved.
+// set stores the record of a key, new or moved.
 func (x *index) set(key uint64, r ref) {
 	if x.old.n > 0 {
 		if pos, ok := x.old.find(key); ok {
@@ -99,8 +99,8 @@ func (x *index) remove(key uint64) {
 	x.now.remove(key)
 }
 
-// migrate moves some entries of the old table. Moving one may shift others
-// back, so a position is looked at until it is empty.
+// migrate moves some entries of the old table. A move may shift others back, so a
+// position is checked until it is empty.
 func (x *index) migrate() {
 	for range movedAtOnce {
 		if x.old.n == 0 {

@@ -7,16 +7,16 @@ import (
 	"sync/atomic"
 )
 
-// sketch counts how often keys without a record came lately, in a fixed size: a
-// count-min sketch with conservative update, whose counters are all halved after
-// so many additions (TinyLFU: Einziger, Friedman, Manes, ACM ToS 2017). A count
-// is never too low, and is too high by one in some hundred keys of a flood.
+// sketch counts how often keys without a record came lately, in a fixed size. It is
+// a count-min sketch with conservative update, whose counters are all halved after
+// a number of additions (TinyLFU: Einziger, Friedman, Manes, ACM ToS 2017). A count
+// is never too low, and is too high for one in some hundred keys of a flood.
 //
-// A key has four counters of 4 bits, one in each quarter of one block of 64
-// bytes, so that it costs one cache line.
+// A key has four counters of 4 bits, one in each quarter of one block of 64 bytes,
+// so that it costs one cache line.
 type sketch struct {
 	chunks []chunk // none until something is added
-	adds   int     // since the counters were halved
+	adds   int     // since the last halving
 	views  *atomic.Int32
 }
 
@@ -27,16 +27,15 @@ const (
 	blocksInChunk = chunkBytes / blockBytes
 	sketchRows    = 4
 	mostCount     = 15
-	// sketchPeriod is how many additions lie between two halvings: half of the
+	// sketchPeriod is the number of additions between two halvings: half of the
 	// counters of a quarter.
 	sketchPeriod = sketchBlocks * 16
 )
 
-// counters gives where a key's counters are: four nibbles, numbered within the
-// chunk.
+// counters returns the places of a key's counters: four nibbles, numbered within
+// the chunk.
 func counters(key uint64) (chunk int, at [sketchRows]int) {
-	// The keys are hashes, but those of one partition have their upper bits in
-	// common.
+	// The keys are hashes, but those of one partition share their upper bits.
 	h := (key ^ key>>32) * 0x9E3779B97F4A7C15
 	h ^= h >> 29
 	block := int(h & (sketchBlocks - 1))
@@ -49,7 +48,7 @@ func counters(key uint64) (chunk int, at [sketchRows]int) {
 	return block / blocksInChunk, at
 }
 
-// add counts a key once more and returns how often it came.
+// add counts a key once more and returns its count.
 func (s *sketch) add(key uint64) (count uint8) {
 	if s.chunks == nil {
 		for range sketchChunks {
@@ -96,7 +95,7 @@ func (s *sketch) halve() {
 
 func (s *sketch) bytes() int { return len(s.chunks) * chunkBytes }
 
-// freeze returns what can be read of the sketch while it changes.
+// freeze returns the readable part of the sketch while the sketch changes.
 func (s *sketch) freeze() sketch {
 	view := *s
 	view.chunks = share(s.chunks)

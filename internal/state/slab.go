@@ -8,20 +8,20 @@ import (
 	"sync/atomic"
 )
 
-// Records live in slabs: large byte slices cut into pieces of one size. A
-// garbage collector sees a handful of slices without pointers, however many
-// records there are.
+// Records live in slabs: large byte slices cut into pieces of one size. The garbage
+// collector sees a handful of slices without pointers, however many records there
+// are.
 //
-// Sizes grow by half and by a third in turn (64, 96, 128, 192, …), so that at
-// most a third of a record is unused.
+// Sizes grow by half and by a third in turn (64, 96, 128, 192, …), so that at most
+// a third of a record is unused.
 const (
 	smallest   = 64
 	classes    = 21       // up to 64 KiB
 	chunkBytes = 64 << 10 // at most
 )
 
-// ref names a piece: size class in the upper 5 bits, number in the rest. 0 is
-// no piece.
+// ref names a piece: size class in the upper 5 bits, number in the rest. 0 means
+// none.
 type ref uint32
 
 const (
@@ -33,7 +33,7 @@ const (
 func (r ref) class() int { return int(r >> indexBits) }
 func (r ref) index() int { return int(r & (1<<indexBits - 1)) }
 
-// sizeOf is the size of pieces of a class.
+// sizeOf returns the size of pieces of a class.
 func sizeOf(class int) int {
 	base := smallest << (class / 2)
 	if class%2 == 1 {
@@ -42,7 +42,7 @@ func sizeOf(class int) int {
 	return base
 }
 
-// classFor is the smallest class whose pieces hold n bytes; ok is false where
+// classFor returns the smallest class whose pieces hold n bytes; ok is false if
 // none does.
 func classFor(n int) (class int, ok bool) {
 	if n <= smallest {
@@ -58,7 +58,7 @@ func classFor(n int) (class int, ok bool) {
 // slab holds the pieces of one class.
 type slab struct {
 	size   int
-	shift  uint // log₂ of the pieces of a chunk
+	shift  uint // log₂ of the pieces per chunk
 	chunks []chunk
 	used   int    // pieces ever handed out
 	free   uint32 // first free piece + 1; each free piece names the next
@@ -66,7 +66,7 @@ type slab struct {
 	views  *atomic.Int32 // frozen views that may still be read
 }
 
-// chunk is memory for some pieces. A shared one is in a frozen view too, and is
+// chunk is memory for some pieces. A shared one is also in a frozen view, and is
 // copied before it is written to.
 type chunk struct {
 	b      []byte
@@ -78,7 +78,7 @@ func newSlab(class int, views *atomic.Int32) slab {
 	return slab{size: size, shift: uint(bits.Len(uint(chunkBytes/size)) - 1), views: views}
 }
 
-// at is a piece, to read and write.
+// at returns a piece to read and write.
 func (s *slab) at(i int) []byte {
 	c := &s.chunks[i>>s.shift]
 	if c.shared {
@@ -87,7 +87,7 @@ func (s *slab) at(i int) []byte {
 	return s.piece(c, i)
 }
 
-// peek is a piece, to read only.
+// peek returns a piece to read only.
 func (s *slab) peek(i int) []byte {
 	return s.piece(&s.chunks[i>>s.shift], i)
 }
@@ -97,8 +97,8 @@ func (s *slab) piece(c *chunk, i int) []byte {
 	return c.b[o : o+s.size : o+s.size]
 }
 
-// unshare makes a chunk the table's own again: by a copy, unless nobody looks at
-// any view any more. It is kept out of at, which has to be small.
+// unshare makes a chunk the table's own again: by a copy, unless no view is read
+// any more. It is separate from at, which must be small enough to inline.
 //
 //go:noinline
 func (c *chunk) unshare(views *atomic.Int32) {
@@ -116,14 +116,14 @@ func share(chunks []chunk) []chunk {
 	return append([]chunk(nil), chunks...)
 }
 
-// freeze returns what can be read of the slab while the slab itself changes.
+// freeze returns the readable part of the slab while the slab changes.
 func (s *slab) freeze() slab {
 	view := *s
 	view.chunks = share(s.chunks)
 	return view
 }
 
-// alloc hands out a piece with whatever it held before.
+// alloc returns a piece with arbitrary content.
 func (s *slab) alloc() (index int) {
 	s.live++
 	if s.free != 0 {
@@ -147,5 +147,5 @@ func (s *slab) release(i int) {
 	s.free = uint32(i + 1)
 }
 
-// bytes is the memory that the slab holds.
+// bytes returns the memory of the slab.
 func (s *slab) bytes() int { return len(s.chunks) << s.shift * s.size }

@@ -1,10 +1,10 @@
-// Package state holds what one facet partition remembers of its entities: flat
-// records in slabs, found by a 64-bit keyed hash, each with one slot of bytes
-// per rule.
+// Package state holds the state of the entities of one facet partition: flat
+// records in slabs, found by a 64-bit keyed hash, each with one slot of bytes per
+// rule.
 //
-// Everything in it follows from the calls that were made, in their order:
-// there is no clock, no randomness and no map that is walked. It does not know
-// what the slots hold. One goroutine uses a table.
+// Everything in it follows from the order of the calls: there is no clock, no
+// randomness and no iteration over maps. It does not know what the slots hold. One
+// goroutine uses a table.
 package state
 
 import (
@@ -17,9 +17,9 @@ import (
 //	0  key u64          16 expires i64 (Unix ms)   32 kind u8 · flags u8 · used u16
 //	8  last i64         24 newer ref · older ref   36 group u16 · unused
 //
-// followed by slots: id u32 · length u16 · payload. The lower two bits of the
-// flags are the record's standing, the third says that it is held, the upper half
-// is how often it was touched, up to 15.
+// followed by slots: id u32 · length u16 · payload. The lower two bits of the flags
+// are the record's standing, the third means that it is held, and the upper half
+// counts its touches, up to 15.
 const (
 	offKey     = 0
 	offLast    = 8
@@ -42,9 +42,10 @@ const (
 	maxKinds  = 32
 	maxRecord = 1<<16 - 1
 
-	// SlotHeader is what a slot takes beside its payload, in bytes.
+	// SlotHeader is the size of a slot without its payload, in bytes.
 	SlotHeader = 6
-	// MostPayload is the room of a record for slots, in bytes, headers of slots included.
+	// MostPayload is the room of a record for slots, in bytes, including their
+	// headers.
 	MostPayload = maxRecord - headerSize
 )
 
@@ -55,7 +56,7 @@ type Table struct {
 	index  index
 	slabs  [classes]slab
 	groups []group
-	found  map[groupKey]uint16 // group by name; looked up only
+	found  map[groupKey]uint16 // group by name; for look-ups only
 	caps   [maxKinds]int
 	sketch sketch
 	held   int           // records that are held
@@ -68,14 +69,14 @@ type list struct {
 	n               int
 }
 
-// New makes an empty table that keeps at most caps[kind] records of a kind and
-// tenant; 0 is no bound.
+// New creates an empty table that keeps at most caps[kind] records of a kind and
+// tenant; 0 means no limit.
 func New(caps [maxKinds]int) *Table {
 	t := &Table{index: newIndex(), caps: caps, views: new(atomic.Int32), found: map[groupKey]uint16{}}
 	t.sketch.views = t.views
 	for c := range t.slabs {
 		t.slabs[c] = newSlab(c, t.views)
-		// Piece 0 of class 0 would be named noRef.
+		// Piece 0 of class 0 would have the name noRef.
 		if c == 0 {
 			t.slabs[c].alloc()
 		}
@@ -89,25 +90,25 @@ type Caps = [maxKinds]int
 // Record is one entity's state. It is valid until the table is frozen, or removes
 // the record, which Admit may do to one of the same kind and tenant. Calls for
 // another record leave it valid: pieces of memory never move, and only the record's
-// own Resize gives it another one. So a record is not to be opened twice.
+// own Resize gives it another one. So do not open a record twice.
 type Record struct {
 	t *Table
 	r ref
 	b []byte
 }
 
-// at is a record's piece, to read and write.
+// at returns a record's piece to read and write.
 func (t *Table) at(r ref) []byte { return t.slabs[r.class()].at(r.index()) }
 
-// open gives a record to read and write.
+// open returns a record to read and write.
 func (t *Table) open(r ref) Record { return Record{t: t, r: r, b: t.at(r)} }
 
-// peek gives a record to read only.
+// peek returns a record to read only.
 func (t *Table) peek(r ref) Record {
 	return Record{t: t, r: r, b: t.slabs[r.class()].peek(r.index())}
 }
 
-// Get returns the record of a key, if there is one. One that has expired by
+// Get returns the record of a key, if there is one. A record that has expired by
 // watermark is empty, as if it were new.
 func (t *Table) Get(key uint64, watermark int64) (rec Record, ok bool) {
 	r := t.index.get(key)
@@ -140,7 +141,7 @@ func (t *Table) insert(key uint64, kind uint8, group uint16, count uint8) Record
 	return rec
 }
 
-// initialize makes an empty record of a piece that holds anything.
+// initialize makes an empty record from a piece with arbitrary content.
 func (rec *Record) initialize(key uint64, kind uint8, group uint16, flags uint8) {
 	clear(rec.b[:headerSize])
 	le.PutUint64(rec.b[offKey:], key)
@@ -163,8 +164,8 @@ func (t *Table) remove(rec Record) {
 	t.slabs[rec.r.class()].release(rec.r.index())
 }
 
-// Len is the number of records of a kind, expired ones that were not reclaimed
-// yet included.
+// Len returns the number of records of a kind, including expired ones that were not
+// reclaimed yet.
 func (t *Table) Len(kind uint8) (n int) {
 	for i := range t.groups {
 		if t.groups[i].kind == kind {
@@ -174,7 +175,7 @@ func (t *Table) Len(kind uint8) (n int) {
 	return n
 }
 
-// Records is the number of records of all kinds.
+// Records returns the number of records of all kinds.
 func (t *Table) Records() (n int) {
 	for i := range t.groups {
 		n += t.groups[i].len()
@@ -182,7 +183,7 @@ func (t *Table) Records() (n int) {
 	return n
 }
 
-// Evicted is how many records of a kind had to go because of the cap.
+// Evicted returns how many records of a kind the cap evicted.
 func (t *Table) Evicted(kind uint8) (n int64) {
 	for i := range t.groups {
 		if t.groups[i].kind == kind {
@@ -192,7 +193,7 @@ func (t *Table) Evicted(kind uint8) (n int64) {
 	return n
 }
 
-// Bytes is the memory that the table holds.
+// Bytes returns the memory of the table.
 func (t *Table) Bytes() int {
 	n := t.index.bytes() + t.sketch.bytes()
 	for i := range t.slabs {
@@ -201,8 +202,8 @@ func (t *Table) Bytes() int {
 	return n
 }
 
-// All calls yield for every record that has not expired, in no useful order.
-// The records are to be read only.
+// All calls yield for every record that has not expired, in no useful order. The
+// records are read-only.
 func (t *Table) All(watermark int64, yield func(Record) bool) {
 	t.index.all(func(_ uint64, r ref) bool {
 		rec := t.peek(r)
@@ -210,11 +211,11 @@ func (t *Table) All(watermark int64, yield func(Record) bool) {
 	})
 }
 
-// Held is the number of records that are held.
+// Held returns the number of held records.
 func (t *Table) Held() int { return t.held }
 
-// EachHeld calls yield for every record that is held, in no useful order. It may
-// write to the record, and release it.
+// EachHeld calls yield for every held record, in no useful order. yield may write
+// to the record, and release it.
 func (t *Table) EachHeld(yield func(Record)) {
 	t.index.all(func(_ uint64, r ref) bool {
 		if rec := t.peek(r); rec.Held() {
@@ -241,7 +242,7 @@ func (t *Table) push(l *list, r ref, b []byte) {
 	l.n++
 }
 
-// unlink takes the record whose piece is b out of l.
+// unlink removes the record whose piece is b from l.
 func (t *Table) unlink(l *list, b []byte) {
 	newer, older := ref(le.Uint32(b[offNewer:])), ref(le.Uint32(b[offOlder:]))
 	if newer != noRef {
@@ -257,16 +258,16 @@ func (t *Table) unlink(l *list, b []byte) {
 	l.n--
 }
 
-// Key is the record's key.
+// Key returns the record's key.
 func (rec *Record) Key() uint64 { return le.Uint64(rec.b[offKey:]) }
 
-// Kind is the record's kind.
+// Kind returns the record's kind.
 func (rec *Record) Kind() uint8 { return rec.b[offKind] }
 
-// Last is the position of the last touch.
+// Last returns the position of the last touch.
 func (rec *Record) Last() int64 { return int64(le.Uint64(rec.b[offLast:])) }
 
-// Expires is when the record becomes absent, unless it is held, Unix ms of the
+// Expires returns when the record becomes absent, unless it is held, Unix ms of the
 // watermark.
 func (rec *Record) Expires() int64 { return int64(le.Uint64(rec.b[offExpires:])) }
 
@@ -275,8 +276,8 @@ func (rec *Record) expired(watermark int64) bool { return rec.Expires() <= water
 // Held reports whether the record is held.
 func (rec *Record) Held() bool { return rec.b[offFlags]&heldFlag != 0 }
 
-// Hold keeps the record from expiring, or no longer. It does not keep it from
-// making room for others.
+// Hold sets whether the record is kept from expiring. A held record may still be
+// evicted.
 func (rec *Record) Hold(on bool) {
 	switch {
 	case on == rec.Held():
@@ -289,14 +290,14 @@ func (rec *Record) Hold(on bool) {
 	}
 }
 
-// Remarkable reports whether the record is spared by eviction.
+// Remarkable reports whether eviction spares the record.
 func (rec *Record) Remarkable() bool { return rec.b[offFlags]&standingMask == remarkable }
 
-// count is how often the record was touched, up to mostCount.
+// count returns how often the record was touched, up to mostCount.
 func (rec *Record) count() uint8 { return rec.b[offFlags] >> countShift }
 
-// Touch makes the record the most recent of its kind and tenant, and counts.
-// expires never goes back.
+// Touch makes the record the most recent of its kind and tenant, and counts. It
+// never lowers expires.
 func (rec *Record) Touch(position, expires int64) {
 	le.PutUint64(rec.b[offLast:], uint64(position))
 	rec.Prolong(expires)
@@ -309,7 +310,7 @@ func (rec *Record) Touch(position, expires int64) {
 	}
 }
 
-// counted counts a touch, and reports whether it makes a regular of a newcomer.
+// counted counts a touch, and reports whether a newcomer becomes a regular.
 func (rec *Record) counted() bool {
 	flags := rec.b[offFlags]
 	if flags>>countShift < mostCount {
@@ -319,8 +320,8 @@ func (rec *Record) counted() bool {
 	return flags>>countShift == regularCount && flags&standingMask == newcomer
 }
 
-// Spare makes the record remarkable: it is the last to be evicted, until it
-// expires. expires never goes back.
+// Spare makes the record remarkable: it is evicted last, until it expires. It never
+// lowers expires.
 func (rec *Record) Spare(expires int64) {
 	rec.Prolong(expires)
 	if !rec.Remarkable() {
@@ -333,16 +334,15 @@ func (rec *Record) Prolong(expires int64) {
 	le.PutUint64(rec.b[offExpires:], uint64(max(expires, rec.Expires())))
 }
 
-// move takes the record out of its list and makes it the most recent of the one
-// that new flags put it in.
+// move takes the record out of its list and makes it the most recent in the list of
+// its new flags.
 func (rec *Record) move(from *list, flags uint8) {
 	rec.t.unlink(from, rec.b)
 	rec.b[offFlags] = flags
 	rec.t.push(rec.t.listOf(rec.b), rec.r, rec.b)
 }
 
-// clear empties an expired record. It is like a new one: nobody spares it for
-// what it was.
+// clear empties an expired record. Like a new one, it is not spared.
 func (rec *Record) clear() {
 	le.PutUint16(rec.b[offUsed:], headerSize)
 	le.PutUint64(rec.b[offExpires:], never)
@@ -351,7 +351,7 @@ func (rec *Record) clear() {
 
 func (rec *Record) used() int { return int(le.Uint16(rec.b[offUsed:])) }
 
-// find returns where the slot begins and how long its payload is.
+// find returns where the slot begins and the length of its payload.
 func (rec *Record) find(id uint32) (at, n int, ok bool) {
 	used := rec.used()
 	for at = headerSize; at < used; at += slotHeader + n {
@@ -363,7 +363,7 @@ func (rec *Record) find(id uint32) (at, n int, ok bool) {
 	return used, 0, false
 }
 
-// Slot is the payload of a rule, in place; nil where there is none.
+// Slot returns the payload of a rule, in place; nil if there is none.
 func (rec *Record) Slot(id uint32) []byte {
 	at, n, ok := rec.find(id)
 	if !ok {
@@ -384,9 +384,9 @@ func (rec *Record) Slots(yield func(id uint32, payload []byte) bool) {
 	}
 }
 
-// Resize gives a slot n bytes: what it held is kept as far as it fits, what is
-// new is zero. It returns nil, and changes nothing, where the record would
-// become larger than 64 KiB.
+// Resize sets the size of a slot to n bytes: the old content is kept as far as it
+// fits, new bytes are zero. It returns nil, and changes nothing, if the record
+// would become larger than 64 KiB.
 func (rec *Record) Resize(id uint32, n int) []byte {
 	at, had, ok := rec.find(id)
 	used, grow := rec.used(), n-had
@@ -411,8 +411,7 @@ func (rec *Record) Resize(id uint32, n int) []byte {
 	return payload
 }
 
-// fit moves the record to a piece that holds size bytes, if its own is too
-// small.
+// fit moves the record to a piece that holds size bytes, if its own is too small.
 func (rec *Record) fit(size int) {
 	class, ok := classFor(size)
 	if !ok || class <= rec.r.class() {
@@ -430,7 +429,7 @@ func (rec *Record) fit(size int) {
 	t.insertBetween(l, to, ref(le.Uint32(to.b[offOlder:])), ref(le.Uint32(to.b[offNewer:])))
 }
 
-// insertBetween links a record that was moved where it was before.
+// insertBetween links a moved record at its old place.
 func (t *Table) insertBetween(l *list, rec Record, older, newer ref) {
 	if older != noRef {
 		le.PutUint32(t.at(older)[offNewer:], uint32(rec.r))
