@@ -8,10 +8,11 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// Asks is what a signal asks of those who read it, beside its weight: a set.
+// Asks is the set of actions that a signal asks of its readers, in addition to its
+// weight.
 type Asks uint8
 
-// What a signal may ask for.
+// The actions.
 const (
 	Revoke Asks = 1 << iota // end the credentials that the entity is, or has
 	Notify                  // tell operators
@@ -19,7 +20,7 @@ const (
 
 var askNames = [...]string{"revoke", "notify"}
 
-// Names lists what is asked for; nil where that is nothing.
+// Names lists the actions; nil if there are none.
 func (a Asks) Names() (all []string) {
 	for i, name := range askNames {
 		if a&(1<<i) != 0 {
@@ -29,7 +30,7 @@ func (a Asks) Names() (all []string) {
 	return all
 }
 
-// String is the names, separated by commas.
+// String returns the names, separated by commas.
 func (a Asks) String() string { return strings.Join(a.Names(), ",") }
 
 // ParseAsks reads names.
@@ -66,9 +67,9 @@ func revocable(k facet.Kind) bool {
 	return k == facet.Token || k == facet.Session || k == facet.Account
 }
 
-// AsksOf is what the rule's signal of an entity of a kind asks for. Operators are
-// told once, of the rule's own entity and not of each member. Only what has
-// credentials can be revoked.
+// AsksOf returns the actions that the rule's signal about an entity of a kind asks
+// for. Operators are notified once, about the rule's own entity and not about each
+// member. Only credentials can be revoked.
 func (r *Rule) AsksOf(k facet.Kind) Asks {
 	a := r.Asks
 	if k != r.Entity {

@@ -10,30 +10,31 @@ import (
 	"github.com/weirdev/weir/internal/state"
 )
 
-// MostMemberBytes bounds what a group's record holds of its members' names.
+// MostMemberBytes limits the members' names in a group's record.
 const MostMemberBytes = 4 << 10
 
-// TimerBytes is what a record holds of a rule's timer.
+// TimerBytes is the size of a rule's timer in a record.
 const TimerBytes = 24
 
-// EngineBytes is what the engine keeps in a record beside the slots of rules: the
-// score, the entity's name, and the head of its timers.
+// EngineBytes is what the engine keeps in a record in addition to the slots of
+// rules: the score, the entity's name, and the head of its timers.
 const EngineBytes = 2 << 10
 
-// MostVerdicts is of how many facet partitions a cohort keeps the verdict.
+// MostVerdicts is the number of facet partitions whose verdicts a cohort keeps.
 const MostVerdicts = 64
 
-// VerdictBytes is what a cohort's record holds of a rule's verdicts, at most.
+// VerdictBytes is the maximum size of a rule's verdicts in a cohort's record.
 const VerdictBytes = 16 + 16*MostVerdicts
 
-// verdictBit tells the slot of a rule's verdicts from that of its payload.
+// verdictBit distinguishes the slot of a rule's verdicts from that of its payload.
 const verdictBit = 1 << 31
 
-// VerdictSlot names what a cohort's record holds of the rule's verdicts; of such a
-// name it is the name of the rule's state.
+// VerdictSlot returns the slot of a rule's verdicts in a cohort's record, given the
+// slot of the rule's state, and the reverse.
 func VerdictSlot(slot uint32) uint32 { return slot ^ verdictBit }
 
-// cohortBudget is the most bytes that a rule keeps of a cohort, headers included.
+// cohortBudget returns the maximum bytes that a rule keeps of a cohort, headers
+// included.
 func (r *Rule) cohortBudget() (n int) {
 	k := r.Spec.Keeps().Cohort
 	if k.Reach > 0 {
@@ -46,7 +47,7 @@ func (r *Rule) cohortBudget() (n int) {
 }
 
 // cohortBudgets checks that all rules fit into the record of one cohort, whatever
-// they share it by.
+// field forms it.
 func (l *loader) cohortBudgets() {
 	sum, first := 0, -1
 	for i, b := range l.built {
@@ -63,7 +64,8 @@ func (l *loader) cohortBudgets() {
 	}
 }
 
-// budget is the most bytes that a rule keeps of an entity, headers included.
+// budget returns the maximum bytes that a rule keeps of an entity, headers
+// included.
 func (r *Rule) budget() int {
 	n := state.SlotHeader + r.Spec.Keeps().Bytes
 	if r.Spec.Keeps().Ahead > 0 {
@@ -94,7 +96,7 @@ func (l *loader) budgets() {
 	}
 }
 
-// largest lists the rules of a kind that keep most, the first five.
+// largest lists the five rules of a kind that keep the most.
 func (l *loader) largest(k facet.Kind) string {
 	var of []*Rule
 	for _, b := range l.built {

@@ -8,8 +8,8 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// build makes a rule of what stands in a file; nil where problems were found in
-// it, now or while it was read.
+// build makes a rule from a file's value; nil if it has problems, found now or
+// while it was read.
 func (r *reader) build(v *value) *Rule {
 	before := len(r.problems.List)
 	signal := v.get("signal")
@@ -53,8 +53,8 @@ func (r *reader) build(v *value) *Rule {
 	return rule
 }
 
-// effect checks what the rule's signals do, beside telling. The rule has its
-// entity and its members.
+// effect checks the effect of the rule's signals. The rule has its entity and its
+// members already.
 func (r *reader) effect(rule *Rule, signal *value) {
 	if c := signal.get("category"); rule.Category == AnyCategory && !rule.Lowers {
 		r.node(c.node, "a signal that raises the score is about one kind of abuse", "name the category; any is for effect: lowers")
@@ -71,7 +71,8 @@ func (r *reader) effect(rule *Rule, signal *value) {
 	}
 }
 
-// weight reads a weight. Nothing is said by one of 0 that asks for nothing.
+// weight reads a weight. A weight of 0 is an error unless the signal asks for
+// something.
 func (r *reader) weight(v *value, asks bool) uint8 {
 	if v != nil && v.num == 0 && !asks {
 		r.node(v.node, "a signal of weight 0 changes nothing", "give it a weight from 1 to 100, or say what it asks for: asks: [notify] in signal")
@@ -98,7 +99,7 @@ func (r *reader) halfLife(v *value) {
 	}
 }
 
-// test reads a test of a rule, of which the id and the entity are known.
+// test reads a test of a rule, whose id and entity are known.
 func (r *reader) test(v *value, rule *Rule) Test {
 	t := Test{Name: v.get("name").str(), Line: v.node.Line, Rule: rule.ID, Kind: rule.Entity}
 	if t.Events = r.steps(v); t.Events != nil {
@@ -107,7 +108,7 @@ func (r *reader) test(v *value, rule *Rule) Test {
 	return t
 }
 
-// steps reads what happens; nil where it is too much.
+// steps reads the events of a test; nil if there are too many.
 func (r *reader) steps(v *value) (all []Step) {
 	events := 0
 	for _, s := range v.get("events").list() {
@@ -122,8 +123,8 @@ func (r *reader) steps(v *value) (all []Step) {
 	return all
 }
 
-// expect reads what the test of a rule expects, and checks it against its events,
-// where these say themselves whom they are about.
+// expect reads the expectations of a rule's test, and checks them against its
+// events if these name their entities.
 func (r *reader) expect(t *Test, v *value) {
 	entities := t.entities(t.Kind)
 	seen := map[string]bool{}
@@ -158,7 +159,7 @@ func (r *reader) step(v *value) Step {
 	return s
 }
 
-// entities holds the keys of all entities that the test's events are about.
+// entities returns the keys of all entities in the test's events.
 func (t *Test) entities(kind facet.Kind) map[string]bool {
 	keys := map[string]bool{}
 	e := new(event.Event)

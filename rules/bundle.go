@@ -7,10 +7,11 @@ import (
 	"fmt"
 )
 
-// MaxBundle bounds the bytes of a bundle: one record of the facet log holds it.
+// MaxBundle limits the bytes of a bundle, which must fit into one record of the
+// facet log.
 const MaxBundle = 900 << 10
 
-// ErrBundle says that bytes are no bundle.
+// ErrBundle means that bytes are no bundle.
 var ErrBundle = errors.New("not a bundle of rules")
 
 // bundled is a file that a set was loaded from.
@@ -19,8 +20,8 @@ type bundled struct {
 	data []byte
 }
 
-// Bundle packs the files that s was loaded from: a zip file that holds them as they
-// are, in order of name, without times.
+// Bundle packs the files from which s was loaded: a zip file with their unchanged
+// content, in order of name, without times.
 func (s *Set) Bundle() ([]byte, error) {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
@@ -42,8 +43,8 @@ func (s *Set) Bundle() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Open loads a bundle for the detectors that s was loaded for. The error is
-// [ErrBundle], or one of [Load].
+// Open loads a bundle for the same detectors as s. The error is [ErrBundle], or one
+// of [Load].
 func (s *Set) Open(bundle []byte) (*Set, error) {
 	if len(bundle) > MaxBundle {
 		return nil, fmt.Errorf("%w: %d bytes", ErrBundle, len(bundle))

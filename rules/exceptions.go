@@ -10,7 +10,7 @@ import (
 
 const maxExceptions = 50 // of a rule
 
-// Exception says which events a rule's detector does not see although they match.
+// Exception states which matching events a rule's detector does not see.
 type Exception struct {
 	Holds         condition.Predicate
 	Owner, Reason string
@@ -20,7 +20,7 @@ type Exception struct {
 	condition *condition.Condition
 }
 
-// Excepts is the place of the first exception of an event that matches; -1 where
+// Excepts returns the index of the first exception that matches an event; -1 if
 // there is none.
 func (r *Rule) Excepts(e *event.Event) int {
 	for i := range r.Exceptions {
@@ -32,7 +32,7 @@ func (r *Rule) Excepts(e *event.Event) int {
 	return -1
 }
 
-// Matches reports whether the detector is to see an event.
+// Matches reports whether the detector should see an event.
 func (r *Rule) Matches(e *event.Event) bool { return r.When(e) && r.Excepts(e) < 0 }
 
 func exceptionsKey() Key {
@@ -55,8 +55,8 @@ func (r *reader) exceptions(v *value) (all []Exception) {
 	return all
 }
 
-// hidden reports exceptions that except everything that one of the rule's positive
-// tests has of an entity that it expects. What hides less, running the tests shows.
+// hidden reports exceptions that cover every event that a positive test has for an
+// entity that it expects. Running the tests finds those that hide less.
 func (r *reader) hidden(rule *Rule, v *value) {
 	list := v.get("exceptions").list()
 	if len(list) != len(rule.Exceptions) {
@@ -72,7 +72,7 @@ func (r *reader) hidden(rule *Rule, v *value) {
 	}
 }
 
-// hides reports whether an exception holds for all matching events of an entity that
+// hides reports whether an exception matches all matching events of an entity that
 // a test expects.
 func (r *Rule) hides(exception int, t *Test) bool {
 	if len(t.Expect) == 0 {
@@ -99,7 +99,8 @@ func (r *Rule) hides(exception int, t *Test) bool {
 	return false
 }
 
-// canonicalExceptions writes what exceptions do; no owner, no reason.
+// canonicalExceptions writes the effect of the exceptions, without owner and
+// reason.
 func (r *Rule) canonicalExceptions() (s string) {
 	for _, x := range r.Exceptions {
 		s += fmt.Sprintf(" except %q %d", x.condition.Canonical, x.Expires)

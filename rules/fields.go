@@ -6,9 +6,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// mergeFields is the union of two lists of fields, ascending, without repeats. It
-// is never nil: no list of fields and an empty one are different things to a
-// projection.
+// mergeFields returns the union of two lists of fields, ascending, without repeats.
+// It is never nil, because a projection distinguishes nil from empty.
 func mergeFields(a, b []event.Field) []event.Field {
 	all := append(append([]event.Field{}, a...), b...)
 	slices.Sort(all)

@@ -21,7 +21,7 @@ const (
 	maxRules     = 1000 // in all files
 )
 
-// file is one rule file while it is read.
+// file is a rule file that is being read.
 type file struct {
 	problem.Document
 	name     string
@@ -34,8 +34,8 @@ func newFile(name string, problems *Problems) *file {
 	return &file{Document: problem.Document{Name: name, Problems: problems}, name: name, problems: problems}
 }
 
-// readFiles reads all *.yaml below fsys, in order of name. Folders whose name
-// starts with a dot are left out: a mounted ConfigMap keeps its versions there.
+// readFiles reads all *.yaml below fsys, in order of name. It ignores folders whose
+// name starts with a dot, in which a mounted ConfigMap keeps its versions.
 func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
 	var files []*file
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
@@ -65,7 +65,7 @@ func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
 	return files, nil
 }
 
-// read loads the file; false where it cannot be one of rules.
+// read loads the file; false if it cannot be a rule file.
 func (f *file) read(fsys fs.FS) bool {
 	data, err := readRegular(fsys, f.name)
 	switch {
@@ -86,7 +86,8 @@ func (f *file) read(fsys fs.FS) bool {
 var errNotRegular = errors.New("not a regular file")
 
 func readRegular(fsys fs.FS, name string) ([]byte, error) {
-	// Asked before opening: opening a named pipe would wait for its writer.
+	// The check comes before opening, because opening a named pipe would wait for
+	// its writer.
 	info, err := fs.Stat(fsys, name)
 	if err != nil {
 		return nil, err
@@ -109,8 +110,8 @@ func (f *file) holds(root *yaml.Node, name string) bool {
 	})
 }
 
-// only is the file's mapping with those of its keys that are named, or, where without
-// is set, with all others. What is no mapping it is as it stands.
+// only returns the file's mapping with the named keys or, if without is set, with
+// all others. It returns anything but a mapping unchanged.
 func (f *file) only(without bool, names ...string) *yaml.Node {
 	if f.root.Kind != yaml.MappingNode {
 		return f.root
@@ -125,8 +126,8 @@ func (f *file) only(without bool, names ...string) *yaml.Node {
 	return &part
 }
 
-// parse reads the file as one YAML document; nil where it is none. what is the key
-// of the list that it should hold.
+// parse reads the file as one YAML document; nil if it is none. what is the key of
+// the list that it should contain.
 func (f *file) parse(what string) *yaml.Node {
 	root, ok := f.Document.Parse("check indentation, quotes and brackets; a condition that starts with a quote, or holds \": \" or \" #\", stands in a block: when: |")
 	if ok && root == nil {
@@ -136,7 +137,7 @@ func (f *file) parse(what string) *yaml.Node {
 	return root
 }
 
-// whole reports a problem with the file as such.
+// whole reports a problem with the whole file.
 func (f *file) whole(what, do string) { f.Whole(what, do) }
 
 // at reports a problem at a line and column, both from 1.
@@ -145,10 +146,9 @@ func (f *file) at(line, column int, what, do string) { f.At(line, column, what, 
 // node reports a problem at a node.
 func (f *file) node(n *yaml.Node, what, do string) { f.Node(n, what, do) }
 
-// inside finds the place in the file of a place (line from 1, column from 0) in
-// a scalar's text. YAML folds, indents and unescapes, so the two are walked side
-// by side without their blanks; where they differ the scalar's start is the
-// answer.
+// inside finds the place in the file of a place (line from 1, column from 0) in a
+// scalar's text. YAML folds, indents and unescapes, so the two are compared without
+// their blanks; if they differ, the result is the scalar's start.
 func (f *file) inside(n *yaml.Node, text string, line, column int) (int, int) {
 	source := f.content(n)
 	wanted := []rune(text)
@@ -170,7 +170,7 @@ func (f *file) inside(n *yaml.Node, text string, line, column int) (int, int) {
 	}
 }
 
-// content is the file's text from where the content of a scalar starts.
+// content returns the file's text from the start of a scalar's content.
 func (f *file) content(n *yaml.Node) cursor {
 	c := cursor{line: n.Line, column: n.Column}
 	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {

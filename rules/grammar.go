@@ -19,25 +19,24 @@ const (
 	maxEvents   = 200_000  // events of all tests of a file
 )
 
-// AnyCategory is the category of a signal that lowers whatever is said of an
-// entity.
+// AnyCategory is the category of a signal that lowers all categories.
 const AnyCategory = "any"
 
-// Categories lists what a signal may be about.
+// Categories lists the categories of signals.
 func Categories() []string {
 	return []string{"account_takeover", "bot", "scraping", "enumeration", "fraud", "tampering"}
 }
 
-// severities are how bad what a rule finds may be, ascending.
+// severities, ascending.
 var severities = [...]string{"info", "low", "medium", "high", "critical"}
 
-// tagPattern is a name behind whose names it is. Those of OWASP and MITRE are
-// written as they write them; any other prefix is the operator's own.
+// tagPattern is a namespace and a name. The names of OWASP and MITRE are written as
+// they write them; any other prefix is the operator's own.
 const tagPattern = `^(owasp:api([1-9]|10)|attack:T[0-9]{4}(\.[0-9]{3})?|x-[a-z0-9-]{1,20}:[a-z0-9_.-]{1,40})$`
 
 const idPattern = `^[a-z0-9][a-z0-9-]{0,63}$`
 
-// grammar is everything that may stand in a rule file.
+// grammar describes everything that a rule file may contain.
 func grammar(kinds []Kind) Key {
 	k := wordsGrammar()
 	k.members = append(k.members, ListKey("rules", Optional, 1, maxRules, "the rules of this file", ruleKey(kinds)))
@@ -45,7 +44,8 @@ func grammar(kinds []Kind) Key {
 	return k
 }
 
-// wordsGrammar is what a rule file may have beside rules: what conditions speak of.
+// wordsGrammar describes what a rule file may contain besides rules: the words of
+// conditions.
 func wordsGrammar() Key {
 	return ObjectKey("", Required, "A file of Weir rules",
 		ListKey("lists", Optional, 0, maxLists, "lists of values that the conditions of any file ask by name", listKey()),
@@ -79,7 +79,7 @@ func ruleKey(kinds []Kind) Key {
 	return k.withDetectors(kinds)
 }
 
-// withDetectors puts the keys of detectors, of which a rule has one, behind when.
+// withDetectors adds the keys of detectors, of which a rule has one, after when.
 func (k Key) withDetectors(kinds []Kind) Key {
 	var of []Key
 	for _, kind := range kinds {
@@ -101,7 +101,7 @@ func signalKey() Key {
 			"revoke: end the token family, the session, or the account's credentials; notify: tell operators")))
 }
 
-// testsGrammar is everything that may stand in a file of tests.
+// testsGrammar describes everything that a file of tests may contain.
 func testsGrammar() Key {
 	of := testKey()
 	of.members = append([]Key{NamedKey("rule", idPattern, "id of the rule that is tested")}, of.members...)
@@ -148,8 +148,8 @@ func memberNames() []string {
 	return all
 }
 
-// Measurable lists the fields that are amounts: numbers without a bound, which can
-// be added up and compared.
+// Measurable lists the fields that are amounts: unbounded numbers that can be added
+// and compared.
 func Measurable() []string {
 	var all []string
 	for _, s := range event.Fields() {
@@ -160,7 +160,7 @@ func Measurable() []string {
 	return all
 }
 
-// Countable lists the fields whose values can be told apart and counted.
+// Countable lists the fields whose values can be distinguished and counted.
 func Countable() []string {
 	var all []string
 	for _, s := range event.Fields() {

@@ -7,7 +7,7 @@ import (
 	"github.com/weirdev/weir/condition"
 )
 
-// form is what may stand as the value of a key.
+// form is the form of a key's value.
 type form uint8
 
 const (
@@ -22,9 +22,8 @@ const (
 	valuesForm                    // a mapping from event fields to their values
 )
 
-// Key describes one key of a rule file. The tree of keys is what the loader
-// checks files against, and what the JSON Schema and the reference are made
-// from.
+// Key describes one key of a rule file. The loader checks files against the tree of
+// keys, and the JSON Schema and the reference are generated from it.
 type Key struct {
 	name     string
 	form     form
@@ -58,58 +57,59 @@ func (k *Key) names() []string {
 	return all
 }
 
-// Whether a key must be there.
+// Whether a key is required.
 const (
 	Optional = false
 	Required = true
 )
 
-// TextKey is the key of a text of at most longest characters.
+// TextKey describes a text of at most longest characters.
 func TextKey(name string, need bool, longest int64, doc string) Key {
 	return Key{name: name, form: textForm, required: need, max: longest, doc: doc}
 }
 
-// ChoiceKey is the key of one of some texts.
+// ChoiceKey describes one of several texts.
 func ChoiceKey(name string, need bool, of []string, doc string) Key {
 	return Key{name: name, form: textForm, required: need, max: 64, oneOf: of, doc: doc}
 }
 
-// NamedKey is the key of a text that is needed and matches a pattern.
+// NamedKey describes a required text that matches a pattern.
 func NamedKey(name string, pattern, doc string) Key {
 	return Key{name: name, form: textForm, required: Required, max: 64, pattern: regexp.MustCompile(pattern), doc: doc}
 }
 
-// CountKey is the key of a whole number in a range.
+// CountKey describes a whole number in a range.
 func CountKey(name string, need bool, from, to int64, doc string) Key {
 	return Key{name: name, form: countForm, required: need, min: from, max: to, doc: doc}
 }
 
-// WeightKey is the key of the weight of a signal, which [Params.Weight] reads.
+// WeightKey describes the weight of a signal, which [Params.Weight] reads.
 func WeightKey(name, doc string) Key {
 	return CountKey(name, Required, 0, 100, doc+"; 0 changes no score, and is for signals that ask for something")
 }
 
-// DurationKey is the key of a duration in a range.
+// DurationKey describes a duration in a range.
 func DurationKey(name string, need bool, from, to time.Duration, doc string) Key {
 	return Key{name: name, form: durationForm, required: need, min: from.Milliseconds(), max: to.Milliseconds(), doc: doc}
 }
 
-// ConditionKey is the key of a condition over event fields.
+// ConditionKey describes a condition over event fields.
 func ConditionKey(name string, need bool, doc string) Key {
 	return Key{name: name, form: conditionForm, required: need, max: condition.MaxLength, doc: doc}
 }
 
-// MomentKey is a date, or a moment with its offset; held as Unix milliseconds.
+// MomentKey describes a date, or a moment with its offset; stored as Unix
+// milliseconds.
 func MomentKey(name string, need bool, doc string) Key {
 	return Key{name: name, form: momentForm, required: need, doc: doc}
 }
 
-// ObjectKey is the key of a mapping with the keys members.
+// ObjectKey describes a mapping with the keys members.
 func ObjectKey(name string, need bool, doc string, members ...Key) Key {
 	return Key{name: name, form: objectForm, required: need, members: members, doc: doc}
 }
 
-// ListKey is the key of a list whose items are as item demands.
+// ListKey describes a list of items, each described by item.
 func ListKey(name string, need bool, from, to int64, doc string, item Key) Key {
 	return Key{name: name, form: listForm, required: need, min: from, max: to, doc: doc, item: &item}
 }

@@ -10,25 +10,24 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// What a rule should show of itself before it is trusted.
+// What a rule should demonstrate before it is trusted.
 const (
 	enoughPositive = 2 // tests that it fires
 	enoughNegative = 3 // tests that it does not
 )
 
-// Lint says against what rules are held.
+// Lint configures the checks for warnings.
 type Lint struct {
 	Now       time.Time     // what has expired by then is told; zero: nothing has
 	Retention time.Duration // for which the tables keep events; 0: it is not known
 }
 
-// Keyed is what a [Spec] tells beside, where it keeps something for each value of some
-// fields.
+// Keyed is implemented by a [Spec] that keeps state for each value of some fields.
 type Keyed interface {
 	Keys() []event.Field
 }
 
-// expiring is what stops holding at a moment.
+// expiring is something that expires.
 type expiring struct {
 	file *file
 	at   *value
@@ -36,8 +35,8 @@ type expiring struct {
 	what string
 }
 
-// Warnings are what is legal and most likely not meant, in order of file and line.
-// They stop nothing.
+// Warnings are about what is legal and probably a mistake, in order of file and
+// line. They stop nothing.
 func (s *Set) Warnings(l Lint) []Problem {
 	all := &Problems{}
 	for _, b := range s.built {
@@ -89,14 +88,14 @@ func (b built) warn(l Lint, all *Problems) {
 	}
 }
 
-// unbounded reports whether a client can give a field as many values as it likes.
+// unbounded reports whether a client can give a field unlimited values.
 func unbounded(f event.Field) bool {
 	spec, ok := event.Lookup(f.String())
 	return ok && f != event.Route && // ingest makes a bounded number of them
 		spec.Client && spec.Enum == nil && spec.Kind != event.KindBool
 }
 
-// exceptionsExpire notes when the exceptions of a rule end.
+// exceptionsExpire records when the exceptions of a rule expire.
 func (l *loader) exceptionsExpire(r *reader, rule *Rule, v *value) {
 	for i, x := range v.get("exceptions").list() {
 		if i < len(rule.Exceptions) {

@@ -13,7 +13,7 @@ const (
 
 const namePattern = `^[a-z][a-z0-9_]{0,63}$`
 
-// listKey is a named list, which conditions ask as lists.NAME.
+// listKey describes a named list, which conditions use as lists.NAME.
 func listKey() Key {
 	return ObjectKey("", Required, "one list",
 		NamedKey("name", namePattern, "names the list in conditions: client_ip in lists.NAME"),
@@ -22,7 +22,7 @@ func listKey() Key {
 		ListKey("items", Required, 1, maxItems, "its entries", entryKey()))
 }
 
-// entryKey is an entry of a list: a value alone, or with what is known about it.
+// entryKey describes an entry of a list: a value alone, or with its metadata.
 func entryKey() Key {
 	k := ObjectKey("", Required, "one entry: a value, or a mapping",
 		TextKey("value", Required, 1024, "the value"),
@@ -32,7 +32,7 @@ func entryKey() Key {
 	return k
 }
 
-// list takes in a list of a file.
+// list adds a list from a file.
 func (l *loader) list(r *reader, v *value) {
 	name := v.get("name")
 	kind, _ := condition.ParseListKind(v.get("type").str())
@@ -66,7 +66,7 @@ func (l *loader) list(r *reader, v *value) {
 		r.node(at[f.Item].get("value").node, f.What, f.Do)
 	}
 	if list == nil {
-		// Conditions that name it are not to be reported, too.
+		// Conditions that use it should not be reported, too.
 		list, _ = condition.NewList(name.text, kind, nil)
 	}
 	l.vocabulary.Lists = append(l.vocabulary.Lists, list)

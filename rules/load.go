@@ -15,7 +15,7 @@ import (
 //go:embed default/*.yaml
 var defaults embed.FS
 
-// Default is the set that is built in, for the detectors of kinds.
+// Default returns the built-in set, for the detectors of kinds.
 func Default(kinds []Kind) (*Set, error) {
 	sub, err := fs.Sub(defaults, "default")
 	if err != nil {
@@ -24,9 +24,9 @@ func Default(kinds []Kind) (*Set, error) {
 	return Load(sub, kinds)
 }
 
-// Load reads, checks and compiles all *.yaml below fsys, which must hold at
-// least one rule, for the detectors of kinds. Where files are wrong the error is a
-// [*Problems] with all that is wrong in any of them.
+// Load reads, checks and compiles all *.yaml below fsys, which must contain at
+// least one rule, for the detectors of kinds. If files have errors, the error is a
+// [*Problems] with all of them.
 func Load(fsys fs.FS, kinds []Kind) (*Set, error) {
 	problems := &Problems{In: "the rules"}
 	files, err := readFiles(fsys, problems)
@@ -61,7 +61,7 @@ func Load(fsys fs.FS, kinds []Kind) (*Set, error) {
 	return l.set(), nil
 }
 
-// built is a rule with where it stands.
+// built is a rule with its place in the files.
 type built struct {
 	rule      *Rule
 	canonical string
@@ -97,8 +97,8 @@ func newLoader(fsys fs.FS, kinds []Kind, problems *Problems) (*loader, error) {
 	return &loader{kinds: kinds, files: []bundled{from}, grammar: k, problems: problems, routes: routes, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
 }
 
-// words reads what a file has of lists and routes. All files come before the first
-// rule, which may be in any.
+// words reads the lists and routes of a file. All files are read before the first
+// rule, which may use words from any file.
 func (l *loader) words(f *file) {
 	if f.parse("rules") == nil || f.root.Kind != yaml.MappingNode {
 		return
@@ -114,7 +114,7 @@ func (l *loader) words(f *file) {
 	}
 }
 
-// speak makes the language of the words that all files have.
+// speak creates the language with the words of all files.
 func (l *loader) speak() (err error) {
 	l.vocabulary.Words = append(condition.Fields(), l.routes.word())
 	if l.language, err = condition.NewLanguage(l.vocabulary); err != nil {
@@ -163,7 +163,7 @@ func (l *loader) rule(r *reader, v *value) {
 	l.built = append(l.built, b)
 }
 
-// together checks what rules must not do to one another.
+// together checks rules for conflicts with one another.
 func (l *loader) together() {
 	first := map[string]built{}
 	for _, b := range l.ids {
@@ -188,7 +188,7 @@ func (l *loader) together() {
 	l.cohortBudgets()
 }
 
-// slots names the rule's parts of an entity's state.
+// slots returns the rule's slots in an entity's state.
 func (b built) slots() []uint32 {
 	slots := []uint32{b.rule.Slot}
 	if m := b.rule.Members; m != nil {

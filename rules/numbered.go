@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// numbered is a test's text in the n-th event of a series: {n} stands for n, and
-// {n%7} for its rest by 7. Any other bracket stands for itself, as attackers,
-// routes and templates write them; {{} is a bracket too, for a text that has {n}
-// in it.
+// numbered returns a test's text for the n-th event of a series: {n} stands for n,
+// and {n%7} for n modulo 7. Any other brace is literal, because attackers, routes
+// and templates use braces; {{} is a brace too, for a text with a literal {n}.
 func numbered(s string, n int) (string, error) {
 	if !strings.Contains(s, "{") {
 		return s, nil

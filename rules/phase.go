@@ -2,7 +2,7 @@ package rules
 
 import "fmt"
 
-// Phase is how far a rule has been rolled out: what its signals may cause.
+// Phase states how far a rule has been rolled out: what its signals may cause.
 type Phase uint8
 
 const (
@@ -13,7 +13,7 @@ const (
 
 var phaseNames = [...]string{Observe: "observe", Soft: "soft", Enforce: "enforce"}
 
-// String is the phase's name in rules, values and answers.
+// String returns the phase's name in rules, values and answers.
 func (p Phase) String() string {
 	if int(p) >= len(phaseNames) {
 		return "unknown"
@@ -31,7 +31,7 @@ func ParsePhase(name string) (Phase, error) {
 	return 0, fmt.Errorf("phase %q is none of observe, soft, enforce", name)
 }
 
-// MarshalText gives the phase's name.
+// MarshalText returns the phase's name.
 func (p Phase) MarshalText() ([]byte, error) {
 	if int(p) >= len(phaseNames) {
 		return nil, fmt.Errorf("phase %d does not exist", p)

@@ -2,10 +2,10 @@ package rules
 
 import "github.com/weirdev/weir/internal/problem"
 
-// Problem is one thing that is wrong in a rule file.
+// Problem is one error in a rule file.
 type Problem = problem.Problem
 
-// Problems is the error of [Load] and [LoadTests]: everything that is wrong in all files, in
+// Problems is the error of [Load] and [LoadTests]: all errors in all files, in
 // order of file and line.
 type Problems = problem.Problems
 

@@ -21,7 +21,7 @@ type reader struct {
 	events   int // of all tests so far
 }
 
-// read checks n against k; nil where it is not as k demands, which is reported.
+// read checks n against k; nil if it does not satisfy k, which is then reported.
 func (r *reader) read(n *yaml.Node, k *Key) *value {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
 		r.node(n, "anchors and aliases are not read", "write the value out")
@@ -95,8 +95,8 @@ func (r *reader) mapping(n *yaml.Node, names []string) bool {
 	return true
 }
 
-// pairs calls yield for each key and its value, and reports keys that stand
-// twice or are no plain names.
+// pairs calls yield for each key and its value, and reports duplicate keys and keys
+// that are no plain names.
 func (r *reader) pairs(n *yaml.Node, yield func(name, content *yaml.Node)) {
 	lines := make(map[string]int, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {

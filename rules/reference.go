@@ -83,5 +83,5 @@ func referWord(w condition.Word) string {
 	return t
 }
 
-// cell escapes what would end a cell of a table.
+// cell escapes the character that would end a table cell.
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }

@@ -17,11 +17,11 @@ import (
 const (
 	maxRoutes = 2000 // of a class in one file
 
-	// noClass takes a route out of the class that it has by built-in rules.
+	// noClass removes a route from its built-in class.
 	noClass = "none"
 )
 
-// routesKey says which routes do what.
+// routesKey describes the classes of routes.
 func routesKey() Key {
 	return ObjectKey("", Required, "one class",
 		NamedKey("class", namePattern, "what requests to these routes do, as route_class has it: login, signup, payment, …; none takes them out of the class that they have otherwise"),
@@ -29,15 +29,15 @@ func routesKey() Key {
 			TextKey("", Required, 540, "a route, such as POST /login")))
 }
 
-// endpoint is a route, and a method where only that is meant.
+// endpoint is a route, limited to a method unless that is empty.
 type endpoint struct{ method, route string }
 
-// routeClasses says which class the requests to endpoints are of.
+// routeClasses maps endpoints to the class of their requests.
 type routeClasses map[endpoint]string
 
-// classOf is the class of an event; "" where it has none. What is said of the method
-// goes before what is said of all, and of the route as it stands before what is
-// said of it behind a prefix.
+// classOf returns the class of an event; "" if it has none. A route with a method
+// takes precedence over one without, and the exact route over the route without its
+// prefix.
 func (c routeClasses) classOf(e *event.Event) string {
 	route := e.Text(event.Route)
 	if route == "" {
@@ -63,7 +63,7 @@ func (c routeClasses) of(method, route string) string {
 	return c[endpoint{"", route}]
 }
 
-// withoutPrefix is a route without /api and a version in front.
+// withoutPrefix returns a route without a leading /api and version.
 func withoutPrefix(route string) string {
 	if rest, ok := strings.CutPrefix(route, "/api/"); ok {
 		route = route[len(route)-len(rest)-1:]
@@ -76,7 +76,7 @@ func withoutPrefix(route string) string {
 	return route
 }
 
-// word is route_class.
+// word returns the word route_class.
 func (c routeClasses) word() condition.Word {
 	classes := map[string]bool{}
 	var content []string
@@ -95,8 +95,8 @@ func (c routeClasses) word() condition.Word {
 	}
 }
 
-// classes takes in a class of routes of a file; in says where each endpoint stands
-// that the files have named so far.
+// classes adds a class of routes from a file; in holds the place of each endpoint
+// named so far.
 func (c routeClasses) classes(r *reader, v *value, in map[endpoint]string) {
 	class := v.get("class")
 	for _, route := range v.get("routes").list() {
@@ -120,18 +120,19 @@ func (c routeClasses) classes(r *reader, v *value, in map[endpoint]string) {
 	}
 }
 
-// isFallback reports whether a route may be one that ingest makes up.
+// isFallback reports whether a route may be a fallback route of ingest.
 func isFallback(route string) bool {
 	return strings.HasPrefix(route, "/") && !strings.ContainsAny(route, " \t") && strings.HasSuffix(route, "/…")
 }
 
-// bundledRoutes is the name under which a bundle has the built-in classes of the
-// program that made it: another program comes to the same answers with them. No file
-// of a directory has it, for folders whose name starts with a dot are left out.
+// bundledRoutes is the name of the built-in classes in a bundle. Bundles contain
+// those of the program that made them, so that another program gives the same
+// answers. No file of a directory has this name, because folders whose name starts
+// with a dot are ignored.
 const bundledRoutes = ".weir/routes.yaml"
 
-// builtInRoutes are the classes that hold in a set unless its files say otherwise, and
-// the file that they stand in.
+// builtInRoutes returns the classes that apply to a set unless its files override
+// them, and their file.
 func builtInRoutes(fsys fs.FS) (routeClasses, bundled, error) {
 	problems := &Problems{In: "the built-in routes"}
 	f := newFile(bundledRoutes, problems)

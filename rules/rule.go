@@ -1,9 +1,9 @@
-// Package rules turns YAML into checked, compiled detection rules: what an
-// analyst writes on one side, what the engine runs on the other.
+// Package rules turns YAML into checked, compiled detection rules: analysts write
+// the former, and the engine runs the latter.
 //
-// It detects nothing and keeps no state: a rule says which events matter, which
-// detector looks at them and what is said when it fires. Who has an engine runs
-// the rules, and the tests that stand in their files.
+// It detects nothing and keeps no state. A rule states which events matter, which
+// detector sees them and which signal it gives. Packages with an engine run the
+// rules, and the tests in their files.
 package rules
 
 import (
@@ -14,18 +14,18 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// MostMembers is how many members of a group one firing names: those that came
-// last.
+// MostMembers is the number of group members that one firing names: the most recent
+// ones.
 const MostMembers = 32
 
-// Members says who belongs to a group.
+// Members describes the members of a group.
 type Members struct {
 	Entity facet.Kind
 	Weight uint8  // of a member's signal, 1..100
 	Slot   uint32 // names what the group remembers of them
 }
 
-// Rule is one compiled rule. It is not to be changed once it is in a set.
+// Rule is one compiled rule. It must not change once it is in a set.
 type Rule struct {
 	ID, Title, Description string
 
@@ -34,11 +34,12 @@ type Rule struct {
 	Detector string              // its name
 	Spec     Spec                // the detector's parameters; never nil
 
-	// Exceptions are the events that match and that the detector does not see.
+	// Exceptions are matching events that the detector does not see.
 	Exceptions []Exception
 
-	// Members says that the entity is a group: when the rule fires, entities of
-	// another kind that its counted events named get a signal too. Nil: it is none.
+	// Members means that the entity is a group: when the rule fires, entities of
+	// another kind that its counted events named get a signal too. Nil: it is no
+	// group.
 	Members *Members
 
 	Category string        // one of Categories; AnyCategory only where the rule lowers
@@ -48,11 +49,10 @@ type Rule struct {
 	Lowers   bool // the rule speaks for the entity: its weight lowers the score
 	Asks     Asks
 
-	// Slot names the rule's state: a hash of id, entity, detector and [Spec.State],
-	// and of whether the rule lowers: what was said against somebody must not speak
-	// for him when a rule is turned round.
-	// Conditions, thresholds and weights are not in it, so that changing them keeps
-	// what was counted.
+	// Slot names the rule's state. It is a hash of id, entity, detector,
+	// [Spec.State], and of whether the rule lowers, because a finding against an
+	// entity must not speak for it after an edit. It does not contain conditions,
+	// thresholds and weights, so that changing them keeps the counts.
 	Slot uint32
 
 	// Fields lists the event fields that the detector and the conditions read,
@@ -63,16 +63,16 @@ type Rule struct {
 	Line  int
 	Tests []Test
 
-	// What does not change what the rule does.
+	// These do not affect the rule's behaviour.
 	Severity string   // info to critical; "": not said
 	Tags     []string // such as owasp:api2
 
 	when *condition.Condition // of When; nil in a rule that was not loaded
 }
 
-// Set is all rules that run together.
+// Set is a set of rules that run together.
 type Set struct {
-	// Version names the content: 16 hexadecimal digits that do not depend on
+	// Version identifies the content: 16 hexadecimal digits that do not depend on
 	// files, order, comments, documentation or tests.
 	Version string
 	Rules   []*Rule // by ID
@@ -80,13 +80,13 @@ type Set struct {
 	kinds []Kind // that it was loaded for
 	files []bundled
 
-	// Where things stand, for [Set.Warnings].
+	// Places in the files, for [Set.Warnings].
 	built    []built
 	expiring []expiring
 }
 
-// Projection says, per entity kind, which fields its rules read. Kinds that no
-// rule looks at have none.
+// Projection states, per entity kind, which fields its rules read. Kinds without
+// rules have none.
 func (s *Set) Projection() facet.Projection {
 	var p facet.Projection
 	for _, r := range s.Rules {
@@ -98,8 +98,8 @@ func (s *Set) Projection() facet.Projection {
 	return p
 }
 
-// Matcher asks the rules of kind k at once. It finds places among them, which are
-// in order of id.
+// Matcher matches all rules of kind k at once. It returns their indexes in order of
+// id.
 func (s *Set) Matcher(k facet.Kind) *condition.Matcher {
 	var all []*condition.Condition
 	for _, r := range s.Rules {

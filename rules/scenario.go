@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// scenarioKey is a test of all rules together.
+// scenarioKey describes a test of all rules together.
 func scenarioKey() Key {
 	entity := TextKey("entity", Required, 1000, "whom, as kind:key, such as account:ann; the key may hold {n}, see repeat")
 	return ObjectKey("", Required, "one scenario: events of anybody, through all rules",
@@ -50,7 +50,7 @@ func (r *reader) scenario(v *value, set *Set) Test {
 	return t
 }
 
-// expectOf is what must be said of the n-th entity of a series.
+// expectOf returns the expectation for the n-th entity of a series.
 func (r *reader) expectOf(x *value, n int, set *Set) (one Expect, ok bool) {
 	if one.Subject, ok = r.subject(x.get("entity"), n); !ok {
 		return one, false

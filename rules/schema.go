@@ -7,9 +7,9 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Schema is the JSON Schema (draft 7) of rule files, for completion and checks
-// in editors. It is made from the table that the loader checks files against,
-// and cannot say all that the loader knows: conditions are plain texts to it.
+// Schema returns the JSON Schema (draft 7) of rule files, for completion and checks
+// in editors. It is generated from the table that the loader checks files against.
+// It covers less than the loader: conditions are plain texts to it.
 func Schema(kinds []Kind) []byte {
 	k := grammar(kinds)
 	s := schemaOf(&k)

@@ -10,13 +10,13 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// TestStart is the event time at which tests start: 2026-01-01T00:00:00Z, in
-// Unix milliseconds.
+// TestStart is the event time at which tests start: 2026-01-01T00:00:00Z, in Unix
+// milliseconds.
 const TestStart int64 = 1_767_225_600_000
 
-// Test says what happens, as data, and what must come of it. Running it needs both
-// stages. A test of a rule looks at the signals that the rule gives entities of its
-// own kind; a scenario looks at everything.
+// Test describes events and the expected outcome, as data. Running it needs both
+// stages. A test of a rule checks the signals that the rule gives to entities of
+// its own kind; a scenario checks everything.
 type Test struct {
 	Name   string
 	Line   int        // in its file
@@ -37,7 +37,7 @@ type Step struct {
 	Values []Value
 }
 
-// Value is what a step gives a field.
+// Value is the value that a step gives to a field.
 type Value struct {
 	Field event.Field
 	Text  string // as it is written in the test; see numbered
@@ -51,8 +51,8 @@ type TestEvent struct {
 	Event *event.Event  // its time is TestStart + At
 }
 
-// Expand makes the test's events, in the order in which they arrive; those of one
-// moment keep the order of the file.
+// Expand returns the test's events, in order of arrival; events at the same moment
+// keep the order of the file.
 func (t *Test) Expand() []TestEvent {
 	type arriving struct {
 		TestEvent
@@ -77,7 +77,7 @@ func (t *Test) Expand() []TestEvent {
 	return events
 }
 
-// fill makes e the n-th event of the series.
+// fill sets e to the n-th event of the series.
 func (s *Step) fill(e *event.Event, n int) {
 	e.Reset()
 	for _, v := range s.Values {

@@ -14,8 +14,8 @@ type Subject struct {
 	Key  string
 }
 
-// ParseSubject reads kind:key. ok is false where there is no kind of that name, or
-// no key.
+// ParseSubject reads kind:key. ok is false if there is no kind of that name, or no
+// key.
 func ParseSubject(text string) (s Subject, ok bool) {
 	kind, key, _ := strings.Cut(text, ":")
 	s.Kind, ok = facet.ParseKind(kind)
@@ -23,10 +23,10 @@ func ParseSubject(text string) (s Subject, ok bool) {
 	return s, ok && key != ""
 }
 
-// String is kind:key.
+// String returns kind:key.
 func (s Subject) String() string { return s.Kind.String() + ":" + s.Key }
 
-// Expect is what there must be about one entity.
+// Expect is the expectation for one entity.
 type Expect struct {
 	Subject
 	Any     bool // whatever signals it has
@@ -35,10 +35,10 @@ type Expect struct {
 	Reasons []string // codes when the test ends, that of the greatest contribution first; nil: whatever they are
 }
 
-// Whatever is the score of an entity whose score is not looked at.
+// Whatever is the expected score of an entity whose score is not checked.
 const Whatever = -1
 
-// ExpectSignal is what one rule must say of an entity.
+// ExpectSignal is the expected signals of one rule for an entity.
 type ExpectSignal struct {
 	Rule   string
 	Weight uint8   // of the heaviest signal
@@ -46,7 +46,7 @@ type ExpectSignal struct {
 	Group  Subject // that the entity is told as a member of; the zero Subject: whatever it is
 }
 
-// Fired is one signal that was given while a test ran.
+// Fired is one signal given while a test ran.
 type Fired struct {
 	Subject
 	Group  Subject // zero: it is no member's
@@ -54,7 +54,7 @@ type Fired struct {
 	Weight uint8
 }
 
-// Outcome is what came of a test's events.
+// Outcome is the outcome of a test's events.
 type Outcome struct {
 	Signals []Fired // in any order
 	Scores  map[Subject]Scored
@@ -67,7 +67,7 @@ type Scored struct {
 	Reasons []string // codes, that of the greatest contribution first
 }
 
-// looksAt reports whether a signal is among those that the test is about.
+// looksAt reports whether the test checks a signal.
 func (t *Test) looksAt(f Fired) bool {
 	if t.Rule != "" {
 		return f.Rule == t.Rule && f.Kind == t.Kind
@@ -75,7 +75,7 @@ func (t *Test) looksAt(f Fired) bool {
 	return len(t.Only) == 0 || slices.Contains(t.Only, f.Rule)
 }
 
-// said is what one rule says of one entity.
+// said identifies the signals of one rule about one entity.
 type said struct {
 	Subject
 	rule string
@@ -87,8 +87,8 @@ type amount struct {
 	groups   []Subject
 }
 
-// Verdict compares what came of the events with what the test expects: one
-// sentence for each difference, none where the test passed.
+// Verdict compares the outcome with the expectations: one sentence for each
+// difference, none if the test passed.
 func (t *Test) Verdict(o Outcome) []string {
 	got := map[said]amount{}
 	for _, f := range o.Signals {
@@ -127,7 +127,8 @@ func (t *Test) Verdict(o Outcome) []string {
 	return wrong
 }
 
-// differs says how a rule's signals differ from what is wanted; "": they do not.
+// differs describes how a rule's signals differ from the expected ones; "" if they
+// do not.
 func (want *ExpectSignal) differs(got amount) string {
 	switch {
 	case got.signals == 0:
@@ -142,7 +143,7 @@ func (want *ExpectSignal) differs(got amount) string {
 	return ""
 }
 
-// name says whom, and in a scenario of which rule, a difference is about.
+// name names the entity and, in a scenario, the rule of a difference.
 func (t *Test) name(of said) string {
 	switch {
 	case t.Rule != "":

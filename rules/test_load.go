@@ -5,13 +5,13 @@ import (
 	"io/fs"
 )
 
-// Case is a test with where it stands.
+// Case is a test with its place in the files.
 type Case struct {
 	File string
 	Test *Test
 }
 
-// Cases lists the tests that stand with their rules, in the order of the set.
+// Cases lists the tests in the rules' own files, in the order of the set.
 func (s *Set) Cases() (all []Case) {
 	for _, r := range s.Rules {
 		for i := range r.Tests {
@@ -21,7 +21,7 @@ func (s *Set) Cases() (all []Case) {
 	return all
 }
 
-// Rule finds a rule by its id; nil where the set has none of it.
+// Rule finds a rule by its id; nil if there is none.
 func (s *Set) Rule(id string) *Rule {
 	for _, r := range s.Rules {
 		if r.ID == id {
@@ -31,10 +31,10 @@ func (s *Set) Rule(id string) *Rule {
 	return nil
 }
 
-// LoadTests reads tests of the rules of a set, and scenarios, of all *.yaml below
-// fsys, in order of file: apart from their rules, with the key rule. Tests of rules
-// that the set does not have are among them. Where files are wrong the error is a
-// [*Problems].
+// LoadTests reads tests of the rules of a set, and scenarios, from all *.yaml below
+// fsys, in order of file. These tests are apart from their rules, with the key
+// rule. The result includes tests of rules that are not in the set. If files have
+// errors, the error is a [*Problems].
 func LoadTests(fsys fs.FS, set *Set) ([]Case, error) {
 	problems := &Problems{In: "the tests"}
 	files, err := readFiles(fsys, problems)
@@ -92,7 +92,7 @@ func (t *testLoader) file(f *file) {
 	}
 }
 
-// add takes in a test, and reports a second one of one name.
+// add adds a test, and reports a duplicate name.
 func (t *testLoader) add(r *reader, v *value, test *Test) {
 	c := Case{File: r.file.name, Test: test}
 	t.cases = append(t.cases, c)

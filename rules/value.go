@@ -8,8 +8,8 @@ import (
 	"github.com/weirdev/weir/condition"
 )
 
-// value is a piece of a file that was found to be as its key demands. A nil
-// value stands for what is absent or was reported; its accessors give zeros.
+// value is a part of a file that satisfies its key. A nil value stands for an
+// absent or reported one; its accessors return zeros.
 type value struct {
 	node    *yaml.Node
 	text    string
@@ -28,7 +28,7 @@ func (v *value) get(name string) *value {
 	return v.members[name]
 }
 
-// has reports whether the key stands in the file, be its value right or wrong.
+// has reports whether the file contains the key, with a valid or an invalid value.
 func (v *value) has(name string) bool { return v != nil && v.found[name] }
 
 func (v *value) str() string {

@@ -31,8 +31,8 @@ func (r *reader) values(n *yaml.Node) *value {
 	return v
 }
 
-// settable lists the fields that a test may set: all but the time, which at
-// gives, and the free attributes.
+// settable lists the fields that a test may set: all but the time, which comes from
+// at, and the free attributes.
 func settable() []string {
 	var all []string
 	for _, s := range event.Fields() {
@@ -57,7 +57,7 @@ func (r *reader) fieldValue(n *yaml.Node, spec event.Spec) (Value, bool) {
 	return v, true
 }
 
-// parse reads text as a value of the field; what says what is wrong with it.
+// parse reads text as a value of the field; what describes the error.
 func (v *Value) parse(text string, spec event.Spec) (what, do string) {
 	switch spec.Kind {
 	case event.KindInt:

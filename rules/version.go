@@ -9,8 +9,8 @@ import (
 	"github.com/weirdev/weir/condition"
 )
 
-// canonical writes everything about a rule that changes what it does, and
-// nothing else: no title, no documentation, no tests.
+// canonical writes everything that affects a rule's behaviour, and nothing else: no
+// title, no documentation, no tests.
 func canonical(r *Rule, when *condition.Condition) string {
 	s := fmt.Sprintf("rule %q entity %d when %q %s %q", r.ID, r.Entity, when.Canonical, r.Detector, r.Spec.Canonical())
 	if m := r.Members; m != nil {
@@ -27,7 +27,7 @@ func canonical(r *Rule, when *condition.Condition) string {
 	return s + "\n"
 }
 
-// version names the content of a set, given the canonical text of its rules in
+// version identifies the content of a set, given the canonical text of its rules in
 // order of id.
 func version(rules []built) string {
 	h := sha256.New()
@@ -38,7 +38,7 @@ func version(rules []built) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// memberSlot names what a group remembers of its members.
+// memberSlot names a group's state of its members.
 func memberSlot(r *Rule) uint32 {
 	sum := sha256.Sum256(fmt.Appendf(nil, "weir members 1 %q %d %d", r.ID, r.Entity, r.Members.Entity))
 	return binary.BigEndian.Uint32(sum[:])
