@@ -6,10 +6,10 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Numbers have 64 bits. A result beyond them is the greatest or the least number that
-// there is, so that a comparison with it comes out as it would with the true one.
+// Numbers have 64 bits, and arithmetic saturates, so that a comparison gives the
+// same result as with the true value.
 
-// calculation builds what runs for arithmetic.
+// calculation builds the closure of an arithmetic expression.
 func calculation(t *expr) numberOf {
 	a := numbers(t.args[0])
 	if t.op == opNegate {
@@ -31,7 +31,7 @@ func calculation(t *expr) numberOf {
 	return func(e *event.Event) int64 { return a(e) % by }
 }
 
-// difference is a - b; of two fields, the usual case, as one closure.
+// difference is a - b; for two fields, the usual case, it is one closure.
 func difference(a, b *expr) numberOf {
 	if a.op == opWord && b.op == opWord {
 		f, g := a.word.Field, b.word.Field

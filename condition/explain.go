@@ -14,8 +14,8 @@ import (
 	"github.com/weirdev/weir/internal/problem"
 )
 
-// explainIssues puts CEL's messages into the words of conditions. After a syntax
-// error the parser guesses, so only the first one is worth reading.
+// explainIssues translates CEL's messages into the terms of conditions. After a
+// syntax error the parser guesses, so only the first message is useful.
 func (l *Language) explainIssues(issues *cel.Issues, source string) []Fault {
 	var faults []Fault
 	for _, e := range issues.Errors()[:min(len(issues.Errors()), maxFaults)] {
@@ -31,7 +31,7 @@ func (l *Language) explainIssues(issues *cel.Issues, source string) []Fault {
 	return faults
 }
 
-// maxFaults is how many faults of one condition are shown.
+// maxFaults limits the reported faults of one condition.
 const maxFaults = 10
 
 const syntaxError = "Syntax error: "
@@ -87,8 +87,8 @@ func (l *Language) explainName(name string, called bool) (what, do string) {
 
 var overload = regexp.MustCompile(`^found no matching overload for '(.*)' applied to '(.*)'$`)
 
-// explainTypes reads "… '_==_' applied to '(int, string)'", or 'string.(int)' of
-// a function that is called on something.
+// explainTypes reads "… '_==_' applied to '(int, string)'", or 'string.(int)' for a
+// function that is called on something.
 func explainTypes(m string) (what, do string) {
 	parts := overload.FindStringSubmatch(m)
 	if parts == nil {
@@ -104,7 +104,7 @@ func explainTypes(m string) (what, do string) {
 
 var listTypes = strings.NewReplacer("list(string)", "texts", "list(int)", "numbers")
 
-// typeName is what conditions call a type of CEL.
+// typeName returns the name of a CEL type in conditions.
 func typeName(t string) string {
 	switch t {
 	case "int":
@@ -121,8 +121,7 @@ func typeName(t string) string {
 	return t
 }
 
-// after is the rest of the source's line from a column (from 0) on, without the
-// name that stands there.
+// after returns the rest of the source's line after the name at a column (from 0).
 func after(source string, line, column int) string {
 	rest := []rune(source)
 	rest = rest[problem.RuneIndex(rest, line, column):]

@@ -8,7 +8,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// op is what an expression does.
+// op is the operation of an expression.
 type op uint8
 
 const (
@@ -40,8 +40,8 @@ const (
 	opListed    // in a list, or in networks that stand in the condition
 )
 
-// expr is a checked condition, or a part of one: what is left of CEL's tree when
-// everything that conditions do not offer has been refused.
+// expr is a checked condition, or a part of one: CEL's tree without everything that
+// conditions do not support.
 type expr struct {
 	op   op
 	sort Sort
@@ -62,8 +62,8 @@ type expr struct {
 	line, column int // in the source: line from 1, column from 0
 }
 
-// canonical writes the expression so that two conditions that differ in blanks,
-// brackets or quotes only are the same text.
+// canonical writes the expression so that two conditions that differ only in
+// blanks, brackets or quotes give the same text.
 func (t *expr) canonical(b *strings.Builder) {
 	switch t.op {
 	case opConst:
@@ -106,8 +106,8 @@ func (t *expr) literal() string {
 	return strconv.FormatInt(t.num, 10)
 }
 
-// fields collects what the expression reads. The time, which entries that expire
-// are held against, is in every event.
+// fields collects the fields that the expression reads. The time, which expiring
+// entries are compared with, is in every event.
 func (t *expr) fields(into *[event.MaxField]bool) {
 	if t.op == opWord {
 		for _, f := range t.word.fields() {

@@ -7,8 +7,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// equals is a comparison of a field with a constant by == or !=: what most
-// conditions are made of. Pairs of them run as one closure.
+// equals is a comparison of a field with a constant by == or !=, the most common
+// part of conditions. Pairs of them run as one closure.
 type equals struct {
 	word *Word
 	text bool // compares text, not num
@@ -52,7 +52,7 @@ func (q equals) predicate() Predicate {
 	return func(e *event.Event) bool { return e.Num(f) == num }
 }
 
-// both runs two comparisons as one closure; nil where there is none for them.
+// both runs two comparisons as one closure; nil if there is none for them.
 func both(a, b equals) Predicate {
 	if a.not || b.not || a.word.Compute != nil || b.word.Compute != nil {
 		return nil
@@ -129,8 +129,8 @@ func predicates(args []*expr) []Predicate {
 	return list
 }
 
-// cheapestFirst orders the parts of a chain by what they cost. Conditions have
-// no effects and cannot fail, so their order is ours to choose.
+// cheapestFirst orders the parts of a chain by cost. Conditions have no side
+// effects and cannot fail, so any order is valid.
 func cheapestFirst(args []*expr) []*expr {
 	sorted := slices.Clone(args)
 	slices.SortStableFunc(sorted, func(a, b *expr) int { return cmp.Compare(cost(a), cost(b)) })

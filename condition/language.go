@@ -1,5 +1,5 @@
-// Package condition is the language of conditions about events: what a rule, or
-// whatever else asks about an event, writes in its when.
+// Package condition is the language of conditions about events, for rules and
+// everything else that tests an event.
 //
 // A condition is checked once, and compiled to closures that allocate nothing.
 package condition
@@ -14,7 +14,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// What a condition may cost: to check it, and to run it on every event.
+// Limits on the cost of a condition: for checking it, and for running it on every
+// event.
 const (
 	MaxLength     = 4096 // characters
 	maxParts      = 1000
@@ -24,12 +25,12 @@ const (
 	maxParseDepth = 100  // brackets within brackets, of which CEL's parser is slow
 )
 
-// Predicate is what a condition runs as. Of a field that the event lacks, the text
-// is "", the number 0 and the flag false. It allocates nothing, keeps nothing of
+// Predicate is a compiled condition. If the event lacks a field, its text is "",
+// its number 0 and its flag false. A Predicate allocates nothing, keeps nothing of
 // the event and may be called by any number of goroutines.
 type Predicate func(*event.Event) bool
 
-// Condition is a compiled condition. It is not to be changed.
+// Condition is a compiled condition. It must not be changed.
 type Condition struct {
 	Holds     Predicate
 	Fields    []event.Field // read by it, ascending
@@ -38,25 +39,26 @@ type Condition struct {
 	root *expr // nil where Holds was written in Go
 }
 
-// Fault is something wrong in a condition.
+// Fault is an error in a condition.
 type Fault struct {
 	Line, Column int    // in the condition's text: line from 1, column from 0
 	What, Do     string // what is wrong, and what to do about it
 }
 
-// Language is the language of conditions: the syntax and the types of CEL, with
-// the words of a vocabulary as variables. CEL only checks; what runs is built here.
+// Language is the language of conditions: the syntax and the types of CEL, with the
+// words of a vocabulary as variables. CEL only checks; this package builds the code
+// that runs.
 type Language struct {
 	env   *cel.Env
 	words map[string]*Word
 	lists map[string]*List
 }
 
-// listsPrefix is how the names of lists begin in conditions.
+// listsPrefix is the prefix of list names in conditions.
 const listsPrefix = "lists."
 
-// functionHas is what has(x) is to CEL: it reserves the name for a macro of its own,
-// which is about members of messages.
+// functionHas is CEL's name for our has(x): CEL reserves the name has for a macro
+// of its own, which is about members of messages.
 const functionHas = "@has"
 
 // NewLanguage prepares the language, which takes some milliseconds.
@@ -94,7 +96,7 @@ func NewLanguage(v Vocabulary) (*Language, error) {
 	return l, nil
 }
 
-// Compile checks a condition and builds what runs; nil where there are faults.
+// Compile checks and compiles a condition; nil if there are faults.
 func (l *Language) Compile(source string) (*Condition, []Fault) {
 	t, faults := l.check(source)
 	if len(faults) > 0 {
@@ -103,7 +105,7 @@ func (l *Language) Compile(source string) (*Condition, []Fault) {
 	return newCondition(t), nil
 }
 
-// check turns a condition into an expression, or says what is wrong with it.
+// check turns a condition into an expression, or reports its faults.
 func (l *Language) check(source string) (*expr, []Fault) {
 	switch {
 	case strings.TrimSpace(source) == "":

@@ -2,8 +2,8 @@ package condition
 
 import "github.com/weirdev/weir/event"
 
-// lint finds comparisons of a field with a value that it never has: most often a
-// slip that would leave a rule silent for ever.
+// lint finds comparisons of a field with an impossible value: usually a mistake
+// that would leave a rule silent for ever.
 func lint(t *expr) []Fault {
 	var faults []Fault
 	for _, a := range t.args {
@@ -30,8 +30,8 @@ func lint(t *expr) []Fault {
 	return faults
 }
 
-// lintDecision finds the old way to leave out what Weir refused: ingest does it, and
-// gateways that ask the gate put the id of a decision into every event.
+// lintDecision finds the old way of excluding what Weir refused: ingest does that
+// now, and gateways that ask the gate put the id of a decision into every event.
 func lintDecision(t, field, other *expr) []Fault {
 	if t.op != opEqual || field.word.Field != event.Decision || other.text != "" {
 		return nil

@@ -19,7 +19,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// ListKind is what a list holds.
+// ListKind is the kind of a list's items.
 type ListKind uint8
 
 const (
@@ -49,15 +49,15 @@ type Item struct {
 	Expires int64 // event time from which on it is not in the list, Unix ms; 0: it stays
 }
 
-// ItemFault is what is wrong with one entry.
+// ItemFault is the error of one entry.
 type ItemFault struct {
 	Item     int // its place
 	What, Do string
 }
 
-// List is a set of values that conditions ask by name. It never changes. Whether an
-// entry has expired is told by the time of the event, so the answer is the same
-// whenever it is asked.
+// List is a set of values that conditions use by name. It never changes. The time
+// of the event decides whether an entry has expired, so the answer does not depend
+// on when it is asked.
 type List struct {
 	Name string
 	Kind ListKind
@@ -71,10 +71,10 @@ type List struct {
 	digest  string       // names the content
 }
 
-// forever is until when entries without an expiry stay.
+// forever is the expiry of entries without one.
 const forever = math.MaxInt64
 
-// NewList makes a list. Where entries are wrong, or stand twice, the list is nil.
+// NewList creates a list. If entries are wrong or duplicate, the list is nil.
 func NewList(name string, kind ListKind, items []Item) (*List, []ItemFault) {
 	l := &List{Name: name, Kind: kind, texts: map[string]int64{}, nums: map[int64]int64{}}
 	var faults []ItemFault
@@ -125,7 +125,7 @@ var (
 
 const maxItemBytes = 1024
 
-// read gives an entry the one form in which it is held, or says what is wrong.
+// read returns the normal form of an entry, or describes its error.
 func (l *List) read(v string) (key, what, do string) {
 	switch l.Kind {
 	case Networks:
@@ -156,8 +156,8 @@ func (l *List) read(v string) (key, what, do string) {
 	return v, "", ""
 }
 
-// readNetwork reads a prefix, or an address as the prefix that holds nothing else.
-// IPv4 that is written as IPv6 becomes IPv4, as addresses of events do.
+// readNetwork reads a prefix, or an address as a prefix with only that address.
+// IPv4 that is written as IPv6 becomes IPv4, as in the addresses of events.
 func readNetwork(v string) (p netip.Prefix, what, do string) {
 	const like = "write it like 203.0.113.0/24, 203.0.113.7 or 2001:db8::/32"
 	if a, err := netip.ParseAddr(v); err == nil && a.Zone() == "" {
@@ -179,7 +179,7 @@ func readNetwork(v string) (p netip.Prefix, what, do string) {
 	return p, "", ""
 }
 
-// cel is the type of the list in conditions.
+// cel returns the type of the list in conditions.
 func (l *List) cel() *cel.Type {
 	if l.Kind == ASNs {
 		return cel.ListType(cel.IntType)
@@ -187,7 +187,7 @@ func (l *List) cel() *cel.Type {
 	return cel.ListType(cel.StringType)
 }
 
-// hasText asks for a text; it allocates nothing.
+// hasText looks up a text; it allocates nothing.
 func (l *List) hasText(v string, now int64) bool {
 	if l.Kind == Networks {
 		return l.networks.has(v, now)
@@ -195,7 +195,7 @@ func (l *List) hasText(v string, now int64) bool {
 	return now < l.texts[v]
 }
 
-// member asks whether x is in the list.
+// member tests whether x is in the list.
 func (l *List) member(x *expr) Predicate {
 	switch {
 	case x.sort == Number:
@@ -207,8 +207,8 @@ func (l *List) member(x *expr) Predicate {
 	}
 }
 
-// networks is what some prefixes hold, as ranges that do not overlap, ascending: of
-// IPv4 and of IPv6.
+// networks holds the addresses of prefixes, as ascending ranges that do not
+// overlap: of IPv4 and of IPv6.
 type networks struct{ v4, v6 []addresses }
 
 // addresses is a range of addresses as numbers, both ends included.
@@ -228,7 +228,7 @@ func (n number128) less(m number128) bool {
 	return n.high < m.high || n.high == m.high && n.low < m.low
 }
 
-// span is a range of addresses, both ends included, that holds until a moment.
+// span is a range of addresses, both ends included, with an expiry.
 type span struct {
 	from, to netip.Addr
 	until    int64
@@ -261,8 +261,8 @@ func newNetworks(prefixes []span) (n networks) {
 	return n
 }
 
-// flat cuts prefixes, of which any two are apart or one within the other, into ranges.
-// Where several hold an address, the one that holds longest counts.
+// flat cuts prefixes, of which any two are disjoint or nested, into ranges. If
+// several contain an address, the one with the latest expiry counts.
 func flat(prefixes []span) []span {
 	slices.SortFunc(prefixes, func(a, b span) int {
 		return cmp.Or(a.from.Compare(b.from), b.to.Compare(a.to))
@@ -300,8 +300,8 @@ func flat(prefixes []span) []span {
 	return all
 }
 
-// has reports whether an address, or the /64 that stands for one, is in a range that
-// still holds.
+// has reports whether an address, or the /64 that stands for one, is in an
+// unexpired range.
 func (n *networks) has(v string, now int64) bool {
 	v, _, _ = strings.Cut(v, "/")
 	a, ok := event.ParseAddress(v)

@@ -8,19 +8,20 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Matcher finds those of many conditions that hold of an event.
+// Matcher finds which of many conditions match an event.
 //
-// Many ask the same question of a field: is route this, is auth that. The matcher
-// looks such a field up once, and goes on only with the conditions that want its
-// value; a hundred conditions about a hundred routes cost as much as one. It may
-// be used by any number of goroutines.
+// Many conditions ask the same question about a field: is route this, is auth that.
+// The matcher looks the field up once, and continues only with the conditions that
+// want its value. A hundred conditions about a hundred routes cost as much as one.
+// Any number of goroutines may use it.
 type Matcher struct {
 	all    []*Condition
 	keyed  []keyed
 	others []candidate // conditions that ask no such question
 }
 
-// MaxMatched is how many conditions a matcher asks at once; more it asks one by one.
+// MaxMatched is the number of conditions that a matcher indexes; beyond that it
+// runs them one by one.
 const MaxMatched = 1000
 
 // keyed holds the conditions that want certain values of one word.
@@ -30,16 +31,16 @@ type keyed struct {
 	nums  map[int64][]candidate  // of a number or a flag
 }
 
-// candidate is a condition, by its place, with what remains to be asked.
+// candidate is a condition, by its index, with the remaining tests.
 type candidate struct {
 	place int
 	rest  Predicate // nil: nothing
 }
 
-// few is how many conditions are asked faster one by one.
+// few is the number of conditions that are faster one by one.
 const few = 4
 
-// NewMatcher makes the matcher of some conditions.
+// NewMatcher creates the matcher of some conditions.
 func NewMatcher(all []*Condition) *Matcher {
 	m := &Matcher{all: all}
 	if len(all) <= few || len(all) > MaxMatched {
@@ -62,7 +63,7 @@ func NewMatcher(all []*Condition) *Matcher {
 	return m
 }
 
-// Match appends to matched the places of the conditions that hold of e, ascending.
+// Match appends to matched the indexes of the conditions that match e, ascending.
 func (m *Matcher) Match(e *event.Event, matched []int) []int {
 	if m.keyed == nil {
 		for i, c := range m.all {
@@ -109,7 +110,7 @@ func (k *keyed) add(q question, c candidate) {
 	}
 }
 
-// question is a part of a condition that asks whether a word has one of some
+// question is a part of a condition that tests whether a word has one of several
 // values.
 type question struct {
 	word  *Word
@@ -117,7 +118,7 @@ type question struct {
 	nums  []int64
 }
 
-// asQuestion reads an expression as a question; its word is nil where it is none.
+// asQuestion reads an expression as a question; its word is nil if it is none.
 func asQuestion(t *expr) question {
 	if eq, ok := equality(t); ok && !eq.not {
 		if eq.text {
@@ -135,7 +136,7 @@ func distinct[V cmp.Ordered](list []V) []V {
 	return slices.Compact(slices.Sorted(slices.Values(list)))
 }
 
-// parts are the expressions that must all hold; nil where they are not known.
+// parts returns the expressions that must all be true; nil if they are not known.
 func (c *Condition) parts() []*expr {
 	switch {
 	case c.root == nil:
@@ -146,8 +147,8 @@ func (c *Condition) parts() []*expr {
 	return []*expr{c.root}
 }
 
-// keyWeights counts how many different values the conditions want of each word:
-// the more, the fewer conditions are left for any one.
+// keyWeights counts the different values of each word that conditions want: the
+// more values, the fewer conditions remain for each.
 func keyWeights(all []*Condition) map[*Word]int {
 	weights := map[*Word]int{}
 	type value struct {
@@ -177,7 +178,7 @@ func keyWeights(all []*Condition) map[*Word]int {
 }
 
 // chooseKey picks the question of a condition that leaves the fewest others, and
-// what remains to be asked.
+// returns the remaining tests.
 func chooseKey(c *Condition, weights map[*Word]int) (best question, rest Predicate) {
 	parts, at := c.parts(), -1
 	for i, t := range parts {

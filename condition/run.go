@@ -13,8 +13,8 @@ type (
 	numberOf func(*event.Event) int64
 )
 
-// predicate builds what runs for an expression of flag sort. A tree of closures costs
-// a nanosecond or two a node; CEL's own machine costs a hundred.
+// predicate compiles an expression of flag sort. A tree of closures costs a
+// nanosecond or two per node; CEL's own machine costs a hundred.
 func predicate(t *expr) Predicate {
 	switch t.op {
 	case opConst:
@@ -108,7 +108,7 @@ func textTest(o op, v, part textOf) Predicate {
 	return func(e *event.Event) bool { return strings.Contains(v(e), part(e)) }
 }
 
-// fewValues is how many values are found faster one by one than in a map.
+// fewValues is the number of values that are found faster one by one than in a map.
 const fewValues = 8
 
 func membership(t *expr) Predicate {
@@ -153,7 +153,7 @@ func comparison(t *expr) Predicate {
 	return compareNumbers(t.op, numbers(a), numbers(b))
 }
 
-// mirrored is the operator that says the same with its sides exchanged.
+// mirrored returns the equivalent operator with exchanged sides.
 func mirrored(o op) op {
 	switch o {
 	case opLess:

@@ -12,8 +12,8 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// translator turns CEL's checked tree into expressions, and refuses what conditions do
-// not offer.
+// translator turns CEL's checked tree into expressions, and refuses what conditions
+// do not support.
 type translator struct {
 	language *Language
 	tree     *ast.AST
@@ -21,8 +21,8 @@ type translator struct {
 	faults   []Fault
 }
 
-// expr translates e. It never returns nil: in the place of what was refused
-// stands an expression that means nothing, with a fault reported.
+// expr translates e. It never returns nil: a refused part becomes an expression
+// without meaning, and its fault is reported.
 func (tr *translator) expr(e ast.Expr, depth int) *expr {
 	t := &expr{sort: Flag, op: opConst}
 	at := tr.tree.SourceInfo().GetStartLocation(e.ID())
@@ -93,7 +93,7 @@ func (tr *translator) ident(t *expr, name string) {
 	t.op, t.word, t.sort = opWord, w, w.Sort
 }
 
-// ops says which functions of CEL conditions offer.
+// ops returns the operation of a CEL function, if conditions support it.
 func ops(function string) op {
 	switch function {
 	case operators.LogicalNot:
@@ -197,8 +197,8 @@ func (tr *translator) call(t *expr, c ast.CallExpr, depth int) {
 	}
 }
 
-// arithmetic checks that t can be calculated of any event. What is known already it
-// calculates.
+// arithmetic checks that t can be calculated for any event. It calculates
+// constants.
 func (tr *translator) arithmetic(t *expr, operator string) {
 	for _, a := range t.args {
 		if a.sort != Number {
@@ -222,7 +222,7 @@ func (tr *translator) arithmetic(t *expr, operator string) {
 	t.op, t.args = opConst, nil
 }
 
-// functionName is how an operator is written; a function's name otherwise.
+// functionName returns an operator as it is written, or a function's name.
 func functionName(function string) string {
 	if function == functionHas {
 		return "has"
@@ -233,7 +233,8 @@ func functionName(function string) string {
 	return function
 }
 
-// flatten makes one expression of a chain: CEL balances a && b && c into a tree.
+// flatten turns a chain into one expression, because CEL balances a && b && c into
+// a tree.
 func (t *expr) flatten() {
 	var all []*expr
 	for _, a := range t.args {
@@ -283,7 +284,7 @@ func (tr *translator) in(t *expr, args []ast.Expr, depth int) {
 	}
 }
 
-// listed asks whether a value is in a list.
+// listed tests whether a value is in a list.
 func (tr *translator) listed(t *expr, l *List) {
 	t.op, t.list = opListed, l
 	left := t.args[0]
@@ -315,7 +316,7 @@ func (l *Language) listedAs(k ListKind) (all []string) {
 	return all
 }
 
-// cidr asks whether an address is in networks that stand in the condition.
+// cidr tests whether an address is in the networks in the condition.
 func (tr *translator) cidr(t *expr, arg ast.Expr, depth int) {
 	elements := []ast.Expr{arg}
 	if arg.Kind() == ast.ListKind {
@@ -367,12 +368,12 @@ func (tr *translator) pattern(t *expr) {
 		tr.fault(p, fmt.Sprintf("the pattern compiles to %d steps", size), fmt.Sprintf("at most %d are run on every event; make repeats such as {1,100} shorter", maxProgram))
 		return
 	}
-	// Compiled anew from the same text, so it cannot fail.
+	// It is compiled again from the same text, so it cannot fail.
 	t.pattern = regexp.MustCompile(p.text)
 }
 
-// programSize is the number of instructions of a regular expression: what it
-// costs per byte of text, at worst.
+// programSize returns the number of instructions of a regular expression: its worst
+// cost per byte of text.
 func programSize(pattern string) (int, error) {
 	parsed, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {

@@ -23,40 +23,41 @@ func (s Sort) String() string {
 	return [...]string{"nothing", "a flag", "a number", "a text"}[s]
 }
 
-// Vocabulary says which names conditions know.
+// Vocabulary defines the names that conditions know.
 type Vocabulary struct {
 	Words []Word
 	Lists []*List // as lists.NAME
 }
 
-// Word is a name for a value of an event. An event that lacks the value has "", 0
+// Word is a name for a value of an event. If the event lacks the value, it is "", 0
 // or false.
 type Word struct {
 	Name, Doc string
 	Sort      Sort
 
-	// Field is what the word reads; event.None where it is computed.
+	// Field is the field that the word reads; event.None if it is computed.
 	Field event.Field
 
-	// Of a word that is computed, a text: what it is of an event, the fields that are
-	// read for it, and a name of the function, which is another one where it answers
-	// otherwise. Compute allocates nothing, and keeps nothing of the event.
+	// For a computed word, which is a text: Compute returns its value for an event;
+	// then follow the fields that it reads, and a name of the function, which
+	// changes whenever its results do. Compute allocates nothing, and keeps nothing
+	// of the event.
 	Compute func(*event.Event) string
 	Reads   []event.Field
 	Version string
 
-	// What it can be.
+	// The possible values.
 	Values   []string // the only texts; nil: any
 	MaxBytes int      // of a text; 0: any
 	Min, Max int64    // of a number
 
-	// Lists is the kind of lists of which its values are, beside those of texts; 0 where
-	// there is none. Bits is how much of an IPv6 address is known.
+	// Lists is the kind of lists that contain its values, besides lists of texts; 0
+	// if there is none. Bits is the known part of an IPv6 address.
 	Lists ListKind
 	Bits  int
 }
 
-// Fields are the words for the fields of an event, in order of their numbers.
+// Fields returns the words for the fields of an event, in order of their numbers.
 func Fields() (all []Word) {
 	for _, s := range event.Fields() {
 		if w, ok := wordOf(s); ok {
@@ -66,7 +67,7 @@ func Fields() (all []Word) {
 	return all
 }
 
-// wordOf is the word for a field; ok is false where conditions cannot read it.
+// wordOf returns the word for a field; ok is false if conditions cannot read it.
 func wordOf(s event.Spec) (w Word, ok bool) {
 	w = Word{Name: s.Name, Doc: s.Doc, Field: s.Field, Values: s.Enum, MaxBytes: s.MaxBytes, Min: s.Min, Max: s.Max}
 	switch s.Kind {
@@ -94,13 +95,14 @@ func wordOf(s event.Spec) (w Word, ok bool) {
 	return w, true
 }
 
-// ImpossibleText says why a field never has a value, and what to do; "" where it may.
+// ImpossibleText explains why a field never has a value, and what to do; "" if it
+// may.
 func ImpossibleText(s event.Spec, value string) (what, do string) {
 	w, _ := wordOf(s)
 	return w.impossibleText(value)
 }
 
-// ImpossibleNumber is the same of a number.
+// ImpossibleNumber does the same for a number.
 func ImpossibleNumber(s event.Spec, value int64) (what, do string) {
 	w, _ := wordOf(s)
 	return w.impossibleNumber(value)
@@ -123,7 +125,7 @@ func (w *Word) impossibleNumber(value int64) (what, do string) {
 	return "", ""
 }
 
-// fields lists the fields that are read for the word.
+// fields lists the fields that the word reads.
 func (w *Word) fields() []event.Field {
 	if w.Compute != nil {
 		return w.Reads
@@ -131,7 +133,7 @@ func (w *Word) fields() []event.Field {
 	return []event.Field{w.Field}
 }
 
-// text is the word of an event; the word must be a text.
+// text returns the word's value for an event; the word must be a text.
 func (w *Word) text(e *event.Event) string {
 	if w.Compute != nil {
 		return w.Compute(e)
@@ -139,8 +141,8 @@ func (w *Word) text(e *event.Event) string {
 	return e.Text(w.Field)
 }
 
-// has reports whether an event has the word; one that is computed, whether it is
-// not "".
+// has tests whether an event has the word; for a computed one, whether it is not
+// "".
 func (w *Word) has() Predicate {
 	if w.Compute != nil {
 		of := w.Compute
