@@ -14,10 +14,10 @@ const DigestLen = 20
 
 var digestText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// Codec makes the keys under which the scores of a stream are stored, writes
-// their values and reads them back. A value carries a code that only holders of
-// the secret can make, and only for the key it stands under: what anybody else
-// wrote, or copied from another key, is not read as a score.
+// Codec makes the keys under which the scores of a stream are stored, writes their
+// values and reads them back. A value carries a code that only holders of the
+// secret can make, and only for its own key. A value that was written by anybody
+// else, or copied from another key, is not read as a score.
 //
 // Its methods may be called from several goroutines.
 type Codec struct {
@@ -26,8 +26,8 @@ type Codec struct {
 	codes  macs // of values
 }
 
-// NewCodec makes the codec of a stream from its secret and the first part of its
-// keys, which holds no zero byte.
+// NewCodec creates the codec of a stream from its secret and the prefix of its
+// keys, which contains no zero byte.
 func NewCodec(of []byte, prefix string) *Codec {
 	c := &Codec{prefix: prefix}
 	c.names.init(bytes.Clone(of))
@@ -35,7 +35,7 @@ func NewCodec(of []byte, prefix string) *Codec {
 	return c
 }
 
-// Digest stands for an entity wherever its own key must not: the first 20
+// Digest replaces an entity's key where that must not be visible: the first 20
 // characters of the lower-case base32 of
 //
 //	HMAC-SHA-256(secret, kind 0x00 tenant 0x00 key)
@@ -48,16 +48,16 @@ func (c *Codec) Digest(e facet.Entity) string {
 	return string(m.tag())
 }
 
-// Key is the Redis key of an entity: "<prefix>:<kind>:{<digest>}". The braces
+// Key returns the Redis key of an entity: "<prefix>:<kind>:{<digest>}". The braces
 // are a hash tag: a cluster places keys by the digest alone.
 func (c *Codec) Key(e facet.Entity) string { return c.KeyOf(e.Kind, c.Digest(e)) }
 
-// KeyOf is [Codec.Key] of a digest that is already known.
+// KeyOf is [Codec.Key] for a known digest.
 func (c *Codec) KeyOf(k facet.Kind, digest string) string {
 	return c.prefix + ":" + k.String() + ":{" + digest + "}"
 }
 
-// isKeyOf reports whether key is that of a kind and a digest.
+// isKeyOf reports whether key belongs to a kind and a digest.
 func (c *Codec) isKeyOf(key string, k facet.Kind, digest string) bool {
 	rest, ok := strings.CutPrefix(key, c.prefix+":")
 	if !ok {

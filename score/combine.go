@@ -13,7 +13,7 @@ type CategoryScore struct {
 	Score    Fixed
 }
 
-// Scores is what a list of contributions amounts to at some moment.
+// Scores are the scores of a list of contributions at some moment.
 type Scores struct {
 	Total Fixed
 
@@ -24,7 +24,7 @@ type Scores struct {
 // Categories lists the scores by category, in order of name. It aliases s.
 func (s *Scores) Categories() []CategoryScore { return s.categories[:s.n] }
 
-// Category is the score of one category, 0 where it has none.
+// Category returns the score of one category, 0 if it has none.
 func (s *Scores) Category(name string) Fixed {
 	for _, c := range s.Categories() {
 		if c.Category == name {
@@ -34,24 +34,24 @@ func (s *Scores) Category(name string) Fixed {
 	return 0
 }
 
-// At is what list amounts to at now (Unix milliseconds), whatever the phase of
-// its rules. Contributions combine as independent evidence does. With r for those of
-// a category that raise, l for those that lower in the category, and a for those that
-// lower in any, each a part of 1:
+// At returns the scores of list at now (Unix milliseconds), whatever the phase of
+// its rules. Contributions combine like independent evidence. Let r be the
+// contributions that raise in a category, l those that lower in the category, and a
+// those that lower in any, each a fraction of 1:
 //
 //	category  (1 − Π (1 − r)) × Π (1 − l) × Π (1 − a)
 //	total     (1 − Π over categories (1 − (1 − Π (1 − r)) × Π (1 − l))) × Π (1 − a)
 //
-// Factors are taken in order of rules, categories in order of name, and each product
-// is rounded down to a unit. Without contributions that lower, the total is
-// 1 − Π (1 − r) over all.
+// Factors are taken in order of rules, categories in order of name, and each
+// product is rounded down to a unit. Without lowering contributions, the total is 1
+// − Π (1 − r) over all.
 func At(list []Contribution, now int64) Scores { return AtLeast(rules.Observe, list, now) }
 
-// AtLeast is [At] of the contributions of rules whose phase is at least least,
-// whether they raise or lower: with rules.Soft, of all that may act at all. So a rule
-// that is only observed lowers nothing that acts; and with rules.Enforce, the result
-// may be higher than with rules.Soft. The order of list does not matter; those beyond
-// [MaxContributions] are not looked at.
+// AtLeast is [At] for the contributions of rules whose phase is at least least,
+// raising and lowering: with rules.Soft, of all that may act at all. So an observe
+// rule lowers nothing that acts; and with rules.Enforce, the result may be higher
+// than with rules.Soft. The order of list does not matter; contributions beyond
+// [MaxContributions] are ignored.
 func AtLeast(least rules.Phase, list []Contribution, now int64) Scores {
 	var room [MaxContributions]Contribution
 	list = sorted(room[:0], list)
@@ -78,7 +78,7 @@ func AtLeast(least rules.Phase, list []Contribution, now int64) Scores {
 	return s
 }
 
-// sum makes the total of what the categories amount to.
+// sum computes the total from the categories.
 func (s *Scores) sum() {
 	left := Full // what is left of innocence
 	for _, c := range s.Categories() {
@@ -87,8 +87,9 @@ func (s *Scores) sum() {
 	s.Total = Full - left
 }
 
-// lower applies the contributions that lower: those for any category to all and to
-// the total, or else each of the others to its own.
+// lower applies the lowering contributions. If whole is true, it applies those for
+// any category to all categories and the total; otherwise it applies each of the
+// others to its own category.
 func (s *Scores) lower(whole bool, least rules.Phase, list []Contribution, now int64) {
 	for i := range list {
 		c := &list[i]
@@ -107,8 +108,8 @@ func (s *Scores) lower(whole bool, least rules.Phase, list []Contribution, now i
 	}
 }
 
-// sorted is list in order of rules: rounding depends on the order of factors.
-// It is sorted in room where it is not in order yet.
+// sorted returns list in order of rules, because rounding depends on the order of
+// factors. It sorts in room if list is not in order yet.
 func sorted(room, list []Contribution) []Contribution {
 	if len(list) > MaxContributions {
 		list = list[:MaxContributions]
@@ -121,7 +122,7 @@ func sorted(room, list []Contribution) []Contribution {
 	return room
 }
 
-// times is a × b of parts of certainty, rounded down.
+// times returns a × b of fractions of certainty, rounded down.
 func times(a, b Fixed) Fixed { return Fixed(uint64(a) * uint64(b) / uint64(Full)) }
 
 // add combines d into its category, keeping the categories in order.
@@ -139,9 +140,8 @@ func (s *Scores) add(category string, d Fixed) {
 	s.n++
 }
 
-// Raise makes s the higher of s and o, in total and in each category: what is
-// known of a request that several entities stand behind. Categories beyond
-// [MaxContributions] are left out.
+// Raise sets s to the higher of s and o, in total and in each category, for a
+// request with several entities. Categories beyond [MaxContributions] are left out.
 func (s *Scores) Raise(o *Scores) {
 	s.Total = max(s.Total, o.Total)
 	for _, c := range o.Categories() {
@@ -155,15 +155,15 @@ func (s *Scores) Raise(o *Scores) {
 	}
 }
 
-// Reason says why a score is what it is.
+// Reason is one contribution to a score, and its worth.
 type Reason struct {
 	Contribution
 	Worth Fixed // at the moment asked about
 }
 
-// Top lists the n contributions that are worth most at now, the greatest first,
-// of equals by rule, and those that lower behind all that raise; none that is worth
-// less than half a point.
+// Top lists the n contributions that are worth most at now, the greatest first;
+// among equals, by rule. Lowering contributions come after all raising ones. None
+// is worth less than half a point.
 func Top(list []Contribution, now int64, n int) []Reason {
 	reasons := make([]Reason, 0, len(list))
 	for _, c := range list {

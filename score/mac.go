@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// macs keeps states of HMAC-SHA-256 with one key: to make one costs more than to
-// use it.
+// macs keeps states of HMAC-SHA-256 with one key, because creating one costs more
+// than using it.
 type macs struct{ pool sync.Pool }
 
 // mac is one state. Its message is gathered in text.
@@ -19,7 +19,7 @@ type mac struct {
 	out  [digestRoom]byte
 }
 
-// digestBytes of a sum are more than enough for [DigestLen] characters.
+// digestBytes of a sum are enough for [DigestLen] characters.
 const (
 	digestBytes = 15
 	digestRoom  = 24
@@ -29,7 +29,7 @@ func (p *macs) init(key []byte) {
 	p.pool.New = func() any { return &mac{hash: hmac.New(sha256.New, key)} }
 }
 
-// get gives a state with no message yet, which the caller puts back.
+// get returns a state with an empty message, which the caller puts back.
 func (p *macs) get() *mac {
 	m := p.pool.Get().(*mac)
 	m.text = m.text[:0]
@@ -38,8 +38,8 @@ func (p *macs) get() *mac {
 
 func (p *macs) put(m *mac) { p.pool.Put(m) }
 
-// tag is the first [DigestLen] characters of the lower-case base32 of the
-// message's code. It is good until the state is put back.
+// tag returns the first [DigestLen] characters of the lower-case base32 of the
+// message's code. It is valid until the state is put back.
 func (m *mac) tag() []byte {
 	m.hash.Reset()
 	m.hash.Write(m.text)

@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// Merge adds c to list, which is in order of rules and stays so, in place where
-// there is room. What has decayed below a point at c's time goes.
+// Merge adds c to list, which is in order of rules and stays so, in place if there
+// is room. Contributions that have decayed below a point at c's time are removed.
 //
-// A rule has one contribution: c replaces that of its own rule if it is worth
-// more at the later of their times, or as much and is no older, and is dropped
-// otherwise. Of more than [MaxContributions] the one worth least at c's time goes,
-// of equals the last in order, whether it raises or lowers. So what raises never
-// makes a score lower, and what lowers never makes it higher. changed says whether
-// list became another.
+// A rule has one contribution. c replaces its rule's own if it is worth more at the
+// later of their times, or as much and is no older; otherwise c is dropped. Beyond
+// [MaxContributions], the contribution worth least at c's time is dropped, whether
+// it raises or lowers; among equals, the last in order. So a raising contribution
+// never lowers a score, and a lowering one never raises it. changed reports whether
+// list changed.
 func Merge(list []Contribution, c Contribution) (merged []Contribution, changed bool) {
 	merged, changed = Live(list, c.Time)
 	i := 0
@@ -29,25 +29,26 @@ func Merge(list []Contribution, c Contribution) (merged []Contribution, changed 
 	return merged, replaceLeast(merged, c) || changed
 }
 
-// Live takes from list, in place, what has decayed below a point at now. changed says
-// whether that is anything.
+// Live removes from list, in place, what has decayed below a point at now. changed
+// reports whether anything was removed.
 func Live(list []Contribution, now int64) (live []Contribution, changed bool) {
 	live = slices.DeleteFunc(list, func(c Contribution) bool { return Decayed(c, now) < Point })
 	return live, len(live) != len(list)
 }
 
-// Clear takes from list, in place, what rule contributed up to at (Unix
+// Clear removes from list, in place, rule's contribution up to at (Unix
 // milliseconds), and what has decayed below a point then. A contribution of a later
-// time stays, as it would if it came later. changed says whether the rule's went; if
-// not, list is to be left as it was: what has decayed might not be remembered at all.
+// time stays, as if it came later. changed reports whether the rule's was removed.
+// If not, the caller must leave list as it was, because decayed contributions might
+// not be remembered at all.
 func Clear(list []Contribution, rule string, at int64) (cleared []Contribution, changed bool) {
 	live, _ := Live(list, at)
 	cleared = slices.DeleteFunc(live, func(c Contribution) bool { return c.Rule == rule && c.Time <= at })
 	return cleared, len(cleared) != len(live)
 }
 
-// refresh puts c in the place of old if it is worth as much. Which of the two
-// comes first makes no difference.
+// refresh replaces old by c if c is worth at least as much. The order of the two
+// makes no difference.
 func refresh(old *Contribution, c Contribution) bool {
 	at := max(old.Time, c.Time)
 	was, is := Decayed(*old, at), Decayed(c, at)
@@ -58,8 +59,8 @@ func refresh(old *Contribution, c Contribution) bool {
 	return true
 }
 
-// replaceLeast puts c into a full list in the place of the contribution worth
-// least at c's time, unless that is c.
+// replaceLeast puts c into a full list in place of the contribution worth least at
+// c's time, unless that is c.
 func replaceLeast(list []Contribution, c Contribution) bool {
 	least, worth, rule := -1, Decayed(c, c.Time), c.Rule
 	for i := range list {

@@ -11,28 +11,27 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Head is what every version of a stored value says in the same place.
+// Head is the part of a stored value that is in the same place in every version.
 type Head struct {
 	Position Position // its partition is not stored and is 0
 	Expires  int64    // Unix milliseconds
 	Version  int
 }
 
-// Head reads the beginning of the value that is stored under key, of whatever
-// version, once its code is found to be right. Without that, nothing of it is to
-// be believed: [ErrForged] is what somebody else wrote, [ErrVersion] what has the
-// number of another version and no code that is known here, [ErrValue] anything
-// else.
+// Head checks the code of the value stored under key, of any version, and reads its
+// beginning. Without a valid code nothing in it can be trusted. [ErrForged] means
+// that somebody else wrote it; [ErrVersion] means another version number and no
+// code known here; [ErrValue] means anything else.
 func (c *Codec) Head(key, text string) (Head, error) {
 	h, _, err := c.open(key, text)
 	return h, err
 }
 
-// Parse reads the value that is stored under key. It takes exactly what
-// [Codec.Append] writes for that key (any other spelling of the same JSON came
-// from somebody else) and nothing longer than [MaxValueBytes]. The errors are
-// those of [Codec.Head]; a value of another version is [ErrVersion] although its
-// code be right. The result aliases text.
+// Parse reads the value that is stored under key. It accepts exactly what
+// [Codec.Append] writes for that key, and nothing longer than [MaxValueBytes]; any
+// other spelling of the same JSON came from somebody else. The errors are those of
+// [Codec.Head]; a value of another version is [ErrVersion] even if its code is
+// valid. The result aliases text.
 func (c *Codec) Parse(key, text string) (Value, error) {
 	h, body, err := c.open(key, text)
 	if err != nil {
@@ -55,7 +54,7 @@ func (c *Codec) Parse(key, text string) (Value, error) {
 	return v, nil
 }
 
-// open checks the code of a value. body is what stands between head and code.
+// open checks the code of a value. body is the part between head and code.
 func (c *Codec) open(key, text string) (h Head, body string, err error) {
 	if len(text) > MaxValueBytes {
 		return h, "", fmt.Errorf("%w: longer than %d bytes", ErrValue, MaxValueBytes)
@@ -81,8 +80,8 @@ func (c *Codec) open(key, text string) (h Head, body string, err error) {
 	return Head{}, "", ErrForged
 }
 
-// genuine reports whether text, which is long enough to have a code, has the one
-// that belongs to it under key.
+// genuine reports whether text, which is long enough to have a code, has the right
+// one for key.
 func (c *Codec) genuine(key, text string) bool {
 	signed, code := text[:len(text)-codeLen], text[len(text)-codeLen:]
 	m := c.codes.get()
@@ -94,8 +93,8 @@ func (c *Codec) genuine(key, text string) bool {
 	return subtle.ConstantTimeCompare(m.text, []byte(code)) == 1
 }
 
-// parser goes through a text of known layout. After the first surprise it stays
-// bad and gives zero values.
+// parser reads a text of known layout. After the first mismatch it stays bad and
+// returns zero values.
 type parser struct {
 	rest string
 	bad  bool
@@ -115,7 +114,7 @@ func (p *parser) accept(literal string) bool {
 	return ok
 }
 
-// text reads up to the closing quote. What it may hold is for its readers to check.
+// text reads up to the closing quote. Its callers check the content.
 func (p *parser) text() string {
 	s, rest, ok := strings.Cut(p.rest, `"`)
 	if !ok {

@@ -1,11 +1,11 @@
 // Package score turns signals into a risk that decays, with its reasons.
 //
-// A score is a short list of contributions, one per rule. It is stored as it
-// is, and is worked out when it is read: nothing has to sweep, and the same
-// list read at the same moment gives the same number on every machine, because
-// all of it is integers.
+// A score is a short list of contributions, one per rule. The list is stored, and
+// the score is computed when it is read. So nothing has to sweep, and the same list
+// read at the same moment gives the same number on every machine, because all
+// arithmetic is on integers.
 //
-// The package keeps no state, does no I/O and looks at no clock.
+// The package keeps no state, does no I/O and reads no clock.
 package score
 
 import (
@@ -13,10 +13,10 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// MaxContributions is how many contributions an entity keeps.
+// MaxContributions is the number of contributions that an entity keeps.
 const MaxContributions = 8
 
-// Contribution is what one rule says of an entity.
+// Contribution is one rule's part of an entity's score.
 type Contribution struct {
 	Rule     string
 	Category string // rules.AnyCategory only where it lowers
@@ -29,15 +29,15 @@ type Contribution struct {
 }
 
 // Update is the whole live score of an entity, absolute, never an increment.
-// One without contributions says that the score was cleared.
+// Without contributions, it means that the score was cleared.
 type Update struct {
 	Entity        facet.Entity
 	Position      Position
 	Contributions []Contribution // by rule
 
-	// Expires keeps the stored value at least until then (Unix milliseconds),
-	// where that is later than its contributions last. Whoever clears part of a score
-	// sets it to when the score would have expired, so that an older value
-	// which is written late is refused for as long as it could matter.
+	// Expires is the minimum expiry of the stored value (Unix milliseconds), if it
+	// is later than that of its contributions. A clearing sets it to when the score
+	// would have expired, so that an older value which is written late is refused
+	// for as long as it could matter.
 	Expires int64
 }

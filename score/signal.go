@@ -8,7 +8,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Position is a place in the facet log: which facet caused something.
+// Position is a place in the facet log: the facet that caused something.
 type Position struct {
 	Incarnation uint64 // of the stream
 	Partition   int32  // facet partition
@@ -28,7 +28,7 @@ func (p Position) Less(q Position) bool {
 	return p.Index < q.Index
 }
 
-// Signal is what a rule says when it fires.
+// Signal is the output of a rule that fires.
 type Signal struct {
 	Position Position
 
@@ -53,7 +53,7 @@ type Signal struct {
 	Late         bool  // the event was later than the allowed lateness
 }
 
-// ID names the signal. It is the same however often the log is replayed:
+// ID names the signal. It is the same in every replay of the log:
 // "<incarnation>-<partition>-<offset>-<index>-<rule>".
 func (s Signal) ID() string {
 	b := make([]byte, 0, 64)
@@ -64,7 +64,8 @@ func (s Signal) ID() string {
 	return string(append(append(b, '-'), s.Rule...))
 }
 
-// Contribution is what the signal adds to its entity's score, if its weight is not 0.
+// Contribution returns what the signal adds to its entity's score, if its weight is
+// not 0.
 func (s Signal) Contribution() Contribution {
 	return Contribution{
 		Rule: s.Rule, Category: s.Category, Reason: s.Reason, Phase: s.Phase, Lowers: s.Lowers,

@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// signalJSON is a signal as it stands in the signal log.
+// signalJSON is a signal in the signal log.
 type signalJSON struct {
 	ID           string           `json:"id"`
 	Rule         string           `json:"rule"`
@@ -43,7 +43,7 @@ type positionJSON struct {
 	Index       int32  `json:"index"`
 }
 
-// MarshalJSON writes s as the signal log holds it.
+// MarshalJSON writes s in the form of the signal log.
 func (s Signal) MarshalJSON() ([]byte, error) {
 	j := signalJSON{
 		ID: s.ID(), Rule: s.Rule, RulesVersion: s.RulesVersion, Category: s.Category, Reason: s.Reason,
@@ -58,8 +58,8 @@ func (s Signal) MarshalJSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. The id is not believed: it is
-// worked out from the rest again.
+// UnmarshalJSON reads the output of MarshalJSON. It does not trust the id, and
+// computes it from the rest.
 func (s *Signal) UnmarshalJSON(b []byte) error {
 	var j signalJSON
 	if err := json.Unmarshal(b, &j); err != nil {

@@ -30,8 +30,8 @@ var (
 	ErrVersion = errors.New("score of another version")
 )
 
-// version is that of the form that is written. Version 1 had no code, in version 2
-// nothing lowered.
+// version is the version that is written. Version 1 had no code; version 2 had no
+// lowering contributions.
 const version = 3
 
 // A value ends with its code: codeStart, [DigestLen] characters, codeEnd.
@@ -41,7 +41,7 @@ const (
 	codeLen   = len(codeStart) + DigestLen + len(codeEnd)
 )
 
-// Value is a score as it is stored. The zero value stands for none stored.
+// Value is a stored score. The zero value means that none is stored.
 type Value struct {
 	Kind          facet.Kind // 0 where nothing is stored
 	Digest        string     // of the entity
@@ -50,10 +50,9 @@ type Value struct {
 	Contributions []Contribution
 }
 
-// AppendPosition appends p in a form whose order as text is that of the
-// positions of one entity: incarnation in 8 hexadecimal digits, offset in 16,
-// index in 8. The partition is left out: an entity has but one in an
-// incarnation.
+// AppendPosition appends p in a form whose text order is that of the positions of
+// one entity: incarnation in 8 hexadecimal digits, offset in 16, index in 8. The
+// partition is left out, because an entity has only one in an incarnation.
 func AppendPosition(b []byte, p Position) ([]byte, error) {
 	if p.Incarnation > math.MaxUint32 || p.Offset < 0 || p.Index < 0 {
 		return b, fmt.Errorf("%w: position %+v cannot be written", ErrValue, p)
@@ -70,8 +69,8 @@ func appendHex(b []byte, v uint64, digits int) []byte {
 	return b
 }
 
-// Append appends the stored form of v, the only one that [Codec.Parse] takes. On
-// error b is returned as it was.
+// Append appends the stored form of v, the only one that [Codec.Parse] accepts. On
+// error it returns b unchanged.
 func (c *Codec) Append(b []byte, v Value) ([]byte, error) {
 	start := len(b)
 	out, err := appendOpen(b, v)
@@ -140,7 +139,7 @@ func (c *Contribution) append(b []byte) []byte {
 	return append(b, `"}`...)
 }
 
-// signed is the weight as it is stored: negative where it lowers.
+// signed returns the weight as it is stored: negative if it lowers.
 func (c *Contribution) signed() int64 {
 	if c.Lowers {
 		return -int64(c.Weight)
@@ -148,10 +147,10 @@ func (c *Contribution) signed() int64 {
 	return int64(c.Weight)
 }
 
-// Lasts is when u expires, in the bounds of what can be stored.
+// Lasts returns the expiry of u, within the limits of the stored form.
 func (u *Update) Lasts() int64 { return min(max(Expires(u.Contributions), u.Expires), maxMillis) }
 
-// Check reports what would keep u from being stored.
+// Check returns the error that would prevent u from being stored.
 func (u *Update) Check() error {
 	if _, err := AppendPosition(nil, u.Position); err != nil {
 		return err
@@ -173,7 +172,7 @@ func (u *Update) Check() error {
 	return nil
 }
 
-// check holds a contribution to what any reader may rely on.
+// check checks a contribution against what any reader may rely on.
 func (c *Contribution) check() error {
 	switch {
 	case !isName(c.Rule), !isName(c.Category), !isName(c.Reason):
