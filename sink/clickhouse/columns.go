@@ -8,7 +8,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// texts is a column of texts: bytes one after the other, and where each ends.
+// texts is a column of texts: bytes one after the other, and the end of each.
 type texts struct {
 	data  []byte
 	ends  []int
@@ -22,7 +22,7 @@ func (t *texts) add(s string) {
 
 func (t *texts) reset() { t.data, t.ends = t.data[:0], t.ends[:0] }
 
-// strings are views of the column, valid until it changes.
+// strings returns views of the column, valid until it changes.
 func (t *texts) strings() []string {
 	t.views = t.views[:0]
 	start := 0
@@ -51,7 +51,7 @@ func send(batch driver.Batch, columns []column) error {
 	return batch.Send()
 }
 
-// insertInto is the statement for a table and its columns.
+// insertInto returns the statement for a table and its columns.
 func insertInto(database, table string, columns []column) string {
 	names := make([]string, len(columns))
 	for i, c := range columns {
@@ -60,7 +60,7 @@ func insertInto(database, table string, columns []column) string {
 	return fmt.Sprintf("INSERT INTO %s.%s (%s)", database, table, strings.Join(names, ", "))
 }
 
-// repeat is n times the same value.
+// repeat returns n times the same value.
 func repeat[T any](to []T, v T, n int) []T {
 	to = to[:0]
 	for range n {

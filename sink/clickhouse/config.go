@@ -1,9 +1,9 @@
-// Package clickhouse writes events and signals to ClickHouse, and makes the
+// Package clickhouse writes events and signals to ClickHouse, and creates the
 // tables for them.
 //
-// Every row is named by its position in the log, so a row that is written twice
-// is still one row to whoever reads with FINAL. The package never drops rows: a
-// store that is down makes Append block.
+// Every row is named by its position in the log, so a row that is written twice is
+// one row to every reader with FINAL. The package never drops rows: while the store
+// is down, Append blocks.
 package clickhouse
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
-// Config says how ClickHouse is reached and how rows are batched.
+// Config holds the address of ClickHouse and the settings for batches.
 type Config struct {
 	Addrs        []string         `yaml:"addrs" doc:"addresses of ClickHouse's native protocol, host:port"`
 	Database     string           `yaml:"database" doc:"database of Weir's tables"`
@@ -37,7 +37,7 @@ type Config struct {
 	Retention    time.Duration    `yaml:"retention" doc:"how long rows are kept after they were received; 0: for ever"`
 }
 
-// Defaults are the values that suit most installations.
+// Defaults returns values that suit most installations.
 func Defaults() Config {
 	return Config{
 		Addrs: []string{"127.0.0.1:9000"}, Database: "weir", User: "default", Compression: "lz4",
@@ -46,10 +46,10 @@ func Defaults() Config {
 	}
 }
 
-// name is what the database may be called: it stands in statements as it is.
+// name is a valid database name, which statements contain unquoted.
 var name = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,62}$`)
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c Config) Validate() error {
 	errs := []error{c.TLS.Validate("clickhouse.tls")}
 	if len(c.Addrs) == 0 {
@@ -81,14 +81,14 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Open makes a pool of connections; it connects when it is first used.
+// Open creates a pool of connections; it connects on first use.
 func Open(c Config) (driver.Conn, error) {
-	// Not the database of the tables: it may not exist yet.
+	// This is not the database of the tables, which may not exist yet.
 	return open(c, "default", clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 0})
 }
 
-// OpenToRead is Open for one who only reads: the server refuses whatever would
-// change something. Names of tables are looked up in the database of c.
+// OpenToRead is Open for reading only: the server refuses every change. Table names
+// refer to the database of c.
 func OpenToRead(c Config) (driver.Conn, error) {
 	return open(c, c.Database, clickhouse.Settings{"readonly": 2}) // 1 would refuse a query's own SETTINGS too
 }
@@ -124,8 +124,8 @@ func open(c Config, database string, settings clickhouse.Settings) (driver.Conn,
 	return conn, nil
 }
 
-// permanent reports whether an error stays however often the same is tried:
-// the tables are not what this program writes, or it may not write them.
+// permanent reports whether retries cannot help: the tables are not those that this
+// program writes, or it may not write them.
 func permanent(err error) bool {
 	var e *clickhouse.Exception
 	if !errors.As(err, &e) {
@@ -141,7 +141,7 @@ func permanent(err error) bool {
 	return false
 }
 
-// reason is a short name for an error, from a closed set, for metrics.
+// reason returns a short name for an error, from a closed set, for metrics.
 func reason(err error) string {
 	var e *clickhouse.Exception
 	switch {

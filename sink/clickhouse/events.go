@@ -10,7 +10,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Stream names whose rows are written.
+// Stream names the stream whose rows are written.
 type Stream struct {
 	Name        string
 	Incarnation uint32
@@ -21,7 +21,7 @@ type Events struct {
 	w *writer
 }
 
-// NewEvents makes a writer; [Events.Run] does the work.
+// NewEvents creates a writer; [Events.Run] does the work.
 func NewEvents(c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*Events, error) {
 	w, err := newWriter("events", c, newEventRows(c, s), newEventRows(c, s), log, r)
 	if err != nil {
@@ -30,14 +30,14 @@ func NewEvents(c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*
 	return &Events{w}, nil
 }
 
-// Check fails where the tables are not what this program writes.
+// Check fails if the tables are not those that this program writes.
 func (w *Events) Check(ctx context.Context) error { return check(ctx, w.w.conn, w.w.cfg) }
 
-// Run inserts until ctx ends, then inserts what is left. It returns early only
-// on an error that no retry mends.
+// Run inserts until ctx ends, then inserts the rest. It returns early only on an
+// error that no retry can fix.
 func (w *Events) Run(ctx context.Context) error { return w.w.run(ctx) }
 
-// Open makes a track for the events of one raw partition.
+// Open creates a track for the events of one raw partition.
 func (w *Events) Open(partition int32) *EventTrack { return &EventTrack{w.w.open(), uint32(partition)} }
 
 // EventTrack takes the events of one raw partition, in order of offset.
@@ -46,15 +46,15 @@ type EventTrack struct {
 	partition uint32
 }
 
-// Append copies e. It blocks while two batches are full, until ctx ends.
-// received is Unix ms; owner tells apart who wrote a row twice.
+// Append copies e. It blocks while two batches are full, until ctx ends. received
+// is Unix ms; owner identifies the writer of a row that is written twice.
 func (t *EventTrack) Append(ctx context.Context, offset int64, owner uint64, received int64, e *event.Event) error {
 	return t.add(ctx, offset, func() {
 		t.w.filling.(*eventRows).add(t.partition, offset, owner, received, e)
 	})
 }
 
-// eventRows is a batch of events, in columns. The columns of fields are made
+// eventRows is a batch of events, in columns. The columns of fields are created
 // once, from the table of fields.
 type eventRows struct {
 	database string
@@ -108,9 +108,8 @@ func (r *eventRows) reset() {
 	}
 }
 
-// insert leaves out the columns of fields that no row has: they would hold
-// their defaults, and a gateway that knows a third of the fields should not pay
-// for the others.
+// insert leaves out the columns that no row has: they would hold defaults, and a
+// gateway that knows a third of the fields should not pay for the others.
 func (r *eventRows) insert(ctx context.Context, conn driver.Conn) error {
 	n := r.len()
 	r.names, r.incarnations = repeat(r.names, r.stream.Name, n), repeat(r.incarnations, r.stream.Incarnation, n)

@@ -11,11 +11,11 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// schemaVersion is raised with every change of the tables. A program does not
-// write to tables of a newer version.
+// schemaVersion is raised with every change of the tables. A program does not write
+// to tables of a newer version.
 const schemaVersion = 5
 
-// field is a column: its name, its type, how it is packed.
+// field is a column: its name, its type, its compression.
 type field struct{ name, kind string }
 
 const (
@@ -26,10 +26,10 @@ const (
 	moments = "DateTime64(3, 'UTC')" + rising
 )
 
-// eventsDDL has what names a row first: nothing of it comes from what the event
-// says, so a second ingest of the same record writes the same key. The partition
-// key is a block of offsets, never a claimed time, which one gateway with a wrong
-// clock could spread over hundreds of parts.
+// eventsDDL begins with the columns that name a row. They do not depend on the
+// event's content, so a second ingest of the same record writes the same key. The
+// partition key is a block of offsets, never a claimed time, which one gateway with
+// a wrong clock could spread over hundreds of parts.
 const eventsDDL = `CREATE TABLE IF NOT EXISTS %[1]s.%[4]s
 (
 %[2]s,
@@ -45,7 +45,7 @@ ENGINE = ReplacingMergeTree(owner)
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
 ORDER BY (stream, incarnation, src_partition, src_offset)%[3]s`
 
-// eventFields are the columns of events: the position, and the table of fields.
+// eventFields returns the columns of events: the position, and the table of fields.
 func eventFields() []field {
 	all := []field{
 		{"stream", texted}, {"incarnation", numbers}, {"src_partition", numbers}, {"src_offset", "UInt64" + rising},
@@ -57,8 +57,8 @@ func eventFields() []field {
 	return all
 }
 
-// columnType is the type of an event's field. Absent values are the type's
-// zero: a column of Nullable costs a second file.
+// columnType returns the type of an event's field. Absent values are the type's
+// zero, because a Nullable column costs a second file.
 func columnType(k event.Kind) string {
 	switch k {
 	case event.KindInt:
@@ -94,7 +94,7 @@ func signalFields() []field {
 
 const versionTable = `CREATE TABLE IF NOT EXISTS %s.schema_version (version UInt32) ENGINE = ReplacingMergeTree ORDER BY version`
 
-// create makes the statement for a table that is not there yet.
+// create returns the statement for a table that does not exist yet.
 func (c Config) create(ddl, table string, fields []field) string {
 	lines := make([]string, len(fields))
 	for i, f := range fields {
@@ -107,8 +107,8 @@ func (c Config) create(ddl, table string, fields []field) string {
 	return fmt.Sprintf(ddl, c.Database, strings.Join(lines, ",\n"), ttl, table)
 }
 
-// complete makes the statement that adds to a table of an older version whatever
-// columns it lacks, each where a new table has it.
+// complete returns the statement that adds the missing columns to a table of an
+// older version, each in its place in a new table.
 func (c Config) complete(table string, fields []field) string {
 	adds := make([]string, len(fields))
 	for i, f := range fields {
@@ -120,8 +120,8 @@ func (c Config) complete(table string, fields []field) string {
 	return fmt.Sprintf("ALTER TABLE %s.%s\n    %s", c.Database, table, strings.Join(adds[1:], ",\n    "))
 }
 
-// statements makes the DDL, in order. The version is written last: who finds it
-// finds all of it.
+// statements returns the DDL, in order. The version is written last, so a reader
+// that finds it finds everything.
 func statements(c Config) []string {
 	events, signals := eventFields(), signalFields()
 	return append([]string{
@@ -132,7 +132,7 @@ func statements(c Config) []string {
 	}, append(c.views(), fmt.Sprintf("INSERT INTO %s.schema_version SELECT %d", c.Database, schemaVersion))...)
 }
 
-// Migrate makes the database, its tables and views, and adds what tables of an
+// Migrate creates the database, its tables and views, and adds what tables of an
 // older version lack. It changes no row, and removes nothing.
 func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 	conn, err := Open(c)
@@ -142,7 +142,7 @@ func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 	defer conn.Close()
 	all := statements(c)
 	for i, s := range all {
-		// The version is looked at as soon as its table is there.
+		// The version is checked as soon as its table exists.
 		if i == 2 {
 			if err := refuseNewer(ctx, conn, c); err != nil {
 				return err
@@ -156,7 +156,7 @@ func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 	return nil
 }
 
-// refuseNewer fails where the tables were made by a newer program.
+// refuseNewer fails if a newer program made the tables.
 func refuseNewer(ctx context.Context, conn driver.Conn, c Config) error {
 	var have uint32
 	if err := conn.QueryRow(ctx, "SELECT max(version) FROM "+c.Database+".schema_version").Scan(&have); err != nil {
@@ -168,7 +168,7 @@ func refuseNewer(ctx context.Context, conn driver.Conn, c Config) error {
 	return nil
 }
 
-// check fails where the tables are not what this program writes.
+// check fails if the tables are not those that this program writes.
 func check(ctx context.Context, conn driver.Conn, c Config) error {
 	var have uint32
 	err := conn.QueryRow(ctx, "SELECT max(version) FROM "+c.Database+".schema_version").Scan(&have)

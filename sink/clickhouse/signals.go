@@ -21,13 +21,13 @@ const (
 // Signals writes a table of signals.
 type Signals struct{ w *writer }
 
-// NewSignals makes a writer of the table signals; [Signals.Run] does the work.
+// NewSignals creates a writer of the table signals; [Signals.Run] does the work.
 func NewSignals(c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*Signals, error) {
 	return newSignals(signalsTable, c, s, log, r)
 }
 
-// NewShadowSignals makes a writer of the table shadow_signals, for the signals of
-// rules that are only watched; [Signals.Run] does the work.
+// NewShadowSignals creates a writer of the table shadow_signals, for the signals of
+// shadow rules; [Signals.Run] does the work.
 func NewShadowSignals(c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*Signals, error) {
 	return newSignals(shadowTable, c, s, log, r)
 }
@@ -40,11 +40,11 @@ func newSignals(table string, c Config, s Stream, log *slog.Logger, r prometheus
 	return &Signals{w}, nil
 }
 
-// Run inserts until ctx ends, then inserts what is left. It returns early only
-// on an error that no retry mends.
+// Run inserts until ctx ends, then inserts the rest. It returns early only on an
+// error that no retry can fix.
 func (w *Signals) Run(ctx context.Context) error { return w.w.run(ctx) }
 
-// Open makes a track for the signals of one facet partition.
+// Open creates a track for the signals of one facet partition.
 func (w *Signals) Open(int32) *SignalTrack { return &SignalTrack{w.w.open()} }
 
 // SignalTrack takes the signals of one facet partition, in order of offset.

@@ -2,18 +2,17 @@ package clickhouse
 
 import "fmt"
 
-// historyPrefix begins the names of streams that a file was read into.
+// historyPrefix is the prefix of streams into which a file was read.
 const historyPrefix = "history-"
 
 // superseded lists the streams of files that were read again. A log that has grown
-// is another file by its content, and so another stream, which holds all of the
-// former one's lines: who counts both counts those lines twice.
+// has other content, so it is another stream, which contains all lines of the
+// former one: a query over both counts those lines twice.
 //
-// One run stands for another if what the other has first, and what it has last but
-// one, stand at the same offsets in it, and it is longer; of two equal ones, the
-// one that was read later. The last line does not matter, since a log that is
-// being written to is often cut amid it. What the gateway wrote is compared, never
-// what was derived from it.
+// One run replaces another if it is longer and contains both the other's first line
+// and its last but one, at the same offsets; of two equal ones, the one read later
+// does. The last line does not matter, because a log in use is often cut in the
+// middle of it. Only what the gateway wrote is compared, never derived fields.
 const superseded = `CREATE OR REPLACE VIEW %[1]s.v_superseded AS
 WITH
     lines AS
@@ -53,14 +52,14 @@ INNER JOIN runs AS old ON old.stream = f.stream AND old.incarnation = f.incarnat
 INNER JOIN runs AS new ON new.stream = f.by_stream AND new.incarnation = f.by_incarnation
 WHERE (new.last, new.read, new.stream, new.incarnation) > (old.last, old.read, old.stream, old.incarnation)`
 
-// current shows a table as an analyst means it: each row once, and of a file that
-// was read several times the newest run.
+// current shows a table as an analyst expects it: each row once, and only the
+// newest run of a file that was read several times.
 const current = `CREATE OR REPLACE VIEW %[1]s.v_%[2]s AS
 SELECT * FROM %[1]s.%[2]s FINAL
 WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM %[1]s.v_superseded)`
 
-// views makes the views anew: what they show is fixed when they are made, so that
-// columns that were added would be missing.
+// views recreates the views: their columns are fixed at creation, so columns that
+// were added later would be missing.
 func (c Config) views() []string {
 	return []string{
 		fmt.Sprintf(superseded, c.Database, historyPrefix),

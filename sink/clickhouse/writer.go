@@ -16,16 +16,16 @@ import (
 	"github.com/weirdev/weir/internal/retry"
 )
 
-// rows is a batch of one table's rows, in columns.
+// rows is a batch of rows of one table, in columns.
 type rows interface {
 	len() int
 	reset()
 	insert(ctx context.Context, conn driver.Conn) error
 }
 
-// writer gathers rows and inserts them, by number or by age. Two batches take
-// turns: one fills while the other is inserted. When both are full, add blocks:
-// nothing is ever dropped, and memory is bounded.
+// writer gathers rows and inserts them, by number or by age. Two batches alternate:
+// one fills while the other is inserted. When both are full, add blocks: nothing is
+// ever dropped, and memory is bounded.
 type writer struct {
 	cfg     Config
 	conn    driver.Conn
@@ -42,7 +42,7 @@ type writer struct {
 	wake    chan struct{}
 }
 
-// track follows the rows of one partition. Offsets are those of the oldest row
+// track follows the rows of one partition. Its offsets are those of the oldest row
 // in each batch, or none.
 type track struct {
 	w        *writer
@@ -67,7 +67,7 @@ func newWriter(table string, c Config, a, b rows, log *slog.Logger, r prometheus
 
 func (w *writer) open() *track { return &track{w: w, filling: none, flushing: none, dropped: none} }
 
-// add has row add one row, once there is room.
+// add calls row to add one row, once there is room.
 func (t *track) add(ctx context.Context, offset int64, row func()) error {
 	w := t.w
 	w.mu.Lock()
@@ -106,15 +106,15 @@ func (w *writer) poke() {
 	}
 }
 
-// Stored is an offset below which every row that was appended is acknowledged;
-// math.MaxInt64 when none is pending.
+// Stored returns an offset below which every appended row is acknowledged;
+// math.MaxInt64 if none is pending.
 func (t *track) Stored() int64 {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
 	return min(t.filling, t.flushing, t.dropped)
 }
 
-// Drain has what is pending inserted now, and returns when it is acknowledged.
+// Drain inserts pending rows now, and returns when they are acknowledged.
 func (t *track) Drain(ctx context.Context) error {
 	for {
 		t.w.mu.Lock()
@@ -134,10 +134,10 @@ func (t *track) Drain(ctx context.Context) error {
 	}
 }
 
-// lastFlush is how long the rows that are left may take when the writer stops.
+// lastFlush is the time limit for the remaining rows when the writer stops.
 const lastFlush = 5 * time.Second
 
-// run inserts until ctx ends, then what is left.
+// run inserts until ctx ends, then the rest.
 func (w *writer) run(ctx context.Context) error {
 	defer w.conn.Close()
 	tick := time.NewTicker(max(w.cfg.FlushAge/8, 5*time.Millisecond))
@@ -166,9 +166,9 @@ func (w *writer) due() bool {
 	return n >= w.cfg.FlushRows || n > 0 && (w.urgent || time.Since(w.oldest) >= w.cfg.FlushAge)
 }
 
-// flush swaps the batches and inserts the one that was filling. On a failure
-// that passes it tries the same rows again: a row that did arrive is replaced
-// by itself.
+// flush swaps the batches and inserts the one that was filling. After a temporary
+// failure it tries the same rows again: a row that did arrive is replaced by
+// itself.
 func (w *writer) flush(ctx context.Context) error {
 	w.mu.Lock()
 	batch := w.filling
@@ -208,8 +208,8 @@ func (w *writer) flush(ctx context.Context) error {
 }
 
 // giveBack keeps a batch that could not be inserted, so that a later flush of a
-// stopping writer takes it first. Where rows wait already, there is room for one
-// of the two only: the batch is given up, and never counts as stored.
+// stopping writer takes it first. If rows are waiting already, there is room for
+// only one of the two: the batch is dropped, and never counts as stored.
 func (w *writer) giveBack(batch rows) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -227,7 +227,7 @@ func (w *writer) giveBack(batch rows) {
 	}
 }
 
-// broadcast tells everybody who waits. Whoever holds the lock calls it.
+// broadcast wakes all waiters. The caller holds the lock.
 func (w *writer) broadcast() {
 	close(w.changed)
 	w.changed = make(chan struct{})

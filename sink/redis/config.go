@@ -15,7 +15,8 @@ import (
 	"github.com/weirdev/weir/internal/tlsconfig"
 )
 
-// Config says where Redis is and how it is used, by writers and readers alike.
+// Config holds the address of Redis and its settings, for writers and readers
+// alike.
 type Config struct {
 	Addrs        []string         `yaml:"addrs" doc:"addresses of Redis, host:port; several for a cluster or for sentinels"`
 	Cluster      bool             `yaml:"cluster" doc:"the addresses are nodes of a Redis Cluster"`
@@ -37,7 +38,7 @@ type Config struct {
 	BufferSize   int           `yaml:"buffer_size" doc:"most entities waiting to be written; beyond it, detection of their partition waits"`
 }
 
-// Defaults are the values that suit most installations.
+// Defaults returns values that suit most installations.
 func Defaults() Config {
 	return Config{
 		Addrs: []string{"127.0.0.1:6379"}, KeyPrefix: "weir:risk",
@@ -48,7 +49,7 @@ func Defaults() Config {
 
 var prefixForm = regexp.MustCompile(`^[a-zA-Z0-9_.:-]{1,64}$`)
 
-// Validate reports everything that is wrong with c. It reads no file.
+// Validate reports all errors in c. It reads no file.
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("redis."+format, args...)) }
@@ -100,7 +101,7 @@ func (c Config) validateBounds() (errs []error) {
 
 const minSecret = 16
 
-// checkSecret refuses what could be guessed.
+// checkSecret refuses secrets that could be guessed.
 func checkSecret(secret []byte) error {
 	if len(secret) < minSecret {
 		return fmt.Errorf("redis: the secret of keys and codes has %d bytes, fewer than %d", len(secret), minSecret)
@@ -108,8 +109,8 @@ func checkSecret(secret []byte) error {
 	return nil
 }
 
-// client makes a client with nothing in it that retries, queues without bound
-// or talks more than it must. No connection is made before the first command.
+// client creates a client without retries, unbounded queues and unnecessary
+// traffic. It does not connect before the first command.
 func (c Config) client(timeout time.Duration, pool int) (goredis.UniversalClient, error) {
 	password, err := secret.Read("redis.password", c.Password, c.PasswordFile)
 	if err != nil {
@@ -123,19 +124,20 @@ func (c Config) client(timeout time.Duration, pool int) (goredis.UniversalClient
 		Addrs: c.Addrs, MasterName: c.MasterName, IsClusterMode: c.Cluster,
 		Username: c.Username, Password: password, DB: c.DB, Dialer: dialer.DialContext,
 
-		// Whoever calls knows better when to try again.
+		// The caller knows better when to retry.
 		MaxRetries: -1, DialerRetries: 1,
 		DialTimeout: c.DialTimeout, ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true,
 		PoolSize: pool, MaxActiveConns: pool, PoolTimeout: timeout, PipelinePoolSize: -1,
 
-		// Replies that nobody waits for any more (CLIENT SETINFO, notices of
-		// maintenance) have been taken for those of other commands.
+		// Late replies that nobody waits for (to CLIENT SETINFO, maintenance
+		// notices) have been taken for those of other commands.
 		Protocol: 2, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}), nil
 }
 
-// ready asks for a key of ours, rather than ping: who may not read is told so.
+// ready reads one of our keys instead of sending PING, so that missing permission
+// shows.
 func ready(ctx context.Context, client goredis.UniversalClient, cfg Config) error {
 	if err := client.GetRange(ctx, cfg.KeyPrefix+":ready", 0, 0).Err(); err != nil && !isWrongType(err) {
 		return fmt.Errorf("redis: read a key: %w", err)
@@ -143,9 +145,9 @@ func ready(ctx context.Context, client goredis.UniversalClient, cfg Config) erro
 	return nil
 }
 
-// Quiet stops the client library from writing to standard error, where it
-// repeats what this package counts and logs. It is for the start of a program:
-// the library's logger is one for all clients.
+// Quiet stops the client library from writing to standard error, where it repeats
+// what this package counts and logs. Call it at the start of a program: the library
+// has one logger for all clients.
 func Quiet() { goredis.SetLogger(silence{}) }
 
 type silence struct{}

@@ -13,10 +13,10 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// ErrClosed is the error of a Put into a writer whose Run has ended.
+// ErrClosed is returned by Put after the writer's Run has ended.
 var ErrClosed = errors.New("redis writer has ended")
 
-// Reasons of errors: a closed set, which are also labels of metrics.
+// Reasons of errors: a closed set, used as metric labels.
 const (
 	reasonTimeout  = "timeout"
 	reasonNetwork  = "network"
@@ -34,7 +34,7 @@ var reasons = []string{
 	reasonCluster, reasonScript, reasonDenied, reasonServer,
 }
 
-// Reasons why a stored value is no score: a closed set, labels as well.
+// Reasons why a stored value is invalid: a closed set, used as metric labels.
 const (
 	reasonForged    = "forged"    // its code is wrong: of another key, secret or author
 	reasonMalformed = "malformed" // not of the form, or too long
@@ -44,7 +44,7 @@ const (
 
 var valueReasons = []string{reasonForged, reasonMalformed, reasonVersion, reasonType}
 
-// reasonOfValue names an error of [score.Codec].
+// reasonOfValue returns the reason of an error from [score.Codec].
 func reasonOfValue(err error) string {
 	switch {
 	case errors.Is(err, score.ErrForged):
@@ -55,8 +55,7 @@ func reasonOfValue(err error) string {
 	return reasonMalformed
 }
 
-// seldom lets a message through once a minute: what a stranger causes must not
-// fill the log.
+// seldom passes one message per minute, so that an outsider cannot fill the log.
 type seldom struct {
 	mu   sync.Mutex
 	last time.Time
@@ -72,8 +71,8 @@ func (s *seldom) due(now time.Time) bool {
 	return true
 }
 
-// reasonOf says why a command failed. None of the reasons is final: a score
-// that cannot be written now is written later.
+// reasonOf returns the reason of a failed command. No reason is final: a score that
+// cannot be written now is written later.
 func reasonOf(err error) string {
 	var reply goredis.Error
 	var timeout net.Error

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Pauses after a failure: doubled from one to the other, each cut by a random
-// part so that many workers do not come back at once.
+// Pauses after a failure: doubled from one to the other, with jitter so that many
+// workers do not come back at once.
 const (
 	shortestPause = 5 * time.Millisecond
 	longestPause  = 500 * time.Millisecond
 )
 
-// flush sends a batch once and settles it. After a failure it waits a little,
-// but not beyond the end of ctx.
+// flush sends a batch once and settles it. After a failure it waits a little, but
+// not beyond the end of ctx.
 func (w *Writer) flush(ctx context.Context, batch []*entry) {
 	start := time.Now()
 	failed := make([]error, len(batch))
@@ -38,8 +38,9 @@ func (w *Writer) flush(ctx context.Context, batch []*entry) {
 	}
 }
 
-// resize halves the next batches after one that took too long, or a slow server
-// would be sent the same for ever, and lets them grow again after success.
+// resize halves the next batches after one that took too long, because a slow
+// server would otherwise get the same batch for ever. After success they grow
+// again.
 func (w *Writer) resize(sent int, err error) {
 	switch {
 	case err == nil:
@@ -49,8 +50,8 @@ func (w *Writer) resize(sent int, err error) {
 	}
 }
 
-// countFailed counts failures by reason and returns the first that is not a missing
-// script, or else the first.
+// countFailed counts failures by reason. It returns the first one that is not a
+// missing script, or else the first.
 func (w *Writer) countFailed(failed []error) error {
 	var first error
 	for _, err := range failed {
@@ -66,8 +67,8 @@ func (w *Writer) countFailed(failed []error) error {
 	return first
 }
 
-// loadScripts teaches the server the scripts, which it forgets when it is
-// restarted or told to.
+// loadScripts loads the scripts into the server, which forgets them on a restart or
+// on request.
 func (w *Writer) loadScripts(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DialTimeout+w.cfg.WriteTimeout)
 	defer cancel()

@@ -15,8 +15,8 @@ type writerMetrics struct {
 	seconds, batch              prometheus.Histogram
 }
 
-// newWriterMetrics asks oldest for the age of the oldest score that is not
-// acknowledged.
+// newWriterMetrics registers the metrics. oldest returns the age of the oldest
+// unacknowledged score.
 func newWriterMetrics(r prometheus.Registerer, oldest func() float64) *writerMetrics {
 	f := promauto.With(r)
 	f.NewGaugeFunc(prometheus.GaugeOpts{

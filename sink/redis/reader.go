@@ -13,14 +13,14 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// MaxEntities is how many entities one look-up may name.
+// MaxEntities limits the entities of one look-up.
 const MaxEntities = 64
 
-// ErrBadValue says that some of what was looked up is no score of ours. It counts
-// as none; the other values are good.
+// ErrBadValue means that some stored values are not valid scores. They count as
+// absent; the other values are good.
 var ErrBadValue = errors.New("stored value is no score")
 
-// Reader looks scores up.
+// Reader looks up scores.
 type Reader struct {
 	cfg     Config
 	codec   *score.Codec
@@ -57,10 +57,10 @@ func (r *Reader) Ready(ctx context.Context) error {
 	return ready(ctx, r.client, r.cfg)
 }
 
-// Get looks up the scores of entities in one round trip, which ends with ctx.
-// The answer holds one value an entity, in order; the zero value where none is
-// stored, or one that has expired. With [ErrBadValue] the answer is still of use,
-// with any other error there is none.
+// Get looks up the scores of entities in one round trip, which ends with ctx. The
+// result has one value per entity, in order; the zero value if none is stored, or
+// it has expired. With [ErrBadValue] the result is usable; with any other error
+// there is none.
 func (r *Reader) Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error) {
 	if len(entities) == 0 {
 		return nil, nil
@@ -83,16 +83,15 @@ func (r *Reader) Get(ctx context.Context, entities []facet.Entity) ([]score.Valu
 	return r.decode(keys, found)
 }
 
-// found is what stands under a key: a text, "" where there is none, or something
+// found is the content of a key: a text, "" if the key is missing, or something
 // that is no text.
 type found struct {
 	text      string
 	wrongType bool
 }
 
-// fetch gets what stands under keys, each cut behind the longest score: MGET would
-// bring whatever anybody stored, however long, and in a cluster it may not span
-// slots.
+// fetch reads keys, each cut after the length of the longest score. MGET would
+// return any stored length, and in a cluster it may not span slots.
 func (r *Reader) fetch(ctx context.Context, keys []string) ([]found, error) {
 	gets := make([]*goredis.StringCmd, len(keys))
 	_, err := r.client.Pipelined(ctx, func(pipe goredis.Pipeliner) error {
@@ -117,8 +116,8 @@ func (r *Reader) fetch(ctx context.Context, keys []string) ([]found, error) {
 
 func isWrongType(err error) bool { return goredis.HasErrorPrefix(err, "WRONGTYPE") }
 
-// decode reads what was found. Each value stands for itself: its code says that it
-// was written for its key.
+// decode decodes what was found. Each value is checked separately: its code proves
+// that it was written for its key.
 func (r *Reader) decode(keys []string, all []found) (values []score.Value, err error) {
 	values = make([]score.Value, len(all))
 	now := r.now().UnixMilli()
@@ -135,7 +134,7 @@ func (r *Reader) decode(keys []string, all []found) (values []score.Value, err e
 	return values, err
 }
 
-// parse says why what was found is no score, "" where it is one, or nothing.
+// parse says why a value is invalid; "" if it is a score, or absent.
 func (r *Reader) parse(key string, f found) (v score.Value, reason string) {
 	switch {
 	case f.wrongType:
@@ -150,7 +149,7 @@ func (r *Reader) parse(key string, f found) (v score.Value, reason string) {
 	return v, ""
 }
 
-// bad counts a value that is no score.
+// bad counts an invalid value.
 func (r *Reader) bad(reason, key string) {
 	r.metrics.bad[reason].Inc()
 	if r.alarm.due(r.now()) {

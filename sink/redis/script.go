@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 )
 
-// putScript writes a score unless what is stored stands in its way.
+// putScript writes a score unless the stored value prevents it.
 //
 //	KEYS[1]  the entity's key
 //	ARGV     the value; its expiry (ms, 1 or more); a text that may be written over
@@ -14,10 +14,10 @@ import (
 //	         it stands in the way: its position is greater, its expiry later, or it is
 //	         not of this form
 //
-// It only compares, and writes what it was given, to the byte: what is stored
-// cannot be trusted, and only the writer can tell whether it is genuine. Positions
-// are compared in four numbers, because Lua compares text by the server's locale.
-// A text above 4,096 bytes (score.MaxValueBytes) comes back cut.
+// It only compares, and writes its argument byte for byte: stored values cannot be
+// trusted, and only the writer can tell whether they are genuine. Positions are
+// compared as four numbers, because Lua compares text by the server's locale. A
+// text above 4,096 bytes (score.MaxValueBytes) is returned truncated.
 const putScript = `
 local old, written = redis.pcall('GETRANGE', KEYS[1], 0, 4096), 1
 if type(old) == 'table' then
@@ -38,8 +38,8 @@ redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
 return written
 `
 
-// countScript puts a witness's next number in place of what stands there, and
-// returns that: "" for nothing, "?" for a key of another type, at most 128 bytes.
+// countScript stores a witness's next number, and returns the previous content: ""
+// for nothing, "?" for a key of another type, at most 128 bytes.
 //
 //	KEYS[1]  the witness's key
 //	ARGV     the number; how long it lasts (s)

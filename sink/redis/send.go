@@ -10,7 +10,7 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// write is a score on its way into the store.
+// write is a score that is being written.
 type write struct {
 	*entry
 	n       int // its place in the batch
@@ -23,22 +23,23 @@ type write struct {
 }
 
 const (
-	// mostRounds bounds what one flush tries for an entity; the next one goes on.
+	// mostRounds limits the tries of one flush for an entity; the next flush
+	// continues.
 	mostRounds = 8
-	// mostForeign is how many texts that are not genuine are met one after the
-	// other before a score is written over whatever is there. Each is written over
-	// only while it is still there, so that a genuine one that comes in between is
-	// respected; but who writes faster than we do must not keep a score out.
+	// mostForeign is the number of invalid texts in a row after which a score
+	// overwrites whatever is stored. Each text is overwritten only while it is
+	// still there, so that a genuine one that arrives in between is respected. But
+	// somebody who writes faster than we do must not keep a score out.
 	mostForeign = 3
 	anything    = "*"
 )
 
-// errContended says that an entity's value changed with each try.
+// errContended means that an entity's value changed with each try.
 var errContended = errors.New("redis: the stored score changes with each try")
 
-// send writes a batch, and fills in failed. What stands in the way of a score is
-// judged here, since the store cannot tell what is genuine: a newer score is left
-// alone, a later expiry taken over, anything else written over.
+// send writes a batch, and fills in failed. It judges stored values that prevent a
+// write, because the store cannot tell what is genuine: a newer score stays, a
+// later expiry is adopted, anything else is overwritten.
 func (w *Writer) send(ctx context.Context, batch []*entry, failed []error) {
 	all, writes := make([]write, len(batch)), make([]*write, len(batch))
 	for i, e := range batch {
@@ -54,9 +55,9 @@ func (w *Writer) send(ctx context.Context, batch []*entry, failed []error) {
 	}
 }
 
-// round pipelines one script call a write, and behind them the witnesses of their
-// tracks. It returns those that have to be sent again. The end of ctx does not cut
-// it short, lest its outcome be unknown: its own timeout does.
+// round pipelines one script call per write, and after them the witnesses of their
+// tracks. It returns the writes to send again. The end of ctx does not interrupt
+// it, because the outcome would be unknown; its own timeout does.
 func (w *Writer) round(ctx context.Context, writes []*write, failed []error) (again []*write) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.DialTimeout+w.cfg.WriteTimeout)
 	defer cancel()
@@ -102,13 +103,14 @@ func (w *Writer) call(ctx context.Context, pipe goredis.Pipeliner, wr *write) (*
 	if err != nil {
 		return nil, err
 	}
-	// What has expired, such as a cleared score that clears nothing, is born expired.
+	// An expired score, such as a cleared one that replaces nothing, expires at
+	// once.
 	expires := strconv.FormatInt(max(wr.expires, 1), 10)
 	return pipe.EvalSha(ctx, w.script, []string{wr.key}, string(text), expires, wr.over), nil
 }
 
-// answer is what putScript says: the text that stands in the way, "" where the
-// score is written.
+// answer returns the result of putScript: the text that prevents the write; "" if
+// the score is written.
 func (w *Writer) answer(call *goredis.Cmd) (stands string, err error) {
 	reply, err := call.Result()
 	if err != nil {
@@ -126,8 +128,8 @@ func (w *Writer) answer(call *goredis.Cmd) (stands string, err error) {
 	return "", errNoReply
 }
 
-// yield reports whether stands, which stood in the way of wr, is genuine and
-// newer. Otherwise it prepares another try.
+// yield reports whether stands, which prevented wr, is genuine and newer. Otherwise
+// it prepares another try.
 func (w *Writer) yield(wr *write, stands string) bool {
 	wr.rounds++
 	h, err := w.codec.Head(wr.key, stands)
@@ -148,7 +150,7 @@ func (w *Writer) yield(wr *write, stands string) bool {
 	return false
 }
 
-// foreign counts a stored value that is not genuine and is written over.
+// foreign counts an invalid stored value that is overwritten.
 func (w *Writer) foreign(reason string, key any) {
 	w.metrics.foreign[reason].Inc()
 	if w.alarm.due(w.now()) {

@@ -9,9 +9,9 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Track takes the scores of one facet partition from its owner. Only the latest
-// score of an entity is kept and written. Its methods may be called from
-// several goroutines, but Puts in the order of their offsets.
+// Track takes the scores of one facet partition from its owner. It keeps and writes
+// only the latest score of an entity. Its methods may be called from several
+// goroutines, but Puts in the order of their offsets.
 type Track struct {
 	w         *Writer
 	partition int32
@@ -24,9 +24,10 @@ type Track struct {
 	idle    chan struct{} // closed when held becomes 0; nil while nobody waits
 }
 
-// Put keeps u, caused by the facet record at offset, to be written as soon as
-// may be. It copies what it keeps. It blocks while the buffer is full of other
-// entities, until ctx ends. An update that no reader could read is an error.
+// Put queues u, caused by the facet record at offset, to be written as soon as
+// possible. It copies what it keeps. It blocks while the buffer is full of other
+// entities, until ctx ends. It returns an error for an update that no reader could
+// read.
 func (t *Track) Put(ctx context.Context, offset int64, u score.Update) error {
 	if err := u.Check(); err != nil {
 		return fmt.Errorf("redis: put score: %w", err)
@@ -41,7 +42,7 @@ func (t *Track) Put(ctx context.Context, offset int64, u score.Update) error {
 	return nil
 }
 
-// coalesce replaces what waits for the same entity, if anything does.
+// coalesce replaces a queued score of the same entity, if there is one.
 func (t *Track) coalesce(u *score.Update) bool {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
@@ -53,7 +54,7 @@ func (t *Track) coalesce(u *score.Update) bool {
 	return ok
 }
 
-// add puts an entity in line, for whom a place is reserved.
+// add queues an entity for which a place is reserved.
 func (t *Track) add(offset int64, u *score.Update) {
 	w := t.w
 	w.mu.Lock()
@@ -72,17 +73,17 @@ func (t *Track) add(offset int64, u *score.Update) {
 	w.wakeUp()
 }
 
-// Stored is an offset below which every score is acknowledged by Redis or
-// replaced by one from that offset or later; math.MaxInt64 where nothing waits.
+// Stored returns an offset below which every score is acknowledged by Redis or
+// replaced by one from that offset or later; math.MaxInt64 if nothing is queued.
 func (t *Track) Stored() int64 {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
 	return t.marks.lowest()
 }
 
-// Drain returns when everything that was put is acknowledged, or with ctx's
-// error. Writes are always under way, so that it only has to wait; the writer
-// must be running.
+// Drain returns when everything that was put is acknowledged, or with ctx's error.
+// It only has to wait, because the writer always writes; the writer must be
+// running.
 func (t *Track) Drain(ctx context.Context) error {
 	for {
 		idle := t.whenIdle()
@@ -111,7 +112,7 @@ func (t *Track) whenIdle() <-chan struct{} {
 	return t.idle
 }
 
-// release forgets an entry that is settled; w.mu is held.
+// release drops a settled entry; w.mu is held.
 func (t *Track) release(e *entry) {
 	t.marks.done(e.mark)
 	t.held--
@@ -121,8 +122,8 @@ func (t *Track) release(e *entry) {
 	}
 }
 
-// marks counts what is outstanding by offset, in order of offsets. A mark's
-// number stays the same as those before it go.
+// marks counts outstanding entries by offset, in order of offsets. A mark's number
+// stays the same when earlier marks are removed.
 type marks struct {
 	list  []mark
 	first int // number of list[0]
@@ -133,8 +134,8 @@ type mark struct {
 	n      int
 }
 
-// add counts one more at offset and says its mark. An offset out of order is
-// counted with a lower one, so that lowest never says too much.
+// add counts one more entry at offset and returns its mark. An offset out of order
+// is counted with a lower one, so that lowest is never too high.
 func (m *marks) add(offset int64) int {
 	i := len(m.list) - 1
 	if i < 0 || offset > m.list[i].offset {

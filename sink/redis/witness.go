@@ -11,10 +11,10 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// A witness is a key of one facet partition that its owner counts up behind
-// every batch of scores, and once a second. Where the server forgets scores, it
-// forgets that, too: after FLUSHALL or a restart without data the key is gone,
-// after a failover to a replica that lacks the last writes it is too low.
+// A witness is a key of one facet partition that its owner increments after every
+// batch of scores, and once a second. If the server loses scores, it loses that
+// key, too: after FLUSHALL or a restart without data it is missing, and after a
+// failover to a replica that lacks the last writes it is too low.
 //
 //	<prefix>:owner:{<partition>} = <random text of the track>:<number>
 type witness struct {
@@ -45,8 +45,8 @@ func (s *witness) count(ctx context.Context, pipe goredis.Pipeliner, script stri
 	return pipe.EvalSha(ctx, script, []string{s.key}, value, int(witnessLife/time.Second))
 }
 
-// judge looks at what stood in the place of the number that was sent. A number
-// whose answer was lost may have arrived or not.
+// judge checks the previous content against the number that was sent. A number
+// whose reply was lost may have arrived or not.
 func (s *witness) judge(reply *goredis.Cmd) (lost bool) {
 	old, err := reply.Text()
 	if err != nil {
@@ -67,10 +67,10 @@ func (s *witness) judge(reply *goredis.Cmd) (lost bool) {
 	return true
 }
 
-// Forgotten reports, once for each time, that the server lost scores that it had
-// acknowledged: whatever is live has to be put again. The first loss is told at
-// once, those that follow one upon the other with pauses that grow to a minute:
-// who writes to the witness's key must not keep the partition at putting.
+// Forgotten reports, once per loss, that the server lost acknowledged scores: all
+// live scores must be put again. The first loss is reported at once, repeated ones
+// with pauses that grow to a minute: somebody who writes to the witness's key must
+// not keep the partition busy.
 func (t *Track) Forgotten() bool {
 	s := t.witness
 	if !s.forgotten.Load() {
@@ -93,15 +93,15 @@ func (t *Track) Forgotten() bool {
 	return true
 }
 
-// Close ends the track: its owner has given the partition up, and another one
-// counts from now on. What was put before is still written.
+// Close ends the track: its owner has given the partition up, and another owner
+// counts from now on. Scores that were put before are still written.
 func (t *Track) Close() {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
 	delete(t.w.open, t)
 }
 
-// watched lists those of some tracks that are open.
+// watched lists the open tracks among some.
 func (w *Writer) watched(some map[*Track]struct{}) (tracks []*Track) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -113,8 +113,8 @@ func (w *Writer) watched(some map[*Track]struct{}) (tracks []*Track) {
 	return tracks
 }
 
-// introduce has the witnesses of new tracks answered before their first scores are
-// sent: what is lost from then on is noticed.
+// introduce writes the witnesses of new tracks before their first scores, so that
+// any later loss is noticed.
 func (w *Writer) introduce(ctx context.Context, batch []*entry) error {
 	tracks := map[*Track]struct{}{}
 	for _, e := range batch {
@@ -125,7 +125,7 @@ func (w *Writer) introduce(ctx context.Context, batch []*entry) error {
 	return w.countUp(ctx, w.watched(tracks))
 }
 
-// beat counts all witnesses up.
+// beat increments all witnesses.
 func (w *Writer) beat(ctx context.Context) {
 	_ = w.countUp(ctx, w.watched(w.open)) // an answer that does not come is judged by the next
 }

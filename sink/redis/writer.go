@@ -1,10 +1,10 @@
-// Package redis keeps the risk of entities where gateways look it up: it writes
-// scores to Redis and reads them back. The stored form is the score package's;
+// Package redis stores the risk of entities where gateways look it up: it writes
+// scores to Redis and reads them back. Package score defines the stored form;
 // docs/redis.md describes it for other languages.
 //
-// It decides nothing: which score an entity has is engine's business, what
-// follows from it is gate's. It never drops a score it was given: while Redis is
-// away, it keeps the latest of each entity and makes its callers wait.
+// It decides nothing: the engine decides which score an entity has, and the gate
+// what follows from it. It never drops a score: while Redis is down, it keeps the
+// latest score of each entity and makes its callers wait.
 package redis
 
 import (
@@ -25,8 +25,7 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Dependencies are what a writer or reader is wired to. All but Secret may be left
-// out.
+// Dependencies are the connections of a writer or reader. Only Secret is required.
 type Dependencies struct {
 	Secret     []byte // of keys and codes, 16 bytes or more; the same for all that write and read
 	Logger     *slog.Logger
@@ -34,9 +33,9 @@ type Dependencies struct {
 	Now        func() time.Time      // nil: time.Now
 }
 
-// Writer writes scores. It sends as soon as there is something to send; what
-// comes while a round trip is under way goes with the next one, so that
-// batches grow with the load and nothing ever waits for a timer.
+// Writer writes scores. It sends as soon as there is something to send. Scores that
+// arrive during a round trip go with the next one, so batches grow with the load
+// and nothing ever waits for a timer.
 //
 //	Track.Put ─▶ waiting (latest per entity) ─▶ queue ─▶ pipeline ─┬▶ acknowledged
 //	                     ▲                                         │
@@ -62,7 +61,7 @@ type Writer struct {
 	flying []*entry // being sent
 	free   []*entry
 
-	// Below here: touched by Run alone.
+	// Below here: used by Run alone.
 	trouble string        // reason of the last failure, "" after a success
 	pauses  retry.Backoff // of the loop that writes
 	limit   int           // most scores in the next batch
@@ -80,7 +79,7 @@ type entry struct {
 	contributions []score.Contribution
 }
 
-// keep makes u the entry's score.
+// keep sets the entry's score.
 func (e *entry) keep(u *score.Update) {
 	if e.entity != u.Entity {
 		e.entity = facet.Entity{Kind: u.Entity.Kind, Tenant: strings.Clone(u.Entity.Tenant), Key: strings.Clone(u.Entity.Key)}
@@ -89,8 +88,8 @@ func (e *entry) keep(u *score.Update) {
 	e.contributions = append(e.contributions[:0], u.Contributions...)
 }
 
-// replace makes u the entry's score in the place of one that was not written, and
-// that may have to be remembered for longer.
+// replace sets the entry's score in place of one that was not written, and that may
+// have a later expiry.
 func (e *entry) replace(u *score.Update) {
 	expires := max(u.Expires, e.expires)
 	e.keep(u)
@@ -141,9 +140,9 @@ func (w *Writer) Open(partition int32) *Track {
 	return t
 }
 
-// Run writes until ctx ends, and then what is left, within the drain time of
-// the configuration. Its error says how much could not be written: the owners
-// of its partitions have not committed that, and it will come again.
+// Run writes until ctx ends, and then the rest, within the configured drain time.
+// Its error states how much could not be written: the owners of the partitions have
+// not committed that, and it will be written again.
 func (w *Writer) Run(ctx context.Context) error {
 	defer close(w.ended)
 	defer w.client.Close()
@@ -211,7 +210,7 @@ func (w *Writer) reserve(ctx context.Context) error {
 	}
 }
 
-// newEntry gives an unused entry; w.mu is held.
+// newEntry returns an unused entry; w.mu is held.
 func (w *Writer) newEntry() *entry {
 	n := len(w.free)
 	if n == 0 {
@@ -230,7 +229,7 @@ func (w *Writer) wakeUp() {
 }
 
 // take removes the next batch from the queue. Until it is settled, new scores of
-// its entities wait beside it.
+// its entities wait separately.
 func (w *Writer) take() []*entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -244,9 +243,8 @@ func (w *Writer) take() []*entry {
 	return batch
 }
 
-// settle releases what was acknowledged, and puts what was not back in line,
-// before everything else. failed holds one error an entry, nil where there was
-// none.
+// settle releases acknowledged entries, and puts the others back at the front of
+// the queue. failed holds one error per entry, nil for success.
 func (w *Writer) settle(batch []*entry, failed []error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -266,8 +264,8 @@ func (w *Writer) settle(batch []*entry, failed []error) {
 	}
 }
 
-// replaced reports whether a newer score of e's entity waits, which then
-// answers for e's offset too.
+// replaced reports whether a newer score of e's entity is queued, which then
+// accounts for e's offset too.
 func (w *Writer) replaced(e *entry) bool {
 	newer, ok := e.track.waiting[e.entity]
 	if ok {
@@ -277,7 +275,7 @@ func (w *Writer) replaced(e *entry) bool {
 	return ok
 }
 
-// oldest is how long the score that has waited longest is not acknowledged.
+// oldest returns the age of the oldest unacknowledged score.
 func (w *Writer) oldest() (age time.Duration) {
 	now := w.now()
 	w.mu.Lock()
