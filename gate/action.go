@@ -7,9 +7,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Action is what a gateway is told to do. Actions are in a total order, from
-// the mildest to the strictest: of several that are called for, the strictest
-// is taken.
+// Action is an instruction to a gateway. Actions are totally ordered, from the
+// mildest to the strictest; if several are called for, the strictest is taken.
 type Action uint8
 
 const (
@@ -21,13 +20,13 @@ const (
 	Deny                    // refuse
 )
 
-// actionNames are the actions as events have them, in the order above.
+// actionNames are the names of actions in events, in the order above.
 var actionNames = event.DecisionAction.Values()
 
 // Actions lists every action, the mildest first.
 func Actions() []Action { return []Action{Allow, Tag, Throttle, Challenge, StepUp, Deny} }
 
-// String is the action's name in answers and metrics.
+// String returns the action's name in answers and metrics.
 func (a Action) String() string {
 	if int(a) >= len(actionNames) {
 		return "unknown"
@@ -45,7 +44,7 @@ func ParseAction(name string) (Action, error) {
 	return 0, fmt.Errorf("action %q is none of %s", name, strings.Join(actionNames, ", "))
 }
 
-// MarshalText gives the action's name.
+// MarshalText returns the action's name.
 func (a Action) MarshalText() ([]byte, error) {
 	if int(a) >= len(actionNames) {
 		return nil, fmt.Errorf("action %d does not exist", a)
@@ -62,7 +61,7 @@ func (a *Action) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Level is how high a score is, for people: low, medium, high or critical.
+// Level states how high a score is, for people: low, medium, high or critical.
 type Level string
 
 const (

@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// breaker keeps requests from waiting for a store that is known to be away.
-// After some failures in a row it refuses for a while, then lets one request
-// try.
+// breaker keeps requests from waiting for a store that is known to be down. After
+// some failures in a row it refuses for a while, then lets one request try.
 type breaker struct {
 	failures int // in a row, that open it
 	pause    time.Duration
@@ -19,7 +18,7 @@ type breaker struct {
 	probing bool // one request is trying
 }
 
-// outcome of a look-up that the breaker let through.
+// outcome is the outcome of a look-up that the breaker admitted.
 type outcome uint8
 
 const (
@@ -28,7 +27,7 @@ const (
 	abandoned // says nothing of the store: whoever asked went away
 )
 
-// allow reports whether to try. Whoever is allowed calls done.
+// allow reports whether to try. If it returns true, the caller must call done.
 func (b *breaker) allow() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -42,7 +41,7 @@ func (b *breaker) allow() bool {
 	return true
 }
 
-// open is 1 while requests do not wait for the store, 0 otherwise.
+// open returns 1 while requests do not wait for the store, 0 otherwise.
 func (b *breaker) open() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Config is what an operator says about decisions.
+// Config holds the operator's settings for decisions.
 type Config struct {
 	Listen string `yaml:"listen" doc:"address that gateways ask"`
 	Policy Policy `yaml:"policy"`
@@ -28,7 +28,7 @@ type Config struct {
 	RetryAfter time.Duration `yaml:"retry_after" doc:"how long a throttled client is told to wait, whole seconds"`
 }
 
-// Policy holds the lowest score of each action; 101 means never.
+// Policy holds the lowest score for each action; 101 means never.
 type Policy struct {
 	Tag       int `yaml:"tag" doc:"score from which the upstream is told"`
 	Throttle  int `yaml:"throttle" doc:"score from which the client is slowed down"`
@@ -37,7 +37,7 @@ type Policy struct {
 	Deny      int `yaml:"deny" doc:"score from which the request is refused"`
 }
 
-// Defaults are the values that suit most installations.
+// Defaults returns values that suit most installations.
 func Defaults() Config {
 	return Config{
 		Listen: "127.0.0.1:8191",
@@ -51,7 +51,7 @@ func Defaults() Config {
 // never is a threshold that no score reaches.
 const never = 101
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c Config) Validate() error {
 	errs := []error{c.Policy.validate()}
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("gate."+format, args...)) }

@@ -1,9 +1,8 @@
-// Package gate tells gateways what to do with a request, by the risk of the
-// entities behind it.
+// Package gate decides what a gateway should do with a request, by the risk of its
+// entities.
 //
-// It answers within a fixed time even while the store of scores is away, and
-// then says so. It counts no requests itself, and it remembers nothing from one
-// decision to the next.
+// It answers within a fixed time even if the store of scores is down, and then
+// reports that. It counts no requests itself, and keeps no state between decisions.
 package gate
 
 import (
@@ -22,18 +21,17 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// RiskReader looks scores up. Calls may overlap.
+// RiskReader looks up scores. Calls may overlap.
 type RiskReader interface {
-	// Get answers with one value an entity, in order, the zero value where
-	// nothing is known, and returns soon after ctx ends. Values that come with
-	// an error are good; those of the entities it is about, for whom something is
-	// stored that is no score, are zero.
+	// Get returns one value per entity, in order, the zero value for unknown ones.
+	// It returns soon after ctx ends. Values that come with an error are good;
+	// those of entities with an invalid stored value are zero.
 	Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error)
 	// Ready reports whether the store answers.
 	Ready(ctx context.Context) error
 }
 
-// Dependencies are what a gate is wired to.
+// Dependencies are the connections of a gate.
 type Dependencies struct {
 	Reader     RiskReader
 	Logger     *slog.Logger          // nil: silent
@@ -41,7 +39,7 @@ type Dependencies struct {
 	Now        func() time.Time      // nil: time.Now
 }
 
-// Gate decides.
+// Gate makes decisions.
 type Gate struct {
 	cfg     Config
 	reader  RiskReader
@@ -83,13 +81,13 @@ func New(cfg Config, deps Dependencies) (*Gate, error) {
 	return g, nil
 }
 
-// Request is what a gateway asks about.
+// Request is a gateway's request for a decision.
 type Request struct {
 	Tenant   string
 	Route    string // as a template, such as /users/{id}
 	Entities []facet.Entity
 
-	// What was given and is not among Entities as it was given.
+	// These describe what is not in Entities as it was given.
 	Missing   bool // an entity could not be one, and was left out
 	Shortened bool // one has the key that ingest made of it
 }
@@ -122,11 +120,11 @@ type Decision struct {
 	ExpiresAt     time.Time      `json:"expires_at"` // until when a gateway may act on it
 }
 
-// maxReasons bounds the reasons of a decision.
+// maxReasons limits the reasons of a decision.
 const maxReasons = 5
 
-// Decide always has an answer: where risk cannot be looked up, it is the one
-// that the configuration wants for the route.
+// Decide always returns a decision: if risk cannot be looked up, it is the
+// configured one for the route.
 func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	start := time.Now()
 	values, trouble := g.lookup(ctx, req.Entities)
@@ -158,7 +156,7 @@ func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	return d
 }
 
-// unknown is the action where risk could not be looked up.
+// unknown returns the action if risk could not be looked up.
 func (g *Gate) unknown(route string) Action {
 	if g.cfg.OnUnknown == "closed" || g.closed[route] {
 		return g.closedAction
@@ -166,11 +164,11 @@ func (g *Gate) unknown(route string) Action {
 	return Allow
 }
 
-// Ready reports whether the store of scores answers. A gate that is not ready
-// still decides.
+// Ready reports whether the store of scores answers. A gate that is not ready still
+// decides.
 func (g *Gate) Ready(ctx context.Context) error { return g.reader.Ready(ctx) }
 
-// points gives the scores by category as whole points.
+// points returns the scores by category in whole points.
 func points(s *score.Scores) map[string]int {
 	m := make(map[string]int, len(s.Categories()))
 	for _, c := range s.Categories() {
@@ -181,8 +179,9 @@ func points(s *score.Scores) map[string]int {
 	return m
 }
 
-// reasonsOf lists what weighs most over all entities, of equals by the order of
-// entities and rules, and what lowers behind all that raises. It is never nil.
+// reasonsOf lists the heaviest reasons over all entities; among equals, in the
+// order of entities and rules. Lowering reasons come after all raising ones. It is
+// never nil.
 func reasonsOf(entities []facet.Entity, values []score.Value, now int64, most int) []Reason {
 	all := []Reason{}
 	for i := range values {

@@ -68,15 +68,15 @@ func (g *Gate) serveDecide(w http.ResponseWriter, r *http.Request) {
 	send(w, http.StatusOK, g.Decide(r.Context(), req))
 }
 
-// isJSON reports whether a media type is that of JSON, whatever its parameters.
-// Forms are refused although they may hold JSON: a browser sends them from any
-// page without asking first.
+// isJSON reports whether a media type is JSON, whatever its parameters. Forms are
+// refused even if they contain JSON, because a browser sends them from any page
+// without a preflight request.
 func isJSON(contentType string) bool {
 	media, _, _ := strings.Cut(contentType, ";")
 	return strings.EqualFold(strings.TrimSpace(media), "application/json")
 }
 
-// Risk is what is known of one entity.
+// Risk describes what is known about one entity.
 type Risk struct {
 	Kind          string         `json:"kind"`
 	ID            string         `json:"id"` // in the form in which it is counted
@@ -136,12 +136,12 @@ func (g *Gate) risk(e facet.Entity, v score.Value) Risk {
 	return answer
 }
 
-// readyTimeout bounds the question whether the store answers: probes commonly wait
-// for a second.
+// readyTimeout limits the check whether the store answers: probes commonly wait for
+// a second.
 const readyTimeout = 200 * time.Millisecond
 
-// serveReady says "degraded" while the store is away, but stays at 200: were
-// every gate taken out of service then, gateways would have no answer at all.
+// serveReady reports "degraded" while the store is down, but stays at 200: if every
+// gate were taken out of service then, gateways would get no answer at all.
 func (g *Gate) serveReady(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()

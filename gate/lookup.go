@@ -8,8 +8,7 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Why risk is not known, or not all of it: a closed set, in answers and as
-// labels.
+// Why risk is unknown or incomplete: a closed set, in answers and as metric labels.
 const (
 	troubleTimeout  = "timeout"      // not within the budget
 	troubleError    = "error"        // the store refused or cannot be reached
@@ -21,8 +20,8 @@ const (
 
 var troubles = []string{troubleTimeout, troubleError, troublePartial, troubleBreaker, troubleBusy, troubleCanceled}
 
-// lookup asks the store, within the budget. trouble says why the answer is
-// missing or incomplete, "" where it is whole.
+// lookup reads the scores, within the budget. trouble says why the result is
+// missing or incomplete; "" if it is complete.
 func (g *Gate) lookup(ctx context.Context, entities []facet.Entity) (values []score.Value, trouble string) {
 	if len(entities) == 0 {
 		return nil, ""

@@ -15,7 +15,7 @@ type metrics struct {
 	refused      *prometheus.CounterVec
 }
 
-// newMetrics asks open whether the breaker is.
+// newMetrics registers the metrics. open returns the state of the breaker.
 func newMetrics(r prometheus.Registerer, open func() float64) *metrics {
 	f := promauto.With(r)
 	f.NewGaugeFunc(prometheus.GaugeOpts{

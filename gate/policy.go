@@ -5,10 +5,10 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// strictestSoft is as far as a rule may go that is still being tried out.
+// strictestSoft is the strictest action of a rule on trial.
 const strictestSoft = StepUp
 
-// action is what a score calls for by itself.
+// action returns the action for a score by itself.
 func (p Policy) action(points int) Action {
 	switch {
 	case points >= p.Deny:
@@ -37,8 +37,7 @@ func (p Policy) level(points int) Level {
 	return Low
 }
 
-// risk is what is known of a request: of each figure the highest of its
-// entities.
+// risk holds the risk of a request: for each figure the highest of its entities.
 type risk struct {
 	all     score.Scores // of rules in any phase
 	acting  score.Scores // of those that may act at all; no less than enforce
@@ -53,27 +52,27 @@ func (r *risk) add(list []score.Contribution, now int64) {
 	r.enforce.Raise(&enforce)
 }
 
-// decide is what a risk calls for: enforced rules act fully, soft ones up to
-// step-up, observed ones never.
+// decide returns the action for a risk: enforce rules act fully, soft ones up to
+// step-up, observe ones never.
 func (p Policy) decide(r *risk) Action {
 	return max(p.action(r.enforce.Total.Points()), min(p.action(r.acting.Total.Points()), strictestSoft))
 }
 
-// Decide is what a list of contributions to one entity's score calls for at now (Unix
-// ms), where the gate itself may go as far as the rules.
+// Decide returns the action for a list of contributions to one entity's score at
+// now (Unix ms), if the gate itself is not limited by a phase.
 func (p Policy) Decide(list []score.Contribution, now int64) Action {
 	var r risk
 	r.add(list, now)
 	return p.decide(&r)
 }
 
-// Enforced is [Policy.Decide] of the rules in phase enforce alone.
+// Enforced is [Policy.Decide] for the rules in phase enforce alone.
 func (p Policy) Enforced(list []score.Contribution, now int64) Action {
 	enforce := score.AtLeast(rules.Enforce, list, now)
 	return p.action(enforce.Total.Points())
 }
 
-// limit is the strictest action of a phase.
+// limit returns the strictest action of a phase.
 func limit(phase rules.Phase) Action {
 	switch phase {
 	case rules.Observe:

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// problem is an error as RFC 9457 has it. Codes are a closed set, and the
-// label of a metric.
+// problem is an error as in RFC 9457. Codes are a closed set, used as metric
+// labels.
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -22,7 +22,7 @@ func (g *Gate) refuse(w http.ResponseWriter, status int, code, title, detail str
 	send(w, status, problem{Type: problemSpace + code, Title: title, Status: status, Detail: detail})
 }
 
-// send writes v as JSON, never to be cached by anything between.
+// send writes v as JSON that no proxy may cache.
 func send(w http.ResponseWriter, status int, v any) {
 	h := w.Header()
 	if h.Get("Content-Type") == "" {

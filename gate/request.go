@@ -9,19 +9,19 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// MaxBodyBytes is the longest question: as long as an event may be, for what
-// clients write stands in both.
+// MaxBodyBytes is the longest request body: as long as an event may be, because
+// both contain client values.
 const MaxBodyBytes = format.MaxBytes
 
-// ParseRequest reads the body of a question: one JSON object with the members
-// tenant, route and entities, in which every entity is a text. What the gateway
-// makes is read strictly: unknown and repeated members, another case and anything
-// behind the object are errors, and so is a tenant that no event can have.
+// ParseRequest reads the body of a request: one JSON object with the members
+// tenant, route and entities, in which every entity is a text. The gateway's part
+// is read strictly: unknown and repeated members, names in another case and
+// anything after the object are errors, and so is a tenant that no event can have.
 //
-// What a client wrote is not: of an entity that is too long, or has bytes that
-// are no text, the request has what ingest made of it, and one that cannot be an
-// entity is left out; the request says so. An entity that is "" counts as not
-// given. The network of an address is asked about as well.
+// Client values are not. An entity that is too long, or contains invalid text,
+// becomes what ingest made of it; one that cannot be an entity is left out; the
+// request records both. An entity that is "" counts as absent. The network of an
+// address is added.
 func ParseRequest(body []byte) (Request, error) {
 	var req Request
 	r, err := format.NewReader(body)
@@ -72,7 +72,7 @@ func eachMember(r *format.Reader, read func(name string) error) error {
 	return malformed(err)
 }
 
-// malformed says what a reader refused; other errors stay as they are.
+// malformed describes what a reader refused; other errors stay as they are.
 func malformed(err error) error {
 	if r := (*event.Refusal)(nil); errors.As(err, &r) {
 		return fmt.Errorf("malformed JSON at byte %d: %s", r.Pos, r.Reason)
@@ -96,7 +96,7 @@ func tenant(r *format.Reader) (string, error) {
 	return s, checkTenant(s)
 }
 
-// checkTenant refuses what no event has as its tenant.
+// checkTenant refuses a tenant that no event can have.
 func checkTenant(s string) error {
 	if _, _, refused := event.Keep(event.Tenant, s); refused != 0 {
 		return fmt.Errorf("no event has such a tenant: %s", refused)
@@ -118,7 +118,7 @@ func entities(r *format.Reader, given map[facet.Kind]string) error {
 	})
 }
 
-// resolve makes entities of what was given, in order of kinds.
+// resolve makes entities from the given names, in order of kinds.
 func (r *Request) resolve(given map[facet.Kind]string) {
 	for _, kind := range facet.Kinds() {
 		name, ok := given[kind]
@@ -141,7 +141,7 @@ func (r *Request) resolve(given map[facet.Kind]string) {
 	}
 }
 
-// addNet16 adds the wider network of the address, if one was given. It is the last
+// addNet16 adds the wider network of the address, if there is one. It is the last
 // of the kinds.
 func (r *Request) addNet16() {
 	for _, e := range r.Entities {
@@ -152,8 +152,8 @@ func (r *Request) addNet16() {
 	}
 }
 
-// Resolve makes an entity of what a gateway calls it, in the form in which ingest
-// counts it. whole and ok are those of [facet.KeyOf].
+// Resolve makes an entity from a gateway's name for it, in the form that ingest
+// counts. whole and ok are those of [facet.KeyOf].
 func Resolve(kind facet.Kind, tenant, name string) (e facet.Entity, whole, ok bool) {
 	key, whole, ok := facet.KeyOf(kind, name)
 	if kind == facet.Tenant && key != tenant {

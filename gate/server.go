@@ -11,7 +11,7 @@ import (
 	"github.com/weirdev/weir/internal/telemetry"
 )
 
-// Limits of the server: a question is small, and so is its answer.
+// Limits of the server: requests and answers are small.
 const (
 	headerTimeout = 2 * time.Second
 	readTimeout   = 5 * time.Second
@@ -20,7 +20,7 @@ const (
 	headerBytes   = 16 << 10
 )
 
-// Run listens where the configuration says, and serves until ctx ends.
+// Run listens on the configured address, and serves until ctx ends.
 func (g *Gate) Run(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", g.cfg.Listen)
@@ -30,8 +30,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	return g.Serve(ctx, l)
 }
 
-// Serve answers on l until ctx ends, then lets what is under way finish, and
-// closes l.
+// Serve answers on l until ctx ends, then completes current requests, and closes l.
 func (g *Gate) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler: g.Handler(), MaxHeaderBytes: headerBytes,
