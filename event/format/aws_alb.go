@@ -12,7 +12,7 @@ import (
 //	type time elb client:port target:port t t t status target-status received sent "request" "user agent"
 //	cipher protocol group "trace" "domain" …
 //
-// and Classic, in which the type and everything behind the protocol is missing.
+// and Classic, which lacks the type and everything after the protocol.
 type balancer struct{ lines }
 
 // Decode fills e from a line, with or without its end.
@@ -51,8 +51,8 @@ func (b *balancer) line(line string, e *event.Event) bool {
 	return true
 }
 
-// latency adds up the three times that make it, seconds. Where one of them is -1,
-// there was no answer.
+// latency adds up the three times, in seconds. If one of them is -1, there was no
+// answer.
 func (b *balancer) latency(s string, e *event.Event) (rest string) {
 	var sum int64
 	known := true
@@ -69,7 +69,8 @@ func (b *balancer) latency(s string, e *event.Event) (rest string) {
 	return s
 }
 
-// answer reads the two statuses and the two sizes. length is that of the line.
+// answer reads the two statuses and the two sizes. length is the length of the
+// line.
 func (b *balancer) answer(s string, length int, e *event.Event) (rest string, ok bool) {
 	for _, f := range [...]event.Field{event.Status, event.None, event.RequestBytes, event.ResponseBytes} {
 		at := length - len(s)

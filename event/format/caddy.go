@@ -2,8 +2,8 @@ package format
 
 import "github.com/weirdev/weir/event"
 
-// caddySources reads Caddy's access log. Its other messages are in the same file
-// where nothing is configured, and are none of ours.
+// caddySources reads Caddy's access log. By default, Caddy's other messages are in
+// the same file, and are skipped.
 func caddySources() []compiledSource {
 	return []compiledSource{
 		{from: "logger", is: []string{"http.log.access*"}},

@@ -2,8 +2,8 @@ package format
 
 import "github.com/weirdev/weir/event"
 
-// cloudflareSources reads Cloudflare's Logpush, dataset HTTP requests. Its times
-// are RFC 3339, or Unix times in seconds or nanoseconds, as the job says.
+// cloudflareSources reads Cloudflare's Logpush, dataset HTTP requests. The job
+// decides whether its times are RFC 3339, or Unix times in seconds or nanoseconds.
 func cloudflareSources() []compiledSource {
 	return []compiledSource{
 		{field: event.Time, from: "EdgeStartTimestamp", unit: unit{epoch: true, form: rfc3339Text}, rank: 1},

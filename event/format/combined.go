@@ -6,21 +6,21 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// combined reads the text log of Apache and nginx, and of all that imitate it:
+// combined reads the text log of Apache and nginx, and of all servers that imitate
+// it:
 //
 //	address ident user [time] "request" status bytes "referer" "user agent" "x-forwarded-for"
 //
-// A virtual host and a list of addresses may stand before the address (see
-// combinedHead); from "bytes" on, fields may be missing, and what follows the
-// known ones is not looked at.
+// A virtual host and a list of addresses may come before the address (see
+// combinedHead). From "bytes" on, fields may be missing, and anything after the
+// known ones is ignored.
 type combined struct {
 	lines
 	head combinedHead
 }
 
-// Decode fills e from a line, with or without its end. What the client wrote
-// never makes a line unreadable: see putText, and a request line that is none is
-// kept as the path.
+// Decode fills e from a line, with or without its end. A client's text never makes
+// a line unreadable (see putText), and an invalid request line is kept as the path.
 func (c *combined) Decode(data []byte, e *event.Event) error {
 	line, ok := c.begin(data, e)
 	if !ok {
@@ -47,14 +47,13 @@ func (c *combined) Decode(data []byte, e *event.Event) error {
 }
 
 // transportCuts is the length, in bytes, from which a line that ends within its
-// request is taken to be cut on its way: syslog cuts at 1,024 bytes and above,
-// container logs at 16 KiB. Such a line is long because the client made it so,
-// and he must not go unseen by that. A shorter one is refused.
+// request counts as cut in transit: syslog cuts at 1,024 bytes and above, container
+// logs at 16 KiB. The line is long because the client made it so, and he must not
+// stay unseen that way. A shorter one is refused.
 const transportCuts = 1000
 
-// start reads all that is before the request. The time is looked for first: the
-// user may be given with blanks and brackets, but never with the quote that
-// follows the time.
+// start reads everything before the request. It looks for the time first: the user
+// may contain blanks and brackets, but never the quote that follows the time.
 func (c *combined) start(line string, e *event.Event) (rest string, ok bool) {
 	from, end, reason := findTime(line, e)
 	if reason != 0 {
@@ -66,13 +65,13 @@ func (c *combined) start(line string, e *event.Event) (rest string, ok bool) {
 	return line[end:], true
 }
 
-// longestTime is that of [2026-11-23T10:05:03.123456789+00:00], bytes.
+// longestTime is the length of [2026-11-23T10:05:03.123456789+00:00], bytes.
 const longestTime = 40
 
-// findTime finds the time in brackets between a blank and the request, and gives
-// it to e: from is where the bracket opens, end where the request's quote is. Some
-// have the host between them. Where there is no time, from is where the first is
-// that looks like one.
+// findTime finds the time in brackets between a blank and the request, and stores
+// it in e. from is the place of the opening bracket, end that of the request's
+// quote. Some logs have the host between them. If there is no time, from is the
+// place of the first text that looks like one.
 func findTime(line string, e *event.Event) (from, end int, reason event.Reason) {
 	reason = event.Syntax
 	for at := 0; ; at = end + 1 {
@@ -100,8 +99,8 @@ func findTime(line string, e *event.Event) (from, end int, reason event.Reason) 
 	}
 }
 
-// requestBehind is where the quote is with which the request begins: at i, or
-// behind a host's name there. It is 0 where there is none.
+// requestBehind returns the place of the quote that begins the request: at i, or
+// after a host's name there. It returns 0 if there is none.
 func requestBehind(line string, i int) int {
 	if i < len(line) && line[i] == '"' {
 		return i
@@ -114,8 +113,8 @@ func requestBehind(line string, i int) int {
 	return 0
 }
 
-// bracketBefore finds the bracket that opens what ends at end: behind a blank, and
-// so near that a time may be in it. It is 0 where there is none.
+// bracketBefore finds the opening bracket of what ends at end: after a blank, and
+// close enough to hold a time. It returns 0 if there is none.
 func bracketBefore(line string, end int) int {
 	first := max(0, end-longestTime)
 	i := strings.LastIndexByte(line[first:end], '[')
@@ -125,7 +124,7 @@ func bracketBefore(line string, end int) int {
 	return 0
 }
 
-// result reads status and size. length is that of the line.
+// result reads status and size. length is the length of the line.
 func (c *combined) result(s string, length int, e *event.Event) (rest string, ok bool) {
 	for _, f := range [...]event.Field{event.Status, event.ResponseBytes} {
 		pos := length - len(s)

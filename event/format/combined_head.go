@@ -7,7 +7,7 @@ import (
 	"github.com/weirdev/weir/internal/ascii"
 )
 
-// combinedHead is what stands before the time:
+// combinedHead is the part before the time:
 //
 //	[virtual-host] address ident user
 //	[virtual-host] client, proxy, …, address ident user
@@ -15,10 +15,10 @@ import (
 //	address virtual-host user                               (lighttpd)
 //	address - [list] - user                                 (ingress-nginx until 0.25, GKE)
 //
-// It is read from the left, because of all this only the user is what a client
-// writes, blanks and brackets included, and the user comes last. What fits none of
-// these is refused: a guess would have one client's requests count against
-// another, or all of them against nobody.
+// It is read from the left, because only the user is a client's text, which may
+// contain blanks and brackets, and the user comes last. A head that fits none of
+// these is refused: after a wrong guess, one client's requests would count against
+// another, or against nobody.
 type combinedHead struct {
 	vhost bool   // there is a virtual host
 	chain string // the list, without the address
@@ -27,7 +27,7 @@ type combinedHead struct {
 	user  string
 }
 
-// read gives e what the head says.
+// read stores the head's fields in e.
 func (h *combinedHead) read(s string, u *unescaper, e *event.Event) bool {
 	*h = combinedHead{}
 	rest, ok := h.origin(strings.TrimRight(s, " "), u, e)
@@ -50,7 +50,8 @@ func (h *combinedHead) origin(s string, u *unescaper, e *event.Event) (rest stri
 	case startsChain(first) && !(isPeer(second) && mayBeHost(first)):
 		return h.list(s)
 	case isPeer(first) && second != "-" && names != "" && strings.IndexByte(names, ' ') < 0:
-		// Three words: the second is lighttpd's host, which is the client's, or an ident.
+		// In three words, the second is lighttpd's host, which is the client's, or
+		// an ident.
 		if h.peer = first; strings.ContainsAny(second, ".:") && isHostName(second) {
 			putHost(e, second)
 		}
@@ -73,8 +74,8 @@ func (h *combinedHead) origin(s string, u *unescaper, e *event.Event) (rest stri
 	return after, h.unnamed(first, after, e)
 }
 
-// unnamed reads what Apache writes when it looks up host names: there is no
-// address then. A virtual host may stand before it, if it has a port.
+// unnamed reads the lines of Apache with host name look-ups: they have no address.
+// A virtual host may come first, if it has a port.
 func (h *combinedHead) unnamed(first, after string, e *event.Event) bool {
 	if !isHostName(first) {
 		return false
@@ -91,22 +92,22 @@ func (h *combinedHead) unnamed(first, after string, e *event.Event) bool {
 	return ident == "-" && user != "" && !isPeer(first)
 }
 
-// startsChain reports whether a list of addresses begins with w, which is the
-// word before the first blank.
+// startsChain reports whether a list of addresses begins with w, the word before
+// the first blank.
 func startsChain(w string) bool {
 	return strings.IndexByte(w, ',') >= 0 || strings.HasPrefix(w, `"`) && w != `""`
 }
 
-// mayBeHost reports whether w, which has a comma, may be what a client named as
-// its host, as nginx takes it: a list would have blanks in it. Were it read as
-// one, a client could name the address that it comes from.
+// mayBeHost reports whether w, which has a comma, may be a host named by a client,
+// as nginx accepts it: a list would contain blanks. If it were read as a list, a
+// client could choose its address.
 func mayBeHost(w string) bool {
 	return !strings.HasSuffix(w, ",") && !strings.HasPrefix(w, `"`)
 }
 
-// list reads addresses that are separated by commas, and the address behind them.
-// Where there is none, the last in the list is it: then somebody logs what the
-// proxy passes on, client first, the proxy's own peer last.
+// list reads addresses that are separated by commas, and the address after them. If
+// there is none, the last one in the list is it: such logs contain what the proxy
+// passes on, client first, the proxy's own peer last.
 func (h *combinedHead) list(s string) (rest string, ok bool) {
 	if s[0] == '"' {
 		h.chain, rest, ok = inQuotes(s)
@@ -127,8 +128,8 @@ func (h *combinedHead) list(s string) (rest string, ok bool) {
 	return rest, true
 }
 
-// listEnd is where a list ends, without a comma that nothing follows, and what
-// comes behind it.
+// listEnd returns where a list ends, without a trailing comma, and the text after
+// it.
 func listEnd(s string) (end int, rest string) {
 	rest = s
 	for {
@@ -162,7 +163,7 @@ func (h *combinedHead) names(s string) bool {
 	return true
 }
 
-// isPeer reports whether w stands for the other end of a socket.
+// isPeer reports whether w names the other end of a socket.
 func isPeer(w string) bool {
 	if strings.HasPrefix(w, "unix:") {
 		return true
@@ -197,8 +198,8 @@ func isHostName(w string) bool {
 	return w != "" && !strings.HasSuffix(w, ":")
 }
 
-// putHost gives e a virtual host, of which a port is no part. "_" is how nginx
-// calls the server without a name.
+// putHost stores a virtual host without its port. "_" is nginx's name for the
+// server without a name.
 func putHost(e *event.Event, w string) {
 	if w == "_" || w == "" {
 		return

@@ -11,9 +11,9 @@ import (
 //
 //	"referer" "user agent" "x-forwarded-for"
 //
-// Any of them may be a dash without quotes, and the last may have a name before
-// it. The last text may have been cut, as syslog and fixed buffers do with long
-// lines: what there is of it counts.
+// Any of them may be a dash without quotes, and the last may have a name before it.
+// The last text may be truncated, as syslog and fixed buffers do with long lines;
+// it is read as far as it goes.
 func (c *combined) tail(s string, e *event.Event) {
 	s, next := c.beforeTexts(s, e)
 	for ; next <= tailChain; next++ {
@@ -55,8 +55,8 @@ func (c *combined) putTail(at int, text string, e *event.Event) {
 	}
 }
 
-// isUpstream reports whether a text names the servers behind the proxy, as the
-// format of nginx-proxy has it in the place of X-Forwarded-For.
+// isUpstream reports whether a text names the servers behind the proxy, which the
+// format of nginx-proxy has in place of X-Forwarded-For.
 func isUpstream(s string) bool {
 	for {
 		element, rest, more := strings.Cut(s, ", ")
@@ -71,9 +71,9 @@ func isUpstream(s string) bool {
 	}
 }
 
-// beforeTexts passes over words between the size and the first quote, which many
-// logs have there: times and sizes, the host, and a referer that is not in quotes.
-// It says which text comes next.
+// beforeTexts skips words between the size and the first quote, which many logs
+// have: times and sizes, the host, and a referer without quotes. It returns which
+// text comes next.
 func (c *combined) beforeTexts(s string, e *event.Event) (rest string, next int) {
 	s = strings.TrimLeft(s, " ")
 	dash := false
@@ -102,8 +102,8 @@ func (c *combined) beforeTexts(s string, e *event.Event) (rest string, next int)
 	return s, tailReferer
 }
 
-// refererIsDash decides what a dash before the texts is: the referer, if one text
-// follows, or two of which the first cannot be one.
+// refererIsDash decides whether a dash before the texts is the referer: it is if
+// one text follows, or two of which the first cannot be one.
 func refererIsDash(s string) bool {
 	text, rest, closed := inQuotes(s)
 	if !closed || !strings.HasPrefix(rest, ` "`) {
@@ -112,9 +112,9 @@ func refererIsDash(s string) bool {
 	return text != "-" && !strings.HasPrefix(text, "http://") && !strings.HasPrefix(text, "https://")
 }
 
-// behindTexts reads the fields that two servers write there, by which they are
-// recognised: size of the request, time to answer, and the upstream's name in
-// brackets are ingress-nginx'; a count, router, server and time are Traefik's.
+// behindTexts reads the fields that two servers write there, and by which they are
+// recognised. Request size, response time, and the upstream's name in brackets
+// belong to ingress-nginx; a count, router, server and time belong to Traefik.
 func (c *combined) behindTexts(s string, e *event.Event) {
 	number, rest := word(s)
 	if !isDecimal(number) {
@@ -134,13 +134,13 @@ func (c *combined) behindTexts(s string, e *event.Event) {
 	}
 	putNumber(e, event.RequestBytes, number, 0)
 	putNumber(e, event.LatencyMicros, took, 6)
-	// Now the list before the user is the server's own word, not a part of a name.
+	// Now the list before the user is the server's own, not a part of a name.
 	if chain := withoutPeer(c.head.inner, c.head.peer); chain != "" && !e.Has(event.ForwardedFor) {
 		putText(e, event.ForwardedFor, chain)
 	}
 }
 
-// putNumber gives f the number w times 10^shift, if it is one that f can have.
+// putNumber stores the number w times 10^shift in f, if f can have it.
 func putNumber(e *event.Event, f event.Field, w string, shift int) {
 	spec := f.Spec()
 	if n, fits, ok := parseDecimal(w, shift); ok && fits && n >= spec.Min && n <= spec.Max {
@@ -148,7 +148,7 @@ func putNumber(e *event.Event, f event.Field, w string, shift int) {
 	}
 }
 
-// withoutPeer takes the peer off the end of a list, where it is only repeated.
+// withoutPeer removes the peer from the end of a list that repeats it.
 func withoutPeer(chain, peer string) string {
 	before, last, more := cutLast(chain, ',')
 	if !more {

@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Guess says how well a format reads a sample of records.
+// Guess describes how well a format reads a sample of records.
 type Guess struct {
 	Format   string
 	Lines    int // records of the sample, without blank ones and those that the format passes over
@@ -18,15 +18,15 @@ type Guess struct {
 	Values   int // that the events hold, all together
 }
 
-// Fits reports whether the format is worth proposing: at least half of the
-// sample becomes events that say who asked for what, and when.
+// Fits reports whether the format is worth proposing: at least half of the sample
+// becomes events that state who asked for what, and when.
 func (g Guess) Fits() bool { return g.Complete > 0 && 2*g.Complete >= g.Lines }
 
-// Detect tries every format that needs no configuration on sample, which
-// is best some hundred records long, and returns a guess for each that reads any
-// of them, the best first. A format is better if more of its events are
-// complete, for a wrong format often reads JSON and finds little in it; then, if
-// it reads more, and finds more. Nothing is returned where nothing reads.
+// Detect tries every format that needs no configuration on sample, ideally some
+// hundred records, and returns a guess for each that reads any of them, the best
+// first. A format is better if more of its events are complete, because a wrong
+// format often reads JSON and finds little in it; then if it reads more records,
+// and finds more fields. If no format reads anything, the result is empty.
 func Detect(sample [][]byte) []Guess {
 	var guesses []Guess
 	for _, name := range Names() {

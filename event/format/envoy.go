@@ -2,8 +2,8 @@ package format
 
 import "github.com/weirdev/weir/event"
 
-// envoySources reads the keys of docs/formats.md, which Istio's are, and those of
-// Envoy Gateway behind them: a log that has these must not lose them in silence.
+// envoySources reads the keys in docs/formats.md, which are also Istio's, and then
+// those of Envoy Gateway: a log with those keys must not lose them silently.
 func envoySources() []compiledSource {
 	sources := []compiledSource{
 		{field: event.Time, from: "start_time", unit: unit{form: rfc3339}, rank: 1},

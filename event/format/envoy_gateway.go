@@ -2,7 +2,7 @@ package format
 
 import "github.com/weirdev/weir/event"
 
-// envoyGatewaySources reads what Envoy Gateway writes where nothing is configured.
+// envoyGatewaySources reads the default log of Envoy Gateway.
 func envoyGatewaySources() []compiledSource {
 	return append(envoyGatewayKeys(),
 		compiledSource{field: event.Time, from: "start_time", unit: unit{form: rfc3339}, rank: 1},
@@ -15,7 +15,7 @@ func envoyGatewaySources() []compiledSource {
 	)
 }
 
-// envoyGatewayKeys are those that are named after headers.
+// envoyGatewayKeys are the keys named after headers.
 func envoyGatewayKeys() []compiledSource {
 	return []compiledSource{
 		{field: event.Method, from: ":method", rank: 1},

@@ -1,5 +1,6 @@
-// Package format reads events from what gateways write: Weir's own JSON, the logs
-// of web servers, proxies and CDNs, and whatever a mapping or a pattern describes.
+// Package format reads events in the formats that gateways write: Weir's own JSON,
+// the logs of web servers, proxies and CDNs, and anything that a mapping or a
+// pattern describes.
 package format
 
 import (
@@ -10,34 +11,33 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Format turns a record, as a gateway wrote it, into an event. What it sets in
-// the event aliases the record or the Format itself, and is valid until the next
-// Decode. A Format is used by one goroutine at a time.
+// Format turns a gateway's record into an event. The values in the event alias the
+// record or the Format itself, and are valid until the next Decode. One goroutine
+// at a time uses a Format.
 type Format interface {
 	// Decode resets e and fills it. The error is a *[event.Refusal]; e is then
 	// undefined.
 	Decode(data []byte, e *event.Event) error
 
-	// HasID reports whether the events bring an id of their own. Where they do
-	// not, [event.ID] is left absent.
+	// HasID reports whether the events have an id of their own. If not, [event.ID]
+	// is left absent.
 	HasID() bool
 }
 
-// New makes the format with that name. m is the mapping of format
-// "mapping", and nil for all others. The error names everything that is wrong
-// with it.
+// New creates the format with that name. m is the mapping of format "mapping", and
+// nil for all others. The error describes all errors in it.
 func New(name string, m *Mapping) (Format, error) {
 	return Config{Name: name, Mapping: m}.New()
 }
 
-// Config says how the records of a stream are read.
+// Config describes how the records of a stream are read.
 type Config struct {
 	Name    string   // one of [Names]
 	Mapping *Mapping // of format "mapping", nil for all others
 	Pattern string   // of format "pattern", "" for all others
 }
 
-// New makes the format. The error names everything that is wrong.
+// New creates the format. The error describes all errors.
 func (c Config) New() (Format, error) {
 	switch {
 	case c.Mapping != nil && c.Name != "mapping":
@@ -86,7 +86,7 @@ func newPattern(text string) (Format, error) {
 	return &carried{Format: p}, nil
 }
 
-// own is the project's own JSON.
+// own is Weir's own JSON.
 type own struct{ Decoder }
 
 func (*own) HasID() bool { return true }

@@ -11,9 +11,9 @@ import (
 //
 //	address:port [time] frontend backend/server TR/Tw/Tc/Tr/Ta status bytes … {captured|request|headers} {response's} "request"
 //
-// The time has no zone. It is taken as UTC, in which docs/formats.md has HAProxy
-// run. What clients write is in captured headers and in the request, in which
-// HAProxy escapes every quote, brace and bar.
+// The time has no zone. It is read as UTC; docs/formats.md tells operators to run
+// HAProxy in UTC. Client values are in captured headers and in the request, in
+// which HAProxy escapes every quote, brace and bar.
 type haproxy struct{ lines }
 
 // Decode fills e from a line, with or without its end.
@@ -69,7 +69,7 @@ func parseLocalTime(s string) (ms int64, ok bool) {
 	return ms, ok1 && ok2 && rest == "" && holdsTime(ms)
 }
 
-// answer reads everything from frontend to bytes. length is that of the line.
+// answer reads everything from frontend to bytes. length is the length of the line.
 func (h *haproxy) answer(s string, length int, e *event.Event) (rest string, ok bool) {
 	_, s = word(s) // frontend
 	_, s = word(s) // backend and server
@@ -89,9 +89,9 @@ func (h *haproxy) answer(s string, length int, e *event.Event) (rest string, ok 
 	return s, h.whole(event.ResponseBytes, strings.TrimPrefix(size, "+"), at, e)
 }
 
-// captured reads the braces before the request. Which headers are captured, and
-// in which order, is configured: four are those of docs/formats.md. Of others, the
-// first is the host, if it is a name, as in HAProxy's manual.
+// captured reads the braces before the request. The configuration decides which
+// headers are captured, and in which order: four are those of docs/formats.md. With
+// others, the first is the host, if it is a name, as in HAProxy's manual.
 func (h *haproxy) captured(s string, e *event.Event) {
 	s, group := lastBraces(s)
 	if _, first := lastBraces(s); first != "" {
@@ -117,7 +117,7 @@ func (h *haproxy) captured(s string, e *event.Event) {
 	}
 }
 
-// lastBraces splits off braces at the end, with what is in them.
+// lastBraces splits off braces at the end, with their content.
 func lastBraces(s string) (rest, group string) {
 	s = strings.TrimRight(s, " ")
 	i := strings.LastIndexByte(s, '{')

@@ -7,7 +7,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// lines is what formats that read lines of text have in common.
+// lines is shared by formats that read lines of text.
 type lines struct {
 	unescaper
 	refusal event.Refusal
@@ -31,7 +31,7 @@ func (l *lines) refuse(r event.Reason, f event.Field, pos int) bool {
 	return false
 }
 
-// whole gives f a number that a log writes without sign and fraction; "-" is none.
+// whole stores a number that a log writes without sign and fraction; "-" is none.
 func (l *lines) whole(f event.Field, w string, pos int, e *event.Event) bool {
 	n, ok := digits(w)
 	switch {
@@ -48,13 +48,13 @@ func (l *lines) whole(f event.Field, w string, pos int, e *event.Event) bool {
 
 const maxDigits = 18 // of a number that an int64 surely holds
 
-// word splits off what is before the first blank, and blanks behind it.
+// word splits off the text before the first blank, and the following blanks.
 func word(s string) (first, rest string) {
 	first, rest, _ = strings.Cut(s, " ")
 	return first, strings.TrimLeft(rest, " ")
 }
 
-// lastWord splits off what is behind the last blank, and blanks before it.
+// lastWord splits off the text after the last blank, and the blanks before it.
 func lastWord(s string) (rest, last string) {
 	i := strings.LastIndexByte(s, ' ')
 	return strings.TrimRight(s[:i+1], " "), s[i+1:]
@@ -78,8 +78,8 @@ func cutLast(s string, sep byte) (before, after string, found bool) {
 	return s[:i], s[i+1:], true
 }
 
-// putTarget gives e the target of a request. A proxy that writes it with scheme
-// and host says which host was asked for.
+// putTarget stores the target of a request. A target with scheme and host also
+// gives the host.
 func putTarget(e *event.Event, target string) {
 	for _, scheme := range [...]string{"http://", "https://", "ws://", "wss://"} {
 		if rest, ok := strings.CutPrefix(target, scheme); ok {

@@ -9,13 +9,13 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Mapping says where in a JSON object each field of an event is found: by name
-// of the field, as in [event.Fields]. Two more names may be there: "request" is a
-// request line METHOD TARGET PROTOCOL, which gives method and path where these are
-// not found otherwise; "only" says which records are events.
+// Mapping states where in a JSON object each field of an event is: by name of the
+// field, as in [event.Fields]. Two more names are allowed: "request" is a request
+// line METHOD TARGET PROTOCOL, which gives method and path if these are not found
+// otherwise; "only" selects the records that are events.
 type Mapping map[string]FieldSource
 
-// FieldSource is where one field comes from: a key, or a constant.
+// FieldSource is the source of one field: a key, or a constant.
 type FieldSource struct {
 	From   string            `yaml:"from,omitempty" json:"from,omitempty" doc:"key of the object, or dotted path into objects within it; key[0] is the first element of an array, key[-1] the last, key[*] all of them, joined by commas"`
 	Const  string            `yaml:"const,omitempty" json:"const,omitempty" doc:"the same value for every event"`
@@ -42,7 +42,7 @@ type compiledSource struct {
 	is     []string // a filter: no field, but what the value must be
 }
 
-// value is a text, or a number where the field is numeric.
+// value is a text, or a number if the field is numeric.
 type value struct {
 	text string
 	num  int64
@@ -122,7 +122,7 @@ func (s *FieldSource) compile(name string) (compiledSource, []error) {
 	return out, errs
 }
 
-// onlyFrom refuses what makes no sense for sources that are no field.
+// onlyFrom refuses settings that make no sense for a source that is no field.
 func (s *FieldSource) onlyFrom(what string) []error {
 	var errs []error
 	if s.Const != "" || s.Unit != "" || s.Values != nil {
@@ -148,8 +148,8 @@ func sortedKeys(m map[string]string) []string {
 	return keys
 }
 
-// maxPath bounds the steps of a dotted path; each of its dots may be one of a
-// key, so that a path stands for 2^(steps-1) ways to find a value.
+// maxPath limits the steps of a dotted path. Each of its dots may be part of a key,
+// so a path stands for 2^(steps-1) ways to find a value.
 const maxPath = 6
 
 func (s *FieldSource) checkOrigin(f event.Field) error {

@@ -12,7 +12,7 @@ func nginxSources() []compiledSource {
 		{field: event.Host, from: "host", rank: 1},
 		{field: event.Host, from: "http_host", rank: 2},
 		{field: event.Path, from: "request_uri", rank: 1},
-		// Where nginx could not read the request, it has neither method nor URI.
+		// If nginx could not parse the request, it has neither method nor URI.
 		{from: "request", line: true, rank: 2},
 		{field: event.Status, from: "status", rank: 1},
 		{field: event.LatencyMicros, from: "request_time", unit: unit{shift: 6}, rank: 1},

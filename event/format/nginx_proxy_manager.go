@@ -10,8 +10,8 @@ import (
 //
 //	[time] cache upstream-status status - method scheme host "uri" [Client address] [Length bytes] … "user agent" "referer"
 //
-// that of its hosts without a cache, which begins [time] status - method, and that
-// of requests for none of its hosts, which is combined.
+// It also reads the lines of hosts without a cache, which begin [time] status -
+// method, and those of requests for none of its hosts, which are combined.
 type proxyManager struct {
 	lines
 	fallback combined
@@ -55,8 +55,8 @@ func (p *proxyManager) line(line string, e *event.Event) bool {
 	return p.answer(strings.TrimLeft(rest, " "), len(line), e)
 }
 
-// request reads what is before the URI, from its end: of the upstream's status
-// there may be several. at is where it begins.
+// request reads the part before the URI, from its end, because there may be several
+// upstream statuses. at is its place in the line.
 func (p *proxyManager) request(s string, at int, e *event.Event) bool {
 	s, host := lastWord(strings.TrimRight(s, " "))
 	s, _ = lastWord(s) // scheme
@@ -71,8 +71,8 @@ func (p *proxyManager) request(s string, at int, e *event.Event) bool {
 	return p.whole(event.Status, status, at+len(s)-len(status), e)
 }
 
-// answer reads what is in brackets, and the texts behind it. length is that of the
-// line.
+// answer reads the values in brackets, and the texts after them. length is the
+// length of the line.
 func (p *proxyManager) answer(s string, length int, e *event.Event) bool {
 	for strings.HasPrefix(s, "[") {
 		inner, rest, ok := strings.Cut(s[1:], "]")

@@ -7,9 +7,9 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// objectFormat reads a JSON object as its sources say. Keys that no source names
-// are checked for syntax, and passed over. What clients wrote is kept as in our
-// own format, see [event.Keep].
+// objectFormat reads a JSON object through its sources. Keys without a source are
+// checked for syntax, and skipped. Client values are kept as in our own format, see
+// [event.Keep].
 type objectFormat struct {
 	root    pathNode
 	fixed   []compiledSource
@@ -24,7 +24,7 @@ type objectFormat struct {
 	wrong  event.Refusal         // of a value, while it is not known whether the filter does
 }
 
-// pathNode is a step on the paths to the values that are wanted.
+// pathNode is a step on the paths to the wanted values.
 type pathNode struct {
 	children map[string]*pathNode
 	elements []element
@@ -45,8 +45,8 @@ func newObjectFormat(sources []compiledSource) *objectFormat {
 	return f
 }
 
-// add lays every way to path: a dot separates steps, or is part of a key, and so
-// is an index in brackets.
+// add adds every way to path: a dot separates steps, or is part of a key, and so is
+// an index in brackets.
 func (n *pathNode) add(path string, s compiledSource) {
 	for i := range len(path) {
 		if path[i] == '.' {
@@ -60,8 +60,8 @@ func (n *pathNode) add(path string, s compiledSource) {
 	}
 }
 
-// step is where a step leads to: what has that key, and, if the step ends in an
-// index, that element of what has the key before it.
+// step returns the target of a step: the value of that key and, if the step ends in
+// an index, that element of the value of the key before it.
 func (n *pathNode) step(s string) []*pathNode {
 	ways := []*pathNode{n.child(s)}
 	if key, at, ok := cutIndex(s); ok {
@@ -92,7 +92,7 @@ func (f *objectFormat) Decode(data []byte, e *event.Event) error {
 	return nil
 }
 
-// admitted completes an event of which everything was read.
+// admitted completes a fully read event.
 func (f *objectFormat) admitted(e *event.Event) bool {
 	switch {
 	case !f.passed:
@@ -124,7 +124,7 @@ func (f *objectFormat) whole(e *event.Event) bool {
 	return true
 }
 
-// object reads an object whose brace comes next. No key may be there twice.
+// object reads the object that begins here. No key may occur twice.
 func (f *objectFormat) object(n *pathNode, depth int, e *event.Event) bool {
 	first := len(f.keys)
 	if !f.skipAll('}', depth, event.None, func() bool { return f.member(n, depth, e) }) {
@@ -153,8 +153,8 @@ func (f *objectFormat) member(n *pathNode, depth int, e *event.Event) bool {
 	return f.skip(depth+1, event.None)
 }
 
-// repeats reports whether a key is there twice. Many keys are sorted for it, so
-// that a stranger's thousands do not cost their square.
+// repeats reports whether a key occurs twice. Many keys are sorted for it, so that
+// an attacker's thousands do not cost their square.
 func repeats(keys []string) bool {
 	if len(keys) <= 48 {
 		for i, k := range keys {
@@ -173,7 +173,7 @@ func repeats(keys []string) bool {
 	return false
 }
 
-// token is a value as it stands in the record.
+// token is a value as written in the record.
 type token struct {
 	kind    tokenKind
 	text    string
@@ -219,7 +219,7 @@ func (f *objectFormat) value(n *pathNode, depth int, e *event.Event) bool {
 	return ok && f.offer(n.sources, t, at, e)
 }
 
-// offer gives a value, which stands at byte at, to the sources that want it.
+// offer passes a value, at byte at, to the sources that want it.
 func (f *objectFormat) offer(sources []compiledSource, t token, at int, e *event.Event) bool {
 	for i := range sources {
 		s := &sources[i]
@@ -241,13 +241,12 @@ func (f *objectFormat) offer(sources []compiledSource, t token, at int, e *event
 	return true
 }
 
-// hasBetter reports whether f has a value already, from a source that counts more
-// than one of that rank.
+// hasBetter reports whether f already has a value from a source of a better rank.
 func (f *objectFormat) hasBetter(field event.Field, rank uint8, e *event.Event) bool {
 	return e.Has(field) && f.ranks[field] <= rank
 }
 
-// postpone refuses a value, unless the record may be one that is none of ours.
+// postpone refuses a value, unless the filter may still skip the record.
 func (f *objectFormat) postpone(r event.Reason, field event.Field, at int) bool {
 	wrong := event.Refusal{Reason: r, Field: field, Pos: at}
 	if !f.filters {
@@ -274,7 +273,7 @@ func (f *objectFormat) requestLine(s *compiledSource, t token, e *event.Event) {
 	}
 }
 
-// matches reports whether a filter lets a record with that value through.
+// matches reports whether a filter passes a record with that value.
 func (s *compiledSource) matches(text string) bool {
 	for _, is := range s.is {
 		if prefix, ok := strings.CutSuffix(is, "*"); ok && strings.HasPrefix(text, prefix) || is == text {
@@ -284,8 +283,8 @@ func (s *compiledSource) matches(text string) bool {
 	return false
 }
 
-// apply gives the event the value that was found, if it is one. The reason is 0
-// where there is nothing to refuse.
+// apply stores the found value in the event, if it is valid. The reason is 0 if
+// nothing is refused.
 func (s *compiledSource) apply(t token, e *event.Event) (done bool, refused event.Reason) {
 	numeric := s.field.Kind().Numeric()
 	switch {
@@ -320,7 +319,7 @@ func set(e *event.Event, f event.Field, v value) {
 	}
 }
 
-// number reads a numeric value, which logs put in quotes as often as not.
+// number reads a numeric value, with or without quotes.
 func (s *compiledSource) number(t token) (int64, event.Reason) {
 	spec := s.field.Spec()
 	if spec.Kind == event.KindBool {

@@ -18,7 +18,7 @@ const (
 	everyOne = -2
 )
 
-// cutIndex takes [0], [-1] or [*] off the end of a step.
+// cutIndex splits [0], [-1] or [*] off the end of a step.
 func cutIndex(step string) (key string, at int, ok bool) {
 	key, index, ok := cutLast(step, '[')
 	index, closed := strings.CutSuffix(index, "]")
@@ -46,7 +46,7 @@ func (n *pathNode) element(at int) *pathNode {
 	return node
 }
 
-// array reads an array whose bracket comes next.
+// array reads the array that begins here.
 func (f *objectFormat) array(n *pathNode, depth int, e *event.Event) bool {
 	start := f.i
 	at, last := 0, 0
@@ -87,8 +87,8 @@ func (f *objectFormat) element(n *pathNode, at, depth int, e *event.Event) bool 
 	return f.skip(depth, event.None)
 }
 
-// join reads all texts and numbers of an array as one text, separated as the
-// instances of a header are.
+// join reads all texts and numbers of an array as one text, separated like the
+// instances of a header.
 func (f *objectFormat) join(n *pathNode, depth int, e *event.Event) bool {
 	start, from := f.i, len(f.joined)
 	ok := f.skipAll(']', depth, event.None, func() bool {

@@ -12,8 +12,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// pattern reads lines of text as a regular expression of the user's says, whose
-// groups have the names of fields.
+// pattern reads lines of text with the user's regular expression, whose groups are
+// named after fields.
 type pattern struct {
 	lines
 	expression *regexp.Regexp
@@ -21,22 +21,22 @@ type pattern struct {
 	hasID      bool
 }
 
-// group is a group of the expression that has a name.
+// group is a named group of the expression.
 type group struct {
 	number  int
 	request bool           // METHOD TARGET PROTOCOL, not a field
 	source  compiledSource // field and unit
 }
 
-// part is a piece of an expression that has a name: %{NAME:field}.
+// part is a named piece of an expression: %{NAME:field}.
 type part struct {
 	name, expression string
 	unit             string // of a time or a duration that it stands for
 }
 
-// parts are written so that none of them can be read in more than one way where
-// its end is a blank, a quote or a bracket: such expressions take time that is
-// proportional to the line.
+// parts are written so that each can match in only one way if it ends at a blank, a
+// quote or a bracket. Expressions of these parts take time proportional to the
+// line.
 func parts() []part {
 	const number = `(?:-?[0-9]+(?:\.[0-9]+)?|-)`
 	return []part{
@@ -112,7 +112,7 @@ func newGroup(number int, name, unit string) (group, error) {
 	return group{number: number, source: compiledSource{field: spec.Field, unit: u}}, err
 }
 
-// checkSteps bounds what a pattern may cost.
+// checkSteps limits the cost of a pattern.
 func checkSteps(expression string) error {
 	tree, err := syntax.Parse(expression, syntax.Perl)
 	if err != nil {
@@ -128,7 +128,7 @@ func checkSteps(expression string) error {
 	return nil
 }
 
-// explainSyntax words the errors of package regexp.
+// explainSyntax translates the errors of package regexp.
 func explainSyntax(err error) error {
 	var wrong *syntax.Error
 	if !errors.As(err, &wrong) {
@@ -143,7 +143,7 @@ func explainSyntax(err error) error {
 	return fmt.Errorf("%s: %s; a bracket that stands for itself is written \\[ or \\(", wrong.Code, wrong.Expr)
 }
 
-// unitList has the units of parts. The group of the nth part with a field is
+// unitList holds the units of parts. The group of the nth part with a field is
 // called field__n, so that a field can have several.
 type unitList []string
 
@@ -157,8 +157,8 @@ func (u unitList) of(group string) (field, unit string) {
 	return field, u[n]
 }
 
-// expandParts replaces every %{NAME:field} by a group, and every %{NAME} by what
-// it stands for.
+// expandParts replaces every %{NAME:field} by a group, and every %{NAME} by its
+// expression.
 func expandParts(text string) (expression string, units unitList, err error) {
 	var b strings.Builder
 	var errs []error
@@ -211,8 +211,8 @@ func expandPart(b *strings.Builder, inner string, units *unitList) error {
 
 func (p *pattern) HasID() bool { return p.hasID }
 
-// Decode fills e from a line, with or without its end, which must match as a
-// whole. Texts are read as in combined.
+// Decode fills e from a line, with or without its end, which must match completely.
+// Texts are read as in combined.
 func (p *pattern) Decode(data []byte, e *event.Event) error {
 	line, ok := p.begin(data, e)
 	if !ok || !p.line(line, e) {
@@ -242,7 +242,7 @@ func (p *pattern) line(line string, e *event.Event) bool {
 	return true
 }
 
-// take gives e the text of a group.
+// take stores the text of a group in e.
 func (p *pattern) take(g *group, raw string, e *event.Event) event.Reason {
 	text := p.unescape(raw)
 	if g.request {

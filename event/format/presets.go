@@ -2,15 +2,14 @@ package format
 
 import "github.com/weirdev/weir/event"
 
-// The presets are mappings that were written down for the user, with more than
-// one place to look where gateways differ. docs/formats.md shows the gateway
-// configuration that goes with each.
+// The presets are ready-made mappings, with more than one source for a field if
+// gateways differ. docs/formats.md shows the matching gateway configuration.
 //
-// The address is always that of the socket's peer, where the log has it. What a
-// gateway calls the client's address is often taken from X-Forwarded-For without a
-// look at who sent it; whom to believe is for [event.Proxies] to say.
+// The address is always that of the socket's peer, if the log has it. The client
+// address of a gateway is often taken from X-Forwarded-For without a check of its
+// sender; [event.Proxies] decides whom to trust.
 
-// Names lists what [New] knows.
+// Names lists the formats that [New] knows.
 func Names() []string {
 	return []string{
 		"weir", "combined", "nginx", "nginx-proxy-manager", "envoy-gateway", "envoy", "traefik", "caddy", "haproxy", "aws-alb",
@@ -18,7 +17,8 @@ func Names() []string {
 	}
 }
 
-// newLineFormat makes a format that reads lines of text; nil where that is none.
+// newLineFormat creates a format that reads lines of text; nil if there is none of
+// that name.
 func newLineFormat(name string) Format {
 	switch name {
 	case "combined":
@@ -31,8 +31,8 @@ func newLineFormat(name string) Format {
 	return nil
 }
 
-// presetSources are those of a format that reads JSON objects; nil where that is
-// none.
+// presetSources returns the sources of a format that reads JSON objects; nil if
+// there is none of that name.
 func presetSources(name string) []compiledSource {
 	switch name {
 	case "nginx":
@@ -52,10 +52,10 @@ func presetSources(name string) []compiledSource {
 }
 
 // withOwnNames adds, to a preset whose keys the user writes himself, every field
-// under its own name, which comes before all other places, so that what the
-// gateway knows besides (the account in a token, the device) needs no mapping. Ids
-// of events and free attributes stay out: the former would have to be made by the
-// gateway, the latter are ours.
+// under its own name, with precedence over all other sources. So anything else that
+// the gateway knows (the account in a token, the device) needs no mapping. Ids of
+// events and free attributes are excluded: the gateway would have to generate the
+// former, and the latter belong to our own format.
 func withOwnNames(preset []compiledSource) []compiledSource {
 	all := preset
 	for _, spec := range event.Fields() {

@@ -2,12 +2,12 @@ package format
 
 import "github.com/weirdev/weir/event"
 
-// Reader reads a JSON object as [Decoder] does: strictly, but that texts may have
-// any bytes, of which [event.Keep] makes something. It is for questions about what
-// is in events. Its errors are [*event.Refusal]s.
+// Reader reads a JSON object as [Decoder] does: strictly, except that texts may
+// contain any bytes, which [event.Keep] then handles. It is for requests about
+// entities of events. Its errors are [*event.Refusal]s.
 type Reader struct{ s scanner }
 
-// NewReader begins to read data, which is not to be written to any more.
+// NewReader starts to read data, which must not change any more.
 func NewReader(data []byte) (*Reader, error) {
 	r := &Reader{}
 	return r, r.result(r.s.start(data))
@@ -21,8 +21,8 @@ func (r *Reader) result(ok bool) error {
 	return &refusal
 }
 
-// Object reads an object and calls member with the name of each of its members,
-// in order, repeated ones too. member must read the value, with Text or Object,
+// Object reads an object and calls member with the name of each of its members, in
+// order, including repeated ones. member must read the value, with Text or Object,
 // or return an error, which ends the reading.
 func (r *Reader) Object(member func(name string) error) error {
 	s := &r.s
@@ -48,7 +48,7 @@ func (r *Reader) Object(member func(name string) error) error {
 	return r.result(ok)
 }
 
-// Text reads a text, byte for byte as it was written.
+// Text reads a text, byte for byte.
 func (r *Reader) Text() (string, error) {
 	v, ok := r.s.text(event.None)
 	return v, r.result(ok)

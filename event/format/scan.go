@@ -13,10 +13,10 @@ import (
 	"github.com/weirdev/weir/internal/ascii"
 )
 
-// MaxBytes is the size of the largest record that is read, in any format. It is
-// what a Kafka broker takes by default, and more than a client can make of a
-// request: 64 KiB of path and 64 KiB of headers, each byte written in six, leave
-// a quarter of it for what the gateway adds.
+// MaxBytes is the size of the largest record that is read, in any format. It is the
+// default limit of a Kafka broker, and more than a client can cause: 64 KiB of path
+// and 64 KiB of headers, each byte written in six, leave a quarter of it for the
+// gateway's fields.
 const MaxBytes = 1 << 20
 
 const maxDepth = 16
@@ -24,9 +24,9 @@ const maxDepth = 16
 // maxExact is the largest number that JSON carries exactly everywhere.
 const maxExact = 1<<53 - 1
 
-// scanner reads JSON from one buffer, without allocating. It is strict, but for
-// the bytes of texts, which clients write: what they are worth is for [event.Keep]
-// to say. A failed read leaves its reason in refusal, and returns false.
+// scanner reads JSON from one buffer, without allocating. It is strict, except for
+// the bytes of texts, which clients write and [event.Keep] handles. A failed read
+// stores its reason in refusal, and returns false.
 type scanner struct {
 	b       []byte
 	i       int
@@ -38,8 +38,8 @@ type scanner struct {
 	raw      bool // it had what JSON does not allow: a control character as it is, or another language's escape
 }
 
-// start begins on a record: its size and its encoding are checked once, for all
-// of it.
+// start starts on a record: its size and its encoding are checked once, for the
+// whole record.
 func (s *scanner) start(data []byte) bool {
 	s.b, s.i, s.scratch, s.refusal = data, 0, s.scratch[:0], event.Refusal{}
 	if len(data) > MaxBytes {
@@ -54,7 +54,7 @@ func (s *scanner) refuse(r event.Reason, f event.Field) bool {
 	return false
 }
 
-// unexpected refuses what stands at the present position.
+// unexpected refuses the text at the current position.
 func (s *scanner) unexpected(f event.Field) bool {
 	if s.i >= len(s.b) {
 		return s.refuse(event.Truncated, f)
@@ -68,7 +68,7 @@ func (s *scanner) space() {
 	}
 }
 
-// is reports whether c comes next, without taking it.
+// is reports whether c comes next, without consuming it.
 func (s *scanner) is(c byte) bool { return s.i < len(s.b) && s.b[s.i] == c }
 
 // take takes c.
@@ -113,8 +113,8 @@ func special(b []byte, i int) int {
 	return i
 }
 
-// text takes a string, which may have any bytes. It aliases the record, or the
-// scratch where it had escapes.
+// text reads a string, which may contain any bytes. It aliases the record, or the
+// scratch if it had escapes.
 func (s *scanner) text(f event.Field) (string, bool) {
 	if !s.is('"') {
 		return "", s.wrongType(f)
@@ -131,8 +131,7 @@ func (s *scanner) text(f event.Field) (string, bool) {
 	return s.escaped(start, f)
 }
 
-// escaped finishes a string that holds a backslash or a control character,
-// copying it.
+// escaped completes a string with a backslash or a control character, copying it.
 func (s *scanner) escaped(start int, f event.Field) (string, bool) {
 	s.isSound = false
 	from := len(s.scratch)
@@ -157,7 +156,7 @@ func (s *scanner) escaped(start int, f event.Field) (string, bool) {
 	}
 }
 
-// escape takes one escape and appends what it stands for.
+// escape reads one escape and appends its meaning.
 func (s *scanner) escape(f event.Field) bool {
 	if s.i+1 >= len(s.b) {
 		return s.refuse(event.Truncated, f)
@@ -187,9 +186,9 @@ func (s *scanner) escape(f event.Field) bool {
 	return true
 }
 
-// escapedByte takes \v or \xhh, which JSON does not have. Apache writes them, and
-// nginx where its log_format lacks escape=json, for what clients sent; a client
-// must not be able to go unseen by them.
+// escapedByte reads \v or \xhh, which JSON does not have. Apache writes them for
+// client bytes, and so does nginx if its log_format lacks escape=json. A client
+// must not be able to stay unseen that way.
 func (s *scanner) escapedByte(f event.Field) bool {
 	s.raw = true
 	if s.b[s.i+1] == 'v' {
@@ -230,7 +229,8 @@ func (s *scanner) escapedRune(f event.Field) bool {
 			return true
 		}
 	}
-	// The three bytes that UTF-8 would have for half of a character, see [event.Keep].
+	// These are the three bytes that UTF-8 would have for half of a character, see
+	// [event.Keep].
 	s.scratch = append(s.scratch, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f)
 	s.i += 6
 	return true
@@ -255,8 +255,8 @@ func (s *scanner) hex4(i int, f event.Field) (r rune, ok bool) {
 	return r, true
 }
 
-// integer takes a whole number. Anything beyond what JSON carries exactly is
-// out of range.
+// integer reads a whole number. A number that JSON does not carry exactly is out of
+// range.
 func (s *scanner) integer(f event.Field) (n int64, ok bool) {
 	negative := s.is('-')
 	start := s.i
@@ -289,8 +289,8 @@ func (s *scanner) integer(f event.Field) (n int64, ok bool) {
 	return n, true
 }
 
-// wrongType refuses the value at the present position: something else belongs
-// there, or nothing at all could stand there.
+// wrongType refuses the value at the current position: another type is expected, or
+// it is no value at all.
 func (s *scanner) wrongType(f event.Field) bool {
 	if s.i >= len(s.b) {
 		return s.refuse(event.Truncated, f)
@@ -302,7 +302,7 @@ func (s *scanner) wrongType(f event.Field) bool {
 	return s.refuse(event.Syntax, f)
 }
 
-// number takes any JSON number, which is not interpreted.
+// number reads any JSON number, without interpreting it.
 func (s *scanner) number(f event.Field) bool {
 	if s.is('-') {
 		s.i++
@@ -337,7 +337,7 @@ func (s *scanner) number(f event.Field) bool {
 	return true
 }
 
-// skip takes any value.
+// skip reads any value.
 func (s *scanner) skip(depth int, f event.Field) bool {
 	if depth > maxDepth {
 		return s.refuse(event.TooDeep, f)
@@ -375,7 +375,7 @@ func (s *scanner) skip(depth int, f event.Field) bool {
 	return s.number(f)
 }
 
-// skipAll takes an object or array, element by element.
+// skipAll reads an object or array, element by element.
 func (s *scanner) skipAll(end byte, depth int, f event.Field, element func() bool) bool {
 	s.i++
 	s.space()

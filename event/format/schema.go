@@ -8,9 +8,9 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Schema is the JSON Schema (draft 2020-12) of an event, for gateways' tests
-// and for editors. The decoder refuses some of what a schema cannot describe:
-// keys in other letters, keys twice, bytes that are no text.
+// Schema returns the JSON Schema (draft 2020-12) of an event, for gateways' tests
+// and for editors. The decoder also refuses some things that a schema cannot
+// describe: keys in another case, duplicate keys, bytes that are no text.
 func Schema() []byte {
 	properties := map[string]any{}
 	for _, s := range event.Fields() {
@@ -73,8 +73,8 @@ func schemaOfTime(s event.Spec) []any {
 	return []any{map[string]any{"type": "string", "format": "date-time"}, number, map[string]any{"type": "null"}}
 }
 
-// fate says what becomes of a value beyond its field's bounds that a client
-// chose; "" where it would be the gateway's, and refused.
+// fate describes what happens to a client's value beyond its field's limits; "" if
+// it would be the gateway's, and refused.
 func fate(s event.Spec) string {
 	switch {
 	case !s.Client:
@@ -91,8 +91,8 @@ func fate(s event.Spec) string {
 	return fmt.Sprintf("of more than %d bytes, the start is kept", s.MaxBytes)
 }
 
-// Reference lists all fields in Markdown: what gateways send, then what ingest
-// derives.
+// Reference lists all fields in Markdown: those from gateways, then those that
+// ingest derives.
 func Reference() string {
 	var b strings.Builder
 	b.WriteString("| field | value | what it is |\n|---|---|---|\n")
@@ -110,7 +110,8 @@ func Reference() string {
 	return b.String()
 }
 
-// describeField says which values a field may have, and which are cut to its bounds.
+// describeField states the allowed values of a field, and the limits to which
+// values are cut.
 func describeField(s event.Spec) string {
 	verb := map[bool]string{true: "cut to", false: "up to"}[s.Client]
 	switch {

@@ -7,10 +7,10 @@ import (
 	"github.com/weirdev/weir/internal/ascii"
 )
 
-// putLogText gives f a text from a gateway's log, as [event.Keep] has it. Empty
-// and "-" are how logs write that there is nothing; an address that is none is
-// nothing, too. isSound is as in [event.Event.AdmitText]. done says whether f has
-// got a value; refused is 0 where there is nothing to refuse.
+// putLogText stores a text from a gateway's log, as in [event.Keep]. Empty and "-"
+// mean no value in logs, and so does an invalid address. isSound is as in
+// [event.Event.AdmitText]. done reports whether f has a value; refused is 0 if
+// nothing was refused.
 func putLogText(e *event.Event, f event.Field, v string, isSound bool) (done bool, refused event.Reason) {
 	if v == "-" {
 		return false, 0
@@ -24,22 +24,22 @@ func putLogText(e *event.Event, f event.Field, v string, isSound bool) (done boo
 	return e.AdmitText(f, v, isSound)
 }
 
-// putText is putLogText for fields that nothing can be refused of: addresses, and
-// what clients write.
+// putText is putLogText for fields of which nothing can be refused: addresses, and
+// client values.
 func putText(e *event.Event, f event.Field, v string) bool {
 	done, _ := putLogText(e, f, v, false)
 	return done
 }
 
-// putRequest gives e what a request line says.
+// putRequest stores the parts of a request line.
 func putRequest(e *event.Event, line string) {
 	method, target := splitRequest(line)
 	putText(e, event.Method, method)
 	putText(e, event.Path, target)
 }
 
-// splitRequest splits METHOD TARGET PROTOCOL. What is no request is the target,
-// without a method. Servers pass over blanks around the target.
+// splitRequest splits METHOD TARGET PROTOCOL. An invalid request becomes the
+// target, without a method. Like servers, it ignores blanks around the target.
 func splitRequest(line string) (method, target string) {
 	method, target, ok := strings.Cut(line, " ")
 	i := strings.LastIndexByte(target, ' ')
@@ -54,7 +54,7 @@ func splitRequest(line string) (method, target string) {
 }
 
 // isToken reports whether s may be a method, after RFC 9110, sections 9.1 and
-// 5.6.2. Clients invent them, and some servers answer.
+// 5.6.2. Clients invent methods, and some servers answer.
 func isToken(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -74,8 +74,8 @@ func isLogMethod(s string) bool {
 	return s != "" && len(s) <= event.Method.Spec().MaxBytes
 }
 
-// inQuotes splits off what is between double quotes at the start of s. A quote
-// after an odd number of backslashes is text.
+// inQuotes splits off the text in double quotes at the start of s. A quote after an
+// odd number of backslashes is text.
 func inQuotes(s string) (text, rest string, ok bool) {
 	if s == "" || s[0] != '"' {
 		return "", s, false
@@ -97,14 +97,14 @@ func inQuotes(s string) (text, rest string, ok bool) {
 	return s[1:], "", false
 }
 
-// unescaper decodes the escapes of text logs. What it returns is valid until its
-// scratch is cut.
+// unescaper decodes the escapes of text logs. Its results are valid until its
+// scratch is reset.
 type unescaper struct {
 	scratch []byte // texts that had escapes
 }
 
-// unescape decodes the escapes of Apache and nginx: what is left is what the
-// client wrote, byte for byte.
+// unescape decodes the escapes of Apache and nginx; the result is the client's
+// text, byte for byte.
 func (c *unescaper) unescape(raw string) string {
 	if strings.IndexByte(raw, '\\') < 0 {
 		return raw
@@ -129,8 +129,8 @@ func appendUnescaped(b []byte, raw string) []byte {
 	}
 }
 
-// unescaped is the byte that an escape at the start of s stands for, and the
-// escape's length; 0 where there is none.
+// unescaped returns the byte of an escape at the start of s, and the escape's
+// length; 0 if there is none.
 func unescaped(s string) (c byte, length int) {
 	switch s[1] {
 	case '"', '\\':

@@ -37,7 +37,7 @@ func parseTime(s string) (ms int64, ok bool) {
 	return (daysOf(year, month, day)*86_400+hour*3600+minute*60+second-zone)*1000 + fraction, true
 }
 
-// holdsTime reports whether [event.Time] can be ms, Unix milliseconds.
+// holdsTime reports whether [event.Time] can hold ms, Unix milliseconds.
 func holdsTime(ms int64) bool {
 	spec := event.Time.Spec()
 	return ms >= spec.Min && ms <= spec.Max
@@ -54,7 +54,7 @@ func digits(s string) (n int64, ok bool) {
 	return n, true
 }
 
-// millis reads a fraction of 1 to 9 digits, if there is one.
+// millis reads an optional fraction of 1 to 9 digits.
 func millis(s string) (ms int64, rest string, ok bool) {
 	if s == "" || s[0] != '.' {
 		return 0, s, true
@@ -116,8 +116,8 @@ func daysOf(year, month, day int64) int64 {
 	return 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 1 - 719_468
 }
 
-// parseLogTime reads the time of a log as Unix milliseconds: in common log
-// format, or RFC 3339.
+// parseLogTime reads the time of a log as Unix milliseconds: in common log format,
+// or RFC 3339.
 func parseLogTime(s string) (ms int64, ok bool) {
 	if len(s) > 2 && s[2] == '/' {
 		return parseCLFTime(s)
@@ -126,8 +126,8 @@ func parseLogTime(s string) (ms int64, ok bool) {
 	return ms, ok && holdsTime(ms)
 }
 
-// parseCLFTime reads 17/May/2015:10:05:03 +0000, with or without a fraction of
-// the second, as Unix milliseconds. A leap second is the next one.
+// parseCLFTime reads 17/May/2015:10:05:03 +0000, with or without a fraction of the
+// second, as Unix milliseconds. A leap second becomes the next second.
 func parseCLFTime(s string) (ms int64, ok bool) {
 	const seconds = len("17/May/2015:10:05:03")
 	if len(s) < seconds {

@@ -20,7 +20,7 @@ func traefikSources() []compiledSource {
 		{field: event.UserAgent, from: "request_User-Agent", rank: 1},
 		{field: event.Referer, from: "request_Referer", rank: 1},
 		{field: event.IP, from: "ClientAddr", rank: 1},
-		// ClientHost is X-Forwarded-For where the request had one.
+		// ClientHost is X-Forwarded-For if the request had one.
 		{field: event.IP, from: "ClientHost", rank: 2},
 		{field: event.ForwardedFor, from: "request_X-Forwarded-For", rank: 1},
 	}

@@ -8,10 +8,9 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// carried reads records of a log that came to us with something around them:
-// what syslog or a container's runtime writes before a line, or a JSON object of
-// Docker or of a log shipper that holds the line as a text. Of all that nothing
-// is kept.
+// carried reads log records that arrive in a wrapper: text that syslog or a
+// container's runtime writes before a line, or a JSON object of Docker or of a log
+// shipper that contains the line as a text. Nothing of the wrapper is kept.
 type carried struct {
 	Format
 	objects bool // the format reads JSON objects, not lines
@@ -19,14 +18,14 @@ type carried struct {
 	wrong event.Refusal
 }
 
-// Decode takes off what is around the record, and reads the record.
+// Decode removes the wrapper, and reads the record.
 func (c *carried) Decode(data []byte, e *event.Event) error {
 	if len(data) > MaxBytes {
 		return c.Format.Decode(data, e) // which refuses it
 	}
 	s := strings.TrimLeft(alias(data), " \t\r\n")
 	switch {
-	// Where lines are read, every object is an envelope; where objects are, only Docker's.
+	// For lines, every object is a wrapper; for objects, only Docker's.
 	case !c.objects && strings.HasPrefix(s, "{"), c.objects && strings.HasPrefix(s, `{"log":"{`):
 		line, ok := c.open(data)
 		if !ok {
@@ -45,9 +44,9 @@ func (c *carried) Decode(data []byte, e *event.Event) error {
 	return c.bare(data, e, err)
 }
 
-// bare reads a record of which what seems to be around it is a part: where a line
-// begins with what a client named as its host, that may look like anything. wrong
-// is what it is refused with if it does not read so either.
+// bare reads a record with what looks like a wrapper: if a line begins with the
+// host that a client named, that may look like anything. wrong is the refusal if
+// the record cannot be read this way either.
 func (c *carried) bare(data []byte, e *event.Event, wrong error) error {
 	var refusal *event.Refusal
 	if !errors.As(wrong, &refusal) {
@@ -60,7 +59,8 @@ func (c *carried) bare(data []byte, e *event.Event, wrong error) error {
 	return &c.wrong
 }
 
-// shift moves the position of a refusal by what stands before the record.
+// shift moves the position of a refusal by the length of the text before the
+// record.
 func shift(err error, by int) {
 	var refusal *event.Refusal
 	if errors.As(err, &refusal) {
@@ -68,11 +68,11 @@ func shift(err error, by int) {
 	}
 }
 
-// envelope is a JSON object that has a line of a log as the text log, as Docker and
-// Fluent Bit write it, or message, as Filebeat and Vector do.
+// envelope is a JSON object with a log line in the text log, as Docker and Fluent
+// Bit write it, or in message, as Filebeat and Vector do.
 type envelope struct{ scanner }
 
-// open returns the line, which is not to be written to. It is valid until the next
+// open returns the line, which must not be changed. It is valid until the next
 // open.
 func (v *envelope) open(data []byte) (line []byte, ok bool) {
 	if !v.start(data) {
@@ -111,7 +111,7 @@ func (v *envelope) member(found *string) bool {
 	return ok
 }
 
-// messageOf is a line without what stands before a message on its way:
+// messageOf returns a line without the text that transport puts before a message:
 //
 //	<190>Sep 15 16:13:46 host nginx[1]: message          RFC 3164, with or without <…>, host and tag
 //	2026-09-15T16:13:46.123+02:00 host nginx[1]: message the same, as rsyslog writes it to files
@@ -122,7 +122,7 @@ func (v *envelope) member(found *string) bool {
 //	[pod/web-0/nginx] message                            kubectl logs --prefix
 //	nginx[1]: message                                    a tag alone, or host nginx[1]: message
 //
-// A line without any of that is returned as it is.
+// It returns any other line unchanged.
 func messageOf(line string) string {
 	s := withoutPriority(line)
 	if rest, ok := strings.CutPrefix(s, "1 "); ok {
@@ -153,7 +153,7 @@ func messageOf(line string) string {
 	return s
 }
 
-// withoutPriority cuts <190> off.
+// withoutPriority removes <190>.
 func withoutPriority(s string) string {
 	if !strings.HasPrefix(s, "<") {
 		return s
@@ -165,7 +165,7 @@ func withoutPriority(s string) string {
 	return rest
 }
 
-// structured reads the header of RFC 5424 behind its version: time, host,
+// structured reads the header of RFC 5424 after its version: time, host,
 // application, process, message id, and structured data.
 func structured(s string) (message string, ok bool) {
 	stamp, rest := word(s)
@@ -185,8 +185,8 @@ func structured(s string) (message string, ok bool) {
 	return strings.TrimPrefix(strings.TrimPrefix(rest[end:], " "), "\ufeff"), end > 0
 }
 
-// endOfData is where elements such as [id name="value"] end; 0 where they do not.
-// Quotes, backslashes and closing brackets in values are escaped.
+// endOfData returns the end of elements such as [id name="value"]; 0 if there is
+// none. Quotes, backslashes and closing brackets in values are escaped.
 func endOfData(s string) int {
 	quoted := false
 	for i := 0; i < len(s); i++ {
@@ -202,8 +202,8 @@ func endOfData(s string) int {
 	return 0
 }
 
-// hasOldDate reports whether s begins with a date as RFC 3164 has it, "Sep 15
-// 16:13:46 " or "Sep  5 16:13:46 ".
+// hasOldDate reports whether s begins with a date as in RFC 3164, "Sep 15 16:13:46
+// " or "Sep  5 16:13:46 ".
 func hasOldDate(s string) bool {
 	if len(s) < len("Sep 15 16:13:46 ") || s[3] != ' ' || s[6] != ' ' || s[9] != ':' || s[12] != ':' || s[15] != ' ' {
 		return false
@@ -219,8 +219,8 @@ func isStamp(w string) bool {
 	return ok
 }
 
-// stamped takes off what follows a time: the stream that a container wrote to and
-// whether the line is whole, or syslog's host and tag, or nothing.
+// stamped removes the text after a time: a container's stream and whether the line
+// is complete, or syslog's host and tag, or nothing.
 func stamped(s string) string {
 	first, rest := word(s)
 	if first == "stdout" || first == "stderr" {
@@ -238,7 +238,7 @@ func stamped(s string) string {
 	return s
 }
 
-// behindHost takes off host and tag, either of which may be missing.
+// behindHost removes host and tag, either of which may be missing.
 func behindHost(s string) string {
 	first, rest := word(s)
 	if isTag(first) {

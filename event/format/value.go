@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// unit is how a time or a duration is written: a power of ten of the second for
+// unit is the notation of a time or a duration: a power of ten of the second for
 // numbers, or text.
 type unit struct {
 	shift int // a number is multiplied by 10^shift to be what the field holds
@@ -18,7 +18,7 @@ type unit struct {
 	epoch bool // a number is in the unit that makes it a time since 1973: see epochShift
 }
 
-// textForm is how a time is written as text.
+// textForm is the notation of a time as text.
 type textForm uint8
 
 const (
@@ -29,7 +29,7 @@ const (
 	rfc3339Text          // RFC 3339, where it is no number
 )
 
-// isText reports whether a time is text, and no number.
+// isText reports whether a time is a text, and not a number.
 func (u *unit) isText(s string) bool {
 	switch u.form {
 	case rfc3339, clf:
@@ -51,8 +51,8 @@ func (u *unit) parseText(s string) (ms int64, ok bool) {
 	return parseTime(s)
 }
 
-// split takes a number and what it is multiplied by. Durations may bring a unit of
-// their own: 3ms, 0.5s.
+// split splits a number from its factor. Durations may have a unit of their own:
+// 3ms, 0.5s.
 func (u *unit) split(f event.Field, s string) (number string, shift int) {
 	if u.epoch {
 		return s, epochShift(s)
@@ -72,9 +72,9 @@ func (u *unit) split(f event.Field, s string) (number string, shift int) {
 	return s, u.shift // which is no number
 }
 
-// epochShift tells from the digits before the point in which unit a Unix time is,
-// so that it becomes milliseconds: every time from 1973 to 5138 has its own number
-// of them.
+// epochShift derives the unit of a Unix time from the digits before the point, so
+// that it becomes milliseconds: for times from 1973 to 5138 each unit has its own
+// number of digits.
 func epochShift(s string) int {
 	whole, _, _ := strings.Cut(s, ".")
 	switch n := len(whole); {
@@ -88,7 +88,7 @@ func epochShift(s string) int {
 	return -6
 }
 
-// unitPower is how many powers of ten of a unit make a second.
+// unitPower returns how many powers of ten of a unit make a second.
 func unitPower(name string) (int, bool) {
 	switch name {
 	case "s":
@@ -103,8 +103,8 @@ func unitPower(name string) (int, bool) {
 	return 0, false
 }
 
-// fieldPower is the same for the unit in which a field is held; false where it
-// is neither a time nor a duration.
+// fieldPower is the same for the unit of a field; false if it is neither a time nor
+// a duration.
 func fieldPower(f event.Field) (int, bool) {
 	switch {
 	case f.Kind() == event.KindTime:
@@ -117,7 +117,7 @@ func fieldPower(f event.Field) (int, bool) {
 	return 0, false
 }
 
-// ownUnit is that of our own format, and common log format for times besides.
+// ownUnit is the unit of our own format, plus common log format for times.
 func ownUnit() unit { return unit{asOwn: true, form: eitherForm} }
 
 func parseUnit(f event.Field, name string) (unit, error) {
@@ -140,7 +140,7 @@ func parseUnit(f event.Field, name string) (unit, error) {
 	return unit{shift: held - given}, nil
 }
 
-// parseValue reads a value that a mapping names for a field.
+// parseValue reads a value from a mapping for a field.
 func parseValue(f event.Field, s string) (value, error) {
 	spec := f.Spec()
 	if spec.Enum != nil && !slices.Contains(spec.Enum, s) {
@@ -173,9 +173,9 @@ func parseValue(f event.Field, s string) (value, error) {
 	return value{text: s}, nil
 }
 
-// parseDecimal reads a number in decimal notation, with fraction and exponent or
-// without, times 10^shift, cut to a whole number. fits is false where that is
-// beyond what a field can hold.
+// parseDecimal reads a decimal number, with or without fraction and exponent, times
+// 10^shift, cut to a whole number. fits is false if that exceeds what a field can
+// hold.
 func parseDecimal(s string, shift int) (n int64, fits, ok bool) {
 	negative := strings.HasPrefix(s, "-")
 	s = strings.TrimPrefix(s, "-")

@@ -8,23 +8,23 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Decoder reads events in Weir's own format. It is reused by one goroutine, and
-// allocates nothing per event, but for texts that [event.Keep] has to change.
+// Decoder reads events in Weir's own format. One goroutine reuses it. It allocates
+// nothing per event, except for texts that [event.Keep] has to change.
 //
-// Gateways write their fields in the same order each time, so the decoder
-// remembers which field came after which, and compares the next bytes with that
-// key before it looks the key up.
+// Gateways write their fields in the same order each time, so the decoder remembers
+// which field came after which, and compares the next bytes with that key before it
+// looks the key up.
 type Decoder struct {
 	scanner
 	after   [event.MaxField]event.Field // the field that last came after each
 	unknown []string                    // unknown keys of this event
 }
 
-// maxUnknown is how many unknown keys an event may have: each is compared with
-// the others, to refuse a key that is there twice.
+// maxUnknown limits the unknown keys of an event: each is compared with the others,
+// to refuse duplicates.
 const maxUnknown = 64
 
-// quoted is each field's key as it stands in JSON, with the colon.
+// quoted holds each field's key in JSON, with the colon.
 var quoted = func() (q [event.MaxField]string) {
 	for _, spec := range event.Fields() {
 		q[spec.Field] = `"` + spec.Name + `":`
@@ -32,9 +32,9 @@ var quoted = func() (q [event.MaxField]string) {
 	return q
 }()
 
-// Decode reads one event into e: strictly, but for what clients write, of which
-// [event.Keep] makes something. Texts of e alias data, or the decoder, and are valid
-// until the next Decode. The error is a [*event.Refusal].
+// Decode reads one event into e: strictly, except for client values, which
+// [event.Keep] handles. Texts of e alias data, or the decoder, and are valid until
+// the next Decode. The error is a [*event.Refusal].
 func (d *Decoder) Decode(data []byte, e *event.Event) error {
 	e.Reset()
 	d.unknown = d.unknown[:0]
@@ -73,7 +73,7 @@ func (d *Decoder) object(e *event.Event) bool {
 	return true
 }
 
-// fields takes the fields of an object, up to its closing brace.
+// fields reads the fields of an object, up to its closing brace.
 func (d *Decoder) fields(e *event.Event) bool {
 	var seen [2]uint64
 	last := event.None
@@ -105,7 +105,7 @@ func (d *Decoder) fields(e *event.Event) bool {
 	}
 }
 
-// key takes a key and its colon; None is an unknown key.
+// key reads a key and its colon; None is an unknown key.
 func (d *Decoder) key(last event.Field) (event.Field, bool) {
 	if f := d.after[last]; f != event.None {
 		q := quoted[f]
@@ -137,8 +137,8 @@ func (d *Decoder) key(last event.Field) (event.Field, bool) {
 	return f, true
 }
 
-// unknownKey checks that an unknown key is no known one in other letters, which
-// another reader of the same event might take for it, and stands there once.
+// unknownKey checks that an unknown key is not a known one in another case, which
+// another reader of the event might mistake for it, and that it occurs once.
 func (d *Decoder) unknownKey(name string, at int) bool {
 	if reason := d.keyTrouble(name); reason != 0 {
 		d.i = at
@@ -166,7 +166,8 @@ func (d *Decoder) unknownKey(name string, at int) bool {
 	return true
 }
 
-// keyTrouble says why an unknown key that was just read is no text; 0: it is.
+// keyTrouble returns the reason why an unknown key is invalid text; 0 if it is
+// valid.
 func (d *Decoder) keyTrouble(name string) event.Reason {
 	switch {
 	case d.raw:
@@ -187,7 +188,7 @@ func plain(name string) bool {
 	return true
 }
 
-// value takes the value of f. An empty text and null are absent values.
+// value reads the value of f. An empty text and null are absent values.
 func (d *Decoder) value(f event.Field, e *event.Event) bool {
 	if d.is('n') {
 		return d.word("null", f)
@@ -214,7 +215,7 @@ func (d *Decoder) value(f event.Field, e *event.Event) bool {
 	return d.claim(f, e)
 }
 
-// set gives f a text that was just read.
+// set stores the last text in f.
 func (d *Decoder) set(f event.Field, v string, e *event.Event) bool {
 	if !f.Spec().Client {
 		if wrong := d.wrongText(f, v); wrong != 0 {
@@ -228,8 +229,8 @@ func (d *Decoder) set(f event.Field, v string, e *event.Event) bool {
 	return refused == 0 || d.refuse(refused, f)
 }
 
-// exactAddress reads what our own format may have in [event.IP]: an address and
-// nothing around it, or unix: with or without a path.
+// exactAddress reads a valid [event.IP] of our own format: an address with nothing
+// around it, or unix: with or without a path.
 func exactAddress(s string) (string, bool) {
 	if strings.HasPrefix(s, event.UnixPeer) {
 		return event.UnixPeer, true
@@ -238,8 +239,7 @@ func exactAddress(s string) (string, bool) {
 	return s, err == nil && a.Zone() == "" && len(s) <= event.IP.Spec().MaxBytes
 }
 
-// wrongText says what is wrong with a gateway's text that was just read, of what
-// only this format can tell.
+// wrongText checks a gateway's text for errors that only this format can have.
 func (d *Decoder) wrongText(f event.Field, v string) event.Reason {
 	if f.Kind() == event.KindAddress {
 		if _, ok := exactAddress(v); !ok {
@@ -257,8 +257,8 @@ func (d *Decoder) setNum(f event.Field, n int64, e *event.Event) bool {
 	return refused == 0 || d.refuse(refused, f)
 }
 
-// claim takes a number, time or flag that a client states. Whatever else stands
-// there is passed over.
+// claim reads a number, time or flag that a client states. Any other value is
+// skipped.
 func (d *Decoder) claim(f event.Field, e *event.Event) bool {
 	if d.is('"') {
 		v, ok := d.text(f)
@@ -285,7 +285,7 @@ func admitClaim(e *event.Event, f event.Field, n int64, ok bool) bool {
 	return refused == 0
 }
 
-// claimed reads a number or a flag as it stands in JSON.
+// claimed reads a number or a flag from JSON.
 func claimed(f event.Field, v string) (n int64, ok bool) {
 	if f.Kind() == event.KindBool {
 		return int64(len("false") - len(v)), v == "true" || v == "false"
@@ -303,12 +303,12 @@ func contains(list []string, v string) bool {
 	return false
 }
 
-// earliestMillis is the smallest integer time that is believed to be in
-// milliseconds: anything below would be before April 1973, and is far likelier
-// to be in seconds.
+// earliestMillis is the smallest integer time that is read as milliseconds:
+// anything below would be before April 1973, and is far more likely to be in
+// seconds.
 const earliestMillis = 100_000_000_000
 
-// moment takes a time that the gateway states.
+// moment reads a time that the gateway states.
 func (d *Decoder) moment(f event.Field, e *event.Event) bool {
 	if !d.is('"') {
 		n, ok := d.integer(f)

@@ -2,7 +2,7 @@ package format
 
 import "github.com/weirdev/weir/event"
 
-// maxAttributes is how many free attributes an event keeps.
+// maxAttributes limits the free attributes of an event.
 const maxAttributes = 32
 
 // attribute is a member of the free attributes.
@@ -13,10 +13,9 @@ type attribute struct {
 	whole bool   // it stands in the record as it is kept
 }
 
-// attributes takes a flat object of scalars, and keeps its text. Clients have
-// their hands in it, so that everything but the syntax is forgiven: what is too
-// much, is nested, or has a name that is there already is left out, and texts are
-// repaired.
+// attributes reads a flat object of scalars, and keeps its text. Clients can
+// influence it, so everything but the syntax is tolerated: excess, nested and
+// duplicate members are left out, and texts are repaired.
 func (d *Decoder) attributes(f event.Field, e *event.Event) bool {
 	start := d.i
 	if !d.is('{') {
@@ -58,7 +57,7 @@ func named(list []attribute, name string) bool {
 	return false
 }
 
-// attribute takes one member; flat is false where its value is none that is kept.
+// attribute reads one member; flat is false if its value is not kept.
 func (d *Decoder) attribute(f event.Field) (a attribute, flat, ok bool) {
 	a.whole = true
 	if a.name, ok = d.attributeText(f, &a); !ok {
@@ -81,7 +80,7 @@ func (d *Decoder) attribute(f event.Field) (a attribute, flat, ok bool) {
 	return a, true, ok
 }
 
-// attributeText takes a text of a, and repairs it.
+// attributeText reads a text of a, and repairs it.
 func (d *Decoder) attributeText(f event.Field, a *attribute) (string, bool) {
 	v, ok := d.text(f)
 	if !ok || d.isSound {
@@ -92,7 +91,8 @@ func (d *Decoder) attributeText(f event.Field, a *attribute) (string, bool) {
 	return fixed, true
 }
 
-// writeAttributes writes as many as fit into most bytes; "" where none does.
+// writeAttributes writes as many attributes as fit into most bytes; "" if none
+// does.
 func writeAttributes(list []attribute, most int) string {
 	b := []byte{'{'}
 	for i := range list {
