@@ -1,8 +1,7 @@
-// Package ascii reads the small things that addresses, paths and logs are made
-// of, as strangers write them.
+// Package ascii reads hexadecimal digits and ports in untrusted text.
 package ascii
 
-// Hex is the value of a hexadecimal digit, in either case; -1 where c is none.
+// Hex returns the value of a hexadecimal digit, in either case; -1 if c is none.
 func Hex(c byte) int {
 	switch {
 	case c >= '0' && c <= '9':
@@ -15,7 +14,7 @@ func Hex(c byte) int {
 	return -1
 }
 
-// IsPort reports whether s is a port: up to five decimal digits, 65535 at most.
+// IsPort reports whether s is a port: up to five decimal digits, at most 65535.
 func IsPort(s string) bool {
 	n := 0
 	for i := range len(s) {

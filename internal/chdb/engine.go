@@ -26,7 +26,7 @@ type Engine struct {
 // Parameter is a value for a placeholder {name:Type} of a query.
 type Parameter struct{ Name, Value string }
 
-// Open opens, or makes, the data directory. A directory can be open once.
+// Open opens, or creates, the data directory. A directory can be open once.
 func Open(dir string) (*Engine, error) {
 	lib, err := loadOnce()
 	if err != nil {
@@ -70,7 +70,7 @@ var (
 	errorName = regexp.MustCompile(`\(([A-Z_]+)\)[^()]*$`)
 )
 
-// parseError reads the engine's text of an error.
+// parseError reads the engine's error text.
 func parseError(text string) error {
 	if text == "" {
 		return nil
@@ -99,7 +99,7 @@ func (e *Engine) Query(database, sql, format string, params []Parameter) ([]byte
 	return e.run(sql, format, params)
 }
 
-// use makes database the connection's. Whoever holds the lock calls it.
+// use makes database the connection's database. The caller holds the lock.
 func (e *Engine) use(database string) error {
 	if e.conn == nil {
 		return errClosed
@@ -161,8 +161,8 @@ func (e *Engine) take(result uintptr) ([]byte, error) {
 	return append([]byte(nil), unsafe.Slice(e.lib.resultBuffer(result), n)...), nil
 }
 
-// Insert runs an INSERT statement, which names no format, with data in a format.
-// Either everything is inserted or nothing.
+// Insert runs an INSERT statement without a format, with data in a format. It
+// inserts everything or nothing.
 func (e *Engine) Insert(database, sql, format string, data []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -25,10 +25,10 @@ import (
 	"github.com/weirdev/weir/internal/telemetry"
 )
 
-// ServeHTTP answers ClickHouse's HTTP interface, as Grafana, curl and the clients
-// of other languages use it: a statement in the parameter query, in the body, or
-// begun in the one and ended by the other. GET may only read. It asks for no
-// password, so it answers nobody who was led here by a page in a browser.
+// ServeHTTP serves ClickHouse's HTTP interface, as Grafana, curl and the clients of
+// other languages use it. The statement is in the parameter query, in the body, or
+// begins in the former and ends in the latter. GET may only read. There is no
+// password, so requests from a page in a browser are refused.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if why := foreign(r); why != "" {
 		http.Error(w, why, http.StatusForbidden)
@@ -58,7 +58,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ServeOverHTTP answers the HTTP interface on l until ctx ends.
+// ServeOverHTTP serves the HTTP interface on l until ctx ends.
 func (s *Server) ServeOverHTTP(ctx context.Context, l net.Listener) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: telemetry.ErrorLog(s.log)}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -69,8 +69,8 @@ func (s *Server) ServeOverHTTP(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// foreign says why a request is not for us: its name for us is none of this
-// machine's, or a page of somebody else's has sent it.
+// foreign says why a request is refused: its Host is not a name of this machine, or
+// another site's page has sent it.
 func foreign(r *http.Request) string {
 	if !ownHost(r.Host) {
 		return "the sandbox is asked as 127.0.0.1 or localhost, not as " + strconv.Quote(r.Host)
@@ -92,7 +92,7 @@ func ownHost(hostport string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// httpQuery is a request, read.
+// httpQuery is a parsed request.
 type httpQuery struct {
 	database string
 	sql      string // of an insert, without the data
@@ -104,7 +104,7 @@ type httpQuery struct {
 	revision uint64 // of blocks in Native
 }
 
-// readHTTP heeds readonly; all other settings are passed over, as on the native
+// readHTTP applies readonly; it ignores all other settings, as on the native
 // protocol.
 func readHTTP(w http.ResponseWriter, r *http.Request) (*httpQuery, error) {
 	args := r.URL.Query()
@@ -140,7 +140,7 @@ func readHTTP(w http.ResponseWriter, r *http.Request) (*httpQuery, error) {
 	return q, nil
 }
 
-// readBody is the body, decompressed.
+// readBody returns the body, decompressed.
 func readBody(w http.ResponseWriter, r *http.Request, packed bool) ([]byte, error) {
 	var in io.Reader = http.MaxBytesReader(w, r.Body, maxInsert)
 	var err error
@@ -178,12 +178,11 @@ func readBody(w http.ResponseWriter, r *http.Request, packed bool) ([]byte, erro
 	return body, err
 }
 
-// formatInsert recognises an insert of data in a format, which follow the format's
+// formatInsert recognises an insert of data in a format, which follows the format's
 // name.
 var formatInsert = regexp.MustCompile(`(?is)^\s*(INSERT\s+INTO\s+(?:TABLE\s+)?(?:[^\s(]+)\s*(?:\([^()]*\))?)\s*FORMAT\s+([a-zA-Z0-9]+)(?:[ \t]*\r?\n|\s*;\s*|\s|$)`)
 
-// split tells statement and data apart: what stands in the query comes before what
-// stands in the body.
+// split separates statement and data: the query precedes the body.
 func (q *httpQuery) split(query string, body []byte) {
 	text := body
 	if query != "" {
@@ -199,7 +198,8 @@ func (q *httpQuery) split(query string, body []byte) {
 	}
 }
 
-// formatClause is that of a query; the engine heeds it, and the header names it.
+// formatClause matches the format of a query; the engine applies it, and the header
+// names it.
 var formatClause = regexp.MustCompile(`(?i)\bFORMAT\s+([a-zA-Z0-9]+)\s*;?\s*$`)
 
 // answerHTTP runs a statement and writes its result.
@@ -228,8 +228,8 @@ func (s *Server) answerHTTP(w http.ResponseWriter, q *httpQuery) {
 	_, _ = w.Write(result) // a client that has gone needs no answer
 }
 
-// native puts the engine's blocks into the form of the client's revision. A result
-// without rows has its columns still.
+// native converts the engine's blocks to the client's revision. A result without
+// rows still has its columns.
 func (s *Server) native(q *httpQuery, result []byte) ([]byte, error) {
 	if len(result) == 0 {
 		if w := firstWord(q.sql); w != "SELECT" && w != "WITH" {

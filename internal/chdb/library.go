@@ -1,10 +1,10 @@
 // Package chdb serves ClickHouse's own engine, loaded as a shared library, on
 // ClickHouse's native protocol and its HTTP interface, so that clients use it
-// exactly as they would a cluster.
+// exactly like a cluster.
 //
-// It is for trying Weir out and for tests. It is no database server: one
-// statement runs at a time, results are built in memory, settings sent with a
-// query are ignored (but for readonly), and there are no users.
+// It is for demos and tests. It is no database server: one statement runs at a
+// time, results are built in memory, settings sent with a query are ignored (except
+// readonly), and there are no users.
 package chdb
 
 import (
@@ -21,7 +21,7 @@ import (
 // Version is the version of the library that tools/chdb/package.json pins.
 const Version = "26.7.3-stable.1"
 
-// ErrNoLibrary says that the engine is not on this machine, and how to get it.
+// ErrNoLibrary means that the engine is not on this machine; it says how to get it.
 var ErrNoLibrary = errors.New("the embedded ClickHouse engine is not in the cache: `make chdb` fetches it (178 MB, with npm), " +
 	"or WEIR_CHDB_LIB names a libchdb.so")
 
@@ -48,8 +48,8 @@ func Find() (string, error) {
 	return path, nil
 }
 
-// library is the part of the C interface that is used. Pointers to C objects
-// are uintptr: the garbage collector has nothing to do with them.
+// library is the used part of the C interface. Pointers to C objects are uintptr,
+// because the garbage collector must not handle them.
 type library struct {
 	setSignalHandlers func(enabled int32)
 	connect           func(argc int32, argv **byte) *uintptr
@@ -69,7 +69,7 @@ type library struct {
 
 var loadOnce = sync.OnceValues(load)
 
-// load opens the library. It is loaded once a process, for it cannot be
+// load opens the library. It is loaded once per process, because it cannot be
 // unloaded.
 func load() (*library, error) {
 	path, err := Find()

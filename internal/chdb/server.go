@@ -16,10 +16,10 @@ type Server struct {
 	log    *slog.Logger
 }
 
-// NewServer makes a server. It listens nowhere yet.
+// NewServer creates a server. It does not listen yet.
 func NewServer(e *Engine, log *slog.Logger) *Server { return &Server{engine: e, log: log} }
 
-// Serve answers connections on l until ctx ends, then closes them and l.
+// Serve serves connections on l until ctx ends, then closes them and l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var (
 		wg    sync.WaitGroup

@@ -16,11 +16,10 @@ import (
 	block "github.com/ClickHouse/clickhouse-go/v2/lib/proto"
 )
 
-// revision is the protocol's revision that is spoken: the newest that
-// clickhouse-go speaks.
+// revision is the protocol's revision in use: the newest that clickhouse-go speaks.
 const revision = 54460
 
-// maxInsert is the largest insert that is taken, in the engine's format.
+// maxInsert is the largest accepted insert, in the engine's format.
 const maxInsert = 1 << 30
 
 // session is one client's connection.
@@ -41,7 +40,7 @@ func newSession(e *Engine, c net.Conn) *session {
 	}
 }
 
-// run answers packets until the client goes; its error, never nil, says how.
+// run handles packets until the client disconnects; its error, never nil, says how.
 func (s *session) run() error {
 	if err := s.hello(); err != nil {
 		return err
@@ -58,7 +57,7 @@ func (s *session) run() error {
 		case proto.ClientCodeQuery:
 			err = s.query()
 		case proto.ClientCodeCancel:
-			// Whatever it was about is over: statements run to their end.
+			// The statement in question is over: statements run to their end.
 		default:
 			return fmt.Errorf("packet %d is not expected here", code)
 		}
@@ -139,13 +138,13 @@ func (s *session) query() error {
 	return s.answer(q.Body, params, packed)
 }
 
-// readOnly reports whether a client asked not to be let change anything: the one
-// setting that is heeded, since it protects.
+// readOnly reports whether a client asked for read-only access: the one setting
+// that is applied, because it protects.
 func readOnly(settings []proto.Setting) bool {
 	return slices.ContainsFunc(settings, func(s proto.Setting) bool { return s.Key == "readonly" && s.Value != "" && s.Value != "0" })
 }
 
-// unquote takes the quotes off a parameter, which clients send as a literal.
+// unquote removes the quotes from a parameter, which clients send as a literal.
 func unquote(v string) string {
 	if len(v) >= 2 && v[0] == '\'' && v[len(v)-1] == '\'' {
 		return strings.NewReplacer(`\\`, `\`, `\'`, `'`).Replace(v[1 : len(v)-1])
@@ -153,8 +152,8 @@ func unquote(v string) string {
 	return v
 }
 
-// skipExternal reads the tables that come with a query, down to the empty block
-// that ends them.
+// skipExternal reads the tables that come with a query, up to the final empty
+// block.
 func (s *session) skipExternal(packed bool) error {
 	for {
 		b, err := s.readBlock(packed)
@@ -231,8 +230,8 @@ func (s *session) answer(sql string, params []Parameter, packed bool) error {
 	return s.end()
 }
 
-// answerEmpty sends the columns of a result without rows. Statements that have
-// no result have no columns either.
+// answerEmpty sends the columns of a result without rows. Statements without a
+// result have no columns either.
 func (s *session) answerEmpty(sql string, params []Parameter, packed bool) error {
 	if w := firstWord(sql); w == "SELECT" || w == "WITH" {
 		columns, err := s.engine.columnsOf(s.database, sql, params)
@@ -260,8 +259,8 @@ func (s *session) sendBlock(b *block.Block, packed bool) error {
 	return s.sendData(body.Buf, packed)
 }
 
-// encode appends a block with rows. The client's encoder leaves out what stands for
-// the values of a column that has none (SELECT NULL): a byte a row.
+// encode appends a block with rows. The client's encoder omits the placeholder
+// values of a column without values (SELECT NULL): one byte per row.
 func encode(to *proto.Buffer, b *block.Block, revision uint64) error {
 	err := b.EncodeHeader(to, revision)
 	for i := 0; i < len(b.Columns) && err == nil; i++ {
@@ -281,9 +280,8 @@ func (s *session) sendHeader(columns []described, packed bool) error {
 	return s.sendData(header(columns, revision), packed)
 }
 
-// sendProfileEvents says that nothing was measured. Clients that speak this
-// revision wait for it after each block that they send, the empty last one
-// included.
+// sendProfileEvents sends an empty profile. Clients of this revision wait for it
+// after each block that they send, including the last, empty one.
 func (s *session) sendProfileEvents() error {
 	s.buf.PutUVarInt(uint64(proto.ServerProfileEvents))
 	s.buf.PutString("")

@@ -7,18 +7,18 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 )
 
-// errReadOnly is ClickHouse's own error of one who may only read.
+// errReadOnly is ClickHouse's own error for writes by a read-only client.
 var errReadOnly = &Error{Code: 164, Name: "READONLY", Message: "Code: 164. DB::Exception: Cannot execute query in readonly mode. (READONLY)"}
 
-// errOutfile is of a statement that has its result written to a file: with a
-// server, that is for the client to do.
+// errOutfile is the error of a statement that writes its result to a file, which
+// with a server is the client's task.
 var errOutfile = &Error{Code: 48, Name: "NOT_IMPLEMENTED", Message: "Code: 48. DB::Exception: INTO OUTFILE is not for a server; write the answer where you want it. (NOT_IMPLEMENTED)"}
 
-// quotedOrComment are the parts of a statement that say nothing of what it does.
+// quotedOrComment matches the parts of a statement that do not affect what it does.
 var quotedOrComment = regexp.MustCompile("(?s)'(?:[^'\\\\]|\\\\.)*'|\"(?:[^\"\\\\]|\\\\.)*\"|`(?:[^`\\\\]|\\\\.)*`|--[^\n]*|#[ !][^\n]*|/\\*.*?\\*/")
 
-// words are a statement's, in capitals, without comments, and with a quote for
-// each quoted text.
+// words returns a statement's words, in capitals, without comments, and with a
+// quote for each quoted text.
 func words(sql string) []string {
 	bare := quotedOrComment.ReplaceAllStringFunc(sql, func(s string) string {
 		if strings.ContainsRune("'\"`", rune(s[0])) {
@@ -31,11 +31,11 @@ func words(sql string) []string {
 	})
 }
 
-// longestStart is how much of a statement is looked at for its first word: data may
-// follow.
+// longestStart limits the part of a statement that is searched for its first word,
+// because data may follow.
 const longestStart = 64 << 10
 
-// firstWord is the word that a statement begins with.
+// firstWord returns the first word of a statement.
 func firstWord(sql string) string {
 	for _, w := range words(sql[:min(len(sql), longestStart)]) {
 		if w != "'" {
@@ -45,7 +45,7 @@ func firstWord(sql string) string {
 	return ""
 }
 
-// reads reports whether a statement is one of those that change nothing.
+// reads reports whether a statement changes nothing.
 func reads(sql string) bool {
 	switch firstWord(sql) {
 	case "SELECT", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "FROM":
@@ -56,8 +56,8 @@ func reads(sql string) bool {
 	return false
 }
 
-// refuse is the error of a statement of one who may only read: that it is none at
-// all, or that it is not allowed.
+// refuse returns the error for a statement of a read-only client: it is invalid, or
+// not allowed.
 func (e *Engine) refuse(database, sql string) error {
 	if _, err := e.Query(database, "EXPLAIN AST "+sql, "Null", nil); err != nil {
 		return err
@@ -65,7 +65,7 @@ func (e *Engine) refuse(database, sql string) error {
 	return errReadOnly
 }
 
-// writesFile reports whether a statement has its result written to a file.
+// writesFile reports whether a statement writes its result to a file.
 func writesFile(sql string) bool {
 	return firstWord(sql) != "INSERT" && follow(words(sql), "INTO", "OUTFILE")
 }

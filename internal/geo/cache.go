@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// cache remembers answers: a table in which each address has one place, taken
-// over by whoever came last. A look-up in the databases costs some 20 times
-// more, and most traffic comes from few addresses.
+// cache remembers results in a table in which each address has one place; the
+// latest address takes it. A look-up in the databases costs some 20 times more, and
+// most traffic comes from few addresses.
 type cache struct {
 	entries [cacheSize]atomic.Pointer[cached]
 }
@@ -20,7 +20,7 @@ type cached struct {
 	place Place
 }
 
-// seed makes places unguessable, so that nobody can keep others out.
+// seed makes places unpredictable, so that nobody can displace others on purpose.
 var seed = maphash.MakeSeed()
 
 func (c *cache) at(a netip.Addr) *atomic.Pointer[cached] {

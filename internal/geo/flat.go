@@ -8,9 +8,9 @@ import (
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
-// Flat records are those of IPinfo, and of others that put tables into MaxMind's
-// format. Their numbers and flags are texts as often as not, and keys differ from
-// one product to the next.
+// Flat records are those of IPinfo, and of other vendors that put tables into
+// MaxMind's format. Their numbers and flags are often texts, and keys differ
+// between products.
 
 type flatPlace struct {
 	CountryCode    any `maxminddb:"country_code"`
@@ -49,7 +49,8 @@ func readFlatPlace(found maxminddb.Result, p *Place) error {
 	return nil
 }
 
-// put gives p coordinates in degrees, and a radius in km. What cannot be is none.
+// put stores coordinates in degrees, and a radius in km. Impossible values are
+// dropped.
 func (p *Place) put(latitude, longitude, radius float64) {
 	if math.Abs(latitude) > 90 || math.Abs(longitude) > 180 {
 		return
@@ -112,7 +113,7 @@ func readFlatAnonymous(found maxminddb.Result, p *Place) error {
 	return nil
 }
 
-// first is the first value that is there.
+// first returns the first value that is present.
 func first(values ...any) any {
 	for _, v := range values {
 		if v != nil && v != "" {
@@ -122,7 +123,7 @@ func first(values ...any) any {
 	return nil
 }
 
-// number reads a number, or a text that is one.
+// number reads a number, or a text that contains one.
 func number(v any) (float64, bool) {
 	switch v := v.(type) {
 	case float64:
@@ -169,7 +170,7 @@ func truth(flags ...any) bool {
 	return false
 }
 
-// countryCode is a code of ISO 3166-1; "" where v is none.
+// countryCode returns a code of ISO 3166-1; "" if v is none.
 func countryCode(v any) string {
 	s, _ := v.(string)
 	if len(s) != 2 {

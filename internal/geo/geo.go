@@ -1,9 +1,9 @@
-// Package geo says where an address is, whose network it belongs to, and
-// whether it hides its user: from databases in MaxMind's format, read to memory,
-// of MaxMind, DB-IP, IPinfo and others whose records are like theirs. A set of them
-// that was read is a [Generation] and never changes.
+// Package geo looks up an address: its location, its network, and whether it hides
+// its user. It reads databases in MaxMind's format to memory, of MaxMind, DB-IP,
+// IPinfo and others with similar records. A loaded set of databases is a
+// [Generation] and never changes.
 //
-// It is asked once per event, by ingest; what it says travels with the event.
+// Ingest asks once per event; the result travels with the event.
 package geo
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Config names the databases; an empty path is none.
+// Config names the databases; an empty path means none.
 type Config struct {
 	City      string `yaml:"city" doc:"database of cities or countries in MaxMind's format (GeoLite2-City, GeoIP2-Country, GeoIP2-Enterprise; DB-IP; IPinfo)"`
 	ASN       string `yaml:"asn" doc:"database of autonomous systems in MaxMind's format (GeoLite2-ASN, GeoIP2-ISP, GeoIP2-Enterprise; DB-IP; IPinfo)"`
@@ -36,10 +36,10 @@ type Config struct {
 // Nowhere knows no address.
 type Nowhere struct{}
 
-// Lookup empties p.
+// Lookup clears p.
 func (Nowhere) Lookup(_ netip.Addr, p *Place) { *p = Place{} }
 
-// Place is what is known of an address. What is not known is zero.
+// Place is what is known about an address. Unknown values are zero.
 type Place struct {
 	Country, City  string
 	LatitudeMicro  int32 // micro-degrees
@@ -50,8 +50,8 @@ type Place struct {
 	Anonymiser     string // tor, vpn, proxy, hosting
 }
 
-// DB follows the configured databases, and hands out what they held at a moment.
-// It is safe for use by many goroutines.
+// DB follows the configured databases, and returns their current content. It is
+// safe for use by many goroutines.
 type DB struct {
 	cfg     Config
 	log     *slog.Logger
@@ -59,22 +59,22 @@ type DB struct {
 	reloads *prometheus.CounterVec
 }
 
-// files is a generation, and the files that it was read from.
+// files is a generation, and the files from which it was read.
 type files struct {
 	*Generation
 	stamps [kinds]stamp
 }
 
-// Generation is one set of databases, with the answers that were given from it.
-// It never changes, and is gone when nobody holds it any more: databases of
-// cities take 60 to 120 MB. It is safe for use by many goroutines.
+// Generation is one set of databases, with a cache of results. It never changes,
+// and is garbage-collected when nobody uses it: databases of cities take 60 to 120
+// MB. It is safe for use by many goroutines.
 type Generation struct {
 	databases [kinds]*database
 	failed    prometheus.Counter
 	cache     cache
 }
 
-// database is one that has been read and checked.
+// database is a loaded and checked database.
 type database struct {
 	*maxminddb.Reader
 	read reading
@@ -90,7 +90,7 @@ const (
 	kinds
 )
 
-// stamp tells whether a file changed.
+// stamp shows whether a file changed.
 type stamp struct {
 	size int64
 	time time.Time
@@ -119,7 +119,7 @@ func Open(cfg Config, log *slog.Logger, r prometheus.Registerer) (*DB, error) {
 	return db, nil
 }
 
-// file is where a kind of database is.
+// file is the path of a kind of database.
 type file struct {
 	setting, path string
 	kind          string // its name in digests
@@ -134,8 +134,8 @@ func (c Config) files() [kinds]file {
 	}
 }
 
-// read reads the databases whose files are not what they were into memory: a
-// file that is mapped and then changed in place would kill the process.
+// read loads changed databases into memory: a mapped file that is changed in place
+// would kill the process.
 func (db *DB) read(was *files) (*files, error) {
 	now := &files{}
 	var all [kinds]*database
@@ -199,11 +199,11 @@ func (db *DB) generation(all [kinds]*database) (*Generation, error) {
 	return g, nil
 }
 
-// Current is what the configured databases held when they were last read.
+// Current returns the content of the configured databases when they were last read.
 func (db *DB) Current() *Generation { return db.current.Load().Generation }
 
-// Restore makes the generation of the databases that [Generation.Digests] named.
-// What the current one has too is shared with it, the rest comes from load.
+// Restore creates the generation of the databases that [Generation.Digests] named.
+// It shares databases with the current one if possible; load supplies the others.
 func (db *DB) Restore(digests map[string]string, load func(digest string) ([]byte, error)) (*Generation, error) {
 	var all [kinds]*database
 	now, found := db.Current(), 0
@@ -234,11 +234,11 @@ func (db *DB) Restore(digests map[string]string, load func(digest string) ([]byt
 	return g, nil
 }
 
-// ErrDatabase: what was loaded is no database that can be asked.
+// ErrDatabase means that the loaded bytes are no usable database.
 var ErrDatabase = errors.New("not a geographic database of use")
 
-// Digests names the databases by their kind, as in MaxMind's names: SHA-256 of
-// the bytes, in hex.
+// Digests names the databases by their kind, as in MaxMind's names: SHA-256 of the
+// bytes, in hex.
 func (g *Generation) Digests() map[string]string {
 	digests := map[string]string{}
 	for i, f := range (Config{}).files() {
@@ -249,7 +249,7 @@ func (g *Generation) Digests() map[string]string {
 	return digests
 }
 
-// Data is the bytes of the databases. They must not be changed.
+// Data returns the bytes of the databases. They must not be changed.
 func (g *Generation) Data() [][]byte {
 	var all [][]byte
 	for _, d := range g.databases {
@@ -260,7 +260,7 @@ func (g *Generation) Data() [][]byte {
 	return all
 }
 
-// Lookup fills p with what is known of addr.
+// Lookup fills p with what is known about addr.
 func (g *Generation) Lookup(addr netip.Addr, p *Place) {
 	if found := g.cache.get(addr); found != nil {
 		*p = *found
@@ -293,9 +293,9 @@ func (g *Generation) find(addr netip.Addr, p *Place) error {
 
 const watchEvery = 30 * time.Second
 
-// Watch reads databases that changed, until ctx ends, and has each new generation
-// used; where that fails, it is tried again. A new file that does not read leaves
-// the old one in use.
+// Watch reads changed databases until ctx ends, and passes each new generation to
+// use; if that fails, it retries. If a new file is invalid, the old one stays in
+// use.
 func (db *DB) Watch(ctx context.Context, use func(context.Context, *Generation) error) error {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()

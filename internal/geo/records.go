@@ -10,15 +10,15 @@ import (
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
-// reading fills a part of a place from what a database says of an address.
+// reading fills a part of a place from a database record.
 type reading func(found maxminddb.Result, p *Place) error
 
-// sampled is how many records are looked at to tell what a database holds: in
-// some, the first ones have little.
+// sampled is the number of records that are checked to find out what a database
+// holds: in some, the first ones hold little.
 const sampled = 1000
 
-// sample is which keys the first records have, and whether their values are
-// objects, as MaxMind's are, or plain.
+// sample holds the keys of the first records, and whether their values are objects,
+// as MaxMind's are, or plain.
 type sample struct {
 	keys    map[string]any
 	records int
@@ -48,7 +48,7 @@ func (s sample) nested(keys ...string) bool {
 	return slices.ContainsFunc(keys, func(k string) bool { _, ok := s.keys[k].(map[string]any); return ok })
 }
 
-// reading is how records are read for a kind of question; nil where they hold
+// reading returns how to read the records for a kind of database; nil if they hold
 // nothing of that kind.
 func (s sample) reading(kind int, databaseType string) reading {
 	switch kind {
@@ -99,13 +99,13 @@ func (s sample) anonymisers(databaseType string) reading {
 	return nil
 }
 
-// named tells what an empty database would hold.
+// named derives from its name what an empty database would hold.
 func named(databaseType string, words ...string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(databaseType, w) })
 }
 
-// readCity reads what MaxMind and DB-IP have in databases of cities, of
-// countries, and in Enterprise.
+// readCity reads the databases of cities and of countries, and Enterprise, of
+// MaxMind and DB-IP.
 func readCity(found maxminddb.Result, p *Place) error {
 	var c geoip2.City
 	if err := found.Decode(&c); err != nil {

@@ -1,10 +1,10 @@
 // Package greatcircle measures the distance between two places on the earth in
-// integer arithmetic, so that every processor gets the same number and may decide
-// by it.
+// integer arithmetic, so that every processor gets the same number and decisions
+// may depend on it.
 //
 // The earth is a sphere with the IUGG's mean radius R₁, rounded to a metre.
-// Distances on the ellipsoid of WGS 84 differ by up to 0.6 %, less than what a
-// database of addresses leaves open.
+// Distances on the ellipsoid of WGS 84 differ by up to 0.6 %, less than the
+// uncertainty of address databases.
 package greatcircle
 
 import "math/bits"
@@ -16,16 +16,16 @@ const (
 	Farthest = 20_015_115
 )
 
-// Point is a place in micro-degrees: latitude −90,000,000 to 90,000,000, longitude
-// any, since 360,000,000 is once around.
+// Point is a place in micro-degrees: latitude −90,000,000 to 90,000,000, any
+// longitude, since 360,000,000 is once around.
 type Point struct{ Latitude, Longitude int32 }
 
-// Distance is the length of the shortest way from a to b over the surface, to the
-// nearest metre. Before it is rounded it is off by less than 10⁻¹⁰ m.
+// Distance returns the length of the shortest way from a to b over the surface, to
+// the nearest metre. Its error before rounding is less than 10⁻¹⁰ m.
 //
-// It is the haversine formula. The arc sine is badly conditioned near 1, so for
-// points more than a quarter of the globe apart the distance to b's antipode is
-// taken from half the globe.
+// It uses the haversine formula. The arc sine is badly conditioned near 1, so for
+// points more than a quarter of the globe apart it subtracts the distance to b's
+// antipode from half the globe.
 func Distance(a, b Point) int64 {
 	hi, lo := bits.Mul64(halfAngle(a, b), Radius)
 	lo, carry := bits.Add64(lo, 1<<61, 0) // to the nearest
@@ -45,9 +45,9 @@ func halfAngle(a, b Point) uint64 {
 	return pi - arcSine(haversine(sine(north+south), cosines, sine(quarter-east)))
 }
 
-// Angles that come in are in half micro-degrees: half the difference of two
-// coordinates is a whole number of them. Sines, and half angles that come out, in
-// radians, are multiples of 2⁻⁶³.
+// Input angles are in half micro-degrees: half the difference of two coordinates is
+// a whole number of them. Sines, and resulting half angles in radians, are
+// multiples of 2⁻⁶³.
 const (
 	degree  = 2_000_000
 	quarter = 90 * degree
@@ -89,8 +89,9 @@ func sine(angle int64) uint64 {
 	}
 	whole, rest := angle/degree, uint64(angle%degree)
 
-	// Series of what is left over, below a degree: x is the angle and y its square, in
-	// multiples of 2⁻⁶⁴, which up to a degree are as good as those of 2⁻⁶³ up to 1.
+	// Series for the remainder, below a degree: x is the angle and y its square, in
+	// multiples of 2⁻⁶⁴, which up to a degree are as precise as those of 2⁻⁶³ up to
+	// 1.
 	const radians = 0x95ec32360df76ae6 // π/360,000,000 · 2⁹⁰
 	hi, lo := bits.Mul64(rest, radians)
 	x := hi<<38 | lo>>26
@@ -108,7 +109,7 @@ func high(a, b uint64) uint64 {
 	return hi
 }
 
-// arcSine is the angle, up to π/4, of whose sine square is the square.
+// arcSine returns the angle, up to π/4, the square of whose sine is given.
 func arcSine(square wide) uint64 {
 	lo, borrow := bits.Sub64(0, square.lo, 0)
 	s, c := square.root(), wide{one>>1 - square.hi - borrow, lo}.root()
@@ -117,7 +118,7 @@ func arcSine(square wide) uint64 {
 	for whole < 44 && sines[whole+1] <= s {
 		whole++
 	}
-	// Sine of what is left over, below a degree.
+	// Sine of the remainder, below a degree.
 	rest := times(s, sines[90-whole])
 	if back := times(c, sines[whole]); back < rest {
 		rest -= back
@@ -131,7 +132,7 @@ func arcSine(square wide) uint64 {
 	return high(uint64(whole)<<58, radians) + rest
 }
 
-// root is the square root in multiples of 2⁻⁶³.
+// root returns the square root in multiples of 2⁻⁶³.
 func (n wide) root() uint64 {
 	if n.hi == 0 && n.lo == 0 {
 		return 0
@@ -163,8 +164,8 @@ func (n wide) left(shift int) wide {
 	return wide{n.hi<<shift | n.lo>>(64-shift), n.lo << shift}
 }
 
-// root is the square root of n, which is at least 2⁶², rounded down, or one more.
-// Each step of Heron's doubles the right bits.
+// root returns the square root of n, which is at least 2⁶², rounded down, or one
+// more. Each of Heron's steps doubles the number of right bits.
 func root(n uint64) uint64 {
 	u := 1 + n>>62
 	u = u<<1 + n>>59/u

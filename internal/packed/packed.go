@@ -1,5 +1,4 @@
-// Package packed opens files of lines that may be packed with gzip, as rotated logs
-// are.
+// Package packed opens line files, plain or gzipped, such as rotated logs.
 package packed
 
 import (
@@ -13,8 +12,8 @@ import (
 	"path/filepath"
 )
 
-// Open opens a file, and unpacks what is packed: what tells is how it begins, not its
-// name. Errors name the file, those of reading too.
+// Open opens a file, and decompresses gzip, which it recognises by the content, not
+// the name. Errors name the file, including errors of reading.
 func Open(path string) (io.ReadCloser, error) {
 	f, err := os.Open(path)
 	if err != nil {

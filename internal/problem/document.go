@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Document is one YAML file while it is read: it knows what stands where.
+// Document is a YAML file that is being read, with the places of its nodes.
 type Document struct {
 	Name     string
 	Lines    []string
@@ -18,14 +18,14 @@ type Document struct {
 	data []byte
 }
 
-// Read gives the document its text.
+// Read sets the document's text.
 func (d *Document) Read(data []byte) {
 	d.data, d.Lines = data, strings.Split(string(data), "\n")
 }
 
-// Parse reads the text as one YAML document. root is nil where it is empty, and
-// where it is not YAML; then ok is false, and that is reported with do, which says
-// what to look for.
+// Parse reads the text as one YAML document. root is nil if it is empty or not
+// YAML; in the latter case ok is false, and the error is reported with do, which
+// says what to look for.
 func (d *Document) Parse(do string) (root *yaml.Node, ok bool) {
 	loader, err := yaml.NewLoader(bytes.NewReader(d.data), yaml.WithV4Defaults())
 	if err != nil {
@@ -49,7 +49,7 @@ func (d *Document) Parse(do string) (root *yaml.Node, ok bool) {
 	return doc.Content[0], true
 }
 
-// syntax reports that the file is no YAML.
+// syntax reports that the file is not YAML.
 func (d *Document) syntax(err error, do string) {
 	var one *yaml.LoadError
 	if !errors.As(err, &one) {
@@ -63,14 +63,14 @@ func (d *Document) syntax(err error, do string) {
 	d.At(line, column, "not YAML: "+strings.TrimPrefix(one.Message, "yaml: "), do)
 }
 
-// place turns an offset in bytes into line and column.
+// place converts a byte offset to line and column.
 func (d *Document) place(offset int) (line, column int) {
 	before := d.data[:min(max(offset, 0), len(d.data))]
 	start := bytes.LastIndexByte(before, '\n') + 1
 	return 1 + bytes.Count(before, []byte{'\n'}), 1 + len([]rune(string(before[start:])))
 }
 
-// Whole reports a problem with the file as such.
+// Whole reports a problem with the whole file.
 func (d *Document) Whole(what, do string) {
 	d.Problems.List = append(d.Problems.List, Problem{File: d.Name, What: what, Do: do})
 }
@@ -87,7 +87,8 @@ func (d *Document) At(line, column int, what, do string) {
 // Node reports a problem at a node.
 func (d *Document) Node(n *yaml.Node, what, do string) { d.At(n.Line, n.Column, what, do) }
 
-// RuneIndex is the index in text of a place: its line, from 1, and its column, from 0.
+// RuneIndex returns the index in text of a place: its line, from 1, and its column,
+// from 0.
 func RuneIndex(text []rune, line, column int) int {
 	i := 0
 	for ; line > 1 && i < len(text); i++ {

@@ -1,6 +1,6 @@
-// Package problem says what is wrong in a file that somebody wrote: where, with the
-// line and a caret below the place, and what to do about it. It is how mistakes in
-// rules and in settings are told.
+// Package problem describes errors in files that users write: the place, the line
+// with a caret below the place, and what to do about it. Errors in rules and in
+// settings are reported this way.
 package problem
 
 import (
@@ -11,7 +11,7 @@ import (
 	"unicode"
 )
 
-// Problem is one thing that is wrong in a file.
+// Problem is one error in a file.
 type Problem struct {
 	File   string
 	Line   int    // from 1; 0 where the problem is about the file as a whole
@@ -21,13 +21,13 @@ type Problem struct {
 	Text   string // the line of the file
 }
 
-// Problems is an error: everything that is wrong in all files.
+// Problems is an error with all errors in all files.
 type Problems struct {
 	List []Problem
 	In   string // what the files hold, as in "3 problems in the rules"
 }
 
-// Error shows every problem: place, what is wrong, the line with a caret below
+// Error shows every problem: the place, what is wrong, the line with a caret below
 // the place, and what to do.
 func (p *Problems) Error() string {
 	var b strings.Builder
@@ -85,8 +85,8 @@ func writeExcerpt(b *strings.Builder, line int, text string, column int) {
 	b.WriteString(strings.Repeat(" ", len(margin)-2) + "| " + strings.Repeat(" ", at) + "^\n")
 }
 
-// printable replaces what could move the cursor or colour the terminal of the
-// one who reads the message: the text may come from anybody.
+// printable replaces characters that could move the cursor or colour the reader's
+// terminal, because the text may come from anybody.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// DidYouMean turns a name that is not known, and those that are, into advice.
+// DidYouMean turns an unknown name, and the known ones, into advice.
 func DidYouMean(name string, known []string) string {
 	if near := Nearest(name, known); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
@@ -16,8 +16,8 @@ func DidYouMean(name string, known []string) string {
 	return "known here: " + strings.Join(sorted, ", ")
 }
 
-// Nearest is the known name that a slip of the finger would turn into name; ""
-// where none is near.
+// Nearest returns the known name from which name differs by a typing error; "" if
+// none is near.
 func Nearest(name string, known []string) string {
 	best, bestDistance := "", 1+max(1, min(len(name), 64)/3)
 	for _, k := range known {
@@ -28,7 +28,7 @@ func Nearest(name string, known []string) string {
 	return best
 }
 
-// distance is the number of letters to insert, remove, replace or swap with
+// distance returns the number of letters to insert, remove, replace or swap with
 // their neighbour (optimal string alignment) that turns a into b.
 func distance(a, b string) int {
 	if len(a) > 64 {

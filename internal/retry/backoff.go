@@ -5,26 +5,26 @@ import (
 	"time"
 )
 
-// Backoff is the pauses between attempts that fail in a row: First, then each twice
-// the last, up to Most. Each is shortened by up to half, so that clients that failed
-// together do not come back together. It serves one goroutine.
+// Backoff computes the pauses between consecutive failures: First, then each twice
+// the last, up to Most. Each is shortened by up to half, so that clients that
+// failed together do not come back together. One goroutine uses it.
 type Backoff struct {
 	First, Most time.Duration
 
 	last time.Duration // 0: nothing has failed yet
 }
 
-// Wait pauses before the next attempt. It reports false when ctx ended first.
+// Wait pauses before the next attempt. It reports false if ctx ended first.
 func (b *Backoff) Wait(ctx context.Context) bool {
 	b.last = min(max(2*b.last, b.First), b.Most)
 	return Sleep(ctx, Jitter(b.last))
 }
 
-// Reset makes the next pause the first again, because an attempt succeeded.
+// Reset starts the pauses again, after a success.
 func (b *Backoff) Reset() { b.last = 0 }
 
-// Jitter is a duration from half of d to d. The clock's nanoseconds choose it: no two
-// machines agree in them, and where the clock is virtual a run can be repeated.
+// Jitter returns a duration from half of d to d. The clock's nanoseconds select it:
+// they differ between machines, and with a virtual clock a run is reproducible.
 func Jitter(d time.Duration) time.Duration {
 	x := uint64(time.Now().UnixNano())
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -32,7 +32,7 @@ func Jitter(d time.Duration) time.Duration {
 	return d - time.Duration((x^x>>31)%uint64(d/2+1))
 }
 
-// Sleep waits for d. It reports false when ctx ended first.
+// Sleep waits for d. It reports false if ctx ended first.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

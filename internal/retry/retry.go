@@ -1,4 +1,4 @@
-// Package retry does something with a store that may be down until it is done.
+// Package retry repeats calls to a store that may be down until they succeed.
 package retry
 
 import (
@@ -10,15 +10,14 @@ import (
 const (
 	firstPause = 100 * time.Millisecond
 	mostPause  = 10 * time.Second
-	// attemptTime is how long an attempt may take: a store that neither answers
-	// nor refuses is one that fails.
+	// attemptTime limits an attempt: a store that neither answers nor refuses has
+	// failed.
 	attemptTime = 2 * time.Minute
 )
 
-// Do tries until it succeeds, until final says of the error that trying again
-// cannot help, or until ctx ends; the pauses grow to ten seconds. failed hears of
-// each error after which it is tried again; news says that it is another one than
-// the last.
+// Do calls try until it succeeds, until final reports an error as permanent, or
+// until ctx ends; the pauses grow to ten seconds. It calls failed with each error
+// that is retried; news reports whether the error differs from the last.
 func Do(ctx context.Context, try func(ctx context.Context) error, final func(error) bool, failed func(err error, news bool)) error {
 	pauses := Backoff{First: firstPause, Most: mostPause}
 	for last := ""; ; {
@@ -37,7 +36,7 @@ func Do(ctx context.Context, try func(ctx context.Context) error, final func(err
 	}
 }
 
-// Once tries once, for two minutes at most.
+// Once tries once, for at most two minutes.
 func Once(ctx context.Context, try func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()

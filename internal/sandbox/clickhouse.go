@@ -11,13 +11,13 @@ import (
 	"github.com/weirdev/weir/internal/chdb"
 )
 
-// engine is ClickHouse as a library that answers its own protocol.
+// engine is ClickHouse as a library that serves its own protocols.
 type engine interface {
-	// Serve answers connections of the native protocol until ctx ends.
+	// Serve serves connections of the native protocol until ctx ends.
 	Serve(ctx context.Context, l net.Listener) error
-	// ServeOverHTTP answers the HTTP interface until ctx ends.
+	// ServeOverHTTP serves the HTTP interface until ctx ends.
 	ServeOverHTTP(ctx context.Context, l net.Listener) error
-	// Close writes what is still in memory.
+	// Close writes data that is still in memory.
 	Close() error
 }
 
@@ -37,7 +37,7 @@ type chdbEngine struct {
 
 func (e *chdbEngine) Close() error { e.engine.Close(); return nil }
 
-// startClickHouse opens the engine, and serves it wherever it has an address.
+// startClickHouse opens the engine, and serves it on each configured address.
 func (s *Sandbox) startClickHouse(dir string) (stop func() error, err error) {
 	if s.cfg.ClickHouseAddr+s.cfg.ClickHouseHTTPAddr == "" {
 		return nil, nil
@@ -64,8 +64,8 @@ func (s *Sandbox) startClickHouse(dir string) (stop func() error, err error) {
 	}, nil
 }
 
-// serve has run answer on l, and says where; nil is nowhere. What ends it, but for
-// ctx, is told to served.
+// serve calls run on l, and returns the address; l may be nil. If run ends for
+// another reason than ctx, served gets the error.
 func (s *Sandbox) serve(ctx context.Context, l net.Listener, run func(context.Context, net.Listener) error, served chan<- error) (addr string) {
 	if l == nil {
 		served <- nil
@@ -84,7 +84,7 @@ func (s *Sandbox) serve(ctx context.Context, l net.Listener, run func(context.Co
 	return l.Addr().String()
 }
 
-// listen is nil without an address.
+// listen returns nil without an address.
 func listen(addr string) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil

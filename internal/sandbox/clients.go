@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// clients knows whose connections are open.
+// clients tracks open connections.
 type clients struct {
 	mu   sync.Mutex
 	open map[string]struct{} // by the client's address
@@ -43,8 +43,8 @@ func (l *clientListener) Accept() (net.Conn, error) {
 	return &clientConn{Conn: conn, clients: l.clients}, nil
 }
 
-// clientConn is forgotten when it is closed, by either side: the broker reads
-// until it fails.
+// clientConn is forgotten when either side closes it: the broker reads until it
+// fails.
 type clientConn struct {
 	net.Conn
 	clients *clients

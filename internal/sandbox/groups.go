@@ -15,10 +15,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// reaper takes silent members out of consumer groups. The broker has a session
-// timeout for a member only once it could send it an answer: one that was killed
-// while it waited to join is given partitions, and keeps them for ever. Apache
-// Kafka gives a member up in either case.
+// reaper removes silent members from consumer groups. The broker applies the
+// session timeout to a member only after its first response: one that was killed
+// while it waited to join is assigned partitions, and keeps them for ever. Apache
+// Kafka drops a member in both cases.
 type reaper struct {
 	broker    *kfake.Cluster
 	connected func(addr string) bool // whether a client's connection is open
@@ -31,7 +31,7 @@ type reaper struct {
 	groups map[string]*groupLife
 }
 
-// groupLife is what was heard of one group.
+// groupLife is the recent activity of one group.
 type groupLife struct {
 	session    time.Duration // the longest that any member asked for
 	rebalance  time.Duration // likewise, to come when partitions are shared anew
@@ -65,7 +65,7 @@ func newReaper(c *kfake.Cluster, connected func(addr string) bool, log *slog.Log
 	return r, nil
 }
 
-// hear notes that a member lives.
+// hear records that a member is alive.
 func (r *reaper) hear(req kmsg.Request, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,8 +137,8 @@ func (r *reaper) reap(ctx context.Context, name string) error {
 	return nil
 }
 
-// silent lists the members that are gone, and forgets those that are members no
-// more.
+// silent lists the members that are gone, and forgets those that are no longer
+// members.
 func (r *reaper) silent(info *kfake.GroupInfo, now time.Time) (ids []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -164,10 +164,10 @@ func (r *reaper) silent(info *kfake.GroupInfo, now time.Time) (ids []string) {
 	return ids
 }
 
-// silent reports whether a member is gone. While the group rebalances, members
-// wait and are silent; the broker gives up who does not come when that takes too
-// long, but each one that joins meanwhile makes it wait as long again, so that a
-// group of which some wait and some are dead might never be shared.
+// silent reports whether a member is gone. While the group rebalances, members wait
+// silently. The broker drops members that take too long to join, but each one that
+// joins meanwhile extends the wait, so that a group with waiting and dead members
+// might never be shared.
 func (g *groupLife) silent(m *kfake.GroupMember, state string, now time.Time, connected func(addr string) bool) bool {
 	heard, known := g.heard[m.MemberID]
 	switch state {

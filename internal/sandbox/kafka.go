@@ -9,8 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// startKafka starts one broker. Topics are made by `weir migrate` only, as on a
-// cluster that is run with care: the broker makes none for who misspells one.
+// startKafka starts one broker. Only `weir migrate` creates topics, as on a
+// well-run cluster: the broker creates none for a misspelled name.
 func (s *Sandbox) startKafka(dir string) (stop func() error, err error) {
 	if s.cfg.KafkaAddr == "" {
 		return nil, nil
@@ -43,8 +43,8 @@ func (s *Sandbox) startKafka(dir string) (stop func() error, err error) {
 	}, nil
 }
 
-// kafkaLogger passes on what the broker complains about. What it calls info is
-// one line per request.
+// kafkaLogger forwards the broker's complaints. Its info level is one line per
+// request.
 type kafkaLogger struct{ log *slog.Logger }
 
 func (l kafkaLogger) Logf(level kfake.LogLevel, format string, args ...any) {

@@ -4,5 +4,6 @@ package sandbox
 
 import "os"
 
-// lockFile only makes the file: there is no lock that ends with the process.
+// lockFile only creates the file: this system has no lock that ends with the
+// process.
 func lockFile(path string) (*os.File, error) { return os.Create(path) }

@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// lockFile takes a file that only one process has at a time. The system gives
-// it up when the process ends, however that happens.
+// lockFile locks a file that only one process may hold. The system releases it when
+// the process ends, for whatever reason.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {

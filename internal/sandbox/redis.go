@@ -10,8 +10,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// expiryTick is how often keys expire: the stand-in's clock stands still unless
-// it is moved.
+// expiryTick is how often keys expire: the stand-in's clock only moves when told
+// to.
 const expiryTick = time.Second
 
 func (s *Sandbox) startRedis(string) (stop func() error, err error) {
@@ -50,7 +50,7 @@ func expire(m *miniredis.Miniredis, over <-chan struct{}) {
 	}
 }
 
-// inUse says what to do about an address that is taken.
+// inUse says what to do about an address in use.
 func inUse(err error, addr string) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%s is in use, perhaps by another sandbox; stop it, or choose another port: %w", addr, err)

@@ -1,12 +1,11 @@
-// Package sandbox runs Kafka, Redis and ClickHouse inside one process, each
-// behind its real protocol on a loopback port: for trying Weir out, and for
-// tests, on a machine where nothing is installed.
+// Package sandbox runs Kafka, Redis and ClickHouse inside one process, each behind
+// its real protocol on a loopback port: for demos and tests on a machine where
+// nothing is installed.
 //
-// It is not for production: there is one broker, no replica, no password, and
-// nothing but the loopback interface is listened on. What Kafka and ClickHouse
-// acknowledged survives the process; what Redis holds does not, since its
-// stand-in keeps everything in memory: scores come back when the worker
-// publishes them again, as after the loss of any Redis.
+// It is not for production: there is one broker, no replica, no password, and only
+// the loopback interface. Acknowledged data of Kafka and ClickHouse survives the
+// process. Redis's stand-in keeps everything in memory, so scores come back when
+// the worker publishes them again, as after any loss of Redis.
 package sandbox
 
 import (
@@ -21,7 +20,7 @@ import (
 	"strings"
 )
 
-// Config says where the sandbox listens and what it keeps.
+// Config states where the sandbox listens and what it keeps.
 type Config struct {
 	Dir                string `yaml:"dir" doc:"directory that keeps the data of Kafka and ClickHouse; empty: a temporary one, removed at the end"`
 	KafkaAddr          string `yaml:"kafka_addr" doc:"loopback address for Kafka; port 0: any free one; empty: no Kafka"`
@@ -31,12 +30,12 @@ type Config struct {
 	SyncWrites         bool   `yaml:"sync_writes" doc:"have Kafka wait for the disk at every write, so that acknowledged records survive a loss of power too"`
 }
 
-// Defaults listen on free ports and keep nothing.
+// Defaults listens on free ports and keeps nothing.
 func Defaults() Config {
 	return Config{KafkaAddr: "127.0.0.1:0", RedisAddr: "127.0.0.1:0", ClickHouseAddr: "127.0.0.1:0"}
 }
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c Config) Validate() error {
 	if c.KafkaAddr+c.RedisAddr+c.ClickHouseAddr+c.ClickHouseHTTPAddr == "" {
 		return errors.New("sandbox: no part has an address, so there is nothing to run")
@@ -59,10 +58,11 @@ func loopback(name, addr string) error {
 	return nil
 }
 
-// Addresses is where the parts listen, host:port; "" where one does not run.
+// Addresses holds the addresses of the parts, host:port; "" for parts that do not
+// run.
 type Addresses struct{ Kafka, Redis, ClickHouse, ClickHouseHTTP string }
 
-// String has a line for each part.
+// String returns a line for each part.
 func (a Addresses) String() string {
 	var lines []string
 	if a.Kafka != "" {
@@ -120,8 +120,8 @@ func (s *Sandbox) Run(ctx context.Context) error {
 	}
 }
 
-// Start starts the servers; when it returns nil, all of them answer. When it
-// fails, nothing is left running.
+// Start starts the servers; when it returns nil, all of them answer. If it fails,
+// nothing is left running.
 func (s *Sandbox) Start() error {
 	for _, part := range []struct {
 		name  string
@@ -141,10 +141,10 @@ func (s *Sandbox) Start() error {
 	return nil
 }
 
-// Addresses is where the parts listen, once Start has returned.
+// Addresses returns the addresses of the parts, once Start has returned.
 func (s *Sandbox) Addresses() Addresses { return s.addresses }
 
-// Failed gives the error of a part that ended by itself.
+// Failed returns the error of a part that ended by itself.
 func (s *Sandbox) Failed() <-chan error { return s.failed }
 
 // Close stops the servers in reverse order; data is on disk when it returns.
@@ -160,7 +160,7 @@ func (s *Sandbox) Close() error {
 	return errors.Join(errs...)
 }
 
-// prepare makes the directory ours, or makes one.
+// prepare takes over the directory, or creates one.
 func (s *Sandbox) prepare(string) (stop func() error, err error) {
 	if s.cfg.Dir == "" {
 		if s.cfg.Dir, err = os.MkdirTemp("", "weir-sandbox-"); err != nil {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Read is what a setting says, such as kafka.sasl.password, or the file that the
-// setting NAME_file names. The end of the file's last line is no part of it. Where
-// neither says anything it is empty; where both do, that is an error.
+// Read returns the value of a setting, such as kafka.sasl.password, or the content
+// of the file that the setting NAME_file names, without the end of its last line.
+// It is empty if neither is set; setting both is an error.
 func Read(setting, given, file string) (string, error) {
 	switch {
 	case file == "":

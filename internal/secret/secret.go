@@ -1,6 +1,6 @@
-// Package secret reads secrets and passwords from where settings say, and makes
-// keys for single purposes of one secret, so that none of them tells anything of
-// another or of the secret.
+// Package secret reads secrets and passwords from settings or files, and derives
+// keys for single purposes from one secret, so that no key reveals anything about
+// another or about the secret.
 package secret
 
 import (
@@ -8,8 +8,8 @@ import (
 	"crypto/sha256"
 )
 
-// Purposes of keys. What one means must never change, or everything that was
-// made with its key is lost.
+// Purposes of keys. A purpose must never change, or everything that was made with
+// its key is lost.
 const (
 	EntityHash     = "entity hash"             // places entities on facet partitions and in tables
 	EntityHashName = "name of the entity hash" // tells streams with other secrets apart

@@ -3,18 +3,18 @@ package sketch
 import "math/bits"
 
 // Distinct is a summary of distinct values, each given as 32 bits of its hash. Up
-// to MostListed it is their ascending list, u32 each; beyond it is a HyperLogLog of
-// Registers bytes.
+// to MostListed it is their ascending list, u32 each; beyond that it is a
+// HyperLogLog of Registers bytes.
 //
-// The upper 10 bits of a hash choose the register, which keeps the greatest rank:
-// the place, from 1, of the first bit that is set among the other 22, 23 where none
-// is.
+// The upper 10 bits of a hash select the register, which keeps the greatest rank:
+// the place, from 1, of the first set bit among the other 22, or 23 if none is set.
 type Distinct []byte
 
 const (
-	// MostListed is how many values a summary tells apart for certain.
+	// MostListed is the number of values up to which a summary is exact.
 	MostListed = 127
-	// Registers is how many registers a summary of more values has, and its most bytes.
+	// Registers is the number of registers of a larger summary, and its maximum
+	// size in bytes.
 	Registers = 1024
 
 	rankBits = 22
@@ -22,8 +22,8 @@ const (
 	listed   = 4 // bytes of a value
 )
 
-// Room is how many bytes the summary needs to take in v: as many as it has where v
-// is there already, or changes nothing.
+// Room returns the bytes that the summary needs to add v: its present size if v is
+// listed already, or changes nothing.
 func (d Distinct) Room(v uint32) int {
 	if d.dense() {
 		return len(d)
@@ -37,8 +37,8 @@ func (d Distinct) Room(v uint32) int {
 	return Registers
 }
 
-// Add takes in v, and reports whether that changes anything. The summary has the room
-// that Room demands, and had used bytes before; what is behind them is zero.
+// Add adds v, and reports whether that changes anything. The summary must have the
+// size that Room returned; it had used bytes before, and the rest is zero.
 func (d Distinct) Add(used int, v uint32) (changed bool) {
 	switch {
 	case used == Registers:
@@ -61,7 +61,7 @@ func (d Distinct) Add(used int, v uint32) (changed bool) {
 	return false
 }
 
-// Merge adds to b what d and other hold together, and returns it.
+// Merge appends to b the union of d and other, and returns it.
 func (d Distinct) Merge(b []byte, other Distinct) []byte {
 	start := len(b)
 	if !d.dense() && !other.dense() {
@@ -135,7 +135,7 @@ func (d Distinct) find(v uint32) (at int, there bool) {
 	return at, at < len(d) && le.Uint32(d[at:]) == v
 }
 
-// raise takes v into registers, and reports whether that changes one.
+// raise adds v to registers, and reports whether that changes one.
 func (d Distinct) raise(v uint32) (changed bool) {
 	register, rest := v>>rankBits, v&(1<<rankBits-1)
 	rank := byte(mostRank - bits.Len32(rest))
@@ -146,7 +146,7 @@ func (d Distinct) raise(v uint32) (changed bool) {
 	return true
 }
 
-// join takes another summary into registers.
+// join adds another summary to registers.
 func (d Distinct) join(other Distinct) {
 	if !other.dense() {
 		for ; len(other) > 0; other = other[listed:] {
@@ -154,8 +154,8 @@ func (d Distinct) join(other Distinct) {
 		}
 		return
 	}
-	// Eight ranks at once: none has its highest bit set, so that of a+high−b says
-	// whether a is the greater, or equal.
+	// This compares eight ranks at once: no rank has its highest bit set, so that
+	// bit of a+high−b tells whether a is at least b.
 	const high = 0x8080808080808080
 	for i := 0; i < Registers; i += 8 {
 		a, b := le.Uint64(d[i:]), le.Uint64(other[i:])
@@ -165,15 +165,15 @@ func (d Distinct) join(other Distinct) {
 	}
 }
 
-// Union counts the distinct values of several summaries together. Its zero value
-// is not ready: call Reset.
+// Union counts the distinct values of several summaries together. Its zero value is
+// not ready: call Reset.
 type Union struct {
 	registers [Registers]byte
 	dense     bool // some summary has registers
 	values    set
 }
 
-// NewUnion makes a union for so many summaries.
+// NewUnion creates a union for at most this many summaries.
 func NewUnion(most int) *Union {
 	u := &Union{}
 	u.values.init(most * MostListed)
@@ -205,8 +205,8 @@ func (u *Union) Add(d Distinct) {
 	}
 }
 
-// Count is how many distinct values there are: exact as long as no summary has
-// more than MostListed, else an estimate whose standard error is 3.3 %.
+// Count returns the number of distinct values: exact as long as no summary has more
+// than MostListed, else an estimate with a standard error of 3.3 %.
 func (u *Union) Count() int64 {
 	if !u.dense {
 		return int64(len(u.values.list))
@@ -221,9 +221,9 @@ func (u *Union) Count() int64 {
 // scale is Registers² / (2 ln 2), in units of 2⁻³².
 const scale = 3248660424278399
 
-// estimate is Ertl's estimator (arXiv 1702.01284, algorithm 6) in fixed point: how
-// many values there are likely to be, given how many registers have each rank.
-// Fractions have 32 bits, and each step rounds down.
+// estimate is Ertl's estimator (arXiv 1702.01284, algorithm 6) in fixed point: the
+// likely number of values, given the number of registers with each rank. Fractions
+// have 32 bits, and each step rounds down.
 //
 //	z = Σ ranks[k]·2⁻ᵏ + Registers·σ(ranks[0]/Registers), σ(x) = x + Σ x^(2ᵏ)·2ᵏ⁻¹, k ≥ 1
 //	estimate = Registers² / (2 ln 2) / z
@@ -246,7 +246,7 @@ func estimate(ranks *[32]uint32) int64 {
 	return int64(scale / z)
 }
 
-// set is a set of values that is emptied in no time.
+// set is a set of values that is cleared in constant time.
 type set struct {
 	slots []uint64 // round << 32 | value
 	round uint32

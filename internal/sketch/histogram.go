@@ -2,24 +2,24 @@ package sketch
 
 import "math/bits"
 
-// Histogram is a summary of how values are spread: how many fall into each bucket.
-// It is a list of those that are not empty, ascending, bucket u16 · values u32.
+// Histogram is a summary of a distribution: the number of values in each bucket. It
+// is an ascending list of the non-empty buckets, bucket u16 · values u32.
 //
-// Values below 16 have buckets of their own; beyond there are 16 to each power of
-// two, so that a bucket's least value is less than 1/16 of a value below it.
+// Values below 16 have their own buckets; above, there are 16 to each power of two,
+// so that a bucket's least value is less than 1/16 below any of its values.
 type Histogram []byte
 
 const (
-	// Buckets is how many buckets there are.
+	// Buckets is the number of buckets.
 	Buckets = 16 * (mostValueBits - 3)
-	// BucketBytes is what a bucket takes that is not empty.
+	// BucketBytes is the size of a non-empty bucket.
 	BucketBytes = 6
 
 	mostValueBits = 53
 )
 
-// Bucket is where a value falls. A negative one counts as 0, one of 2⁵³ and more
-// as the greatest below it.
+// Bucket returns the bucket of a value. A negative value counts as 0; one of 2⁵³ or
+// more as the greatest below that.
 func Bucket(v int64) int {
 	u := uint64(min(max(v, 0), 1<<mostValueBits-1))
 	if u < 16 {
@@ -29,7 +29,7 @@ func Bucket(v int64) int {
 	return 16*(power-3) + int(u>>(power-4)&15)
 }
 
-// Least is the least value of a bucket.
+// Least returns the least value of a bucket.
 func Least(bucket int) int64 {
 	if bucket < 16 {
 		return int64(bucket)
@@ -37,7 +37,7 @@ func Least(bucket int) int64 {
 	return int64(16+bucket%16) << (bucket/16 - 1)
 }
 
-// Room is how many bytes the summary needs to count a value of a bucket.
+// Room returns the bytes that the summary needs to count a value of a bucket.
 func (h Histogram) Room(bucket int) int {
 	if _, there := h.find(bucket); there {
 		return len(h)
@@ -45,8 +45,8 @@ func (h Histogram) Room(bucket int) int {
 	return len(h) + BucketBytes
 }
 
-// Add counts a value of a bucket. The summary has the room that Room demands, and
-// had used bytes before.
+// Add counts a value of a bucket. The summary must have the size that Room
+// returned, and had used bytes before.
 func (h Histogram) Add(used, bucket int) {
 	at, there := h[:used].find(bucket)
 	if !there {
@@ -57,7 +57,7 @@ func (h Histogram) Add(used, bucket int) {
 	le.PutUint32(h[at+2:], saturated(le.Uint32(h[at+2:]), 1))
 }
 
-// Merge adds to b what h and other hold together, and returns it.
+// Merge appends to b the sum of h and other, and returns it.
 func (h Histogram) Merge(b []byte, other Histogram) []byte {
 	for len(h) > 0 || len(other) > 0 {
 		switch {
@@ -104,7 +104,7 @@ func (h Histogram) find(bucket int) (at int, there bool) {
 	return at, at < len(h) && int(le.Uint16(h[at:])) == bucket
 }
 
-// saturated is a sum that stays at what 32 bits hold.
+// saturated adds, up to the largest 32-bit number.
 func saturated(a, b uint32) uint32 {
 	sum, carry := bits.Add32(a, b, 0)
 	if carry != 0 {
@@ -113,7 +113,7 @@ func saturated(a, b uint32) uint32 {
 	return sum
 }
 
-// Spread is what several histograms hold together.
+// Spread is the combined content of several histograms.
 type Spread struct {
 	counts [Buckets]uint64
 	n      uint64
@@ -131,13 +131,13 @@ func (s *Spread) Add(h Histogram) {
 	}
 }
 
-// Count is how many values there are.
+// Count returns the number of values.
 func (s *Spread) Count() int64 { return int64(s.n) }
 
-// Percentile is the least value of the bucket that holds the p-th percentile, p
-// from 1 to 100: the least value so that p percent of all are no greater. It is
-// never above the percentile, and less than 1/16 of it below. Without values it
-// is 0.
+// Percentile returns the least value of the bucket that contains the p-th
+// percentile, p from 1 to 100: the least value such that p percent of all are no
+// greater. It is never above the percentile, and less than 1/16 below it. Without
+// values it is 0.
 func (s *Spread) Percentile(p int) int64 {
 	rank, seen := (s.n*uint64(p)+99)/100, uint64(0)
 	for bucket, n := range s.counts {

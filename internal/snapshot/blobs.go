@@ -11,30 +11,29 @@ import (
 	"strings"
 )
 
-// ErrMissing says that the store answers, and has no object of that name.
+// ErrMissing means that the store answers, and has no object of that name.
 var ErrMissing = errors.New("object is missing")
 
-// ErrDamaged says that an object does not have the bytes that its name stands
-// for.
+// ErrDamaged means that an object's bytes do not match its name.
 var ErrDamaged = errors.New("object is damaged")
 
 // Blobs keeps objects that are named by their contents:
 //
 //	stream/folder/SHA-256 of the bytes, in hex
 //
-// Those that were moved aside are in stream/folder/damaged. Its methods may be
+// Objects that were moved aside are in stream/folder/damaged. Its methods may be
 // called from many goroutines.
 type Blobs struct {
 	objects objects
 	folder  string
 }
 
-// Blobs are those of a folder of the stream. A folder's name is no number.
+// Blobs returns the blobs of a folder of the stream. A folder's name is no number.
 func (s *Store) Blobs(folder string) Blobs {
 	return Blobs{objects: s.objects, folder: s.names.Stream + "/" + folder}
 }
 
-// BlobName is the name of an object with these bytes.
+// BlobName returns the name of an object with these bytes.
 func BlobName(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
@@ -42,8 +41,8 @@ func BlobName(b []byte) string {
 
 var blobName = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// Put returns once an object of these bytes is there, whole: one that was there
-// is read and compared, and moved aside where it is damaged.
+// Put returns once an intact object of these bytes exists. It reads and compares an
+// existing one, and moves a damaged one aside.
 func (s Blobs) Put(ctx context.Context, b []byte) error {
 	name := BlobName(b)
 	err := s.check(ctx, name)
@@ -65,8 +64,8 @@ func (s Blobs) Put(ctx context.Context, b []byte) error {
 	return nil
 }
 
-// Get returns the bytes that a name stands for: [ErrMissing] where the store has
-// none, [ErrDamaged] where it has others. Any other error says nothing of either.
+// Get returns the bytes of a name: [ErrMissing] if the store has none, [ErrDamaged]
+// if it has others. Any other error means neither.
 func (s Blobs) Get(ctx context.Context, name string) ([]byte, error) {
 	if !blobName.MatchString(name) {
 		return nil, fmt.Errorf("%w: %q names no content", ErrMissing, name)
@@ -81,7 +80,7 @@ func (s Blobs) Get(ctx context.Context, name string) ([]byte, error) {
 	return b, nil
 }
 
-// check reads an object without keeping it: databases are large.
+// check reads an object without keeping it, because databases are large.
 func (s Blobs) check(ctx context.Context, name string) error {
 	r, _, err := s.objects.open(ctx, s.key(name))
 	if err != nil {

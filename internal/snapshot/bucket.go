@@ -17,8 +17,8 @@ import (
 	"gocloud.dev/gcerrors"
 )
 
-// bucket keeps objects in a bucket. Only S3's driver is linked; Google's and
-// Azure's stores can be used through gateways that speak S3.
+// bucket keeps objects in a bucket. Only the S3 driver is linked; gateways that
+// speak S3 exist for the stores of Google and Azure.
 type bucket struct {
 	b            *blob.Bucket
 	client       *s3.Client
@@ -56,7 +56,7 @@ func (b bucket) list(ctx context.Context, folder string) ([]string, error) {
 
 func (b bucket) open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
 	r, err := b.b.NewReader(ctx, key, nil)
-	// The blob library's NotFound is also that of a bucket that is not there.
+	// The blob library also returns NotFound for a missing bucket.
 	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "NoSuchKey" {
 		return nil, 0, fmt.Errorf("%w: %w", ErrMissing, err)
 	}
@@ -66,9 +66,9 @@ func (b bucket) open(ctx context.Context, key string) (io.ReadCloser, int64, err
 	return r, r.Size(), nil
 }
 
-// create is one request with If-None-Match, which S3 takes up to 5 GiB. The blob
-// library sends large objects in parts, and whether the condition holds for the
-// last request of such an upload differs from store to store.
+// create sends one request with If-None-Match, which S3 accepts up to 5 GiB. The
+// blob library sends large objects in parts, and whether the condition applies to
+// the last request of a multi-part upload differs from store to store.
 func (b bucket) create(ctx context.Context, key string, body []byte) error {
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: aws.String(b.name), Key: aws.String(b.prefix + key), Body: bytes.NewReader(body), IfNoneMatch: aws.String("*"),

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// Config says where objects are kept.
+// Config names the store.
 type Config struct {
 	URL     string `yaml:"url" doc:"store of the snapshots of detect's state, and of the epochs of ingest with their databases: file:///var/lib/weir/snapshots or s3://BUCKET?region=REGION&prefix=weir/; empty: none are kept, a worker that starts replays the whole facet log, and one that takes over after an unclean end goes by its own rules and data"`
 	Lineage uint32 `yaml:"lineage" doc:"raised whenever a loss is declared (detect.accept_loss), so that snapshots from before it are not taken for ones from after it"`
 }
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c Config) Validate() error {
 	if c.URL == "" {
 		return nil
@@ -22,13 +22,13 @@ func (c Config) Validate() error {
 	return err
 }
 
-// parse takes the URL apart. It has no place for secrets: they would be printed
-// with it.
+// parse parses the URL. It does not allow secrets in it, because it would be
+// printed with them.
 func (c Config) parse() (*url.URL, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil {
-		// The error repeats the text, which may hold what somebody took for a
-		// place for a password.
+		// The error does not repeat the text, which may contain a misplaced
+		// password.
 		return nil, errors.New("snapshots.url: not a URL such as file:///DIR or s3://BUCKET?region=REGION")
 	}
 	switch {
@@ -49,8 +49,8 @@ func checkFile(u *url.URL) error {
 	return nil
 }
 
-// s3Settings are the parameters that an s3:// URL may have; all others, which
-// could be secrets or typing errors, are refused.
+// s3Settings are the parameters that an s3:// URL may have. All others, which could
+// be secrets or typing errors, are refused.
 const s3Settings = " region endpoint use_path_style disable_https prefix profile accelerate dualstack fips anonymous "
 
 func checkS3(u *url.URL) error {

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// directory keeps objects as files. The blob library's own files would not do:
-// they are neither synced nor created atomically if absent, and its listing
-// passes over what it cannot read, which would be an error taken for absence.
+// directory keeps objects as files. The files of the blob library are not suitable:
+// they are neither synced nor created atomically if absent, and its listing skips
+// what it cannot read, so that an error would look like absence.
 type directory struct {
 	root string
 	disk disk
@@ -44,8 +44,8 @@ func (d directory) list(_ context.Context, folder string) ([]string, error) {
 	return names, nil
 }
 
-// reachable reports an error where the root is not there: a disk that is not
-// mounted is not an empty one. Whoever installs Weir makes the directory.
+// reachable returns an error if the root does not exist: an unmounted disk is not
+// an empty one. The operator creates the directory.
 func (d directory) reachable() error {
 	_, err := os.Stat(d.root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,12 +74,12 @@ func (d directory) open(_ context.Context, key string) (io.ReadCloser, int64, er
 
 const (
 	temporary = ".part-"
-	// forgotten is the age at which a temporary file is nobody's any more.
+	// forgotten is the age from which a temporary file is abandoned.
 	forgotten = time.Hour
 )
 
-// create writes a temporary file and links it to its name, which fails where the
-// name is taken.
+// create writes a temporary file and links it to its name, which fails if the name
+// exists.
 func (d directory) create(ctx context.Context, key string, b []byte) error {
 	if err := d.reachable(); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (d directory) create(ctx context.Context, key string, b []byte) error {
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		// Whoever made it may not have synced the directory yet.
+		// Its creator may not have synced the directory yet.
 		return errors.Join(errExists, d.disk.syncDirectory(dir))
 	}
 	return d.disk.syncDirectory(dir)
@@ -122,9 +122,9 @@ func writeSynced(ctx context.Context, f file, b []byte) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// makeDirectories makes dir and its parents below the root, each synced into its
-// parent: one that is there may be the work of somebody who has not synced it yet,
-// and may not live to.
+// makeDirectories creates dir and its parents below the root, and syncs each into
+// its parent. An existing one may come from a process that has not synced it yet,
+// and may die before it does.
 func (d directory) makeDirectories(dir string) error {
 	if dir == d.root {
 		return nil
@@ -141,8 +141,8 @@ func (d directory) makeDirectories(dir string) error {
 	return d.disk.syncDirectory(parent)
 }
 
-// sweep removes temporary files that a killed process left behind. What it
-// cannot remove stays for the next time.
+// sweep removes temporary files of a killed process. What it cannot remove stays
+// for the next time.
 func sweep(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

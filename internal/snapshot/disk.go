@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// disk is what a directory does to files that a loss of power may undo: a file's
-// bytes until the file is synced, a name until its directory is.
+// disk lists the operations of a directory on files that a power loss may undo: a
+// file's bytes until the file is synced, a name until its directory is.
 type disk interface {
 	createTemp(dir, pattern string) (file, error)
 	link(from, to string) error
@@ -23,7 +23,7 @@ type file interface {
 	Sync() error
 }
 
-// osDisk is the operating system's.
+// osDisk is the operating system's disk.
 type osDisk struct{}
 
 func (osDisk) createTemp(dir, pattern string) (file, error) { return os.CreateTemp(dir, pattern) }

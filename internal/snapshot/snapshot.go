@@ -1,10 +1,10 @@
-// Package snapshot keeps immutable objects in a directory or in a bucket that
-// speaks S3: created if they are absent, never changed, read back whole.
+// Package snapshot keeps immutable objects in a directory or in an S3 bucket:
+// created if absent, never changed, read back completely.
 //
-// A [Store] names them by where in a log they belong, [Blobs] by their contents.
+// A [Store] names them by their place in a log, [Blobs] by their contents.
 //
-// It does not know what they hold, which snapshots are valid, or which are to be
-// kept; it never tries again, and never takes an error for absence.
+// It does not know their content, which snapshots are valid, or which to keep. It
+// never retries, and never takes an error for absence.
 package snapshot
 
 import (
@@ -18,14 +18,13 @@ import (
 	"strings"
 )
 
-// ErrDiffers says that other bytes stand under the name of an object that was to
-// be written.
+// ErrDiffers means that other bytes are stored under the name of a new object.
 var ErrDiffers = errors.New("other bytes stand under this name")
 
-// errExists says that an object is there already.
+// errExists means that an object exists already.
 var errExists = errors.New("object exists")
 
-// Names is what the names of a store's objects begin with.
+// Names is the prefix of the names of a store's objects.
 type Names struct {
 	Stream      string
 	Incarnation uint32
@@ -36,7 +35,7 @@ type Names struct {
 //
 //	stream/incarnation/partition/form/lineage/next offset, 20 digits
 //
-// Those that were moved aside are in a folder damaged beside them, and stay
+// Snapshots that were moved aside are in a folder damaged beside them, and stay
 // there. Its methods may be called from many goroutines.
 type Store struct {
 	names   Names
@@ -44,19 +43,18 @@ type Store struct {
 	objects objects
 }
 
-// objects is where objects are: a directory or a bucket. Keys are paths with
-// slashes.
+// objects is a directory or a bucket. Keys are paths with slashes.
 type objects interface {
-	// list names the objects right inside a folder. A folder that does not exist
-	// is empty.
+	// list names the objects directly in a folder. A folder that does not exist is
+	// empty.
 	list(ctx context.Context, folder string) ([]string, error)
-	// open returns an object's bytes and how many they are; [ErrMissing] only where
-	// the store can be reached and there is no such object.
+	// open returns an object's bytes and their number; [ErrMissing] only if the
+	// store is reachable and the object does not exist.
 	open(ctx context.Context, key string) (r io.ReadCloser, size int64, err error)
-	// create makes an object whole or not at all, and returns once it would
-	// survive a loss of power; errExists where there is one.
+	// create creates an object completely or not at all, and returns once it would
+	// survive a power loss; errExists if it exists.
 	create(ctx context.Context, key string, b []byte) error
-	// move replaces what stands at to. It need not be atomic.
+	// move replaces the object at to. It need not be atomic.
 	move(ctx context.Context, from, to string) error
 	remove(ctx context.Context, key string) error
 	close() error
@@ -72,8 +70,8 @@ func readAll(ctx context.Context, o objects, key string) ([]byte, error) {
 	return b.Bytes(), errors.Join(err, r.Close())
 }
 
-// Open opens the store that cfg names. Whether a bucket can be reached is seen
-// with the first call.
+// Open opens the store that cfg names. The first call shows whether a bucket is
+// reachable.
 func Open(ctx context.Context, cfg Config, names Names) (*Store, error) {
 	u, err := cfg.parse()
 	if err != nil {
@@ -91,7 +89,7 @@ func Open(ctx context.Context, cfg Config, names Names) (*Store, error) {
 	return s, nil
 }
 
-// Close lets go of the store.
+// Close releases the store.
 func (s *Store) Close() error { return s.objects.close() }
 
 func (s *Store) folder(partition int32) string {
@@ -106,8 +104,7 @@ func (s *Store) key(partition int32, next int64) string {
 	return s.folder(partition) + "/" + name(next)
 }
 
-// List names the snapshots of a partition by their next offset, the newest
-// first.
+// List returns the next offsets of a partition's snapshots, newest first.
 func (s *Store) List(ctx context.Context, partition int32) ([]int64, error) {
 	names, err := s.objects.list(ctx, s.folder(partition))
 	if err != nil {
@@ -133,8 +130,8 @@ func (s *Store) Read(ctx context.Context, partition int32, next int64) ([]byte, 
 	return b, nil
 }
 
-// Write creates a snapshot, if it is absent. Where the same bytes stand already
-// it succeeds; where other bytes stand it returns [ErrDiffers].
+// Write creates a snapshot, if it is absent. If the same bytes are stored already
+// it succeeds; if other bytes are, it returns [ErrDiffers].
 func (s *Store) Write(ctx context.Context, partition int32, next int64, snapshot []byte) error {
 	key := s.key(partition, next)
 	err := s.objects.create(ctx, key, snapshot)
@@ -150,7 +147,7 @@ func (s *Store) Write(ctx context.Context, partition int32, next int64, snapshot
 	return nil
 }
 
-// Discard moves a snapshot aside, so that it can be written anew.
+// Discard moves a snapshot aside, so that it can be written again.
 func (s *Store) Discard(ctx context.Context, partition int32, next int64) error {
 	aside := strings.Join([]string{s.folder(partition), "damaged", name(next)}, "/")
 	if err := s.objects.move(ctx, s.key(partition, next), aside); err != nil {
@@ -159,7 +156,7 @@ func (s *Store) Discard(ctx context.Context, partition int32, next int64) error 
 	return nil
 }
 
-// Delete removes a snapshot. One that is gone is no error.
+// Delete removes a snapshot. A missing one is no error.
 func (s *Store) Delete(ctx context.Context, partition int32, next int64) error {
 	if err := s.objects.remove(ctx, s.key(partition, next)); err != nil {
 		return fmt.Errorf("delete snapshot %d of partition %d: %w", next, partition, err)

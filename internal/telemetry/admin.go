@@ -19,13 +19,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// AdminConfig says where operators reach a program.
+// AdminConfig holds the address of the admin listener.
 type AdminConfig struct {
 	Listen  string `yaml:"listen" doc:"address of /metrics, /healthz and /readyz; empty: none"`
 	Profile bool   `yaml:"profile" doc:"serve /debug/pprof there as well"`
 }
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c AdminConfig) Validate() error {
 	if c.Listen == "" {
 		return nil
@@ -48,8 +48,8 @@ type Admin struct {
 	alive  map[string]func() error
 }
 
-// NewAdmin makes an admin listener with a registry of its own, which already
-// holds the figures of the process and of the runtime.
+// NewAdmin creates an admin listener with its own registry, which already holds the
+// metrics of the process and of the runtime.
 func NewAdmin(cfg AdminConfig, log *slog.Logger) *Admin {
 	r := &Registry{Registry: prometheus.NewRegistry()}
 	r.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -57,35 +57,35 @@ func NewAdmin(cfg AdminConfig, log *slog.Logger) *Admin {
 	return &Admin{cfg: cfg, log: log, registry: r, checks: checks{}, notes: checks{}, alive: map[string]func() error{}}
 }
 
-// Registry is where the program registers its metrics.
+// Registry returns the registry for the program's metrics.
 func (a *Admin) Registry() *Registry { return a.registry }
 
-// Ready adds a condition of readiness.
+// Ready adds a readiness condition.
 func (a *Admin) Ready(name string, check func(context.Context) error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.checks[name] = check
 }
 
-// Note adds something that /readyz tells beside its conditions, and that does not
-// make the program unready: it does its work without it, though not as well.
+// Note adds something that /readyz reports besides its conditions, and that does
+// not make the program unready: the program works without it, though not as well.
 func (a *Admin) Note(name string, check func(context.Context) error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.notes[name] = check
 }
 
-// Alive adds a condition of life: where it does not hold, only a new process
-// helps. It must answer at once.
+// Alive adds a liveness condition: if it fails, only a new process helps. It must
+// answer at once.
 func (a *Admin) Alive(name string, check func() error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.alive[name] = check
 }
 
-// Handler serves /metrics, /healthz (the process answers, and every condition of
-// life holds) and /readyz (every condition of readiness holds); which do not is
-// said, and so are notes.
+// Handler serves /metrics, /healthz (the process answers, and every liveness
+// condition is true) and /readyz (every readiness condition is true). It names
+// failed conditions and notes.
 func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorLog: ErrorLog(a.log)}))
@@ -117,7 +117,7 @@ func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte(report))
 }
 
-// Bounds of what /readyz asks. Notes must not make it late: who asks often waits
+// Time limits of the checks of /readyz. Notes must not delay it: probes often wait
 // no longer than a second.
 const (
 	checkTimeout = 2 * time.Second
@@ -138,7 +138,7 @@ func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(report)
 }
 
-// ask fills report with what checks say, and reports whether all of them hold.
+// ask runs the checks and fills report, and reports whether all of them pass.
 func ask(ctx context.Context, limit time.Duration, checks map[string]func(context.Context) error, before string, report map[string]string) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -165,7 +165,7 @@ func (a *Admin) Run(ctx context.Context) error {
 	return Serve(ctx, l, a.Handler(), a.log)
 }
 
-// Serve answers requests on l until ctx ends, then finishes those under way.
+// Serve serves requests on l until ctx ends, then completes the current ones.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	srv := &http.Server{
 		Handler:           h,

@@ -9,8 +9,8 @@ import (
 )
 
 // Ages is a metric: for how long something has not happened, in seconds, by
-// partition. It is worked out when it is asked for, since a loop that waits for ever
-// cannot say so. It is safe for use by many goroutines.
+// partition. It is computed on each scrape, because a loop that waits for ever
+// could not update it. It is safe for use by many goroutines.
 type Ages struct {
 	desc *prometheus.Desc
 
@@ -18,7 +18,7 @@ type Ages struct {
 	last map[int32]time.Time // when it happened
 }
 
-// NewAges makes the metric and registers it, unless r is nil.
+// NewAges creates the metric and registers it, unless r is nil.
 func NewAges(r prometheus.Registerer, name, help string) *Ages {
 	a := &Ages{desc: prometheus.NewDesc(name, help, []string{"partition"}, nil), last: map[int32]time.Time{}}
 	if r != nil {
@@ -27,14 +27,14 @@ func NewAges(r prometheus.Registerer, name, help string) *Ages {
 	return a
 }
 
-// Happened says that it happened at t.
+// Happened records that it happened at t.
 func (a *Ages) Happened(partition int32, t time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.last[partition] = t
 }
 
-// Gone forgets a partition.
+// Gone removes a partition.
 func (a *Ages) Gone(partition int32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

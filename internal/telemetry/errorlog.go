@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// ErrorLog is for [net/http.Server.ErrorLog] and its like: what a library writes
-// as lines of its own becomes the detail of a message that stays the same, or raw
-// lines would stand amid JSON. A panic in a handler is an error, anything else a
-// warning.
+// ErrorLog is for [net/http.Server.ErrorLog] and the like: a library's own lines
+// become the detail of a constant message, because raw lines would break JSON logs.
+// A panic in a handler is an error, anything else a warning.
 func ErrorLog(l *slog.Logger) *log.Logger {
 	return log.New(lines{l}, "", 0)
 }

@@ -1,5 +1,5 @@
-// Package telemetry makes the parts of a program that operators look at: the
-// log, and the admin listener with metrics, liveness and readiness.
+// Package telemetry provides what operators look at: the log, and the admin
+// listener with metrics, liveness and readiness.
 package telemetry
 
 import (
@@ -10,16 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// LogConfig says how a program logs.
+// LogConfig configures a program's log.
 type LogConfig struct {
 	Level  string `yaml:"level" doc:"least severe level that is logged: debug, info, warn, error"`
 	Format string `yaml:"format" doc:"text or json"`
 }
 
-// LogDefaults are the values that suit most installations.
+// LogDefaults returns values that suit most installations.
 func LogDefaults() LogConfig { return LogConfig{Level: "info", Format: "text"} }
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c LogConfig) Validate() error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
@@ -31,9 +31,8 @@ func (c LogConfig) Validate() error {
 	return nil
 }
 
-// NewLogger writes to w. Texts are made safe for terminals and line-based
-// tools, since some of them come from strangers, and credentials within them are
-// hidden.
+// NewLogger writes to w. It makes texts safe for terminals and line-based tools,
+// because some are untrusted, and hides credentials in them.
 func NewLogger(w io.Writer, c LogConfig) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.Level)) // validated before; else info
@@ -59,9 +58,9 @@ func safe(a slog.Attr) slog.Attr {
 	return a
 }
 
-// Clean replaces what could forge lines or steer a terminal: control
-// characters (C0 and C1), bidirectional overrides, line and paragraph
-// separators, invalid UTF-8. Very long text is cut.
+// Clean replaces characters that could forge lines or control a terminal: control
+// characters (C0 and C1), bidirectional overrides, line and paragraph separators,
+// invalid UTF-8. It truncates very long text.
 func Clean(s string) string {
 	if len(s) > longest {
 		cut := longest
@@ -81,8 +80,8 @@ func Clean(s string) string {
 	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
-// hostile reports whether r steers terminals or line-based tools. A tab and a
-// newline inside a value are escaped by both handlers.
+// hostile reports whether r controls terminals or line-based tools. Both handlers
+// escape a tab and a newline inside a value.
 func hostile(r rune) bool {
 	switch {
 	case r == '\t' || r == '\n':

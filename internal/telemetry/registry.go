@@ -13,8 +13,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Registry holds a program's metrics and remembers what was registered, so that the
-// reference of metrics comes from the code. A plain registry names a metric with
+// Registry holds a program's metrics and remembers the registered ones, so that the
+// metrics reference comes from the code. A plain registry names a metric with
 // labels only after its first value. It is safe for use by many goroutines.
 type Registry struct {
 	*prometheus.Registry
@@ -23,7 +23,7 @@ type Registry struct {
 	collectors []prometheus.Collector
 }
 
-// Metric is what a registry says about one of its metrics.
+// Metric describes a registered metric.
 type Metric struct {
 	Name   string
 	Type   string   // counter, gauge or histogram
@@ -51,7 +51,7 @@ func (r *Registry) MustRegister(all ...prometheus.Collector) {
 	}
 }
 
-// Reference lists the metrics by name. It fails where a metric's type cannot be told.
+// Reference lists the metrics by name. It fails if a metric's type is unknown.
 func (r *Registry) Reference() ([]Metric, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// Dialer makes connections, protected where the settings say so. It may be used
-// by any number of goroutines.
+// Dialer opens connections, with TLS if the settings say so. Any number of
+// goroutines may use it.
 type Dialer struct {
 	section string
 	timeout time.Duration
 	tls     *tls.Config // nil: plain
 }
 
-// DialContext connects, and shakes hands. Errors about certificates name the
-// setting that mends them, and still wrap crypto/tls's own.
+// DialContext connects, and performs the handshake. Errors about certificates name
+// the setting that fixes them, and still wrap crypto/tls's own.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -42,8 +42,9 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// configure is the configuration of one connection: it has the name that the
-// address's certificate must have, and notices whether a certificate is asked for.
+// configure returns the configuration of one connection, with the name that the
+// server's certificate must have. It records whether the server requests a
+// certificate.
 func (d *Dialer) configure(c *conn) *tls.Config {
 	cfg := d.tls.Clone()
 	if cfg.ServerName == "" {
@@ -58,9 +59,9 @@ func (d *Dialer) configure(c *conn) *tls.Config {
 	return cfg
 }
 
-// conn explains why a connection ends before the server has said anything: with
-// TLS 1.3, what it thinks of our certificate comes only after the handshake, and
-// may be lost where it hangs up at once.
+// conn explains why a connection ends before the server's first data: with TLS 1.3,
+// the verdict on our certificate arrives only after the handshake, and may be lost
+// if the server closes at once.
 type conn struct {
 	*tls.Conn
 	dialer *Dialer

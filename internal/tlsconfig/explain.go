@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// remoteError is how crypto/tls marks what the other side complains about.
+// remoteError is how crypto/tls marks complaints of the other side.
 const remoteError = "remote error"
 
-// explain says which setting is behind an error of TLS.
+// explain names the setting behind a TLS error.
 func (d *Dialer) explain(addr string, err error) error {
 	if why := d.why(addr, err); why != "" {
 		return &explained{why, err}
@@ -22,8 +22,8 @@ func (d *Dialer) explain(addr string, err error) error {
 	return &explained{fmt.Sprintf("%s: TLS with %s fails", d.section, addr), err}
 }
 
-// explained is an error with its reason. It wraps a list, not one error: there
-// are clients that hand on what [errors.Unwrap] gives instead of what they got.
+// explained is an error with its reason. It wraps a list, not one error, because
+// some clients pass on the result of [errors.Unwrap] instead of the error.
 type explained struct {
 	why string
 	err error
@@ -57,7 +57,7 @@ func (d *Dialer) why(addr string, err error) string {
 	return ""
 }
 
-// whyRefused is about what the server says of our certificate.
+// whyRefused explains the server's complaint about our certificate.
 func (d *Dialer) whyRefused(addr, alert string) string {
 	switch {
 	case len(d.tls.Certificates) > 0:
@@ -70,7 +70,7 @@ func (d *Dialer) whyRefused(addr, alert string) string {
 	return ""
 }
 
-// hungUp is about a server that ends a connection before its first word.
+// hungUp explains a connection that the server closed before its first data.
 func (d *Dialer) hungUp(addr string, asked bool, err error) error {
 	switch {
 	case len(d.tls.Certificates) > 0:
@@ -81,7 +81,7 @@ func (d *Dialer) hungUp(addr string, asked bool, err error) error {
 	return err
 }
 
-// names are those that a certificate is for.
+// names lists the names in a certificate.
 func names(c *x509.Certificate) string {
 	all := append([]string{}, c.DNSNames...)
 	for _, ip := range c.IPAddresses {

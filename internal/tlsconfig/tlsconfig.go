@@ -1,6 +1,6 @@
-// Package tlsconfig is how Weir's clients protect a connection: one set of
-// settings for Kafka, Redis and ClickHouse, one way of reading the files that
-// they name, and errors that say which setting is wrong.
+// Package tlsconfig protects the connections of Weir's clients: one set of settings
+// for Kafka, Redis and ClickHouse, one way of reading the files that they name, and
+// errors that say which setting is wrong.
 //
 // It knows no protocol beyond TLS, and does not watch the files: they are read
 // once, when the program starts.
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Config says how connections are protected.
+// Config holds the TLS settings of a client.
 type Config struct {
 	Enabled    bool   `yaml:"enabled" doc:"speak TLS"`
 	CAFile     string `yaml:"ca_file" doc:"certificates to trust instead of the system's, PEM"`
@@ -24,8 +24,8 @@ type Config struct {
 	ServerName string `yaml:"server_name" doc:"name expected in the server's certificate, where the address is not it"`
 }
 
-// Validate reports everything that is wrong with c. It reads no file. section is
-// where the settings stand, such as kafka.tls.
+// Validate reports all errors in c. It reads no file. section is the section of the
+// settings, such as kafka.tls.
 func (c Config) Validate(section string) error {
 	var errs []error
 	if (c.CertFile == "") != (c.KeyFile == "") {
@@ -37,7 +37,7 @@ func (c Config) Validate(section string) error {
 	return errors.Join(errs...)
 }
 
-// Dialer reads the files and makes a dialer. It connects to nothing yet.
+// Dialer reads the files and creates a dialer. It does not connect yet.
 func (c Config) Dialer(section string, timeout time.Duration) (*Dialer, error) {
 	d := &Dialer{section: section, timeout: timeout}
 	if !c.Enabled {

@@ -1,10 +1,10 @@
-// Package watch notices loops that hang: a partition whose owner does not get on
-// is lost to everybody for as long as its process sends heartbeats, and a
-// goroutine cannot be ended from outside.
+// Package watch detects loops that hang. A partition whose owner makes no progress
+// is lost to everybody for as long as its process sends heartbeats, and a goroutine
+// cannot be ended from outside.
 //
-// A loop says when it got on, and when it begins and ends to wait for somebody
-// else. The package ends nothing: [Watch.Run] returns an error, and its caller
-// ends the process, so that the group gives the partitions to others.
+// A loop reports its progress, and when it begins and ends to wait for something
+// else. The package ends nothing: [Watch.Run] returns an error, and its caller ends
+// the process, so that the group gives the partitions to others.
 package watch
 
 import (
@@ -18,14 +18,14 @@ import (
 	"time"
 )
 
-// ErrStuck: a loop neither got on nor waited for anybody.
+// ErrStuck: a loop neither made progress nor waited for anything.
 var ErrStuck = errors.New("a loop is stuck")
 
-// looks is how often a loop is looked at within the limit. Looks are counted,
-// not time: a process that was suspended is not stuck when it wakes.
+// looks is the number of looks at a loop within the limit. Looks are counted, not
+// time, so a process that was suspended is not stuck when it resumes.
 const looks = 10
 
-// Watch looks at loops. A nil Watch does not, nor do its loops.
+// Watch watches loops. A nil Watch does not, nor do its loops.
 type Watch struct {
 	limit time.Duration
 
@@ -33,7 +33,7 @@ type Watch struct {
 	loops map[*Loop]struct{}
 }
 
-// New makes a Watch that takes a loop for stuck after limit.
+// New creates a Watch that considers a loop stuck after limit.
 func New(limit time.Duration) (*Watch, error) {
 	if limit < looks*time.Millisecond {
 		return nil, fmt.Errorf("watch: a limit of %v is too short", limit)
@@ -41,8 +41,8 @@ func New(limit time.Duration) (*Watch, error) {
 	return &Watch{limit: limit, loops: map[*Loop]struct{}{}}, nil
 }
 
-// Loop is one loop that is looked at. Its methods are for the goroutine of the
-// loop, cost a few nanoseconds, and do nothing on nil.
+// Loop is one watched loop. Its methods are for the goroutine of the loop, cost a
+// few nanoseconds, and do nothing on nil.
 type Loop struct {
 	w    *Watch
 	name string
@@ -54,7 +54,7 @@ type Loop struct {
 	waiting uint64        // waits at the last look
 }
 
-// Loop begins to look at a loop, which is at work. End it with [Loop.Done].
+// Loop begins to watch a loop, which is working. End it with [Loop.Done].
 func (w *Watch) Loop(name string) *Loop {
 	if w == nil {
 		return nil
@@ -66,17 +66,17 @@ func (w *Watch) Loop(name string) *Loop {
 	return l
 }
 
-// Beat says that the loop got on, or that there is nothing to be done. It must
-// not be said of a turn that was to get on and did not.
+// Beat reports that the loop made progress, or has nothing to do. Do not call it
+// for a turn that should have made progress and did not.
 func (l *Loop) Beat() {
 	if l != nil {
 		l.beats.Add(1)
 	}
 }
 
-// Waiting says that the loop begins to wait for somebody else, such as a broker
-// or a store. However long that takes, the loop is not stuck; a row of short
-// waits without a beat is no excuse.
+// Waiting reports that the loop begins to wait for something else, such as a broker
+// or a store. However long that takes, the loop is not stuck; but a sequence of
+// short waits without a beat is no excuse.
 func (l *Loop) Waiting() {
 	if l != nil {
 		l.waits.Add(1)
@@ -90,7 +90,7 @@ func (l *Loop) Working() {
 	}
 }
 
-// Done ends looking at the loop.
+// Done ends the watching of the loop.
 func (l *Loop) Done() {
 	if l != nil {
 		l.w.mu.Lock()
@@ -99,8 +99,8 @@ func (l *Loop) Done() {
 	}
 }
 
-// Run looks at the loops until ctx ends, and then returns nil, or until one of
-// them is stuck, and then returns [ErrStuck] with its name.
+// Run watches the loops until ctx ends, and then returns nil, or until one of them
+// is stuck, and then returns [ErrStuck] with its name.
 func (w *Watch) Run(ctx context.Context) error {
 	tick := time.NewTicker(w.limit / looks)
 	defer tick.Stop()
@@ -132,7 +132,7 @@ func (w *Watch) look() {
 	}
 }
 
-// silentFor lists the loops that were silent at so many looks in a row.
+// silentFor lists the loops that were silent for n looks in a row.
 func (w *Watch) silentFor(n int) (names []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
