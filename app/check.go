@@ -15,7 +15,7 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// Finding is one thing about the servers that is not as it should be.
+// Finding is one problem in the setup of the servers.
 type Finding struct {
 	Subject string // topic weir.facets
 	Setting string // cleanup.policy; empty where it is none
@@ -24,7 +24,7 @@ type Finding struct {
 	Refuse  bool // a worker must not run on it: the promise would be broken
 }
 
-// String is one line that says what, why and what to do.
+// String returns one line with the problem, the consequence and the fix.
 func (f Finding) String() string {
 	severity := "warning"
 	if f.Refuse {
@@ -33,7 +33,7 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s: %s; %s", severity, f.Subject, f.Problem, f.Fix)
 }
 
-// refusals joins the findings that a worker must not run on; nil if there are
+// refusals joins the findings that keep a worker from running; nil if there are
 // none.
 func refusals(all []Finding) error {
 	var errs []error
@@ -45,7 +45,8 @@ func refusals(all []Finding) error {
 	return errors.Join(errs...)
 }
 
-// logWarnings logs what may be run on. The rest is an error anyway.
+// logWarnings logs the findings that a worker may run with. The others are errors
+// anyway.
 func logWarnings(log *slog.Logger, all []Finding) {
 	for _, f := range all {
 		if !f.Refuse {
@@ -54,30 +55,30 @@ func logWarnings(log *slog.Logger, all []Finding) {
 	}
 }
 
-// shortestRawRetention is how long raw events must at least be kept: an outage of
-// detection that is shorter loses nothing.
+// shortestRawRetention is the minimum retention of raw events: a shorter outage of
+// detection loses nothing.
 const shortestRawRetention = time.Hour
 
-// More bytes than one frame of facets has, and than one signal, or the headers of
-// a dead letter.
+// Upper bounds for the bytes of one frame of facets, and of one signal, or the
+// headers of a dead letter.
 const (
 	largestFrame  = 1 << 20
 	largestSignal = 64 << 10
 )
 
-// checker gathers findings about one stream.
+// checker collects findings about one stream.
 type checker struct {
 	stream StreamConfig
 	kafka  kafka.Config
 	// facetRetention is how long facets must be kept, for a state that is rebuilt
-	// from a snapshot; 0: for ever, since there are no snapshots.
+	// from a snapshot; 0: for ever, because there are no snapshots.
 	facetRetention time.Duration
 	topics         map[string]*kafka.TopicSpec // by what they hold; missing: not there
 	found          []Finding
 }
 
-// checkStream asks Kafka about a stream's topics. It returns an error only where
-// it gets no answer.
+// checkStream checks a stream's topics in Kafka. It returns an error only if Kafka
+// does not answer.
 func checkStream(ctx context.Context, log *kafka.Client, cfg Config, facetRetention time.Duration) ([]Finding, error) {
 	c := &checker{stream: cfg.Stream, kafka: cfg.Kafka, facetRetention: facetRetention, topics: map[string]*kafka.TopicSpec{}}
 	if err := log.Preflight(ctx); errors.Is(err, kafka.ErrUnsupported) {
@@ -103,7 +104,7 @@ func checkStream(ctx context.Context, log *kafka.Client, cfg Config, facetRetent
 	return c.found, nil
 }
 
-// streamTopics is what the topics of a stream hold.
+// streamTopics are the names of a stream's topics.
 var streamTopics = []string{"events", "facets", "dead", "signals", "incarnations"}
 
 func (c *checker) name(what string) string { return "topic " + c.stream.Topic(what) }
@@ -116,7 +117,7 @@ func (c *checker) warn(subject, setting, problem, fix string) {
 	c.found = append(c.found, Finding{subject, setting, problem, fix, false})
 }
 
-// describe asks for all topics at once, since one that is missing is waited for.
+// describe describes all topics at once, because each missing one costs a wait.
 func (c *checker) describe(ctx context.Context, log *kafka.Client) error {
 	specs, errs := make([]kafka.TopicSpec, len(streamTopics)), make([]error, len(streamTopics))
 	var g errgroup.Group
@@ -142,7 +143,7 @@ func (c *checker) describe(ctx context.Context, log *kafka.Client) error {
 	return nil
 }
 
-// setFix is the command that gives a topic another setting.
+// setFix returns the command that changes a topic's setting.
 func (c *checker) setFix(what, setting, value string) string {
 	return fmt.Sprintf("set it: kafka-configs.sh --alter --topic %s --add-config %s=%s", c.stream.Topic(what), setting, value)
 }
@@ -198,8 +199,8 @@ func (c *checker) checkIncarnations() {
 	}
 }
 
-// checkDeletes refuses a topic from which records vanish because others have the
-// same key.
+// checkDeletes refuses a topic that deletes records because others have the same
+// key.
 func (c *checker) checkDeletes(what, consequence string) {
 	if v := c.topics[what].Config["cleanup.policy"]; strings.Contains(v, "compact") {
 		c.refuse(c.name(what), "cleanup.policy", "is compacted (cleanup.policy="+v+"): "+consequence, c.setFix(what, "cleanup.policy", "delete"))
@@ -213,8 +214,8 @@ func (c *checker) warnBytes(what string) {
 	}
 }
 
-// checkWritable looks at what decides whether an acknowledged write is there to
-// stay, and whether there can be any.
+// checkWritable checks the settings that decide whether an acknowledged write is
+// safe, and whether writes are possible.
 func (c *checker) checkWritable(what string) {
 	t := c.topics[what]
 	insync, err := strconv.Atoi(t.Config["min.insync.replicas"])
@@ -238,9 +239,9 @@ func (c *checker) checkWritable(what string) {
 	}
 }
 
-// largestBatch is the size of the largest batch that is written to a topic: full
-// to kafka.batch_bytes, and one record more. A dead letter holds at most
-// [ingest.MaxLetterBytes] of the record that could not be read.
+// largestBatch returns the size of the largest batch that is written to a topic:
+// filled to kafka.batch_bytes, plus one record. A dead letter holds at most
+// [ingest.MaxLetterBytes] of its record.
 func (c *checker) largestBatch(what string) int64 {
 	batch := int64(c.kafka.BatchBytes)
 	switch what {
@@ -254,8 +255,8 @@ func (c *checker) largestBatch(what string) int64 {
 	return 0 // written by gateways, who see it; or hardly anything
 }
 
-// checkIncarnation compares the topics and the secret with those that the
-// incarnation began with.
+// checkIncarnation compares the topics and the secret with those at the start of
+// the incarnation.
 func (c *checker) checkIncarnation(ctx context.Context, log *kafka.Client) error {
 	events, facets := c.topics["events"], c.topics["facets"]
 	if events == nil || facets == nil || c.topics["incarnations"] == nil {
@@ -278,7 +279,7 @@ func (c *checker) checkIncarnation(ctx context.Context, log *kafka.Client) error
 	return nil
 }
 
-// compare refuses where a stream is not what it was.
+// compare refuses a stream whose properties have changed.
 func (c *checker) compare(was, is Incarnation) {
 	next := fmt.Sprintf("begin a new one: topics made anew, stream.incarnation %d, and `weir migrate`", c.stream.Incarnation+1)
 	if was.FacetPartitions != is.FacetPartitions {
@@ -295,14 +296,13 @@ func (c *checker) compare(was, is Incarnation) {
 	}
 }
 
-// milliseconds reads a retention; limited is false where it is without end, or
-// is not said.
+// milliseconds reads a retention; limited is false if it is unlimited, or unknown.
 func milliseconds(text string) (d time.Duration, limited bool) {
 	ms, limited := bytesOf(text)
 	return time.Duration(min(ms, int64(1<<63-1)/int64(time.Millisecond))) * time.Millisecond, limited
 }
 
-// bytesOf reads a limit; limited is false where there is none, or it is not said.
+// bytesOf reads a limit; limited is false if there is none, or it is unknown.
 func bytesOf(text string) (n int64, limited bool) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	return n, err == nil && n >= 0

@@ -15,8 +15,9 @@ import (
 // lookedAt is how many of the last records of each raw partition a check reads.
 const lookedAt = 100
 
-// checkKeys warns of gateways that send events without a key. It is not asked when
-// a worker starts: it reads records, and one gateway's habit is no reason to wait.
+// checkKeys warns of gateways that send events without a key. A starting worker
+// does not call it: it reads records, and one gateway's behaviour is no reason to
+// wait.
 func checkKeys(ctx context.Context, log *kafka.Client, cfg Config) ([]Finding, error) {
 	topic := cfg.Stream.Topic("events")
 	ranges, err := log.Offsets(ctx, topic)
@@ -44,9 +45,8 @@ func checkKeys(ctx context.Context, log *kafka.Client, cfg Config) ([]Finding, e
 	return nil, err
 }
 
-// keyCheck counts records that bring the id of an event, and those of them that
-// have no key. Log lines without an id are no repeats of one another, whatever key
-// they have.
+// keyCheck counts records with the id of an event, and how many of these have no
+// key. Log lines without an id are no repeats of one another, whatever their keys.
 type keyCheck struct{ events, keyless atomic.Int64 }
 
 func (k *keyCheck) read(ctx context.Context, log *kafka.Client, cfg Config, topic string, partition int32, r kafka.OffsetRange) error {

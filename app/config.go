@@ -1,6 +1,6 @@
-// Package app wires Weir's parts into its programs: the worker and the gate.
-// It holds what the binaries share, so that their main functions are thin and
-// tests can run whole programs in process.
+// Package app wires Weir's parts into its programs: the worker and the gate. It
+// contains the shared code of the binaries, so that their main functions are thin
+// and tests can run whole programs in process.
 package app
 
 import (
@@ -23,8 +23,8 @@ import (
 	"github.com/weirdev/weir/sink/redis"
 )
 
-// Config is the configuration of all of Weir's programs. Each part owns its
-// own section; this only composes them.
+// Config is the configuration of all of Weir's programs. Each part owns its own
+// section; this only composes them.
 type Config struct {
 	Stream     StreamConfig          `yaml:"stream"`
 	Stages     []string              `yaml:"stages" doc:"stages that a worker runs: ingest, detect"`
@@ -42,13 +42,13 @@ type Config struct {
 	Log        telemetry.LogConfig   `yaml:"log"`
 }
 
-// StopConfig says when a worker ends.
+// StopConfig configures when a worker ends.
 type StopConfig struct {
 	Timeout    time.Duration `yaml:"stop_timeout" doc:"longest time to finish what is under way when told to stop; then the process ends as it is"`
 	StuckAfter time.Duration `yaml:"stuck_after" doc:"time after which a partition that neither gets on nor waits for a server ends the process, so that another takes it over"`
 }
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c StopConfig) Validate() error {
 	var errs []error
 	if c.Timeout < time.Second || c.Timeout > 10*time.Minute {
@@ -60,7 +60,7 @@ func (c StopConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// StreamConfig names the stream that a program works on.
+// StreamConfig names a program's stream.
 type StreamConfig struct {
 	Name        string `yaml:"name" doc:"prefix of the stream's topics, groups and keys"`
 	Incarnation uint32 `yaml:"incarnation" doc:"raised when the stream's topics are made anew"`
@@ -69,7 +69,7 @@ type StreamConfig struct {
 	SecretFile  string `yaml:"secret_file" doc:"file that holds the secret, instead of secret"`
 }
 
-// Defaults is the configuration of an installation on one machine.
+// Defaults returns the configuration of an installation on one machine.
 func Defaults() Config {
 	return Config{
 		Stream:     StreamConfig{Name: "weir", Incarnation: 1},
@@ -86,7 +86,7 @@ func Defaults() Config {
 	}
 }
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c *Config) Validate() error {
 	return errors.Join(c.Stream.Validate(), c.validateStages(), c.validateDrain(), c.Kafka.Validate(), c.Redis.Validate(), c.ClickHouse.Validate(),
 		c.Ingest.Validate(), c.Detect.Validate(), c.Snapshots.Validate(), c.Gate.Validate(), c.Stop.Validate(), c.Admin.Validate(), c.Log.Validate())
@@ -94,7 +94,7 @@ func (c *Config) Validate() error {
 
 var streamName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
 
-// Validate reports everything that is wrong with c.
+// Validate reports all errors in c.
 func (c StreamConfig) Validate() error {
 	var errs []error
 	if !streamName.MatchString(c.Name) {
@@ -119,7 +119,8 @@ func (c *Config) validateStages() error {
 	return nil
 }
 
-// validateDrain checks that a group is not left while its partitions are given up.
+// validateDrain checks that a member does not leave its group while its partitions
+// are drained.
 func (c *Config) validateDrain() error {
 	var errs []error
 	for _, s := range []struct {
@@ -152,7 +153,7 @@ func (c StreamConfig) secret() ([]byte, error) {
 	return []byte(text), nil
 }
 
-// derive makes a key for one purpose, so that none can be told from another.
+// derive derives a key for one purpose, independent of all others.
 func (c StreamConfig) derive(purpose string) ([]byte, error) {
 	s, err := c.secret()
 	if err != nil {
@@ -161,7 +162,7 @@ func (c StreamConfig) derive(purpose string) ([]byte, error) {
 	return secret.Key(s, purpose), nil
 }
 
-// Hasher is the keyed hash that places entities.
+// Hasher returns the keyed hash that places entities.
 func (c StreamConfig) Hasher() (facet.Hasher, error) {
 	k, err := c.derive(secret.EntityHash)
 	if err != nil {
@@ -170,13 +171,13 @@ func (c StreamConfig) Hasher() (facet.Hasher, error) {
 	return facet.NewHasher([16]byte(k[:16])), nil
 }
 
-// RiskKey is the secret of the keys and codes of risk values: the stream's secret
+// RiskKey returns the secret for the keys and codes of scores: the stream's secret
 // itself, so that readers in other languages need nothing else.
 func (c StreamConfig) RiskKey() ([]byte, error) { return c.secret() }
 
-// facetRetention is how long facets must be kept: for ever, unless snapshots are.
-// With them, what follows the oldest that is kept, and an outage of all workers
-// that may be as long as one that raw events survive.
+// facetRetention returns how long facets must be kept. Without snapshots, that is
+// for ever. With them, it covers everything after the oldest snapshot that is kept,
+// plus an outage of all workers as long as raw events survive.
 func (c Config) facetRetention() time.Duration {
 	if c.Snapshots.URL == "" {
 		return 0
@@ -184,15 +185,15 @@ func (c Config) facetRetention() time.Duration {
 	return time.Duration(c.Detect.SnapshotKeep+1)*c.Detect.SnapshotInterval + shortestRawRetention
 }
 
-// Topic names one of the stream's topics: events, facets, dead, signals,
+// Topic returns the name of a topic of the stream: events, facets, dead, signals,
 // incarnations.
 func (c StreamConfig) Topic(what string) string { return c.Name + "." + what }
 
-// Group names one of the stream's consumer groups: ingest, detect.
+// Group returns the name of a consumer group of the stream: ingest, detect.
 func (c StreamConfig) Group(stage string) string { return c.Name + "." + stage }
 
-// redis is the configuration of Redis for the stream: its keys carry the
-// stream's name, unless another prefix is configured.
+// redis returns the Redis configuration of the stream: its keys carry the stream's
+// name, unless another prefix is configured.
 func (c Config) redis() redis.Config {
 	r := c.Redis
 	if r.KeyPrefix == redis.Defaults().KeyPrefix && c.Stream.Name != "weir" {

@@ -16,12 +16,12 @@ import (
 	"github.com/weirdev/weir/internal/snapshot"
 )
 
-// epochs keeps what ingest's records are read under, in the store that snapshots
-// are in: stream/epochs holds manifests, stream/blobs the databases that they
-// name. It implements [ingest.Epochs].
+// epochs stores ingest's epochs in the snapshot store: stream/epochs holds
+// manifests, stream/blobs the databases that they name. It implements
+// [ingest.Epochs].
 //
-// Present epochs are held here, loaded ones by the sources that use them: with
-// the last of these, databases of 60 to 120 MB go.
+// It holds the present epoch; the sources that use a loaded epoch hold that. When
+// the last source drops it, its databases of 60 to 120 MB are freed.
 type epochs struct {
 	cfg        ingest.Config
 	projection facet.Projection
@@ -51,8 +51,9 @@ func (w *Worker) makeEpochs() error {
 	return nil
 }
 
-// Fingerprint names all that decides what becomes of a record: format, routes, trusted
-// proxies, geographic databases, the rules, and how this program reads them.
+// Fingerprint identifies everything that decides how a record is handled: format,
+// routes, trusted proxies, geographic databases, the rules, and this program's own
+// semantics.
 func Fingerprint(c Config) (string, error) {
 	w, err := NewWorker(c, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -68,8 +69,8 @@ func (e *epochs) manifest(g *geo.Generation) ingest.Manifest {
 // Present implements [ingest.Epochs].
 func (e *epochs) Present() *ingest.Epoch { return e.present.Load() }
 
-// begin keeps the present epoch, however long the store takes to answer, until
-// ctx ends. Before that no commit may name it.
+// begin stores the present epoch, however long the store takes to answer, until ctx
+// ends. Before that no commit may name it.
 func (e *epochs) begin(ctx context.Context) error {
 	e.log.Info("epoch of this worker", "epoch", e.Present().Name)
 	if e.store == nil {
@@ -90,7 +91,7 @@ func (e *epochs) begin(ctx context.Context) error {
 	return nil
 }
 
-// keep writes the databases first: a manifest names what is there.
+// keep writes the databases first, because a manifest may only name existing ones.
 func (e *epochs) keep(ctx context.Context, g *geo.Generation) error {
 	blobs := e.store.Blobs("blobs")
 	for _, b := range g.Data() {
@@ -101,7 +102,7 @@ func (e *epochs) keep(ctx context.Context, g *geo.Generation) error {
 	return e.store.Blobs("epochs").Put(ctx, e.manifest(g).Bytes())
 }
 
-// use makes g part of the present epoch, once that is kept. Each source follows
+// use makes g part of the present epoch, once that is stored. Each source follows
 // at a commit.
 func (e *epochs) use(ctx context.Context, g *geo.Generation) error {
 	next, err := e.manifest(g).Epoch(g)

@@ -12,31 +12,32 @@ import (
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
-// CheckWorker reads every file that a configuration names and a worker needs. Like
-// the other checks here it connects to nothing.
+// CheckWorker reads every file that a worker's configuration names. Like the other
+// checks here it connects to nothing.
 func CheckWorker(c Config) error {
 	_, err := NewWorker(c, slog.New(slog.DiscardHandler))
 	return err
 }
 
-// CheckGate is for a gate.
+// CheckGate does the same for a gate.
 func CheckGate(c Config) error {
 	_, err := NewGate(c, slog.New(slog.DiscardHandler))
 	return err
 }
 
-// CheckMigrate is for whoever makes topics and tables.
+// CheckMigrate does the same for commands that create topics and tables.
 func CheckMigrate(c Config) error {
 	_, topics := kafka.New(c.Kafka, slog.New(slog.DiscardHandler))
 	_, tables := clickhouse.Open(c.ClickHouse)
 	return errors.Join(topics, tables)
 }
 
-// mounted is where orchestrators put secrets, which nobody else on the machine sees.
+// mounted are the directories in which orchestrators put secrets, which nobody else
+// on the machine can read.
 var mounted = []string{"/run/secrets/", "/var/run/secrets/"}
 
-// LooseFiles lists files with secrets that others than their owner may read, and how
-// to mend that. One that others may write is an error: they could choose the secret.
+// LooseFiles lists secret files that others than their owner may read, with the
+// fix. A file that others may write is an error: they could choose the secret.
 func (c *Config) LooseFiles() (warnings []string, err error) {
 	var errs []error
 	for _, s := range settings.Walk(c) {

@@ -11,7 +11,7 @@ import (
 	"github.com/weirdev/weir/sink/redis"
 )
 
-// Gate is the inline decision service with what it stands on.
+// Gate is the inline decision service with its connections.
 type Gate struct {
 	log    *slog.Logger
 	admin  *telemetry.Admin
@@ -41,7 +41,7 @@ func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 	return g, nil
 }
 
-// Run answers until ctx ends.
+// Run serves requests until ctx ends.
 func (g *Gate) Run(ctx context.Context) error {
 	g.log.Info("weir-gate starts", "version", Version())
 	group, ctx := errgroup.WithContext(ctx)

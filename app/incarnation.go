@@ -12,10 +12,10 @@ import (
 	"github.com/weirdev/weir/internal/secret"
 )
 
-// Incarnation is what must stay as it is for as long as a stream has the same
-// incarnation: where an entity's facets go, and which raw partitions there are.
-// `weir migrate` writes it to a topic of its own; the first record of an
-// incarnation counts, so that two who write at once agree.
+// Incarnation describes what must not change within an incarnation of a stream:
+// where an entity's facets go, and which raw partitions exist. `weir migrate`
+// writes it to a topic of its own. The first record of an incarnation counts, so
+// that two simultaneous writers agree.
 type Incarnation struct {
 	Number          uint32 `json:"incarnation"`
 	EventPartitions int    `json:"event_partitions"`
@@ -23,7 +23,7 @@ type Incarnation struct {
 	Hash            string `json:"hash"` // names the key of the hash that places entities, and does not tell it
 }
 
-// incarnation is what a stream's topics are at present.
+// incarnation describes a stream's current topics.
 func (c StreamConfig) incarnation(events, facets int) (Incarnation, error) {
 	k, err := c.derive(secret.EntityHashName)
 	if err != nil {
@@ -33,8 +33,7 @@ func (c StreamConfig) incarnation(events, facets int) (Incarnation, error) {
 	return Incarnation{Number: c.Incarnation, EventPartitions: events, FacetPartitions: facets, Hash: hex.EncodeToString(sum[:8])}, nil
 }
 
-// recorded reads what was recorded of an incarnation; ok is false where nothing
-// was.
+// recorded reads the record of an incarnation; ok is false if there is none.
 func recorded(ctx context.Context, client *kafka.Client, topic string, number uint32) (i Incarnation, ok bool, err error) {
 	ranges, err := client.Offsets(ctx, topic)
 	if err != nil {
@@ -58,8 +57,8 @@ func recorded(ctx context.Context, client *kafka.Client, topic string, number ui
 	return i, false, nil
 }
 
-// record writes what an incarnation is, unless that is written already, and
-// returns what counts.
+// record writes the description of an incarnation, unless one is stored already,
+// and returns the one that counts.
 func record(ctx context.Context, client *kafka.Client, topic string, i Incarnation) (Incarnation, error) {
 	if got, ok, err := recorded(ctx, client, topic, i.Number); ok || err != nil {
 		return got, err

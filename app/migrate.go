@@ -13,7 +13,7 @@ import (
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
-// Topics says how a stream's topics are made.
+// Topics configures a stream's topics.
 type Topics struct {
 	EventPartitions int
 	FacetPartitions int
@@ -21,13 +21,13 @@ type Topics struct {
 	EventRetention  time.Duration
 }
 
-// TopicDefaults suit one machine. The number of facet partitions cannot be
-// changed later without a new incarnation: entities would move.
+// TopicDefaults suits one machine. The number of facet partitions cannot be changed
+// later without a new incarnation, because entities would move.
 func TopicDefaults() Topics {
 	return Topics{EventPartitions: 4, FacetPartitions: 8, Replication: 1, EventRetention: 7 * 24 * time.Hour}
 }
 
-// Validate reports what is wrong with t.
+// Validate reports all errors in t.
 func (t Topics) Validate() error {
 	switch {
 	case t.EventPartitions < 1 || t.EventPartitions > 10_000:
@@ -42,8 +42,8 @@ func (t Topics) Validate() error {
 	return nil
 }
 
-// insyncFor is how many replicas must have a write before it is acknowledged: one
-// may be lost then, of three, and two of five, while the topic can be written.
+// insyncFor returns how many replicas must have a write before it is acknowledged.
+// The topic stays writable if one of three replicas is lost, or two of five.
 func insyncFor(replication int) int { return max(1, replication/2+replication%2) }
 
 // specs lists the topics of a stream with the settings that Weir relies on.
@@ -62,8 +62,8 @@ func (t Topics) specs(s StreamConfig) []kafka.TopicSpec {
 		// could keep segments from ever being deleted.
 		{Name: s.Topic("events"), Partitions: t.EventPartitions, Replication: t.Replication,
 			Config: base(map[string]string{"message.timestamp.type": "LogAppendTime", "retention.ms": retention})},
-		// Kept for ever: the state is rebuilt from it. Its time of appending is how
-		// workers learn the brokers' time.
+		// Kept for ever, because the state is rebuilt from it. Its append time
+		// tells workers the brokers' time.
 		{Name: s.Topic("facets"), Partitions: t.FacetPartitions, Replication: t.Replication,
 			Config: base(map[string]string{"message.timestamp.type": "LogAppendTime", "retention.ms": "-1", "max.message.bytes": "8388608"})},
 		{Name: s.Topic("dead"), Partitions: 1, Replication: t.Replication,
@@ -76,10 +76,9 @@ func (t Topics) specs(s StreamConfig) []kafka.TopicSpec {
 	}
 }
 
-// Migrate makes the topics and the tables that a stream needs, and begins its
-// incarnation. What is there already is left alone; where it differs from what
-// would be made, that is logged, and where a worker must not run on it, that is
-// the error.
+// Migrate creates the topics and tables of a stream, and begins its incarnation. It
+// changes nothing that exists. It logs differences from what it would create, and
+// returns an error for those that keep a worker from running.
 func Migrate(ctx context.Context, cfg Config, topics Topics, log *slog.Logger) error {
 	if err := topics.Validate(); err != nil {
 		return err
@@ -131,7 +130,7 @@ func migrateTopics(ctx context.Context, client *kafka.Client, cfg Config, topics
 	return refusals(found)
 }
 
-// differ lists in what a topic that is there differs from what would be made.
+// differ lists how an existing topic differs from what would be created.
 func differ(want, have kafka.TopicSpec) (all []Finding) {
 	add := func(setting, is, should string) {
 		all = append(all, Finding{Subject: "topic " + want.Name, Setting: setting,
@@ -151,7 +150,7 @@ func differ(want, have kafka.TopicSpec) (all []Finding) {
 	return all
 }
 
-// unsaid leaves out differences in settings that are found wrong anyway.
+// unsaid removes differences in settings that other findings cover.
 func unsaid(differences, found []Finding) []Finding {
 	return slices.DeleteFunc(differences, func(d Finding) bool {
 		return slices.ContainsFunc(found, func(f Finding) bool { return f.Subject == d.Subject && f.Setting == d.Setting })

@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// Misconfigured is an error that the operator mends in the configuration, or in a
-// file that it names: starting again changes nothing.
+// Misconfigured is an error that the operator fixes in the configuration, or in a
+// file that it names: a restart does not help.
 type Misconfigured struct{ Err error }
 
 func (e *Misconfigured) Error() string { return e.Err.Error() }
 func (e *Misconfigured) Unwrap() error { return e.Err }
 
-// part is something that a program consists of.
+// part is a component of a program.
 type part struct {
 	name string
 	make func() error
 }
 
-// makeAll makes every part, so that all that is wrong is said at once.
+// makeAll creates every part, so that all errors are reported at once.
 func makeAll(parts []part) error {
 	var errs []error
 	for _, p := range parts {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// server is one that Check asks.
+// server is a server that Check tests.
 type server struct {
 	name     string
 	addrs    []string
@@ -39,10 +39,10 @@ func (w *Worker) checkKafkaAndKeys(ctx context.Context) ([]Finding, error) {
 	return append(found, keys...), err
 }
 
-// Check looks at the servers as a worker does before it runs, and at Redis: side by
-// side, each for no longer than wait. say is told whom it asks, and of each answer
-// when it comes. What does not answer is a finding like others. Check changes
-// nothing, and is for a worker that is not run.
+// Check checks the servers as a worker does before it runs, and Redis:
+// concurrently, each for no longer than wait. It calls say for each server, and for
+// each answer when it comes. A server that does not answer is a finding like
+// others. Check changes nothing, and is for a worker that is not run.
 func (w *Worker) Check(ctx context.Context, wait time.Duration, say func(line string)) []Finding {
 	all := w.servers()
 	for _, s := range all {
@@ -74,7 +74,7 @@ func (w *Worker) Check(ctx context.Context, wait time.Duration, say func(line st
 	return slices.Concat(found...)
 }
 
-// silent is the finding about a server that gave no answer, or none that helps.
+// silent returns the finding about a server that gave no useful answer.
 func (s server) silent(err error, wait time.Duration) Finding {
 	f := Finding{Subject: s.name, Problem: err.Error(), Fix: "see that it runs, and that " + s.settings + " are right", Refuse: true}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -83,7 +83,7 @@ func (s server) silent(err error, wait time.Duration) Finding {
 	return f
 }
 
-// Hurry shortens timeouts to longest, for programs that only look.
+// Hurry limits timeouts to longest, for programs that only check.
 func (c *Config) Hurry(longest time.Duration) {
 	for _, t := range []*time.Duration{
 		&c.Kafka.DialTimeout, &c.Kafka.RequestTimeout, &c.ClickHouse.DialTimeout, &c.ClickHouse.ReadTimeout,

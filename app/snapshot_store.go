@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/internal/snapshot"
 )
 
-// snapshotStore is the configured store as detect sees it.
+// snapshotStore adapts the configured store to detect.
 type snapshotStore struct{ *snapshot.Store }
 
 // Write implements engine.SnapshotStore.
@@ -31,7 +31,7 @@ func (w *Worker) openSnapshots() (err error) {
 	return err
 }
 
-// snapshotsForDetect is nil where no store is configured.
+// snapshotsForDetect returns nil if no store is configured.
 func (w *Worker) snapshotsForDetect() engine.SnapshotStore {
 	if w.snapshots == nil {
 		return nil

@@ -3,5 +3,5 @@ package app
 // version is set by the linker.
 var version = "dev"
 
-// Version says which build this is.
+// Version returns the version of this build.
 func Version() string { return version }

@@ -29,8 +29,7 @@ import (
 	"github.com/weirdev/weir/sink/redis"
 )
 
-// Worker is the streaming worker: any of the two stages, with what they stand
-// on.
+// Worker is the streaming worker: one or both stages, with their connections.
 //
 //	kafka ─▶ ingest ─▶ kafka ─▶ detect ─▶ redis, clickhouse, kafka
 //	            ├────▶ clickhouse  └──▶ snapshots
@@ -58,7 +57,7 @@ type Worker struct {
 }
 
 // NewWorker wires a worker; it reads every file that cfg names, and connects to
-// nothing yet. Its error is a [*Misconfigured] with all that is wrong.
+// nothing yet. Its error is a [*Misconfigured] with all errors.
 func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &Misconfigured{err}
@@ -186,9 +185,9 @@ func (w *Worker) makeDetect() error {
 	return err
 }
 
-// Run works until ctx ends or something fails, and then finishes what is under
-// way. What is not finished within the stop timeout is left behind: the process
-// is to end then, whatever still runs in it.
+// Run works until ctx ends or something fails, and then completes the work in
+// progress. It abandons what is not completed within the stop timeout: the process
+// should then end, whatever still runs in it.
 func (w *Worker) Run(ctx context.Context) error {
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -211,7 +210,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 var errLeftBehind = errors.New("not finished in time: what is not committed is read again by whoever takes over")
 
-// failure is why ctx has ended, unless that is only that we were told to stop.
+// failure returns why ctx has ended, unless we were only told to stop.
 func failure(ctx context.Context) error {
 	return withoutCanceled(context.Cause(ctx))
 }
@@ -261,8 +260,8 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	return err
 }
 
-// watchLoops waits for a loop that hangs. What all goroutines are at is written
-// where panics are: it is too long for the log.
+// watchLoops waits for a loop that hangs. It writes all stacks to standard error,
+// like a panic, because they are too long for the log.
 func (w *Worker) watchLoops(ctx context.Context) error {
 	err := w.watch.Run(ctx)
 	if err != nil {
@@ -280,7 +279,7 @@ func named(what string, err error) error {
 	return nil
 }
 
-// withoutCanceled drops the error that says only that we were told to stop.
+// withoutCanceled removes the error that only means that we were told to stop.
 func withoutCanceled(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -288,11 +287,11 @@ func withoutCanceled(err error) error {
 	return err
 }
 
-// startTimeout is how long a worker waits at its start for what it stands on.
+// startTimeout is how long a starting worker waits for its servers.
 const startTimeout = 2 * time.Minute
 
-// ready looks at what this program is to work on before it joins anybody, so that
-// what is wrong is said at the start, and adds the conditions of readiness.
+// ready checks the servers before the worker joins a group, so that problems are
+// reported at the start, and adds the readiness conditions.
 func (w *Worker) ready(ctx context.Context) error {
 	w.admin.Ready("redis", w.scores.Ready)
 	w.admin.Ready("kafka", func(ctx context.Context) error {

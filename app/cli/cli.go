@@ -1,5 +1,5 @@
-// Package cli holds what Weir's command lines have in common: how flags are
-// written, how a configuration is read from them, and what exit codes mean.
+// Package cli is shared by Weir's command lines: the syntax of flags, reading a
+// configuration from them, and the meaning of exit codes.
 package cli
 
 import (
@@ -36,7 +36,7 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// UsageError is an error that the user mends by calling differently.
+// UsageError marks an error that the user fixes with another command line.
 func UsageError(err error) error { return &Error{Code: Usage, Err: err} }
 
 // Main runs a command until it ends or the process is told to stop, and
@@ -71,14 +71,14 @@ func code(err error) int {
 	return Runtime
 }
 
-// oneStroke is how long signals count as one: some that stop processes, timeout(1)
-// among them, tell the process and then the group that it is in.
+// oneStroke is how long repeated signals count as one: timeout(1) and others signal
+// the process and then its group.
 const oneStroke = 200 * time.Millisecond
 
-// untilSignal is ctx until the process is told to stop. Told again, the process
-// ends at once, with the exit status that shells give for the signal. Once it is
-// told, the handler stays until the process has ended: a second signal of the same
-// stroke may come when everything is done but that.
+// untilSignal returns a context that ends when the process is told to stop. At the
+// second signal the process ends at once, with the exit status that shells use for
+// the signal. After the first signal the handler stays until the process has ended,
+// because a repeat of the same signal may arrive at the very end.
 func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals, over := make(chan os.Signal, 2), make(chan struct{})

@@ -11,14 +11,14 @@ import (
 	"github.com/weirdev/weir/app/settings"
 )
 
-// known are variables that are no settings, but are looked at by programs, by
-// Weir's own tests, or by docker-compose.yml.
+// known are variables that are no settings, but are used by programs, by Weir's own
+// tests, or by docker-compose.yml.
 var known = []string{
 	"WEIR_CONFIG", "WEIR_CACHE", "WEIR_CHDB_LIB", "WEIR_VERSION", "WEIR_LONG", "WEIR_SEED", "WEIR_HISTORIES",
 	"WEIR_REQUIRE_*", "WEIR_TEST_*", "WEIR_TESTKIT_*", "WEIR_CLI_TEST_*", "WEIR_SANDBOX_TEST_*",
 }
 
-// Configured holds a command's configuration and the flags that are about it.
+// Configured holds a command's configuration and its flags.
 type Configured struct {
 	Config app.Config
 	file   string
@@ -30,7 +30,7 @@ type Configured struct {
 }
 
 // Configure adds to cmd a flag for every setting, and -config, -check, -dump.
-// verify reads what the configuration names, for -check.
+// verify reads the files that the configuration names, for -check.
 func Configure(cmd *cobra.Command, defaults app.Config, verify func(app.Config) error) *Configured {
 	c := configure(cmd, defaults)
 	c.verify = verify
@@ -41,7 +41,7 @@ func Configure(cmd *cobra.Command, defaults app.Config, verify func(app.Config) 
 }
 
 // ConfigureSections adds -config, and a flag for each setting of some sections: for
-// commands that make up the rest themselves.
+// commands that determine the rest themselves.
 func ConfigureSections(cmd *cobra.Command, defaults app.Config, sections ...string) *Configured {
 	return configure(cmd, defaults, sections...)
 }
@@ -54,7 +54,7 @@ func configure(cmd *cobra.Command, defaults app.Config, sections ...string) *Con
 	return c
 }
 
-// Read reads the configuration, and does not judge what can be read.
+// Read reads the configuration without validating it.
 func (c *Configured) Read(cmd *cobra.Command) (err error) {
 	c.origins, err = settings.Load(&c.Config, settings.From{File: c.file, Environ: os.Environ(), Known: known, Flags: cmd.Flags()})
 	for _, w := range c.origins.Warnings {
@@ -67,10 +67,11 @@ func (c *Configured) Read(cmd *cobra.Command) (err error) {
 	return nil
 }
 
-// Given reports whether the user named a setting anywhere.
+// Given reports whether the user set a setting anywhere.
 func (c *Configured) Given(setting string) bool { return c.origins.Given(setting) }
 
-// Explain is err, told where the configuration was written if that is what is wrong.
+// Explain adds the place in the configuration to err if the configuration is the
+// cause.
 func (c *Configured) Explain(err error) error {
 	var wrong *app.Misconfigured
 	if errors.As(err, &wrong) {
@@ -79,7 +80,7 @@ func (c *Configured) Explain(err error) error {
 	return err
 }
 
-// Invalid tells what is wrong with the configuration where it was written.
+// Invalid reports errors in the configuration with their places.
 func (c *Configured) Invalid(err error) error {
 	return UsageError(fmt.Errorf("the configuration is not valid:\n%w", c.origins.Explain(err)))
 }
@@ -88,8 +89,8 @@ func warn(cmd *cobra.Command, text string) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", cmd.Root().Name(), text)
 }
 
-// Load reads and checks the configuration. done says that -check or -dump was all
-// that was asked for.
+// Load reads and validates the configuration. done means that only -check or -dump
+// was requested.
 func (c *Configured) Load(cmd *cobra.Command) (done bool, err error) {
 	if err := c.Read(cmd); err != nil {
 		return false, err

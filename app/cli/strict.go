@@ -10,8 +10,8 @@ import (
 	"github.com/weirdev/weir/internal/problem"
 )
 
-// doubleDashes lets every flag be written with one dash or two, those with a name of
-// one letter too. -h is the help.
+// doubleDashes accepts every flag with one dash or two, including flags with one
+// letter. -h is the help.
 func doubleDashes(args []string) []string {
 	out := make([]string, len(args))
 	for i, a := range args {
@@ -27,9 +27,9 @@ func doubleDashes(args []string) []string {
 	return out
 }
 
-// strict makes what no command knows a usage error, at every level: commands,
-// arguments, flags, topics of help. A misspelt command that did nothing and ended
-// well would look to scripts like one that did its work.
+// strict makes everything unknown a usage error, at every level: commands,
+// arguments, flags, help topics. If a misspelt command did nothing and succeeded,
+// scripts would believe that it had worked.
 func strict(root *cobra.Command) {
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultCompletionCmd()

@@ -1,11 +1,9 @@
-// Package dryrun takes events through both stages' code without a server: ingest's,
-// which decodes and completes records and makes facets of them, and the engine's,
-// which applies facets and loop-back frames. Tests of rules, explanations and
-// stories run on it.
+// Package dryrun runs events through the code of both stages without a server:
+// ingest decodes and completes records and makes facets, and the engine applies
+// facets and loop-back frames. Tests of rules, explanations and stories use it.
 //
-// It has one raw partition, and believes the times of events. What Kafka, several
-// workers and their faults do to this is not its subject; the simulation is for
-// that.
+// It has one raw partition, and believes the times of events. Kafka, several
+// workers and their faults are not its subject; the simulation covers those.
 package dryrun
 
 import (
@@ -21,7 +19,7 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Options say what runs.
+// Options configure a run.
 type Options struct {
 	Rules      *rules.Set
 	Ingest     ingest.Config
@@ -31,17 +29,17 @@ type Options struct {
 	Amend      func(*event.Event) // see [ingest.NewOffline]; may be nil
 	Trace      func(engine.Trace) // is shown what rules make of facets; may be nil
 
-	// Output is shown what each record of the facet log brings forth, and keeps
-	// nothing of it beyond the call; nil: it is kept in the run.
+	// Output is called with the output of each record of the facet log, which is
+	// valid only during the call; nil: the run keeps the output.
 	Output func(*engine.Output)
 }
 
-// Defaults are the options of workers without settings.
+// Defaults returns the options of workers without settings.
 func Defaults(set *rules.Set) Options {
 	return Options{Rules: set, Ingest: ingest.Defaults(), Detect: engine.Defaults()}
 }
 
-// Hasher is the hasher of every dry run, under no secret.
+// Hasher returns the hasher of every dry run, without a secret.
 func Hasher() facet.Hasher { return facet.NewHasher([16]byte{}) }
 
 // Run is both stages. One goroutine uses it.
@@ -61,7 +59,7 @@ type part struct {
 	next   int64 // offset of the next record of its log
 }
 
-// New makes a run that has seen nothing.
+// New creates a run that has read nothing.
 func New(o Options) (*Run, error) {
 	partitions := max(o.Partitions, 1)
 	in, err := ingest.NewOffline(o.Ingest, PlacesOr(o.Places), o.Rules.Projection(), Hasher(), partitions, o.Amend)
@@ -85,15 +83,15 @@ func New(o Options) (*Run, error) {
 }
 
 // Record takes one record through both stages. The event is valid until the next
-// record, and nil where the record became none; then refusal says why, unless its
-// gateway had sent it before.
+// record. It is nil if the record became none; refusal then says why, unless the
+// record was a repeat.
 func (r *Run) Record(value []byte) (o ingest.Outcome, e *event.Event, refusal, err error) {
 	o, e, refusal = r.Take(value)
 	return o, e, refusal, r.Apply()
 }
 
 // Take is [Run.Record] without the engine: the facets wait for [Run.Apply], which
-// takes those of many records together, as a worker does.
+// applies those of many records together, as a worker does.
 func (r *Run) Take(value []byte) (o ingest.Outcome, e *event.Event, refusal error) {
 	o, e, refusal = r.ingest.Take(value)
 	if o == ingest.Accepted {
@@ -102,17 +100,16 @@ func (r *Run) Take(value []byte) (o ingest.Outcome, e *event.Event, refusal erro
 	return o, e, refusal
 }
 
-// Apply takes the facets of the records since the last call through the engine.
+// Apply applies the facets of the records since the last call.
 func (r *Run) Apply() error { return r.ingest.Frames(r.apply) }
 
-// Pass lets time pass until t (Unix ms) without a record, so that what waits for it
-// happens.
+// Pass advances time to t (Unix ms) without a record, so that timers are called.
 func (r *Run) Pass(t int64) error {
 	r.ingest.Pass(t)
 	return r.Apply()
 }
 
-// State is how many entities have state, and how many bytes hold it.
+// State returns the number of entities with state, and its bytes.
 func (r *Run) State() (entities, bytes int) {
 	for _, p := range r.parts {
 		entities += p.engine.Entities()
@@ -121,11 +118,11 @@ func (r *Run) State() (entities, bytes int) {
 	return entities, bytes
 }
 
-// Watermark is the event time (Unix ms) up to which the records were read.
+// Watermark returns the event time (Unix ms) up to which records were read.
 func (r *Run) Watermark() int64 { return r.ingest.Watermark() }
 
-// apply appends a record to the log of a facet partition and applies it, and what
-// it says to others.
+// apply appends a record to the log of a facet partition and applies it, together
+// with its frames for other partitions.
 func (r *Run) apply(partition int32, frame []byte) error {
 	var out engine.Output
 	p := r.parts[partition]
@@ -149,7 +146,8 @@ func (r *Run) keep(out *engine.Output) {
 	}
 }
 
-// Latest is the latest event time (Unix ms); math.MinInt64 where there was no event.
+// Latest returns the latest event time (Unix ms); math.MinInt64 if there was no
+// event.
 func (r *Run) Latest() int64 { return r.latest }
 
 // Scored lists the entities that have had a score, in no order.
@@ -160,10 +158,10 @@ func (r *Run) Scored() (all []facet.Entity) {
 	return all
 }
 
-// Score is what an entity's score is made of.
+// Score returns the contributions to an entity's score.
 func (r *Run) Score(e facet.Entity) []score.Contribution { return r.scores[e].Contributions }
 
-// PlacesOr is p, or what knows no address where p is nil.
+// PlacesOr returns p, or one that knows no address if p is nil.
 func PlacesOr(p ingest.Places) ingest.Places {
 	if p == nil {
 		return geo.Nowhere{}

@@ -8,8 +8,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// hidden says which exceptions of a rule are why a test does not find what it
-// expects; "" where it would not find it without them either.
+// hidden says which exceptions of a rule keep a test from its expected result; ""
+// if it would fail without them, too.
 func hidden(set *rules.Set, r *rules.Rule, t *rules.Test) (string, error) {
 	if len(t.Expect) == 0 || len(r.Exceptions) == 0 {
 		return "", nil

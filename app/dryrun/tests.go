@@ -18,8 +18,8 @@ type TestResult struct {
 	Problems []string // what is not as it should be
 }
 
-// RunTests runs tests of the rules of a set, and scenarios, in their order. Each has
-// a run of its own. A test of a rule that the set does not have is skipped.
+// RunTests runs tests of the rules of a set, and scenarios, in their order, each in
+// its own run. A test of a rule that is not in the set is skipped.
 func RunTests(set *rules.Set, tests []rules.Case) ([]TestResult, error) {
 	results := make([]TestResult, 0, len(tests))
 	for _, c := range tests {
@@ -46,7 +46,7 @@ func RunTests(set *rules.Set, tests []rules.Case) ([]TestResult, error) {
 	return results, nil
 }
 
-// runTest runs one test. refused says which of its events ingest does not read.
+// runTest runs one test. refused lists its events that ingest does not read.
 func runTest(set *rules.Set, t *rules.Test) (o rules.Outcome, refused []string, err error) {
 	var now *event.Event
 	options := Defaults(set)
@@ -73,10 +73,10 @@ func runTest(set *rules.Set, t *rules.Test) (o rules.Outcome, refused []string, 
 	return r.outcome(), refused, nil
 }
 
-// mostRefused is how many events that are not read are told of one test.
+// mostRefused limits the unreadable events that are reported for one test.
 const mostRefused = 3
 
-// setDerived gives e the fields that ingest derives and a test sets itself.
+// setDerived sets derived fields in e that a test sets itself.
 func setDerived(e, test *event.Event) {
 	for _, s := range event.Fields() {
 		switch {
@@ -89,7 +89,7 @@ func setDerived(e, test *event.Event) {
 	}
 }
 
-// explained is why a record is no event.
+// explained says why a record is no event.
 func explained(err error) string {
 	var refusal *event.Refusal
 	if !errors.As(err, &refusal) {
@@ -102,7 +102,7 @@ func explained(err error) string {
 	return text
 }
 
-// outcome is what a test looks at.
+// outcome returns what a test checks.
 func (r *Run) outcome() rules.Outcome {
 	o := rules.Outcome{Scores: map[rules.Subject]rules.Scored{}}
 	for i := range r.Signals {
@@ -117,7 +117,7 @@ func (r *Run) outcome() rules.Outcome {
 
 func subject(e facet.Entity) rules.Subject { return rules.Subject{Kind: e.Kind, Key: e.Key} }
 
-// scored is what contributions amount to at a time, Unix ms.
+// scored returns the score of contributions at a time, Unix ms.
 func scored(list []score.Contribution, at int64) (s rules.Scored) {
 	total := score.At(list, at)
 	s.Points = total.Total.Points()

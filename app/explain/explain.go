@@ -1,9 +1,10 @@
-// Package explain says why rules fired on events, and why they did not. It runs the
-// events through both stages' code (package dryrun) and watches what each rule makes
-// of each event; what would have been otherwise it finds out by running the same
-// code again without some of the events, or with a rule that asks for more.
+// Package explain shows why rules fired on events, and why they did not. It runs
+// the events through the code of both stages (package dryrun) and watches how each
+// rule handles each event. For counterfactuals it runs the same code again without
+// some of the events, or with a rule that demands more.
 //
-// It knows no detector: all that it says of one comes from [detectors.Explanation].
+// It knows no detector: everything that it reports about one comes from
+// [detectors.Explanation].
 package explain
 
 import (
@@ -24,7 +25,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Options say what is explained.
+// Options configure an explanation.
 type Options struct {
 	Rules  *rules.Set
 	Ingest ingest.Config
@@ -33,7 +34,7 @@ type Options struct {
 	Entity rules.Subject // whom everything is said of; zero: everybody for whom a rule fired, and who came nearest to the others
 }
 
-// Explainer takes records in. One goroutine uses it.
+// Explainer reads records. One goroutine uses it.
 type Explainer struct {
 	o      Options
 	run    *dryrun.Run
@@ -53,13 +54,13 @@ type Explainer struct {
 	order []*history // in the order of their first event
 }
 
-// caseKey names a rule and an entity that it has seen.
+// caseKey names a rule and one of its entities.
 type caseKey struct {
 	rule   string
 	entity facet.Entity
 }
 
-// history is what one rule made of one entity's events.
+// history describes how one rule handled one entity's events.
 type history struct {
 	rule   *rules.Rule
 	entity facet.Entity
@@ -69,7 +70,7 @@ type history struct {
 	after  map[int]detectors.Explanation
 }
 
-// step is one event that meets the rule's condition.
+// step is one event that matches the rule's condition.
 type step struct {
 	record             int // from 0
 	time               int64
@@ -80,7 +81,7 @@ type step struct {
 	short              detectors.Demand // what the highest tier whose first demand was met lacked; zero: nothing
 }
 
-// nearest is when a tier came nearest to firing.
+// nearest records when a tier came nearest to firing.
 type nearest struct {
 	met     float64 // 0..1, of the demand that is met least
 	total   float64 // of all demands
@@ -88,7 +89,7 @@ type nearest struct {
 	demands []detectors.Demand
 }
 
-// New makes an explainer that has seen nothing.
+// New creates an explainer that has read nothing.
 func New(o Options) (*Explainer, error) {
 	x := &Explainer{o: o, cases: map[caseKey]*history{}}
 	options := dryrun.Options{Rules: o.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Trace: x.watch}
@@ -102,16 +103,16 @@ func New(o Options) (*Explainer, error) {
 	return x, nil
 }
 
-// MostBytes is how many bytes of records are explained together: they are kept.
+// MostBytes limits the records that are explained together, because they are kept.
 const MostBytes = 64 << 20
 
-// ErrTooMuch says that there are more than MostBytes.
+// ErrTooMuch means that there are more than MostBytes.
 var ErrTooMuch = fmt.Errorf("the events are more than %d MiB: cut out what matters first, by time, or by grep for the account or address", MostBytes>>20)
 
-// mostUnread is how many records that are no events are shown.
+// mostUnread limits the unreadable records that are shown.
 const mostUnread = 3
 
-// Record takes in the next record.
+// Record reads the next record.
 func (x *Explainer) Record(record []byte) error {
 	if x.bytes += len(record); x.bytes > MostBytes {
 		return ErrTooMuch
@@ -134,10 +135,11 @@ func (x *Explainer) Record(record []byte) error {
 	return nil
 }
 
-// mostOthers is how many entities are named where the one asked about is not there.
+// mostOthers limits the entities that are named if the requested one does not
+// occur.
 const mostOthers = 5
 
-// see takes in an event, whatever rules make of it.
+// see records an event, however rules handle it.
 func (x *Explainer) see(e *event.Event) {
 	if t := e.Num(event.Time); x.first == 0 || t < x.first {
 		x.first = t
@@ -155,7 +157,7 @@ func (x *Explainer) see(e *event.Event) {
 	}
 }
 
-// watch takes in what a rule made of an event.
+// watch records how a rule handled an event.
 func (x *Explainer) watch(t engine.Trace) {
 	if x.o.Entity.Kind != 0 && (t.Entity.Kind != x.o.Entity.Kind || t.Entity.Key != x.o.Entity.Key) {
 		return
@@ -170,7 +172,7 @@ func (x *Explainer) watch(t engine.Trace) {
 	h.see(t)
 }
 
-// fires takes in that a timer makes the rule fire, with the event that set it.
+// fires records that a timer made the rule fire, with the event that set it.
 func (h *history) fires(t engine.Trace) {
 	at := slices.IndexFunc(h.steps, func(s step) bool { return s.record == int(t.Offset) })
 	if at < 0 {
@@ -211,7 +213,7 @@ func (h *history) see(t engine.Trace) {
 	h.steps = append(h.steps, s)
 }
 
-// byTier puts the demands of each tier together, in the order of tiers.
+// byTier groups demands by tier, in the order of tiers.
 func byTier(demands []detectors.Demand) (all [][]detectors.Demand) {
 	for _, d := range demands {
 		for len(all) <= d.Tier {
@@ -222,7 +224,7 @@ func byTier(demands []detectors.Demand) (all [][]detectors.Demand) {
 	return slices.DeleteFunc(all, func(of []detectors.Demand) bool { return len(of) == 0 })
 }
 
-// firstShort is the first demand that is not met; zero where all are.
+// firstShort returns the first unmet demand; zero if all are met.
 func firstShort(of []detectors.Demand) detectors.Demand {
 	for _, d := range of {
 		if !d.Met() {
@@ -232,8 +234,8 @@ func firstShort(of []detectors.Demand) detectors.Demand {
 	return detectors.Demand{}
 }
 
-// near keeps the demands of a tier at a step, if it came nearer to firing then than
-// ever before.
+// near keeps the demands of a tier at a step, if it came nearer to firing than ever
+// before.
 func (h *history) near(step int, demands []detectors.Demand) {
 	tier := demands[0].Tier
 	for len(h.tiers) <= tier {
@@ -252,7 +254,7 @@ func (h *history) near(step int, demands []detectors.Demand) {
 	}
 }
 
-// event reads a record again. It is valid until the next call.
+// event decodes a record again. It is valid until the next call.
 func (x *Explainer) event(record int) (*event.Event, error) {
 	e := new(event.Event)
 	if _, err := x.reader.Read(0, &kafka.Record{Offset: int64(record), Value: x.records[record]}, e); err != nil {
@@ -261,11 +263,10 @@ func (x *Explainer) event(record int) (*event.Event, error) {
 	return e, nil
 }
 
-// ErrNoEvents says that no record is an event.
+// ErrNoEvents means that no record is an event.
 var ErrNoEvents = errors.New("no record is an event")
 
-// ParseEntity reads kind:key, in any form in which the key of such an entity can be
-// written.
+// ParseEntity reads kind:key, in any form that the key of the entity may have.
 func ParseEntity(text string) (rules.Subject, error) {
 	s, ok := rules.ParseSubject(text)
 	if !ok {

@@ -15,12 +15,12 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Version is that of the JSON form of a report: members are added under the same
-// version, and never change what they mean.
+// Version is the version of a report's JSON form: new members may be added under
+// the same version, and existing ones keep their meaning.
 const Version = 1
 
-// Report is all that is said. Its JSON form is described in docs/tools.md. Records
-// are numbered from 1, tiers from 1, and times are RFC 3339 in UTC.
+// Report is the whole explanation. docs/tools.md describes its JSON form. Records
+// and tiers are numbered from 1, and times are RFC 3339 in UTC.
 type Report struct {
 	Version      int       `json:"v"`
 	RulesVersion string    `json:"rules_version"`
@@ -37,7 +37,7 @@ type Report struct {
 	unread []try.Result
 }
 
-// Records counts what was read.
+// Records counts the records.
 type Records struct {
 	Events   int    `json:"events"` // that feed rules
 	First    string `json:"first,omitempty"`
@@ -57,7 +57,7 @@ type Unread struct {
 	Explain  string `json:"explain"`  // the rest of "the record …"
 }
 
-// Finding is what one rule made of one entity.
+// Finding describes how one rule handled one entity.
 type Finding struct {
 	Rule     string     `json:"rule"`
 	Title    string     `json:"title"`
@@ -91,7 +91,7 @@ type Firing struct {
 	Raised     []Raised         `json:"raised,omitempty"`
 }
 
-// Number is a figure beside what is asked of it.
+// Number is a value beside its demand.
 type Number struct {
 	Name string `json:"name"`
 	Have int64  `json:"have"`
@@ -99,7 +99,7 @@ type Number struct {
 	Met  bool   `json:"met"`
 }
 
-// Event is one that the rule saw.
+// Event is an event that the rule saw.
 type Event struct {
 	Record int             `json:"record"`
 	Time   string          `json:"time"`
@@ -110,14 +110,14 @@ type Event struct {
 	text string
 }
 
-// Without is a least set of events without which a firing would not have been; no
-// event can be taken out of the set.
+// Without is a minimal set of events without which a firing would not have
+// happened: every event in it is needed.
 type Without struct {
 	Records []int `json:"records"` // empty: the event fires by itself, whatever came before
 	Whole   bool  `json:"whole"`   // false: the search was ended, and a lesser set may do
 }
 
-// Raised is a demand with which a firing would not have been.
+// Raised is a demand under which a firing would not have happened.
 type Raised struct {
 	Name string `json:"name"`
 	Now  int64  `json:"now"`
@@ -128,8 +128,8 @@ type Raised struct {
 // HeldBack is a series of events that would have made a rule fire, or counted, and
 // did not.
 type HeldBack struct {
-	// By is what the detector says, such as cooldown, or the number that was short
-	// where the tier's first one was not, such as share_percent; or exception, late, or
+	// By is the detector's reason, such as cooldown; or the missed number if it is
+	// not the tier's first one, such as share_percent; or exception, late, or
 	// not_kept.
 	By        string  `json:"by"`
 	Exception string  `json:"exception,omitempty"` // its line in the rule's file, reason and owner
@@ -169,7 +169,7 @@ type Score struct {
 	Reasons []string `json:"reasons"`
 }
 
-// Bounds of what is said.
+// Limits of the report.
 const (
 	mostFindings   = 20 // explained in full
 	mostFirings    = 3  // of one finding
@@ -178,7 +178,7 @@ const (
 	mostToldOfMany = 32
 )
 
-// Report explains what was taken in. [ErrNoEvents] says that there is nothing to
+// Report explains the records. [ErrNoEvents] means that there is nothing to
 // explain; the report then shows why.
 func (x *Explainer) Report() (*Report, error) {
 	r := &Report{Version: Version, RulesVersion: x.o.Rules.Version, Findings: []Finding{}, Told: []Told{}, Scores: []Score{}, unread: x.unread}
@@ -209,7 +209,7 @@ func (x *Explainer) Report() (*Report, error) {
 	return r, nil
 }
 
-// findings says what rules made of whom.
+// findings fills in the findings.
 func (x *Explainer) findings(r *Report) error {
 	chosen := x.chosen()
 	if len(chosen) > mostFindings {
@@ -234,8 +234,8 @@ func (x *Explainer) findings(r *Report) error {
 	return nil
 }
 
-// chosen lists what is spoken of: those that fired, then of each rule that did not
-// the entity that came nearest; all of an entity that was asked about.
+// chosen selects the findings: those that fired, then for each rule that did not
+// the entity that came nearest; or everything about a requested entity.
 func (x *Explainer) chosen() (all []*history) {
 	loud := map[string]bool{}
 	for _, h := range x.order {
@@ -256,7 +256,7 @@ func (x *Explainer) chosen() (all []*history) {
 	return all
 }
 
-// nearness is how near the rule came to its mildest tier.
+// nearness returns how near the rule came to its mildest tier.
 func (h *history) nearness() float64 {
 	if len(h.tiers) == 0 {
 		return -1
@@ -264,8 +264,8 @@ func (h *history) nearness() float64 {
 	return h.tiers[0].met
 }
 
-// firstFiring is the record that made the rule fire first; beyond all records where
-// none did.
+// firstFiring returns the record that first made the rule fire; beyond all records
+// if none did.
 func (h *history) firstFiring() int {
 	for _, s := range h.steps {
 		if s.fired {
@@ -320,7 +320,7 @@ func (x *Explainer) finding(h *history) (Finding, error) {
 	return f, nil
 }
 
-// signal is the one that a rule gave an entity for a record.
+// signal returns the signal that a rule gave an entity for a record.
 func (x *Explainer) signal(h *history, record int) *score.Signal {
 	for i := range x.run.Signals {
 		s := &x.run.Signals[i]
@@ -331,8 +331,8 @@ func (x *Explainer) signal(h *history, record int) *score.Signal {
 	return &score.Signal{} // never: every firing gives one
 }
 
-// heldBack adds what kept a step from firing or from counting to a list in which
-// equal reasons are one series.
+// heldBack adds the reason that kept a step from firing or from counting to a list,
+// in which equal reasons form one series.
 func (h *history) heldBack(list []HeldBack, i int) []HeldBack {
 	s := &h.steps[i]
 	exception := ""
@@ -447,7 +447,7 @@ func (x *Explainer) events(f *Firing, h *history, within []int, at int, sig *sco
 	return nil
 }
 
-// shownFields are those of every event that is shown, beside those that the rule
+// shownFields are shown for every event, in addition to the fields that the rule
 // reads.
 var shownFields = []event.Field{event.Account, event.ClientIP, event.Method, event.Route, event.Status}
 
@@ -471,7 +471,7 @@ func fields(e *event.Event, rule *rules.Rule) (asJSON json.RawMessage, text stri
 	return only.AppendAll(nil), text
 }
 
-// counterfactuals finds out what would have kept a firing from happening.
+// counterfactuals finds changes that would have prevented a firing.
 func (x *Explainer) counterfactuals(f *Firing, h *history, within []int, at, tier int, demands []detectors.Demand, again *whatIf) error {
 	again.runs, again.left = mostRuns, mostWhatIfWork
 	var before []int
@@ -482,7 +482,7 @@ func (x *Explainer) counterfactuals(f *Firing, h *history, within []int, at, tie
 	}
 	set, whole, err := again.without(at, tier, before)
 	if err == nil && set == nil && whole && len(before) < at {
-		// What lies further back takes the place of what was left out.
+		// Earlier events take the place of the omitted ones.
 		set, whole, err = again.without(at, tier, upTo(at))
 	}
 	if err != nil {
@@ -515,7 +515,7 @@ func upTo(at int) (all []int) {
 	return all
 }
 
-// told lists the signals of members, of those that are spoken of.
+// told lists the signals of members, for the selected findings.
 func (x *Explainer) told(r *Report) {
 	for i := range x.run.Signals {
 		s := &x.run.Signals[i]
@@ -526,8 +526,7 @@ func (x *Explainer) told(r *Report) {
 	}
 }
 
-// scores lists the scores of those that are spoken of, in the order in which they
-// are.
+// scores lists the scores of the selected entities, in their order.
 func (x *Explainer) scores(r *Report) {
 	var who []string
 	for _, f := range r.Findings {

@@ -11,15 +11,15 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Bounds of what is run again.
+// Limits on the runs.
 const (
 	mostWhatIfSteps = 5000      // events of an entity, for one rule
 	mostWhatIfWork  = 2_000_000 // events, over all runs about one firing
 	mostRuns        = 300       // about one firing
 )
 
-// whatIf runs one rule again, on the events of one entity that meet its condition.
-// Time goes on as it did, also where an event is left out.
+// whatIf runs one rule again, on the events of one entity that match its condition.
+// Time advances as before, even if an event is omitted.
 type whatIf struct {
 	detect     engine.Config
 	rule       *rules.Rule
@@ -32,8 +32,8 @@ type whatIf struct {
 	runs       int // that may still be made
 }
 
-// whatIf prepares it; nil where there are too many events, or where these alone do
-// not bring forth what happened.
+// whatIf prepares a whatIf; nil if there are too many events, or if they alone do
+// not reproduce what happened.
 func (x *Explainer) whatIf(h *history) (*whatIf, error) {
 	if len(h.steps) > mostWhatIfSteps {
 		return nil, nil
@@ -61,7 +61,7 @@ func (x *Explainer) whatIf(h *history) (*whatIf, error) {
 	return w, nil
 }
 
-// clone copies an event whose texts do not last.
+// clone copies an event whose texts will change.
 func clone(e *event.Event) *event.Event {
 	c := new(event.Event)
 	for _, s := range event.Fields() {
@@ -76,9 +76,9 @@ func clone(e *event.Event) *event.Event {
 	return c
 }
 
-// fires tells at which of the first n steps the rule fires, with which tier: under
-// other parameters where spec is not nil, and without the steps in drop. ok is false
-// where enough was run already.
+// fires returns the first n steps at which the rule fires, with the tier: under
+// other parameters if spec is not nil, and without the steps in drop. ok is false
+// if the limit of runs is reached.
 func (w *whatIf) fires(spec rules.Spec, drop map[int]bool, n int) (tiers map[int]int, ok bool, err error) {
 	if w.runs--; w.runs < 0 || w.left < n {
 		return nil, false, nil
@@ -123,10 +123,10 @@ func (w *whatIf) fires(spec rules.Spec, drop map[int]bool, n int) (tiers map[int
 	return tiers, true, nil
 }
 
-// without finds a least set of the steps in from without which the rule would not
-// have fired at a step with as high a tier, nor earlier instead: no step can be taken
-// out of the set. nil where it fires without all of them. whole is false where the
-// search was ended, so that a lesser set may do.
+// without finds a minimal set of the steps in from without which the rule would not
+// have fired at a step with as high a tier, nor earlier instead: every step in it
+// is needed. nil if it fires without all of them. whole is false if the search was
+// ended, so a smaller set may suffice.
 func (w *whatIf) without(at, tier int, from []int) (set []int, whole bool, err error) {
 	silent := func(set []int) (silent, ok bool) {
 		drop := make(map[int]bool, len(set))
@@ -147,7 +147,7 @@ func (w *whatIf) without(at, tier int, from []int) (set []int, whole bool, err e
 	if s, ok := silent(from); !ok || !s {
 		return nil, ok, err
 	}
-	// Delta debugging: chunks, then what is left without one, then smaller chunks.
+	// Delta debugging: chunks, then the rest without one, then smaller chunks.
 	for set, n := from, 2; ; {
 		if len(set) == 1 {
 			return set, true, err
@@ -191,7 +191,7 @@ func (w *whatIf) without(at, tier int, from []int) (set []int, whole bool, err e
 	}
 }
 
-// halves cuts a list into n parts of about one length.
+// halves cuts a list into n parts of about equal length.
 func halves(list []int, n int) (parts [][]int) {
 	for i := range n {
 		parts = append(parts, list[i*len(list)/n:(i+1)*len(list)/n])
@@ -199,15 +199,15 @@ func halves(list []int, n int) (parts [][]int) {
 	return parts
 }
 
-// remove is a list without the i-th of n parts.
+// remove returns a list without the i-th of n parts.
 func remove(list []int, n, i int) []int {
 	rest := append([]int(nil), list[:i*len(list)/n]...)
 	return append(rest, list[(i+1)*len(list)/n:]...)
 }
 
-// raised finds out what a demand would have had to be: the least number, from what
-// there was, with which the rule would not have fired at a step with as high a
-// tier, and the least with which it would not have fired at all. 0: none was found.
+// raised finds higher values of a demand: the lowest with which the rule would not
+// have fired at a step with as high a tier, and the lowest with which it would not
+// have fired at all. 0: none was found.
 func (w *whatIf) raised(at, tier int, d detectors.Demand) (here, ever int64, err error) {
 	spec, ok := w.rule.Spec.(detectors.Adjustable)
 	if !ok {

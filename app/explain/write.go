@@ -145,7 +145,7 @@ func (w *writer) event(e *Event) {
 	w.line("      record %d, %s%s:%s", e.Record, clock(e.Time), mark, e.text)
 }
 
-// otherwise says what would have kept the rule from firing.
+// otherwise describes what would have prevented the firing.
 func (w *writer) otherwise(f *Firing) {
 	if f.Unexplored != "" {
 		w.line("    what would have kept it from firing was not tried: %s", f.Unexplored)
@@ -218,7 +218,7 @@ func (w *writer) scores(r *Report) {
 	}
 }
 
-// recordList names records: runs of them by their ends.
+// recordList names records, with runs by their ends.
 func recordList(list []int) string {
 	var parts []string
 	left := 0
@@ -247,7 +247,7 @@ func recordList(list []int) string {
 	return "records " + text
 }
 
-// clock is a moment as people read it.
+// clock returns a moment as people read it.
 func clock(moment string) string {
 	return strings.TrimSuffix(strings.Replace(strings.TrimSuffix(moment, "Z"), "T", " ", 1), ".000")
 }

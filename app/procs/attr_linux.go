@@ -7,15 +7,15 @@ import (
 	"syscall"
 )
 
-// childAttributes makes a child end with its parent, however that ends, and
-// keeps the terminal's Ctrl-C from it: the parent stops it in order.
+// childAttributes ties a child's life to its parent's, however that ends, and
+// shields it from the terminal's Ctrl-C: the parent stops its children in order.
 func childAttributes(last syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: last}
 }
 
-// peakRSS is the most memory that a running process has had, bytes; 0 where it
-// cannot be told. What the system says of an ended child will not do: it counts
-// what its parent had when it was started.
+// peakRSS returns the peak memory of a running process, bytes; 0 if unknown. The
+// system's figure for an ended child is not usable, because it includes its
+// parent's memory when it was started.
 func peakRSS(pid int) (n int64) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

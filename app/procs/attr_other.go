@@ -4,8 +4,8 @@ package procs
 
 import "syscall"
 
-// childAttributes keeps the terminal's Ctrl-C from a child: the parent stops it
-// in order.
+// childAttributes shields a child from the terminal's Ctrl-C: the parent stops its
+// children in order.
 func childAttributes(syscall.Signal) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 func peakRSS(int) int64 { return 0 }

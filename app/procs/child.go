@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// Child is one run of a program. It ends with the program that started it,
-// however that ends, and the terminal's Ctrl-C does not reach it: its parent ends
-// it in order. Its methods are for many goroutines.
+// Child is one run of a program. It ends with the program that started it, however
+// that ends. The terminal's Ctrl-C does not reach it: its parent stops it in order.
+// Many goroutines may use its methods.
 type Child struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 	err   error // how it ended; read once ended is closed
 }
 
-// Start starts the program at path. env is added to ours; what it prints goes to
-// out. Where the system can, it gets the signal last when we die.
+// Start starts the program at path. env is added to our environment; its output
+// goes to out. If the system supports it, the child gets the signal last when we
+// die.
 func Start(path string, args, env []string, out io.Writer, last syscall.Signal) (*Child, error) {
 	c := &Child{cmd: exec.Command(path, args...), ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), env...)
@@ -36,7 +37,7 @@ func Start(path string, args, env []string, out io.Writer, last syscall.Signal) 
 	return c, nil
 }
 
-// PID is its process id, also after its end.
+// PID returns its process id, even after its end.
 func (c *Child) PID() int { return c.cmd.Process.Pid }
 
 // Ended is closed when it has ended.
@@ -48,17 +49,17 @@ func (c *Child) Wait() error {
 	return c.err
 }
 
-// Signal sends a signal to it, and to no other process that may have got its
-// number since.
+// Signal sends a signal to it, and never to another process that has got its number
+// since.
 func (c *Child) Signal(s os.Signal) error { return c.cmd.Process.Signal(s) }
 
-// Kill ends it at once and waits until it is gone.
+// Kill ends it at once and waits for its end.
 func (c *Child) Kill() {
 	_ = c.cmd.Process.Kill() // it may be gone already
 	<-c.ended
 }
 
-// Stop asks it to end, and kills it when it has not within a time.
+// Stop asks it to end, and kills it after a time.
 func (c *Child) Stop(within time.Duration) error {
 	if err := c.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err

@@ -1,6 +1,6 @@
 // Package procs runs child processes: any program once, and Weir's programs with a
-// configuration file, restarted when they die, stopped with SIGTERM, and never
-// left behind.
+// configuration file, restarted when they die, stopped with SIGTERM, and never left
+// behind.
 package procs
 
 import (
@@ -19,7 +19,8 @@ import (
 	"time"
 )
 
-// Find finds a program of ours: beside the one that runs, else on the PATH.
+// Find finds one of Weir's programs: in the directory of the running one, else on
+// the PATH.
 func Find(name string) (string, error) {
 	if self, err := os.Executable(); err == nil {
 		beside := filepath.Join(filepath.Dir(self), name)
@@ -60,10 +61,10 @@ type usage struct {
 	watched sync.WaitGroup
 }
 
-// watchEvery is how often a running child's memory is looked at.
+// watchEvery is how often a running child's memory is measured.
 const watchEvery = 100 * time.Millisecond
 
-// watch follows the memory of a child until it has ended.
+// watch measures the memory of a child until it has ended.
 func (u *usage) watch(pid int, ended <-chan struct{}) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -80,15 +81,15 @@ func (u *usage) watch(pid int, ended <-chan struct{}) {
 	}
 }
 
-// defaultBackoff is the wait before a process that died is started again.
+// defaultBackoff is the wait before a process that died is restarted.
 const defaultBackoff = 500 * time.Millisecond
 
 // stopTime is how long a child may take to stop before it is killed.
 const stopTime = 15 * time.Second
 
-// Run keeps the child running until ctx ends, then stops it. A child that ends
-// with a usage error (2), or by itself while it is on trial, is not started again:
-// it would end the same way.
+// Run keeps the child running until ctx ends, then stops it. A child that ends with
+// a usage error (2), or by itself during its trial, is not restarted, because it
+// would end in the same way.
 func (p *Process) Run(ctx context.Context) error {
 	for {
 		began := time.Now()
@@ -116,7 +117,7 @@ func (p *Process) Run(ctx context.Context) error {
 }
 
 // hopeless reports whether a child that ended with a status, -1 for a signal, would
-// end the same way again.
+// end in the same way again.
 func (p *Process) hopeless(status int, ran time.Duration) bool {
 	return status == 2 || status > 0 && p.restarts.Load() == 0 && ran < p.Trial
 }
@@ -156,7 +157,7 @@ func (p *Process) set(running *Child) {
 	p.running = running
 }
 
-// PID is the process id, 0 while none runs.
+// PID returns the process id, 0 while none runs.
 func (p *Process) PID() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +167,7 @@ func (p *Process) PID() int {
 	return p.running.PID()
 }
 
-// Signal sends a signal to the process, and to no other that may have got its
+// Signal sends a signal to the process, and never to another one that has got its
 // number since. It fails with [os.ErrProcessDone] while none runs.
 func (p *Process) Signal(sig os.Signal) error {
 	p.mu.Lock()
@@ -177,10 +178,10 @@ func (p *Process) Signal(sig os.Signal) error {
 	return p.running.Signal(sig)
 }
 
-// Restarts is how often the process had to be started again.
+// Restarts returns how often the process was restarted.
 func (p *Process) Restarts() int { return int(p.restarts.Load()) }
 
-// Usage is the CPU time of all ended runs, and the peak resident size of any.
+// Usage returns the CPU time of all ended runs, and the peak resident size of any.
 func (p *Process) Usage() (cpu time.Duration, maxRSS int64) {
 	p.usage.mu.Lock()
 	defer p.usage.mu.Unlock()

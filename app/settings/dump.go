@@ -8,8 +8,8 @@ import (
 	"github.com/weirdev/weir/internal/telemetry"
 )
 
-// Dump writes the effective configuration as YAML, with secrets hidden, those
-// within URLs too.
+// Dump writes the effective configuration as YAML, with secrets hidden, including
+// those in URLs.
 func Dump(config any) ([]byte, error) {
 	hidden := reflect.New(reflect.TypeOf(config).Elem())
 	hidden.Elem().Set(reflect.ValueOf(config).Elem())

@@ -9,11 +9,11 @@ import (
 	"github.com/weirdev/weir/internal/problem"
 )
 
-// prefix is what the names of our variables begin with.
+// prefix is the prefix of our variables.
 const prefix = "WEIR_"
 
-// loadEnvironment reads the variables of settings. One that looks like a setting's
-// and is none is a mistake: it would be ignored, and the default used instead.
+// loadEnvironment reads the variables of settings. A variable that resembles a
+// setting's name is an error: it would be ignored, and the default used instead.
 func (o *Origins) loadEnvironment(from From) (errs []error) {
 	known := map[string]Setting{}
 	for _, s := range o.settings {
@@ -35,8 +35,8 @@ func (o *Origins) loadEnvironment(from From) (errs []error) {
 	return errs
 }
 
-// unknown is the error of a variable that is near to one there is; where none is,
-// it is a warning.
+// unknown returns the error for a variable that resembles an existing one; for
+// others it adds a warning.
 func (o *Origins) unknown(name string, known map[string]Setting, others []string) error {
 	var rest []string
 	for k := range known {
@@ -54,12 +54,12 @@ func (o *Origins) unknown(name string, known map[string]Setting, others []string
 	return fmt.Errorf("%s is no setting; did you mean %s? Remove the variable if not", name, prefix+near)
 }
 
-// linked are the variables that orchestrators make of the services around: one
-// called weir-gate gives WEIR_GATE_PORT.
+// linked matches the variables that orchestrators create for services: one called
+// weir-gate gives WEIR_GATE_PORT.
 var linked = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
 
-// alone reports whether a variable that is no setting is to be left alone. A name
-// that ends in * stands for all that begin so.
+// alone reports whether a variable that is no setting should be ignored. A name
+// that ends in * is a prefix.
 func alone(name, value string, known []string) bool {
 	for _, k := range known {
 		if start, all := strings.CutSuffix(k, "*"); name == k || all && strings.HasPrefix(name, start) {

@@ -17,7 +17,7 @@ import (
 const longestFile = 1 << 20
 
 // loadFile reads a YAML file into config. Its error is a [*problem.Problems] with
-// all that is wrong.
+// all errors.
 func (o *Origins) loadFile(config any, file string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -44,7 +44,7 @@ func (o *Origins) loadFile(config any, file string) error {
 	return nil
 }
 
-// secretLine is one that holds a secret, perhaps under a name with a typing error.
+// secretLine matches a line with a secret, perhaps under a misspelt name.
 var secretLine = regexp.MustCompile(`(?i)([a-z_-]*(?:secret|pas+w|credential|token)[a-z]*\s*:\s*)[^\s,}][^,}]*`)
 
 // reader checks the nodes of a file against the types of a configuration.
@@ -54,10 +54,10 @@ type reader struct {
 	depth   int
 }
 
-// deepest is how many levels a configuration has at most, aliases included.
+// deepest limits the levels of a configuration, aliases included.
 const deepest = 20
 
-// value reads n into v, which is called name.
+// value reads n into v, whose name is name.
 func (r *reader) value(n *yaml.Node, v reflect.Value, name, doc string) {
 	for n.Kind == yaml.AliasNode && n.Alias != nil {
 		n = n.Alias
@@ -110,8 +110,8 @@ func (r *reader) object(n *yaml.Node, v reflect.Value, name string) {
 	})
 }
 
-// advise names the setting that may be meant: one of this section, or the whole
-// name of one elsewhere.
+// advise names the setting that was probably meant: one of this section, or the
+// full name of one elsewhere.
 func (r *reader) advise(key, section string, here []string) string {
 	if problem.Nearest(key, here) == "" {
 		for _, s := range r.origins.settings {
@@ -152,8 +152,8 @@ func (r *reader) table(n *yaml.Node, v reflect.Value, name string) {
 	})
 }
 
-// pairs calls yield for each key and its value, and reports what is no mapping of
-// names that differ.
+// pairs calls yield for each key and its value, and reports anything but a mapping
+// with unique names.
 func (r *reader) pairs(n *yaml.Node, names []string, yield func(key, content *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		do := "write key: value pairs, each on a line of its own"

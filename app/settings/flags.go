@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// flagValue lets pflag remember a text, which is parsed after file and
-// environment have been read.
+// flagValue stores a text for pflag, which is parsed after file and environment
+// have been read.
 type flagValue struct {
 	Setting
 	text string
@@ -35,7 +35,7 @@ func (f *flagValue) Type() string {
 	return f.value.Kind().String()
 }
 
-// Bind adds a flag for every leaf of config, or for those of some sections only:
+// Bind adds a flag for every leaf of config, or only for those of some sections:
 // "ingest" is ingest.format and so on.
 func Bind(flags *pflag.FlagSet, config any, sections ...string) {
 	for _, s := range Walk(config) {
@@ -50,7 +50,7 @@ func Bind(flags *pflag.FlagSet, config any, sections ...string) {
 	}
 }
 
-// From is what a configuration is read from.
+// From lists the sources of a configuration.
 type From struct {
 	File    string         // YAML; empty: none
 	Environ []string       // NAME=value, as os.Environ gives it
@@ -58,8 +58,8 @@ type From struct {
 	Flags   *pflag.FlagSet // those of [Bind] that were given count
 }
 
-// Load fills config: the file, the environment, and the flags that were given,
-// each overriding the one before. It reports every mistake at once.
+// Load fills config from the file, the environment, and the given flags, each
+// overriding the one before. It reports every error at once.
 func Load(config any, from From) (*Origins, error) {
 	o := &Origins{settings: Walk(config), from: map[string]string{}, places: map[string]place{}}
 	var errs []error

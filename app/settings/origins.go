@@ -7,8 +7,8 @@ import (
 	"github.com/weirdev/weir/internal/problem"
 )
 
-// Origins says where each value of a configuration comes from, so that what is
-// found wrong with it later can be told there.
+// Origins records where each value of a configuration comes from, so that later
+// errors can name the place.
 type Origins struct {
 	Warnings []string // what is no mistake for sure
 
@@ -20,14 +20,14 @@ type Origins struct {
 
 type place struct{ line, column int }
 
-// Given reports whether a setting was named in the file, the environment or a flag.
+// Given reports whether a setting was set in the file, the environment or a flag.
 func (o *Origins) Given(setting string) bool {
 	_, inFile := o.places[setting]
 	return inFile || o.from[setting] != ""
 }
 
-// Explain tells each error of err, whose texts begin with the name of a setting, at
-// the place where that was given.
+// Explain adds to each error of err, whose text begins with the name of a setting,
+// the place where that was set.
 func (o *Origins) Explain(err error) error {
 	var leaves []error
 	flatten(err, &leaves)
@@ -58,7 +58,7 @@ func (o *Origins) Explain(err error) error {
 	return errors.Join(errs...)
 }
 
-// told is an error in other words.
+// told is an error with another text.
 type told struct {
 	text string
 	err  error
@@ -67,8 +67,8 @@ type told struct {
 func (t *told) Error() string { return t.text }
 func (t *told) Unwrap() error { return t.err }
 
-// OfGiven leaves out errors about settings that were not named anywhere: where
-// others were misspelt, they only follow from that.
+// OfGiven drops errors about settings that were not set: if others were misspelt,
+// they are only a consequence.
 func (o *Origins) OfGiven(err error) error {
 	var leaves, given []error
 	flatten(err, &leaves)
@@ -80,7 +80,7 @@ func (o *Origins) OfGiven(err error) error {
 	return errors.Join(given...)
 }
 
-// about finds the setting that a text begins with.
+// about returns the setting with which a text begins.
 func (o *Origins) about(text string) (found Setting, ok bool) {
 	for _, s := range o.settings {
 		if rest, is := strings.CutPrefix(text, s.Name); is && len(s.Name) > len(found.Name) && !strings.HasPrefix(rest, ".") && !strings.HasPrefix(rest, "_") {

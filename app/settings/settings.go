@@ -1,9 +1,9 @@
-// Package settings reads a program's configuration: defaults, then a YAML
-// file, then the environment, then flags, each overriding the one before.
+// Package settings reads a program's configuration: defaults, then a YAML file,
+// then the environment, then flags, each overriding the one before.
 //
-// A setting has one name: `kafka.brokers` in YAML is the flag -kafka.brokers
-// and the variable WEIR_KAFKA_BROKERS. The package knows no setting: it walks
-// the struct that it is given.
+// A setting has one name: `kafka.brokers` in YAML is the flag -kafka.brokers and
+// the variable WEIR_KAFKA_BROKERS. The package knows no settings: it walks a given
+// struct.
 package settings
 
 import (
@@ -22,18 +22,18 @@ type Setting struct {
 	value  reflect.Value
 }
 
-// Env is the name of the environment variable of s.
+// Env returns the name of the setting's environment variable.
 func (s Setting) Env() string {
 	return "WEIR_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.Name))
 }
 
-// Flag is the name of the command-line flag of s.
+// Flag returns the name of the setting's command-line flag.
 func (s Setting) Flag() string { return strings.ReplaceAll(s.Name, "_", "-") }
 
-// Walk lists the leaves of the struct that config points to. Members are named
-// by their yaml tags; `doc` tags describe them; `secret:"true"` hides them.
-// Members that are neither scalars, durations nor lists of texts (such as a
-// mapping) can be set in YAML only, and are not listed.
+// Walk lists the leaves of the struct that config points to. Members are named by
+// their yaml tags; `doc` tags describe them; `secret:"true"` hides them. Members
+// that are neither scalars, durations nor lists of texts (such as a mapping) can
+// only be set in YAML, and are not listed.
 func Walk(config any) []Setting {
 	return walk(nil, "", reflect.ValueOf(config).Elem())
 }
@@ -60,8 +60,8 @@ func walk(all []Setting, prefix string, v reflect.Value) []Setting {
 	return all
 }
 
-// key is what a member is called in YAML; inline ones stand among those of the
-// struct that they are in.
+// key returns a member's name in YAML; inline members belong to the enclosing
+// struct.
 func key(f reflect.StructField) (name string, inline, ok bool) {
 	name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 	return name, strings.Contains(options, "inline"), name != "-" && f.IsExported()
@@ -131,7 +131,7 @@ func split(text string) []string {
 	return list
 }
 
-// String is the setting's present value, as Set reads it.
+// String returns the setting's value in the form that Set reads.
 func (s Setting) String() string {
 	v := s.value
 	if v.Type() == textList {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Guard is a context that ends when a program cannot be kept running, or when a
-// partition has stopped, with that as its cause.
+// Guard returns a context that ends when a program cannot be kept running, or when
+// a partition has stopped, with that as its cause.
 func (s *Stack) Guard(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
@@ -38,7 +38,7 @@ func (s *Stack) Guard(ctx context.Context) (context.Context, context.CancelFunc)
 
 const guardEvery = time.Second
 
-// ErrStopped: a partition stopped rather than lose something.
+// ErrStopped: a partition stopped rather than lose data.
 var ErrStopped = errors.New("stopped rather than lose something")
 
 func (s *Stack) stoppedError(n int) error {
@@ -49,7 +49,7 @@ func (s *Stack) stoppedError(n int) error {
 	return s.withLog(fmt.Errorf("%d %s %w", n, noun, ErrStopped), s.LogFile(s.Worker), 0)
 }
 
-// StoppedPartitions asks the worker how many partitions it holds that have stopped.
+// StoppedPartitions asks the worker how many of its partitions have stopped.
 func (s *Stack) StoppedPartitions(ctx context.Context) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -82,10 +82,10 @@ func countStopped(metrics io.Reader) (n int, err error) {
 	return n, lines.Err()
 }
 
-// Explain adds to an error what the worker has complained of.
+// Explain adds the worker's recent complaints to an error.
 func (s *Stack) Explain(err error) error { return s.withLog(err, s.LogFile(s.Worker), 0) }
 
-// withLog adds to err what a program last said, from an offset of its log on.
+// withLog adds to err the last lines of a program's log, from an offset on.
 func (s *Stack) withLog(err error, file string, from int64) error {
 	said := lastWords(file, from)
 	where := "; its log is " + file
@@ -103,8 +103,8 @@ const (
 	lastBytes = 16 << 10
 )
 
-// lastWords is the end of a log, without what is there by the way; what stands
-// before an offset is of former runs.
+// lastWords returns the end of a log, without routine messages; lines before the
+// offset belong to former runs.
 func lastWords(file string, from int64) string {
 	f, err := os.Open(file)
 	if err != nil {

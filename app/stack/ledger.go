@@ -11,7 +11,7 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// Books is what the two stages have committed of their ledgers.
+// Books are the committed ledgers of both stages.
 type Books struct {
 	Ingest  ingest.Ledger
 	Detect  engine.Totals
@@ -50,9 +50,9 @@ func (s *Stack) Books(ctx context.Context) (b Books, err error) {
 	return b, nil
 }
 
-// Imbalances says where the ledger does not balance, given the distinct events
-// that ClickHouse holds and the distinct dead letters. It makes sense once
-// everything is through.
+// Imbalances describes how the ledger does not balance, given the distinct events
+// that ClickHouse holds and the distinct dead letters. Call it once everything is
+// through.
 func (b Books) Imbalances(stored uint64, dead int64) (all []string) {
 	check := func(what string, got, want int64) {
 		if got != want {
@@ -68,13 +68,13 @@ func (b Books) Imbalances(stored uint64, dead int64) (all []string) {
 	return all
 }
 
-// Position is how far a stage is in each partition of what it reads.
+// Position is a stage's progress in each partition that it reads.
 type Position struct {
 	Committed []kafka.Commit
 	Log       []kafka.OffsetRange
 }
 
-// Left is how many records are not committed yet.
+// Left returns the number of uncommitted records.
 func (p Position) Left() (n int64) {
 	for i, c := range p.Committed {
 		n += max(p.Log[i].End-max(c.Offset, p.Log[i].Start), 0)
@@ -82,13 +82,13 @@ func (p Position) Left() (n int64) {
 	return n
 }
 
-// Ingested is how far ingest is in the raw topic.
+// Ingested returns the progress of ingest in the raw topic.
 func (s *Stack) Ingested(ctx context.Context) (p Position, err error) {
 	p.Committed, p.Log, err = s.progress(ctx, s.Config.Stream.Group("ingest"), s.Config.Stream.Topic("events"))
 	return p, err
 }
 
-// Detected is how far detect is in the topic of facets.
+// Detected returns the progress of detect in the facet topic.
 func (s *Stack) Detected(ctx context.Context) (p Position, err error) {
 	p.Committed, p.Log, err = s.progress(ctx, s.Config.Stream.Group("detect"), s.Config.Stream.Topic("facets"))
 	return p, err
@@ -114,8 +114,8 @@ func (s *Stack) Settle(ctx context.Context, longest time.Duration) error {
 	if err := s.reach(ctx, stream.Group("ingest"), stream.Topic("events")); err != nil {
 		return fmt.Errorf("ingest is not through: %w", err)
 	}
-	// Twice: what the facets of ingest cause by loop-back is behind them in the same
-	// topic, and causes no more.
+	// Twice: the loop-back frames that ingest's facets cause come after them in the
+	// same topic, and cause no further ones.
 	for range 2 {
 		if err := s.reach(ctx, stream.Group("detect"), stream.Topic("facets")); err != nil {
 			return fmt.Errorf("detect is not through: %w", err)
@@ -124,7 +124,7 @@ func (s *Stack) Settle(ctx context.Context, longest time.Duration) error {
 	return nil
 }
 
-// reach waits until a group has committed what a topic holds now.
+// reach waits until a group has committed the present content of a topic.
 func (s *Stack) reach(ctx context.Context, group, topic string) error {
 	_, ends, err := s.progress(ctx, group, topic)
 	if err != nil {
@@ -154,21 +154,21 @@ func (s *Stack) reach(ctx context.Context, group, topic string) error {
 	}
 }
 
-// Dead is what the dead-letter topic holds.
+// Dead is the content of the dead-letter topic.
 type Dead struct {
 	Total    int64
 	ByReason map[string]int64
 	Examples map[string]Letter // the first of each reason
 }
 
-// Letter is a record that could not be read.
+// Letter is an unreadable record.
 type Letter struct {
 	Detail string // why
 	Line   []byte
 }
 
-// DeadLetters counts dead letters by reason. A record that was read again after
-// a crash is in the topic twice, under the same key.
+// DeadLetters counts dead letters by reason. A record that was read again after a
+// crash is in the topic twice, under the same key.
 func (s *Stack) DeadLetters(ctx context.Context) (d Dead, err error) {
 	topic := s.Config.Stream.Topic("dead")
 	ends, err := s.Kafka.Offsets(ctx, topic)

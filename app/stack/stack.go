@@ -1,6 +1,6 @@
 // Package stack runs all of Weir on this machine: Kafka, Redis and ClickHouse in
-// this process, unless they run elsewhere, and the worker and the gate as
-// processes of their own. The demonstration, the benchmark and chaos stand on it.
+// this process, unless they run elsewhere, and the worker and the gate as separate
+// processes. The demonstration, the benchmark and chaos use it.
 package stack
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/weirdev/weir/proof/servers"
 )
 
-// Options is what differs from one stack to another.
+// Options are the differences between stacks.
 type Options struct {
 	Dir    string // keeps everything; empty: a temporary directory, removed at the end
 	Stream app.StreamConfig
@@ -41,7 +41,7 @@ type Options struct {
 	Adjust func(*app.Config) // changes the configuration of the programs; nil: as it is
 }
 
-// Stack is everything, running. One goroutine uses it.
+// Stack is a running stack. One goroutine uses it.
 type Stack struct {
 	Config app.Config
 	Kafka  *kafka.Client
@@ -60,9 +60,9 @@ type Stack struct {
 	logs      []io.Closer
 }
 
-// Start starts the servers and makes topics and tables. When it fails, nothing is
-// left running. Its error is an [*app.Misconfigured] where the configuration is
-// wrong, which is found before anything starts.
+// Start starts the servers and creates topics and tables. If it fails, nothing is
+// left running. Its error is an [*app.Misconfigured] if the configuration is wrong,
+// which is checked before anything starts.
 func Start(ctx context.Context, o Options, log *slog.Logger) (*Stack, error) {
 	s := &Stack{Dir: o.Dir, temporary: o.Dir == "", log: log, Failed: make(chan error, 4)}
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -90,7 +90,7 @@ func (s *Stack) start(ctx context.Context, o Options) (err error) {
 	return app.Migrate(ctx, *c, o.Topics, s.log)
 }
 
-// makeDir makes the directory that keeps everything.
+// makeDir creates the directory for all data.
 func (s *Stack) makeDir() (err error) {
 	if s.temporary {
 		s.Dir, err = os.MkdirTemp("", "weir-")
@@ -103,7 +103,7 @@ func (s *Stack) makeDir() (err error) {
 	return nil
 }
 
-// startServers starts those that do not run already.
+// startServers starts the servers that do not run elsewhere.
 func (s *Stack) startServers(o Options) error {
 	s.at = sandbox.Addresses{Kafka: o.Kafka, Redis: o.Redis, ClickHouse: o.ClickHouse}
 	c := sandbox.Defaults()
@@ -134,8 +134,8 @@ func (s *Stack) startServers(o Options) error {
 	return nil
 }
 
-// configure makes the configuration of the programs, and checks it as they do, all
-// but where the servers are.
+// configure creates the configuration of the programs, and validates it as they do,
+// except for the servers' addresses.
 func (s *Stack) configure(o Options) (err error) {
 	c := app.Defaults()
 	c.Stream = o.Stream
@@ -163,7 +163,7 @@ func (s *Stack) unusable(err error) error {
 	return fmt.Errorf("the directory %s cannot be used: %w; name another one, which this user may write", s.Dir, err)
 }
 
-// secret makes the stream's secret once, beside its data.
+// secret creates the stream's secret once, beside its data.
 func (s *Stack) secret() (file string, err error) {
 	file = filepath.Join(s.Dir, "weir.secret")
 	if _, err := os.Stat(file); err == nil {
@@ -174,7 +174,7 @@ func (s *Stack) secret() (file string, err error) {
 	return file, os.WriteFile(file, []byte(base64.StdEncoding.EncodeToString(b)+"\n"), 0o600)
 }
 
-// snapshots makes the store of snapshots, beside the data.
+// snapshots creates the snapshot store, beside the data.
 func (s *Stack) snapshots() (address string, err error) {
 	dir, err := filepath.Abs(filepath.Join(s.Dir, "snapshots"))
 	if err != nil {
@@ -183,8 +183,8 @@ func (s *Stack) snapshots() (address string, err error) {
 	return (&url.URL{Scheme: "file", Path: dir}).String(), os.MkdirAll(dir, 0o700)
 }
 
-// writeConfig writes the configuration beside the data: what has no variable of its
-// own, such as a mapping, reaches the programs by the file.
+// writeConfig writes the configuration beside the data: settings without a
+// variable, such as a mapping, reach the programs through the file.
 func (s *Stack) writeConfig() (file string, err error) {
 	text, err := yaml.Dump(s.Config)
 	if err != nil {
@@ -194,7 +194,7 @@ func (s *Stack) writeConfig() (file string, err error) {
 	return file, os.WriteFile(file, text, 0o600)
 }
 
-// environment is the configuration as a child reads it.
+// environment returns the configuration as a child's environment.
 func (s *Stack) environment(admin string) (env []string) {
 	c := s.Config
 	c.Admin.Listen = admin
@@ -204,8 +204,8 @@ func (s *Stack) environment(admin string) (env []string) {
 	return env
 }
 
-// trial is how long a program must have run before one that ends by itself is
-// started again: what ends it sooner is wrong for good.
+// trial is how long a program must have run to be restarted when it ends by itself:
+// an earlier end has a permanent cause.
 const trial = 30 * time.Second
 
 // StartWorker starts the worker, and keeps it running until Stop.
@@ -224,11 +224,11 @@ func (s *Stack) StartGate() error {
 	return err
 }
 
-// LogFile is where a process writes its log.
+// LogFile returns the file of a process's log.
 func (s *Stack) LogFile(p *procs.Process) string { return filepath.Join(s.Dir, p.Name+".log") }
 
-// Keep starts a program of ours as p, whose name and waits are the caller's, and
-// keeps it running until ctx ends or Stop. admin is the address of its admin
+// Keep starts one of Weir's programs as p, whose name and waits are the caller's,
+// and keeps it running until ctx ends or Stop. admin is the address of its admin
 // listener.
 func (s *Stack) Keep(ctx context.Context, p *procs.Process, program, admin string) (*procs.Process, error) {
 	path, err := procs.Find(program)
@@ -255,8 +255,8 @@ func (s *Stack) Keep(ctx context.Context, p *procs.Process, program, admin strin
 	context.AfterFunc(s.ctx, stop)
 	s.running.Go(func() {
 		defer stop()
-		// How one ends that is told to is no failure: it may not have got to the
-		// point of listening.
+		// A program that was told to stop has not failed, whatever its status: it
+		// may not have been listening yet.
 		if err := p.Run(ctx); err != nil && ctx.Err() == nil {
 			select {
 			case s.Failed <- s.withLog(err, file.Name(), began):
@@ -267,13 +267,13 @@ func (s *Stack) Keep(ctx context.Context, p *procs.Process, program, admin strin
 	return p, nil
 }
 
-// Stop stops worker and gate, which finish and commit what is under way.
+// Stop stops worker and gate, which complete and commit the work in progress.
 func (s *Stack) Stop() {
 	s.stop()
 	s.running.Wait()
 }
 
-// Close stops everything and removes what is temporary.
+// Close stops everything and removes temporary data.
 func (s *Stack) Close() error {
 	s.Stop()
 	var errs []error

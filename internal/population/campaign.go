@@ -13,7 +13,7 @@ func Kinds() []string {
 	return []string{"credential_stuffing", "brute_force", "scraping", "enumeration", "forged_signatures"}
 }
 
-// Launched is an attack with the truth about it.
+// Launched is an attack with its ground truth.
 type Launched struct {
 	Campaign
 	Attackers []facet.Entity // whom the rule against this kind scores
@@ -59,7 +59,7 @@ func (p *Population) Campaigns() []Launched {
 	return all
 }
 
-// never is later than everything.
+// never is later than any other time.
 const never = 1e18
 
 // attack makes one request of a campaign.
@@ -107,8 +107,8 @@ func (p *Population) attack(c *campaign) {
 	}
 }
 
-// stuff tries a leaked password: mostly of nobody here, sometimes of one of our
-// people, and one time in a hundred it is the right one.
+// stuff tries a leaked password: usually of an unknown account, sometimes of one of
+// our people, and one time in a hundred it is the right one.
 func (p *Population) stuff() {
 	if p.rng.IntN(20) > 0 {
 		p.e.SetText(event.Account, "leak-"+strconv.FormatUint(uint64(p.rng.Uint32()), 36))

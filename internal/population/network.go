@@ -6,8 +6,8 @@ import (
 	"github.com/weirdev/weir/internal/geo/geowriter"
 )
 
-// All addresses come from blocks that are reserved for documentation,
-// benchmarks and carriers' own use, so that nobody's network is slandered.
+// All addresses come from blocks that are reserved for documentation, benchmarks
+// and carriers' own use, so that no real network appears as an attacker.
 
 const (
 	perHome    = 2  // people behind one home's address
@@ -22,7 +22,7 @@ func v4(base string, n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
 }
 
-// homeAddress is the address of a person's home; every eighth home has IPv6.
+// homeAddress returns the address of a person's home; one home in eight has IPv6.
 func homeAddress(i int) netip.Addr {
 	home := i / perHome
 	if home%8 == 7 {
@@ -34,8 +34,8 @@ func homeAddress(i int) netip.Addr {
 	return v4("198.18.0.1", home%65_000)
 }
 
-// awayAddress is the address of a person who is not at home: an office's for
-// every fourth, else a mobile carrier's.
+// awayAddress returns the address of a person who is not at home: an office's for
+// one in four, else a mobile carrier's.
 func awayAddress(i int) netip.Addr {
 	if i%4 == 3 {
 		return v4("198.19.0.1", i/4/perOffice%60_000)
@@ -43,12 +43,12 @@ func awayAddress(i int) netip.Addr {
 	return v4("100.64.0.1", i/perCarrier)
 }
 
-// hostingAddress is an address in a data centre.
+// hostingAddress returns an address in a data centre.
 func hostingAddress(i int) netip.Addr { return v4("203.0.113.2", i%250) }
 
-// Networks lists the networks with what a geographic database would say. The cities
-// in which people live, work and travel are near each other, for they change between
-// them in no time.
+// Networks lists the networks with their entries in a geographic database. The
+// cities in which people live, work and travel are near each other, because people
+// change between them instantly.
 func (p *Population) Networks() []geowriter.Network {
 	n := func(prefix, country, city string, lat, lon float64, radius int, asn uint32, org, anonymiser string) geowriter.Network {
 		return geowriter.Network{Prefix: netip.MustParsePrefix(prefix), Country: country, City: city, Latitude: lat, Longitude: lon,

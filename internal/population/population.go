@@ -1,9 +1,9 @@
-// Package population invents the users of a mobile app, their habits, and
-// campaigns against them, with the truth about who is who: for the
-// demonstration, for tests and for load.
+// Package population simulates the users of a mobile app, their habits, and
+// campaigns against them, with ground truth: for the demonstration, for tests and
+// for load.
 //
-// The same seed gives the same people doing the same things. It imitates
-// traffic; it knows nothing of rules or of how campaigns are found.
+// The same seed gives the same people doing the same things. It imitates traffic,
+// and knows nothing about rules or the detection of campaigns.
 package population
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// Config says who there is.
+// Config configures a population.
 type Config struct {
 	Seed   uint64
 	People int
@@ -28,7 +28,7 @@ type Config struct {
 // Innocent is the campaign of an event that belongs to none.
 const Innocent = -1
 
-// Population is a state of that world. One goroutine uses it.
+// Population is the state of the simulation. One goroutine uses it.
 type Population struct {
 	cfg       Config
 	rng       *rand.Rand
@@ -43,7 +43,7 @@ type Population struct {
 	listed []facet.Entity
 }
 
-// person is a user with what he uses.
+// person is a user with devices and networks.
 type person struct {
 	account string
 	device  string
@@ -78,10 +78,10 @@ func models() []model {
 	}
 }
 
-// mostListed bounds the list of innocents.
+// mostListed limits the list of innocents.
 const mostListed = 5000
 
-// New makes a population. Nothing has happened yet.
+// New creates a population. Nothing has happened yet.
 func New(cfg Config) *Population {
 	p := &Population{
 		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x77656972)), next: float64(cfg.Start), seen: map[facet.Entity]bool{},
@@ -102,9 +102,9 @@ func New(cfg Config) *Population {
 	return p
 }
 
-// Until lets the world go on until t (Unix ms) and calls emit for every event,
-// in order of time, with its campaign or [Innocent]. The event and its texts
-// are valid only inside emit.
+// Until runs the simulation until t (Unix ms) and calls emit for every event, in
+// order of time, with its campaign or [Innocent]. The event and its texts are valid
+// only inside emit.
 func (p *Population) Until(t int64, emit func(e *event.Event, campaign int)) {
 	gap := 1000 / p.cfg.Rate
 	for {
@@ -144,7 +144,7 @@ func (p *Population) begin(at int64) {
 	e.SetNum(event.ResponseBytes, 200+int64(p.rng.ExpFloat64()*3000))
 }
 
-// live lets one of those who use the app do something, or somebody start it.
+// live lets a current user of the app act, or another one start it.
 func (p *Population) live() {
 	want := min(int(p.cfg.Rate*10), len(p.people)/2) + 1
 	if len(p.sessions) < want {
@@ -237,7 +237,7 @@ func (p *Population) request(method, path, route string, status int64) {
 	p.e.SetNum(event.Status, status)
 }
 
-// signIn succeeds, but for passwords that are mistyped and tried again.
+// signIn succeeds, except for mistyped passwords that are tried again.
 func (p *Population) signIn(s *session) {
 	if p.rng.IntN(100) < 4 {
 		p.request("POST", "/v1/login", "/v1/login", 401)
@@ -266,7 +266,7 @@ func (p *Population) ownOrder(s *session) {
 	}
 }
 
-// item looks at the next thing of the catalogue, or at the same one again.
+// item views the next item of the catalogue, or the same one again.
 func (p *Population) item(s *session) {
 	if p.rng.IntN(3) > 0 {
 		s.item = (s.item + 1 + p.rng.IntN(5)) % 20_000
@@ -277,7 +277,7 @@ func (p *Population) item(s *session) {
 	p.e.SetText(event.Object, n)
 }
 
-// list remembers whom only innocents used.
+// list records entities that only innocents used.
 func (p *Population) list(s *session) {
 	for _, ent := range [...]facet.Entity{
 		{Kind: facet.Account, Key: s.p.account}, {Kind: facet.Device, Key: s.p.device},
@@ -290,10 +290,10 @@ func (p *Population) list(s *session) {
 	}
 }
 
-// Innocents lists entities that only innocents used so far, 5,000 at most.
+// Innocents lists entities that only innocents used so far, at most 5,000.
 func (p *Population) Innocents() []facet.Entity { return append([]facet.Entity(nil), p.listed...) }
 
-// Events is the number of events so far.
+// Events returns the number of events so far.
 func (p *Population) Events() int64 { return p.events }
 
 // Campaign is an attack to launch.
