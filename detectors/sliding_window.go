@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"time"
 	"unsafe"
 
@@ -411,6 +412,20 @@ func (e entries) time(i int) int64  { return e.base() + e.delta(i) }
 func (e entries) value(i int) uint32 {
 	return le.Uint32(e.at(i)[4:])
 }
+
+// after is the first of n entries that is later than t, which is relative to the base;
+// n where none is.
+func (e entries) after(t int64, n int) int {
+	if n == 0 || e.delta(0) > t {
+		return 0
+	}
+	return sort.Search(n, func(i int) bool { return e.delta(i) > t })
+}
+
+// list is the entries from i up to j.
+func (e entries) list(i, j int) []byte {
+	return e[windowHeader+i*entrySize : windowHeader+j*entrySize]
+}
 func (e entries) counted(i int) bool { return e.value(i)&1 != 0 }
 func (e entries) room() int          { return (len(e) - windowHeader) / entrySize }
 
@@ -646,21 +661,21 @@ func (w *slidingWindow) shift(e entries, base int64) {
 // itself.
 func (w *slidingWindow) thin(e entries, at int) int {
 	value := e.value(at)
-	before := w.previous(e, at, value)
+	before := e.previous(at, value)
 	if before >= 0 {
-		if first := w.previous(e, before, value); first >= 0 && e.delta(at)-e.delta(first) < w.window {
+		if first := e.previous(before, value); first >= 0 && e.delta(at)-e.delta(first) < w.window {
 			e.remove(before, 1)
 			at--
 			before = first
 		}
 	}
-	after := w.next(e, at, value)
+	after := e.next(at, value)
 	if after < 0 {
 		return at
 	}
-	if last := w.next(e, after, value); last >= 0 && e.delta(last)-e.delta(at) < w.window {
+	if last := e.next(after, value); last >= 0 && e.delta(last)-e.delta(at) < w.window {
 		e.remove(after, 1)
-		after = w.next(e, at, value)
+		after = e.next(at, value)
 	}
 	if before >= 0 && after >= 0 && e.delta(after)-e.delta(before) < w.window {
 		e.remove(at, 1)
@@ -669,18 +684,23 @@ func (w *slidingWindow) thin(e entries, at int) int {
 	return at
 }
 
-// previous is the nearest earlier entry with a value; −1 where none is.
-func (w *slidingWindow) previous(e entries, i int, value uint32) int {
-	for i--; i >= 0 && e.value(i) != value; i-- {
+// previous is the nearest entry before i with a value; −1 where none is.
+func (e entries) previous(i int, value uint32) int {
+	// Of a busy address hundreds of entries are passed over with each event.
+	for b := e.list(0, i); len(b) >= entrySize; b = b[:len(b)-entrySize] {
+		if le.Uint32(b[len(b)-4:]) == value {
+			return len(b)/entrySize - 1
+		}
 	}
-	return i
+	return -1
 }
 
-// next is the nearest later entry with a value; −1 where none is.
-func (w *slidingWindow) next(e entries, i int, value uint32) int {
-	for i++; i < e.len(); i++ {
-		if e.value(i) == value {
-			return i
+// next is the nearest entry after i with a value; −1 where none is.
+func (e entries) next(i int, value uint32) int {
+	n := e.len()
+	for b := e.list(i+1, n); len(b) >= entrySize; b = b[entrySize:] {
+		if le.Uint32(b[4:]) == value {
+			return n - len(b)/entrySize
 		}
 	}
 	return -1
@@ -770,17 +790,14 @@ func (c tally) share() int {
 
 // count tallies the window that ends at ends, relative to the base.
 func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
-	first := end + 1
-	for first > 0 && e.delta(first-1) > ends-w.window {
-		first--
-	}
+	first := e.after(ends-w.window, end+1)
 	c.first, c.ends = first, ends
 	distinct := w.rule.Distinct != event.None
 	if distinct {
 		w.seen.reset()
 	}
-	for i := first; i <= end; i++ {
-		v := e.value(i)
+	for b := e.list(first, end+1); len(b) >= entrySize; b = b[entrySize:] {
+		v := le.Uint32(b[4:])
 		if distinct && !w.seen.add(v) {
 			continue
 		}
