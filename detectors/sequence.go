@@ -363,11 +363,13 @@ func (s *Sequence) detector(e Environment) Detector {
 // The payload is a header of 52 bytes, and 28 for each event:
 //
 //	0 fired at i64 · 8 known from i64 · 16 seen last i64 · 24 judged up to i64 · 32 counted at i64 (Unix ms) ·
-//	40 flags u8 · 41 unused 3 · 44 key of the cohort u64, 0 for none
+//	40 flags u8 · 41 unused 1 · 42 conditions u16 · 44 key of the cohort u64, 0 for none
 //	time i64 (Unix ms) · raw offset i64 · raw partition u32 · value u32 · conditions u32
 //
 // Conditions are bits of those that hold for the event, and the value is 32 bits of the
-// hash of its values of by. Nothing that happened before "known from" is known.
+// hash of its values of by. Those of the header hold for one of the events, or for one
+// that was forgotten; 0 with events is not known. Nothing that happened before "known
+// from" is known.
 //
 // Of a cohort it keeps 12 bytes: sequences u32 · that lacked something u32 · that
 // lacked something when that was not usual any more u32.
@@ -414,6 +416,10 @@ func (m happened) is(flag uint8) bool   { return m[40]&flag != 0 }
 func (m happened) cohort() uint64       { return le.Uint64(m[44:]) }
 func (m happened) put(at int, ms int64) { le.PutUint64(m[at:], uint64(ms)) }
 
+// conditions are bits among which are all that hold for any of the events.
+func (m happened) conditions() uint32        { return uint32(le.Uint16(m[42:])) }
+func (m happened) setConditions(bits uint32) { le.PutUint16(m[42:], uint16(bits)) }
+
 // set keeps one of the times that a flag says to be there.
 func (m happened) set(flag uint8, ms int64) {
 	switch flag {
@@ -456,6 +462,7 @@ func (d *sequence) Apply(c *Context, f *Firing) bool {
 	if at < 0 {
 		return false
 	}
+	d.settle(m)
 	if held&d.last != 0 {
 		d.place(m, c)
 	}
@@ -474,6 +481,7 @@ func (d *sequence) Due(c *Context, f *Firing) bool {
 	if !d.waits || len(m) == 0 {
 		return false
 	}
+	d.settle(m)
 	d.search(m, -1, true)
 	end := d.due(m, c.Time)
 	fired := d.unusual(m, c, end >= 0) && end >= 0 && d.fire(m, c, f, end, -1)
@@ -585,6 +593,12 @@ func (d *sequence) insert(m happened, c *Context, value, held uint32) (grown hap
 	le.PutUint32(b[16:], uint32(c.Source))
 	le.PutUint32(b[20:], value)
 	le.PutUint32(b[24:], held)
+	switch before := m.conditions(); {
+	case n == 0:
+		m.setConditions(held)
+	case before != 0: // else the others are not known
+		m.setConditions(before | held)
+	}
 	return m, at
 }
 
@@ -647,7 +661,9 @@ func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 // there is none. Where what is usual matters, sequences that lack nothing are judged,
 // too.
 func (d *sequence) pending(m happened) int64 {
-	d.search(m, -1, d.rule.UsualBy == nil)
+	if d.search(m, -1, d.rule.UsualBy == nil); d.none {
+		return 0
+	}
 	for i := range m.len() {
 		whole := m.time(i) + d.delay
 		if (!m.is(hasJudged) || whole > m.judged()) && d.wholeAt(m, i, 0) > 0 {
@@ -687,7 +703,7 @@ var eventNames = [mostInSequence]string{
 // events go.
 func (d *sequence) Fit(payload []byte) ([]byte, bool) {
 	m := happened(payload)
-	if len(m) < sequenceHeader || (len(m)-sequenceHeader)%stepSize != 0 || m.len() > mostSequenced || m[40]&^sequenceFlags != 0 {
+	if len(m) < sequenceHeader || (len(m)-sequenceHeader)%stepSize != 0 || m.len() > mostSequenced || m[40]&^sequenceFlags != 0 || m.conditions()>>len(d.rule.Conditions) != 0 {
 		return nil, false
 	}
 	for i := range m.len() {

@@ -110,13 +110,36 @@ func (d *sequence) build() {
 // but for until; what is not known is never absent. arrived is the place of the event
 // that the sequence is to hold; −1: any.
 func (d *sequence) search(m happened, arrived int, strict bool) {
-	n, all := m.len(), uint32(0)
-	for i := range n {
-		all |= m.holds(i)
-	}
-	if d.none = all&d.required != d.required; !d.none {
+	if d.none = d.lacks(m); !d.none {
 		d.reachAll(m, arrived, strict)
 	}
+}
+
+// lacks reports whether a condition holds for none of the events without which nothing
+// is whole.
+func (d *sequence) lacks(m happened) bool {
+	all := m.conditions()
+	if all == 0 {
+		all = m.allHold()
+	}
+	return all&d.required != d.required
+}
+
+// settle has the header say which conditions hold, where it may say too much: mostly it
+// tells at once that nothing is whole, and the events, which may be many and are not in
+// the cache, are not looked at.
+func (d *sequence) settle(m happened) {
+	if m.conditions() == 0 || !d.lacks(m) {
+		m.setConditions(m.allHold())
+	}
+}
+
+// allHold are the conditions that hold for any of the events.
+func (m happened) allHold() (all uint32) {
+	for i := range m.len() {
+		all |= m.holds(i)
+	}
+	return all
 }
 
 func (d *sequence) reachAll(m happened, arrived int, strict bool) {

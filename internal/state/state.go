@@ -95,6 +95,8 @@ type Record struct {
 	t *Table
 	r ref
 	b []byte
+
+	near int // where a slot begins, or the slots end; 0: not known
 }
 
 // at returns a record's piece to read and write.
@@ -346,21 +348,37 @@ func (rec *Record) move(from *list, flags uint8) {
 func (rec *Record) clear() {
 	le.PutUint16(rec.b[offUsed:], headerSize)
 	le.PutUint64(rec.b[offExpires:], never)
+	rec.near = 0
 	rec.move(rec.t.listOf(rec.b), 0)
 }
 
 func (rec *Record) used() int { return int(le.Uint16(rec.b[offUsed:])) }
 
-// find returns where the slot begins and the length of its payload.
+// find returns where the slot begins and how long its payload is. The slots of an
+// entity's rules mostly lie in the order in which the rules are asked, so it looks
+// first where the last one was found, and behind it.
 func (rec *Record) find(id uint32) (at, n int, ok bool) {
 	used := rec.used()
-	for at = headerSize; at < used; at += slotHeader + n {
+	from := max(rec.near, headerSize)
+	if at, n, ok = rec.scan(id, from, used); !ok {
+		at, n, ok = rec.scan(id, headerSize, from)
+	}
+	if !ok {
+		return used, 0, false
+	}
+	rec.near = at
+	return at, n, true
+}
+
+// scan looks for a slot among those that begin at from or behind it, and before to.
+func (rec *Record) scan(id uint32, from, to int) (at, n int, ok bool) {
+	for at = from; at < to; at += slotHeader + n {
 		n = int(le.Uint16(rec.b[at+4:]))
 		if le.Uint32(rec.b[at:]) == id {
 			return at, n, true
 		}
 	}
-	return used, 0, false
+	return 0, 0, false
 }
 
 // Slot returns the payload of a rule, in place; nil if there is none.
@@ -397,6 +415,7 @@ func (rec *Record) Resize(id uint32, n int) []byte {
 		return nil
 	}
 	rec.fit(used + grow)
+	rec.near = at
 	tail := at + slotHeader + had
 	if ok {
 		copy(rec.b[at+slotHeader+n:], rec.b[tail:used])
