@@ -27,8 +27,53 @@ const MaxMatched = 1000
 // keyed holds the conditions that want certain values of one word.
 type keyed struct {
 	word  *Word
-	texts map[string][]candidate // of a text
-	nums  map[int64][]candidate  // of a number or a flag
+	texts wanted[string] // of a text
+	nums  wanted[int64]  // of a number or a flag
+}
+
+// wanted holds candidates by the value that they want. Few values are found faster one
+// by one, for which texts mostly differ in length, than in a map.
+type wanted[V comparable] struct {
+	values []V
+	lists  [][]candidate
+	places map[V]int // nil while there are few
+}
+
+func (w *wanted[V]) add(v V, c candidate) {
+	i := w.place(v)
+	if i < 0 {
+		i = len(w.values)
+		w.values, w.lists = append(w.values, v), append(w.lists, nil)
+	}
+	w.lists[i] = append(w.lists[i], c)
+	if len(w.values) <= fewValues {
+		return
+	}
+	if w.places == nil {
+		w.places = map[V]int{}
+		for i, v := range w.values {
+			w.places[v] = i
+		}
+	}
+	w.places[v] = i
+}
+
+func (w *wanted[V]) of(v V) []candidate {
+	if i := w.place(v); i >= 0 {
+		return w.lists[i]
+	}
+	return nil
+}
+
+// place is where a value is; −1 where nobody wants it.
+func (w *wanted[V]) place(v V) int {
+	if w.places == nil {
+		return slices.Index(w.values, v)
+	}
+	if i, ok := w.places[v]; ok {
+		return i
+	}
+	return -1
 }
 
 // candidate is a condition, by its index, with the remaining tests.
@@ -56,7 +101,7 @@ func NewMatcher(all []*Condition) *Matcher {
 		}
 		if _, ok := at[q.word]; !ok {
 			at[q.word] = len(m.keyed)
-			m.keyed = append(m.keyed, keyed{word: q.word, texts: map[string][]candidate{}, nums: map[int64][]candidate{}})
+			m.keyed = append(m.keyed, keyed{word: q.word})
 		}
 		m.keyed[at[q.word]].add(q, candidate{i, rest})
 	}
@@ -96,17 +141,17 @@ func ask(list []candidate, e *event.Event, hits *[MaxMatched/64 + 1]uint64) {
 
 func (k *keyed) candidates(e *event.Event) []candidate {
 	if k.word.Sort != Text {
-		return k.nums[e.Num(k.word.Field)]
+		return k.nums.of(e.Num(k.word.Field))
 	}
-	return k.texts[k.word.text(e)]
+	return k.texts.of(k.word.text(e))
 }
 
 func (k *keyed) add(q question, c candidate) {
 	for _, v := range q.texts {
-		k.texts[v] = append(k.texts[v], c)
+		k.texts.add(v, c)
 	}
 	for _, v := range q.nums {
-		k.nums[v] = append(k.nums[v], c)
+		k.nums.add(v, c)
 	}
 }
 

@@ -35,19 +35,37 @@ type endpoint struct{ method, route string }
 // routeClasses maps endpoints to the class of their requests.
 type routeClasses map[endpoint]string
 
-// classOf returns the class of an event; "" if it has none. A route with a method
-// takes precedence over one without, and the exact route over the route without its
-// prefix.
-func (c routeClasses) classOf(e *event.Event) string {
+// classTable is route classes as they are looked up: by the route, with one look, and
+// then by the method.
+type classTable map[string][]methodClass
+
+// methodClass is the class of a route with a method; "" is any that no other names.
+type methodClass struct{ method, class string }
+
+func (c routeClasses) table() classTable {
+	t := classTable{}
+	for e, class := range c {
+		t[e.route] = append(t[e.route], methodClass{e.method, class})
+	}
+	for _, list := range t {
+		slices.SortFunc(list, func(a, b methodClass) int { return strings.Compare(b.method, a.method) }) // any comes last
+	}
+	return t
+}
+
+// classOf is the class of an event; "" where it has none. What is said of the method
+// goes before what is said of all, and of the route as it stands before what is
+// said of it behind a prefix.
+func (t classTable) classOf(e *event.Event) string {
 	route := e.Text(event.Route)
 	if route == "" {
 		return ""
 	}
 	method := e.Text(event.Method)
-	class := c.of(method, route)
+	class := t.of(method, route)
 	if class == "" {
 		if bare := withoutPrefix(route); len(bare) < len(route) {
-			class = c.of(method, bare)
+			class = t.of(method, bare)
 		}
 	}
 	if class == noClass {
@@ -56,11 +74,13 @@ func (c routeClasses) classOf(e *event.Event) string {
 	return class
 }
 
-func (c routeClasses) of(method, route string) string {
-	if class, ok := c[endpoint{method, route}]; ok {
-		return class
+func (t classTable) of(method, route string) string {
+	for _, m := range t[route] {
+		if m.method == method || m.method == "" {
+			return m.class
+		}
 	}
-	return c[endpoint{"", route}]
+	return ""
 }
 
 // withoutPrefix returns a route without a leading /api and version.
@@ -90,7 +110,7 @@ func (c routeClasses) word() condition.Word {
 	sum := sha256.Sum256([]byte(strings.Join(content, "\n")))
 	return condition.Word{
 		Name: "route_class", Sort: condition.Text, Doc: "what the request does, by its method and route, as the key routes says",
-		Compute: c.classOf, Reads: []event.Field{event.Method, event.Route}, Version: hex.EncodeToString(sum[:8]),
+		Compute: c.table().classOf, Reads: []event.Field{event.Method, event.Route}, Version: hex.EncodeToString(sum[:8]),
 		Values: slices.Sorted(maps.Keys(classes)),
 	}
 }
