@@ -5,6 +5,9 @@ import "github.com/weirdev/weir/internal/facet"
 // except removes rules whose exceptions match the facet from its matches, and
 // counts the hits. For these rules the facet does not match.
 func (l *lane) except(f *facet.Facet) {
+	if !l.excepts[f.Entity.Kind] {
+		return
+	}
 	left := l.matched[:0]
 	for _, i := range l.matched {
 		a := &l.byKind[f.Entity.Kind][i]

@@ -28,6 +28,7 @@ type lane struct {
 	rules    *rules.Set
 	byKind   [facet.MaxKind][]active           // in order of id
 	matchers [facet.MaxKind]*condition.Matcher // of these rules
+	excepts  [facet.MaxKind]bool               // whether any of them has exceptions
 	bySlot   map[uint32]*rules.Rule            // looked up only, never walked
 
 	// The number of the switch record that brought the rules; zero if the owner
@@ -51,7 +52,7 @@ func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 	l.rules, l.bySlot = set, map[uint32]*rules.Rule{}
 	for k := range l.byKind {
 		l.matchers[k] = set.Matcher(facet.Kind(k))
-		l.byKind[k] = nil
+		l.byKind[k], l.excepts[k] = nil, false
 	}
 	for _, r := range set.Rules {
 		d, err := detectors.New(r, env)
@@ -65,6 +66,7 @@ func (l *lane) use(set *rules.Set, env detectors.Environment) error {
 		a.setTimed()
 		a.cohort = cohortKeepsOf(r)
 		l.byKind[r.Entity] = append(l.byKind[r.Entity], a)
+		l.excepts[r.Entity] = l.excepts[r.Entity] || len(r.Exceptions) > 0
 		l.bySlot[r.Slot] = r
 	}
 	l.slot.rec = &l.current.Record

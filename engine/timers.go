@@ -118,8 +118,10 @@ func (l *lane) show(a *active) (fired bool) {
 	}
 	c := &l.context
 	was := int64(0)
-	if t := timerList(l.current.Slot(timerSlot)); t.of(a.rule.Slot) >= 0 {
-		was = t.at(t.of(a.rule.Slot)).due()
+	if l.current.Held() { // else the entity has no timers
+		if t := timerList(l.current.Slot(timerSlot)); t.of(a.rule.Slot) >= 0 {
+			was = t.at(t.of(a.rule.Slot)).due()
+		}
 	}
 	c.Timer = was
 	fired = a.detector.Apply(c, &l.firing)

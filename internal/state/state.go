@@ -96,7 +96,7 @@ type Record struct {
 	r ref
 	b []byte
 
-	near int // where a slot begins, or the slots end; 0: not known
+	near, past int // where the slots begin that were found last and before; 0: not known
 }
 
 // at returns a record's piece to read and write.
@@ -348,17 +348,20 @@ func (rec *Record) move(from *list, flags uint8) {
 func (rec *Record) clear() {
 	le.PutUint16(rec.b[offUsed:], headerSize)
 	le.PutUint64(rec.b[offExpires:], never)
-	rec.near = 0
+	rec.near, rec.past = 0, 0
 	rec.move(rec.t.listOf(rec.b), 0)
 }
 
 func (rec *Record) used() int { return int(le.Uint16(rec.b[offUsed:])) }
 
 // find returns where the slot begins and how long its payload is. The slots of an
-// entity's rules mostly lie in the order in which the rules are asked, so it looks
-// first where the last one was found, and behind it.
+// entity's rules mostly lie in the order in which the rules are asked, with a look at
+// one and the same slot in between: so it looks at the last two, and behind the last.
 func (rec *Record) find(id uint32) (at, n int, ok bool) {
 	used := rec.used()
+	if rec.past > 0 && le.Uint32(rec.b[rec.past:]) == id {
+		return rec.past, int(le.Uint16(rec.b[rec.past+4:])), true
+	}
 	from := max(rec.near, headerSize)
 	if at, n, ok = rec.scan(id, from, used); !ok {
 		at, n, ok = rec.scan(id, headerSize, from)
@@ -366,8 +369,15 @@ func (rec *Record) find(id uint32) (at, n int, ok bool) {
 	if !ok {
 		return used, 0, false
 	}
-	rec.near = at
+	rec.sawSlot(at)
 	return at, n, true
+}
+
+// sawSlot remembers where a slot begins. What lies behind it may have moved.
+func (rec *Record) sawSlot(at int) {
+	if at != rec.near {
+		rec.near, rec.past = at, rec.near
+	}
 }
 
 // scan looks for a slot among those that begin at from or behind it, and before to.
@@ -415,7 +425,10 @@ func (rec *Record) Resize(id uint32, n int) []byte {
 		return nil
 	}
 	rec.fit(used + grow)
-	rec.near = at
+	rec.sawSlot(at)
+	if rec.past > at {
+		rec.past = 0 // it moves
+	}
 	tail := at + slotHeader + had
 	if ok {
 		copy(rec.b[at+slotHeader+n:], rec.b[tail:used])
