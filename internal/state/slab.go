@@ -55,22 +55,26 @@ func classFor(n int) (class int, ok bool) {
 	return class, class < classes
 }
 
-// slab holds the pieces of one class.
+// slab holds the pieces of one class. Records that came together grow together, and
+// leave whole chunks empty: the memory of these goes, so that a table does not keep what
+// its records were.
 type slab struct {
 	size   int
 	shift  uint // log₂ of the pieces per chunk
 	chunks []chunk
-	used   int    // pieces ever handed out
-	free   uint32 // first free piece + 1; each free piece names the next
-	live   int
+	open   []uint32      // numbers of the chunks that have room; the last is filled first
 	views  *atomic.Int32 // frozen views that may still be read
 }
 
-// chunk is memory for some pieces. A shared one is also in a frozen view, and is
-// copied before it is written to.
+// chunk is memory for some pieces; none where no piece is used, unless it is the one
+// that is filled. A shared one is in a frozen view too, and is copied before it is
+// written to.
 type chunk struct {
 	b      []byte
 	shared bool
+	live   int32  // pieces in use
+	used   int32  // pieces ever handed out, since it has its memory
+	free   uint32 // first free piece of these + 1; each names the next
 }
 
 func newSlab(class int, views *atomic.Int32) slab {
@@ -125,27 +129,58 @@ func (s *slab) freeze() slab {
 
 // alloc returns a piece with arbitrary content.
 func (s *slab) alloc() (index int) {
-	s.live++
-	if s.free != 0 {
-		index = int(s.free - 1)
-		s.free = binary.LittleEndian.Uint32(s.at(index))
-		return index
+	if len(s.open) == 0 {
+		if len(s.chunks)<<s.shift >= math.MaxInt32>>classBits {
+			panic("state: more records than can be named") // 67 million of one size in one partition
+		}
+		s.open = append(s.open, uint32(len(s.chunks)))
+		s.chunks = append(s.chunks, chunk{})
 	}
-	if s.used == len(s.chunks)<<s.shift {
-		s.chunks = append(s.chunks, chunk{b: make([]byte, s.size<<s.shift)})
+	n := int(s.open[len(s.open)-1])
+	c := &s.chunks[n]
+	if c.b == nil {
+		*c = chunk{b: make([]byte, s.size<<s.shift)}
 	}
-	s.used++
-	if s.used >= math.MaxInt32>>classBits {
-		panic("state: more records than can be named") // 67 million of one size in one partition
+	c.live++
+	if c.free != 0 {
+		index = n<<s.shift | int(c.free-1)
+		c.free = binary.LittleEndian.Uint32(s.peek(index))
+	} else {
+		index = n<<s.shift | int(c.used)
+		c.used++
 	}
-	return s.used - 1
+	if c.live == 1<<s.shift {
+		s.open = s.open[:len(s.open)-1]
+	}
+	return index
 }
 
 func (s *slab) release(i int) {
-	s.live--
-	binary.LittleEndian.PutUint32(s.at(i), s.free)
-	s.free = uint32(i + 1)
+	n := i >> s.shift
+	c := &s.chunks[n]
+	full := c.live == 1<<s.shift
+	c.live--
+	if !full && c.live == 0 && s.open[len(s.open)-1] != uint32(n) {
+		*c = chunk{}
+		return
+	}
+	binary.LittleEndian.PutUint32(s.at(i), c.free)
+	c.free = uint32(i&(1<<s.shift-1) + 1)
+	if !full {
+		return
+	}
+	if len(s.open) > 0 {
+		if last := &s.chunks[s.open[len(s.open)-1]]; last.live == 0 {
+			*last = chunk{}
+		}
+	}
+	s.open = append(s.open, uint32(n))
 }
 
-// bytes returns the memory of the slab.
-func (s *slab) bytes() int { return len(s.chunks) << s.shift * s.size }
+// bytes is the memory that the slab holds.
+func (s *slab) bytes() (n int) {
+	for i := range s.chunks {
+		n += len(s.chunks[i].b)
+	}
+	return n
+}
