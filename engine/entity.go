@@ -98,9 +98,11 @@ func (p *Partition) Live(yield func(score.Update) bool) {
 	var all []live
 	p.table.All(p.watermark, func(rec state.Record) bool {
 		e := entity{rec}
-		name, ok := e.name()
 		list := p.contributions(&e)
-		if ok && score.Raised(list) && score.Expires(list) > p.watermark {
+		if !score.Raised(list) || score.Expires(list) <= p.watermark {
+			return true // as nearly all
+		}
+		if name, ok := e.name(); ok {
 			all = append(all, live{e.Key(), score.Update{
 				Entity: name, Position: e.position(p.incarnation, p.id), Contributions: append([]score.Contribution(nil), list...),
 			}})
