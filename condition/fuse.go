@@ -37,11 +37,11 @@ func equality(t *expr) (equals, bool) {
 
 func (q equals) predicate() Predicate {
 	f, want, num := q.word.Field, q.want, q.num
-	switch of := q.word.Compute; {
-	case of != nil && q.not:
-		return func(e *event.Event) bool { return of(e) != want }
-	case of != nil:
-		return func(e *event.Event) bool { return of(e) == want }
+	switch d := q.word.derived; {
+	case d != nil && q.not:
+		return func(e *event.Event) bool { return e.Derive(d) != want }
+	case d != nil:
+		return func(e *event.Event) bool { return e.Derive(d) == want }
 	case q.text && q.not:
 		return func(e *event.Event) bool { return e.Text(f) != want }
 	case q.text:

@@ -25,9 +25,10 @@ const (
 	maxParseDepth = 100  // brackets within brackets, of which CEL's parser is slow
 )
 
-// Predicate is a compiled condition. If the event lacks a field, its text is "",
-// its number 0 and its flag false. A Predicate allocates nothing, keeps nothing of
-// the event and may be called by any number of goroutines.
+// Predicate is what a condition runs as. Of a field that the event lacks, the text
+// is "", the number 0 and the flag false. It allocates nothing, keeps nothing of
+// the event and may be called by any number of goroutines, each with an event of its
+// own.
 type Predicate func(*event.Event) bool
 
 // Condition is a compiled condition. It must not be changed.
@@ -80,7 +81,11 @@ func NewLanguage(v Vocabulary) (*Language, error) {
 	}
 	l := &Language{words: map[string]*Word{}, lists: map[string]*List{}}
 	for i := range v.Words {
-		w := &v.Words[i]
+		w := new(Word)
+		*w = v.Words[i]
+		if w.Compute != nil {
+			w.derived = &event.Derivation{Of: w.Compute}
+		}
 		l.words[w.Name] = w
 		options = append(options, cel.Variable(w.Name, w.Sort.cel()))
 	}

@@ -67,8 +67,8 @@ func texts(t *expr) textOf {
 			return b(e)
 		}
 	}
-	if t.word.Compute != nil {
-		return t.word.Compute
+	if d := t.word.derived; d != nil {
+		return func(e *event.Event) string { return e.Derive(d) }
 	}
 	f := t.word.Field
 	return func(e *event.Event) string { return e.Text(f) }

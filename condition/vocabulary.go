@@ -45,6 +45,7 @@ type Word struct {
 	Compute func(*event.Event) string
 	Reads   []event.Field
 	Version string
+	derived *event.Derivation // of Compute
 
 	// The possible values.
 	Values   []string // the only texts; nil: any
@@ -135,8 +136,8 @@ func (w *Word) fields() []event.Field {
 
 // text returns the word's value for an event; the word must be a text.
 func (w *Word) text(e *event.Event) string {
-	if w.Compute != nil {
-		return w.Compute(e)
+	if w.derived != nil {
+		return e.Derive(w.derived)
 	}
 	return e.Text(w.Field)
 }
@@ -145,8 +146,8 @@ func (w *Word) text(e *event.Event) string {
 // "".
 func (w *Word) has() Predicate {
 	if w.Compute != nil {
-		of := w.Compute
-		return func(e *event.Event) bool { return of(e) != "" }
+		d := w.derived
+		return func(e *event.Event) bool { return e.Derive(d) != "" }
 	}
 	f := w.Field
 	return func(e *event.Event) bool { return e.Has(f) }

@@ -232,8 +232,7 @@ func (m mismatch) count(pane int64, fails bool) bool {
 
 // sums adds up the window that ends with the newest pane.
 func (m mismatch) sums() (failures, passes int) {
-	for p := int64(0); p < windowPanes; p++ {
-		in := m.in(p)
+	for in := m[mismatchPanes:mismatchHeader]; len(in) >= 4; in = in[4:] {
 		failures, passes = failures+int(le.Uint16(in)), passes+int(le.Uint16(in[2:]))
 	}
 	return failures, passes
@@ -337,7 +336,10 @@ func (d *signatureMismatch) take(m mismatch, c *Context, fails bool) {
 	if how == uncounted {
 		return
 	}
-	who, network := d.number(c.Entity.Key), d.number(c.Event.Text(event.Net))
+	who, network := d.number(c.Entity.Key), uint32(0)
+	if how == failing {
+		network = d.number(c.Event.Text(event.Net))
+	}
 	for i, by := range d.rule.Cohorts {
 		cohort := c.Cohort(by)
 		if cohort == nil {

@@ -471,6 +471,9 @@ func (w *slidingWindow) take(c *Context, counted bool, f *Firing) bool {
 	if e.said(w.top) && !w.cooled(e, c.Time) {
 		return false // nothing higher to say yet
 	}
+	if countedOf(e.list(0, e.len())) < w.lowest {
+		return false // whichever window it is
+	}
 	return w.evaluate(e, at, c.Time, f)
 }
 
@@ -792,13 +795,16 @@ func (c tally) share() int {
 func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
 	first := e.after(ends-w.window, end+1)
 	c.first, c.ends = first, ends
-	distinct := w.rule.Distinct != event.None
-	if distinct {
-		w.seen.reset()
+	list := e.list(first, end+1)
+	if w.rule.Distinct == event.None {
+		c.counted = countedOf(list)
+		c.others = end + 1 - first - c.counted
+		return c
 	}
-	for b := e.list(first, end+1); len(b) >= entrySize; b = b[entrySize:] {
+	w.seen.reset()
+	for b := list; len(b) >= entrySize; b = b[entrySize:] {
 		v := le.Uint32(b[4:])
-		if distinct && !w.seen.add(v) {
+		if !w.seen.add(v) {
 			continue
 		}
 		if v&1 != 0 {
@@ -808,6 +814,14 @@ func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
 		}
 	}
 	return c
+}
+
+// countedOf is how many of some entries are counted.
+func countedOf(list []byte) (n int) {
+	for ; len(list) >= entrySize; list = list[entrySize:] {
+		n += int(list[4] & 1)
+	}
+	return n
 }
 
 // tierOf is the highest tier that a window reaches; −1 for none.

@@ -14,12 +14,14 @@ package event
 // that buffer. Clone text to keep it longer.
 type Event struct {
 	present [2]uint64
+	derived *Derivation // whose text is made; nil: none
+	made    string
 	text    [MaxField]string
 	num     [MaxField]int64
 }
 
 // Reset makes the event empty.
-func (e *Event) Reset() { e.present = [2]uint64{} }
+func (e *Event) Reset() { e.present, e.derived = [2]uint64{}, nil }
 
 // Has reports whether f has a value.
 func (e *Event) Has(f Field) bool {
@@ -45,15 +47,32 @@ func (e *Event) Num(f Field) int64 {
 
 // SetText sets the text of f. It keeps the text, without a copy.
 func (e *Event) SetText(f Field, v string) {
+	e.derived = nil
 	e.present[f>>6] |= 1 << (f & 63)
 	e.text[f] = v
 }
 
 // SetNum sets the number of f.
 func (e *Event) SetNum(f Field, v int64) {
+	e.derived = nil
 	e.present[f>>6] |= 1 << (f & 63)
 	e.num[f] = v
 }
 
 // Clear removes the value of f.
-func (e *Event) Clear(f Field) { e.present[f>>6] &^= 1 << (f & 63) }
+func (e *Event) Clear(f Field) {
+	e.derived = nil
+	e.present[f>>6] &^= 1 << (f & 63)
+}
+
+// Derivation is a text that is made of an event's fields. Of changes nothing.
+type Derivation struct{ Of func(*Event) string }
+
+// Derive is the text that d makes of the event. It is remembered until the event
+// changes, or another text is made: many conditions ask for the same.
+func (e *Event) Derive(d *Derivation) string {
+	if e.derived != d {
+		e.made, e.derived = d.Of(e), d
+	}
+	return e.made
+}
