@@ -78,6 +78,19 @@ type cohort struct {
 	by           event.Field
 	asked, found bool
 	rec          state.Record
+
+	// Whose key was worked out last: most events are of a few builds and versions.
+	key           uint64
+	tenant, value []byte
+}
+
+// keyOf is the key of the cohort with a value.
+func (c *cohort) keyOf(tenant, value string) uint64 {
+	if len(c.value) == 0 || string(c.value) != value || string(c.tenant) != tenant {
+		c.key = c.p.cohortKey(c.by, tenant, value)
+		c.tenant, c.value = append(c.tenant[:0], tenant...), append(c.value[:0], value...)
+	}
+	return c.key
 }
 
 // find implements detectors.Context.Cohort.
@@ -90,7 +103,8 @@ func (c *cohorts) find(by event.Field) detectors.Cohort {
 	if !f.asked {
 		c.open, f.asked = true, true
 		if value := c.valueOf(by); value != "" {
-			f.rec, f.found = c.p.findCohort(c.l, by, at.Entity.Tenant, value, c.offset, at.Time+reach, at.Late)
+			key := f.keyOf(at.Entity.Tenant, value)
+			f.rec, f.found = c.p.findCohort(c.l, key, by, at.Entity.Tenant, c.offset, at.Time+reach, at.Late)
 		}
 	}
 	if !f.found {
@@ -138,17 +152,22 @@ func (c *cohorts) valueOf(by event.Field) string {
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
-// findCohort opens the record of a cohort, or creates one if there is room. The
-// record is kept until no event on time can be before until. If that has already
-// passed, findCohort only opens an existing record.
-func (p *Partition) findCohort(l *lane, by event.Field, tenant, value string, offset, until int64, late bool) (rec state.Record, found bool) {
-	kind := firstCohort + uint8(placeOf(by))
-	key := p.hasher.Sum(facet.Entity{Kind: facet.Kind(kind), Tenant: tenant, Key: value})
+// cohortKind is the kind of records of the cohorts by a field.
+func cohortKind(by event.Field) uint8 { return firstCohort + uint8(placeOf(by)) }
+
+func (p *Partition) cohortKey(by event.Field, tenant, value string) uint64 {
+	return p.hasher.Sum(facet.Entity{Kind: facet.Kind(cohortKind(by)), Tenant: tenant, Key: value})
+}
+
+// findCohort opens the record of a cohort, or makes one where there is room. It is
+// remembered until no event on time is before until. Where that is in the past
+// already, only one that is there is opened.
+func (p *Partition) findCohort(l *lane, key uint64, by event.Field, tenant string, offset, until int64, late bool) (rec state.Record, found bool) {
 	if late {
 		return l.table.Find(key, p.watermark)
 	}
 	if rec, found = l.table.Get(key, p.watermark); !found {
-		rec, found = l.table.Admit(key, kind, p.hasher.Text(tenant), p.watermark)
+		rec, found = l.table.Admit(key, cohortKind(by), p.hasher.Text(tenant), p.watermark)
 	}
 	if found {
 		rec.Touch(offset, p.closed(until))
@@ -294,7 +313,7 @@ func (p *Partition) note(v *facet.Verdict, offset int64) {
 	if keeps.verdicts == 0 {
 		return
 	}
-	rec, found := p.findCohort(&p.lane, v.By, v.Tenant, v.Value, offset, until, gone)
+	rec, found := p.findCohort(&p.lane, p.cohortKey(v.By, v.Tenant, v.Value), v.By, v.Tenant, offset, until, gone)
 	if !found {
 		return
 	}

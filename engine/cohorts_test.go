@@ -79,7 +79,7 @@ func comparing(t testing.TB, maxCohorts int) (p *Partition, apply func(build str
 }
 
 func (p *Partition) cohortCount(by event.Field, value string) uint64 {
-	rec, found := p.findCohort(&p.lane, by, "", value, 0, 0, true)
+	rec, found := p.findCohort(&p.lane, p.cohortKey(by, "", value), by, "", 0, 0, true)
 	if !found {
 		return 0
 	}
