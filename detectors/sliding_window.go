@@ -501,7 +501,7 @@ func (w *slidingWindow) Explain(payload []byte, at int64) (x Explanation) {
 	x.Last = x.First - 1
 	var c tally
 	if end >= 0 {
-		if c = w.count(e, end, ends); c.first <= end {
+		if c = w.count(e, end, ends, true); c.first <= end {
 			x.Held = append(x.Held, w.evidence(nil, e, c)...)
 			x.First, x.Last = e.time(c.first), e.time(end)
 		}
@@ -749,7 +749,7 @@ func (w *slidingWindow) evaluate(e entries, at int, t int64, f *Firing) bool {
 // better counts the window that ends at ends, whose last entry is end, and
 // describes it where it reaches a higher tier than best.
 func (w *slidingWindow) better(e entries, end int, ends int64, best int, f *Firing) int {
-	c := w.count(e, end, ends)
+	c := w.count(e, end, ends, false)
 	tier := w.tierOf(c)
 	if tier <= best {
 		return best
@@ -791,8 +791,9 @@ func (c tally) share() int {
 	return 100 * c.counted / (c.counted + c.others)
 }
 
-// count tallies the window that ends at ends, relative to the base.
-func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
+// count tallies the window that ends at ends, relative to the base. Unless it is to tally
+// the whole of it, it ends where no tier can be reached any more.
+func (w *slidingWindow) count(e entries, end int, ends int64, whole bool) (c tally) {
 	first := e.after(ends-w.window, end+1)
 	c.first, c.ends = first, ends
 	list := e.list(first, end+1)
@@ -800,6 +801,10 @@ func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
 		c.counted = countedOf(list)
 		c.others = end + 1 - first - c.counted
 		return c
+	}
+	most := math.MaxInt
+	if !whole {
+		most = w.mostOthers(list)
 	}
 	w.seen.reset()
 	for b := list; len(b) >= entrySize; b = b[entrySize:] {
@@ -809,11 +814,23 @@ func (w *slidingWindow) count(e entries, end int, ends int64) (c tally) {
 		}
 		if v&1 != 0 {
 			c.counted++
-		} else {
-			c.others++
+			continue
+		}
+		if c.others++; c.others > most {
+			break
 		}
 	}
 	return c
+}
+
+// mostOthers is how many others a window of some entries may hold for the share of the
+// counted ones to be enough. Of a busy address, where most sign-ins succeed, there are
+// more long before all entries are looked at.
+func (w *slidingWindow) mostOthers(list []byte) int {
+	if w.rule.MinShare == 0 {
+		return math.MaxInt
+	}
+	return countedOf(list) * (100 - w.rule.MinShare) / w.rule.MinShare
 }
 
 // countedOf is how many of some entries are counted.
