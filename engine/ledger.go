@@ -84,3 +84,7 @@ func (p *Partition) Refused(k facet.Kind) int64 { return p.table.Refused(uint8(k
 
 // Bytes returns the memory that the state uses.
 func (p *Partition) Bytes() int { return p.table.Bytes() }
+
+// Used is how much of that holds what is remembered of entities and cohorts. It looks
+// at every one of them.
+func (p *Partition) Used() int { return p.table.Used() }

@@ -9,17 +9,23 @@ import (
 
 func benchCommand() *cobra.Command {
 	o := bench.Defaults()
-	verbose := false
+	verbose, costs := false, false
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure Weir against its bars, in ratios and CPU time",
 		Long: `bench measures on this machine, in one run, both sides of every ratio, and prints
 the bar beside each: decoding against encoding/json; decoding, facets, windows and
 verdict in one process; and the whole worker, with Kafka, ClickHouse and Redis
-beside it, with a million entities. The exit status is 1 if a bar is not reached.`,
-		Example: "  weir bench\n  weir bench -skip-worker",
+beside it, with a million entities. The exit status is 1 if a bar is not reached.
+
+With -detectors it prints instead what the built-in rules of each detector cost: the
+time of an event and the bytes of an entity.`,
+		Example: "  weir bench\n  weir bench -skip-worker\n  weir bench -detectors",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if costs {
+				return bench.Costs(cmd.Context(), cmd.OutOrStdout())
+			}
 			reached, err := bench.Run(cmd.Context(), o, cmd.OutOrStdout(), logger(cmd, verbose))
 			if err != nil {
 				return err
@@ -32,6 +38,7 @@ beside it, with a million entities. The exit status is 1 if a bar is not reached
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.SkipWorker, "skip-worker", o.SkipWorker, "leave the whole worker out, which takes about a minute")
+	f.BoolVar(&costs, "detectors", false, "print what each detector costs, and measure nothing else; takes about a minute")
 	f.IntVar(&o.Entities, "entities", o.Entities, "entities that the worker is made to track")
 	f.IntVar(&o.Events, "events", o.Events, "events that the worker is measured with")
 	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")

@@ -204,8 +204,18 @@ func (t *Table) Bytes() int {
 	return n
 }
 
-// All calls yield for every record that has not expired, in no useful order. The
-// records are read-only.
+// Used is how much of it holds records, in bytes. It looks at every record.
+func (t *Table) Used() (n int) {
+	t.index.all(func(_ uint64, r ref) bool {
+		rec := t.peek(r)
+		n += rec.used()
+		return true
+	})
+	return n
+}
+
+// All calls yield for every record that has not expired, in no useful order.
+// The records are to be read only.
 func (t *Table) All(watermark int64, yield func(Record) bool) {
 	t.index.all(func(_ uint64, r ref) bool {
 		rec := t.peek(r)

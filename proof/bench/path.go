@@ -60,8 +60,13 @@ func newPath(load func() (*rules.Set, error)) (*path, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &path{hasher: facet.NewHasher([16]byte{1}), projection: set.Projection(), rules: len(set.Rules), scratch: make([]byte, 0, 32)}
-	if p.enrich, err = ingest.NewEnricher(ingest.Defaults(), places.Current()); err != nil {
+	return newPathOf(set, places.Current())
+}
+
+// newPathOf makes a path for rules, with what is known of addresses.
+func newPathOf(set *rules.Set, places ingest.Places) (p *path, err error) {
+	p = &path{hasher: facet.NewHasher([16]byte{1}), projection: set.Projection(), rules: len(set.Rules), scratch: make([]byte, 0, 32)}
+	if p.enrich, err = ingest.NewEnricher(ingest.Defaults(), places); err != nil {
 		return nil, err
 	}
 	for _, k := range facet.Kinds() {
@@ -83,7 +88,8 @@ func newPath(load func() (*rules.Set, error)) (*path, error) {
 	return p, nil
 }
 
-// run takes the records all the way, a frame for each destination at the end.
+// run takes the records all the way, a frame for each destination at the end. They
+// come every so often; 0: at their own times.
 func (p *path) run(records [][]byte, every time.Duration) error {
 	start := rules.TestStart
 	for _, rec := range records {
@@ -91,8 +97,9 @@ func (p *path) run(records [][]byte, every time.Duration) error {
 		if err := p.decoder.Decode(rec, e); err != nil {
 			return err
 		}
-		// The samples' own times would go back with every round.
-		e.SetNum(event.Time, start+p.offset*every.Microseconds()/1000)
+		if every > 0 { // the samples' own times would go back with every round
+			e.SetNum(event.Time, start+p.offset*every.Microseconds()/1000)
+		}
 		p.enrich.Complete(e, 0, p.offset, nil)
 		for _, k := range p.kinds {
 			if ent, ok := facet.EntityOf(k, e, p.scratch); ok {
