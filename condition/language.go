@@ -25,10 +25,9 @@ const (
 	maxParseDepth = 100  // brackets within brackets, of which CEL's parser is slow
 )
 
-// Predicate is what a condition runs as. Of a field that the event lacks, the text
-// is "", the number 0 and the flag false. It allocates nothing, keeps nothing of
-// the event and may be called by any number of goroutines, each with an event of its
-// own.
+// Predicate is a compiled condition. If the event lacks a field, its text is "",
+// its number 0 and its flag false. A Predicate allocates nothing, keeps nothing of
+// the event and may be called by any number of goroutines, each with its own event.
 type Predicate func(*event.Event) bool
 
 // Condition is a compiled condition. It must not be changed.

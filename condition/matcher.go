@@ -31,8 +31,8 @@ type keyed struct {
 	nums  wanted[int64]  // of a number or a flag
 }
 
-// wanted holds candidates by the value that they want. Few values are found faster one
-// by one, for which texts mostly differ in length, than in a map.
+// wanted holds candidates by the value that they want. A few values are compared one by
+// one, which is faster than a map.
 type wanted[V comparable] struct {
 	values []V
 	lists  [][]candidate
@@ -65,7 +65,7 @@ func (w *wanted[V]) of(v V) []candidate {
 	return nil
 }
 
-// place is where a value is; −1 where nobody wants it.
+// place returns the index of a value; −1 if no candidate wants it.
 func (w *wanted[V]) place(v V) int {
 	if w.places == nil {
 		return slices.Index(w.values, v)

@@ -79,12 +79,12 @@ type cohort struct {
 	asked, found bool
 	rec          state.Record
 
-	// Whose key was worked out last: most events are of a few builds and versions.
+	// The last key computed, and what of: most events share a few builds and versions.
 	key           uint64
 	tenant, value []byte
 }
 
-// keyOf is the key of the cohort with a value.
+// keyOf returns the key of the cohort with a value.
 func (c *cohort) keyOf(tenant, value string) uint64 {
 	if len(c.value) == 0 || string(c.value) != value || string(c.tenant) != tenant {
 		c.key = c.p.cohortKey(c.by, tenant, value)
@@ -152,16 +152,16 @@ func (c *cohorts) valueOf(by event.Field) string {
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
-// cohortKind is the kind of records of the cohorts by a field.
+// cohortKind returns the kind of records of the cohorts by a field.
 func cohortKind(by event.Field) uint8 { return firstCohort + uint8(placeOf(by)) }
 
 func (p *Partition) cohortKey(by event.Field, tenant, value string) uint64 {
 	return p.hasher.Sum(facet.Entity{Kind: facet.Kind(cohortKind(by)), Tenant: tenant, Key: value})
 }
 
-// findCohort opens the record of a cohort, or makes one where there is room. It is
-// remembered until no event on time is before until. Where that is in the past
-// already, only one that is there is opened.
+// findCohort opens the record of a cohort, or creates one if there is room. The
+// record is kept until no event on time can be before until. If that has already
+// passed, findCohort only opens an existing record.
 func (p *Partition) findCohort(l *lane, key uint64, by event.Field, tenant string, offset, until int64, late bool) (rec state.Record, found bool) {
 	if late {
 		return l.table.Find(key, p.watermark)

@@ -85,6 +85,6 @@ func (p *Partition) Refused(k facet.Kind) int64 { return p.table.Refused(uint8(k
 // Bytes returns the memory that the state uses.
 func (p *Partition) Bytes() int { return p.table.Bytes() }
 
-// Used is how much of that holds what is remembered of entities and cohorts. It looks
-// at every one of them.
+// Used returns the part of those bytes that holds the state of entities and cohorts. It
+// reads every record.
 func (p *Partition) Used() int { return p.table.Used() }

@@ -14,7 +14,7 @@ package event
 // that buffer. Clone text to keep it longer.
 type Event struct {
 	present [2]uint64
-	derived *Derivation // whose text is made; nil: none
+	derived *Derivation // of the text; nil: none was computed
 	made    string
 	text    [MaxField]string
 	num     [MaxField]int64
@@ -65,11 +65,12 @@ func (e *Event) Clear(f Field) {
 	e.present[f>>6] &^= 1 << (f & 63)
 }
 
-// Derivation is a text that is made of an event's fields. Of changes nothing.
+// Derivation is a text that is computed from an event's fields. Of must not change the
+// event.
 type Derivation struct{ Of func(*Event) string }
 
-// Derive is the text that d makes of the event. It is remembered until the event
-// changes, or another text is made: many conditions ask for the same.
+// Derive returns the text of d. The event remembers it until it changes or another text
+// is computed: many conditions ask for the same one.
 func (e *Event) Derive(d *Derivation) string {
 	if e.derived != d {
 		e.made, e.derived = d.Of(e), d

@@ -35,11 +35,11 @@ type endpoint struct{ method, route string }
 // routeClasses maps endpoints to the class of their requests.
 type routeClasses map[endpoint]string
 
-// classTable is route classes as they are looked up: by the route, with one look, and
-// then by the method.
+// classTable is route classes in the form in which they are looked up: by route, then
+// by method.
 type classTable map[string][]methodClass
 
-// methodClass is the class of a route with a method; "" is any that no other names.
+// methodClass is the class of a route with a method; "" stands for all other methods.
 type methodClass struct{ method, class string }
 
 func (c routeClasses) table() classTable {
@@ -53,9 +53,9 @@ func (c routeClasses) table() classTable {
 	return t
 }
 
-// classOf is the class of an event; "" where it has none. What is said of the method
-// goes before what is said of all, and of the route as it stands before what is
-// said of it behind a prefix.
+// classOf returns the class of an event; "" if it has none. A route with a method
+// takes precedence over one without, and the exact route over the route without its
+// prefix.
 func (t classTable) classOf(e *event.Event) string {
 	route := e.Text(event.Route)
 	if route == "" {

@@ -56,24 +56,23 @@ func classFor(n int) (class int, ok bool) {
 }
 
 // slab holds the pieces of one class. Records that came together grow together, and
-// leave whole chunks empty: the memory of these goes, so that a table does not keep what
-// its records were.
+// leave whole chunks empty. Their memory is freed.
 type slab struct {
 	size   int
 	shift  uint // log₂ of the pieces per chunk
 	chunks []chunk
-	open   []uint32      // numbers of the chunks that have room; the last is filled first
+	open   []uint32      // chunks with free pieces; the last is filled first
 	views  *atomic.Int32 // frozen views that may still be read
 }
 
-// chunk is memory for some pieces; none where no piece is used, unless it is the one
-// that is filled. A shared one is in a frozen view too, and is copied before it is
-// written to.
+// chunk is memory for some pieces. It has none if no piece is in use, unless it is the
+// chunk that is being filled. A shared one is also in a frozen view, and is copied
+// before it is written to.
 type chunk struct {
 	b      []byte
 	shared bool
 	live   int32  // pieces in use
-	used   int32  // pieces ever handed out, since it has its memory
+	used   int32  // pieces handed out since the memory was allocated
 	free   uint32 // first free piece of these + 1; each names the next
 }
 
@@ -177,7 +176,7 @@ func (s *slab) release(i int) {
 	s.open = append(s.open, uint32(n))
 }
 
-// bytes is the memory that the slab holds.
+// bytes returns the memory of the slab.
 func (s *slab) bytes() (n int) {
 	for i := range s.chunks {
 		n += len(s.chunks[i].b)

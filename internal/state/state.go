@@ -96,7 +96,7 @@ type Record struct {
 	r ref
 	b []byte
 
-	near, past int // where the slots begin that were found last and before; 0: not known
+	near, past int // where the last slot found begins, and the one before it; 0: unknown
 }
 
 // at returns a record's piece to read and write.
@@ -204,7 +204,8 @@ func (t *Table) Bytes() int {
 	return n
 }
 
-// Used is how much of it holds records, in bytes. It looks at every record.
+// Used returns the bytes that records fill, without the room that they have left. It
+// reads every record.
 func (t *Table) Used() (n int) {
 	t.index.all(func(_ uint64, r ref) bool {
 		rec := t.peek(r)
@@ -214,8 +215,8 @@ func (t *Table) Used() (n int) {
 	return n
 }
 
-// All calls yield for every record that has not expired, in no useful order.
-// The records are to be read only.
+// All calls yield for every record that has not expired, in no useful order. The
+// records are read-only.
 func (t *Table) All(watermark int64, yield func(Record) bool) {
 	t.index.all(func(_ uint64, r ref) bool {
 		rec := t.peek(r)
@@ -364,9 +365,10 @@ func (rec *Record) clear() {
 
 func (rec *Record) used() int { return int(le.Uint16(rec.b[offUsed:])) }
 
-// find returns where the slot begins and how long its payload is. The slots of an
-// entity's rules mostly lie in the order in which the rules are asked, with a look at
-// one and the same slot in between: so it looks at the last two, and behind the last.
+// find returns where the slot begins and the length of its payload. The slots of an
+// entity's rules usually lie in the order in which the rules are asked, with a look at
+// the same other slot in between: so find tries the last two slots, and then searches
+// from the last one on.
 func (rec *Record) find(id uint32) (at, n int, ok bool) {
 	used := rec.used()
 	if rec.past > 0 && le.Uint32(rec.b[rec.past:]) == id {
@@ -383,14 +385,14 @@ func (rec *Record) find(id uint32) (at, n int, ok bool) {
 	return at, n, true
 }
 
-// sawSlot remembers where a slot begins. What lies behind it may have moved.
+// sawSlot remembers where a slot begins.
 func (rec *Record) sawSlot(at int) {
 	if at != rec.near {
 		rec.near, rec.past = at, rec.near
 	}
 }
 
-// scan looks for a slot among those that begin at from or behind it, and before to.
+// scan searches the slots that begin at from or later, and before to.
 func (rec *Record) scan(id uint32, from, to int) (at, n int, ok bool) {
 	for at = from; at < to; at += slotHeader + n {
 		n = int(le.Uint16(rec.b[at+4:]))
