@@ -27,14 +27,16 @@ type Cadence struct {
 
 // CadenceTier is one step of an answer: what must be so, and what it weighs.
 type CadenceTier struct {
-	At     int   // attempts, the latest, that are evenly spaced; at least 3
-	Values int   // distinct values among these; 0: not asked for
-	Hours  int   // of the last 24 in which there was an attempt; 0: not asked for
-	Weight uint8 // 0..100
+	At     int           // attempts, the latest, that are evenly spaced; at least 3
+	Values int           // distinct values among these; 0: not asked for
+	Hours  int           // of the last 24 in which there was an attempt; 0: not asked for
+	Lasts  time.Duration // for which attempts have been evenly spaced; 0: not asked for
+	Weight uint8         // 0..100
 }
 
 const (
 	mostAttempts = 64
+	mostPause    = 10 // medians; a longer interval ends what lasts
 	hoursOfDay   = 24
 )
 
@@ -57,6 +59,7 @@ func CadenceKind() rules.Kind {
 				rules.CountKey("at", rules.Required, 3, mostAttempts, "so many attempts, the latest, are evenly spaced"),
 				rules.CountKey("values", rules.Optional, 1, mostAttempts, "these have so many values of the field that distinct names"),
 				rules.CountKey("hours", rules.Optional, 1, hoursOfDay, "and there were attempts in so many of the last 24 hours"),
+				rules.DurationKey("lasts", rules.Optional, time.Minute, longestMemory, "and they have been as even all along for so long, in steps of the fewest attempts that a tier with lasts asks for"),
 				rules.WeightKey("weight", "how sure the signal is, in percent"))),
 			rules.DurationKey("memory", rules.Optional, time.Minute, longestMemory, "an attempt so long before the latest is forgotten; 24h where it is absent"),
 			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the entity; 1h where it is absent"),
@@ -77,7 +80,7 @@ func compileCadence(p *rules.Params) rules.Spec {
 	tiers := p.List("tiers")
 	rules.Ascending(tiers, "weight", "this tier can never be seen beside the one before it: it weighs no more", "order the tiers by weight, each with one of its own")
 	for _, tier := range tiers {
-		c := CadenceTier{At: tier.Int("at"), Values: tier.Int("values"), Hours: tier.Int("hours"), Weight: tier.Weight("weight")}
+		c := CadenceTier{At: tier.Int("at"), Values: tier.Int("values"), Hours: tier.Int("hours"), Lasts: tier.Duration("lasts"), Weight: tier.Weight("weight")}
 		if c.Values > 0 && t.Distinct == event.None {
 			tier.Problem("values", "there is no field whose values could be counted", "name it with distinct, beside tiers")
 		}
@@ -128,7 +131,7 @@ func (t *Cadence) Canonical() string {
 		s += fmt.Sprintf(" cancel %q", t.Cancel.Canonical)
 	}
 	for _, tier := range t.Tiers {
-		s += fmt.Sprintf(" tier %d %d %d %d", tier.At, tier.Values, tier.Hours, tier.Weight)
+		s += fmt.Sprintf(" tier %d %d %d %d %d", tier.At, tier.Values, tier.Hours, tier.Lasts.Milliseconds(), tier.Weight)
 	}
 	return s
 }
@@ -141,6 +144,17 @@ func (t *Cadence) most() (most int) {
 	return most
 }
 
+// step is how many attempts must be even at every attempt of what lasts: the fewest
+// that a tier with lasts asks for; 0 where none does.
+func (t *Cadence) step() (step int) {
+	for _, tier := range t.Tiers {
+		if tier.Lasts > 0 && (step == 0 || tier.At < step) {
+			step = tier.At
+		}
+	}
+	return step
+}
+
 // Keeps implements [rules.Spec].
 func (t *Cadence) Keeps() rules.Keeps {
 	return rules.Keeps{Reach: max(t.Memory, hoursOfDay*time.Hour), After: t.Cooldown, Bytes: attemptsHeader + t.most()*attemptSize}
@@ -148,7 +162,7 @@ func (t *Cadence) Keeps() rules.Keeps {
 
 func (t *Cadence) detector(e Environment) Detector {
 	return &cadence{
-		rule: t, most: t.most(), shortest: t.Shortest.Milliseconds(), longest: t.Longest.Milliseconds(),
+		rule: t, most: t.most(), step: t.step(), shortest: t.Shortest.Milliseconds(), longest: t.Longest.Milliseconds(),
 		memory: t.Memory.Milliseconds(), cooldown: t.Cooldown.Milliseconds(), hasher: e.Hasher,
 	}
 }
@@ -156,13 +170,15 @@ func (t *Cadence) detector(e Environment) Detector {
 // cadence remembers the times of the latest attempts, in order of event time, and in
 // which hours there were any. The order of arrival does not matter.
 //
-// The payload is a header of 32 bytes, and attempts of 12 in order of time:
+// The payload is a header of 40 bytes, and attempts of 12 in order of time:
 //
 //	0 fired at i64 · 8 cancelled up to i64 (Unix ms; 0: never) · 16 latest hour i64 (since 1970) · 24 hours u32 (bit n: n hours before it) · 28 weight fired u8 · 29 3 unused
+//	32 even since i64 (Unix ms; 0: not even)
 //	attempt: time i64 (Unix ms) · value u32 (of its hash; 0: none)
 type cadence struct {
 	rule              *Cadence
 	most              int
+	step              int   // attempts by which evenness is followed; 0: it is not
 	shortest, longest int64 // ms
 	memory            int64 // ms
 	cooldown          int64 // ms
@@ -173,7 +189,7 @@ type cadence struct {
 }
 
 const (
-	attemptsHeader = 32
+	attemptsHeader = 40
 	attemptSize    = 12
 	farTime        = 1 << 52 // ms; no event is so far from 1970
 )
@@ -191,6 +207,8 @@ func (m attempts) bytes(i int) []byte { return m[attemptsHeader+i*attemptSize:][
 func (m attempts) time(i int) int64   { return int64(le.Uint64(m.bytes(i))) }
 func (m attempts) value(i int) uint32 { return le.Uint32(m.bytes(i)[8:]) }
 func (m attempts) activeHours() int   { return bits.OnesCount32(m.hours()) }
+func (m attempts) evenSince() int64   { return int64(le.Uint64(m[32:])) }
+func (m attempts) even(since int64)   { le.PutUint64(m[32:], uint64(since)) }
 func (m attempts) cancel(t int64)     { le.PutUint64(m[8:], uint64(t)) }
 
 func (m attempts) fired(weight uint8, at int64) {
@@ -249,6 +267,7 @@ func (d *cadence) Apply(c *Context, f *Firing) bool {
 	if cancels {
 		m.cancel(max(m.cancelled(), c.Time))
 		if n := m.upTo(c.Time); n > 0 {
+			m.even(0)
 			c.Own.Resize(len(m.withoutFirst(n)))
 		}
 		return false
@@ -261,7 +280,23 @@ func (d *cadence) Apply(c *Context, f *Firing) bool {
 	if m = d.remember(m, c); m == nil {
 		return false
 	}
+	if d.step > 0 {
+		d.follow(m)
+	}
 	return d.judge(m, c.Time, f)
+}
+
+// follow keeps since when attempts have been evenly spaced.
+func (d *cadence) follow(m attempts) {
+	if m.len() < d.step {
+		return
+	}
+	switch p := d.pace(m, d.step); {
+	case !d.isEven(p) || p.longest > mostPause*p.median:
+		m.even(0)
+	case m.evenSince() == 0:
+		m.even(p.first)
+	}
 }
 
 // remember takes an attempt in, and lets those go for which there is no room, or
@@ -305,6 +340,7 @@ func (d *cadence) valueOf(e *event.Event) uint32 {
 type pace struct {
 	attempts int
 	median   int64 // ms between two
+	longest  int64 // ms between two
 	spread   int64 // percent of it, rounded up
 	values   int   // distinct
 	first    int64 // Unix ms, of the earliest
@@ -336,7 +372,7 @@ func (d *cadence) pace(m attempts, n int) (p pace) {
 		intervals[i] = m.time(from+i+1) - m.time(from+i)
 	}
 	slices.Sort(intervals)
-	p.median = intervals[(n-2)/2]
+	p.median, p.longest = intervals[(n-2)/2], intervals[n-2]
 	for i, v := range intervals {
 		off[i] = max(v-p.median, p.median-v)
 	}
@@ -347,24 +383,37 @@ func (d *cadence) pace(m attempts, n int) (p pace) {
 	return p
 }
 
+// isEven reports whether the pace is what the rule asks for.
+func (d *cadence) isEven(p pace) bool {
+	return p.median >= d.shortest && (d.longest == 0 || p.median <= d.longest) && p.spread <= int64(d.rule.Spread)
+}
+
+// lasting is for how long attempts have been even (ms).
+func (m attempts) lasting() int64 {
+	if m.evenSince() == 0 || m.len() == 0 {
+		return 0
+	}
+	return m.time(m.len()-1) - m.evenSince()
+}
+
 // holds reports whether the pace is what a tier asks for.
-func (d *cadence) holds(tier CadenceTier, p pace, hours int) bool {
-	return p.attempts >= tier.At && p.median >= d.shortest && (d.longest == 0 || p.median <= d.longest) &&
-		p.spread <= int64(d.rule.Spread) && p.values >= tier.Values && hours >= tier.Hours
+func (d *cadence) holds(tier CadenceTier, p pace, m attempts) bool {
+	return p.attempts >= tier.At && d.isEven(p) && p.values >= tier.Values &&
+		m.activeHours() >= tier.Hours && m.lasting() >= tier.Lasts.Milliseconds()
 }
 
 // judge fires for the heaviest tier that holds.
 func (d *cadence) judge(m attempts, at int64, f *Firing) bool {
 	for i := len(d.rule.Tiers) - 1; i >= 0; i-- {
 		tier := d.rule.Tiers[i]
-		if m.len() < tier.At || m.activeHours() < tier.Hours {
+		if m.len() < tier.At || m.activeHours() < tier.Hours || m.lasting() < tier.Lasts.Milliseconds() {
 			continue
 		}
 		if tier.Weight <= m.firedWeight() && at-m.firedAt() < d.cooldown {
 			return false
 		}
 		p := d.pace(m, tier.At)
-		if !d.holds(tier, p, m.activeHours()) {
+		if !d.holds(tier, p, m) {
 			continue
 		}
 		m.fired(tier.Weight, at)
@@ -385,6 +434,9 @@ func (d *cadence) held(list []facet.Evidence, m attempts, p pace) []facet.Eviden
 	if d.rule.Distinct != event.None {
 		list = append(list, facet.Number("values", int64(p.values)))
 	}
+	if d.step > 0 {
+		list = append(list, facet.Number("lasting_ms", m.lasting()))
+	}
 	return append(list, facet.Number("first_ms", p.first), facet.Number("last_ms", p.last))
 }
 
@@ -393,7 +445,7 @@ func (d *cadence) held(list []facet.Evidence, m attempts, p pace) []facet.Eviden
 func (d *cadence) Fit(payload []byte) ([]byte, bool) {
 	m := attempts(payload)
 	if len(m) < attemptsHeader || (len(m)-attemptsHeader)%attemptSize != 0 || m.len() > mostAttempts ||
-		m.hours() >= 1<<hoursOfDay || m.latestHour() < -farTime || m.latestHour() > farTime {
+		m.hours() >= 1<<hoursOfDay || m.latestHour() < -farTime || m.latestHour() > farTime || m.evenSince() < -farTime || m.evenSince() > farTime {
 		return nil, false
 	}
 	for i := range m.len() {
@@ -432,10 +484,13 @@ func (d *cadence) Explain(payload []byte, at int64) (x Explanation) {
 		if tier.Hours > 0 {
 			demand("hours", int64(m.activeHours()), int64(tier.Hours))
 		}
+		if tier.Lasts > 0 {
+			demand("lasting_ms", m.lasting(), tier.Lasts.Milliseconds())
+		}
 		if d.longest > 0 && p.median > d.longest {
 			x.HeldBack = append(x.HeldBack, HeldBack{Tier: i, By: "longest"})
 		}
-		if d.holds(tier, p, m.activeHours()) && tier.Weight <= m.firedWeight() && at-m.firedAt() < d.cooldown {
+		if d.holds(tier, p, m) && tier.Weight <= m.firedWeight() && at-m.firedAt() < d.cooldown {
 			x.HeldBack = append(x.HeldBack, HeldBack{Tier: i, By: "cooldown", Until: m.firedAt() + d.cooldown})
 		}
 	}

@@ -95,6 +95,47 @@ func TestHoursOfTheDay(t *testing.T) {
 	}
 }
 
+func TestLastingPace(t *testing.T) {
+	const rule = "cadence:\n  interval: 1m\n  cancel: auth == \"success\"\n  count: auth == \"failure\"\n  cooldown: 1s\n  tiers: [{at: 3, weight: 10}, {at: 3, lasts: 1h, weight: 30}, {at: 5, lasts: 2h, weight: 50}]\n"
+	every := func(minutes float64, from, n int) (all []float64) {
+		for i := range n {
+			all = append(all, float64(from)+minutes*float64(i))
+		}
+		return all
+	}
+	says := func(n int, before, last uint8) (all []uint8) {
+		return append(slices.Repeat([]uint8{before}, n-1), last)
+	}
+	for _, c := range []struct {
+		name   string
+		events []string
+		want   []uint8
+	}{
+		{"an hour, to the minute", failedAt(every(10, 0, 7)...), append([]uint8{0, 0}, says(5, 10, 30)...)},
+		{"two hours", failedAt(every(10, 0, 13)...), slices.Concat([]uint8{0, 0, 10, 10, 10, 10}, says(7, 30, 50))},
+		{"a break in between", failedAt(0, 10, 20, 30, 32, 42, 52, 62, 72, 82), []uint8{0, 0, 10, 10, 0, 0, 10, 10, 10, 10}},
+		{"what is even again lasts from then on", failedAt(0, 10, 20, 21, 31, 41, 51, 61, 71, 81), []uint8{0, 0, 10, 0, 0, 10, 10, 10, 10, 30}},
+		{"an attempt that comes late breaks it", failedAt(0, 10, 20, 30, 40, 50, 41, 60, 70), []uint8{0, 0, 10, 10, 10, 10, 0, 10, 10}},
+		{"a success between", append(append(failedAt(every(10, 0, 6)...), "51: auth=success"), failedAt(60, 70, 80)...), []uint8{0, 0, 10, 10, 10, 10, 0, 0, 0, 10}},
+	} {
+		newLine(t, rule).says(c.name, c.want, c.events...)
+	}
+	for pause, want := range map[int]uint8{19: 30, 20: 30, 21: 0} { // of ten intervals
+		l, got := newLine(t, "cadence:\n  interval: 1m\n  tiers: [{at: 8, lasts: 1h, weight: 30}]\n"), uint8(0)
+		for _, m := range append(every(2, 0, 21), every(2, 40+pause, 15)...) {
+			got = max(got, l.see(withToken{at: start + int64(m)*60_000, values: fields(t, "net=n1")}))
+		}
+		if got != want {
+			t.Errorf("a pause of %d minutes: weight %d, want %d", pause, got, want)
+		}
+	}
+	l := newLine(t, rule)
+	l.says("explained", []uint8{0, 0, 10, 10}, failedAt(0, 10, 20, 30)...)
+	if d := l.d.Explain(l.s.payload, start+30*60_000).Demands; !slices.Contains(d, detectors.Demand{Tier: 1, Weight: 30, What: "lasting_ms", Have: 30 * 60_000, Need: hour}) {
+		t.Errorf("%+v", d)
+	}
+}
+
 // TestTheExampleOfCadence is the table on the page.
 func TestTheExampleOfCadence(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/cadence.md")
@@ -148,7 +189,7 @@ func TestAttemptsAreForgotten(t *testing.T) {
 	for i := range 1000 {
 		l.see(withToken{at: start + int64(i*7919%1000)*100, values: fields(t, "net=n")})
 	}
-	if want := 32 + 3*12; len(l.s.payload) != want {
+	if want := 40 + 3*12; len(l.s.payload) != want {
 		t.Errorf("%d bytes, want %d", len(l.s.payload), want)
 	}
 	l = newLine(t, rule)

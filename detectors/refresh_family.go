@@ -14,11 +14,12 @@ import (
 // RefreshFamily holds the parameters of the detector of that name, which fires when a
 // refresh token is used again after the next one of its family was used.
 type RefreshFamily struct {
-	Tiers    []ReuseTier   // Weight ascending, each verdict once; never empty
-	Grace    time.Duration // after a rotation, in which a reuse may be a race
-	Tokens   int           // remembered of a family
-	Memory   time.Duration // how long a token is remembered after it came last
-	Cooldown time.Duration // event time until the same weight may fire again for the family
+	Tiers    []ReuseTier      // Weight ascending, each verdict once; never empty
+	Shown    *rules.Condition // of the events that match the rule, those that present no refresh token, and whose time of issue shows what a client has got; nil: none
+	Grace    time.Duration    // after a rotation, in which a reuse may be a race
+	Tokens   int              // remembered of a family
+	Memory   time.Duration    // how long a token is remembered after it came last
+	Cooldown time.Duration    // event time until the same weight may fire again for the family
 }
 
 // ReuseTier is one step of an answer: what a reuse was judged to be, and its weight.
@@ -54,6 +55,7 @@ func RefreshFamilyKind() rules.Kind {
 			rules.ListKey("tiers", rules.Required, 1, 3, "what a reuse is judged to be, from the mildest", rules.ObjectKey("", rules.Required, "one verdict",
 				rules.ChoiceKey("verdict", rules.Required, reuseVerdicts[1:], "race: within the grace, from the same device and network; stale: of the same device, but too late for a race, or from another network; theft: from another device, or from another network with another client"),
 				rules.WeightKey("weight", "how sure the signal is, in percent"))),
+			rules.ConditionKey("shown", rules.Optional, "which of the events that match when present no refresh token but one that was issued with it: its token_issued shows that the client got the answer to a refresh; none where it is absent"),
 			rules.DurationKey("grace", rules.Optional, 0, time.Hour, "how long after a token was replaced its use may be a race; 30s where it is absent"),
 			rules.CountKey("tokens", rules.Optional, 2, mostFamilyTokens, "tokens remembered of a family, the latest; 32 where it is absent"),
 			rules.DurationKey("memory", rules.Optional, time.Minute, longestMemory, "how long a token is remembered after it came last; 30d where it is absent"),
@@ -65,7 +67,7 @@ func RefreshFamilyKind() rules.Kind {
 
 func compileRefreshFamily(p *rules.Params) rules.Spec {
 	t := &RefreshFamily{
-		Grace: p.DurationOr("grace", 30*time.Second), Tokens: p.IntOr("tokens", 32),
+		Shown: p.Condition("shown"), Grace: p.DurationOr("grace", 30*time.Second), Tokens: p.IntOr("tokens", 32),
 		Memory: p.DurationOr("memory", 30*24*time.Hour), Cooldown: p.DurationOr("cooldown", time.Hour),
 	}
 	if t.Memory < t.Grace {
@@ -85,9 +87,12 @@ func compileRefreshFamily(p *rules.Params) rules.Spec {
 
 // Fields implements [rules.Spec].
 func (t *RefreshFamily) Fields() []event.Field {
-	all := append([]event.Field{event.Token, event.TokenIssued}, senderFields[:]...)
+	all := append([]event.Field{event.Token, event.TokenIssued, event.KeyID}, senderFields[:]...)
+	if t.Shown != nil {
+		all = append(all, t.Shown.Fields...)
+	}
 	slices.Sort(all)
-	return all
+	return slices.Compact(all)
 }
 
 // State implements [rules.Spec].
@@ -96,6 +101,9 @@ func (t *RefreshFamily) State() string { return "family" }
 // Canonical implements [rules.Spec].
 func (t *RefreshFamily) Canonical() string {
 	s := fmt.Sprintf("grace %d tokens %d memory %d cooldown %d", t.Grace.Milliseconds(), t.Tokens, t.Memory.Milliseconds(), t.Cooldown.Milliseconds())
+	if t.Shown != nil {
+		s += fmt.Sprintf(" shown %q", t.Shown.Canonical)
+	}
 	for _, tier := range t.Tiers {
 		s += fmt.Sprintf(" tier %s %d", tier.Verdict, tier.Weight)
 	}
@@ -118,13 +126,15 @@ func (t *RefreshFamily) detector(e Environment) Detector {
 // replaced once a newer one is used; so a client that never got the answer to its
 // refresh, and asks again, does nothing wrong.
 //
-// The payload is a header of 24 bytes, and tokens of 72 in the order in which they
+// The payload is a header of 96 bytes, and tokens of 72 in the order in which they
 // were first seen:
 //
-//	0 fired at i64 (Unix ms) · 8 time of the event judged last i64 · 16 weight fired u8 · 17 its verdict u8 · 18 6 unused
-//	token: id u64 · issued i64 · first i64 · last i64 (Unix ms) · raw offset of the first i64 · raw partition of the first u32 · sender of the first 20 bytes · 8 unused
+//	0 fired at i64 (Unix ms) · 8 time of the event judged last i64 · 16 weight fired u8 · 17 its verdict u8 · 18 6 unused · 24 what was shown, a token
+//	token: id u64 · issued i64 · first i64 · last i64 (Unix ms) · raw offset of the first i64 · raw partition of the first u32 · sender of the first 20 bytes · key of the first u32 · 4 unused
 //
-// An id is the hash of the token's; issued is 0 where no event said it.
+// An id is the hash of the token's; issued is 0 where no event said it. A key is 32
+// bits of its hash, 0 where there is none. What was shown is the latest time of issue,
+// with id 0, and issued 0 where nothing was.
 type refreshFamily struct {
 	rule     *RefreshFamily
 	lateness int64 // ms
@@ -135,8 +145,9 @@ type refreshFamily struct {
 }
 
 const (
-	familyHeader = 24
+	familyHeader = shownAt + familyToken
 	familyToken  = 72
+	shownAt      = 24
 )
 
 // refreshToken is one token of a family.
@@ -146,7 +157,21 @@ type refreshToken struct {
 	first, last int64 // Unix ms
 	offset      int64 // of the first, as source
 	source      int32
-	by          sender // of the first
+	by          party // of the first
+}
+
+// party is who sends requests, as far as they show it.
+type party struct {
+	sender
+	key uint32
+}
+
+// isOther reports whether two cannot be one: by their devices, by their keys, or by
+// network and client. A phone takes its key along, so one that has none elsewhere is
+// another.
+func (p *party) isOther(o *party) bool {
+	keyless := (p.key == 0) != (o.key == 0)
+	return p.otherDevice(&o.sender) || differ(p.key, o.key) || p.apart(&o.sender) || keyless && differ(p.net, o.net)
 }
 
 // newerThan reports whether t was issued after o, or where that is not known of both,
@@ -170,21 +195,25 @@ func (m family) bytes(i int) []byte { return m[familyHeader+i*familyToken:][:fam
 func (m family) id(i int) uint64    { return le.Uint64(m.bytes(i)) }
 func (m family) last(i int) int64   { return int64(le.Uint64(m.bytes(i)[24:])) }
 
-func (m family) token(i int) refreshToken {
-	b := m.bytes(i)
+func (m family) token(i int) refreshToken { return getToken(m.bytes(i)) }
+func (m family) shown() refreshToken      { return getToken(m[shownAt:familyHeader]) }
+
+func getToken(b []byte) refreshToken {
 	return refreshToken{
 		id: le.Uint64(b), issued: int64(le.Uint64(b[8:])), first: int64(le.Uint64(b[16:])), last: int64(le.Uint64(b[24:])),
-		offset: int64(le.Uint64(b[32:])), source: int32(le.Uint32(b[40:])), by: getSender(b[44:]),
+		offset: int64(le.Uint64(b[32:])), source: int32(le.Uint32(b[40:])), by: party{getSender(b[44:]), le.Uint32(b[64:])},
 	}
 }
 
-func (m family) put(i int, t *refreshToken) {
-	b := m.bytes(i)
+func (m family) put(i int, t *refreshToken) { t.put(m.bytes(i)) }
+
+func (t *refreshToken) put(b []byte) {
 	for n, v := range [...]int64{int64(t.id), t.issued, t.first, t.last, t.offset} {
 		le.PutUint64(b[8*n:], uint64(v))
 	}
 	le.PutUint32(b[40:], uint32(t.source))
-	putSender(b[44:], &t.by)
+	putSender(b[44:], &t.by.sender)
+	le.PutUint32(b[64:], t.by.key)
 }
 
 // without takes a token out, in place.
@@ -209,6 +238,10 @@ func (d *refreshFamily) Apply(c *Context, f *Firing) bool {
 	if c.Late || name == "" {
 		return false
 	}
+	if d.rule.Shown != nil && d.rule.Shown.Holds(c.Event) {
+		d.show(c)
+		return false
+	}
 	c.Counts = true
 	m := family(c.Own.Payload())
 	if m == nil {
@@ -217,10 +250,8 @@ func (d *refreshFamily) Apply(c *Context, f *Firing) bool {
 		}
 	}
 	m = d.forget(m, c)
-	here := refreshToken{
-		id: d.senders.hasher.Text(name), issued: c.Event.Num(event.TokenIssued), first: c.Time, last: c.Time,
-		offset: c.Offset, source: c.Source, by: d.senders.read(c.Event),
-	}
+	here := d.read(c)
+	here.id = d.senders.hasher.Text(name)
 	at := m.find(here.id)
 	if at < 0 {
 		if m = c.Own.Resize(len(m) + familyToken); m == nil {
@@ -239,6 +270,33 @@ func (d *refreshFamily) Apply(c *Context, f *Firing) bool {
 		c.Own.Resize(len(m.without(m.oldest())))
 	}
 	return fired
+}
+
+// read is a token of which the event is the first.
+func (d *refreshFamily) read(c *Context) refreshToken {
+	return refreshToken{
+		issued: c.Event.Num(event.TokenIssued), first: c.Time, last: c.Time, offset: c.Offset, source: c.Source,
+		by: party{d.senders.read(c.Event), d.senders.number(c.Event.Text(event.KeyID))},
+	}
+}
+
+// show keeps the latest time of issue of what a client has got, and its first event.
+func (d *refreshFamily) show(c *Context) {
+	issued := c.Event.Num(event.TokenIssued)
+	if issued == 0 {
+		return
+	}
+	m := family(c.Own.Payload())
+	if m == nil {
+		if m = c.Own.Resize(familyHeader); m == nil {
+			return
+		}
+	}
+	if was := m.shown(); was.issued > issued || was.issued == issued && was.first <= c.Time {
+		return
+	}
+	here := d.read(c)
+	here.put(m[shownAt:familyHeader])
 }
 
 // and is the token with one more event.
@@ -282,42 +340,40 @@ func (m family) find(id uint64) int {
 }
 
 // replacement is the token that replaced the one at a place: of those that are newer,
-// the one that was used first; −1 where there is none.
-func (m family) replacement(at int) int {
-	t, by := m.token(at), -1
-	var first int64
+// what was shown among them, the one that was used first. ok is false where there is none.
+func (m family) replacement(at int) (by refreshToken, ok bool) {
+	t := m.token(at)
 	for i := range m.len() {
-		if o := m.token(i); i != at && o.newerThan(&t) && (by < 0 || o.first < first) {
-			by, first = i, o.first
+		if o := m.token(i); i != at && o.newerThan(&t) && (!ok || o.first < by.first) {
+			by, ok = o, true
 		}
 	}
-	return by
+	if o := m.shown(); t.issued > 0 && o.issued > t.issued && (!ok || o.first < by.first) {
+		by, ok = o, true
+	}
+	return by, ok
 }
 
 // judge says what an event of the token at a place is. before is the token as it was,
 // or of the event itself where that is its first.
 func (d *refreshFamily) judge(m family, at int, here, before *refreshToken) ReuseVerdict {
-	other := here.first >= before.first && d.isOther(&here.by, &before.by)
-	by := m.replacement(at)
-	if by < 0 || m.token(by).first > here.first {
+	other := here.first >= before.first && here.by.isOther(&before.by)
+	next, ok := m.replacement(at)
+	if !ok || next.first > here.first {
 		// A token that one client used again and again is none that is used once.
 		if other && before.last-before.first <= d.grace {
 			return Theft
 		}
 		return Rightful
 	}
-	next := m.token(by)
 	switch {
-	case other || d.isOther(&here.by, &next.by):
+	case other || here.by.isOther(&next.by):
 		return Theft
-	case here.first-next.first <= d.grace && !here.by.otherNetwork(&next.by):
+	case here.first-next.first <= d.grace && !here.by.otherNetwork(&next.by.sender):
 		return Race
 	}
 	return StaleClient
 }
-
-// isOther reports whether two senders cannot be one.
-func (d *refreshFamily) isOther(a, b *sender) bool { return a.otherDevice(b) || a.apart(b) }
 
 // fire speaks of a verdict, if the rule asks for it.
 func (d *refreshFamily) fire(m family, at int, verdict ReuseVerdict, before *refreshToken, now int64, f *Firing) bool {
@@ -336,8 +392,7 @@ func (d *refreshFamily) fire(m family, at int, verdict ReuseVerdict, before *ref
 		facet.Text("verdict", reuseVerdicts[verdict]),
 		facet.Number("tokens", int64(m.len())),
 		facet.EventAt("first_event", before.source, before.offset, before.first))
-	if by := m.replacement(at); by >= 0 && m.token(by).first <= now {
-		next := m.token(by)
+	if next, ok := m.replacement(at); ok && next.first <= now {
 		f.Evidence = append(f.Evidence,
 			facet.EventAt("replaced_event", next.source, next.offset, next.first),
 			facet.Number("elapsed_ms", now-next.first))
@@ -350,6 +405,9 @@ func (d *refreshFamily) fire(m family, at int, verdict ReuseVerdict, before *ref
 func (d *refreshFamily) Fit(payload []byte) ([]byte, bool) {
 	m := family(payload)
 	if len(m) < familyHeader || (len(m)-familyHeader)%familyToken != 0 || m.len() > mostFamilyTokens+1 || m.judged() > uint8(Theft) {
+		return nil, false
+	}
+	if t := m.shown(); t.first > t.last || t.source < 0 || t.issued < 0 {
 		return nil, false
 	}
 	for i := range m.len() {
@@ -380,8 +438,7 @@ func (d *refreshFamily) Explain(payload []byte, at int64) (x Explanation) {
 				continue
 			}
 			x.First, x.Last = t.first, at
-			if by := m.replacement(i); by >= 0 && m.token(by).first <= at {
-				next := m.token(by)
+			if next, ok := m.replacement(i); ok && next.first <= at {
 				x.First = min(x.First, next.first)
 				x.Held = append(x.Held, facet.EventAt("replaced_event", next.source, next.offset, next.first), facet.Number("elapsed_ms", at-next.first))
 			}

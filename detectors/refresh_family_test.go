@@ -38,9 +38,33 @@ func TestVerdictsOnReuse(t *testing.T) {
 		{"the age of a token that gave way", []string{"0: token=r5 device=d1 token_issued=5000", "15: token=r1 device=d2 token_issued=1000"}, []uint8{0, 85}},
 		{"tokens of one second", []string{"0: token=r1 device=d1 token_issued=1000", "1: token=r2 device=d1 token_issued=1000", "2: token=r1 device=d1 token_issued=1000"}, []uint8{0, 0, 0}},
 		{"out of order", []string{"15: token=r2 device=d1", "0: token=r1 device=d1", "10: token=r1 device=d1"}, []uint8{0, 0, 0}},
+		{"another key", []string{"0: token=r1 device=d1 key_id=k1", "15: token=r2 device=d1 key_id=k1", "20: token=r1 device=d1 key_id=k2"}, []uint8{0, 0, 85}},
+		{"no key, in another network", []string{"0: token=r1 device=d1 key_id=k1 net=n1 asn=1", "15: token=r2 device=d1 key_id=k1 net=n1 asn=1", "20: token=r1 device=d1 net=n2 asn=1"}, []uint8{0, 0, 85}},
+		{"no key, in the same network", []string{"0: token=r1 device=d1 key_id=k1 net=n1", "15: token=r2 device=d1 key_id=k1 net=n1", "20: token=r1 device=d1 net=n1"}, []uint8{0, 0, 35}},
 		{"no token", []string{"0: device=d1", "1: device=d2"}, []uint8{0, 0}},
 	} {
 		newLine(t, allVerdicts).says(c.name, c.want, c.events...)
+	}
+}
+
+// TestWhatIsShown: who uses what he got for a refresh token has replaced it.
+func TestWhatIsShown(t *testing.T) {
+	rule := strings.Replace(allVerdicts, "  cooldown: 1s\n", "  cooldown: 1s\n  shown: grant == \"\"\n", 1)
+	const refresh, access = "grant=refresh_token token=r1 token_issued=1000 device=d1 net=n1", "token=a2 token_issued=2000 device=d1 net=n1"
+	for _, c := range []struct {
+		name   string
+		events []string
+		want   []uint8
+	}{
+		{"the answer is used", []string{"0: " + refresh, "1: " + access, "5: " + refresh}, []uint8{0, 0, 35}},
+		{"at once", []string{"0: " + refresh, "1: " + access, "1.5: " + refresh}, []uint8{0, 0, 10}},
+		{"the answer is lost", []string{"0: token=a1 token_issued=1000 device=d1 net=n1", "1: " + refresh, "5: token=a1 token_issued=1000 device=d1 net=n1", "9: " + refresh}, []uint8{0, 0, 0, 0}},
+		{"somebody else uses the answer", []string{"0: " + refresh, "1: token=a2 token_issued=2000 device=d2 net=n2", "5: " + refresh}, []uint8{0, 0, 85}},
+		{"the answer is used later than the token", []string{"0: " + refresh, "9: " + access, "5: " + refresh}, []uint8{0, 0, 0}},
+		{"an older one comes after a newer", []string{"0: token=a3 token_issued=3000 device=d1 net=n1", "1: " + access, "5: " + refresh}, []uint8{0, 0, 35}},
+		{"nothing says when it was issued", []string{"0: " + refresh, "1: token=a2 device=d1 net=n1", "5: " + refresh}, []uint8{0, 0, 0}},
+	} {
+		newLine(t, rule).says(c.name, c.want, c.events...)
 	}
 }
 
@@ -97,7 +121,7 @@ func TestTokensOfAFamilyAreForgotten(t *testing.T) {
 	for i := range 1000 {
 		l.see(withToken{at: start + int64(i), values: fields(t, fmt.Sprintf("token=r%d", i))})
 	}
-	if want := 24 + 32*72; len(l.s.payload) != want {
+	if want := 96 + 32*72; len(l.s.payload) != want {
 		t.Errorf("%d bytes, want %d", len(l.s.payload), want)
 	}
 }

@@ -42,10 +42,11 @@ const (
 	WrongClock                    // a client's time that is not its clock's
 	Backwards                     // a client's time before the one of an event before
 	NonceFlood                    // so many nonces that young ones had to give way
+	Repeated                      // a retry of a change that had been answered
 	replaySigns
 )
 
-var replaySignNames = []string{"reused", "wrong_clock", "backwards", "flood"}
+var replaySignNames = []string{"reused", "wrong_clock", "backwards", "flood", "repeated"}
 
 // String is the sign's name in rules.
 func (s ReplaySign) String() string { return replaySignNames[s] }
@@ -63,7 +64,7 @@ func ReplayKind() rules.Kind {
 		Doc:  "finds requests that were sent before: nonces that come again, and times that are not the client's clock's",
 		Keys: []rules.Key{
 			rules.ListKey("tiers", rules.Required, 1, 12, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
-				rules.ChoiceKey("sign", rules.Required, replaySignNames, "reused: a nonce again, and no retry; wrong_clock: client_time off the clock that was learned; backwards: client_time before that of an earlier event; flood: so many nonces that young ones had to be forgotten"),
+				rules.ChoiceKey("sign", rules.Required, replaySignNames, "reused: a nonce again, and no retry; wrong_clock: client_time off the clock that was learned; backwards: client_time before that of an earlier event; flood: so many nonces that young ones had to be forgotten; repeated: a retry, of a request that is no GET, HEAD or OPTIONS and that had been answered with success"),
 				rules.CountKey("at", rules.Required, 1, mostReplayAt, "fires from so many inside the window on"),
 				rules.WeightKey("weight", "how sure the signal is, in percent"))),
 			rules.DurationKey("window", rules.Optional, time.Second, 31*24*time.Hour, "how long a nonce must not come again, and how long what was seen counts; 10m where it is absent"),
@@ -108,7 +109,7 @@ func compileReplay(p *rules.Params) rules.Spec {
 
 // Fields implements [rules.Spec].
 func (t *Replay) Fields() []event.Field {
-	all := []event.Field{event.Nonce, event.ClientTime, event.RequestID, event.JA4, event.UserAgent, event.Skewed}
+	all := []event.Field{event.Nonce, event.ClientTime, event.RequestID, event.JA4, event.UserAgent, event.Skewed, event.Method, event.Status}
 	slices.Sort(all)
 	return all
 }
@@ -161,7 +162,7 @@ func (t *Replay) detector(e Environment) Detector {
 //	32 offset that a run began with i64 · 40 client's time that it is at i64 · 48 offsets of the clock 9 × i64, the last first (ms)
 //	120 weight fired u8 · 121 offsets u8 · 122 length of the run u8 · 123 there is a latest event u8 · 124 marks u8 · 125 a nonce had to give way u8 · 126 10 unused
 //	mark: time i64 (Unix ms) · sign u8 · 7 unused
-//	nonce: hash u64 · first use u48 (Unix ms) · retries u8 · unused · request u32 · client u32
+//	nonce: hash u64 · first use u48 (Unix ms) · retries u8 · answered u8 (0 or 1) · request u32 · client u32
 //
 // Request and client are 32 bits of hashes, 0 where there is none.
 type replay struct {
@@ -217,18 +218,22 @@ type usedNonce struct {
 	hash            uint64
 	time            int64 // Unix ms, of 48 bits
 	retries         uint8
+	answered        bool // with success
 	request, client uint32
 }
 
 func (m replays) nonce(i int) usedNonce {
 	b := m.nonceBytes(i)
-	return usedNonce{hash: le.Uint64(b), time: m.nonceTime(i), retries: b[14], request: le.Uint32(b[16:]), client: le.Uint32(b[20:])}
+	return usedNonce{hash: le.Uint64(b), time: m.nonceTime(i), retries: b[14], answered: b[15] == 1, request: le.Uint32(b[16:]), client: le.Uint32(b[20:])}
 }
 
 func (m replays) putNonce(i int, n *usedNonce) {
 	b := m.nonceBytes(i)
 	le.PutUint64(b, n.hash)
 	le.PutUint64(b[8:], uint64(n.time)&(1<<48-1)|uint64(n.retries)<<48)
+	if n.answered {
+		b[15] = 1
+	}
 	le.PutUint32(b[16:], n.request)
 	le.PutUint32(b[20:], n.client)
 }
@@ -330,7 +335,7 @@ func (d *replay) forget(m replays, c *Context) replays {
 // how long ago (ms). It returns nil where there is no room.
 func (d *replay) use(m replays, c *Context, name string) (_ replays, elapsed int64, known bool) {
 	here := usedNonce{
-		hash: d.senders.hasher.Text(name), time: c.Time, request: d.senders.number(c.Event.Text(event.RequestID)),
+		hash: d.senders.hasher.Text(name), time: c.Time, answered: succeeded(c.Event), request: d.senders.number(c.Event.Text(event.RequestID)),
 		client: d.senders.number(c.Event.Text(event.JA4)) ^ d.senders.agent(c.Event.Text(event.UserAgent)),
 	}
 	for i := range m.nonces() {
@@ -346,12 +351,14 @@ func (d *replay) use(m replays, c *Context, name string) (_ replays, elapsed int
 		switch {
 		case elapsed <= d.grace && first.request != 0 && first.request == here.request:
 		case elapsed <= d.grace && int(first.retries) < d.rule.Retries && !differ(first.client, here.client):
-			first.retries++
+			if first.retries++; first.answered && changes(c.Event) {
+				m = d.mark(m, c.Own, Repeated, c.Time)
+			}
 		default:
 			m = d.mark(m, c.Own, ReusedNonce, c.Time)
 		}
 		if m != nil {
-			first.time = min(first.time, here.time)
+			first.time, first.answered = min(first.time, here.time), first.answered || here.answered
 			m.putNonce(i, &first)
 		}
 		return m, elapsed, true
@@ -374,6 +381,21 @@ func (d *replay) use(m replays, c *Context, name string) (_ replays, elapsed int
 		m = d.mark(m, c.Own, NonceFlood, c.Time)
 	}
 	return m, 0, false
+}
+
+// succeeded reports whether a request got what it asked for.
+func succeeded(e *event.Event) bool {
+	status := e.Num(event.Status)
+	return status >= 200 && status < 300
+}
+
+// changes reports whether a request does more than to read.
+func changes(e *event.Event) bool {
+	switch e.Text(event.Method) {
+	case "", "GET", "HEAD", "OPTIONS":
+		return false
+	}
+	return true
 }
 
 // oldestNonce is the one that was first used before all others, of equals the one

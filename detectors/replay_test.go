@@ -16,7 +16,7 @@ import (
 )
 
 const allReplays = "replay:\n  cooldown: 1s\n  window: 1h\n  learn: 3\n  tiers:\n    - {sign: flood, at: 1, weight: 10}\n    - {sign: backwards, at: 1, weight: 20}\n" +
-	"    - {sign: wrong_clock, at: 1, weight: 30}\n    - {sign: reused, at: 1, weight: 40}\n    - {sign: reused, at: 3, weight: 70}\n"
+	"    - {sign: wrong_clock, at: 1, weight: 30}\n    - {sign: reused, at: 1, weight: 40}\n    - {sign: reused, at: 3, weight: 70}\n    - {sign: repeated, at: 2, weight: 80}\n"
 
 // clocked is "minutes: values" with a client's time, in minutes off the event's.
 func clocked(minutes, off float64, values string) string {
@@ -49,6 +49,11 @@ func TestSignsOfReplay(t *testing.T) {
 		{"back in time before anything was learned", []string{clocked(0, 0, ""), clocked(10, -15.1, "")}, []uint8{0, 20}},
 		{"an event that comes late is not back in time", []string{clocked(10, 0, ""), clocked(0, 0, "")}, []uint8{0, 0}},
 		{"times that were moved teach nothing", []string{clocked(0, 0, ""), clocked(1, 0, "skewed=1"), clocked(10, -30, "skewed=1"), clocked(11, 0, "")}, []uint8{0, 0, 0, 0}},
+		{"a change that was answered, again as a retry", []string{"0: nonce=n1 method=POST status=200", "0.1: nonce=n1 method=POST status=499", "0.2: nonce=n1 method=POST status=200"}, []uint8{0, 0, 80}},
+		{"one that was answered at its second try", []string{"0: nonce=n1 method=POST status=499", "0.1: nonce=n1 method=POST status=201", "1: nonce=n2 method=PUT status=204", "1.1: nonce=n2 method=PUT status=204"}, []uint8{0, 0, 0, 0}},
+		{"reading again", []string{"0: nonce=n1 method=GET status=200", "0.1: nonce=n1 method=GET status=200", "0.2: nonce=n1 method=GET status=200"}, []uint8{0, 0, 0}},
+		{"a change that was refused, again", []string{"0: nonce=n1 method=POST status=409", "0.1: nonce=n1 method=POST status=409", "0.2: nonce=n1 method=POST status=409"}, []uint8{0, 0, 0}},
+		{"the gateway tells of a change that was answered again", []string{"0: nonce=n1 request_id=q method=POST status=200", "0.1: nonce=n1 request_id=q method=POST status=200", "0.2: nonce=n1 request_id=q method=POST status=200"}, []uint8{0, 0, 0}},
 		{"neither nonce nor time", []string{"0: request_id=q", "1: request_id=q"}, []uint8{0, 0}},
 	} {
 		newLine(t, allReplays).says(c.name, c.want, c.events...)
@@ -183,7 +188,7 @@ func TestParametersOfReplay(t *testing.T) {
 
 func TestReplayExplanation(t *testing.T) {
 	l := newLine(t, strings.Replace(allReplays, "cooldown: 1s", "cooldown: 2h", 1))
-	if x := l.d.Explain(nil, start); len(x.Demands) != 5 || x.Demands[0].Met() || x.Last >= x.First {
+	if x := l.d.Explain(nil, start); len(x.Demands) != 6 || x.Demands[0].Met() || x.Last >= x.First {
 		t.Errorf("of nothing: %+v", x)
 	}
 	l.says("reused", []uint8{0, 40, 0}, "0: nonce=n1", "1: nonce=n1", "2: nonce=n1")

@@ -154,6 +154,16 @@ func (u *tokenUse) sameLook(o *tokenUse) bool {
 	return u.sender == o.sender && u.key == o.key
 }
 
+// apart reports whether two uses have neither a network nor a client in common. An
+// operator's networks are one, as a phone moves among them; but not where one of the
+// uses has a key and the other has none, for a phone takes its key along.
+func (u *tokenUse) apart(o *tokenUse) bool {
+	if (u.key == 0) == (o.key == 0) {
+		return u.sender.apart(&o.sender)
+	}
+	return differ(u.net, o.net) && (differ(u.ja4, o.ja4) || differ(u.agent, o.agent))
+}
+
 // tokenUses is a view of the payload.
 type tokenUses []byte
 
@@ -306,7 +316,7 @@ func (d *tokenTheft) judge(m tokenUses, f *Firing) bool {
 func (d *tokenTheft) isAlone(m tokenUses) bool {
 	for i := range m.len() {
 		u := m.use(i)
-		if u.otherDevice(&d.here.sender) || differ(u.key, d.here.key) || u.apart(&d.here.sender) {
+		if u.otherDevice(&d.here.sender) || differ(u.key, d.here.key) || u.apart(&d.here) {
 			return false
 		}
 	}
@@ -362,7 +372,7 @@ func (d *tokenTheft) hasCommon(m tokenUses) bool {
 			continue
 		}
 		for j := range m.len() {
-			if u := m.use(j); u.otherDevice(&d.here.sender) && !u.apart(&own.sender) {
+			if u := m.use(j); u.otherDevice(&d.here.sender) && !u.apart(&own) {
 				return true
 			}
 		}
@@ -404,7 +414,7 @@ func (d *tokenTheft) otherParty(m tokenUses) int {
 				continue
 			}
 			for j := range n {
-				if o := m.use(j); d.near[j] && !u.apart(&o.sender) {
+				if o := m.use(j); d.near[j] && !u.apart(&o) {
 					d.near[i], grown = true, true
 					break
 				}

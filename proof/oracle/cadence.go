@@ -22,6 +22,7 @@ type clockwork struct {
 	fired     int // how often
 	weight    uint8
 	lastAt    int64
+	steady    *int64 // since when it has been even
 }
 
 type try struct {
@@ -47,7 +48,11 @@ func (k *clockwork) arrive(a arrival) (*firing, bool) {
 	if k.rule.Cancel != nil && k.rule.Cancel.Holds(a.event) {
 		k.clearedTo = max(k.clearedTo, a.time)
 		k.cleared = true
+		had := len(k.tries)
 		k.tries = slices.DeleteFunc(k.tries, func(t try) bool { return t.time <= k.clearedTo })
+		if len(k.tries) < had {
+			k.steady = nil
+		}
 		return nil, false
 	}
 	if k.rule.Counted != nil && !k.rule.Counted.Holds(a.event) {
@@ -57,7 +62,46 @@ func (k *clockwork) arrive(a arrival) (*firing, bool) {
 	if k.cleared && a.time <= k.clearedTo || !k.take(a) {
 		return nil, true
 	}
+	k.watch()
 	return k.fire(a.time), true
+}
+
+// watch looks whether the latest tries, as many as the least demanding tier with lasts
+// asks for, are even.
+func (k *clockwork) watch() {
+	fewest := 0
+	for _, t := range k.rule.Tiers {
+		if t.Lasts > 0 && (fewest == 0 || t.At < fewest) {
+			fewest = t.At
+		}
+	}
+	if fewest == 0 || len(k.tries) < fewest {
+		return
+	}
+	latest := k.tries[len(k.tries)-fewest:]
+	median, spread := rhythm(latest)
+	paused := false
+	for i, t := range latest[1:] {
+		paused = paused || t.time-latest[i].time > 10*median
+	}
+	if !k.even(median, spread) || paused {
+		k.steady = nil
+	} else if k.steady == nil {
+		k.steady = &[]int64{latest[0].time}[0]
+	}
+}
+
+func (k *clockwork) even(median, spread int64) bool {
+	return median >= k.rule.Shortest.Milliseconds() && spread <= int64(k.rule.Spread) &&
+		(k.rule.Longest == 0 || median <= k.rule.Longest.Milliseconds())
+}
+
+// held is for how long it has been even.
+func (k *clockwork) held() int64 {
+	if k.steady == nil || len(k.tries) == 0 {
+		return 0
+	}
+	return k.tries[len(k.tries)-1].time - *k.steady
 }
 
 func (k *clockwork) mark(hour int64) {
@@ -106,9 +150,7 @@ func (k *clockwork) fire(now int64) *firing {
 				different[t.of] = true
 			}
 		}
-		tooSlow := k.rule.Longest > 0 && median > k.rule.Longest.Milliseconds()
-		if median < k.rule.Shortest.Milliseconds() || tooSlow || spread > int64(k.rule.Spread) ||
-			len(different) < tier.Values || len(k.active) < tier.Hours {
+		if !k.even(median, spread) || len(different) < tier.Values || len(k.active) < tier.Hours || k.held() < tier.Lasts.Milliseconds() {
 			continue
 		}
 		if tier.Weight <= k.weight && now < k.lastAt+k.rule.Cooldown.Milliseconds() {
@@ -122,6 +164,9 @@ func (k *clockwork) fire(now int64) *firing {
 		}
 		if k.rule.Distinct != event.None {
 			says = append(says, facet.Number("values", int64(len(different))))
+		}
+		if slices.ContainsFunc(k.rule.Tiers, func(t detectors.CadenceTier) bool { return t.Lasts > 0 }) {
+			says = append(says, facet.Number("lasting_ms", k.held()))
 		}
 		says = append(says, facet.Number("first_ms", latest[0].time), facet.Number("last_ms", latest[tier.At-1].time))
 		return &firing{tier: i, weight: tier.Weight, evidence: says}

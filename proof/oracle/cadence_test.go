@@ -18,7 +18,7 @@ func paces() comparison {
 			weight := 10
 			for range 1 + m.IntN(3) {
 				s += fmt.Sprintf("        - {at: %d%s%s, weight: %d}\n", m.oneOf(3, 3, 4, 5, 6),
-					m.odds(3, fmt.Sprintf(", values: %d", m.oneOf(1, 2, 3))), m.odds(3, fmt.Sprintf(", hours: %d", m.oneOf(1, 2, 3, 20))), weight)
+					m.odds(3, fmt.Sprintf(", values: %d", m.oneOf(1, 2, 3))), m.odds(3, fmt.Sprintf(", hours: %d", m.oneOf(1, 2, 3, 20)))+m.odds(4, fmt.Sprintf(", lasts: %dm", m.oneOf(1, 2, 5))), weight)
 				weight += 10
 			}
 			s += m.odds(2, fmt.Sprintf("      spread: %d\n", m.oneOf(0, 1, 50, 99)))

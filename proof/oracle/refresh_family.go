@@ -18,6 +18,7 @@ type lineage struct {
 	tokens []*heir // in the order in which they were first seen
 	weight uint8   // that fired last
 	lastAt int64
+	got    *heir // issued last of what was shown
 }
 
 // heir is a token.
@@ -44,12 +45,18 @@ func (l *lineage) arrive(a arrival) (*firing, bool) {
 	if name == "" {
 		return nil, false
 	}
+	use := &handling{look: lookOf(a.event), first: a.time, offset: a.offset, source: a.source}
+	if l.rule.Shown != nil && l.rule.Shown.Holds(a.event) {
+		issued := a.event.Num(event.TokenIssued)
+		if issued != 0 && (l.got == nil || issued > l.got.issued || issued == l.got.issued && a.time < l.got.first) {
+			l.got = &heir{issued: issued, first: a.time, by: use}
+		}
+		return nil, false
+	}
 	if a.watermark != facet.NoWatermark {
 		closed := a.watermark - a.lateness - l.rule.Memory.Milliseconds()
 		l.tokens = slices.DeleteFunc(l.tokens, func(t *heir) bool { return t.last <= closed })
 	}
-	use := &handling{look: lookOf(a.event), first: a.time, offset: a.offset, source: a.source}
-	use.key = ""
 	i := slices.IndexFunc(l.tokens, func(t *heir) bool { return t.name == name })
 	if i < 0 {
 		i = len(l.tokens)
@@ -75,6 +82,9 @@ func (l *lineage) newer(t *heir) (all []*heir) {
 			all = append(all, o)
 		}
 	}
+	if l.got != nil && t.issued != 0 && l.got.issued > t.issued {
+		all = append(all, l.got)
+	}
 	return all
 }
 
@@ -87,7 +97,12 @@ func (l *lineage) replacedBy(t *heir, at int64) *heir {
 	return slices.MinFunc(newer, func(a, b *heir) int { return cmp.Compare(a.first, b.first) })
 }
 
-func strange(a, b *handling) bool { return unequal(a.device, b.device) || apart(a, b) }
+func strange(a, b *handling) bool {
+	left := (a.key == "") != (b.key == "")
+	x, y := *a, *b
+	x.key, y.key = "", ""
+	return unequal(a.device, b.device) || unequal(a.key, b.key) || left && unequal(a.net, b.net) || apart(&x, &y)
+}
 
 func (l *lineage) verdict(t *heir, before heir, use *handling) detectors.ReuseVerdict {
 	at, grace := use.first, l.rule.Grace.Milliseconds()

@@ -22,6 +22,7 @@ func families() comparison {
 			s += m.odds(2, fmt.Sprintf("      grace: %ds\n", m.oneOf(0, 1, 10, 60)))
 			s += m.odds(2, fmt.Sprintf("      tokens: %d\n", m.oneOf(2, 3, 5)))
 			s += m.odds(2, fmt.Sprintf("      memory: %dm\n", m.oneOf(2, 5, 60)))
+			s += m.odds(2, "      shown: route == \"/me\"\n")
 			return s + fmt.Sprintf("      cooldown: %ds\n", m.oneOf(1, 60, 3600))
 		},
 		values: func(m *hand) []value {
@@ -30,6 +31,7 @@ func families() comparison {
 				event.Token: {"", fmt.Sprint("r", n), fmt.Sprint("r", n), fmt.Sprint("r", n)}, event.Device: {"", "", "d1", "d1", "d1", "d1", "d2"},
 				event.JA4: {"", "j1", "j1", "j2"}, event.UserAgent: {"", "Shop/4.2 (a)", "Shop/4.3_1 (a)", "curl/8"},
 				event.Net: {"", "n1", "n1", "n2", "n3"}, event.ASN: {"", "", "1", "2"},
+				event.Route: {"", "", "", "/me"}, event.KeyID: {"", "k1", "k1", "k1", "k1", "k2"},
 			})
 			if m.IntN(3) > 0 {
 				all = append(all, value{event.TokenIssued, "", int64(1 + n/2)})

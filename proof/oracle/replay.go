@@ -32,6 +32,7 @@ type used struct {
 	nonce, request, client string
 	first                  int64
 	retries                int
+	gotThrough             bool
 }
 
 type replaySight struct {
@@ -121,6 +122,7 @@ func (r *recorder) use(a arrival, nonce string, see func(detectors.ReplaySign)) 
 		client = ""
 	}
 	here := &used{nonce: nonce, request: strings.Clone(e.Text(event.RequestID)), client: client, first: a.time}
+	here.gotThrough = e.Num(event.Status)/100 == 2
 	i := slices.IndexFunc(r.nonces, func(u *used) bool { return u.nonce == nonce })
 	if i >= 0 {
 		u := r.nonces[i]
@@ -136,10 +138,14 @@ func (r *recorder) use(a arrival, nonce string, see func(detectors.ReplaySign)) 
 		case soon && here.request != "" && here.request == u.request:
 		case soon && u.retries < r.rule.Retries && !unequal(here.client, u.client):
 			u.retries++
+			if u.gotThrough && !slices.Contains([]string{"", "GET", "HEAD", "OPTIONS"}, e.Text(event.Method)) {
+				see(detectors.Repeated)
+			}
 		default:
 			see(detectors.ReusedNonce)
 		}
 		u.first = min(u.first, a.time)
+		u.gotThrough = u.gotThrough || here.gotThrough
 		return elapsed, true
 	}
 	r.nonces = append(r.nonces, here)

@@ -13,7 +13,7 @@ import (
 func recordings() comparison {
 	return comparison{
 		rule: func(m *hand) string {
-			signs := []string{"reused", "wrong_clock", "backwards", "flood"}
+			signs := []string{"reused", "wrong_clock", "backwards", "flood", "repeated", "repeated"}
 			at := map[string]int{}
 			s := "    replay:\n      tiers:\n"
 			for i := range 1 + m.IntN(6) {
@@ -34,12 +34,13 @@ func recordings() comparison {
 		values: func(m *hand) []value {
 			n := 1 + m.IntN(12)
 			all := m.values(map[event.Field][]string{
-				event.Nonce: {"", fmt.Sprint("n", n), fmt.Sprint("n", n), fmt.Sprint("m", m.IntN(1000))}, event.RequestID: {"", "q1", fmt.Sprint("q", n)},
-				event.JA4: {"", "", "j1", "j1", "j2"}, event.UserAgent: {"", "Shop/4.2 (a)", "Shop/4.3_1 (a)", "curl/8"},
+				event.Nonce: {"", fmt.Sprint("n", n), fmt.Sprint("n", n), fmt.Sprint("m", m.IntN(1000))}, event.RequestID: {"", "q1", fmt.Sprint("q", n), fmt.Sprint("r", m.IntN(1000))},
+				event.JA4: {"", "", "", "j1", "j1", "j2"}, event.UserAgent: {"", "", "Shop/4.2 (a)", "Shop/4.3_1 (a)", "curl/8"},
 			})
 			if m.IntN(8) == 0 {
 				all = append(all, value{event.Skewed, "", 1})
 			}
+			all = append(all, value{event.Status, "", m.oneOf(200, 200, 200, 201, 499)}, value{event.Method, m.pick("GET", "POST", "POST", "POST", "PUT"), 0})
 			// The clock of a device, which is set now and then.
 			setTo := []int64{0, 0, -700_000, 0}[m.now/150_000%4]
 			clock := []int64{0, 0, 0, 0, 1_000, -1_000, 10_001, -60_000, -60_001, -600_000, 600_000}
@@ -69,7 +70,7 @@ func TestReplayAgreesWithItsModel(t *testing.T) {
 		}
 	}
 	x.agreeOn(t, "device")
-	x.often(t, "reused", "wrong_clock", "backwards", "flood")
+	x.often(t, "reused", "wrong_clock", "backwards", "flood", "repeated")
 	if full < x.histories || set < x.histories/3 {
 		t.Errorf("only %d full lists, %d clocks that were set", full, set)
 	}

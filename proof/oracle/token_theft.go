@@ -94,7 +94,8 @@ func unequal(a, b string) bool { return a != "" && b != "" && a != b }
 
 // apart reports whether neither network nor client may be the same.
 func apart(a, b *handling) bool {
-	sameOperator := a.asn != 0 && a.asn == b.asn
+	bothOrNeither := (a.key == "") == (b.key == "")
+	sameOperator := bothOrNeither && a.asn != 0 && a.asn == b.asn
 	return unequal(a.net, b.net) && !sameOperator && (unequal(a.ja4, b.ja4) || unequal(a.agent, b.agent))
 }
 
