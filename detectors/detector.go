@@ -28,6 +28,7 @@ func All() []rules.Kind {
 		SignatureMismatchKind(),
 		SlidingWindowKind(),
 		TokenTheftKind(),
+		VolumeAnomalyKind(),
 	}
 }
 

@@ -52,6 +52,8 @@ const (
 	onAttested  = "TestTheEngineAgreesWithTheOracleOnAttestations"
 	ofCadence   = "detectors/cadence.go"
 	onCadence   = "TestCadenceAgreesWithItsModel"
+	ofVolumes   = "detectors/volume_anomaly.go"
+	onVolumes   = "TestTheEngineAgreesWithTheOracleOnVolumes"
 	ofIDs       = "detectors/id_enumeration.go"
 	onIDs       = "TestIDEnumerationAgreesWithItsModel"
 )
@@ -279,6 +281,17 @@ var bugs = []mutants.Bug{
 	{Name: "own objects count", File: ofIDs, Test: onIDs, Edits: [][2]string{{"digits >= ownDigits && end-begin >= ownDigits", "digits > mostDigits && end-begin >= ownDigits"}}},
 	{Name: "the account that asked first is counted", File: ofIDs, Test: onIDs, Edits: [][2]string{{"if account := c.Event.Text(event.Account); account != \"\" {", "if account := c.Event.Text(event.Account); account != \"\" && o.account() == 0 {"}}},
 	{Name: "a cooldown of objects lasts a moment too long", File: ofIDs, Test: onIDs, Edits: [][2]string{{"t.Weight <= m.firedWeight() && c.Time-m.firedAt() < d.cooldown {\n\t\t\treturn false", "t.Weight <= m.firedWeight() && c.Time-m.firedAt() <= d.cooldown {\n\t\t\treturn false"}}},
+
+	{Name: "a session goes on for a moment less", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"case c.Time > m.last()+d.gap:", "case c.Time >= m.last()+d.gap:"}}},
+	{Name: "a session that is over teaches nothing", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"\td.end(m, c, v)\n\treturn false\n", "\td.end(m, c, nil)\n\treturn false\n"}}},
+	{Name: "what accuses is learned", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"if v != nil && !m.is(volumeReached) {", "if v != nil {"}}},
+	{Name: "a session of another cohort is taught to the present one", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"m = d.end(m, c, nil)", "m = d.end(m, c, v)"}}},
+	{Name: "a quantile has no confidence", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"return (n*q + root + wholeQuantile - 1) / wholeQuantile", "return (n*q + 0*root + wholeQuantile - 1) / wholeQuantile"}}},
+	{Name: "a bucket ends a call too soon", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"return int64(5+(b-3)%4)<<((b-3)/4) - 1", "return int64(5+(b-3)%4)<<((b-3)/4) - 2"}}},
+	{Name: "the limit of few sessions is known", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"if sessions < int64(d.rule.Learn) {", "if sessions < 0*int64(d.rule.Learn) {"}}},
+	{Name: "the least calls do not matter", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"return max(int64(t.Least), (int64(t.Percent)*limit+99)/100)", "return (int64(t.Percent)*limit + 99) / 100"}}},
+	{Name: "a cooldown of volumes lasts a moment too long", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"t.Weight <= m.firedWeight() && c.Time-m.firedAt() < d.cooldown {\n\t\t\treturn false\n\t\t}\n\t\tm[33]", "t.Weight <= m.firedWeight() && c.Time-m.firedAt() <= d.cooldown {\n\t\t\treturn false\n\t\t}\n\t\tm[33]"}}},
+	{Name: "what comes before a session is in it", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"case c.Time < m.begin()-d.gap:", "case c.Time < m.begin()-2*d.gap:"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},
