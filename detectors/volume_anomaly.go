@@ -201,7 +201,7 @@ func (v volumes) learn(i int, calls int64) {
 // limit is the number of calls that a quantile of the sessions does not exceed, as its
 // upper bound with 95 percent confidence; 0 where there are too few sessions to say.
 func (v volumes) limit(i, quantile int) int64 {
-	rank, n := rankOf(v.sessions(i), quantile), int64(0)
+	rank, n := UpperRank(v.sessions(i), quantile), int64(0)
 	for b := range volumeBuckets {
 		if n += v.with(i, b); n >= rank {
 			return mostIn(b)
@@ -210,9 +210,10 @@ func (v volumes) limit(i, quantile int) int64 {
 	return 0
 }
 
-// rankOf is the place, of n values in order, of the upper bound of a quantile. It is
-// above n where n values do not tell.
-func rankOf(n int64, quantile int) int64 {
+// UpperRank is the place, from 1, of n values in ascending order, of the upper bound of a
+// quantile (percent, 1..99) with 95 percent confidence. It is above n where n values are
+// too few to tell.
+func UpperRank(n int64, quantile int) int64 {
 	q := int64(quantile)
 	spread := n * q * (wholeQuantile - q) * confidence / 1000
 	root := int64(sort.Search(1<<20, func(r int) bool { return int64(r)*int64(r) >= spread }))

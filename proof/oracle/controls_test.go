@@ -283,7 +283,7 @@ var bugs = []mutants.Bug{
 	{Name: "a cooldown of objects lasts a moment too long", File: ofIDs, Test: onIDs, Edits: [][2]string{{"t.Weight <= m.firedWeight() && c.Time-m.firedAt() < d.cooldown {\n\t\t\treturn false", "t.Weight <= m.firedWeight() && c.Time-m.firedAt() <= d.cooldown {\n\t\t\treturn false"}}},
 
 	{Name: "a session goes on for a moment less", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"case c.Time > m.last()+d.gap:", "case c.Time >= m.last()+d.gap:"}}},
-	{Name: "a session that is over teaches nothing", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"\td.end(m, c, v)\n\treturn false\n", "\td.end(m, c, nil)\n\treturn false\n"}}},
+	{Name: "a session that is over teaches nothing", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"\td.end(m, c, v)\n\treturn false\n", "\t_ = v\n\td.end(m, c, nil)\n\treturn false\n"}}},
 	{Name: "what accuses is learned", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"if v != nil && !m.is(volumeReached) {", "if v != nil {"}}},
 	{Name: "a session of another cohort is taught to the present one", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"m = d.end(m, c, nil)", "m = d.end(m, c, v)"}}},
 	{Name: "a quantile has no confidence", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"return (n*q + root + wholeQuantile - 1) / wholeQuantile", "return (n*q + 0*root + wholeQuantile - 1) / wholeQuantile"}}},
