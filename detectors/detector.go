@@ -19,6 +19,7 @@ func All() []rules.Kind {
 	return []rules.Kind{
 		AttestationKind(),
 		CadenceKind(),
+		IDEnumerationKind(),
 		ImpossibleTravelKind(),
 		RefreshFamilyKind(),
 		ReplayKind(),
@@ -27,6 +28,7 @@ func All() []rules.Kind {
 		SignatureMismatchKind(),
 		SlidingWindowKind(),
 		TokenTheftKind(),
+		VolumeAnomalyKind(),
 	}
 }
 

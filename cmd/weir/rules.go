@@ -24,7 +24,7 @@ func rulesCommand() *cobra.Command {
 in. docs/rules.md describes the language.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesExplainCommand(), rulesListCommand())
+	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesExplainCommand(), rulesDraftCommand(), rulesListCommand())
 	return cmd
 }
 

@@ -66,6 +66,49 @@ func TestRulesExplain(t *testing.T) {
 	}
 }
 
+func TestRulesDraft(t *testing.T) {
+	t.Setenv("WEIR_CONFIG", "")
+	dir := t.TempDir()
+	var lines strings.Builder
+	for n := range 120 {
+		for i, route := range []string{"/cart", "/payments"} {
+			fmt.Fprintf(&lines, `{"id":"%d-%d","time":"2026-01-01T00:%02d:%02dZ","account":"u%d","method":"POST","path":"/x","route":%q,"status":200}`+"\n", n, i, n/2, n%2*30+i, n, route)
+		}
+	}
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	events := write("events.jsonl", lines.String())
+	for _, c := range []struct {
+		name           string
+		args           []string
+		code           int
+		stdout, stderr string // parts of them
+	}{
+		{"a flow", []string{"-events", events}, cli.OK, "  # Learned: of 120 sessions with POST /payments, 120 had POST /cart before it,\n", ""},
+		{"more sessions than there are", []string{"-events", events, "-least", "500"}, cli.OK, "500 sessions", ""},
+		{"no events named", nil, cli.Usage, "", "Name a file with -events"},
+		{"too few sessions", []string{"-events", events, "-least", "3"}, cli.Usage, "", "-least is 10 or more"},
+		{"no gap", []string{"-events", events, "-session-gap", "1ms"}, cli.Usage, "", "-session-gap is 1s to 24h"},
+		{"nothing to learn from", []string{"-events", write("none.jsonl", "x\n")}, cli.Failed, "", "no event names an account"},
+		{"a file that is not there", []string{"-events", dir + "/none"}, cli.Runtime, "", "no such file"},
+	} {
+		code, stdout, stderr := runRules(append([]string{"draft"}, c.args...)...)
+		if code != c.code || !strings.Contains(stdout, c.stdout) || !strings.Contains(stderr, c.stderr) {
+			t.Errorf("%s: %d, %q, %q", c.name, code, stdout, stderr)
+		}
+	}
+	_, text, _ := runRules("draft", "-events", events)
+	made := inFolders(t, text)[0]
+	if code, stdout, stderr := runRules("check", made); code != cli.OK || !strings.Contains(stdout, "3 rules are right") {
+		t.Errorf("what was drafted is not right: %d, %q, %q", code, stdout, stderr)
+	}
+}
+
 func TestScenariosInFiles(t *testing.T) {
 	dirs := inFolders(t, ruleFile, `scenarios:
   - name: ann fails twice

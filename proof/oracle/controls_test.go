@@ -52,6 +52,10 @@ const (
 	onAttested  = "TestTheEngineAgreesWithTheOracleOnAttestations"
 	ofCadence   = "detectors/cadence.go"
 	onCadence   = "TestCadenceAgreesWithItsModel"
+	ofVolumes   = "detectors/volume_anomaly.go"
+	onVolumes   = "TestTheEngineAgreesWithTheOracleOnVolumes"
+	ofIDs       = "detectors/id_enumeration.go"
+	onIDs       = "TestIDEnumerationAgreesWithItsModel"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -274,6 +278,32 @@ var bugs = []mutants.Bug{
 	{Name: "counters of two attestations are one", File: ofAttested, Test: onAttested, Seed: 20, Edits: [][2]string{{"m.counterOf() == of && ", ""}}},
 	{Name: "the first finding that is reached fires", File: ofAttested, Test: onAttested, Seed: 10, Edits: [][2]string{{"(best < 0 || f.Weight > d.rule.Findings[best].Weight)", "best < 0"}}},
 	{Name: "an outage holds nothing back", File: ofAttested, Test: onAttested, Seed: 24, Edits: [][2]string{{"if d.peers.judged.broken {", "if d.peers.judged.broken && weight == 0 {"}}},
+
+	{Name: "an object is forgotten a moment too late", File: ofIDs, Test: onIDs, Edits: [][2]string{{"o.last() > until", "o.last() >= until"}}},
+	{Name: "an object that was granted is refused", File: ofIDs, Test: onIDs, Edits: [][2]string{{"o[35]&(refusedObject|grantedObject) == refusedObject", "o[35]&refusedObject != 0"}}},
+	{Name: "objects of all kinds are one list", File: ofIDs, Test: onIDs, Edits: [][2]string{{"m.object(at).hash() != hash || m.object(at).of() != kind", "m.object(at).hash() != hash"}}},
+	{Name: "the kind that was asked for last makes room", File: ofIDs, Test: onIDs, Edits: [][2]string{{"if m.lastOf(i) < m.lastOf(oldest) {", "if m.lastOf(i) > m.lastOf(oldest) {"}}},
+	{Name: "the first run of digits is the number", File: ofIDs, Test: onIDs, Edits: [][2]string{{"i-from >= end-begin", "i-from > end-begin"}}},
+	{Name: "forms do not matter", File: ofIDs, Test: onIDs, Edits: [][2]string{{"ids[i].form != ids[i-1].form || gap == 0", "gap == 0"}}},
+	{Name: "a sample is not multiplied", File: ofIDs, Test: onIDs, Edits: [][2]string{{"w.objects, w.refused, w.foreign = int64(w.n)<<w.level, w.refused<<w.level", "w.objects, w.refused, w.foreign = int64(w.n), w.refused<<w.level"}}},
+	{Name: "the smallest kind is thinned out", File: ofIDs, Test: onIDs, Edits: [][2]string{{"if n[i] > n[largest] {", "if n[i] > 0 && n[i] < n[largest] {"}}},
+	{Name: "a sample takes in what is not in it", File: ofIDs, Test: onIDs, Edits: [][2]string{{"\tif !sampled(hash, m.level(kind)) {\n\t\treturn false\n\t}\n", ""}}},
+	{Name: "the widest quarter says how even ids are", File: ofIDs, Test: onIDs, Edits: [][2]string{{"narrowest = min(narrowest, numbers[from", "narrowest = max(0*narrowest, numbers[from"}}},
+	{Name: "a request for the same object is new", File: ofIDs, Test: onIDs, Edits: [][2]string{{"return 100 * int64(w.n) / max(w.asks, 1)", "return 100 * w.asks / max(w.asks, 1)"}}},
+	{Name: "own objects count", File: ofIDs, Test: onIDs, Edits: [][2]string{{"digits >= ownDigits && end-begin >= ownDigits", "digits > mostDigits && end-begin >= ownDigits"}}},
+	{Name: "the account that asked first is counted", File: ofIDs, Test: onIDs, Edits: [][2]string{{"if account := c.Event.Text(event.Account); account != \"\" {", "if account := c.Event.Text(event.Account); account != \"\" && o.account() == 0 {"}}},
+	{Name: "a cooldown of objects lasts a moment too long", File: ofIDs, Test: onIDs, Edits: [][2]string{{"t.Weight <= m.firedWeight() && c.Time-m.firedAt() < d.cooldown {\n\t\t\treturn false", "t.Weight <= m.firedWeight() && c.Time-m.firedAt() <= d.cooldown {\n\t\t\treturn false"}}},
+
+	{Name: "a session goes on for a moment less", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"case c.Time > m.last()+d.gap:", "case c.Time >= m.last()+d.gap:"}}},
+	{Name: "a session that is over teaches nothing", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"\td.end(m, c, v)\n\treturn false\n", "\t_ = v\n\td.end(m, c, nil)\n\treturn false\n"}}},
+	{Name: "what accuses is learned", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"if v != nil && !m.is(volumeReached) {", "if v != nil {"}}},
+	{Name: "a session of another cohort is taught to the present one", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"m = d.end(m, c, nil)", "m = d.end(m, c, v)"}}},
+	{Name: "a quantile has no confidence", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"return (n*q + root + wholeQuantile - 1) / wholeQuantile", "return (n*q + 0*root + wholeQuantile - 1) / wholeQuantile"}}},
+	{Name: "a bucket ends a call too soon", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"return int64(5+(b-3)%4)<<((b-3)/4) - 1", "return int64(5+(b-3)%4)<<((b-3)/4) - 2"}}},
+	{Name: "the limit of few sessions is known", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"if sessions < int64(d.rule.Learn) {", "if sessions < 0*int64(d.rule.Learn) {"}}},
+	{Name: "the least calls do not matter", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"return max(int64(t.Least), (int64(t.Percent)*limit+99)/100)", "return (int64(t.Percent)*limit + 99) / 100"}}},
+	{Name: "a cooldown of volumes lasts a moment too long", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"t.Weight <= m.firedWeight() && c.Time-m.firedAt() < d.cooldown {\n\t\t\treturn false\n\t\t}\n\t\tm[33]", "t.Weight <= m.firedWeight() && c.Time-m.firedAt() <= d.cooldown {\n\t\t\treturn false\n\t\t}\n\t\tm[33]"}}},
+	{Name: "what comes before a session is in it", File: ofVolumes, Test: onVolumes, Edits: [][2]string{{"case c.Time < m.begin()-d.gap:", "case c.Time < m.begin()-2*d.gap:"}}},
 
 	{Name: "sections of former owners are applied", File: ofPartition, Edits: [][2]string{{"stale := s.Owner < src.owner", "stale := false"}}},
 	{Name: "duplicates are applied", File: ofPartition, Edits: [][2]string{{"if stale || p.facet.Offset < src.next {", "if stale {"}}},

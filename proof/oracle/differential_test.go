@@ -24,6 +24,7 @@ type tally struct {
 	said, noted                                                                                             int // verdicts
 	orders, named                                                                                           int // signals of unlikely orders, and of those with two that are named
 	sequences, compared                                                                                     int // signals of sequences, and of those that others make unusual
+	volumes                                                                                                 int // signals of unusual volumes
 }
 
 // compare reads a history with the engine and with the oracle. It says where
@@ -330,6 +331,9 @@ func (n *tally) countSequences(signals []score.Signal) {
 			if n.orders++; len(s.Evidence) > 3 && isOrder(s.Evidence[3].Text) {
 				n.named++
 			}
+		}
+		if s.Group.Kind == 0 && len(s.Evidence) > 2 && s.Evidence[0].Name == "operation" {
+			n.volumes++
 		}
 		if s.Group.Kind != 0 || len(s.Evidence) < 3 || s.Evidence[0].Name != "events" {
 			continue

@@ -55,6 +55,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 		return newAttesting(s, o.hasher)
 	case *detectors.Cadence:
 		return &clockwork{rule: s}
+	case *detectors.IDEnumeration:
+		return &shopper{rule: s, hasher: o.hasher}
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}
 	case *detectors.Sequence:
@@ -75,6 +77,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 		return &unusual{rule: s}
 	case *detectors.TokenTheft:
 		return &wallet{rule: s, hasher: o.hasher}
+	case *detectors.VolumeAnomaly:
+		return &visit{rule: s}
 	}
 	panic(fmt.Sprintf("oracle: there is no model of %s", r.Detector))
 }
