@@ -55,6 +55,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 		return newAttesting(s, o.hasher)
 	case *detectors.Cadence:
 		return &clockwork{rule: s}
+	case *detectors.FirstSeen:
+		return &acquaintance{rule: s}
 	case *detectors.ImpossibleTravel:
 		return &journey{rule: s, hasher: o.hasher}
 	case *detectors.Sequence:
