@@ -19,6 +19,7 @@ func All() []rules.Kind {
 	return []rules.Kind{
 		AttestationKind(),
 		CadenceKind(),
+		FirstSeenKind(),
 		IDEnumerationKind(),
 		ImpossibleTravelKind(),
 		RefreshFamilyKind(),

@@ -56,6 +56,8 @@ const (
 	onVolumes   = "TestTheEngineAgreesWithTheOracleOnVolumes"
 	ofIDs       = "detectors/id_enumeration.go"
 	onIDs       = "TestIDEnumerationAgreesWithItsModel"
+	ofSeen      = "detectors/first_seen.go"
+	onSeen      = "TestFirstSeenAgreesWithItsModel"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -134,6 +136,22 @@ var bugs = []mutants.Bug{
 	{Name: "uses are forgotten a moment too early", File: ofTheft, Test: onThefts, Edits: [][2]string{{"<= c.Watermark-d.lateness-d.memory", "<= c.Watermark-d.lateness-d.memory+1"}}},
 	{Name: "a use that comes back keeps its token", File: ofTheft, Test: onThefts, Edits: [][2]string{{"u.last, u.offset, u.source, u.token = d.here.last, d.here.offset, d.here.source, d.here.token", "u.last, u.offset, u.source = d.here.last, d.here.offset, d.here.source"}}},
 	{Name: "the newest use gives way", File: ofTheft, Test: onThefts, Edits: [][2]string{{"if m.last(i) < m.last(oldest) {", "if m.last(i) > m.last(oldest) {"}}},
+
+	{Name: "what failed teaches", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if teaches {\n\t\td.teach", "if teaches || judged {\n\t\td.teach"}}},
+	{Name: "a value is new for a moment too long", File: ofSeen, Test: onSeen, Edits: [][2]string{{"return t-v.first() >= d.newFor", "return t-v.first() > d.newFor"}}},
+	{Name: "what was told is not in doubt", File: ofSeen, Test: onSeen, Edits: [][2]string{{"\t\td.doubt(m, news)\n", ""}}},
+	{Name: "the first value of a field is new", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && d.known[i] > 0 && d.known[i]", " && d.known[i]"}}},
+	{Name: "of many values one more is new", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && d.known[i] < d.rule.Kept {\n\t\t\tnews", " {\n\t\t\tnews"}}},
+	{Name: "invented values push out what is known", File: ofSeen, Test: onSeen, Edits: [][2]string{{"goes < 0 || known && !is || known == is && v.last()", "goes < 0 || known && is && !is || v.last()"}}},
+	{Name: "every event that teaches is a visit", File: ofSeen, Test: onSeen, Edits: [][2]string{{"c.Time-m.lastVisit() >= visitSpacing.Milliseconds()", "c.Time-m.lastVisit() >= 0"}}},
+	{Name: "visits and time must both be there", File: ofSeen, Test: onSeen, Edits: [][2]string{{"m.visits() >= d.rule.LearnVisits ||", "m.visits() >= d.rule.LearnVisits &&"}}},
+	{Name: "an earlier sight that arrives later is not the first", File: ofSeen, Test: onSeen, Edits: [][2]string{{"v.put(0, min(v.first(), c.Time))", ""}}},
+	{Name: "a challenge is avoided on its own device", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && device != m.challenged()\n", "\n"}}},
+	{Name: "a solution that arrives first closes nothing", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if m.solved() == device && m.solvedAt() >= c.Time {", "if false {"}}},
+	{Name: "any device solves a challenge", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if device == m.challenged() && c.Time >= m.challengedAt() {", "if c.Time >= m.challengedAt() {"}}},
+	{Name: "values are forgotten a moment too early", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if m.value(i).last() <= oldest {", "if m.value(i).last() <= oldest+1 {"}}},
+	{Name: "what is usual was seen last", File: ofSeen, Test: onSeen, Edits: [][2]string{{"v.times() > best.times() || v.times() == best.times() && v.last()", "v.last()"}}},
+	{Name: "fields that must be new need not be", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && news&d.with[i] == d.with[i] {", " {"}}},
 
 	{Name: "a token is replaced when it is used", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"if !ok || next.first > here.first {", "if !ok {"}}},
 	{Name: "the grace lasts a moment too long", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"here.first-next.first <= d.grace &&", "here.first-next.first <= d.grace+1 &&"}}},
