@@ -28,13 +28,13 @@ const mostCohorts = 4
 func comparisonKeys(absent string) []rules.Key {
 	const day = 24 * time.Hour
 	return []rules.Key{
-		rules.ListKey("cohorts", rules.Optional, 1, mostCohorts, "what others must share with the entity to be looked at, the finest first; "+absent+" where it is absent",
+		rules.ListKey("cohorts", rules.Optional, 1, mostCohorts, "fields that others must share with the entity to be compared with, the finest first; default: "+absent,
 			rules.ChoiceKey("", rules.Required, []string{"build", "app_version", "device_model", "os"}, "a field")),
-		rules.CountKey("peers", rules.Optional, 2, mostPeers, "others, and networks, that must be known for a cohort to be judged; 3 where it is absent"),
-		rules.CountKey("broken_share", rules.Optional, 1, 100, "percent of a cohort that fail, from which on the cohort is broken and nothing fires; 30 where it is absent"),
-		rules.DurationKey("wait", rules.Optional, 10*time.Second, day, "how long an entity waits to be judged while nobody else of its first cohort passes; 10m where it is absent"),
-		rules.DurationKey("usual", rules.Optional, 10*time.Second, 31*day, "how far back a cohort is looked at where the last wait tells too little; 6h where it is absent"),
-		rules.CountKey("unjudged_percent", rules.Optional, 0, 100, "percent of the weight that is left where too little is known of all cohorts; 50 where it is absent, 0: nothing fires"),
+		rules.CountKey("peers", rules.Optional, 2, mostPeers, "number of others, and of networks, that must be known to judge a cohort; default 3"),
+		rules.CountKey("broken_share", rules.Optional, 1, 100, "percentage of failing members from which a cohort is broken and nothing fires; default 30"),
+		rules.DurationKey("wait", rules.Optional, 10*time.Second, day, "how long an entity waits for others of its first cohort to pass before it is judged; default 10m"),
+		rules.DurationKey("usual", rules.Optional, 10*time.Second, 31*day, "how far back a cohort is examined if the last wait shows too little; default 6h"),
+		rules.CountKey("unjudged_percent", rules.Optional, 0, 100, "percent of the weight that remains if too little is known about all cohorts; default 50; 0: nothing fires"),
 	}
 }
 
