@@ -32,7 +32,7 @@ type Config struct {
 	Redis      redis.Config          `yaml:"redis"`
 	ClickHouse clickhouse.Config     `yaml:"clickhouse"`
 	Geo        geo.Config            `yaml:"geo"`
-	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the rules that are built in"`
+	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the built-in rules"`
 	Ingest     ingest.Config         `yaml:"ingest"`
 	Detect     engine.StageConfig    `yaml:"detect"`
 	Snapshots  snapshot.Config       `yaml:"snapshots"`
@@ -44,8 +44,8 @@ type Config struct {
 
 // StopConfig configures when a worker ends.
 type StopConfig struct {
-	Timeout    time.Duration `yaml:"stop_timeout" doc:"longest time to finish what is under way when told to stop; then the process ends as it is"`
-	StuckAfter time.Duration `yaml:"stuck_after" doc:"time after which a partition that neither gets on nor waits for a server ends the process, so that another takes it over"`
+	Timeout    time.Duration `yaml:"stop_timeout" doc:"time limit for finishing the work in progress after a request to stop; then the process ends"`
+	StuckAfter time.Duration `yaml:"stuck_after" doc:"time after which a partition that neither makes progress nor waits for a server ends the process, so that another worker takes over"`
 }
 
 // Validate reports all errors in c.
@@ -63,10 +63,10 @@ func (c StopConfig) Validate() error {
 // StreamConfig names a program's stream.
 type StreamConfig struct {
 	Name        string `yaml:"name" doc:"prefix of the stream's topics, groups and keys"`
-	Incarnation uint32 `yaml:"incarnation" doc:"raised when the stream's topics are made anew"`
-	History     bool   `yaml:"history" doc:"a file or backfill: its times are believed, nothing ticks, and it ends"`
-	Secret      string `yaml:"secret" secret:"true" doc:"secret from which the keys of hashes are derived, 16 bytes or more; the same for all programs of a stream"`
-	SecretFile  string `yaml:"secret_file" doc:"file that holds the secret, instead of secret"`
+	Incarnation uint32 `yaml:"incarnation" doc:"raise it when the stream's topics are recreated"`
+	History     bool   `yaml:"history" doc:"a file or backfill: its times are believed, there are no ticks, and it ends"`
+	Secret      string `yaml:"secret" secret:"true" doc:"secret from which the keys of hashes are derived, at least 16 bytes; the same for all programs of a stream"`
+	SecretFile  string `yaml:"secret_file" doc:"file with the secret, instead of secret"`
 }
 
 // Defaults returns the configuration of an installation on one machine.

@@ -17,7 +17,7 @@ const metricsIntro = `# Metrics
 
 <!-- Generated from the code by make generate. Do not edit. -->
 
-Each program serves these at ` + "`/metrics`" + ` of ` + "`admin.listen`" + `, in Prometheus' format, beside the usual ` + "`go_…`" + ` and ` + "`process_…`" + ` of its Go runtime and its process. A histogram has a ` + "`_bucket`" + `, a ` + "`_sum`" + ` and a ` + "`_count`" + `. [Alerts](../deploy/prometheus-alerts.yml) and [dashboards](../dashboards) use them.
+Each program serves these at ` + "`/metrics`" + ` of ` + "`admin.listen`" + `, in Prometheus's format, together with the usual ` + "`go_…`" + ` and ` + "`process_…`" + ` metrics of its Go runtime and process. A histogram has a ` + "`_bucket`" + `, a ` + "`_sum`" + ` and a ` + "`_count`" + `. [Alerts](../deploy/prometheus-alerts.yml) and [dashboards](../dashboards) use them.
 `
 
 // TestTheReferenceOfMetricsIsUpToDate wires both programs and compares what they

@@ -80,9 +80,9 @@ func (l *Language) explainName(name string, called bool) (what, do string) {
 	}
 	what = fmt.Sprintf("there is no field %q", name)
 	if near := problem.Nearest(name, l.names()); near != "" {
-		return what, fmt.Sprintf("did you mean %q? A text stands in quotes: %q", near, name)
+		return what, fmt.Sprintf("did you mean %q? A text needs quotes: %q", near, name)
 	}
-	return what, fmt.Sprintf("fields are listed in docs/rules.md; a text stands in quotes: %q", name)
+	return what, fmt.Sprintf("fields are listed in docs/rules.md; a text needs quotes: %q", name)
 }
 
 var overload = regexp.MustCompile(`^found no matching overload for '(.*)' applied to '(.*)'$`)

@@ -24,7 +24,7 @@ type ListKind uint8
 
 const (
 	Networks  ListKind = iota + 1 // CIDR prefixes and addresses, IPv4 and IPv6
-	ASNs                          // numbers of autonomous systems
+	ASNs                          // autonomous system numbers
 	Countries                     // ISO 3166-1 alpha-2
 	JA4s                          // fingerprints of TLS clients
 	Texts                         // anything

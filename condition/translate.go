@@ -361,7 +361,7 @@ func (tr *translator) pattern(t *expr) {
 	}
 	size, err := programSize(p.text)
 	if err != nil {
-		tr.fault(p, err.Error(), "patterns are RE2: no look-around, no back-references; a backslash stands twice in quotes")
+		tr.fault(p, err.Error(), "patterns are RE2: no look-around, no back-references; a backslash is written twice in quotes")
 		return
 	}
 	if size > maxProgram {

@@ -69,28 +69,28 @@ func AttestationKind() rules.Kind {
 	const day = 24 * time.Hour
 	finding := func(name, doc string) rules.Key {
 		return rules.ObjectKey(name, rules.Optional, doc,
-			rules.CountKey("at", rules.Required, 1, mostShortfalls, "fires from so many of them in the window on"),
-			rules.CountKey("weight", rules.Required, 1, 100, "how sure the signal is, in percent"))
+			rules.CountKey("at", rules.Required, 1, mostShortfalls, "number in the window that fires"),
+			rules.CountKey("weight", rules.Required, 1, 100, "confidence of the signal, in percent"))
 	}
 	return rules.Kind{
 		Name: "attestation",
-		Doc:  "grades what an entity's attestations are worth, and lets outages pass",
+		Doc:  "grades an entity's attestations, and tolerates outages",
 		Keys: slices.Concat([]rules.Key{
 			rules.DurationKey("window", rules.Required, 10*time.Second, day, "how far back it counts"),
-			rules.ListKey("required", rules.Optional, 1, mostRequired, "what level requests need; where it is absent, none is required and none is missing", rules.ObjectKey("", rules.Required, "some requests",
+			rules.ListKey("required", rules.Optional, 1, mostRequired, "the level that requests need; default: no level is required, and none is missing", rules.ObjectKey("", rules.Required, "some requests",
 				rules.ConditionKey("when", rules.Required, "which requests"),
 				rules.ChoiceKey("level", rules.Required, levelNames[1:], "the level that they need"))),
-			finding("failed", "attestations that were refused"),
-			finding("counter_back", "attestations whose counter is lower than one before of the same attestation_id: a key that was copied"),
-			finding("dropped", "requests that need a level, without any attestation, of an entity that had level device or strong"),
-			finding("below", "attestations of a lower level than is required"),
-			finding("missing", "no attestation, or one that could not be had, where a level is required"),
-			finding("stale", "attestations older than max_age, where a level is required"),
-			rules.DurationKey("max_age", rules.Optional, time.Second, 366*day, "how old an attestation may be; 24h where it is absent"),
-			rules.CountKey("min_share", rules.Optional, 1, 100, "least percent of the entity's checks in the window that fall short in this way; 20 where it is absent"),
+			finding("failed", "refused attestations"),
+			finding("counter_back", "attestations whose counter is lower than an earlier one of the same attestation_id: a copied key"),
+			finding("dropped", "requests without any attestation that need a level, from an entity that had level device or strong"),
+			finding("below", "attestations of a lower level than required"),
+			finding("missing", "no attestation, or one that could not be obtained, although a level is required"),
+			finding("stale", "attestations older than max_age, although a level is required"),
+			rules.DurationKey("max_age", rules.Optional, time.Second, 366*day, "maximum age of an attestation; default 24h"),
+			rules.CountKey("min_share", rules.Optional, 1, 100, "minimum percentage of the entity's checks in the window with this finding; default 20"),
 		}, comparisonKeys("build, app_version and os"), []rules.Key{
-			rules.DurationKey("memory", rules.Optional, 10*time.Second, longestMemory, "how long an entity's best level and its counter are remembered; 7d where it is absent"),
-			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the entity; 1h where it is absent"),
+			rules.DurationKey("memory", rules.Optional, 10*time.Second, longestMemory, "how long an entity's best level and its counter are remembered; default 7d"),
+			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the entity; default 1h"),
 		}),
 		Compile: compileAttestation,
 	}

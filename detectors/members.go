@@ -7,8 +7,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Members remembers who belongs to a group: the entities that the counted events
-// of its window named last, as many as fit the bounds. The payload is a list in the
+// Members remembers the members of a group: the entities that the counted events of
+// its window named last, as many as fit the limits. The payload is a list in the
 // order in which they came last, each time i64 (Unix ms) · length u16 · key.
 type Members struct {
 	kind     facet.Kind
@@ -20,7 +20,7 @@ const (
 	memberHeader = 10
 )
 
-// NewMembers makes the memory of a rule's groups; nil where the rule has none.
+// NewMembers creates the memory of a rule's groups; nil if the rule has none.
 // lateness is in ms.
 func NewMembers(r *rules.Rule, lateness int64) *Members {
 	if r.Members == nil {
@@ -29,7 +29,7 @@ func NewMembers(r *rules.Rule, lateness int64) *Members {
 	return &Members{kind: r.Members.Entity, window: r.Spec.Keeps().Reach.Milliseconds(), lateness: lateness}
 }
 
-// See takes in an event that counts.
+// See records the members that a counted event names.
 func (m *Members) See(s Slot, c *Context) {
 	member, ok := facet.EntityOf(m.kind, c.Event, nil)
 	if !ok || memberHeader+len(member.Key) > rules.MostMemberBytes {
@@ -51,9 +51,9 @@ func (m *Members) See(s Slot, c *Context) {
 	copy(b[memberHeader:], member.Key)
 }
 
-// keepMembers drops from b whoever came at oldest or before, the one that is
-// called key, and so many of the first that there is room for key. It returns the
-// length of what is left.
+// keepMembers drops from b the members that came at oldest or before, the one with
+// the given key, and as many of the first as needed to make room for key. It
+// returns the length of the rest.
 func keepMembers(b []byte, key string, oldest int64) (kept int) {
 	n, bytes := 1, memberHeader+len(key)
 	for at := 0; at < len(b); at += memberSize(b[at:]) {
@@ -81,9 +81,9 @@ func memberStays(b []byte, key string, oldest int64) bool {
 	return int64(le.Uint64(b)) > oldest && string(b[memberHeader:memberSize(b)]) != key
 }
 
-// Take calls yield with the key of everybody who came inside the window that ends
-// at t, or later, in the order in which they came last, and forgets them all. The
-// keys are valid until yield returns.
+// Take calls yield with the key of every member that came inside the window that
+// ends at t, or later, in the order in which they came last, and forgets them all.
+// The keys are valid until yield returns.
 func (m *Members) Take(s Slot, t int64, yield func(k facet.Kind, key []byte)) {
 	b := s.Payload()
 	for at := 0; at < len(b); at += memberSize(b[at:]) {
@@ -96,7 +96,7 @@ func (m *Members) Take(s Slot, t int64, yield func(k facet.Kind, key []byte)) {
 	}
 }
 
-// Reads reports whether a payload is of this form, so that See can go on with it.
+// Reads reports whether a payload has this form, so that See can continue with it.
 func (m *Members) Reads(payload []byte) bool {
 	n := 0
 	for ; len(payload) > 0; n++ {

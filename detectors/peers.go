@@ -10,7 +10,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Comparison is how a rule compares an entity with the others of its cohorts.
+// Comparison configures how a rule compares an entity with the others of its
+// cohorts.
 type Comparison struct {
 	Cohorts     []event.Field // by which others are looked at, the finest first; never empty
 	Peers       int           // others that must be known
@@ -23,18 +24,17 @@ type Comparison struct {
 
 const mostCohorts = 4
 
-// comparisonKeys are the keys of it; absent names the cohorts of a rule that says
-// nothing of them.
+// comparisonKeys are its keys; absent names the default cohorts.
 func comparisonKeys(absent string) []rules.Key {
 	const day = 24 * time.Hour
 	return []rules.Key{
-		rules.ListKey("cohorts", rules.Optional, 1, mostCohorts, "what others must share with the entity to be looked at, the finest first; "+absent+" where it is absent",
+		rules.ListKey("cohorts", rules.Optional, 1, mostCohorts, "fields that others must share with the entity to be compared with, the finest first; default: "+absent,
 			rules.ChoiceKey("", rules.Required, []string{"build", "app_version", "device_model", "os"}, "a field")),
-		rules.CountKey("peers", rules.Optional, 2, mostPeers, "others, and networks, that must be known for a cohort to be judged; 3 where it is absent"),
-		rules.CountKey("broken_share", rules.Optional, 1, 100, "percent of a cohort that fail, from which on the cohort is broken and nothing fires; 30 where it is absent"),
-		rules.DurationKey("wait", rules.Optional, 10*time.Second, day, "how long an entity waits to be judged while nobody else of its first cohort passes; 10m where it is absent"),
-		rules.DurationKey("usual", rules.Optional, 10*time.Second, 31*day, "how far back a cohort is looked at where the last wait tells too little; 6h where it is absent"),
-		rules.CountKey("unjudged_percent", rules.Optional, 0, 100, "percent of the weight that is left where too little is known of all cohorts; 50 where it is absent, 0: nothing fires"),
+		rules.CountKey("peers", rules.Optional, 2, mostPeers, "number of others, and of networks, that must be known to judge a cohort; default 3"),
+		rules.CountKey("broken_share", rules.Optional, 1, 100, "percentage of failing members from which a cohort is broken and nothing fires; default 30"),
+		rules.DurationKey("wait", rules.Optional, 10*time.Second, day, "how long an entity waits for others of its first cohort to pass before it is judged; default 10m"),
+		rules.DurationKey("usual", rules.Optional, 10*time.Second, 31*day, "how far back a cohort is examined if the last wait shows too little; default 6h"),
+		rules.CountKey("unjudged_percent", rules.Optional, 0, 100, "percent of the weight that remains if too little is known about all cohorts; default 50; 0: nothing fires"),
 	}
 }
 
@@ -59,7 +59,7 @@ func compileComparison(p *rules.Params, absent ...event.Field) Comparison {
 	return c
 }
 
-// state is what of it names the state of a rule.
+// state is its part of the name of a rule's state.
 func (c *Comparison) state() string {
 	return fmt.Sprintf("%v in %d and %d", c.Cohorts, c.Wait.Milliseconds(), c.Usual.Milliseconds())
 }
@@ -74,15 +74,15 @@ func (c *Comparison) peers() *peers {
 }
 
 // peers compares an entity with the others of its cohorts: do they fail as it does?
-// Of each cohort it counts the entities that pass and those that fail, each once in a
-// stretch of time, of which there are short ones and long ones.
+// For each cohort it counts the entities that pass and those that fail, each once
+// in a stretch of time; there are short and long stretches.
 //
-// Of an entity it keeps a standing of 32 bytes for each cohort:
+// For an entity it keeps a standing of 32 bytes per cohort:
 //
 //	0 key of the cohort u64 · 8 short stretch i64 · 16 long stretch i64 · 24 how it counted in each 2×u8 · 26 unused 6
 //
-// and of a cohort a crowd of 224 bytes, numbers of stretches being those of the
-// newest:
+// and for a cohort a crowd of 224 bytes, in which the numbers of stretches are
+// those of the newest:
 //
 //	0 short stretch i64 · 8 long stretch i64 · 16 failing u16 · passing u16, of the newest short stretch, the one before, and both long ones
 //	32 networks of those that fail 8×(hash u32 · last i64, Unix ms) · 128 who passed last 8×(hash u32 · last i64, Unix ms)
@@ -118,7 +118,7 @@ const (
 	passedLast
 )
 
-// judgement is what cohorts say of an entity that fails.
+// judgement is the verdict of the cohorts on an entity that fails.
 type judgement struct {
 	by                         event.Field // the cohort that says so; event.None: none knows enough
 	failing, passing, networks int
@@ -130,7 +130,7 @@ type judgement struct {
 
 func (p *peers) room() int { return len(p.fields) * standingSize }
 
-// standing is what is kept of an entity about one cohort.
+// standing is an entity's state for one cohort.
 type standing []byte
 
 func (s standing) key() uint64     { return le.Uint64(s) }
@@ -145,12 +145,12 @@ func (s standing) set(of int, stretch int64, how uint8) {
 
 func (s standing) valid() bool { return max(s.how(shortStretch), s.how(longStretch)) <= failing }
 
-// crowd is what is kept of a cohort.
+// crowd is the state of a cohort.
 type crowd []byte
 
 func (b crowd) newest(of int) int64 { return int64(le.Uint64(b[8*of:])) }
 
-// counts are those of the newest stretch (0), or of the one before (1).
+// counts returns the counts of the newest stretch (0), or of the one before (1).
 func (b crowd) counts(of, back int) []byte { return b[16+8*of+4*back:][:4] }
 
 func failingIn(c []byte) int { return int(le.Uint16(c)) }
@@ -170,7 +170,7 @@ func (b crowd) roll(of int, stretch int64) {
 	le.PutUint64(b[8*of:], uint64(stretch))
 }
 
-// in are the counts of a stretch; nil where it is over.
+// in returns the counts of a stretch; nil if it is over.
 func (b crowd) in(of int, stretch int64) []byte {
 	if back := b.newest(of) - stretch; back == 0 || back == 1 {
 		return b.counts(of, int(back))
@@ -182,7 +182,7 @@ func (b crowd) list(which int) []byte {
 	return b[crowdLists+which*mostPeers*listed:][:mostPeers*listed]
 }
 
-// note puts a hash into a list, in the place of the one that came longest ago.
+// note puts a hash into a list, replacing the oldest.
 func (b crowd) note(which int, hash uint32, t int64) {
 	l, oldest := b.list(which), 0
 	for i := 0; i < len(l); i += listed {
@@ -198,7 +198,7 @@ func (b crowd) note(which int, hash uint32, t int64) {
 	le.PutUint64(l[oldest+4:], uint64(t))
 }
 
-// since counts the hashes of a list that came at a moment or later, but for one.
+// since counts the hashes of a list that came at a moment or later, except one.
 func (b crowd) since(which int, t int64, but uint32) (n int) {
 	l := b.list(which)
 	for i := 0; i < len(l); i += listed {
@@ -209,7 +209,7 @@ func (b crowd) since(which int, t int64, but uint32) (n int) {
 	return n
 }
 
-// take has an entity count in a cohort. It gives the crowd; nil where there is no
+// take counts the entity in a cohort. It returns the crowd; nil if there is no
 // room.
 func (p *peers) take(s standing, c Cohort, how uint8, t int64, who, network uint32) crowd {
 	b := crowd(c.Payload())
@@ -235,8 +235,8 @@ func (p *peers) take(s standing, c Cohort, how uint8, t int64, who, network uint
 	return b
 }
 
-// count has an entity count in a stretch. It counts once, as failing if it fails at
-// all.
+// count counts an entity in a stretch: once, and as failing if it fails at any time
+// in it.
 func (b crowd) count(of int, s standing, how uint8, stretch int64) {
 	was := s.how(of)
 	if was != uncounted && (s.at(of) > stretch || s.at(of) == stretch && was >= how) {
@@ -255,7 +255,7 @@ func (b crowd) count(of int, s standing, how uint8, stretch int64) {
 	s.set(of, stretch, how)
 }
 
-// A partition's opinion of a cohort in which somebody fails, as a level: up to 8 that
+// A partition's verdict on a cohort with failing entities, as a level: up to 8 that
 // fail, up to 7 that pass.
 const (
 	mostToldFailing = 8
@@ -271,7 +271,7 @@ func (p *peers) opinion(b crowd) uint8 {
 	return uint8(min(fails, mostToldFailing) + mostToldFailing*min(passes, mostToldPassing))
 }
 
-// told adds up what facet partitions think of a cohort.
+// told adds up the verdicts of the facet partitions.
 func told(c Cohort) (fails, passes int) {
 	if c.Said(1) == 0 {
 		return 0, 0
@@ -292,10 +292,10 @@ func (b crowd) both(of int) (fails, passes int) {
 	return failingIn(newest) + failingIn(before), passingIn(newest) + passingIn(before)
 }
 
-// look counts those of a cohort at a moment: in the newest short stretch, where
-// that holds enough, else in two, else in two long ones, and where they hold too few,
-// those that facet partitions tell of. It gives the beginning of what it looked at;
-// all is true where that is the whole stream.
+// look counts a cohort's entities at a moment: in the newest short stretch if that
+// has enough, else in two, else in two long ones; if even they have too few, it
+// uses the verdicts of the facet partitions. It returns the beginning of the
+// stretches used; all is true if the numbers cover the whole stream.
 func (p *peers) look(c Cohort, b crowd, t int64) (fails, passes int, from int64, all bool) {
 	n := t / p.stretch[shortStretch]
 	if newest := b.newest(shortStretch); newest >= n {
@@ -321,8 +321,8 @@ func (p *peers) look(c Cohort, b crowd, t int64) (fails, passes int, from int64,
 // judge begins a judgement.
 func (p *peers) judge() { p.judged = judgement{} }
 
-// hear adds what the cohort by fields[i] says at a moment of an entity that has
-// failed since another one.
+// hear adds a cohort's verdict, at a moment, on an entity that has failed since
+// another moment; fields[i] forms the cohort.
 func (p *peers) hear(i int, c Cohort, t, since int64, who uint32) {
 	j, b := &p.judged, crowd(nil)
 	if c != nil {
@@ -347,7 +347,7 @@ func (p *peers) hear(i int, c Cohort, t, since int64, who uint32) {
 	}
 }
 
-// evidence says how an entity was judged.
+// evidence describes how an entity was judged.
 func (j *judgement) evidence(list []facet.Evidence) []facet.Evidence {
 	switch {
 	case j.by == event.None:
@@ -364,8 +364,8 @@ func (j *judgement) evidence(list []facet.Evidence) []facet.Evidence {
 		facet.Number("cohort_networks", int64(j.networks)))
 }
 
-// keeps is what a rule keeps of cohorts. Partitions tell one another ten times in a
-// short stretch at most.
+// keeps states how a rule keeps cohorts. Partitions publish at most ten verdicts
+// per short stretch.
 func (p *peers) keeps() rules.KeepsOfCohort {
 	return rules.KeepsOfCohort{
 		Reach: 2 * time.Duration(p.stretch[longStretch]) * time.Millisecond, Bytes: crowdSize,

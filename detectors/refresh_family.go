@@ -50,16 +50,16 @@ const mostFamilyTokens = 200
 func RefreshFamilyKind() rules.Kind {
 	return rules.Kind{
 		Name: "refresh_family",
-		Doc:  "finds refresh tokens that are used again after they were replaced, and tells races from theft",
+		Doc:  "finds refresh tokens that are used again after their replacement, and distinguishes races from theft",
 		Keys: []rules.Key{
-			rules.ListKey("tiers", rules.Required, 1, 3, "what a reuse is judged to be, from the mildest", rules.ObjectKey("", rules.Required, "one verdict",
-				rules.ChoiceKey("verdict", rules.Required, reuseVerdicts[1:], "race: within the grace, from the same device and network; stale: of the same device, but too late for a race, or from another network; theft: from another device, or from another network with another client"),
-				rules.WeightKey("weight", "how sure the signal is, in percent"))),
-			rules.ConditionKey("shown", rules.Optional, "which of the events that match when present no refresh token but one that was issued with it: its token_issued shows that the client got the answer to a refresh; none where it is absent"),
-			rules.DurationKey("grace", rules.Optional, 0, time.Hour, "how long after a token was replaced its use may be a race; 30s where it is absent"),
-			rules.CountKey("tokens", rules.Optional, 2, mostFamilyTokens, "tokens remembered of a family, the latest; 32 where it is absent"),
-			rules.DurationKey("memory", rules.Optional, time.Minute, longestMemory, "how long a token is remembered after it came last; 30d where it is absent"),
-			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the family; 1h where it is absent"),
+			rules.ListKey("tiers", rules.Required, 1, 3, "the verdicts on a reuse, from the mildest", rules.ObjectKey("", rules.Required, "one verdict",
+				rules.ChoiceKey("verdict", rules.Required, reuseVerdicts[1:], "race: within the grace, from the same device and network; stale: from the same device, but too late for a race, or from another network; theft: from another device, or from another network with another client"),
+				rules.WeightKey("weight", "confidence of the signal, in percent"))),
+			rules.ConditionKey("shown", rules.Optional, "which of the matching events present no refresh token but one issued with it: its token_issued shows that the client got the answer to a refresh; default: none"),
+			rules.DurationKey("grace", rules.Optional, 0, time.Hour, "how long after a token's replacement its use may be a race; default 30s"),
+			rules.CountKey("tokens", rules.Optional, 2, mostFamilyTokens, "number of latest tokens remembered per family; default 32"),
+			rules.DurationKey("memory", rules.Optional, time.Minute, longestMemory, "how long a token is remembered after its last use; default 30d"),
+			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the family; default 1h"),
 		},
 		Compile: compileRefreshFamily,
 	}

@@ -37,18 +37,18 @@ func SignatureMismatchKind() rules.Kind {
 	const day = 24 * time.Hour
 	return rules.Kind{
 		Name: "signature_mismatch",
-		Doc:  "finds an entity whose signatures fail where those of others of its build, version or model do not",
+		Doc:  "finds an entity whose signatures fail while those of others of its build, version or model do not",
 		Keys: slices.Concat([]rules.Key{
 			rules.DurationKey("window", rules.Required, 10*time.Second, day, "how far back failures count"),
-			rules.ListKey("tiers", rules.Required, 1, 8, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
-				rules.CountKey("at", rules.Required, 1, mostFailures, "fires from so many failures on"),
-				rules.CountKey("weight", rules.Required, 1, 100, "how sure the signal is, in percent"))),
-			rules.ConditionKey("fails", rules.Optional, "events whose check failed; where it is absent, signatures that are invalid or of an unknown key, but for reasons of a wrong clock"),
-			rules.ConditionKey("passes", rules.Optional, "events whose check passed; signature == \"valid\" where it is absent. Events that do neither are passed over"),
-			rules.CountKey("min_share", rules.Optional, 1, 100, "least percent of the entity's events in the window that fail; 20 where it is absent"),
+			rules.ListKey("tiers", rules.Required, 1, 8, "the steps, from the mildest", rules.ObjectKey("", rules.Required, "one step",
+				rules.CountKey("at", rules.Required, 1, mostFailures, "number of failures that fires"),
+				rules.CountKey("weight", rules.Required, 1, 100, "confidence of the signal, in percent"))),
+			rules.ConditionKey("fails", rules.Optional, "events whose check failed; default: signatures that are invalid or of an unknown key, unless the reason is a wrong clock"),
+			rules.ConditionKey("passes", rules.Optional, "events whose check passed; default: signature == \"valid\". Events that do neither are ignored"),
+			rules.CountKey("min_share", rules.Optional, 1, 100, "minimum percentage of the entity's checks in the window that fail; default 20"),
 		}, comparisonKeys("build and app_version"), []rules.Key{
-			rules.DurationKey("memory", rules.Optional, 10*time.Second, longestMemory, "how long it is remembered that an entity passed, and with which build; 7d where it is absent"),
-			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the entity; 1h where it is absent"),
+			rules.DurationKey("memory", rules.Optional, 10*time.Second, longestMemory, "how long an entity's last pass, and its build, are remembered; default 7d"),
+			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the entity; default 1h"),
 		}),
 		Compile: compileSignatureMismatch,
 	}

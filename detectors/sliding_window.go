@@ -56,29 +56,29 @@ const (
 
 // SlidingWindowKind is the detector as rules see it.
 func SlidingWindowKind() rules.Kind {
-	enough := rules.CountKey("min_events", rules.Required, 1, 1_000_000, "events inside the window below which nothing fires, because a few show nothing")
+	enough := rules.CountKey("min_events", rules.Required, 1, 1_000_000, "minimum number of events inside the window, because a few show nothing")
 	return rules.Kind{
 		Name: "sliding_window",
 		Doc:  "measures the entity's events inside a window of event time that ends at the latest one, or inside a session",
 		Keys: []rules.Key{
 			rules.DurationKey("window", rules.Optional, time.Second, longestWindow, "length of the window"),
-			rules.DurationKey("session_gap", rules.Optional, time.Second, longestWindow, "instead of a window: events less than this apart are of one session, and all of it is measured"),
-			rules.ConditionKey("count", rules.Optional, "which of the events that match when are counted; all of them where it is absent"),
-			rules.ConditionKey("cancel", rules.Optional, "which of the events that match when clear what was counted up to then, such as a success after failures"),
+			rules.DurationKey("session_gap", rules.Optional, time.Second, longestWindow, "instead of a window: events less than this apart form a session, and the whole session is measured"),
+			rules.ConditionKey("count", rules.Optional, "which of the matching events are counted; default: all"),
+			rules.ConditionKey("cancel", rules.Optional, "which of the matching events clear the count so far, such as a success after failures"),
 			rules.ChoiceKey("distinct", rules.Optional, rules.Countable(), "measure the distinct values of this field, not events; events that lack it are not counted"),
 			rules.ChoiceKey("sum", rules.Optional, rules.Measurable(), "measure the sum of this field; events that lack it are not counted"),
 			rules.ObjectKey("percentile", rules.Optional, "measure a percentile of a field; events that lack it are not counted",
 				rules.ChoiceKey("of", rules.Required, rules.Measurable(), "the field"),
-				rules.CountKey("p", rules.Required, 1, 100, "which percentile: of 95, so many percent of the values are no greater"), enough),
-			rules.ObjectKey("share", rules.Optional, "measure how many percent of the matching events are counted ones; needs count", enough),
-			rules.CountKey("min_share", rules.Optional, 1, 100, "percent of the matching events inside the window that must be counted ones; needs count"),
-			rules.ListKey("by", rules.Optional, 1, 3, "each combination of the values of these fields has a window of its own; events that lack one are not counted",
+				rules.CountKey("p", rules.Required, 1, 100, "the percentile: with 95, so many percent of the values are no greater"), enough),
+			rules.ObjectKey("share", rules.Optional, "measure the percentage of matching events that are counted; needs count", enough),
+			rules.CountKey("min_share", rules.Optional, 1, 100, "percentage of the matching events inside the window that must be counted; needs count"),
+			rules.ListKey("by", rules.Optional, 1, 3, "each combination of values of these fields has its own window; events that lack one are not counted",
 				rules.ChoiceKey("", rules.Required, rules.Countable(), "a field")),
-			rules.CountKey("values", rules.Optional, 1, 256, "with by: how many combinations are kept of an entity; 16 where it is absent. Of more, the one goes that would cease to matter first"),
-			rules.DurationKey("cooldown", rules.Optional, time.Millisecond, longestWindow, "time until the same tier may fire again for the entity; the length of the window, or of the gap, where it is absent"),
-			rules.ListKey("tiers", rules.Required, 1, 8, "the steps of the answer, from the mildest", rules.ObjectKey("", rules.Required, "one step",
-				rules.CountKey("at", rules.Required, 1, mostAt, "fires when so much is measured inside the window"),
-				rules.WeightKey("weight", "how sure the signal is, in percent"))),
+			rules.CountKey("values", rules.Optional, 1, 256, "with by: number of combinations kept per entity; default 16. Beyond that, the one that would expire first is dropped"),
+			rules.DurationKey("cooldown", rules.Optional, time.Millisecond, longestWindow, "time until the same tier may fire again for the entity; default: the window, or the gap"),
+			rules.ListKey("tiers", rules.Required, 1, 8, "the steps, from the mildest", rules.ObjectKey("", rules.Required, "one step",
+				rules.CountKey("at", rules.Required, 1, mostAt, "the measured value that fires"),
+				rules.WeightKey("weight", "confidence of the signal, in percent"))),
 		},
 		Compile: compileSlidingWindow,
 	}

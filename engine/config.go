@@ -9,8 +9,8 @@ import (
 // Config holds the operator's settings for partition state.
 type Config struct {
 	Lateness    time.Duration `yaml:"lateness" doc:"how long after the watermark an event still counts"`
-	MaxEntities int           `yaml:"max_entities" doc:"most entities of one kind and tenant that a facet partition keeps state of; beyond it, those that came least give way"`
-	MaxCohorts  int           `yaml:"max_cohorts" doc:"most cohorts of one kind (those that share a build, an app version, a route, an ASN, a country, an OS, a device model) and tenant that a facet partition keeps state of"`
+	MaxEntities int           `yaml:"max_entities" doc:"most entities of one kind and tenant with state in a facet partition; beyond that, the least frequent ones give way"`
+	MaxCohorts  int           `yaml:"max_cohorts" doc:"most cohorts of one kind (build, app version, route, ASN, country, OS, device model) and tenant with state in a facet partition"`
 
 	// Sources is the number of raw partitions. Time advances only when all of them
 	// were heard from. It is read from the topic.

@@ -69,7 +69,7 @@ func TestExceptedEventsReachNoDetector(t *testing.T) {
 	m.state(0, p)
 	m.state(0, p) // counts nothing twice
 	err = testutil.CollectAndCompare(m.excepted, strings.NewReader(`
-# HELP weir_detect_exception_hits_total Facets that a rule did not see because of an exception, by rule and place of the exception, from 1.
+# HELP weir_detect_exception_hits_total Facets that a rule did not see because of an exception, by rule and number of the exception, from 1.
 # TYPE weir_detect_exception_hits_total counter
 weir_detect_exception_hits_total{exception="1",rule="two-failures"} 5
 weir_detect_exception_hits_total{exception="2",rule="two-failures"} 5

@@ -40,8 +40,8 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 	partition := []string{"partition"}
 	return &stageMetrics{
 		signals:  f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_signals_total", Help: "Signals emitted, by rule."}, []string{"rule", "phase"}),
-		shadow:   f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_shadow_signals_total", Help: "Signals of rules that are only watched, by rule."}, []string{"rule", "phase"}),
-		excepted: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_exception_hits_total", Help: "Facets that a rule did not see because of an exception, by rule and place of the exception, from 1."}, []string{"rule", "exception"}),
+		shadow:   f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_shadow_signals_total", Help: "Signals of shadow rules, by rule."}, []string{"rule", "phase"}),
+		excepted: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_exception_hits_total", Help: "Facets that a rule did not see because of an exception, by rule and number of the exception, from 1."}, []string{"rule", "exception"}),
 		lost:     f.NewCounter(prometheus.CounterOpts{Name: "weir_detect_declared_losses_total", Help: "Losses of facet log that an operator accepted."}),
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_detect_stopped_partitions", Help: "Facet partitions that stopped because of an error."}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_lag_records", Help: "Facet records not read yet, by partition."}, partition),
@@ -51,21 +51,21 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 		evicted: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_evicted_entities",
 			Help: "Entities that lost their state because of the cap, by partition and kind."}, []string{"partition", "kind"}),
 		refused: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_refused_facets",
-			Help: "Facets that reached no rule because the cap left no room for state of their entities, by partition and kind."}, []string{"partition", "kind"}),
-		timers:  f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_timers", Help: "Entities that a rule waits for, by partition."}, partition),
+			Help: "Facets that reached no rule because the cap left no room for the state of their entities, by partition and kind."}, []string{"partition", "kind"}),
+		timers:  f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_timers", Help: "Entities with a timer, by partition."}, partition),
 		cohorts: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_cohorts", Help: "Cohorts with state, by partition."}, partition),
 		dropped: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_dropped_timers",
 			Help: "Entities that lost timers with their state because of the cap, by partition and kind."}, []string{"partition", "kind"}),
-		bytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_state_bytes", Help: "Memory that state takes, by partition."}, partition),
+		bytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_state_bytes", Help: "Memory of the state, by partition."}, partition),
 		commitsAge: telemetry.NewAges(r, "weir_detect_commit_age_seconds",
-			"For how long there has been something to commit and nothing was committed, by partition; state that is rebuilt counts."),
+			"Time since something could have been committed and nothing was, by partition; rebuilding state counts."),
 		snapshotsAge: telemetry.NewAges(r, "weir_detect_snapshot_age_seconds",
-			"For how long there has been state that no snapshot holds, by partition; from when the partition was taken up."),
+			"Age of the oldest state that is in no snapshot, by partition; counted from the take-over of the partition."),
 		snapshotsBytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_snapshot_bytes", Help: "Size of the latest snapshot written, by partition."}, partition),
 		snapshotsSeconds: f.NewHistogramVec(prometheus.HistogramOpts{Name: "weir_detect_snapshot_seconds",
 			Help: "Time to encode a snapshot and to store it, attempts included, by step.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"step"}),
 		snapshotsFailed: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_snapshot_failures_total",
-			Help: "What went wrong with snapshots: store, damaged, differs, retention, drain."}, []string{"reason"}),
+			Help: "Failures of snapshots, by reason: store, damaged, differs, retention, drain."}, []string{"reason"}),
 	}
 }
 

@@ -28,11 +28,11 @@ type StageConfig struct {
 	Config `yaml:",inline"`
 
 	CommitInterval time.Duration `yaml:"commit_interval" doc:"how often progress is committed"`
-	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"longest time to finish what is under way when a partition is given up"`
-	AcceptLoss     bool          `yaml:"accept_loss" doc:"start although the facet log no longer begins at 0 and no snapshot joins it, with what is left of it"`
+	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"time limit for finishing the work in progress when a partition is given up"`
+	AcceptLoss     bool          `yaml:"accept_loss" doc:"start with the rest of the facet log although it no longer begins at 0 and no snapshot joins it"`
 
-	SnapshotInterval time.Duration `yaml:"snapshot_interval" doc:"how often a partition's state is written to the store of snapshots, if anything has changed"`
-	SnapshotKeep     int           `yaml:"snapshot_keep" doc:"how many snapshots of a partition are kept"`
+	SnapshotInterval time.Duration `yaml:"snapshot_interval" doc:"how often a partition's state is written to the snapshot store, if anything has changed"`
+	SnapshotKeep     int           `yaml:"snapshot_keep" doc:"number of snapshots kept of a partition"`
 }
 
 // StageDefaults returns values that suit most installations.

@@ -14,26 +14,26 @@ type Config struct {
 	Listen string `yaml:"listen" doc:"address that gateways ask"`
 	Policy Policy `yaml:"policy"`
 
-	Phase        string   `yaml:"phase" doc:"how far decisions may go, whatever the rules say: observe (always allow), soft (at most step_up) or enforce"`
+	Phase        string   `yaml:"phase" doc:"limit for decisions, whatever the rules say: observe (always allow), soft (at most step_up) or enforce"`
 	OnUnknown    string   `yaml:"on_unknown" doc:"when risk cannot be looked up: open (allow) or closed"`
-	ClosedRoutes []string `yaml:"closed_routes" doc:"routes that are closed when risk cannot be looked up, although on_unknown is open"`
+	ClosedRoutes []string `yaml:"closed_routes" doc:"routes that are closed when risk cannot be looked up, even if on_unknown is open"`
 	ClosedAction string   `yaml:"closed_action" doc:"what closed means: throttle, challenge, step_up or deny"`
 
-	Budget          time.Duration `yaml:"budget" doc:"longest time to look risk up"`
-	MaxLookups      int           `yaml:"max_lookups" doc:"most look-ups at once; beyond it, decisions are made without"`
-	BreakerFailures int           `yaml:"breaker_failures" doc:"failed look-ups in a row after which none is tried for a while"`
-	BreakerPause    time.Duration `yaml:"breaker_pause" doc:"how long none is tried"`
+	Budget          time.Duration `yaml:"budget" doc:"time limit for looking up risk"`
+	MaxLookups      int           `yaml:"max_lookups" doc:"most look-ups at once; further decisions are made without a look-up"`
+	BreakerFailures int           `yaml:"breaker_failures" doc:"failed look-ups in a row after which the gate stops trying for a while"`
+	BreakerPause    time.Duration `yaml:"breaker_pause" doc:"how long no look-up is tried"`
 
 	CacheFor   time.Duration `yaml:"cache_for" doc:"how long a gateway may act on a decision"`
-	RetryAfter time.Duration `yaml:"retry_after" doc:"how long a throttled client is told to wait, whole seconds"`
+	RetryAfter time.Duration `yaml:"retry_after" doc:"how long a throttled client should wait, whole seconds"`
 }
 
 // Policy holds the lowest score for each action; 101 means never.
 type Policy struct {
-	Tag       int `yaml:"tag" doc:"score from which the upstream is told"`
+	Tag       int `yaml:"tag" doc:"score from which the upstream is informed"`
 	Throttle  int `yaml:"throttle" doc:"score from which the client is slowed down"`
-	Challenge int `yaml:"challenge" doc:"score from which proof of a human is asked for"`
-	StepUp    int `yaml:"step_up" doc:"score from which stronger authentication is asked for"`
+	Challenge int `yaml:"challenge" doc:"score from which the client must prove to be human"`
+	StepUp    int `yaml:"step_up" doc:"score from which stronger authentication is required"`
 	Deny      int `yaml:"deny" doc:"score from which the request is refused"`
 }
 

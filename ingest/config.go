@@ -13,21 +13,21 @@ import (
 // Config holds the operator's settings for reading a stream.
 type Config struct {
 	Format         string          `yaml:"format" doc:"format of the raw records: weir, combined, nginx, nginx-proxy-manager, envoy-gateway, envoy, traefik, caddy, haproxy, aws-alb, cloudflare-logpush, mapping, or pattern"`
-	Mapping        *format.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: where each field is found"`
+	Mapping        *format.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: the source of each field"`
 	Pattern        string          `yaml:"pattern,omitempty" doc:"with format pattern: a regular expression whose groups are fields"`
-	RemoteUser     string          `yaml:"remote_user" doc:"what a user name in an access log is: unverified, or verified where the server checks every name that it logs; then it is the account"`
-	Routes         []string        `yaml:"routes" doc:"route templates such as /users/{id}, used where the gateway gives no route"`
+	RemoteUser     string          `yaml:"remote_user" doc:"whether user names in an access log are verified: unverified, or verified if the server checks every name that it logs; the name is then the account"`
+	Routes         []string        `yaml:"routes" doc:"route templates such as /users/{id}, used if the gateway gives no route"`
 	TrustedProxies []string        `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed; unix: for peers on Unix sockets"`
 
-	ConnectingIPFrom []string `yaml:"connecting_ip_from" doc:"prefixes of a CDN whose statement of the client's address (field connecting_ip, from CF-Connecting-IP and the like) is believed; unix: for peers on Unix sockets"`
+	ConnectingIPFrom []string `yaml:"connecting_ip_from" doc:"prefixes of a CDN whose own header with the client's address (field connecting_ip, from CF-Connecting-IP and the like) is believed; unix: for peers on Unix sockets"`
 
-	MaxLate   time.Duration `yaml:"max_late" doc:"how long before the bracket of its arrival an event's claimed time may lie"`
-	Delayed   string        `yaml:"delayed" doc:"what an event counts as whose claimed time lies further back than max_late: late (it keeps its time, and no rule counts it) or arrival (as if it were made when it arrived)"`
+	MaxLate   time.Duration `yaml:"max_late" doc:"how long before its arrival an event's claimed time may lie"`
+	Delayed   string        `yaml:"delayed" doc:"how an event counts whose claimed time is further back than max_late: late (it keeps its time, and no rule counts it) or arrival (as of its arrival)"`
 	MaxFuture time.Duration `yaml:"max_future" doc:"how long after its arrival an event's claimed time may lie"`
 
-	Linger         time.Duration `yaml:"linger" doc:"least time between two writes of facet frames while traffic flows"`
+	Linger         time.Duration `yaml:"linger" doc:"minimum time between two writes of facet frames under load"`
 	CommitInterval time.Duration `yaml:"commit_interval" doc:"how often progress is committed, and idle partitions tick"`
-	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"longest time to finish what is under way when a partition is given up"`
+	DrainTimeout   time.Duration `yaml:"drain_timeout" doc:"time limit for finishing the work in progress when a partition is given up"`
 }
 
 // How a delayed event counts.

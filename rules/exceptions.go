@@ -38,9 +38,9 @@ func (r *Rule) Matches(e *event.Event) bool { return r.When(e) && r.Excepts(e) <
 func exceptionsKey() Key {
 	return ListKey("exceptions", Optional, 0, maxExceptions, "which events the detector does not see although they match; hits are counted", ObjectKey("", Required, "one exception",
 		ConditionKey("when", Required, "which events are excepted"),
-		TextKey("owner", Required, 200, "who answers for the exception"),
+		TextKey("owner", Required, 200, "who is responsible for the exception"),
 		TextKey("reason", Required, 1000, "why it is there"),
-		MomentKey("expires", Required, "the event time from which on it does not hold")))
+		MomentKey("expires", Required, "event time at which it expires")))
 }
 
 // exceptions reads the exceptions of a rule.

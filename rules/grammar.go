@@ -57,23 +57,23 @@ func ruleKey(kinds []Kind) Key {
 		return ListKey(name, Optional, 0, 100, doc, TextKey("", Required, 2000, "one of them"))
 	}
 	k := ObjectKey("", Required, "one rule",
-		NamedKey("id", idPattern, "names the rule in signals, scores and metrics; another id is another rule, with windows of its own"),
-		TextKey("title", Required, 120, "what has happened when the rule fires, in a few words"),
+		NamedKey("id", idPattern, "names the rule in signals, scores and metrics; another id is another rule, with its own windows"),
+		TextKey("title", Required, 120, "what it means when the rule fires, in a few words"),
 		TextKey("description", Optional, 4000, "what the rule looks for, and why"),
-		ChoiceKey("entity", Required, kindNames(), "whom the rule counts for, and whom its signals are about"),
+		ChoiceKey("entity", Required, kindNames(), "what the rule counts for, and what its signals are about"),
 		ConditionKey("when", Required, "which events the detector sees"),
-		ObjectKey("members", Optional, "the entity is a group: when the rule fires, those whom its counted events named get a signal too",
-			ChoiceKey("entity", Required, memberNames(), "who the members are; of those that the window's counted events named, the 32 that came last, each once"),
-			WeightKey("weight", "how sure a member's signal is, in percent")),
+		ObjectKey("members", Optional, "the entity is a group: when the rule fires, its members, named by its counted events, get a signal too",
+			ChoiceKey("entity", Required, memberNames(), "the kind of the members: the 32 that the window's counted events named last, each once"),
+			WeightKey("weight", "confidence of a member's signal, in percent")),
 		signalKey(),
 		ChoiceKey("phase", Required, phaseNames[:], "observe: reported, never acts; soft: acts up to asking for more proof; enforce: acts fully"),
-		ChoiceKey("severity", Optional, severities[:], "how bad it is where the rule is right"),
-		ListKey("tags", Optional, 0, 20, "what it is in the words of others: owasp:api1 to owasp:api10 (API Security Top 10 of 2023), attack:T1110.003 (MITRE ATT&CK); and names of your own",
+		ChoiceKey("severity", Optional, severities[:], "how bad the abuse is if the rule is right"),
+		ListKey("tags", Optional, 0, 20, "standard classifications: owasp:api1 to owasp:api10 (API Security Top 10 of 2023), attack:T1110.003 (MITRE ATT&CK); and names of your own",
 			Key{name: "tags", form: textForm, max: 64, pattern: regexp.MustCompile(tagPattern), doc: "a tag"}),
 		exceptionsKey(),
 		prose("references", "addresses of what explains the abuse"),
 		prose("false_positives", "innocent behaviour that may look like this"),
-		TextKey("owner", Optional, 200, "who answers for the rule"),
+		TextKey("owner", Optional, 200, "who is responsible for the rule"),
 		ListKey("tests", Optional, 0, 200, "what must make the rule fire, and what must not", testKey()),
 	)
 	return k.withDetectors(kinds)
@@ -93,11 +93,11 @@ func (k Key) withDetectors(kinds []Kind) Key {
 
 func signalKey() Key {
 	return ObjectKey("signal", Required, "what is said when the rule fires",
-		ChoiceKey("category", Required, append(Categories(), AnyCategory), "what kind of abuse it is; any: whatever kind, for signals that lower"),
+		ChoiceKey("category", Required, append(Categories(), AnyCategory), "kind of abuse; any: every kind, for signals that lower"),
 		NamedKey("reason", `^[a-z0-9_]{1,64}$`, "reason code, as gateways and support see it"),
 		DurationKey("half_life", Required, time.Second, maxHalfLife, "time in which the signal's weight halves; whole seconds"),
-		ChoiceKey("effect", Optional, []string{"raises", "lowers"}, "what the weight does to the score; lowers: the signal speaks for the entity, against what is said in its category; raises where it is absent"),
-		ListKey("asks", Optional, 1, int64(len(askNames)), "what is asked for beside the weight", ChoiceKey("asks", Required, askNames[:],
+		ChoiceKey("effect", Optional, []string{"raises", "lowers"}, "effect of the weight on the score; lowers: the signal speaks for the entity, in its category; default raises"),
+		ListKey("asks", Optional, 1, int64(len(askNames)), "requested actions, in addition to the weight", ChoiceKey("asks", Required, askNames[:],
 			"revoke: end the token family, the session, or the account's credentials; notify: tell operators")))
 }
 
@@ -114,19 +114,19 @@ func testKey() Key {
 	return ObjectKey("", Required, "one test",
 		TextKey("name", Required, 200, "a sentence that says what happens"),
 		eventsKey(),
-		ListKey("expect", Required, 0, 1000, "the entities that the rule must fire for, and no others; [] where it must not fire", ObjectKey("", Required, "one entity",
+		ListKey("expect", Required, 0, 1000, "the entities that the rule must fire for, and no others; [] if it must not fire", ObjectKey("", Required, "one entity",
 			TextKey("entity", Required, 1000, "key of the entity: the account, the address, …"),
 			CountKey("weight", Required, 0, 100, "weight of the heaviest of its signals"),
-			CountKey("signals", Optional, 1, maxSeries, "how many signals; any number where it is absent"))))
+			CountKey("signals", Optional, 1, maxSeries, "number of signals; default: any"))))
 }
 
 func eventsKey() Key {
 	return ListKey("events", Required, 1, 1000, "what happens", ObjectKey("", Required, "one event, or a series of equal ones",
 		DurationKey("at", Required, 0, maxTestSpan, "when, since the start of the test"),
 		DurationKey("every", Optional, 0, maxTestSpan, "time between the events of the series"),
-		DurationKey("delay", Optional, 0, maxTestSpan, "after how long each event arrives; at once where it is absent"),
-		CountKey("repeat", Optional, 1, maxSeries, "how many events; 1 where it is absent"),
-		Key{name: "set", form: valuesForm, required: Required, doc: "the event's fields; in texts {n} stands for the number of the event in its series, from 1, {n%7} for its rest by 7, and {{} for a bracket where {n} itself is meant"}))
+		DurationKey("delay", Optional, 0, maxTestSpan, "delay until each event arrives; default: none"),
+		CountKey("repeat", Optional, 1, maxSeries, "number of events; default 1"),
+		Key{name: "set", form: valuesForm, required: Required, doc: "the event's fields; in texts {n} stands for the number of the event in its series, from 1, {n%7} for that number modulo 7, and {{} for a literal brace before n}"}))
 }
 
 func kindNames() []string {

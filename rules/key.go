@@ -85,7 +85,7 @@ func CountKey(name string, need bool, from, to int64, doc string) Key {
 
 // WeightKey describes the weight of a signal, which [Params.Weight] reads.
 func WeightKey(name, doc string) Key {
-	return CountKey(name, Required, 0, 100, doc+"; 0 changes no score, and is for signals that ask for something")
+	return CountKey(name, Required, 0, 100, doc+"; 0 changes no score, and is for signals that ask for an action")
 }
 
 // DurationKey describes a duration in a range.

@@ -17,7 +17,7 @@ const namePattern = `^[a-z][a-z0-9_]{0,63}$`
 func listKey() Key {
 	return ObjectKey("", Required, "one list",
 		NamedKey("name", namePattern, "names the list in conditions: client_ip in lists.NAME"),
-		ChoiceKey("type", Required, condition.ListKinds(), "what it holds: networks and addresses, numbers of autonomous systems, countries, JA4 fingerprints, or any texts"),
+		ChoiceKey("type", Required, condition.ListKinds(), "type of the items: networks and addresses, autonomous system numbers, countries, JA4 fingerprints, or any texts"),
 		TextKey("description", Optional, 4000, "what the list is for"),
 		ListKey("items", Required, 1, maxItems, "its entries", entryKey()))
 }
@@ -26,7 +26,7 @@ func listKey() Key {
 func entryKey() Key {
 	k := ObjectKey("", Required, "one entry: a value, or a mapping",
 		TextKey("value", Required, 1024, "the value"),
-		MomentKey("expires", Optional, "the event time from which on the value is not in the list"),
+		MomentKey("expires", Optional, "event time at which the value leaves the list"),
 		TextKey("note", Optional, 1000, "why it is there"))
 	k.form = entryForm
 	return k

@@ -24,8 +24,8 @@ const (
 // routesKey describes the classes of routes.
 func routesKey() Key {
 	return ObjectKey("", Required, "one class",
-		NamedKey("class", namePattern, "what requests to these routes do, as route_class has it: login, signup, payment, …; none takes them out of the class that they have otherwise"),
-		ListKey("routes", Required, 1, maxRoutes, "routes as events have them, a method and a blank in front where only that method is meant; each stands for the same behind /api and a version, too",
+		NamedKey("class", namePattern, "value of route_class for requests to these routes: login, signup, payment, …; none removes them from their class"),
+		ListKey("routes", Required, 1, maxRoutes, "routes as in events, with a method and a blank in front for that method only; each also matches behind /api and a version",
 			TextKey("", Required, 540, "a route, such as POST /login")))
 }
 

@@ -8,21 +8,21 @@ import (
 
 // scenarioKey describes a test of all rules together.
 func scenarioKey() Key {
-	entity := TextKey("entity", Required, 1000, "whom, as kind:key, such as account:ann; the key may hold {n}, see repeat")
+	entity := TextKey("entity", Required, 1000, "the entity, as kind:key, such as account:ann; the key may contain {n}, see repeat")
 	return ObjectKey("", Required, "one scenario: events of anybody, through all rules",
 		TextKey("name", Required, 200, "a sentence that says what happens"),
-		ListKey("rules", Optional, 1, maxRules, "ids of the rules whose signals are looked at; all where it is absent. Scores are of all rules", TextKey("", Required, 64, "id of a rule")),
+		ListKey("rules", Optional, 1, maxRules, "ids of the rules whose signals are checked; default: all. Scores always include all rules", TextKey("", Required, 64, "id of a rule")),
 		eventsKey(),
 		ListKey("expect", Required, 0, 1000, "what there must be about whom; no other entity may get a signal", ObjectKey("", Required, "one entity, or a series of them",
 			entity,
-			CountKey("repeat", Optional, 1, MostMembers, "how many entities; {n} in their keys, and {n%7}, is the number of the entity"),
-			ListKey("signals", Optional, 0, maxRules, "what rules must say of it, and none else; where it is absent, its signals are not looked at", ObjectKey("", Required, "one rule",
+			CountKey("repeat", Optional, 1, MostMembers, "number of entities; {n} and {n%7} in their keys stand for the number of the entity"),
+			ListKey("signals", Optional, 0, maxRules, "the signals that rules must give it, and no others; default: its signals are not checked", ObjectKey("", Required, "one rule",
 				TextKey("rule", Required, 64, "id of the rule"),
 				CountKey("weight", Required, 1, 100, "weight of the heaviest of its signals"),
-				CountKey("times", Optional, 1, maxSeries, "how many signals; any number where it is absent"),
-				TextKey("group", Optional, 1000, "kind:key of the group that it is told as a member of"))),
+				CountKey("times", Optional, 1, maxSeries, "number of signals; default: any"),
+				TextKey("group", Optional, 1000, "kind:key of the group through which it is told"))),
 			Key{name: "score", form: countForm, required: Optional, max: 100, doc: "points when the scenario ends, at the time of its latest event"},
-			ListKey("reasons", Optional, 0, 100, "reason codes when the scenario ends, that of the greatest contribution first", TextKey("", Required, 64, "a reason code")))))
+			ListKey("reasons", Optional, 0, 100, "reason codes when the scenario ends, the greatest contribution first", TextKey("", Required, 64, "a reason code")))))
 }
 
 // scenario reads a test of all rules of a set together.

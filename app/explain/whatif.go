@@ -76,7 +76,7 @@ func clone(e *event.Event) *event.Event {
 	return c
 }
 
-// fires returns the first n steps at which the rule fires, with the tier: under
+// fires returns at which of the first n steps the rule fires, and with which tier: under
 // other parameters if spec is not nil, and without the steps in drop. ok is false
 // if the limit of runs is reached.
 func (w *whatIf) fires(spec rules.Spec, drop map[int]bool, n int) (tiers map[int]int, ok bool, err error) {

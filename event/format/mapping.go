@@ -17,11 +17,11 @@ type Mapping map[string]FieldSource
 
 // FieldSource is the source of one field: a key, or a constant.
 type FieldSource struct {
-	From   string            `yaml:"from,omitempty" json:"from,omitempty" doc:"key of the object, or dotted path into objects within it; key[0] is the first element of an array, key[-1] the last, key[*] all of them, joined by commas"`
+	From   string            `yaml:"from,omitempty" json:"from,omitempty" doc:"key of the object, or dotted path into nested objects; key[0] is the first element of an array, key[-1] the last, key[*] all of them, joined by commas"`
 	Const  string            `yaml:"const,omitempty" json:"const,omitempty" doc:"the same value for every event"`
 	Unit   string            `yaml:"unit,omitempty" json:"unit,omitempty" doc:"unit of a time or duration: s, ms, us, ns; rfc3339 and clf for times"`
-	Values map[string]string `yaml:"values,omitempty" json:"values,omitempty" doc:"what the values found mean; values not named here count as none"`
-	Is     []string          `yaml:"is,omitempty" json:"is,omitempty" doc:"for only: the values that an event has; one that ends in * stands for all that begin so"`
+	Values map[string]string `yaml:"values,omitempty" json:"values,omitempty" doc:"translation of the found values; values that are not listed count as absent"`
+	Is     []string          `yaml:"is,omitempty" json:"is,omitempty" doc:"for only: the values of records that are events; one that ends in * is a prefix"`
 }
 
 const (

@@ -17,29 +17,29 @@ import (
 
 // Config holds the address of Kafka and the settings of its client.
 type Config struct {
-	Brokers     []string         `yaml:"brokers" doc:"addresses of some brokers, host:port; the others are found through them"`
+	Brokers     []string         `yaml:"brokers" doc:"addresses of some brokers, host:port; the client finds the others through them"`
 	ClientID    string           `yaml:"client_id" doc:"name shown in the brokers' logs and quotas"`
-	Instance    string           `yaml:"instance" doc:"a name that no other worker has and that this one keeps when it is started again, such as a pod's: its partitions then come back at once after it was killed, instead of after session_timeout; empty: it has none"`
+	Instance    string           `yaml:"instance" doc:"stable, unique name of the worker, such as the name of its pod: after a crash its partitions then return at once, instead of after session_timeout; empty: no name"`
 	Compression string           `yaml:"compression" doc:"how batches are written: lz4 or none"`
 	TLS         tlsconfig.Config `yaml:"tls"`
 	SASL        SASL             `yaml:"sasl"`
 
-	FetchBytes int           `yaml:"fetch_bytes" doc:"bytes asked for in one fetch of one partition"`
-	FetchWait  time.Duration `yaml:"fetch_wait" doc:"longest time a broker holds a fetch back when there is nothing new"`
-	BatchBytes int           `yaml:"batch_bytes" doc:"size above which the records for one partition are written in several batches; below the topics' max.message.bytes"`
+	FetchBytes int           `yaml:"fetch_bytes" doc:"bytes requested in one fetch of one partition"`
+	FetchWait  time.Duration `yaml:"fetch_wait" doc:"longest time that a broker delays a fetch when there is nothing new"`
+	BatchBytes int           `yaml:"batch_bytes" doc:"size above which the records for one partition are written in several batches; must be below the topics' max.message.bytes"`
 
-	DialTimeout       time.Duration `yaml:"dial_timeout" doc:"longest time to connect"`
-	RequestTimeout    time.Duration `yaml:"request_timeout" doc:"longest time to wait for an answer before asking again"`
-	SessionTimeout    time.Duration `yaml:"session_timeout" doc:"silence after which a member is taken for dead and its partitions are given to others"`
-	RebalanceTimeout  time.Duration `yaml:"rebalance_timeout" doc:"longest time members get to join anew when partitions are shared anew; who takes longer is taken for dead"`
-	HeartbeatInterval time.Duration `yaml:"heartbeat_interval" doc:"how often a member says that it lives; a third of the session timeout at most"`
-	DrainTimeout      time.Duration `yaml:"drain_timeout" doc:"time after which a member that is still giving partitions up is complained about, or, when the program ends, left behind"`
+	DialTimeout       time.Duration `yaml:"dial_timeout" doc:"time limit for connecting"`
+	RequestTimeout    time.Duration `yaml:"request_timeout" doc:"time limit for a reply, after which the request is repeated"`
+	SessionTimeout    time.Duration `yaml:"session_timeout" doc:"silence after which a member counts as dead and its partitions are given to others"`
+	RebalanceTimeout  time.Duration `yaml:"rebalance_timeout" doc:"time limit for members to join again in a rebalance; a slower member counts as dead"`
+	HeartbeatInterval time.Duration `yaml:"heartbeat_interval" doc:"how often a member sends a heartbeat; at most a third of the session timeout"`
+	DrainTimeout      time.Duration `yaml:"drain_timeout" doc:"time after which a member that is still giving up partitions is logged or, when the program ends, abandoned"`
 }
 
 // SASL holds our credentials.
 type SASL struct {
-	Mechanism    string `yaml:"mechanism" doc:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: nobody asks"`
-	Username     string `yaml:"username" doc:"name of the user"`
+	Mechanism    string `yaml:"mechanism" doc:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: no authentication"`
+	Username     string `yaml:"username" doc:"user name"`
 	Password     string `yaml:"password" secret:"true" doc:"password; better kept in a file"`
 	PasswordFile string `yaml:"password_file" doc:"file with the password"`
 }

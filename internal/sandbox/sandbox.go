@@ -22,12 +22,12 @@ import (
 
 // Config states where the sandbox listens and what it keeps.
 type Config struct {
-	Dir                string `yaml:"dir" doc:"directory that keeps the data of Kafka and ClickHouse; empty: a temporary one, removed at the end"`
+	Dir                string `yaml:"dir" doc:"directory for the data of Kafka and ClickHouse; empty: a temporary one, removed at the end"`
 	KafkaAddr          string `yaml:"kafka_addr" doc:"loopback address for Kafka; port 0: any free one; empty: no Kafka"`
 	RedisAddr          string `yaml:"redis_addr" doc:"loopback address for Redis; port 0: any free one; empty: no Redis"`
 	ClickHouseAddr     string `yaml:"clickhouse_addr" doc:"loopback address for ClickHouse's native protocol; port 0: any free one; empty: no ClickHouse"`
 	ClickHouseHTTPAddr string `yaml:"clickhouse_http_addr" doc:"loopback address for ClickHouse's HTTP interface; port 0: any free one; empty: none"`
-	SyncWrites         bool   `yaml:"sync_writes" doc:"have Kafka wait for the disk at every write, so that acknowledged records survive a loss of power too"`
+	SyncWrites         bool   `yaml:"sync_writes" doc:"let Kafka sync every write to disk, so that acknowledged records survive a power loss too"`
 }
 
 // Defaults listens on free ports and keeps nothing.

@@ -9,8 +9,8 @@ import (
 
 // Config names the store.
 type Config struct {
-	URL     string `yaml:"url" doc:"store of the snapshots of detect's state, and of the epochs of ingest with their databases: file:///var/lib/weir/snapshots or s3://BUCKET?region=REGION&prefix=weir/; empty: none are kept, a worker that starts replays the whole facet log, and one that takes over after an unclean end goes by its own rules and data"`
-	Lineage uint32 `yaml:"lineage" doc:"raised whenever a loss is declared (detect.accept_loss), so that snapshots from before it are not taken for ones from after it"`
+	URL     string `yaml:"url" doc:"store for snapshots of detect's state, and for the epochs of ingest with their databases: file:///var/lib/weir/snapshots or s3://BUCKET?region=REGION&prefix=weir/; empty: no store, so a starting worker replays the whole facet log, and a successor after an unclean shutdown uses its own rules and data"`
+	Lineage uint32 `yaml:"lineage" doc:"raise it with every declared loss (detect.accept_loss), so that snapshots from before the loss are not used after it"`
 }
 
 // Validate reports all errors in c.

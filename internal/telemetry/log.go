@@ -12,7 +12,7 @@ import (
 
 // LogConfig configures a program's log.
 type LogConfig struct {
-	Level  string `yaml:"level" doc:"least severe level that is logged: debug, info, warn, error"`
+	Level  string `yaml:"level" doc:"minimum level that is logged: debug, info, warn, error"`
 	Format string `yaml:"format" doc:"text or json"`
 }
 

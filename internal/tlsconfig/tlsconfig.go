@@ -19,9 +19,9 @@ import (
 type Config struct {
 	Enabled    bool   `yaml:"enabled" doc:"speak TLS"`
 	CAFile     string `yaml:"ca_file" doc:"certificates to trust instead of the system's, PEM"`
-	CertFile   string `yaml:"cert_file" doc:"certificate to show, PEM"`
+	CertFile   string `yaml:"cert_file" doc:"client certificate, PEM"`
 	KeyFile    string `yaml:"key_file" doc:"key of that certificate, PEM"`
-	ServerName string `yaml:"server_name" doc:"name expected in the server's certificate, where the address is not it"`
+	ServerName string `yaml:"server_name" doc:"name expected in the server's certificate, if it is not the address"`
 }
 
 // Validate reports all errors in c. It reads no file. section is the section of the

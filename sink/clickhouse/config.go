@@ -27,14 +27,14 @@ type Config struct {
 	Database     string           `yaml:"database" doc:"database of Weir's tables"`
 	User         string           `yaml:"user" doc:"user"`
 	Password     string           `yaml:"password" secret:"true" doc:"password"`
-	PasswordFile string           `yaml:"password_file" doc:"file that holds the password, instead of password"`
+	PasswordFile string           `yaml:"password_file" doc:"file with the password, instead of password"`
 	TLS          tlsconfig.Config `yaml:"tls"`
 	Compression  string           `yaml:"compression" doc:"compression on the wire: none or lz4"`
-	DialTimeout  time.Duration    `yaml:"dial_timeout" doc:"longest time to connect"`
-	ReadTimeout  time.Duration    `yaml:"read_timeout" doc:"longest time for an answer"`
-	FlushRows    int              `yaml:"flush_rows" doc:"rows that are inserted at once"`
-	FlushAge     time.Duration    `yaml:"flush_age" doc:"longest time that a row waits for others"`
-	Retention    time.Duration    `yaml:"retention" doc:"how long rows are kept after they were received; 0: for ever"`
+	DialTimeout  time.Duration    `yaml:"dial_timeout" doc:"time limit for connecting"`
+	ReadTimeout  time.Duration    `yaml:"read_timeout" doc:"time limit for a reply"`
+	FlushRows    int              `yaml:"flush_rows" doc:"rows per insert"`
+	FlushAge     time.Duration    `yaml:"flush_age" doc:"longest time that a row waits for more rows"`
+	Retention    time.Duration    `yaml:"retention" doc:"how long rows are kept after receipt; 0: for ever"`
 }
 
 // Defaults returns values that suit most installations.

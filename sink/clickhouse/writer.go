@@ -270,7 +270,7 @@ func newMetrics(table string, r prometheus.Registerer) *metrics {
 		rows: f.NewCounter(prometheus.CounterOpts{Name: "weir_clickhouse_rows_total", Help: "Rows that ClickHouse acknowledged.", ConstLabels: labels}),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{Name: "weir_clickhouse_flush_seconds", Help: "Time to insert a batch, retries included.",
 			ConstLabels: labels, Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
-		retries: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_clickhouse_retries_total", Help: "Inserts that had to be tried again, by reason.",
+		retries: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_clickhouse_retries_total", Help: "Inserts that were retried, by reason.",
 			ConstLabels: labels}, []string{"reason"}),
 	}
 }

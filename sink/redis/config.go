@@ -20,19 +20,19 @@ import (
 type Config struct {
 	Addrs        []string         `yaml:"addrs" doc:"addresses of Redis, host:port; several for a cluster or for sentinels"`
 	Cluster      bool             `yaml:"cluster" doc:"the addresses are nodes of a Redis Cluster"`
-	MasterName   string           `yaml:"master_name" doc:"the addresses are sentinels, which know the master by this name"`
+	MasterName   string           `yaml:"master_name" doc:"the addresses are sentinels; this is their name for the master"`
 	Username     string           `yaml:"username" doc:"ACL user; empty: the default user"`
 	Password     string           `yaml:"password" secret:"true" doc:"password; better kept in a file"`
 	PasswordFile string           `yaml:"password_file" doc:"file with the password"`
 	DB           int              `yaml:"db" doc:"number of the database; a cluster has only 0"`
 	TLS          tlsconfig.Config `yaml:"tls"`
 
-	KeyPrefix string `yaml:"key_prefix" doc:"first part of every key; one per stream"`
+	KeyPrefix string `yaml:"key_prefix" doc:"prefix of every key; one per stream"`
 
-	DialTimeout  time.Duration `yaml:"dial_timeout" doc:"longest time to connect"`
-	WriteTimeout time.Duration `yaml:"write_timeout" doc:"longest time for a pipeline of writes"`
-	ReadTimeout  time.Duration `yaml:"read_timeout" doc:"longest time for a look-up"`
-	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"longest time for the last writes when the program ends"`
+	DialTimeout  time.Duration `yaml:"dial_timeout" doc:"time limit for connecting"`
+	WriteTimeout time.Duration `yaml:"write_timeout" doc:"time limit for a pipeline of writes"`
+	ReadTimeout  time.Duration `yaml:"read_timeout" doc:"time limit for a look-up"`
+	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"time limit for the last writes when the program ends"`
 	PoolSize     int           `yaml:"pool_size" doc:"most connections to a server"`
 	PipelineSize int           `yaml:"pipeline_size" doc:"most scores sent in one round trip"`
 	BufferSize   int           `yaml:"buffer_size" doc:"most entities waiting to be written; beyond it, detection of their partition waits"`

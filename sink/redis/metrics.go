@@ -20,7 +20,7 @@ type writerMetrics struct {
 func newWriterMetrics(r prometheus.Registerer, oldest func() float64) *writerMetrics {
 	f := promauto.With(r)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "weir_redis_oldest_unwritten_seconds", Help: "Age of the oldest score that is not acknowledged yet; 0 where there is none.",
+		Name: "weir_redis_oldest_unwritten_seconds", Help: "Age of the oldest unacknowledged score; 0 if there is none.",
 	}, oldest)
 	outcomes := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "weir_redis_writes_total", Help: "Scores acknowledged by Redis, by outcome: written, or stale because a newer one was stored.",
@@ -28,11 +28,11 @@ func newWriterMetrics(r prometheus.Registerer, oldest func() float64) *writerMet
 	return &writerMetrics{
 		written: outcomes.WithLabelValues("written"), refused: outcomes.WithLabelValues("stale"),
 		coalesced: f.NewCounter(prometheus.CounterOpts{Name: "weir_redis_coalesced_total", Help: "Scores replaced by a newer one of the entity before they were sent."}),
-		errors:    byReason(f, reasons, "weir_redis_write_errors_total", "Scores not written at the first try, by reason. They are tried again."),
-		foreign:   byReason(f, valueReasons, "weir_redis_foreign_values_total", "Stored values that were no scores of ours and were written over, by reason."),
-		pending:   f.NewGauge(prometheus.GaugeOpts{Name: "weir_redis_pending_scores", Help: "Entities whose score is not acknowledged yet."}),
+		errors:    byReason(f, reasons, "weir_redis_write_errors_total", "Scores whose first write failed, by reason. They are retried."),
+		foreign:   byReason(f, valueReasons, "weir_redis_foreign_values_total", "Stored values that were not valid scores and were overwritten, by reason."),
+		pending:   f.NewGauge(prometheus.GaugeOpts{Name: "weir_redis_pending_scores", Help: "Entities with an unacknowledged score."}),
 		blocked:   f.NewCounter(prometheus.CounterOpts{Name: "weir_redis_blocked_seconds_total", Help: "Time that detection waited for room in the buffer."}),
-		forgotten: f.NewCounter(prometheus.CounterOpts{Name: "weir_redis_forgotten_total", Help: "Times that Redis was found to have lost scores of a partition, which were then put again."}),
+		forgotten: f.NewCounter(prometheus.CounterOpts{Name: "weir_redis_forgotten_total", Help: "Times that Redis had lost scores of a partition, which were then written again."}),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "weir_redis_flush_seconds", Help: "Duration of a pipeline of writes.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 13),
@@ -69,9 +69,9 @@ type readerMetrics struct {
 func newReaderMetrics(r prometheus.Registerer) *readerMetrics {
 	f := promauto.With(r)
 	return &readerMetrics{
-		reads:  f.NewCounter(prometheus.CounterOpts{Name: "weir_redis_reads_total", Help: "Look-ups, each of all entities of a request."}),
+		reads:  f.NewCounter(prometheus.CounterOpts{Name: "weir_redis_reads_total", Help: "Look-ups, one per request for all its entities."}),
 		errors: byReason(f, reasons, "weir_redis_read_errors_total", "Look-ups that failed, by reason."),
-		bad:    byReason(f, valueReasons, "weir_redis_bad_values_total", "Values met by look-ups that were no scores of ours and counted as none, by reason."),
+		bad:    byReason(f, valueReasons, "weir_redis_bad_values_total", "Invalid values that look-ups met and counted as absent, by reason."),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "weir_redis_read_seconds", Help: "Duration of a look-up.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 12),
 		}),
