@@ -571,6 +571,10 @@ func (w *slidingWindow) insert(c *Context, value uint32) (e entries, at int) {
 	for at > 0 && e.delta(at-1) > delta {
 		at--
 	}
+	latest := at == n
+	if latest && w.rule.Distinct != event.None && w.thinBefore(e, delta, value) {
+		n, at = n-1, at-1
+	}
 	if n == e.room() {
 		grown := c.Own.Resize(windowHeader + w.roomFor(n+1)*entrySize)
 		if grown == nil {
@@ -582,7 +586,7 @@ func (w *slidingWindow) insert(c *Context, value uint32) (e entries, at int) {
 	e.setLen(n + 1)
 	le.PutUint32(e.at(at), uint32(delta))
 	le.PutUint32(e.at(at)[4:], value)
-	if w.rule.Distinct != event.None {
+	if !latest && w.rule.Distinct != event.None {
 		at = w.thin(e, at)
 	}
 	if gone := w.cut(e); gone > 0 {
@@ -657,6 +661,21 @@ func (w *slidingWindow) shift(e entries, base int64) {
 	for i := range e.len() {
 		le.PutUint32(e.at(i), uint32(e.delta(i)+by))
 	}
+}
+
+// thinBefore does what thin does, before an entry is appended: a value that repeats
+// needs no room then. It reports whether an entry is gone.
+func (w *slidingWindow) thinBefore(e entries, delta int64, value uint32) bool {
+	before := e.previous(e.len(), value)
+	if before < 0 {
+		return false
+	}
+	first := e.previous(before, value)
+	if first < 0 || delta-e.delta(first) >= w.window {
+		return false
+	}
+	e.remove(before, 1)
+	return true
 }
 
 // thin drops the occurrences of the new entry's value that matter no more, and

@@ -18,8 +18,8 @@ the bar beside each: decoding against encoding/json; decoding, facets, windows a
 verdict in one process; and the whole worker, with Kafka, ClickHouse and Redis
 beside it, with a million entities. The exit status is 1 if a bar is not reached.
 
-With -detectors it prints instead what the built-in rules of each detector cost: the
-time of an event and the bytes of an entity.`,
+With -detectors it prints the cost of the built-in rules of each detector instead: CPU
+time for an event and bytes for an entity.`,
 		Example: "  weir bench\n  weir bench -skip-worker\n  weir bench -detectors",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,7 +38,7 @@ time of an event and the bytes of an entity.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.SkipWorker, "skip-worker", o.SkipWorker, "leave the whole worker out, which takes about a minute")
-	f.BoolVar(&costs, "detectors", false, "print what each detector costs, and measure nothing else; takes about a minute")
+	f.BoolVar(&costs, "detectors", false, "print the cost of each detector, and measure nothing else; takes about a minute")
 	f.IntVar(&o.Entities, "entities", o.Entities, "entities that the worker is made to track")
 	f.IntVar(&o.Events, "events", o.Events, "events that the worker is measured with")
 	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")

@@ -20,16 +20,16 @@ const (
 	costFrame  = 500 // events that are applied at once
 )
 
-// costTraffic is a day of invented traffic, with every campaign once.
+// costTraffic is a day of simulated traffic with every campaign once.
 func costTraffic() traffic.Config {
 	c := traffic.Defaults()
 	c.Rate, c.Each = 1, 1
 	return c
 }
 
-// Costs measures what the built-in rules of each detector cost on a day of invented
-// traffic, and prints a table: a line for each detector whose rules run alone, one for
-// no rules at all and one for all of them.
+// Costs measures the built-in rules of each detector on a day of simulated traffic. It
+// prints a table with one line for no rules, one for the rules of each detector alone,
+// and one for all of them.
 func Costs(ctx context.Context, out io.Writer) error { return costs(ctx, out, costTraffic()) }
 
 func costs(ctx context.Context, out io.Writer, c traffic.Config) error {
@@ -44,11 +44,11 @@ func costs(ctx context.Context, out io.Writer, c traffic.Config) error {
 	}); err != nil {
 		return err
 	}
-	shown, err := showings(set, records)
+	shown, idle, err := showings(set, records)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s, %s/%s; CPU time; %d events of invented traffic, %d rules\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, len(records), len(set.Rules))
+	fmt.Fprintf(out, "%s, %s/%s; CPU time; %d events of simulated traffic, %d rules\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, len(records), len(set.Rules))
 	fmt.Fprintf(out, "%-20s %5s %9s %9s %9s %9s %9s %11s\n", "rules of", "rules", "facets", "shown", "ns", "ns", "entities", "bytes")
 	fmt.Fprintf(out, "%-20s %5s %9s %9s %9s %9s %9s %11s\n", "", "", "an event", "an event", "an event", "a showing", "", "an entity")
 	none, err := costOf(ctx, &rules.Set{Version: set.Version}, records)
@@ -76,10 +76,11 @@ func costs(ctx context.Context, out io.Writer, c traffic.Config) error {
 		fmt.Fprintf(out, "%-20s %5d %9.1f %9.1f %9d %9d %9d %11d\n", name, len(some.Rules), m.facets, float64(n)/float64(len(records)),
 			each, each*int64(len(records))/int64(max(n, 1)), m.entities, m.bytes/max(m.entities, 1))
 	}
+	fmt.Fprintf(out, "\nof the facets an event, %.1f match no rule\n", float64(idle)/float64(len(records)))
 	return nil
 }
 
-// detectorsOf are the detectors that any rule names.
+// detectorsOf returns the detectors of a set of rules, sorted.
 func detectorsOf(set *rules.Set) (names []string) {
 	for _, r := range set.Rules {
 		names = append(names, r.Detector)
@@ -88,38 +89,49 @@ func detectorsOf(set *rules.Set) (names []string) {
 	return slices.Compact(names)
 }
 
-// showings is how often each rule is shown an event: it has an entity of the rule's
-// kind, and the condition holds.
-func showings(set *rules.Set, records [][]byte) (shown []int, err error) {
+// showings counts, for each rule, the events that it is shown: those with an entity of
+// the rule's kind for which the condition holds. idle counts the facets that no rule is
+// shown.
+func showings(set *rules.Set, records [][]byte) (shown []int, idle int, err error) {
 	p, err := newPathOf(set, traffic.NewPlaces())
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	shown = make([]int, len(set.Rules))
 	for i, rec := range records {
 		if err := p.decoder.Decode(rec, &p.event); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		p.enrich.Complete(&p.event, 0, int64(i), nil)
-		for j, r := range set.Rules {
-			if _, ok := facet.EntityOf(r.Entity, &p.event, p.scratch); ok && r.When(&p.event) {
-				shown[j]++
+		for _, k := range p.kinds {
+			if _, ok := facet.EntityOf(k, &p.event, p.scratch); !ok {
+				continue
+			}
+			matches := false
+			for j, r := range set.Rules {
+				if r.Entity == k && r.When(&p.event) {
+					shown[j]++
+					matches = true
+				}
+			}
+			if !matches {
+				idle++
 			}
 		}
 	}
-	return shown, nil
+	return shown, idle, nil
 }
 
-// cost is what some rules cost.
+// cost is the cost of some rules.
 type cost struct {
-	each     time.Duration // CPU time of an event, from decoding to the verdict
-	facets   float64       // of an event
+	each     time.Duration // CPU time for an event, from decoding to the verdict
+	facets   float64       // for an event
 	entities int
-	bytes    int // that hold what is remembered
+	bytes    int // of state
 }
 
-// costOf takes the records all the way, in several rounds that each begin with nothing
-// remembered. The best counts: neighbours on a shared machine only ever add to it.
+// costOf runs the records through the whole path in several rounds, each from an empty
+// state, and returns the best: other programs on a shared machine only ever add time.
 func costOf(ctx context.Context, set *rules.Set, records [][]byte) (c cost, err error) {
 	for range costRounds {
 		p, err := newPathOf(set, traffic.NewPlaces())
@@ -145,7 +157,7 @@ func costOf(ctx context.Context, set *rules.Set, records [][]byte) (c cost, err 
 	return c, nil
 }
 
-// errorOf is an error, or that of a context which has ended.
+// errorOf returns err, or else the context's error if it has ended.
 func errorOf(ctx context.Context, err error) error {
 	if err != nil {
 		return err

@@ -62,12 +62,13 @@ const (
 
 // bugs are faults of detectors, state and scores.
 var bugs = []mutants.Bug{
-	{Name: "a window holds the moment at which it begins", File: ofWindow, Edits: [][2]string{{"> ends-w.window", ">= ends-w.window"}}},
+	{Name: "a window holds the moment at which it begins", File: ofWindow, Edits: [][2]string{{"e.after(ends-w.window, end+1)", "e.after(ends-w.window-1, end+1)"}}},
 	{Name: "entries are dropped a moment too early", File: ofWindow, Edits: [][2]string{{"<= oldest", "<= oldest+1"}}},
 	{Name: "a cooldown lasts a moment too long", File: ofWindow, Edits: [][2]string{{">= w.cooldown", "> w.cooldown"}}},
 	{Name: "a tier fires again at once", File: ofWindow, Edits: [][2]string{{"t.At <= int(le.Uint16(e[16:])) &&", "t.At < int(le.Uint16(e[16:])) &&"}}},
 	{Name: "windows count late events", File: ofWindow, Edits: [][2]string{{"if c.Late || !counted", "if !counted"}}},
-	{Name: "thinning drops the wrong entry", File: ofWindow, Edits: [][2]string{{"e.remove(before, 1)", "e.remove(first, 1)"}}},
+	{Name: "a window's share is given up too soon", File: ofWindow, Edits: [][2]string{{"(100 - w.rule.MinShare) / w.rule.MinShare", "(100 - w.rule.MinShare) / (w.rule.MinShare + 20)"}}},
+	{Name: "thinning drops the wrong entry", File: ofWindow, Edits: [][2]string{{"\te.remove(before, 1)\n\treturn true", "\te.remove(first, 1)\n\treturn true"}}},
 	{Name: "thinning drops what a window needs", File: ofWindow, Edits: [][2]string{{"e.delta(at)-e.delta(first) < w.window", "e.delta(at)-e.delta(first) < 2*w.window"}}},
 	{Name: "the bound drops the newest entry", File: ofWindow, Edits: [][2]string{{"e.remove(0, extra)", "e.remove(e.len()-extra, extra)"}}},
 	{Name: "the lowest tier fires", File: ofWindow, Edits: [][2]string{{"best = i\n", "return i\n"}}},
@@ -261,6 +262,7 @@ var bugs = []mutants.Bug{
 	{Name: "absence behind the last event ends a moment early", File: ofSteps, Test: onSequences, Edits: [][2]string{{"m.time(j) <= until; j++", "m.time(j) < until; j++"}}},
 	{Name: "who is new is judged", File: ofSteps, Test: onSequences, Edits: [][2]string{{"if m.knownFrom() > from {", "if m.knownFrom() > from+1 {"}}},
 	{Name: "what is forgotten was not there", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.forgot(m.time(0))\n", ""}}},
+	{Name: "a sequence forgets for which conditions it has events", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.setConditions(before | held)", "m.setConditions(held)"}}},
 	{Name: "a sequence is whole a moment too late", File: ofSequence, Test: onSequences, Edits: [][2]string{{"return longest(s.After) + time.Millisecond }\nfunc", "return longest(s.After) + 2*time.Millisecond }\nfunc"}}},
 	{Name: "events are forgotten a moment too early", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.time(n) <= gone {", "m.time(n) <= gone+1 {"}}},
 	{Name: "a sequence that was judged is judged again", File: ofSequence, Test: onSequences, Edits: [][2]string{{"\tm.set(hasJudged, c.Time)\n", ""}}},
@@ -355,7 +357,8 @@ var bugs = []mutants.Bug{
 	{Name: "a timer names the event that came last", File: ofTimers, Test: onTimers, Edits: [][2]string{{"&l.timers.event, t.source(), t.offset()", "&l.timers.event, t.source(), c.Offset"}}},
 
 	{Name: "cohorts of all tenants are one", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"Tenant: tenant, Key: value})", "Key: value})"}}},
-	{Name: "cohorts of all fields are one", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"kind := firstCohort + uint8(placeOf(by))", "kind := firstCohort + uint8(placeOf(by)&0)"}}},
+	{Name: "a cohort has the key of the one before", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"string(c.value) != value", "len(c.value) != len(value)"}}},
+	{Name: "cohorts of all fields are one", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"return firstCohort + uint8(placeOf(by))", "return firstCohort + uint8(placeOf(by)&0)"}}},
 	{Name: "cohorts are forgotten when time passes, not lateness", File: ofCohorts, Test: onCohorts, Seed: 631, Edits: [][2]string{{"rec.Touch(offset, p.closed(until))", "rec.Touch(offset, until)"}}},
 	{Name: "a cohort is remembered for the rule that asks first", File: ofCohorts, Test: onCohorts, Seed: 65, Edits: [][2]string{{"f.rec.Prolong(c.p.closed(at.Time + reach))", ""}}},
 	{Name: "a facet has the cohorts of the one before", File: ofPartition, Test: onCohorts, Edits: [][2]string{{"l.cohorts.close()", ""}}},
@@ -369,7 +372,7 @@ var bugs = []mutants.Bug{
 	{Name: "a restored partition has no verdicts", File: ofCohorts, Test: onCohorts, Edits: [][2]string{{"\t\treturn payload, nil\n", "\t\treturn nil, nil\n"}}},
 
 	{Name: "names lose their tenant", File: "engine/entity.go", Edits: [][2]string{{"copy(b[1:], n.Tenant)", ""}}},
-	{Name: "a score lives a moment longer", File: "engine/entity.go", Edits: [][2]string{{"score.Expires(list) > p", "score.Expires(list) >= p"}}},
+	{Name: "a score lives a moment longer", File: "engine/entity.go", Edits: [][2]string{{"score.Expires(list) <= p", "score.Expires(list) < p"}}},
 
 	{Name: "what lowers lives as a score", File: "score/decay.go", Edits: [][2]string{{"if !list[i].Lowers {\n\t\t\tlast", "if true {\n\t\t\tlast"}}},
 	{Name: "what lowers is forgotten with what raises", File: ofPartition, Edits: [][2]string{{"p.closed(score.Fades(merged))", "p.closed(score.Expires(merged))"}}},
