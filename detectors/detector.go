@@ -21,6 +21,7 @@ func All() []rules.Kind {
 		CadenceKind(),
 		FirstSeenKind(),
 		IDEnumerationKind(),
+		FirstSeenKind(),
 		ImpossibleTravelKind(),
 		RefreshFamilyKind(),
 		ReplayKind(),
