@@ -21,6 +21,7 @@ func All() []rules.Kind {
 		CadenceKind(),
 		FirstSeenKind(),
 		IDEnumerationKind(),
+		DriftKind(),
 		FirstSeenKind(),
 		ImpossibleTravelKind(),
 		RefreshFamilyKind(),
