@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 	"unsafe"
 
 	"github.com/weirdev/weir/event"
@@ -385,7 +384,7 @@ func (d *firstSeen) forget(m seen, c *Context) seen {
 func (d *firstSeen) look(m seen, c *Context) {
 	d.own = 0
 	for i, f := range d.rule.Values {
-		d.here[i], d.at[i], d.kept[i], d.known[i] = d.hash(c.Event, f), -1, 0, 0
+		d.here[i], d.at[i], d.kept[i], d.known[i] = valueHash(d.hasher, c.Event, f), -1, 0, 0
 	}
 	for i := range m.len() {
 		v := m.value(i)
@@ -400,17 +399,6 @@ func (d *firstSeen) look(m seen, c *Context) {
 			}
 		}
 	}
-}
-
-// hash is 32 bits of what tells a value apart; 0 where the event has none.
-func (d *firstSeen) hash(e *event.Event, f event.Field) uint32 {
-	if f.Kind().Numeric() {
-		return uint32(e.Num(f))
-	}
-	if text := e.Text(f); text != "" {
-		return max(uint32(d.hasher.Text(text)), 1)
-	}
-	return 0
 }
 
 func (d *firstSeen) isKnown(v seen, t int64) bool {
@@ -434,7 +422,7 @@ func (d *firstSeen) avoids(m seen, c *Context) bool {
 	if d.rule.Avoided == nil {
 		return true
 	}
-	since, device := c.Time-m.challengedAt(), d.hash(c.Event, event.Device)
+	since, device := c.Time-m.challengedAt(), valueHash(d.hasher, c.Event, event.Device)
 	return m.is(seenChallenge) && since >= 0 && since < d.within && device != 0 && device != m.challenged()
 }
 
@@ -473,7 +461,7 @@ func (d *firstSeen) doubt(m seen, news uint8) {
 
 // answer opens and closes challenges.
 func (d *firstSeen) answer(m seen, c *Context, challenge, solved bool) {
-	device := d.hash(c.Event, event.Device)
+	device := valueHash(d.hasher, c.Event, event.Device)
 	if device == 0 {
 		return
 	}
@@ -499,10 +487,12 @@ func (d *firstSeen) answer(m seen, c *Context, challenge, solved bool) {
 
 // teach remembers the event's values, and counts a visit.
 func (d *firstSeen) teach(m seen, c *Context, news uint8, met bool) {
+	taught := false
 	for i := range d.rule.Values {
 		if d.here[i] == 0 {
 			continue
 		}
+		taught = true
 		if d.at[i] >= 0 {
 			v := m.value(d.at[i])
 			if c.Time-v.last() >= visitSpacing.Milliseconds() {
@@ -523,6 +513,7 @@ func (d *firstSeen) teach(m seen, c *Context, news uint8, met bool) {
 		}
 	}
 	switch {
+	case !taught:
 	case !m.is(seenTaught):
 		m[51] |= seenTaught
 		m.put(8, c.Time)
@@ -559,7 +550,7 @@ func (d *firstSeen) add(m seen, c *Context, of int, flags uint8) seen {
 	le.PutUint32(v[16:], d.here[of])
 	v.add(1)
 	v[22], v[23] = uint8(of), flags
-	copy(v.name(), beginning16(d.text(c.Event, of)))
+	copy(v.name(), firstBytes(d.text(c.Event, of), seenName))
 	return m
 }
 
@@ -588,18 +579,6 @@ func (d *firstSeen) text(e *event.Event, of int) string {
 	}
 	b := strconv.AppendInt(d.numbers[of][:0], e.Num(f), 10)
 	return unsafe.String(&b[0], len(b))
-}
-
-// beginning16 is as much of a text as a value's name has room for.
-func beginning16(text string) string {
-	if len(text) <= seenName {
-		return text
-	}
-	n := seenName
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n]
 }
 
 // describe fills in a firing.

@@ -147,6 +147,10 @@ func (w *world) incidentRows() (rows []Row) {
 				add(facet.Route, "/v1/payments/{id}/confirm")
 			case loginOutage:
 				add(facet.Route, "/v1/login")
+			case marketingPush: // what a visit asks for
+				for _, route := range []string{"/v1/config", "/v1/me", "/v1/catalogue", "/v1/items/{id}", "/v1/search", "/v1/cart/items"} {
+					add(facet.Route, route)
+				}
 			case attestationOutage:
 				seen := map[string]bool{}
 				for _, p := range t.people {

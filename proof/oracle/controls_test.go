@@ -58,6 +58,8 @@ const (
 	onIDs       = "TestIDEnumerationAgreesWithItsModel"
 	ofSeen      = "detectors/first_seen.go"
 	onSeen      = "TestFirstSeenAgreesWithItsModel"
+	ofDrift     = "detectors/drift.go"
+	onDrift     = "TestDriftAgreesWithItsModel"
 )
 
 // bugs are faults of detectors, state and scores.
@@ -155,6 +157,40 @@ var bugs = []mutants.Bug{
 	{Name: "fields that must be new need not be", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && news&d.with[i] == d.with[i] {", " {"}}},
 
 	{Name: "a token is replaced when it is used", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"if !ok || next.first > here.first {", "if !ok {"}}},
+	{Name: "what failed teaches", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if teaches {\n\t\td.teach", "if teaches || judged {\n\t\td.teach"}}},
+	{Name: "a value is new for a moment too long", File: ofSeen, Test: onSeen, Edits: [][2]string{{"return t-v.first() >= d.newFor", "return t-v.first() > d.newFor"}}},
+	{Name: "what was told is not in doubt", File: ofSeen, Test: onSeen, Edits: [][2]string{{"\t\td.doubt(m, news)\n", ""}}},
+	{Name: "the first value of a field is new", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && d.known[i] > 0 && d.known[i]", " && d.known[i]"}}},
+	{Name: "of many values one more is new", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && d.known[i] < d.rule.Kept {\n\t\t\tnews", " {\n\t\t\tnews"}}},
+	{Name: "invented values push out what is known", File: ofSeen, Test: onSeen, Edits: [][2]string{{"goes < 0 || known && !is || known == is && v.last()", "goes < 0 || known && is && !is || v.last()"}}},
+	{Name: "every event that teaches is a visit", File: ofSeen, Test: onSeen, Edits: [][2]string{{"c.Time-m.lastVisit() >= visitSpacing.Milliseconds()", "c.Time-m.lastVisit() >= 0"}}},
+	{Name: "visits and time must both be there", File: ofSeen, Test: onSeen, Edits: [][2]string{{"m.visits() >= d.rule.LearnVisits ||", "m.visits() >= d.rule.LearnVisits &&"}}},
+	{Name: "an earlier sight that arrives later is not the first", File: ofSeen, Test: onSeen, Edits: [][2]string{{"v.put(0, min(v.first(), c.Time))", ""}}},
+	{Name: "a challenge is avoided on its own device", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && device != m.challenged()\n", "\n"}}},
+	{Name: "a solution that arrives first closes nothing", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if m.solved() == device && m.solvedAt() >= c.Time {", "if false {"}}},
+	{Name: "any device solves a challenge", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if device == m.challenged() && c.Time >= m.challengedAt() {", "if c.Time >= m.challengedAt() {"}}},
+	{Name: "values are forgotten a moment too early", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if m.value(i).last() <= oldest {", "if m.value(i).last() <= oldest+1 {"}}},
+	{Name: "what is usual was seen last", File: ofSeen, Test: onSeen, Edits: [][2]string{{"v.times() > best.times() || v.times() == best.times() && v.last()", "v.last()"}}},
+	{Name: "fields that must be new need not be", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && news&d.with[i] == d.with[i] {", " {"}}},
+
+	{Name: "a drift is learned", File: ofDrift, Test: onDrift, Edits: [][2]string{{"if !off && !drifted {", "if !off || drifted {"}}},
+	{Name: "one bucket that is off is enough", File: ofDrift, Test: onDrift, Edits: [][2]string{{"int(m[54]) >= d.rule.For", "int(m[54]) >= 1"}}},
+	{Name: "a row goes on over a bucket that is neither", File: ofDrift, Test: onDrift, Edits: [][2]string{{"\tdefault:\n\t\tm[54], m[55] = 0, 0\n", ""}}},
+	{Name: "a drift is over at the limit", File: ofDrift, Test: onDrift, Edits: [][2]string{{"case away <= limit/2:", "case away <= limit:"}}},
+	{Name: "what is learned is not cut", File: ofDrift, Test: onDrift, Edits: [][2]string{{"min(max(value, d.base.usual-limit), d.base.usual+limit)", "value"}}},
+	{Name: "today is one of the days", File: ofDrift, Test: onDrift, Edits: [][2]string{{"today-daysKept+1); gone <= today", "today-daysKept+1); gone < today"}}},
+	{Name: "an hour is kept by its last bucket", File: ofDrift, Test: onDrift, Edits: [][2]string{{"m.put(40, m.i64(40)+value)", "m.put(40, value)"}}},
+	{Name: "two days are enough", File: ofDrift, Test: onDrift, Edits: [][2]string{{"if len(days) >= daysNeeded {", "if len(days) >= 2 {"}}},
+	{Name: "chance does nothing to a share", File: ofDrift, Test: onDrift, Edits: [][2]string{{"chance = squareRoot(p * (10_000 - p) / events)", "chance = 0 * p * events"}}},
+	{Name: "the spread is that of all", File: ofDrift, Test: onDrift, Edits: [][2]string{{"return last[(len(last)+1)/2-1], spread", "return medianOf(last)"}}},
+	{Name: "a bucket is closed with the next", File: ofDrift, Test: onDrift, Edits: [][2]string{{"d.closeUpTo(m, c, n-openBuckets, f)", "d.closeUpTo(m, c, n-1, f)"}}},
+	{Name: "a bucket is judged before all have come", File: ofDrift, Test: onDrift, Edits: [][2]string{{"floorDiv(c.Time, d.bucket)-1, f)", "floorDiv(c.Time, d.bucket), f)"}}},
+	{Name: "a new value has one event", File: ofDrift, Test: onDrift, Edits: [][2]string{{"count := h.u32(4) + 1", "count := int64(1)"}}},
+	{Name: "the greatest explains, whatever is usual", File: ofDrift, Test: onDrift, Edits: [][2]string{{"- m.usually(of).usualOf(le.Uint32(h)); h", "; h"}}},
+	{Name: "who was away for days is as before", File: ofDrift, Test: onDrift, Edits: [][2]string{{"m.seen() <= c.Watermark-d.lateness-driftReach", "m.seen() <= c.Watermark-d.lateness-9*driftReach"}}},
+	{Name: "a drift never settles", File: ofDrift, Test: onDrift, Edits: [][2]string{{"m.since()*d.bucket >= d.settle {", "m.since()*d.bucket >= 1000*d.settle {"}}},
+
+	{Name: "a token is replaced when it is used", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"if by < 0 || m.token(by).first > here.first {", "if m.token(max(by, 0)).first > here.first {"}}},
 	{Name: "the grace lasts a moment too long", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"here.first-next.first <= d.grace &&", "here.first-next.first <= d.grace+1 &&"}}},
 	{Name: "a race may be between networks", File: ofFamily, Test: onFamilies, Edits: [][2]string{{" && !here.by.otherNetwork(&next.by.sender):", ":"}}},
 	{Name: "who used the token first does not matter", File: ofFamily, Test: onFamilies, Edits: [][2]string{{"case other || here.by.isOther(&next.by):", "case here.by.isOther(&next.by):"}}},

@@ -23,6 +23,7 @@ type tally struct {
 	timers                                                                                                  int // signals of timers
 	said, noted                                                                                             int // verdicts
 	orders, named                                                                                           int // signals of unlikely orders, and of those with two that are named
+	drifts                                                                                                  int // signals of what was measured
 	sequences, compared                                                                                     int // signals of sequences, and of those that others make unusual
 	volumes                                                                                                 int // signals of unusual volumes
 }
@@ -334,6 +335,9 @@ func (n *tally) countSequences(signals []score.Signal) {
 		}
 		if s.Group.Kind == 0 && len(s.Evidence) > 2 && s.Evidence[0].Name == "operation" {
 			n.volumes++
+		}
+		if len(s.Evidence) > 0 && s.Evidence[0].Name == "measure" {
+			n.drifts++
 		}
 		if s.Group.Kind != 0 || len(s.Evidence) < 3 || s.Evidence[0].Name != "events" {
 			continue

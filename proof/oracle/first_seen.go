@@ -140,7 +140,9 @@ func (k *acquaintance) arrive(a arrival) (*firing, bool) {
 		for _, of := range r.Values {
 			k.teach(of, a, learned, met >= 0 && isNew[of])
 		}
-		k.visit(a.time)
+		if slices.ContainsFunc(r.Values, func(of event.Field) bool { return textOf(a.event, of) != "" }) {
+			k.visit(a.time)
+		}
 	}
 	return f, teaches || judged
 }

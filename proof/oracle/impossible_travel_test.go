@@ -176,6 +176,22 @@ func editedTravelHistory(seed uint64, events int) history {
 var ruleID = regexp.MustCompile(`- id: (.*)`)
 
 func travels(seed uint64, events int) (history, *traveller) {
+	m, h := slowly(seed, events)
+	tr := newTraveller(seed, h.lateness)
+	for _, id := range []string{"t0", "t1"}[:1+tr.IntN(2)] {
+		h.rules = append(h.rules, tr.rule(id))
+	}
+	for _, p := range m.sources {
+		for _, r := range p.log {
+			r.values = append(r.values, tr.values()...)
+		}
+	}
+	return h, tr
+}
+
+// slowly makes the history of a seed in which all takes slower times as long, with room
+// for two rules more.
+func slowly(seed uint64, events int) (*maker, history) {
 	m := newMaker(seed)
 	h := m.history(events)
 	h.lateness *= slower
@@ -188,14 +204,9 @@ func travels(seed uint64, events int) (history, *traveller) {
 		m.rules[i].window, m.rules[i].cooldown = m.rules[i].window*slower, m.rules[i].cooldown*slower
 	}
 	h.rules = texts(m.rules[:min(len(m.rules), 9)])
-	tr := newTraveller(seed, h.lateness)
-	for _, id := range []string{"t0", "t1"}[:1+tr.IntN(2)] {
-		h.rules = append(h.rules, tr.rule(id))
-	}
 	for _, p := range m.sources {
 		for _, r := range p.log {
 			stretch(&r.time)
-			r.values = append(r.values, tr.values()...)
 		}
 	}
 	for i := range h.records {
@@ -209,7 +220,7 @@ func travels(seed uint64, events int) (history, *traveller) {
 			stretch(&l.findings[i].Time)
 		}
 	}
-	return h, tr
+	return m, h
 }
 
 // loopsOf yields each loop-back frame once, however often it was written.

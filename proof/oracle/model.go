@@ -57,6 +57,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 		return &clockwork{rule: s}
 	case *detectors.IDEnumeration:
 		return &shopper{rule: s, hasher: o.hasher}
+	case *detectors.Drift:
+		return &gauge{rule: s}
 	case *detectors.FirstSeen:
 		return &acquaintance{rule: s}
 	case *detectors.ImpossibleTravel:
