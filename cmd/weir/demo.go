@@ -77,6 +77,7 @@ which the summary tells; 2 that the command or a setting is; 3 that it could not
 	f.BoolVar(&o.JSON, "json", o.JSON, "end with one JSON object on the last line")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "innocent events a second")
 	f.IntVar(&o.People, "people", o.People, "people who use the app")
+	f.StringVar(&o.GeoDir, "geo-dir", o.GeoDir, "directory of 'weir geo fetch', whose databases are used where no geo.… names one; empty: none")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the invented world")
 	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")
 	shorten(f, map[string]string{"format": "ingest.format", "geo-city": "geo.city", "geo-asn": "geo.asn", "geo-anonymous": "geo.anonymous"})
