@@ -18,19 +18,18 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// atlas finds where invented people may live in databases of the real world: it draws
-// networks at random, and takes those of which the databases say what the demonstration
-// needs. Nobody behind these addresses is meant.
+// atlas chooses networks for invented people from databases of the real world. It draws
+// networks at random, and keeps those with the properties that the demonstration needs.
 type atlas struct {
 	places ingest.Places
 	rules  *rules.Set
 	rng    *rand.Rand
 	cells  map[[2]int32][]site
 	hosts  []site
-	best   []site // of the area with the most networks of different owners
+	best   []site // of the area with the most autonomous systems
 }
 
-// site is a network of 256 addresses that are in one place.
+// site is a network of 256 addresses in one location.
 type site struct {
 	network netip.Prefix
 	geo.Place
@@ -42,15 +41,15 @@ func (s site) point() greatcircle.Point {
 
 const (
 	mostDrawn   = 150_000
-	mostSites   = 40        // in which homes are
+	mostSites   = 40        // where people are
 	farEnough   = 5_000_000 // m
-	perCarriers = 4         // networks of mobile operators, and of offices
+	perCarriers = 4         // networks of mobile operators, and as many of offices
 )
 
-var errAtlas = errors.New("the databases do not say enough")
+var errAtlas = errors.New("the databases do not suffice")
 
-// drawPlaces draws networks for people and attackers, and says around which place people
-// live.
+// drawPlaces chooses networks for people and attackers, and returns the city near which
+// people live. The error is errAtlas if the databases do not suffice.
 func drawPlaces(places ingest.Places, set *rules.Set, seed uint64) (*population.Places, string, error) {
 	a := &atlas{places: places, rules: set, rng: rand.New(rand.NewPCG(seed, 0x61746c6173)), cells: map[[2]int32][]site{}}
 	for range mostDrawn {
@@ -58,10 +57,10 @@ func drawPlaces(places ingest.Places, set *rules.Set, seed uint64) (*population.
 	}
 	a.choose()
 	if len(a.best) < 3*perCarriers {
-		return nil, "", fmt.Errorf("%w: places and autonomous systems of too few addresses", errAtlas)
+		return nil, "", fmt.Errorf("%w: too few addresses have a location and an autonomous system", errAtlas)
 	}
 	if len(a.hosts) == 0 {
-		return nil, "", fmt.Errorf("%w: no address is known to be in a data centre", errAtlas)
+		return nil, "", fmt.Errorf("%w: no address belongs to a data centre", errAtlas)
 	}
 	far, err := a.far()
 	if err != nil {
@@ -84,7 +83,7 @@ func drawPlaces(places ingest.Places, set *rules.Set, seed uint64) (*population.
 	return p, fmt.Sprintf("%s, %s", near[0].City, near[0].Country), nil
 }
 
-// draw looks at one network, at random.
+// draw looks at one random network.
 func (a *atlas) draw() {
 	v := a.rng.Uint32()
 	first := netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), 0})
@@ -107,8 +106,8 @@ func (a *atlas) draw() {
 	}
 }
 
-// choose picks the area in which most autonomous systems have networks: people live
-// there, and not one owner's machines.
+// choose picks the area with the most autonomous systems. That is a city, and not the
+// data centre of one company.
 func (a *atlas) choose() {
 	most := 0
 	for cell, sites := range a.cells {
@@ -127,7 +126,7 @@ func (a *atlas) bestCell() []int32 {
 	return []int32{a.best[0].LatitudeMicro / 500_000, a.best[0].LongitudeMicro / 500_000}
 }
 
-// far is a network from which nobody comes in time, in the eyes of the rules.
+// far returns a network that is too far away, according to the rules.
 func (a *atlas) far() (site, error) {
 	var all []site
 	for _, sites := range a.cells {
@@ -147,10 +146,10 @@ func (a *atlas) far() (site, error) {
 			}
 		}
 	}
-	return site{}, fmt.Errorf("%w: no rule holds any journey for impossible", errAtlas)
+	return site{}, fmt.Errorf("%w: no rule considers any journey impossible", errAtlas)
 }
 
-// near are those networks between which people may change at once, and from which a
+// near returns networks between which people may change instantly, and from which a
 // journey to the far one is impossible.
 func (a *atlas) near(far site) (all []site, err error) {
 	for _, s := range a.best {
@@ -172,12 +171,13 @@ func (a *atlas) near(far site) (all []site, err error) {
 		}
 	}
 	if len(all) < 3*perCarriers {
-		return nil, fmt.Errorf("%w: too few networks are near one another", errAtlas)
+		return nil, fmt.Errorf("%w: too few networks are near each other", errAtlas)
 	}
 	return all, nil
 }
 
-// travels reports whether a rule stops somebody who is in two networks within seconds.
+// travels reports whether a rule stops an account that is in two networks within
+// seconds.
 func (a *atlas) travels(from, to site) (bool, error) {
 	o := dryrun.Defaults(a.rules)
 	o.Places = a.places

@@ -20,8 +20,7 @@ import (
 	"github.com/weirdev/weir/internal/population"
 )
 
-// TestTheRulesFindEveryAttack runs what the demonstration runs, in its order and at its
-// times, without servers.
+// TestTheRulesFindEveryAttack runs the demonstration's events without servers.
 func TestTheRulesFindEveryAttack(t *testing.T) {
 	set, err := app.LoadRules("")
 	if err != nil {
@@ -90,8 +89,8 @@ func TestTheRulesFindEveryAttack(t *testing.T) {
 	}
 }
 
-// TestPeopleLiveWhereDatabasesSay: addresses are drawn from databases of a small world
-// in which half of the networks are around Lyon and half around Lima.
+// TestPeopleLiveWhereDatabasesSay draws addresses from databases in which half of the
+// networks are in Lyon and half in Lima.
 func TestPeopleLiveWhereDatabasesSay(t *testing.T) {
 	set, err := app.LoadRules("")
 	if err != nil {
@@ -163,7 +162,7 @@ func TestCampaignsAreJudged(t *testing.T) {
 		"missed":                {campaign{attack: first, start: stopped.Add(-time.Minute)}, "was not caught within"},
 		"no time to be caught":  {campaign{attack: first, start: stopped.Add(-20 * time.Second)}, ""},
 		"an innocent is served": {campaign{attack: first, first: stopped, besideAsked: true, besideSays: served}, ""},
-		"an innocent is not":    {campaign{attack: first, first: stopped, besideAsked: true, besideSays: answer{Action: "step_up"}}, "is not served: step_up"},
+		"an innocent is not":    {campaign{attack: first, first: stopped, besideAsked: true, besideSays: answer{Action: "step_up"}}, "is stopped: step_up"},
 	} {
 		got := missed([]*campaign{&c.campaign}, stopped)
 		if (c.want == "") != (len(got) == 0) || len(got) > 0 && !strings.Contains(got[0], c.want) {

@@ -11,51 +11,49 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// attack is a campaign of the demonstration.
+// attack describes a campaign of the demonstration.
 type attack struct {
 	kind     string        // of the population
 	title    string        // for people
-	detector string        // whose rules are to catch it
-	does     string        // what attackers do
-	starts   time.Duration // after the traffic of the demonstration has begun; negative: in the history
+	detector string        // its rules should catch the campaign
+	does     string        // what the attackers do
+	starts   time.Duration // after the start of live traffic; negative: in the history
 	sources  int
 	rate     float64 // requests a second
 }
 
-// attacks are what is launched, one for each of the ways in which rules look.
-//
-// A device whose signatures fail is judged when others of its build have signed well
-// in a later minute, so that campaign begins in the history.
+// attacks lists the campaigns that are launched, one per detector. Signature mismatch
+// begins in the history, because a device is only judged once other devices of its
+// build have signed well in a later minute.
 func attacks() []attack {
 	return []attack{
-		{"signature_mismatch", "signature mismatch", "signature_mismatch", "a script sends requests as a phone of a known build, with signatures that do not verify", -75 * time.Second, 1, 0.25},
-		{"sequence_anomaly", "sequence anomaly", "sequence_anomaly", "a bot calls what the app calls, in an order in which the app does not", 2 * time.Second, 1, 3},
-		{"impossible_travel", "impossible travel", "impossible_travel", "somebody far away reads the orders of an account whose owner uses the app", 6 * time.Second, 1, 1},
+		{"signature_mismatch", "signature mismatch", "signature_mismatch", "a script pretends to be a phone of a known build, and its signatures do not verify", -75 * time.Second, 1, 0.25},
+		{"sequence_anomaly", "sequence anomaly", "sequence_anomaly", "a bot makes the calls of the app, but in another order", 2 * time.Second, 1, 3},
+		{"impossible_travel", "impossible travel", "impossible_travel", "somebody far away reads the orders of an account while its owner uses the app", 6 * time.Second, 1, 1},
 		{"credential_stuffing", "credential stuffing", "sliding_window", "leaked passwords are tried from a data centre", 10 * time.Second, 8, 32},
 	}
 }
 
-// campaign is an attack under way, and what became of it.
+// campaign is a running attack and its outcome.
 type campaign struct {
 	attack
 	start  time.Time
-	entity facet.Entity // that the gate stopped
-	first  time.Time    // when the gate stopped it first; zero: it has not
-	deny   time.Time    // when it was denied first
-	answer answer       // the last one, about entity
-	rule   string       // that caught it
+	entity facet.Entity // the attacker that the gate stopped
+	first  time.Time    // when the gate first stopped it; zero: not yet
+	deny   time.Time    // when the gate first denied it
+	answer answer       // the latest, about entity
+	rule   string       // the one that caught it
 	cause  *cause       // nil: not explained
 
-	beside      facet.Entity // somebody innocent
-	like        string       // what the two have in common
+	beside      facet.Entity // an innocent entity
+	like        string       // what it has in common with the attacker
 	besideSays  answer
 	besideAsked bool
 }
 
 func (c *campaign) caught() bool { return !c.first.IsZero() }
 
-// launch launches those attacks that which picks, at a moment from which their starts
-// are counted.
+// launch launches the attacks that which selects. Their starts are relative to begin.
 func (w *watch) launch(begin time.Time, which func(attack) bool) {
 	for _, a := range attacks() {
 		if !which(a) {
@@ -67,15 +65,15 @@ func (w *watch) launch(begin time.Time, which func(attack) bool) {
 	}
 }
 
-// stops reports whether a gateway that heeds the answer holds the request back.
+// stops reports whether a gateway that obeys the answer does not serve the request.
 func (a answer) stops() bool {
 	return a.Action == "challenge" || a.Action == "step_up" || a.Action == "deny"
 }
 
-// stopWeight is a weight with which the gate stops somebody by itself.
+// stopWeight is the weight from which a single signal makes the gate stop an entity.
 const stopWeight = 60
 
-// ruleOf is the heaviest rule of a detector among the reasons of an answer.
+// ruleOf returns the heaviest rule of a detector among the reasons of an answer.
 func (a answer) ruleOf(set *rules.Set, detector string) (string, bool) {
 	for _, why := range a.Reasons {
 		if slices.ContainsFunc(set.Rules, detects(why.Rule, detector)) {
@@ -85,12 +83,12 @@ func (a answer) ruleOf(set *rules.Set, detector string) (string, bool) {
 	return "", false
 }
 
-// detects reports whether a rule has an id and a detector.
+// detects returns a test for a rule with an id and a detector.
 func detects(id, detector string) func(*rules.Rule) bool {
 	return func(r *rules.Rule) bool { return r.ID == id && r.Detector == detector }
 }
 
-// look asks about the attackers of a campaign that is not denied yet.
+// look asks the gate about the attackers of a campaign.
 func (w *watch) look(ctx context.Context, i int, c *campaign) {
 	for _, e := range w.people.Campaigns()[i].Attackers {
 		a, err := w.ask.decide(ctx, e)
@@ -112,7 +110,7 @@ func (w *watch) look(ctx context.Context, i int, c *campaign) {
 	}
 }
 
-// announce says that a campaign was caught, and asks about somebody innocent.
+// announce reports that a campaign was caught, and asks about an innocent entity.
 func (w *watch) announce(ctx context.Context, i int, c *campaign) {
 	w.d.say("    >> CAUGHT %s, %s after its start: %s", c.title, short(c.first.Sub(c.start)), c.does)
 	w.d.say("       The gate says %s (score %d) about %s %s, by rule %s.", c.answer.Action, c.answer.Score, c.entity.Kind, c.entity.Key, c.rule)
@@ -122,7 +120,7 @@ func (w *watch) announce(ctx context.Context, i int, c *campaign) {
 	}
 }
 
-// askBeside asks about somebody innocent who is like the attacker.
+// askBeside asks about an innocent entity that resembles the attacker.
 func (w *watch) askBeside(ctx context.Context, i int, c *campaign) {
 	if !c.besideAsked {
 		var ok bool
@@ -135,21 +133,21 @@ func (w *watch) askBeside(ctx context.Context, i int, c *campaign) {
 	}
 }
 
-// short is a duration as people read it.
+// short formats a duration.
 func short(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
-// enough is how long a campaign must have run to be judged: those that are caught last
-// take half of it.
+// enough is how long a campaign must run to be judged: twice the time to the slowest
+// catch.
 const enough = 25 * time.Second
 
-// missed complains of campaigns that nobody caught although there was time.
+// missed lists campaigns that were not caught in time, and innocents that were stopped.
 func missed(all []*campaign, stopped time.Time) (complaints []string) {
 	for _, c := range all {
 		if !c.caught() && stopped.Sub(c.start) >= enough {
-			complaints = append(complaints, fmt.Sprintf("%s was not caught within %s: no rule of the detector %s had the gate stop its attackers", c.title, short(time.Since(c.start)), c.detector))
+			complaints = append(complaints, fmt.Sprintf("%s was not caught within %s: no rule of the detector %s made the gate stop its attackers", c.title, short(time.Since(c.start)), c.detector))
 		}
 		if c.besideAsked && c.besideSays.stops() {
-			complaints = append(complaints, fmt.Sprintf("the innocent %s %s, %s, is not served: %s, %s", c.beside.Kind, c.beside.Key, c.like, c.besideSays.Action, c.besideSays.why()))
+			complaints = append(complaints, fmt.Sprintf("the innocent %s %s, %s, is stopped: %s, %s", c.beside.Kind, c.beside.Key, c.like, c.besideSays.Action, c.besideSays.why()))
 		}
 	}
 	return complaints

@@ -19,21 +19,21 @@ import (
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
-// cause is why a campaign was caught: the heaviest signal that the worker stored, and
-// what `weir rules explain` says of the firing.
+// cause explains a catch: the heaviest stored signal, and the firing as
+// `weir rules explain` explains it.
 type cause struct {
 	weight   int
 	evidence json.RawMessage // of the stored signal, an object
-	firing   *explain.Firing // nil: the records that were kept do not bring it forth
+	firing   *explain.Firing // nil: the kept records do not reproduce it
 	title    string
 }
 
-// mostKept bounds the records that are kept for explanations, in bytes.
+// mostKept limits the records that are kept for explanations, in bytes.
 const mostKept = explain.MostBytes - 4<<20
 
-// explain finds why each campaign was caught. The signal comes from ClickHouse; the
-// numbers beside what was asked for, and what would have been otherwise, from the records
-// that were sent, which run once more through the code of both stages.
+// explain explains how each campaign was caught. The signal comes from ClickHouse. The
+// numbers next to their thresholds, and the counterfactuals, come from a second run of
+// the sent records through the code of both stages.
 func (d *demo) explain(ctx context.Context, w *watch, records [][]byte) error {
 	for _, c := range w.campaigns {
 		if !c.caught() {
@@ -88,7 +88,7 @@ const signalQuery = `SELECT weight, evidence FROM %s.signals FINAL
 WHERE stream = {stream:String} AND rule = {rule:String} AND entity_kind = {kind:String} AND entity = {entity:String}
 ORDER BY weight DESC, time LIMIT 1`
 
-// readSignal reads the heaviest signal of a campaign, the first of those.
+// readSignal reads the first of the heaviest signals of a campaign.
 func (w *watch) readSignal(ctx context.Context, c *campaign) error {
 	conn, err := clickhouse.Open(w.d.stack.Config.ClickHouse)
 	if err != nil {
@@ -110,7 +110,7 @@ func (w *watch) readSignal(ctx context.Context, c *campaign) error {
 
 func named(e facet.Entity) string { return e.Kind.String() + ":" + e.Key }
 
-// printCauses writes one explanation for each campaign that was caught.
+// printCauses prints an explanation for each caught campaign.
 func (d *demo) printCauses(all []*campaign) {
 	for _, c := range all {
 		if !c.caught() {
@@ -133,9 +133,10 @@ func (d *demo) printCause(c *campaign) {
 	d.say("      rule       %s%s", c.rule, title)
 	said := map[string]bool{}
 	if f := c.cause.firing; f != nil {
+		said["threshold"] = true // of the first number
 		for i, n := range f.Numbers {
 			said[n.Name] = true
-			d.say("      %-9s  %s %d, at least %d are needed", []string{"numbers", ""}[min(i, 1)], n.Name, n.Have, n.Need)
+			d.say("      %-9s  %s %d, threshold %d", []string{"numbers", ""}[min(i, 1)], n.Name, n.Have, n.Need)
 		}
 	}
 	for i, line := range lines80(evidence(c.cause.evidence, said)) {
@@ -149,10 +150,10 @@ func (d *demo) printCause(c *campaign) {
 	}
 }
 
-// evidence is what a signal says beside the numbers that are said already, in its order.
+// evidence lists the evidence of a signal in its order, except for the names in said.
 func evidence(text json.RawMessage, said map[string]bool) (parts []string) {
 	members := json.NewDecoder(bytes.NewReader(text))
-	_, _ = members.Token() // the brace; of what is no object, nothing is said
+	_, _ = members.Token() // the brace; anything but an object yields nothing
 	for members.More() {
 		var value any
 		key, err := members.Token()
@@ -178,7 +179,7 @@ func evidence(text json.RawMessage, said map[string]bool) (parts []string) {
 	return parts
 }
 
-// lines80 puts parts together to lines that fit a terminal.
+// lines80 joins parts into lines that fit a terminal.
 func lines80(parts []string) (all []string) {
 	const width = 80 - 17
 	for _, p := range parts {
@@ -191,8 +192,7 @@ func lines80(parts []string) (all []string) {
 	return all
 }
 
-// outcome is what became of the campaign, counted from the moment at which the traffic
-// began.
+// outcome returns the outcome of a campaign. begin is the start of live traffic.
 func (c *campaign) outcome(begin time.Time) Outcome {
 	o := Outcome{Campaign: c.kind, Detector: c.detector, LaunchedSeconds: c.start.Sub(begin).Seconds(), Caught: c.caught()}
 	if c.besideAsked {
@@ -212,7 +212,7 @@ func (c *campaign) outcome(begin time.Time) Outcome {
 	return o
 }
 
-// printTable writes what became of the campaigns, a line each.
+// printTable prints one line per campaign.
 func (d *demo) printTable(all []Outcome) {
 	d.say("  %-20s %9s  %12s  %5s  %-9s  %-8s  %s", "CAMPAIGN", "LAUNCHED", "CAUGHT AFTER", "SCORE", "ACTION", "INNOCENT", "BY RULE")
 	for _, o := range all {

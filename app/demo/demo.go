@@ -34,7 +34,7 @@ type Options struct {
 	Rate        float64
 	People      int
 	Seed        uint64
-	GeoDir      string // of `weir geo fetch`; its databases are used where Settings name none
+	GeoDir      string // of `weir geo fetch`; used if Settings name no databases
 
 	// Settings of ingest, detect and the gate, of rules and of geographic databases.
 	// The rest is the demonstration's own.
@@ -78,7 +78,7 @@ type demo struct {
 	stack     *stack.Stack
 	unguard   context.CancelFunc
 	temporary []string // to remove
-	earlier   int64    // records that were there before the worker started
+	earlier   int64    // records of the history
 }
 
 // Run runs a demonstration and writes what it sees to out. It is not an error when
@@ -94,7 +94,7 @@ func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (v 
 	return v, errors.Join(err, d.close())
 }
 
-// adopt has databases used that were fetched, if the user named none, and gives credit.
+// adopt uses fetched databases if the user named none, and prints their credits.
 func (d *demo) adopt() {
 	if d.opts.Settings.Geo != (geo.Config{}) || d.opts.GeoDir == "" {
 		return
@@ -104,7 +104,7 @@ func (d *demo) adopt() {
 		return // there are none
 	}
 	d.opts.Settings.Geo = config
-	d.say("places and networks are those of %s, fetched %s:", d.opts.GeoDir, fetched.Fetched.Format(time.DateOnly))
+	d.say("using the geographic databases in %s, fetched %s:", d.opts.GeoDir, fetched.Fetched.Format(time.DateOnly))
 	for _, f := range fetched.Files {
 		d.say("  %s, data of %s: %s", f.Holds, cmp.Or(f.Data, "an unknown day"), f.Credit)
 	}

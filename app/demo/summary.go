@@ -53,25 +53,25 @@ type Campaigns struct {
 	Each               []Outcome `json:"each"`
 }
 
-// Outcome is what became of one campaign.
+// Outcome is the outcome of one campaign.
 type Outcome struct {
 	Campaign        string           `json:"campaign"`
-	Detector        string           `json:"detector"`         // whose rules are to catch it
-	LaunchedSeconds float64          `json:"launched_seconds"` // after the traffic began; negative: in the history
-	Caught          bool             `json:"caught"`           // the gate stops an attacker because of a rule of the detector
+	Detector        string           `json:"detector"`         // its rules should catch the campaign
+	LaunchedSeconds float64          `json:"launched_seconds"` // after the start of live traffic; negative: in the history
+	Caught          bool             `json:"caught"`           // the gate stopped an attacker because of a rule of the detector
 	SecondsToCatch  float64          `json:"seconds_to_catch,omitempty"`
-	Entity          string           `json:"entity,omitempty"` // that the gate was asked about
+	Entity          string           `json:"entity,omitempty"` // the attacker
 	Action          string           `json:"action,omitempty"`
 	Score           int              `json:"score,omitempty"`
 	Rule            string           `json:"rule,omitempty"`
 	Tier            int              `json:"tier,omitempty"`
 	Weight          int              `json:"weight,omitempty"`
-	Numbers         []explain.Number `json:"numbers,omitempty"`  // each beside what the tier asks for
+	Numbers         []explain.Number `json:"numbers,omitempty"`  // with the thresholds of the tier
 	Evidence        json.RawMessage  `json:"evidence,omitempty"` // of the stored signal
 	Innocent        *Innocent        `json:"innocent,omitempty"`
 }
 
-// Innocent is somebody like the attacker.
+// Innocent is an entity that resembles the attacker.
 type Innocent struct {
 	Entity string `json:"entity"`
 	Like   string `json:"like"`

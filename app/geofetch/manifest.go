@@ -14,7 +14,7 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 )
 
-// Manifest says what was fetched. It stands beside the databases.
+// Manifest describes a fetch. It is stored next to the databases.
 type Manifest struct {
 	Version int       `json:"v"`
 	Fetched time.Time `json:"fetched"`
@@ -27,9 +27,9 @@ type File struct {
 	Holds    string `json:"holds"`
 	Package  string `json:"package"`
 	Version  string `json:"version"`
-	Data     string `json:"data,omitempty"` // the day on which the data was made
+	Data     string `json:"data,omitempty"` // date of the data
 	Networks int    `json:"networks"`
-	Skipped  int    `json:"skipped"` // entries without a place, a system, or a kind that is known
+	Skipped  int    `json:"skipped"` // entries without usable data
 	Bytes    int64  `json:"bytes"`
 	SHA256   string `json:"sha256"`
 	Licence  string `json:"licence"`
@@ -42,7 +42,7 @@ const (
 	licencesFile    = "LICENCES.txt"
 )
 
-// Errors of a directory that does not hold what was fetched.
+// Errors of a directory that does not hold the fetched databases.
 var (
 	ErrNone    = errors.New("there are no databases")
 	ErrChanged = errors.New("not the file that was fetched")
@@ -56,8 +56,8 @@ func (m *Manifest) write(dir string) error {
 	return os.WriteFile(filepath.Join(dir, manifestFile), append(text, '\n'), 0o644)
 }
 
-// DefaultDir is below the directory that WEIR_CACHE names, or the user's cache; empty
-// where there is neither.
+// DefaultDir returns the directory in the cache: WEIR_CACHE, or the user's. It is empty
+// if there is no cache.
 func DefaultDir() string {
 	cache := os.Getenv("WEIR_CACHE")
 	if cache == "" {
@@ -70,8 +70,8 @@ func DefaultDir() string {
 	return filepath.Join(cache, "geo")
 }
 
-// Found is what a directory holds, and the settings that name it. It is [ErrNone] where
-// nothing was fetched to there.
+// Found returns the manifest of a directory, and the settings that name its databases.
+// The error is [ErrNone] if there is no manifest.
 func Found(dir string) (*Manifest, geo.Config, error) {
 	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if errors.Is(err, os.ErrNotExist) {
@@ -87,8 +87,8 @@ func Found(dir string) (*Manifest, geo.Config, error) {
 	return m, in(dir), nil
 }
 
-// Check reads what a directory holds: each file is the one that was fetched, and a
-// worker can read it.
+// Check checks that each file of a directory is the fetched one, and readable by a
+// worker.
 func Check(dir string) (*Manifest, error) {
 	m, _, err := Found(dir)
 	if err != nil {
@@ -120,29 +120,30 @@ func digest(path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// old is when data is worth a sentence about its age.
+// old is the age from which Write warns.
 const old = 90 * 24 * time.Hour
 
-// Write says what there is, and what may be done with it.
+// Write describes the databases and their use.
 func (m *Manifest) Write(to io.Writer, dir string, now time.Time) {
 	fmt.Fprintf(to, "%s, fetched %s\n", dir, m.Fetched.Format("2006-01-02 15:04 UTC"))
 	aged := false
 	for _, f := range m.Files {
-		age := "of a date that it does not say"
+		age := "of unknown date"
 		if day, err := time.Parse(time.DateOnly, f.Data); err == nil {
 			age = fmt.Sprintf("of %s, %d days old", f.Data, int(now.Sub(day).Hours()/24))
 			aged = aged || now.Sub(day) > old
 		}
-		fmt.Fprintf(to, "  %-15s %4d MB  %s: %d networks; %s %s, data %s\n", f.File, (f.Bytes+500_000)/1_000_000, f.Holds, f.Networks, f.Package, f.Version, age)
+		fmt.Fprintf(to, "  %s (%s): %d networks, %d MB\n", f.File, f.Holds, f.Networks, (f.Bytes+500_000)/1_000_000)
+		fmt.Fprintf(to, "    source   %s %s, data %s\n", f.Package, f.Version, age)
+		fmt.Fprintf(to, "    licence  %s\n    credit   %s\n", f.Licence, f.Credit)
 		if f.Skipped > 0 {
-			fmt.Fprintf(to, "                           %d of its entries say nothing that this version of weir reads\n", f.Skipped)
+			fmt.Fprintf(to, "    skipped  %d entries without usable data\n", f.Skipped)
 		}
-		fmt.Fprintf(to, "                           %s: %s\n", f.Licence, f.Credit)
 	}
 	if aged {
-		fmt.Fprintf(to, "Some of it is older than %d days: addresses have moved since. Fetch again now and then; where a package is no longer\nkept up, name a newer database with geo.city, geo.asn or geo.anonymous.\n", int(old.Hours()/24))
+		fmt.Fprintf(to, "Some data is older than %d days; addresses move. Fetch again regularly. If a package is no longer updated,\nuse a newer database with geo.city, geo.asn or geo.anonymous.\n", int(old.Hours()/24))
 	}
-	fmt.Fprintf(to, "Show the credits above where results are shown; the licences are in %s.\n", filepath.Join(dir, licencesFile))
+	fmt.Fprintf(to, "The licences require these credits wherever results are shown; %s has the full texts.\n", filepath.Join(dir, licencesFile))
 	c := in(dir)
-	fmt.Fprintf(to, "A worker reads them with\n  -geo.city %s -geo.asn %s -geo.anonymous %s\nand reads them anew when they change. `weir demo` uses them if they are in %s.\n", c.City, c.ASN, c.Anonymous, DefaultDir())
+	fmt.Fprintf(to, "A worker reads them with\n  -geo.city %s\n  -geo.asn %s\n  -geo.anonymous %s\nand reloads them when they change. `weir demo` uses the databases in %s.\n", c.City, c.ASN, c.Anonymous, DefaultDir())
 }

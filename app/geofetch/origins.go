@@ -11,7 +11,7 @@ import (
 	"github.com/weirdev/weir/internal/mmdb"
 )
 
-// iporigin's ranges, little-endian but for IPv6 addresses:
+// The format of iporigin's ranges, little-endian except for IPv6 addresses:
 //
 //	8 "IPORIGIN", 2 version, 8 built (Unix s), 2 labels, 4 ranges of IPv4, 4 of IPv6
 //	each label: 2 its length, and provider TAB kind
@@ -22,7 +22,7 @@ const (
 	originsHeader  = 28
 )
 
-// origins reads iporigin's ranges of addresses that belong to no home.
+// origins reads iporigin's ranges of hosting, CDNs, VPNs, Tor and bots.
 func origins(files unpacked, db *mmdb.Writer) (m made, err error) {
 	data, err := files.file("iporigin/data/ranges.bin")
 	if err != nil {
@@ -100,12 +100,12 @@ func readOrigins(data []byte, db *mmdb.Writer, m *made) error {
 	return nil
 }
 
-// little is an IPv4 address that is written as a number.
+// little reads an IPv4 address that is stored as a little-endian number.
 func little(b []byte) netip.Addr { return netip.AddrFrom4([4]byte{b[3], b[2], b[1], b[0]}) }
 
-// originFields is a record of a database of anonymisers; nil where the kind is one that
-// came after this was written. CDNs and known bots are machines in data centres. Relays
-// are told apart from VPNs: they hide an address, and vouch for who is behind it.
+// originFields returns a record of a database of anonymisers; nil for an unknown kind.
+// CDNs and known bots count as hosting. Relays differ from VPNs: they hide the address,
+// but vouch for the user.
 func originFields(provider, kind string) []mmdb.Field {
 	var flags []string
 	switch {

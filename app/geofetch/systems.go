@@ -12,8 +12,8 @@ import (
 	"github.com/weirdev/weir/internal/mmdb"
 )
 
-// systems reads tables of autonomous systems: lines with the first and the last address
-// of a range, the number of the system, and the name of who runs it.
+// systems reads tables of autonomous systems: first and last address of a range, number
+// of the system, name of its operator.
 func systems(files unpacked, db *mmdb.Writer) (m made, err error) {
 	m.data = dateOf(files.version)
 	for _, name := range []string{"asn-ipv4.csv", "asn-ipv6.csv"} {
@@ -51,7 +51,7 @@ func readSystems(data []byte, db *mmdb.Writer, m *made) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", at(0), err)
 		}
-		if number == 0 { // routed by nobody
+		if number == 0 { // not routed
 			m.skipped++
 			continue
 		}
@@ -67,7 +67,7 @@ func readSystems(data []byte, db *mmdb.Writer, m *made) error {
 	}
 }
 
-// insert puts networks into a database; those where IPv4 lies within IPv6 are nobody's.
+// insert inserts networks, except for IPv6 networks that overlap the place of IPv4.
 func insert(db *mmdb.Writer, networks []netip.Prefix, record mmdb.Record, m *made) error {
 	for _, p := range networks {
 		if p.Addr().Is6() && p.Overlaps(mapped) {
@@ -82,10 +82,10 @@ func insert(db *mmdb.Writer, networks []netip.Prefix, record mmdb.Record, m *mad
 	return nil
 }
 
-// mapped is where IPv4 lies in databases.
+// mapped is the place of IPv4 in databases.
 var mapped = netip.PrefixFrom(netip.IPv6Unspecified(), 96)
 
-// between reads the ends of a range.
+// between parses a range and returns its networks.
 func between(from, to string) ([]netip.Prefix, error) {
 	first, err1 := netip.ParseAddr(from)
 	last, err2 := netip.ParseAddr(to)
@@ -95,8 +95,8 @@ func between(from, to string) ([]netip.Prefix, error) {
 	return prefixes(first, last)
 }
 
-// prefixes are the networks of a range of addresses, the ends included, in order: as
-// few as there can be.
+// prefixes returns the fewest networks that cover a range of addresses, both ends
+// included, in order.
 func prefixes(first, last netip.Addr) (all []netip.Prefix, err error) {
 	if first.BitLen() != last.BitLen() || first.Is4In6() || last.Is4In6() || first.Zone() != "" || last.Zone() != "" || last.Less(first) {
 		return nil, fmt.Errorf("%v to %v is no range of addresses", first, last)
@@ -118,7 +118,7 @@ func prefixes(first, last netip.Addr) (all []netip.Prefix, err error) {
 	}
 }
 
-// end is the last address of a network.
+// end returns the last address of a network.
 func end(p netip.Prefix) netip.Addr {
 	b := p.Addr().As16()
 	before := 128 - p.Addr().BitLen()

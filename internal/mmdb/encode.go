@@ -20,10 +20,10 @@ const (
 	typeFloat   = 15
 )
 
-// longestText is one byte more than a text may have.
+// longestText is the first length that is refused, in bytes.
 const longestText = 1 << 16
 
-// appendKey appends what tells records apart.
+// appendKey appends a key that is unique to the fields, and checks them.
 func appendKey(b []byte, fields []Field) ([]byte, error) {
 	text := func(t string) error {
 		if !utf8.ValidString(t) || len(t) >= longestText {
@@ -62,13 +62,13 @@ func truth(v bool) int {
 	return 0
 }
 
-// section is the data of a database: the records, one behind the other.
+// section is the data section: the records, one after the other.
 type section struct {
 	bytes []byte
-	texts map[string]uint32 // where each text stands that came before
+	texts map[string]uint32 // offset of the first occurrence
 }
 
-// record appends a record whose fields have been looked at by appendKey.
+// record appends a record. appendKey has checked its fields.
 func (s *section) record(fields []Field) {
 	s.bytes = appendControl(s.bytes, typeMap, len(fields))
 	for _, f := range fields {
@@ -86,7 +86,7 @@ func (s *section) record(fields []Field) {
 	}
 }
 
-// text appends a text, or a pointer to where it stands already.
+// text appends a text, or a pointer to its first occurrence.
 func (s *section) text(text string) {
 	if at, known := s.texts[text]; known {
 		s.bytes = appendPointer(s.bytes, at)
@@ -102,7 +102,7 @@ func appendText(b []byte, text string) []byte {
 	return append(appendControl(b, typeString, len(text)), text...)
 }
 
-// appendPointer appends a pointer in as few bytes as it takes.
+// appendPointer appends the shortest form of a pointer.
 func appendPointer(b []byte, to uint32) []byte {
 	const second, third = 1 << 11, 1<<11 + 1<<19
 	switch {
@@ -118,7 +118,7 @@ func appendPointer(b []byte, to uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(b, typePointer<<5|3<<3), to)
 }
 
-// appendControl appends the byte that tells type and size, and those that extend it.
+// appendControl appends the control byte of a type and size, and its extensions.
 func appendControl(b []byte, kind, size int) []byte {
 	first, extended := byte(kind<<5), []byte(nil)
 	if kind > 7 {
@@ -144,7 +144,7 @@ func appendUint(b []byte, kind int, n uint64) []byte {
 	return append(appendControl(b, kind, len(digits)), digits...)
 }
 
-// metadata stands at the end of a database, behind a mark.
+// metadata returns the last section of a database, with its marker.
 func metadata(m Metadata, nodes uint32, recordSize int) []byte {
 	b := []byte("\xab\xcd\xefMaxMind.com")
 	b = appendControl(b, typeMap, 9)

@@ -1,5 +1,5 @@
-// Package mmdb writes databases in MaxMind's format. It is for millions of networks:
-// eight bytes are kept of each node of the tree, and every record and every text once.
+// Package mmdb writes databases in MaxMind's format. It is made for millions of
+// networks: a node of the tree takes eight bytes, and each record and text is kept once.
 //
 // The format is described in MaxMind's specification, version 2.0.
 package mmdb
@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// Writer is a database that is being made. One goroutine uses it.
+// Writer builds a database. One goroutine uses it.
 type Writer struct {
 	nodes []node
-	v4    uint32 // node of ::/96, which holds IPv4
+	v4    uint32 // the node of ::/96, which holds IPv4
 	data  section
 	key   []byte            // scratch
-	known map[string]Record // by what tells their fields apart
+	known map[string]Record // by appendKey
 }
 
-// node has what follows for an address whose next bit is 0, and for one whose is 1.
+// node has two children: for addresses whose next bit is 0, and for those whose is 1.
 type node [2]child
 
 // child is nothing, another node (its index), or a record (its offset in the data).
-// Node 0 is the root, and nobody's child.
+// Node 0 is the root, which is no child.
 type child uint32
 
 const (
@@ -35,7 +35,7 @@ const (
 	isRecord child = 1 << 31
 )
 
-// Record is one that has been added to a database.
+// Record identifies a record of a database.
 type Record struct{ offset uint32 }
 
 // Field is a member of a record. Its value is a string, a uint32, a float32 or true.
@@ -44,18 +44,18 @@ type Field struct {
 	Value any
 }
 
-// New makes an empty database.
+// New returns an empty database.
 func New() *Writer {
 	w := &Writer{nodes: make([]node, 1), data: section{texts: map[string]uint32{}}, known: map[string]Record{}}
 	w.v4 = w.path(0, make([]byte, 16), 96)
 	return w
 }
 
-// ErrFull says that there are more nodes or records than the format has room for.
+// ErrFull means that the format has no room for more nodes or records.
 var ErrFull = errors.New("too much for one database")
 
-// Record adds a record, or finds the one with the same fields in the same order. Texts
-// are UTF-8, and shorter than 64 KiB.
+// Record adds a record, unless one with the same fields in the same order exists, and
+// returns it. Texts must be UTF-8, and shorter than 64 KiB.
 func (w *Writer) Record(fields []Field) (Record, error) {
 	key, err := appendKey(w.key[:0], fields)
 	if err != nil {
@@ -74,9 +74,8 @@ func (w *Writer) Record(fields []Field) (Record, error) {
 	return r, nil
 }
 
-// Insert has a network's addresses answered with a record. What was inserted before
-// for them is replaced. An IPv6 network that holds ::/96, the place of IPv4, or lies
-// in it, is an error.
+// Insert gives a network its record, which replaces earlier ones. IPv6 networks must
+// not overlap ::/96, which holds IPv4.
 func (w *Writer) Insert(p netip.Prefix, r Record) error {
 	from, addr, bits := uint32(0), p.Addr().AsSlice(), p.Bits()
 	switch {
@@ -99,8 +98,8 @@ func (w *Writer) Insert(p netip.Prefix, r Record) error {
 	return nil
 }
 
-// path is the node that is reached by the first bits of addr; nodes that are missing
-// are made. A record on the way is given to both halves of its network.
+// path returns the node at the first bits of addr, and creates missing nodes. A record
+// on the way moves down to both halves of its network.
 func (w *Writer) path(at uint32, addr []byte, bits int) uint32 {
 	for i := range bits {
 		next := &w.nodes[at][bit(addr, i)]
@@ -118,9 +117,8 @@ func (w *Writer) path(at uint32, addr []byte, bits int) uint32 {
 
 func bit(addr []byte, i int) byte { return addr[i/8] >> (7 - i%8) & 1 }
 
-// join has a node whose halves are the same record, or both nothing, replaced by that
-// record; and gives those that are left, and are reached from the root, their numbers.
-// A node's children are made after it.
+// join replaces each node whose children are equal by that child, and numbers the
+// remaining nodes that the root leads to. Children always come after their parents.
 func (w *Writer) join() (numbers []uint32, count uint32) {
 	for i := len(w.nodes) - 1; i >= 0; i-- {
 		for side, c := range w.nodes[i] {
@@ -146,14 +144,14 @@ func (w *Writer) join() (numbers []uint32, count uint32) {
 		count++
 		for _, c := range n {
 			if c != nothing && c&isRecord == 0 {
-				numbers[c] = 0 // it is reached, and gets its number in its turn
+				numbers[c] = 0 // reached; numbered in its turn
 			}
 		}
 	}
 	return numbers, count
 }
 
-// Metadata is what a database says of itself.
+// Metadata describes a database.
 type Metadata struct {
 	Type        string
 	Description string
@@ -163,7 +161,7 @@ type Metadata struct {
 // separator stands between the tree and the data.
 const separator = 16
 
-// Write writes the database. Nothing may be inserted afterwards.
+// Write writes the database. Afterwards nothing may be inserted.
 func (w *Writer) Write(to io.Writer, m Metadata) error {
 	numbers, count := w.join()
 	size, err := recordSize(uint64(count) + separator + uint64(len(w.data.bytes)))
@@ -184,7 +182,7 @@ func (w *Writer) Write(to io.Writer, m Metadata) error {
 	written := uint32(0)
 	for i, n := range w.nodes {
 		if numbers[i] != written || written == count {
-			continue // joined into another one: its number is none, or 0
+			continue // unreached, or joined
 		}
 		written++
 		line = appendNode(line[:0], size, value(n[0]), value(n[1]))
@@ -196,7 +194,8 @@ func (w *Writer) Write(to io.Writer, m Metadata) error {
 	return out.Flush()
 }
 
-// recordSize is how many bits a child takes: the fewest that hold the highest value.
+// recordSize returns the number of bits of a child: the smallest size that holds the
+// highest value.
 func recordSize(highest uint64) (int, error) {
 	for _, size := range []int{24, 28, 32} {
 		if highest < 1<<size {

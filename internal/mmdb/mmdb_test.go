@@ -16,7 +16,7 @@ import (
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
-// opened is a database as its readers see it.
+// opened returns the database as a reader sees it.
 func opened(t testing.TB, w *Writer) *maxminddb.Reader {
 	t.Helper()
 	var out bytes.Buffer
@@ -30,7 +30,7 @@ func opened(t testing.TB, w *Writer) *maxminddb.Reader {
 	return db
 }
 
-// written is one of which every byte has been looked at. All its records are in use.
+// written also verifies every byte. All records must be in use.
 func written(t testing.TB, w *Writer) *maxminddb.Reader {
 	t.Helper()
 	db := opened(t, w)
@@ -124,7 +124,7 @@ func TestNetworksThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestManyRecords has pointers of every length but the last, and nodes of 28 bits.
+// TestManyRecords covers pointers of every length but the last.
 func TestManyRecords(t *testing.T) {
 	w, want := New(), map[string]string{}
 	for i := range 90_000 {
@@ -164,8 +164,8 @@ func TestSizesOfNodes(t *testing.T) {
 	}
 }
 
-// TestAgainstMaxMindsWriter: theirs has the same answers, for networks in any order
-// that lie in and over one another.
+// TestAgainstMaxMindsWriter compares look-ups with those in a database of MaxMind's own
+// writer, for overlapping networks in random order.
 func TestAgainstMaxMindsWriter(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	for round := range 20 {
@@ -208,7 +208,7 @@ func TestAgainstMaxMindsWriter(t *testing.T) {
 	}
 }
 
-// anywhere is a network within one of two that are small enough to meet others.
+// anywhere returns a random network in a small range, so that networks overlap.
 func anywhere(r *rand.Rand) netip.Prefix {
 	if r.IntN(2) == 0 {
 		a := netip.AddrFrom4([4]byte{198, 51, byte(r.IntN(3)), byte(r.IntN(256))})
@@ -220,7 +220,7 @@ func anywhere(r *rand.Rand) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 20+r.IntN(109)).Masked()
 }
 
-// last is the last address of a network.
+// last returns the last address of a network.
 func last(p netip.Prefix) netip.Addr {
 	b := p.Addr().AsSlice()
 	for i := p.Bits(); i < len(b)*8; i++ {
@@ -230,8 +230,7 @@ func last(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// FuzzInsert: whatever is inserted, the reader of another hand finds the last record
-// that was given to an address.
+// FuzzInsert checks that an independent reader finds the last record of each address.
 func FuzzInsert(f *testing.F) {
 	f.Add([]byte{4, 24, 198, 51, 100, 0, 4, 32, 198, 51, 100, 7})
 	f.Add([]byte{6, 32, 0x20, 1, 0xd, 0xb8, 6, 34, 0x20, 1, 0xd, 0xb8, 4, 0, 0, 0, 0, 0})
