@@ -24,10 +24,10 @@ type attack struct {
 
 // attacks lists the campaigns that are launched, one per detector. Signature mismatch
 // begins in the history, because a device is only judged once other devices of its
-// build have signed well in a later minute.
+// build have signed well in a later pane of the window.
 func attacks() []attack {
 	return []attack{
-		{"signature_mismatch", "signature mismatch", "signature_mismatch", "a script pretends to be a phone of a known build, and its signatures do not verify", -75 * time.Second, 1, 0.25},
+		{"signature_mismatch", "signature mismatch", "signature_mismatch", "a script pretends to be a phone of a known build, and its signatures do not verify", -19 * time.Minute, 1, 0.02},
 		{"sequence_anomaly", "sequence anomaly", "sequence_anomaly", "a bot makes the calls of the app, but in another order", 2 * time.Second, 1, 3},
 		{"impossible_travel", "impossible travel", "impossible_travel", "somebody far away reads the orders of an account while its owner uses the app", 6 * time.Second, 1, 1},
 		{"credential_stuffing", "credential stuffing", "sliding_window", "leaked passwords are tried from a data centre", 10 * time.Second, 8, 32},

@@ -15,6 +15,7 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
 	"github.com/weirdev/weir/internal/kafka"
@@ -26,10 +27,12 @@ import (
 const step = 50 * time.Millisecond
 
 // The history is written before the worker starts, so that rules can learn what is
-// usual. It must be shorter than ingest.max_late, or its beginning would not count.
+// usual. It is longer than a pane of the signature rule's window, 18 minutes, and shorter
+// than historyLate, which replaces the default of ingest.max_late.
 const (
-	historyLength = 8 * time.Minute
-	historyRate   = 75 // events a second
+	historyLength = 20 * time.Minute
+	historyLate   = 30 * time.Minute
+	historyRate   = 30 // events a second
 )
 
 // lateness replaces the default of detect.lateness. On one machine events are not late,
@@ -41,6 +44,9 @@ func (d *demo) runTraffic(ctx context.Context) (v Verdict, err error) {
 	topics := app.TopicDefaults()
 	if s := &d.opts.Settings.Detect; s.Lateness == engine.Defaults().Lateness {
 		s.Lateness = lateness
+	}
+	if s := &d.opts.Settings.Ingest; s.MaxLate == ingest.Defaults().MaxLate {
+		s.MaxLate = historyLate
 	}
 	set, err := app.LoadRules(d.opts.Settings.Rules)
 	if err != nil {
