@@ -15,6 +15,7 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/dryrun"
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
 	"github.com/weirdev/weir/internal/population"
@@ -69,7 +70,7 @@ func TestTheRulesFindEveryAttack(t *testing.T) {
 			for _, e := range people.Campaigns()[i].Attackers {
 				attackers[e.Kind.String()+e.Key] = true
 				for _, s := range run.Signals {
-					if s.Entity == e && s.Weight >= 60 && slices.ContainsFunc(set.Rules, detects(s.Rule, c.detector)) {
+					if s.Entity == e && s.Weight >= 60 && slices.ContainsFunc(set.Rules, detects(s.Rule, c.detector, e.Kind)) {
 						found++
 					}
 				}
@@ -184,8 +185,8 @@ func TestAnswersAreOfARulesDetector(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"action":"challenge","reasons":[{"rule":"gone"},{"rule":"unusual-order-account"},{"rule":"credential-stuffing-ip"}]}`), &a); err != nil {
 		t.Fatal(err)
 	}
-	for detector, want := range map[string]string{"sliding_window": "credential-stuffing-ip", "sequence_anomaly": "unusual-order-account", "impossible_travel": ""} {
-		if rule, ok := a.ruleOf(set, detector); rule != want || ok != (want != "") {
+	for detector, want := range map[string]string{"sliding_window": "credential-stuffing-ip", "sequence_anomaly": "", "impossible_travel": ""} {
+		if rule, ok := a.ruleOf(set, detector, facet.IP); rule != want || ok != (want != "") {
 			t.Errorf("%s: %s", detector, rule)
 		}
 	}

@@ -73,19 +73,20 @@ func (a answer) stops() bool {
 // stopWeight is the weight from which a single signal makes the gate stop an entity.
 const stopWeight = 60
 
-// ruleOf returns the heaviest rule of a detector among the reasons of an answer.
-func (a answer) ruleOf(set *rules.Set, detector string) (string, bool) {
+// ruleOf returns the heaviest rule of a detector that looks at entities of a kind,
+// among the reasons of an answer.
+func (a answer) ruleOf(set *rules.Set, detector string, kind facet.Kind) (string, bool) {
 	for _, why := range a.Reasons {
-		if slices.ContainsFunc(set.Rules, detects(why.Rule, detector)) {
+		if slices.ContainsFunc(set.Rules, detects(why.Rule, detector, kind)) {
 			return why.Rule, true
 		}
 	}
 	return "", false
 }
 
-// detects returns a test for a rule with an id and a detector.
-func detects(id, detector string) func(*rules.Rule) bool {
-	return func(r *rules.Rule) bool { return r.ID == id && r.Detector == detector }
+// detects returns a test for a rule with an id, a detector and a kind of entity.
+func detects(id, detector string, kind facet.Kind) func(*rules.Rule) bool {
+	return func(r *rules.Rule) bool { return r.ID == id && r.Detector == detector && r.Entity == kind }
 }
 
 // look asks the gate about the attackers of a campaign.
@@ -95,7 +96,7 @@ func (w *watch) look(ctx context.Context, i int, c *campaign) {
 		if err != nil {
 			continue
 		}
-		rule, by := a.ruleOf(w.rules, c.detector)
+		rule, by := a.ruleOf(w.rules, c.detector, e.Kind)
 		if !by || !a.stops() || c.caught() && e != c.entity {
 			continue
 		}

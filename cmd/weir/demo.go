@@ -30,8 +30,9 @@ credential stuffing, which a sliding window finds. The output shows when each at
 is caught, what the gate says about the attacker and about an innocent user nearby,
 and at the end why each was caught, and a summary with the queries that show the same.
 
-First a history of eight minutes is written, from which rules learn what is usual.
-detect.lateness is 5s instead of 1m, unless -config sets another value. Databases of
+First a history of 20 minutes is written, from which rules learn what is usual.
+detect.lateness is 5s instead of 1m, and ingest.max_late 30m instead of 10m, unless a
+setting has another value. Databases of
 'weir geo fetch' (-geo-dir), or those of -geo.city, -geo.asn and -geo.anonymous, decide
 where people live; without databases the map is invented, too.
 
