@@ -13,7 +13,7 @@ RACELIMIT  := 1500
 
 # Packages with tests that a short run leaves out or cuts short, and packages that
 # share memory between goroutines. split_test.go holds both lists to the code.
-PROOF := app app/demo app/query app/stack cmd/weir ingest internal/chdb internal/kafka internal/sketch proof/chaos \
+PROOF := app app/demo app/geofetch app/query app/stack cmd/weir ingest internal/chdb internal/kafka internal/sketch proof/chaos \
 	proof/oracle proof/servers/weblogs proof/sim proof/testkit sink/clickhouse sink/redis
 RACE := app app/cli app/demo app/evaluate app/procs app/stack engine event/route gate ingest internal/chdb \
 	internal/geo internal/kafka internal/sandbox internal/snapshot internal/state \

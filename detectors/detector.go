@@ -19,11 +19,6 @@ func All() []rules.Kind {
 	return []rules.Kind{
 		AttestationKind(),
 		CadenceKind(),
-<<<<<<< HEAD
-		FirstSeenKind(),
-		IDEnumerationKind(),
-=======
->>>>>>> 18a2ffb (rules: tags of the rules about drift; detectors: in the order of their names)
 		DriftKind(),
 		FirstSeenKind(),
 		IDEnumerationKind(),

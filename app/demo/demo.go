@@ -7,6 +7,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,9 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/geofetch"
 	"github.com/weirdev/weir/app/stack"
+	"github.com/weirdev/weir/internal/geo"
 )
 
 // Options is what the user asked for.
@@ -31,6 +34,7 @@ type Options struct {
 	Rate        float64
 	People      int
 	Seed        uint64
+	GeoDir      string // of `weir geo fetch`; used if Settings name no databases
 
 	// Settings of ingest, detect and the gate, of rules and of geographic databases.
 	// The rest is the demonstration's own.
@@ -39,7 +43,7 @@ type Options struct {
 
 // Defaults suit a look at it.
 func Defaults() Options {
-	return Options{For: time.Minute, Rate: 300, People: 3000, Seed: 1, Stdin: os.Stdin, Settings: app.Defaults()}
+	return Options{For: time.Minute, Rate: 300, People: 3000, Seed: 1, Stdin: os.Stdin, GeoDir: geofetch.DefaultDir(), Settings: app.Defaults()}
 }
 
 // Validate reports what is wrong with o.
@@ -74,12 +78,14 @@ type demo struct {
 	stack     *stack.Stack
 	unguard   context.CancelFunc
 	temporary []string // to remove
+	earlier   int64    // records of the history
 }
 
 // Run runs a demonstration and writes what it sees to out. It is not an error when
 // the figures do not agree at the end: then the verdict says so.
 func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (v Verdict, err error) {
 	d := &demo{opts: opts, out: out, log: log, started: time.Now(), unguard: func() {}}
+	d.adopt()
 	if len(opts.Inputs) > 0 {
 		v, err = d.runFiles(ctx)
 	} else {
@@ -88,11 +94,28 @@ func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (v 
 	return v, errors.Join(err, d.close())
 }
 
+// adopt uses fetched databases if the user named none, and prints their credits.
+func (d *demo) adopt() {
+	if d.opts.Settings.Geo != (geo.Config{}) || d.opts.GeoDir == "" {
+		return
+	}
+	fetched, config, err := geofetch.Found(d.opts.GeoDir)
+	if err != nil {
+		return // there are none
+	}
+	d.opts.Settings.Geo = config
+	d.say("using the geographic databases in %s, fetched %s:", d.opts.GeoDir, fetched.Fetched.Format(time.DateOnly))
+	for _, f := range fetched.Files {
+		d.say("  %s, data of %s: %s", f.Holds, cmp.Or(f.Data, "an unknown day"), f.Credit)
+	}
+}
+
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-// start starts the servers and the worker, and makes topics and tables. The context
-// it returns ends, with the reason as its cause, when that cannot be kept running.
-func (d *demo) start(ctx context.Context, stream app.StreamConfig, topics app.Topics) (_ context.Context, err error) {
+// start starts the servers and the worker, and makes topics and tables; before, if
+// there is one, is called between the two. The context it returns ends, with the reason
+// as its cause, when that cannot be kept running.
+func (d *demo) start(ctx context.Context, stream app.StreamConfig, topics app.Topics, before func(context.Context) error) (_ context.Context, err error) {
 	where := d.opts.Data
 	if where == "" {
 		where = "a temporary directory; -data DIR keeps it"
@@ -103,6 +126,11 @@ func (d *demo) start(ctx context.Context, stream app.StreamConfig, topics app.To
 		return nil, err
 	}
 	ctx, d.unguard = d.stack.Guard(ctx)
+	if before != nil {
+		if err := before(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := d.stack.StartWorker(); err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func TestLogs(t *testing.T) {
 	const good, bad = 3000, 30
 	all := accesses(good)
 	o := Defaults()
-	o.Data = t.TempDir()
+	o.Data, o.GeoDir = t.TempDir(), ""
 	stream := ""
 	for _, c := range []struct {
 		name  string
@@ -136,6 +136,7 @@ func streamOf(said string) string {
 
 func nothingReads(t *testing.T, dir string) {
 	o := Defaults()
+	o.GeoDir = ""
 	o.Inputs, o.FormatGiven = []string{write(t, filepath.Join(dir, "junk.log"), []string{"who", "knows", "what"})}, true
 	o.Settings.Ingest.Format = "combined"
 	s, v, said := run(t, o)

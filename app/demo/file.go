@@ -45,7 +45,7 @@ func (d *demo) runFiles(ctx context.Context) (v Verdict, err error) {
 	topics := app.TopicDefaults()
 	topics.EventPartitions = 1 // the lines have one order, and so has their topic
 	topics.EventRetention = forever
-	guarded, err := d.start(ctx, stream, topics)
+	guarded, err := d.start(ctx, stream, topics, nil)
 	if err != nil {
 		return v, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/weirdev/weir/app/explain"
 	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/internal/population"
 	"github.com/weirdev/weir/internal/telemetry"
@@ -48,7 +49,34 @@ type Summary struct {
 type Campaigns struct {
 	Launched           int       `json:"launched"`
 	Caught             int       `json:"caught"`
-	SecondsToFirstDeny []float64 `json:"seconds_to_first_deny"`
+	SecondsToFirstDeny []float64 `json:"seconds_to_first_deny"` // of those that were denied
+	Each               []Outcome `json:"each"`
+}
+
+// Outcome is the outcome of one campaign.
+type Outcome struct {
+	Campaign        string           `json:"campaign"`
+	Detector        string           `json:"detector"`         // its rules should catch the campaign
+	LaunchedSeconds float64          `json:"launched_seconds"` // after the start of live traffic; negative: in the history
+	Caught          bool             `json:"caught"`           // the gate stopped an attacker because of a rule of the detector
+	SecondsToCatch  float64          `json:"seconds_to_catch,omitempty"`
+	Entity          string           `json:"entity,omitempty"` // the attacker
+	Action          string           `json:"action,omitempty"`
+	Score           int              `json:"score,omitempty"`
+	Rule            string           `json:"rule,omitempty"`
+	Tier            int              `json:"tier,omitempty"`
+	Weight          int              `json:"weight,omitempty"`
+	Numbers         []explain.Number `json:"numbers,omitempty"`  // with the thresholds of the tier
+	Evidence        json.RawMessage  `json:"evidence,omitempty"` // of the stored signal
+	Innocent        *Innocent        `json:"innocent,omitempty"`
+}
+
+// Innocent is an entity that resembles the attacker.
+type Innocent struct {
+	Entity string `json:"entity"`
+	Like   string `json:"like"`
+	Action string `json:"action"`
+	Score  int    `json:"score"`
 }
 
 // withParameter gives a query a server-side parameter.
@@ -122,19 +150,22 @@ func (d *demo) askTables(ctx context.Context, s *Summary) error {
 }
 
 func (d *demo) judge(s *Summary, people *population.Population, w *watch) {
-	s.Campaigns.SecondsToFirstDeny = []float64{}
+	s.Campaigns.SecondsToFirstDeny, s.Campaigns.Each = []float64{}, []Outcome{}
 	if w == nil {
 		return
 	}
-	for i, c := range people.Campaigns() {
-		if c.Events == 0 {
+	for i, c := range w.campaigns {
+		if people.Campaigns()[i].Events == 0 {
 			continue // the run ended before it began
 		}
 		s.Campaigns.Launched++
-		if at, ok := w.firstDeny[i]; ok {
+		if c.caught() {
 			s.Campaigns.Caught++
-			s.Campaigns.SecondsToFirstDeny = append(s.Campaigns.SecondsToFirstDeny, at.Sub(time.UnixMilli(c.Start)).Seconds())
 		}
+		if !c.deny.IsZero() {
+			s.Campaigns.SecondsToFirstDeny = append(s.Campaigns.SecondsToFirstDeny, c.deny.Sub(c.start).Seconds())
+		}
+		s.Campaigns.Each = append(s.Campaigns.Each, c.outcome(w.begin))
 	}
 	s.Innocents, s.InnocentsDenied = w.innocents, w.denied
 }
@@ -251,11 +282,9 @@ func lettersOf(dead stack.Dead) (lines [][]byte) {
 }
 
 func (d *demo) printCampaigns(s *Summary) {
-	d.say("  campaigns          %d launched, %d caught, %d missed", s.Campaigns.Launched, s.Campaigns.Caught, s.Campaigns.Launched-s.Campaigns.Caught)
-	for _, t := range s.Campaigns.SecondsToFirstDeny {
-		d.say("                     first deny %.1f s after the start", t)
-	}
 	d.say("  innocents          %d asked about, %d denied", s.Innocents, s.InnocentsDenied)
+	d.say("  campaigns          %d launched, %d caught, %d missed\n", s.Campaigns.Launched, s.Campaigns.Caught, s.Campaigns.Launched-s.Campaigns.Caught)
+	d.printTable(s.Campaigns.Each)
 }
 
 func (d *demo) printVerdict(s *Summary) {

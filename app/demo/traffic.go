@@ -5,38 +5,71 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/population"
+	"github.com/weirdev/weir/rules"
 )
-
-// campaignDelay is how long traffic is innocent before the attack begins.
-const campaignDelay = 10 * time.Second
 
 // step is how often the generator produces what has happened since.
 const step = 50 * time.Millisecond
 
-// runTraffic runs invented people, and an attack on them.
+// The history is written before the worker starts, so that rules can learn what is
+// usual. It is longer than a pane of the signature rule's window, 18 minutes, and shorter
+// than historyLate, which replaces the default of ingest.max_late.
+const (
+	historyLength = 20 * time.Minute
+	historyLate   = 30 * time.Minute
+	historyRate   = 30 // events a second
+)
+
+// lateness replaces the default of detect.lateness. On one machine events are not late,
+// and detectors that put events in order decide sooner.
+const lateness = 5 * time.Second
+
+// runTraffic runs invented people, and attacks on them.
 func (d *demo) runTraffic(ctx context.Context) (v Verdict, err error) {
 	topics := app.TopicDefaults()
+	if s := &d.opts.Settings.Detect; s.Lateness == engine.Defaults().Lateness {
+		s.Lateness = lateness
+	}
+	if s := &d.opts.Settings.Ingest; s.MaxLate == ingest.Defaults().MaxLate {
+		s.MaxLate = historyLate
+	}
+	set, err := app.LoadRules(d.opts.Settings.Rules)
+	if err != nil {
+		return v, &app.Misconfigured{Err: err}
+	}
 	stream := app.StreamConfig{Name: "weir", Incarnation: 1}
 	start := time.Now()
+	places, err := d.findPlaces(set)
+	if err != nil {
+		return v, err
+	}
 	people := population.New(population.Config{
-		Seed: d.opts.Seed, People: d.opts.People, Rate: d.opts.Rate, Start: start.UnixMilli(),
-		Run: fmt.Sprintf("demo-%d", start.UnixMilli()),
+		Seed: d.opts.Seed, People: d.opts.People, Rate: historyRate, Start: start.Add(-historyLength).UnixMilli(),
+		Run: fmt.Sprintf("demo-%d", start.UnixMilli()), Mark: strconv.FormatInt(start.Unix()%(36*36*36*36), 36), Places: places,
 	})
 	if err := d.invent(people); err != nil {
 		return v, err
 	}
-	guarded, err := d.start(ctx, stream, topics)
+	g := newGateway(d, topics.EventPartitions)
+	w := &watch{d: d, people: people, rules: set}
+	guarded, err := d.start(ctx, stream, topics, func(ctx context.Context) error {
+		return d.writeHistory(ctx, people, g, w)
+	})
 	if err != nil {
 		return v, err
 	}
@@ -48,11 +81,12 @@ func (d *demo) runTraffic(ctx context.Context) (v Verdict, err error) {
 	if err := d.await(guarded, ask); err != nil {
 		return v, err
 	}
-	w := newWatch(d, people, ask)
+	w.open(ask)
 	defer w.close()
-	if err := d.flow(guarded, people, topics.EventPartitions, w); err != nil {
+	if err := d.flow(guarded, people, g, w); err != nil {
 		return v, err
 	}
+	w.stopped = time.Now()
 	d.say("traffic has stopped; waiting until the last event is through")
 	// The user may have ended the traffic with Ctrl-C, which ended ctx.
 	d.unguard()
@@ -61,11 +95,43 @@ func (d *demo) runTraffic(ctx context.Context) (v Verdict, err error) {
 	if err := d.settle(ctx); err != nil {
 		return v, err
 	}
-	w.askAll(ctx)
-	w.judgeInnocents(ctx)
-	v.Complaints = d.stopped(ctx)
+	w.last(ctx)
+	v.Complaints = append(d.stopped(ctx), missed(w.campaigns, w.stopped)...)
 	d.stack.Stop()
+	if err := d.explain(ctx, w, g.kept); err != nil {
+		return v, fmt.Errorf("explain what was caught: %w", err)
+	}
+	d.printCauses(w.campaigns)
 	return d.summarise(ctx, v, people, w)
+}
+
+// writeHistory writes the traffic before the demonstration, and launches the campaigns
+// that begin in it. If there is data of an earlier run, that is the history.
+func (d *demo) writeHistory(ctx context.Context, people *population.Population, g *gateway, w *watch) error {
+	now := time.Now()
+	ends, err := d.stack.Kafka.Offsets(ctx, d.stack.Config.Stream.Topic("events"))
+	if err != nil {
+		return err
+	}
+	w.launch(now, func(a attack) bool { return a.starts < 0 })
+	for _, e := range ends {
+		if e.End > 0 {
+			people.Skip(now.UnixMilli())
+			return nil
+		}
+	}
+	d.say("writing a history of %v, from which rules learn what is usual", historyLength)
+	const chunk = 10_000 // ms
+	for t := now.Add(-historyLength).UnixMilli() + chunk; ; t += chunk {
+		people.Until(min(t, now.UnixMilli()), g.add)
+		if err := g.flush(ctx); err != nil {
+			return fmt.Errorf("produce the history: %w", err)
+		}
+		if t >= now.UnixMilli() {
+			d.earlier = g.sent
+			return nil
+		}
+	}
 }
 
 // settle waits until what was sent is through, or cannot get there.
@@ -82,8 +148,31 @@ func (d *demo) settle(ctx context.Context) error {
 	return nil
 }
 
-// invent writes the geographic databases of the invented networks, unless the
-// user brought real ones.
+// findPlaces chooses where people live in the configured databases. It returns nil if
+// there are none, or if they do not suffice; then the map is invented, too.
+func (d *demo) findPlaces(set *rules.Set) (*population.Places, error) {
+	if d.opts.Settings.Geo == (geo.Config{}) {
+		return nil, nil
+	}
+	db, err := geo.Open(d.opts.Settings.Geo, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		return nil, nil // the check of the configuration says what is wrong
+	}
+	places, around, err := drawPlaces(db.Current(), set, d.opts.Seed)
+	if errors.Is(err, errAtlas) {
+		d.say("%v; the demonstration uses its own map", err)
+		d.opts.Settings.Geo = geo.Config{}
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.say("people live around %s; addresses are chosen at random and stand for no real user", around)
+	return places, nil
+}
+
+// invent writes the geographic databases of the invented networks, unless people live
+// in real ones.
 func (d *demo) invent(people *population.Population) error {
 	if d.opts.Settings.Geo != (geo.Config{}) {
 		return nil
@@ -128,12 +217,11 @@ func (d *demo) await(ctx context.Context, ask *asker) error {
 }
 
 // flow produces traffic in real time until the time is up or ctx ends.
-func (d *demo) flow(ctx context.Context, people *population.Population, partitions int, w *watch) error {
-	begin := time.Now()
-	people.Launch(population.Campaign{
-		Kind: "credential_stuffing", Start: begin.Add(campaignDelay).UnixMilli(), Duration: 20 * time.Minute, Addresses: 8, Rate: 32,
-	})
-	d.say("%d people use the app; an attack begins in %v\n", d.opts.People, campaignDelay)
+func (d *demo) flow(ctx context.Context, people *population.Population, g *gateway, w *watch) error {
+	people.SetRate(d.opts.Rate)
+	w.begin = time.Now()
+	w.launch(w.begin, func(a attack) bool { return a.starts >= 0 })
+	d.say("%d people use the app; %d attacks are launched, the last in %v\n", d.opts.People, len(w.campaigns), attacks()[len(attacks())-1].starts)
 	var end <-chan time.Time
 	if d.opts.For > 0 {
 		t := time.NewTimer(d.opts.For)
@@ -142,15 +230,15 @@ func (d *demo) flow(ctx context.Context, people *population.Population, partitio
 	}
 	tick := time.NewTicker(step)
 	defer tick.Stop()
-	gateway := newGateway(d, partitions)
 	for {
 		select {
 		case now := <-tick.C:
-			people.Until(now.UnixMilli(), gateway.add)
-			if err := gateway.flush(context.WithoutCancel(ctx)); err != nil {
+			people.Until(now.UnixMilli(), g.add)
+			if err := g.flush(context.WithoutCancel(ctx)); err != nil {
 				return fmt.Errorf("produce traffic: %w", err)
 			}
 			w.turn(ctx, now)
+			g.keeps = g.keeps && !w.settled(now)
 		case <-end:
 			return nil
 		case <-ctx.Done():
@@ -165,10 +253,13 @@ type gateway struct {
 	d     *demo
 	parts []kafka.Produce
 	sent  int64
+	keeps bool     // still keeps records for explanations
+	kept  [][]byte // in order
+	size  int      // bytes of kept
 }
 
 func newGateway(d *demo, partitions int) *gateway {
-	g := &gateway{d: d}
+	g := &gateway{d: d, keeps: true}
 	for p := range partitions {
 		g.parts = append(g.parts, kafka.Produce{Partition: int32(p)})
 	}
@@ -179,7 +270,11 @@ func (g *gateway) add(e *event.Event, _ int) {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(e.Text(event.ID)))
 	p := &g.parts[h.Sum32()%uint32(len(g.parts))]
-	p.Records = append(p.Records, kafka.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: e.AppendJSON(nil)})
+	record := e.AppendJSON(nil)
+	p.Records = append(p.Records, kafka.Outgoing{Key: []byte(strings.Clone(e.Text(event.ID))), Value: record})
+	if g.keeps = g.keeps && g.size+len(record) <= mostKept; g.keeps {
+		g.kept, g.size = append(g.kept, record), g.size+len(record)
+	}
 }
 
 func (g *gateway) flush(ctx context.Context) error {

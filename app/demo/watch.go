@@ -3,14 +3,15 @@ package demo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/population"
+	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
@@ -24,24 +25,26 @@ const (
 type watch struct {
 	d      *demo
 	people *population.Population
+	rules  *rules.Set
 	ask    *asker
 	conn   driver.Conn
 
 	begin, shown, asked time.Time
+	stopped             time.Time // end of the traffic
 	lastFetched         int64
 	facets, late        int64 // the most that was seen
 	lastTop             string
-	firstDeny           map[int]time.Time // by campaign
+	campaigns           []*campaign // in the order of people.Campaigns
 	innocents, denied   int
 }
 
-func newWatch(d *demo, people *population.Population, ask *asker) *watch {
+// open starts the watch.
+func (w *watch) open(ask *asker) {
 	now := time.Now()
-	w := &watch{d: d, people: people, ask: ask, begin: now, shown: now, asked: now, firstDeny: map[int]time.Time{}}
-	if conn, err := clickhouse.Open(d.stack.Config.ClickHouse); err == nil {
+	w.ask, w.begin, w.shown, w.asked = ask, now, now, now
+	if conn, err := clickhouse.Open(w.d.stack.Config.ClickHouse); err == nil {
 		w.conn = conn
 	}
-	return w
 }
 
 func (w *watch) close() {
@@ -61,37 +64,38 @@ func (w *watch) turn(ctx context.Context, now time.Time) {
 	}
 }
 
-// askAll asks the gate about the attackers of campaigns that nobody has denied
-// yet.
+// askAll asks the gate about attackers.
 func (w *watch) askAll(ctx context.Context) {
 	now := time.Now()
-	for i, c := range w.people.Campaigns() {
-		if _, caught := w.firstDeny[i]; caught || now.UnixMilli() < c.Start {
-			continue
-		}
-		for _, e := range c.Attackers {
-			a, err := w.ask.decide(ctx, e)
-			if err == nil && a.Action == "deny" {
-				w.firstDeny[i] = now
-				w.d.say("    >> CAUGHT: %s, %.1f s after its start. The gate is asked about %s %s and says %s (score %d): %s\n",
-					c.Kind, now.Sub(time.UnixMilli(c.Start)).Seconds(), e.Kind, e.Key, a.Action, a.Score, a.why())
-				w.showInnocent(ctx)
-				break
-			}
+	for i, c := range w.campaigns {
+		if c.deny.IsZero() && !now.Before(c.start) {
+			w.look(ctx, i, c)
 		}
 	}
 }
 
-// showInnocent asks about somebody innocent, for comparison.
-func (w *watch) showInnocent(ctx context.Context) {
-	for _, e := range w.people.Innocents() {
-		if e.Kind == facet.IP {
-			if a, err := w.ask.decide(ctx, e); err == nil {
-				w.d.say("    >> and about the innocent %s %s it says %s (score %d): %s\n", e.Kind, e.Key, a.Action, a.Score, a.why())
-			}
-			return
+// settled reports whether every campaign was caught a while ago, so that their signals
+// no longer change.
+func (w *watch) settled(now time.Time) bool {
+	return !slices.ContainsFunc(w.campaigns, func(c *campaign) bool { return !c.caught() || now.Sub(c.first) < 15*time.Second })
+}
+
+// last asks until every campaign is caught or the last event is judged, and then asks
+// about innocents.
+func (w *watch) last(ctx context.Context) {
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	begun := slices.DeleteFunc(slices.Clone(w.campaigns), func(c *campaign) bool { return c.start.After(w.stopped) })
+	for until := time.Now().Add(w.d.opts.Settings.Detect.Lateness + 5*time.Second); time.Now().Before(until); <-tick.C {
+		w.askAll(ctx)
+		if !slices.ContainsFunc(begun, func(c *campaign) bool { return !c.caught() }) {
+			break
 		}
 	}
+	for i, c := range w.campaigns {
+		w.askBeside(ctx, i, c)
+	}
+	w.judgeInnocents(ctx)
 }
 
 // show prints a few lines on where things stand.
@@ -109,6 +113,10 @@ func (w *watch) show(ctx context.Context, now time.Time) {
 	}
 	// A commit of outputs that are behind what was read says nothing of the ledger.
 	w.facets, w.late = max(w.facets, b.Detect.Applied), max(w.late, b.Detect.Late)
+	if left := w.d.earlier - b.Ingest.Fetched; left > 0 {
+		w.d.say("%4.0fs  %d events of the history are not processed yet", now.Sub(w.begin).Seconds(), left)
+		return
+	}
 	w.d.say("%4.0fs  events %d (%.0f/s)  not committed %d  facets %d  late %d%s",
 		now.Sub(w.begin).Seconds(), b.Ingest.Fetched, rate, b.Waiting, w.facets, w.late, restarts)
 	// Repeated only when something has changed: the eye finds what is new.

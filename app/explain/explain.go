@@ -32,6 +32,9 @@ type Options struct {
 	Places ingest.Places // nil: nothing is known of addresses
 	Detect engine.Config
 	Entity rules.Subject // whom everything is said of; zero: everybody for whom a rule fired, and who came nearest to the others
+
+	// Only, if there is one, says which rules are watched for whom. All rules run.
+	Only func(rule string, e facet.Entity) bool
 }
 
 // Explainer reads records. One goroutine uses it.
@@ -160,6 +163,9 @@ func (x *Explainer) see(e *event.Event) {
 // watch records how a rule handled an event.
 func (x *Explainer) watch(t engine.Trace) {
 	if x.o.Entity.Kind != 0 && (t.Entity.Kind != x.o.Entity.Kind || t.Entity.Key != x.o.Entity.Key) {
+		return
+	}
+	if x.o.Only != nil && !x.o.Only(t.Rule.ID, t.Entity) {
 		return
 	}
 	h := x.cases[caseKey{t.Rule.ID, t.Entity}]

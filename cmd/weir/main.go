@@ -32,7 +32,7 @@ shows the attack being caught. Flags may be written with one dash or two.`,
 		Args:    cobra.NoArgs,
 	}
 	root.AddCommand(demoCommand(), sandboxCommand(), migrateCommand(), checkCommand(), rulesCommand(), generateCommand(), evaluateCommand(), benchCommand(), chaosCommand(),
-		queryCommand(), deadCommand(), tryCommand())
+		queryCommand(), deadCommand(), tryCommand(), geoCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

@@ -23,6 +23,8 @@ type Config struct {
 	Rate   float64 // innocent events a second
 	Start  int64   // Unix ms
 	Run    string  // prefix of event ids, so that runs do not share them
+	Mark   string  // suffix of attackers' ids, for the same reason; empty: none
+	Places *Places // nil: reserved addresses
 }
 
 // Innocent is the campaign of an event that belongs to none.
@@ -38,9 +40,10 @@ type Population struct {
 	events    int64
 	campaigns []*campaign
 
-	e      event.Event
-	seen   map[facet.Entity]bool
-	listed []facet.Entity
+	e       event.Event
+	seen    map[facet.Entity]bool
+	listed  []facet.Entity
+	victims map[facet.Entity]bool // innocent entities that attackers also use
 }
 
 // person is a user with devices and networks.
@@ -63,8 +66,10 @@ type session struct {
 	family   string
 	token    string
 	signedIn bool
-	left     int // actions until he puts the phone away
-	item     int // of the catalogue, where he is
+	opened   bool // the app has fetched its configuration
+	greeted  bool // and the user's profile
+	left     int  // actions until he puts the phone away
+	item     int  // of the catalogue, where he is
 }
 
 type model struct{ name, os, version, patch string }
@@ -78,24 +83,31 @@ func models() []model {
 	}
 }
 
+// mostUsed is the most common version of the app.
+const mostUsed = "4.2.0"
+
 // mostListed limits the list of innocents.
 const mostListed = 5000
 
 // New creates a population. Nothing has happened yet.
 func New(cfg Config) *Population {
 	p := &Population{
-		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x77656972)), next: float64(cfg.Start), seen: map[facet.Entity]bool{},
+		rng: rand.New(rand.NewPCG(cfg.Seed, 0x77656972)), next: float64(cfg.Start), seen: map[facet.Entity]bool{}, victims: map[facet.Entity]bool{},
 	}
+	if cfg.Places == nil {
+		cfg.Places = invented()
+	}
+	p.cfg = cfg
 	all := models()
-	versions := []string{"4.2.0", "4.2.0", "4.2.0", "4.1.3", "4.1.3", "4.0.9"}
+	versions := []string{mostUsed, mostUsed, mostUsed, mostUsed, "4.1.3", "4.0.9"}
 	for i := range cfg.People {
 		p.people = append(p.people, person{
 			account: "user-" + strconv.Itoa(100_000+i),
 			device:  "d-" + strconv.FormatUint(p.rng.Uint64(), 36),
 			model:   all[p.rng.IntN(len(all))],
 			version: versions[p.rng.IntN(len(versions))],
-			home:    homeAddress(i),
-			away:    awayAddress(i),
+			home:    cfg.Places.home(i),
+			away:    cfg.Places.away(i),
 			heavy:   p.rng.IntN(50) == 0,
 		})
 	}
@@ -106,7 +118,6 @@ func New(cfg Config) *Population {
 // order of time, with its campaign or [Innocent]. The event and its texts are valid
 // only inside emit.
 func (p *Population) Until(t int64, emit func(e *event.Event, campaign int)) {
-	gap := 1000 / p.cfg.Rate
 	for {
 		at, who := p.next, Innocent
 		for i, c := range p.campaigns {
@@ -119,7 +130,7 @@ func (p *Population) Until(t int64, emit func(e *event.Event, campaign int)) {
 		}
 		p.begin(int64(at))
 		if who == Innocent {
-			p.next += gap * (0.5 + p.rng.Float64())
+			p.next += 1000 / p.cfg.Rate * (0.5 + p.rng.Float64())
 			p.live()
 		} else {
 			p.attack(p.campaigns[who])
@@ -184,8 +195,14 @@ func (p *Population) act(s *session) {
 	p.identify(s)
 	dice := p.rng.IntN(1000)
 	switch {
+	case !s.opened:
+		s.opened = true
+		p.request("GET", "/v1/config", "/v1/config", 200)
 	case !s.signedIn:
 		p.signIn(s)
+	case !s.greeted:
+		s.greeted = true
+		p.request("GET", "/v1/me", "/v1/me", 200)
 	case dice < 20:
 		p.refresh(s)
 	case dice < 120:
@@ -204,19 +221,11 @@ func (p *Population) act(s *session) {
 
 func (p *Population) identify(s *session) {
 	e, who := &p.e, s.p
+	p.dress(who)
 	e.SetText(event.Account, who.account)
 	e.SetText(event.Session, s.id)
 	e.SetText(event.IP, s.addr.String())
 	e.SetText(event.Device, who.device)
-	e.SetText(event.DeviceModel, who.model.name)
-	e.SetText(event.OS, who.model.os)
-	e.SetText(event.OSVersion, who.model.version)
-	if who.model.patch != "" {
-		e.SetText(event.PatchLevel, who.model.patch)
-	}
-	e.SetText(event.AppVersion, who.version)
-	e.SetText(event.UserAgent, "Shop/"+who.version+" ("+who.model.os+" "+who.model.version+"; "+who.model.name+")")
-	e.SetText(event.JA4, "t13d1516h2_8daaf6152771_b186095e22b6")
 	e.SetText(event.Signature, "valid")
 	if p.rng.IntN(500) == 0 {
 		e.SetText(event.Signature, "invalid")
@@ -228,6 +237,20 @@ func (p *Population) identify(s *session) {
 		e.SetText(event.Token, s.token)
 		e.SetText(event.TokenFamily, s.family)
 	}
+}
+
+// dress makes a request look like the app's on a person's phone.
+func (p *Population) dress(who *person) {
+	e := &p.e
+	e.SetText(event.DeviceModel, who.model.name)
+	e.SetText(event.OS, who.model.os)
+	e.SetText(event.OSVersion, who.model.version)
+	if who.model.patch != "" {
+		e.SetText(event.PatchLevel, who.model.patch)
+	}
+	e.SetText(event.AppVersion, who.version)
+	e.SetText(event.UserAgent, "Shop/"+who.version+" ("+who.model.os+" "+who.model.version+"; "+who.model.name+")")
+	e.SetText(event.JA4, "t13d1516h2_8daaf6152771_b186095e22b6")
 }
 
 func (p *Population) request(method, path, route string, status int64) {
@@ -291,7 +314,25 @@ func (p *Population) list(s *session) {
 }
 
 // Innocents lists entities that only innocents used so far, at most 5,000.
-func (p *Population) Innocents() []facet.Entity { return append([]facet.Entity(nil), p.listed...) }
+func (p *Population) Innocents() (all []facet.Entity) {
+	for _, e := range p.listed {
+		if !p.victims[e] {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// Skip moves on to t (Unix ms); nothing happens until then.
+func (p *Population) Skip(t int64) {
+	p.next = max(p.next, float64(t))
+	for _, c := range p.campaigns {
+		c.next = max(c.next, float64(t))
+	}
+}
+
+// SetRate changes the rate of innocent events, in events a second.
+func (p *Population) SetRate(rate float64) { p.cfg.Rate = rate }
 
 // Events returns the number of events so far.
 func (p *Population) Events() int64 { return p.events }

@@ -7,7 +7,7 @@
 // It installs nothing: where a server is not to be had, the test is skipped
 // with a sentence that says how to get it, or fails where the environment
 // requires it (WEIR_REQUIRE_KAFKA=1, WEIR_REQUIRE_REDIS=1,
-// WEIR_REQUIRE_WEBSERVERS=1). WEIR_TEST_KAFKA and
+// WEIR_REQUIRE_WEBSERVERS=1, WEIR_REQUIRE_REGISTRIES=1). WEIR_TEST_KAFKA and
 // WEIR_TEST_REDIS name servers that run already.
 package testkit
 
