@@ -7,16 +7,19 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/policy"
+	"github.com/weirdev/weir/internal/secret"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/sink/redis"
 )
 
 // Gate is the inline decision service with its connections.
 type Gate struct {
-	log    *slog.Logger
-	admin  *telemetry.Admin
-	reader *redis.Reader
-	gate   *gate.Gate
+	log      *slog.Logger
+	admin    *telemetry.Admin
+	reader   *redis.Reader
+	policies *policy.Watched
+	gate     *gate.Gate
 }
 
 // NewGate wires a gate; it connects to nothing yet. Its error is a
@@ -34,7 +37,20 @@ func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 	if g.reader, err = redis.NewReader(cfg.redis(), redis.Dependencies{Secret: key, Logger: log, Registerer: g.admin.Registry()}); err != nil {
 		return nil, &Misconfigured{named("redis", err)}
 	}
-	if g.gate, err = gate.New(cfg.Gate, gate.Dependencies{Reader: g.reader, Logger: log, Registerer: g.admin.Registry()}); err != nil {
+	words, err := LoadRules(cfg.Rules)
+	if err != nil {
+		return nil, &Misconfigured{named("rules", err)}
+	}
+	if g.policies, err = policy.Watch(cfg.Gate.Policy, words, log, g.admin.Registry()); err != nil {
+		return nil, &Misconfigured{named("gate.policy", err)}
+	}
+	shares, err := cfg.Stream.derive(secret.Shares)
+	if err != nil {
+		return nil, &Misconfigured{err}
+	}
+	if g.gate, err = gate.New(cfg.Gate, gate.Dependencies{
+		Reader: g.reader, Policies: g.policies, Shares: policy.NewHashed([16]byte(shares[:16])), Logger: log, Registerer: g.admin.Registry(),
+	}); err != nil {
 		return nil, &Misconfigured{err}
 	}
 	g.admin.Note("risk", g.gate.Ready) // without it the gate still answers
@@ -45,6 +61,7 @@ func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 func (g *Gate) Run(ctx context.Context) error {
 	g.log.Info("weir-gate starts", "version", Version())
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.policies.Run(ctx) })
 	group.Go(func() error { return g.gate.Run(ctx) })
 	group.Go(func() error { return g.admin.Run(ctx) })
 	err := group.Wait()

@@ -16,6 +16,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -31,9 +33,15 @@ type RiskReader interface {
 	Ready(ctx context.Context) error
 }
 
-// Dependencies are the connections of a gate.
+// Policies gives the policies in force, which may be others with each call. Calls may
+// overlap.
+type Policies interface{ Current() *policy.Set }
+
+// Dependencies are what a gate is wired to.
 type Dependencies struct {
 	Reader     RiskReader
+	Policies   Policies
+	Shares     policy.Shares
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: not registered
 	Now        func() time.Time      // nil: time.Now
@@ -47,11 +55,11 @@ type Gate struct {
 	now     func() time.Time
 	metrics *metrics
 
-	phase        rules.Phase
-	closedAction Action
-	closed       map[string]bool // routes
-	lookups      chan struct{}   // one taken for each look-up under way
-	breaker      breaker
+	policies Policies
+	shares   policy.Shares
+	phase    rules.Phase
+	lookups  chan struct{} // one taken for each look-up under way
+	breaker  breaker
 }
 
 // New checks cfg and starts nothing.
@@ -59,22 +67,17 @@ func New(cfg Config, deps Dependencies) (*Gate, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Reader == nil {
-		return nil, errors.New("gate: no reader of scores")
+	if deps.Reader == nil || deps.Policies == nil || deps.Shares == nil {
+		return nil, errors.New("gate: no reader of scores, or no policies")
 	}
-	g := &Gate{cfg: cfg, reader: deps.Reader, log: deps.Logger, now: deps.Now}
+	g := &Gate{cfg: cfg, reader: deps.Reader, policies: deps.Policies, shares: deps.Shares, log: deps.Logger, now: deps.Now}
 	if g.now == nil {
 		g.now = time.Now
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
-	g.phase, _ = rules.ParsePhase(cfg.Phase)          // validated
-	g.closedAction, _ = ParseAction(cfg.ClosedAction) // validated
-	g.closed = map[string]bool{}
-	for _, r := range cfg.ClosedRoutes {
-		g.closed[r] = true
-	}
+	g.phase, _ = rules.ParsePhase(cfg.Phase) // validated
 	g.lookups = make(chan struct{}, cfg.MaxLookups)
 	g.breaker = breaker{failures: cfg.BreakerFailures, pause: cfg.BreakerPause, now: g.now}
 	g.metrics = newMetrics(deps.Registerer, g.breaker.open)
@@ -86,6 +89,7 @@ type Request struct {
 	Tenant   string
 	Route    string // as a template, such as /users/{id}
 	Entities []facet.Entity
+	Event    *event.Event // all that is known of it, tenant, route and entities included; nil: only those
 
 	// These describe what is not in Entities as it was given.
 	Missing   bool // an entity could not be one, and was left out
@@ -106,14 +110,16 @@ type Reason struct {
 // Decision is the answer to a request.
 type Decision struct {
 	ID            string         `json:"decision_id"`
-	Action        Action         `json:"action"`
+	Action        policy.Action  `json:"action"`
 	Score         int            `json:"score"`          // of rules that may act, 0 … 100
 	ObservedScore int            `json:"observed_score"` // of all rules, as if each might act
-	Level         Level          `json:"level"`          // of the score
+	Level         policy.Level   `json:"level"`          // of the score
 	Categories    map[string]int `json:"categories"`     // scores of rules that may act
 	Reasons       []Reason       `json:"reasons"`        // the heaviest first, those of observed rules too; behind them those that lower
-	Mode          rules.Phase    `json:"mode"`           // how far this gate may go
-	Would         Action         `json:"would"`          // the action if mode were enforce
+	Policy        string         `json:"policy"`         // that decided
+	PolicyVersion string         `json:"policy_version"` // of the file of policies
+	Mode          rules.Phase    `json:"mode"`           // how far the gate and the policy may go
+	Would         policy.Action  `json:"would"`          // the action if mode were enforce
 	Degraded      bool           `json:"degraded"`       // made without all that should be known
 	DegradedBy    string         `json:"degraded_by,omitempty"`
 	RetryAfter    int            `json:"retry_after_s,omitempty"`
@@ -123,49 +129,47 @@ type Decision struct {
 // maxReasons limits the reasons of a decision.
 const maxReasons = 5
 
-// Decide always returns a decision: if risk cannot be looked up, it is the
-// configured one for the route.
+// Decide always has an answer: where risk cannot be looked up, it is the one that the
+// policy wants for it.
 func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	start := time.Now()
-	values, trouble := g.lookup(ctx, req.Entities)
+	if req.Event == nil {
+		req.Event = new(event.Event)
+		req.describe()
+	}
+	set := g.policies.Current()
+	p := set.For(policy.Request{Event: req.Event, Entities: req.Entities}, g.shares)
+	values, trouble := g.lookup(ctx, req.Entities, p.Budget)
 	if trouble == "" && req.Missing {
 		trouble = troublePartial
 	}
 	now := g.now()
-	var r risk
+	var r policy.Risk
 	for i := range values {
-		r.add(values[i].Contributions, now.UnixMilli())
+		r.Add(values[i].Contributions, now.UnixMilli())
 	}
+	o := p.Decide(&r, policy.Knowledge{Whole: trouble == ""}, g.phase)
 	d := Decision{
-		ID: uuid.NewString(), Score: r.acting.Total.Points(), ObservedScore: r.all.Total.Points(), Categories: points(&r.acting),
-		Reasons: reasonsOf(req.Entities, values, now.UnixMilli(), maxReasons), Mode: g.phase, Would: g.cfg.Policy.decide(&r),
+		ID: uuid.NewString(), Action: o.Action, Would: o.Would, Mode: o.Phase, Policy: p.ID, PolicyVersion: set.Version,
+		Score: r.Acting.Total.Points(), ObservedScore: r.All.Total.Points(), Categories: points(&r.Acting),
+		Reasons:   reasonsOf(req.Entities, values, now.UnixMilli(), maxReasons),
 		ExpiresAt: now.Add(g.cfg.CacheFor).UTC().Truncate(time.Millisecond),
 	}
-	d.Level = g.cfg.Policy.level(d.Score)
+	d.Level = p.Score.Level(d.Score)
 	if trouble != "" {
 		d.Degraded, d.DegradedBy = true, trouble
-		d.Would = max(d.Would, g.unknown(req.Route))
 	} else if req.Shortened {
 		d.Degraded, d.DegradedBy = true, troublePartial // said, though all is known
 	}
-	d.Action = min(d.Would, limit(g.phase))
-	if d.Action == Throttle {
-		d.RetryAfter = int(g.cfg.RetryAfter / time.Second)
+	if d.Action == policy.Throttle {
+		d.RetryAfter = int(p.RetryAfter / time.Second)
 	}
 	g.metrics.decided(&d, time.Since(start))
 	return d
 }
 
-// unknown returns the action if risk could not be looked up.
-func (g *Gate) unknown(route string) Action {
-	if g.cfg.OnUnknown == "closed" || g.closed[route] {
-		return g.closedAction
-	}
-	return Allow
-}
-
-// Ready reports whether the store of scores answers. A gate that is not ready still
-// decides.
+// Ready reports whether the store of scores answers. A gate that is not ready
+// still decides.
 func (g *Gate) Ready(ctx context.Context) error { return g.reader.Ready(ctx) }
 
 // points returns the scores by category in whole points.

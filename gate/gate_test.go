@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -75,13 +78,56 @@ func attack() *memory {
 	}}
 }
 
+// words are those of the built-in rules, which take a while to load.
+var words = sync.OnceValues(func() (*rules.Set, error) { return rules.Default(detectors.All()) })
+
+// policies are those of a text, the built-in ones where it is "".
+func policies(t testing.TB, text string) *policy.Set {
+	t.Helper()
+	w, err := words()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := policy.Load("", w)
+	if text != "" {
+		set, err = policy.Parse("policy.yaml", []byte(text), w)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// onlyFailure is the text of policies that do as the built-in ones, but for what they
+// do on failure: on all routes, and on some.
+func onlyFailure(all string, routes ...string) string {
+	const score = "score: {tag: 20, throttle: 40, challenge: 55, step_up: 70, deny: 85}, "
+	text := "policies:\n"
+	for i := 0; i+1 < len(routes); i += 2 {
+		text += fmt.Sprintf("  - {id: p%d, when: 'route == \"%s\"', %s %s}\n", i, routes[i], score, routes[i+1])
+	}
+	return text + "  - {id: all, " + score + all + "}\n"
+}
+
+// dependencies are those of a gate that reads from m.
+func dependencies(t testing.TB, m RiskReader, text string) Dependencies {
+	return Dependencies{Reader: m, Policies: policies(t, text), Shares: policy.NewHashed([16]byte{})}
+}
+
 func newGate(t testing.TB, m *memory, change func(*Config)) *Gate {
+	return newGateWith(t, m, "", change)
+}
+
+// newGateWith is a gate with policies of its own.
+func newGateWith(t testing.TB, m *memory, text string, change func(*Config)) *Gate {
 	t.Helper()
 	cfg := Defaults()
 	if change != nil {
 		change(&cfg)
 	}
-	g, err := New(cfg, Dependencies{Reader: m, Now: func() time.Time { return time.UnixMilli(0) }})
+	deps := dependencies(t, m, text)
+	deps.Now = func() time.Time { return time.UnixMilli(0) }
+	g, err := New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +137,7 @@ func newGate(t testing.TB, m *memory, change func(*Config)) *Gate {
 func TestADecisionSaysWhatAndWhy(t *testing.T) {
 	g := newGate(t, attack(), nil)
 	d := g.Decide(t.Context(), Request{Tenant: "shop", Entities: []facet.Entity{victim, attacker}})
-	if d.Action != Deny || d.Score != 90 || d.ObservedScore != 95 || d.Level != Critical || d.Degraded || d.Mode != rules.Enforce {
+	if d.Action != policy.Deny || d.Score != 90 || d.ObservedScore != 95 || d.Level != policy.Critical || d.Degraded || d.Mode != rules.Enforce {
 		t.Errorf("got %+v", d)
 	}
 	if d.Categories["account_takeover"] != 90 || len(d.Categories) != 1 {
@@ -110,25 +156,25 @@ func TestADecisionSaysWhatAndWhy(t *testing.T) {
 	if want := time.UnixMilli(1000).UTC(); !d.ExpiresAt.Equal(want) {
 		t.Errorf("expires at %v, want %v", d.ExpiresAt, want)
 	}
-	if got := testutil.ToFloat64(g.metrics.actions[Deny]); got != 1 {
+	if got := testutil.ToFloat64(g.metrics.actions[policy.Deny]); got != 1 {
 		t.Errorf("%v denials counted", got)
 	}
 }
 
 func TestAnInnocentIsAllowed(t *testing.T) {
 	d := newGate(t, attack(), nil).Decide(t.Context(), Request{Entities: []facet.Entity{{Kind: facet.Account, Key: "bob"}}})
-	if d.Action != Allow || d.Score != 0 || d.Level != Low || d.Degraded || d.Reasons == nil || len(d.Reasons) != 0 {
+	if d.Action != policy.Allow || d.Score != 0 || d.Level != policy.Low || d.Degraded || d.Reasons == nil || len(d.Reasons) != 0 {
 		t.Errorf("got %+v", d)
 	}
 }
 
 func TestThrottledClientsAreToldHowLong(t *testing.T) {
 	d := newGate(t, attack(), nil).Decide(t.Context(), Request{Entities: []facet.Entity{victim}})
-	if d.Action != Throttle || d.RetryAfter != 10 {
+	if d.Action != policy.Throttle || d.RetryAfter != 10 {
 		t.Errorf("got %v, retry after %d s", d.Action, d.RetryAfter)
 	}
 	observed := newGate(t, attack(), func(c *Config) { c.Phase = "observe" }).Decide(t.Context(), Request{Entities: []facet.Entity{victim}})
-	if observed.Would != Throttle || observed.RetryAfter != 0 {
+	if observed.Would != policy.Throttle || observed.RetryAfter != 0 {
 		t.Errorf("one that is only observed: would %v, retry after %d s", observed.Would, observed.RetryAfter)
 	}
 }
@@ -148,8 +194,9 @@ func TestADecisionNamesNoMoreReasonsThanAreRead(t *testing.T) {
 
 func TestWhatHasDecayedToNothingIsInNoCategory(t *testing.T) {
 	m := &memory{scores: map[facet.Entity][]score.Contribution{attacker: {contribution("a", rules.Enforce, 1)}}}
-	cfg := Defaults()
-	g, err := New(cfg, Dependencies{Reader: m, Now: func() time.Time { return time.UnixMilli(7_200_000) }}) // two half-lives
+	deps := dependencies(t, m, "")
+	deps.Now = func() time.Time { return time.UnixMilli(7_200_000) }
+	g, err := New(Defaults(), deps) // two half-lives
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,12 +206,12 @@ func TestWhatHasDecayedToNothingIsInNoCategory(t *testing.T) {
 }
 
 func TestTheModeLimitsEveryDecision(t *testing.T) {
-	for phase, want := range map[string]Action{"observe": Allow, "soft": StepUp, "enforce": Deny} {
+	for phase, want := range map[string]policy.Action{"observe": policy.Allow, "soft": policy.StepUp, "enforce": policy.Deny} {
 		t.Run(phase, func(t *testing.T) {
 			m := attack()
-			g := newGate(t, m, func(c *Config) { c.Phase, c.OnUnknown = phase, "closed" })
+			g := newGateWith(t, m, onlyFailure("failure: closed"), func(c *Config) { c.Phase = phase })
 			d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
-			if d.Action != want || d.Would != Deny || d.Score != 90 || d.Mode.String() != phase {
+			if d.Action != want || d.Would != policy.Deny || d.Score != 90 || d.Mode.String() != phase {
 				t.Errorf("got %+v", d)
 			}
 			m.fail = errors.New("away")
@@ -177,21 +224,21 @@ func TestTheModeLimitsEveryDecision(t *testing.T) {
 
 func TestWithoutTheStoreTheConfigurationDecides(t *testing.T) {
 	for _, tc := range []struct {
-		name   string
-		change func(*Config)
-		route  string
-		want   Action
+		name     string
+		policies string
+		route    string
+		want     policy.Action
 	}{
-		{"open", nil, "/feed", Allow},
-		{"closed", func(c *Config) { c.OnUnknown = "closed" }, "/feed", Deny},
-		{"closed with a milder action", func(c *Config) { c.OnUnknown, c.ClosedAction = "closed", "challenge" }, "/feed", Challenge},
-		{"open, but for this route", func(c *Config) { c.ClosedRoutes, c.ClosedAction = []string{"/login"}, "step_up" }, "/login", StepUp},
-		{"open for other routes", func(c *Config) { c.ClosedRoutes = []string{"/login"} }, "/feed", Allow},
+		{"open", "", "/feed", policy.Allow},
+		{"closed", onlyFailure("failure: closed"), "/feed", policy.Deny},
+		{"closed with a milder action", onlyFailure("failure: closed, failure_action: challenge"), "/feed", policy.Challenge},
+		{"open, but for this route", onlyFailure("failure: open", "/login", "failure: closed, failure_action: step_up"), "/login", policy.StepUp},
+		{"open for other routes", onlyFailure("failure: open", "/login", "failure: closed"), "/feed", policy.Allow},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := attack()
 			m.fail = errors.New("away")
-			g := newGate(t, m, tc.change)
+			g := newGateWith(t, m, tc.policies, nil)
 			d := g.Decide(t.Context(), Request{Route: tc.route, Entities: []facet.Entity{attacker}})
 			if d.Action != tc.want || !d.Degraded || d.DegradedBy != troubleError || d.Score != 0 {
 				t.Errorf("got %+v", d)
@@ -207,7 +254,7 @@ func TestAStoreThatHangsCostsTheBudgetAndThenNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := attack()
 		m.hang = true
-		g, err := New(Defaults(), Dependencies{Reader: m})
+		g, err := New(Defaults(), dependencies(t, m, ""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +321,7 @@ func TestTooManyLookupsAreNotQueued(t *testing.T) {
 		m.hang = true
 		cfg := Defaults()
 		cfg.MaxLookups = 2
-		g, err := New(cfg, Dependencies{Reader: m})
+		g, err := New(cfg, dependencies(t, m, ""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -307,7 +354,7 @@ func TestUnreadableScoresLeaveTheOthersInForce(t *testing.T) {
 	g := newGate(t, m, func(c *Config) { c.BreakerFailures = 1 })
 	for range 3 {
 		d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
-		if d.Action != Deny || d.DegradedBy != troublePartial {
+		if d.Action != policy.Deny || d.DegradedBy != troublePartial {
 			t.Fatalf("got %+v", d)
 		}
 	}
@@ -316,7 +363,7 @@ func TestUnreadableScoresLeaveTheOthersInForce(t *testing.T) {
 func TestARequestWithoutEntitiesAsksNothing(t *testing.T) {
 	m := attack()
 	m.fail = errors.New("away")
-	if d := newGate(t, m, nil).Decide(t.Context(), Request{}); d.Degraded || d.Action != Allow || m.asked != 0 {
+	if d := newGate(t, m, nil).Decide(t.Context(), Request{}); d.Degraded || d.Action != policy.Allow || m.asked != 0 {
 		t.Errorf("got %+v, asked %d times", d, m.asked)
 	}
 }
@@ -330,7 +377,7 @@ func BenchmarkDecide(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if d := g.Decide(b.Context(), req); d.Action != Deny {
+		if d := g.Decide(b.Context(), req); d.Action != policy.Deny {
 			b.Fatal(d.Action)
 		}
 	}

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
@@ -20,9 +21,9 @@ const (
 
 var troubles = []string{troubleTimeout, troubleError, troublePartial, troubleBreaker, troubleBusy, troubleCanceled}
 
-// lookup reads the scores, within the budget. trouble says why the result is
-// missing or incomplete; "" if it is complete.
-func (g *Gate) lookup(ctx context.Context, entities []facet.Entity) (values []score.Value, trouble string) {
+// lookup asks the store, within the budget. trouble says why the answer is
+// missing or incomplete, "" where it is whole.
+func (g *Gate) lookup(ctx context.Context, entities []facet.Entity, budget time.Duration) (values []score.Value, trouble string) {
 	if len(entities) == 0 {
 		return nil, ""
 	}
@@ -37,7 +38,7 @@ func (g *Gate) lookup(ctx context.Context, entities []facet.Entity) (values []sc
 		g.metrics.lookupErrors[troubleBreaker].Inc()
 		return nil, troubleBreaker
 	}
-	values, trouble, result := g.ask(ctx, entities)
+	values, trouble, result := g.ask(ctx, entities, budget)
 	g.breaker.done(result)
 	if trouble != "" {
 		g.metrics.lookupErrors[trouble].Inc()
@@ -45,8 +46,8 @@ func (g *Gate) lookup(ctx context.Context, entities []facet.Entity) (values []sc
 	return values, trouble
 }
 
-func (g *Gate) ask(parent context.Context, entities []facet.Entity) ([]score.Value, string, outcome) {
-	ctx, cancel := context.WithTimeout(parent, g.cfg.Budget)
+func (g *Gate) ask(parent context.Context, entities []facet.Entity, budget time.Duration) ([]score.Value, string, outcome) {
+	ctx, cancel := context.WithTimeout(parent, budget)
 	defer cancel()
 	values, err := g.reader.Get(ctx, entities)
 	whole := len(values) == len(entities)

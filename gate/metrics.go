@@ -5,10 +5,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/weirdev/weir/gate/policy"
 )
 
 type metrics struct {
-	actions      [Deny + 1]prometheus.Counter
+	actions      [policy.Deny + 1]prometheus.Counter
 	seconds      prometheus.Histogram
 	degraded     prometheus.Counter
 	lookupErrors map[string]prometheus.Counter
@@ -30,7 +32,7 @@ func newMetrics(r prometheus.Registerer, open func() float64) *metrics {
 		lookupErrors: map[string]prometheus.Counter{},
 	}
 	actions := f.NewCounterVec(prometheus.CounterOpts{Name: "weir_gate_decisions_total", Help: "Decisions, by action."}, []string{"action"})
-	for _, a := range Actions() {
+	for _, a := range policy.Actions() {
 		m.actions[a] = actions.WithLabelValues(a.String())
 	}
 	errs := f.NewCounterVec(prometheus.CounterOpts{Name: "weir_gate_lookup_errors_total", Help: "Look-ups without a complete answer, by reason."}, []string{"reason"})

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
 )
@@ -24,7 +26,15 @@ func (empty) Ready(context.Context) error { return nil }
 // TestExamplesWorkAsPrinted: what a newcomer copies from the help or the
 // documentation is answered.
 func TestExamplesWorkAsPrinted(t *testing.T) {
-	g, err := gate.New(gate.Defaults(), gate.Dependencies{Reader: empty{}})
+	words, err := app.LoadRules("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies, err := policy.Load("", words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := gate.New(gate.Defaults(), gate.Dependencies{Reader: empty{}, Policies: policies, Shares: policy.NewHashed([16]byte{})})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 const (
 	EntityHash     = "entity hash"             // places entities on facet partitions and in tables
 	EntityHashName = "name of the entity hash" // tells streams with other secrets apart
+	Shares         = "shares"                  // picks the entities in the share of a policy
 	ScoreCode      = "score code"              // vouches for scores in Redis; docs/redis.md names it
 )
 
