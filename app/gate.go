@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/secret"
 	"github.com/weirdev/weir/internal/telemetry"
@@ -19,6 +20,7 @@ type Gate struct {
 	admin    *telemetry.Admin
 	reader   *redis.Reader
 	policies *policy.Watched
+	risk     *lookup.Lookup
 	gate     *gate.Gate
 }
 
@@ -37,6 +39,11 @@ func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 	if g.reader, err = redis.NewReader(cfg.redis(), redis.Dependencies{Secret: key, Logger: log, Registerer: g.admin.Registry()}); err != nil {
 		return nil, &Misconfigured{named("redis", err)}
 	}
+	if g.risk, err = lookup.New(cfg.Gate.Lookup, lookup.Dependencies{
+		Store: g.reader, Codec: g.reader.Codec(), Timeout: cfg.Redis.ReadTimeout, Logger: log, Registerer: g.admin.Registry(),
+	}); err != nil {
+		return nil, &Misconfigured{err}
+	}
 	words, err := LoadRules(cfg.Rules)
 	if err != nil {
 		return nil, &Misconfigured{named("rules", err)}
@@ -49,7 +56,7 @@ func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 		return nil, &Misconfigured{err}
 	}
 	if g.gate, err = gate.New(cfg.Gate, gate.Dependencies{
-		Reader: g.reader, Policies: g.policies, Shares: policy.NewHashed([16]byte(shares[:16])), Logger: log, Registerer: g.admin.Registry(),
+		Risk: g.risk, Policies: g.policies, Shares: policy.NewHashed([16]byte(shares[:16])), Logger: log, Registerer: g.admin.Registry(),
 	}); err != nil {
 		return nil, &Misconfigured{err}
 	}
@@ -62,6 +69,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	g.log.Info("weir-gate starts", "version", Version())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.policies.Run(ctx) })
+	group.Go(func() error { return g.risk.Run(ctx) })
 	group.Go(func() error { return g.gate.Run(ctx) })
 	group.Go(func() error { return g.admin.Run(ctx) })
 	err := group.Wait()

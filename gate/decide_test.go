@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,7 @@ func TestOfSeveralThatAreCalledForTheStrictestIsTaken(t *testing.T) {
 				}
 				if tc.partial {
 					m.partial = errors.New("forged")
+					order = append(slices.Clone(order), facet.Entity{Kind: facet.Device, Key: "odd"})
 				}
 				g := newGateWith(t, m, onlyFailure("failure: closed, failure_action: "+tc.closed), func(c *Config) { c.Phase = tc.mode })
 				if d := g.Decide(t.Context(), Request{Entities: order}); d.Action != tc.action || d.Would != tc.would || d.Degraded != tc.partial {
@@ -81,13 +83,11 @@ func TestConfigMistakesAreNamed(t *testing.T) {
 		spoil func(*Config)
 		want  string
 	}{
-		"no address":                    {func(c *Config) { c.Listen = "here" }, "gate.listen"},
-		"an unknown phase":              {func(c *Config) { c.Phase = "eager" }, "gate.phase"},
-		"no look-ups":                   {func(c *Config) { c.MaxLookups = 0 }, "gate.max_lookups"},
-		"a breaker that is always open": {func(c *Config) { c.BreakerFailures = 0 }, "gate.breaker_failures"},
-		"a breaker without a pause":     {func(c *Config) { c.BreakerPause = 0 }, "gate.breaker_pause"},
-		"decisions of the past":         {func(c *Config) { c.CacheFor = -time.Second }, "gate.cache_for"},
-		"decisions for ever":            {func(c *Config) { c.CacheFor = time.Hour }, "gate.cache_for"},
+		"no address":            {func(c *Config) { c.Listen = "here" }, "gate.listen"},
+		"an unknown phase":      {func(c *Config) { c.Phase = "eager" }, "gate.phase"},
+		"no look-ups":           {func(c *Config) { c.Lookup.MaxLookups = 0 }, "gate.max_lookups"},
+		"decisions of the past": {func(c *Config) { c.CacheFor = -time.Second }, "gate.cache_for"},
+		"decisions for ever":    {func(c *Config) { c.CacheFor = time.Hour }, "gate.cache_for"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := Defaults()

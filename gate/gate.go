@@ -1,8 +1,9 @@
-// Package gate decides what a gateway should do with a request, by the risk of its
-// entities.
+// Package gate tells gateways what to do with a request, by the risk of the entities
+// behind it.
 //
-// It answers within a fixed time even if the store of scores is down, and then
-// reports that. It counts no requests itself, and keeps no state between decisions.
+// It answers within a fixed time even while the store of scores is away, and then says
+// so. It counts no requests itself: what it knows of them is lookup's, what follows is
+// policy's.
 package gate
 
 import (
@@ -17,18 +18,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
 
-// RiskReader looks up scores. Calls may overlap.
-type RiskReader interface {
-	// Get returns one value per entity, in order, the zero value for unknown ones.
-	// It returns soon after ctx ends. Values that come with an error are good;
-	// those of entities with an invalid stored value are zero.
-	Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error)
+// Risk says what is known of entities. Calls may overlap.
+type Risk interface {
+	// Look answers within a budget, whatever becomes of the store of scores.
+	Look(ctx context.Context, entities []facet.Entity, budget time.Duration, earlier bool) lookup.Answer
 	// Ready reports whether the store answers.
 	Ready(ctx context.Context) error
 }
@@ -39,7 +39,7 @@ type Policies interface{ Current() *policy.Set }
 
 // Dependencies are what a gate is wired to.
 type Dependencies struct {
-	Reader     RiskReader
+	Risk       Risk
 	Policies   Policies
 	Shares     policy.Shares
 	Logger     *slog.Logger          // nil: silent
@@ -50,7 +50,7 @@ type Dependencies struct {
 // Gate makes decisions.
 type Gate struct {
 	cfg     Config
-	reader  RiskReader
+	risk    Risk
 	log     *slog.Logger
 	now     func() time.Time
 	metrics *metrics
@@ -58,8 +58,6 @@ type Gate struct {
 	policies Policies
 	shares   policy.Shares
 	phase    rules.Phase
-	lookups  chan struct{} // one taken for each look-up under way
-	breaker  breaker
 }
 
 // New checks cfg and starts nothing.
@@ -67,10 +65,10 @@ func New(cfg Config, deps Dependencies) (*Gate, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Reader == nil || deps.Policies == nil || deps.Shares == nil {
-		return nil, errors.New("gate: no reader of scores, or no policies")
+	if deps.Risk == nil || deps.Policies == nil || deps.Shares == nil {
+		return nil, errors.New("gate: nobody to look risk up, or no policies")
 	}
-	g := &Gate{cfg: cfg, reader: deps.Reader, policies: deps.Policies, shares: deps.Shares, log: deps.Logger, now: deps.Now}
+	g := &Gate{cfg: cfg, risk: deps.Risk, policies: deps.Policies, shares: deps.Shares, log: deps.Logger, now: deps.Now}
 	if g.now == nil {
 		g.now = time.Now
 	}
@@ -78,9 +76,7 @@ func New(cfg Config, deps Dependencies) (*Gate, error) {
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	g.phase, _ = rules.ParsePhase(cfg.Phase) // validated
-	g.lookups = make(chan struct{}, cfg.MaxLookups)
-	g.breaker = breaker{failures: cfg.BreakerFailures, pause: cfg.BreakerPause, now: g.now}
-	g.metrics = newMetrics(deps.Registerer, g.breaker.open)
+	g.metrics = newMetrics(deps.Registerer)
 	return g, nil
 }
 
@@ -122,6 +118,7 @@ type Decision struct {
 	Would         policy.Action  `json:"would"`          // the action if mode were enforce
 	Degraded      bool           `json:"degraded"`       // made without all that should be known
 	DegradedBy    string         `json:"degraded_by,omitempty"`
+	LastKnownGood bool           `json:"last_known_good,omitempty"` // by what was known earlier
 	RetryAfter    int            `json:"retry_after_s,omitempty"`
 	ExpiresAt     time.Time      `json:"expires_at"` // until when a gateway may act on it
 }
@@ -139,27 +136,28 @@ func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	}
 	set := g.policies.Current()
 	p := set.For(policy.Request{Event: req.Event, Entities: req.Entities}, g.shares)
-	values, trouble := g.lookup(ctx, req.Entities, p.Budget)
+	known := g.risk.Look(ctx, req.Entities, p.Budget, p.Failure == policy.LastKnownGood)
+	trouble := known.Trouble
 	if trouble == "" && req.Missing {
-		trouble = troublePartial
+		trouble = lookup.Partial
 	}
 	now := g.now()
 	var r policy.Risk
-	for i := range values {
-		r.Add(values[i].Contributions, now.UnixMilli())
+	for i := range known.Values {
+		r.Add(known.Values[i].Contributions, now.UnixMilli())
 	}
-	o := p.Decide(&r, policy.Knowledge{Whole: trouble == ""}, g.phase)
+	o := p.Decide(&r, policy.Knowledge{Whole: trouble == "", Earlier: known.Earlier && !req.Missing}, g.phase)
 	d := Decision{
 		ID: uuid.NewString(), Action: o.Action, Would: o.Would, Mode: o.Phase, Policy: p.ID, PolicyVersion: set.Version,
 		Score: r.Acting.Total.Points(), ObservedScore: r.All.Total.Points(), Categories: points(&r.Acting),
-		Reasons:   reasonsOf(req.Entities, values, now.UnixMilli(), maxReasons),
+		Reasons:   reasonsOf(req.Entities, known.Values, now.UnixMilli(), maxReasons),
 		ExpiresAt: now.Add(g.cfg.CacheFor).UTC().Truncate(time.Millisecond),
 	}
 	d.Level = p.Score.Level(d.Score)
 	if trouble != "" {
-		d.Degraded, d.DegradedBy = true, trouble
+		d.Degraded, d.DegradedBy, d.LastKnownGood = true, trouble, known.Earlier
 	} else if req.Shortened {
-		d.Degraded, d.DegradedBy = true, troublePartial // said, though all is known
+		d.Degraded, d.DegradedBy = true, lookup.Partial // said, though all is known
 	}
 	if d.Action == policy.Throttle {
 		d.RetryAfter = int(p.RetryAfter / time.Second)
@@ -170,7 +168,7 @@ func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 
 // Ready reports whether the store of scores answers. A gate that is not ready
 // still decides.
-func (g *Gate) Ready(ctx context.Context) error { return g.reader.Ready(ctx) }
+func (g *Gate) Ready(ctx context.Context) error { return g.risk.Ready(ctx) }
 
 // points returns the scores by category in whole points.
 func points(s *score.Scores) map[string]int {

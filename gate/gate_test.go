@@ -5,15 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
@@ -30,26 +31,37 @@ type memory struct {
 	asked   int
 }
 
-func (m *memory) Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error) {
+func (m *memory) Fetch(ctx context.Context, keys []string) ([]score.Value, []bool, error) {
 	m.mu.Lock()
 	m.asked++
 	fail, hang, partial := m.fail, m.hang, m.partial
 	m.mu.Unlock()
 	if hang {
 		<-ctx.Done()
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
 	if fail != nil {
-		return nil, fail
+		return nil, nil, fail
 	}
-	values := make([]score.Value, len(entities))
-	for i, e := range entities {
-		if list, ok := m.scores[e]; ok {
+	values, bad := make([]score.Value, len(keys)), make([]bool, len(keys))
+	for e, list := range m.scores {
+		if i := slices.Index(keys, codec.Key(e)); i >= 0 {
 			values[i] = score.Value{Kind: e.Kind, Expires: 1000, Contributions: list}
 		}
 	}
-	return values, partial
+	for i := range values {
+		bad[i] = partial != nil && values[i].Kind == 0
+	}
+	return values, bad, nil
 }
+
+func (m *memory) Follow(ctx context.Context, _ score.Hearer) error {
+	<-ctx.Done()
+	return nil
+}
+
+// codec is that of all gates in tests.
+var codec = score.NewCodec([]byte("a secret for tests only"), "weir:risk")
 
 func (m *memory) Ready(context.Context) error {
 	m.mu.Lock()
@@ -109,9 +121,16 @@ func onlyFailure(all string, routes ...string) string {
 	return text + "  - {id: all, " + score + all + "}\n"
 }
 
-// dependencies are those of a gate that reads from m.
-func dependencies(t testing.TB, m RiskReader, text string) Dependencies {
-	return Dependencies{Reader: m, Policies: policies(t, text), Shares: policy.NewHashed([16]byte{})}
+// dependencies are those of a gate that reads from m, whose values expire at 1 s.
+func dependencies(t testing.TB, m lookup.Store, text string) Dependencies {
+	t.Helper()
+	cfg := lookup.Defaults()
+	cfg.MaxStale = 0 // what tests change holds at once
+	l, err := lookup.New(cfg, lookup.Dependencies{Store: m, Codec: codec, Timeout: time.Second, Now: func() time.Time { return time.UnixMilli(0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Dependencies{Risk: l, Policies: policies(t, text), Shares: policy.NewHashed([16]byte{})}
 }
 
 func newGate(t testing.TB, m *memory, change func(*Config)) *Gate {
@@ -240,7 +259,7 @@ func TestWithoutTheStoreTheConfigurationDecides(t *testing.T) {
 			m.fail = errors.New("away")
 			g := newGateWith(t, m, tc.policies, nil)
 			d := g.Decide(t.Context(), Request{Route: tc.route, Entities: []facet.Entity{attacker}})
-			if d.Action != tc.want || !d.Degraded || d.DegradedBy != troubleError || d.Score != 0 {
+			if d.Action != tc.want || !d.Degraded || d.DegradedBy != lookup.Failed || d.Score != 0 {
 				t.Errorf("got %+v", d)
 			}
 			if got := testutil.ToFloat64(g.metrics.degraded); got != 1 {
@@ -250,111 +269,13 @@ func TestWithoutTheStoreTheConfigurationDecides(t *testing.T) {
 	}
 }
 
-func TestAStoreThatHangsCostsTheBudgetAndThenNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := attack()
-		m.hang = true
-		g, err := New(Defaults(), dependencies(t, m, ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		decide := func() (Decision, time.Duration) {
-			start := time.Now()
-			d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
-			return d, time.Since(start)
-		}
-		for range 5 {
-			if d, took := decide(); took != 25*time.Millisecond || d.DegradedBy != troubleTimeout {
-				t.Fatalf("%v, degraded by %q", took, d.DegradedBy)
-			}
-		}
-		for range 100 {
-			if d, took := decide(); took != 0 || d.DegradedBy != troubleBreaker {
-				t.Fatalf("%v, degraded by %q", took, d.DegradedBy)
-			}
-		}
-		for trouble, want := range map[string]float64{troubleTimeout: 5, troubleBreaker: 100} {
-			if got := testutil.ToFloat64(g.metrics.lookupErrors[trouble]); got != want {
-				t.Errorf("%v look-ups counted as %s, want %v", got, trouble, want)
-			}
-		}
-		if m.asked != 5 {
-			t.Errorf("asked %d times", m.asked)
-		}
-		<-time.After(time.Second) // of the bubble's clock
-		if d, _ := decide(); d.DegradedBy != troubleTimeout {
-			t.Errorf("the probe: degraded by %q", d.DegradedBy)
-		}
-		<-time.After(time.Second)
-		m.set(func(m *memory) { m.hang = false })
-		if d, _ := decide(); d.Degraded {
-			t.Errorf("after it came back: %+v", d)
-		}
-		before := testutil.ToFloat64(g.metrics.degraded)
-		if d, _ := decide(); d.Degraded {
-			t.Errorf("and again: %+v", d)
-		}
-		if got := testutil.ToFloat64(g.metrics.degraded); got != before {
-			t.Error("a whole decision is counted as degraded")
-		}
-	})
-}
-
-func TestWhoGoesAwayDoesNotOpenTheBreaker(t *testing.T) {
-	m := attack()
-	m.hang = true
-	g := newGate(t, m, func(c *Config) { c.BreakerFailures = 1 })
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if d := g.Decide(ctx, Request{Entities: []facet.Entity{attacker}}); d.DegradedBy != troubleCanceled {
-		t.Errorf("degraded by %q", d.DegradedBy)
-	}
-	m.set(func(m *memory) { m.hang = false })
-	if d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}); d.Degraded {
-		t.Errorf("the next one: %+v", d)
-	}
-}
-
-func TestTooManyLookupsAreNotQueued(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := attack()
-		m.hang = true
-		cfg := Defaults()
-		cfg.MaxLookups = 2
-		g, err := New(cfg, dependencies(t, m, ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var wg sync.WaitGroup
-		for range 2 {
-			wg.Go(func() { g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}) })
-		}
-		synctest.Wait()
-		start := time.Now()
-		d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
-		if d.DegradedBy != troubleBusy || time.Since(start) != 0 {
-			t.Errorf("degraded by %q after %v", d.DegradedBy, time.Since(start))
-		}
-		if got := testutil.ToFloat64(g.metrics.lookupErrors[troubleBusy]); got != 1 {
-			t.Errorf("%v counted as busy", got)
-		}
-		wg.Wait()
-		m.set(func(m *memory) { m.hang = false })
-		for range 3 {
-			if d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}); d.Degraded {
-				t.Errorf("when they have ended: degraded by %q", d.DegradedBy)
-			}
-		}
-	})
-}
-
 func TestUnreadableScoresLeaveTheOthersInForce(t *testing.T) {
 	m := attack()
 	m.partial = errors.New("one was garbage")
-	g := newGate(t, m, func(c *Config) { c.BreakerFailures = 1 })
+	g := newGate(t, m, nil)
 	for range 3 {
-		d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
-		if d.Action != policy.Deny || d.DegradedBy != troublePartial {
+		d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker, {Kind: facet.Account, Key: "odd"}}})
+		if d.Action != policy.Deny || d.DegradedBy != lookup.Partial {
 			t.Fatalf("got %+v", d)
 		}
 	}

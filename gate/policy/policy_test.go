@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,10 +23,12 @@ import (
 
 var update = flag.Bool("update", false, "write golden files")
 
+var loaded = sync.OnceValues(func() (*rules.Set, error) { return rules.Default(detectors.All()) })
+
 // words are those of the built-in rules.
 func words(t testing.TB) *rules.Set {
 	t.Helper()
-	set, err := rules.Default(detectors.All())
+	set, err := loaded()
 	if err != nil {
 		t.Fatal(err)
 	}
