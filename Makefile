@@ -15,7 +15,7 @@ RACELIMIT  := 1500
 # share memory between goroutines. split_test.go holds both lists to the code.
 PROOF := app app/demo app/query app/stack cmd/weir ingest internal/chdb internal/kafka internal/sketch proof/chaos \
 	proof/oracle proof/servers/weblogs proof/sim proof/testkit sink/clickhouse sink/redis
-RACE := app app/cli app/demo app/evaluate app/procs app/stack engine event/route gate gate/lookup gate/policy ingest internal/chdb \
+RACE := app app/cli app/demo app/evaluate app/procs app/stack engine event/route gate gate/lookup gate/policy gate/switches ingest internal/chdb \
 	internal/geo internal/kafka internal/sandbox internal/snapshot internal/state \
 	internal/telemetry internal/tlsconfig internal/watch proof/chaos proof/proxy proof/servers \
 	proof/sim score sink/clickhouse sink/redis

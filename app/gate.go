@@ -9,6 +9,7 @@ import (
 	"github.com/weirdev/weir/gate"
 	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
+	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/internal/secret"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/sink/redis"
@@ -21,6 +22,7 @@ type Gate struct {
 	reader   *redis.Reader
 	policies *policy.Watched
 	risk     *lookup.Lookup
+	switches *switches.Switches
 	gate     *gate.Gate
 }
 
@@ -48,6 +50,16 @@ func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 	if err != nil {
 		return nil, &Misconfigured{named("rules", err)}
 	}
+	detectors := map[string]string{}
+	for _, r := range words.Rules {
+		detectors[r.ID] = r.Detector
+	}
+	if g.switches, err = switches.New(switches.Dependencies{
+		Store: g.reader, Codec: switches.NewCodec(key), Detectors: detectors, Directory: cfg.Gate.Lookup.State, Logger: log, Registerer: g.admin.Registry(),
+	}); err != nil {
+		return nil, &Misconfigured{err}
+	}
+	g.admin.Serve("/v1/switches", g.switches.Handler())
 	if g.policies, err = policy.Watch(cfg.Gate.Policy, words, log, g.admin.Registry()); err != nil {
 		return nil, &Misconfigured{named("gate.policy", err)}
 	}
@@ -56,7 +68,7 @@ func NewGate(cfg Config, log *slog.Logger) (*Gate, error) {
 		return nil, &Misconfigured{err}
 	}
 	if g.gate, err = gate.New(cfg.Gate, gate.Dependencies{
-		Risk: g.risk, Policies: g.policies, Shares: policy.NewHashed([16]byte(shares[:16])), Logger: log, Registerer: g.admin.Registry(),
+		Risk: g.risk, Policies: g.policies, Shares: policy.NewHashed([16]byte(shares[:16])), Switches: g.switches, Logger: log, Registerer: g.admin.Registry(),
 	}); err != nil {
 		return nil, &Misconfigured{err}
 	}
@@ -70,6 +82,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.policies.Run(ctx) })
 	group.Go(func() error { return g.risk.Run(ctx) })
+	group.Go(func() error { return g.switches.Run(ctx) })
 	group.Go(func() error { return g.gate.Run(ctx) })
 	group.Go(func() error { return g.admin.Run(ctx) })
 	err := group.Wait()

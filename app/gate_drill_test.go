@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/weirdev/weir/gate"
 	"github.com/weirdev/weir/gate/policy"
+	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/proof/proxy"
 	"github.com/weirdev/weir/proof/testkit"
@@ -141,14 +143,26 @@ func within(t *testing.T, limit time.Duration, what string, met func() bool) {
 
 const (
 	drillCrowd = 2000
-	// drillConnections is what may be left: three goroutines of the proxy for each of
-	// four connections, and as many of the gate's feed.
-	drillConnections = 3*4 + 4
+	// drillMore is how many goroutines more there may be than before: four round trips,
+	// four connections being made, and those of feed and switches.
+	drillMore = 4 + 4 + 4
 	// drillSlack is what 2,000 goroutines that begin at once on a machine of two cores,
 	// which others share, may take beside the 25 ms that each waits. A round trip that
 	// hangs takes 500 ms.
 	drillSlack = 300 * time.Millisecond
 )
+
+// goroutines counts those of the process but the proxy's, which keeps connections that
+// the gate gave up for as long as it swallows what they say.
+func goroutines() (n int) {
+	room := make([]byte, 8<<20)
+	for _, one := range strings.Split(string(room[:runtime.Stack(room, true)]), "\n\n") {
+		if !strings.Contains(one, "proof/proxy") {
+			n++
+		}
+	}
+	return n
+}
 
 // crowd asks about many accounts at once, a third of them on each route: the known
 // attacker, and others of whom nothing was ever known.
@@ -198,7 +212,7 @@ func TestDrills(t *testing.T) {
 			d := startDrill(t)
 			d.accuse(t, "attacker")
 			within(t, 5*time.Second, "the attacker is refused", func() bool { return d.decide("/feed", "attacker").Action == policy.Deny })
-			before := runtime.NumGoroutine()
+			before := goroutines()
 
 			tc.begin(t, d)
 			within(t, 5*time.Second, "what was kept is too old", func() bool { return d.decide("/feed", "attacker").Degraded })
@@ -213,7 +227,7 @@ func TestDrills(t *testing.T) {
 					}
 				})
 			}
-			if n := runtime.NumGoroutine() - before; n > 2*drillConnections {
+			if n := goroutines() - before; n > drillMore {
 				t.Errorf("%d goroutines more than before, amid the failure", n)
 			}
 
@@ -224,7 +238,7 @@ func TestDrills(t *testing.T) {
 			within(t, 2*time.Second, "all is known again", func() bool { return !d.decide("/login", "somebody").Degraded })
 			d.accuse(t, "another")
 			within(t, time.Second, "a new attacker is refused", func() bool { return d.decide("/login", "another").Action == policy.Deny })
-			within(t, 5*time.Second, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before+drillConnections })
+			within(t, 5*time.Second, "no goroutine is left", func() bool { return goroutines() <= before+drillMore })
 		})
 	}
 }
@@ -324,4 +338,61 @@ func TestAChangeIsHeardAtOnce(t *testing.T) {
 	}
 	d.accuse(t, "attacker")
 	within(t, 500*time.Millisecond, "it is heard", func() bool { return d.decide("/feed", "attacker").Action == policy.Deny })
+}
+
+// TestSwitchesHoldOnEveryGateWithinASecond: with Redis, and without it at the gate where
+// they are set, over its restart, and at the others when Redis is back.
+func TestSwitchesHoldOnEveryGateWithinASecond(t *testing.T) {
+	redis.Quiet()
+	one := startDrill(t)
+	other := &drill{cfg: one.cfg, server: one.server, proxy: one.proxy, writer: one.writer}
+	other.cfg.Gate.Lookup.State = filepath.Join(t.TempDir(), "state")
+	other.start(t)
+	both := []*drill{one, other}
+	one.accuse(t, "attacker")
+	expect := func(limit time.Duration, what string, action policy.Action, gates ...*drill) {
+		t.Helper()
+		within(t, limit, what, func() bool {
+			for _, d := range gates {
+				if d.decide("/feed", "attacker").Action != action {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	expect(5*time.Second, "the attacker is refused", policy.Deny, both...)
+
+	log, reaching := slog.New(slog.DiscardHandler), one.cfg
+	reaching.Redis.Addrs = []string{one.server.Addr}
+	object := func(scope switches.Scope, name string, clears bool) switches.Object {
+		return switches.Object{Scope: scope, Name: name, Owner: "ann", Reason: "a drill", Set: time.Now().UnixMilli(), Expires: time.Now().Add(time.Hour).UnixMilli(), Cleared: clears}
+	}
+	if err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", false)); err != nil {
+		t.Fatal(err)
+	}
+	expect(time.Second, "the rule is off on both gates", policy.Allow, both...)
+	if all, err := ListSwitches(t.Context(), reaching, log); err != nil || len(all) != 1 || all[0].ID() != "rule:login-brute-force" {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", true)); err != nil {
+		t.Fatal(err)
+	}
+	expect(time.Second, "and on again", policy.Deny, both...)
+
+	one.proxy.Set(proxy.Refuse, 0)
+	block := object(switches.Entity, "attacker", false)
+	block.Kind, block.Action = "account", policy.Challenge.String()
+	if err := one.gate.switches.Put(block); err != nil {
+		t.Fatal(err)
+	}
+	expect(time.Second, "a block without Redis holds at the gate where it was set", policy.Challenge, one)
+	one.stop()
+	one.start(t)
+	expect(time.Second, "and after its restart", policy.Challenge, one)
+	if got := other.decide("/feed", "attacker"); got.Switch != "" {
+		t.Errorf("the other gate knows already: %+v", got)
+	}
+	one.proxy.Set(proxy.Pass, 0)
+	expect(2*time.Second, "and on the other when Redis is back", policy.Challenge, both...)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
+	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -33,6 +34,9 @@ type Risk interface {
 	Ready(ctx context.Context) error
 }
 
+// Switches gives what operators have switched, blocked and released. Calls may overlap.
+type Switches interface{ Active() *switches.Active }
+
 // Policies gives the policies in force, which may be others with each call. Calls may
 // overlap.
 type Policies interface{ Current() *policy.Set }
@@ -42,6 +46,7 @@ type Dependencies struct {
 	Risk       Risk
 	Policies   Policies
 	Shares     policy.Shares
+	Switches   Switches              // nil: nothing is switched
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: not registered
 	Now        func() time.Time      // nil: time.Now
@@ -57,6 +62,7 @@ type Gate struct {
 
 	policies Policies
 	shares   policy.Shares
+	switches Switches
 	phase    rules.Phase
 }
 
@@ -68,7 +74,7 @@ func New(cfg Config, deps Dependencies) (*Gate, error) {
 	if deps.Risk == nil || deps.Policies == nil || deps.Shares == nil {
 		return nil, errors.New("gate: nobody to look risk up, or no policies")
 	}
-	g := &Gate{cfg: cfg, risk: deps.Risk, policies: deps.Policies, shares: deps.Shares, log: deps.Logger, now: deps.Now}
+	g := &Gate{cfg: cfg, risk: deps.Risk, policies: deps.Policies, shares: deps.Shares, switches: deps.Switches, log: deps.Logger, now: deps.Now}
 	if g.now == nil {
 		g.now = time.Now
 	}
@@ -107,16 +113,17 @@ type Reason struct {
 type Decision struct {
 	ID            string         `json:"decision_id"`
 	Action        policy.Action  `json:"action"`
-	Score         int            `json:"score"`          // of rules that may act, 0 … 100
-	ObservedScore int            `json:"observed_score"` // of all rules, as if each might act
-	Level         policy.Level   `json:"level"`          // of the score
-	Categories    map[string]int `json:"categories"`     // scores of rules that may act
-	Reasons       []Reason       `json:"reasons"`        // the heaviest first, those of observed rules too; behind them those that lower
-	Policy        string         `json:"policy"`         // that decided
-	PolicyVersion string         `json:"policy_version"` // of the file of policies
-	Mode          rules.Phase    `json:"mode"`           // how far the gate and the policy may go
-	Would         policy.Action  `json:"would"`          // the action if mode were enforce
-	Degraded      bool           `json:"degraded"`       // made without all that should be known
+	Score         int            `json:"score"`            // of rules that may act, 0 … 100
+	ObservedScore int            `json:"observed_score"`   // of all rules, as if each might act
+	Level         policy.Level   `json:"level"`            // of the score
+	Categories    map[string]int `json:"categories"`       // scores of rules that may act
+	Reasons       []Reason       `json:"reasons"`          // the heaviest first, those of observed rules too; behind them those that lower
+	Switch        string         `json:"switch,omitempty"` // kill switch, block or release that decided before the policy
+	Policy        string         `json:"policy"`           // that decided
+	PolicyVersion string         `json:"policy_version"`   // of the file of policies
+	Mode          rules.Phase    `json:"mode"`             // how far the gate and the policy may go
+	Would         policy.Action  `json:"would"`            // the action if mode were enforce
+	Degraded      bool           `json:"degraded"`         // made without all that should be known
 	DegradedBy    string         `json:"degraded_by,omitempty"`
 	LastKnownGood bool           `json:"last_known_good,omitempty"` // by what was known earlier
 	RetryAfter    int            `json:"retry_after_s,omitempty"`
@@ -142,18 +149,21 @@ func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 		trouble = lookup.Partial
 	}
 	now := g.now()
+	active := g.active()
+	values := unmuted(known.Values, active)
 	var r policy.Risk
-	for i := range known.Values {
-		r.Add(known.Values[i].Contributions, now.UnixMilli())
+	for i := range values {
+		r.Add(values[i].Contributions, now.UnixMilli())
 	}
 	o := p.Decide(&r, policy.Knowledge{Whole: trouble == "", Earlier: known.Earlier && !req.Missing}, g.phase)
 	d := Decision{
 		ID: uuid.NewString(), Action: o.Action, Would: o.Would, Mode: o.Phase, Policy: p.ID, PolicyVersion: set.Version,
 		Score: r.Acting.Total.Points(), ObservedScore: r.All.Total.Points(), Categories: points(&r.Acting),
-		Reasons:   reasonsOf(req.Entities, known.Values, now.UnixMilli(), maxReasons),
+		Reasons:   reasonsOf(req.Entities, values, now.UnixMilli(), maxReasons),
 		ExpiresAt: now.Add(g.cfg.CacheFor).UTC().Truncate(time.Millisecond),
 	}
 	d.Level = p.Score.Level(d.Score)
+	g.byHand(&d, &req, active)
 	if trouble != "" {
 		d.Degraded, d.DegradedBy, d.LastKnownGood = true, trouble, known.Earlier
 	} else if req.Shortened {

@@ -69,7 +69,7 @@ func TestTheRecommendedUsersSuffice(t *testing.T) {
 	c := connect(t, s)
 	for _, rules := range [][]any{
 		{"acl", "setuser", "weir-worker", "on", ">worker", "resetkeys", "~weir:risk:*", "resetchannels", "&weir:risk:*", "-@all", "+evalsha", "+script|load", "+getrange", "+set", "+publish", "+ping"},
-		{"acl", "setuser", "weir-gate", "on", ">gate", "resetkeys", "~weir:risk:*", "resetchannels", "&weir:risk:*", "-@all", "+getrange", "+subscribe", "+ping"},
+		{"acl", "setuser", "weir-gate", "on", ">gate", "resetkeys", "~weir:risk:*", "resetchannels", "&weir:risk:*", "-@all", "+getrange", "+subscribe", "+hlen", "+hgetall", "+hset", "+ping"},
 	} {
 		if err := c.Do(t.Context(), rules...).Err(); err != nil {
 			t.Fatal(err)
@@ -93,6 +93,13 @@ func TestTheRecommendedUsersSuffice(t *testing.T) {
 	if err := r.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
+	if err := r.PutSwitches(t.Context(), map[string]string{"global": "a form"}); err != nil {
+		t.Error(err)
+	}
+	if all, err := r.Switches(t.Context()); err != nil || len(all) != 1 || all["global"] != "a form" {
+		t.Errorf("%v, %v", all, err)
+	}
+	follow(t, gate)
 }
 
 // TestWhoMayNotReadIsNotReady: a user of an older version lacks a command.
