@@ -63,7 +63,7 @@ func startDrill(t *testing.T) *drill {
 		t.Fatal(err)
 	}
 	d.openWriter(t)
-	d.cfg.Redis.Addrs = []string{d.proxy.Addr()}
+	d.cfg.Redis.Addrs, d.cfg.Redis.ReadTimeout = []string{d.proxy.Addr()}, drillHang
 	d.start(t)
 	return d
 }
@@ -148,8 +148,9 @@ const (
 	drillMore = 4 + 4 + 4
 	// drillSlack is what 2,000 goroutines that begin at once on a machine of two cores,
 	// which others share, may take beside the 25 ms that each waits. A round trip that
-	// hangs takes 500 ms.
-	drillSlack = 300 * time.Millisecond
+	// hangs takes drillHang.
+	drillSlack = time.Second
+	drillHang  = 2 * time.Second
 )
 
 // goroutines counts those of the process but the proxy's, which keeps connections that
