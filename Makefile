@@ -15,7 +15,7 @@ RACELIMIT  := 1500
 # share memory between goroutines. split_test.go holds both lists to the code.
 PROOF := app app/demo app/geofetch app/query app/stack cmd/weir ingest internal/chdb internal/kafka internal/sketch proof/chaos \
 	proof/oracle proof/servers/weblogs proof/sim proof/testkit sink/clickhouse sink/redis
-RACE := app app/cli app/demo app/evaluate app/procs app/stack engine event/route gate ingest internal/chdb \
+RACE := app app/cli app/demo app/evaluate app/procs app/stack engine event/route gate gate/lookup gate/policy gate/switches ingest internal/chdb \
 	internal/geo internal/kafka internal/sandbox internal/snapshot internal/state \
 	internal/telemetry internal/tlsconfig internal/watch proof/chaos proof/proxy proof/servers \
 	proof/sim score sink/clickhouse sink/redis
@@ -72,7 +72,7 @@ profile: ## measure anew where time goes, which builds are optimised for
 	$(GO) test ./proof/bench -run '^$$' -bench Path -benchtime 6s -o /dev/null -cpuprofile $(CURDIR)/cmd/weir-worker/default.pgo
 
 generate: ## rewrite generated documents and schemas
-	$(GO) test ./app ./event/format ./rules -run 'UpToDate|Schema|Reference' -update
+	$(GO) test ./app ./event/format ./gate/policy ./rules -run 'UpToDate|Schema|Reference|Mistakes' -update
 
 chdb: ## fetch the embedded ClickHouse engine (once, into the cache)
 	@tools/chdb/fetch.sh

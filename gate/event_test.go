@@ -5,6 +5,7 @@ import (
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/event/format"
+	"github.com/weirdev/weir/gate/policy"
 )
 
 // TestAGatewayCanPassEveryActionOn as the event's decision_action, and from
@@ -14,13 +15,13 @@ func TestAGatewayCanPassEveryActionOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range Actions() {
+	for _, a := range policy.Actions() {
 		var e event.Event
 		line := `{"id":"a","time":1795428303000,"decision":"0e0b4b04-4c6f-4f39-9d59-0b2a5f6ad7f1","decision_action":"` + a.String() + `"}`
 		if err := weir.Decode([]byte(line), &e); err != nil {
 			t.Errorf("%s: %v", a, err)
 		}
-		if e.Refused() != (a >= Throttle) {
+		if e.Refused() != (a >= policy.Throttle) {
 			t.Errorf("%s: refused %v", a, e.Refused())
 		}
 	}

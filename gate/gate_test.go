@@ -3,15 +3,19 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/gate/lookup"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
@@ -27,26 +31,37 @@ type memory struct {
 	asked   int
 }
 
-func (m *memory) Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error) {
+func (m *memory) Fetch(ctx context.Context, keys []string) ([]score.Value, []bool, error) {
 	m.mu.Lock()
 	m.asked++
 	fail, hang, partial := m.fail, m.hang, m.partial
 	m.mu.Unlock()
 	if hang {
 		<-ctx.Done()
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
 	if fail != nil {
-		return nil, fail
+		return nil, nil, fail
 	}
-	values := make([]score.Value, len(entities))
-	for i, e := range entities {
-		if list, ok := m.scores[e]; ok {
+	values, bad := make([]score.Value, len(keys)), make([]bool, len(keys))
+	for e, list := range m.scores {
+		if i := slices.Index(keys, codec.Key(e)); i >= 0 {
 			values[i] = score.Value{Kind: e.Kind, Expires: 1000, Contributions: list}
 		}
 	}
-	return values, partial
+	for i := range values {
+		bad[i] = partial != nil && values[i].Kind == 0
+	}
+	return values, bad, nil
 }
+
+func (m *memory) Follow(ctx context.Context, _ score.Hearer) error {
+	<-ctx.Done()
+	return nil
+}
+
+// codec is that of all gates in tests.
+var codec = score.NewCodec([]byte("a secret for tests only"), "weir:risk")
 
 func (m *memory) Ready(context.Context) error {
 	m.mu.Lock()
@@ -75,13 +90,63 @@ func attack() *memory {
 	}}
 }
 
+// words are those of the built-in rules, which take a while to load.
+var words = sync.OnceValues(func() (*rules.Set, error) { return rules.Default(detectors.All()) })
+
+// policies are those of a text, the built-in ones where it is "".
+func policies(t testing.TB, text string) *policy.Set {
+	t.Helper()
+	w, err := words()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := policy.Load("", w)
+	if text != "" {
+		set, err = policy.Parse("policy.yaml", []byte(text), w)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// onlyFailure is the text of policies that do as the built-in ones, but for what they
+// do on failure: on all routes, and on some.
+func onlyFailure(all string, routes ...string) string {
+	const score = "score: {tag: 20, throttle: 40, challenge: 55, step_up: 70, deny: 85}, "
+	text := "policies:\n"
+	for i := 0; i+1 < len(routes); i += 2 {
+		text += fmt.Sprintf("  - {id: p%d, when: 'route == \"%s\"', %s %s}\n", i, routes[i], score, routes[i+1])
+	}
+	return text + "  - {id: all, " + score + all + "}\n"
+}
+
+// dependencies are those of a gate that reads from m, whose values expire at 1 s.
+func dependencies(t testing.TB, m lookup.Store, text string) Dependencies {
+	t.Helper()
+	cfg := lookup.Defaults()
+	cfg.MaxStale = 0 // what tests change holds at once
+	l, err := lookup.New(cfg, lookup.Dependencies{Store: m, Codec: codec, Timeout: time.Second, Now: func() time.Time { return time.UnixMilli(0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Dependencies{Risk: l, Policies: policies(t, text), Shares: policy.NewHashed([16]byte{})}
+}
+
 func newGate(t testing.TB, m *memory, change func(*Config)) *Gate {
+	return newGateWith(t, m, "", change)
+}
+
+// newGateWith is a gate with policies of its own.
+func newGateWith(t testing.TB, m *memory, text string, change func(*Config)) *Gate {
 	t.Helper()
 	cfg := Defaults()
 	if change != nil {
 		change(&cfg)
 	}
-	g, err := New(cfg, Dependencies{Reader: m, Now: func() time.Time { return time.UnixMilli(0) }})
+	deps := dependencies(t, m, text)
+	deps.Now = func() time.Time { return time.UnixMilli(0) }
+	g, err := New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +156,7 @@ func newGate(t testing.TB, m *memory, change func(*Config)) *Gate {
 func TestADecisionSaysWhatAndWhy(t *testing.T) {
 	g := newGate(t, attack(), nil)
 	d := g.Decide(t.Context(), Request{Tenant: "shop", Entities: []facet.Entity{victim, attacker}})
-	if d.Action != Deny || d.Score != 90 || d.ObservedScore != 95 || d.Level != Critical || d.Degraded || d.Mode != rules.Enforce {
+	if d.Action != policy.Deny || d.Score != 90 || d.ObservedScore != 95 || d.Level != policy.Critical || d.Degraded || d.Mode != rules.Enforce {
 		t.Errorf("got %+v", d)
 	}
 	if d.Categories["account_takeover"] != 90 || len(d.Categories) != 1 {
@@ -110,25 +175,25 @@ func TestADecisionSaysWhatAndWhy(t *testing.T) {
 	if want := time.UnixMilli(1000).UTC(); !d.ExpiresAt.Equal(want) {
 		t.Errorf("expires at %v, want %v", d.ExpiresAt, want)
 	}
-	if got := testutil.ToFloat64(g.metrics.actions[Deny]); got != 1 {
+	if got := testutil.ToFloat64(g.metrics.actions[policy.Deny]); got != 1 {
 		t.Errorf("%v denials counted", got)
 	}
 }
 
 func TestAnInnocentIsAllowed(t *testing.T) {
 	d := newGate(t, attack(), nil).Decide(t.Context(), Request{Entities: []facet.Entity{{Kind: facet.Account, Key: "bob"}}})
-	if d.Action != Allow || d.Score != 0 || d.Level != Low || d.Degraded || d.Reasons == nil || len(d.Reasons) != 0 {
+	if d.Action != policy.Allow || d.Score != 0 || d.Level != policy.Low || d.Degraded || d.Reasons == nil || len(d.Reasons) != 0 {
 		t.Errorf("got %+v", d)
 	}
 }
 
 func TestThrottledClientsAreToldHowLong(t *testing.T) {
 	d := newGate(t, attack(), nil).Decide(t.Context(), Request{Entities: []facet.Entity{victim}})
-	if d.Action != Throttle || d.RetryAfter != 10 {
+	if d.Action != policy.Throttle || d.RetryAfter != 10 {
 		t.Errorf("got %v, retry after %d s", d.Action, d.RetryAfter)
 	}
 	observed := newGate(t, attack(), func(c *Config) { c.Phase = "observe" }).Decide(t.Context(), Request{Entities: []facet.Entity{victim}})
-	if observed.Would != Throttle || observed.RetryAfter != 0 {
+	if observed.Would != policy.Throttle || observed.RetryAfter != 0 {
 		t.Errorf("one that is only observed: would %v, retry after %d s", observed.Would, observed.RetryAfter)
 	}
 }
@@ -148,8 +213,9 @@ func TestADecisionNamesNoMoreReasonsThanAreRead(t *testing.T) {
 
 func TestWhatHasDecayedToNothingIsInNoCategory(t *testing.T) {
 	m := &memory{scores: map[facet.Entity][]score.Contribution{attacker: {contribution("a", rules.Enforce, 1)}}}
-	cfg := Defaults()
-	g, err := New(cfg, Dependencies{Reader: m, Now: func() time.Time { return time.UnixMilli(7_200_000) }}) // two half-lives
+	deps := dependencies(t, m, "")
+	deps.Now = func() time.Time { return time.UnixMilli(7_200_000) }
+	g, err := New(Defaults(), deps) // two half-lives
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,12 +225,12 @@ func TestWhatHasDecayedToNothingIsInNoCategory(t *testing.T) {
 }
 
 func TestTheModeLimitsEveryDecision(t *testing.T) {
-	for phase, want := range map[string]Action{"observe": Allow, "soft": StepUp, "enforce": Deny} {
+	for phase, want := range map[string]policy.Action{"observe": policy.Allow, "soft": policy.StepUp, "enforce": policy.Deny} {
 		t.Run(phase, func(t *testing.T) {
 			m := attack()
-			g := newGate(t, m, func(c *Config) { c.Phase, c.OnUnknown = phase, "closed" })
+			g := newGateWith(t, m, onlyFailure("failure: closed"), func(c *Config) { c.Phase = phase })
 			d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
-			if d.Action != want || d.Would != Deny || d.Score != 90 || d.Mode.String() != phase {
+			if d.Action != want || d.Would != policy.Deny || d.Score != 90 || d.Mode.String() != phase {
 				t.Errorf("got %+v", d)
 			}
 			m.fail = errors.New("away")
@@ -177,23 +243,23 @@ func TestTheModeLimitsEveryDecision(t *testing.T) {
 
 func TestWithoutTheStoreTheConfigurationDecides(t *testing.T) {
 	for _, tc := range []struct {
-		name   string
-		change func(*Config)
-		route  string
-		want   Action
+		name     string
+		policies string
+		route    string
+		want     policy.Action
 	}{
-		{"open", nil, "/feed", Allow},
-		{"closed", func(c *Config) { c.OnUnknown = "closed" }, "/feed", Deny},
-		{"closed with a milder action", func(c *Config) { c.OnUnknown, c.ClosedAction = "closed", "challenge" }, "/feed", Challenge},
-		{"open, but for this route", func(c *Config) { c.ClosedRoutes, c.ClosedAction = []string{"/login"}, "step_up" }, "/login", StepUp},
-		{"open for other routes", func(c *Config) { c.ClosedRoutes = []string{"/login"} }, "/feed", Allow},
+		{"open", "", "/feed", policy.Allow},
+		{"closed", onlyFailure("failure: closed"), "/feed", policy.Deny},
+		{"closed with a milder action", onlyFailure("failure: closed, failure_action: challenge"), "/feed", policy.Challenge},
+		{"open, but for this route", onlyFailure("failure: open", "/login", "failure: closed, failure_action: step_up"), "/login", policy.StepUp},
+		{"open for other routes", onlyFailure("failure: open", "/login", "failure: closed"), "/feed", policy.Allow},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := attack()
 			m.fail = errors.New("away")
-			g := newGate(t, m, tc.change)
+			g := newGateWith(t, m, tc.policies, nil)
 			d := g.Decide(t.Context(), Request{Route: tc.route, Entities: []facet.Entity{attacker}})
-			if d.Action != tc.want || !d.Degraded || d.DegradedBy != troubleError || d.Score != 0 {
+			if d.Action != tc.want || !d.Degraded || d.DegradedBy != lookup.Failed || d.Score != 0 {
 				t.Errorf("got %+v", d)
 			}
 			if got := testutil.ToFloat64(g.metrics.degraded); got != 1 {
@@ -203,111 +269,13 @@ func TestWithoutTheStoreTheConfigurationDecides(t *testing.T) {
 	}
 }
 
-func TestAStoreThatHangsCostsTheBudgetAndThenNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := attack()
-		m.hang = true
-		g, err := New(Defaults(), Dependencies{Reader: m})
-		if err != nil {
-			t.Fatal(err)
-		}
-		decide := func() (Decision, time.Duration) {
-			start := time.Now()
-			d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
-			return d, time.Since(start)
-		}
-		for range 5 {
-			if d, took := decide(); took != 25*time.Millisecond || d.DegradedBy != troubleTimeout {
-				t.Fatalf("%v, degraded by %q", took, d.DegradedBy)
-			}
-		}
-		for range 100 {
-			if d, took := decide(); took != 0 || d.DegradedBy != troubleBreaker {
-				t.Fatalf("%v, degraded by %q", took, d.DegradedBy)
-			}
-		}
-		for trouble, want := range map[string]float64{troubleTimeout: 5, troubleBreaker: 100} {
-			if got := testutil.ToFloat64(g.metrics.lookupErrors[trouble]); got != want {
-				t.Errorf("%v look-ups counted as %s, want %v", got, trouble, want)
-			}
-		}
-		if m.asked != 5 {
-			t.Errorf("asked %d times", m.asked)
-		}
-		<-time.After(time.Second) // of the bubble's clock
-		if d, _ := decide(); d.DegradedBy != troubleTimeout {
-			t.Errorf("the probe: degraded by %q", d.DegradedBy)
-		}
-		<-time.After(time.Second)
-		m.set(func(m *memory) { m.hang = false })
-		if d, _ := decide(); d.Degraded {
-			t.Errorf("after it came back: %+v", d)
-		}
-		before := testutil.ToFloat64(g.metrics.degraded)
-		if d, _ := decide(); d.Degraded {
-			t.Errorf("and again: %+v", d)
-		}
-		if got := testutil.ToFloat64(g.metrics.degraded); got != before {
-			t.Error("a whole decision is counted as degraded")
-		}
-	})
-}
-
-func TestWhoGoesAwayDoesNotOpenTheBreaker(t *testing.T) {
-	m := attack()
-	m.hang = true
-	g := newGate(t, m, func(c *Config) { c.BreakerFailures = 1 })
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if d := g.Decide(ctx, Request{Entities: []facet.Entity{attacker}}); d.DegradedBy != troubleCanceled {
-		t.Errorf("degraded by %q", d.DegradedBy)
-	}
-	m.set(func(m *memory) { m.hang = false })
-	if d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}); d.Degraded {
-		t.Errorf("the next one: %+v", d)
-	}
-}
-
-func TestTooManyLookupsAreNotQueued(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := attack()
-		m.hang = true
-		cfg := Defaults()
-		cfg.MaxLookups = 2
-		g, err := New(cfg, Dependencies{Reader: m})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var wg sync.WaitGroup
-		for range 2 {
-			wg.Go(func() { g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}) })
-		}
-		synctest.Wait()
-		start := time.Now()
-		d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
-		if d.DegradedBy != troubleBusy || time.Since(start) != 0 {
-			t.Errorf("degraded by %q after %v", d.DegradedBy, time.Since(start))
-		}
-		if got := testutil.ToFloat64(g.metrics.lookupErrors[troubleBusy]); got != 1 {
-			t.Errorf("%v counted as busy", got)
-		}
-		wg.Wait()
-		m.set(func(m *memory) { m.hang = false })
-		for range 3 {
-			if d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}}); d.Degraded {
-				t.Errorf("when they have ended: degraded by %q", d.DegradedBy)
-			}
-		}
-	})
-}
-
 func TestUnreadableScoresLeaveTheOthersInForce(t *testing.T) {
 	m := attack()
 	m.partial = errors.New("one was garbage")
-	g := newGate(t, m, func(c *Config) { c.BreakerFailures = 1 })
+	g := newGate(t, m, nil)
 	for range 3 {
-		d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker}})
-		if d.Action != Deny || d.DegradedBy != troublePartial {
+		d := g.Decide(t.Context(), Request{Entities: []facet.Entity{attacker, {Kind: facet.Account, Key: "odd"}}})
+		if d.Action != policy.Deny || d.DegradedBy != lookup.Partial {
 			t.Fatalf("got %+v", d)
 		}
 	}
@@ -316,7 +284,7 @@ func TestUnreadableScoresLeaveTheOthersInForce(t *testing.T) {
 func TestARequestWithoutEntitiesAsksNothing(t *testing.T) {
 	m := attack()
 	m.fail = errors.New("away")
-	if d := newGate(t, m, nil).Decide(t.Context(), Request{}); d.Degraded || d.Action != Allow || m.asked != 0 {
+	if d := newGate(t, m, nil).Decide(t.Context(), Request{}); d.Degraded || d.Action != policy.Allow || m.asked != 0 {
 		t.Errorf("got %+v, asked %d times", d, m.asked)
 	}
 }
@@ -330,7 +298,7 @@ func BenchmarkDecide(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if d := g.Decide(b.Context(), req); d.Action != Deny {
+		if d := g.Decide(b.Context(), req); d.Action != policy.Deny {
 			b.Fatal(d.Action)
 		}
 	}

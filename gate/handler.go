@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirdev/weir/gate/lookup"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
 )
@@ -76,15 +78,15 @@ func isJSON(contentType string) bool {
 	return strings.EqualFold(strings.TrimSpace(media), "application/json")
 }
 
-// Risk describes what is known about one entity.
-type Risk struct {
+// EntityRisk is what is known of one entity.
+type EntityRisk struct {
 	Kind          string         `json:"kind"`
 	ID            string         `json:"id"` // in the form in which it is counted
 	Tenant        string         `json:"tenant,omitempty"`
 	Known         bool           `json:"known"` // false: nothing is held against it
 	Score         int            `json:"score"`
 	ObservedScore int            `json:"observed_score"`
-	Level         Level          `json:"level"`
+	Level         policy.Level   `json:"level"`
 	Categories    map[string]int `json:"categories"`
 	Reasons       []Reason       `json:"reasons"`
 	ExpiresAt     *time.Time     `json:"expires_at,omitempty"` // when nothing of it is left
@@ -108,27 +110,27 @@ func (g *Gate) serveRisk(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, http.StatusBadRequest, "malformed-request", "The entity was not understood", err.Error())
 		return
 	}
-	values, trouble := g.lookup(r.Context(), []facet.Entity{entity})
-	if len(values) == 0 {
+	known := g.risk.Look(r.Context(), []facet.Entity{entity}, g.policies.Current().Last().Budget, false)
+	if known.Trouble != "" && known.Trouble != lookup.Partial {
 		w.Header().Set("Retry-After", "1")
-		g.refuse(w, http.StatusServiceUnavailable, "lookup-failed", "The risk could not be looked up", trouble)
+		g.refuse(w, http.StatusServiceUnavailable, "lookup-failed", "The risk could not be looked up", known.Trouble)
 		return
 	}
-	answer := g.risk(entity, values[0])
-	answer.Degraded, answer.DegradedBy = trouble != "", trouble
+	answer := g.riskOf(entity, known.Values[0])
+	answer.Degraded, answer.DegradedBy = known.Trouble != "", known.Trouble
 	send(w, http.StatusOK, answer)
 }
 
-func (g *Gate) risk(e facet.Entity, v score.Value) Risk {
+func (g *Gate) riskOf(e facet.Entity, v score.Value) EntityRisk {
 	now := g.now().UnixMilli()
-	var r risk
-	r.add(v.Contributions, now)
-	answer := Risk{
+	var r policy.Risk
+	r.Add(v.Contributions, now)
+	answer := EntityRisk{
 		Kind: e.Kind.String(), ID: e.Key, Tenant: e.Tenant, Known: v.Kind != 0,
-		Score: r.acting.Total.Points(), ObservedScore: r.all.Total.Points(), Categories: points(&r.acting),
+		Score: r.Acting.Total.Points(), ObservedScore: r.All.Total.Points(), Categories: points(&r.Acting),
 		Reasons: reasonsOf([]facet.Entity{e}, []score.Value{v}, now, score.MaxContributions),
 	}
-	answer.Level = g.cfg.Policy.level(answer.Score)
+	answer.Level = g.policies.Current().Last().Score.Level(answer.Score)
 	if answer.Known {
 		t := time.UnixMilli(v.Expires).UTC()
 		answer.ExpiresAt = &t
@@ -149,5 +151,5 @@ func (g *Gate) serveReady(w http.ResponseWriter, r *http.Request) {
 	if err := g.Ready(ctx); err != nil {
 		status = "degraded"
 	}
-	send(w, http.StatusOK, map[string]string{"status": status, "mode": g.phase.String(), "on_unknown": g.cfg.OnUnknown})
+	send(w, http.StatusOK, map[string]string{"status": status, "mode": g.phase.String(), "policy_version": g.policies.Current().Version})
 }

@@ -17,8 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/weirdev/weir/gate/lookup"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/score"
 )
 
 func ask(t *testing.T, g *Gate, method, target, contentType, body string) (*http.Response, map[string]any) {
@@ -47,7 +48,7 @@ func TestDecideOverHTTP(t *testing.T) {
 	if res.StatusCode != 200 || d["action"] != "deny" || d["score"] != 90.0 || d["level"] != "critical" || d["mode"] != "enforce" {
 		t.Errorf("%d %v", res.StatusCode, d)
 	}
-	for _, member := range []string{"decision_id", "observed_score", "categories", "reasons", "degraded", "expires_at", "would"} {
+	for _, member := range []string{"decision_id", "observed_score", "policy", "policy_version", "categories", "reasons", "degraded", "expires_at", "would"} {
 		if _, ok := d[member]; !ok {
 			t.Errorf("%s is missing", member)
 		}
@@ -116,7 +117,7 @@ func TestOddEntitiesDoNotVoidTheAnswerForTheOthers(t *testing.T) {
 // What is left out is not known; what is shortened is, so that nobody is held up
 // for a long name.
 func TestAMissingEntityIsUnknownAndAShortenedOneIsNot(t *testing.T) {
-	g := newGate(t, attack(), func(c *Config) { c.ClosedRoutes = []string{"/login"}; c.ClosedAction = "step_up" })
+	g := newGateWith(t, attack(), onlyFailure("failure: open", "/login", "failure: closed, failure_action: step_up"), nil)
 	for entity, want := range map[string]string{
 		`"ip":"unknown"`: "step_up",
 		`"device":"` + strings.Repeat("d", 257) + `"`: "allow",
@@ -210,7 +211,7 @@ func TestARefusedMediaTypeSaysWhatToSend(t *testing.T) {
 // that is not known.
 func TestAStoredValueThatIsNoScoreIsAnAnswer(t *testing.T) {
 	m := &memory{partial: errors.New("forged")}
-	g := newGate(t, m, func(c *Config) { c.ClosedRoutes, c.ClosedAction = []string{"/login"}, "step_up" })
+	g := newGateWith(t, m, onlyFailure("failure: open", "/login", "failure: closed, failure_action: step_up"), nil)
 	res, r := ask(t, g, "GET", "/v1/risk/ip/203.0.113.9", "", "")
 	if res.StatusCode != 200 || r["known"] != false || r["degraded"] != true || r["degraded_by"] != "partial" {
 		t.Errorf("risk: %d %v", res.StatusCode, r)
@@ -234,7 +235,10 @@ func TestAHandlerThatPanicsIsLoggedAsEverythingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer // read when the server has ended
-	g, err := New(Defaults(), Dependencies{Reader: bomb{}, Logger: slog.New(slog.NewJSONHandler(&out, nil))})
+	deps := dependencies(t, attack(), "")
+	deps.Risk = bomb{}
+	deps.Logger = slog.New(slog.NewJSONHandler(&out, nil))
+	g, err := New(Defaults(), deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,11 +259,13 @@ func TestAHandlerThatPanicsIsLoggedAsEverythingElse(t *testing.T) {
 	}
 }
 
-// bomb is a store whose client has a bug.
+// bomb has a bug.
 type bomb struct{}
 
-func (bomb) Get(context.Context, []facet.Entity) ([]score.Value, error) { panic("as a test wants") }
-func (bomb) Ready(context.Context) error                                { return nil }
+func (bomb) Look(context.Context, []facet.Entity, time.Duration, bool) lookup.Answer {
+	panic("as a test wants")
+}
+func (bomb) Ready(context.Context) error { return nil }
 
 func TestWithoutTheStoreRiskIsAnErrorAndDecisionsAreNot(t *testing.T) {
 	m := attack()
@@ -330,7 +336,9 @@ func TestAnAddressInUseIsAnError(t *testing.T) {
 
 func TestMetricsAreRegisteredWithClosedLabels(t *testing.T) {
 	r := prometheus.NewRegistry()
-	g, err := New(Defaults(), Dependencies{Reader: attack(), Registerer: r})
+	deps := dependencies(t, attack(), "")
+	deps.Registerer = r
+	g, err := New(Defaults(), deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,8 +353,8 @@ func TestMetricsAreRegisteredWithClosedLabels(t *testing.T) {
 		series[f.GetName()] = len(f.GetMetric())
 	}
 	for name, want := range map[string]int{
-		"weir_gate_decisions_total": len(Actions()), "weir_gate_decision_seconds": 1, "weir_gate_degraded_total": 1, "weir_gate_breaker_open": 1,
-		"weir_gate_lookup_errors_total": len(troubles), "weir_gate_refused_requests_total": 1,
+		"weir_gate_decisions_total": len(policy.Actions()), "weir_gate_decision_seconds": 1, "weir_gate_degraded_total": 1,
+		"weir_gate_refused_requests_total": 1,
 	} {
 		if series[name] != want {
 			t.Errorf("%s has %d series, want %d", name, series[name], want)

@@ -3,6 +3,9 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/event/format"
@@ -13,17 +16,18 @@ import (
 // both contain client values.
 const MaxBodyBytes = format.MaxBytes
 
-// ParseRequest reads the body of a request: one JSON object with the members
-// tenant, route and entities, in which every entity is a text. The gateway's part
-// is read strictly: unknown and repeated members, names in another case and
-// anything after the object are errors, and so is a tenant that no event can have.
+// ParseRequest reads the body of a question: one JSON object with the members
+// tenant, route, request (fields as events have them) and entities, in which every
+// entity is a text. What the gateway
+// makes is read strictly: unknown and repeated members, another case and anything
+// behind the object are errors, and so is a tenant that no event can have.
 //
 // Client values are not. An entity that is too long, or contains invalid text,
 // becomes what ingest made of it; one that cannot be an entity is left out; the
 // request records both. An entity that is "" counts as absent. The network of an
 // address is added.
 func ParseRequest(body []byte) (Request, error) {
-	var req Request
+	req := Request{Event: new(event.Event)}
 	r, err := format.NewReader(body)
 	if err != nil {
 		return req, malformed(err)
@@ -36,6 +40,8 @@ func ParseRequest(body []byte) (Request, error) {
 		case "route":
 			req.Route, err = text(r)
 			req.Route, _, _ = event.Keep(event.Route, req.Route)
+		case "request":
+			err = fields(r, req.Event)
 		case "entities":
 			err = entities(r, given)
 		default:
@@ -118,7 +124,71 @@ func entities(r *format.Reader, given map[facet.Kind]string) error {
 	})
 }
 
-// resolve makes entities from the given names, in order of kinds.
+// fields reads what is known of the request, beside its tenant, route and entities,
+// which have members of their own.
+func fields(r *format.Reader, into *event.Event) error {
+	return eachMember(r, func(name string) error {
+		spec, known := event.Lookup(name)
+		switch {
+		case !known || spec.Kind == event.KindTime || spec.Kind == event.KindObject || spec.Kind == event.KindAddress || slices.Contains(ofDecision, spec.Field):
+			return errors.New("no field of a request")
+		case slices.Contains(ofEntities(), spec.Field):
+			return errors.New("said by tenant, route and entities")
+		}
+		return malformed(r.Field(into, spec.Field))
+	})
+}
+
+// ofDecision are fields of events that no question can have yet.
+var ofDecision = []event.Field{event.ID, event.SchemaVersion, event.Decision, event.DecisionAction, event.Skewed, event.Delayed, event.Clipped}
+
+// ofEntities lists the fields that entities are made of.
+func ofEntities() (all []event.Field) {
+	for _, k := range facet.Kinds() {
+		all = append(all, facet.Names(k)...)
+	}
+	return all
+}
+
+// describe puts what is said by tenant, route and entities into the request's event,
+// where policies look.
+func (r *Request) describe() {
+	e := r.Event
+	setText(e, event.Tenant, r.Tenant)
+	setText(e, event.Route, r.Route)
+	for i := range r.Entities {
+		switch one := &r.Entities[i]; one.Kind {
+		case facet.Net16, facet.Tenant, facet.Route: // no field of its own, or set
+		case facet.ASN:
+			if n, err := strconv.ParseInt(one.Key, 10, 64); err == nil {
+				e.SetNum(event.ASN, n)
+			}
+		case facet.Build:
+			version, model, _ := strings.Cut(one.Key, "|")
+			setText(e, event.Build, one.Key)
+			setIfAbsent(e, event.AppVersion, version)
+			setIfAbsent(e, event.DeviceModel, model)
+		case facet.Token:
+			setText(e, event.Token, one.Key)
+		default:
+			setText(e, facet.Names(one.Kind)[0], one.Key)
+		}
+	}
+}
+
+func setText(e *event.Event, f event.Field, v string) {
+	if v != "" {
+		e.SetText(f, v)
+	}
+}
+
+func setIfAbsent(e *event.Event, f event.Field, v string) {
+	if !e.Has(f) {
+		setText(e, f, v)
+	}
+}
+
+// resolve makes entities of what was given, in order of kinds.
 func (r *Request) resolve(given map[facet.Kind]string) {
 	for _, kind := range facet.Kinds() {
 		name, ok := given[kind]
@@ -139,6 +209,7 @@ func (r *Request) resolve(given map[facet.Kind]string) {
 	if _, known := given[facet.Net16]; !known {
 		r.addNet16()
 	}
+	r.describe()
 }
 
 // addNet16 adds the wider network of the address, if there is one. It is the last

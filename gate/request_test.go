@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 )
 
@@ -135,6 +136,14 @@ func TestQuestionsThatAreRefused(t *testing.T) {
 		"half a surrogate in a tenant":    {`{"tenant":"\ud800"}`, "invalid_utf8"},
 		"a member in bytes of its own":    {"{\"\xff\":1}", "unknown member"},
 		"an entity that is null":          {`{"entities":{"account":null}}`, "not a text"},
+		"a field that is none":            {`{"request":{"metod":"POST"}}`, "no field"},
+		"a field twice":                   {`{"request":{"method":"GET","method":"POST"}}`, "twice"},
+		"a field of entities":             {`{"request":{"account":"a"}}`, "said by"},
+		"a decision of its own":           {`{"request":{"decision_action":"deny"}}`, "no field"},
+		"a time":                          {`{"request":{"time":5}}`, "no field"},
+		"a field of another type":         {`{"request":{"method":5}}`, "wrong_type"},
+		"a verdict that is none":          {`{"request":{"attestation_level":"best"}}`, "malformed"},
+		"a request that is a list":        {`{"request":[]}`, "not an object"},
 		"an odd entity twice":             {`{"entities":{"device":"\ud800","device":"d"}}`, "given twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -149,6 +158,7 @@ func TestQuestionsThatAreRefused(t *testing.T) {
 func FuzzParseRequest(f *testing.F) {
 	for _, seed := range []string{
 		`{"tenant":"shop","route":"/login","entities":{"account":"alice","ip":"203.0.113.9","asn":"64500"}}`,
+		`{"route":"/x","request":{"method":"POST","rooted":true,"request_bytes":1e400,"status":-0,"os":"\ud800"},"entities":{"build":"1|","asn":"0"}}`,
 		`{"entities":{"ip":"2001:db8:1:2::/64","net":"198.51.100.0/24"}}`,
 		`{"entities":{"account":"\ud83d\ude00"}}`, `{"entities":{"device":"\ud83d","build":"4|\u0000"}}`, "{\"entities\":{\"account\":\"\xff\n\"}}", `{"tenant":"a","tenant":"b"}`, `{}`, `[`, `{"entities":{"ip":"[::1%eth0]:80"}}`,
 	} {
@@ -174,4 +184,34 @@ func FuzzParseRequest(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What policies see of a request is what events of it would say.
+func TestWhatAQuestionSaysOfTheRequest(t *testing.T) {
+	req, err := ParseRequest([]byte(`{"tenant":"shop","route":"/login",
+		"request":{"method":"POST","attestation_level":"basic","os":"ios","rooted":true,"status":0,"request_bytes":12,"app_version":"4.2","emulator":"perhaps"},
+		"entities":{"account":"alice","ip":"203.0.113.9","asn":"64500","token":"t1","build":"4.1|Pixel 9","country":"DE","key":"k1"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := req.Event
+	for f, want := range map[event.Field]string{
+		event.Tenant: "shop", event.Route: "/login", event.Method: "POST", event.AttestationLevel: "basic", event.OS: "ios", event.Account: "alice",
+		event.ClientIP: "203.0.113.9", event.Net: "203.0.113.0/24", event.Token: "t1", event.Build: "4.1|Pixel 9", event.AppVersion: "4.2",
+		event.DeviceModel: "Pixel 9", event.Country: "DE", event.KeyID: "k1",
+	} {
+		if got := e.Text(f); got != want {
+			t.Errorf("%s is %q, want %q", f.Spec().Name, got, want)
+		}
+	}
+	if e.Num(event.Rooted) != 1 || e.Num(event.ASN) != 64500 || e.Num(event.RequestBytes) != 12 || e.Has(event.Emulator) {
+		t.Errorf("rooted %d, asn %d, bytes %d, emulator %v", e.Num(event.Rooted), e.Num(event.ASN), e.Num(event.RequestBytes), e.Has(event.Emulator))
+	}
+	for _, k := range []facet.Kind{facet.Account, facet.IP, facet.ASN, facet.Net16, facet.Build, facet.Attestation} {
+		for _, one := range req.Entities {
+			if got, ok := facet.EntityOf(k, e, nil); one.Kind == k && (!ok || got != one) {
+				t.Errorf("%s: %+v, %v, want %+v", k, got, ok, one)
+			}
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/telemetry"
 )
 
@@ -35,7 +36,7 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler: g.Handler(), MaxHeaderBytes: headerBytes,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
-		WriteTimeout: readTimeout + g.cfg.Budget + readyTimeout,
+		WriteTimeout: readTimeout + policy.MaxBudget + readyTimeout,
 		ErrorLog:     telemetry.ErrorLog(g.log),
 	}
 	ended := make(chan error, 1)

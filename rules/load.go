@@ -202,7 +202,7 @@ func (b built) slots() []uint32 {
 
 func (l *loader) set() *Set {
 	slices.SortFunc(l.built, func(a, b built) int { return cmp.Compare(a.rule.ID, b.rule.ID) })
-	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files, built: l.built, expiring: l.expiring}
+	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files, language: l.language, built: l.built, expiring: l.expiring}
 	for _, b := range l.built {
 		s.Rules = append(s.Rules, b.rule)
 	}

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,7 +19,8 @@ type reader struct {
 	*file
 	kinds    []Kind
 	language *condition.Language
-	events   int // of all tests so far
+	events   int    // of all tests so far
+	docs     string // page that describes the file; "": docs/rules.md
 }
 
 // read checks n against k; nil if it does not satisfy k, which is then reported.
@@ -83,7 +85,7 @@ func (r *reader) missing(n *yaml.Node, k *Key, found map[string]bool) {
 	case 1:
 		r.node(n, "the key "+names[0]+" is missing here", "add it: "+docs[0])
 	default:
-		r.node(n, "the keys "+strings.Join(names, ", ")+" are missing here", "add them; docs/rules.md says what each is for")
+		r.node(n, "the keys "+strings.Join(names, ", ")+" are missing here", "add them; "+cmp.Or(r.docs, "docs/rules.md")+" says what each is for")
 	}
 }
 

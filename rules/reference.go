@@ -13,14 +13,20 @@ import (
 // conditions can read.
 func Reference(kinds []Kind) string {
 	var b strings.Builder
-	b.WriteString("| key | value | what it says |\n|---|---|---|\n")
-	k := grammar(kinds)
-	for i := range k.members {
-		referKey(&b, &k.members[i], "")
-	}
+	b.WriteString(ReferenceOf(grammar(kinds)))
 	b.WriteString("\n| field | type | what it is |\n|---|---|---|\n")
 	for _, w := range append(condition.Fields(), routeClasses{}.word()) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", w.Name, referWord(w), cell(w.Doc))
+	}
+	return b.String()
+}
+
+// ReferenceOf lists, in Markdown, all keys of files that are as k demands.
+func ReferenceOf(k Key) string {
+	var b strings.Builder
+	b.WriteString("| key | value | what it says |\n|---|---|---|\n")
+	for i := range k.members {
+		referKey(&b, &k.members[i], "")
 	}
 	return b.String()
 }

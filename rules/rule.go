@@ -77,8 +77,9 @@ type Set struct {
 	Version string
 	Rules   []*Rule // by ID
 
-	kinds []Kind // that it was loaded for
-	files []bundled
+	kinds    []Kind // that it was loaded for
+	files    []bundled
+	language *condition.Language
 
 	// Places in the files, for [Set.Warnings].
 	built    []built

@@ -7,14 +7,16 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Schema returns the JSON Schema (draft 7) of rule files, for completion and checks
-// in editors. It is generated from the table that the loader checks files against.
-// It covers less than the loader: conditions are plain texts to it.
-func Schema(kinds []Kind) []byte {
-	k := grammar(kinds)
+// Schema is the JSON Schema (draft 7) of rule files, for completion and checks
+// in editors. It is made from the table that the loader checks files against,
+// and cannot say all that the loader knows: conditions are plain texts to it.
+func Schema(kinds []Kind) []byte { return SchemaOf("Weir rules", grammar(kinds)) }
+
+// SchemaOf is the JSON Schema (draft 7) of files that are as k demands.
+func SchemaOf(title string, k Key) []byte {
 	s := schemaOf(&k)
 	s["$schema"] = "http://json-schema.org/draft-07/schema#"
-	s["title"] = "Weir rules"
+	s["title"] = title
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		panic(fmt.Sprintf("rules: the schema cannot be written: %v", err)) // maps, texts and numbers can

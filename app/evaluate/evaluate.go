@@ -15,7 +15,7 @@ import (
 	"github.com/weirdev/weir/app/traffic"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
@@ -39,7 +39,7 @@ type Options struct {
 	Ingest     ingest.Config
 	Places     ingest.Places // nil: nothing is known of addresses
 	Detect     engine.Config
-	Policy     gate.Policy
+	Policy     string        // file of the gate's policies, of which the last one is asked; "": those that are built in
 	Partitions int           // of the facet log
 	Grace      time.Duration // how long after a campaign's last event of an entity a signal about it is right
 
@@ -49,7 +49,7 @@ type Options struct {
 // Defaults are the options of an installation without settings.
 func Defaults() Options {
 	return Options{
-		Ingest: ingest.Defaults(), Detect: engine.Defaults(), Policy: gate.Defaults().Policy, Partitions: 8, Grace: 6 * time.Hour,
+		Ingest: ingest.Defaults(), Detect: engine.Defaults(), Partitions: 8, Grace: 6 * time.Hour,
 	}
 }
 
@@ -175,7 +175,7 @@ type trial struct {
 	reading  time.Duration
 	applying time.Duration
 
-	policy  gate.Policy
+	policy  *policy.Policy
 	signals []signal
 	acts    map[facet.Entity][]act
 }
@@ -192,13 +192,16 @@ type signal struct {
 // act is a change in what the gate would answer about an entity.
 type act struct {
 	time     int64 // Unix ms
-	action   gate.Action
-	enforced gate.Action // by rules in phase enforce alone
+	action   policy.Action
+	enforced policy.Action // by rules in phase enforce alone
 }
 
 func newTrial(o Options, c Candidate) (*trial, error) {
-	t := &trial{name: c.Name, set: c.Rules, policy: o.Policy, grace: o.Grace, acts: map[facet.Entity][]act{}}
-	var err error
+	policies, err := policy.Load(o.Policy, c.Rules)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Name, err)
+	}
+	t := &trial{name: c.Name, set: c.Rules, policy: policies.Last(), grace: o.Grace, acts: map[facet.Entity][]act{}}
 	t.run, err = dryrun.New(dryrun.Options{
 		Rules: c.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Partitions: o.Partitions, Output: t.hear,
 	})
@@ -266,8 +269,11 @@ func (t *trial) hear(out *engine.Output) {
 		for _, c := range u.Contributions {
 			now = max(now, c.Time)
 		}
-		a := act{now, t.policy.Decide(u.Contributions, now), t.policy.Enforced(u.Contributions, now)}
-		if a.action < gate.Throttle {
+		var risk policy.Risk
+		risk.Add(u.Contributions, now)
+		o := t.policy.Decide(&risk, policy.Knowledge{Whole: true}, rules.Enforce)
+		a := act{now, o.Action, min(t.policy.Enforced(&risk), policy.Limit(o.Phase))}
+		if a.action < policy.Throttle {
 			continue
 		}
 		before := t.acts[u.Entity]

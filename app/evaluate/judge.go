@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/weirdev/weir/app/traffic"
-	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 )
@@ -112,7 +112,7 @@ func (j *judge) signal(s *signal) traffic.Role {
 
 // act takes in an action, and reports whether it is about somebody innocent.
 func (j *judge) act(e facet.Entity, a act) (wrong bool) {
-	if a.action < gate.Throttle {
+	if a.action < policy.Throttle {
 		return false
 	}
 	return j.about(e, a.time, func(r *traffic.Row) {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/app/traffic"
-	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 )
@@ -188,7 +188,7 @@ func (t *trial) result(o Options, truth *traffic.Truth, of *Report) Result {
 		for _, a := range acts {
 			if j.act(e, a) {
 				wrong = true
-				enforced = enforced || a.enforced >= gate.Throttle
+				enforced = enforced || a.enforced >= policy.Throttle
 			}
 		}
 		r.Wrong += ones(wrong)

@@ -23,7 +23,7 @@ func command() *cobra.Command {
   POST /v1/decide             entities in; decision, score and reasons out
   GET  /v1/risk/{kind}/{id}   the score of one entity and why
 
-When Redis cannot be asked it still answers, by gate.on_unknown, and says so.
+When Redis cannot be asked it still answers, by its policies, and says so.
 
 Every flag is also a key of the YAML file given by -config (gate.listen) and an
 environment variable (WEIR_GATE_LISTEN).`,

@@ -8,23 +8,35 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/lookup"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
 )
 
 type empty struct{}
 
-func (empty) Get(_ context.Context, entities []facet.Entity) ([]score.Value, error) {
-	return make([]score.Value, len(entities)), nil
+func (empty) Look(_ context.Context, entities []facet.Entity, _ time.Duration, _ bool) lookup.Answer {
+	return lookup.Answer{Values: make([]score.Value, len(entities))}
 }
 func (empty) Ready(context.Context) error { return nil }
 
 // TestExamplesWorkAsPrinted: what a newcomer copies from the help or the
 // documentation is answered.
 func TestExamplesWorkAsPrinted(t *testing.T) {
-	g, err := gate.New(gate.Defaults(), gate.Dependencies{Reader: empty{}})
+	words, err := app.LoadRules("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies, err := policy.Load("", words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := gate.New(gate.Defaults(), gate.Dependencies{Risk: empty{}, Policies: policies, Shares: policy.NewHashed([16]byte{})})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ shows the attack being caught. Flags may be written with one dash or two.`,
 		Version: app.Version(),
 		Args:    cobra.NoArgs,
 	}
-	root.AddCommand(demoCommand(), sandboxCommand(), migrateCommand(), checkCommand(), rulesCommand(), generateCommand(), evaluateCommand(), benchCommand(), chaosCommand(),
+	root.AddCommand(demoCommand(), sandboxCommand(), migrateCommand(), checkCommand(), rulesCommand(), policyCommand(), switchCommand(), generateCommand(), evaluateCommand(), benchCommand(), chaosCommand(),
 		queryCommand(), deadCommand(), tryCommand(), geoCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root

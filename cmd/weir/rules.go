@@ -130,7 +130,7 @@ func problemsIn(err *error) *rules.Problems {
 
 // findings is the error of a command that found something wrong.
 func findings(problems *rules.Problems) error {
-	return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("the rules are not right:\n%w", problems)}
+	return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%s are not right:\n%w", problems.In, problems)}
 }
 
 // testRules runs the tests of a set, and those in a directory, if one is named.

@@ -33,11 +33,12 @@ func (r *reporting) flags(cmd *cobra.Command) {
 type report struct {
 	OK       bool         `json:"ok"`
 	Version  string       `json:"version,omitempty"` // of the rules; absent where they are not right
-	Rules    int          `json:"rules"`
+	Rules    int          `json:"rules,omitempty"`
 	Problems []problem    `json:"problems"`
 	Warnings []problem    `json:"warnings,omitempty"`
 	Tests    *testsReport `json:"tests,omitempty"`
 
+	subject  string // what it is about: rules or policies
 	problems *rules.Problems
 	warnings []rules.Problem
 }
@@ -72,7 +73,7 @@ type testReport struct {
 func (t *testReport) group() string { return cmp.Or(t.Rule, "scenario") }
 
 func newReport(set *rules.Set, problems *rules.Problems) *report {
-	r := &report{OK: problems == nil, Problems: []problem{}, problems: problems}
+	r := &report{subject: "rules", OK: problems == nil, Problems: []problem{}, problems: problems}
 	if set != nil {
 		r.Version, r.Rules = set.Version, len(set.Rules)
 	}
@@ -155,7 +156,7 @@ func (r *reporting) tell(cmd *cobra.Command, what *report, suites []suite, text 
 	}
 	text(cmd.OutOrStdout())
 	if !what.OK {
-		return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%d tests of rules fail", what.Tests.Failed)}
+		return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%d tests of %s fail", what.Tests.Failed, what.subject)}
 	}
 	return nil
 }

@@ -21,8 +21,8 @@ func (r *Reader) result(ok bool) error {
 	return &refusal
 }
 
-// Object reads an object and calls member with the name of each of its members, in
-// order, including repeated ones. member must read the value, with Text or Object,
+// Object reads an object and calls member with the name of each of its members,
+// in order, repeated ones too. member must read the value, with Text, Object or Field,
 // or return an error, which ends the reading.
 func (r *Reader) Object(member func(name string) error) error {
 	s := &r.s
@@ -52,6 +52,38 @@ func (r *Reader) Object(member func(name string) error) error {
 func (r *Reader) Text() (string, error) {
 	v, ok := r.s.text(event.None)
 	return v, r.result(ok)
+}
+
+// Field reads the value of a field, in the form that events have it in, into e: a
+// text, a whole number or a flag. What a client states and cannot be is left out, as
+// in events; what the gateway makes is right, or an error.
+func (r *Reader) Field(e *event.Event, f event.Field) error {
+	s := &r.s
+	switch spec := f.Spec(); {
+	case spec.Kind == event.KindText:
+		v, ok := s.text(f)
+		if !ok {
+			return r.result(false)
+		}
+		_, refused := e.AdmitText(f, v, false)
+		return r.result(refused == 0 || s.refuse(refused, f))
+	case spec.Kind == event.KindBool || spec.Kind == event.KindInt && spec.Client:
+		start := s.i
+		if !s.skip(2, f) {
+			return r.result(false)
+		}
+		n, ok := claimed(f, alias(s.b[start:s.i]))
+		admitClaim(e, f, n, ok)
+		return nil
+	case spec.Kind == event.KindInt:
+		n, ok := s.integer(f)
+		if !ok {
+			return r.result(false)
+		}
+		_, refused := e.AdmitNumber(f, n, 0)
+		return r.result(refused == 0 || s.refuse(refused, f))
+	}
+	return r.result(s.wrongType(f))
 }
 
 // End checks that nothing follows.

@@ -13,6 +13,8 @@ import (
 const (
 	EntityHash     = "entity hash"             // places entities on facet partitions and in tables
 	EntityHashName = "name of the entity hash" // tells streams with other secrets apart
+	Shares         = "shares"                  // picks the entities in the share of a policy
+	Switches       = "switches"                // vouches for switches, blocks and releases
 	ScoreCode      = "score code"              // vouches for scores in Redis; docs/redis.md names it
 )
 

@@ -21,7 +21,7 @@ import (
 
 // AdminConfig holds the address of the admin listener.
 type AdminConfig struct {
-	Listen  string `yaml:"listen" doc:"address of /metrics, /healthz and /readyz; empty: none"`
+	Listen  string `yaml:"listen" doc:"address of /metrics, /healthz and /readyz, and of a gate's switches; empty: none"`
 	Profile bool   `yaml:"profile" doc:"serve /debug/pprof there as well"`
 }
 
@@ -46,6 +46,7 @@ type Admin struct {
 	checks map[string]func(context.Context) error
 	notes  map[string]func(context.Context) error
 	alive  map[string]func() error
+	more   map[string]http.Handler
 }
 
 // NewAdmin creates an admin listener with its own registry, which already holds the
@@ -54,7 +55,7 @@ func NewAdmin(cfg AdminConfig, log *slog.Logger) *Admin {
 	r := &Registry{Registry: prometheus.NewRegistry()}
 	r.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	type checks = map[string]func(context.Context) error
-	return &Admin{cfg: cfg, log: log, registry: r, checks: checks{}, notes: checks{}, alive: map[string]func() error{}}
+	return &Admin{cfg: cfg, log: log, registry: r, checks: checks{}, notes: checks{}, alive: map[string]func() error{}, more: map[string]http.Handler{}}
 }
 
 // Registry returns the registry for the program's metrics.
@@ -83,14 +84,20 @@ func (a *Admin) Alive(name string, check func() error) {
 	a.alive[name] = check
 }
 
-// Handler serves /metrics, /healthz (the process answers, and every liveness
-// condition is true) and /readyz (every readiness condition is true). It names
-// failed conditions and notes.
+// Serve adds something that operators ask for at a path, before Run.
+func (a *Admin) Serve(path string, h http.Handler) { a.more[path] = h }
+
+// Handler serves /metrics, /healthz (the process answers, and every condition of
+// life holds) and /readyz (every condition of readiness holds); which do not is
+// said, and so are notes.
 func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorLog: ErrorLog(a.log)}))
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /readyz", a.readyz)
+	for path, h := range a.more {
+		mux.Handle(path, h)
+	}
 	if a.cfg.Profile {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 
 	"github.com/weirdev/weir/proof/servers"
@@ -44,6 +45,14 @@ func start(t testing.TB, variable string, describe func(addr, dir string) (*serv
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	if err := s.server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Signal sends the running process a signal, such as SIGSTOP.
+func (s *Server) Signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(s.server.PID(), sig); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -42,7 +42,7 @@ func TestAClusterIsWrittenAndRead(t *testing.T) {
 	}
 	put(t, track, 40, update(entities[7], 40, 60))
 	drain(t, track)
-	values, err := newTestReader(t, cfg).Get(t.Context(), append(entities, entityNumber(99)))
+	values, err := fetchAll(t.Context(), newTestReader(t, cfg), append(entities, entityNumber(99)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,8 +68,8 @@ func TestTheRecommendedUsersSuffice(t *testing.T) {
 	s := startReal(t)
 	c := connect(t, s)
 	for _, rules := range [][]any{
-		{"acl", "setuser", "weir-worker", "on", ">worker", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+evalsha", "+script|load", "+getrange", "+set", "+ping"},
-		{"acl", "setuser", "weir-gate", "on", ">gate", "resetkeys", "~weir:risk:*", "resetchannels", "-@all", "+getrange", "+ping"},
+		{"acl", "setuser", "weir-worker", "on", ">worker", "resetkeys", "~weir:risk:*", "resetchannels", "&weir:risk:*", "-@all", "+evalsha", "+script|load", "+getrange", "+set", "+publish", "+ping"},
+		{"acl", "setuser", "weir-gate", "on", ">gate", "resetkeys", "~weir:risk:*", "resetchannels", "&weir:risk:*", "-@all", "+getrange", "+subscribe", "+hlen", "+hgetall", "+hset", "+ping"},
 	} {
 		if err := c.Do(t.Context(), rules...).Err(); err != nil {
 			t.Fatal(err)
@@ -93,6 +93,13 @@ func TestTheRecommendedUsersSuffice(t *testing.T) {
 	if err := r.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
+	if err := r.PutSwitches(t.Context(), map[string]string{"global": "a form"}); err != nil {
+		t.Error(err)
+	}
+	if all, err := r.Switches(t.Context()); err != nil || len(all) != 1 || all["global"] != "a form" {
+		t.Errorf("%v, %v", all, err)
+	}
+	follow(t, gate)
 }
 
 // TestWhoMayNotReadIsNotReady: a user of an older version lacks a command.

@@ -29,10 +29,10 @@ type Config struct {
 
 	KeyPrefix string `yaml:"key_prefix" doc:"prefix of every key; one per stream"`
 
-	DialTimeout  time.Duration `yaml:"dial_timeout" doc:"time limit for connecting"`
-	WriteTimeout time.Duration `yaml:"write_timeout" doc:"time limit for a pipeline of writes"`
-	ReadTimeout  time.Duration `yaml:"read_timeout" doc:"time limit for a look-up"`
-	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"time limit for the last writes when the program ends"`
+	DialTimeout  time.Duration `yaml:"dial_timeout" doc:"longest time to connect"`
+	WriteTimeout time.Duration `yaml:"write_timeout" doc:"longest time for a pipeline of writes"`
+	ReadTimeout  time.Duration `yaml:"read_timeout" doc:"longest time for a round trip that reads; requests to a gate wait for their policy's budget only, and what comes later is kept for the next"`
+	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"longest time for the last writes when the program ends"`
 	PoolSize     int           `yaml:"pool_size" doc:"most connections to a server"`
 	PipelineSize int           `yaml:"pipeline_size" doc:"most scores sent in one round trip"`
 	BufferSize   int           `yaml:"buffer_size" doc:"most entities waiting to be written; beyond it, detection of their partition waits"`
@@ -42,7 +42,7 @@ type Config struct {
 func Defaults() Config {
 	return Config{
 		Addrs: []string{"127.0.0.1:6379"}, KeyPrefix: "weir:risk",
-		DialTimeout: time.Second, WriteTimeout: 500 * time.Millisecond, ReadTimeout: 50 * time.Millisecond, DrainTimeout: 5 * time.Second,
+		DialTimeout: time.Second, WriteTimeout: 500 * time.Millisecond, ReadTimeout: 500 * time.Millisecond, DrainTimeout: 5 * time.Second,
 		PoolSize: 16, PipelineSize: 512, BufferSize: 16384,
 	}
 }

@@ -178,8 +178,8 @@ func TestLookUpsDoNotBelieveStrangers(t *testing.T) {
 				}
 				counted := r.metrics.bad[all[name].reason]
 				before := testutil.ToFloat64(counted)
-				values, err := r.Get(ctx, []facet.Entity{entityNumber(1), entityNumber(0), entityNumber(2)})
-				if !errors.Is(err, ErrBadValue) || len(values) != 3 {
+				values, bad, err := r.Fetch(ctx, keysOf(r, entityNumber(1), entityNumber(0), entityNumber(2)))
+				if err != nil || len(values) != 3 || !slices.Equal(bad, []bool{true, false, false}) {
 					t.Fatalf("%d values, %v", len(values), err)
 				}
 				if values[0].Kind != 0 || values[1].Contributions[0].Weight != 70 || values[2].Kind != 0 {

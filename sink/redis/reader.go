@@ -2,25 +2,16 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
 )
 
-// MaxEntities limits the entities of one look-up.
-const MaxEntities = 64
-
-// ErrBadValue means that some stored values are not valid scores. They count as
-// absent; the other values are good.
-var ErrBadValue = errors.New("stored value is no score")
-
-// Reader looks up scores.
+// Reader looks scores up.
 type Reader struct {
 	cfg     Config
 	codec   *score.Codec
@@ -57,20 +48,12 @@ func (r *Reader) Ready(ctx context.Context) error {
 	return ready(ctx, r.client, r.cfg)
 }
 
-// Get looks up the scores of entities in one round trip, which ends with ctx. The
-// result has one value per entity, in order; the zero value if none is stored, or
-// it has expired. With [ErrBadValue] the result is usable; with any other error
-// there is none.
-func (r *Reader) Get(ctx context.Context, entities []facet.Entity) ([]score.Value, error) {
-	if len(entities) == 0 {
-		return nil, nil
-	}
-	if len(entities) > MaxEntities {
-		return nil, fmt.Errorf("redis: look up %d entities, more than %d", len(entities), MaxEntities)
-	}
-	keys := make([]string, len(entities))
-	for i, e := range entities {
-		keys[i] = r.codec.Key(e)
+// Fetch looks up what stands under keys in one round trip, which ends with ctx. The
+// answer holds one value a key, in order; the zero value where none is stored, or one
+// that has expired. bad says where something is stored that is no score of ours.
+func (r *Reader) Fetch(ctx context.Context, keys []string) (values []score.Value, bad []bool, err error) {
+	if len(keys) == 0 {
+		return nil, nil, nil
 	}
 	start := time.Now()
 	found, err := r.fetch(ctx, keys)
@@ -78,12 +61,16 @@ func (r *Reader) Get(ctx context.Context, entities []facet.Entity) ([]score.Valu
 	r.metrics.seconds.Observe(time.Since(start).Seconds())
 	if err != nil {
 		r.metrics.errors[reasonOf(err)].Inc()
-		return nil, fmt.Errorf("redis: look up %d entities: %w", len(keys), err)
+		return nil, nil, fmt.Errorf("redis: look up %d keys: %w", len(keys), err)
 	}
-	return r.decode(keys, found)
+	values, bad = r.decode(keys, found)
+	return values, bad, nil
 }
 
-// found is the content of a key: a text, "" if the key is missing, or something
+// Codec is that of the keys and values.
+func (r *Reader) Codec() *score.Codec { return r.codec }
+
+// found is what stands under a key: a text, "" where there is none, or something
 // that is no text.
 type found struct {
 	text      string
@@ -116,22 +103,22 @@ func (r *Reader) fetch(ctx context.Context, keys []string) ([]found, error) {
 
 func isWrongType(err error) bool { return goredis.HasErrorPrefix(err, "WRONGTYPE") }
 
-// decode decodes what was found. Each value is checked separately: its code proves
-// that it was written for its key.
-func (r *Reader) decode(keys []string, all []found) (values []score.Value, err error) {
-	values = make([]score.Value, len(all))
+// decode reads what was found. Each value stands for itself: its code says that it
+// was written for its key.
+func (r *Reader) decode(keys []string, all []found) (values []score.Value, bad []bool) {
+	values, bad = make([]score.Value, len(all)), make([]bool, len(all))
 	now := r.now().UnixMilli()
 	for i, f := range all {
 		v, reason := r.parse(keys[i], f)
 		switch {
 		case reason != "":
 			r.bad(reason, keys[i])
-			err = fmt.Errorf("redis: %w (%s)", ErrBadValue, reason)
+			bad[i] = true
 		case v.Expires > now:
 			values[i] = v
 		}
 	}
-	return values, err
+	return values, bad
 }
 
 // parse says why a value is invalid; "" if it is a score, or absent.

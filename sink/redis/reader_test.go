@@ -15,7 +15,7 @@ import (
 func TestManyEntitiesAreLookedUpAtOnce(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
 		track := startWriter(t, testConfig(s)).Open(3)
-		entities := make([]facet.Entity, MaxEntities)
+		entities := make([]facet.Entity, 64)
 		for i := range entities {
 			entities[i] = entityNumber(i)
 			if i%2 == 0 {
@@ -24,7 +24,7 @@ func TestManyEntitiesAreLookedUpAtOnce(t *testing.T) {
 		}
 		drain(t, track)
 		r := newTestReader(t, testConfig(s))
-		values, err := r.Get(t.Context(), entities)
+		values, err := fetchAll(t.Context(), r, entities)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +66,7 @@ func TestALookUpFailsRatherThanWait(t *testing.T) {
 	if err := r.Ready(t.Context()); err == nil {
 		t.Error("ready without a server")
 	}
-	if _, err := r.Get(t.Context(), []facet.Entity{entityNumber(0)}); err == nil {
+	if _, err := fetchAll(t.Context(), r, []facet.Entity{entityNumber(0)}); err == nil {
 		t.Error("no error without a server")
 	}
 	if got := testutil.ToFloat64(r.metrics.errors[reasonNetwork]); got != 1 {
@@ -74,17 +74,14 @@ func TestALookUpFailsRatherThanWait(t *testing.T) {
 	}
 }
 
-func TestBoundsOfALookUp(t *testing.T) {
+func TestALookUpOfNothing(t *testing.T) {
 	r := newTestReader(t, testConfig(startFake(t)))
-	if v, err := r.Get(t.Context(), nil); v != nil || err != nil {
-		t.Errorf("of nothing: %v, %v", v, err)
-	}
-	if _, err := r.Get(t.Context(), make([]facet.Entity, MaxEntities+1)); err == nil {
-		t.Error("too many entities were taken")
+	if v, bad, err := r.Fetch(t.Context(), nil); v != nil || bad != nil || err != nil {
+		t.Errorf("of nothing: %v, %v, %v", v, bad, err)
 	}
 }
 
-func BenchmarkGet(b *testing.B) {
+func BenchmarkFetch(b *testing.B) {
 	s := startReal(b)
 	track, r := startWriter(b, testConfig(s)).Open(3), newTestReader(b, testConfig(s))
 	entities := []facet.Entity{entityNumber(0), entityNumber(1), entityNumber(2), entityNumber(3)}
@@ -94,7 +91,7 @@ func BenchmarkGet(b *testing.B) {
 	drain(b, track)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := r.Get(b.Context(), entities); err != nil {
+		if _, err := fetchAll(b.Context(), r, entities); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -112,7 +109,7 @@ func TestALookUpEndsWithItsContextWhateverTheServerDoes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err = r.Get(ctx, []facet.Entity{entityNumber(0)})
+	_, err = fetchAll(ctx, r, []facet.Entity{entityNumber(0)})
 	if took := time.Since(start); err == nil || took > 2*time.Second {
 		t.Errorf("%v after %v", err, took)
 	}

@@ -106,7 +106,7 @@ func (w *Writer) call(ctx context.Context, pipe goredis.Pipeliner, wr *write) (*
 	// An expired score, such as a cleared one that replaces nothing, expires at
 	// once.
 	expires := strconv.FormatInt(max(wr.expires, 1), 10)
-	return pipe.EvalSha(ctx, w.script, []string{wr.key}, string(text), expires, wr.over), nil
+	return pipe.EvalSha(ctx, w.script, []string{wr.key}, string(text), expires, wr.over, w.voice.channel, w.voice.next()), nil
 }
 
 // answer returns the result of putScript: the text that prevents the write; "" if

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -199,9 +200,25 @@ func drain(t testing.TB, track *Track) {
 	}
 }
 
+func keysOf(r *Reader, entities ...facet.Entity) (keys []string) {
+	for _, e := range entities {
+		keys = append(keys, r.codec.Key(e))
+	}
+	return keys
+}
+
+// fetchAll looks entities up; a value that is no score is an error.
+func fetchAll(ctx context.Context, r *Reader, entities []facet.Entity) ([]score.Value, error) {
+	values, bad, err := r.Fetch(ctx, keysOf(r, entities...))
+	if err == nil && slices.Contains(bad, true) {
+		err = errors.New("a stored value is no score")
+	}
+	return values, err
+}
+
 func get(t testing.TB, r *Reader, e facet.Entity) score.Value {
 	t.Helper()
-	values, err := r.Get(t.Context(), []facet.Entity{e})
+	values, err := fetchAll(t.Context(), r, []facet.Entity{e})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,9 +125,15 @@ func (w *Writer) introduce(ctx context.Context, batch []*entry) error {
 	return w.countUp(ctx, w.watched(tracks))
 }
 
-// beat increments all witnesses.
+// beat counts all witnesses up, and tells those who follow that nothing is missing.
 func (w *Writer) beat(ctx context.Context) {
-	_ = w.countUp(ctx, w.watched(w.open)) // an answer that does not come is judged by the next
+	tracks := w.watched(w.open)
+	if len(tracks) == 0 || w.countUp(ctx, tracks) != nil {
+		return // an answer that does not come is judged by the next
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.WriteTimeout)
+	defer cancel()
+	w.client.Publish(ctx, w.voice.channel, w.voice.next()) // who follows notices that it is missing
 }
 
 func (w *Writer) countUp(ctx context.Context, tracks []*Track) error {

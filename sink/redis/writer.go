@@ -49,6 +49,7 @@ type Writer struct {
 	metrics *writerMetrics
 	script  string // name of putScript
 	counter string // name of countScript
+	voice   *voice
 	alarm   seldom
 
 	places chan struct{} // one taken for each entry
@@ -110,7 +111,7 @@ func NewWriter(cfg Config, deps Dependencies) (*Writer, error) {
 	}
 	w := &Writer{pauses: retry.Backoff{First: shortestPause, Most: longestPause},
 		cfg: cfg, codec: score.NewCodec(deps.Secret, cfg.KeyPrefix), client: client, log: deps.logger(), now: deps.clock(),
-		script: scriptName(putScript), counter: scriptName(countScript), limit: cfg.PipelineSize, open: map[*Track]struct{}{},
+		script: scriptName(putScript), counter: scriptName(countScript), voice: newVoice(cfg.KeyPrefix), limit: cfg.PipelineSize, open: map[*Track]struct{}{},
 		places: make(chan struct{}, cfg.BufferSize), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	w.metrics = newWriterMetrics(deps.Registerer, func() float64 { return w.oldest().Seconds() })

@@ -1,4 +1,4 @@
-package gate
+package policy
 
 import (
 	"fmt"
@@ -60,13 +60,3 @@ func (a *Action) UnmarshalText(text []byte) error {
 	}
 	return err
 }
-
-// Level states how high a score is, for people: low, medium, high or critical.
-type Level string
-
-const (
-	Low      Level = "low"      // below the threshold of throttling
-	Medium   Level = "medium"   // below that of step-up
-	High     Level = "high"     // below that of denying
-	Critical Level = "critical" // from that of denying
-)

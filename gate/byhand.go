@@ -1,0 +1,49 @@
+package gate
+
+import (
+	"slices"
+
+	"github.com/weirdev/weir/gate/policy"
+	"github.com/weirdev/weir/gate/switches"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
+)
+
+// active is what operators have switched; nil where there is nobody to ask.
+func (g *Gate) active() *switches.Active {
+	if g.switches == nil {
+		return nil
+	}
+	return g.switches.Active()
+}
+
+// unmuted is values without what rules that are switched off say.
+func unmuted(values []score.Value, a *switches.Active) []score.Value {
+	if a == nil || !a.Mutes() {
+		return values
+	}
+	values = slices.Clone(values) // others hold them, too
+	for i := range values {
+		values[i].Contributions = slices.DeleteFunc(slices.Clone(values[i].Contributions), func(c score.Contribution) bool { return a.Muted(c.Rule) })
+	}
+	return values
+}
+
+// byHand has what operators say go before the policy: a switch for all, a tenant or a
+// route; then a block; then a release.
+func (g *Gate) byHand(d *Decision, req *Request, a *switches.Active) {
+	if a == nil {
+		return
+	}
+	if d.Switch = a.Off(req.Tenant, req.Route); d.Switch != "" {
+		d.Action, d.Mode = policy.Allow, rules.Observe
+		return
+	}
+	action, e, found := a.By(req.Entities)
+	if !found {
+		return
+	}
+	o := switches.Object{Scope: switches.Entity, Kind: e.Kind.String(), Tenant: e.Tenant, Name: e.Key}
+	d.Switch, d.Would, d.Mode = o.ID(), action, g.phase
+	d.Action = min(action, policy.Limit(g.phase))
+}

@@ -1,0 +1,139 @@
+package lookup
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/weirdev/weir/score"
+)
+
+const (
+	saveEvery = 10 * time.Second
+	fileName  = "scores"
+	fileStart = "weir scores 1"
+	// mostSaved bounds the file: some 25 MB.
+	mostSaved = 65_536
+)
+
+// load reads what was kept on disk. It is never fresh. Lines that are no scores of ours,
+// by their codes, are passed over.
+func (l *Lookup) load() error {
+	if l.cfg.State == "" {
+		return nil
+	}
+	if err := os.MkdirAll(l.cfg.State, 0o700); err != nil {
+		return fmt.Errorf("gate.state: %w", err)
+	}
+	f, err := os.Open(filepath.Join(l.cfg.State, fileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("gate.state: %w", err)
+	}
+	defer f.Close()
+	good, bad := l.read(f)
+	if bad > 0 {
+		l.log.Warn("some of what is in gate.state is no score of ours and is passed over", "scores", good, "passed_over", bad)
+	}
+	return nil
+}
+
+// read takes in the lines of a file: a key and a score each, as they stand in Redis.
+func (l *Lookup) read(r io.Reader) (good, bad int) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), 2*score.MaxValueBytes)
+	if !lines.Scan() || lines.Text() != fileStart {
+		return 0, 1
+	}
+	for good+bad < 2*mostSaved && lines.Scan() {
+		key, text, _ := strings.Cut(lines.Text(), " ")
+		v, err := l.deps.Codec.Parse(key, text)
+		if err != nil {
+			bad++
+			continue
+		}
+		l.cache.put(key, entry{value: v}, time.Time{})
+		good++
+	}
+	if lines.Err() != nil {
+		bad++
+	}
+	return good, bad
+}
+
+// keep writes what is known to disk now and then, and when ctx ends.
+func (l *Lookup) keep(ctx context.Context) {
+	if l.cfg.State == "" {
+		<-ctx.Done()
+		return
+	}
+	t := time.NewTicker(saveEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			l.save()
+		case <-ctx.Done():
+			l.save()
+			return
+		}
+	}
+}
+
+// save writes the file anew where something has changed, and puts it in place of the
+// old one when it is whole.
+func (l *Lookup) save() {
+	heard := l.heard.Load()
+	if heard == l.saved.Load() {
+		return
+	}
+	if err := l.write(filepath.Join(l.cfg.State, fileName)); err != nil {
+		if l.metrics.failed() {
+			l.log.Error("what is known cannot be written to gate.state; a restart without Redis would know what is there now", "error", err)
+		}
+		return
+	}
+	l.metrics.written()
+	l.saved.Store(heard)
+}
+
+func (l *Lookup) write(path string) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), fileName+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	w := bufio.NewWriterSize(f, 64<<10)
+	fmt.Fprintln(w, fileStart) // the writer keeps its error
+	n, now := 0, l.now().UnixMilli()
+	var room []byte
+	l.cache.scores(func(key string, v score.Value) {
+		if n >= mostSaved || v.Expires <= now {
+			return
+		}
+		text, err := l.deps.Codec.Append(append(append(room[:0], key...), ' '), v)
+		if err != nil {
+			return // it was parsed, so it can be written
+		}
+		n++
+		room = append(text, '\n')
+		w.Write(room)
+	})
+	if err := errors.Join(w.Flush(), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,121 @@
+package policy
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/weirdev/weir/rules"
+)
+
+// lookEvery is how often the file is read. A change counts when two looks find the
+// same, so that a file is not taken while it is being written: it holds after half a
+// second at most.
+const lookEvery = 250 * time.Millisecond
+
+// Watched is the policies of a file that may change. What it gives may be asked for by
+// many goroutines.
+type Watched struct {
+	path    string
+	words   *rules.Set
+	log     *slog.Logger
+	reloads *prometheus.CounterVec
+
+	current atomic.Pointer[Set]
+	refused atomic.Bool
+
+	// Of the goroutine that looks.
+	judged []byte // content that was taken or refused
+	seen   []byte // content at the last look
+}
+
+// Watch loads the policies of a file, the built-in ones where path is "". It starts
+// nothing; [Watched.Run] looks for changes.
+func Watch(path string, words *rules.Set, log *slog.Logger, r prometheus.Registerer) (*Watched, error) {
+	data, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	w := &Watched{path: path, words: words, log: log, judged: data, seen: data}
+	name := path
+	if name == "" {
+		name = "built-in policies"
+	}
+	set, err := Parse(name, data, words)
+	if err != nil {
+		return nil, err
+	}
+	w.current.Store(set)
+	f := promauto.With(r)
+	w.reloads = f.NewCounterVec(prometheus.CounterOpts{Name: "weir_gate_policy_reloads_total", Help: "Changes of the file of policies that were found, by result: taken, or refused because the file is wrong."}, []string{"result"})
+	for _, result := range []string{"taken", "refused"} {
+		w.reloads.WithLabelValues(result)
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_gate_policy_refused", Help: "1 while the file of policies is wrong or cannot be read, and older ones are in force."}, func() float64 {
+		if w.refused.Load() {
+			return 1
+		}
+		return 0
+	})
+	return w, nil
+}
+
+// Current is the policies in force.
+func (w *Watched) Current() *Set { return w.current.Load() }
+
+// Run looks for changes until ctx ends.
+func (w *Watched) Run(ctx context.Context) error {
+	if w.path == "" {
+		<-ctx.Done()
+		return nil
+	}
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			w.look()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// look reads the file once. What is wrong with one content is told once.
+func (w *Watched) look() {
+	data, err := Read(w.path)
+	if err != nil {
+		if !w.refused.Swap(true) {
+			w.log.Error("the file of policies cannot be read; those that are in force stay", "version", w.Current().Version, "error", err)
+		}
+		w.judged, w.seen = nil, nil // it is to be judged when it is back
+		return
+	}
+	settled := bytes.Equal(data, w.seen)
+	w.seen = data
+	if !settled || w.judged != nil && bytes.Equal(data, w.judged) {
+		return
+	}
+	w.judged = data
+	set, err := Parse(w.path, data, w.words)
+	if err != nil {
+		w.refused.Store(true)
+		w.reloads.WithLabelValues("refused").Inc()
+		w.log.Error("the file of policies is wrong and is not used; those that are in force stay", "version", w.Current().Version, "error", err)
+		return
+	}
+	w.refused.Store(false)
+	old := w.Current()
+	w.current.Store(set)
+	if set.Version == old.Version {
+		w.log.Info("the file of policies is again the one in force", "version", set.Version)
+		return
+	}
+	w.reloads.WithLabelValues("taken").Inc()
+	w.log.Info("policies changed", "version", set.Version, "before", old.Version, "policies", len(set.Policies))
+}

@@ -1,0 +1,51 @@
+package switches
+
+import (
+	"encoding/json"
+	"mime"
+	"net/http"
+)
+
+// Handler serves, on the admin listener,
+//
+//	GET  /v1/switches   the objects that hold
+//	POST /v1/switches   takes in a version of an object, as JSON
+func (s *Switches) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/switches", func(w http.ResponseWriter, _ *http.Request) {
+		all := s.List()
+		if all == nil {
+			all = []Object{}
+		}
+		answer(w, http.StatusOK, all)
+	})
+	mux.HandleFunc("POST /v1/switches", s.post)
+	return mux
+}
+
+func (s *Switches) post(w http.ResponseWriter, r *http.Request) {
+	// A browser sends no such type to another site without asking first.
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		answer(w, http.StatusUnsupportedMediaType, map[string]string{"error": "send Content-Type: application/json"})
+		return
+	}
+	var o Object
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxObject))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&o); err != nil {
+		answer(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+		return
+	}
+	if err := s.Put(o); err != nil {
+		answer(w, http.StatusConflict, map[string]string{"error": err.Error()})
+		return
+	}
+	answer(w, http.StatusOK, o)
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // nobody is left to be told
+}

@@ -1,0 +1,171 @@
+// Package switches holds what operators say by hand: what is turned off, and what
+// becomes of an entity whatever its score. Gates agree on it over Redis, and each keeps
+// it on disk. It decides about no request.
+package switches
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/secret"
+)
+
+// Scope is what an object is about.
+type Scope string
+
+// The scopes. A switch turns off what the first five name; the last is that of blocks
+// and releases.
+const (
+	Global   Scope = "global"
+	Detector Scope = "detector"
+	Rule     Scope = "rule"
+	Route    Scope = "route"
+	Tenant   Scope = "tenant"
+	Entity   Scope = "entity"
+)
+
+// Scopes lists those of switches.
+func Scopes() []Scope { return []Scope{Global, Detector, Rule, Route, Tenant} }
+
+// Object is one version of a switch, block or release. Times are Unix milliseconds.
+type Object struct {
+	Scope  Scope  `json:"scope"`
+	Tenant string `json:"tenant,omitempty"` // of an entity
+	Kind   string `json:"kind,omitempty"`   // of an entity
+	Name   string `json:"name,omitempty"`   // of what it is about; of an entity, its key as it is counted
+	Action string `json:"action,omitempty"` // of an entity: allow releases it, all others block
+
+	Owner   string `json:"owner"`
+	Reason  string `json:"reason"`
+	Set     int64  `json:"set"`
+	Expires int64  `json:"expires"`
+	Cleared bool   `json:"cleared,omitempty"` // it does not hold any more
+}
+
+// Longest is how long an object may hold.
+const Longest = 366 * 24 * time.Hour
+
+const (
+	maxText   = 1000 // bytes of a text
+	maxObject = 8 << 10
+	codeLen   = 2 * sha256.Size
+)
+
+// ID names what the object is about. There is one version of an object in force.
+func (o *Object) ID() string {
+	if o.Scope == Entity {
+		return "entity:" + o.Kind + ":" + o.Tenant + "/" + o.Name
+	}
+	return strings.TrimSuffix(string(o.Scope)+":"+o.Name, ":")
+}
+
+// Entity is that of a block or release.
+func (o *Object) Entity() facet.Entity {
+	kind, _ := facet.ParseKind(o.Kind)
+	return facet.Entity{Kind: kind, Tenant: o.Tenant, Key: o.Name}
+}
+
+// Holds reports whether the object is in force.
+func (o *Object) Holds(now int64) bool { return !o.Cleared && now < o.Expires }
+
+// newer reports whether o replaces another version of the same object. Of two that were
+// set in the same millisecond, every gate takes the same.
+func (o *Object) newer(old *Object) bool {
+	if o.Set != old.Set {
+		return o.Set > old.Set
+	}
+	a, _ := json.Marshal(o) // texts and numbers can be written
+	b, _ := json.Marshal(old)
+	return string(a) > string(b)
+}
+
+// Check says what is wrong with an object that somebody sets.
+func (o *Object) Check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for name, text := range map[string]string{"owner": o.Owner, "reason": o.Reason, "name": o.Name, "tenant": o.Tenant} {
+		if !plain(text) {
+			bad("%s: at most %d bytes of printable text are taken", name, maxText)
+		}
+	}
+	if strings.TrimSpace(o.Owner) == "" {
+		bad("owner: say who answers for it")
+	}
+	if strings.TrimSpace(o.Reason) == "" {
+		bad("reason: say why")
+	}
+	if o.Set <= 0 || o.Expires <= o.Set || o.Expires-o.Set > Longest.Milliseconds() {
+		bad("expires: it ends after it is set, within %d days", Longest/(24*time.Hour))
+	}
+	switch o.Scope {
+	case Global:
+		if o.Name != "" {
+			bad("name: global has none")
+		}
+	case Detector, Rule, Route, Tenant:
+		if o.Name == "" {
+			bad("name: say which %s", o.Scope)
+		}
+	case Entity:
+		if _, ok := facet.ParseKind(o.Kind); !ok || o.Name == "" {
+			bad("kind, name: %q %q is no entity", o.Kind, o.Name)
+		}
+	default:
+		bad("scope: %q is none", o.Scope)
+	}
+	if o.Scope != Entity && (o.Kind != "" || o.Tenant != "" || o.Action != "") {
+		bad("kind, tenant and action are those of entities")
+	}
+	return errors.Join(errs...)
+}
+
+func plain(s string) bool {
+	return len(s) <= maxText && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// Codec writes objects with a code that only holders of the stream's secret can make,
+// and reads no others.
+type Codec struct{ key []byte }
+
+// NewCodec makes the codec of a stream from its secret.
+func NewCodec(of []byte) Codec { return Codec{secret.Key(of, secret.Switches)} }
+
+// Encode gives the stored form of an object: the lower-case hexadecimal
+// HMAC-SHA-256 of the rest, a blank, and JSON.
+func (c Codec) Encode(o *Object) string {
+	text, _ := json.Marshal(o) // texts and numbers can be written
+	return c.code(text) + " " + string(text)
+}
+
+func (c Codec) code(text []byte) string {
+	m := hmac.New(sha256.New, c.key)
+	m.Write(text)
+	return hex.EncodeToString(m.Sum(nil))
+}
+
+// ErrForged says that a text is no object of ours.
+var ErrForged = errors.New("not an object of ours")
+
+// Decode reads the stored form.
+func (c Codec) Decode(text string) (o Object, err error) {
+	if len(text) > maxObject || len(text) <= codeLen || text[codeLen] != ' ' {
+		return o, ErrForged
+	}
+	code, body := text[:codeLen], []byte(text[codeLen+1:])
+	if !hmac.Equal([]byte(code), []byte(c.code(body))) {
+		return o, ErrForged
+	}
+	if err := json.Unmarshal(body, &o); err != nil {
+		return o, fmt.Errorf("%w: %w", ErrForged, err)
+	}
+	return o, nil
+}
