@@ -168,9 +168,9 @@ func TestFamiliesOfAnyFormAreReadOrRefused(t *testing.T) {
 	if n := damaged(t, allVerdicts, manyTokens(t), "token=r1 device=d1", "token=r9 device=d1", "token=r1 device=d2"); n < 100 {
 		t.Errorf("only %d were of the form", n)
 	}
-	backwards := make([]byte, 24+72)
-	backwards[24+16] = 1 // its first use is later than its last
-	for _, b := range [][]byte{nil, make([]byte, 23), make([]byte, 24+71), make([]byte, 24+202*72), backwards} {
+	backwards := make([]byte, 96+72)
+	backwards[96+16] = 1 // its first use is later than its last
+	for _, b := range [][]byte{nil, make([]byte, 95), make([]byte, 96+71), make([]byte, 96+202*72), backwards} {
 		if goOn(t, newLine(t, allVerdicts), b) {
 			t.Errorf("%d bytes are taken", len(b))
 		}

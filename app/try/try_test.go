@@ -94,9 +94,11 @@ func TestTheSummary(t *testing.T) {
 	s.Write(&out)
 	want := "5 lines: 2 read, 3 dead (missing_field 2, truncated 1)\n" +
 		"of those read: 1 without an address, 1 without a path, 1 without an account, 0 clipped\n" +
-		"rules that would count them: credential-campaign-addresses-net 1, credential-campaign-net 1, credential-stuffing-ip 1, " +
-		"credential-stuffing-slow-ip 1, login-brute-force-account 1, login-failures-many-addresses-account 1, " +
-		"slow-sign-ins-account 1, slow-sign-ins-address 1\n"
+		"rules that would count them: credential-campaign-addresses-net 1, credential-campaign-net 1, " +
+		"credential-campaign-sources-net 1, credential-stuffing-ip 1, credential-stuffing-slow-ip 1, " +
+		"first-seen-device-account 1, login-brute-force-account 1, login-failures-account 1, login-failures-ip 1, " +
+		"login-failures-many-addresses-account 1, login-failures-sources-account 1, slow-sign-ins-account 1, " +
+		"slow-sign-ins-address 1, slow-sign-ins-sources-account 1, step-up-avoided-account 1\n"
 	if out.String() != want {
 		t.Errorf("\n%s\nwant\n%s", out.String(), want)
 	}
