@@ -152,7 +152,7 @@ var bugs = []mutants.Bug{
 	{Name: "a challenge is avoided on its own device", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && device != m.challenged()\n", "\n"}}},
 	{Name: "a solution that arrives first closes nothing", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if m.solved() == device && m.solvedAt() >= c.Time {", "if false {"}}},
 	{Name: "any device solves a challenge", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if device == m.challenged() && c.Time >= m.challengedAt() {", "if c.Time >= m.challengedAt() {"}}},
-	{Name: "values are forgotten a moment too early", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if m.value(i).last() <= oldest {", "if m.value(i).last() <= oldest+1 {"}}},
+	{Name: "what was seen is forgotten a moment too early", File: ofSeen, Test: onSeen, Edits: [][2]string{{"if m.value(i).last() <= oldest {", "if m.value(i).last() <= oldest+1 {"}}},
 	{Name: "what is usual was seen last", File: ofSeen, Test: onSeen, Edits: [][2]string{{"v.times() > best.times() || v.times() == best.times() && v.last()", "v.last()"}}},
 	{Name: "fields that must be new need not be", File: ofSeen, Test: onSeen, Edits: [][2]string{{" && news&d.with[i] == d.with[i] {", " {"}}},
 
