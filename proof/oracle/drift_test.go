@@ -191,7 +191,7 @@ func TestDriftAgreesWithItsModel(t *testing.T) {
 	var fired, timers, seasonal, explained, over uint64
 	for seed := range histories {
 		m := &meter{hand: &hand{Rand: rand.New(rand.NewPCG(seed, 21)), now: start, lateness: []int64{0, 30_000, 120_000}[seed%3]}}
-		m.bucket = m.oneOf(60_000, 300_000, 3_600_000)
+		m.bucket = m.oneOf(60_000, 300_000, 1_800_000, 3_600_000)
 		g := &gauging{t: t, m: m, watermark: facet.NoWatermark}
 		g.use(m.rule("r", "route"))
 		rule := g.spec
