@@ -69,12 +69,6 @@ func (m *memory) Ready(context.Context) error {
 	return m.fail
 }
 
-func (m *memory) set(change func(*memory)) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	change(m)
-}
-
 var (
 	attacker = facet.Entity{Kind: facet.IP, Tenant: "shop", Key: "203.0.113.9"}
 	victim   = facet.Entity{Kind: facet.Account, Tenant: "shop", Key: "alice"}
