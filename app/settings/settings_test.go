@@ -16,7 +16,7 @@ import (
 type config struct {
 	Kafka struct {
 		Brokers []string      `yaml:"brokers" doc:"addresses of brokers"`
-		Session time.Duration `yaml:"session_timeout" doc:"how long no look-up is tried"`
+		Session time.Duration `yaml:"session_timeout" doc:"how long silence lasts"`
 		TLS     bool          `yaml:"tls" doc:"speak TLS"`
 		SASL    struct {
 			Password string `yaml:"password" secret:"true" doc:"password"`
