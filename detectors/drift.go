@@ -24,7 +24,7 @@ type Drift struct {
 	MinEvents  int // below which a bucket is not measured, and an entity not followed
 	Direction  DriftDirection
 
-	Learn      int           // buckets that must be learned before one is judged
+	Learn      int           // number of learned buckets before one is judged
 	Deviations int           // of how many is the limit
 	Percent    int           // of the usual, at least
 	Least      int64         // and at least so much: percent, events, or ms
@@ -78,18 +78,18 @@ func DriftKind() rules.Kind {
 			rules.ChoiceKey("measure", rules.Required, driftMeasures, "share: events of count, in percent of all; volume: how many events; latency: a percentile of latency_us"),
 			rules.ConditionKey("count", rules.Optional, "which of the events that match when are counted; a share needs it, otherwise all are where it is absent"),
 			rules.CountKey("percentile", rules.Optional, 1, 99, "which percentile of the latency; default 90"),
-			rules.DurationKey("bucket", rules.Optional, time.Minute, time.Hour, "how long is measured each time; default 5m"),
-			rules.CountKey("min_events", rules.Optional, 1, 1_000_000, "events below which a bucket is not measured, and an entity not followed; default 20"),
+			rules.DurationKey("bucket", rules.Optional, time.Minute, time.Hour, "length of a measurement; default 5m"),
+			rules.CountKey("min_events", rules.Optional, 1, 1_000_000, "minimum number of events for measuring a bucket, and for following an entity; default 20"),
 			rules.ChoiceKey("direction", rules.Optional, driftDirections, "on which side of the usual; default above"),
-			rules.CountKey("learn", rules.Optional, 1, recentBuckets, "buckets that must be learned before one is judged; default 12"),
-			rules.CountKey("deviations", rules.Optional, 1, 100, "the limit is so many deviations from the usual; default 6"),
-			rules.CountKey("percent", rules.Optional, 0, 10_000, "and at least so many percent of the usual; default 50"),
+			rules.CountKey("learn", rules.Optional, 1, recentBuckets, "number of learned buckets before one is judged; default 12"),
+			rules.CountKey("deviations", rules.Optional, 1, 100, "number of deviations from the usual at the limit; default 6"),
+			rules.CountKey("percent", rules.Optional, 0, 10_000, "minimum distance of the limit from the usual, in percent of it; default 50"),
 			rules.CountKey("least", rules.Required, 1, 1_000_000, "and at least so much: percent of a share, events of a volume, milliseconds of latency"),
-			rules.CountKey("for", rules.Optional, 1, 100, "so many buckets in a row must be off; default 2"),
-			rules.CountKey("until", rules.Optional, 1, 100, "a drift is over after so many buckets in a row that are back; default 3"),
-			rules.DurationKey("settle", rules.Optional, time.Hour, 7*day, "a drift that lasts so long is how things are now; default 1d"),
-			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until a drift that goes on is told again; default 6h"),
-			rules.ListKey("explain", rules.Optional, 1, mostExplained, "by which fields the excess is told apart; default none", rules.ChoiceKey("", rules.Required, explainedBy, "a field")),
+			rules.CountKey("for", rules.Optional, 1, 100, "number of consecutive buckets beyond the limit that fire; default 2"),
+			rules.CountKey("until", rules.Optional, 1, 100, "number of consecutive normal buckets after which a drift is over; default 3"),
+			rules.DurationKey("settle", rules.Optional, time.Hour, 7*day, "a drift that lasts this long becomes the usual; default 1d"),
+			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until a continuing drift is reported again; default 6h"),
+			rules.ListKey("explain", rules.Optional, 1, mostExplained, "fields by which the excess is broken down; default none", rules.ChoiceKey("", rules.Required, explainedBy, "a field")),
 			rules.WeightKey("weight", "confidence of the signal, in percent"),
 		},
 		Compile: compileDrift,

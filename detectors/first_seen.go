@@ -26,7 +26,7 @@ type FirstSeen struct {
 	LearnTime   time.Duration // or so long after the first event that taught
 	NewFor      time.Duration // how long a value is new
 	DoubtedFor  time.Duration // how long one is that a tier was met with
-	Memory      time.Duration // how long a value is remembered after it was last taught
+	Memory      time.Duration // how long a value is remembered after it was last learned
 	Kept        int           // values of each field
 	Cooldown    time.Duration // event time until the same weight may fire again for the entity
 	Tiers       []NewTier     // Weight ascending; never empty
@@ -62,17 +62,17 @@ func FirstSeenKind() rules.Kind {
 		Keys: []rules.Key{
 			rules.ListKey("values", rules.Required, 1, mostWatched, "what is learned of an entity", rules.ChoiceKey("", rules.Required, watchedFields, "a field")),
 			rules.ConditionKey("learn", rules.Optional, "which of the events that match when teach; status >= 200 && status < 400 && !account_tried where it is absent"),
-			rules.ConditionKey("judge", rules.Optional, "which of the events that match when are judged; default: all"),
+			rules.ConditionKey("judge", rules.Optional, "which of the matching events are judged; default: all"),
 			rules.ObjectKey("avoided", rules.Optional, "judge only what follows a challenge on another device that is not solved",
 				rules.ConditionKey("challenge", rules.Required, "events that ask for a proof on their device"),
 				rules.ConditionKey("solved", rules.Required, "events that give it, on the same device"),
 				rules.DurationKey("within", rules.Required, time.Second, longestMemory, "how long after the challenge events are judged")),
-			rules.CountKey("learn_visits", rules.Optional, 1, 1000, "visits, at most one an hour, from which on an entity is judged; default 10"),
-			rules.DurationKey("learn_time", rules.Optional, time.Minute, longestMemory, "time after the first event that taught, from which on an entity is judged even with fewer visits; default 14d"),
+			rules.CountKey("learn_visits", rules.Optional, 1, 1000, "number of visits, at most one an hour, from which an entity is judged; default 10"),
+			rules.DurationKey("learn_time", rules.Optional, time.Minute, longestMemory, "time since the first learned event after which an entity is judged even with fewer visits; default 14d"),
 			rules.DurationKey("new_for", rules.Optional, time.Minute, longestMemory, "how long a value is new after it was first seen; default 1d"),
-			rules.DurationKey("doubted_for", rules.Optional, time.Minute, longestMemory, "how long a value is new with which a tier was met; default 14d"),
-			rules.DurationKey("memory", rules.Optional, time.Minute, longestMemory, "how long a value is remembered after it was last taught; default 28d"),
-			rules.CountKey("kept", rules.Optional, 2, mostSeen, "values that are remembered of each field; of an entity with as many, no further one is new; default 8"),
+			rules.DurationKey("doubted_for", rules.Optional, time.Minute, longestMemory, "how long a value that reached a tier stays new; default 14d"),
+			rules.DurationKey("memory", rules.Optional, time.Minute, longestMemory, "how long a value is remembered after it was last learned; default 28d"),
+			rules.CountKey("kept", rules.Optional, 2, mostSeen, "number of values remembered of each field; for an entity with this many, no further one is new; default 8"),
 			rules.DurationKey("cooldown", rules.Optional, time.Second, longestMemory, "time until the same weight may fire again for the entity; default 1d"),
 			rules.ListKey("tiers", rules.Required, 1, 8, "the steps, from the mildest", rules.ObjectKey("", rules.Required, "one step",
 				rules.CountKey("at", rules.Required, 1, mostWatched, "so many values of one event are new"),

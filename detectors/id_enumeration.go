@@ -18,7 +18,7 @@ import (
 type IDEnumeration struct {
 	Of       event.Field      // whose values are the objects' ids
 	By       []event.Field    // objects are of the kind that the first of these says that an event has
-	Window   time.Duration    // an object is forgotten so long after it was asked for last
+	Window   time.Duration    // time after its last request at which an object is forgotten
 	Refused  *rules.Condition // events that refuse an object; nil: status 403 and 404
 	Foreign  *rules.Condition // events that say that the object is somebody else's; nil: none
 	Step     int64            // ids that are no further apart follow one another
@@ -65,11 +65,11 @@ func IDEnumerationKind() rules.Kind {
 			rules.ChoiceKey("of", rules.Optional, []string{"object", "path"}, "the field that has the objects' ids; default object"),
 			rules.ListKey("by", rules.Optional, 1, 2, "objects of different kinds are never compared: the kind is the value of the first of these fields that an event has; object_type and route where it is absent",
 				rules.ChoiceKey("", rules.Required, []string{"object_type", "route", "method", "tenant"}, "a field")),
-			rules.DurationKey("window", rules.Optional, time.Minute, longestStretch, "an object is forgotten so long after it was asked for last; default 24h"),
-			rules.ConditionKey("refused", rules.Optional, "events that refuse an object; status in [403, 404] where it is absent"),
+			rules.DurationKey("window", rules.Optional, time.Minute, longestStretch, "time after its last request at which an object is forgotten; default 24h"),
+			rules.ConditionKey("refused", rules.Optional, "events that refuse an object; default: status in [403, 404]"),
 			rules.ConditionKey("foreign", rules.Optional, "events that say that the object is somebody else's, such as object_type == \"account\" && object != account"),
-			rules.CountKey("step", rules.Optional, 1, 1000, "ids that are no further apart than this follow one another; default 4"),
-			rules.CountKey("exact", rules.Optional, 16, mostAsked, "so many objects are remembered; of more, a sample. 128 where it is absent"),
+			rules.CountKey("step", rules.Optional, 1, 1000, "largest difference between ids that follow one another; default 4"),
+			rules.CountKey("exact", rules.Optional, 16, mostAsked, "number of objects that are remembered exactly; of more, a sample. Default 128"),
 			rules.DurationKey("cooldown", rules.Optional, time.Second, longestStretch, "time until the same weight may fire again for the entity; default 1h"),
 			rules.ListKey("tiers", rules.Required, 1, 8, "the steps, from the mildest", rules.ObjectKey("", rules.Required, "one step",
 				rules.CountKey("objects", rules.Required, 2, 10_000_000, "so many different objects of a kind"),
