@@ -28,7 +28,7 @@ func policyKey() rules.Key {
 	return rules.ObjectKey("", rules.Required, "one policy",
 		rules.NamedKey("id", rules.NamePattern, "names the policy in decisions and metrics, and picks who is in its share"),
 		rules.TextKey("title", rules.Optional, 120, "what the policy is for, in a few words"),
-		rules.ConditionKey("when", rules.Optional, "which requests it is for; all where it is absent"),
+		rules.ConditionKey("when", rules.Optional, "which requests it is for; default: all"),
 		rules.ObjectKey("share", rules.Optional, "it is for a part of the entities only; the others go on to the next policy",
 			rules.CountKey("percent", rules.Required, 0, wholeShare, "how much of them; raised, it only adds entities"),
 			rules.ChoiceKey("of", rules.Required, kinds(), "whose; a request without one is in no share")),
