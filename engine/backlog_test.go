@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 	"time"
 
@@ -155,10 +156,22 @@ func (d *delivery) heaviest(t *testing.T, set *rules.Set, other int64) (weight u
 	return weight, p.Ledger().Total()
 }
 
+// failedSignIns counts what a person may do in an hour, and not in ten minutes.
+const failedSignIns = `
+rules:
+  - id: failed-sign-ins
+    title: Many failed sign-ins of one account
+    entity: account
+    when: auth == "failure" && status < 500
+    sliding_window: {window: 10m, cooldown: 5m, tiers: [{at: 11, weight: 30}, {at: 21, weight: 75}]}
+    signal: {category: account_takeover, reason: many_failed_sign_ins, half_life: 1h}
+    phase: soft
+`
+
 // TestABacklogIsNoBurst: what a shipper delivers after an outage of its own counts
 // at the times at which it happened, or not at all.
 func TestABacklogIsNoBurst(t *testing.T) {
-	set, err := rules.Default(detectors.All())
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(failedSignIns)}}, detectors.All())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func (c client) fetch(ctx context.Context, work string) (unpacked, error) {
 	if err != nil {
 		return unpacked{}, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	cmd := exec.CommandContext(ctx, c.command[0], c.command[1:]...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -102,7 +102,7 @@ func Fetch(ctx context.Context, o Options) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; -dir names a directory that this user may write", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	m := &Manifest{Version: manifestVersion, Fetched: o.Now.UTC().Truncate(time.Second)}
 	var licences strings.Builder
 	for _, s := range sources(o.Need) {

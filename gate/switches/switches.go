@@ -270,14 +270,14 @@ func (s *Switches) refresh() {
 		was, told := s.holding[id]
 		if !o.Holds(now) {
 			if told {
-				s.audit("a switch, block or release ended", id, &o)
+				s.audit("ended", id, &o)
 				delete(s.holding, id)
 				changed = true
 			}
 			continue
 		}
 		if !told || was != o {
-			s.audit("a switch, block or release holds", id, &o)
+			s.audit("in force", id, &o)
 			s.holding[id] = o
 			changed = true
 		}
@@ -288,8 +288,8 @@ func (s *Switches) refresh() {
 	}
 }
 
-func (s *Switches) audit(what, id string, o *Object) {
-	s.log.Warn(what, "id", id, "action", o.Action, "owner", o.Owner, "reason", o.Reason, "cleared", o.Cleared, "expires", time.UnixMilli(o.Expires).UTC())
+func (s *Switches) audit(state, id string, o *Object) {
+	s.log.Warn("a switch, block or release changed", "state", state, "id", id, "action", o.Action, "owner", o.Owner, "reason", o.Reason, "cleared", o.Cleared, "expires", time.UnixMilli(o.Expires).UTC())
 }
 
 // add puts what an object says into a.

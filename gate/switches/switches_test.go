@@ -158,7 +158,7 @@ func TestObjectsEndByThemselvesAndAreCleared(t *testing.T) {
 	if got := s.Active().Off("shop", ""); got != "" || len(s.List()) != 0 {
 		t.Errorf("still off: %s", got)
 	}
-	for _, want := range []string{"holds\" id=global", "holds\" id=tenant:shop", "ended\" id=global", "ended\" id=tenant:shop", "owner=ann", "reason=\"a test\""} {
+	for _, want := range []string{"state=\"in force\" id=global", "state=\"in force\" id=tenant:shop", "state=ended id=global", "state=ended id=tenant:shop", "owner=ann", "reason=\"a test\""} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %s:\n%s", want, log.String())
 		}

@@ -59,7 +59,7 @@ func TestIDEnumerationInTheEngine(t *testing.T) {
 
 // TestIDEnumerationAgreesWithItsModel shows random requests to both.
 func TestIDEnumerationAgreesWithItsModel(t *testing.T) {
-	sampled, fired, kinds, estimated := 0, 0, 0, 0
+	var sampled, fired, kinds, estimated uint64
 	var last *shopper
 	times := 0
 	x := requests()
@@ -74,16 +74,16 @@ func TestIDEnumerationAgreesWithItsModel(t *testing.T) {
 		}
 		if level > 0 {
 			sampled++
-			estimated += s.fired - times
+			estimated += uint64(s.fired - times)
 		}
-		fired += s.fired - times
+		fired += uint64(s.fired - times)
 		times = s.fired
 		if len(s.shelves) == 8 {
 			kinds++
 		}
 	}
 	x.agreeOn(t, "device")
-	if fired < 1_000 || sampled < 1_000 || kinds < 500 || estimated < 50 {
+	if n := x.histories; fired < 3*n || sampled < 3*n || kinds < 3*n/2 || estimated < n/6 {
 		t.Errorf("too little of what matters happened: %d fired, %d of them estimates, %d with a sample, %d with all kinds", fired, estimated, sampled, kinds)
 	}
 }
