@@ -9,14 +9,15 @@ const MaxFallbacks = 65_536
 // fallback derives a route from
 //
 //	prefix   /api, a version, both or neither
+//	usual    all the rest, if it is a route that many APIs have; otherwise
 //	head     the first segment: a word of the vocabulary as it is; another word
 //	         as one of 256 names, ~00 to ~ff, by its hash; anything else as {id}
 //	follower a word that the vocabulary has after this head: the next segment,
 //	         or the one after an {id}
 //	tail     nothing, /{id} for one more segment, /{id}/… for several
 //
-// Only the vocabulary and the 256 names ever appear in a route, and at most two of
-// them, which bounds the number. Nothing is learned from traffic, because every
+// Only usual routes, the vocabulary and the 256 names ever appear in a route, and at
+// most two of the latter, which bounds the number. Nothing is learned from traffic, because every
 // reader of the log must derive the same routes.
 func (t *Table) fallback(s *event.Segments) string {
 	var buf [4 * event.MaxLiteral]byte
@@ -26,6 +27,9 @@ func (t *Table) fallback(s *event.Segments) string {
 			return "/"
 		}
 		return t.interned(b)
+	}
+	if route := usual().match(s, at, ""); route != "" {
+		return t.interned(append(b, route...))
 	}
 	b, word := appendHead(append(b, '/'), s, at)
 	at++

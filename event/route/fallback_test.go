@@ -31,7 +31,16 @@ func TestFallbackIsReadableForOrdinaryAPIs(t *testing.T) {
 		"/users/search":          "/users/search",
 		"/auth/login":            "/auth/login",
 		"/Auth/Login":            "/auth/login",
-		"/auth/token/refresh":    "/auth/token/{id}",
+		"/auth/token/refresh":    "/auth/token/refresh",
+		"/auth/token/5f3a":       "/auth/token/{id}",
+		"/auth/mfa/verify":       "/auth/mfa/verify",
+		"/auth/mfa/verify/5f3a":  "/auth/mfa/{id}/…",
+		"/api/v1/users/me/email": "/api/v1/users/me/email",
+		"/users/4711/email":      "/users/{id}/email",
+		"/payments/cards":        "/payments/cards",
+		"/payments/4711":         "/payments/{id}",
+		"/beneficiaries":         "/beneficiaries",
+		"/auth/verify-email":     "/auth/verify-email",
 		"/users/4711":            "/users/{id}",
 		"/users/4711/4712/4713":  "/users/{id}/…",
 		"/robots.txt":            "/robots.txt",
@@ -87,6 +96,9 @@ func everyFallback() map[string]bool {
 		for _, version := range []string{"", "/v1", "/v2", "/v3", "/v{n}"} {
 			prefix := api + version
 			all[prefix] = true
+			for _, route := range usualRoutes() {
+				all[prefix+route] = true
+			}
 			for head, followers := range heads {
 				for _, f := range append([]string{""}, followers...) {
 					for _, tail := range []string{"", "/{id}", "/{id}/…"} {
@@ -105,6 +117,21 @@ func TestFallbackRoutesAreBounded(t *testing.T) {
 	t.Logf("%d routes can be made", n)
 	if n > MaxFallbacks {
 		t.Errorf("the vocabulary allows %d routes, more than %d", n, MaxFallbacks)
+	}
+}
+
+// TestUsualRoutesHideNoFollower: an {id} at the end of a usual route would take the
+// place of the words that may follow the head.
+func TestUsualRoutesHideNoFollower(t *testing.T) {
+	r := testTable(t)
+	for _, route := range usualRoutes() {
+		if got := r.Route("", strings.ReplaceAll(route, "{id}", "4711")); got != route {
+			t.Errorf("the usual route %s comes out as %s", route, got)
+		}
+		head, rest, _ := strings.Cut(route[1:], "/")
+		if rest == "{id}" && vocabulary()[head] != nil {
+			t.Errorf("%s hides what follows %s", route, head)
+		}
 	}
 }
 

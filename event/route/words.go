@@ -1,9 +1,80 @@
 package route
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
+
+// usual holds whole routes that many APIs have and that are longer, or rarer, than
+// what a head and a follower describe. It is read once.
+var usual = sync.OnceValue(func() *node {
+	t := &Table{}
+	for _, route := range usualRoutes() {
+		if err := t.add(route); err != nil {
+			panic(fmt.Sprintf("usual route %s: %v", route, err))
+		}
+	}
+	return &t.root
+})
+
+// usualRoutes lists the routes of usual, without prefix.
+func usualRoutes() []string {
+	var routes []string
+	for _, line := range strings.Split(strings.TrimSpace(usualPaths), "\n") {
+		before, after, _ := strings.Cut(line, ": ")
+		for _, parent := range strings.Fields(before) {
+			for _, last := range strings.Fields(after) {
+				routes = append(routes, strings.TrimSuffix(strings.TrimPrefix("/"+parent+"/"+last, "/."), "/."))
+			}
+		}
+	}
+	slices.Sort(routes)
+	return slices.Compact(routes)
+}
+
+// usualPaths are parents, and what each of them leads to; "." is the root, or the
+// parent itself. Each route counts for ten, one behind each prefix. They grow as the
+// vocabulary does.
+const usualPaths = `
+auth/mfa auth/2fa auth/otp mfa 2fa otp: . challenge confirm disable enable enroll request resend send setup validate verify
+auth/sms auth/email auth/phone sms email phone: change confirm request resend send update verify
+auth/mfa auth/otp login/mfa login/otp: sms email totp push
+login/mfa login/otp login/sms login/2fa: . resend send verify
+auth/password password: change confirm forgot recover request reset set update validate verify
+auth/password/reset password/reset: {id} confirm request verify
+account/password accounts/password user/password users/password users/me/password me/password profile/password: change forgot reset update
+. auth account user users users/me me: change-email change-password change-phone confirm-email confirm-phone data-export export resend-code resend-otp resend-verification reset-password send-code send-otp step-up update-email update-password update-phone verify-code verify-email verify-otp verify-phone forgot-password
+auth: 2fa magic-link/verify passkey password-reset reauthenticate recover session/refresh sessions/refresh token/refresh token/revoke tokens/refresh webauthn
+auth/passkey auth/webauthn: login register verify
+verify: code otp sms
+account user users/me me profile settings: beneficiaries cards cart cart/items data email email/change email/verify export mfa orders password payment-methods phone phone/change phone/verify 2fa withdraw withdrawals
+accounts/{id} users/{id} customers/{id}: beneficiaries cards cart cart/items data-export email export mfa password payment-methods phone withdraw withdrawals transfers
+account: data
+accounts: logout
+payments payment: . charge intent intents cards methods confirm authorize verify complete {id}/verify {id}/complete
+payments/cards payments/methods billing/cards billing/payment-methods payment-methods payment_methods: . {id} add verify {id}/verify
+cards: add verify {id}/verify
+billing: pay charge
+wallet wallets: cards topup top-up withdrawals {id}/withdrawals
+checkout checkouts: . cart items complete confirm coupon coupons pay payment place-order sessions session shipping start {id}/complete {id}/confirm {id}/pay {id}/payment
+orders order: . cart checkout complete confirm pay {id}/complete {id}/confirm {id}/pay {id}/payment
+invoices: {id}/pay {id}/payments
+payment-intents payment_intents purchases purchase: . {id} confirm {id}/confirm {id}/capture
+. : add-to-cart attest attestation bootstrap buy cash-out cashout charge charges flags feature-flags handshake init app-config pay recover redeem send-money takeout transfer withdraw withdrawal password-reset password-resets 2fa
+attest attestation: challenge verify
+app client mobile: config version
+beneficiaries payees recipients payout payouts exports backups: . {id} confirm {id}/confirm {id}/verify
+checkouts order transfer coupon promo promos promo-codes voucher gift-cards giftcards gift-card: {id}
+bank: accounts transfers beneficiaries
+transfers transfer withdrawals: . confirm verify {id}/confirm {id}/verify
+cart: add coupons lines
+contacts customers documents gdpr orders privacy profile reports settings transactions users: export
+reports: {id}/export
+privacy gdpr: data-export delete
+export: data
+coupons coupon promo promos promotions promo-codes vouchers voucher gift-cards giftcards gift-card rewards referrals: . apply balance check redeem validate {id}/apply {id}/balance {id}/redeem`
 
 // word is a word that fallback routes show unchanged.
 type word struct {
@@ -21,7 +92,7 @@ const commonFollowers = "search"
 const headsAlone = `
 about actuator ads alerts analytics announcements apps archive assets audit backup badges banners
 batch beta billing blog bookings bookmarks broadcasts browse cache calendar callback campaigns cards
-carts catalog categories cgi-bin channels chat cities claims clients collections config contacts
+catalog categories cgi-bin channels chat cities claims clients collections config contacts
 contracts countries coupons credits css currencies dashboard data db debug demo deliveries docs
 documents download downloads drivers echo email emails employees error events experiments export
 faq favicon.ico favorites features feed feedback fonts forms forum friends games geo gifts
@@ -47,7 +118,11 @@ accounts: activities addresses balance balances cards devices close login me ord
 addresses: default validate
 admin: accounts audit config dashboard login logs orders reports roles settings stats users
 auth: authorize callback challenge change-password confirm device forgot forgot-password login logout magic-link me mfa oauth otp password recover refresh register reset reset-password revoke session sessions sign-in sign-out sign-up signin signout signup sso token tokens user verify
+bag: add items lines
+basket: add items lines
+baskets: add items lines
 cart: checkout clear coupon items total
+carts: add items lines
 checkout: confirm payment shipping
 comments: likes replies report
 companies: employees users
@@ -78,6 +153,7 @@ session: refresh verify
 sessions: current refresh revoke
 settings: notifications privacy security
 shipments: track
+shopping-cart: add items lines
 sign-in:
 sign-up: verify
 signin:
