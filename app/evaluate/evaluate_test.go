@@ -207,6 +207,41 @@ func same(t *testing.T, what string, got, want Measure) {
 	}
 }
 
+// TestATruthMayLeaveEventsOut: its campaigns count all the same, and are found.
+func TestATruthMayLeaveEventsOut(t *testing.T) {
+	with := measured(t, handRules)
+	o := Defaults()
+	o.Grace, o.Candidates = time.Minute, []Candidate{{"set0", handSet(t, handRules)}}
+	o.Source = func(emit func([]byte) error) (*traffic.Truth, error) {
+		truth, err := hand(emit)
+		if err != nil {
+			return nil, err
+		}
+		for i := range truth.Rows {
+			truth.Rows[i].Events = 0
+		}
+		var b bytes.Buffer
+		if err := truth.Write(&b); err != nil {
+			return nil, err
+		}
+		if strings.Contains(b.String(), `"events"`) {
+			t.Error("the truth has events")
+		}
+		return traffic.ReadTruth(&b)
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Campaigns != 3 || r.Clean != r.Events {
+		t.Errorf("%d campaigns, %d of %d events clean", r.Campaigns, r.Clean, r.Events)
+	}
+	same(t, "without events", r.Results[0].Measure, with.Results[0].Measure)
+	if got, want := r.Results[0].Missed, with.Results[0].Missed; len(got) != len(want) || got[0].Campaign != want[0].Campaign {
+		t.Errorf("missed %v, want %v", got, want)
+	}
+}
+
 // TestTheGraceEnds: a signal about a campaign's entity long after it is false.
 func TestTheGraceEnds(t *testing.T) {
 	truth := &traffic.Truth{

@@ -131,8 +131,8 @@ type Miss struct {
 	Variant  string    `json:"variant"`
 	From     time.Time `json:"from"`
 	To       time.Time `json:"to"`
-	Events   int       `json:"events"`
-	Group    bool      `json:"group"` // a group that it was in was named
+	Events   int       `json:"events"` // 0: the truth does not say
+	Group    bool      `json:"group"`  // a group that it was in was named
 }
 
 // report makes the report.
@@ -141,10 +141,10 @@ func report(o Options, truth *traffic.Truth, trials []*trial) *Report {
 	r := &Report{V: 1, Events: one.accepted, Unread: one.counts[ingest.Dead] + one.counts[ingest.Filtered], Repeated: one.counts[ingest.Repeated]}
 	r.From, r.To = time.UnixMilli(one.first).UTC(), time.UnixMilli(one.run.Latest()).UTC()
 	r.Clean = r.Events
-	for _, c := range truth.Campaigns {
-		if r.Clean -= int64(c.Events); c.Events > 0 {
-			r.Campaigns++
-		}
+	for i := range truth.Campaigns {
+		c := &truth.Campaigns[i]
+		r.Clean -= int64(c.Events)
+		r.Campaigns += ones(c.Began())
 	}
 	for _, t := range trials {
 		r.Results = append(r.Results, t.result(o, truth, r))
@@ -308,7 +308,7 @@ func (r *Result) summarise(j *judge, byRule map[string]*Rule, clean int64) {
 	finds := map[string]map[string]int{}
 	for i := range j.truth.Campaigns {
 		c, f := &j.truth.Campaigns[i], &j.found[i]
-		if c.Events == 0 {
+		if !c.Began() {
 			continue
 		}
 		at := cell{c.Kind, c.Variant}

@@ -44,8 +44,11 @@ type Row struct {
 type Campaign struct {
 	Name, Kind, Variant string
 	From, To            int64 // Unix ms, of the first and the last event
-	Events              int
+	Events              int   // 0: it never began, or a file does not say how many
 }
+
+// Began reports whether the campaign has an event: some that are planned never do.
+func (c *Campaign) Began() bool { return c.Events > 0 || c.To > 0 }
 
 // Truth is what is true of traffic.
 type Truth struct {
