@@ -276,10 +276,11 @@ func (g *Generation) Lookup(addr netip.Addr, p *Place) {
 }
 
 func (g *Generation) find(addr netip.Addr, p *Place) error {
+	addr = addr.Unmap()
 	var errs []error
 	for _, d := range g.databases {
-		if d == nil {
-			continue
+		if d == nil || addr.Is6() && d.Metadata.IPVersion == 4 {
+			continue // vendors sell databases of IPv4 only, too
 		}
 		found := d.Lookup(addr)
 		err := found.Err()

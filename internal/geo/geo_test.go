@@ -1,12 +1,14 @@
 package geo_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +17,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/maxmind/mmdbwriter"
+	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
@@ -64,6 +69,69 @@ func TestAddressesAreFoundWhereTheyAre(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDatabasesOfOneVersionAreRead: addresses of the other version are not found, and
+// other databases still know them.
+func TestDatabasesOfOneVersionAreRead(t *testing.T) {
+	both := write(t, t.TempDir(), "Berlin")
+	four, six := netip.MustParseAddr("198.18.7.9"), netip.MustParseAddr("2001:db8:1::1")
+	for _, c := range []struct {
+		name      string
+		version   int
+		network   string
+		knows     []netip.Addr
+		knowsNone []netip.Addr
+	}{
+		{"IPv4", 4, "198.18.0.0/16", []netip.Addr{four, netip.AddrFrom16(four.As16())}, []netip.Addr{six, netip.MustParseAddr("192.0.2.1")}},
+		{"IPv6", 6, "2001:db8::/32", []netip.Addr{six}, []netip.Addr{four, netip.AddrFrom16(four.As16()), netip.MustParseAddr("2001:db9::1")}},
+	} {
+		for _, flat := range []bool{false, true} {
+			var record mmdbtype.DataType = mmdbtype.Map{"country": mmdbtype.Map{"iso_code": mmdbtype.String("DE")}}
+			if flat {
+				record = mmdbtype.Map{"country_code": mmdbtype.String("DE"), "city": mmdbtype.String("Berlin")}
+			}
+			path := writeVersion(t, c.version, c.network, record)
+			current := open(t, geo.Config{City: path, ASN: both.ASN}).Current()
+			for _, addr := range c.knows {
+				var p geo.Place
+				if current.Lookup(addr, &p); p.Country != "DE" || p.ASN == 0 {
+					t.Errorf("%s, flat %t: %s is at %+v", c.name, flat, addr, p)
+				}
+			}
+			for _, addr := range c.knowsNone {
+				p := geo.Place{Country: "stale"}
+				current.Lookup(addr, &p)
+				if elsewhere := addr.Unmap() == four || addr == six; p.Country != "" || elsewhere != (p.ASN != 0) {
+					t.Errorf("%s, flat %t: %s is at %+v", c.name, flat, addr, p)
+				}
+			}
+		}
+	}
+}
+
+func writeVersion(t *testing.T, version int, network string, record mmdbtype.DataType) string {
+	t.Helper()
+	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "City", IPVersion: version, RecordSize: 28, IncludeReservedNetworks: true, DisableIPv4Aliasing: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, prefix, err := net.ParseCIDR(network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.Insert(prefix, record); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := tree.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "one.mmdb")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func TestWithoutDatabasesPlacesAreEmpty(t *testing.T) {
