@@ -13,12 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -163,7 +163,7 @@ rules:
     title: Many failed sign-ins of one account
     entity: account
     when: auth == "failure" && status < 500
-    sliding_window: {window: 10m, cooldown: 5m, tiers: [{at: 11, weight: 30}, {at: 21, weight: 75}]}
+    counting: {window: 10m, cooldown: 5m, tiers: [{at: 11, weight: 30}, {at: 21, weight: 75}]}
     signal: {category: account_takeover, reason: many_failed_sign_ins, half_life: 1h}
     phase: soft
 `
@@ -171,7 +171,7 @@ rules:
 // TestABacklogIsNoBurst: what a shipper delivers after an outage of its own counts
 // at the times at which it happened, or not at all.
 func TestABacklogIsNoBurst(t *testing.T) {
-	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(failedSignIns)}}, detectors.All())
+	set, err := rules.Load(fstest.MapFS{"r.yaml": {Data: []byte(failedSignIns)}}, testrules.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
