@@ -26,7 +26,7 @@ type rulesets struct {
 
 // hasty makes timers that would take minutes due amid a run.
 var hasty = edits{
-	"signature_mismatch.yaml": {"window: 10m\n      cohorts: [build, app_version, os]", "window: 1m\n      cohorts: [build, app_version, os]\n      wait: 10s\n      usual: 1m"},
+	"signature_mismatch.yaml": {"window: 3h\n      cohorts: [build, app_version, os]", "window: 1m\n      cohorts: [build, app_version, os]\n      wait: 10s\n      usual: 1m"},
 }
 
 // others change how scores decay and act, and what a rule waits for.
