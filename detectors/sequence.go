@@ -373,8 +373,7 @@ func (s *Sequence) detector(e Environment) Detector {
 // from" is known.
 //
 // Of a cohort it keeps 12 bytes: sequences u32 · sequences that lacked something
-// while that was usual u32 · sequences that lacked something while that was unusual
-// u32.
+// while that was not unusual u32 · sequences that lacked something while it was u32.
 type sequence struct {
 	rule     *Sequence
 	lateness int64 // ms
