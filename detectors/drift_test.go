@@ -33,7 +33,7 @@ func newMeter(t testing.TB, detector string) *meter {
 	return &meter{line: newLine(t, asking(detector))}
 }
 
-// asking returns a rule with the detector and an ask, so that its weight may be 0.
+// asking gives the detector a weight above 0, which a rule that asks needs.
 func asking(detector string) string { return strings.Replace(detector, "weight: 0", "weight: 1", 1) }
 
 // show sends n events in the current bucket.

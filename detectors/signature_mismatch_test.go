@@ -235,7 +235,7 @@ func TestManyThatFailOnFewNetworksAreNoBrokenRelease(t *testing.T) {
 	}
 }
 
-// A phone that passed shortly before its update, and fails since, is not judged
+// A phone that signed correctly before its update, and fails since, is not judged
 // before its new build can be judged.
 func TestAnUpdatedDeviceWaitsForItsBuild(t *testing.T) {
 	for _, c := range []struct {
