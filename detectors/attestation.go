@@ -10,15 +10,15 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Attestation holds the parameters of the detector of that name, which grades what an
-// entity's attestations are worth.
+// Attestation holds the parameters of the attestation detector, which judges the
+// strength of an entity's attestations.
 type Attestation struct {
-	Required []RequiredLevel // the highest level of those whose condition holds is required
-	MaxAge   time.Duration   // an attestation that is older is stale
+	Required []RequiredLevel // the highest level among the matching conditions is required
+	MaxAge   time.Duration   // older attestations are stale
 	Findings [shortfalls]Finding
 
 	Window   time.Duration
-	MinShare int // least percent of the checks in the window
+	MinShare int // minimum percentage of the checks in the window
 
 	Comparison
 
@@ -32,39 +32,39 @@ type RequiredLevel struct {
 	Level int // 1 basic, 2 device, 3 strong
 }
 
-// Finding is when a way of falling short fires, and with what weight. It is not
-// looked at where At is 0.
+// Finding says when a kind of shortfall fires, and with what weight. With At 0 the
+// shortfall is not checked.
 type Finding struct {
 	At     int
 	Weight uint8
 }
 
-// Ways in which an attestation falls short, the gravest first: an event falls short
-// in the first of those that hold and are looked at.
+// Kinds of shortfall, most serious first. An event counts as the first enabled kind
+// that applies.
 const (
-	Failed      = iota // it was refused
-	CounterBack        // its counter is lower than before: the key was copied
-	Dropped            // the entity had a device's or a strong one, and has none
-	Below              // its level is lower than is required
-	Missing            // there is none, where one is required
+	Failed      = iota // the attestation was refused
+	CounterBack        // its counter went back: the key was copied
+	Dropped            // the entity had a device or strong attestation, and now has none
+	Below              // its level is lower than required
+	Missing            // an attestation is required and there is none
 	Stale              // it is too old
 	shortfalls
 )
 
 var shortfallNames = [shortfalls]string{"failed", "counter_back", "dropped", "below", "missing", "stale"}
 
-// levelNames are the levels of attestations, the lowest first.
+// levelNames are the attestation levels, lowest first.
 var levelNames = []string{"none", "basic", "device", "strong"}
 
 const (
 	mostRequired     = 16
 	mostShortfalls   = 200
-	trustedLevel     = 2 // from which on it is a drop to have none
+	trustedLevel     = 2 // an entity that had this level and now has none has dropped
 	attestationBytes = 136
 	attestationPanes = 56
 )
 
-// AttestationKind is the detector as rules see it.
+// AttestationKind describes the detector to the rules.
 func AttestationKind() rules.Kind {
 	const day = 24 * time.Hour
 	finding := func(name, doc string) rules.Key {
@@ -174,14 +174,14 @@ func (a *Attestation) detector(e Environment) Detector {
 	return &attestation{rule: a, pane: a.Window.Milliseconds() / windowPanes, cooldown: a.Cooldown.Milliseconds(), memory: a.Memory.Milliseconds(), peers: a.peers(), hasher: e.Hasher}
 }
 
-// attestation counts in which way an entity's attestations fall short, in ten panes of
-// a window, and asks its cohorts before it fires.
+// attestation counts an entity's shortfalls by kind, in the ten panes of a window,
+// and asks the entity's cohorts before it fires.
 //
 // The payload is a header of 136 bytes, and a standing for each cohort:
 //
-//	0 newest pane i64 · 8 fired at i64 · 16 best level had last i64 · 24 counter's time i64 (Unix ms) · 32 counter u64 · 40 hash of its attestation_id u64
-//	48 weight fired u8 · 49 what held it back last u8 · 50 best level u8 · 51 whether there is a counter u8 · 52 unused 4
-//	56 panes 10×(passes u8 · each way of falling short 6×u8 · unused u8), by number modulo 10
+//	0 newest pane i64 · 8 fired at i64 · 16 best level last seen i64 · 24 counter's time i64 (Unix ms) · 32 counter u64 · 40 hash of its attestation_id u64
+//	48 weight fired u8 · 49 last reason for holding back u8 · 50 best level u8 · 51 counter present u8 · 52 unused 4
+//	56 panes 10×(passes u8 · each kind of shortfall 6×u8 · unused u8), by number modulo 10
 type attestation struct {
 	rule                   *Attestation
 	pane, cooldown, memory int64 // ms
@@ -217,8 +217,8 @@ func (m attested) fired(weight uint8, at int64) {
 	m.hold(nothingHeld)
 }
 
-// advance makes a pane the newest, unless there is a later one. It returns false for
-// one that is older than the window.
+// advance makes a pane the newest, unless there is a later one. It returns false if
+// the pane is older than the window.
 func (m attested) advance(pane int64) bool {
 	newest := m.newest()
 	if pane <= newest-windowPanes {
@@ -244,7 +244,7 @@ func (m attested) sums() (all [1 + shortfalls]int, checks int) {
 	return all, checks
 }
 
-// first is the number of the oldest pane in which something falls short.
+// first returns the number of the oldest pane with a shortfall.
 func (m attested) first() int64 {
 	for p := m.newest() - windowPanes + 1; p <= m.newest(); p++ {
 		for _, n := range m.in(p)[1 : 1+shortfalls] {
@@ -256,7 +256,7 @@ func (m attested) first() int64 {
 	return m.newest()
 }
 
-// passes is what an event is that falls short in no way.
+// passes stands for an event without a shortfall.
 const passes = -1
 
 // Apply implements Detector.
@@ -277,7 +277,7 @@ func (d *attestation) Apply(c *Context, f *Firing) bool {
 	}
 	way := d.shortfall(m, c, verdict)
 	if way == passes && verdict != "passed" {
-		return false // nothing is required of it
+		return false // no attestation is required
 	}
 	m.advance(pane)
 	n := &m.in(pane)[1+way]
@@ -298,7 +298,8 @@ func (d *attestation) Apply(c *Context, f *Firing) bool {
 	return true
 }
 
-// Due implements Timed: what others do is known by now, if ever.
+// Due implements Timed. If the cohorts' behaviour can be known at all, it is known
+// by now.
 func (d *attestation) Due(c *Context, f *Firing) bool {
 	m := attested(c.Own.Payload())
 	if len(m) == 0 {
@@ -318,7 +319,7 @@ func (d *attestation) Due(c *Context, f *Firing) bool {
 	return true
 }
 
-// number is a text in 32 bits; 0 where there is none.
+// number hashes a text to 32 bits; 0 if it is empty.
 func (d *attestation) number(text string) uint32 {
 	if text == "" {
 		return 0
@@ -326,13 +327,13 @@ func (d *attestation) number(text string) uint32 {
 	return max(uint32(d.hasher.Text(text)), 1)
 }
 
-// shortfall is the first way in which the event falls short, and is looked at.
-// It learns level and counter.
+// shortfall returns the first enabled shortfall of the event. It also learns level
+// and counter.
 func (d *attestation) shortfall(m attested, c *Context, verdict string) int {
 	e := c.Event
 	level, need := 0, 0
 	if verdict == "passed" {
-		level = 1 // where it is not said
+		level = 1 // if the event states no level
 		if e.Has(event.AttestationLevel) {
 			level = max(slices.Index(levelNames, e.Text(event.AttestationLevel)), 0)
 		}
@@ -362,7 +363,7 @@ func (d *attestation) shortfall(m attested, c *Context, verdict string) int {
 	return passes
 }
 
-// best is the best level that is remembered at a moment.
+// best returns the best level that is remembered at a moment.
 func (d *attestation) best(m attested, t int64) int {
 	if t-m.bestAt() >= d.memory {
 		return 0
@@ -370,8 +371,8 @@ func (d *attestation) best(m attested, t int64) int {
 	return m.bestEver()
 }
 
-// counterBack reports whether the counter is lower than one that came before, of the
-// same attestation.
+// counterBack reports whether the counter is lower than an earlier one of the same
+// attestation.
 func (d *attestation) counterBack(m attested, c *Context, verdict string) bool {
 	e := c.Event
 	if verdict != "passed" || !e.Has(event.AttestationCounter) {
@@ -386,7 +387,7 @@ func (d *attestation) counterBack(m attested, c *Context, verdict string) bool {
 		return c.Time >= m.countedAt()
 	}
 	if known && c.Time < m.countedAt() {
-		return false // a higher one that came before it: both are in order
+		return false // the higher counter came earlier: both are in order
 	}
 	le.PutUint64(m[24:], uint64(c.Time))
 	le.PutUint64(m[32:], uint64(n))
@@ -395,7 +396,7 @@ func (d *attestation) counterBack(m attested, c *Context, verdict string) bool {
 	return false
 }
 
-// take has the entity count in its cohorts, and hears what they say.
+// take counts the entity in its cohorts, and records their answers.
 func (d *attestation) take(m attested, c *Context, short bool) {
 	n, checks := m.sums()
 	how := uncounted
@@ -421,7 +422,7 @@ func (d *attestation) take(m attested, c *Context, short bool) {
 	}
 }
 
-// least is how many the most impatient finding asks for.
+// least returns the smallest number of shortfalls with which any finding fires.
 func (d *attestation) least() int {
 	least := mostShortfalls
 	for _, f := range d.rule.Findings {
@@ -432,8 +433,8 @@ func (d *attestation) least() int {
 	return least
 }
 
-// gravest is the finding with the greatest weight that is reached, of equals the
-// first; −1 where there is none.
+// gravest returns the finding with the greatest weight that is reached, the first
+// among equals; −1 if none is.
 func (d *attestation) gravest(m attested) int {
 	n, checks := m.sums()
 	best := -1
@@ -449,8 +450,8 @@ func (d *attestation) cooling(m attested, weight uint8, t int64) bool {
 	return weight <= m.firedWeight() && t-m.firedAt() < d.cooldown
 }
 
-// judge fills in tier and weight. It returns false where nothing is reached, or
-// cohorts hold it back.
+// judge fills in tier and weight. It returns false if no finding is reached, or if
+// the cohorts hold the firing back.
 func (d *attestation) judge(m attested, f *Firing, t int64) bool {
 	way := d.gravest(m)
 	if way < 0 || d.cooling(m, d.rule.Findings[way].Weight, t) {
@@ -468,7 +469,7 @@ func (d *attestation) judge(m attested, f *Firing, t int64) bool {
 	return weight > 0 && !d.cooling(m, f.Weight, t)
 }
 
-// fire keeps what fires, and describes it.
+// fire records the firing, and describes it.
 func (d *attestation) fire(m attested, f *Firing, t int64) {
 	m.fired(f.Weight, t)
 	n, checks := m.sums()
@@ -501,7 +502,7 @@ func (d *attestation) FitCohort(by event.Field, payload []byte) ([]byte, bool) {
 	return payload, slices.Contains(d.rule.Cohorts, by) && len(payload) == crowdSize
 }
 
-// Explain implements Detector. Of cohorts it says what they said last.
+// Explain implements Detector. For cohorts it gives their latest answers.
 func (d *attestation) Explain(payload []byte, at int64) (x Explanation) {
 	m := attested(payload)
 	x.Last = x.First - 1

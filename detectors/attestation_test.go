@@ -15,7 +15,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// attest fills in what a call says of its attestation.
+// attest fills in a call's attestation.
 func (r *call) attest(e *event.Event) {
 	for f, text := range map[event.Field]string{event.Attestation: r.attestation, event.AttestationLevel: r.level, event.AttestationID: r.id} {
 		if text != "" {
@@ -63,14 +63,14 @@ stale: {at: 2, weight: 20}
 unjudged_percent: 100
 `
 
-// Each way of falling short, where nothing is known of others: after the wait.
+// Each kind of shortfall, with nothing known about others: after the wait.
 func TestWaysOfFallingShort(t *testing.T) {
 	passed := call{attestation: "passed", level: "device"}
 	with := func(change func(c *call)) call { c := passed; change(&c); return c }
 	for _, c := range []struct {
 		name  string
-		first call // comes once
-		then  call // comes twice
+		first call // occurs once
+		then  call // occurs twice
 		want  string
 	}{
 		{"failed", passed, call{attestation: "failed"}, "failed 60"},
@@ -133,7 +133,8 @@ func TestTheBestLevelIsForgotten(t *testing.T) {
 	}
 }
 
-// The gravest that is reached fires, and a share below the least is not.
+// The most serious finding that is reached fires; a share below the minimum does
+// not.
 func TestTheGravestFires(t *testing.T) {
 	w := newTown(t, attestations(t, allFindings))
 	for i, a := range []string{"missing", "missing", "failed", "failed", "missing"} {
@@ -273,7 +274,7 @@ func TestAttestationAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestTheWorkedExampleOfAttestation: the page's numbers are what comes of it.
+// TestTheWorkedExampleOfAttestation checks the numbers on the page.
 func TestTheWorkedExampleOfAttestation(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/attestation.md")
 	if err != nil {

@@ -11,39 +11,39 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Cadence holds the parameters of the detector of that name, which fires when an
-// entity does something as evenly as a clock, or round the clock.
+// Cadence holds the parameters of the cadence detector, which fires when an entity's
+// attempts are evenly spaced, or go on around the clock.
 type Cadence struct {
-	Counted  *rules.Condition // of the events that match the rule, those that are attempts; nil: all
-	Cancel   *rules.Condition // those that take back all attempts before them; nil: none
-	Distinct event.Field      // whose values attempts are told apart by; event.None: none
-	Shortest time.Duration    // the median interval must be as long
-	Longest  time.Duration    // and no longer than this; 0: as long as it likes
-	Spread   int              // percent of the median by which most intervals differ from it, at most
+	Counted  *rules.Condition // the matching events that are attempts; nil: all
+	Cancel   *rules.Condition // events that cancel all earlier attempts; nil: none
+	Distinct event.Field      // field whose values distinguish attempts; event.None: none
+	Shortest time.Duration    // minimum of the median interval
+	Longest  time.Duration    // maximum of the median interval; 0: no limit
+	Spread   int              // most intervals differ from the median by at most this percentage
 	Tiers    []CadenceTier    // Weight ascending; never empty
-	Memory   time.Duration    // an attempt so long before the latest is forgotten
+	Memory   time.Duration    // an attempt this long before the latest is forgotten
 	Cooldown time.Duration    // event time until the same weight may fire again for the entity
 }
 
-// CadenceTier is one step of an answer: what must be so, and what it weighs.
+// CadenceTier is one step of an answer: its conditions, and its weight.
 type CadenceTier struct {
-	At     int           // attempts, the latest, that are evenly spaced; at least 3
-	Values int           // distinct values among these; 0: not asked for
-	Hours  int           // of the last 24 in which there was an attempt; 0: not asked for
-	Lasts  time.Duration // for which attempts have been evenly spaced; 0: not asked for
+	At     int           // number of latest attempts that are evenly spaced; at least 3
+	Values int           // distinct values among these attempts; 0: no such condition
+	Hours  int           // hours with an attempt among the last 24; 0: no such condition
+	Lasts  time.Duration // how long attempts have been evenly spaced; 0: no such condition
 	Weight uint8         // 0..100
 }
 
 const (
 	mostAttempts = 64
-	mostPause    = 10 // medians; a longer interval ends what lasts
+	mostPause    = 10 // medians; a longer interval ends an evenly spaced run
 	hoursOfDay   = 24
 )
 
-// spacedBy are the fields by whose values attempts can be told apart.
+// spacedBy are the fields whose values can distinguish attempts.
 var spacedBy = []string{"account", "client_ip", "device", "ja4", "net", "object", "route", "session", "token", "user_agent"}
 
-// CadenceKind is the detector as rules see it.
+// CadenceKind describes the detector to the rules.
 func CadenceKind() rules.Kind {
 	return rules.Kind{
 		Name: "cadence",
@@ -87,7 +87,7 @@ func compileCadence(p *rules.Params) rules.Spec {
 		if c.Values > c.At {
 			tier.Problem("values", "so few attempts never have so many values", "ask for as many values as attempts, or fewer")
 		}
-		// Half of the intervals, at least, are as long as the median.
+		// At least half of the intervals are as long as the median.
 		if time.Duration(c.At/2)*t.Shortest >= t.Memory {
 			tier.Problem("at", "attempts are forgotten before there are so many at this interval", "make memory longer, or ask for fewer attempts")
 		}
@@ -136,7 +136,7 @@ func (t *Cadence) Canonical() string {
 	return s
 }
 
-// most is how many attempts are remembered.
+// most returns the number of attempts that are remembered.
 func (t *Cadence) most() (most int) {
 	for _, tier := range t.Tiers {
 		most = max(most, tier.At)
@@ -144,8 +144,8 @@ func (t *Cadence) most() (most int) {
 	return most
 }
 
-// step is how many attempts must be even at every attempt of what lasts: the fewest
-// that a tier with lasts asks for; 0 where none does.
+// step returns how many attempts must be even at each attempt of an evenly spaced
+// run: the fewest that a tier with lasts asks for, or 0 without such a tier.
 func (t *Cadence) step() (step int) {
 	for _, tier := range t.Tiers {
 		if tier.Lasts > 0 && (step == 0 || tier.At < step) {
@@ -167,8 +167,8 @@ func (t *Cadence) detector(e Environment) Detector {
 	}
 }
 
-// cadence remembers the times of the latest attempts, in order of event time, and in
-// which hours there were any. The order of arrival does not matter.
+// cadence remembers the times of the latest attempts, in order of event time, and
+// the hours with attempts. The order of arrival does not matter.
 //
 // The payload is a header of 40 bytes, and attempts of 12 in order of time:
 //
@@ -178,20 +178,20 @@ func (t *Cadence) detector(e Environment) Detector {
 type cadence struct {
 	rule              *Cadence
 	most              int
-	step              int   // attempts by which evenness is followed; 0: it is not
+	step              int   // attempts over which evenness is tracked; 0: it is not tracked
 	shortest, longest int64 // ms
 	memory            int64 // ms
 	cooldown          int64 // ms
 	hasher            Hasher
 
-	intervals, off [mostAttempts]int64  // of the attempts that are judged, sorted
-	values         [mostAttempts]uint32 // theirs, sorted
+	intervals, off [mostAttempts]int64  // of the judged attempts, sorted
+	values         [mostAttempts]uint32 // of the judged attempts, sorted
 }
 
 const (
 	attemptsHeader = 40
 	attemptSize    = 12
-	farTime        = 1 << 52 // ms; no event is so far from 1970
+	farTime        = 1 << 52 // ms; bound on the distance of event times from 1970
 )
 
 // attempts is a view of the payload.
@@ -222,7 +222,7 @@ func (m attempts) put(i int, t int64, value uint32) {
 	le.PutUint32(b[8:], value)
 }
 
-// wasActive marks the hour of a time.
+// wasActive marks the hour of a time as active.
 func (m attempts) wasActive(t int64) {
 	hour, latest, hours := t/msPerHour, m.latestHour(), m.hours()
 	switch {
@@ -237,7 +237,7 @@ func (m attempts) wasActive(t int64) {
 	le.PutUint32(m[24:], hours)
 }
 
-// upTo is how many attempts are no later than t.
+// upTo returns the number of attempts no later than t.
 func (m attempts) upTo(t int64) int {
 	n := m.len()
 	for n > 0 && m.time(n-1) > t {
@@ -246,7 +246,7 @@ func (m attempts) upTo(t int64) int {
 	return n
 }
 
-// withoutFirst takes n attempts out, in place.
+// withoutFirst removes the first n attempts, in place.
 func (m attempts) withoutFirst(n int) attempts {
 	copy(m[attemptsHeader:], m[attemptsHeader+n*attemptSize:])
 	return m[:len(m)-n*attemptSize]
@@ -286,7 +286,7 @@ func (d *cadence) Apply(c *Context, f *Firing) bool {
 	return d.judge(m, c.Time, f)
 }
 
-// follow keeps since when attempts have been evenly spaced.
+// follow keeps track of when the evenly spaced run began.
 func (d *cadence) follow(m attempts) {
 	if m.len() < d.step {
 		return
@@ -299,8 +299,8 @@ func (d *cadence) follow(m attempts) {
 	}
 }
 
-// remember takes an attempt in, and lets those go for which there is no room, or
-// that are too long ago. It returns nil where the attempt itself goes.
+// remember adds an attempt, and drops those that are too old or exceed the bound. It
+// returns nil if the attempt itself is dropped.
 func (d *cadence) remember(m attempts, c *Context) attempts {
 	latest := c.Time
 	if n := m.len(); n > 0 {
@@ -314,7 +314,7 @@ func (d *cadence) remember(m attempts, c *Context) attempts {
 		return nil
 	}
 	if m.len() == d.most {
-		// The first makes room; what follows it moves up.
+		// Dropping the first attempt makes room, and shifts the rest.
 		at--
 		copy(m[attemptsHeader:attemptsHeader+at*attemptSize], m[attemptsHeader+attemptSize:])
 	} else {
@@ -327,8 +327,8 @@ func (d *cadence) remember(m attempts, c *Context) attempts {
 	return m
 }
 
-// valueOf is 32 bits of the hash of what attempts are told apart by; 0 where the
-// event has none.
+// valueOf returns 32 bits of the hash of the distinguishing value; 0 if the event
+// has none.
 func (d *cadence) valueOf(e *event.Event) uint32 {
 	if d.rule.Distinct == event.None || e.Text(d.rule.Distinct) == "" {
 		return 0
@@ -336,14 +336,14 @@ func (d *cadence) valueOf(e *event.Event) uint32 {
 	return max(uint32(d.hasher.Text(e.Text(d.rule.Distinct))), 1)
 }
 
-// pace is how the latest attempts follow one another.
+// pace describes the spacing of the latest attempts.
 type pace struct {
 	attempts int
-	median   int64 // ms between two
-	longest  int64 // ms between two
-	spread   int64 // percent of it, rounded up
-	values   int   // distinct
-	first    int64 // Unix ms, of the earliest
+	median   int64 // interval, ms
+	longest  int64 // interval, ms
+	spread   int64 // percent of the median, rounded up
+	values   int   // number of distinct values
+	first    int64 // Unix ms, of the earliest attempt
 	last     int64
 }
 
@@ -383,12 +383,12 @@ func (d *cadence) pace(m attempts, n int) (p pace) {
 	return p
 }
 
-// isEven reports whether the pace is what the rule asks for.
+// isEven reports whether the pace satisfies the rule.
 func (d *cadence) isEven(p pace) bool {
 	return p.median >= d.shortest && (d.longest == 0 || p.median <= d.longest) && p.spread <= int64(d.rule.Spread)
 }
 
-// lasting is for how long attempts have been even (ms).
+// lasting returns how long attempts have been even (ms).
 func (m attempts) lasting() int64 {
 	if m.evenSince() == 0 || m.len() == 0 {
 		return 0
@@ -396,7 +396,7 @@ func (m attempts) lasting() int64 {
 	return m.time(m.len()-1) - m.evenSince()
 }
 
-// holds reports whether the pace is what a tier asks for.
+// holds reports whether the pace satisfies a tier.
 func (d *cadence) holds(tier CadenceTier, p pace, m attempts) bool {
 	return p.attempts >= tier.At && d.isEven(p) && p.values >= tier.Values &&
 		m.activeHours() >= tier.Hours && m.lasting() >= tier.Lasts.Milliseconds()
@@ -424,7 +424,7 @@ func (d *cadence) judge(m attempts, at int64, f *Firing) bool {
 	return false
 }
 
-// held describes a pace.
+// held describes a pace as evidence.
 func (d *cadence) held(list []facet.Evidence, m attempts, p pace) []facet.Evidence {
 	list = append(list,
 		facet.Number("attempts", int64(p.attempts)),
@@ -440,8 +440,8 @@ func (d *cadence) held(list []facet.Evidence, m attempts, p pace) []facet.Eviden
 	return append(list, facet.Number("first_ms", p.first), facet.Number("last_ms", p.last))
 }
 
-// Fit implements Detector. Of a payload that former settings let grow, the earliest
-// attempts go.
+// Fit implements Detector. If former settings allowed more attempts, the earliest
+// are dropped.
 func (d *cadence) Fit(payload []byte) ([]byte, bool) {
 	m := attempts(payload)
 	if len(m) < attemptsHeader || (len(m)-attemptsHeader)%attemptSize != 0 || m.len() > mostAttempts ||

@@ -18,7 +18,7 @@ import (
 const slowly = "cadence:\n  count: auth == \"failure\"\n  cancel: auth == \"success\"\n  distinct: net\n  interval: 10m\n  spread: 30\n  memory: 48h\n" +
 	"  tiers:\n    - {at: 4, weight: 30}\n    - {at: 8, weight: 45}\n    - {at: 8, values: 6, weight: 60}\n"
 
-// failedAt makes histories of failed sign-ins at these minutes.
+// failedAt returns a history of failed sign-ins at these minutes.
 func failedAt(minutes ...float64) (all []string) {
 	for _, m := range minutes {
 		all = append(all, fmt.Sprintf("%v: auth=failure net=n1", m))
@@ -136,7 +136,7 @@ func TestLastingPace(t *testing.T) {
 	}
 }
 
-// TestTheExampleOfCadence is the table on the page.
+// TestTheExampleOfCadence checks the table on the page.
 func TestTheExampleOfCadence(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/cadence.md")
 	if err != nil {
@@ -245,7 +245,7 @@ func TestExplanationOfCadence(t *testing.T) {
 	}
 }
 
-// manyAttempts is a payload that has seen a lot.
+// manyAttempts returns a payload after many events.
 func manyAttempts(t testing.TB) []byte {
 	l := newLine(t, slowly)
 	for i := range int64(12) {

@@ -8,8 +8,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// A rule that fires on innocent people costs more than one that misses, so
-// built-in rules have to show both.
+// A rule that fires on innocent people costs more than one that misses an attack, so
+// the tests of built-in rules must cover both cases.
 func TestTheBuiltInRulesAreTestedBothWays(t *testing.T) {
 	set, err := rules.Default(detectors.All())
 	if err != nil {

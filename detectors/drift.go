@@ -14,29 +14,29 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Drift holds the parameters of the detector of that name, which fires when what is
-// measured of an entity is not what is usual.
+// Drift holds the parameters of the drift detector, which fires when a measure of an
+// entity leaves its usual range.
 type Drift struct {
 	Measure    DriftMeasure
 	Counted    *rules.Condition // nil: all events
 	Percentile int              // of [DriftLatency]
 	Bucket     time.Duration
-	MinEvents  int // below which a bucket is not measured, and an entity not followed
+	MinEvents  int // minimum for measuring a bucket, and for tracking an entity
 	Direction  DriftDirection
 
-	Learn      int           // number of learned buckets before one is judged
-	Deviations int           // of how many is the limit
-	Percent    int           // of the usual, at least
-	Least      int64         // and at least so much: percent, events, or ms
-	For        int           // buckets that must be off
-	Until      int           // buckets that must be back
-	Settle     time.Duration // after which a drift is how things are
-	Cooldown   time.Duration // event time until a drift is told again
-	Explain    []event.Field // by which an excess is told apart
+	Learn      int           // number of learned buckets before the first is judged
+	Deviations int           // the limit is this many deviations from the usual value
+	Percent    int           // the limit is at least this percentage of the usual value
+	Least      int64         // and at least this far from it: percent, events, or ms
+	For        int           // consecutive buckets beyond the limit before a drift is reported
+	Until      int           // consecutive buckets back in range before a drift ends
+	Settle     time.Duration // a drift that lasts this long becomes the usual state
+	Cooldown   time.Duration // event time until a drift is reported again
+	Explain    []event.Field // fields that break down an excess
 	Weight     uint8         // 0..100
 }
 
-// DriftMeasure is what is measured of a bucket.
+// DriftMeasure is the quantity that is measured in a bucket.
 type DriftMeasure uint8
 
 // Measures, in the order of their names in rules.
@@ -46,7 +46,7 @@ const (
 	DriftLatency
 )
 
-// DriftDirection is on which side of the usual a value must be.
+// DriftDirection is the side of the usual value that counts as a drift.
 type DriftDirection uint8
 
 // Directions, in the order of their names in rules.
@@ -68,7 +68,7 @@ const (
 	driftReach    = 8 * 24 * time.Hour
 )
 
-// DriftKind is the detector as rules see it.
+// DriftKind describes the detector to the rules.
 func DriftKind() rules.Kind {
 	const day = 24 * time.Hour
 	return rules.Kind{
@@ -166,20 +166,20 @@ func (s *Drift) detector(e Environment) Detector {
 	return d
 }
 
-// drift measures buckets of time, and compares each with what is usual.
+// drift measures buckets of time, and compares each with the usual value.
 //
-// The payload of an entity that is not followed yet is the newest bucket i64 · its
-// events u32 · 4 unused. Of one that is followed it is a header of 80 bytes:
+// The payload of an entity that is not tracked yet is the newest bucket i64 · its
+// events u32 · 4 unused. That of a tracked entity is a header of 80 bytes:
 //
-//	0 fired at i64 (Unix ms) · 8 next bucket to be closed i64 · 16 latest bucket with an event i64 · 24 first bucket that was off i64 ·
-//	32 hour that is learned i64 · 40 sum of its buckets u64 · 48 how many u32 · 52 buckets learned lately u8 · 53 place of the next u8 ·
-//	54 off in a row u8 · 55 back in a row u8 · 56 flags u8 · 57 unused 3 · 60 usual u32 · 64 limit u32 · 68 value u32, of the bucket that was judged last · 72 latest event i64 (Unix ms)
+//	0 fired at i64 (Unix ms) · 8 next bucket to be closed i64 · 16 latest bucket with an event i64 · 24 first bucket beyond the limit i64 ·
+//	32 hour being learned i64 · 40 sum of its buckets u64 · 48 their number u32 · 52 recently learned buckets u8 · 53 position of the next u8 ·
+//	54 consecutive buckets off u8 · 55 consecutive buckets back u8 · 56 flags u8 · 57 unused 3 · 60 usual u32 · 64 limit u32 · 68 value u32, of the last judged bucket · 72 latest event i64 (Unix ms)
 //
-// 24 values u32 that were learned lately; 24 hours × 7 days of means u32, one more
-// than they are, 0: none; what is usual of six values of three fields, each hash u32 ·
-// events u32 (16ths); and three open buckets by number modulo 3, each events u32 ·
-// counted u32 · six values of three fields, each hash u32 · events u32 · name 24
-// bytes · a histogram of 64 bins u32.
+// 24 recently learned values u32; means of 24 hours × 7 days u32, each plus one, 0:
+// none; the usual counts of six values of three fields, each hash u32 · events u32
+// (16ths); and three open buckets by number modulo 3, each events u32 · counted u32
+// · six values of three fields, each hash u32 · events u32 · name 24 bytes · a
+// histogram of 64 bins u32.
 type drift struct {
 	rule     *Drift
 	bucket   int64 // ms, as all below
@@ -199,7 +199,7 @@ const (
 	driftSmall    = 16
 	driftHeader   = 80
 	recentBuckets = 24
-	levelBuckets  = 6 // of these, the last, that are usual
+	levelBuckets  = 6 // the last of these, which define the usual value
 	daysKept      = 7
 	daysNeeded    = 3
 	quietBuckets  = 72
@@ -207,8 +207,8 @@ const (
 	explainKept   = 6
 	explainName   = 24
 	driftBins     = 64
-	usualParts    = 16 // of an event
-	usualRate     = 8  // an eighth of the difference is learned
+	usualParts    = 16 // parts of an event
+	usualRate     = 8  // an eighth of the difference is learned each time
 
 	driftRecent   = driftHeader
 	driftSeason   = driftRecent + 4*recentBuckets
@@ -251,12 +251,12 @@ func (m measured) season(hour int64, day int64) measured {
 	return m[driftSeason+4*(daysKept*int(uint64(hour)%hoursOfDay)+int(uint64(day)%daysKept)):][:4]
 }
 
-// usually is what is usual of the values of a field.
+// usually returns the usual counts of a field's values.
 func (m measured) usually(of int) measured {
 	return m[driftUsual+8*explainKept*of:][:8*explainKept]
 }
 
-// Of an open bucket.
+// Fields of an open bucket.
 func (b measured) events() int64             { return b.u32(0) }
 func (b measured) counted() int64            { return b.u32(4) }
 func (b measured) heavy(of, i int) measured  { return b[8+heavySize*(explainKept*of+i):][:heavySize] }
@@ -301,7 +301,7 @@ func (d *drift) Due(c *Context, f *Firing) bool {
 	return fired
 }
 
-// floorDiv is a quotient that is rounded down.
+// floorDiv divides, and rounds down.
 func floorDiv(a, b int64) int64 {
 	q := a / b
 	if a%b < 0 {
@@ -310,8 +310,8 @@ func floorDiv(a, b int64) int64 {
 	return q
 }
 
-// follow counts the events of an entity that is not followed yet, until it has enough
-// in one bucket.
+// follow counts the events of an entity that is not tracked yet, until one bucket
+// has enough.
 func (d *drift) follow(m measured, c *Context, n int64) {
 	if len(m) == 0 {
 		if m = c.Own.Resize(driftSmall); m == nil {
@@ -340,7 +340,7 @@ func (d *drift) follow(m measured, c *Context, n int64) {
 	c.Timer = d.due(m)
 }
 
-// due is when the next bucket that holds something is over; 0 where none does.
+// due returns the end of the next bucket with events; 0 if there is none.
 func (d *drift) due(m measured) int64 {
 	if !d.anyOpen(m) && (d.rule.Measure != DriftVolume || m.next()-m.latest() > quietBuckets) {
 		return 0
@@ -357,7 +357,7 @@ func (d *drift) anyOpen(m measured) bool {
 	return false
 }
 
-// count takes an event into its bucket. It reports whether the event is counted.
+// count adds an event to its bucket. It reports whether the event is counted.
 func (d *drift) count(m measured, e *event.Event, n int64, holds bool) bool {
 	b := m.open(n)
 	b.increase(0, 1)
@@ -379,7 +379,7 @@ func (d *drift) count(m measured, e *event.Event, n int64, holds bool) bool {
 	return true
 }
 
-// binOf is the bin of a latency, of which there are two for each power of two.
+// binOf returns the bin of a latency. There are two bins for each power of two.
 func binOf(v int64) int {
 	e := bits.Len64(uint64(v)) - 1
 	if e >= driftBins/2 {
@@ -391,7 +391,7 @@ func binOf(v int64) int {
 	return 2*e + int(v>>(e-1)&1)
 }
 
-// leastOf is the least value of a bin.
+// leastOf returns the lower bound of a bin.
 func leastOf(bin int) int64 {
 	if bin < 2 {
 		return 1
@@ -399,7 +399,7 @@ func leastOf(bin int) int64 {
 	return int64(2+bin%2) << (bin/2 - 1)
 }
 
-// heavier counts a value, in the place of the rarest where there is no room.
+// heavier counts a value. If there is no room, it replaces the rarest one.
 func (d *drift) heavier(b measured, of int, hash uint32, e *event.Event) {
 	rarest := 0
 	for i := range explainKept {
@@ -425,8 +425,8 @@ func (d *drift) heavier(b measured, of int, hash uint32, e *event.Event) {
 	}
 }
 
-// closeUpTo closes all buckets up to one, in order. It reports whether the rule fires;
-// of several firings the first is told.
+// closeUpTo closes all buckets up to one, in order. It reports whether the rule
+// fires. If it fires several times, the first firing is reported.
 func (d *drift) closeUpTo(m measured, c *Context, to int64, f *Firing) (fired bool) {
 	for m.next() <= to {
 		n := m.next()
@@ -452,7 +452,7 @@ func (d *drift) closeUpTo(m measured, c *Context, to int64, f *Firing) (fired bo
 	return fired
 }
 
-// measure is the value of a bucket; ok is false where it has too few events.
+// measure returns the value of a bucket; ok is false if it has too few events.
 func (d *drift) measure(b measured) (value int64, ok bool) {
 	n := b.events()
 	switch {
@@ -472,15 +472,15 @@ func (d *drift) measure(b measured) (value int64, ok bool) {
 	return leastOf(driftBins - 1), true
 }
 
-// usualLevel is what is usual of a bucket, and how far a value may be from it.
+// usualLevel is the usual value of a bucket, with the allowed distance from it.
 type usualLevel struct {
 	usual, limit int64
-	days         bool // from the same hour of other days
-	known        int  // days, or buckets
+	days         bool // taken from the same hour of other days
+	known        int  // number of days or buckets
 }
 
-// judge compares a bucket with what is usual, and learns it. It reports whether the
-// rule fires.
+// judge compares a bucket with the usual value, and learns from it. It reports
+// whether the rule fires.
 func (d *drift) judge(m, b measured, n, value, now int64) (fires bool) {
 	if m.is(driftIsOff) && n*d.bucket-m.since()*d.bucket >= d.settle {
 		d.forget(m)
@@ -533,14 +533,13 @@ func (d *drift) judge(m, b measured, n, value, now int64) (fires bool) {
 	return fires
 }
 
-// forget begins anew.
+// forget starts over.
 func (d *drift) forget(m measured) {
 	clear(m[24:72])
 	clear(m[driftRecent:driftOpen])
 }
 
-// passHours keeps the mean of an hour that is over, and drops days that are too long
-// ago.
+// passHours records the mean of a finished hour, and drops days that are too old.
 func (d *drift) passHours(m measured, n int64) {
 	hour := floorDiv(n*d.bucket, msPerHour)
 	if m.is(driftHasHour) && hour <= m.hour() {
@@ -564,7 +563,8 @@ func (d *drift) passHours(m measured, n int64) {
 	m.set(48, 0)
 }
 
-// level finds what is usual in a bucket. It returns false where too little is learned.
+// level computes the usual value of a bucket. It returns false if too little has
+// been learned.
 func (d *drift) level(m, b measured, n int64) bool {
 	usual, spread, ok := int64(0), int64(0), m.recent() >= d.rule.Learn
 	d.base = usualLevel{known: m.recent()}
@@ -598,8 +598,8 @@ func (d *drift) level(m, b measured, n int64) bool {
 	return ok
 }
 
-// lately is the median of the buckets that were learned last, and how far neighbours
-// are apart, which a rise or fall over hours leaves as it is.
+// lately returns the median of the recently learned buckets, and the spread between
+// neighbours. A rise or fall over hours does not affect that spread.
 func (d *drift) lately(m measured) (usual, spread int64) {
 	back := func(i int) int64 {
 		return m.u32(driftRecent + 4*((int(m[53])+recentBuckets-1-i)%recentBuckets))
@@ -620,7 +620,8 @@ func (d *drift) lately(m measured) (usual, spread int64) {
 	return last[(len(last)+1)/2-1], spread
 }
 
-// medianOf sorts values. It gives their median, and that of their distances from it.
+// medianOf sorts values. It returns their median, and the median of their distances
+// from it.
 func medianOf(all []int64) (median, spread int64) {
 	slices.Sort(all)
 	at := (len(all)+1)/2 - 1
@@ -632,7 +633,7 @@ func medianOf(all []int64) (median, spread int64) {
 	return median, all[at]
 }
 
-// squareRoot is rounded down.
+// squareRoot returns the square root, rounded down.
 func squareRoot(n int64) (root int64) {
 	for bit := int64(1) << 31; bit > 0; bit >>= 1 {
 		if r := root | bit; r*r <= n {
@@ -642,7 +643,7 @@ func squareRoot(n int64) (root int64) {
 	return root
 }
 
-// learn takes in a bucket with the value that it teaches.
+// learn adds a bucket to the history, with the given value.
 func (d *drift) learn(m, b measured, value int64) {
 	value = max(value, 0)
 	m.set(driftRecent+4*int(m[53]), value)
@@ -654,7 +655,7 @@ func (d *drift) learn(m, b measured, value int64) {
 	}
 }
 
-// learnHeavy teaches what values of a field usually have.
+// learnHeavy updates the usual counts of a field's values.
 func (d *drift) learnHeavy(u, b measured, of int) {
 	for i := range explainKept {
 		if was := u.u32(8*i + 4); was > 0 {
@@ -680,7 +681,7 @@ func (d *drift) learnHeavy(u, b measured, of int) {
 	}
 }
 
-// countOf is how many counted events of a bucket have a value.
+// countOf returns the number of counted events in a bucket with a value.
 func (b measured) countOf(of int, hash uint32) int64 {
 	for i := range explainKept {
 		if h := b.heavy(of, i); le.Uint32(h) == hash {
@@ -690,7 +691,7 @@ func (b measured) countOf(of int, hash uint32) int64 {
 	return 0
 }
 
-// usualOf is what is usual of a value, in 16ths of an event.
+// usualOf returns the usual count of a value, in 16ths of an event.
 func (u measured) usualOf(hash uint32) int64 {
 	for i := range explainKept {
 		if le.Uint32(u[8*i:]) == hash {
@@ -700,7 +701,7 @@ func (u measured) usualOf(hash uint32) int64 {
 	return 0
 }
 
-// describe fills in a firing, with what judge has found.
+// describe fills in a firing with the results of judge.
 func (d *drift) describe(m, b measured, value int64, f *Firing) {
 	baseline := "lately"
 	if d.base.days {
@@ -758,7 +759,7 @@ func (d *drift) Fit(payload []byte) ([]byte, bool) {
 	return m, true
 }
 
-// Explain implements Detector: what was judged last, and what that must be.
+// Explain implements Detector: the last judged value, and its limit.
 func (d *drift) Explain(payload []byte, at int64) (x Explanation) {
 	m := measured(payload)
 	x.Last = x.First - 1

@@ -20,12 +20,12 @@ const (
 	fiveMins = 5 * 60_000
 )
 
-// meter is an entity that is measured.
+// meter is an entity under measurement.
 type meter struct {
 	*line
-	bucket int64 // number of the present one, since start
+	bucket int64 // number of the current bucket, since start
 	timer  int64
-	fired  bool // in the present bucket, or when the last was closed
+	fired  bool // in the current bucket, or when the last one was closed
 }
 
 func newMeter(t testing.TB, detector string) *meter {
@@ -33,10 +33,10 @@ func newMeter(t testing.TB, detector string) *meter {
 	return &meter{line: newLine(t, asking(detector))}
 }
 
-// asking is a detector in a rule that asks, so that its weight may be 0.
+// asking gives the detector a weight above 0, which a rule that asks needs.
 func asking(detector string) string { return strings.Replace(detector, "weight: 0", "weight: 1", 1) }
 
-// show has n events of the present bucket.
+// show sends n events in the current bucket.
 func (w *meter) show(n int, values string) {
 	w.t.Helper()
 	for i := range n {
@@ -55,7 +55,8 @@ func (w *meter) show(n int, values string) {
 	}
 }
 
-// close lets buckets pass. It reports whether the rule has fired, since the last call.
+// close lets buckets pass. It reports whether the rule has fired since the last
+// call.
 func (w *meter) close(buckets int64) bool {
 	w.t.Helper()
 	w.bucket += buckets
@@ -72,11 +73,11 @@ func (w *meter) close(buckets int64) bool {
 	return fired
 }
 
-// startOfDay is when meters begin: 10:00 UTC.
+// startOfDay is the start time of meters: 10:00 UTC.
 const startOfDay = start - start%(24*hour) + 10*hour
 
-// shares shows a hundred events in each bucket, so many of them errors, and gives the
-// places of the buckets with which the rule fires.
+// shares sends a hundred events in each bucket, with the given numbers of errors,
+// and returns the indices of the buckets in which the rule fires.
 func (w *meter) shares(failed ...int) (fired []int) {
 	w.t.Helper()
 	for i, n := range failed {
@@ -213,7 +214,7 @@ func TestADailyRushIsUsual(t *testing.T) {
 	day := func(most int) (fired int) {
 		for b := range 288 {
 			n := 30
-			if b/12 == 23 { // it rises by little enough
+			if b/12 == 23 { // the rise is small enough
 				n = 30 + (most-30)*(b%12)/11
 			}
 			w.show(n, "status=200")
@@ -285,7 +286,7 @@ func TestFewAreNotFollowed(t *testing.T) {
 	}
 }
 
-// TestTheExampleOfDrift is the table on the page.
+// TestTheExampleOfDrift checks the table on the page.
 func TestTheExampleOfDrift(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/drift.md")
 	if err != nil {
@@ -357,7 +358,7 @@ func TestExplanationOfDrift(t *testing.T) {
 	}
 }
 
-// muchMeasured is a payload that has seen a lot.
+// muchMeasured returns a payload after many events.
 func muchMeasured(t testing.TB) []byte {
 	w := newMeter(t, errorsOf+"  explain: [country, asn]\n")
 	for i := range 40 {
@@ -406,7 +407,7 @@ func TestDriftWithoutRoomBreaksNothing(t *testing.T) {
 	}
 }
 
-// A bucket that is off fires with the event that closes it.
+// A bucket beyond the limit fires with the event that closes it.
 func TestDriftAllocatesNothing(t *testing.T) {
 	var events []string
 	for i := range 600 {

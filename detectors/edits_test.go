@@ -13,14 +13,14 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// firing is a tier as it spoke: when so many were counted.
+// firing is a tier that fired, with the count at that time.
 type firing struct {
 	count, at int
 	weight    uint8
 }
 
-// fires feeds failures, a second apart, to a rule with these tiers, until so many
-// have come in all.
+// fires sends failures, a second apart, to a rule with these tiers, until the total
+// is reached.
 func fires(t *testing.T, s *slot, r *rules.Rule, from, to int) (all []firing) {
 	t.Helper()
 	d := newDetector(t, r)
@@ -42,15 +42,15 @@ func edited(cooldown time.Duration, distinct bool, tiers ...detectors.Tier) *rul
 	return r
 }
 
-// TestTiersMayBeEdited: what fired before an edit holds back no tier that asks for
-// more, or weighs more, than what was said.
+// TestTiersMayBeEdited checks that a firing before an edit holds back no tier that
+// asks for more, or weighs more.
 func TestTiersMayBeEdited(t *testing.T) {
 	tier := func(at, weight int) detectors.Tier { return detectors.Tier{At: at, Weight: uint8(weight)} }
 	for _, c := range []struct {
 		name          string
 		before, after []detectors.Tier
 		came          int      // before the edit
-		first, then   []firing // before and behind it, up to 40
+		first, then   []firing // before and after it, up to 40
 	}{
 		{"the lower of two is taken away",
 			[]detectors.Tier{tier(10, 30), tier(20, 60)}, []detectors.Tier{tier(20, 60)}, 12, []firing{{10, 10, 30}}, []firing{{20, 20, 60}}},
@@ -93,8 +93,8 @@ func TestTiersMayBeEdited(t *testing.T) {
 	}
 }
 
-// Whatever a rule becomes, its state stays within the bound of what it is, and
-// counts are those of what is remembered.
+// After any change of a rule, its state stays within the new bound, and counts are
+// those of the remembered events.
 func TestAStateOutgrownByItsRuleIsCutDown(t *testing.T) {
 	for _, distinct := range []bool{false, true} {
 		var s slot
@@ -109,8 +109,8 @@ func TestAStateOutgrownByItsRuleIsCutDown(t *testing.T) {
 	}
 }
 
-// TestAnyEditLeavesAStateToGoOnWith changes everything that may change while
-// counts go on, at random: nothing panics, hangs or outgrows its bound.
+// TestAnyEditLeavesAStateToGoOnWith randomly changes every parameter that may change
+// while counts continue: nothing panics, hangs or exceeds its bound.
 func TestAnyEditLeavesAStateToGoOnWith(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 9))

@@ -10,8 +10,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// An explanation has every demand of every tier beside what there is, and says what
-// holds back a tier whose demands are met.
+// An explanation lists every condition of every tier with its current value, and
+// says what holds back a tier whose conditions are met.
 func TestExplanations(t *testing.T) {
 	r := rule(false, 60, 5*time.Minute, 2, 4)
 	d, s, e := newDetector(t, r), &slot{}, new(event.Event)
@@ -58,7 +58,8 @@ func TestExplanations(t *testing.T) {
 	}
 }
 
-// A spec with a raised demand asks for no less of it, and is otherwise the same.
+// A spec with a raised condition requires at least that much, and is otherwise the
+// same.
 func TestRaisedDemands(t *testing.T) {
 	w := windowOf(rule(false, 60, 5*time.Minute, 2, 4, 9))
 	was := w.Canonical()

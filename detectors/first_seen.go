@@ -14,36 +14,37 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// FirstSeen holds the parameters of the detector of that name, which fires when an
-// entity has several values that it never had before.
+// FirstSeen holds the parameters of the first-seen detector, which fires when
+// several values of an event are new for its entity.
 type FirstSeen struct {
-	Values  []event.Field    // watched; never empty
-	Learn   *rules.Condition // events that teach
+	Values  []event.Field    // watched fields; never empty
+	Learn   *rules.Condition // events from which values are learned
 	Judge   *rules.Condition // events that are judged; nil: all
 	Avoided *AvoidedChallenge
 
-	LearnVisits int           // visits from which on an entity is judged
-	LearnTime   time.Duration // or so long after the first event that taught
-	NewFor      time.Duration // how long a value is new
-	DoubtedFor  time.Duration // how long one is that a tier was met with
+	LearnVisits int           // an entity is judged after this many visits
+	LearnTime   time.Duration // or this long after the first event that was learned from
+	NewFor      time.Duration // how long a value counts as new
+	DoubtedFor  time.Duration // how long a value that met a tier counts as new
 	Memory      time.Duration // how long a value is remembered after it was last learned
-	Kept        int           // values of each field
+	Kept        int           // values kept of each field
 	Cooldown    time.Duration // event time until the same weight may fire again for the entity
 	Tiers       []NewTier     // Weight ascending; never empty
 }
 
-// NewTier is one step of an answer: what must be new in one event, and what it weighs.
+// NewTier is one step of an answer: the required new values in one event, and the
+// weight.
 type NewTier struct {
-	At     int           // values that are new
-	With   []event.Field // that are among them
+	At     int           // number of new values
+	With   []event.Field // fields that must be among them
 	Weight uint8         // 0..100
 }
 
-// AvoidedChallenge narrows what is judged to events that follow a challenge on another
-// device, which is not solved.
+// AvoidedChallenge restricts judgement to events that follow an unsolved challenge
+// on another device.
 type AvoidedChallenge struct {
 	Challenge, Solved *rules.Condition
-	Within            time.Duration // of the challenge
+	Within            time.Duration // time since the challenge
 }
 
 const (
@@ -51,10 +52,10 @@ const (
 	mostSeen    = 32 // values of a field
 )
 
-// watchedFields are those whose values can be learned.
+// watchedFields are the fields whose values can be learned.
 var watchedFields = []string{"device", "device_model", "os", "app", "app_version", "country", "city", "asn", "net", "client_ip", "ja4", "key_id"}
 
-// FirstSeenKind is the detector as rules see it.
+// FirstSeenKind describes the detector to the rules.
 func FirstSeenKind() rules.Kind {
 	return rules.Kind{
 		Name: "first_seen",
@@ -129,8 +130,7 @@ func compileFirstSeen(p *rules.Params) rules.Spec {
 	return s
 }
 
-// succeeds is what teaches unless a rule says otherwise: what the entity asked for and
-// was given.
+// succeeds is the default condition for learning: the entity's request was granted.
 func succeeds() *rules.Condition {
 	return &rules.Condition{
 		Holds: func(e *event.Event) bool {
@@ -224,16 +224,16 @@ func (s *FirstSeen) detector(e Environment) Detector {
 	return d
 }
 
-// firstSeen remembers the values that an entity has had, and since when.
+// firstSeen remembers an entity's values, and since when each is known.
 //
-// The payload is a header of 56 bytes, and values of 40 in the order in which they were
-// first taught:
+// The payload is a header of 56 bytes, and values of 40 in the order in which they
+// were first learned:
 //
-//	0 fired at i64 · 8 first taught i64 · 16 last visit i64 · 24 challenged at i64 · 32 solved at i64 (Unix ms) ·
-//	40 device that was challenged u32 · 44 device that solved u32 · 48 visits u16 · 50 weight fired u8 · 51 flags u8 · 52 unused 4
-//	value: first i64 · last i64 (Unix ms) · hash u32 · visits u16 · place among the fields u8 · flags u8 · name 16 bytes
+//	0 fired at i64 · 8 first learned i64 · 16 last visit i64 · 24 challenged at i64 · 32 solved at i64 (Unix ms) ·
+//	40 challenged device u32 · 44 device that solved u32 · 48 visits u16 · 50 weight fired u8 · 51 flags u8 · 52 unused 4
+//	value: first i64 · last i64 (Unix ms) · hash u32 · visits u16 · index of the field u8 · flags u8 · name 16 bytes
 //
-// Hashes are 32 bits of the values' hashes, never 0; numbers are themselves.
+// Hashes are 32 bits of the values' hashes, never 0; numbers stand for themselves.
 type firstSeen struct {
 	rule       *FirstSeen
 	with       []uint8 // by tier: bits of the fields that must be new
@@ -247,14 +247,14 @@ type firstSeen struct {
 	hasher     Hasher
 
 	newNames, usualNames [mostWatched]string
-	numbers              [mostWatched][20]byte       // texts of numbers, for evidence
+	numbers              [mostWatched][20]byte       // numbers as texts, for evidence
 	usual                [mostWatched][seenName]byte // names, for evidence
 
 	here  [mostWatched]uint32 // hashes of the event's values; 0: none
-	at    [mostWatched]int    // their places in the payload; −1: not remembered
-	kept  [mostWatched]int    // values that are remembered of each field
-	known [mostWatched]int    // and those that are known
-	own   uint8               // bits of the fields whose value is known
+	at    [mostWatched]int    // their positions in the payload; −1: not remembered
+	kept  [mostWatched]int    // number of remembered values of each field
+	known [mostWatched]int    // number of known values of each field
+	own   uint8               // bits of the fields with a known value
 }
 
 const (
@@ -296,7 +296,7 @@ func (m seen) is(flag uint8) bool  { return m[51]&flag != 0 }
 func (m seen) len() int            { return (len(m) - seenHeader) / seenSize }
 func (m seen) value(i int) seen    { return m[seenHeader+i*seenSize:][:seenSize] }
 
-// Of a value.
+// Fields of a value.
 func (v seen) first() int64  { return v.i64(0) }
 func (v seen) last() int64   { return v.i64(8) }
 func (v seen) hash() uint32  { return le.Uint32(v[16:]) }
@@ -307,7 +307,7 @@ func (v seen) doubt()        { v[23] |= seenDoubted }
 func (v seen) name() []byte  { return v[24:seenSize] }
 func (v seen) add(times int) { le.PutUint16(v[20:], uint16(min(times, math.MaxUint16))) }
 
-// without takes a value out, in place.
+// without removes a value, in place.
 func (m seen) without(i int) seen {
 	copy(m[seenHeader+i*seenSize:], m[seenHeader+(i+1)*seenSize:])
 	return m[:len(m)-seenSize]
@@ -359,8 +359,8 @@ func (d *firstSeen) Apply(c *Context, f *Firing) bool {
 	return fires
 }
 
-// forget drops values that are older than the memory for every event that can be on
-// time. Where none is left, learning begins anew.
+// forget drops values that have expired for all events that can still be on time. If
+// no value is left, learning starts over.
 func (d *firstSeen) forget(m seen, c *Context) seen {
 	if c.Watermark == math.MinInt64 || m.len() == 0 {
 		return m
@@ -380,7 +380,7 @@ func (d *firstSeen) forget(m seen, c *Context) seen {
 	return m
 }
 
-// look finds the event's values among those that are remembered.
+// look finds the event's values among the remembered ones.
 func (d *firstSeen) look(m seen, c *Context) {
 	d.own = 0
 	for i, f := range d.rule.Values {
@@ -411,13 +411,13 @@ func (d *firstSeen) isKnown(v seen, t int64) bool {
 	return t-v.first() >= d.newFor
 }
 
-// judges reports whether enough is learned of the entity.
+// judges reports whether enough has been learned about the entity.
 func (d *firstSeen) judges(m seen, t int64) bool {
 	return m.is(seenTaught) && (m.visits() >= d.rule.LearnVisits || t-m.firstTaught() >= d.learnTime)
 }
 
-// avoids reports whether the event comes from another device than one on which a
-// challenge is open, where the rule asks for that.
+// avoids reports whether the event meets the rule's condition on challenges: a
+// challenge is open on another device. It is true if the rule has none.
 func (d *firstSeen) avoids(m seen, c *Context) bool {
 	if d.rule.Avoided == nil {
 		return true
@@ -426,7 +426,7 @@ func (d *firstSeen) avoids(m seen, c *Context) bool {
 	return m.is(seenChallenge) && since >= 0 && since < d.within && device != 0 && device != m.challenged()
 }
 
-// news are bits of the fields whose value is new.
+// news returns bits of the fields with a new value.
 func (d *firstSeen) news() (news uint8) {
 	for i := range d.rule.Values {
 		if d.here[i] != 0 && d.own&(1<<i) == 0 && d.known[i] > 0 && d.known[i] < d.rule.Kept {
@@ -436,7 +436,7 @@ func (d *firstSeen) news() (news uint8) {
 	return news
 }
 
-// met is the heaviest tier whose demands are met; −1: none.
+// met returns the heaviest tier whose conditions are met; −1: none.
 func (d *firstSeen) met(news uint8) int {
 	for i := len(d.rule.Tiers) - 1; i >= 0; i-- {
 		if bits.OnesCount8(news) >= d.rule.Tiers[i].At && news&d.with[i] == d.with[i] {
@@ -450,7 +450,7 @@ func (d *firstSeen) cooling(m seen, weight uint8, t int64) bool {
 	return weight <= m.firedWeight() && t-m.firedAt() < d.cooldown
 }
 
-// doubt marks what is remembered of values with which a tier was met.
+// doubt marks the remembered values that met a tier.
 func (d *firstSeen) doubt(m seen, news uint8) {
 	for i := range d.rule.Values {
 		if news&(1<<i) != 0 && d.at[i] >= 0 {
@@ -528,8 +528,8 @@ func (d *firstSeen) teach(m seen, c *Context, news uint8, met bool) {
 	}
 }
 
-// add remembers a value, in the place of another where there is no room. It returns nil
-// where the record is full.
+// add remembers a value. If there is no room, it replaces another. It returns nil if
+// the record is full.
 func (d *firstSeen) add(m seen, c *Context, of int, flags uint8) seen {
 	if d.kept[of] >= d.rule.Kept {
 		goes := d.goes(m, of, c.Time)
@@ -554,8 +554,8 @@ func (d *firstSeen) add(m seen, c *Context, of int, flags uint8) seen {
 	return m
 }
 
-// goes is the value of a field that gives way: of those that are not known, if there are
-// any, the one that was seen last before all others.
+// goes returns the value of a field to evict: the least recently seen, unknown
+// values first.
 func (d *firstSeen) goes(m seen, of int, t int64) int {
 	goes, known := -1, false
 	for i := range m.len() {
@@ -571,7 +571,8 @@ func (d *firstSeen) goes(m seen, of int, t int64) int {
 	return goes
 }
 
-// text is the event's value of a field. It is good until the next call for that field.
+// text returns the event's value of a field. It is valid until the next call for
+// that field.
 func (d *firstSeen) text(e *event.Event, of int) string {
 	f := d.rule.Values[of]
 	if !f.Kind().Numeric() {
@@ -598,7 +599,7 @@ func (d *firstSeen) describe(m seen, c *Context, news uint8, f *Firing, tier int
 	}
 }
 
-// usualName is the beginning of the known value of a field with most visits.
+// usualName returns the beginning of the known value with most visits.
 func (d *firstSeen) usualName(m seen, of int, t int64) string {
 	var best seen
 	for i := range m.len() {
@@ -615,8 +616,8 @@ func (d *firstSeen) usualName(m seen, of int, t int64) string {
 	return unsafe.String(&d.usual[of][0], n)
 }
 
-// Fit implements Detector. Of values that former settings kept, those go that were seen
-// last before others.
+// Fit implements Detector. If former settings kept more values, the least recently
+// seen are dropped.
 func (d *firstSeen) Fit(payload []byte) ([]byte, bool) {
 	m := seen(payload)
 	if len(m) < seenHeader || (len(m)-seenHeader)%seenSize != 0 || m[51]&^seenFlags != 0 {
@@ -647,8 +648,8 @@ func (d *firstSeen) Fit(payload []byte) ([]byte, bool) {
 	return m, true
 }
 
-// Explain implements Detector. The event has taught its values already, so what it says
-// of new ones is what was in doubt or new at its time.
+// Explain implements Detector. The event has already been learned from. So the new
+// values are those that were doubted or new at its time.
 func (d *firstSeen) Explain(payload []byte, at int64) (x Explanation) {
 	m := seen(payload)
 	x.Last = x.First - 1
@@ -680,7 +681,8 @@ func (d *firstSeen) Explain(payload []byte, at int64) (x Explanation) {
 	return x
 }
 
-// newAt are bits of the fields of which a value is new that was seen at a moment.
+// newAt returns bits of the fields with a value that was seen at a moment and was
+// new then.
 func (d *firstSeen) newAt(m seen, at int64) (news uint8) {
 	var known [mostWatched]int
 	for i := range m.len() {

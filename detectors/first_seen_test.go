@@ -18,11 +18,10 @@ import (
 const newcomer = "first_seen:\n  values: [device, country]\n  judge: route_class in [\"contact_change\", \"withdrawal\"]\n  learn_visits: 3\n  new_for: 12h\n  doubted_for: 3d\n" +
 	"  tiers:\n    - {at: 1, with: [device], weight: 20}\n    - {at: 2, weight: 60}\n"
 
-// atHome are three visits of an account that is known by then, at -180, -120 and -60
-// minutes.
+// atHome are three visits that make an account known, at -180, -120 and -60 minutes.
 var atHome = []string{"-180: device=d1 country=DE status=200", "-120: device=d1 country=DE status=200", "-60: device=d1 country=DE status=200"}
 
-// visitor says what fires after three visits at home.
+// visitor checks what fires after three visits at home.
 func visitor(t *testing.T, detector, name string, want []uint8, history ...string) *line {
 	t.Helper()
 	l := newLine(t, detector)
@@ -150,7 +149,7 @@ func TestAChallengeThatIsAvoided(t *testing.T) {
 	}
 }
 
-// TestTheExampleOfFirstSeen is the table on the page.
+// TestTheExampleOfFirstSeen checks the table on the page.
 func TestTheExampleOfFirstSeen(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/first_seen.md")
 	if err != nil {
@@ -257,7 +256,7 @@ func TestExplanationOfFirstSeen(t *testing.T) {
 	}
 }
 
-// manyValues is a payload that has seen a lot.
+// manyValues returns a payload after many events.
 func manyValues(t testing.TB) []byte {
 	l := newLine(t, newcomer)
 	for i := range int64(20) {

@@ -13,48 +13,49 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// IDEnumeration holds the parameters of the detector of that name, which looks at which
-// objects an entity asks for: how many, in what order of ids, and with what success.
+// IDEnumeration holds the parameters of the id enumeration detector, which looks at
+// the objects that an entity requests: their number, the order of their ids, and the
+// success of the requests.
 type IDEnumeration struct {
-	Of       event.Field      // whose values are the objects' ids
-	By       []event.Field    // objects are of the kind that the first of these says that an event has
-	Window   time.Duration    // time after its last request at which an object is forgotten
-	Refused  *rules.Condition // events that refuse an object; nil: status 403 and 404
-	Foreign  *rules.Condition // events that say that the object is somebody else's; nil: none
-	Step     int64            // ids that are no further apart follow one another
-	Exact    int              // objects remembered; of more, a sample
+	Of       event.Field      // field that holds the objects' ids
+	By       []event.Field    // fields that name the kind of an object; the first one present counts
+	Window   time.Duration    // an object is forgotten this long after its last request
+	Refused  *rules.Condition // events whose object was refused; nil: status 403 and 404
+	Foreign  *rules.Condition // events whose object belongs to somebody else; nil: none
+	Step     int64            // two ids no further apart than this are consecutive
+	Exact    int              // number of objects remembered; beyond that, a sample
 	Cooldown time.Duration    // event time until the same weight may fire again for the entity
 	Tiers    []IDEnumerationTier
 }
 
-// IDEnumerationTier is one step of an answer: what must be so of the objects of one kind.
-// What is 0 is not asked for.
+// IDEnumerationTier is one step of an answer: conditions on the objects of one kind.
+// A condition that is 0 does not apply.
 type IDEnumerationTier struct {
 	Objects        int // different objects; at least 2
-	Refused        int // of these, those that were refused and never granted
-	RefusedPercent int // these, in percent of all
-	Foreign        int // those that are somebody else's
-	Regular        int // percent of objects whose id follows another one's regularly
+	Refused        int // objects that were refused and never granted
+	RefusedPercent int // percent of all objects that were refused and never granted
+	Foreign        int // objects that belong to somebody else
+	Regular        int // percent of objects whose id follows another one regularly
 	Even           int // how evenly ids are spread, in percent
-	New            int // percent of what was asked for that was asked for the first time
+	New            int // percent of requested objects that were requested for the first time
 	Interval       time.Duration
-	Accounts       int // that asked
+	Accounts       int // number of accounts that requested them
 	Weight         uint8
 }
 
 const (
 	mostAsked   = 512
 	mostKinds   = 8
-	mostRuns    = 3  // of digits in an id that has a number
+	mostRuns    = 3  // runs of digits in an id that has a number
 	mostDigits  = 15 // of a number
-	ownDigits   = 4  // of a number that says whose an object is
+	ownDigits   = 4  // digits of a number that can name an owner
 	mostLevel   = 31
 	mostNumber  = 1_000_000_000_000_000
-	leastEven   = 8 // ids below which nothing is said of their spread
-	mostDemands = 9 // of a tier
+	leastEven   = 8 // minimum of ids for a statement about their spread
+	mostDemands = 9 // conditions of a tier
 )
 
-// IDEnumerationKind is the detector as rules see it.
+// IDEnumerationKind describes the detector to the rules.
 func IDEnumerationKind() rules.Kind {
 	percent := func(name, doc string) rules.Key { return rules.CountKey(name, rules.Optional, 1, 100, doc) }
 	count := func(name, doc string) rules.Key { return rules.CountKey(name, rules.Optional, 1, 10_000_000, doc) }
@@ -165,7 +166,7 @@ func (s *IDEnumeration) Keeps() rules.Keeps {
 	return rules.Keeps{Reach: s.Window, After: s.Cooldown, Bytes: enumerationHeader + (s.Exact+1)*askedSize}
 }
 
-// everyAsk reports whether a tier looks at objects whether they are refused or not.
+// everyAsk reports whether some tier looks at all objects, refused or not.
 func (s *IDEnumeration) everyAsk() bool {
 	return slices.ContainsFunc(s.Tiers, func(t IDEnumerationTier) bool { return t.Refused+t.RefusedPercent+t.Foreign == 0 })
 }
@@ -176,17 +177,18 @@ func (s *IDEnumeration) detector(e Environment) Detector {
 	}
 }
 
-// enumeration remembers the objects that an entity asked for, each once. Of a kind with
-// too many it keeps a sample: those whose hash begins with so many zero bits, its level.
+// enumeration remembers the objects that an entity requested, each once. Of a kind
+// with too many objects it keeps a sample: the objects whose hash begins with a
+// number of zero bits, the level of the kind.
 //
 // The payload is a header of 24 bytes, room for 8 kinds of 16, and objects of 36:
 //
-//	0 fired at i64 · 8 latest i64 (Unix ms) · 16 weight fired u8 · 17 kinds u8 · 18 kind that was asked for last u8 · 19 unused
-//	kind: hash u32 · level u8 · 3 unused · asked for last i64 (Unix ms)
+//	0 fired at i64 · 8 latest i64 (Unix ms) · 16 weight fired u8 · 17 kinds u8 · 18 last requested kind u8 · 19 unused
+//	kind: hash u32 · level u8 · 3 unused · last requested i64 (Unix ms)
 //	object: hash u32 · form u32 · number u64 (plus one; 0: none) · first u48 · last u48 (Unix ms) · account u32 · times u16 · kind u8 · flags u8
 //
-// Hashes are 32 bits of the values' under the secret key of the stream; a form is an id
-// without its number.
+// Hashes are 32 bits of the values' hashes under the stream's secret key. A form is
+// an id without its number.
 type enumeration struct {
 	rule     *IDEnumeration
 	everyAsk bool
@@ -218,7 +220,7 @@ const (
 	objectFlags = 1<<iota - 1
 )
 
-// idNumber is the number in an id, and what stands around it.
+// idNumber is the number in an id, and the hash of the text around it.
 type idNumber struct {
 	form   uint32
 	number int64
@@ -239,7 +241,7 @@ func (m asked) lastOf(i int) int64 { return int64(le.Uint64(m.kind(i)[8:])) }
 func (m asked) len() int           { return (len(m) - enumerationHeader) / askedSize }
 func (m asked) object(i int) asked { return m[enumerationHeader+i*askedSize:][:askedSize] }
 
-// Of one object.
+// Fields of one object.
 func (o asked) hash() uint32    { return le.Uint32(o) }
 func (o asked) form() uint32    { return le.Uint32(o[4:]) }
 func (o asked) number() int64   { return int64(le.Uint64(o[8:])) - 1 }
@@ -256,10 +258,10 @@ func (m asked) fired(weight uint8, at int64) {
 	m[16] = weight
 }
 
-// sampled reports whether an object is among those that a level keeps.
+// sampled reports whether an object belongs to the sample of a level.
 func sampled(hash uint32, level uint8) bool { return hash>>(32-level) == 0 }
 
-// keepOnly takes out the objects for which keep does not hold, in place.
+// keepOnly removes the objects for which keep is false, in place.
 func (m asked) keepOnly(keep func(o asked) bool) asked {
 	n := 0
 	for i := range m.len() {
@@ -273,7 +275,7 @@ func (m asked) keepOnly(keep func(o asked) bool) asked {
 	return m[:enumerationHeader+n*askedSize]
 }
 
-// withoutKind takes a kind out, with its objects.
+// withoutKind removes a kind with its objects.
 func (m asked) withoutKind(gone int) asked {
 	m = m.keepOnly(func(o asked) bool {
 		if o.of() > gone {
@@ -292,8 +294,8 @@ func (m asked) withoutKind(gone int) asked {
 	return m
 }
 
-// forget takes out what was asked for no later than until, and kinds of which nothing
-// is left.
+// forget removes objects that were last requested no later than until, and kinds
+// that have no objects left.
 func (m asked) forget(until int64) asked {
 	m = m.keepOnly(func(o asked) bool { return o.last() > until })
 	for i := m.kinds() - 1; i >= 0; i-- {
@@ -304,8 +306,8 @@ func (m asked) forget(until int64) asked {
 	return m
 }
 
-// thin samples the kind with most objects, again and again, until there are no more than
-// most.
+// thin raises the sampling level of the kind with most objects until no more than
+// most are left.
 func (m asked) thin(most int) asked {
 	for m.len() > most {
 		var n [mostKinds]int
@@ -362,9 +364,9 @@ func (d *enumeration) Apply(c *Context, f *Firing) bool {
 	return changed && d.judge(m, kind, c, f)
 }
 
-// numberIn finds the number in an id: the longest of its runs of digits, of equally long
-// ones the last. It is empty where the id has too many runs, as random ones have, or the
-// run is too long.
+// numberIn finds the number in an id: the longest run of digits, the last one among
+// equals. It is empty if the id has too many runs, as random ids do, or if the run
+// is too long.
 func numberIn(id string) (begin, end int) {
 	runs := 0
 	for i := 0; i < len(id); i++ {
@@ -385,7 +387,7 @@ func numberIn(id string) (begin, end int) {
 	return begin, end
 }
 
-// numeral is the value of digits; −1 where there are none.
+// numeral returns the value of digits; −1 if there are none.
 func numeral(digits string) (n int64) {
 	if digits == "" {
 		return -1
@@ -396,14 +398,14 @@ func numeral(digits string) (n int64) {
 	return n
 }
 
-// isOwn reports whether an id says by its number that it is the account's own.
+// isOwn reports whether the number in an id shows that it is the account's own.
 func (d *enumeration) isOwn(e *event.Event, number int64, digits int) bool {
 	account := e.Text(event.Account)
 	begin, end := numberIn(account)
 	return digits >= ownDigits && end-begin >= ownDigits && numeral(account[begin:end]) == number
 }
 
-// idOf is the number in an id, and a hash of what stands around it.
+// idOf returns the number in an id, and a hash of the text around it.
 func (d *enumeration) idOf(id string, begin, end int) idNumber {
 	if begin == end {
 		return idNumber{0, -1}
@@ -412,7 +414,7 @@ func (d *enumeration) idOf(id string, begin, end int) idNumber {
 	return idNumber{uint32(d.hasher.Text(unsafe.String(&d.form[0], len(d.form)))), numeral(id[begin:end])}
 }
 
-// flagsOf is what the event says of its object.
+// flagsOf returns the flags that the event sets on its object.
 func (d *enumeration) flagsOf(e *event.Event) (flags uint8) {
 	status := e.Num(event.Status)
 	if d.rule.Refused == nil && (status == 403 || status == 404) || d.rule.Refused != nil && d.rule.Refused.Holds(e) {
@@ -426,8 +428,8 @@ func (d *enumeration) flagsOf(e *event.Event) (flags uint8) {
 	return flags
 }
 
-// kindOf finds the kind of the event's object, or makes it. The kind that was not asked
-// for the longest makes room.
+// kindOf finds the kind of the event's object, or creates it. If there is no room,
+// the least recently requested kind is evicted.
 func (d *enumeration) kindOf(m asked, c *Context) (asked, int) {
 	name := max(uint32(d.hasher.Text(d.kindName(c.Event))), 1)
 	at := 0
@@ -456,7 +458,7 @@ func (d *enumeration) kindOf(m asked, c *Context) (asked, int) {
 	return m, at
 }
 
-// kindName is what the event says of what its object is.
+// kindName returns the event's name for the kind of its object.
 func (d *enumeration) kindName(e *event.Event) string {
 	for _, by := range d.rule.By {
 		if name := e.Text(by); name != "" {
@@ -466,7 +468,8 @@ func (d *enumeration) kindName(e *event.Event) string {
 	return ""
 }
 
-// remember takes in what was asked for. It reports whether that tells anything new.
+// remember adds a requested object. It reports whether anything changed that could
+// matter to a tier.
 func (d *enumeration) remember(m asked, c *Context, kind int, hash uint32, id idNumber, flags uint8) (kept asked, changed bool) {
 	at := 0
 	for at < m.len() && (m.object(at).hash() != hash || m.object(at).of() != kind) {
@@ -500,19 +503,19 @@ func (d *enumeration) remember(m asked, c *Context, kind int, hash uint32, id id
 	return m, changed
 }
 
-// walk is what is known of the objects of a kind.
+// walk summarises the objects of a kind.
 type walk struct {
-	n                         int   // remembered
-	level                     uint8 // of the sample; objects, refused and foreign are estimates where it is not 0
+	n                         int   // number remembered
+	level                     uint8 // of the sample; above 0, objects, refused and foreign are estimates
 	objects, refused, foreign int64
-	asks                      int64 // for those that are remembered
+	asks                      int64 // requests for the remembered objects
 	accounts                  int64
 	first, last               int64 // Unix ms
 
-	measured        bool // whether what follows is known
+	measured        bool // whether the following fields are set
 	regular, even   int64
 	interval        int64 // ms
-	lowest, highest int64 // numbers of ids; −1: there are none
+	lowest, highest int64 // numbers of ids; −1: none
 }
 
 func (w *walk) fresh() int64 { return 100 * int64(w.n) / max(w.asks, 1) }
@@ -520,8 +523,9 @@ func (w *walk) refusedPercent() int64 {
 	return 100 * w.refused / max(w.objects, 1)
 }
 
-// deviation is the standard deviation of an estimate, in percent, rounded up: of n
-// objects in a sample, 100 by the root of n. It is 0 where nothing is estimated.
+// deviation returns the standard deviation of an estimate, in percent, rounded up:
+// 100 divided by the square root of n, for n objects in a sample. It is 0 for an
+// exact count.
 func (w *walk) deviation() (percent int64) {
 	if w.level == 0 {
 		return 0
@@ -565,7 +569,7 @@ func (d *enumeration) count(m asked, kind int) (w walk) {
 	return w
 }
 
-// measure finds out how ids are spread, and how fast they came.
+// measure computes the spread of the ids, and the interval between requests.
 func (d *enumeration) measure(m asked, kind int, w *walk) {
 	w.measured, w.lowest, w.highest = true, -1, -1
 	n, all := 0, 0
@@ -592,8 +596,8 @@ func (d *enumeration) measure(m asked, kind int, w *walk) {
 	w.even = evenness(numbers)
 }
 
-// medianInterval is the median of the differences of times, of an even number the lower one.
-// The times are spent.
+// medianInterval returns the median of the differences between times, the lower one
+// for an even number. It overwrites the times.
 func medianInterval(times []int64) int64 {
 	if len(times) < 2 {
 		return 0
@@ -607,8 +611,8 @@ func medianInterval(times []int64) int64 {
 	return intervals[(len(intervals)-1)/2]
 }
 
-// regular is how many percent of the objects follow another one: their ids have the
-// same form, and differ by no more than a step, or by what is most common.
+// regular returns the percentage of objects that follow another one: their ids have
+// the same form, and differ by at most a step, or by the most common difference.
 func (d *enumeration) regular(ids []idNumber, w *walk) int64 {
 	slices.SortFunc(ids, func(a, b idNumber) int {
 		return cmp.Or(cmp.Compare(a.form, b.form), cmp.Compare(a.number, b.number))
@@ -625,7 +629,7 @@ func (d *enumeration) regular(ids []idNumber, w *walk) int64 {
 		}
 		gaps = append(gaps, gap)
 	}
-	if w.level == 0 { // a sample has lost most of what is between
+	if w.level == 0 { // a sample has lost most of the objects in between
 		slices.Sort(gaps)
 		for i := range gaps {
 			if run++; i > 0 && gaps[i] != gaps[i-1] {
@@ -637,8 +641,9 @@ func (d *enumeration) regular(ids []idNumber, w *walk) int64 {
 	return int64(100 * max(near, most) / max(w.n-1, 1))
 }
 
-// evenness is how evenly sorted numbers are spread, in percent: between the first and
-// the last tenth of them, how wide the narrowest quarter is, against a quarter of all.
+// evenness returns how evenly sorted numbers are spread, in percent. It cuts off the
+// first and the last tenth, and compares the width of the narrowest quarter with a
+// quarter of the total width.
 func evenness(numbers []int64) int64 {
 	n := len(numbers)
 	if n < leastEven {
@@ -653,8 +658,8 @@ func evenness(numbers []int64) int64 {
 	return 400 * narrowest / max(all, 1)
 }
 
-// demands adds what a tier asks for, and what there is. Without measure it is only what
-// can be had by counting.
+// demands adds a tier's conditions with the current values. Without measure it
+// includes only those that need no more than counting.
 func (d *enumeration) demands(t *IDEnumerationTier, w *walk, list []Demand) []Demand {
 	add := func(what string, have, need int64) {
 		if need > 0 {
@@ -675,7 +680,7 @@ func (d *enumeration) demands(t *IDEnumerationTier, w *walk, list []Demand) []De
 	return list
 }
 
-// holds reports whether all that a tier asks for is there.
+// holds reports whether all conditions of a tier are met.
 func (d *enumeration) holds(t *IDEnumerationTier, w *walk) bool {
 	return !slices.ContainsFunc(d.demands(t, w, d.asks[:0]), func(x Demand) bool { return !x.Met() })
 }
@@ -704,7 +709,7 @@ func (d *enumeration) judge(m asked, kind int, c *Context, f *Firing) bool {
 	return false
 }
 
-// held describes the objects of a kind.
+// held describes the objects of a kind as evidence.
 func (d *enumeration) held(list []facet.Evidence, w *walk) []facet.Evidence {
 	list = append(list, facet.Number("objects", w.objects), facet.Number("refused", w.refused))
 	if d.rule.Foreign != nil {
@@ -725,7 +730,8 @@ func (d *enumeration) held(list []facet.Evidence, w *walk) []facet.Evidence {
 	return append(list, facet.Number("first_ms", w.first), facet.Number("last_ms", w.last))
 }
 
-// Fit implements Detector. Of a payload that former settings let grow, a sample is left.
+// Fit implements Detector. If former settings allowed more objects, a sample of them
+// is kept.
 func (d *enumeration) Fit(payload []byte) ([]byte, bool) {
 	m := asked(payload)
 	if len(m) < enumerationHeader || (len(m)-enumerationHeader)%askedSize != 0 || m.len() > mostAsked ||
@@ -746,10 +752,10 @@ func (d *enumeration) Fit(payload []byte) ([]byte, bool) {
 	return m.thin(d.rule.Exact), true
 }
 
-// near1970 reports whether a time can be that of an event.
+// near1970 reports whether a time is plausible for an event.
 func near1970(t int64) bool { return t >= -farTime && t <= farTime }
 
-// Explain implements Detector: the kind of objects that was asked for last.
+// Explain implements Detector. It covers the last requested kind of objects.
 func (d *enumeration) Explain(payload []byte, at int64) (x Explanation) {
 	m := asked(payload)
 	if m == nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// asks runs requests "object status", one a second, and returns the heaviest weight.
+// asks sends requests "object status", one per second, and returns the greatest
+// weight.
 func (l *line) asks(requests ...string) (most uint8) {
 	l.t.Helper()
 	for _, r := range requests {
@@ -25,7 +26,7 @@ func (l *line) asks(requests ...string) (most uint8) {
 	return most
 }
 
-// held is what the explanation says of what is held.
+// held returns a value from the explanation.
 func (l *line) held(name string) int64 {
 	for _, e := range l.d.Explain(l.s.payload, start).Held {
 		if e.Name == name {
@@ -37,7 +38,7 @@ func (l *line) held(name string) int64 {
 
 const anyObjects = "id_enumeration:\n  tiers: [{objects: 2, weight: 30}]\n"
 
-// TestTheExampleOfEnumeration is the table on the page.
+// TestTheExampleOfEnumeration checks the table on the page.
 func TestTheExampleOfEnumeration(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/id_enumeration.md")
 	if err != nil {
@@ -72,7 +73,7 @@ func TestTheExampleOfEnumeration(t *testing.T) {
 	}
 }
 
-// numbered makes requests for ids with these numbers.
+// numbered returns requests for ids with these numbers.
 func numbered(form string, numbers ...int) (all []string) {
 	for _, n := range numbers {
 		all = append(all, fmt.Sprintf(form, n)+" 200")
@@ -123,7 +124,7 @@ func TestIDsThatFollowOneAnother(t *testing.T) {
 func TestTheNumberOfAnID(t *testing.T) {
 	for _, c := range []struct {
 		id   string
-		want int64 // −1: it has none
+		want int64 // −1: none
 	}{
 		{"42", 42},
 		{"order-42", 42},
@@ -243,7 +244,7 @@ func TestObjectsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestSamplesOfManyObjects: estimates are as good as the page says.
+// TestSamplesOfManyObjects checks that estimates are as accurate as the page says.
 func TestSamplesOfManyObjects(t *testing.T) {
 	for _, c := range []struct{ exact, objects int }{{16, 300}, {128, 129}, {128, 1000}, {128, 20_000}, {512, 5000}} {
 		l := newLine(t, fmt.Sprintf("id_enumeration:\n  exact: %d\n  cooldown: 100h\n  tiers: [{objects: 2, weight: 30}]\n", c.exact))
@@ -352,7 +353,7 @@ func TestExplanationOfEnumeration(t *testing.T) {
 
 const fewObjects = "id_enumeration:\n  exact: 16\n  tiers: [{objects: 3, weight: 30}, {objects: 20, refused: 2, even_percent: 10, weight: 40}]\n"
 
-// manyObjects is a payload that has seen a lot.
+// manyObjects returns a payload after many events.
 func manyObjects(t testing.TB) []byte {
 	l := newLine(t, fewObjects)
 	for i := range int64(40) {

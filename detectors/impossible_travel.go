@@ -12,30 +12,30 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// ImpossibleTravel holds the parameters of the detector of that name, which fires
-// when an entity is at two places between which nobody travels that fast.
+// ImpossibleTravel holds the parameters of the impossible travel detector, which
+// fires when an entity appears at two places too far apart for the time in between.
 type ImpossibleTravel struct {
-	LeastDistance int64            // km beyond both accuracy radii; less is nothing
+	LeastDistance int64            // km beyond both accuracy radii; shorter distances are ignored
 	Tiers         []SpeedTier      // Speed and Weight ascending; never empty
-	Ignored       *rules.Condition // events from networks that do not say where their user is
-	Weak          *rules.Condition // events from networks that say it roughly; nil: none
-	WeakRadius    int64            // km, the least radius of a weak place
-	UnknownRadius int64            // km, of a place whose database states none
-	TrustedFrom   *rules.Condition // events that nobody can travel from too fast; nil: none
-	TrustedTo     *rules.Condition // events that nobody can travel to too fast; nil: none
+	Ignored       *rules.Condition // events from networks that do not tell where their user is
+	Weak          *rules.Condition // events from networks that tell it only roughly; nil: none
+	WeakRadius    int64            // km, the minimum radius of a weak place
+	UnknownRadius int64            // km, if the database states no radius for a place
+	TrustedFrom   *rules.Condition // events from which no travel is too fast; nil: none
+	TrustedTo     *rules.Condition // events to which no travel is too fast; nil: none
 
-	// Percent of a tier's weight that is left where one side is weak, where one
-	// device was at both places with proof, and where both places are known.
+	// Percentages of a tier's weight that remain: if one side is weak, if the same
+	// proven device was at both places, and if both places are known.
 	WeakPercent, DevicePercent, KnownPercent int
 
-	KnownVisits int           // a place with so many visits is known
-	KnownAfter  time.Duration // so is one whose first and last visit are so long apart
-	Stops       int           // remembered of an entity
-	Memory      time.Duration // how long stops are remembered, and places after their last visit
+	KnownVisits int           // a place with this many visits is known
+	KnownAfter  time.Duration // a place is also known if its first and last visit are this far apart
+	Stops       int           // stops remembered of an entity
+	Memory      time.Duration // how long stops are remembered, and how long places are after their last visit
 	Cooldown    time.Duration // event time until the same weight may fire again for the entity
 }
 
-// SpeedTier is one step of an answer: from which speed on, with which weight.
+// SpeedTier is one step of an answer: a minimum speed, and its weight.
 type SpeedTier struct {
 	Speed  int64 // km/h; at least 1
 	Weight uint8 // 1..100
@@ -44,11 +44,11 @@ type SpeedTier struct {
 const (
 	mostStops     = 100
 	mostVisited   = 10
-	visitSpacing  = time.Hour // of two visits of a place that count
+	visitSpacing  = time.Hour // minimum between two visits of a place that count
 	longestMemory = 366 * 24 * time.Hour
 )
 
-// ImpossibleTravelKind is the detector as rules see it.
+// ImpossibleTravelKind describes the detector to the rules.
 func ImpossibleTravelKind() rules.Kind {
 	return rules.Kind{
 		Name: "impossible_travel",
@@ -116,7 +116,7 @@ func compileImpossibleTravel(p *rules.Params) rules.Spec {
 	return t
 }
 
-// anonymised is what is ignored unless a rule says otherwise.
+// anonymised is the default condition for ignored events.
 func anonymised() *rules.Condition {
 	return &rules.Condition{
 		Holds:     func(e *event.Event) bool { return e.Text(event.Anonymiser) != "" },
@@ -181,9 +181,9 @@ func (t *ImpossibleTravel) detector(e Environment) Detector {
 	return d
 }
 
-// impossibleTravel remembers where an entity was, its latest stops in order of
-// event time, and the places that it often visits. An event is compared with the
-// stop before it and the one after it, so the order of arrival does not matter.
+// impossibleTravel remembers an entity's latest stops, in order of event time, and
+// the places that it often visits. An event is compared with the stop before it and
+// the stop after it, so the order of arrival does not matter.
 //
 // The payload is a header of 12 bytes, visited places of 28, and room for stops of
 // 40, in order of time:
@@ -192,32 +192,32 @@ func (t *ImpossibleTravel) detector(e Environment) Detector {
 //	visited place: latitude i32 · longitude i32 (micro-degrees) · first visit i64 · last visit i64 (Unix ms) · visits u8 · 3 unused
 //	stop: time i64 (Unix ms) · raw offset i64 · latitude i32 · longitude i32 · address u32 · device u32 · raw partition u24 · flags u8 · radius u16 (km) · country 2 bytes
 //
-// Address and device are 32 bits of the values' hashes, 0 where there is none;
-// a device without proof is none. Radii and flags are what the event said: what
-// they mean, the rule says as it stands at the next event.
+// Address and device are 32 bits of the values' hashes, 0 if absent. A device
+// without proof counts as absent. Radii and flags are stored as the event stated
+// them. The rule in force at the next event decides what they mean.
 type impossibleTravel struct {
 	rule     *ImpossibleTravel
-	holds    [4]rules.Predicate // as conditions has them; nil: never
+	holds    [4]rules.Predicate // indexed like conditions; nil: never
 	lateness int64              // ms
 	memory   int64              // ms
 	cooldown int64              // ms
 	least    int64              // metres
-	longest  int64              // ms after which nothing on earth is out of reach at the lowest tier's speed
+	longest  int64              // ms after which every place on earth is in reach at the lowest tier's speed
 	hasher   Hasher
 
-	before, here, behind stop // that are compared
+	before, here, behind stop // the stops that are compared
 }
 
 const (
 	travelHeader = 12
 	visitedSize  = 28
 	stopSize     = 40
-	mostRadius   = 20_100 // km, as event.GeoRadius has it
+	mostRadius   = 20_100 // km, the same as for event.GeoRadius
 	mostVisits   = math.MaxUint8
 	msPerHour    = 3_600_000
 )
 
-// Conditions, in the order of conditions.
+// Indices into conditions.
 const (
 	ignoredNetwork = iota
 	weakNetwork
@@ -230,11 +230,11 @@ const (
 	weakStop uint8 = 1 << iota
 	trustedFrom
 	trustedTo
-	implausible // nothing is learned from it
+	implausible // the stop teaches nothing
 	stopFlags   = 1<<iota - 1
 )
 
-// stop is where an entity was at a moment.
+// stop is the place of an entity at a moment.
 type stop struct {
 	greatcircle.Point
 	time, offset    int64
@@ -247,8 +247,8 @@ type stop struct {
 
 func (s stop) is(flag uint8) bool { return s.flags&flag != 0 }
 
-// sameSpot reports whether two stops differ in nothing that a comparison with a
-// third looks at, but for time, address and device.
+// sameSpot reports whether two stops look the same in a comparison with a third,
+// apart from time, address and device.
 func (s stop) sameSpot(o *stop) bool {
 	const kept = weakStop | trustedFrom | trustedTo
 	return s.Point == o.Point && s.radius == o.radius && s.flags&kept == o.flags&kept
@@ -268,7 +268,7 @@ func (m travels) stopBytes(i int) []byte { return m[m.begin()+i*stopSize:][:stop
 func (m travels) time(i int) int64       { return int64(le.Uint64(m.stopBytes(i))) }
 func (m travels) device(i int) uint32    { return le.Uint32(m.stopBytes(i)[28:]) }
 
-// fired keeps what fired, and when.
+// fired records a firing with its weight and time.
 func (m travels) fired(weight uint8, at int64) {
 	le.PutUint64(m, uint64(at))
 	m[8] = weight
@@ -298,7 +298,7 @@ func (m travels) putStop(i int, s *stop) {
 	copy(b[38:], s.country[:])
 }
 
-// removeStops takes n stops out from i on. Their room stays.
+// removeStops removes n stops starting at i. Their room remains.
 func (m travels) removeStops(i, n int) {
 	if n > 0 {
 		copy(m[m.begin()+i*stopSize:], m[m.begin()+(i+n)*stopSize:m.begin()+m.stops()*stopSize])
@@ -306,7 +306,7 @@ func (m travels) removeStops(i, n int) {
 	}
 }
 
-// after is the place of the first stop later than t.
+// after returns the position of the first stop later than t.
 func (m travels) after(t int64) int {
 	i := m.stops()
 	for i > 0 && m.time(i-1) > t {
@@ -315,7 +315,7 @@ func (m travels) after(t int64) int {
 	return i
 }
 
-// visited is a place that the entity was at, known or not.
+// visited is a place that the entity visited, known or not.
 type visited struct {
 	greatcircle.Point
 	first, last int64 // Unix ms
@@ -371,13 +371,13 @@ func (d *impossibleTravel) matches(condition int, e *event.Event) bool {
 	return d.holds[condition] != nil && d.holds[condition](e)
 }
 
-// placed reports whether an event has coordinates, and such that can be kept.
+// placed reports whether an event has coordinates that can be stored.
 func placed(e *event.Event) bool {
 	return e.Has(event.Latitude) && e.Has(event.Longitude) && onEarth(e.Num(event.Latitude), e.Num(event.Longitude)) &&
 		e.Num(event.GeoRadius) >= 0 && e.Num(event.GeoRadius) <= mostRadius
 }
 
-// stopOf is where the event was.
+// stopOf returns the stop of the event.
 func (d *impossibleTravel) stopOf(c *Context) stop {
 	e := c.Event
 	s := stop{
@@ -399,7 +399,7 @@ func (d *impossibleTravel) stopOf(c *Context) stop {
 	return s
 }
 
-// number is a text in 32 bits; 0 where there is none.
+// number hashes a text to 32 bits; 0 if it is empty.
 func (d *impossibleTravel) number(text string) uint32 {
 	if text == "" {
 		return 0
@@ -407,7 +407,7 @@ func (d *impossibleTravel) number(text string) uint32 {
 	return max(uint32(d.hasher.Text(text)), 1)
 }
 
-// forget drops what is older than the memory for every event that can be on time.
+// forget drops entries that have expired for all events that can still be on time.
 func (d *impossibleTravel) forget(m travels, c *Context) travels {
 	if c.Watermark == math.MinInt64 {
 		return m
@@ -422,15 +422,15 @@ func (d *impossibleTravel) forget(m travels, c *Context) travels {
 	return m
 }
 
-// leg is the way between two stops.
+// leg is the journey between two stops.
 type leg struct {
 	from, to         *stop
-	distance, beyond int64 // metres; less both radii
+	distance, beyond int64 // metres; beyond is without both radii
 	elapsed          int64 // ms
 	tier             int   // −1: plausible
 }
 
-// leg measures the way from one stop to a later one.
+// leg measures the journey from one stop to a later one.
 func (d *impossibleTravel) leg(from, to *stop) leg {
 	l := leg{from: from, to: to, elapsed: to.time - from.time, tier: -1}
 	sameAddress := from.address != 0 && from.address == to.address
@@ -448,7 +448,7 @@ func (d *impossibleTravel) leg(from, to *stop) leg {
 	return l
 }
 
-// faster reports whether the leg takes at least this speed, in km/h.
+// faster reports whether the leg requires at least this speed, in km/h.
 func (l *leg) faster(speed int64) bool { return l.beyond*(msPerHour/1000) >= speed*l.elapsed }
 
 func (d *impossibleTravel) radius(s *stop) int64 {
@@ -462,9 +462,9 @@ func (d *impossibleTravel) radius(s *stop) int64 {
 	return r
 }
 
-// plausible reports whether the entity may be at home where d.here is: it is a
-// known place, or was not reached too fast from the last stop that was plausible
-// itself, unless the same device was at both.
+// plausible reports whether the place of d.here may be learned. It may if it is a
+// known place, or if the journey from the last plausible stop was not too fast, or
+// if the same device was at both.
 func (d *impossibleTravel) plausible(m travels, at, place int) bool {
 	if d.isKnown(m, place) {
 		return true
@@ -478,7 +478,7 @@ func (d *impossibleTravel) plausible(m travels, at, place int) bool {
 	return true
 }
 
-// compare fires for the way to d.here from the stop before it, or from there to
+// compare fires for the journey to d.here from the stop before it, or from d.here to
 // the stop after it, whichever weighs more.
 func (d *impossibleTravel) compare(m travels, at int, f *Firing) bool {
 	var best finding
@@ -505,22 +505,22 @@ func (d *impossibleTravel) compare(m travels, at int, f *Firing) bool {
 	return true
 }
 
-// finding is a leg, and what it weighs; 0 where it is plausible.
+// finding is a leg with its weight; 0 if it is plausible.
 type finding struct {
 	leg
 	weight  uint8
-	lowered int // bits of what lowered it
+	lowered int // bits of the reasons for a lower weight
 }
 
-// What lowers a weight.
+// Reasons for a lower weight.
 const (
 	byWeakNetwork = 1 << iota
 	bySameDevice
 	byKnownPlaces
 )
 
-// weigh lowers the weight of a leg between d.here, which is not remembered yet, and
-// another stop.
+// weigh computes the lowered weight of a leg between d.here, which is not remembered
+// yet, and another stop.
 func (d *impossibleTravel) weigh(m travels, l leg, other *stop) finding {
 	f := finding{leg: l}
 	if l.tier < 0 {
@@ -540,8 +540,7 @@ func (d *impossibleTravel) weigh(m travels, l leg, other *stop) finding {
 	return f
 }
 
-// sameDevice reports whether one device was where d.here is and where other is,
-// with proof.
+// sameDevice reports whether the same proven device was at d.here and at other.
 func (d *impossibleTravel) sameDevice(m travels, other *stop) bool {
 	if m.deviceAt(other.Point, d.here.device) {
 		return true
@@ -554,7 +553,7 @@ func (d *impossibleTravel) sameDevice(m travels, other *stop) bool {
 	return false
 }
 
-// deviceAt reports whether a device was at a place, with proof.
+// deviceAt reports whether a proven device was at a place.
 func (m travels) deviceAt(p greatcircle.Point, device uint32) bool {
 	for i := 0; device != 0 && i < m.stops(); i++ {
 		if s := m.stop(i); s.device == device && s.Point == p {
@@ -564,10 +563,10 @@ func (m travels) deviceAt(p greatcircle.Point, device uint32) bool {
 	return false
 }
 
-// placeOf is the first of the visited places that p belongs to, −1 where there is
-// none: those that lie less than the least distance from it.
+// placeOf returns the first visited place that p belongs to, which is one less than
+// the least distance away; −1 if there is none.
 func (d *impossibleTravel) placeOf(m travels, p greatcircle.Point) int {
-	const perDegree = 111_000 // metres, or a little more
+	const perDegree = 111_000 // metres, slightly rounded up
 	for i := range m.visited() {
 		k := m.place(i).Point
 		north := int64(k.Latitude) - int64(p.Latitude)
@@ -611,8 +610,7 @@ func (d *impossibleTravel) learn(m travels, own Slot, place int) travels {
 	return grown
 }
 
-// leastVisited is the place whose last visit was first, of those that are not
-// known if there are any.
+// leastVisited returns the place with the oldest last visit, unknown places first.
 func (d *impossibleTravel) leastVisited(m travels) (least int) {
 	for i := 1; i < m.visited(); i++ {
 		known, than := d.isKnown(m, i), d.isKnown(m, least)
@@ -630,9 +628,9 @@ func (d *impossibleTravel) unlearn(m travels, own Slot, i int) travels {
 	return own.Resize(len(m) - visitedSize)
 }
 
-// remember keeps a stop. Of a run of stops at one spot the first and the last are
-// kept, and the last of each device. Beyond the bound the oldest stop goes, which
-// may be the new one.
+// remember stores a stop. Of a run of stops at one spot it keeps the first and the
+// last, and the last of each device. Beyond the bound the oldest stop is dropped,
+// which may be the new one.
 func (d *impossibleTravel) remember(m travels, own Slot, at int) {
 	switch i := m.redundant(at, &d.here); {
 	case i == at:
@@ -665,8 +663,8 @@ func (d *impossibleTravel) remember(m travels, own Slot, at int) {
 	m.putStop(at, &d.here)
 }
 
-// redundant finds the stop that need not be kept, in the list with s inserted at
-// at; −1 where there is none. There cannot be two, for there was none before.
+// redundant finds the stop that need not be kept, in the list with s inserted at at;
+// −1 if there is none. There is at most one, because there was none before.
 func (m travels) redundant(at int, s *stop) int {
 	first, last := at, at // of the run
 	for first > 0 && m.stop(first-1).sameSpot(s) {
@@ -694,7 +692,7 @@ func (m travels) redundant(at int, s *stop) int {
 	return -1
 }
 
-// evidence describes a finding.
+// evidence describes a finding as evidence.
 func (d *impossibleTravel) evidence(list []facet.Evidence, f *finding) []facet.Evidence {
 	from, to := f.from, f.to
 	list = append(list,
@@ -719,7 +717,7 @@ func (d *impossibleTravel) evidence(list []facet.Evidence, f *finding) []facet.E
 	return list
 }
 
-// lowerings are texts of what lowered a weight.
+// lowerings are the texts for the reasons for a lower weight.
 var lowerings = [8]string{
 	byWeakNetwork:                                "weak network",
 	bySameDevice:                                 "same device",
@@ -730,8 +728,7 @@ var lowerings = [8]string{
 	byWeakNetwork | bySameDevice | byKnownPlaces: "weak network, same device, known places",
 }
 
-// countryCodes holds all pairs of letters, so that a code needs no memory of its
-// own.
+// countryCodes holds all pairs of letters, so that a code needs no allocation.
 var countryCodes = func() string {
 	var b []byte
 	for first := byte('A'); first <= 'Z'; first++ {
@@ -742,7 +739,7 @@ var countryCodes = func() string {
 	return string(b)
 }()
 
-// countryCode is a code as a text; "" where it is none.
+// countryCode returns a code as text; "" if it is not a valid code.
 func countryCode(c [2]byte) string {
 	if c[0] < 'A' || c[0] > 'Z' || c[1] < 'A' || c[1] > 'Z' {
 		return ""
@@ -751,8 +748,8 @@ func countryCode(c [2]byte) string {
 	return countryCodes[i : i+2]
 }
 
-// Fit implements Detector. Of a payload that former settings let grow, the oldest
-// stops go.
+// Fit implements Detector. If former settings allowed more stops, the oldest are
+// dropped.
 func (d *impossibleTravel) Fit(payload []byte) ([]byte, bool) {
 	m := travels(payload)
 	if !m.valid() {
@@ -765,7 +762,7 @@ func (d *impossibleTravel) Fit(payload []byte) ([]byte, bool) {
 	return m, true
 }
 
-// valid reports whether the payload is of the detector's form.
+// valid reports whether the payload has the detector's format.
 func (m travels) valid() bool {
 	if len(m) < travelHeader || m.visited() > mostVisited || len(m) < m.begin() || (len(m)-m.begin())%stopSize != 0 ||
 		m.room() > mostStops || m.stops() > m.room() {
@@ -785,14 +782,14 @@ func (m travels) valid() bool {
 	return true
 }
 
-// onEarth reports whether micro-degrees are a place.
+// onEarth reports whether micro-degrees are valid coordinates.
 func onEarth(latitude, longitude int64) bool {
 	return max(latitude, -latitude) <= 90_000_000 && max(longitude, -longitude) <= 180_000_000
 }
 
-// Explain implements Detector: how far beyond the radii the event's place is from the
-// one before it, and how far that must be. Where the event is not among the stops, it
-// is where the entity was last.
+// Explain implements Detector. It gives the distance beyond the radii between the
+// event's place and the one before it, and the distance required. If the event is
+// not among the stops, it uses the entity's last stop.
 func (d *impossibleTravel) Explain(payload []byte, at int64) (x Explanation) {
 	m := travels(payload)
 	here, from := -1, -1
@@ -825,7 +822,7 @@ func (d *impossibleTravel) Explain(payload []byte, at int64) (x Explanation) {
 		if from >= 0 {
 			demand.What, demand.Have, demand.Need = "beyond_radii_km", max(l.beyond, 0)/1000, d.outOfReach(t.Speed, l.elapsed)
 			if l.tier >= i {
-				demand.Need = min(demand.Need, demand.Have) // metres decide
+				demand.Need = min(demand.Need, demand.Have) // the comparison is in metres
 			}
 		}
 		x.Demands = append(x.Demands, demand)
@@ -841,8 +838,8 @@ func (d *impossibleTravel) trustedAt(m travels, i int) bool {
 	return s.is(trustedFrom)
 }
 
-// outOfReach is the distance, in km beyond the radii, that takes at least this
-// speed; no two places may be so far apart.
+// outOfReach returns the distance beyond the radii, in km, that requires at least
+// this speed. It may exceed the distance of any two places.
 func (d *impossibleTravel) outOfReach(speed, elapsed int64) int64 {
 	elapsed = min(elapsed, d.longest+1)
 	return max(d.rule.LeastDistance, (speed*elapsed+msPerHour-1)/msPerHour)

@@ -47,7 +47,7 @@ func asn(numbers ...int64) *rules.Condition {
 	return &rules.Condition{Holds: func(e *event.Event) bool { return slices.Contains(numbers, e.Num(event.ASN)) }, Fields: []event.Field{event.ASN}, Canonical: "asn"}
 }
 
-// travel is a rule as its defaults have it, of two tiers.
+// travel returns a rule with default parameters and two tiers.
 func travel(change func(*detectors.ImpossibleTravel)) *rules.Rule {
 	day := 24 * time.Hour
 	s := &detectors.ImpossibleTravel{
@@ -62,7 +62,7 @@ func travel(change func(*detectors.ImpossibleTravel)) *rules.Rule {
 	return &rules.Rule{ID: "r", Spec: s}
 }
 
-// journey is what a rule says of one account, event by event.
+// journey runs a rule on one account, event by event.
 type journey struct {
 	t *testing.T
 	d detectors.Detector
@@ -73,7 +73,7 @@ type journey struct {
 
 func newJourney(t *testing.T, r *rules.Rule) *journey { return &journey{t: t, d: newDetector(t, r)} }
 
-// see returns the weight of what fires; 0 where nothing does.
+// see returns the weight of the firing; 0 if nothing fires.
 func (j *journey) see(a seen) uint8 {
 	j.t.Helper()
 	var e event.Event
@@ -151,7 +151,7 @@ func cityPairs(t *testing.T) (all []cityPair) {
 	return all
 }
 
-// textbook is the tier that a pair reaches by the haversine formula in float64.
+// textbook returns the tier that a pair reaches by the haversine formula in float64.
 func (p cityPair) textbook() (beyond float64, tier int64) {
 	rad := func(micro int64) float64 { return float64(micro) / 180e6 * math.Pi }
 	half := func(x float64) float64 { return math.Pow(math.Sin(x/2), 2) }
@@ -165,8 +165,8 @@ func (p cityPair) textbook() (beyond float64, tier int64) {
 	return beyond, tier
 }
 
-// TestCityPairs: of 200 pairs of cities those fire that the formula says, whichever
-// event comes first, and with all the others between.
+// TestCityPairs checks that those of 200 pairs of cities fire that the formula
+// predicts, in either order, and mixed with all others.
 func TestCityPairs(t *testing.T) {
 	pairs := cityPairs(t)
 	if len(pairs) != 200 {
@@ -194,7 +194,7 @@ func TestCityPairs(t *testing.T) {
 		t.Errorf("the pairs do not show enough of each tier: %v", fired)
 	}
 
-	// All at once, each an account of its own, in any order.
+	// All at once, each with its own account, in random order.
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		var all []int
@@ -222,7 +222,7 @@ func TestCityPairs(t *testing.T) {
 	}
 }
 
-// evidence checks what was shown of a pair that fired.
+// evidence checks the evidence of a pair that fired.
 func (j *journey) evidence(p cityPair) {
 	j.t.Helper()
 	numbers := map[string]int64{}
@@ -244,10 +244,10 @@ func (j *journey) evidence(p cityPair) {
 	}
 }
 
-// Along the equator a distance of any number of metres can be had, so edges can be
-// hit to the metre and the millisecond.
+// Along the equator distances can be set to the metre, so edges can be hit to the
+// metre and the millisecond.
 func TestEdges(t *testing.T) {
-	// away is so many metres east of the origin.
+	// away returns the point this many metres east of the origin.
 	away := func(metres, radius int64) [3]int64 {
 		east := int64(0)
 		for step := int64(1 << 27); step > 0; step >>= 1 {
@@ -275,7 +275,7 @@ func TestEdges(t *testing.T) {
 		{"a metre below it", 95_000 - 1, 35, 1000, 0},
 		{"within the radii", 95_000, 100, 0, 0},
 		{"at one moment", 95_000, 35, 0, 60},
-		{"a place of unknown radius", 160_000, 0, 1000, 60}, // 100 km stands in
+		{"a place of unknown radius", 160_000, 0, 1000, 60}, // 100 km is assumed
 		{"a metre below it", 160_000 - 1, 0, 1000, 0},
 		{"half of the globe in 22 hours", 20_015_000, 10, 22 * hour, 40},
 		{"half of the globe in 23 hours", 20_015_000, 10, 23 * hour, 0},
@@ -329,7 +329,7 @@ func TestNetworks(t *testing.T) {
 }
 
 func TestKnownPlaces(t *testing.T) {
-	// commute is at home and at a place far away by turns, which is plausible.
+	// commute alternates between home and a distant place, at a plausible speed.
 	commute := func(j *journey, turns int) (end int64) {
 		for i := range int64(turns) {
 			j.want(0, "home", seen{at: start + i*48*hour, place: berlin})
@@ -360,7 +360,7 @@ func TestKnownPlaces(t *testing.T) {
 	j.want(0, "home", seen{at: end, place: berlin})
 	j.want(30, "half of the weight", seen{at: end + 60_000, place: lagos})
 
-	// Requests teach nothing that visits do not.
+	// Requests that are not visits teach nothing.
 	j = newJourney(t, travel(slow))
 	for i := range int64(50) {
 		j.want(0, "home", seen{at: start + i*60_000, place: berlin})
@@ -369,8 +369,8 @@ func TestKnownPlaces(t *testing.T) {
 	j.want(60, "one visit", seen{at: start + 48*hour + 51*60_000, place: berlin})
 }
 
-// TestAnIntruderIsNotLearned, however often the intruder comes while the owner is
-// active.
+// TestAnIntruderIsNotLearned checks that, however often the intruder comes while the
+// owner is active.
 func TestAnIntruderIsNotLearned(t *testing.T) {
 	j := newJourney(t, travel(func(s *detectors.ImpossibleTravel) { s.KnownVisits = 3; s.Cooldown = time.Second }))
 	for i := range int64(200) {
@@ -387,8 +387,8 @@ func TestAnIntruderIsNotLearned(t *testing.T) {
 	j.want(0, "home and a place that is known by now", seen{at: start + 480*hour + 60_000, place: lagos})
 }
 
-// TestADeviceThatProvesItselfTeachesPlaces: a phone goes from the wireless network
-// at home to its operator's gateway elsewhere, and back.
+// TestADeviceThatProvesItselfTeachesPlaces covers a phone that moves from the
+// wireless network at home to its operator's gateway elsewhere, and back.
 func TestADeviceThatProvesItselfTeachesPlaces(t *testing.T) {
 	for _, c := range []struct {
 		signed bool
@@ -444,7 +444,8 @@ func TestStopsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestStayingTakesLittleRoom: an account that stays where it is pushes nothing out.
+// TestStayingTakesLittleRoom checks that an account that stays at one place evicts
+// nothing.
 func TestStayingTakesLittleRoom(t *testing.T) {
 	j := newJourney(t, travel(nil))
 	j.see(seen{at: start, place: lagos})
@@ -469,7 +470,8 @@ func TestAnyNumberOfPlacesIsBounded(t *testing.T) {
 	}
 }
 
-// TestTravelsOfAnyFormAreReadOrRefused: what Fit lets through does no harm.
+// TestTravelsOfAnyFormAreReadOrRefused checks that payloads accepted by Fit do no
+// harm.
 func TestTravelsOfAnyFormAreReadOrRefused(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	j := newJourney(t, travel(nil))
@@ -501,7 +503,7 @@ func TestTravelsOfAnyFormAreReadOrRefused(t *testing.T) {
 	}
 }
 
-// hostile goes on with a payload if it is of the form.
+// hostile continues with a payload if it has the right format.
 func hostile(t *testing.T, b []byte) (read int) {
 	t.Helper()
 	j := newJourney(t, travel(nil))
@@ -543,7 +545,7 @@ func TestTravelWithoutRoomBreaksNothing(t *testing.T) {
 	}
 }
 
-// load reads a rule with these parameters.
+// load compiles a rule with these parameters.
 func load(t *testing.T, parameters string) (*detectors.ImpossibleTravel, error) {
 	t.Helper()
 	file := "rules:\n  - id: r\n    title: x\n    entity: account\n    when: status < 400\n    impossible_travel:\n      " +
@@ -574,8 +576,8 @@ func TestParametersOfATravelThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestParametersOfATravel: each changes what Canonical says, and none the name of
-// the state.
+// TestParametersOfATravel checks that each parameter changes Canonical, and none
+// changes the name of the state.
 func TestParametersOfATravel(t *testing.T) {
 	plain, err := load(t, twoTiers)
 	if err != nil {
@@ -616,7 +618,7 @@ func TestParametersOfATravel(t *testing.T) {
 	}
 }
 
-// TestTravelExplanation: how far away is out of reach.
+// TestTravelExplanation checks the distance that is out of reach.
 func TestTravelExplanation(t *testing.T) {
 	j := newJourney(t, travel(nil))
 	x := j.d.Explain(nil, start)
@@ -669,7 +671,7 @@ func TestImpossibleTravelAllocatesNothing(t *testing.T) {
 	}
 }
 
-// inPlace grows where there is room.
+// inPlace grows as long as there is room.
 type inPlace struct{ *room }
 
 func (r inPlace) Payload() []byte {

@@ -24,7 +24,7 @@ func newMembers() *detectors.Members {
 	}, lateness)
 }
 
-// room is a slot that holds so many bytes.
+// room is a slot with a limited size.
 type room struct {
 	b    []byte
 	most int

@@ -9,8 +9,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// TestEveryDetectorIsWhole: code, test, model, page and rules, as CONTRIBUTING.md
-// has it.
+// TestEveryDetectorIsWhole checks that each detector has code, test, model, page and
+// rules, as CONTRIBUTING.md requires.
 func TestEveryDetectorIsWhole(t *testing.T) {
 	set, err := rules.Default(detectors.All())
 	if err != nil {

@@ -11,42 +11,42 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// RefreshFamily holds the parameters of the detector of that name, which fires when a
-// refresh token is used again after the next one of its family was used.
+// RefreshFamily holds the parameters of the refresh family detector, which fires
+// when a refresh token is used again after its successor in the family was used.
 type RefreshFamily struct {
 	Tiers    []ReuseTier      // Weight ascending, each verdict once; never empty
-	Shown    *rules.Condition // of the events that match the rule, those that present no refresh token, and whose time of issue shows what a client has got; nil: none
-	Grace    time.Duration    // after a rotation, in which a reuse may be a race
-	Tokens   int              // remembered of a family
-	Memory   time.Duration    // how long a token is remembered after it came last
+	Shown    *rules.Condition // the matching events that present no refresh token, but whose time of issue shows that a client received a token; nil: none
+	Grace    time.Duration    // time after a rotation in which a reuse may be a race
+	Tokens   int              // tokens remembered of a family
+	Memory   time.Duration    // how long a token is remembered after its last use
 	Cooldown time.Duration    // event time until the same weight may fire again for the family
 }
 
-// ReuseTier is one step of an answer: what a reuse was judged to be, and its weight.
+// ReuseTier is one step of an answer: a verdict on a reuse, and its weight.
 type ReuseTier struct {
 	Verdict ReuseVerdict
 	Weight  uint8 // 0..100
 }
 
-// ReuseVerdict is what a use of a token is judged to be.
+// ReuseVerdict is the verdict on a use of a token.
 type ReuseVerdict uint8
 
-// Verdicts. Rightful is none that a rule can ask for.
+// Verdicts. A rule cannot ask for Rightful.
 const (
 	Rightful    ReuseVerdict = iota
-	Race                     // two requests of one client crossed on their way
-	StaleClient              // a client goes on with a token that it has replaced
-	Theft                    // somebody else has the token
+	Race                     // two requests of one client crossed in transit
+	StaleClient              // a client keeps using a token that it has replaced
+	Theft                    // another party has the token
 )
 
 var reuseVerdicts = []string{Race: "race", StaleClient: "stale", Theft: "theft"}
 
-// String is the verdict's name in rules.
+// String returns the verdict's name in rules.
 func (v ReuseVerdict) String() string { return reuseVerdicts[v] }
 
 const mostFamilyTokens = 200
 
-// RefreshFamilyKind is the detector as rules see it.
+// RefreshFamilyKind describes the detector to the rules.
 func RefreshFamilyKind() rules.Kind {
 	return rules.Kind{
 		Name: "refresh_family",
@@ -122,19 +122,20 @@ func (t *RefreshFamily) detector(e Environment) Detector {
 	}
 }
 
-// refreshFamily remembers the tokens of a family, and who used each first. A token is
-// replaced once a newer one is used; so a client that never got the answer to its
-// refresh, and asks again, does nothing wrong.
+// refreshFamily remembers the tokens of a family, and the first user of each. A
+// token is replaced once a newer one is used. So a client that never received the
+// answer to its refresh, and retries, does nothing wrong.
 //
 // The payload is a header of 96 bytes, and tokens of 72 in the order in which they
 // were first seen:
 //
-//	0 fired at i64 (Unix ms) · 8 time of the event judged last i64 · 16 weight fired u8 · 17 its verdict u8 · 18 6 unused · 24 what was shown, a token
+//	0 fired at i64 (Unix ms) · 8 time of the last judged event i64 · 16 weight fired u8 · 17 its verdict u8 · 18 6 unused · 24 the shown token
 //	token: id u64 · issued i64 · first i64 · last i64 (Unix ms) · raw offset of the first i64 · raw partition of the first u32 · sender of the first 20 bytes · key of the first u32 · 4 unused
 //
-// An id is the hash of the token's; issued is 0 where no event said it. A key is 32
-// bits of its hash, 0 where there is none. What was shown is the latest time of issue,
-// with id 0, and issued 0 where nothing was.
+// An id is the hash of the token's id. Issued is 0 if no event stated it. A key is
+// 32 bits of its hash, 0 if absent. The shown token is the latest time of issue that
+// an event without a token has shown. Its id is 0, and its issued is 0 if there was
+// no such event.
 type refreshFamily struct {
 	rule     *RefreshFamily
 	lateness int64 // ms
@@ -155,27 +156,27 @@ type refreshToken struct {
 	id          uint64
 	issued      int64 // Unix ms, 0: unknown
 	first, last int64 // Unix ms
-	offset      int64 // of the first, as source
+	offset      int64 // of the first event, as source
 	source      int32
-	by          party // of the first
+	by          party // sender of the first event
 }
 
-// party is who sends requests, as far as they show it.
+// party is the sender of requests, as far as events show it.
 type party struct {
 	sender
 	key uint32
 }
 
-// isOther reports whether two cannot be one: by their devices, by their keys, or by
-// network and client. A phone takes its key along, so one that has none elsewhere is
-// another.
+// isOther reports whether two parties must be different: by device, by key, or by
+// both network and client. A phone takes its key along, so a party without one on
+// another network is a different one.
 func (p *party) isOther(o *party) bool {
 	keyless := (p.key == 0) != (o.key == 0)
 	return p.otherDevice(&o.sender) || differ(p.key, o.key) || p.apart(&o.sender) || keyless && differ(p.net, o.net)
 }
 
-// newerThan reports whether t was issued after o, or where that is not known of both,
-// used after it.
+// newerThan reports whether t was issued after o. If a time of issue is unknown, the
+// first use decides.
 func (t *refreshToken) newerThan(o *refreshToken) bool {
 	if t.issued > 0 && o.issued > 0 {
 		return t.issued > o.issued
@@ -216,13 +217,13 @@ func (t *refreshToken) put(b []byte) {
 	le.PutUint32(b[64:], t.by.key)
 }
 
-// without takes a token out, in place.
+// without removes a token, in place.
 func (m family) without(i int) family {
 	copy(m[familyHeader+i*familyToken:], m[familyHeader+(i+1)*familyToken:])
 	return m[:len(m)-familyToken]
 }
 
-// oldest is the token that came last before all others did.
+// oldest returns the least recently used token.
 func (m family) oldest() (oldest int) {
 	for i := 1; i < m.len(); i++ {
 		if m.last(i) < m.last(oldest) {
@@ -272,7 +273,7 @@ func (d *refreshFamily) Apply(c *Context, f *Firing) bool {
 	return fired
 }
 
-// read is a token of which the event is the first.
+// read returns a token with the event as its first.
 func (d *refreshFamily) read(c *Context) refreshToken {
 	return refreshToken{
 		issued: c.Event.Num(event.TokenIssued), first: c.Time, last: c.Time, offset: c.Offset, source: c.Source,
@@ -280,7 +281,8 @@ func (d *refreshFamily) read(c *Context) refreshToken {
 	}
 }
 
-// show keeps the latest time of issue of what a client has got, and its first event.
+// show records the latest time of issue that a client received, with its first
+// event.
 func (d *refreshFamily) show(c *Context) {
 	issued := c.Event.Num(event.TokenIssued)
 	if issued == 0 {
@@ -299,7 +301,7 @@ func (d *refreshFamily) show(c *Context) {
 	here.put(m[shownAt:familyHeader])
 }
 
-// and is the token with one more event.
+// and returns the token with one more event.
 func (t refreshToken) and(here *refreshToken) *refreshToken {
 	if t.issued == 0 {
 		t.issued = here.issued
@@ -311,8 +313,7 @@ func (t refreshToken) and(here *refreshToken) *refreshToken {
 	return &t
 }
 
-// forget drops tokens that are older than the memory for every event that can be on
-// time.
+// forget drops tokens that have expired for all events that can still be on time.
 func (d *refreshFamily) forget(m family, c *Context) family {
 	if c.Watermark == math.MinInt64 {
 		return m
@@ -329,7 +330,7 @@ func (d *refreshFamily) forget(m family, c *Context) family {
 	return m
 }
 
-// find is the place of a token; −1 where it is not remembered.
+// find returns the position of a token; −1 if it is not remembered.
 func (m family) find(id uint64) int {
 	for i := range m.len() {
 		if m.id(i) == id {
@@ -339,8 +340,8 @@ func (m family) find(id uint64) int {
 	return -1
 }
 
-// replacement is the token that replaced the one at a place: of those that are newer,
-// what was shown among them, the one that was used first. ok is false where there is none.
+// replacement returns the token that replaced the one at a position: the newer
+// token, or the shown one, that was used first. ok is false if there is none.
 func (m family) replacement(at int) (by refreshToken, ok bool) {
 	t := m.token(at)
 	for i := range m.len() {
@@ -354,13 +355,13 @@ func (m family) replacement(at int) (by refreshToken, ok bool) {
 	return by, ok
 }
 
-// judge says what an event of the token at a place is. before is the token as it was,
-// or of the event itself where that is its first.
+// judge returns the verdict on an event of the token at a position. before is the
+// token without the event, or the event's own token if it is the first.
 func (d *refreshFamily) judge(m family, at int, here, before *refreshToken) ReuseVerdict {
 	other := here.first >= before.first && here.by.isOther(&before.by)
 	next, ok := m.replacement(at)
 	if !ok || next.first > here.first {
-		// A token that one client used again and again is none that is used once.
+		// A token that one client used repeatedly is not a single-use token.
 		if other && before.last-before.first <= d.grace {
 			return Theft
 		}
@@ -375,7 +376,7 @@ func (d *refreshFamily) judge(m family, at int, here, before *refreshToken) Reus
 	return StaleClient
 }
 
-// fire speaks of a verdict, if the rule asks for it.
+// fire fills in a firing for a verdict, if the rule asks for it.
 func (d *refreshFamily) fire(m family, at int, verdict ReuseVerdict, before *refreshToken, now int64, f *Firing) bool {
 	tier := slices.IndexFunc(d.rule.Tiers, func(t ReuseTier) bool { return t.Verdict == verdict })
 	if tier < 0 {
@@ -400,8 +401,8 @@ func (d *refreshFamily) fire(m family, at int, verdict ReuseVerdict, before *ref
 	return true
 }
 
-// Fit implements Detector. Of a payload that former settings let grow, the tokens go
-// that came last before all others did.
+// Fit implements Detector. If former settings allowed more tokens, the least
+// recently used are dropped.
 func (d *refreshFamily) Fit(payload []byte) ([]byte, bool) {
 	m := family(payload)
 	if len(m) < familyHeader || (len(m)-familyHeader)%familyToken != 0 || m.len() > mostFamilyTokens+1 || m.judged() > uint8(Theft) {
@@ -421,8 +422,7 @@ func (d *refreshFamily) Fit(payload []byte) ([]byte, bool) {
 	return m, true
 }
 
-// Explain implements Detector: what the event was judged to be, beside what each tier
-// asks for.
+// Explain implements Detector: the verdict on the event, next to that of each tier.
 func (d *refreshFamily) Explain(payload []byte, at int64) (x Explanation) {
 	m := family(payload)
 	x.Last = x.First - 1

@@ -47,7 +47,8 @@ func TestVerdictsOnReuse(t *testing.T) {
 	}
 }
 
-// TestWhatIsShown: who uses what he got for a refresh token has replaced it.
+// TestWhatIsShown checks that a token is replaced when its user uses what was issued
+// for it.
 func TestWhatIsShown(t *testing.T) {
 	rule := strings.Replace(allVerdicts, "  cooldown: 1s\n", "  cooldown: 1s\n  shown: grant == \"\"\n", 1)
 	const refresh, access = "grant=refresh_token token=r1 token_issued=1000 device=d1 net=n1", "token=a2 token_issued=2000 device=d1 net=n1"
@@ -68,7 +69,7 @@ func TestWhatIsShown(t *testing.T) {
 	}
 }
 
-// TestTheExampleOfARefreshFamily is the table on the page.
+// TestTheExampleOfARefreshFamily checks the table on the page.
 func TestTheExampleOfARefreshFamily(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/refresh_family.md")
 	if err != nil {

@@ -11,44 +11,45 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Replay holds the parameters of the detector of that name, which fires when requests
-// are sent again that were sent before.
+// Replay holds the parameters of the replay detector, which fires when requests are
+// sent a second time.
 type Replay struct {
-	Tiers    []ReplayTier  // Weight ascending, At too among those of one sign; never empty
-	Window   time.Duration // in which a nonce must not come again, and signs are counted
-	Nonces   int           // remembered of an entity
-	Grace    time.Duration // after the first use of a nonce, in which the same one may be a retry
-	Retries  int           // of one nonce that are none of a replay's
-	Skew     time.Duration // by how much a client's time may differ from the clock that was learned
-	Learn    int           // times of a clock that teach it
+	Tiers    []ReplayTier  // Weight ascending, and At ascending among tiers of one sign; never empty
+	Window   time.Duration // time in which a nonce must not repeat, and in which signs are counted
+	Nonces   int           // nonces remembered of an entity
+	Grace    time.Duration // time after the first use of a nonce in which a reuse may be a retry
+	Retries  int           // retries of one nonce that do not count as replays
+	Skew     time.Duration // how far a client's time may differ from its learned clock
+	Learn    int           // number of client times that teach a clock
 	Memory   time.Duration // how long a clock is remembered after its last time
-	Room     time.Duration // nonces younger than this must not give way, or it is a flood
+	Room     time.Duration // evicting nonces younger than this is a flood
 	Cooldown time.Duration // event time until the same weight may fire again for the entity
 }
 
-// ReplayTier is one step of an answer: from how many of a sign on, with which weight.
+// ReplayTier is one step of an answer: a minimum number of signs of one kind, and
+// the weight.
 type ReplayTier struct {
 	Sign   ReplaySign
 	At     int   // 1..32
 	Weight uint8 // 0..100
 }
 
-// ReplaySign is what gives a replay away.
+// ReplaySign is a sign of a replay.
 type ReplaySign uint8
 
 // Signs.
 const (
-	ReusedNonce ReplaySign = iota // a nonce again, and no retry
-	WrongClock                    // a client's time that is not its clock's
-	Backwards                     // a client's time before the one of an event before
-	NonceFlood                    // so many nonces that young ones had to give way
-	Repeated                      // a retry of a change that had been answered
+	ReusedNonce ReplaySign = iota // a nonce was used again, and not as a retry
+	WrongClock                    // the client's time is off its clock
+	Backwards                     // the client's time is before that of an earlier event
+	NonceFlood                    // so many nonces that young ones were evicted
+	Repeated                      // a retry of a write that was already answered
 	replaySigns
 )
 
 var replaySignNames = []string{"reused", "wrong_clock", "backwards", "flood", "repeated"}
 
-// String is the sign's name in rules.
+// String returns the sign's name in rules.
 func (s ReplaySign) String() string { return replaySignNames[s] }
 
 const (
@@ -57,7 +58,7 @@ const (
 	mostClockTimes = 9
 )
 
-// ReplayKind is the detector as rules see it.
+// ReplayKind describes the detector to the rules.
 func ReplayKind() rules.Kind {
 	return rules.Kind{
 		Name: "replay",
@@ -128,8 +129,8 @@ func (t *Replay) Canonical() string {
 	return s
 }
 
-// most is how many marks of each sign are remembered: as many as the greatest tier
-// asks for.
+// most returns how many marks of each sign are remembered: as many as the largest
+// tier asks for.
 func (t *Replay) most() (n int) {
 	for _, tier := range t.Tiers {
 		n = max(n, tier.At)
@@ -153,18 +154,18 @@ func (t *Replay) detector(e Environment) Detector {
 	}
 }
 
-// replay remembers nonces, what its client's clock shows, and when it saw a sign.
+// replay remembers nonces, the offset of the client's clock, and the times of signs.
 //
 // The payload is a header of 136 bytes, marks of 16 in the order in which they came,
-// and nonces of 24 in that order, too:
+// and nonces of 24, also in order of arrival:
 //
-//	0 fired at i64 · 8 time of the latest event with a client's time i64 · 16 its client's time i64 · 24 time of the youngest nonce that had to give way i64 (Unix ms)
-//	32 offset that a run began with i64 · 40 client's time that it is at i64 · 48 offsets of the clock 9 × i64, the last first (ms)
-//	120 weight fired u8 · 121 offsets u8 · 122 length of the run u8 · 123 there is a latest event u8 · 124 marks u8 · 125 a nonce had to give way u8 · 126 10 unused
+//	0 fired at i64 · 8 time of the latest event with a client's time i64 · 16 its client's time i64 · 24 time of the youngest evicted nonce i64 (Unix ms)
+//	32 first offset of the run i64 · 40 client's time there i64 · 48 offsets of the clock 9 × i64, the last first (ms)
+//	120 weight fired u8 · 121 offsets u8 · 122 length of the run u8 · 123 a latest event is present u8 · 124 marks u8 · 125 a nonce was evicted u8 · 126 10 unused
 //	mark: time i64 (Unix ms) · sign u8 · 7 unused
 //	nonce: hash u64 · first use u48 (Unix ms) · retries u8 · answered u8 (0 or 1) · request u32 · client u32
 //
-// Request and client are 32 bits of hashes, 0 where there is none.
+// Request and client are 32 bits of hashes, 0 if absent.
 type replay struct {
 	rule     *Replay
 	most     int   // marks of each sign
@@ -213,10 +214,10 @@ func (m replays) nonceTime(i int) int64 {
 	return int64(le.Uint64(m.nonceBytes(i)[8:]) << 16 >> 16)
 }
 
-// usedNonce is a nonce, and how it was first used.
+// usedNonce is a nonce with its first use.
 type usedNonce struct {
 	hash            uint64
-	time            int64 // Unix ms, of 48 bits
+	time            int64 // Unix ms, 48 bits
 	retries         uint8
 	answered        bool // with success
 	request, client uint32
@@ -251,7 +252,7 @@ func (m replays) withoutMark(i int) replays {
 	return m[:len(m)-markSize]
 }
 
-// count is how many of a sign were seen inside the window that ends at t.
+// count returns how many marks of a sign are in the window that ends at t.
 func (m replays) count(sign ReplaySign, t, window int64) (n int) {
 	for i := range m.marks() {
 		if at := m.markTime(i); m.markSign(i) == uint8(sign) && at > t-window && at <= t {
@@ -261,7 +262,7 @@ func (m replays) count(sign ReplaySign, t, window int64) (n int) {
 	return n
 }
 
-// clock is the median of the offsets; of an even number of them the lower one.
+// clock returns the median of the offsets; the lower one for an even number.
 func (m replays) clock() int64 {
 	var sorted [mostClockTimes]int64
 	n := m.offsets()
@@ -272,7 +273,7 @@ func (m replays) clock() int64 {
 	return sorted[(n-1)/2]
 }
 
-// learn adds an offset in front.
+// learn adds an offset at the front.
 func (m replays) learn(offset int64) {
 	copy(m[56:120], m[48:112])
 	m.set(48, offset)
@@ -304,7 +305,7 @@ func (d *replay) Apply(c *Context, f *Firing) bool {
 	return m != nil && c.Counts && d.fire(m, c.Time, elapsed, f)
 }
 
-// forget drops what is too old to matter to any event that can be on time.
+// forget drops entries that are too old for all events that can still be on time.
 func (d *replay) forget(m replays, c *Context) replays {
 	if c.Watermark == math.MinInt64 {
 		return m
@@ -331,8 +332,8 @@ func (d *replay) forget(m replays, c *Context) replays {
 	return m
 }
 
-// use takes in a nonce. known says that it was used inside the window, and elapsed
-// how long ago (ms). It returns nil where there is no room.
+// use records a nonce. known reports that it was used within the window, and elapsed
+// how long ago (ms). It returns nil if there is no room.
 func (d *replay) use(m replays, c *Context, name string) (_ replays, elapsed int64, known bool) {
 	here := usedNonce{
 		hash: d.senders.hasher.Text(name), time: c.Time, answered: succeeded(c.Event), request: d.senders.number(c.Event.Text(event.RequestID)),
@@ -344,7 +345,7 @@ func (d *replay) use(m replays, c *Context, name string) (_ replays, elapsed int
 		}
 		first := m.nonce(i)
 		elapsed = max(c.Time-first.time, first.time-c.Time)
-		if elapsed >= d.window { // another life
+		if elapsed >= d.window { // the earlier use has expired
 			m.putNonce(i, &here)
 			return m, 0, false
 		}
@@ -383,13 +384,13 @@ func (d *replay) use(m replays, c *Context, name string) (_ replays, elapsed int
 	return m, 0, false
 }
 
-// succeeded reports whether a request got what it asked for.
+// succeeded reports whether a request was granted.
 func succeeded(e *event.Event) bool {
 	status := e.Num(event.Status)
 	return status >= 200 && status < 300
 }
 
-// changes reports whether a request does more than to read.
+// changes reports whether a request is more than a read.
 func changes(e *event.Event) bool {
 	switch e.Text(event.Method) {
 	case "", "GET", "HEAD", "OPTIONS":
@@ -398,8 +399,8 @@ func changes(e *event.Event) bool {
 	return true
 }
 
-// oldestNonce is the one that was first used before all others, of equals the one
-// that came first.
+// oldestNonce returns the nonce with the oldest first use, the first to arrive among
+// equals.
 func (m replays) oldestNonce() (oldest int) {
 	for i := 1; i < m.nonces(); i++ {
 		if m.nonceTime(i) < m.nonceTime(oldest) {
@@ -409,8 +410,8 @@ func (m replays) oldestNonce() (oldest int) {
 	return oldest
 }
 
-// tick takes in a client's time. Times that are off the clock wait until the next
-// ones show whether the clock was set.
+// tick records a client's time. Times that are off the clock wait until later ones
+// show whether the clock was set.
 func (d *replay) tick(m replays, own Slot, client, now int64) replays {
 	if !m.hasLatest() || now >= m.latest() {
 		back := m.hasLatest() && client < m.latestClient()-d.skew
@@ -456,7 +457,7 @@ func (d *replay) tick(m replays, own Slot, client, now int64) replays {
 	return m
 }
 
-// flush counts the times of a run: they were not a clock that was set.
+// flush counts the times of a run as wrong: the clock was not set.
 func (d *replay) flush(m replays, own Slot, now int64) replays {
 	n := m.run()
 	d.endRun(m)
@@ -473,8 +474,8 @@ func (d *replay) endRun(m replays) {
 	m[122] = 0
 }
 
-// mark remembers that a sign was seen. Of more than the rule asks for, that of the
-// earliest time goes.
+// mark records a sign. If there are more marks than the rule asks for, the oldest is
+// dropped.
 func (d *replay) mark(m replays, own Slot, sign ReplaySign, now int64) replays {
 	d.seen[sign] = true
 	if m = own.Resize(len(m) + markSize); m == nil {
@@ -492,7 +493,7 @@ func (d *replay) mark(m replays, own Slot, sign ReplaySign, now int64) replays {
 	return m
 }
 
-// thin drops marks of a sign beyond a number.
+// thin drops the marks of a sign that exceed a number.
 func (d *replay) thin(m replays, sign ReplaySign, most int) replays {
 	for {
 		n, oldest := 0, -1
@@ -510,7 +511,7 @@ func (d *replay) thin(m replays, sign ReplaySign, most int) replays {
 	}
 }
 
-// fire speaks for the heaviest tier of the event's signs that is reached.
+// fire fills in a firing for the heaviest tier that is reached by the event's signs.
 func (d *replay) fire(m replays, now, elapsed int64, f *Firing) bool {
 	for i := len(d.rule.Tiers) - 1; i >= 0; i-- {
 		t := d.rule.Tiers[i]
@@ -537,7 +538,7 @@ func (d *replay) fire(m replays, now, elapsed int64, f *Firing) bool {
 	return false
 }
 
-// held describes what is remembered.
+// held describes the remembered state as evidence.
 func (d *replay) held(list []facet.Evidence, m replays, now int64) []facet.Evidence {
 	complete := d.window
 	if m.hasForgotten() {
@@ -550,8 +551,8 @@ func (d *replay) held(list []facet.Evidence, m replays, now int64) []facet.Evide
 	return list
 }
 
-// Fit implements Detector. Of a payload that former settings let grow, the oldest
-// nonces and marks go.
+// Fit implements Detector. If former settings allowed more nonces or marks, the
+// oldest are dropped.
 func (d *replay) Fit(payload []byte) ([]byte, bool) {
 	m := replays(payload)
 	if len(m) < replayHeader || len(m) < m.begin() || (len(m)-m.begin())%nonceSize != 0 || m.marks() > int(replaySigns)*mostReplayAt ||
@@ -577,7 +578,7 @@ func (d *replay) Fit(payload []byte) ([]byte, bool) {
 	return m, true
 }
 
-// Explain implements Detector: how many of each sign there are inside the window.
+// Explain implements Detector: how many marks of each sign are in the window.
 func (d *replay) Explain(payload []byte, at int64) (x Explanation) {
 	m := replays(payload)
 	x.Last = x.First - 1

@@ -18,7 +18,8 @@ import (
 const allReplays = "replay:\n  cooldown: 1s\n  window: 1h\n  learn: 3\n  tiers:\n    - {sign: flood, at: 1, weight: 10}\n    - {sign: backwards, at: 1, weight: 20}\n" +
 	"    - {sign: wrong_clock, at: 1, weight: 30}\n    - {sign: reused, at: 1, weight: 40}\n    - {sign: reused, at: 3, weight: 70}\n    - {sign: repeated, at: 2, weight: 80}\n"
 
-// clocked is "minutes: values" with a client's time, in minutes off the event's.
+// clocked returns "minutes: values" with a client's time that is off the event's by
+// so many minutes.
 func clocked(minutes, off float64, values string) string {
 	return fmt.Sprintf("%v: client_time=%d %s", minutes, start+int64((minutes+off)*60_000), values)
 }
@@ -60,7 +61,7 @@ func TestSignsOfReplay(t *testing.T) {
 	}
 }
 
-// TestTheExampleOfAReplay is the table on the page.
+// TestTheExampleOfAReplay checks the table on the page.
 func TestTheExampleOfAReplay(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/replay.md")
 	if err != nil {
@@ -111,11 +112,11 @@ func TestTheExampleOfAReplay(t *testing.T) {
 	}
 }
 
-// TestNoncesAreForgottenAloud: who pushes nonces out is seen, and what is remembered
-// is said.
+// TestNoncesAreForgottenAloud checks that evicting nonces is detected, and that the
+// number remembered is reported.
 func TestNoncesAreForgottenAloud(t *testing.T) {
 	l := newLine(t, allReplays+"  nonces: 10\n  room: 5s")
-	for i := range int64(100) { // two a second: those that give way are five seconds old
+	for i := range int64(100) { // two per second: evicted ones are five seconds old
 		if got := l.see(withToken{at: start + i*500, values: fields(t, fmt.Sprint("nonce=a", i))}); got != 0 {
 			t.Fatalf("nonce %d: weight %d", i, got)
 		}
@@ -126,7 +127,7 @@ func TestNoncesAreForgottenAloud(t *testing.T) {
 	if l.text("complete_ms") != "4999" || l.text("nonces") != "10" {
 		t.Errorf("%+v", l.f.Evidence)
 	}
-	// What gave way is new again; what did not is not.
+	// An evicted nonce is new again; a remembered one is not.
 	if got := l.see(withToken{at: start + 60_000, values: fields(t, "nonce=a0")}); got != 0 {
 		t.Errorf("a nonce that gave way: weight %d", got)
 	}
@@ -155,7 +156,7 @@ func TestReplaysAreForgotten(t *testing.T) {
 			t.Errorf("late: weight %d", got)
 		}
 	}
-	// A clock that was not heard for a day is learned anew.
+	// A clock that was not seen for a day is learned again.
 	l = newLine(t, allReplays)
 	l.says("a clock", []uint8{0, 0, 0}, clocked(0, 0, ""), clocked(1, 0, ""), clocked(2, 0, ""))
 	at := int64(start + 25*hour)

@@ -6,13 +6,13 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// sender is what an event shows of who sent it: 32 bits of each value's hash, 0 where
-// there is none; asn is the number itself.
+// sender identifies the sender of an event: 32 bits of each value's hash, 0 if
+// absent; asn is the number itself.
 type sender struct {
 	device, ja4, agent, net, asn uint32
 }
 
-// senderFields are what a [senderReader] reads.
+// senderFields are the fields that a [senderReader] reads.
 var senderFields = [...]event.Field{event.UserAgent, event.JA4, event.Device, event.Net, event.ASN}
 
 func differ(a, b uint32) bool { return a != 0 && b != 0 && a != b }
@@ -20,18 +20,18 @@ func differ(a, b uint32) bool { return a != 0 && b != 0 && a != b }
 // otherDevice reports whether two senders name different devices.
 func (s *sender) otherDevice(o *sender) bool { return differ(s.device, o.device) }
 
-// otherNetwork reports whether two senders are in different networks, and not of one
-// operator.
+// otherNetwork reports whether two senders are in different networks of different
+// operators.
 func (s *sender) otherNetwork(o *sender) bool {
 	return differ(s.net, o.net) && (s.asn == 0 || s.asn != o.asn)
 }
 
-// apart reports whether two senders have neither a network nor a client in common.
+// apart reports whether two senders share neither a network nor a client.
 func (s *sender) apart(o *sender) bool {
 	return s.otherNetwork(o) && (differ(s.ja4, o.ja4) || differ(s.agent, o.agent))
 }
 
-// senderReader reads senders out of events.
+// senderReader reads senders from events.
 type senderReader struct {
 	hasher  Hasher
 	scratch []byte // a user agent without its numbers
@@ -44,7 +44,8 @@ func (r *senderReader) read(e *event.Event) sender {
 	}
 }
 
-// agent is a user agent without its numbers, so that an update leaves it as it is.
+// agent hashes a user agent without its numbers, so that an update does not change
+// it.
 func (r *senderReader) agent(text string) uint32 {
 	r.scratch = r.scratch[:0]
 	for i := range len(text) {
@@ -55,7 +56,7 @@ func (r *senderReader) agent(text string) uint32 {
 	return r.number(unsafe.String(unsafe.SliceData(r.scratch), len(r.scratch)))
 }
 
-// number is a text in 32 bits; 0 where there is none.
+// number hashes a text to 32 bits; 0 if it is empty.
 func (r *senderReader) number(text string) uint32 {
 	if text == "" {
 		return 0
@@ -63,7 +64,7 @@ func (r *senderReader) number(text string) uint32 {
 	return max(uint32(r.hasher.Text(text)), 1)
 }
 
-// putSender writes 20 bytes, which getSender reads.
+// putSender writes 20 bytes in the format of getSender.
 func putSender(b []byte, s *sender) {
 	le.PutUint32(b, s.device)
 	le.PutUint32(b[4:], s.ja4)

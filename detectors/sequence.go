@@ -14,26 +14,26 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Sequence holds the parameters of the detector of that name, which fires when
-// events of an entity follow one another as its steps say.
+// Sequence holds the parameters of the sequence detector, which fires when the
+// events of an entity follow the steps of the rule.
 type Sequence struct {
-	Conditions []*rules.Condition // of the steps, as they stand in the rule, and of until, if it is there, last; at most 16
-	Parts      []SequencePart     // what must be there, in order; neither the first nor the last is optional
-	Before     []Absence          // what must not be there up to the first event
-	After      []Absence          // what must not be there behind the last event
-	Until      uint32             // bit of the condition that no sequence goes beyond; 0: none
+	Conditions []*rules.Condition // conditions of the steps in the rule's order, and last that of until if present; at most 16
+	Parts      []SequencePart     // required events, in order; neither the first nor the last is optional
+	Before     []Absence          // conditions that must be absent before the first event
+	After      []Absence          // conditions that must be absent after the last event
+	Until      uint32             // bit of the condition that ends all sequences; 0: none
 	Within     time.Duration      // from the first event to the last, at most
-	By         []event.Field      // whose values all events of a sequence share
-	Events     int                // remembered of an entity, the latest
+	By         []event.Field      // fields whose values all events of a sequence share
+	Events     int                // number of latest events remembered of an entity
 	Cooldown   time.Duration      // event time until the rule may fire again for the entity
 	Weight     uint8
 
-	Newcomers bool // an entity that was not seen for as long as Before asks for is judged, too
+	Newcomers bool // whether to judge entities that were first seen more recently than Before asks for
 
-	// Where something must be absent, it may have to be what others do: of UsualLeast
-	// sequences or more of the cohort, at most one in UsualOdds lacks it. The cohort is
-	// that of the first of UsualBy that the last event has; nil: what is usual does not
-	// matter.
+	// If something must be absent, the rule may require that it is usually present:
+	// of at least UsualLeast sequences of the cohort, at most one in UsualOdds lacks
+	// it. The cohort is that of the first field of UsualBy that the last event has;
+	// nil: no such condition.
 	UsualBy    []event.Field
 	UsualOdds  int
 	UsualLeast int
@@ -45,20 +45,20 @@ type Sequence struct {
 type SequencePart struct {
 	Members  []SequenceMember
 	Optional bool
-	After    time.Duration // since the event before, at least
-	Within   time.Duration // since the event before, at most; 0: no bound of its own
-	Absent   uint32        // bits of conditions for which no event holds between this part and the one before
+	After    time.Duration // minimum since the event before
+	Within   time.Duration // maximum since the event before; 0: no bound of its own
+	Absent   uint32        // bits of conditions that no event meets between this part and the one before
 }
 
-// SequenceMember is some events of a part.
+// SequenceMember is a number of events of one kind in a part.
 type SequenceMember struct {
-	Condition int // place in Conditions
+	Condition int // index into Conditions
 	Times     int // at least 1
 }
 
-// Absence is what must not be there for a time.
+// Absence is a condition that must stay unmet for a time.
 type Absence struct {
-	Condition int // place in Conditions
+	Condition int // index into Conditions
 	Within    time.Duration
 }
 
@@ -70,11 +70,11 @@ const (
 	mostSequenced  = 64 // events remembered of an entity
 	longestStretch = 30 * 24 * time.Hour
 	usualReach     = 30 * 24 * time.Hour
-	mostUsual      = 10_000 // sequences of a cohort that are counted before all counts are halved
-	mostOdd        = 50     // one in so many sequences that fire, and it is the app that has changed
+	mostUsual      = 10_000 // sequences of a cohort after which all counts are halved
+	mostOdd        = 50     // if more than one in this many sequences fires, the app itself has changed
 )
 
-// SequenceKind is the detector as rules see it.
+// SequenceKind describes the detector to the rules.
 func SequenceKind() rules.Kind {
 	const since = "since the event before it in the sequence"
 	return rules.Kind{
@@ -122,7 +122,7 @@ func compileSequence(p *rules.Params) rules.Spec {
 	list := p.List("steps")
 	for i, step := range list {
 		if !s.step(step, i == len(list)-1) {
-			return s // reported
+			return s // already reported
 		}
 	}
 	if p.Has("until") {
@@ -142,13 +142,14 @@ func fieldsOf(names []string) (all []event.Field) {
 	return all
 }
 
-// condition takes in a condition, and returns its place.
+// condition adds a condition, and returns its index.
 func (s *Sequence) condition(c *rules.Condition) int {
 	s.Conditions = append(s.Conditions, c)
 	return len(s.Conditions) - 1
 }
 
-// step takes in the next step; false where it is not one, which it reports.
+// step parses the next step. It returns false, and reports the error, if it is
+// invalid.
 func (s *Sequence) step(p *rules.Params, last bool) bool {
 	var kinds []string
 	for _, kind := range []string{"event", "maybe", "together", "not"} {
@@ -172,14 +173,14 @@ func (s *Sequence) step(p *rules.Params, last bool) bool {
 		}
 		for _, m := range p.List("together") {
 			if m.Condition("event") == nil {
-				return false // reported
+				return false // already reported
 			}
 			part.Members = append(part.Members, SequenceMember{s.condition(m.Condition("event")), max(m.Int("times"), 1)})
 		}
 		s.shape += fmt.Sprint(len(part.Members))
 	} else {
 		if p.Condition(kinds[0]) == nil {
-			return false // reported
+			return false // already reported
 		}
 		part.Members = []SequenceMember{{s.condition(p.Condition(kinds[0])), max(p.Int("times"), 1)}}
 	}
@@ -190,7 +191,7 @@ func (s *Sequence) step(p *rules.Params, last bool) bool {
 	return true
 }
 
-// absence takes in a step that must not come.
+// absence parses a step that must be absent.
 func (s *Sequence) absence(p *rules.Params, last bool) bool {
 	for _, key := range []string{"times", "after"} {
 		if p.Has(key) {
@@ -199,7 +200,7 @@ func (s *Sequence) absence(p *rules.Params, last bool) bool {
 	}
 	c := p.Condition("not")
 	if c == nil {
-		return false // reported
+		return false // already reported
 	}
 	edge := last || len(s.Parts) == 0
 	if edge != p.Has("within") {
@@ -214,12 +215,12 @@ func (s *Sequence) absence(p *rules.Params, last bool) bool {
 	case len(s.Parts) == 0:
 		s.Before = append(s.Before, a)
 	default:
-		s.After = append(s.After, a) // until a step comes behind it
+		s.After = append(s.After, a) // unless a later step follows
 	}
 	return true
 }
 
-// absent are the absences that stand before the step that comes next.
+// absent returns the bits of the absences before the next step.
 func (s *Sequence) absent() (bits uint32) {
 	for _, a := range s.After {
 		bits |= 1 << a.Condition
@@ -252,7 +253,7 @@ func (s *Sequence) absentBetween() (all uint32) {
 	return all
 }
 
-// contradictions reports what cannot be.
+// contradictions reports combinations that are impossible.
 func (s *Sequence) contradictions(p *rules.Params) {
 	events, states := 0, 1
 	for _, part := range s.Parts {
@@ -281,8 +282,7 @@ func (s *Sequence) contradictions(p *rules.Params) {
 	}
 }
 
-// waits reports whether something must be absent, which is known only when time has
-// passed.
+// waits reports whether something must be absent, which shows only after some time.
 func (s *Sequence) waits() bool {
 	return len(s.Before)+len(s.After) > 0 || s.Until != 0 || s.absentBetween() != 0
 }
@@ -330,8 +330,8 @@ func (s *Sequence) Canonical() string {
 	return b.String()
 }
 
-// delay is how long after the last event a sequence is whole, and reach how long an
-// event matters to others.
+// delay returns how long after the last event a sequence is complete, and reach how
+// long an event matters to others.
 func (s *Sequence) delay() time.Duration { return longest(s.After) + time.Millisecond }
 func (s *Sequence) reach() time.Duration { return longest(s.Before) + s.Within + s.delay() }
 
@@ -357,22 +357,23 @@ func (s *Sequence) detector(e Environment) Detector {
 }
 
 // sequence remembers the events of an entity that match a step, in order of event
-// time, and looks for a whole sequence among them: at once where nothing must be
-// absent, else when no event that could show the contrary can be on time any more.
+// time, and searches them for a complete sequence. It does so at once if nothing
+// must be absent. Otherwise it waits until no event that could refute the absence
+// can still be on time.
 //
 // The payload is a header of 52 bytes, and 28 for each event:
 //
-//	0 fired at i64 · 8 known from i64 · 16 seen last i64 · 24 judged up to i64 · 32 counted at i64 (Unix ms) ·
+//	0 fired at i64 · 8 known from i64 · 16 last seen i64 · 24 judged up to i64 · 32 counted at i64 (Unix ms) ·
 //	40 flags u8 · 41 unused 1 · 42 conditions u16 · 44 key of the cohort u64, 0 for none
 //	time i64 (Unix ms) · raw offset i64 · raw partition u32 · value u32 · conditions u32
 //
-// Conditions are bits of those that hold for the event, and the value is 32 bits of the
-// hash of its values of by. Those of the header hold for one of the events, or for one
-// that was forgotten; 0 with events is not known. Nothing that happened before "known
+// An event's conditions are bits of those that it meets. Its value is 32 bits of the
+// hash of its values of by. The conditions of the header are met by some remembered
+// or forgotten event; 0 with events present means unknown. Nothing before "known
 // from" is known.
 //
-// Of a cohort it keeps 12 bytes: sequences u32 · that lacked something u32 · that
-// lacked something when that was not usual any more u32.
+// Of a cohort it keeps 12 bytes: sequences u32 · sequences that lacked something
+// while that was not unusual u32 · sequences that lacked something while it was u32.
 type sequence struct {
 	rule     *Sequence
 	lateness int64 // ms
@@ -382,9 +383,9 @@ type sequence struct {
 	cooldown int64 // ms
 	waits    bool
 	hasher   Hasher
-	key      []byte // that is hashed
+	key      []byte // input of the hash
 
-	whole, lacking int64 // sequences of the cohort that was asked last
+	whole, lacking int64 // sequences of the cohort that was last consulted
 
 	automaton
 }
@@ -395,7 +396,7 @@ const (
 	usualSize      = 12
 )
 
-// Flags of a payload: which of its times are there.
+// Flags of a payload: which of its times are set.
 const (
 	hasFired uint8 = 1 << iota
 	hasJudged
@@ -416,11 +417,11 @@ func (m happened) is(flag uint8) bool   { return m[40]&flag != 0 }
 func (m happened) cohort() uint64       { return le.Uint64(m[44:]) }
 func (m happened) put(at int, ms int64) { le.PutUint64(m[at:], uint64(ms)) }
 
-// conditions are bits among which are all that hold for any of the events.
+// conditions returns bits that include all conditions met by any of the events.
 func (m happened) conditions() uint32        { return uint32(le.Uint16(m[42:])) }
 func (m happened) setConditions(bits uint32) { le.PutUint16(m[42:], uint16(bits)) }
 
-// set keeps one of the times that a flag says to be there.
+// set stores a time and its flag.
 func (m happened) set(flag uint8, ms int64) {
 	switch flag {
 	case hasFired:
@@ -440,7 +441,7 @@ func (m happened) source(i int) int32 { return int32(le.Uint32(m.step(i)[16:])) 
 func (m happened) value(i int) uint32 { return le.Uint32(m.step(i)[20:]) }
 func (m happened) holds(i int) uint32 { return le.Uint32(m.step(i)[24:]) }
 
-// forgot says that an event is no longer remembered.
+// forgot records that an event is no longer remembered.
 func (m happened) forgot(t int64) { m.put(8, max(m.knownFrom(), t+1)) }
 
 // Apply implements Detector.
@@ -490,7 +491,7 @@ func (d *sequence) Due(c *Context, f *Firing) bool {
 	return fired
 }
 
-// valueOf is the hash of the event's values of by; false where it lacks one.
+// valueOf returns the hash of the event's values of by; false if it lacks one.
 func (d *sequence) valueOf(e *event.Event) (hash uint32, ok bool) {
 	if len(d.rule.By) == 0 {
 		return 0, true
@@ -510,7 +511,7 @@ func (d *sequence) valueOf(e *event.Event) (hash uint32, ok bool) {
 	return uint32(d.hasher.Text(unsafe.String(&d.key[0], len(d.key)))), true
 }
 
-// conditions are the bits of those that hold for an event.
+// conditions returns the bits of the conditions that an event meets.
 func (d *sequence) conditions(e *event.Event) (held uint32) {
 	for i, c := range d.rule.Conditions {
 		if c.Holds(e) {
@@ -520,8 +521,9 @@ func (d *sequence) conditions(e *event.Event) (held uint32) {
 	return held
 }
 
-// forget returns what is remembered without what matters to no event on time any
-// more, made new where nothing was; nil where there is no room.
+// forget drops entries that cannot matter to any event on time, and returns the
+// rest. It creates the payload if there was none; it returns nil if there is no
+// room.
 func (d *sequence) forget(c *Context) happened {
 	m := happened(c.Own.Payload())
 	if len(m) == 0 {
@@ -548,8 +550,8 @@ func (d *sequence) forget(c *Context) happened {
 	return m
 }
 
-// knownFrom is the moment from which everything is known of an entity that is seen for
-// the first time.
+// knownFrom returns the moment from which all events of a newly seen entity are
+// known.
 func (d *sequence) knownFrom(t int64) int64 {
 	if d.rule.Newcomers {
 		return math.MinInt64
@@ -557,7 +559,7 @@ func (d *sequence) knownFrom(t int64) int64 {
 	return t
 }
 
-// removeFirst takes the first n events out.
+// removeFirst removes the first n events.
 func (m happened) removeFirst(n int, own Slot) happened {
 	if n == 0 {
 		return m
@@ -566,8 +568,8 @@ func (m happened) removeFirst(n int, own Slot) happened {
 	return own.Resize(len(m) - n*stepSize)
 }
 
-// insert keeps the event where it belongs; behind those of its moment. Beyond the
-// bound the oldest event goes, which may be the new one: then at is −1.
+// insert stores the event at its place, after those of the same time. Beyond the
+// bound the oldest event is dropped. If that is the new one, at is −1.
 func (d *sequence) insert(m happened, c *Context, value, held uint32) (grown happened, at int) {
 	at = m.len()
 	for at > 0 && m.time(at-1) > c.Time {
@@ -596,13 +598,13 @@ func (d *sequence) insert(m happened, c *Context, value, held uint32) (grown hap
 	switch before := m.conditions(); {
 	case n == 0:
 		m.setConditions(held)
-	case before != 0: // else the others are not known
+	case before != 0: // otherwise the others are unknown
 		m.setConditions(before | held)
 	}
 	return m, at
 }
 
-// place remembers of which cohort an event is that may be the last of a sequence.
+// place records the cohort of an event that may be the last of a sequence.
 func (d *sequence) place(m happened, c *Context) {
 	le.PutUint64(m[44:], 0)
 	for _, by := range d.rule.UsualBy {
@@ -617,9 +619,9 @@ func (d *sequence) place(m happened, c *Context) {
 	}
 }
 
-// unusual reports whether others do what is absent here, and counts for them what this
-// entity does, at most once for each stretch of the rule. lacks says that something is
-// absent, in a sequence that is whole now.
+// unusual reports whether others usually do what is absent here. It also counts this
+// entity in the cohort, at most once per Within of the rule. lacks says that
+// something is absent in a sequence that is complete now.
 func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 	if d.rule.UsualBy == nil {
 		return true
@@ -630,7 +632,7 @@ func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 	}
 	u := cohort.Payload()
 	if len(u) != usualSize {
-		return false // it was forgotten in between
+		return false // it was forgotten in the meantime
 	}
 	whole, lacking, odd := int64(le.Uint32(u)), int64(le.Uint32(u[4:])), int64(le.Uint32(u[8:]))
 	d.whole, d.lacking = whole, lacking+odd
@@ -657,9 +659,9 @@ func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 	return unusual
 }
 
-// pending searches, and is when the next sequence is whole that was not judged; 0 where
-// there is none. Where what is usual matters, sequences that lack nothing are judged,
-// too.
+// pending searches, and returns when the next unjudged sequence is complete; 0 if
+// there is none. If the usual presence matters, sequences that lack nothing are
+// judged, too.
 func (d *sequence) pending(m happened) int64 {
 	if d.search(m, -1, d.rule.UsualBy == nil); d.none {
 		return 0
@@ -673,7 +675,7 @@ func (d *sequence) pending(m happened) int64 {
 	return 0
 }
 
-// fire says what was found, unless the rule has spoken a short time ago.
+// fire describes the sequence found, unless the cooldown still runs.
 func (d *sequence) fire(m happened, c *Context, f *Firing, end, arrived int) bool {
 	if m.is(hasFired) && c.Time-m.firedAt() < d.cooldown {
 		return false
@@ -699,8 +701,8 @@ var eventNames = [mostInSequence]string{
 	"event_1", "event_2", "event_3", "event_4", "event_5", "event_6", "event_7", "event_8", "event_9", "event_10", "event_11", "event_12",
 }
 
-// Fit implements Detector. Of a payload that former settings let grow, the oldest
-// events go.
+// Fit implements Detector. If former settings allowed more events, the oldest are
+// dropped.
 func (d *sequence) Fit(payload []byte) ([]byte, bool) {
 	m := happened(payload)
 	if len(m) < sequenceHeader || (len(m)-sequenceHeader)%stepSize != 0 || m.len() > mostSequenced || m[40]&^sequenceFlags != 0 || m.conditions()>>len(d.rule.Conditions) != 0 {

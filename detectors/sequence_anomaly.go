@@ -12,36 +12,36 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// SequenceAnomaly holds the parameters of the detector of that name, which fires when an
-// entity calls operations in an order in which others hardly ever do.
+// SequenceAnomaly holds the parameters of the sequence anomaly detector, which fires
+// when an entity calls operations in an order that is very rare in its cohort.
 type SequenceAnomaly struct {
-	By       []event.Field // of the first that an event has, the cohort that is learned from
-	Gap      time.Duration // events of an entity that are further apart are of two sessions
-	Learn    int           // transitions of a cohort below which it judges nobody
-	Least    int           // transitions from an operation below which none of them is unlikely
-	Odds     int           // a transition is unlikely if it is less than one in so many from its operation
-	HalfLife time.Duration // of what counts against an entity
-	MinShare int           // percent of the transitions that must be unlikely
+	By       []event.Field // the first of these fields that an event has names the cohort to learn from
+	Gap      time.Duration // events of an entity further apart than this belong to two sessions
+	Learn    int           // minimum of a cohort's transitions before anybody is judged
+	Least    int           // minimum of transitions from an operation before any of them is unlikely
+	Odds     int           // a transition is unlikely if fewer than one in this many from its operation are like it
+	HalfLife time.Duration // of the count against an entity
+	MinShare int           // minimum percentage of unlikely transitions
 	Cooldown time.Duration // event time until the same weight may fire again for the entity
 	Tiers    []UnlikelyTier
 }
 
-// UnlikelyTier is one step of an answer: from how many unlikely transitions on, with
-// which weight.
+// UnlikelyTier is one step of an answer: a minimum number of unlikely transitions,
+// and the weight.
 type UnlikelyTier struct {
 	At     int
 	Weight uint8
 }
 
 const (
-	mostOperations = 48     // of a cohort, beginnings of sessions and all others included
-	mostHeldBack   = 32     // events of an entity that wait for those before them
-	mostFrom       = 20_000 // transitions from an operation before they are halved
+	mostOperations = 48     // of a cohort, including session start and the catch-all
+	mostHeldBack   = 32     // events of an entity that wait for earlier ones
+	mostFrom       = 20_000 // transitions from an operation after which its counts are halved
 	operationName  = 40     // bytes
 	worstKept      = 3
 )
 
-// SequenceAnomalyKind is the detector as rules see it.
+// SequenceAnomalyKind describes the detector to the rules.
 func SequenceAnomalyKind() rules.Kind {
 	return rules.Kind{
 		Name: "sequence_anomaly",
@@ -103,8 +103,8 @@ func (s *SequenceAnomaly) Keeps() rules.Keeps {
 	}
 }
 
-// reach is how long an entity is remembered. What counts against it is worth little by
-// then.
+// reach returns how long an entity is remembered. By then the count against it has
+// mostly decayed.
 func (s *SequenceAnomaly) reach() time.Duration { return s.Gap + 8*s.HalfLife }
 
 func (s *SequenceAnomaly) detector(e Environment) Detector {
@@ -114,22 +114,23 @@ func (s *SequenceAnomaly) detector(e Environment) Detector {
 	}
 }
 
-// sequenceAnomaly holds an entity's events back until all before them have come, and
-// then takes them in order: it compares each transition with those of the cohort, and
-// teaches it to the cohort.
+// sequenceAnomaly holds an entity's events back until all earlier ones have arrived,
+// and then processes them in order: it compares each transition with those of the
+// cohort, and adds it to the cohort.
 //
-// Of an entity the payload is a header of 104 bytes, and 24 for each event that waits,
+// Of an entity the payload is a header of 104 bytes, and 24 for each waiting event,
 // in order of time:
 //
 //	0 fired at i64 · 8 last event i64 · 16 decayed up to i64 · 24 seen i64 (Unix ms) · 32 last operation u32 ·
 //	36 transitions u32 · 40 unlikely ones u32 (16ths) · 44 weight fired u8 · 45 flags u8 · 46 unused 2 ·
-//	48 key of the cohort u64 · 56 the least likely transitions, three of 16 bytes: from u32 · to u32 · like it u32 · from there u32
+//	48 key of the cohort u64 · 56 the least likely transitions, three of 16 bytes: from u32 · to u32 · same transition u32 · all from there u32
 //	waiting: time i64 (Unix ms) · raw offset i64 · operation u32 · raw partition i32
 //
 // Of a cohort it is: transitions u32 · operations u8 · 3 unused; then for each of 48
 // operations its number u32, transitions from it u32 and its name, 40 bytes; then 48
-// rows of 48 counts u16 of transitions. Operation 0 stands for the beginning of a
-// session, 1 for all that have no place. Numbers are 32 bits of the name's hash.
+// rows of 48 counts u16 of transitions. Operation 0 stands for the start of a
+// session, 1 for all operations without a place. Numbers are 32 bits of the name's
+// hash.
 type sequenceAnomaly struct {
 	rule     *SequenceAnomaly
 	lateness int64 // ms
@@ -156,11 +157,11 @@ const (
 // Flags of an entity's payload.
 const (
 	orderFired uint8 = 1 << iota
-	orderBegan       // there is a last event
+	orderBegan       // a last event is present
 	orderFlags = 1<<iota - 1
 )
 
-// Operations that are none.
+// Operations that stand for something else.
 const (
 	beginning = 0
 	another   = 1
@@ -189,7 +190,7 @@ func (m ordered) timeOf(i int) int64    { return m.waiting(i).i64(0) }
 func (m ordered) numberOf(i int) uint32 { return le.Uint32(m.waiting(i)[16:]) }
 func (m ordered) forgetWorst()          { clear(m[worstAt:orderHeader]) }
 
-// order is a view of what is kept of a cohort.
+// order is a view of a cohort's payload.
 type order []byte
 
 func (o order) all() int64             { return int64(le.Uint32(o)) }
@@ -200,7 +201,7 @@ func (o order) from(i int) int64       { return int64(le.Uint32(o.operation(i)[4
 func (o order) count(i, j int) []byte  { return o[countsAt+2*(i*mostOperations+j):][:2] }
 func (o order) like(i, j int) int64    { return int64(le.Uint16(o.count(i, j))) }
 
-// find is the place of an operation.
+// find returns the index of an operation.
 func (o order) find(number uint32) int {
 	for i := another + 1; i < o.operations(); i++ {
 		if o.number(i) == number {
@@ -210,7 +211,7 @@ func (o order) find(number uint32) int {
 	return another
 }
 
-// learn counts a transition. Of an operation with many, all are halved.
+// learn counts a transition. If the operation has many, all its counts are halved.
 func (o order) learn(i, j int) {
 	le.PutUint32(o, uint32(min(o.all()+1, math.MaxUint32)))
 	le.PutUint16(o.count(i, j), uint16(o.like(i, j)+1))
@@ -275,7 +276,7 @@ func (d *sequenceAnomaly) Due(c *Context, f *Firing) bool {
 	return tier >= 0 && d.fire(m, c, f, tier)
 }
 
-// due is the time of the last event that waits; 0 where none does.
+// due returns the time of the last waiting event; 0 if there is none.
 func (m ordered) due() int64 {
 	if m.len() == 0 {
 		return 0
@@ -283,8 +284,8 @@ func (m ordered) due() int64 {
 	return m.timeOf(m.len() - 1)
 }
 
-// cohortOf is the cohort of the event, with room for what is learned; nil where it has
-// none.
+// cohortOf returns the event's cohort, with room for its payload; nil if the event
+// has none.
 func (d *sequenceAnomaly) cohortOf(c *Context) Cohort {
 	for _, by := range d.rule.By {
 		cohort := c.Cohort(by)
@@ -302,8 +303,8 @@ func (d *sequenceAnomaly) cohortOf(c *Context) Cohort {
 	return nil
 }
 
-// open returns what is kept of the entity, made new where nothing was, or where it was
-// not seen for so long that it is forgotten.
+// open returns the entity's payload. It is reset if there was none, or if the entity
+// was not seen for so long that it is forgotten.
 func (d *sequenceAnomaly) open(c *Context) ordered {
 	m := ordered(c.Own.Payload())
 	if len(m) == 0 || c.Watermark != math.MinInt64 && m.seen() <= c.Watermark-d.lateness-d.reach {
@@ -323,7 +324,7 @@ func (d *sequenceAnomaly) open(c *Context) ordered {
 	return m
 }
 
-// leave begins anew in another cohort.
+// leave starts over in another cohort.
 func (m ordered) leave(cohort uint64) {
 	m[45] &^= orderBegan
 	m.set(36, 0)
@@ -332,7 +333,7 @@ func (m ordered) leave(cohort uint64) {
 	le.PutUint64(m[48:], cohort)
 }
 
-// wait keeps an event until those before it have come.
+// wait holds an event back until the earlier ones have arrived.
 func (d *sequenceAnomaly) wait(m ordered, c *Context, o order) {
 	number := d.operation(c.Event, o)
 	at := m.len()
@@ -351,8 +352,8 @@ func (d *sequenceAnomaly) wait(m ordered, c *Context, o order) {
 	le.PutUint32(b[20:], uint32(c.Source))
 }
 
-// operation is the number of what the event does. It is given a place among those of its
-// cohort, as long as there is room.
+// operation returns the number of the event's operation. It adds the operation to
+// the cohort if there is room.
 func (d *sequenceAnomaly) operation(e *event.Event, o order) uint32 {
 	d.name = append(append(append(d.name[:0], e.Text(event.Method)...), ' '), e.Text(event.Route)...)
 	number := max(uint32(d.hasher.Text(unsafe.String(&d.name[0], len(d.name)))), another+1)
@@ -365,7 +366,7 @@ func (d *sequenceAnomaly) operation(e *event.Event, o order) uint32 {
 	return number
 }
 
-// learned is what is kept of the entity's cohort; nil where that is forgotten.
+// learned returns the payload of the entity's cohort; nil if it is forgotten.
 func (d *sequenceAnomaly) learned(m ordered, c *Context) order {
 	cohort := c.Recall(m.cohort())
 	if cohort == nil || len(cohort.Payload()) != orderSize {
@@ -374,8 +375,8 @@ func (d *sequenceAnomaly) learned(m ordered, c *Context) order {
 	return cohort.Payload()
 }
 
-// take takes the events that wait, up to a moment, in order. It returns the highest tier
-// that one of them reaches and that is not held back; −1: none.
+// take processes the waiting events up to a moment, in order. It returns the highest
+// tier that one of them reaches and that may fire; −1: none.
 func (d *sequenceAnomaly) take(m ordered, c *Context, until int64) (left ordered, tier int) {
 	n := 0
 	for n < m.len() && m.timeOf(n) <= until {
@@ -393,7 +394,7 @@ func (d *sequenceAnomaly) take(m ordered, c *Context, until int64) (left ordered
 	return c.Own.Resize(len(m) - n*waitingSize), tier
 }
 
-// step takes one event. It returns the tier that is reached, if it is not held back.
+// step processes one event. It returns the tier that is reached, if it may fire.
 func (d *sequenceAnomaly) step(m ordered, o order, t int64, number uint32) (tier int) {
 	from := beginning
 	if began := m.is(orderBegan); began && t-m.last() <= d.gap && o != nil {
@@ -422,7 +423,7 @@ func (d *sequenceAnomaly) step(m ordered, o order, t int64, number uint32) (tier
 	return tier
 }
 
-// decay halves what is held against the entity, once for each half-life that is over.
+// decay halves the count against the entity once for each half-life that has passed.
 func (d *sequenceAnomaly) decay(m ordered, t int64) {
 	if !m.is(orderBegan) {
 		m.put(16, t)
@@ -459,7 +460,7 @@ func (d *sequenceAnomaly) compare(m ordered, o order, from, to int) {
 	for i := worstKept - 1; i >= 0; i-- {
 		w := m.worst(i)
 		if le.Uint32(w) == fromNumber && le.Uint32(w[4:]) == toNumber && w.u32(12) > 0 {
-			return // is told already
+			return // already listed
 		}
 		if w.u32(12) == 0 || (like+1)*w.u32(12) < (w.u32(8)+1)*all {
 			at = i
@@ -476,8 +477,8 @@ func (d *sequenceAnomaly) compare(m ordered, o order, from, to int) {
 	w.set(12, all)
 }
 
-// reached is the highest tier that the entity has come to, unless it is held back; −1:
-// none.
+// reached returns the highest tier that the entity has reached, unless it may not
+// fire; −1: none.
 func (d *sequenceAnomaly) reached(m ordered, t int64) int {
 	if 100*m.unlikely() < int64(d.rule.MinShare)*m.transitions() {
 		return -1
@@ -494,7 +495,7 @@ func (d *sequenceAnomaly) reached(m ordered, t int64) int {
 	return -1
 }
 
-// fire says what was found.
+// fire fills in a firing.
 func (d *sequenceAnomaly) fire(m ordered, c *Context, f *Firing, tier int) bool {
 	f.Tier, f.Weight = tier, d.rule.Tiers[tier].Weight
 	f.Evidence = append(f.Evidence[:0],
@@ -512,7 +513,7 @@ func (d *sequenceAnomaly) fire(m ordered, c *Context, f *Firing, tier int) bool 
 
 var worstNames = [worstKept]string{"least_likely", "second", "third"}
 
-// nameOf is what an operation is called.
+// nameOf returns the name of an operation.
 func (o order) nameOf(number uint32) string {
 	switch number {
 	case beginning:
@@ -551,8 +552,8 @@ func (d *sequenceAnomaly) FitCohort(by event.Field, payload []byte) ([]byte, boo
 	return o, slices.Contains(d.rule.By, by) && len(o) == orderSize && o.operations() > another && o.operations() <= mostOperations
 }
 
-// Explain implements Detector: how many unlikely transitions count against the entity,
-// up to the events that no other can come before any more.
+// Explain implements Detector: the number of unlikely transitions that count against
+// the entity, up to the events that no other can precede any more.
 func (d *sequenceAnomaly) Explain(payload []byte, at int64) (x Explanation) {
 	m := ordered(payload)
 	unlikely, transitions := int64(0), int64(0)

@@ -27,7 +27,7 @@ func orderRule(change func(*detectors.SequenceAnomaly)) *rules.Rule {
 	return &rules.Rule{ID: "r", Spec: s}
 }
 
-// app is what a rule says of those who use an app. Each of them has a payload.
+// app runs a rule on the users of an app. Each of them has a payload.
 type app struct {
 	t       *testing.T
 	d       detectors.Detector
@@ -53,7 +53,7 @@ func (a *app) context(who string, e *event.Event, at, watermark int64) *detector
 	}
 }
 
-// calls has somebody call operations at moments, of which nothing is settled yet.
+// calls makes a user call operations at some times, without settling any of them.
 func (a *app) calls(who, operation string, at int64) (fired bool) {
 	var e event.Event
 	e.SetText(event.Method, "GET")
@@ -68,7 +68,7 @@ func (a *app) calls(who, operation string, at int64) (fired bool) {
 	return fired
 }
 
-// settle calls the timers of somebody.
+// settle calls the timers of a user.
 func (a *app) settle(who string) (fired bool) {
 	for a.timers[who] != 0 {
 		var e event.Event
@@ -80,7 +80,7 @@ func (a *app) settle(who string) (fired bool) {
 	return fired
 }
 
-// visit has somebody call one operation after the other, a second apart.
+// visit makes a user call one operation after the other, a second apart.
 func (a *app) visit(who string, operations ...string) (fired bool) {
 	for _, o := range operations {
 		a.now += 1000
@@ -89,7 +89,7 @@ func (a *app) visit(who string, operations ...string) (fired bool) {
 	return a.settle(who) || fired
 }
 
-// usual has 600 people do what people do.
+// usual makes 600 users behave normally.
 func (a *app) usual() *app {
 	for n := range 600 {
 		if a.visit(fmt.Sprint("person", n), "a", "b", "c", "a") {
@@ -99,7 +99,8 @@ func (a *app) usual() *app {
 	return a
 }
 
-// TestTheOrderOfThePage: docs/detectors/sequence_anomaly.md has a worked example.
+// TestTheOrderOfThePage checks the worked example of
+// docs/detectors/sequence_anomaly.md.
 func TestTheOrderOfThePage(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/sequence_anomaly.md")
 	if err != nil {
@@ -155,7 +156,7 @@ func TestNobodyIsJudgedTooEarly(t *testing.T) {
 
 func TestAnOrderMayArriveInAnyOrder(t *testing.T) {
 	a := newApp(t, orderRule(nil)).usual()
-	for i, o := range []string{"c", "a", "b", "c"} { // which arrive from the last to the first
+	for i, o := range []string{"c", "a", "b", "c"} { // they arrive in reverse order
 		a.calls("ann", o, a.now+int64(10-i)*1000)
 	}
 	if !a.settle("ann") {
@@ -214,7 +215,7 @@ func TestOrdersHeldBackAreBounded(t *testing.T) {
 	}
 }
 
-// A payload of any bytes is refused or gone on with.
+// Any payload is either refused or processed without harm.
 func FuzzSequenceAnomalyPayload(f *testing.F) {
 	d := newDetector(f, orderRule(func(s *detectors.SequenceAnomaly) { s.Learn, s.Least, s.Odds = 1, 1, 2 }))
 	f.Add([]byte{}, []byte{})

@@ -2,44 +2,45 @@ package detectors
 
 import "github.com/weirdev/weir/internal/facet"
 
-// automaton reads the events of an entity as a sequence has them. A state says how
-// many events of which member of a part have come, and that all parts before it are
-// whole; state 0 is before all. An event leads from a state to the next.
+// automaton recognises a sequence in the events of an entity. A state says how many
+// events of each member of a part have been found, with all earlier parts complete;
+// state 0 is the start. An event leads from one state to the next.
 type automaton struct {
-	begin    []edge // from the state before all
-	links    []edge // from others
+	begin    []edge // from the start
+	links    []edge // from other states
 	states   int
-	final    int // the state in which the sequence is whole
+	final    int // the state in which the sequence is complete
 	done     [mostStates]uint8
-	need     uint8  // events without which nothing is whole
-	required uint32 // conditions without which nothing is whole
-	positive uint32 // conditions of parts
+	need     uint8  // minimum number of events of a complete sequence
+	required uint32 // conditions that every complete sequence meets
+	positive uint32 // conditions of the parts
 	last     uint32 // conditions of the last part
 
-	none   bool // nothing was found by the last search
-	strict bool // the last search was
+	none   bool // the last search found nothing
+	strict bool // whether the last search was strict
 
-	// starts are, by event and state, the place of the latest first event of a sequence
-	// that comes to the state with this event, and 1; 0 where there is none. The last
-	// index says whether the event that has arrived is in it.
+	// starts holds, by event and state, one plus the position of the first event of
+	// a sequence that reaches the state with this event, the latest if there are
+	// several; 0: none. The last index says whether the newly arrived event is in
+	// the sequence.
 	starts [mostSequenced][mostStates][2]uint8
-	path   [mostInSequence]uint8 // places of the events of a sequence, the last first
+	path   [mostInSequence]uint8 // positions of the events of a sequence, the last first
 }
 
-// edge is a step from one state to another.
+// edge is a transition from one state to another.
 type edge struct {
 	from, to      uint8
 	holds         uint32 // bit of the condition that must hold
 	after, within int64  // ms since the event before
-	absent        uint32 // bits that must not hold for any event between
+	absent        uint32 // bits of conditions that no event in between may meet
 }
 
-// build makes the automaton of the rule.
+// build creates the automaton of the rule.
 func (d *sequence) build() {
 	s, next := d.rule, 1
-	type exit struct { // a state in which the parts before are whole, optional ones left out or not
+	type exit struct { // a state in which the previous parts are complete, with or without optional ones
 		state  int
-		absent uint32 // since then
+		absent uint32 // since that state
 	}
 	exits := []exit{{0, 0}}
 	for i := range s.Parts {
@@ -51,8 +52,8 @@ func (d *sequence) build() {
 		if part.Within > 0 {
 			e.within = min(e.within, part.Within.Milliseconds())
 		}
-		// The states of a part are the numbers of events that its members have had, as
-		// digits of a number; all zero is not one of them.
+		// The states of a part are the numbers of events found of each member, as
+		// digits of one number. All zero is not a state.
 		size := 1
 		for _, m := range part.Members {
 			size *= m.Times + 1
@@ -106,17 +107,17 @@ func (d *sequence) build() {
 	d.need = d.done[d.final]
 }
 
-// search fills in starts. strict is false where what must be absent is not looked at,
-// but for until; what is not known is never absent. arrived is the place of the event
-// that the sequence is to hold; −1: any.
+// search fills in starts. If strict is false, absences other than until are not
+// checked; an unknown event never counts as absent. arrived is the position of the
+// event that the sequence must contain; −1: any.
 func (d *sequence) search(m happened, arrived int, strict bool) {
 	if d.none = d.lacks(m); !d.none {
 		d.reachAll(m, arrived, strict)
 	}
 }
 
-// lacks reports whether a condition holds for none of the events without which nothing
-// is whole.
+// lacks reports whether some condition that every complete sequence meets is met by
+// no event.
 func (d *sequence) lacks(m happened) bool {
 	all := m.conditions()
 	if all == 0 {
@@ -125,16 +126,16 @@ func (d *sequence) lacks(m happened) bool {
 	return all&d.required != d.required
 }
 
-// settle has the header say which conditions hold, where it may say too much: mostly it
-// tells at once that nothing is whole, and the events, which may be many and are not in
-// the cache, are not looked at.
+// settle makes the conditions in the header exact if they may include too many. In
+// most cases they then show that nothing is complete, which saves a look at the
+// events: there may be many, outside the cache.
 func (d *sequence) settle(m happened) {
 	if m.conditions() == 0 || !d.lacks(m) {
 		m.setConditions(m.allHold())
 	}
 }
 
-// allHold are the conditions that hold for any of the events.
+// allHold returns the conditions that any of the events meets.
 func (m happened) allHold() (all uint32) {
 	for i := range m.len() {
 		all |= m.holds(i)
@@ -150,7 +151,7 @@ func (d *sequence) reachAll(m happened, arrived int, strict bool) {
 	}
 }
 
-// reachEvent fills in starts of one event, from those of the events before it.
+// reachEvent fills in starts of one event, from those of the earlier events.
 func (d *sequence) reachEvent(m happened, i, arrived int) {
 	held, t := m.holds(i), m.time(i)
 	if held&d.positive == 0 {
@@ -188,8 +189,8 @@ func (d *sequence) reachEvent(m happened, i, arrived int) {
 	}
 }
 
-// follows reports whether an event for which held holds takes an edge, so many ms
-// after the event before it, with between for what lies between them.
+// follows reports whether an event that meets the conditions held takes an edge, gap
+// ms after the event before it. between are the conditions met by events in between.
 func (d *sequence) follows(e *edge, held uint32, gap int64, between uint32) bool {
 	absent := e.absent
 	if !d.strict {
@@ -198,8 +199,8 @@ func (d *sequence) follows(e *edge, held uint32, gap int64, between uint32) bool
 	return held&e.holds != 0 && gap >= e.after && gap <= e.within && between&absent == 0
 }
 
-// begins reports whether an event may be the first: what must be absent before it is,
-// and is known to be.
+// begins reports whether an event may be the first: all that must be absent before
+// it is known to be absent.
 func (d *sequence) begins(m happened, i int) bool {
 	for _, a := range d.rule.Before {
 		from := m.time(i) - a.Within.Milliseconds()
@@ -215,7 +216,8 @@ func (d *sequence) begins(m happened, i int) bool {
 	return true
 }
 
-// ends reports whether what must be absent behind an event is, as far as is known.
+// ends reports whether all that must be absent after an event is absent, as far as
+// is known.
 func (d *sequence) ends(m happened, i int) bool {
 	for _, a := range d.rule.After {
 		until := m.time(i) + a.Within.Milliseconds()
@@ -228,9 +230,9 @@ func (d *sequence) ends(m happened, i int) bool {
 	return true
 }
 
-// startOf is the place of the latest first event of a whole sequence that ends with
-// an event, and 1; 0 where there is none. with is 1 where it must hold the event that
-// has arrived.
+// wholeAt returns one plus the position of the first event of a complete sequence
+// that ends with an event, the latest if there are several; 0 if there is none. With
+// with = 1, the sequence must contain the newly arrived event.
 func (d *sequence) wholeAt(m happened, i, with int) uint8 {
 	if d.none {
 		return 0
@@ -242,9 +244,9 @@ func (d *sequence) wholeAt(m happened, i, with int) uint8 {
 	return start
 }
 
-// newest is the place of the last event of the sequence that holds the event that has
-// arrived: of several that whose first event is the latest, and then that whose last
-// event is the earliest. It is −1 where there is none.
+// newest returns the position of the last event of a sequence that contains the
+// newly arrived event; −1 if there is none. Among several sequences it takes the one
+// with the latest first event, and then the one with the earliest last event.
 func (d *sequence) newest(m happened, arrived int) int {
 	best, start := -1, uint8(0)
 	for i := arrived; i < m.len(); i++ {
@@ -255,8 +257,8 @@ func (d *sequence) newest(m happened, arrived int) int {
 	return best
 }
 
-// due is likewise, of the sequences that are whole at a time and were not judged
-// before.
+// due does the same for the sequences that are complete at a time and were not
+// judged before.
 func (d *sequence) due(m happened, now int64) int {
 	best, start := -1, uint8(0)
 	for i := range m.len() {
@@ -271,15 +273,15 @@ func (d *sequence) due(m happened, now int64) int {
 	return best
 }
 
-// trace fills in path with the events of the sequence that ends with one, and returns
-// how many they are. Where several events may stand before another, it is the latest.
+// trace fills in path with the events of the sequence that ends with an event, and
+// returns their number. If several events may precede another, it takes the latest.
 func (d *sequence) trace(m happened, end, arrived int) (n int) {
 	with := 0
 	if arrived >= 0 {
 		with = 1
 	}
 	start := d.starts[end][d.final][with]
-	var at [2]uint64 // states that the sequence may be in, without and with the event that has arrived
+	var at [2]uint64 // states that the sequence may be in, without and with the newly arrived event
 	at[with] = 1 << d.final
 	for i := end; ; {
 		d.path[n] = uint8(i)
@@ -291,8 +293,8 @@ func (d *sequence) trace(m happened, end, arrived int) (n int) {
 	}
 }
 
-// before is the latest event from which an event is come to in one of some states, and
-// the states that lead there.
+// before returns the latest event that leads to event i in one of some states, and the
+// states from which it does.
 func (d *sequence) before(m happened, i, arrived int, start uint8, at [2]uint64) (j int, from [2]uint64) {
 	between, found := uint32(0), false
 	for j = i - 1; !found; j-- {
@@ -321,8 +323,8 @@ func (d *sequence) before(m happened, i, arrived int, start uint8, at [2]uint64)
 }
 
 // Explain implements Detector: how many of the events that the sequence needs have
-// come in order, with the event among them, and what keeps a whole one from making the
-// rule fire. Where nothing is remembered of the event, it is of the one before it.
+// been found in order, including the event, and why a complete one does not fire. If
+// the event is not remembered, it uses the one before it.
 func (d *sequence) Explain(payload []byte, at int64) (x Explanation) {
 	m := happened(payload)
 	here, have := -1, uint8(0)
@@ -351,8 +353,7 @@ func (d *sequence) Explain(payload []byte, at int64) (x Explanation) {
 	return x
 }
 
-// heldBack says why a sequence that is whole up to an event does not make the rule
-// fire.
+// heldBack says why a sequence that is complete up to an event does not fire.
 func (d *sequence) heldBack(m happened, here int) (all []HeldBack) {
 	d.search(m, here, true)
 	whole := false

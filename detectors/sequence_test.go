@@ -30,7 +30,7 @@ func sequenceRule(t testing.TB, text string) (*rules.Rule, error) {
 	return set.Rules[0], nil
 }
 
-// steps is what a rule says of one account, step by step. What an event is stands in
+// steps runs a rule on one account, step by step. The name of an event is in
 // object_type.
 type steps struct {
 	t         *testing.T
@@ -44,7 +44,7 @@ type steps struct {
 	fired     []int64 // times
 }
 
-// cohortSlot is a cohort that nobody says anything of.
+// cohortSlot is a cohort without verdicts.
 type cohortSlot struct {
 	slot
 	key uint64
@@ -54,10 +54,10 @@ func (*cohortSlot) Say(uint8)      {}
 func (*cohortSlot) Said(uint8) int { return 0 }
 func (c *cohortSlot) Key() uint64  { return c.key }
 
-// cohortSlots are those of a partition, by field and value.
+// cohortSlots are the cohorts of a partition, by field and value.
 type cohortSlots map[string]*cohortSlot
 
-// of is the Cohort of an event's context.
+// of returns the Cohort function of an event's context.
 func (all cohortSlots) of(e *event.Event) func(event.Field) detectors.Cohort {
 	return func(by event.Field) detectors.Cohort {
 		value := e.Text(by)
@@ -72,7 +72,7 @@ func (all cohortSlots) of(e *event.Event) func(event.Field) detectors.Cohort {
 	}
 }
 
-// recall is the Recall of a context.
+// recall is the Recall function of a context.
 func (all cohortSlots) recall(key uint64) detectors.Cohort {
 	for _, c := range all {
 		if c.key == key {
@@ -98,8 +98,8 @@ func (s *steps) context(e *event.Event, at int64) *detectors.Context {
 	}
 }
 
-// does shows an event, some milliseconds after the start: what it is, and perhaps of
-// which device.
+// does sends an event some milliseconds after the start: its name, and optionally
+// its device.
 func (s *steps) does(at int64, what string) *steps {
 	s.t.Helper()
 	var e event.Event
@@ -121,7 +121,7 @@ func (s *steps) does(at int64, what string) *steps {
 	return s
 }
 
-// passes lets the watermark reach a moment, and the lateness behind it.
+// passes moves the watermark to a moment plus the lateness.
 func (s *steps) passes(at int64) *steps {
 	for s.watermark = start + at + lateness; s.timer != 0 && s.timer <= start+at; {
 		var e event.Event
@@ -227,7 +227,7 @@ func TestSequencesByAValue(t *testing.T) {
 	newSteps(t, anb).does(0, "a@d1").does(1, "n@d2").does(2, "b@d1").passes(9).want("what another device does", 3)
 }
 
-// TestTheSequenceOfThePage: docs/detectors/sequence.md has a worked example.
+// TestTheSequenceOfThePage checks the worked example of docs/detectors/sequence.md.
 func TestTheSequenceOfThePage(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/sequence.md")
 	if err != nil {
@@ -259,8 +259,8 @@ func TestTheSequenceOfThePage(t *testing.T) {
 	}
 }
 
-// TestWhatOthersDo: an absence is unusual when many have what is absent, and not any
-// more when the app has changed.
+// TestWhatOthersDo checks that an absence is unusual if many do not have it, and no
+// longer after the app has changed.
 func TestWhatOthersDo(t *testing.T) {
 	s := newSteps(t, "within: 1s\nweight: 50\ncooldown: 1ms\nnewcomers: judged\nusual: {by: [app_version], odds: 10, least: 20}\nsteps: [{not: "+is("n")+", within: 1s}, {event: "+is("b")+"}]")
 	others, now := s.others, int64(0)
@@ -340,7 +340,7 @@ func TestSequencesThatCannotBe(t *testing.T) {
 	}
 }
 
-// A payload of any bytes is refused or gone on with.
+// Any payload is either refused or processed without harm.
 func FuzzSequencePayload(f *testing.F) {
 	r, err := sequenceRule(f, "within: 10s\nweight: 50\nevents: 6\nnewcomers: judged\nusual: {by: [app_version], least: 5}\nsteps: [{not: "+is("n")+", within: 1s}, {event: "+is("a")+"}, {maybe: "+is("n")+"}, {event: "+is("b")+"}]")
 	if err != nil {
@@ -365,8 +365,8 @@ func FuzzSequencePayload(f *testing.F) {
 	})
 }
 
-// TestAnyEditLeavesASequenceToGoOnWith: whatever numbers change, the payload stays
-// within the bound of what the rule is.
+// TestAnyEditLeavesASequenceToGoOnWith checks that the payload stays within the
+// rule's bound for any change of its numbers.
 func TestAnyEditLeavesASequenceToGoOnWith(t *testing.T) {
 	for seed := range uint64(25) {
 		rng := rand.New(rand.NewPCG(seed, 5))

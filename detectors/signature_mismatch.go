@@ -10,29 +10,30 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// SignatureMismatch holds the parameters of the detector of that name, which fires
-// when an entity fails a check that others of its build, version or model pass.
+// SignatureMismatch holds the parameters of the signature mismatch detector, which
+// fires when an entity fails a check that others of its build, version or model
+// pass.
 type SignatureMismatch struct {
 	Fails  *rules.Condition // events whose check failed
-	Passes *rules.Condition // events whose check passed; others are passed over
+	Passes *rules.Condition // events whose check passed; all others are ignored
 
 	Window   time.Duration
 	Tiers    []Tier // At failures in Window; At and Weight ascending, never empty
-	MinShare int    // least percent of an entity's events that fail
+	MinShare int    // minimum percentage of an entity's events that fail
 
 	Comparison
 
-	Memory   time.Duration // how long it is remembered under which value of the first cohort an entity passed
+	Memory   time.Duration // how long the first cohort of an entity's last pass is remembered
 	Cooldown time.Duration // event time until the same weight may fire again for the entity
 }
 
 const (
 	windowPanes     = 10
 	mostFailures    = 10_000
-	suspectFailures = 2 // from which on an entity counts as failing
+	suspectFailures = 2 // an entity with this many failures counts as failing
 )
 
-// SignatureMismatchKind is the detector as rules see it.
+// SignatureMismatchKind describes the detector to the rules.
 func SignatureMismatchKind() rules.Kind {
 	const day = 24 * time.Hour
 	return rules.Kind{
@@ -79,8 +80,8 @@ func compileSignatureMismatch(p *rules.Params) rules.Spec {
 	return s
 }
 
-// unsound is what fails unless a rule says otherwise. A wrong clock is none of it:
-// phones have many, and replays are found by their nonce.
+// unsound is the default condition for failures. It does not include a wrong clock:
+// many phones have one, and the nonce exposes replays.
 func unsound() *rules.Condition {
 	clocks := []string{"sig_too_old", "sig_expired", "sig_created_future", "hmac_date_skew"}
 	return &rules.Condition{
@@ -150,13 +151,13 @@ func (s *SignatureMismatch) detector(e Environment) Detector {
 	return &signatureMismatch{rule: s, pane: s.Window.Milliseconds() / windowPanes, cooldown: s.Cooldown.Milliseconds(), peers: s.peers(), hasher: e.Hasher}
 }
 
-// signatureMismatch counts what an entity fails and passes, in ten panes of a
-// window, and asks its cohorts before it fires.
+// signatureMismatch counts an entity's failures and passes, in the ten panes of a
+// window, and asks the entity's cohorts before it fires.
 //
 // The payload is a header of 80 bytes, and a standing for each cohort:
 //
-//	0 newest pane i64 · 8 fired at i64 (Unix ms) · 16 passed last i64 (Unix ms) · 24 key of its first cohort then u64
-//	32 weight fired u8 · 33 what held it back last u8 · 34 unused 6 · 40 panes 10×(failures u16 · passes u16), by number modulo 10
+//	0 newest pane i64 · 8 fired at i64 (Unix ms) · 16 last pass i64 (Unix ms) · 24 key of its first cohort then u64
+//	32 weight fired u8 · 33 last reason for holding back u8 · 34 unused 6 · 40 panes 10×(failures u16 · passes u16), by number modulo 10
 type signatureMismatch struct {
 	rule     *SignatureMismatch
 	pane     int64 // ms
@@ -170,7 +171,7 @@ const (
 	mismatchPanes  = 40
 )
 
-// What holds back a firing.
+// Reasons for holding a firing back.
 const (
 	nothingHeld uint8 = iota
 	heldWaiting
@@ -203,13 +204,13 @@ func (m mismatch) fired(weight uint8, at int64) {
 	m.hold(nothingHeld)
 }
 
-// passed keeps under which value of the first cohort the entity passed last.
+// passed records the first cohort of the entity's last pass.
 func (m mismatch) passed(as uint64, at int64) {
 	le.PutUint64(m[16:], uint64(at))
 	le.PutUint64(m[24:], as)
 }
 
-// count counts an event in its pane. It returns false for one that is older than the
+// count counts an event in its pane. It returns false if the event is older than the
 // window.
 func (m mismatch) count(pane int64, fails bool) bool {
 	newest := m.newest()
@@ -238,7 +239,7 @@ func (m mismatch) sums() (failures, passes int) {
 	return failures, passes
 }
 
-// first is the number of the oldest pane with a failure.
+// first returns the number of the oldest pane with a failure.
 func (m mismatch) first() int64 {
 	for p := m.newest() - windowPanes + 1; p <= m.newest(); p++ {
 		if le.Uint16(m.in(p)) > 0 {
@@ -287,7 +288,8 @@ func (d *signatureMismatch) Apply(c *Context, f *Firing) bool {
 	return true
 }
 
-// Due implements Timed: what others do is known by now, if ever.
+// Due implements Timed. If the cohorts' behaviour can be known at all, it is known
+// by now.
 func (d *signatureMismatch) Due(c *Context, f *Firing) bool {
 	m := mismatch(c.Own.Payload())
 	if len(m) == 0 {
@@ -312,7 +314,7 @@ func (d *signatureMismatch) Due(c *Context, f *Firing) bool {
 	return true
 }
 
-// number is a text in 32 bits; 0 where there is none.
+// number hashes a text to 32 bits; 0 if it is empty.
 func (d *signatureMismatch) number(text string) uint32 {
 	if text == "" {
 		return 0
@@ -320,11 +322,11 @@ func (d *signatureMismatch) number(text string) uint32 {
 	return max(uint32(d.hasher.Text(text)), 1)
 }
 
-// since is the moment from which on what others pass shows that the entity fails
+// since returns the moment from which passes of others show that the entity fails
 // alone.
 func (d *signatureMismatch) since(m mismatch) int64 { return (m.first() + 1) * d.pane }
 
-// take has the entity count in its cohorts, and hears what they say.
+// take counts the entity in its cohorts, and records their answers.
 func (d *signatureMismatch) take(m mismatch, c *Context, fails bool) {
 	how := uncounted
 	if failures, passes := m.sums(); failures >= min(suspectFailures, d.rule.Tiers[0].At) && 100*failures >= d.rule.MinShare*(failures+passes) {
@@ -354,7 +356,7 @@ func (d *signatureMismatch) take(m mismatch, c *Context, fails bool) {
 	}
 }
 
-// reached is the highest tier whose failures are there; −1 where there is none.
+// reached returns the highest tier with enough failures; −1 if there is none.
 func (d *signatureMismatch) reached(m mismatch) int {
 	failures, passes := m.sums()
 	tier := -1
@@ -364,7 +366,7 @@ func (d *signatureMismatch) reached(m mismatch) int {
 	return tier
 }
 
-// updated reports whether the entity has passed, but not as what it is now.
+// updated reports whether the entity's last pass was under another first cohort.
 func (d *signatureMismatch) updated(m mismatch, t int64) bool {
 	return m.passedAs() != 0 && m.passedAs() != m.standing(0).key() && t-m.passedAt() < d.rule.Memory.Milliseconds()
 }
@@ -373,7 +375,8 @@ func (d *signatureMismatch) cooling(m mismatch, weight uint8, t int64) bool {
 	return weight <= m.firedWeight() && t-m.firedAt() < d.cooldown
 }
 
-// judge fills in tier and weight. It returns false where cohorts hold a firing back.
+// judge fills in tier and weight. It returns false if the cohorts hold the firing
+// back.
 func (d *signatureMismatch) judge(m mismatch, tier int, f *Firing, t int64) bool {
 	j := &d.peers.judged
 	weight := int(d.rule.Tiers[tier].Weight)
@@ -421,7 +424,7 @@ func (d *signatureMismatch) FitCohort(by event.Field, payload []byte) ([]byte, b
 	return payload, slices.Contains(d.rule.Cohorts, by) && len(payload) == crowdSize
 }
 
-// Explain implements Detector. Of cohorts it says what they said last.
+// Explain implements Detector. For cohorts it gives their latest answers.
 func (d *signatureMismatch) Explain(payload []byte, at int64) (x Explanation) {
 	m := mismatch(payload)
 	x.Last = x.First - 1

@@ -23,7 +23,7 @@ type crowd struct {
 	slot
 	key  uint64
 	said uint8
-	told func(level uint8) int // nil: nobody tells anything
+	told func(level uint8) int // nil: no verdicts
 }
 
 func (c *crowd) Say(level uint8) { c.said = level }
@@ -35,7 +35,7 @@ func (c *crowd) Said(level uint8) int {
 	return c.told(level)
 }
 
-// town is a facet partition of one rule about devices.
+// town is a facet partition with one rule about devices.
 type town struct {
 	t       testing.TB
 	d       detectors.Detector
@@ -45,14 +45,14 @@ type town struct {
 	f       detectors.Firing
 	fired   []string // "d1 40"
 	last    map[string]detectors.Firing
-	times   map[string]int64 // of what fired
+	times   map[string]int64 // of the firings
 }
 
 func newTown(t testing.TB, r *rules.Rule) *town {
 	return &town{t: t, d: newDetector(t, r), devices: map[string]*slot{}, cohorts: map[string]*crowd{}, timers: map[string]int64{}, last: map[string]detectors.Firing{}, times: map[string]int64{}}
 }
 
-// call is an event of a device; what is empty is not said.
+// call is an event of a device; empty fields are absent.
 type call struct {
 	device, signature, reason, version, model, net string
 
@@ -68,7 +68,7 @@ func (w *town) cohort(by event.Field, value string) *crowd {
 	return w.cohorts[name]
 }
 
-// see has a call come, after all timers that are due before.
+// see processes a call after all timers that are due before it.
 func (w *town) see(at int64, r call) {
 	w.t.Helper()
 	w.pass(at)
@@ -143,8 +143,8 @@ func (w *town) apply(device string, c *detectors.Context, fired bool) {
 	}
 }
 
-// many sends a call of each of n devices, from networks of their own, every
-// second until a moment.
+// many sends a call from each of n devices, each in its own network, every second
+// until a moment.
 func (w *town) many(from, to int64, n int, name, signature, version string) {
 	for i, t := 0, from; t < to; i, t = i+1, t+1000 {
 		w.see(t, call{device: fmt.Sprint(name, i%n), signature: signature, version: version, model: "m", net: fmt.Sprint(name, i%n)})
@@ -160,7 +160,7 @@ func (w *town) want(why string, all ...string) {
 
 const minute = 60_000
 
-// mismatch is the rule of its parameters.
+// mismatch returns the rule with these parameters.
 func mismatch(t testing.TB, parameters string) *rules.Rule {
 	t.Helper()
 	set, err := loadMismatch(parameters)
@@ -235,8 +235,8 @@ func TestManyThatFailOnFewNetworksAreNoBrokenRelease(t *testing.T) {
 	}
 }
 
-// A phone that signed well before its update, and fails since, is not judged before
-// its new build is.
+// A phone that signed correctly before its update, and fails since, is not judged
+// before its new build can be judged.
 func TestAnUpdatedDeviceWaitsForItsBuild(t *testing.T) {
 	for _, c := range []struct {
 		memory string
@@ -255,7 +255,7 @@ func TestAnUpdatedDeviceWaitsForItsBuild(t *testing.T) {
 	}
 }
 
-// What other partitions tell decides where this one knows too little.
+// Verdicts of other partitions decide if this one knows too little.
 func TestVerdictsOfOtherPartitions(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -372,7 +372,7 @@ func TestALateEventChangesNothing(t *testing.T) {
 	}
 }
 
-// TestPayloadsOfAnyFormAreReadOrRefused: of entities and of cohorts.
+// TestPayloadsOfAnyFormAreReadOrRefused covers payloads of entities and of cohorts.
 func TestPayloadsOfAnyFormAreReadOrRefused(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 11))
 	r := mismatch(t, plainMismatch)
@@ -524,7 +524,7 @@ func TestSignatureMismatchAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestTheWorkedExampleOfSignatureMismatch: the page's numbers are what comes of it.
+// TestTheWorkedExampleOfSignatureMismatch checks the numbers on the page.
 func TestTheWorkedExampleOfSignatureMismatch(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/signature_mismatch.md")
 	if err != nil {
@@ -532,7 +532,7 @@ func TestTheWorkedExampleOfSignatureMismatch(t *testing.T) {
 	}
 	w := newTown(t, mismatch(t, plainMismatch))
 	first := int64(start - start%minute)
-	// Twelve phones with 4.2 sign well, one call every five seconds together. A
+	// Twelve phones with 4.2 sign correctly, one call every five seconds together. A
 	// script with an invented device fails from minute 3 on.
 	for s := int64(0); s < 1800; s += 5 {
 		w.see(first+s*1000, call{device: fmt.Sprint("good", s/5%12), signature: "valid", version: "4.2", model: "Pixel 9", net: fmt.Sprint("n", s/5%12)})

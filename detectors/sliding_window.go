@@ -14,47 +14,47 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// SlidingWindow holds the parameters of the detector of that name, which measures
-// an entity's events inside a window of event time that ends at the latest one, or
-// inside a session.
+// SlidingWindow holds the parameters of the sliding window detector, which measures
+// an entity's events in a window of event time that ends at the latest one, or in a
+// session.
 type SlidingWindow struct {
-	Window   time.Duration    // length of the window; 0 where there are sessions
-	Gap      time.Duration    // events less than this apart are of one session; 0 where there is a window
-	Counted  *rules.Condition // which of the events that match the rule's condition are counted; nil: all of them
-	Cancel   *rules.Condition // which of them clear what was counted; nil: none
-	By       []event.Field    // each combination of their values has a window of its own; nil: one for the entity
-	Values   int              // combinations that are kept of an entity
+	Window   time.Duration    // length of the window; 0 with sessions
+	Gap      time.Duration    // events less than this apart belong to one session; 0 with a window
+	Counted  *rules.Condition // the matching events that are counted; nil: all
+	Cancel   *rules.Condition // the matching events that clear the count; nil: none
+	By       []event.Field    // each combination of values has its own window; nil: one window for the entity
+	Values   int              // combinations kept of an entity
 	Cooldown time.Duration    // event time until the same tier may fire again
 	Tiers    []Tier           // At and Weight ascending; never empty
 
 	// What is measured of the counted events. At most one of Distinct, Sum,
-	// Percentile and Share is set; without any, their number.
+	// Percentile and Share is set; if none is, the number of events is measured.
 	Distinct   event.Field // number of distinct values of this field
 	Sum        event.Field // sum of this field
 	Percentile event.Field // percentile P of this field
 	P          int         // 1..100
-	Share      bool        // percent of the matching events that are counted ones
+	Share      bool        // percent of the matching events that are counted
 
-	MinShare  int // percent of the matching events that must be counted ones; 0: no such condition
-	MinEvents int // events that a percentile or a share needs to mean something; matching ones for a share
+	MinShare  int // minimum percentage of counted events among the matching ones; 0: no such condition
+	MinEvents int // minimum number of events for a percentile or share; matching events for a share
 }
 
-// Tier is one step of an answer: at how much, with which weight.
+// Tier is one step of an answer: a minimum, and the weight.
 type Tier struct {
-	At     int   // of what is measured; at least 1
+	At     int   // minimum of the measure; at least 1
 	Weight uint8 // 0..100
 }
 
 const (
 	longestWindow = 31 * 24 * time.Hour
-	mostExact     = 1000 // events or values that a tier waits for: so many are counted exactly
+	mostExact     = 1000 // events or values of a tier up to which counts are exact
 	mostCount     = 1_000_000_000
-	mostDistinct  = 10_000_000 // beyond it, hashes of 32 bits repeat too often
+	mostDistinct  = 10_000_000 // beyond it, collisions of 32-bit hashes are too frequent
 	mostAt        = 1_000_000_000_000_000
 	defaultValues = 16
 )
 
-// SlidingWindowKind is the detector as rules see it.
+// SlidingWindowKind describes the detector to the rules.
 func SlidingWindowKind() rules.Kind {
 	enough := rules.CountKey("min_events", rules.Required, 1, 1_000_000, "minimum number of events inside the window, because a few show nothing")
 	return rules.Kind{
@@ -107,14 +107,14 @@ func compileSlidingWindow(p *rules.Params) rules.Spec {
 	for _, t := range tiers {
 		w.Tiers = append(w.Tiers, Tier{At: t.Int("at"), Weight: t.Weight("weight")})
 	}
-	if len(tiers) > 0 { // else that is reported
+	if len(tiers) > 0 { // otherwise already reported
 		w.contradictions(p)
 		w.beyond(tiers)
 	}
 	return w
 }
 
-// contradictions reports parameters that do not go together.
+// contradictions reports parameters that exclude each other.
 func (w *SlidingWindow) contradictions(p *rules.Params) {
 	switch {
 	case !p.Has("window") && !p.Has("session_gap"):
@@ -157,7 +157,7 @@ func (w *SlidingWindow) contradictions(p *rules.Params) {
 	}
 }
 
-// beyond reports tiers that ask for more than can be measured.
+// beyond reports tiers that exceed the measurable range.
 func (w *SlidingWindow) beyond(tiers []*rules.Params) {
 	most, why := mostCount, "events"
 	switch {
@@ -175,17 +175,18 @@ func (w *SlidingWindow) beyond(tiers []*rules.Params) {
 	}
 }
 
-// reach is how long an event may matter.
+// reach returns how long an event may matter.
 func (w *SlidingWindow) reach() time.Duration { return w.Window + w.Gap }
 
-// panes reports whether events are summed up in panes; else each is remembered.
+// panes reports whether events are summed up in panes instead of being remembered
+// one by one.
 func (w *SlidingWindow) panes() bool {
 	return w.Gap > 0 || w.Sum != event.None || w.Percentile != event.None || w.Share || w.top().At > mostExact
 }
 
 func (w *SlidingWindow) top() Tier { return w.Tiers[len(w.Tiers)-1] }
 
-// measure names what tiers ask for.
+// measure returns the name of the measure, and its field.
 func (w *SlidingWindow) measure() (name string, of event.Field) {
 	switch {
 	case w.Share:
@@ -260,8 +261,8 @@ func (w *SlidingWindow) Canonical() string {
 	return s
 }
 
-// Raised implements [Adjustable]. Where more were asked for than is counted exactly,
-// another form of the window would answer, so that is not had.
+// Raised implements [Adjustable]. It refuses counts above the exact range, because
+// another form of the window would answer.
 func (w *SlidingWindow) Raised(what string, need int64) rules.Spec {
 	raised := *w
 	raised.Tiers = slices.Clone(w.Tiers)
@@ -284,7 +285,7 @@ func (w *SlidingWindow) Raised(what string, need int64) rules.Spec {
 	return &raised
 }
 
-// most is how much a tier can wait for.
+// most returns the highest minimum of the tiers.
 func (w *SlidingWindow) most() int64 {
 	switch {
 	case w.Share:
@@ -310,7 +311,7 @@ func (w *SlidingWindow) Keeps() rules.Keeps {
 	return rules.Keeps{Reach: w.reach(), After: w.Cooldown, Bytes: n}
 }
 
-// entries is how many the detector keeps of an entity.
+// entries returns how many entries are kept of an entity.
 func (w *SlidingWindow) entries() int {
 	return min(max(4*w.top().At, leastBound), mostBound)
 }
@@ -326,12 +327,12 @@ func (w *SlidingWindow) detector(e Environment) Detector {
 	return w.composed(e, inner)
 }
 
-// windowForm is a way in which a window remembers its events.
+// windowForm is a representation of a window's events.
 type windowForm interface {
 	Detector
-	// take takes in an event on time, one that is counted or that a share is of.
+	// take adds an event on time, one that is counted or that a share includes.
 	take(c *Context, counted bool, f *Firing) bool
-	// forget drops what is there up to a time (Unix ms).
+	// forget drops everything up to a time (Unix ms).
 	forget(s Slot, until int64)
 }
 
@@ -344,7 +345,7 @@ func (w *SlidingWindow) exact(e Environment) *slidingWindow {
 	return d
 }
 
-// holds says which events are counted; nil: all.
+// holds returns the predicate of counted events; nil: all.
 func (w *SlidingWindow) holds() rules.Predicate {
 	if w.Counted == nil {
 		return nil
@@ -352,41 +353,41 @@ func (w *SlidingWindow) holds() rules.Predicate {
 	return w.Counted.Holds
 }
 
-// slidingWindow counts events, or distinct values, in event-time windows
-// (s−W, s]. It fires when a window that holds the arriving event reaches a tier:
-// the one that ends with it, or one that ends with a later event which brought a
-// value that its window lacked. Entries are kept in order of event time, so
-// within the allowed lateness the highest tier reached does not depend on the
-// order of arrival (with a least share, an event that comes late may change the
-// share of what has fired already).
+// slidingWindow counts events, or distinct values, in event-time windows (s−W, s].
+// It fires when a window that contains the arriving event reaches a tier: the one
+// that ends with it, or one that ends with a later event whose value was new to its
+// window. Entries are kept in order of event time. So within the allowed lateness
+// the highest tier reached does not depend on the order of arrival. (There is one
+// exception: with a minimum share, a late event may change the share of a window
+// that has already fired.)
 //
 // The payload is a header of 24 bytes and entries of 8, in order of time:
 //
 //	0 base i64 (Unix ms) · 8 fired at i64 · 16 threshold fired u16 · 18 weight fired u8 · 19 unused · 20 entries u16 · 22 unused
 //	entry: time − base u32 (ms) · value u32; the lowest bit of value says that it is counted
 //
-// What fired last is kept as what was said, a threshold and a weight, and not as a
-// place in the rule's list of tiers: the list may be another one at the next event.
-// So may every other setting, and the payload has as many entries as the former
-// ones allowed.
+// The last firing is stored as a threshold and a weight, not as an index into the
+// rule's tiers, because the tiers may have changed by the next event. All other
+// settings may change too. The payload has as many entries as the former settings
+// allowed.
 //
-// Of a distinct value only the occurrences that matter are kept: one between
-// two others that lie less than the window apart is in no window without one of
-// them. So a value that repeats cannot push others out, and the count is
-// exact as long as the entries of one window, and of the lateness before it,
-// fit the bound: four for each of the top tier's count. Beyond the bound, and
-// after thinning, the oldest entry goes.
+// Of a distinct value only the occurrences that matter are kept: an occurrence
+// between two others that are less than the window apart is in no window without one
+// of them. So a repeated value cannot push others out. The count is exact as long as
+// the entries of one window, and of the lateness before it, fit the bound: four
+// entries for each of the top tier's count. Beyond the bound, and after thinning,
+// the oldest entry is dropped.
 type slidingWindow struct {
 	rule     *SlidingWindow
 	holds    rules.Predicate // of counted events; nil: all are
 	window   int64           // ms
 	lateness int64           // ms
 	cooldown int64           // ms
-	lowest   int             // the least count that any tier asks for
+	lowest   int             // the lowest count of any tier
 	top      Tier
-	bound    int // entries that are kept; there is room for one more while it is found out which goes
+	bound    int // entries that are kept; there is room for one more until one of them is dropped
 	hasher   Hasher
-	number   [8]byte // that is hashed
+	number   [8]byte // input of the hash
 	seen     valueSet
 }
 
@@ -413,8 +414,8 @@ func (e entries) value(i int) uint32 {
 	return le.Uint32(e.at(i)[4:])
 }
 
-// after is the first of n entries that is later than t, which is relative to the base;
-// n where none is.
+// after returns the first of n entries later than t, which is relative to the base;
+// n if there is none.
 func (e entries) after(t int64, n int) int {
 	if n == 0 || e.delta(0) > t {
 		return 0
@@ -422,19 +423,19 @@ func (e entries) after(t int64, n int) int {
 	return sort.Search(n, func(i int) bool { return e.delta(i) > t })
 }
 
-// list is the entries from i up to j.
+// list returns the entries from i up to j.
 func (e entries) list(i, j int) []byte {
 	return e[windowHeader+i*entrySize : windowHeader+j*entrySize]
 }
 func (e entries) counted(i int) bool { return e.value(i)&1 != 0 }
 func (e entries) room() int          { return (len(e) - windowHeader) / entrySize }
 
-// said reports whether the tier says no more than what fired last.
+// said reports whether the tier is no higher than the last firing.
 func (e entries) said(t Tier) bool {
 	return t.At <= int(le.Uint16(e[16:])) && t.Weight <= e[18]
 }
 
-// fired keeps what fired, and when.
+// fired records a firing with its time.
 func (e entries) fired(t Tier, at int64) {
 	le.PutUint64(e[8:], uint64(at))
 	le.PutUint16(e[16:], uint16(t.At))
@@ -443,7 +444,7 @@ func (e entries) fired(t Tier, at int64) {
 
 func (e entries) setLen(n int) { le.PutUint16(e[20:], uint16(n)) }
 
-// remove takes n entries out from i on.
+// remove removes n entries starting at i.
 func (e entries) remove(i, n int) {
 	copy(e.at(i), e.at(i + n)[:(e.len()-i-n)*entrySize])
 	e.setLen(e.len() - n)
@@ -469,16 +470,16 @@ func (w *slidingWindow) take(c *Context, counted bool, f *Firing) bool {
 		return false
 	}
 	if e.said(w.top) && !w.cooled(e, c.Time) {
-		return false // nothing higher to say yet
+		return false // nothing higher to report yet
 	}
 	if countedOf(e.list(0, e.len())) < w.lowest {
-		return false // whichever window it is
+		return false // in any window
 	}
 	return w.evaluate(e, at, c.Time, f)
 }
 
-// Fit implements Detector. Of a payload that former settings let grow, the oldest
-// entries go.
+// Fit implements Detector. If former settings allowed more entries, the oldest are
+// dropped.
 func (w *slidingWindow) Fit(payload []byte) ([]byte, bool) {
 	e := entries(payload)
 	if len(e) < windowHeader || (len(e)-windowHeader)%entrySize != 0 || e.len() > e.room() {
@@ -527,8 +528,8 @@ func (w *slidingWindow) forget(s Slot, until int64) {
 	e.remove(0, gone)
 }
 
-// valueOf is what an entry remembers: 31 bits of the distinct value's hash, and
-// whether it is counted. An event without the value is none.
+// valueOf returns the value of an entry: 31 bits of the distinct value's hash, and
+// whether it is counted. An event without the value is ignored.
 func (w *slidingWindow) valueOf(e *event.Event, counted bool) (v uint32, ok bool) {
 	if d := w.rule.Distinct; d != event.None {
 		if !e.Has(d) {
@@ -543,7 +544,7 @@ func (w *slidingWindow) valueOf(e *event.Event, counted bool) (v uint32, ok bool
 	return v, true
 }
 
-// hashOf is the hash of a field's value under the secret key, of numbers too.
+// hashOf returns the keyed hash of a field's value, also of a number.
 func hashOf(h Hasher, e *event.Event, f event.Field, number *[8]byte) uint64 {
 	if f.Kind().Numeric() {
 		le.PutUint64(number[:], uint64(e.Num(f)))
@@ -552,7 +553,7 @@ func hashOf(h Hasher, e *event.Event, f event.Field, number *[8]byte) uint64 {
 	return h.Text(e.Text(f))
 }
 
-// insert keeps the event. It returns where, or −1 if it has no place.
+// insert stores the event. It returns its position, or −1 if there is no room.
 func (w *slidingWindow) insert(c *Context, value uint32) (e entries, at int) {
 	e = entries(c.Own.Payload())
 	if e == nil {
@@ -597,7 +598,7 @@ func (w *slidingWindow) insert(c *Context, value uint32) (e entries, at int) {
 	return e, at
 }
 
-// cut drops the oldest entries beyond the bound, and returns how many.
+// cut drops the oldest entries beyond the bound, and returns their number.
 func (w *slidingWindow) cut(e entries) int {
 	extra := max(e.len()-w.bound, 0)
 	if extra > 0 {
@@ -606,13 +607,13 @@ func (w *slidingWindow) cut(e entries) int {
 	return extra
 }
 
-// roomFor is how many entries a payload without room for n gets room for: twice
-// as many as it has, but no more than are kept, unless former tiers kept more.
+// roomFor returns the new capacity of a payload that cannot hold n entries: twice
+// the present one, up to the bound, or more if former tiers kept more.
 func (w *slidingWindow) roomFor(n int) int {
 	return max(min(2*(n-1), w.bound+1), n, firstEntries)
 }
 
-// prune drops entries that no event on time can share a window with.
+// prune drops entries that share no window with any event on time.
 func (w *slidingWindow) prune(e entries, c *Context) {
 	if c.Watermark == math.MinInt64 {
 		return
@@ -626,8 +627,8 @@ func (w *slidingWindow) prune(e entries, c *Context) {
 	}
 }
 
-// rebase moves the base so that t can be written relative to it. It fails for a
-// time so far before the others that they have no common base.
+// rebase moves the base so that t can be stored relative to it. It fails if t is too
+// far before the others for a common base.
 func (w *slidingWindow) rebase(e entries, t int64) bool {
 	base := e.base()
 	if e.len() == 0 {
@@ -663,8 +664,8 @@ func (w *slidingWindow) shift(e entries, base int64) {
 	}
 }
 
-// thinBefore does what thin does, before an entry is appended: a value that repeats
-// needs no room then. It reports whether an entry is gone.
+// thinBefore does the same as thin before an entry is appended, so that a repeated
+// value needs no room. It reports whether an entry was removed.
 func (w *slidingWindow) thinBefore(e entries, delta int64, value uint32) bool {
 	before := e.previous(e.len(), value)
 	if before < 0 {
@@ -678,9 +679,8 @@ func (w *slidingWindow) thinBefore(e entries, delta int64, value uint32) bool {
 	return true
 }
 
-// thin drops the occurrences of the new entry's value that matter no more, and
-// returns where the new entry is now, or would be had it not been dropped
-// itself.
+// thin drops the redundant occurrences of the new entry's value. It returns the
+// position of the new entry, or the one it would have if it was dropped itself.
 func (w *slidingWindow) thin(e entries, at int) int {
 	value := e.value(at)
 	before := e.previous(at, value)
@@ -706,9 +706,9 @@ func (w *slidingWindow) thin(e entries, at int) int {
 	return at
 }
 
-// previous is the nearest entry before i with a value; −1 where none is.
+// previous returns the nearest earlier entry with a value; −1 if there is none.
 func (e entries) previous(i int, value uint32) int {
-	// Of a busy address hundreds of entries are passed over with each event.
+	// For a busy address, each event skips hundreds of entries.
 	for b := e.list(0, i); len(b) >= entrySize; b = b[:len(b)-entrySize] {
 		if le.Uint32(b[len(b)-4:]) == value {
 			return len(b)/entrySize - 1
@@ -717,7 +717,7 @@ func (e entries) previous(i int, value uint32) int {
 	return -1
 }
 
-// next is the nearest entry after i with a value; −1 where none is.
+// next returns the nearest later entry with a value; −1 if there is none.
 func (e entries) next(i int, value uint32) int {
 	n := e.len()
 	for b := e.list(i+1, n); len(b) >= entrySize; b = b[entrySize:] {
@@ -732,9 +732,8 @@ func (w *slidingWindow) cooled(e entries, t int64) bool {
 	return t >= e.firedAt() && t-e.firedAt() >= w.cooldown
 }
 
-// evaluate looks at the window that ends at t, and at those around t that end
-// with a later event which brought something new; the highest tier that any of
-// them reaches fires.
+// evaluate checks the window that ends at t, and the windows around t that end with
+// a later event whose value was new. The highest tier reached fires.
 func (w *slidingWindow) evaluate(e entries, at int, t int64, f *Firing) bool {
 	end, ends := at, t-e.base()
 	for end+1 < e.len() && e.delta(end+1) <= ends {
@@ -765,8 +764,8 @@ func (w *slidingWindow) evaluate(e entries, at int, t int64, f *Firing) bool {
 	return true
 }
 
-// better counts the window that ends at ends, whose last entry is end, and
-// describes it where it reaches a higher tier than best.
+// better counts the window that ends at ends, whose last entry is end, and describes
+// it if it reaches a higher tier than best.
 func (w *slidingWindow) better(e entries, end int, ends int64, best int, f *Firing) int {
 	c := w.count(e, end, ends, false)
 	tier := w.tierOf(c)
@@ -777,8 +776,8 @@ func (w *slidingWindow) better(e entries, end int, ends int64, best int, f *Firi
 	return tier
 }
 
-// gains reports whether an entry is counted and of a value that the rest of the
-// window before it lacks. That is what thinning leaves as it was.
+// gains reports whether an entry is counted and its value is new to the window that
+// ends with it. Thinning does not change the answer.
 func (w *slidingWindow) gains(e entries, i int) bool {
 	if !e.counted(i) {
 		return false
@@ -794,15 +793,15 @@ func (w *slidingWindow) gains(e entries, i int) bool {
 	return true
 }
 
-// tally is what one window holds.
+// tally holds the counts of one window.
 type tally struct {
-	first   int   // entry
-	ends    int64 // of the window, relative to the base
+	first   int   // position of the first entry
+	ends    int64 // end of the window, relative to the base
 	counted int   // counted events, or distinct counted values
-	others  int   // matching ones that are not counted
+	others  int   // matching events that are not counted
 }
 
-// share is the percentage that is counted, rounded down.
+// share returns the percentage of counted events, rounded down.
 func (c tally) share() int {
 	if c.counted == 0 {
 		return 0
@@ -810,8 +809,8 @@ func (c tally) share() int {
 	return 100 * c.counted / (c.counted + c.others)
 }
 
-// count tallies the window that ends at ends, relative to the base. Unless it is to tally
-// the whole of it, it ends where no tier can be reached any more.
+// count tallies the window that ends at ends, relative to the base. Unless the whole
+// window is requested, it stops when no tier can be reached any more.
 func (w *slidingWindow) count(e entries, end int, ends int64, whole bool) (c tally) {
 	first := e.after(ends-w.window, end+1)
 	c.first, c.ends = first, ends
@@ -842,9 +841,9 @@ func (w *slidingWindow) count(e entries, end int, ends int64, whole bool) (c tal
 	return c
 }
 
-// mostOthers is how many others a window of some entries may hold for the share of the
-// counted ones to be enough. Of a busy address, where most sign-ins succeed, there are
-// more long before all entries are looked at.
+// mostOthers returns how many other events a window of some entries may contain
+// before the share of counted ones is too low. For a busy address with mostly
+// successful sign-ins, the limit is passed long before all entries are read.
 func (w *slidingWindow) mostOthers(list []byte) int {
 	if w.rule.MinShare == 0 {
 		return math.MaxInt
@@ -852,7 +851,7 @@ func (w *slidingWindow) mostOthers(list []byte) int {
 	return countedOf(list) * (100 - w.rule.MinShare) / w.rule.MinShare
 }
 
-// countedOf is how many of some entries are counted.
+// countedOf returns the number of counted entries.
 func countedOf(list []byte) (n int) {
 	for ; len(list) >= entrySize; list = list[entrySize:] {
 		n += int(list[4] & 1)
@@ -860,7 +859,7 @@ func countedOf(list []byte) (n int) {
 	return n
 }
 
-// tierOf is the highest tier that a window reaches; −1 for none.
+// tierOf returns the highest tier that a window reaches; −1 for none.
 func (w *slidingWindow) tierOf(c tally) int {
 	if 100*c.counted < w.rule.MinShare*(c.counted+c.others) {
 		return -1
@@ -881,7 +880,7 @@ func (w *slidingWindow) describe(f *Firing, e entries, c tally, tier int) {
 	f.Evidence = w.evidence(f.Evidence, e, c)
 }
 
-// measure names what is counted.
+// measure returns the name of the measure.
 func (w *slidingWindow) measure() string {
 	if w.rule.Distinct != event.None {
 		return "distinct"
@@ -899,7 +898,7 @@ func (w *slidingWindow) evidence(list []facet.Evidence, e entries, c tally) []fa
 		facet.Number("last_ms", e.base()+c.ends))
 }
 
-// valueSet is a set of values that is emptied in no time.
+// valueSet is a set of values that is cleared in constant time.
 type valueSet struct {
 	slots []uint64 // round << 32 | value
 	round uint32

@@ -10,18 +10,18 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// composedWindow gives each combination of the values of some fields a window of its
-// own, or has some events clear what was counted, or both. What a window remembers
-// is the business of another form, which sees a part of the payload as its own.
+// composedWindow gives each combination of some fields' values its own window, or
+// lets some events clear the count, or both. Another form stores the window itself.
+// It receives a part of the payload as its own.
 //
 // With values the payload is a header of 8 bytes and the combinations, in the order
-// in which they came first:
+// of their first arrival:
 //
-//	0 pushed out u32 · 4 unused
+//	0 evicted u32 · 4 unused
 //	combination: hash u64 · matters until i64 (Unix ms) · size u16 · the window's payload
 //
-// A window that can be cancelled has 8 bytes before it: the time up to which
-// nothing counts, and 1 ms; 0 where nothing was cancelled.
+// A window that can be cancelled has 8 bytes before it: the time up to which nothing
+// counts, plus 1 ms; 0 if nothing was cancelled.
 type composedWindow struct {
 	rule     *SlidingWindow
 	holds    rules.Predicate // of counted events; nil: all are
@@ -80,7 +80,7 @@ func (w *composedWindow) Apply(c *Context, f *Firing) bool {
 	return fired
 }
 
-// one shows the event to the window that it belongs to.
+// one passes the event to its window.
 func (w *composedWindow) one(c *Context, cancels, counted bool, f *Firing) bool {
 	if w.cancel == nil {
 		return w.inner.take(c, counted, f)
@@ -90,7 +90,7 @@ func (w *composedWindow) one(c *Context, cancels, counted bool, f *Firing) bool 
 	if !cancels {
 		return c.Time >= w.window.until() && w.inner.take(c, counted, f)
 	}
-	// With values, a combination that is not kept is not kept for this either.
+	// With values, a cancellation does not create a combination.
 	known := w.rule.By == nil || w.window.of.Payload() != nil
 	if known && c.Time >= w.window.until() && w.window.clear(c.Time) && w.window.Payload() != nil {
 		w.inner.forget(&w.window, c.Time)
@@ -98,8 +98,8 @@ func (w *composedWindow) one(c *Context, cancels, counted bool, f *Firing) bool 
 	return false
 }
 
-// open finds the combination of the event's values; false where it lacks one. The
-// combinations that no event on time can tell of any more go.
+// open finds the combination of the event's values; false if the event lacks one. It
+// drops combinations that no event on time can match any more.
 func (w *composedWindow) open(c *Context) bool {
 	hash, ok := w.hash(c.Event)
 	if !ok {
@@ -114,7 +114,7 @@ func (w *composedWindow) open(c *Context) bool {
 	return true
 }
 
-// hash tells combinations apart.
+// hash returns the hash of a combination.
 func (w *composedWindow) hash(e *event.Event) (h uint64, ok bool) {
 	w.key = w.key[:0]
 	for _, f := range w.rule.By {
@@ -134,8 +134,8 @@ func (w *composedWindow) hash(e *event.Event) (h uint64, ok bool) {
 	return w.hasher.Text(unsafe.String(&w.key[0], len(w.key))), true
 }
 
-// named adds to the evidence which values they were, how many combinations are kept
-// of the entity, and how many were pushed out while they could have mattered.
+// named adds to the evidence the values, the number of combinations kept of the
+// entity, and the number evicted while they could have mattered.
 func (w *composedWindow) named(list []facet.Evidence, e *event.Event) []facet.Evidence {
 	for _, f := range w.rule.By {
 		if f.Kind().Numeric() {
@@ -148,8 +148,8 @@ func (w *composedWindow) named(list []facet.Evidence, e *event.Event) []facet.Ev
 	return append(list, facet.Number("values", int64(v.len())), facet.Number("pushed_out", int64(le.Uint32(v))))
 }
 
-// Fit implements Detector. Of more combinations than are kept, those go that cease to
-// matter first.
+// Fit implements Detector. If there are too many combinations, those that expire
+// first are dropped.
 func (w *composedWindow) Fit(payload []byte) ([]byte, bool) {
 	if w.rule.By == nil {
 		return w.fitCancelled(payload)
@@ -191,8 +191,8 @@ func (w *composedWindow) fitCancelled(payload []byte) ([]byte, bool) {
 	return payload[:cancelHeader+len(kept)], ok
 }
 
-// Explain implements Detector. With values, it is about the combination that matters
-// longest: that of the last event, mostly.
+// Explain implements Detector. With values, it covers the combination that expires
+// last: usually that of the last event.
 func (w *composedWindow) Explain(payload []byte, at int64) Explanation {
 	v := values(payload)
 	if w.rule.By != nil && payload != nil {
@@ -234,13 +234,13 @@ func (v values) valid() bool {
 	return at == len(v)
 }
 
-// without takes one combination out.
+// without removes a combination.
 func (v values) without(at int) values {
 	return v[:at+copy(v[at:], v[v.next(at):])]
 }
 
-// oldest is where the combination is that ceases to matter first, of equals the one
-// that came first.
+// oldest returns the position of the combination that expires first, the first to
+// arrive among equals.
 func (v values) oldest() int {
 	least := valuesHeader
 	for at := least; at < len(v); at = v.next(at) {
@@ -251,8 +251,8 @@ func (v values) oldest() int {
 	return least
 }
 
-// newest is where the combination is that matters longest, of equals the one that
-// came last.
+// newest returns the position of the combination that expires last, the last to
+// arrive among equals.
 func (v values) newest() int {
 	most := valuesHeader
 	for at := most; at < len(v); at = v.next(at) {
@@ -263,14 +263,14 @@ func (v values) newest() int {
 	return most
 }
 
-// valuesSlot is the part of a slot that a combination of values has.
+// valuesSlot is the part of a slot that belongs to a combination of values.
 type valuesSlot struct {
 	of    Slot
 	most  int
 	hash  uint64
-	until int64 // which it matters
-	gone  int64 // what matters until then does not matter any more
-	at    int   // −1: it has no part yet
+	until int64 // expiry of the part
+	gone  int64 // parts that expire by then are dropped
+	at    int   // −1: no part yet
 }
 
 // open finds the part of the combination with a hash.
@@ -287,14 +287,13 @@ func (s *valuesSlot) open(c *Context, hash uint64, until, gone int64) {
 	}
 }
 
-// keep has the part matter until a time.
+// keep extends the part's expiry to a time.
 func (s *valuesSlot) keep(until int64) {
 	v := values(s.of.Payload())
 	le.PutUint64(v[s.at+8:], uint64(max(v.until(s.at), until)))
 }
 
-// sweep drops the combinations that matter no more. Where none is left, it is as if
-// the entity were new.
+// sweep drops the expired combinations. If none is left, the entity counts as new.
 func (s *valuesSlot) sweep() {
 	v := values(s.of.Payload())
 	n := len(v)
@@ -347,7 +346,7 @@ func (s *valuesSlot) Resize(n int) []byte {
 	return s.Payload()
 }
 
-// make gives the combination its part, where need be in place of another.
+// make creates the combination's part, if necessary in place of another.
 func (s *valuesSlot) make(n int) []byte {
 	v := values(s.of.Payload())
 	if v == nil {
@@ -372,10 +371,10 @@ func (s *valuesSlot) make(n int) []byte {
 	return s.Payload()
 }
 
-// cancelledSlot is a slot without what says up to when nothing counts.
+// cancelledSlot is a slot without its cancellation time.
 type cancelledSlot struct{ of Slot }
 
-// until is the earliest time that counts.
+// until returns the earliest time that counts.
 func (s *cancelledSlot) until() int64 {
 	if b := s.of.Payload(); b != nil {
 		return int64(le.Uint64(b))
@@ -383,7 +382,7 @@ func (s *cancelledSlot) until() int64 {
 	return 0
 }
 
-// clear says that nothing counts up to a time; false where there is no room for it.
+// clear records that nothing counts up to a time; false if there is no room.
 func (s *cancelledSlot) clear(t int64) bool {
 	b := s.of.Payload()
 	if b == nil {
@@ -399,7 +398,7 @@ func (s *cancelledSlot) clear(t int64) bool {
 // Payload implements Slot.
 func (s *cancelledSlot) Payload() []byte { return uncancelled(s.of.Payload()) }
 
-// uncancelled is the window's part of a payload; nil where it has none yet.
+// uncancelled returns the window's part of a payload; nil if there is none yet.
 func uncancelled(payload []byte) []byte {
 	if len(payload) <= cancelHeader {
 		return nil

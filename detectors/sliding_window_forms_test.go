@@ -17,7 +17,7 @@ import (
 
 const start = 1_763_892_000_000 // Unix ms
 
-// request is an event of the tests of a window's forms.
+// request is an event for the tests of the window's forms.
 type request struct {
 	time, watermark int64
 	account, route  string
@@ -52,7 +52,7 @@ func tiersOf(at ...int) (tiers []detectors.Tier) {
 	return tiers
 }
 
-// forms holds a window of each form.
+// forms returns a window of each form.
 func forms() map[string]*detectors.SlidingWindow {
 	all := map[string]*detectors.SlidingWindow{
 		"count":             {Tiers: tiersOf(5, 20)},
@@ -92,7 +92,7 @@ func eachForm(t *testing.T, test func(t *testing.T, w *detectors.SlidingWindow, 
 	}
 }
 
-// someone is a request like others.
+// someone returns an ordinary request.
 func someone(rng *rand.Rand, t int64) request {
 	return request{
 		time: t, watermark: math.MinInt64, account: fmt.Sprint(rng.IntN(3000)), route: fmt.Sprint(rng.IntN(6)), bytes: rng.Int64N(1 << rng.IntN(30)),
@@ -100,8 +100,8 @@ func someone(rng *rand.Rand, t int64) request {
 	}
 }
 
-// Whatever comes, no more is kept than was said, what is kept can be read again, and
-// Apply allocates nothing.
+// For any input, no state exceeds its declared size, all state can be read again,
+// and Apply allocates nothing.
 func TestNoFormKeepsMoreThanItSays(t *testing.T) {
 	eachForm(t, func(t *testing.T, w *detectors.SlidingWindow, d detectors.Detector) {
 		rng := rand.New(rand.NewPCG(1, 1))
@@ -140,7 +140,7 @@ func TestNoFormKeepsMoreThanItSays(t *testing.T) {
 	})
 }
 
-// roomySlot is a slot that need not grow.
+// roomySlot is a slot that never needs to grow.
 type roomySlot struct{ payload []byte }
 
 func (s *roomySlot) Payload() []byte { return s.payload }
@@ -154,10 +154,10 @@ func (s *roomySlot) Resize(n int) []byte {
 	return s.payload
 }
 
-// Within the bounds, what panes and sessions hold does not depend on the order of
-// arrival, to the byte.
+// Within the bounds, the contents of panes and sessions do not depend on the order
+// of arrival, to the byte.
 func TestPanesAreTheSameInAnyOrder(t *testing.T) {
-	const header = 24 // what fired, and when
+	const header = 24 // the last firing
 	for name, w := range forms() {
 		if w.By != nil || w.Cancel != nil || name == "count" || name == "distinct" {
 			continue
@@ -190,8 +190,8 @@ func TestPanesAreTheSameInAnyOrder(t *testing.T) {
 	}
 }
 
-// The stated error of panes: nothing counts that is outside the window, and less than
-// a pane is missing at its old end: 1/32 of the window, 1/8 of distinct values and
+// The stated error of panes: no event outside the window counts, and less than a
+// pane is missing at its old end: 1/32 of the window, 1/8 for distinct values and
 // percentiles.
 func TestPanesMissLessThanAPane(t *testing.T) {
 	for seed := range uint64(120) {
@@ -228,7 +228,7 @@ func TestPanesMissLessThanAPane(t *testing.T) {
 	}
 }
 
-// measured is what a window that is open at its old end holds.
+// measured returns the measure of a window with an open old end.
 func measured(w *detectors.SlidingWindow, all []request, after int64) (n int64) {
 	accounts := map[string]bool{}
 	for _, q := range all {
@@ -245,7 +245,7 @@ func measured(w *detectors.SlidingWindow, all []request, after int64) (n int64) 
 	return n + int64(len(accounts))
 }
 
-// The stated error of many distinct values: 3.3 % of them, one time in a hundred 9 %.
+// The stated error for many distinct values: 3.3 %, or 9 % in one case in a hundred.
 func TestManyDistinctValuesAreCountedWithinTheirError(t *testing.T) {
 	const n = 5000
 	squares, beyond, trials := 0.0, 0, 60
@@ -271,7 +271,7 @@ func TestManyDistinctValuesAreCountedWithinTheirError(t *testing.T) {
 	}
 }
 
-// TestASuccessClearsWhatFailed: also where events come out of order.
+// TestASuccessClearsWhatFailed also covers events that arrive out of order.
 func TestASuccessClearsWhatFailed(t *testing.T) {
 	for name, w := range map[string]*detectors.SlidingWindow{
 		"exact": {Window: 10 * time.Minute, Cooldown: time.Second, Cancel: successes(), Tiers: tiersOf(3)},
@@ -294,7 +294,8 @@ func TestASuccessClearsWhatFailed(t *testing.T) {
 					fired = append(fired, i)
 				}
 			}
-			// The third failure behind the first success; two behind the second one and two more.
+			// The third failure after the first success; two after the second one
+			// and two more.
 			if want := []int{7, 9, 10}; !slices.Equal(fired, want) {
 				t.Errorf("fired at %v, want %v", fired, want)
 			}
@@ -302,8 +303,8 @@ func TestASuccessClearsWhatFailed(t *testing.T) {
 	}
 }
 
-// TestEachValueHasAWindow: and of more values than are kept, the one that was seen
-// longest ago goes, which the evidence says.
+// TestEachValueHasAWindow also checks that the least recently seen value is evicted
+// beyond the limit, and that the evidence says so.
 func TestEachValueHasAWindow(t *testing.T) {
 	w := &detectors.SlidingWindow{Window: 10 * time.Minute, Cooldown: time.Second, By: []event.Field{event.Route}, Values: 2, Tiers: tiersOf(3)}
 	d := newDetector(t, &rules.Rule{ID: "r", Spec: w})
@@ -316,7 +317,7 @@ func TestEachValueHasAWindow(t *testing.T) {
 			got = append(got, [2]string{f.Evidence[n-3].Text, fmt.Sprint(f.Evidence[n-3].Name, f.Evidence[n-2].Values[0], f.Evidence[n-1].Values[0])})
 		}
 	}
-	// "a" went when "c" came, and "c" when "a" came again.
+	// "a" was evicted by "c", and "c" by the return of "a".
 	if want := [][2]string{{"b", "route2 0"}, {"b", "route2 1"}, {"b", "route2 2"}}; !slices.Equal(got, want) {
 		t.Errorf("fired for %v, want %v", got, want)
 	}
@@ -343,7 +344,7 @@ func TestEvidenceSaysWhatWasMeasured(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		w    detectors.SlidingWindow
-		want []facet.Evidence // of the third of three requests of 100, 200 and 300 bytes, the second a success
+		want []facet.Evidence // for the third of three requests of 100, 200 and 300 bytes, the second a success
 	}{
 		{"sum", detectors.SlidingWindow{Window: time.Minute, Sum: event.ResponseBytes, Tiers: tiersOf(500)},
 			[]facet.Evidence{number("sum", 600), number("threshold", 500), number("matching", 3), number("share_percent", 100), number("window_ms", 60_000), number("first_ms", start), number("last_ms", start+2000)}},
@@ -400,7 +401,7 @@ func TestExplainSaysWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-// Bytes that claim to be what is kept are refused, or do no harm.
+// Arbitrary bytes as a payload are refused, or do no harm.
 func FuzzFormsReadAnything(f *testing.F) {
 	all := forms()
 	var names []string
@@ -417,7 +418,7 @@ func FuzzFormsReadAnything(f *testing.F) {
 			someone(rng, start+n*20_000).show(d, &s, &fired)
 		}
 		f.Add(uint8(i), s.payload, int64(start))
-		f.Add(uint8(i), s.payload, int64(start+24*60*60*1000)) // nothing is in a window any more
+		f.Add(uint8(i), s.payload, int64(start+24*60*60*1000)) // all events have left the window
 	}
 	f.Fuzz(func(t *testing.T, form uint8, payload []byte, now int64) {
 		w := all[names[int(form)%len(names)]]
@@ -478,7 +479,7 @@ func BenchmarkForms(b *testing.B) {
 	}
 }
 
-// growing is a slot with room from the start.
+// growing is a slot with initial capacity.
 type growing struct{ room, payload []byte }
 
 func (s *growing) Payload() []byte { return s.payload }

@@ -10,18 +10,18 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// paneWindow sums events up in panes: stretches of event time, each with what was
-// measured in it. It is the form of windows that hold too many events to remember
-// each, and of sessions, each of which is a pane.
+// paneWindow sums events up in panes: intervals of event time, each with its
+// measure. It is the form for windows that contain too many events to remember one
+// by one, and for sessions, each of which is one pane.
 //
-// A window (s−W, s] is made of the panes whose first event lies in it; so the events
-// of one pane at most are missing at its old end, which are less than a pane's width
-// long, and none is counted that lies outside.
+// A window (s−W, s] consists of the panes whose first event is in it. So at its old
+// end it misses the events of at most one pane, over less than a pane's width, and
+// it counts no event outside.
 //
 // The payload is a header of 24 bytes, and panes from the latest to the oldest:
 //
 //	0 fired at i64 · 8 threshold fired i64 · 16 weight fired u8 · 17 unused
-//	pane: first u48 (Unix ms) · last u48 · size u16 · data as the measure has it
+//	pane: first u48 (Unix ms) · last u48 · size u16 · data in the measure's format
 type paneWindow struct {
 	rule     *SlidingWindow
 	holds    rules.Predicate // of counted events; nil: all are
@@ -32,7 +32,7 @@ type paneWindow struct {
 	cooldown int64 // ms
 	shift    uint8 // a slice of time is 1<<shift ms
 	most     int   // panes
-	data     int   // most bytes of data, of all panes together
+	data     int   // maximum bytes of data in all panes together
 	number   [8]byte
 	merged   []byte // scratch
 }
@@ -47,36 +47,36 @@ const (
 	mostDistincts  = 24
 	mostSpreadData = 1024 * sketch.BucketBytes
 
-	finePanes   = 32 // a window is at least so many slices long
-	coarsePanes = 8  // where a slice takes much room
+	finePanes   = 32 // minimum number of slices in a window
+	coarsePanes = 8  // the same if a slice takes much room
 )
 
-// measure is what is measured of the events of a pane.
+// measure is the measure of a pane's events.
 type measure interface {
-	// room is how many bytes data needs to take in a value.
+	// room returns how many bytes data needs after a value is added.
 	room(data []byte, value int64) int
-	// add takes in a value, and reports whether that changes anything. data has the
-	// room, and had used bytes before.
+	// add adds a value, and reports whether that changes anything. data has the
+	// room, and used bytes of it were in use before.
 	add(data []byte, used int, value int64, counted bool) (changed bool)
-	// merge adds to b what x and y hold together.
+	// merge appends to b the union of x and y.
 	merge(b, x, y []byte) []byte
 	valid(data []byte) bool
 
-	// reset and join gather the panes of a window in found.
+	// reset and join collect the panes of a window in found.
 	reset()
 	join(data []byte)
 	found() found
 }
 
-// found is what a window holds.
+// found is the content of a window.
 type found struct {
-	measured int64 // what tiers ask for
-	counted  int64 // events; −1 where that is not known
-	matching int64 // counted ones and others
+	measured int64 // the value that tiers are compared with
+	counted  int64 // events; −1 if unknown
+	matching int64 // counted and other events
 }
 
-// paneLimits says how many panes are kept, how many bytes of data they have
-// together, and how many slices a window has at least.
+// paneLimits returns the maximum number of panes, the maximum bytes of their data
+// together, and the minimum number of slices in a window.
 func (w *SlidingWindow) paneLimits() (most, data, slices int) {
 	switch {
 	case w.Percentile != event.None:
@@ -93,10 +93,10 @@ func (w *SlidingWindow) paneLimits() (most, data, slices int) {
 	return most, data, slices
 }
 
-// paneBytes is the most bytes of a payload.
+// paneBytes returns the maximum size of a payload.
 func (w *SlidingWindow) paneBytes() int {
 	most, data, _ := w.paneLimits()
-	one := sumBytes // what a pane's data may grow by before others go
+	one := sumBytes // by how much a pane's data may grow before others are dropped
 	switch {
 	case w.Percentile != event.None:
 		return panesHeader + (most+1)*paneHeader + data + sketch.BucketBytes
@@ -142,8 +142,8 @@ func (p panes) content(at int) []byte    { return p[at+paneHeader : p.next(at)] 
 func (p panes) setFirst(at int, t int64) { setMoment(p[at:], t) }
 func (p panes) setLast(at int, t int64)  { setMoment(p[at+6:], t) }
 
-// before is where the pane is that comes after the one at at in time; 0 where that is
-// the latest.
+// before returns the position of the pane that follows the one at at in time; 0 if
+// that is the latest.
 func (p panes) before(at int) (later int) {
 	for i := panesHeader; i < at; i = p.next(i) {
 		later = i
@@ -151,14 +151,14 @@ func (p panes) before(at int) (later int) {
 	return later
 }
 
-// fired keeps what fired, and when.
+// fired records a firing with its time.
 func (p panes) fired(t Tier, at int64) {
 	le.PutUint64(p, uint64(at))
 	le.PutUint64(p[8:], uint64(t.At))
 	p[16] = t.Weight
 }
 
-// moment reads a time of 48 bits, which reach beyond the year 9999.
+// moment reads a 48-bit time, which reaches beyond the year 9999.
 func moment(b []byte) int64 {
 	return int64(uint64(le.Uint32(b)) | uint64(le.Uint16(b[4:]))<<32)
 }
@@ -178,7 +178,7 @@ func (w *paneWindow) Apply(c *Context, f *Firing) bool {
 	return w.take(c, counted, f)
 }
 
-// others reports whether events matter that are not counted.
+// others reports whether uncounted events matter.
 func (w *SlidingWindow) others() bool { return w.MinShare > 0 || w.Share }
 
 func (w *paneWindow) take(c *Context, counted bool, f *Firing) bool {
@@ -193,13 +193,13 @@ func (w *paneWindow) take(c *Context, counted bool, f *Firing) bool {
 	p := panes(c.Own.Payload())
 	cooled := w.cooled(p, c.Time)
 	if p.said(w.rule.top()) && !cooled || !changed && !(cooled && p.hasFired()) {
-		return false // nothing higher to say yet
+		return false // nothing higher to report yet
 	}
 	return w.evaluate(p, at, c.Time, f)
 }
 
-// valueOf is what the measure takes in of an event; events that lack the field have
-// nothing.
+// valueOf returns the value that the measure adds for an event; events without the
+// field have none.
 func (w *paneWindow) valueOf(e *event.Event) (v int64, ok bool) {
 	_, of := w.rule.measure()
 	switch {
@@ -213,8 +213,8 @@ func (w *paneWindow) valueOf(e *event.Event) (v int64, ok bool) {
 	return e.Num(of), true
 }
 
-// insert puts the event into its pane, and returns where that is then, −1 where it
-// has no place, and whether anything is measured that was not before.
+// insert adds the event to its pane. It returns the pane's new position, or −1 if
+// there is no room, and whether the measure has changed.
 func (w *paneWindow) insert(c *Context, value int64, counted bool) (at int, changed bool) {
 	p := panes(c.Own.Payload())
 	if p == nil {
@@ -245,7 +245,7 @@ func (w *paneWindow) insert(c *Context, value int64, counted bool) (at int, chan
 	return at, changed
 }
 
-// cut drops the panes that end until then.
+// cut drops the panes that end by then.
 func (w *paneWindow) cut(s Slot, until int64) {
 	p := panes(s.Payload())
 	for at := panesHeader; at < len(p); at = p.next(at) {
@@ -256,8 +256,9 @@ func (w *paneWindow) cut(s Slot, until int64) {
 	}
 }
 
-// find returns the pane that an event belongs to, or where its own comes. That is
-// the pane around it, or of the two beside it the later or the earlier that is near.
+// find returns the pane that an event belongs to, or the position for a new one. An
+// event belongs to the pane around it, or else to a near neighbour, preferably the
+// later one.
 func (w *paneWindow) find(p panes, t int64) (at int, there bool) {
 	later := -1
 	for at = panesHeader; at < len(p) && p.last(at) >= t; at = p.next(at) {
@@ -275,7 +276,7 @@ func (w *paneWindow) find(p panes, t int64) (at int, there bool) {
 	return at, false
 }
 
-// near reports whether events of two times are of one slice of time, or of one
+// near reports whether events at two times belong to one slice of time, or to one
 // session.
 func (w *paneWindow) near(earlier, later int64) bool {
 	if w.rule.Gap > 0 {
@@ -284,8 +285,8 @@ func (w *paneWindow) near(earlier, later int64) bool {
 	return earlier>>w.shift == later>>w.shift
 }
 
-// place makes room for a value in the pane at at, which it makes where there is none.
-// The pane's size is as it was. −1: there is no room.
+// place makes room for a value in the pane at at, and creates the pane if necessary.
+// The pane's size stays the same. It returns −1 if there is no room.
 func (w *paneWindow) place(c *Context, at int, there bool, value int64) int {
 	p, t := panes(c.Own.Payload()), c.Time
 	n := len(p)
@@ -313,8 +314,8 @@ func (w *paneWindow) place(c *Context, at int, there bool, value int64) int {
 	return at
 }
 
-// unite makes one of the session at at and those that it reaches now: one beside it,
-// or more where the gap was shorter before. It returns where that is then.
+// unite merges the session at at with those that it now reaches: a neighbour, or
+// more if the gap was shorter before. It returns the new position.
 func (w *paneWindow) unite(c *Context, at int) (now int, united bool) {
 	for {
 		p := panes(c.Own.Payload())
@@ -333,15 +334,15 @@ func (w *paneWindow) unite(c *Context, at int) (now int, united bool) {
 	}
 }
 
-// join makes one of the pane at at and the older one behind it; false where there is
-// no room.
+// join merges the pane at at with the older one behind it; false if there is no
+// room.
 func (w *paneWindow) join(c *Context, at int) bool {
 	p := panes(c.Own.Payload())
 	older := p.next(at)
 	end, n := p.next(older), len(p)
 	w.merged = w.measure.merge(w.merged[:0], p.content(at), p.content(older))
 	now := at + paneHeader + len(w.merged)
-	if now > end { // two lists become registers
+	if now > end { // two lists have become registers
 		if p = c.Own.Resize(n + now - end); p == nil {
 			return false
 		}
@@ -354,8 +355,8 @@ func (w *paneWindow) join(c *Context, at int) bool {
 	return true
 }
 
-// bound drops the oldest panes while there are too many. It returns −1 where that is
-// the one at at.
+// bound drops the oldest panes while there are too many. It returns −1 if the one at
+// at is among them.
 func (w *paneWindow) bound(c *Context, at int) int {
 	p := panes(c.Own.Payload())
 	kept := w.fits(p)
@@ -368,7 +369,7 @@ func (w *paneWindow) bound(c *Context, at int) int {
 	return at
 }
 
-// fits is how many bytes of a payload hold no more panes than are kept.
+// fits returns how many bytes of a payload stay within the limits on panes.
 func (w *paneWindow) fits(p panes) int {
 	n, data := 0, 0
 	for at := panesHeader; at < len(p); at = p.next(at) {
@@ -384,9 +385,9 @@ func (w *paneWindow) cooled(p panes, t int64) bool {
 	return t >= p.firedAt() && t-p.firedAt() >= w.cooldown
 }
 
-// evaluate looks at the windows that hold the pane at at and end with it or with a
-// later one; of a session, at itself. The highest tier that any of them reaches
-// fires, of equals that of the one which ends first.
+// evaluate checks the windows that contain the pane at at and end with it or a later
+// one; for a session, only the pane itself. The highest tier reached fires, for the
+// window that ends first among equals.
 func (w *paneWindow) evaluate(p panes, at int, t int64, f *Firing) bool {
 	best := -1
 	for end := panesHeader; end <= at; end = p.next(end) {
@@ -410,13 +411,14 @@ func (w *paneWindow) evaluate(p panes, at int, t int64, f *Firing) bool {
 	return true
 }
 
-// shares reports whether the window that ends with a pane holds an older one, too.
+// shares reports whether the window that ends with a pane also contains an older
+// one.
 func (w *paneWindow) shares(p panes, at, end int) bool {
 	return w.rule.Gap == 0 && p.first(at) > p.last(end)-w.reach
 }
 
-// gather measures the window that ends with the pane at end. It returns its oldest
-// pane, too.
+// gather measures the window that ends with the pane at end. It also returns its
+// oldest pane.
 func (w *paneWindow) gather(p panes, end int) (x found, oldest int) {
 	w.measure.reset()
 	for at := end; at < len(p); at = p.next(at) {
@@ -429,7 +431,7 @@ func (w *paneWindow) gather(p panes, end int) (x found, oldest int) {
 	return w.measure.found(), oldest
 }
 
-// tierOf is the highest tier that a window reaches; −1 for none.
+// tierOf returns the highest tier that a window reaches; −1 for none.
 func (w *paneWindow) tierOf(x found) int {
 	if x.counted >= 0 && 100*x.counted < int64(w.rule.MinShare)*x.matching || w.rule.MinEvents > 0 && x.matching < int64(w.rule.MinEvents) {
 		return -1
@@ -469,7 +471,7 @@ func (w *paneWindow) evidence(list []facet.Evidence, p panes, x found, end, olde
 	return append(list, facet.Number(span, w.reach), facet.Number("first_ms", p.first(oldest)), facet.Number("last_ms", p.last(end)))
 }
 
-// percent rounds down; of nothing it is 0.
+// percent rounds down; it is 0 if whole is 0.
 func percent(part, whole int64) int64 {
 	if whole == 0 {
 		return 0
@@ -477,8 +479,8 @@ func percent(part, whole int64) int64 {
 	return 100 * part / whole
 }
 
-// forget implements windowForm. A pane goes that begins until then, with all that is
-// in it.
+// forget implements windowForm. It drops all panes that begin by then, with their
+// content.
 func (w *paneWindow) forget(s Slot, until int64) {
 	p := panes(s.Payload())
 	for at := panesHeader; at < len(p); at = p.next(at) {
@@ -489,8 +491,8 @@ func (w *paneWindow) forget(s Slot, until int64) {
 	}
 }
 
-// Fit implements Detector. Of a payload that former settings let grow, the oldest
-// panes go.
+// Fit implements Detector. If former settings allowed more panes, the oldest are
+// dropped.
 func (w *paneWindow) Fit(payload []byte) ([]byte, bool) {
 	p := panes(payload)
 	if len(p) < panesHeader {
@@ -547,7 +549,7 @@ func (w *paneWindow) Explain(payload []byte, at int64) (x Explanation) {
 	return x
 }
 
-// totals counts events, and may add up a field: counted u32 · others u32 · sum i64.
+// totals counts events, and may sum a field: counted u32 · others u32 · sum i64.
 type totals struct {
 	sums, share          bool
 	counted, others, sum int64
@@ -616,7 +618,7 @@ func (m *totals) found() found {
 	return x
 }
 
-// plus adds amounts, up to the greatest there is.
+// plus adds two amounts, and saturates at the maximum.
 func plus(a, b int64) int64 {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64
@@ -641,7 +643,7 @@ func (m *distinct) reset()                      { m.union.Reset() }
 func (m *distinct) join(data []byte)            { m.union.Add(data) }
 func (m *distinct) found() found                { return found{measured: m.union.Count(), counted: -1, matching: -1} }
 
-// spread finds a percentile.
+// spread computes a percentile.
 type spread struct {
 	p   int
 	all sketch.Spread

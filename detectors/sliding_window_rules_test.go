@@ -15,7 +15,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Each way to measure, as a rule file has it, through the engine.
+// Each measure, written in a rule file, through the engine.
 func TestRulesOfEveryForm(t *testing.T) {
 	set, err := rules.Load(os.DirFS("testdata"), detectors.All())
 	if err != nil {
@@ -37,8 +37,8 @@ func TestRulesOfEveryForm(t *testing.T) {
 
 var update = flag.Bool("update", false, "rewrite testdata/*_errors.txt with what is said now")
 
-// What a rule file says wrong of a window is shown with what to do. The files hold
-// rules and, behind a mark, what is said of them.
+// Errors in a rule file about a window are reported with a remedy. The files contain
+// rules and, after a mark, the expected messages.
 func TestWhatIsWrongInARuleIsShown(t *testing.T) {
 	const name, mark = "testdata/sliding_window_errors.txt", "-- errors --\n"
 	text, err := os.ReadFile(name)

@@ -16,7 +16,7 @@ import (
 
 const lateness = 60_000 // ms
 
-// slot is a record's part for one rule, on its own.
+// slot is a record's part for one rule, without the record.
 type slot struct{ payload []byte }
 
 func (s *slot) Payload() []byte { return s.payload }
@@ -28,7 +28,7 @@ func (s *slot) Resize(n int) []byte {
 	return grown
 }
 
-// arrival is an event that matches the rule, as it reaches the detector.
+// arrival is an event that matches the rule, on its arrival at the detector.
 type arrival struct {
 	time      int64
 	watermark int64
@@ -38,7 +38,7 @@ type arrival struct {
 
 func (a arrival) late() bool { return a.watermark != math.MinInt64 && a.time < a.watermark-lateness }
 
-// input makes of a what the engine would.
+// input converts a like the engine.
 func (a arrival) input(s detectors.Slot, e *event.Event) *detectors.Context {
 	c := new(detectors.Context)
 	a.fill(c, s, e)
@@ -85,13 +85,13 @@ func newDetector(t testing.TB, r *rules.Rule) detectors.Detector {
 	return d
 }
 
-// oracle is the definition, word for word, and keeps every event that was on
-// time. Of the windows that hold the one that arrives it looks at that which
-// ends with it, and at those that end with a later event of a new value.
+// oracle implements the definition literally, and keeps every event that was on
+// time. Among the windows that contain the arriving event, it checks the one that
+// ends with it, and those that end with a later event of a new value.
 type oracle struct {
 	rule  *detectors.SlidingWindow
 	kept  []arrival
-	tier  int // −1: has not fired
+	tier  int // −1: none fired
 	fired int64
 }
 
@@ -117,8 +117,8 @@ func (o *oracle) apply(a arrival) (tier int, fires bool) {
 	return best, true
 }
 
-// isNew reports whether event i brought a counted value that the window before
-// it lacked.
+// isNew reports whether event i had a counted value that was new to the window
+// before it.
 func (o *oracle) isNew(i int) bool {
 	for _, a := range o.kept {
 		if o.rule.Distinct != event.None && a.failed && a.account == o.kept[i].account &&
@@ -129,7 +129,7 @@ func (o *oracle) isNew(i int) bool {
 	return true
 }
 
-// tierOf is the highest tier that the window which ends at t reaches.
+// tierOf returns the highest tier that the window ending at t reaches.
 func (o *oracle) tierOf(t int64) int {
 	counted, others := map[any]bool{}, map[any]bool{}
 	for i, a := range o.kept {
@@ -155,7 +155,7 @@ func (o *oracle) tierOf(t int64) int {
 	return best
 }
 
-// compare feeds a history to the detector and to the oracle.
+// compare sends a history to the detector and to the oracle.
 func compare(t *testing.T, r *rules.Rule, history []arrival) {
 	t.Helper()
 	d, o := newDetector(t, r), &oracle{rule: windowOf(r), tier: -1}
@@ -170,8 +170,8 @@ func compare(t *testing.T, r *rules.Rule, history []arrival) {
 	}
 }
 
-// history draws events whose number within a window and the lateness stays
-// within what is exact: four for each of the top tier's count.
+// history draws events whose number within a window plus the lateness stays in the
+// exact range: four for each of the top tier's count.
 func history(rng *rand.Rand, r *rules.Rule) []arrival {
 	bound := max(4*windowOf(r).Tiers[len(windowOf(r).Tiers)-1].At, 16)
 	span := windowOf(r).Window.Milliseconds() + 2*lateness
@@ -200,8 +200,8 @@ func history(rng *rand.Rand, r *rules.Rule) []arrival {
 	return all
 }
 
-// inSpan is the greatest number of events in any stretch of span ms that holds
-// t.
+// inSpan returns the greatest number of events in any interval of span ms that
+// contains t.
 func inSpan(all []arrival, t, span int64) (most int) {
 	for _, start := range all {
 		n := 0
@@ -237,8 +237,8 @@ func TestTheWindowAgreesWithItsDefinition(t *testing.T) {
 	}
 }
 
-// Whatever order events arrive in within the lateness, the highest tier that is
-// reached is the same.
+// For any order of arrival within the lateness, the highest tier reached is the
+// same.
 func TestTheOrderOfArrivalMakesNoDifference(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rule(seed%2 == 0, 0, 24*time.Hour, 3, 6)
@@ -295,7 +295,7 @@ func TestALateEventNeitherFiresNorCounts(t *testing.T) {
 	}
 }
 
-// With tiers of 10 and 20 a value that repeats cannot hide that others come.
+// With tiers of 10 and 20, a repeated value cannot hide the arrival of others.
 func TestRepeatsCannotPushOthersOut(t *testing.T) {
 	d := newDetector(t, rule(true, 0, time.Hour, 10, 20))
 	var s slot
@@ -320,7 +320,7 @@ func TestRepeatsCannotPushOthersOut(t *testing.T) {
 	}
 }
 
-// Nor where the bound is reached: with these tiers, sixteen are remembered.
+// The same holds at the bound: with these tiers, sixteen entries are remembered.
 func TestRepeatsPushNoOtherOutOfAFullWindow(t *testing.T) {
 	d := newDetector(t, rule(true, 0, time.Second, 3, 4))
 	var s slot
@@ -377,8 +377,8 @@ func TestEvidenceSaysWhatCrossedTheLine(t *testing.T) {
 	}
 }
 
-// The occurrence that came last may be forgotten, as it lies between two others;
-// the window still ends with it.
+// The latest occurrence may be forgotten, because it is between two others; the
+// window still ends with it.
 func TestEvidenceEndsWhereTheWindowEnds(t *testing.T) {
 	d := newDetector(t, rule(true, 0, time.Minute, 2))
 	var s slot
@@ -421,8 +421,8 @@ func TestNothingIsRememberedFiftyDaysBeforeTheNewest(t *testing.T) {
 	}
 }
 
-// Numbers that any fixed multiplication maps to one, as somebody may choose them
-// who knows the program, are still different values.
+// Numbers that a fixed multiplication would map to one, as an attacker who knows the
+// program may choose them, still count as different values.
 func TestChosenNumbersAreToldApart(t *testing.T) {
 	r := rule(true, 0, time.Minute, 100)
 	windowOf(r).Distinct = event.ResponseBytes
@@ -440,7 +440,7 @@ func TestChosenNumbersAreToldApart(t *testing.T) {
 	}
 }
 
-// A state that has no more room keeps what it has, and does not fail.
+// A state that cannot grow keeps its content, and does not fail.
 func TestWithoutRoomNothingBreaks(t *testing.T) {
 	d := newDetector(t, rule(false, 0, time.Minute, 3))
 	var e event.Event
@@ -485,9 +485,9 @@ func TestApplyAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Bytes become a history of small steps, which is compared with the definition
-// as long as it stays within the bound; and one of wild times, which must only
-// not panic, nor grow.
+// Bytes become a history of small steps, which is compared with the definition as
+// long as it stays within the bound; and a history of extreme times, which must not
+// panic or grow.
 func FuzzSlidingWindow(f *testing.F) {
 	f.Add([]byte("0a0b0c0d1a2b3c4d5e6f"), true)
 	f.Add([]byte{0, 1, 0, 1, 0, 1, 255, 255, 9, 9, 8, 8}, false)

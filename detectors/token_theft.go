@@ -11,43 +11,43 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// TokenTheft holds the parameters of the detector of that name, which fires when one
-// token, or one session, is used by two parties.
+// TokenTheft holds the parameters of the token theft detector, which fires when two
+// parties use one token or session.
 type TokenTheft struct {
 	Tiers    []TheftTier   // Weight ascending, each sign once; never empty
-	Least    int           // events that each side of [OtherSoftware] must have
-	Uses     int           // remembered of an entity
-	Memory   time.Duration // how long a use is remembered after it came last
+	Least    int           // minimum number of events on each side of [OtherSoftware]
+	Uses     int           // uses remembered of an entity
+	Memory   time.Duration // how long a use is remembered after its last event
 	Cooldown time.Duration // event time until the same weight may fire again for the entity
 }
 
-// TheftTier is one step of an answer: what must be seen, and what it weighs.
+// TheftTier is one step of an answer: a required sign, and the weight.
 type TheftTier struct {
 	Sign   TheftSign
 	Weight uint8 // 0..100
 }
 
-// TheftSign is what gives a second party away.
+// TheftSign is a sign of a second party.
 type TheftSign uint8
 
 // Signs, in the order of their names in rules.
 const (
-	OtherDevice     TheftSign = iota // another device than before
-	OtherSoftware                    // another network with another client, alternating, on no other device
-	Stranger                         // another device that has nothing in common with those before
-	TwoDevices                       // two devices at once
-	OtherKey                         // another proof key under the same token, or two keys at once
-	theftSignsCount                  // how many there are
+	OtherDevice     TheftSign = iota // a device other than before
+	OtherSoftware                    // a different network and client, alternating, without a different device
+	Stranger                         // a different device that shares nothing with earlier ones
+	TwoDevices                       // two devices at the same time
+	OtherKey                         // a different proof key under the same token, or two keys at the same time
+	theftSignsCount                  // number of signs
 )
 
 var theftSigns = []string{"other_device", "other_software", "stranger", "two_devices", "other_key"}
 
-// String is the sign's name in rules.
+// String returns the sign's name in rules.
 func (s TheftSign) String() string { return theftSigns[s] }
 
 const mostTokenUses = 64
 
-// TokenTheftKind is the detector as rules see it.
+// TokenTheftKind describes the detector to the rules.
 func TokenTheftKind() rules.Kind {
 	return rules.Kind{
 		Name: "token_theft",
@@ -110,9 +110,9 @@ func (t *TokenTheft) detector(e Environment) Detector {
 	return &tokenTheft{rule: t, lateness: e.Lateness, memory: t.Memory.Milliseconds(), cooldown: t.Cooldown.Milliseconds(), senders: senderReader{hasher: e.Hasher}}
 }
 
-// tokenTheft remembers the different uses of a token, each with the time of its
-// first and its last event, so that it can tell those that took turns from those
-// that followed one another. The order of arrival does not matter.
+// tokenTheft remembers the different uses of a token, each with the times of its
+// first and last event. So it can distinguish alternating uses from consecutive
+// ones. The order of arrival does not matter.
 //
 // The payload is a header of 12 bytes, and uses of 64 in the order in which they
 // were first seen:
@@ -120,7 +120,7 @@ func (t *TokenTheft) detector(e Environment) Detector {
 //	0 fired at i64 (Unix ms) · 8 weight fired u8 · 9 3 unused
 //	use: first i64 · last i64 (Unix ms) · raw offset of the last i64 · device u32 · ja4 u32 · agent u32 · net u32 · asn u32 · key u32 · token of the last u32 · raw partition of the last u32 · events u32 · 4 unused
 //
-// Key and token are 32 bits of the values' hashes, 0 where there is none.
+// Key and token are 32 bits of the values' hashes, 0 if absent.
 type tokenTheft struct {
 	rule     *TokenTheft
 	lateness int64 // ms
@@ -129,7 +129,7 @@ type tokenTheft struct {
 	senders  senderReader
 
 	here tokenUse                // the event
-	near [mostTokenUses + 1]bool // by use: of here's party
+	near [mostTokenUses + 1]bool // by use: whether it belongs to here's party
 }
 
 const (
@@ -137,26 +137,26 @@ const (
 	useSize    = 64
 )
 
-// tokenUse is how a token was used: all events that look the same.
+// tokenUse is one use of a token: all events that look the same.
 type tokenUse struct {
 	first, last int64 // Unix ms
-	offset      int64 // of the last, as source
+	offset      int64 // of the last event, as source
 	source      int32
 	events      uint32
 
 	sender
 	key   uint32
-	token uint32 // of the last
+	token uint32 // of the last event
 }
 
-// sameLook reports whether two uses are one.
+// sameLook reports whether two uses look the same.
 func (u *tokenUse) sameLook(o *tokenUse) bool {
 	return u.sender == o.sender && u.key == o.key
 }
 
-// apart reports whether two uses have neither a network nor a client in common. An
-// operator's networks are one, as a phone moves among them; but not where one of the
-// uses has a key and the other has none, for a phone takes its key along.
+// apart reports whether two uses share neither a network nor a client. All networks
+// of an operator count as one, because a phone moves among them. That does not apply
+// if only one of the uses has a key, because a phone takes its key along.
 func (u *tokenUse) apart(o *tokenUse) bool {
 	if (u.key == 0) == (o.key == 0) {
 		return u.sender.apart(&o.sender)
@@ -199,13 +199,13 @@ func (m tokenUses) put(i int, u *tokenUse) {
 	le.PutUint32(b[56:], u.events)
 }
 
-// without takes a use out, in place.
+// without removes a use, in place.
 func (m tokenUses) without(i int) tokenUses {
 	copy(m[usesHeader+i*useSize:], m[usesHeader+(i+1)*useSize:])
 	return m[:len(m)-useSize]
 }
 
-// oldest is the use whose last event was first.
+// oldest returns the use with the earliest last event.
 func (m tokenUses) oldest() (oldest int) {
 	for i := 1; i < m.len(); i++ {
 		if m.last(i) < m.last(oldest) {
@@ -238,8 +238,8 @@ func (d *tokenTheft) Apply(c *Context, f *Firing) bool {
 	return fired
 }
 
-// see reads how the event uses the token. It returns false where nothing is known
-// of that.
+// see reads the event's use of the token. It returns false if nothing is known about
+// it.
 func (d *tokenTheft) see(c *Context) bool {
 	e := c.Event
 	d.here = tokenUse{
@@ -250,8 +250,7 @@ func (d *tokenTheft) see(c *Context) bool {
 	return u.device|u.key|u.ja4|u.agent|u.net != 0
 }
 
-// forget drops uses that are older than the memory for every event that can be on
-// time.
+// forget drops uses that have expired for all events that can still be on time.
 func (d *tokenTheft) forget(m tokenUses, c *Context) tokenUses {
 	if c.Watermark == math.MinInt64 {
 		return m
@@ -268,8 +267,8 @@ func (d *tokenTheft) forget(m tokenUses, c *Context) tokenUses {
 	return m
 }
 
-// remember adds the event to the uses, and leaves in d.here the use that it is of.
-// It returns nil where there is no room.
+// remember adds the event to the uses, and sets d.here to its use. It returns nil if
+// there is no room.
 func (d *tokenTheft) remember(m tokenUses, own Slot) tokenUses {
 	for i := range m.len() {
 		u := m.use(i)
@@ -289,7 +288,7 @@ func (d *tokenTheft) remember(m tokenUses, own Slot) tokenUses {
 	return m
 }
 
-// judge fires for the heaviest sign that is seen.
+// judge fires for the heaviest sign found.
 func (d *tokenTheft) judge(m tokenUses, f *Firing) bool {
 	if d.isAlone(m) {
 		return false
@@ -311,8 +310,8 @@ func (d *tokenTheft) judge(m tokenUses, f *Firing) bool {
 	return false
 }
 
-// isAlone reports whether no use differs from the event in what any sign asks for,
-// which is what nearly all tokens show.
+// isAlone reports whether no other use differs from the event in anything that a
+// sign needs. That is true of nearly all tokens.
 func (d *tokenTheft) isAlone(m tokenUses) bool {
 	for i := range m.len() {
 		u := m.use(i)
@@ -323,8 +322,8 @@ func (d *tokenTheft) isAlone(m tokenUses) bool {
 	return true
 }
 
-// other is the use that shows a sign with the event, of several the one whose last
-// event came last; −1 where there is none.
+// other returns the use that shows a sign together with the event, the one with the
+// latest event if there are several; −1 if there is none.
 func (d *tokenTheft) other(m tokenUses, sign TheftSign) int {
 	switch sign {
 	case OtherDevice:
@@ -351,8 +350,8 @@ func (d *tokenTheft) other(m tokenUses, sign TheftSign) int {
 	return -1
 }
 
-// latest is the use of those that hold whose last event came last; −1 where there is
-// none.
+// latest returns the use with the latest event among those for which holds is true;
+// −1 if there is none.
 func (d *tokenTheft) latest(m tokenUses, holds func(tokenUse) bool) int {
 	latest := -1
 	for i := range m.len() {
@@ -363,8 +362,8 @@ func (d *tokenTheft) latest(m tokenUses, holds func(tokenUse) bool) int {
 	return latest
 }
 
-// hasCommon reports whether the event's device has a network or a client in common
-// with other devices, or may have.
+// hasCommon reports whether the event's device shares a network or a client with
+// other devices, or may do so.
 func (d *tokenTheft) hasCommon(m tokenUses) bool {
 	for i := range m.len() {
 		own := m.use(i)
@@ -380,12 +379,12 @@ func (d *tokenTheft) hasCommon(m tokenUses) bool {
 	return false
 }
 
-// tokenSpan is the time from the first event of some uses to the last.
+// tokenSpan is the time from the first event of some uses to their last.
 type tokenSpan struct{ first, last int64 }
 
 func (s tokenSpan) meets(o tokenSpan) bool { return max(s.first, o.first) <= min(s.last, o.last) }
 
-// span is that of the uses that hold, of which there is one.
+// span returns the span of the uses for which holds is true. There is at least one.
 func (d *tokenTheft) span(m tokenUses, holds func(tokenUse) bool) tokenSpan {
 	s := tokenSpan{math.MaxInt64, math.MinInt64}
 	for i := range m.len() {
@@ -396,9 +395,9 @@ func (d *tokenTheft) span(m tokenUses, holds func(tokenUse) bool) tokenSpan {
 	return s
 }
 
-// otherParty divides the uses that are of no other device into the event's party,
-// which a network or a client in common joins, and the rest. It returns the latest
-// of the rest if both were there by turns.
+// otherParty splits the uses without a different device into the event's party,
+// whose uses are connected by a shared network or client, and the rest. It returns
+// the latest of the rest if the two alternate.
 func (d *tokenTheft) otherParty(m tokenUses) int {
 	n := m.len()
 	clear(d.near[:n])
@@ -444,7 +443,7 @@ func (d *tokenTheft) otherParty(m tokenUses) int {
 	return latest
 }
 
-// evidence describes what the event shows with another use.
+// evidence describes the sign that the event shows with another use.
 func (d *tokenTheft) evidence(list []facet.Evidence, m tokenUses, sign TheftSign, other int) []facet.Evidence {
 	u := m.use(other)
 	return append(d.held(list, m),
@@ -453,7 +452,7 @@ func (d *tokenTheft) evidence(list []facet.Evidence, m tokenUses, sign TheftSign
 		facet.Number("elapsed_ms", max(d.here.last-u.last, u.last-d.here.last)))
 }
 
-// held describes what is remembered.
+// held describes the remembered uses as evidence.
 func (d *tokenTheft) held(list []facet.Evidence, m tokenUses) []facet.Evidence {
 	return append(list,
 		facet.Number("devices", m.distinct(func(u tokenUse) uint32 { return u.device })),
@@ -462,7 +461,7 @@ func (d *tokenTheft) held(list []facet.Evidence, m tokenUses) []facet.Evidence {
 		facet.Number("uses", int64(m.len())))
 }
 
-// distinct counts the values that uses have.
+// distinct counts the distinct values of the uses.
 func (m tokenUses) distinct(of func(tokenUse) uint32) (n int64) {
 next:
 	for i := range m.len() {
@@ -480,8 +479,8 @@ next:
 	return n
 }
 
-// Fit implements Detector. Of a payload that former settings let grow, the uses go
-// whose last event was first.
+// Fit implements Detector. If former settings allowed more uses, those with the
+// earliest last event are dropped.
 func (d *tokenTheft) Fit(payload []byte) ([]byte, bool) {
 	m := tokenUses(payload)
 	if len(m) < usesHeader || (len(m)-usesHeader)%useSize != 0 || m.len() > mostTokenUses+1 {
@@ -498,8 +497,8 @@ func (d *tokenTheft) Fit(payload []byte) ([]byte, bool) {
 	return m, true
 }
 
-// Explain implements Detector: of each tier, how many uses show its sign with the
-// latest.
+// Explain implements Detector: for each tier, how many uses show its sign with the
+// latest one.
 func (d *tokenTheft) Explain(payload []byte, at int64) (x Explanation) {
 	m := tokenUses(payload)
 	x.Last = x.First - 1

@@ -18,14 +18,14 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// withToken is an event of one entity: values by field, and when.
+// withToken is an event of one entity: its time, and values by field.
 type withToken struct {
 	at        int64 // Unix ms
 	watermark int64 // 0: none yet
 	values    map[event.Field]string
 }
 
-// fields reads "device=d1 net=n1".
+// fields parses "device=d1 net=n1".
 func fields(t testing.TB, text string) map[event.Field]string {
 	t.Helper()
 	all := map[event.Field]string{}
@@ -40,7 +40,7 @@ func fields(t testing.TB, text string) map[event.Field]string {
 	return all
 }
 
-// line is what a rule says of one entity, event by event.
+// line runs a rule on one entity, event by event.
 type line struct {
 	t testing.TB
 	d detectors.Detector
@@ -49,7 +49,7 @@ type line struct {
 	f detectors.Firing
 }
 
-// newLine reads the part of a rule that a detector has.
+// newLine reads the detector part of a rule.
 func newLine(t testing.TB, detector string) *line {
 	t.Helper()
 	spec, err := specOf(detector)
@@ -69,7 +69,7 @@ func specOf(detector string) (rules.Spec, error) {
 	return set.Rules[0].Spec, nil
 }
 
-// see returns the weight of what fires; 0 where nothing does.
+// see returns the weight of the firing; 0 if nothing fires.
 func (l *line) see(a withToken) uint8 {
 	l.t.Helper()
 	var e event.Event
@@ -98,7 +98,7 @@ func (l *line) see(a withToken) uint8 {
 	return l.f.Weight
 }
 
-// text is an item of the evidence of what fired last.
+// text returns an item from the evidence of the last firing.
 func (l *line) text(name string) string {
 	for _, e := range l.f.Evidence {
 		if e.Name == name {
@@ -165,7 +165,7 @@ func TestSignsOfTheft(t *testing.T) {
 	}
 }
 
-// TestTheExampleOfTokenTheft is the table on the page.
+// TestTheExampleOfTokenTheft checks the table on the page.
 func TestTheExampleOfTokenTheft(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/token_theft.md")
 	if err != nil {
@@ -258,8 +258,8 @@ func TestParametersOfTokenTheft(t *testing.T) {
 	eachChanges(t, allSigns, "  least_events: 4", "  uses: 9", "  memory: 25h", "  cooldown: 2h")
 }
 
-// eachChanges: each of these lines changes what Canonical says, and none the name of
-// the state.
+// eachChanges checks that each of these lines changes Canonical, and none changes
+// the name of the state.
 func eachChanges(t *testing.T, detector string, lines ...string) {
 	t.Helper()
 	plain, err := specOf(detector)
@@ -305,7 +305,7 @@ func TestTheftExplanation(t *testing.T) {
 	}
 }
 
-// manyUses is a payload that has seen a lot.
+// manyUses returns a payload after many events.
 func manyUses(t testing.TB) []byte {
 	l := newLine(t, allSigns)
 	for i := range 12 {
@@ -314,7 +314,7 @@ func manyUses(t testing.TB) []byte {
 	return l.s.payload
 }
 
-// goOn shows a payload of any form to Fit, and goes on with what it lets through.
+// goOn passes a payload of any form to Fit, and continues if it is accepted.
 func goOn(t *testing.T, l *line, b []byte, events ...string) bool {
 	t.Helper()
 	kept, ok := l.d.Fit(b)
@@ -333,7 +333,8 @@ func goOn(t *testing.T, l *line, b []byte, events ...string) bool {
 	return true
 }
 
-// damaged goes on with damaged copies of a payload, and returns how many were taken.
+// damaged continues with damaged copies of a payload, and returns how many were
+// accepted.
 func damaged(t *testing.T, detector string, good []byte, events ...string) (taken int) {
 	t.Helper()
 	rng, l := rand.New(rand.NewPCG(5, 5)), newLine(t, detector)
@@ -391,8 +392,8 @@ func TestTokenTheftWithoutRoomBreaksNothing(t *testing.T) {
 	}
 }
 
-// allocatesNothing shows events by turns, a second apart, to a detector that fires
-// for nearly all of them.
+// allocatesNothing sends alternating events, a second apart, to a detector that
+// fires for nearly all of them.
 func allocatesNothing(t *testing.T, detector string, least int, events ...string) {
 	t.Helper()
 	spec, err := specOf(detector)
@@ -425,7 +426,7 @@ func TestTokenTheftAllocatesNothing(t *testing.T) {
 		"device=d1 ja4=a net=n1 user_agent=Shop/4.2", "device=d2 ja4=b net=n2 user_agent=curl/8.1", "device=d1 ja4=a net=n3 user_agent=Shop/4.3")
 }
 
-// benchmark shows events by turns, a second apart.
+// benchmark sends alternating events, a second apart.
 func benchmark(b *testing.B, detector string, events ...string) {
 	b.Helper()
 	spec, err := specOf(detector)

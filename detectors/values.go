@@ -6,8 +6,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// valueHash is 32 bits of what tells a field's value apart: of the text's keyed hash, or
-// the number itself. It is 0 where the event has none.
+// valueHash identifies a field's value in 32 bits, by the text's keyed hash or by
+// the number itself. It is 0 if the event has none.
 func valueHash(h Hasher, e *event.Event, f event.Field) uint32 {
 	if f.Kind().Numeric() {
 		return uint32(e.Num(f))
@@ -18,7 +18,7 @@ func valueHash(h Hasher, e *event.Event, f event.Field) uint32 {
 	return 0
 }
 
-// firstBytes is as much of a text as fits into so many bytes.
+// firstBytes returns the longest prefix of a text that fits into n bytes.
 func firstBytes(text string, n int) string {
 	if len(text) <= n {
 		return text

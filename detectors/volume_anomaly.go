@@ -13,18 +13,19 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// VolumeAnomaly holds the parameters of the detector of that name, which fires when an
-// entity calls an operation far more often in a session than nearly all others do.
+// VolumeAnomaly holds the parameters of the volume anomaly detector, which fires
+// when an entity calls an operation far more often in a session than nearly all
+// others do.
 type VolumeAnomaly struct {
-	By       []event.Field // of the first that an event has, the cohort that is learned from
-	Gap      time.Duration // events of an entity that are further apart are of two sessions
-	Learn    int           // sessions with an operation below which nobody is judged by it
-	Quantile int           // percent of the sessions that set the limit, 50..99
+	By       []event.Field // the first of these fields that an event has names the cohort to learn from
+	Gap      time.Duration // events of an entity further apart than this belong to two sessions
+	Learn    int           // minimum of sessions with an operation before anybody is judged by it
+	Quantile int           // percentile of the sessions that sets the limit, 50..99
 	Cooldown time.Duration // event time until the same weight may fire again for the entity
 	Tiers    []VolumeTier
 }
 
-// VolumeTier is one step of an answer. Both must be reached.
+// VolumeTier is one step of an answer. Both minimums must be reached.
 type VolumeTier struct {
 	Percent int // of the limit
 	Least   int // calls
@@ -34,12 +35,12 @@ type VolumeTier struct {
 const (
 	mostSessionOperations = 24     // of an entity
 	mostCohortOperations  = 46     // of a cohort
-	mostVolumes           = 20_000 // sessions with an operation before they are halved
+	mostVolumes           = 20_000 // sessions with an operation after which its counts are halved
 	volumeBuckets         = 48
 	mostCalls             = 1 << 30
 )
 
-// VolumeAnomalyKind is the detector as rules see it.
+// VolumeAnomalyKind describes the detector to the rules.
 func VolumeAnomalyKind() rules.Kind {
 	return rules.Kind{
 		Name: "volume_anomaly",
@@ -100,18 +101,18 @@ func (s *VolumeAnomaly) detector(e Environment) Detector {
 	return &volumeAnomaly{rule: s, gap: s.Gap.Milliseconds(), cooldown: s.Cooldown.Milliseconds(), hasher: e.Hasher}
 }
 
-// volumeAnomaly counts what an entity calls in a session, compares it with the sessions
-// of its cohort, and teaches it to the cohort when the session is over.
+// volumeAnomaly counts an entity's calls in a session, compares them with the
+// sessions of its cohort, and adds the session to the cohort when it is over.
 //
 // Of an entity the payload is a header of 48 bytes, and 8 for each operation:
 //
 //	0 fired at i64 · 8 session begins i64 · 16 its last event i64 (Unix ms) · 24 key of the cohort u64 ·
-//	32 weight fired u8 · 33 flags u8 · 34 operation called last u8 · 35 unused · 36 limit of that u32 · 40 sessions that set it u32 · 44 unused 4
+//	32 weight fired u8 · 33 flags u8 · 34 last operation called u8 · 35 unused · 36 limit of that u32 · 40 sessions that set it u32 · 44 unused 4
 //	operation: number u32 · calls u32
 //
-// Of a cohort it is: operations u8 · 7 unused; then for each of 46 operations its number
-// u32, sessions with it u32, its name, 40 bytes, and 48 counts u16: of sessions with so
-// many calls. Numbers are 32 bits of the name's hash.
+// Of a cohort it is: operations u8 · 7 unused; then for each of 46 operations its
+// number u32, sessions with it u32, its name, 40 bytes, and 48 counts u16: the
+// sessions in each bucket of calls. Numbers are 32 bits of the name's hash.
 type volumeAnomaly struct {
 	rule     *VolumeAnomaly
 	gap      int64 // ms
@@ -135,7 +136,7 @@ const (
 
 // Flags of an entity's payload.
 const (
-	volumeReached uint8 = 1 << iota // a tier, in this session
+	volumeReached uint8 = 1 << iota // a tier was reached in this session
 	volumeFired
 	volumeFlags = 1<<iota - 1
 )
@@ -162,7 +163,7 @@ func (m session) found(limit, sessions int64) {
 	le.PutUint32(m[40:], uint32(sessions))
 }
 
-// volumes is a view of what is kept of a cohort.
+// volumes is a view of a cohort's payload.
 type volumes []byte
 
 func (v volumes) operations() int       { return int(v[0]) }
@@ -172,7 +173,7 @@ func (v volumes) sessions(i int) int64  { return int64(le.Uint32(v.of(i)[4:])) }
 func (v volumes) count(i, b int) []byte { return v.of(i)[volumeCounts+2*b:][:2] }
 func (v volumes) with(i, b int) int64   { return int64(le.Uint16(v.count(i, b))) }
 
-// find is the place of an operation, noOperation where it has none.
+// find returns the index of an operation, noOperation if there is none.
 func (v volumes) find(number uint32) int {
 	for i := range v.operations() {
 		if v.number(i) == number {
@@ -182,7 +183,7 @@ func (v volumes) find(number uint32) int {
 	return noOperation
 }
 
-// learn counts a session. Of an operation with many, all are halved.
+// learn counts a session. If the operation has many, all its counts are halved.
 func (v volumes) learn(i int, calls int64) {
 	b := bucketOf(calls)
 	le.PutUint16(v.count(i, b), uint16(min(v.with(i, b)+1, mostVolumes)))
@@ -198,8 +199,8 @@ func (v volumes) learn(i int, calls int64) {
 	le.PutUint32(v.of(i)[4:], uint32(sessions))
 }
 
-// limit is the number of calls that a quantile of the sessions does not exceed, as its
-// upper bound with 95 percent confidence; 0 where there are too few sessions to say.
+// limit returns the number of calls that a quantile of the sessions does not exceed,
+// as an upper bound with 95 percent confidence; 0 if there are too few sessions.
 func (v volumes) limit(i, quantile int) int64 {
 	rank, n := UpperRank(v.sessions(i), quantile), int64(0)
 	for b := range volumeBuckets {
@@ -210,9 +211,9 @@ func (v volumes) limit(i, quantile int) int64 {
 	return 0
 }
 
-// UpperRank is the place, from 1, of n values in ascending order, of the upper bound of a
-// quantile (percent, 1..99) with 95 percent confidence. It is above n where n values are
-// too few to tell.
+// UpperRank returns the rank, from 1, of the upper bound of a quantile (percent,
+// 1..99) with 95 percent confidence, among n values in ascending order. It is above
+// n if n values are too few.
 func UpperRank(n int64, quantile int) int64 {
 	q := int64(quantile)
 	spread := n * q * (wholeQuantile - q) * confidence / 1000
@@ -220,8 +221,8 @@ func UpperRank(n int64, quantile int) int64 {
 	return (n*q + root + wholeQuantile - 1) / wholeQuantile
 }
 
-// bucketOf is the bucket of a number of calls: each of 1, 2 and 3 has one, and then there
-// are four to each doubling.
+// bucketOf returns the bucket of a number of calls: 1, 2 and 3 have one each, and
+// after that each doubling has four.
 func bucketOf(calls int64) int {
 	if calls < 4 {
 		return int(calls) - 1
@@ -230,7 +231,7 @@ func bucketOf(calls int64) int {
 	return min(3+4*octave+int(calls>>octave&3), volumeBuckets-1)
 }
 
-// mostIn is the greatest number of calls in a bucket.
+// mostIn returns the greatest number of calls in a bucket.
 func mostIn(b int) int64 {
 	if b < 3 {
 		return int64(b) + 1
@@ -293,8 +294,8 @@ func (d *volumeAnomaly) Due(c *Context, _ *Firing) bool {
 	return false
 }
 
-// cohortOf is the cohort of the event, with room for what is learned; nil where it has
-// none.
+// cohortOf returns the event's cohort, with room for its payload; nil if the event
+// has none.
 func (d *volumeAnomaly) cohortOf(c *Context) Cohort {
 	for _, by := range d.rule.By {
 		cohort := c.Cohort(by)
@@ -309,7 +310,7 @@ func (d *volumeAnomaly) cohortOf(c *Context) Cohort {
 	return nil
 }
 
-// end closes the session, and teaches it to the cohort, unless that is nil.
+// end closes the session, and adds it to the cohort, unless that is nil.
 func (d *volumeAnomaly) end(m session, c *Context, v volumes) session {
 	if v != nil && !m.is(volumeReached) {
 		for i := range m.len() {
@@ -324,8 +325,8 @@ func (d *volumeAnomaly) end(m session, c *Context, v volumes) session {
 	return c.Own.Resize(volumeHeader)
 }
 
-// operation is the number of what the event does, and its place among the operations of
-// the cohort. It is given one as long as there is room.
+// operation returns the number of the event's operation, and its index in the
+// cohort. It adds the operation if there is room.
 func (d *volumeAnomaly) operation(e *event.Event, v volumes) (number uint32, place int) {
 	d.name = append(append(append(d.name[:0], e.Text(event.Method)...), ' '), e.Text(event.Route)...)
 	number = uint32(d.hasher.Text(unsafe.String(&d.name[0], len(d.name))))
@@ -339,7 +340,7 @@ func (d *volumeAnomaly) operation(e *event.Event, v volumes) (number uint32, pla
 	return number, place
 }
 
-// count counts a call, and returns where; noOperation where there is no room.
+// count counts a call, and returns its index; noOperation if there is no room.
 func (d *volumeAnomaly) count(m session, c *Context, number uint32) (session, int) {
 	at := 0
 	for at < m.len() && m.number(at) != number {
@@ -396,7 +397,7 @@ func (d *volumeAnomaly) judge(m session, at int, v volumes, place int, c *Contex
 	return false
 }
 
-// needs is how many calls a tier asks for; 0 where the limit is not known.
+// needs returns how many calls a tier requires; 0 if the limit is unknown.
 func (t VolumeTier) needs(limit int64) int64 {
 	if limit == 0 {
 		return 0

@@ -16,7 +16,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// volumeRule reads what a rule has beside by.
+// volumeRule reads a rule with these parameters in addition to by.
 func volumeRule(t testing.TB, parameters string) *rules.Rule {
 	t.Helper()
 	spec, err := specOf("volume_anomaly:\n  by: [app_version, country]\n" + parameters)
@@ -28,7 +28,8 @@ func volumeRule(t testing.TB, parameters string) *rules.Rule {
 
 const fiveTimes = "  tiers: [{percent: 500, least: 10, weight: 40}]\n"
 
-// session has somebody call an operation so often, a second apart, and then no more.
+// session makes a user call an operation this many times, a second apart, and then
+// no more.
 func (a *app) session(who, operation string, calls int) (fired int) {
 	for i := range calls {
 		a.now += 1000
@@ -40,7 +41,8 @@ func (a *app) session(who, operation string, calls int) (fired int) {
 	return fired
 }
 
-// TestTheLimitOfThePage: docs/detectors/volume_anomaly.md has a worked example.
+// TestTheLimitOfThePage checks the worked example of
+// docs/detectors/volume_anomaly.md.
 func TestTheLimitOfThePage(t *testing.T) {
 	page, err := os.ReadFile("../docs/detectors/volume_anomaly.md")
 	if err != nil {
@@ -89,8 +91,8 @@ func TestTheLimitOfThePage(t *testing.T) {
 	}
 }
 
-// TestTheLimitIsAnUpperBound: of sessions drawn from a population, the limit is not
-// below its quantile more often than in one case of twenty, by more than chance.
+// TestTheLimitIsAnUpperBound checks that, for sessions drawn from a population, the
+// limit is below its quantile in no more than one case in twenty, apart from chance.
 func TestTheLimitIsAnUpperBound(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	below := 0
@@ -98,7 +100,7 @@ func TestTheLimitIsAnUpperBound(t *testing.T) {
 	for range cases {
 		a := newApp(t, volumeRule(t, "  quantile: 90\n  learn: 1\n  tiers: [{percent: 101, least: 1000000, weight: 40}]\n"))
 		for n := range 100 {
-			a.session(fmt.Sprint("u", n), "o", 1+r.IntN(7)) // the ninth tenth is 7
+			a.session(fmt.Sprint("u", n), "o", 1+r.IntN(7)) // the 90th percentile is 7
 		}
 		a.calls("ann", "o", a.now+1000)
 		for _, e := range a.d.Explain(a.people["ann"].payload, start+a.now).Held {
@@ -160,7 +162,7 @@ func TestNothingIsLearnedFromWhomItAccuses(t *testing.T) {
 			t.Fatalf("the %dth: fired at the %dth call, want the 10th", n, got)
 		}
 	}
-	for n := range 8 { // above the limit, and below the tier
+	for n := range 8 { // above the limit, but below the tier
 		a.session(fmt.Sprint("fan", n), "orders", 9)
 	}
 	if got := a.session("mallory", "orders", 60); got != 45 {
@@ -267,7 +269,7 @@ func TestVolumesOfAnyFormAreReadOrRefused(t *testing.T) {
 	}
 }
 
-// A payload of any bytes is refused or gone on with.
+// Any payload is either refused or processed without harm.
 func FuzzVolumeAnomaly(f *testing.F) {
 	d := newDetector(f, volumeRule(f, "  learn: 1\n  quantile: 50\n  tiers: [{percent: 101, least: 1, weight: 40}]\n"))
 	f.Add([]byte{}, []byte{})
@@ -288,7 +290,8 @@ func FuzzVolumeAnomaly(f *testing.F) {
 	})
 }
 
-// volumeContext is an event of an app with two operations, in slots that have room.
+// volumeContext returns an event of an app with two operations, in slots with enough
+// room.
 func volumeContext(e []event.Event) *detectors.Context {
 	for i := range e {
 		e[i].SetText(event.Method, "GET")

@@ -1,5 +1,5 @@
-// Package bench measures Weir against its bars: both sides of every ratio in one
-// run, in CPU time, because machines differ and are shared.
+// Package bench measures Weir against its targets. It measures both sides of every
+// ratio in one run, in CPU time, because machines differ and are shared.
 package bench
 
 import (
@@ -12,29 +12,29 @@ import (
 	"time"
 )
 
-// Options is what the user asked for.
+// Options holds the user's settings.
 type Options struct {
 	SkipWorker bool
-	Entities   int // that the worker is made to track
-	Events     int // that the worker is measured with
+	Entities   int // number that the worker must track
+	Events     int // number for measuring the worker
 }
 
-// Defaults are what the bars were set for.
+// Defaults returns the settings for which the targets were set.
 func Defaults() Options { return Options{Entities: 1_000_000, Events: 1_000_000} }
 
-// Bars.
+// Targets.
 const (
 	decodeRatio     = 5.0       // times faster than encoding/json
-	pathRate        = 400_000.0 // events a CPU second
-	decodeShare     = 0.33      // of the events a CPU second that decoding alone does
-	builtInShare    = 0.45      // of the events a CPU second with five rules, with all built-in ones
-	workerRate      = 60_000.0  // events a CPU second of the worker
+	pathRate        = 400_000.0 // events per CPU second
+	decodeShare     = 0.33      // fraction of the rate of decoding alone
+	builtInShare    = 0.45      // fraction of the rate with five rules, with all built-in ones
+	workerRate      = 60_000.0  // events per CPU second of the worker
 	workerRSS       = 600 << 20 // bytes
 	pathKeys        = 5000
 	pathDestination = 8
 )
 
-// report prints measurements with their bars.
+// report prints measurements with their targets.
 type report struct {
 	out    io.Writer
 	missed int
@@ -51,7 +51,7 @@ func (r *report) line(what, value, bar string, reached bool) {
 
 func (r *report) note(format string, args ...any) { fmt.Fprintf(r.out, "  "+format+"\n", args...) }
 
-// Run measures and prints. reached is whether every bar is.
+// Run measures and prints. reached says whether every target is reached.
 func Run(ctx context.Context, o Options, out io.Writer, log *slog.Logger) (reached bool, err error) {
 	r := &report{out: out}
 	fmt.Fprintf(out, "%s, %d CPUs, %s/%s; figures are CPU time of the measured side\n\n", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
@@ -70,7 +70,7 @@ func Run(ctx context.Context, o Options, out io.Writer, log *slog.Logger) (reach
 	return r.missed == 0, nil
 }
 
-// cpuTime is what this process has used so far.
+// cpuTime returns the CPU time of this process so far.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -84,9 +84,9 @@ const (
 	roundTime = 300 * time.Millisecond
 )
 
-// measure calls work, which does n things, in rounds, and returns the time that
-// each thing took in the best of them: neighbours on a shared machine only ever
-// add to it.
+// measure calls work, which processes n items, in several rounds. It returns the
+// time per item in the best round: other programs on a shared machine only ever add
+// time.
 func measure(ctx context.Context, n int, work func() error) (best time.Duration, err error) {
 	for range rounds {
 		runtime.GC()
@@ -107,7 +107,7 @@ func measure(ctx context.Context, n int, work func() error) (best time.Duration,
 	return best, nil
 }
 
-// allocations is how many objects work allocates.
+// allocations returns how many objects work allocates.
 func allocations(work func() error) (uint64, error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

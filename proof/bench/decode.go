@@ -11,7 +11,7 @@ import (
 	"github.com/weirdev/weir/event/format"
 )
 
-// samples are n events of about 500 bytes and 22 fields.
+// samples returns n events of about 500 bytes and 22 fields.
 func samples(n int) (records [][]byte, bytes int) {
 	for i := range n {
 		records = append(records, eventtest.Sample(i))
@@ -21,7 +21,7 @@ func samples(n int) (records [][]byte, bytes int) {
 }
 
 // decoding compares Weir's decoder with encoding/json on the same records, and
-// returns what encoding/json takes for each.
+// returns the time of encoding/json per record.
 func decoding(ctx context.Context, r *report) (plain time.Duration, err error) {
 	records, size := samples(1000)
 	var d format.Decoder

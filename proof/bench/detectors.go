@@ -17,10 +17,10 @@ import (
 
 const (
 	costRounds = 3
-	costFrame  = 500 // events that are applied at once
+	costFrame  = 500 // events per frame
 )
 
-// costTraffic is a day of simulated traffic with every campaign once.
+// costTraffic configures a day of simulated traffic with every campaign once.
 func costTraffic() traffic.Config {
 	c := traffic.Defaults()
 	c.Rate, c.Each = 1, 1
@@ -124,8 +124,8 @@ func showings(set *rules.Set, records [][]byte) (shown []int, idle int, err erro
 
 // cost is the cost of some rules.
 type cost struct {
-	each     time.Duration // CPU time for an event, from decoding to the verdict
-	facets   float64       // for an event
+	each     time.Duration // CPU time per event, from decoding to the verdict
+	facets   float64       // per event
 	entities int
 	bytes    int // of state
 }

@@ -18,8 +18,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// path is everything between a raw record and a verdict, without Kafka and
-// stores.
+// path is the whole way from a raw record to a verdict, without Kafka and stores.
 type path struct {
 	decoder    format.Decoder
 	event      event.Event
@@ -43,8 +42,8 @@ type path struct {
 //go:embed yardstick.yaml
 var yardstick []byte
 
-// yardstickRules are five rules that stay as they are, so that figures of two versions
-// can be compared.
+// yardstickRules returns five rules that never change, so that the figures of two
+// versions can be compared.
 func yardstickRules() (*rules.Set, error) {
 	return rules.Load(fstest.MapFS{"yardstick.yaml": {Data: yardstick}}, detectors.All())
 }
@@ -63,7 +62,7 @@ func newPath(load func() (*rules.Set, error)) (*path, error) {
 	return newPathOf(set, places.Current())
 }
 
-// newPathOf makes a path for rules, with what is known of addresses.
+// newPathOf creates a path for rules, with a source of address data.
 func newPathOf(set *rules.Set, places ingest.Places) (p *path, err error) {
 	p = &path{hasher: facet.NewHasher([16]byte{1}), projection: set.Projection(), rules: len(set.Rules), scratch: make([]byte, 0, 32)}
 	if p.enrich, err = ingest.NewEnricher(ingest.Defaults(), places); err != nil {
@@ -88,8 +87,8 @@ func newPathOf(set *rules.Set, places ingest.Places) (p *path, err error) {
 	return p, nil
 }
 
-// run takes the records all the way, a frame for each destination at the end. They
-// come every so often; 0: at their own times.
+// run processes the records completely, with a frame for each destination at the
+// end. Their times are every apart; 0: their own times.
 func (p *path) run(records [][]byte, every time.Duration) error {
 	start := rules.TestStart
 	for _, rec := range records {
@@ -124,8 +123,8 @@ func (p *path) run(records [][]byte, every time.Duration) error {
 }
 
 // wholePath measures decode → facets → frames → windows → verdict, with the rules of
-// the yardstick and with all that are built in. plain is what encoding/json takes only
-// to decode the same records.
+// the yardstick and with all built-in rules. plain is the time of encoding/json for
+// decoding the same records.
 func wholePath(ctx context.Context, r *report, plain time.Duration) error {
 	five, err := onePath(ctx, r, yardstickRules)
 	if err != nil {
@@ -145,10 +144,10 @@ func wholePath(ctx context.Context, r *report, plain time.Duration) error {
 	return nil
 }
 
-// pathTime is what one event takes.
+// pathTime is the time of one event.
 type pathTime struct {
-	each  time.Duration // all the way
-	alone time.Duration // only decoding it
+	each  time.Duration // the whole path
+	alone time.Duration // decoding only
 }
 
 func onePath(ctx context.Context, r *report, load func() (*rules.Set, error)) (t pathTime, err error) {

@@ -7,11 +7,11 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// BenchmarkPath is decode → facets → frames → windows → verdict, an event each, with
-// the built-in rules.
+// BenchmarkPath measures decode → facets → frames → windows → verdict, per event,
+// with the built-in rules.
 func BenchmarkPath(b *testing.B) { benchmarkPath(b, builtInRules) }
 
-// BenchmarkYardstick is the same with the five rules of the yardstick.
+// BenchmarkYardstick does the same with the five rules of the yardstick.
 func BenchmarkYardstick(b *testing.B) { benchmarkPath(b, yardstickRules) }
 
 func benchmarkPath(b *testing.B, load func() (*rules.Set, error)) {

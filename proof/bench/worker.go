@@ -14,9 +14,9 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// worker measures a whole worker, as a process of its own, against Kafka, Redis
-// and ClickHouse in this one: it is given a backlog, and its CPU time and peak
-// memory are what the kernel says when it has ended.
+// worker measures a whole worker as a separate process, with Kafka, Redis and
+// ClickHouse in this one. The worker gets a backlog. Its CPU time and peak memory
+// are the kernel's figures after its end.
 func worker(ctx context.Context, r *report, o Options, log *slog.Logger) (err error) {
 	topics := app.TopicDefaults()
 	s, err := stack.Start(ctx, stack.Options{Stream: app.StreamConfig{Name: "weir", Incarnation: 1}, Topics: topics, Format: "weir"}, log)
@@ -53,10 +53,10 @@ func worker(ctx context.Context, r *report, o Options, log *slog.Logger) (err er
 	return nil
 }
 
-// backlog produces the events. Each of the first o.Entities/3 has an account,
-// a device, and an address or token that nobody had before: three entities with
-// state. The others belong to the same ones; of every hundred, one is of an
-// attack, so that there are signals and scores to be written.
+// backlog produces the events. Each of the first o.Entities/3 has a new account, a
+// new device, and a new address or token: three entities with state. The others
+// belong to the same entities. One in a hundred of them is part of an attack, so
+// that there are signals and scores to write.
 func backlog(ctx context.Context, s *stack.Stack, partitions int, o Options) error {
 	const batch = 500
 	parts := make([][]kafka.Outgoing, partitions)
@@ -85,7 +85,7 @@ func backlog(ctx context.Context, s *stack.Stack, partitions int, o Options) err
 	return nil
 }
 
-// loadEvent is the i-th event of the load, as JSON.
+// loadEvent returns the i-th event of the load as JSON.
 func loadEvent(i, identities int) []byte {
 	var e event.Event
 	n := i % identities

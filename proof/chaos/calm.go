@@ -12,8 +12,8 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// calm is detection without any disturbance: one reader, every record once, in
-// this process. What it finds must be found on the real path too.
+// calm is detection without any disturbance: one reader, every record once, in this
+// process. The real path must have the same findings.
 type calm struct {
 	set        *rules.Set
 	hasher     facet.Hasher
@@ -27,7 +27,7 @@ type calm struct {
 	found      map[finding]int
 }
 
-// calmPartition is what was read of one raw partition.
+// calmPartition is the part of the load read from one raw partition.
 type calmPartition struct {
 	writers   []*facet.Writer
 	owner     uint64
@@ -36,7 +36,7 @@ type calmPartition struct {
 	watermark int64
 }
 
-// finding is a signal without its place in the facet log, which differs from run
+// finding is a signal without its position in the facet log, which differs from run
 // to run.
 type finding struct {
 	rule   string
@@ -45,7 +45,7 @@ type finding struct {
 	time   int64
 }
 
-// comparable reports whether an entity is one of which every run finds the same.
+// comparable reports whether every run has the same findings about an entity.
 func comparable(e facet.Entity) bool {
 	return !strings.HasPrefix(e.Key, latePrefix) && !strings.HasPrefix(e.Key, lateNet)
 }
@@ -95,13 +95,13 @@ func (m *calm) add(source, to int32, ent facet.Entity, offset int64, e *event.Ev
 	m.sources[source].writers[to].Add(ent, 0, offset, e)
 }
 
-// read says that the records of a source up to offset were added.
+// read marks the records of a source up to offset as added.
 func (m *calm) read(source int32, offset, time int64) {
 	s := m.sources[source]
 	s.next, s.watermark = offset+1, max(s.watermark, time)
 }
 
-// flush applies what was added.
+// flush applies the added records.
 func (m *calm) flush() error {
 	for i, s := range m.sources {
 		for to := range s.writers {
@@ -135,7 +135,7 @@ func (m *calm) apply(to int32, frame []byte) error {
 	return nil
 }
 
-// frame is what was added of a source for a facet partition.
+// frame returns the added records of a source for a facet partition.
 func (m *calm) frame(source, to int) []byte {
 	s := m.sources[source]
 	return s.writers[to].Finish(facet.Section{Source: int32(source), Owner: s.owner, From: s.from, To: s.next, Watermark: s.watermark})

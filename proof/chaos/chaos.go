@@ -1,13 +1,13 @@
-// Package chaos proves Weir's promise on real processes: it sends a load that is
-// a function of a seed, kills and stops whatever does the work meanwhile, and
-// then compares what the stores hold with what the seed says they must hold.
+// Package chaos proves Weir's promise on real processes. It sends a load that is a
+// function of a seed, meanwhile kills and stops the processes that do the work, and
+// then compares the contents of the stores with the expectation from the seed.
 //
 //	load ─▶ Kafka ─▶ weir-worker ×n ─┬─▶ proxy ─▶ ClickHouse
 //	          ▲           ▲          └─▶ proxy ─▶ Redis ◀── weir-gate
 //	          └── faults ─┴── faults ─────┴── faults
 //
-// What is killed is a process, not the machine: pages that the kernel holds
-// survive, so this says nothing of a loss of power.
+// Processes are killed, not the machine. Pages held by the kernel survive, so this
+// proves nothing about a loss of power.
 package chaos
 
 import (
@@ -22,24 +22,24 @@ import (
 	"github.com/weirdev/weir/app"
 )
 
-// Options is what the user asked for.
+// Options holds the user's settings.
 type Options struct {
 	For     time.Duration // how long load and faults last
 	Seed    uint64
 	Kafka   string // embedded or apache
 	Workers int
-	Rate    float64 // records a second
-	Data    string  // directory that keeps everything; empty: a temporary one
+	Rate    float64 // records per second
+	Data    string  // directory for all data; empty: a temporary one
 	JSON    bool    // end with one JSON object
 }
 
-// Defaults suit two cores: more than a million events and forty kills, in about
+// Defaults suits two cores: more than a million events and forty kills, in about
 // five minutes.
 func Defaults() Options {
 	return Options{For: 4 * time.Minute, Seed: 1, Kafka: "embedded", Workers: 3, Rate: 4400}
 }
 
-// Validate reports what is wrong with o.
+// Validate reports errors in o.
 func (o Options) Validate() error {
 	switch {
 	case o.For < time.Second || o.For > 24*time.Hour:
@@ -65,7 +65,7 @@ type run struct {
 	faults   *faults
 	rulesets *rulesets
 	began    time.Time
-	started  time.Time // of the load
+	started  time.Time // start of the load
 
 	facetPartitions int
 
@@ -79,13 +79,13 @@ func (r *run) say(format string, args ...any) {
 	fmt.Fprintf(r.out, format+"\n", args...)
 }
 
-// event says what happens to the system, with the time.
+// event prints something that happens to the system, with the time.
 func (r *run) event(format string, args ...any) {
 	r.say("%7.1f s  "+format, append([]any{time.Since(r.started).Seconds()}, args...)...)
 }
 
-// Run runs chaos and writes what it sees to out. When ctx ends, the faults end
-// early, and the verdict is of what ran so far.
+// Run runs chaos and writes its observations to out. If ctx ends, the faults end
+// early, and the verdict covers the part that ran.
 func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (report Report, err error) {
 	r := &run{opts: opts, out: out, log: log, began: time.Now(), started: time.Now(), facetPartitions: app.TopicDefaults().FacetPartitions}
 	if err := r.open(ctx); err != nil {
@@ -95,7 +95,7 @@ func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (re
 	r.disturb(ctx)
 	ctx = context.WithoutCancel(ctx)
 	if err := r.settle(ctx); err != nil {
-		r.cluster.temporary = false // it is needed to find out why
+		r.cluster.temporary = false // it is needed to find the cause
 		return report, err
 	}
 	verdict, err := r.verify(ctx)
@@ -128,8 +128,8 @@ func (r *run) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// disturb sends the load and injects faults, for the time asked for or until ctx
-// ends, and then puts everything right again.
+// disturb sends the load and injects faults, for the configured time or until ctx
+// ends, and then repairs everything.
 func (r *run) disturb(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.For)
 	defer cancel()
@@ -155,13 +155,13 @@ func (r *run) disturb(ctx context.Context) {
 }
 
 const (
-	settled    = "settled" // named like a fault: recovered from when all that was sent is through
+	settled    = "settled" // named like a fault: recovered when everything sent is through
 	stuckTime  = 45 * time.Second
 	settleTime = time.Minute
 	showEvery  = 5 * time.Second
 )
 
-// watch shows how far everything is.
+// watch prints the progress of all stages.
 func (r *run) watch(ctx context.Context) {
 	tick := time.NewTicker(showEvery)
 	defer tick.Stop()
@@ -177,8 +177,8 @@ func (r *run) watch(ctx context.Context) {
 	}
 }
 
-// settle waits until everything is through both stages, and stops workers and
-// gate in order.
+// settle waits until everything has passed both stages, and stops workers and gate
+// in order.
 func (r *run) settle(ctx context.Context) error {
 	if err := r.cluster.stack.Settle(ctx, settleTime); err != nil {
 		return fmt.Errorf("not everything comes through: %w; see the workers' logs in %s", err, r.cluster.stack.Dir)

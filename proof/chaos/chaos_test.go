@@ -21,7 +21,7 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// TestChaos runs the programs themselves, which are built once.
+// TestChaos runs the real programs, which are built once.
 func TestChaos(t *testing.T) {
 	testkit.ChDB(t)
 	testkit.Programs(t)
@@ -29,7 +29,7 @@ func TestChaos(t *testing.T) {
 	t.Run("the verdict turns", spoilEverything)
 }
 
-// killEverything is a short run of the whole thing.
+// killEverything is a short complete run.
 func killEverything(t *testing.T) {
 	o := Defaults()
 	o.For, o.Rate, o.JSON = 25*time.Second, 800, true
@@ -53,7 +53,7 @@ func killEverything(t *testing.T) {
 	}
 }
 
-// calmRun is a run in which nothing is disturbed, up to the verdict.
+// calmRun is a run without disturbance, up to the verdict.
 func calmRun(t *testing.T) *run {
 	t.Helper()
 	o := Defaults()
@@ -75,8 +75,8 @@ func calmRun(t *testing.T) *run {
 	return r
 }
 
-// spoilEverything breaks what a run has left behind, in one way after the
-// other: a verifier that cannot fail proves nothing.
+// spoilEverything damages the results of a run in one way after the other: a
+// verifier that cannot fail proves nothing.
 func spoilEverything(t *testing.T) {
 	r := calmRun(t)
 	v := verdictOf(t, r)
@@ -86,7 +86,7 @@ func spoilEverything(t *testing.T) {
 	for i, c := range []struct {
 		name  string
 		spoil func(context.Context, *run) error
-		want  string // begins a finding
+		want  string // beginning of a finding
 		turns func(*verdict) bool
 	}{
 		{"a row of events is gone", sql("DELETE FROM weir.events WHERE src_partition = 0 AND src_offset = 10"), "event 0-10 is not in ClickHouse",
@@ -108,7 +108,7 @@ func spoilEverything(t *testing.T) {
 		{"a frame that does not join", gap, "the facet log cannot be replayed", nil},
 	} {
 		if testkit.Raced && i == 2 {
-			break // each takes half a minute there: pools of buffers keep little
+			break // each takes half a minute there, because pools of buffers keep little
 		}
 		plan, acked := r.plan, slices.Clone(r.sender.acked)
 		if err := c.spoil(t.Context(), r); err != nil {
@@ -160,7 +160,7 @@ func aScore(ctx context.Context, r *run, change func(c *goredis.Client, codec *s
 		if err != nil {
 			return err
 		}
-		if v, err := codec.Parse(key, text); err == nil { // and not one that a former change forged
+		if v, err := codec.Parse(key, text); err == nil { // and not one forged by an earlier change
 			return change(client, codec, key, v)
 		}
 	}
@@ -171,7 +171,7 @@ func dropScore(ctx context.Context, r *run) error {
 	return aScore(ctx, r, func(c *goredis.Client, _ *score.Codec, key string, _ score.Value) error { return c.Del(ctx, key).Err() })
 }
 
-// ageScore puts a genuine score in the place of a newer one.
+// ageScore replaces a newer score with an older genuine one.
 func ageScore(ctx context.Context, r *run) error {
 	return aScore(ctx, r, func(c *goredis.Client, codec *score.Codec, key string, v score.Value) error {
 		v.Position.Offset = 0
@@ -183,7 +183,7 @@ func ageScore(ctx context.Context, r *run) error {
 	})
 }
 
-// forgeScore lowers a weight without the code that belongs to it.
+// forgeScore lowers a weight without updating its authentication code.
 func forgeScore(ctx context.Context, r *run) error {
 	return aScore(ctx, r, func(c *goredis.Client, codec *score.Codec, key string, v score.Value) error {
 		honest, err := codec.Append(nil, v)
@@ -215,8 +215,8 @@ func deadLetter(ctx context.Context, r *run) error {
 	return s.Kafka.Produce(ctx, s.Config.Stream.Topic("dead"), []kafka.Produce{{Records: []kafka.Outgoing{{Key: []byte("0-1"), Value: []byte("x")}}}})
 }
 
-// gap writes a frame of the future again, with what is between left out: the
-// last frame of facet partition 0, its range moved up.
+// gap writes a copy of the last frame of facet partition 0 with its range moved up,
+// so that offsets in between are missing.
 func gap(ctx context.Context, r *run) error {
 	s := r.cluster.stack
 	topic := s.Config.Stream.Topic("facets")

@@ -20,14 +20,14 @@ import (
 
 const mostWorkers = 4
 
-// sessionTimeout is how long a worker may be silent before its partitions are
-// given to others.
+// sessionTimeout is how long a worker may be silent before its partitions are given
+// to others.
 const sessionTimeout = 3 * time.Second
 
 const often = 300 * time.Millisecond
 
-// cluster is all processes. The faults of one run are its only users; only what
-// workers' faults use is guarded.
+// cluster holds all processes. Only the faults of one run use it. So only the fields
+// that the faults of workers use are guarded.
 type cluster struct {
 	kafka, redis, clickhouse *servers.Server
 	toRedis, toClickHouse    *proxy.Proxy
@@ -46,7 +46,7 @@ type worker struct {
 	stop context.CancelFunc // nil: the place is empty
 }
 
-// startCluster starts everything. What it started is stopped when it fails.
+// startCluster starts everything. If it fails, it stops everything it has started.
 func startCluster(ctx context.Context, o Options, topics app.Topics, log *slog.Logger) (*cluster, error) {
 	c := &cluster{dir: o.Data, temporary: o.Data == ""}
 	if err := c.start(ctx, o, topics, log); err != nil {
@@ -70,8 +70,8 @@ func (c *cluster) start(ctx context.Context, o Options, topics app.Topics, log *
 	if c.toRedis, err = proxy.Listen(c.redis.Addr, 1); err != nil {
 		return err
 	}
-	// The greeting and the text of a statement are shorter than that, the rows of
-	// an insert are longer.
+	// The greeting and the text of a statement are shorter than that; the rows of an
+	// insert are longer.
 	if c.toClickHouse, err = proxy.Listen(c.clickhouse.Addr, 4<<10); err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (c *cluster) start(ctx context.Context, o Options, topics app.Topics, log *
 	return c.resize(o.Workers)
 }
 
-// makeEmpty makes a directory. What is left of another run would be taken for a
-// part of this one.
+// makeEmpty creates a directory and requires that it is empty. Files of another run
+// would be taken for part of this one.
 func makeEmpty(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -108,9 +108,9 @@ func makeEmpty(dir string) error {
 	return err
 }
 
-// hasten makes the programs notice sooner that somebody is gone, so that a run of
-// minutes sees as much of it as one of hours; and it makes them commit more
-// often, or a worker that is killed every few seconds would get nowhere.
+// hasten makes the programs notice lost peers sooner, so that a run of minutes sees
+// as many losses as one of hours. It also makes them commit more often; otherwise a
+// worker that is killed every few seconds would make no progress.
 func hasten(c *app.Config) {
 	c.Kafka.SessionTimeout, c.Kafka.HeartbeatInterval, c.Kafka.RebalanceTimeout = sessionTimeout, 500*time.Millisecond, 6*time.Second
 	c.Kafka.DialTimeout, c.Kafka.RequestTimeout = time.Second, 5*time.Second
@@ -142,7 +142,7 @@ func (c *cluster) startServers(ctx context.Context, kafka string) (err error) {
 	return nil
 }
 
-// part is one part of the sandbox as a process of its own.
+// part starts one part of the sandbox as its own process.
 func part(dir, which string) (*servers.Server, error) {
 	weir, err := procs.Find("weir")
 	if err != nil {
@@ -167,7 +167,7 @@ func apache(dir string) (*servers.Server, error) {
 	return servers.Kafka(addr, dir, "group.min.session.timeout.ms=1000")
 }
 
-// redis is redis-server, or its stand-in where that is not installed.
+// redis returns redis-server, or its stand-in if that is not installed.
 func redis(dir string) (*servers.Server, error) {
 	addr, err := servers.FreeAddr()
 	if err != nil {
@@ -183,13 +183,13 @@ func redis(dir string) (*servers.Server, error) {
 	return s, err
 }
 
-// String says which servers there are.
+// String names the servers.
 func (c *cluster) String() string {
 	return fmt.Sprintf("process ids: kafka %d, redis %d, clickhouse %d", c.kafka.PID(), c.redis.PID(), c.clickhouse.PID())
 }
 
-// resize starts or stops workers until n run. Those that stop do so in order,
-// and are not waited for.
+// resize starts or stops workers until n run. Workers stop in order; it does not
+// wait for them.
 func (c *cluster) resize(n int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -227,7 +227,7 @@ func (c *cluster) hire(i int, w *worker) error {
 	return nil
 }
 
-// running is the number of workers that should run.
+// running returns the number of workers that should run.
 func (c *cluster) running() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -239,7 +239,7 @@ func (c *cluster) running() (n int) {
 	return n
 }
 
-// pick is the worker in one of the places that are not empty.
+// pick returns the worker in one of the occupied places.
 func (c *cluster) pick(n int) *procs.Process {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -252,24 +252,24 @@ func (c *cluster) pick(n int) *procs.Process {
 	return all[n%len(all)]
 }
 
-// wake continues every worker that was stopped.
+// wake resumes every stopped worker.
 func (c *cluster) wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, w := range c.workers {
 		if w.Process != nil {
-			_ = w.Signal(syscall.SIGCONT) // one that is gone needs none
+			_ = w.Signal(syscall.SIGCONT) // a dead worker needs no signal
 		}
 	}
 }
 
-// stopWorkers stops workers and gate, which finish what is under way.
+// stopWorkers stops workers and gate, which finish their work in progress.
 func (c *cluster) stopWorkers() {
 	c.wake()
 	c.stack.Stop()
 }
 
-// close ends everything, and removes what is temporary.
+// close ends everything, and removes temporary files.
 func (c *cluster) close() error {
 	var errs []error
 	if c.stack != nil {

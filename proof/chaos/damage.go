@@ -11,29 +11,29 @@ import (
 	"syscall"
 )
 
-// damage kills a worker, and spoils the newest snapshot of every partition
-// before somebody else takes its partitions over.
+// damage kills a worker, and corrupts the newest snapshot of every partition before
+// another worker takes over its partitions.
 func (f *faults) damage(_ context.Context, rng *rand.Rand) error {
 	p := f.r.cluster.pick(rng.IntN(mostWorkers))
-	_ = p.Signal(syscall.SIGKILL) // it may be being started again
+	_ = p.Signal(syscall.SIGKILL) // it may be restarting
 	newest, err := newestFiles(f.r.cluster.snapshots())
 	if err != nil {
 		return err
 	}
 	f.r.event("kill -9 of %s, and the newest objects in %d folders of snapshots and epochs are damaged", p.Name, len(newest))
 	for _, file := range newest {
-		if err := spoil(file, rng); err != nil && !errors.Is(err, fs.ErrNotExist) { // owners tidy up
+		if err := spoil(file, rng); err != nil && !errors.Is(err, fs.ErrNotExist) { // owners delete old ones
 			return err
 		}
 	}
 	return nil
 }
 
-// snapshots is the directory of the store of snapshots.
+// snapshots returns the directory of the snapshot store.
 func (c *cluster) snapshots() string { return filepath.Join(c.stack.Dir, "snapshots") }
 
-// newestFiles lists the file with the greatest name of each directory, but for
-// those that owners have put aside.
+// newestFiles lists the file with the greatest name in each directory, except files
+// that owners have put aside.
 func newestFiles(root string) (list []string, err error) {
 	newest := map[string]string{}
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -55,7 +55,7 @@ func newestFiles(root string) (list []string, err error) {
 	return list, err
 }
 
-// spoil cuts a file short, changes a byte of it, or removes it.
+// spoil truncates a file, changes one of its bytes, or removes it.
 func spoil(file string, rng *rand.Rand) error {
 	b, err := os.ReadFile(file)
 	if err != nil {

@@ -15,9 +15,8 @@ import (
 	"github.com/weirdev/weir/proof/servers"
 )
 
-// faults injects what can go wrong, in an order that is a function of the seed:
-// workers are killed one after the other, and beside that one other fault at a
-// time runs its course.
+// faults injects faults in an order that is a function of the seed. Workers are
+// killed one after the other, and one other fault at a time runs alongside.
 type faults struct {
 	r     *run
 	deck  []fault
@@ -29,8 +28,8 @@ type faults struct {
 	counts map[string]int
 }
 
-// fault is one thing that can go wrong. run returns when it is right again, or
-// soon after ctx has ended, and then it is right too.
+// fault is one kind of fault. run returns when the fault is repaired. If ctx ends,
+// it repairs the fault and returns soon after.
 type fault struct {
 	name   string
 	outage bool
@@ -84,14 +83,14 @@ func (f *faults) outages() (n int) {
 	return n
 }
 
-// Workers are killed every 3 to 7 s; other faults follow one another with a rest
-// of 1 to 4 s.
+// Workers are killed every 3 to 7 s; other faults follow one another with a pause of
+// 1 to 4 s.
 const (
 	killRest, killSpread   = 3 * time.Second, 4 * time.Second
 	otherRest, otherSpread = time.Second, 3 * time.Second
 )
 
-// run injects faults until ctx ends, and leaves everything right.
+// run injects faults until ctx ends, and leaves everything repaired.
 func (f *faults) run(ctx context.Context) {
 	if f.quiet {
 		<-ctx.Done()
@@ -108,7 +107,7 @@ func (f *faults) run(ctx context.Context) {
 	f.r.cluster.wake()
 }
 
-// runOthers goes through the deck, shuffles it, and goes through it again.
+// runOthers goes through the deck, shuffles it, and starts over.
 func (f *faults) runOthers(ctx context.Context) {
 	for {
 		for _, i := range f.other.Perm(len(f.deck)) {
@@ -129,7 +128,7 @@ func rand64(rng *rand.Rand, below time.Duration) time.Duration {
 	return time.Duration(rng.Int64N(int64(below)))
 }
 
-// pause waits, and reports false when ctx has ended.
+// pause waits, and returns false if ctx has ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -144,21 +143,21 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (f *faults) kill() {
 	p := f.r.cluster.pick(f.kills.IntN(mostWorkers))
 	if p.Signal(syscall.SIGKILL) != nil {
-		return // it is being started again
+		return // it is restarting
 	}
 	f.note("kill")
 	f.r.event("kill -9 of %s", p.Name)
 	f.r.track.begin("kill")
 }
 
-// stop pauses a worker for longer than its session lasts, so that others take
-// its partitions, and it comes back believing that they are its own.
+// stop pauses a worker for longer than its session timeout. So others take its
+// partitions, and it resumes in the belief that it still owns them.
 func (f *faults) stop(ctx context.Context, rng *rand.Rand) error {
 	p := f.r.cluster.pick(rng.IntN(mostWorkers))
 	d := 2*sessionTimeout + rand64(rng, sessionTimeout)
 	f.r.event("%s is stopped for %.1f s", p.Name, d.Seconds())
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
-		return nil // it is being started again
+		return nil // it is restarting
 	}
 	pause(ctx, d)
 	_ = p.Signal(syscall.SIGCONT) // it may have been killed meanwhile
@@ -182,7 +181,7 @@ func (f *faults) resize(ctx context.Context, rng *rand.Rand) error {
 	return f.r.cluster.resize(f.r.opts.Workers)
 }
 
-// outage kills a server, and starts it again after between low and high ms.
+// outage kills a server, and restarts it after between low and high ms.
 func (f *faults) outage(s *servers.Server, low, high int64) func(context.Context, *rand.Rand) error {
 	return func(ctx context.Context, rng *rand.Rand) error {
 		d := time.Duration(low+rng.Int64N(high-low)) * time.Millisecond
@@ -216,7 +215,7 @@ func (f *faults) flush(ctx context.Context, _ *rand.Rand) error {
 	return client.FlushAll(ctx).Err()
 }
 
-// network has a proxy misbehave for 2 to 5 s.
+// network makes a proxy misbehave for 2 to 5 s.
 func (f *faults) network(p *proxy.Proxy, m proxy.Mode, delay time.Duration) func(context.Context, *rand.Rand) error {
 	return func(ctx context.Context, rng *rand.Rand) error {
 		d := 2*time.Second + rand64(rng, 3*time.Second)

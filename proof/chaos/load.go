@@ -11,31 +11,31 @@ import (
 	"github.com/weirdev/weir/internal/population"
 )
 
-// plan is what a load is a function of. The verifier knows nothing else of it.
+// plan determines a load completely. The verifier knows nothing else about it.
 type plan struct {
 	Seed       uint64
 	Start      int64   // Unix ms
-	Rate       float64 // records a second, over all partitions
+	Rate       float64 // records per second, over all partitions
 	Partitions int     // of the raw topic
 	For        time.Duration
 }
 
-// Of every so many events, one is followed by something else.
+// One in this many events is followed by something else.
 const (
 	garbageEvery = 100
 	lateEvery    = 400
 	repeatEvery  = 250
 
-	farthestRepeat = 2000 // records between a record and its repeat
+	farthestRepeat = 2000 // maximum number of records between a record and its repeat
 )
 
-// content says what a record is.
+// content is the kind of a record.
 type content uint8
 
 const (
 	good    content = iota
-	garbage         // no decoder reads it
-	repeat          // the bytes of a record before it
+	garbage         // unreadable for every decoder
+	repeat          // the bytes of an earlier record
 )
 
 // record is one raw record of the load.
@@ -46,9 +46,9 @@ type record struct {
 	value []byte
 }
 
-// generator makes the records of one raw partition. Each partition is a tenant of
-// its own, so that every entity keeps to one partition, and what detect finds
-// does not depend on how partitions are interleaved.
+// generator creates the records of one raw partition. Each partition is its own
+// tenant, so that every entity stays in one partition, and the findings do not
+// depend on how partitions are interleaved.
 type generator struct {
 	tenant  string
 	world   *population.Population
@@ -57,7 +57,7 @@ type generator struct {
 	extra   int64 // numbers of garbage and late events
 	repeats map[int64]record
 	late    event.Event
-	end     int64 // Unix ms, after which the seed has nothing to say
+	end     int64 // Unix ms, end of the load
 }
 
 func (p plan) generator(partition int) *generator {
@@ -75,10 +75,10 @@ func (p plan) generator(partition int) *generator {
 	return s
 }
 
-// innocentShare is the part of the load that attacks nobody.
+// innocentShare is the part of the load without attacks.
 const innocentShare = 0.85
 
-// launch has a new campaign of the next kind begin every one and a half seconds.
+// launch starts a new campaign of the next kind every one and a half seconds.
 func (p plan) launch(w *population.Population, rate float64) {
 	const every, length = 1500 * time.Millisecond, 6 * time.Second
 	kinds := population.Kinds()
@@ -92,7 +92,7 @@ func (p plan) launch(w *population.Population, rate float64) {
 }
 
 // until calls emit for every record that is due before t (Unix ms), in order.
-// How the time is cut into calls makes no difference.
+// Splitting the time into several calls makes no difference.
 func (g *generator) until(t int64, emit func(record)) {
 	g.world.Until(t, func(e *event.Event, _ int) {
 		at := e.Num(event.Time)
@@ -107,11 +107,11 @@ func (g *generator) until(t int64, emit func(record)) {
 	})
 }
 
-// last is a time after which nothing was sent.
+// last returns a time after which nothing was sent.
 func (g *generator) last() int64 { return g.end + sendTime.Milliseconds() }
 
-// emit passes a record on, may have it repeated some time later, and passes on
-// the repeat that is due now.
+// emit passes a record on, may schedule a repeat of it, and passes on the repeat
+// that is due now.
 func (g *generator) emit(r record, emit func(record)) {
 	emit(r)
 	g.made++
@@ -125,16 +125,15 @@ func (g *generator) emit(r record, emit func(record)) {
 	}
 }
 
-// latePrefix begins the accounts of late events, and lateNet their addresses.
-// Nobody else has them: what becomes of an event that is nearly too late hangs
-// on how far the watermark is, so only these entities may differ from run to
-// run.
+// latePrefix starts the accounts of late events, and lateNet their addresses. No
+// other events have them. The outcome of an event that is nearly too late depends on
+// the watermark, so only these entities may differ from run to run.
 const (
 	latePrefix = "late-"
 	lateNet    = "192.0.2."
 )
 
-// tardy is a failed sign-in that is reported minutes after it happened.
+// tardy returns a failed sign-in that is reported minutes after it happened.
 func (g *generator) tardy(at int64) record {
 	g.extra++
 	n := strconv.FormatInt(g.extra, 10)
@@ -153,7 +152,7 @@ func (g *generator) tardy(at int64) record {
 	return record{at: at, key: []byte(e.Text(event.ID)), value: e.AppendJSON(nil)}
 }
 
-// rubbish is a record that no decoder should read. None is like another.
+// rubbish returns a record that no decoder should read. No two are alike.
 func (g *generator) rubbish() []byte {
 	g.extra++
 	n := fmt.Sprintf("%s-%d", g.tenant, g.extra)
@@ -176,7 +175,7 @@ func (g *generator) rubbish() []byte {
 	case 5:
 		return []byte(text + `,"Account":"b"}`)
 	case 6:
-		return []byte(text + ",\"gateway\":\"\xc3\x28\"}") // what the gateway makes; a client's text would be kept
+		return []byte(text + ",\"gateway\":\"\xc3\x28\"}") // field written by the gateway; a client's text would be kept
 	case 7:
 		return []byte(text + `,"status":70000}`)
 	}

@@ -17,9 +17,9 @@ func records(p plan, partition int, steps ...int64) (all []record) {
 	return all
 }
 
-// TestTheLoadIsAFunctionOfThePlan also holds what the verifier relies on: good
-// records read, garbage does not and is never the same, repeats are the bytes
-// of a record before them.
+// TestTheLoadIsAFunctionOfThePlan also checks the assumptions of the verifier: good
+// records are readable, garbage is unreadable and never the same, and repeats have
+// the bytes of an earlier record.
 func TestTheLoadIsAFunctionOfThePlan(t *testing.T) {
 	p := plan{Seed: 3, Start: 1_764_000_000_000, Rate: 2000, Partitions: 2, For: 10 * time.Second}
 	end := p.Start + 10_000

@@ -20,29 +20,29 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// replayed is what the recorded facet log says: the facets that are in it, each
-// once, and the signals and scores that it leads to.
+// replayed is the content of the recorded facet log: its facets, each once, and the
+// signals and scores that follow from it.
 type replayed struct {
 	bundles  [][]bundle        // by raw partition and offset
 	signals  map[string]string // texts, by id
-	shadow   map[string]string // likewise, of rules that are only watched
+	shadow   map[string]string // the same for shadow rules
 	found    map[finding]int
-	looped   map[wire][]string // loop-back that the log leads to
-	heard    map[wire][]string // loop-back that is in it, each frame once; both as the first of a chain
+	looped   map[wire][]string // loop-back that follows from the log
+	heard    map[wire][]string // loop-back found in it, each frame once; both encoded as the first of a chain
 	last     map[wire]facet.Step
-	members  int64 // of groups, that were told of them
-	verdicts int64 // on cohorts, that were read
+	members  int64 // group members that were notified
+	verdicts int64 // on cohorts, as read
 	timed    int64 // signals of rules that set timers
 	scores   []score.Update
 	late     int64
 	switches int64
 	frames   int64
-	// repeated are facets that were written more than once and dropped: they are
+	// repeated counts facets that were written more than once and dropped. They are
 	// harmless, and show that there was something to drop.
 	repeated int64
 }
 
-// wire is a way of loop-back, between facet partitions.
+// wire is a loop-back connection between facet partitions.
 type wire struct{ from, to int32 }
 
 func newReplayed(t *truth) *replayed {
@@ -53,9 +53,9 @@ func newReplayed(t *truth) *replayed {
 	return r
 }
 
-// replay reads the facet log, as detect would, but from its beginning and
-// without stopping, with the engine and with the oracle, which must agree. Two
-// partitions are read at a time.
+// replay reads the facet log as detect would, but from its beginning and without
+// stopping, with the engine and with the oracle, which must agree. It reads two
+// partitions at a time.
 func replay(ctx context.Context, s *stack.Stack, m *calm, t *truth) (*replayed, error) {
 	all := make([]*replayed, m.partitions())
 	errs := make([]error, m.partitions())
@@ -105,7 +105,7 @@ func (r *replayed) add(one *replayed) {
 	r.switches += one.switches
 }
 
-// vector is what tells a facet that was written twice: per raw partition the
+// vector detects facets that were written twice: per raw partition it holds the
 // highest owner seen, and the offset up to which it is covered.
 type vector struct {
 	heard bool
@@ -113,11 +113,11 @@ type vector struct {
 	next  int64
 }
 
-// errGap is a range that does not join the one before it.
+// errGap is the error for a range that does not join the previous one.
 var errGap = errors.New("covered ranges do not join")
 
-// take says from which offset on the facets of a section are new; none are where
-// it is of a former owner.
+// take returns the offset from which the facets of a section are new; none are if it
+// is from a former owner.
 func (v *vector) take(s facet.Section) (from int64, stale bool, err error) {
 	if s.Owner < v.owner {
 		return 0, true, nil
@@ -146,7 +146,7 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	cfg := s.Config.Detect.Config
 	cfg.Sources, cfg.Partitions = len(t.parts), m.partitions()
 	second := oracle.New(m.set, cfg, m.hasher, id, uint64(s.Config.Stream.Incarnation))
-	second.Forget() // rules change amid the log
+	second.Forget() // rules change within the log
 	var (
 		reader facet.Reader
 		out    engine.Output
@@ -209,8 +209,8 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	return r, nil
 }
 
-// errJudges is a replay of the engine that differs from the oracle's, so that
-// nobody can say what the stores should hold.
+// errJudges is the error if the replays of the engine and of the oracle differ. Then
+// the expected contents of the stores are unknown.
 var errJudges = errors.New("the engine and the oracle do not agree")
 
 func agree(a, b []score.Signal) error {
@@ -236,7 +236,7 @@ func agreeOnLoopback(frames []engine.LoopbackFrame, want []oracle.Told) error {
 	return err
 }
 
-// toldBy is what loop-back frames say.
+// toldBy returns the content of loop-back frames.
 func toldBy(frames []engine.LoopbackFrame) (all []oracle.Told, err error) {
 	for _, l := range frames {
 		_, _, findings, err := facet.ReadLoopback(l.Frame)
@@ -252,7 +252,7 @@ func toldBy(frames []engine.LoopbackFrame) (all []oracle.Told, err error) {
 	return all, nil
 }
 
-// hear takes in a loop-back frame, unless it is there already.
+// hear records a loop-back frame, unless it is already present.
 func (r *replayed) hear(frame []byte, id int32) error {
 	var l facet.LoopbackReader
 	if err := l.Reset(frame); err != nil {
@@ -278,7 +278,7 @@ func scoreTexts(list []score.Update) (all []string) {
 	return all
 }
 
-// unpack adds the facets of a frame that are new.
+// unpack adds the new facets of a frame.
 func (r *replayed) unpack(reader *facet.Reader, frame []byte, vectors []vector, m *calm, id int32, b []byte) ([]byte, error) {
 	if err := reader.Reset(frame); err != nil {
 		return b, err
@@ -320,7 +320,8 @@ func (r *replayed) unpack(reader *facet.Reader, frame []byte, vectors []vector, 
 	}
 }
 
-// signalText is a row of the table signals as text, as [signalSQL] makes it.
+// signalText returns a row of the signals table as text, in the format of
+// [signalSQL].
 func signalText(s *score.Signal) string {
 	evidence := facet.AppendEvidence(nil, s.Evidence)
 	const u = separator
@@ -344,7 +345,7 @@ func groupKind(s *score.Signal) string {
 	return s.Group.Kind.String()
 }
 
-// signalSQL selects id and text of signals, of a table of a database.
+// signalSQL selects id and text of signals from a table of a database.
 const signalSQL = `SELECT
     concat(toString(incarnation), '-', toString(facet_partition), '-', toString(facet_offset), '-', toString(facet_index), '-', rule),
     concatWithSeparator('\x1f', toString(facet_partition), toString(facet_offset), toString(facet_index), rule, rules_version, tenant,
@@ -353,8 +354,8 @@ const signalSQL = `SELECT
         toString(toUnixTimestamp64Milli(time)), toString(src_partition), toString(src_offset), toString(late))
 FROM %s.%s FINAL WHERE stream = {stream:String}`
 
-// digest sums up rows whatever their order, as sum and xor of their digests
-// would in SQL.
+// digest summarises rows independently of their order, like the sum and xor of their
+// digests in SQL.
 type digest struct {
 	Rows int64
 	Sum  uint64

@@ -15,7 +15,7 @@ import (
 
 // Report is the outcome of a run. With -json it is the last line.
 type Report struct {
-	Proven bool `json:"proven"` // nothing lost, nothing twice, everything equal
+	Proven bool `json:"proven"` // nothing lost, nothing duplicated, everything equal
 
 	Events       int64             `json:"events"` // rows in ClickHouse
 	Sent         int64             `json:"sent"`   // raw records that Kafka acknowledged
@@ -23,32 +23,32 @@ type Report struct {
 	Stops        int               `json:"stops"`
 	Outages      int               `json:"outages"`
 	Faults       map[string]int    `json:"faults"`
-	LostAnswers  int64             `json:"lost_answers"` // requests that went through, and whose answer did not come
+	LostAnswers  int64             `json:"lost_answers"` // requests that succeeded without an answer
 	Lost         int64             `json:"lost"`
 	Duplicated   int64             `json:"duplicated"`
 	Different    int64             `json:"different"`
 	DigestsEqual bool              `json:"digests_equal"`
 	Digests      map[string]string `json:"digests"`
-	Findings     []string          `json:"findings"` // the first of them
+	Findings     []string          `json:"findings"` // the first findings
 
 	Signals       int64 `json:"signals"`
 	Scores        int64 `json:"scores"`
 	DeadLetters   int64 `json:"dead_letters"`
 	LateFacets    int64 `json:"late_facets"`
-	Members       int64 `json:"group_members"`  // told by loop-back what was found of their group
-	Verdicts      int64 `json:"verdicts"`       // on cohorts, told to all facet partitions
+	Members       int64 `json:"group_members"`  // members told by loop-back about findings of their group
+	Verdicts      int64 `json:"verdicts"`       // on cohorts, sent to all facet partitions
 	Timed         int64 `json:"timed_signals"`  // of rules that set timers
 	Switches      int64 `json:"rule_switches"`  // records of the facet log
-	Watched       int64 `json:"shadow_signals"` // that these lead to
-	Repeats       int64 `json:"repeats"`        // of a gateway, dropped by ingest
+	Watched       int64 `json:"shadow_signals"` // shadow signals that follow from these switches
+	Repeats       int64 `json:"repeats"`        // gateway repeats that ingest dropped
 	DroppedFacets int64 `json:"dropped_facets"` // written more than once, and dropped by detect
-	MergedRows    int64 `json:"merged_rows"`    // of events, written more than once, and merged
+	MergedRows    int64 `json:"merged_rows"`    // rows of events, written more than once, and merged
 
 	RecoveryP50 float64            `json:"recovery_p50_seconds"`
 	RecoveryP99 float64            `json:"recovery_p99_seconds"`
 	RecoveryMax map[string]float64 `json:"recovery_max_seconds"` // by fault
 
-	LagAfterKillP99 float64 `json:"lag_after_kill_p99_seconds"` // until the lag was below 5 s again; 0: it never reached that
+	LagAfterKillP99 float64 `json:"lag_after_kill_p99_seconds"` // until the lag was below 5 s again; 0: it never reached 5 s
 	LagAfterKillMax float64 `json:"lag_after_kill_max_seconds"`
 	LagMax          float64 `json:"lag_max_seconds"`
 
@@ -93,7 +93,7 @@ func (f *faults) all() map[string]int {
 	return maps.Clone(f.counts)
 }
 
-// seconds are rounded to a hundredth.
+// seconds rounds to a hundredth.
 func seconds(d time.Duration) float64 {
 	return float64(d.Round(10*time.Millisecond)) / float64(time.Second)
 }

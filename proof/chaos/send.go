@@ -10,14 +10,14 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// sender produces the load, as gateways would: in order, and again until it is
+// sender produces the load like gateways: in order, with retries until it is
 // acknowledged.
 type sender struct {
 	stack      *stack.Stack
 	start      int64
 	generators []*generator
-	tried      []int64 // records of each partition that were given to Kafka
-	acked      []int64 // of these, acknowledged
+	tried      []int64 // records of each partition passed to Kafka
+	acked      []int64 // acknowledged ones among these
 	total      atomic.Int64
 }
 
@@ -33,10 +33,10 @@ func (s *sender) acknowledged() int64 { return s.total.Load() }
 
 const (
 	sendEvery = 50 * time.Millisecond
-	sendTime  = time.Minute // longest that the broker may take to be back
+	sendTime  = time.Minute // maximum time for the broker to return
 )
 
-// run sends what is due until ctx ends.
+// run sends due records until ctx ends.
 func (s *sender) run(ctx context.Context) error {
 	tick := time.NewTicker(sendEvery)
 	defer tick.Stop()

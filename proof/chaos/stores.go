@@ -19,7 +19,7 @@ import (
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
-// openClickHouse connects to ClickHouse itself, not to the proxy.
+// openClickHouse connects directly to ClickHouse, not to the proxy.
 func (r *run) openClickHouse() (driver.Conn, error) {
 	c := r.cluster.stack.Config.ClickHouse
 	c.Addrs = []string{r.cluster.clickhouse.Addr}
@@ -35,8 +35,8 @@ func (r *run) streamParameter(ctx context.Context, more ...string) context.Conte
 	return ch.Context(ctx, ch.WithParameters(p))
 }
 
-// checkEvents compares the rows of the table events, by position, with those
-// that the raw records lead to.
+// checkEvents compares the rows of the events table, by position, with those that
+// follow from the raw records.
 func (r *run) checkEvents(ctx context.Context, conn driver.Conn, t *truth, v *verdict) error {
 	database := r.cluster.stack.Config.ClickHouse.Database
 	query := fmt.Sprintf("SELECT src_offset, %s FROM %s.events FINAL WHERE stream = {stream:String} AND src_partition = {p:UInt32}", rowSQL(), database)
@@ -106,8 +106,8 @@ func (r *run) countIDs(ctx context.Context, conn driver.Conn, t *truth, v *verdi
 	return nil
 }
 
-// checkSignals compares the tables of signals, and the ids in the topic of signals,
-// with what the replay found.
+// checkSignals compares the signal tables, and the ids in the signal topic, with the
+// results of the replay.
 func (r *run) checkSignals(ctx context.Context, conn driver.Conn, re *replayed, v *verdict) (err error) {
 	if v.Signals, err = r.checkSignalTable(ctx, conn, "signals", re.signals, v); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (r *run) checkSignals(ctx context.Context, conn driver.Conn, re *replayed, 
 	return r.checkSignalLog(ctx, re, v)
 }
 
-// checkSignalTable compares a table with the texts that it should hold, by id.
+// checkSignalTable compares a table with its expected texts, by id.
 func (r *run) checkSignalTable(ctx context.Context, conn driver.Conn, table string, want map[string]string, v *verdict) (n int64, err error) {
 	rows, err := conn.Query(r.streamParameter(ctx), fmt.Sprintf(signalSQL, r.cluster.stack.Config.ClickHouse.Database, table))
 	if err != nil {
@@ -199,7 +199,7 @@ func (r *run) checkDead(ctx context.Context, t *truth, v *verdict) error {
 	err := eachRecord(ctx, r.cluster.stack, "dead", func(rec *kafka.Record) error {
 		key := string(rec.Key)
 		if seen[key] {
-			return nil // it was read again after a crash; the key is how readers tell
+			return nil // it was read again after a crash; readers recognise it by the key
 		}
 		seen[key] = true
 		var p, offset int64
@@ -241,7 +241,7 @@ func header(rec *kafka.Record, key string) string {
 	return ""
 }
 
-// checkScores compares what Redis holds with the live scores of the replayed
+// checkScores compares the contents of Redis with the live scores of the replayed
 // state.
 func (r *run) checkScores(ctx context.Context, re *replayed, v *verdict) error {
 	codec, err := r.codec()
@@ -258,7 +258,7 @@ func (r *run) checkScores(ctx context.Context, re *replayed, v *verdict) error {
 	}
 	for _, u := range re.scores {
 		key := codec.Key(u.Entity)
-		u.Position.Partition = 0 // is not stored
+		u.Position.Partition = 0 // not stored
 		want := scoreText(key, u.Position, u.Contributions)
 		wanted.add(city.CH64([]byte(want)))
 		got, ok := held[key]
@@ -280,7 +280,7 @@ func (r *run) checkScores(ctx context.Context, re *replayed, v *verdict) error {
 
 func riskPrefix(c app.Config) string { return c.Redis.KeyPrefix }
 
-// codec is that of the stream's scores.
+// codec returns the codec of the stream's scores.
 func (r *run) codec() (*score.Codec, error) {
 	secret, err := r.cluster.stack.Config.Stream.RiskKey()
 	if err != nil {
@@ -289,8 +289,8 @@ func (r *run) codec() (*score.Codec, error) {
 	return score.NewCodec(secret, riskPrefix(r.cluster.stack.Config)), nil
 }
 
-// readRedis reads every score, as text that can be compared. What is no score is
-// told as such.
+// readRedis reads every score as comparable text. It reports values that are not
+// scores.
 func (r *run) readRedis(ctx context.Context, codec *score.Codec) (map[string]string, error) {
 	client := goredis.NewClient(&goredis.Options{Addr: r.cluster.redis.Addr})
 	defer client.Close()
@@ -298,7 +298,7 @@ func (r *run) readRedis(ctx context.Context, codec *score.Codec) (map[string]str
 	scan := client.Scan(ctx, 0, riskPrefix(r.cluster.stack.Config)+":*{*", 1000).Iterator()
 	for scan.Next(ctx) {
 		if strings.HasPrefix(scan.Val(), riskPrefix(r.cluster.stack.Config)+":owner:") {
-			continue // says who writes the scores of a facet partition
+			continue // names the writer of a facet partition's scores
 		}
 		text, err := client.Get(ctx, scan.Val()).Result()
 		if err != nil {
@@ -310,7 +310,7 @@ func (r *run) readRedis(ctx context.Context, codec *score.Codec) (map[string]str
 			continue
 		}
 		if len(value.Contributions) == 0 {
-			continue // cleared: it says how long a former value could matter
+			continue // cleared: it only says how long a former value could matter
 		}
 		all[scan.Val()] = scoreText(scan.Val(), value.Position, value.Contributions)
 	}

@@ -16,33 +16,33 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// rulesets are the rules that workers start with, and others that switch records
-// bring amid the run.
+// rulesets holds the workers' initial rules, and others that switch records set
+// during the run.
 type rulesets struct {
-	all    []*rules.Set // the first is the workers'
+	all    []*rules.Set // the first is that of the workers
 	number uint64       // of the last switch record
 	turns  [2]int       // by lane: switches so far
 }
 
-// hasty makes timers that would take minutes due amid a run.
+// hasty shortens timers of minutes so that they become due during a run.
 var hasty = edits{
 	"signature_mismatch.yaml": {"window: 3h\n      cohorts: [build, app_version, os]", "window: 1m\n      cohorts: [build, app_version, os]\n      wait: 10s\n      usual: 1m"},
 }
 
-// others change how scores decay and act, and what a rule waits for.
+// others changes how scores decay and act, and what a rule waits for.
 var others = edits{
 	"credential_stuffing.yaml": {"half_life: 30m", "half_life: 20m"},
 	"login_brute_force.yaml":   {"cooldown: 5m", "cooldown: 3m"},
 	"object_enumeration.yaml":  {"phase: soft", "phase: observe"},
 }
 
-// without is a file whose rules are not there after a switch.
+// without names a file whose rules are removed by a switch.
 const without = "scraping_breadth.yaml"
 
-// edits are of files, by their names: what stands there, and what takes its place.
+// edits are changes of files, by file name: the old text and its replacement.
 type edits map[string][2]string
 
-// of returns the files of a set of rules, changed.
+// of returns the changed files of a set of rules.
 func (e edits) of(set *rules.Set) (fstest.MapFS, error) {
 	bundle, err := set.Bundle()
 	if err != nil {
@@ -70,7 +70,7 @@ func (e edits) of(set *rules.Set) (fstest.MapFS, error) {
 	return files, nil
 }
 
-// writeRules writes the built-in rules as a run has them into a directory.
+// writeRules writes the built-in rules, as used in a run, into a directory.
 func writeRules(dir string) error {
 	set, err := rules.Default(detectors.All())
 	if err != nil {
@@ -96,9 +96,9 @@ func newRulesets(base *rules.Set) (*rulesets, error) {
 	return &rulesets{all: []*rules.Set{base, other}}, nil
 }
 
-// followsLog reports whether a rule may fire elsewhere than in an undisturbed run: it
-// is another one after a switch, or it sets timers or hears verdicts, and what those
-// come to depends on how sources are interleaved in the facet log.
+// followsLog reports whether a rule's firings may differ from those in an
+// undisturbed run: if a switch changes it, or if it sets timers or reads verdicts.
+// The results of those depend on how sources are interleaved in the facet log.
 func (s *rulesets) followsLog(id string) bool {
 	r, other := s.all[0].Rule(id), s.all[1].Rule(id)
 	if r == nil || other == nil || r.Spec.Canonical() != other.Spec.Canonical() {
@@ -114,7 +114,7 @@ func (f *faults) switchRules(lane facet.Lane) func(context.Context, *rand.Rand) 
 		s := f.r.rulesets
 		s.number++
 		s.turns[lane]++
-		set := s.all[s.turns[lane]%len(s.all)] // first the others, then the first ones back
+		set := s.all[s.turns[lane]%len(s.all)] // first the other rules, then the initial ones again
 		bundle, err := set.Bundle()
 		if err != nil {
 			return err

@@ -9,51 +9,51 @@ import (
 	"github.com/weirdev/weir/app/stack"
 )
 
-// tracker measures how long the pipeline takes to recover from a disturbance:
-// until everything that was in the raw topic at that moment is through both
-// stages, and committed.
+// tracker measures how long the pipeline takes to recover from a disturbance: until
+// everything that was in the raw topic at that moment has passed both stages, and is
+// committed.
 type tracker struct {
 	stack *stack.Stack
 
 	mu      sync.Mutex
 	waiting []*disturbance
 	took    map[string][]time.Duration // by fault
-	behind  map[string][]time.Duration // by fault: how long until the lag was small again, and stayed so
+	behind  map[string][]time.Duration // by fault: time until the lag was small again, and stayed small
 	lags    [2]lagMeter                // of the stages
-	worst   time.Duration              // lag that was seen
-	raw     int64                      // records waiting, at the last look
+	worst   time.Duration              // largest lag seen
+	raw     int64                      // waiting records at the last look
 	facets  int64
-	done    int64     // records that the stage which is behind had committed
-	moved   time.Time // when that last changed
+	done    int64     // records committed by the stage that is behind
+	moved   time.Time // last change of done
 }
 
-// disturbance is a fault that is not recovered from. Its targets are the ends of
-// the logs: of the raw topic at the first look after it, of the facets when the
-// raw target was reached.
+// disturbance is a fault without recovery so far. Its targets are the ends of the
+// logs: the end of the raw topic at the first look after the fault, and the end of
+// the facets when the raw target was reached.
 type disturbance struct {
 	fault       string
 	from        time.Time
 	raw, facets []int64
-	lagging     time.Duration // from the fault to the last look that saw a lag of smallLag or more
+	lagging     time.Duration // from the fault to the last look with a lag of smallLag or more
 }
 
 const (
 	lookEvery = 250 * time.Millisecond
-	// smallLag is what the pipeline may be behind and still be called live.
+	// smallLag is the lag below which the pipeline counts as live.
 	smallLag = 5 * time.Second
 )
 
-// lagMeter tells how old the oldest record is that a stage has not committed.
+// lagMeter determines the age of the oldest record that a stage has not committed.
 type lagMeter struct{ seen []ending }
 
-// ending is where the partitions of a log ended at some moment.
+// ending holds the ends of a log's partitions at some moment.
 type ending struct {
 	at   time.Time
 	ends []int64
 }
 
-// see takes a look that began at the given time. What is not committed was
-// appended at the earliest look that saw it, or up to lookEvery before.
+// see records a look that began at the given time. Uncommitted records were appended
+// at the earliest look that saw them, or up to lookEvery before.
 func (m *lagMeter) see(at time.Time, p stack.Position) time.Duration {
 	m.seen = append(m.seen, ending{at, ends(p)})
 	for len(m.seen) > 0 && reached(p, m.seen[0].ends) {
@@ -78,7 +78,7 @@ func (t *tracker) left() (raw, facets int64) {
 	return t.raw, t.facets
 }
 
-// run looks until ctx ends. While the broker is away it sees nothing.
+// run looks until ctx ends. While the broker is down it sees nothing.
 func (t *tracker) run(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -96,7 +96,7 @@ func (t *tracker) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	t.mu.Lock()
-	known := len(t.waiting) // those that begin later need ends that are read later
+	known := len(t.waiting) // later ones need ends that are read later
 	t.mu.Unlock()
 	now := time.Now()
 	raw, err := t.stack.Ingested(ctx)
@@ -117,7 +117,7 @@ func (t *tracker) look(ctx context.Context) {
 	if done := committed(behind); done != t.done {
 		t.done, t.moved = done, time.Now()
 	}
-	// The stages work one behind the other, so the lags add up.
+	// The stages work one after the other, so the lags add up.
 	lag := t.lags[0].see(now, raw) + t.lags[1].see(now, facets)
 	t.worst = max(t.worst, lag)
 	left := t.waiting[:0]
@@ -173,8 +173,8 @@ func committed(p stack.Position) (n int64) {
 	return n
 }
 
-// awaitAll waits until the pipeline has recovered from everything, for as long as
-// it gets on: stuck is the longest time without any progress.
+// awaitAll waits until the pipeline has recovered from everything, as long as it
+// makes progress: stuck is the maximum time without any.
 func (t *tracker) awaitAll(ctx context.Context, stuck time.Duration) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -194,8 +194,8 @@ func (t *tracker) awaitAll(ctx context.Context, stuck time.Duration) {
 	}
 }
 
-// recovery is the given share (0 … 1) of the recovery times, of one fault or,
-// where none is named, of all.
+// recovery returns the given quantile (0 … 1) of the recovery times, of one fault
+// or, if none is named, of all.
 func (t *tracker) recovery(fault string, share float64) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -208,15 +208,15 @@ func (t *tracker) recovery(fault string, share float64) time.Duration {
 	return quantile(all, share)
 }
 
-// live is the given share of the times from a fault until the lag was below
-// smallLag for good; 0 where it never reached that. worst is the largest lag.
+// live returns the given quantile of the times from a fault until the lag stayed
+// below smallLag; 0 if it never reached that. worst is the largest lag.
 func (t *tracker) live(fault string, share float64) (took, worst time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return quantile(slices.Clone(t.behind[fault]), share), t.worst
 }
 
-// quantile is the least value that a share of all does not exceed.
+// quantile returns the smallest value that at least a share of all does not exceed.
 func quantile(all []time.Duration, share float64) time.Duration {
 	if len(all) == 0 {
 		return 0

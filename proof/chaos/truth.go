@@ -19,18 +19,18 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// repeatWindow is how many records before it a record is compared with, to tell
-// a gateway's repeat.
+// repeatWindow is the number of preceding records that a record is compared with to
+// detect a gateway's repeat.
 const repeatWindow = 65_536
 
-// truth is what the stores must hold: made from the seed, and held against the
-// raw log, which says only at which offsets the records are.
+// truth is the required content of the stores. It is made from the seed, and checked
+// against the raw log, which contributes only the offsets of the records.
 type truth struct {
 	parts []*rawPart
 
-	unacknowledged int64 // records that are missing from the raw log, though they were acknowledged
-	foreign        int64 // records in the raw log that the seed does not know
-	repeats        int64 // records whose bytes are those of one not far before them
+	unacknowledged int64 // acknowledged records that are missing from the raw log
+	foreign        int64 // records in the raw log that the seed does not contain
+	repeats        int64 // records with the same bytes as one shortly before
 }
 
 // rawPart is the truth of one raw partition, by offset.
@@ -42,7 +42,7 @@ type rawPart struct {
 	ids     map[string]struct{} // of good records
 }
 
-// bundle is a multiset of facets: how many, and the sum of their digests.
+// bundle is a multiset of facets: their number, and the sum of their digests.
 type bundle struct {
 	n   uint32
 	sum uint64
@@ -50,7 +50,7 @@ type bundle struct {
 
 func (b *bundle) add(digest uint64) { b.n++; b.sum += digest }
 
-// expected are the good records that count.
+// expected returns the number of good records that count.
 func (t *truth) expected() (n int64) {
 	for _, p := range t.parts {
 		for _, w := range p.what {
@@ -69,17 +69,17 @@ func (t *truth) garbage() (n int64) {
 	return n
 }
 
-// reading is the raw log of one partition as it is read, beside the records that
-// the seed says it holds.
+// reading is the raw log of one partition during reading, next to the records
+// expected from the seed.
 type reading struct {
 	*rawPart
 	partition int32
 	log       *logReader
 	generator *generator
-	due       []record // made by the seed, not found in the log yet
+	due       []record // made by the seed, not yet found in the log
 	recent    map[uint64]int64
 	seen      int64 // records of the seed that were found
-	horizon   int64 // the generator was asked until then
+	horizon   int64 // how far the generator was asked
 	format    format.Format
 	enrich    *ingest.Enricher
 	event     event.Event
@@ -88,8 +88,8 @@ type reading struct {
 	seedHash  maphash.Seed
 }
 
-// learn reads the raw log and makes the truth, and what detect finds when
-// nothing disturbs it.
+// learn reads the raw log and creates the truth, and the findings without any
+// disturbance.
 func (r *run) learn(ctx context.Context, calm *calm) (*truth, error) {
 	t := &truth{}
 	var all []*reading
@@ -146,8 +146,8 @@ func (r *run) newReading(ctx context.Context, p int32) (*reading, error) {
 	}, nil
 }
 
-// read goes through the log until a record that is due at or after until. more
-// is false at the log's end.
+// read goes through the log until a record that is due at or after until. more is
+// false at the log's end.
 func (rd *reading) read(ctx context.Context, t *truth, until int64, calm *calm) (more bool, err error) {
 	for {
 		rec, err := rd.log.peek(ctx)
@@ -162,8 +162,7 @@ func (rd *reading) read(ctx context.Context, t *truth, until int64, calm *calm) 
 	}
 }
 
-// next is the record that the seed says comes next, without those that are
-// repeats anyway.
+// next returns the next record of the seed, without those that are repeats.
 func (rd *reading) next() *record {
 	const ahead = 1000 // ms
 	for len(rd.due) == 0 {
@@ -181,9 +180,9 @@ func (rd *reading) known(rec *kafka.Record) bool {
 	return ok && rec.Offset-at <= repeatWindow
 }
 
-// judge says what a record of the log is. The records of the seed must come in
-// their order; between them only bytes that came before may come again, because
-// a gateway, or the sender after a lost answer, repeats itself.
+// judge classifies a record of the log. The records of the seed must come in their
+// order. Between them only repeated bytes are allowed, because a gateway repeats
+// itself, or the sender after a lost answer.
 func (rd *reading) judge(rec *kafka.Record, t *truth, calm *calm) {
 	for int64(len(rd.what)) < rec.Offset { // transaction markers and the like: there are none
 		rd.keep(repeat, 0, bundle{})
@@ -223,11 +222,11 @@ func (rd *reading) keep(what content, row uint64, facets bundle) {
 	rd.what, rd.rows, rd.facets = append(rd.what, what), append(rd.rows, row), append(rd.facets, facets)
 }
 
-// facetsOf is what ingest must have made of an event.
+// facetsOf returns the facets that ingest must have made of an event.
 func (rd *reading) facetsOf(offset int64, calm *calm) (all bundle) {
 	e := &rd.event
 	if e.Refused() {
-		return all // refused by us: nobody's new evidence
+		return all // refused by Weir: no new evidence
 	}
 	for _, k := range calm.kinds {
 		ent, ok := facet.EntityOf(k, e, rd.scratch)
@@ -244,7 +243,7 @@ func (rd *reading) facetsOf(offset int64, calm *calm) (all bundle) {
 	return all
 }
 
-// rowText is a row of the table events as text: the same that [rowSQL] makes.
+// rowText returns a row of the events table as text, in the format of [rowSQL].
 func rowText(b []byte, partition int32, offset int64, e *event.Event) []byte {
 	b = strconv.AppendInt(b, int64(partition), 10)
 	b = strconv.AppendInt(append(b, separator...), offset, 10)
@@ -261,7 +260,7 @@ func rowText(b []byte, partition int32, offset int64, e *event.Event) []byte {
 
 const separator = "\x1f"
 
-// rowSQL is an expression for the digest of a row of events.
+// rowSQL returns an expression for the digest of a row of events.
 func rowSQL() string {
 	text := `cityHash64(concatWithSeparator('\x1f', toString(src_partition), toString(src_offset)`
 	for _, f := range event.Fields() {
@@ -277,7 +276,7 @@ func rowSQL() string {
 	return text + "))"
 }
 
-// facetDigest is the digest of a facet, with where it belongs. b is scratch.
+// facetDigest returns the digest of a facet and its place. b is scratch.
 func facetDigest(b []byte, to, source int32, offset int64, ordinal uint8, ent facet.Entity, e *event.Event, fields []event.Field) ([]byte, uint64) {
 	b = binary.LittleEndian.AppendUint32(b[:0], uint32(to))
 	b = binary.LittleEndian.AppendUint32(b, uint32(source))
@@ -298,7 +297,7 @@ func facetDigest(b []byte, to, source int32, offset int64, ordinal uint8, ent fa
 	return b, city.CH64(b)
 }
 
-// logReader reads one partition up to the end that it had at first.
+// logReader reads one partition up to its initial end.
 type logReader struct {
 	kafka     *kafka.Client
 	topic     string
@@ -319,8 +318,8 @@ func openLog(ctx context.Context, client *kafka.Client, topic string, partition 
 	return &logReader{kafka: client, topic: topic, partition: partition, next: ranges[partition].Start, end: ranges[partition].End}, nil
 }
 
-// peek is the next record, nil at the end. It is valid until the next peek after
-// take.
+// peek returns the next record, nil at the end. It is valid until the next peek
+// after take.
 func (l *logReader) peek(ctx context.Context) (*kafka.Record, error) {
 	for l.at >= len(l.batch.Records) {
 		if l.next >= l.end {

@@ -9,11 +9,11 @@ import (
 	"github.com/go-faster/city"
 )
 
-// verdict is what the verifier found.
+// verdict is the result of the verifier.
 type verdict struct {
 	Sent       int64 // records that Kafka acknowledged
 	Events     int64 // rows of events
-	Physical   int64 // of these, with those that FINAL merges
+	Physical   int64 // rows including those that FINAL merges
 	Expected   int64 // good records that count
 	Lost       int64
 	Duplicated int64
@@ -24,10 +24,10 @@ type verdict struct {
 	Late       int64
 	Switches   int64 // records of the facet log
 	Watched    int64 // signals of shadow rules
-	Members    int64 // of groups, told by loop-back
-	Verdicts   int64 // on cohorts, read by loop-back
+	Members    int64 // group members told by loop-back
+	Verdicts   int64 // verdicts on cohorts, read by loop-back
 	Timed      int64 // signals of rules that set timers
-	Repeats    int64 // of a gateway, dropped by ingest
+	Repeats    int64 // gateway repeats, dropped by ingest
 	Repeated   int64 // facets that were written again, and dropped
 	Digests    map[string]string
 
@@ -37,7 +37,7 @@ type verdict struct {
 
 const mostFindings = 20
 
-// find adds a finding. All count; the first are told.
+// find adds a finding. All are counted; only the first are reported.
 func (v *verdict) find(format string, args ...any) {
 	v.count++
 	if len(v.findings) < mostFindings {
@@ -53,13 +53,12 @@ func (v *verdict) same(what, stored, wanted string) {
 	}
 }
 
-// equal reports whether everything is as the seed says.
+// equal reports whether everything matches the seed.
 func (v *verdict) equal() bool { return v.count == 0 }
 
-// verify reads what the run has left behind and compares it with what the seed
-// says. It knows the plan, and how many records were acknowledged; nothing that
-// the workers say of themselves is believed, but for their ledgers, which must
-// say the same.
+// verify reads the data that the run has left and compares it with the expectation
+// from the seed. It knows the plan, and the number of acknowledged records. It does
+// not trust any statement of the workers except their ledgers, which must match.
 func (r *run) verify(ctx context.Context) (*verdict, error) {
 	v := &verdict{Sent: r.sender.acknowledged(), Digests: map[string]string{}}
 	calm, err := newCalm(r.cluster.stack.Config, r.plan.Partitions, r.facetPartitions)
@@ -123,7 +122,7 @@ func (r *run) checkStores(ctx context.Context, t *truth, re *replayed, v *verdic
 	return nil
 }
 
-// checkFacets compares the facets in the log, each once, with what ingest must
+// checkFacets compares the facets in the log, each once, with those that ingest must
 // have made of the raw records.
 func (v *verdict) checkFacets(t *truth, re *replayed) {
 	var stored, wanted digest
@@ -148,7 +147,7 @@ func (v *verdict) checkFacets(t *truth, re *replayed) {
 	v.same("facets", stored.String(), wanted.String())
 }
 
-// checkLoopback compares what members of groups are told with what follows from
+// checkLoopback compares the notices to group members with those that follow from
 // the facet log: frame by frame, in order.
 func (v *verdict) checkLoopback(re *replayed) {
 	var stored, wanted digest
@@ -175,9 +174,9 @@ func (v *verdict) checkLoopback(re *replayed) {
 	v.same("loop-back", stored.String(), wanted.String())
 }
 
-// checkFindings compares what was found, wherever it stands in the facet log,
-// with what is found when nothing is disturbed. Of rules that follow the facet log
-// more closely than that it says nothing: the model does.
+// checkFindings compares the findings, regardless of their position in the facet
+// log, with those of an undisturbed run. It does not cover rules that depend more
+// closely on the facet log; the model covers them.
 func (v *verdict) checkFindings(calm *calm, re *replayed, s *rulesets) {
 	other := func(f finding, _ int) bool { return s.followsLog(f.rule) }
 	maps.DeleteFunc(calm.found, other)

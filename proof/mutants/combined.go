@@ -15,13 +15,13 @@ import (
 	"strings"
 )
 
-// bugEnv holds the number of the bug that is on in a program with many.
+// bugEnv holds the number of the active bug in a program with many.
 const bugEnv = "WEIR_SEEDED_BUG"
 
-// combine puts all bugs into one program, where bugEnv tells which one is on: each
-// function that a bug changes stands there once more, and the original calls that
-// one while the bug is on. So the program is built once for all. The number of
-// bugs[i] is i+1. Files are the changed ones by their paths.
+// combine puts all bugs into one program, in which bugEnv selects the active one.
+// Each function that a bug changes gets a copy, and the original calls the copy
+// while the bug is active. So one build serves all bugs. The number of bugs[i] is
+// i+1. Files are the changed files by path.
 func combine(root string, bugs []Bug) (files map[string][]byte, err error) {
 	combined := map[string]*combinedFile{}
 	for i, b := range bugs {
@@ -65,11 +65,12 @@ import (
 var seededBug = func() int { n, _ := strconv.Atoi(os.Getenv(%q)); return n }()
 `
 
-// combinedFile is a file of the program and copies of its functions with bugs.
+// combinedFile is a file of the program with copies of its functions that contain
+// bugs.
 type combinedFile struct {
 	of     *goFile
 	copies []faultyCopy
-	// imports of the original, and those that bugs add
+	// imports of the original, and those added by bugs
 	imports []string
 }
 
@@ -86,7 +87,7 @@ func newCombinedFile(source string) (*combinedFile, error) {
 	return &combinedFile{of: f, imports: f.imports()}, nil
 }
 
-// add takes a bug: the file with the bug in it.
+// add adds a bug: the file that contains it.
 func (c *combinedFile) add(bug int, faulty string) error {
 	f, err := parseFile(faulty)
 	if err != nil {
@@ -148,7 +149,7 @@ func (c *combinedFile) text() ([]byte, error) {
 
 func (c faultyCopy) name() string { return fmt.Sprintf("%s_bug%d", c.of.decl.Name.Name, c.bug) }
 
-// goFile is a parsed file: its functions, and the text beside them and its imports.
+// goFile is a parsed file: its functions, the text around them, and its imports.
 type goFile struct {
 	source     string
 	set        *token.FileSet
@@ -160,9 +161,9 @@ type goFile struct {
 
 type function struct {
 	decl       *ast.FuncDecl
-	text, head string // all of it, and what is before the body
-	bodyAt     int    // in the file, behind the brace
-	nameAt     int    // in text
+	text, head string // the whole function, and the part before the body
+	bodyAt     int    // offset in the file after the brace
+	nameAt     int    // offset in text
 }
 
 func parseFile(source string) (*goFile, error) {
@@ -198,7 +199,7 @@ func parseFile(source string) (*goFile, error) {
 
 func (f *goFile) offset(p token.Pos) int { return f.set.Position(p).Offset }
 
-// imports are the specs of the file, as they stand there.
+// imports returns the import specs of the file verbatim.
 func (f *goFile) imports() []string {
 	var specs []string
 	for _, i := range f.file.Imports {
@@ -211,8 +212,8 @@ func (f *goFile) imports() []string {
 	return specs
 }
 
-// call is a statement that calls the function of another name in place of this one.
-// Parameters without a name are zero there: nobody reads them.
+// call returns a statement that calls the function under another name in place of
+// this one. Parameters without a name are zero there, because nobody reads them.
 func (f *function) call(name string) string {
 	var args []string
 	for _, p := range f.decl.Type.Params.List {
@@ -239,7 +240,7 @@ func (f *function) call(name string) string {
 	return "return " + called
 }
 
-// names are expressions for the parameters of one field.
+// names returns expressions for the parameters of one field.
 func (f *function) names(p *ast.Field) []string {
 	typ := p.Type
 	if e, variadic := typ.(*ast.Ellipsis); variadic {

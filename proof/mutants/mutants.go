@@ -1,6 +1,6 @@
-// Package mutants asks of tests whether they would see a bug: it puts bugs into
-// the program, and requires that a test fails while one of them is on. The tree is
-// left as it is; the go command is shown other texts of some files.
+// Package mutants checks that tests detect bugs: it puts bugs into the program, and
+// requires that a test fails while one of them is active. The source tree is not
+// changed; the go command gets other texts for some files.
 package mutants
 
 import (
@@ -18,33 +18,33 @@ import (
 	"github.com/weirdev/weir/proof/testkit"
 )
 
-// Bug is a fault of the program. Each old text is there exactly once, so that a
-// table of bugs cannot rot.
+// Bug is a seeded bug. Each old text must occur exactly once, so that a table of
+// bugs stays valid.
 type Bug struct {
 	Name  string
-	File  string      // from the root of the module, with slashes
+	File  string      // path from the module root, with slashes
 	Edits [][2]string // old text, new text
-	Test  string      // that must fail; "": the suite's
-	Seed  int         // of the first history that is tried; 0: the first one. It saves time, and no more
+	Test  string      // test that must fail; "": the suite's
+	Seed  int         // seed of the first history to try; 0: the first one. It only saves time
 }
 
-// Suite is tests that must see bugs.
+// Suite is a set of tests that must detect bugs.
 type Suite struct {
-	Package string   // from the root of the module, such as ./proof/oracle
-	Test    string   // that must fail
-	Args    []string // of the test's program
-	Env     []string // beside the present one
-	SeedEnv string   // names a bug's seed to the test
+	Package string   // path from the module root, such as ./proof/oracle
+	Test    string   // test that must fail
+	Args    []string // of the test program
+	Env     []string // added to the present one
+	SeedEnv string   // variable that passes a bug's seed to the test
 	Bugs    []Bug
 }
 
-// patience is how long a test may take to find its bug. It ends what hangs, and is
-// so long that a busy machine is no failure.
+// patience is how long a test may take to find its bug. It ends tests that hang, and
+// is long enough for a busy machine.
 const patience = 8 * time.Minute
 
-// Run tests that each bug is caught, as many at a time as tests may run. It is left
-// to make proof, and skipped under the race detector, under which it would take many
-// times as long.
+// Run checks that each bug is caught, with as many in parallel as tests may run. It
+// is left to make proof, and skipped under the race detector, which would make it
+// many times slower.
 func (s Suite) Run(t *testing.T) {
 	testkit.Long(t, "it runs the tests once for each bug")
 	if testkit.Raced {
@@ -71,8 +71,8 @@ func (s Suite) Run(t *testing.T) {
 	}
 }
 
-// Apply checks that each bug can be put into its file, without a build. It is
-// quick, so that a change that moves a bug's place is told at once.
+// Apply checks that each bug can be put into its file, without a build. It is fast,
+// so that a change that moves a bug's place is reported at once.
 func (s Suite) Apply(t *testing.T) {
 	if _, err := combine(moduleRoot(t), s.Bugs); err != nil {
 		t.Error(err)
@@ -89,7 +89,7 @@ func moduleRoot(t *testing.T) string {
 }
 
 // build builds the tests of the package with all bugs in the program, and returns
-// the file to run.
+// the executable.
 func (s Suite) build(t *testing.T, root string) (program string) {
 	t.Helper()
 	files, err := combine(root, s.Bugs)
@@ -122,7 +122,7 @@ func (s Suite) build(t *testing.T, root string) (program string) {
 	return program
 }
 
-// try runs the test while the bug of this number is on.
+// try runs the test while the bug with this number is active.
 func (s Suite) try(t *testing.T, root, program string, number int, b Bug) (out string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -139,7 +139,7 @@ func (s Suite) try(t *testing.T, root, program string, number int, b Bug) (out s
 
 func (b Bug) path(root string) string { return filepath.Join(root, filepath.FromSlash(b.File)) }
 
-// faulty is the text of the bug's file with the bug in it.
+// faulty returns the text of the bug's file with the bug in it.
 func (b Bug) faulty(root string) (string, error) {
 	text, err := os.ReadFile(b.path(root))
 	if err != nil {

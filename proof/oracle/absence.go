@@ -11,14 +11,14 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// absence is a detector for proofs, which sets timers: of an event that is not
-// followed by another one in time. It says so again and again, and says when the other one comes a little
-// later.
+// absence is a detector for proofs that sets timers. It fires for an event that is
+// not followed by another one in time. It fires repeatedly, and also when the other
+// event comes a little later.
 type absence struct {
 	starts, ends *rules.Condition
 	within       time.Duration
-	again        int  // how often it repeats what it says
-	moves        bool // another start begins anew
+	again        int  // how often it repeats a firing
+	moves        bool // another start restarts the wait
 	weight       uint8
 }
 
@@ -52,7 +52,8 @@ func (s *absence) Detector(detectors.Environment) detectors.Detector {
 	return &absenceDetector{rule: s}
 }
 
-// absenceDetector keeps since i64 (Unix ms) · said u64, how often · last said i64.
+// absenceDetector keeps since i64 (Unix ms) · number of firings u64 · last firing
+// i64.
 type absenceDetector struct{ rule *absence }
 
 func (d *absenceDetector) Apply(c *detectors.Context, f *detectors.Firing) bool {
@@ -99,12 +100,12 @@ func (d *absenceDetector) Explain([]byte, int64) detectors.Explanation {
 	return detectors.Explanation{}
 }
 
-// absent is its model.
+// absent is the model of absence.
 type absent struct {
 	rule  *absence
 	since int64
 	said  int
-	last  int64 // time at which it was said
+	last  int64 // time of the last firing
 }
 
 func (m *absent) change(s rules.Spec) { m.rule = s.(*absence) }

@@ -2,7 +2,7 @@ package oracle
 
 import "fmt"
 
-// absenceText is a rule of it, as a file has it.
+// absenceText is an absence rule as written in a file.
 type absenceText struct {
 	id, entity, starts, ends string
 	within, again            int64 // ms, times

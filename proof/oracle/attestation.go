@@ -10,29 +10,29 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// attesting is what one rule remembers of one entity, as
-// docs/detectors/attestation.md has it.
+// attesting is the state of one rule for one entity, as described in
+// docs/detectors/attestation.md.
 type attesting struct {
 	rule *detectors.Attestation
 	onlooker
 
-	checks []graded // of the window that ends with the newest pane
+	checks []graded // in the window that ends with the newest pane
 	newest int64
-	level  int // the best
+	level  int // the best level
 	had    int64
 	has    bool
 	count  *counted
-	weight uint8 // that fired last
+	weight uint8 // of the last firing
 	last   int64
 }
 
-// graded is an event in the way in which it falls short; "" where it does not.
+// graded is an event with its kind of shortfall; "" if it has none.
 type graded struct {
 	pane int64
 	way  string
 }
 
-// counted is the counter of an attestation.
+// counted is an attestation's counter.
 type counted struct {
 	of    string
 	value int64
@@ -56,7 +56,7 @@ func (s *attesting) change(r rules.Spec) {
 	s.terms = terms{s.rule.Cohorts, s.rule.Wait, s.rule.Usual, s.rule.Peers, s.rule.BrokenShare}
 }
 
-// pane is how long one is, ms.
+// pane returns the length of a pane, ms.
 func (s *attesting) pane() int64 { return s.rule.Window.Milliseconds() / panesOf }
 
 func (s *attesting) arrive(a arrival) (*firing, bool) {
@@ -112,7 +112,7 @@ func (s *attesting) due(a arrival) *firing {
 	return s.fire(finding, weight, v, a.time)
 }
 
-// way is how the event falls short.
+// way returns the event's kind of shortfall.
 func (s *attesting) way(a arrival, verdict string) string {
 	e, need, level := a.event, 0, 0
 	for _, r := range s.rule.Required {
@@ -148,7 +148,7 @@ func (s *attesting) way(a arrival, verdict string) string {
 	return ""
 }
 
-// goesBack compares the counter with the one before, and remembers it.
+// goesBack compares the counter with the previous one, and stores it.
 func (s *attesting) goesBack(e *event.Event, now int64) bool {
 	next := &counted{strings.Clone(e.Text(event.AttestationID)), e.Num(event.AttestationCounter), now}
 	was := s.count
@@ -165,7 +165,7 @@ func (s *attesting) goesBack(e *event.Event, now int64) bool {
 	return false
 }
 
-// in is how many checks of the window fall short in a way.
+// in returns how many checks of the window have a kind of shortfall.
 func (s *attesting) in(way string) (n int) {
 	for _, g := range s.checks {
 		if g.way == way {
@@ -175,7 +175,7 @@ func (s *attesting) in(way string) (n int) {
 	return n
 }
 
-// alone is the end of the first pane of the window in which something fell short.
+// alone returns the end of the first pane of the window with a shortfall.
 func (s *attesting) alone() int64 {
 	first := s.newest
 	for _, g := range s.checks {
@@ -186,7 +186,7 @@ func (s *attesting) alone() int64 {
 	return (first + 1) * s.pane()
 }
 
-// allowed is the finding that may fire, with its weight; 0 where none may.
+// allowed returns the finding that may fire, with its weight; 0 if none may.
 func (s *attesting) allowed(r ruling, now int64) (finding int, weight uint8) {
 	best := -1
 	for i, f := range s.rule.Findings {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// attestationRule is a rule about attestations.
+// attestationRule returns a rule about attestations.
 func (m *signer) attestationRule(id string) string {
 	s := "    attestation:\n      required:\n"
 	for range 1 + m.IntN(2) {
@@ -43,7 +43,7 @@ func attestedHistory(seed uint64, events int) history {
 	return lookingHistory(seed, events, (*signer).attestationRule)
 }
 
-// TestTheEngineAgreesWithTheOracleOnAttestations: likewise.
+// TestTheEngineAgreesWithTheOracleOnAttestations compares the two on such rules.
 func TestTheEngineAgreesWithTheOracleOnAttestations(t *testing.T) {
 	n, histories := agree(t, attestedHistory)
 	if histories >= 100 && (n.signals < 10*int(histories) || min(n.said, n.noted) < int(histories) || min(n.edits, n.switches, n.shadow) < int(histories)/4) {

@@ -9,8 +9,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// clockwork is what one rule remembers of when one entity tried, as
-// docs/detectors/cadence.md has it.
+// clockwork is the state of one rule for one entity, as described in
+// docs/detectors/cadence.md.
 type clockwork struct {
 	rule *detectors.Cadence
 
@@ -19,10 +19,10 @@ type clockwork struct {
 	lastHour  int64
 	cleared   bool
 	clearedTo int64
-	fired     int // how often
+	fired     int // number of firings
 	weight    uint8
 	lastAt    int64
-	steady    *int64 // since when it has been even
+	steady    *int64 // start of the evenly spaced run
 }
 
 type try struct {
@@ -35,7 +35,7 @@ func (k *clockwork) change(s rules.Spec) {
 	k.cut()
 }
 
-// cut keeps as many tries as the greatest tier looks at.
+// cut keeps as many tries as the largest tier needs.
 func (k *clockwork) cut() {
 	greatest := 0
 	for _, t := range k.rule.Tiers {
@@ -66,8 +66,8 @@ func (k *clockwork) arrive(a arrival) (*firing, bool) {
 	return k.fire(a.time), true
 }
 
-// watch looks whether the latest tries, as many as the least demanding tier with lasts
-// asks for, are even.
+// watch checks whether the latest tries are even. It takes as many as the least
+// demanding tier with lasts asks for.
 func (k *clockwork) watch() {
 	fewest := 0
 	for _, t := range k.rule.Tiers {
@@ -96,7 +96,7 @@ func (k *clockwork) even(median, spread int64) bool {
 		(k.rule.Longest == 0 || median <= k.rule.Longest.Milliseconds())
 }
 
-// held is for how long it has been even.
+// held returns how long the tries have been even.
 func (k *clockwork) held() int64 {
 	if k.steady == nil || len(k.tries) == 0 {
 		return 0
@@ -117,9 +117,9 @@ func (k *clockwork) mark(hour int64) {
 	}
 }
 
-// take reports whether the try is among those that are kept.
+// take reports whether the try is among those kept.
 func (k *clockwork) take(a arrival) bool {
-	const mark = "\x00now" // no value is such a text
+	const mark = "\x00now" // no value equals this text
 	k.tries = append(k.tries, try{a.time, mark})
 	slices.SortStableFunc(k.tries, func(a, b try) int { return int(a.time - b.time) })
 	last := k.tries[len(k.tries)-1].time
@@ -174,14 +174,14 @@ func (k *clockwork) fire(now int64) *firing {
 	return nil
 }
 
-// rhythm is the median of the intervals (ms), and how far four of five are from it,
-// in percent.
+// rhythm returns the median of the intervals (ms), and the distance from it that
+// four of five stay within, in percent.
 func rhythm(tries []try) (median, spread int64) {
 	var intervals, differences []int64
 	for i := 1; i < len(tries); i++ {
 		intervals = append(intervals, tries[i].time-tries[i-1].time)
 	}
-	// at is the value at place ⌈part·n⌉.
+	// at returns the value at rank ⌈part·n⌉.
 	at := func(of []int64, part, whole int) int64 {
 		of = slices.Sorted(slices.Values(of))
 		place := part * len(of) / whole

@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// paces are of accounts that try at intervals, some of which are even.
+// paces compares on accounts that try at intervals, some of them even.
 func paces() comparison {
 	return comparison{
 		rule: func(m *hand) string {
@@ -39,13 +39,13 @@ func paces() comparison {
 	}
 }
 
-// TestCadenceInTheEngine: whole histories.
+// TestCadenceInTheEngine compares whole histories.
 func TestCadenceInTheEngine(t *testing.T) {
 	x := paces()
 	agree(t, x.history("account"))
 }
 
-// TestCadenceAgreesWithItsModel shows random attempts to both.
+// TestCadenceAgreesWithItsModel sends random attempts to both.
 func TestCadenceAgreesWithItsModel(t *testing.T) {
 	var full, fired, cleared, hours uint64
 	var last *clockwork

@@ -10,24 +10,24 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// cohortName names those that share a value of a field.
+// cohortName identifies the entities that share a value of a field.
 type cohortName struct {
 	by            event.Field
 	tenant, value string
 }
 
-// group is what is remembered of a cohort, until the watermark reaches a moment.
+// group is the state of a cohort, kept until the watermark reaches a moment.
 type group struct {
 	until int64
 	of    map[string]*cohort // by rule
 }
 
-// cohort is what one rule remembers of a cohort.
+// cohort is the state of one rule for a cohort.
 type cohort struct {
-	memory   any // the model's; nil at first
+	memory   any // of the model; nil at first
 	said     uint8
 	saidAt   int64
-	anything bool // was said
+	anything bool // whether anything was said
 	opinions []opinion
 
 	o    *Oracle
@@ -36,15 +36,15 @@ type cohort struct {
 	now  int64 // time of the event
 }
 
-// opinion is what one facet partition thinks.
+// opinion is the verdict of one facet partition.
 type opinion struct {
 	from  int32
 	level uint8
 	until int64
 }
 
-// groupOf is the memory of a cohort that is touched: it is kept until no event
-// before a moment is on time.
+// groupOf returns the state of a cohort in use. It is kept until no event before a
+// moment is on time.
 func (o *Oracle) groupOf(name cohortName, until int64) *group {
 	g := o.cohorts[name]
 	if g == nil || g.until <= o.watermark {
@@ -62,7 +62,7 @@ func (g *group) rule(r *rules.Rule) *cohort {
 	return g.of[r.ID]
 }
 
-// cohortsOf finds the cohorts of the facet that is read.
+// cohortsOf returns the lookup of cohorts for the current facet.
 func (o *Oracle) cohortsOf(c counter, r *rules.Rule) func(event.Field) *cohort {
 	e, now := &o.facet.Fields, o.facet.Time
 	return func(by event.Field) *cohort {
@@ -80,7 +80,7 @@ func (o *Oracle) cohortsOf(c counter, r *rules.Rule) func(event.Field) *cohort {
 	}
 }
 
-// recaller finds cohorts by their names, without an event of theirs.
+// recaller returns the lookup of cohorts by name, without an event of theirs.
 func (o *Oracle) recaller(r *rules.Rule) func(cohortName) *cohort {
 	return func(name cohortName) *cohort {
 		g := o.cohorts[name]
@@ -93,8 +93,8 @@ func (o *Oracle) recaller(r *rules.Rule) func(cohortName) *cohort {
 	}
 }
 
-// say has all partitions told what changes, or what holds since half of the time
-// for which it is remembered; and no two things too soon after one another.
+// say sends a verdict to all partitions if it changes, or if half of the time for
+// which it is remembered has passed. Two verdicts keep a minimum interval.
 func (h *cohort) say(level uint8) {
 	k := h.rule.Spec.Keeps().Cohort
 	since := h.now - h.saidAt
@@ -111,7 +111,7 @@ func (h *cohort) say(level uint8) {
 	h.o.loopback.Said += int64(h.o.partitions)
 }
 
-// thinking is how many partitions say so much, or more.
+// thinking returns how many partitions have at least this level.
 func (h *cohort) thinking(level uint8) (n int) {
 	for _, p := range h.opinions {
 		if p.level >= level && p.until > h.o.watermark {
@@ -121,7 +121,7 @@ func (h *cohort) thinking(level uint8) (n int) {
 	return n
 }
 
-// hearVerdicts takes in what a partition thinks of cohorts.
+// hearVerdicts reads a partition's verdicts on cohorts.
 func (o *Oracle) hearVerdicts(frame []byte, from int32, known bool) {
 	var r facet.LoopbackReader
 	if r.Reset(frame) != nil || known {
@@ -154,7 +154,7 @@ func (o *Oracle) hearVerdicts(frame []byte, from int32, known bool) {
 	}
 }
 
-// changeCohorts goes on under other rules.
+// changeCohorts continues under other rules.
 func (o *Oracle) changeCohorts(was, set *rules.Set) {
 	for _, g := range o.cohorts {
 		for id := range g.of {

@@ -8,7 +8,8 @@ import (
 
 func TestEveryBugHasItsPlace(t *testing.T) { mutants.Suite{Bugs: bugs}.Apply(t) }
 
-// TestNegativeControls: a bug in what the oracle judges is caught.
+// TestNegativeControls checks that the oracle catches bugs in the code that it
+// judges.
 func TestNegativeControls(t *testing.T) {
 	mutants.Suite{
 		Package: "./proof/oracle", Test: "TestTheEngineAgreesWithTheOracle", Args: []string{"-rapid.nofailfile"},

@@ -10,10 +10,11 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// point is one point in the units of worth, 2^-24.
+// point is one point in units of 2^-24, the units of worth.
 const point = 1 << 24
 
-// powers holds 2^(-i/256), for i from 0 to 256, in units of 2^-30, to the nearest.
+// powers holds 2^(-i/256), for i from 0 to 256, in units of 2^-30, rounded to the
+// nearest.
 type powers [257]int64
 
 func newPowers() (p powers) {
@@ -29,7 +30,8 @@ func newPowers() (p powers) {
 	return p
 }
 
-// worth is what score.Decayed promises, in units of 2^-24 of a point.
+// worth computes the result that score.Decayed promises, in units of 2^-24 of a
+// point.
 func (p *powers) worth(c score.Contribution, now int64) int64 {
 	age := new(big.Int).Sub(big.NewInt(now), big.NewInt(c.Time))
 	if age.Sign() <= 0 {
@@ -40,15 +42,15 @@ func (p *powers) worth(c score.Contribution, now int64) int64 {
 	if halvings.Cmp(big.NewInt(32)) >= 0 {
 		return 0
 	}
-	fraction := rest.Lsh(rest, 32).Div(rest, half).Int64() // of a half-life, in units of 2^-32
+	fraction := rest.Lsh(rest, 32).Div(rest, half).Int64() // part of a half-life, in units of 2^-32
 	i, along := fraction/(1<<24), fraction%(1<<24)
 	power := p[i] - (p[i]-p[i+1])*along/(1<<24)
 	return int64(c.Weight) * power / (1 << 6) >> halvings.Uint64()
 }
 
-// cleared is the list, in order of rules, after a rule has taken back at a moment what
-// it said until then. What is worth less than a point at that moment goes as well, if
-// there was something to take back.
+// cleared returns the list, in order of rules, after a rule has withdrawn its
+// earlier contributions at a moment. If there were any, contributions worth less
+// than a point at that moment are dropped as well.
 func (p *powers) cleared(list []score.Contribution, rule string, at int64) (kept []score.Contribution, found bool) {
 	for _, c := range list {
 		switch {
@@ -65,8 +67,9 @@ func (p *powers) cleared(list []score.Contribution, rule string, at int64) (kept
 // certain is 100 points in the units of worth.
 const certain = 100 * point
 
-// combined is what a list amounts to, by the documentation of package score: in all
-// and by category, in units of 2^-24 of a point. Each product is rounded down.
+// combined returns the sum of a list according to the documentation of package
+// score: in total and by category, in units of 2^-24 of a point. Each product is
+// rounded down.
 func (p *powers) combined(list []score.Contribution, least rules.Phase, now int64) (total int64, of map[string]int64) {
 	list = slices.Clone(list)
 	slices.SortFunc(list, func(a, b score.Contribution) int { return cmp.Compare(a.Rule, b.Rule) })
@@ -99,10 +102,11 @@ func (p *powers) combined(list []score.Contribution, least rules.Phase, now int6
 	return product(certain-left.Int64(), whole), of
 }
 
-// merge is the list, in order of rules, after a contribution has come. What is
-// worth less than a point at its time goes; of its own rule, what is worth more
-// at the later of their times stays, of equals the later one; of more than eight, the one worth least at
-// its time goes, of equals the last in order.
+// merge returns the list, in order of rules, with a contribution added.
+// Contributions worth less than a point at its time are dropped. Of two from its own
+// rule, the one worth more at the later of their times stays, the later one if they
+// are equal. If there are more than eight, the one worth least at its time is
+// dropped, the last in order among equals.
 func (p *powers) merge(list []score.Contribution, c score.Contribution) (merged []score.Contribution) {
 	chosen := c
 	for _, old := range list {
@@ -119,7 +123,7 @@ func (p *powers) merge(list []score.Contribution, c score.Contribution) (merged 
 	}
 	merged = append(merged, chosen)
 	slices.SortFunc(merged, func(a, b score.Contribution) int { return cmp.Compare(a.Rule, b.Rule) })
-	if len(merged) > score.MaxContributions { // whether they raise or lower
+	if len(merged) > score.MaxContributions { // whether they raise or lower the score
 		least := 0
 		for i := range merged {
 			if p.worth(merged[i], c.Time) <= p.worth(merged[least], c.Time) {

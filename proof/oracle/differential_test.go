@@ -17,22 +17,22 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// tally says how much of what matters the histories had in them.
+// tally counts the relevant features of the histories.
 type tally struct {
 	signals, scores, late, duplicate, errors, forgotten, wholeSignals, told, heard, edits, switches, shadow int
 	timers                                                                                                  int // signals of timers
 	said, noted                                                                                             int // verdicts
-	orders, named                                                                                           int // signals of unlikely orders, and of those with two that are named
-	drifts                                                                                                  int // signals of what was measured
-	sequences, compared                                                                                     int // signals of sequences, and of those that others make unusual
+	orders, named                                                                                           int // signals of unlikely orders, and those with two named transitions
+	drifts                                                                                                  int // signals of drift
+	sequences, compared                                                                                     int // signals of sequences, and those that are unusual in their cohort
 	volumes                                                                                                 int // signals of unusual volumes
 }
 
-// compare reads a history with the engine and with the oracle. It says where
-// they first disagree; "" where they never do.
+// compare reads a history with the engine and with the oracle. It returns their
+// first difference; "" if there is none.
 func (h *history) compare(tally *tally) string {
 	if len(h.rules) == 0 {
-		return "" // not a set
+		return "" // not a valid set
 	}
 	set, err := h.set()
 	if err != nil {
@@ -42,7 +42,7 @@ func (h *history) compare(tally *tally) string {
 	if err != nil {
 		return err.Error()
 	}
-	lived, err := engine.NewPartition(h.config(), set, hasher, 3, incarnation) // and is never restored
+	lived, err := engine.NewPartition(h.config(), set, hasher, 3, incarnation) // never restored
 	if err != nil {
 		return err.Error()
 	}
@@ -56,30 +56,30 @@ func (h *history) compare(tally *tally) string {
 	f := newFramer(set, projection)
 	var (
 		out  engine.Output
-		log  [][]byte // what came by loop-back from the partition itself, after the record
+		log  [][]byte // loop-back from the partition to itself, after the record
 		sent [partitions]facet.Step
-		done bool // with p and o, which found an error
+		done bool // p and o have stopped with an error
 	)
 records:
 	for i, r := range h.records {
 		if r.edit != nil && r.by != byRestore {
 			frame, err := r.frame()
 			if err != nil {
-				return "" // not a set
+				return "" // not a valid set
 			}
 			log = append(log[:0], frame)
 			whole = nil
 			tally.switches++
 		} else if r.edit != nil {
 			if set, err = loadRules(r.edit); err != nil {
-				return "" // not a set
+				return "" // not a valid set
 			}
 			if p, err = restored(p, h, set, int64(100*i)); err != nil {
 				return fmt.Sprintf("record %d: restore under other rules: %v", i, err)
 			}
 			lived = nil // only the restored one has such a past
 			o.Change(set)
-			whole = nil // knows what is forgotten under one set of rules only
+			whole = nil // it knows what is forgotten only under a single set of rules
 			tally.edits++
 			continue
 		}
@@ -151,8 +151,9 @@ records:
 	return o.outlive(p, f)
 }
 
-// outlive lets time go on from the end to just before each score expires, and to
-// just when it does, and compares what is live. The caller is done with p and o.
+// outlive advances time from the end to just before each score expires, and to the
+// moment when it does, and compares the live scores. The caller no longer needs p
+// and o.
 func (o *Oracle) outlive(p *engine.Partition, f *framer) string {
 	var moments []int64
 	for _, u := range o.Scores() {
@@ -180,7 +181,7 @@ func (o *Oracle) outlive(p *engine.Partition, f *framer) string {
 	return ""
 }
 
-// restored is the partition as its snapshot gives it back.
+// restored returns the partition restored from its snapshot.
 func restored(p *engine.Partition, h *history, set *rules.Set, next int64) (*engine.Partition, error) {
 	b, err := p.Snapshot(next)
 	if err != nil {
@@ -212,7 +213,7 @@ func kind(err error) error {
 	return err
 }
 
-// disagreement compares all that can be seen after a record.
+// disagreement compares everything visible after a record.
 func (o *Oracle) disagreement(p *engine.Partition, out *engine.Output, signals []score.Signal) string {
 	if d := first(out.Signals, signals); d != "" {
 		return "signals: " + d
@@ -237,8 +238,8 @@ func (o *Oracle) disagreement(p *engine.Partition, out *engine.Output, signals [
 	return ""
 }
 
-// untold compares loop-back frames with what the members must be told; sent is the
-// last frame to each partition.
+// untold compares loop-back frames with the required notices to members; sent holds
+// the last frame to each partition.
 func (o *Oracle) untold(frames []engine.LoopbackFrame, offset int64, sent *[partitions]facet.Step) string {
 	for _, l := range frames {
 		var r facet.LoopbackReader
@@ -267,7 +268,7 @@ func (o *Oracle) untold(frames []engine.LoopbackFrame, offset int64, sent *[part
 	return first(said, want)
 }
 
-// next is the step of the next frame, the last one being as it is.
+// next returns the step of the next frame after last.
 func (o *Oracle) next(last facet.Step, offset int64) facet.Step {
 	if last.Next == offset+1 {
 		return facet.Step{Next: last.Next, Part: last.Part + 1}
@@ -275,13 +276,13 @@ func (o *Oracle) next(last facet.Step, offset int64) facet.Step {
 	return facet.Step{Next: offset + 1}
 }
 
-// thinks is a verdict that a partition is told.
+// thinks is a verdict sent to a partition.
 type thinks struct {
 	to int32
 	facet.Verdict
 }
 
-// verdictsIn is what frames say of cohorts.
+// verdictsIn returns the verdicts on cohorts in frames.
 func verdictsIn(frames []engine.LoopbackFrame) (all []thinks) {
 	for _, l := range frames {
 		var r facet.LoopbackReader
@@ -298,7 +299,7 @@ func verdictsIn(frames []engine.LoopbackFrame) (all []thinks) {
 	return all
 }
 
-// toldBy is what loop-back frames say.
+// toldBy returns the content of loop-back frames.
 func toldBy(frames []engine.LoopbackFrame) (all []Told, err error) {
 	for _, l := range frames {
 		_, _, findings, err := facet.ReadLoopback(l.Frame)
@@ -314,7 +315,7 @@ func toldBy(frames []engine.LoopbackFrame) (all []Told, err error) {
 	return all, nil
 }
 
-// timerSignals counts the signals that follow from time alone.
+// timerSignals counts the signals caused by time alone.
 func timerSignals(signals []score.Signal) (n int) {
 	for _, s := range signals {
 		if s.Group.Kind == 0 && len(s.Evidence) == 1 && s.Evidence[0].Name == "since" {
@@ -324,8 +325,8 @@ func timerSignals(signals []score.Signal) (n int) {
 	return n
 }
 
-// countSequences counts signals of sequences; those of timers are later than the last
-// event of the sequence.
+// countSequences counts signals of sequences. Those caused by timers are later than
+// the last event of the sequence.
 func (n *tally) countSequences(signals []score.Signal) {
 	for _, s := range signals {
 		if s.Group.Kind == 0 && len(s.Evidence) > 2 && s.Evidence[0].Name == "unlikely" {
@@ -379,7 +380,8 @@ func live(p *engine.Partition) (all []score.Update) {
 	return all
 }
 
-// strip takes from signals what depends on which occurrences are remembered.
+// strip removes from signals the parts that depend on which occurrences are
+// remembered.
 func strip(signals []score.Signal) []score.Signal {
 	all := slices.Clone(signals)
 	for i := range all {
@@ -388,7 +390,7 @@ func strip(signals []score.Signal) []score.Signal {
 	return all
 }
 
-// first shows the first difference of two lists.
+// first returns the first difference between two lists.
 func first[T any](got, want []T) string {
 	for i := range max(len(got), len(want)) {
 		switch {
@@ -419,9 +421,9 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 
 const eventsOfAHistory = 500
 
-// The engine is compared with the oracle on random histories: 200 of them (30 in a short run), or as
-// many as WEIR_HISTORIES says, from the one of WEIR_SEED on. A failure prints the
-// seed and a history that is as short as it can be made.
+// The engine is compared with the oracle on random histories: 200 of them (30 in a
+// short run), or WEIR_HISTORIES, starting with WEIR_SEED. A failure prints the seed
+// and the shortest history found.
 func TestTheEngineAgreesWithTheOracle(t *testing.T) {
 	n, histories := agree(t, randomHistory)
 	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 5*int(histories) || min(n.scores, n.late, n.duplicate, n.forgotten, n.told, n.heard) < int(histories) || n.errors == 0) {
@@ -429,8 +431,8 @@ func TestTheEngineAgreesWithTheOracle(t *testing.T) {
 	}
 }
 
-// Likewise where rules change amid the history, as they do when a partition is
-// taken over by a worker with others.
+// The same with rules that change during the history, as happens when a worker with
+// other rules takes over a partition.
 func TestTheEngineAgreesWithTheOracleOnEditedRules(t *testing.T) {
 	n, histories := agree(t, editedHistory)
 	if histories >= 100 && (n.signals < 10*int(histories) || min(n.scores, n.forgotten, n.told, n.edits, n.switches, n.shadow) < int(histories)) {
@@ -438,7 +440,7 @@ func TestTheEngineAgreesWithTheOracleOnEditedRules(t *testing.T) {
 	}
 }
 
-// Likewise with rules that set timers, and with such rules that change.
+// The same with rules that set timers, and with such rules that change.
 func TestTheEngineAgreesWithTheOracleOnTimers(t *testing.T) {
 	n, histories := agree(t, timedHistory)
 	if histories >= 100 && (min(n.timers, n.told, n.scores) < int(histories) || min(n.edits, n.switches, n.shadow) < int(histories)/2) {
@@ -446,8 +448,8 @@ func TestTheEngineAgreesWithTheOracleOnTimers(t *testing.T) {
 	}
 }
 
-// Likewise with rules that compare entities with their cohorts, and tell one another
-// what they think of them, and with such rules that change.
+// The same with rules that compare entities with their cohorts and exchange
+// verdicts, and with such rules that change.
 func TestTheEngineAgreesWithTheOracleOnCohorts(t *testing.T) {
 	n, histories := agree(t, comparingHistory)
 	if histories >= 100 && (min(n.said, n.noted, n.told) < int(histories) || min(n.edits, n.switches, n.shadow) < int(histories)/2) {
@@ -455,7 +457,7 @@ func TestTheEngineAgreesWithTheOracleOnCohorts(t *testing.T) {
 	}
 }
 
-// Likewise where rules measure in any of the ways that a sliding window knows.
+// The same with rules that use every measure of a sliding window.
 func TestTheEngineAgreesWithTheOracleOnEveryForm(t *testing.T) {
 	n, histories := agree(t, formsHistory)
 	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 2*int(histories) || min(n.scores, n.forgotten, n.told, n.edits+n.switches) < int(histories)) {
@@ -463,7 +465,7 @@ func TestTheEngineAgreesWithTheOracleOnEveryForm(t *testing.T) {
 	}
 }
 
-// shorter is how many of something there are in a whole run, or in a short one.
+// shorter returns one number for a whole run, and another for a short one.
 func shorter(whole, short uint64) uint64 {
 	if testing.Short() {
 		return short
@@ -471,7 +473,7 @@ func shorter(whole, short uint64) uint64 {
 	return whole
 }
 
-// agree compares as many histories as are asked for.
+// agree compares the requested number of histories.
 func agree(t *testing.T, of func(seed uint64, events int) history) (n tally, histories uint64) {
 	t.Helper()
 	from, histories := number(t, "WEIR_SEED", 1), number(t, "WEIR_HISTORIES", shorter(200, 30))
@@ -489,14 +491,14 @@ func agree(t *testing.T, of func(seed uint64, events int) history) (n tally, his
 	return n, histories
 }
 
-// subject is what a difference is about: signals, the ledger, …
+// subject returns the topic of a difference: signals, the ledger, …
 func subject(difference string) string {
 	_, what, _ := strings.Cut(difference, ": ")
 	what, _, _ = strings.Cut(what, ":")
 	return what
 }
 
-// shrink takes out of a failing history whatever it fails without.
+// shrink removes everything from a failing history that the failure does not need.
 func shrink(h history, fails func(history) bool) history {
 	if straight := h; h.restore > 0 {
 		if straight.restore = 0; fails(straight) {
@@ -521,7 +523,7 @@ func shrink(h history, fails func(history) bool) history {
 	return h
 }
 
-// reduce takes out ever smaller stretches of one part, from its end.
+// reduce removes ever smaller ranges of one part, starting from its end.
 func reduce(h history, size int, without func(history, int, int) history, fails func(history) bool) (history, bool) {
 	before := size
 	for step := max(size/2, 1); step > 0 && size > 0; step /= 2 {
@@ -551,7 +553,7 @@ func withoutRules(h history, from, to int) history {
 	return h
 }
 
-// place is where a raw event is.
+// place is the position of a raw event.
 type place struct {
 	source int32
 	offset int64
@@ -571,8 +573,7 @@ func (h *history) places() (all []place) {
 	return slices.Compact(all)
 }
 
-// withoutEvents takes raw events out wherever they were sent; what is covered
-// stays.
+// withoutEvents removes raw events wherever they were sent; the covered ranges stay.
 func withoutEvents(h history, from, to int) history {
 	gone := map[place]bool{}
 	for _, p := range h.places()[from:to] {

@@ -13,28 +13,29 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// gauge is what one rule measures of one entity, as docs/detectors/drift.md has it.
+// gauge is the state of one rule for one entity, as described in
+// docs/detectors/drift.md.
 type gauge struct {
 	rule *detectors.Drift
 
 	followed bool
-	before   int64 // bucket that is counted before the entity is followed
-	few      int   // events of it
+	before   int64 // bucket that is counted before the entity is tracked
+	few      int   // number of events in it
 	began    bool
 
 	open   map[int64]*stretchOfTime
-	next   int64 // bucket to be closed
-	latest int64 // with an event
+	next   int64 // next bucket to be closed
+	latest int64 // latest bucket with an event
 	seen   int64 // time of the latest event
 
-	lately  []int64                       // values that were learned, the last at the end
-	hours   map[int64]int64               // means of hours (since 1970) that are over
-	hour    *int64                        // that is being learned
+	lately  []int64                       // recently learned values, the last at the end
+	hours   map[int64]int64               // means of finished hours (since 1970)
+	hour    *int64                        // the hour being learned
 	ofHour  []int64                       // its values
-	usually map[event.Field][]*accustomed // by place
-	slow    int64                         // usual and limit of the bucket that was judged last
+	usually map[event.Field][]*accustomed // by position
+	slow    int64                         // usual value and limit of the last judged bucket
 
-	off, back int // in a row
+	off, back int // consecutive buckets
 	first     int64
 	drifted   bool
 	lastAt    int64
@@ -47,7 +48,8 @@ type stretchOfTime struct {
 	heavy           map[event.Field][]*accustomed
 }
 
-// accustomed is a value with how many events it has: of a bucket, or usually, in 16ths.
+// accustomed is a value with its number of events: in a bucket, or the usual number
+// in 16ths.
 type accustomed struct {
 	text  string
 	count int64
@@ -103,7 +105,7 @@ func (g *gauge) follow(a arrival, n int64) {
 	*a.timer = g.comeBack()
 }
 
-// comeBack is when the next bucket is over that matters; 0: none does.
+// comeBack returns the end of the next bucket that matters; 0: none does.
 func (g *gauge) comeBack() int64 {
 	if len(g.open) == 0 && !(g.rule.Measure == detectors.DriftVolume && g.next <= g.latest+72) {
 		return 0
@@ -146,7 +148,7 @@ func (g *gauge) count(n int64, e *event.Event, holds bool) bool {
 	return true
 }
 
-// close judges all buckets up to one. Those that cannot matter are passed over at once.
+// close judges all buckets up to one. It skips those that cannot matter.
 func (g *gauge) close(to, now int64) (told *firing) {
 	for g.next <= to {
 		n := g.next
@@ -189,8 +191,8 @@ func (g *gauge) value(b *stretchOfTime) (int64, bool) {
 	return leastOfBin(sorted[place-1]), true
 }
 
-// leastOfBin is the least latency that is in one bin with this: a power of two, or one
-// and a half of it.
+// leastOfBin returns the lowest latency in the same bin: a power of two, or one and
+// a half times one.
 func leastOfBin(latency int64) int64 {
 	power := int64(1)
 	for 2*power <= latency && power < 1<<31 {
@@ -202,7 +204,7 @@ func leastOfBin(latency int64) int64 {
 	return power
 }
 
-// middle is the value at place ⌈n/2⌉, and that of the distances from it.
+// middle returns the value at rank ⌈n/2⌉, and the same for the distances from it.
 func middle(of []int64) (median, spread int64) {
 	at := func(of []int64) int64 { return slices.Sorted(slices.Values(of))[(len(of)+1)/2-1] }
 	median = at(of)
@@ -294,7 +296,7 @@ func (g *gauge) judge(b *stretchOfTime, n, value, now int64) *firing {
 	return nil
 }
 
-// pass begins an hour, and keeps the mean of the one before.
+// pass starts an hour, and stores the mean of the previous one.
 func (g *gauge) pass(hour int64) {
 	if g.hours == nil {
 		g.hours = map[int64]int64{}

@@ -12,8 +12,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// meter makes rules that measure, and crowds of events whose numbers change now and
-// then.
+// meter creates drift rules, and crowds of events whose numbers change now and then.
 type meter struct {
 	*hand
 	bucket  int64 // ms
@@ -35,7 +34,7 @@ func (m *meter) rule(id, entity string) string {
 	return m.text(id, entity, s+m.numbers())
 }
 
-// numbers are those that may change while what was learned stays.
+// numbers returns the parameters that may change without losing what was learned.
 func (m *meter) numbers() string {
 	return fmt.Sprintf("      direction: %s\n      min_events: %d\n      learn: %d\n      deviations: %d\n      percent: %d\n      least: %d\n      for: %d\n      until: %d\n      settle: %dh\n      cooldown: %dm\n      weight: %d\n",
 		m.pick("above", "above", "below", "either"), m.oneOf(1, 2, 5), m.oneOf(1, 3, 12), m.oneOf(1, 2, 3), m.oneOf(0, 10, 50), m.oneOf(1, 2, 10),
@@ -47,7 +46,7 @@ func (m *meter) text(id, entity, detector string) string {
 		"    signal: {category: fraud, reason: r, half_life: 1h}\n    phase: observe\n"
 }
 
-// values are those of one event.
+// values returns the values of one event.
 func (m *meter) values() []value {
 	status := "200"
 	if m.IntN(10) == 0 || m.changed && m.IntN(2) == 0 {
@@ -70,7 +69,7 @@ func (m *meter) values() []value {
 	return all
 }
 
-// gauging shows the events of one entity to a detector and to its model.
+// gauging sends the events of one entity to a detector and to its model.
 type gauging struct {
 	t         *testing.T
 	m         *meter
@@ -134,7 +133,7 @@ func (g *gauging) same(got bool, f *detectors.Firing, want *firing, timer, wante
 	}
 }
 
-// set keeps a timer as the engine does.
+// set sets a timer in the same way as the engine.
 func (g *gauging) set(timer, at int64) {
 	if timer != g.timer {
 		if g.timer = timer; timer != 0 {
@@ -185,7 +184,7 @@ func (g *gauging) show() {
 	g.set(c.Timer, a.time)
 }
 
-// TestDriftAgreesWithItsModel shows random crowds to both, over hours and days.
+// TestDriftAgreesWithItsModel sends random crowds to both, over hours and days.
 func TestDriftAgreesWithItsModel(t *testing.T) {
 	histories := number(t, "WEIR_HISTORIES", shorter(150, 80))
 	var fired, timers, seasonal, explained, over uint64
@@ -227,7 +226,7 @@ func TestDriftAgreesWithItsModel(t *testing.T) {
 	}
 }
 
-// renumbered is a rule with other numbers, which reads the same state.
+// renumbered returns a rule with other numbers that reads the same state.
 func renumbered(m *meter, s *detectors.Drift) string {
 	text := fmt.Sprintf("    drift:\n      measure: %s\n      bucket: %dms\n", []string{"share", "volume", "latency"}[s.Measure], s.Bucket.Milliseconds())
 	if s.Counted != nil {
@@ -246,7 +245,8 @@ func renumbered(m *meter, s *detectors.Drift) string {
 	return m.text("r", "route", text+"]\n"+m.numbers())
 }
 
-// driftHistory is one in which an account or a route has an event every few minutes.
+// driftHistory creates a history in which an account or a route has an event every
+// few minutes.
 func driftHistory(seed uint64, events int) history {
 	m, h := slowly(seed, events)
 	of := &meter{hand: &hand{Rand: rand.New(rand.NewPCG(seed, 22)), lateness: h.lateness}, bucket: 3_600_000}

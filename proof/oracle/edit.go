@@ -11,26 +11,26 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Forget has entities forgotten when their time is up. Under one set of rules
-// nobody can tell, so an oracle forgets none by itself; but a longer window or
-// half-life would remember what a shorter one has let go. Call it before the first
-// record where rules will change.
+// Forget makes the oracle forget entities when their time is up. Under one set of
+// rules that makes no difference, so by default the oracle forgets none. But a
+// longer window or half-life would remember events that a shorter one has dropped.
+// Call Forget before the first record if the rules will change.
 func (o *Oracle) Forget() { o.forgets = true }
 
-// Change goes on under other rules from the next record on, as an engine does
-// that was restored from a snapshot of this moment.
+// Change continues under other rules from the next record on, like an engine that
+// was restored from a snapshot of this moment.
 //
-// Counts go on where id, entity and state are the same; a rule that is
-// gone is forgotten, with its part of the scores. Once a switch record has brought
-// rules, those of an owner do not matter.
+// Counts continue if id, entity and state are the same. A removed rule is forgotten,
+// with its part of the scores. Once a switch record has set the rules, those of an
+// owner do not matter.
 func (o *Oracle) Change(set *rules.Set) {
 	if o.switched[facet.Live] == 0 {
 		o.change(set)
 	}
 }
 
-// change returns the entities whose scores are others: of a rule that is gone, or
-// says something else now.
+// change returns the entities whose scores have changed, because a rule was removed
+// or rates them differently.
 func (o *Oracle) change(set *rules.Set) (changed []rescored) {
 	was := o.set
 	o.set = set
@@ -66,7 +66,7 @@ func (o *Oracle) change(set *rules.Set) (changed []rescored) {
 	return changed
 }
 
-// under is what contributions are worth under other rules.
+// under returns contributions as other rules rate them.
 func under(list []score.Contribution, was, now *rules.Set) []score.Contribution {
 	var kept []score.Contribution
 	for _, c := range list {
@@ -79,7 +79,7 @@ func under(list []score.Contribution, was, now *rules.Set) []score.Contribution 
 }
 
 // touch keeps an entity in memory until the watermark reaches a moment, and the
-// lateness after it. One whose time was up is another one now.
+// lateness after it. An entity whose time is up starts as a new one.
 func (o *Oracle) touch(e facet.Entity, until int64) {
 	if o.gone(e) {
 		delete(o.until, e)
@@ -109,8 +109,8 @@ func (o *Oracle) gone(e facet.Entity) bool {
 	return o.forgets && ok && until <= o.watermark && !o.awaited(e)
 }
 
-// horizon is how far back the rules look that an event matches, ms: for so long it
-// matters to one of them.
+// horizon returns how far back the rules look that an event matches, ms: the event
+// matters to one of them for that long.
 func (o *Oracle) horizon(k facet.Kind, e *event.Event) (longest int64) {
 	for _, r := range o.set.Rules {
 		if r.Entity == k && r.Matches(e) {
@@ -120,14 +120,14 @@ func (o *Oracle) horizon(k facet.Kind, e *event.Event) (longest int64) {
 	return longest
 }
 
-// lasts is the moment from which on nothing of list raises a score; 0 where nothing
+// lasts returns the moment after which nothing in list raises a score; 0 if nothing
 // does.
 func (o *Oracle) lasts(list []score.Contribution) int64 {
 	raising := slices.DeleteFunc(slices.Clone(list), func(c score.Contribution) bool { return c.Lowers })
 	return max(o.faded(raising), 0)
 }
 
-// faded is the moment from which on none of list is worth a point.
+// faded returns the moment after which nothing in list is worth a point.
 func (o *Oracle) faded(list []score.Contribution) int64 {
 	at := int64(math.MinInt64)
 	for _, c := range list {

@@ -11,7 +11,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// ruleText is a rule as a file has it.
+// ruleText is a rule as written in a file.
 type ruleText struct {
 	id, entity, when   string
 	window             int64 // ms
@@ -25,7 +25,7 @@ type ruleText struct {
 	except             string
 	exceptUntil        int64 // Unix ms
 
-	measure string // what is measured, as the file has it: "sum: response_bytes"
+	measure string // the measure as written in the file: "sum: response_bytes"
 	gap     bool   // the window is the gap between sessions
 	by      string
 	values  int64
@@ -91,7 +91,7 @@ func texts(rules []ruleText) (all []string) {
 	return all
 }
 
-// texts is likewise, with the rules of detectors for proofs.
+// texts does the same, and includes the rules of proof detectors.
 func (m *maker) texts(rules []ruleText) []string {
 	all := texts(rules)
 	for i := range m.absences {
@@ -103,7 +103,7 @@ func (m *maker) texts(rules []ruleText) []string {
 	return all
 }
 
-// withEdits has the rules of a history change a few times.
+// withEdits changes the rules of a history a few times.
 func (m *maker) withEdits(h history) history {
 	present := slices.Clone(m.rules)
 	at := make([]int, 1+m.IntN(5))
@@ -132,19 +132,19 @@ func (m *maker) withEdits(h history) history {
 		edited := m.texts(present)
 		for j := range edited {
 			if m.IntN(12) == 0 {
-				edited[j] = "" // taken away, for now
+				edited[j] = "" // removed for now
 			}
 		}
 		r := record{edit: edited, by: lane(max(0, m.IntN(4)-1)), number: uint64(n + 1)}
 		if m.IntN(10) == 0 {
-			r.number = uint64(m.IntN(n+2)) + 1 // perhaps one that came before
+			r.number = uint64(m.IntN(n+2)) + 1 // possibly an earlier one
 		}
 		h.records = slices.Insert(h.records, i+n, r)
 	}
 	return h
 }
 
-// edit changes something about a rule: mostly its tiers.
+// edit changes something in a rule: usually its tiers.
 func (m *maker) edit(r *ruleText) {
 	switch m.IntN(16) {
 	case 0:
@@ -172,7 +172,7 @@ func (m *maker) edit(r *ruleText) {
 	}
 }
 
-// editForm changes something about a rule that measures in one of the other ways.
+// editForm changes something in a rule with another measure.
 func (m *maker) editForm(r *ruleText) {
 	switch m.IntN(12) {
 	case 0:
@@ -194,7 +194,7 @@ func (m *maker) editForm(r *ruleText) {
 	}
 }
 
-// form has a rule measure in another way.
+// form gives a rule another measure.
 func (m *maker) form(r *ruleText) {
 	r.gap, r.measure, r.share, r.distinct = m.IntN(4) == 0, "", 0, ""
 	switch m.IntN(7) {
@@ -215,8 +215,8 @@ func (m *maker) form(r *ruleText) {
 	m.tiersOf(r, 2+m.IntN(2))
 }
 
-// tiersOf gives a rule so many tiers that its measure can reach. Of counts, the last
-// may be one that only panes can.
+// tiersOf gives a rule this many tiers that its measure can reach. For counts, the
+// last tier may be reachable only with panes.
 func (m *maker) tiersOf(r *ruleText, n int) {
 	r.tiers = m.tiers(n)
 	scale := 1
@@ -238,8 +238,8 @@ func (m *maker) tiersOf(r *ruleText, n int) {
 	}
 }
 
-// otherTiers takes tiers away, puts some in, raises or lowers them, or makes new
-// ones, with many more events to remember, or with fewer.
+// otherTiers removes, inserts, raises or lowers tiers, or creates new ones, with
+// many more or fewer events to remember.
 func (m *maker) otherTiers(tiers []detectors.Tier) []detectors.Tier {
 	tiers = slices.Clone(tiers)
 	i := m.IntN(len(tiers))
@@ -257,13 +257,13 @@ func (m *maker) otherTiers(tiers []detectors.Tier) []detectors.Tier {
 	}
 	for n := 1; n < len(tiers); n++ {
 		if tiers[n].At <= tiers[n-1].At || tiers[n].Weight <= tiers[n-1].Weight {
-			return tiers[i : i+1] // no set of tiers
+			return tiers[i : i+1] // not a valid list of tiers
 		}
 	}
 	return tiers
 }
 
-// edited makes the history of a seed, in which rules change.
+// editedHistory creates the history of a seed in which rules change.
 func editedHistory(seed uint64, events int) history {
 	m := newMaker(seed)
 	h := m.history(events)
@@ -271,17 +271,17 @@ func editedHistory(seed uint64, events int) history {
 	return m.withEdits(h)
 }
 
-// lane is what brings other rules.
+// lane is the way in which other rules arrive.
 type lane int
 
 const (
-	byRestore lane = iota // a worker that has them takes over
+	byRestore lane = iota // a worker with other rules takes over
 	byLive                // a switch record
-	byShadow              // a switch record, for rules that are only watched
+	byShadow              // a switch record for shadow rules
 )
 
-// frame is the switch record of an edit. Where nothing is left of the rules, it ends
-// what is watched.
+// frame returns the switch record of an edit. If no rules are left, it ends the
+// shadow rules.
 func (r *record) frame() ([]byte, error) {
 	s := facet.Switch{Incarnation: incarnation, Number: r.number}
 	if r.by == byShadow {
@@ -300,8 +300,8 @@ func (r *record) frame() ([]byte, error) {
 	return facet.AppendSwitch(nil, &s), nil
 }
 
-// formsHistory makes a history whose rules measure in any of the ways there are; of
-// every second seed they change.
+// formsHistory creates a history whose rules use every measure; with every second
+// seed they change.
 func formsHistory(seed uint64, events int) history {
 	m := newMaker(seed)
 	m.forms = true
@@ -313,8 +313,8 @@ func formsHistory(seed uint64, events int) history {
 	return m.withEdits(h)
 }
 
-// timedHistory makes the history of a seed, with rules that set timers; every other
-// one has rules that change.
+// timedHistory creates the history of a seed, with rules that set timers; with every
+// second seed they change.
 func timedHistory(seed uint64, events int) history {
 	m := newMaker(seed)
 	m.timed = 1 + int(seed%3)
@@ -325,8 +325,8 @@ func timedHistory(seed uint64, events int) history {
 	return h
 }
 
-// comparingHistory makes the history of a seed, with rules that compare entities
-// with cohorts; every other one has rules that change.
+// comparingHistory creates the history of a seed, with rules that compare entities
+// with cohorts; with every second seed they change.
 func comparingHistory(seed uint64, events int) history {
 	m := newMaker(seed)
 	m.comparing = 1 + int(seed%3)

@@ -13,24 +13,24 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// acquaintance is what one rule has learned of one entity, as
-// docs/detectors/first_seen.md has it.
+// acquaintance is the state of one rule for one entity, as described in
+// docs/detectors/first_seen.md.
 type acquaintance struct {
 	rule *detectors.FirstSeen
 
-	values    []*familiar // in the order in which they were first taught
+	values    []*familiar // in the order in which they were first learned
 	taught    bool
-	began     int64 // first event that taught
+	began     int64 // first event that was learned from
 	visited   int64 // last visit
 	visits    int
-	weight    uint8 // that fired last
+	weight    uint8 // of the last firing
 	lastAt    int64
 	challenge answerTo
 	solved    answerTo
-	open      bool // the challenge
+	open      bool // whether the challenge is open
 }
 
-// familiar is a value that the entity has had.
+// familiar is a known value of the entity.
 type familiar struct {
 	of          event.Field
 	text        string
@@ -84,7 +84,7 @@ func (k *acquaintance) find(f event.Field, text string) *familiar {
 	return nil
 }
 
-// textOf is a value as a text; "" where the event has none, or 0.
+// textOf returns a value as text; "" if the event has none, or 0.
 func textOf(e *event.Event, f event.Field) string {
 	if !f.Kind().Numeric() {
 		return strings.Clone(e.Text(f))
@@ -173,7 +173,7 @@ func (k *acquaintance) avoided(a arrival) bool {
 		a.time >= k.challenge.at && a.time < k.challenge.at+c.Within.Milliseconds()
 }
 
-// answer takes in a challenge, or a solution.
+// answer records a challenge or a solution.
 func (k *acquaintance) answer(a arrival) {
 	c, this := k.rule.Avoided, answerTo{strings.Clone(a.event.Text(event.Device)), a.time}
 	if c == nil || this.device == "" {
@@ -239,7 +239,7 @@ func (k *acquaintance) describe(a arrival, isNew map[event.Field]bool) (all []fa
 		}
 		n++
 		known := k.known(of, a.time)
-		// MaxFunc finds the first of equals, which was taught first.
+		// MaxFunc returns the first among equals, the one that was learned first.
 		usual := slices.MaxFunc(known, func(a, b *familiar) int {
 			return cmp.Or(cmp.Compare(a.visits, b.visits), cmp.Compare(a.last, b.last))
 		})

@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// acquaintances are of accounts with few values, which are new now and then.
+// acquaintances compares on accounts with few values, now and then a new one.
 func acquaintances() comparison {
 	return comparison{
 		rule: func(m *hand) string {
@@ -41,13 +41,13 @@ func acquaintances() comparison {
 	}
 }
 
-// TestFirstSeenInTheEngine: whole histories.
+// TestFirstSeenInTheEngine compares whole histories.
 func TestFirstSeenInTheEngine(t *testing.T) {
 	x := acquaintances()
 	agree(t, x.history("account"))
 }
 
-// TestFirstSeenAgreesWithItsModel shows random events to both.
+// TestFirstSeenAgreesWithItsModel sends random events to both.
 func TestFirstSeenAgreesWithItsModel(t *testing.T) {
 	var fired, full, doubted, open, anew uint64
 	var last *acquaintance

@@ -17,19 +17,19 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// start is when histories begin, Unix ms.
+// start is the start time of histories, Unix ms.
 const start int64 = 1_763_892_000_000
 
 const incarnation, partitions = 7, 4
 
-// raw is an event as ingest completed it.
+// raw is an event as completed by ingest.
 type raw struct {
 	offset int64
 	time   int64
 	values []value
 }
 
-// value is what an event has in one field.
+// value is an event's value in one field.
 type value struct {
 	field event.Field
 	text  string
@@ -48,10 +48,10 @@ func (r *raw) fill(e *event.Event) {
 	}
 }
 
-// section is what one frame says of one raw partition.
+// section is a frame's section about one raw partition.
 type section struct {
 	facet.Section
-	before []*raw // that its owner has sent before
+	before []*raw // sent earlier by its owner
 	events []*raw
 }
 
@@ -62,15 +62,15 @@ type loop struct {
 	verdicts []thought // instead of findings
 }
 
-// found is what a rule of the history found of a group; one rule too many stands
-// for one that is gone.
+// found is a finding about a group by a rule of the history; an index one past the
+// last rule stands for a removed rule.
 type found struct {
 	facet.Finding
 	rule    int
 	members []string // accounts
 }
 
-// thought is what a rule of the history thinks of a cohort, in another partition.
+// thought is a verdict on a cohort by a rule of the history, from another partition.
 type thought struct {
 	facet.Verdict
 	rule int
@@ -80,14 +80,14 @@ type thought struct {
 type record struct {
 	sections []section
 	loop     *loop    // instead of sections
-	edit     []string // instead of a record: the rules from here on; "": one is taken away
-	by       lane     // what brings the edit
+	edit     []string // in place of a record: the rules from here on; "": a removed rule
+	by       lane     // the way in which the edit arrives
 	number   uint64   // of a switch record
-	foreign  bool     // of another incarnation
+	foreign  bool     // from another incarnation
 	damaged  bool
 }
 
-// history is a facet log with the rules that read it.
+// history is a facet log with its rules.
 type history struct {
 	lateness int64 // ms
 	sources  int
@@ -102,7 +102,7 @@ func (h *history) config() engine.Config {
 
 func (h *history) set() (*rules.Set, error) { return loadRules(h.rules) }
 
-// kinds are the detectors, and those for proofs.
+// kinds returns the detectors, and those for proofs.
 func kinds() []rules.Kind { return append(detectors.All(), ProofKinds()...) }
 
 func newOracle(set *rules.Set, h *history) *Oracle {
@@ -123,7 +123,7 @@ type framer struct {
 	foreign    *facet.Writer
 	scratch    []byte
 	slots      []uint32     // of the rules
-	facets     map[*raw]int // how many an event has
+	facets     map[*raw]int // number of facets of an event
 }
 
 func newFramer(set *rules.Set, projection facet.Projection) *framer {
@@ -137,7 +137,8 @@ func newFramer(set *rules.Set, projection facet.Projection) *framer {
 	return f
 }
 
-// everything is a projection that also has all that edits of rules may look at.
+// everything returns a projection that also includes all fields that edited rules
+// may need.
 func everything(p facet.Projection) facet.Projection {
 	all := []event.Field{
 		event.Account, event.Device, event.Route, event.Status, event.Auth, event.Object, event.ResponseBytes, event.Decision,
@@ -191,8 +192,8 @@ func (f *framer) section(w *facet.Writer, s section) []byte {
 	return append([]byte(nil), w.Finish(s.Section)...)
 }
 
-// frame encodes a record. A writer makes frames of one section; those of several
-// are put together from them.
+// frame encodes a record. A writer creates frames of one section; frames with
+// several are assembled from these.
 func (f *framer) frame(r record) []byte {
 	if r.loop != nil {
 		return f.loop(r.loop)
@@ -247,7 +248,7 @@ func (f *framer) verdicts(l *loop) []byte {
 	return w.Frame(l.From, l.Step, incarnation)
 }
 
-// String shows the history so that it can be read, and followed by hand.
+// String shows the history in a form that can be read and followed by hand.
 func (h *history) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "lateness %d ms, %d raw partitions, times in ms since the start\nrules:\n%s", h.lateness, h.sources, strings.Join(h.rules, ""))

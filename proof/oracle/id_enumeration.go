@@ -13,17 +13,17 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// shopper is what one rule remembers of what one entity asked for, as
-// docs/detectors/id_enumeration.md has it.
+// shopper is the state of one rule for the requests of one entity, as described in
+// docs/detectors/id_enumeration.md.
 type shopper struct {
 	rule   *detectors.IDEnumeration
 	hasher facet.Hasher
 
-	shelves []*shelf // in the order in which they were first asked for
+	shelves []*shelf // in the order of their first request
 	latest  int64
-	weight  uint8 // that fired last
+	weight  uint8 // of the last firing
 	lastAt  int64
-	fired   int // how often
+	fired   int // number of firings
 }
 
 // shelf holds the objects of one kind.
@@ -45,7 +45,7 @@ type thing struct {
 
 var digitRuns = regexp.MustCompile(`[0-9]+`)
 
-// numbered splits an id. digits is "" where it has no number.
+// numbered splits an id. digits is "" if it has no number.
 func numbered(id string) (before, digits, after string) {
 	runs := digitRuns.FindAllStringIndex(id, -1)
 	if len(runs) > 3 {
@@ -75,12 +75,12 @@ func (s *shopper) change(r rules.Spec) {
 	s.thin()
 }
 
-// in reports whether a sample has an object.
+// in reports whether an object is in the sample.
 func (s *shopper) in(id string, level int) bool {
 	return bits.LeadingZeros32(max(uint32(s.hasher.Text(id)), 1)) >= level
 }
 
-// thin samples until there are no more objects than are kept.
+// thin samples until the number of objects is within the bound.
 func (s *shopper) thin() {
 	for {
 		all, largest := 0, (*shelf)(nil)
@@ -196,7 +196,7 @@ func (sh *shelf) numbers() (all []int64) {
 	return all
 }
 
-// count is how many objects are so; an estimate where there is a sample.
+// count returns how many objects satisfy is; an estimate if there is a sample.
 func (sh *shelf) count(is func(*thing) bool) int64 {
 	n := int64(0)
 	for _, t := range sh.things {
@@ -263,7 +263,7 @@ func (s *shopper) judge(sh *shelf, now int64) *firing {
 	return nil
 }
 
-// regular is how many percent of the objects follow another.
+// regular returns the percentage of objects that follow another.
 func (s *shopper) regular(sh *shelf) int64 {
 	forms := map[[2]string][]int64{}
 	for _, t := range sh.things {
@@ -298,7 +298,7 @@ func (s *shopper) regular(sh *shelf) int64 {
 	return int64(100 * near / (len(sh.things) - 1))
 }
 
-// spreadOf is how evenly sorted numbers are spread.
+// spreadOf returns how evenly sorted numbers are spread.
 func spreadOf(numbers []int64) int64 {
 	if len(numbers) < 8 {
 		return 0
@@ -316,7 +316,7 @@ func spreadOf(numbers []int64) int64 {
 	return 400 * slices.Min(widths) / width
 }
 
-// interval is the median of the times between first requests, ms.
+// interval returns the median of the times between first requests, ms.
 func (sh *shelf) interval() int64 {
 	var times, between []int64
 	for _, t := range sh.things {

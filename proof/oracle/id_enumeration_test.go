@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// objectIDs are ids in order, with gaps, without order, and of accounts.
+// objectIDs returns ids in order, with gaps, without order, and of accounts.
 func objectIDs() (all []string) {
 	for i := range 40 {
 		all = append(all, fmt.Sprintf("order-%d", 1000+i), fmt.Sprintf("%d-1", 5000+10*i), fmt.Sprintf("item%d", i*i*i))
@@ -17,7 +17,7 @@ func objectIDs() (all []string) {
 	return append(all, "", "7", "7", "007", "x", "a1b2c3d4", "12-0034-5", "11-22", "11-23", "9999999999999999-1", "4711-x", "u4711", "0")
 }
 
-// requests are of accounts that ask for objects, some of which are refused.
+// requests compares on accounts that request objects, some of them refused.
 func requests() comparison {
 	ids := objectIDs()
 	return comparison{
@@ -51,13 +51,13 @@ func requests() comparison {
 	}
 }
 
-// TestIDEnumerationInTheEngine: whole histories.
+// TestIDEnumerationInTheEngine compares whole histories.
 func TestIDEnumerationInTheEngine(t *testing.T) {
 	x := requests()
 	agree(t, x.history("device"))
 }
 
-// TestIDEnumerationAgreesWithItsModel shows random requests to both.
+// TestIDEnumerationAgreesWithItsModel sends random requests to both.
 func TestIDEnumerationAgreesWithItsModel(t *testing.T) {
 	var sampled, fired, kinds, estimated uint64
 	var last *shopper

@@ -13,15 +13,15 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// journey is what one rule remembers of where one entity was, as
-// docs/detectors/impossible_travel.md has it.
+// journey is the state of one rule for one entity, as described in
+// docs/detectors/impossible_travel.md.
 type journey struct {
 	rule   *detectors.ImpossibleTravel
 	hasher facet.Hasher
 
-	stops   []*stay   // in order of time; those of one moment in order of arrival
+	stops   []*stay   // in order of time; those of the same time in order of arrival
 	visited []*visits // in order of their first visit
-	weight  uint8     // that fired last; 0: none has
+	weight  uint8     // of the last firing; 0: none
 	lastAt  int64
 }
 
@@ -30,12 +30,12 @@ type stay struct {
 	arrival
 	latitude, longitude, radius int64 // micro-degrees, km
 	address, device             uint32
-	weak, from, to              bool // what conditions say
+	weak, from, to              bool // results of the rule's conditions
 	plausible                   bool
 	country                     string
 }
 
-// visits are those of a place.
+// visits are the visits of one place.
 type visits struct {
 	latitude, longitude int64
 	first, last         int64
@@ -78,11 +78,11 @@ func (j *journey) stay(a arrival) *stay {
 	if e.Text(event.Signature) == "valid" || e.Text(event.Attestation) == "passed" {
 		s.device = j.number(e.Text(event.Device))
 	}
-	s.event = nil // gone after this
+	s.event = nil // invalid after this
 	return s
 }
 
-// country is a code of two capital letters, or nothing.
+// country returns a code of two capital letters, or nothing.
 func country(code string) string {
 	if len(code) != 2 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 		return ""
@@ -90,7 +90,7 @@ func country(code string) string {
 	return strings.Clone(code)
 }
 
-// number tells texts apart by 32 bits of their keyed hash; 0 is none.
+// number identifies a text by 32 bits of its keyed hash; 0 means none.
 func (j *journey) number(s string) uint32 {
 	if s == "" {
 		return 0
@@ -101,8 +101,8 @@ func (j *journey) number(s string) uint32 {
 	return 1
 }
 
-// before lists the stops up to the moment of s, the last first; after lists those
-// behind it.
+// before lists the stops up to the time of s, the last first; after lists the later
+// ones.
 func (j *journey) before(s *stay) (all []*stay) {
 	for _, o := range j.stops {
 		if o.time <= s.time {
@@ -135,7 +135,7 @@ func (j *journey) plausible(s *stay) bool {
 	return true
 }
 
-// travel is the way from one stay to a later one.
+// travel is the journey from one stay to a later one.
 type travel struct {
 	from, to         *stay
 	distance, beyond int64 // metres
@@ -175,8 +175,8 @@ func (j *journey) radius(s *stay) int64 {
 	return r
 }
 
-// worst is the travel to or from s that weighs most; nil where none weighs
-// anything.
+// worst returns the travel to or from s with the greatest weight; nil if none has
+// any.
 func (j *journey) worst(s *stay) (worst *travel) {
 	var all []*travel
 	if !s.to {
@@ -223,7 +223,7 @@ func (j *journey) weigh(t *travel, arriving *stay) {
 	t.weight = uint8(new(big.Int).Div(weight.Num(), weight.Denom()).Int64())
 }
 
-// oneDevice reports whether a device was at both ends, with proof.
+// oneDevice reports whether the same proven device was at both ends.
 func (j *journey) oneDevice(t *travel, all []*stay) bool {
 	at := func(end *stay) map[uint32]bool {
 		devices := map[uint32]bool{}
@@ -243,7 +243,8 @@ func (j *journey) oneDevice(t *travel, all []*stay) bool {
 	return false
 }
 
-// fire holds back what weighs no more than what fired last, for the cooldown.
+// fire holds a firing back during the cooldown unless it weighs more than the last
+// one.
 func (j *journey) fire(s *stay, t *travel) *firing {
 	if t == nil || t.weight <= j.weight && s.time-j.lastAt < j.rule.Cooldown.Milliseconds() {
 		return nil
@@ -269,7 +270,7 @@ func (j *journey) fire(s *stay, t *travel) *firing {
 	return f
 }
 
-// place is the visited place that s belongs to; nil where there is none.
+// place returns the visited place that s belongs to; nil if there is none.
 func (j *journey) place(s *stay) *visits {
 	for _, v := range j.visited {
 		if metresBetween(v.latitude, v.longitude, s.latitude, s.longitude) < 1000*j.rule.LeastDistance {
@@ -288,7 +289,7 @@ func (j *journey) often(v *visits) bool {
 	return v.count >= j.rule.KnownVisits || v.last-v.first >= j.rule.KnownAfter.Milliseconds()
 }
 
-// visit counts a visit, at most one an hour.
+// visit counts a visit, at most one per hour.
 func (j *journey) visit(s *stay) {
 	const hour, most = 3_600_000, 10
 	if v := j.place(s); v != nil {
@@ -312,7 +313,7 @@ func (j *journey) visit(s *stay) {
 	j.visited = append(j.visited, &visits{s.latitude, s.longitude, s.time, s.time, 1})
 }
 
-// remember keeps s, and forgets what the documentation says.
+// remember stores s, and forgets stops according to the documentation.
 func (j *journey) remember(s *stay) {
 	j.stops = slices.Insert(j.stops, len(j.before(s)), s)
 	for i := 0; i < len(j.stops); i++ {
@@ -324,15 +325,15 @@ func (j *journey) remember(s *stay) {
 	j.cut()
 }
 
-// cut forgets the oldest stops beyond the bound.
+// cut forgets the oldest stops that exceed the bound.
 func (j *journey) cut() {
 	if extra := len(j.stops) - j.rule.Stops; extra > 0 {
 		j.stops = j.stops[extra:]
 	}
 }
 
-// redundant reports whether a stop lies inside a run at one spot and is not the
-// last there of its device.
+// redundant reports whether a stop is inside a run at one spot and is not the last
+// of its device there.
 func (j *journey) redundant(i int) bool {
 	spot := func(k int) bool {
 		a, b := j.stops[i], j.stops[k]
@@ -352,9 +353,9 @@ func (j *journey) redundant(i int) bool {
 
 const earth = 6_371_009 // metres
 
-// metresBetween is the great-circle distance to the nearest metre. What float64
-// has is off by less than a millimetre; where that leaves two metres to choose
-// from, it is computed with 200 bits.
+// metresBetween returns the great-circle distance, rounded to the nearest metre. The
+// float64 result is off by less than a millimetre. If that leaves a choice between
+// two metres, it is computed with 200 bits.
 func metresBetween(lat1, lon1, lat2, lon2 int64) int64 {
 	if lat1 == lat2 && lon1 == lon2 {
 		return 0
@@ -385,7 +386,7 @@ func plus(a, b *big.Float) *big.Float  { return wide(0).Add(a, b) }
 func times(a, b *big.Float) *big.Float { return wide(0).Mul(a, b) }
 func over(a, b *big.Float) *big.Float  { return wide(0).Quo(a, b) }
 
-// newSphere takes π from 4·arctan 1.
+// newSphere computes π as 4·arctan 1.
 func newSphere() sphere { return sphere{times(wide(4), arcTangent(wide(1), wide(1)))} }
 
 func (s sphere) metresBetween(lat1, lon1, lat2, lon2 int64) int64 {
@@ -422,7 +423,8 @@ func (s sphere) sineCosine(micro int64) (sine, cosine *big.Float) {
 	return parts[1], parts[0]
 }
 
-// arcTangent of y/x halves the angle ten times, and sums the series of the rest.
+// arcTangent computes the angle of y/x: it halves the angle ten times, and sums the
+// series for the rest.
 func arcTangent(y, x *big.Float) *big.Float {
 	for range 10 {
 		x = plus(x, wide(0).Sqrt(plus(times(x, x), times(y, y))))

@@ -15,8 +15,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// TestDistancesOfModelAndDetector: both round what is exact, in ways that have
-// nothing in common.
+// TestDistancesOfModelAndDetector compares two independent methods that both round
+// the exact distance.
 func TestDistancesOfModelAndDetector(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 1))
 	s := newSphere()
@@ -41,7 +41,7 @@ func TestDistancesOfModelAndDetector(t *testing.T) {
 	}
 }
 
-// traveller makes events of one account that travels between a few places, in
+// traveller creates events of one account that travels between a few places, in
 // minutes and hours, so that edges are hit.
 type traveller struct {
 	*rand.Rand
@@ -98,7 +98,7 @@ func (m *traveller) rule(id string) string {
 	return "  - id: " + id + "\n    title: A rule\n    entity: account\n    when: asn >= 0\n" + s + "    signal: {category: fraud, reason: r, half_life: 1h}\n    phase: observe\n"
 }
 
-// values is what an event says of where it comes from.
+// values returns an event's values about its place.
 func (m *traveller) values() (all []value) {
 	number := func(f event.Field, n int64) { all = append(all, value{f, "", n}) }
 	text := func(f event.Field, s string) {
@@ -147,17 +147,18 @@ func (m *traveller) time() int64 {
 	return t
 }
 
-// slower is by how much a history of a travel is slower than one of windows.
+// slower is the factor between the times of a travel history and those of a window
+// history.
 const slower = 1000
 
-// travelHistory makes the history of a seed, in which one or two rules look for
-// travels beside those that count.
+// travelHistory creates the history of a seed, with one or two travel rules besides
+// those that count.
 func travelHistory(seed uint64, events int) history {
 	h, _ := travels(seed, events)
 	return h
 }
 
-// editedTravelHistory is one in which these rules change.
+// editedTravelHistory creates a history in which these rules change.
 func editedTravelHistory(seed uint64, events int) history {
 	h, tr := travels(seed, events)
 	for n := range 1 + tr.IntN(4) {
@@ -189,8 +190,8 @@ func travels(seed uint64, events int) (history, *traveller) {
 	return h, tr
 }
 
-// slowly makes the history of a seed in which all takes slower times as long, with room
-// for two rules more.
+// slowly creates the history of a seed with all times multiplied by slower, and with
+// room for two more rules.
 func slowly(seed uint64, events int) (*maker, history) {
 	m := newMaker(seed)
 	h := m.history(events)
@@ -261,8 +262,8 @@ func (k *keeps) Resize(n int) []byte {
 	return k.b
 }
 
-// TestImpossibleTravelAgreesWithItsModel shows random journeys to both, with a
-// rule that changes now and then.
+// TestImpossibleTravelAgreesWithItsModel sends random journeys to both, with a rule
+// that changes now and then.
 func TestImpossibleTravelAgreesWithItsModel(t *testing.T) {
 	journeys := int(number(t, "WEIR_HISTORIES", shorter(500, 150)))
 	var fired, lowered, known, implausible, full int

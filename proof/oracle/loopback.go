@@ -14,27 +14,27 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Told lists what the record read last tells members of groups: for each of them
-// its facet partition and the finding, by partition, and there in order.
+// Told lists the notices to group members caused by the last record: for each member
+// its facet partition and the finding, ordered by partition, and then in sequence.
 func (o *Oracle) Told() []Told {
 	slices.SortStableFunc(o.told, func(a, b Told) int { return cmp.Compare(a.To, b.To) })
 	return o.told
 }
 
-// Told is what one member of a group is told.
+// Told is a notice to one member of a group.
 type Told struct {
 	To     int32
 	Member facet.Entity
 	facet.Finding
 }
 
-// member is somebody whom a counted event of a group named.
+// member is an entity that a counted event of a group named.
 type member struct {
 	key  string
 	time int64
 }
 
-// join remembers a member: the 32 that came last, for as long as an event on time
+// join remembers a member. It keeps the 32 latest, for as long as an event on time
 // could share a window with them.
 func (o *Oracle) join(c counter, r *rules.Rule, e *event.Event, t int64) {
 	key := keyOf(r.Members.Entity, e)
@@ -48,7 +48,7 @@ func (o *Oracle) join(c counter, r *rules.Rule, e *event.Event, t int64) {
 	o.members[c] = list[max(0, len(list)-32):]
 }
 
-// tell says what the members of a group that fired are told, each once.
+// tell records the notices to the members of a group that fired, one for each.
 func (o *Oracle) tell(c counter, r *rules.Rule, sig score.Signal) {
 	for _, m := range o.members[c] {
 		if m.time <= sig.Time-r.Spec.Keeps().Reach.Milliseconds() {
@@ -70,8 +70,8 @@ func (o *Oracle) tell(c counter, r *rules.Rule, sig score.Signal) {
 	o.counted = int64(len(o.told))
 }
 
-// keyOf names the entity of a kind as docs/redis.md writes it; "" where the event
-// has none.
+// keyOf returns the name of the entity of a kind in the format of docs/redis.md; ""
+// if the event has none.
 func keyOf(k facet.Kind, e *event.Event) string {
 	switch k {
 	case facet.Token:
@@ -88,8 +88,8 @@ func keyOf(k facet.Kind, e *event.Event) string {
 	}[k])
 }
 
-// hear reads a loop-back frame: each is read once, and none before the one that its
-// owner has written before it.
+// hear reads a loop-back frame. Each frame is read once, and only after all earlier
+// frames of its owner.
 func (o *Oracle) hear(frame []byte) (signals []score.Signal, err error) {
 	l, incarnation, findings, err := facet.ReadLoopback(frame)
 	if err != nil {
@@ -143,7 +143,8 @@ func (o *Oracle) member(f *facet.Finding, e facet.Entity) []score.Signal {
 	}
 	if sig.Weight > 0 && !o.worthless(contribution(sig)) {
 		o.touch(sig.Entity, sig.Time)
-		// The finding may be old. What is worth nothing by now goes.
+		// The finding may be old. Contributions that are worth nothing by now are
+		// dropped.
 		o.score(sig, slices.DeleteFunc(slices.Clone(o.scores[sig.Entity].Contributions), o.worthless))
 	}
 	return []score.Signal{sig}

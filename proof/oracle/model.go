@@ -10,14 +10,14 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// model is what one rule remembers of one entity, as docs/detectors has it. Of the
-// detector it has the parameters, and nothing else.
+// model is the state of one rule for one entity, as described in docs/detectors. It
+// shares with the detector only the parameters.
 type model interface {
-	// arrive takes in an event on time that matches the rule's condition. f is nil
-	// where nothing fires; counts says that the event contributes.
+	// arrive processes an event on time that matches the rule's condition. f is nil
+	// if nothing fires; counts says whether the event contributes.
 	arrive(a arrival) (f *firing, counts bool)
 
-	// change goes on with other parameters, which read the same state.
+	// change continues with other parameters, which read the same state.
 	change(rules.Spec)
 }
 
@@ -28,19 +28,19 @@ type arrival struct {
 	offset          int64                        // raw
 	time, watermark int64                        // Unix ms
 	lateness        int64                        // ms
-	cohort          func(by event.Field) *cohort // nil: there is none
-	timer           *int64                       // when to come back, Unix ms; 0: never. The model may change it
+	cohort          func(by event.Field) *cohort // nil if there is none
+	timer           *int64                       // when to be called again, Unix ms; 0: never. The model may change it
 
 	entity facet.Entity
-	recall func(cohortName) *cohort // nil: it is forgotten
+	recall func(cohortName) *cohort // nil if it is forgotten
 }
 
-// timed is a model that is asked when its timer is due, too. Of a the event is nil.
+// timed is a model that is also called when its timer is due. Then a has no event.
 type timed interface {
 	due(a arrival) *firing
 }
 
-// firing is what a rule found.
+// firing is the finding of a rule.
 type firing struct {
 	tier     int
 	weight   uint8
@@ -48,7 +48,7 @@ type firing struct {
 	evidence []facet.Evidence
 }
 
-// model makes the model of a rule: one line for each detector.
+// model creates the model of a rule: one line for each detector.
 func (o *Oracle) model(r *rules.Rule) model {
 	switch s := r.Spec.(type) {
 	case *detectors.Attestation:
@@ -87,8 +87,8 @@ func (o *Oracle) model(r *rules.Rule) model {
 	panic(fmt.Sprintf("oracle: there is no model of %s", r.Detector))
 }
 
-// ProofKinds are two small detectors for proofs: one sets timers, the other compares
-// with cohorts and tells verdicts, and neither does anything else.
+// ProofKinds are two small detectors for proofs. One only sets timers. The other
+// only compares with cohorts and sends verdicts.
 func ProofKinds() []rules.Kind { return []rules.Kind{absenceKind(), outlierKind()} }
 
 func mergedFields(lists ...[]event.Field) []event.Field {

@@ -1,11 +1,11 @@
-// Package oracle reads a facet log as the documentation says that it must be
-// read: slowly, plainly, and apart from the engine. Tests, and the verifier of
-// `weir chaos`, hold the engine's outputs against it.
+// Package oracle reads a facet log exactly as the documentation prescribes: slowly,
+// plainly, and independently of the engine. Tests, and the verifier of `weir chaos`,
+// compare the engine's outputs with it.
 //
-// It is written from the documentation and the contracts of package score, and
-// shares with the engine only words: rules, conditions, the parameters of detectors,
-// the reader of frames and the types of results. It keeps whole lists, knows no caps, and forgets no entity
-// as long as the rules stay the same.
+// It is written from the documentation and the contracts of package score. It shares
+// only vocabulary with the engine: rules, conditions, the parameters of detectors,
+// the frame reader and the result types. It keeps whole lists, has no caps, and
+// forgets no entity as long as the rules stay the same.
 package oracle
 
 import (
@@ -28,50 +28,50 @@ type Oracle struct {
 	set      *rules.Set
 	lateness int64 // ms
 	hasher   facet.Hasher
-	at       score.Position // of the facet that is read
+	at       score.Position // of the current facet
 	powers   powers
 
 	partitions int                  // of facets
-	members    map[counter][]member // of groups, as they came last
+	members    map[counter][]member // latest members of groups
 	told       []Told
-	counted    int64                // of told, that are in the ledger
-	chains     map[int32]facet.Step // by the facet partition that they come from
+	counted    int64                // those of told that are in the ledger
+	chains     map[int32]facet.Step // by source facet partition
 	loopback   engine.Totals
 
 	sources   []source
 	watermark int64
 	counts    map[counter]model
 	scores    map[facet.Entity]score.Update
-	sent      map[facet.Entity]score.Update // the last of each entity that went out
-	until     map[facet.Entity]int64        // watermark up to which an entity is remembered
-	forgets   bool                          // entities whose time is up
-	unscored  bool                          // its rules are only watched: no score keeps an entity in memory
+	sent      map[facet.Entity]score.Update // the last update sent for each entity
+	until     map[facet.Entity]int64        // watermark until which an entity is remembered
+	forgets   bool                          // entities whose time is up are forgotten
+	unscored  bool                          // its rules are shadow rules: no score keeps an entity in memory
 
-	switched [2]uint64 // by lane: the last switch record's number
-	watched  *Oracle   // of rules that are only watched; nil: there are none
+	switched [2]uint64 // by lane: number of the last switch record
+	watched  *Oracle   // oracle of the shadow rules; nil: there are none
 	shadow   []score.Signal
 
 	reader facet.Reader
 	facet  facet.Facet
-	whole  bool // windows remember every event, whatever the bounds
+	whole  bool // windows remember every event, regardless of bounds
 
 	cohorts  map[cohortName]*group
-	verdicts []facet.Verdict // that the record read last caused
+	verdicts []facet.Verdict // caused by the last record
 
 	timers map[counter]timer
-	latest int64 // time that a source has said, but for the end
-	called int   // by the record
+	latest int64 // latest time stated by a source, except for the end
+	called int   // timers called by the record
 
 }
 
-// counter names what one rule counts of one entity.
+// counter identifies the state of one rule for one entity.
 type counter struct {
 	entity facet.Entity
 	rule   string
 }
 
-// New makes an oracle that has read nothing. Of cfg it takes the lateness and
-// the numbers of partitions; caps are assumed not to be reached.
+// New creates an oracle that has read nothing. It uses only the lateness and the
+// partition counts of cfg; it assumes that no cap is reached.
 func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32, incarnation uint64) *Oracle {
 	return &Oracle{
 		set: set, lateness: cfg.Lateness.Milliseconds(), hasher: hasher,
@@ -83,18 +83,18 @@ func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32
 	}
 }
 
-// source is what is known of one raw partition.
+// source is the state of one raw partition.
 type source struct {
 	heard     bool
 	owner     uint64
-	next      int64 // everything below is covered
+	next      int64 // all offsets below are covered
 	watermark int64
-	sent      uint64 // facets of the owner
+	sent      uint64 // facets of the current owner
 	totals    engine.Totals
 }
 
-// begin looks at a section before its facets are read. A former owner's section
-// is stale; of a present one's, ranges must join.
+// begin checks a section before its facets are read. A section of a former owner is
+// stale; the ranges of the current owner must join.
 func (s *source) begin(sec facet.Section) (stale bool, err error) {
 	switch {
 	case !s.heard:
@@ -113,18 +113,18 @@ func (s *source) begin(sec facet.Section) (stale bool, err error) {
 	return false, nil
 }
 
-// end takes in what the section covered.
+// end records the range that the section covered.
 func (s *source) end(sec facet.Section) {
 	s.next = max(s.next, sec.To)
 	s.watermark = max(s.watermark, sec.Watermark)
 }
 
-// Apply reads one record. It returns the signals that it causes, in order. After
-// an error the oracle must not be used any more.
+// Apply reads one record. It returns the resulting signals in order. After an error
+// the oracle must not be used again.
 func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
 	o.at.Offset, o.at.Index, o.told, o.counted, o.shadow, o.verdicts = offset, 0, nil, 0, nil, nil
 	o.beginTimers()
-	frame = bytes.Clone(frame) // models keep texts of it, and a reader's buffer is used again
+	frame = bytes.Clone(frame) // models keep texts of it, and a reader's buffer is reused
 	if facet.IsLoopback(frame) {
 		return o.hear(frame)
 	}
@@ -192,8 +192,8 @@ func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) 
 	}
 }
 
-// advance: the watermark is the least over the sources, once all were heard of,
-// and never goes back.
+// advance updates the watermark: the minimum over all sources, once each has been
+// heard from. It never goes back.
 func (o *Oracle) advance() {
 	least := o.sources[0].watermark
 	for _, s := range o.sources {
@@ -205,7 +205,7 @@ func (o *Oracle) advance() {
 	o.watermark = max(o.watermark, least)
 }
 
-// event shows the facet, which is on time, to the rules of its kind.
+// event passes the current facet, which is on time, to the rules of its kind.
 func (o *Oracle) event() (signals []score.Signal) {
 	f := &o.facet
 	entity := facet.Entity{Kind: f.Entity.Kind, Tenant: strings.Clone(f.Entity.Tenant), Key: strings.Clone(f.Entity.Key)}
@@ -244,7 +244,7 @@ func (o *Oracle) event() (signals []score.Signal) {
 	return signals
 }
 
-// found makes the signal of a firing, and tells the members of a group.
+// found creates the signal of a firing, and notifies the members of a group.
 func (o *Oracle) found(c counter, r *rules.Rule, a arrival, fired *firing) score.Signal {
 	sig := o.signal(r, c.entity)
 	sig.Weight, sig.Tier, sig.Evidence = fired.weight, fired.tier, fired.evidence
@@ -259,7 +259,7 @@ func (o *Oracle) found(c counter, r *rules.Rule, a arrival, fired *firing) score
 	return sig
 }
 
-// signal is what a rule says here, whatever it says.
+// signal returns the fixed part of a rule's signal here.
 func (o *Oracle) signal(r *rules.Rule, entity facet.Entity) score.Signal {
 	return score.Signal{
 		Position: o.at, Rule: r.ID, RulesVersion: o.set.Version, Category: r.Category, Reason: r.Reason,
@@ -267,8 +267,9 @@ func (o *Oracle) signal(r *rules.Rule, entity facet.Entity) score.Signal {
 	}
 }
 
-// asks is what a signal of a rule about a kind asks for: to notify only of the
-// rule's own entity, to revoke only of what is or has credentials.
+// asks returns the actions that a signal of a rule about a kind requests: notify
+// only for the rule's own entity, revoke only for an entity that is or has
+// credentials.
 func asks(r *rules.Rule, k facet.Kind) (a rules.Asks) {
 	if k == r.Entity {
 		a |= r.Asks & rules.Notify
@@ -287,10 +288,11 @@ func contribution(sig score.Signal) score.Contribution {
 	}
 }
 
-// score adds a signal to its entity's score, of which list is what counts. One of
-// weight 0 leaves it alone, unless it clears: then what the rule said up to its time
-// goes, and the score is remembered for as long as it would have been. A score that
-// was 0 and is 0, because nothing raises it by then, goes nowhere.
+// score adds a signal to its entity's score, of which list holds the valid
+// contributions. A signal of weight 0 has no effect unless it clears. A clearing
+// signal removes the rule's contributions up to its time, and the score is
+// remembered for as long as it would have been otherwise. A score that was 0 and
+// stays 0, because nothing raises it by then, is not sent.
 func (o *Oracle) score(sig score.Signal, list []score.Contribution) {
 	if o.unscored || sig.Weight == 0 && !sig.Clears {
 		return
@@ -316,7 +318,7 @@ func (o *Oracle) score(sig score.Signal, list []score.Contribution) {
 		return
 	}
 	if last := o.sent[sig.Entity]; last.Position.Offset == u.Position.Offset && last.Entity == u.Entity {
-		expires = max(expires, last.Expires) // of the same record: one score is sent
+		expires = max(expires, last.Expires) // in the same record: one score is sent
 	}
 	u.Expires = expires
 	o.sent[sig.Entity] = u
@@ -324,14 +326,14 @@ func (o *Oracle) score(sig score.Signal, list []score.Contribution) {
 
 func lowers(c score.Contribution) bool { return c.Lowers }
 
-// Scores lists every entity that has a live score at the watermark, of which
-// something that raises it is worth at least a point, ordered by kind, tenant and key: what Redis must hold
-// in the end.
+// Scores lists every entity with a live score at the watermark, for which some
+// raising contribution is worth at least a point, ordered by kind, tenant and key.
+// Redis must hold exactly these in the end.
 func (o *Oracle) Scores() []score.Update {
 	var live []score.Update
 	for _, u := range o.scores {
 		if !o.gone(u.Entity) && slices.ContainsFunc(u.Contributions, func(c score.Contribution) bool { return !c.Lowers && o.powers.worth(c, o.watermark) >= point }) {
-			u.Expires = 0 // says how long a former value could matter
+			u.Expires = 0 // it only says how long a former value could matter
 			live = append(live, u)
 		}
 	}
@@ -343,7 +345,7 @@ func compareEntities(a, b facet.Entity) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key))
 }
 
-// Ledger is what became of the facets, by raw partition.
+// Ledger returns the fate of the facets, by raw partition.
 func (o *Oracle) Ledger() engine.Ledger {
 	l := engine.Ledger{Sources: make([]engine.SourceLedger, len(o.sources)), Loopback: o.loopback}
 	for i, s := range o.sources {
@@ -352,5 +354,5 @@ func (o *Oracle) Ledger() engine.Ledger {
 	return l
 }
 
-// Watermark is the event time that all sources have passed, Unix ms.
+// Watermark returns the event time that all sources have passed, Unix ms.
 func (o *Oracle) Watermark() int64 { return o.watermark }

@@ -11,16 +11,16 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// outlier is a detector for proofs, which compares with cohorts: an entity fails far more often than others of
-// its cohort, within a stretch of time. It says how much the whole cohort fails, in
-// quarters.
+// outlier is a detector for proofs that compares with cohorts. It fires if an entity
+// fails far more often than others of its cohort within an interval of time. It also
+// reports how much the whole cohort fails, in quarters.
 type outlier struct {
 	fails   *rules.Condition
 	by      event.Field
-	stretch time.Duration // of the entity
-	usual   time.Duration // of the cohort
-	every   time.Duration // between verdicts
-	times   int           // as often as usual
+	stretch time.Duration // interval of the entity
+	usual   time.Duration // interval of the cohort
+	every   time.Duration // minimum between verdicts
+	times   int           // factor above the usual rate
 	weight  uint8
 }
 
@@ -55,12 +55,11 @@ func (s *outlier) Detector(detectors.Environment) detectors.Detector {
 	return &outlierDetector{rule: s}
 }
 
-// outlierDetector keeps, of an entity and of a cohort: stretch i64 · events u64 ·
+// outlierDetector keeps, for an entity and for a cohort: interval i64 · events u64 ·
 // failures u64.
 type outlierDetector struct{ rule *outlier }
 
-// count takes an event into what is kept; one of a stretch that is over is not
-// counted.
+// count adds an event to a payload. Events of a past interval are not counted.
 func (d *outlierDetector) count(s detectors.Slot, stretch int64, fails bool) (events, failures int64) {
 	le, b := binary.LittleEndian, s.Payload()
 	if len(b) == 0 {
@@ -117,13 +116,13 @@ func (d *outlierDetector) Explain([]byte, int64) detectors.Explanation {
 	return detectors.Explanation{}
 }
 
-// unusual is its model.
+// unusual is the model of outlier.
 type unusual struct {
 	rule *outlier
 	own  shares
 }
 
-// shares counts the events of one stretch of time.
+// shares counts the events of one interval of time.
 type shares struct{ stretch, events, failures int64 }
 
 func (s *shares) with(stretch int64, fails bool) (now shares) {

@@ -2,7 +2,7 @@ package oracle
 
 import "fmt"
 
-// outlierText is a rule of it, as a file has it.
+// outlierText is an outlier rule as written in a file.
 type outlierText struct {
 	id, entity, fails, by string
 	stretch, usual, every int64 // ms

@@ -9,15 +9,15 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// onlooker compares an entity with the others of its cohorts, as
-// docs/detectors/signature_mismatch.md has it.
+// onlooker compares an entity with the others of its cohorts, as described in
+// docs/detectors/signature_mismatch.md.
 type onlooker struct {
 	terms
 	hasher facet.Hasher
 	stands map[event.Field]*stand
 }
 
-// terms are parameters of a comparison.
+// terms are the parameters of a comparison.
 type terms struct {
 	cohorts      []event.Field
 	wait, usual  time.Duration
@@ -28,10 +28,10 @@ func newOnlooker(hasher facet.Hasher) onlooker {
 	return onlooker{hasher: hasher, stands: map[event.Field]*stand{}}
 }
 
-// stand is how an entity counts in the cohort of one field.
+// stand is the entity's standing in the cohort of one field.
 type stand struct {
 	name  cohortName
-	marks [2]*mark // in short and in long stretches; nil: it does not
+	marks [2]*mark // in short and in long stretches; nil: not counted
 }
 
 // mark is one entity in one stretch of a cohort.
@@ -40,12 +40,12 @@ type mark struct {
 	fails   bool
 }
 
-// crowded is what is remembered of a cohort.
+// crowded is the state of a cohort.
 type crowded struct {
 	newest   [2]int64
 	marks    [2][]*mark
-	networks []heard // of those that fail
-	passed   []heard // who passed last
+	networks []heard // networks of failing entities
+	passed   []heard // entities that passed last
 }
 
 type heard struct {
@@ -63,8 +63,9 @@ func (s *onlooker) number(text string) uint32 {
 	return 1
 }
 
-// takePart has the entity count in each of its cohorts, and listens to them where the
-// event fails. Others that passed from a moment on show that it fails alone.
+// takePart counts the entity in each of its cohorts, and asks them for verdicts if
+// the event fails. Others that passed after a moment show that the entity fails
+// alone.
 func (s *onlooker) takePart(a arrival, suspicious, fails bool, alone int64) (opinions []hearing) {
 	for i, by := range s.cohorts {
 		c := a.cohort(by)
@@ -100,7 +101,7 @@ func (s *onlooker) takePart(a arrival, suspicious, fails bool, alone int64) (opi
 	return opinions
 }
 
-// comeBack listens to the cohorts that the entity counted in last.
+// comeBack asks the cohorts in which the entity was last counted.
 func (s *onlooker) comeBack(a arrival, alone int64) (opinions []hearing) {
 	for i, by := range s.cohorts {
 		if s.stands[by] == nil {
@@ -113,7 +114,7 @@ func (s *onlooker) comeBack(a arrival, alone int64) (opinions []hearing) {
 	return opinions
 }
 
-// count: an entity counts once in a stretch, as failing if it does at any time of it.
+// count counts an entity once per stretch, as failing if it fails at any time in it.
 func (in *crowded) count(kind int, st *stand, stretch int64, fails bool) {
 	m := st.marks[kind]
 	if m != nil && m.stretch == stretch {
@@ -132,8 +133,8 @@ func (in *crowded) count(kind int, st *stand, stretch int64, fails bool) {
 	in.marks[kind] = append(in.marks[kind], m)
 }
 
-// counts are those that fail and those that pass in the newest stretches, from one
-// on.
+// counts returns the numbers of failing and passing entities in the newest
+// stretches, starting with from.
 func (in *crowded) counts(kind int, from int64) (fails, passes int) {
 	for _, m := range in.marks[kind] {
 		switch {
@@ -147,8 +148,8 @@ func (in *crowded) counts(kind int, from int64) (fails, passes int) {
 	return fails, passes
 }
 
-// latest is the list with one that came now: of eight the one that came longest ago
-// gives way.
+// latest returns the list with a new entry. If there are more than eight, the oldest
+// is dropped.
 func latest(list []heard, hash uint32, t int64) []heard {
 	if i := slices.IndexFunc(list, func(h heard) bool { return h.hash == hash }); i >= 0 {
 		list[i].last = max(list[i].last, t)
@@ -171,16 +172,16 @@ func since(list []heard, from int64) (n int) {
 	return n
 }
 
-// hearing is what one cohort says.
+// hearing is the answer of one cohort.
 type hearing struct {
 	by                      event.Field
-	first                   bool // it is the first of the rule's
+	first                   bool // it is the rule's first cohort
 	fails, passes, networks int
 	failed, broken, known   bool
-	fresh                   bool // others have passed since the entity failed first
+	fresh                   bool // others have passed since the entity first failed
 }
 
-// hear asks a cohort what it knows.
+// hear asks a cohort for its verdict.
 func (s *onlooker) hear(i int, c *cohort, a arrival, alone int64) hearing {
 	in := c.memory.(*crowded)
 	short, long := s.wait.Milliseconds(), s.usual.Milliseconds()
@@ -215,7 +216,7 @@ func (s *onlooker) hear(i int, c *cohort, a arrival, alone int64) hearing {
 	return h
 }
 
-// all adds up what partitions think.
+// all sums the opinions of the partitions.
 func (h *cohort) all() (fails, passes int) {
 	for _, p := range h.opinions {
 		if p.until <= h.o.watermark {
@@ -232,7 +233,7 @@ func (h *cohort) all() (fails, passes int) {
 	return fails, passes
 }
 
-// ruling is what all cohorts say together.
+// ruling is the combined answer of all cohorts.
 type ruling struct {
 	*hearing
 	broken, first, now bool
@@ -255,7 +256,7 @@ func judge(all []hearing) (r ruling) {
 	return r
 }
 
-// evidence says how an entity was judged.
+// evidence describes how the entity was judged.
 func (r ruling) evidence() []facet.Evidence {
 	if r.hearing == nil {
 		return []facet.Evidence{facet.Text("judged", "too little is known of others")}

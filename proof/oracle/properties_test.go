@@ -17,7 +17,7 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// run is a partition with what it brought forth.
+// run is a partition with its outputs.
 type run struct {
 	p       *engine.Partition
 	frames  *framer
@@ -40,8 +40,8 @@ func newRun(t rapid.TB, h *history) *run {
 	return &run{p: p, frames: newFramer(set, set.Projection()), updates: map[facet.Entity]score.Update{}}
 }
 
-// apply applies a record. Its bytes are overwritten afterwards, as those of a
-// fetch are: nothing may hold on to them.
+// apply applies a record. Its bytes are overwritten afterwards, like those of a
+// fetch: nothing may keep them.
 func (r *run) apply(t rapid.TB, offset int64, rec record) {
 	t.Helper()
 	r.buffer = append(r.buffer[:0], r.frames.frame(rec)...)
@@ -55,13 +55,13 @@ func (r *run) apply(t rapid.TB, offset int64, rec record) {
 	r.take(&out)
 }
 
-// drawHistory draws a history in which nothing is lost or damaged.
+// drawHistory draws a history without losses or damage.
 func drawHistory(t *rapid.T) history {
 	return calm(rapid.Uint64().Draw(t, "seed"), rapid.IntRange(1, 150).Draw(t, "events"))
 }
 
-// same compares all that two runs brought forth, but for positions and the count
-// of duplicates where these may differ.
+// same compares all outputs of two runs, except positions and the count of
+// duplicates where these may differ.
 func same(t *rapid.T, got, want *run, places bool) {
 	t.Helper()
 	gotLedger, wantLedger := got.p.Ledger(), want.p.Ledger()
@@ -127,8 +127,9 @@ func TestAppliedTwiceIsAppliedOnce(t *testing.T) {
 	})
 }
 
-// Within a frame, a section may be cut between any two events: the bytes of the
-// state are the same. Cut into frames of their own, all but the positions is.
+// Within a frame, a section may be split between any two events: the bytes of the
+// state stay the same. If the parts are separate frames, everything except the
+// positions stays the same.
 func TestHowFacetsAreBatchedMakesNoDifference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t)
@@ -154,7 +155,7 @@ func TestHowFacetsAreBatchedMakesNoDifference(t *testing.T) {
 	})
 }
 
-// split cuts sections between events. Time goes on only with the last part.
+// split splits sections between events. Time advances only with the last part.
 func split(t *rapid.T, sections []section) (parts []section) {
 	for _, s := range sections {
 		for len(s.events) > 1 && rapid.IntRange(0, 2).Draw(t, "cut") > 0 {
@@ -196,8 +197,8 @@ func TestRestoredIsGoingOn(t *testing.T) {
 	})
 }
 
-// The state, and what comes of it, are the same where the partition is restored
-// before every single record: with timers, cohorts and verdicts.
+// The state and the outputs stay the same if the partition is restored before every
+// single record: with timers, cohorts and verdicts.
 func TestRestoredBeforeEveryRecordIsGoingOn(t *testing.T) {
 	for seed := range uint64(9) {
 		h := calm(9+seed, 120)
@@ -219,8 +220,8 @@ func TestRestoredBeforeEveryRecordIsGoingOn(t *testing.T) {
 	}
 }
 
-// One that stops and reads its log again from the start becomes the one that
-// went on.
+// A partition that stops and reads its log again from the start reaches the same
+// state as one that continued.
 func TestReadAgainFromTheStartIsGoingOn(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t)
@@ -245,9 +246,9 @@ func TestReadAgainFromTheStartIsGoingOn(t *testing.T) {
 	})
 }
 
-// arrivals is a history of one raw partition in which no event is late, no bound
-// is reached and no rule has a least share: what the promise about the order of
-// arrival is made for.
+// arrivals creates a history of one raw partition in which no event is late, no
+// bound is reached and no rule has a minimum share. These are the conditions of the
+// promise about the order of arrival.
 func arrivals(m *maker, events []*raw) history {
 	h := history{lateness: 3_600_000, sources: 1, rules: m.h.rules}
 	var sent []*raw
@@ -266,7 +267,7 @@ func arrivals(m *maker, events []*raw) history {
 	return h
 }
 
-// highest is the highest tier that each rule reached for each entity.
+// highest returns the highest tier that each rule reached for each entity.
 func highest(t rapid.TB, h history) map[counter]int {
 	r := newRun(t, &h)
 	for i, rec := range h.records {
@@ -346,8 +347,8 @@ func TestMoreEventsNeverLowerTheHighestTier(t *testing.T) {
 	})
 }
 
-// A log gives one state and one list of signals: however many processors there
-// are, and however many records are applied at once.
+// A log has one state and one list of signals, for any number of processors, and for
+// any number of records applied at once.
 func TestALogHasOneDigest(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	signals := 0
@@ -368,7 +369,7 @@ func TestALogHasOneDigest(t *testing.T) {
 	}
 }
 
-// batched applies so many records to one output before it looks at it.
+// batched applies this many records to one output before it reads it.
 func batched(t *testing.T, h *history, size int) *run {
 	t.Helper()
 	r := newRun(t, h)

@@ -9,11 +9,11 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// maker makes random histories: of few entities and tiny windows, so that edges
+// maker creates random histories with few entities and tiny windows, so that edges
 // are hit.
 type maker struct {
 	*rand.Rand
-	apart   *rand.Rand // for exceptions, so that the rest of a seed's history is the same with and without
+	apart   *rand.Rand // for exceptions, so that they do not change the rest of a seed's history
 	h       history
 	rules   []ruleText
 	now     int64
@@ -21,23 +21,23 @@ type maker struct {
 	past    []int64 // times of events
 	due     []int64 // times of the next events
 	sources []*rawPartition
-	chains  [partitions]facet.Step // of loop-back, by the facet partition it comes from
+	chains  [partitions]facet.Step // of loop-back, by source facet partition
 	looped  []record               // that came by loop-back
 	events  int
 	people  int
 	values  int
 
-	timed     int           // rules with timers that are wanted
-	absences  []absenceText // those
-	comparing int           // rules with cohorts that are wanted
-	outliers  []outlierText // those
+	timed     int           // requested number of rules with timers
+	absences  []absenceText // the rules with timers
+	comparing int           // requested number of rules with cohorts
+	outliers  []outlierText // the rules with cohorts
 
-	forms    bool // rules measure in any way, by values, and may be cancelled
+	forms    bool // rules use any measure, may have values, and may be cancelled
 	harmless bool
-	far      bool // times lie further apart than a window can remember, and the watermark does not help
+	far      bool // times are further apart than a window can remember, and the watermark does not help
 }
 
-// rawPartition is a raw log with those who write its facets.
+// rawPartition is a raw log with the writers of its facets.
 type rawPartition struct {
 	id     int32
 	log    []*raw
@@ -45,15 +45,15 @@ type rawPartition struct {
 	owner  uint64
 	open   writer
 	zombie *writer
-	last   *record // as it was sent
+	last   *record // as sent
 	silent bool
 }
 
 // writer is an owner of a raw partition, in ingest.
 type writer struct {
 	owner     uint64
-	began     int   // events of the log that were behind its predecessor
-	read      int   // events of the log that are behind it
+	began     int   // events of the log that its predecessor has passed
+	read      int   // events of the log that it has passed
 	covered   int64 // raw offset
 	watermark int64
 }
@@ -62,10 +62,10 @@ func newMaker(seed uint64) *maker {
 	return &maker{Rand: rand.New(rand.NewPCG(seed, 1)), apart: rand.New(rand.NewPCG(seed, 2)), now: start}
 }
 
-// randomHistory makes the history of a seed.
+// randomHistory creates the history of a seed.
 func randomHistory(seed uint64, events int) history { return newMaker(seed).history(events) }
 
-// calm makes a history in which nothing is lost or damaged.
+// calm creates a history without losses or damage.
 func calm(seed uint64, events int) history {
 	m := newMaker(seed)
 	m.harmless, m.timed, m.comparing = true, int(seed%3), int(seed/3%3)
@@ -114,7 +114,7 @@ func (m *maker) pick(of ...string) string { return of[m.IntN(len(of))] }
 
 func (m *maker) makeRules() {
 	n := 1 + m.IntN(5)
-	crowd := m.IntN(6) == 0 // more rules than a score has room for
+	crowd := m.IntN(6) == 0 // more rules than fit in a score
 	if crowd {
 		n = 11
 	}
@@ -136,7 +136,7 @@ func (m *maker) makeRules() {
 	m.h.rules = m.texts(m.rules)
 }
 
-// fit reports whether a record has room for what the rules remember.
+// fit reports whether a record has room for the state of the rules.
 func fit(rules []ruleText) bool {
 	_, err := loadRules(texts(rules))
 	return err == nil
@@ -215,7 +215,7 @@ func (m *maker) tiers(n int) (tiers []detectors.Tier) {
 	for range n {
 		at += 1 + m.IntN(3)
 		tiers = append(tiers, detectors.Tier{At: at, Weight: uint8(weight)})
-		// Of the next tier as much is left after a half-life as this one begins with.
+		// After a half-life the next tier is worth what this one is at first.
 		if weight *= 2; m.IntN(2) == 0 {
 			weight += 1 + m.IntN(25) - weight/2
 		}
@@ -257,15 +257,14 @@ func (m *maker) event(p *rawPartition) {
 	if m.IntN(6) == 0 {
 		add(100, event.Tenant, "t", 0)
 	}
-	if m.IntN(12) == 0 { // as ingest marks what came too late, or from the future
+	if m.IntN(12) == 0 { // marked like an event that ingest found too late, or from the future
 		add(4, event.Delayed, "", 1)
 		add(2, event.Skewed, "", 1)
 	}
 	p.log = append(p.log, r)
 }
 
-// time draws an event's time: now, a little ago, or just at the edge of
-// something.
+// time draws an event's time: now, a little earlier, or exactly at an edge.
 func (m *maker) time() int64 {
 	if len(m.due) > 0 {
 		t := m.due[0]
@@ -294,7 +293,7 @@ func (m *maker) time() int64 {
 	return t
 }
 
-// step has a raw partition's owner do something.
+// step makes the owner of a raw partition do something.
 func (m *maker) step(p *rawPartition) {
 	if p.silent && m.IntN(60) > 0 {
 		return
@@ -308,7 +307,7 @@ func (m *maker) step(p *rawPartition) {
 	case n < 28:
 		m.close()
 	case n < 31 && p.last != nil:
-		m.h.records = append(m.h.records, *p.last) // whether it arrived was not known
+		m.h.records = append(m.h.records, *p.last) // its arrival was uncertain
 	case n < 34:
 		m.takeOver(p)
 	case n < 37 && p.zombie != nil:
@@ -347,15 +346,15 @@ func (m *maker) section(p *rawPartition, w *writer, n int) section {
 	return s
 }
 
-// tick says how late it is, where a partition is idle.
+// tick announces the current time of an idle partition.
 func (m *maker) tick(p *rawPartition) {
 	n := len(p.log) - p.open.read
 	p.open.watermark = max(p.open.watermark, m.now-m.oneOf(0, 1, 1_000, 5_000))
 	m.deliver(p, &p.open, n)
 }
 
-// close has all sources say that it is just so late that what was remembered
-// since some event counts for events on time no more, or still does; and sends
+// close makes all sources announce a time at which the state remembered since some
+// event just ceases to count for events on time, or still just counts. It also sends
 // the oldest event that is on time.
 func (m *maker) close() {
 	if len(m.past) == 0 {
@@ -376,8 +375,8 @@ func (m *maker) close() {
 	m.due = append(m.due, edge-m.h.lateness)
 }
 
-// takeOver lets a new owner begin somewhere before what was covered, and leaves
-// the former one running.
+// takeOver lets a new owner start somewhere before the end of the covered range, and
+// leaves the former one running.
 func (m *maker) takeOver(p *rawPartition) {
 	old := p.open
 	p.zombie = &old
@@ -406,13 +405,14 @@ func (m *maker) together() {
 	}
 }
 
-// loopBack writes what a rule found of a group, elsewhere, or writes it again.
+// loopBack writes a finding about a group from another partition, or writes one
+// again.
 func (m *maker) loopBack() {
 	if len(m.looped) > 0 && m.IntN(4) == 0 {
 		m.h.records = append(m.h.records, m.looped[m.IntN(len(m.looped))])
 		return
 	}
-	from := m.IntN(partitions - 1) // what comes from itself follows from the log
+	from := m.IntN(partitions - 1) // loop-back from the partition itself follows from the log
 	l := &loop{Link: facet.Link{From: int32(from), Previous: m.chains[from]}}
 	if l.Step = l.Previous; l.Step.Next > 0 && m.IntN(4) == 0 {
 		l.Step.Part++
@@ -445,18 +445,18 @@ func (m *maker) loopBack() {
 	}
 	r := record{loop: l}
 	m.looped = append(m.looped, r)
-	if m.harmless || m.IntN(100) > 0 { // else it is lost
+	if m.harmless || m.IntN(100) > 0 { // otherwise it is lost
 		m.h.records = append(m.h.records, r)
 	}
 }
 
-// verdicts writes what another facet partition thinks of some cohorts.
+// verdicts writes the verdicts of another facet partition on some cohorts.
 func (m *maker) verdicts(l *loop) {
 	for range 1 + m.IntN(3) {
 		v := thought{rule: m.IntN(len(m.h.rules) + 1), Verdict: facet.Verdict{
 			Level: uint8(m.oneOf(0, 1, 2, 3)), Time: m.time(), Tenant: m.pick("", "", "t"),
 		}}
-		if m.IntN(4) > 0 { // of a rule that has cohorts
+		if m.IntN(4) > 0 { // for a rule that has cohorts
 			i := m.IntN(len(m.outliers))
 			v.rule = len(m.h.rules) - len(m.outliers) + i
 			by, _ := event.Lookup(m.outliers[i].by)
@@ -472,7 +472,7 @@ func (m *maker) verdicts(l *loop) {
 	m.h.records = append(m.h.records, r)
 }
 
-// harm does what must stop a reader.
+// harm does something that must stop a reader.
 func (m *maker) harm(p *rawPartition) {
 	r := record{sections: []section{m.section(p, &p.open, min(len(p.log)-p.open.read, 5))}}
 	switch s := &r.sections[0]; m.IntN(6) {
@@ -484,7 +484,7 @@ func (m *maker) harm(p *rawPartition) {
 		s.Source = int32(m.h.sources)
 	case 3:
 		return // lost
-	case 4, 5: // one offset is
+	case 4, 5: // one offset is lost
 		s.From = min(s.From+1, s.To)
 		if len(s.events) > 0 && s.events[0].offset < s.From {
 			s.events = s.events[1:]

@@ -11,14 +11,14 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// lineage is what one rule remembers of one family of tokens, as
-// docs/detectors/refresh_family.md has it.
+// lineage is the state of one rule for one token family, as described in
+// docs/detectors/refresh_family.md.
 type lineage struct {
 	rule   *detectors.RefreshFamily
 	tokens []*heir // in the order in which they were first seen
-	weight uint8   // that fired last
+	weight uint8   // of the last firing
 	lastAt int64
-	got    *heir // issued last of what was shown
+	got    *heir // the most recently issued token that was shown
 }
 
 // heir is a token.
@@ -88,7 +88,8 @@ func (l *lineage) newer(t *heir) (all []*heir) {
 	return all
 }
 
-// replacedBy is the token that t was replaced by up to a moment; nil where it was not.
+// replacedBy returns the token that had replaced t by a moment; nil if there is
+// none.
 func (l *lineage) replacedBy(t *heir, at int64) *heir {
 	newer := slices.DeleteFunc(l.newer(t), func(o *heir) bool { return o.first > at })
 	if len(newer) == 0 {

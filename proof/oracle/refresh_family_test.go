@@ -9,7 +9,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// families are of few tokens, some of which say when they were issued.
+// families compares on families of few tokens, some of which state their time of
+// issue.
 func families() comparison {
 	return comparison{
 		rule: func(m *hand) string {
@@ -43,7 +44,7 @@ func families() comparison {
 	}
 }
 
-// TestRefreshFamilyAgreesWithItsModel shows random uses of few tokens to both.
+// TestRefreshFamilyAgreesWithItsModel sends random uses of few tokens to both.
 func TestRefreshFamilyAgreesWithItsModel(t *testing.T) {
 	full := 0
 	x := families()

@@ -10,22 +10,22 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// recorder is what one rule remembers of the requests of one entity, as
-// docs/detectors/replay.md has it.
+// recorder is the state of one rule for the requests of one entity, as described in
+// docs/detectors/replay.md.
 type recorder struct {
 	rule   *detectors.Replay
-	weight uint8 // that fired last
+	weight uint8 // of the last firing
 	lastAt int64
 
-	nonces  []*used       // in the order in which they came
-	gaveWay []int64       // first uses of nonces that gave way
-	marks   []replaySight // in the order in which they came
+	nonces  []*used       // in order of arrival
+	gaveWay []int64       // first uses of evicted nonces
+	marks   []replaySight // in order of arrival
 
-	clock            []int64 // offsets that were learned, the last first
-	run              []int64 // offsets that wait
-	runClient        int64   // the client's time that the run is at
+	clock            []int64 // learned offsets, the last first
+	run              []int64 // waiting offsets
+	runClient        int64   // client's time in the run
 	ticked           bool    // there was an event with a client's time
-	latest, latestBy int64   // its time, and the client's
+	latest, latestBy int64   // its time, and that of the client
 }
 
 type used struct {
@@ -48,7 +48,7 @@ func (r *recorder) change(s rules.Spec) {
 	r.thin()
 }
 
-// giveWay forgets the nonce that was first used before all others.
+// giveWay evicts the nonce with the oldest first use.
 func (r *recorder) giveWay() int64 {
 	goes := slices.MinFunc(r.nonces, func(a, b *used) int { return int(a.first - b.first) })
 	r.nonces = slices.DeleteFunc(r.nonces, func(u *used) bool { return u == goes })
@@ -56,7 +56,7 @@ func (r *recorder) giveWay() int64 {
 	return goes.first
 }
 
-// thin keeps as many marks of each sign as the greatest tier asks for.
+// thin keeps as many marks of each sign as the largest tier asks for.
 func (r *recorder) thin() {
 	most := 0
 	for _, t := range r.rule.Tiers {
@@ -111,7 +111,7 @@ func (r *recorder) forget(onTime int64) {
 	}
 }
 
-// use takes in a nonce, and says whether it was used, and how long ago.
+// use records a nonce, and returns whether it was used before, and how long ago.
 func (r *recorder) use(a arrival, nonce string, see func(detectors.ReplaySign)) (elapsed int64, known bool) {
 	if nonce == "" {
 		return 0, false

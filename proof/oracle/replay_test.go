@@ -9,7 +9,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// recordings are of few nonces, and of clocks that are right, wrong, set and stopped.
+// recordings compares on few nonces, and on clocks that are right, wrong, set and
+// stopped.
 func recordings() comparison {
 	return comparison{
 		rule: func(m *hand) string {
@@ -41,7 +42,7 @@ func recordings() comparison {
 				all = append(all, value{event.Skewed, "", 1})
 			}
 			all = append(all, value{event.Status, "", m.oneOf(200, 200, 200, 201, 499)}, value{event.Method, m.pick("GET", "POST", "POST", "POST", "PUT"), 0})
-			// The clock of a device, which is set now and then.
+			// The clock of a device that is set now and then.
 			setTo := []int64{0, 0, -700_000, 0}[m.now/150_000%4]
 			clock := []int64{0, 0, 0, 0, 1_000, -1_000, 10_001, -60_000, -60_001, -600_000, 600_000}
 			if m.IntN(4) > 0 {
@@ -56,7 +57,7 @@ func recordings() comparison {
 	}
 }
 
-// TestReplayAgreesWithItsModel shows random requests to both.
+// TestReplayAgreesWithItsModel sends random requests to both.
 func TestReplayAgreesWithItsModel(t *testing.T) {
 	var full, set uint64
 	x := recordings()

@@ -10,29 +10,29 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// procession is what one rule remembers of what one entity did, as
-// docs/detectors/sequence.md has it. It lists all sequences there are.
+// procession is the state of one rule for one entity, as described in
+// docs/detectors/sequence.md. It lists all sequences.
 type procession struct {
 	rule *detectors.Sequence
 
 	began      bool
 	known      int64  // nothing before it is known
 	seen       int64  // time of the latest event
-	deeds      []deed // in order of time; those of one moment in order of arrival
+	deeds      []deed // in order of time; those of the same time in order of arrival
 	fired      *int64
 	judged     *int64
 	counted    *int64
-	sequence   []int // that is made, places in deeds
+	sequence   []int // the sequence under construction, as positions in deeds
 	sequences  [][]int
-	unbothered bool // what must be absent is not looked at
+	unbothered bool // absences are not checked
 	others     *cohortName
 }
 
 // deed is an event that matches a step.
 type deed struct {
 	arrival
-	value string       // of by
-	holds map[int]bool // conditions
+	value string       // of the fields in by
+	holds map[int]bool // conditions that it meets
 }
 
 func (p *procession) change(s rules.Spec) {
@@ -40,7 +40,7 @@ func (p *procession) change(s rules.Spec) {
 	p.cut()
 }
 
-// cut forgets the oldest beyond the bound.
+// cut forgets the oldest events that exceed the bound.
 func (p *procession) cut() {
 	for len(p.deeds) > p.rule.Events {
 		p.forget(p.deeds[0])
@@ -60,7 +60,7 @@ func (p *procession) reach() int64 {
 	return most(p.rule.Before) + p.rule.Within.Milliseconds() + most(p.rule.After) + 1
 }
 
-// delay is how long after its last event a sequence is whole.
+// delay returns how long after its last event a sequence is complete.
 func (p *procession) delay() (ms int64) {
 	for _, a := range p.rule.After {
 		ms = max(ms, a.Within.Milliseconds())
@@ -74,7 +74,7 @@ func (p *procession) waits() bool {
 	return between || len(p.rule.Before) > 0 || len(p.rule.After) > 0 || p.rule.Until != 0
 }
 
-// among reports whether an event may be in a part.
+// among reports whether an event may belong to a part.
 func among(part detectors.SequencePart, holds map[int]bool) bool {
 	return slices.ContainsFunc(part.Members, func(m detectors.SequenceMember) bool { return holds[m.Condition] })
 }
@@ -126,7 +126,7 @@ func (p *procession) arrive(a arrival) (f *firing, counts bool) {
 			}
 		}
 	}
-	p.deeds[at].event = nil // gone after this
+	p.deeds[at].event = nil // invalid after this
 	if p.waits() {
 		p.wait(a)
 		return nil, counts
@@ -135,7 +135,7 @@ func (p *procession) arrive(a arrival) (f *firing, counts bool) {
 	return p.fire(a, habits{}, func(s []int) bool { return slices.Contains(s, at) }), counts
 }
 
-// pass takes in that time has passed, and what was seen.
+// pass records that time has passed, and what was seen.
 func (p *procession) pass(a arrival) {
 	if !p.began {
 		p.began, p.known, p.seen = true, p.first(a.time), a.time
@@ -156,7 +156,7 @@ func (p *procession) pass(a arrival) {
 	p.seen = max(p.seen, a.time)
 }
 
-// first is the moment from which everything is known of who is seen for the first time.
+// first returns the moment from which all events of a newly seen entity are known.
 func (p *procession) first(t int64) int64 {
 	if p.rule.Newcomers {
 		return math.MinInt64
@@ -164,7 +164,7 @@ func (p *procession) first(t int64) int64 {
 	return t
 }
 
-// wait has the model asked when the next sequence is whole.
+// wait sets the timer to the time when the next sequence is complete.
 func (p *procession) wait(a arrival) {
 	p.find(p.rule.UsualBy != nil)
 	*a.timer = 0
@@ -175,7 +175,8 @@ func (p *procession) wait(a arrival) {
 	}
 }
 
-// whole is when a sequence is whole; open says that it was not judged before.
+// whole returns when a sequence is complete; open says that it was not judged
+// before.
 func (p *procession) whole(s []int) (at int64, open bool) {
 	last := p.deeds[s[len(s)-1]]
 	at = last.time + p.delay()
@@ -202,9 +203,9 @@ func (p *procession) due(a arrival) (f *firing) {
 	return f
 }
 
-// compare says what others do, and whether that makes it unusual that something is
-// lacking; and counts what this entity does: some sequence is whole, and lacks
-// something.
+// compare returns the habits of others, and whether they make it unusual that
+// something is lacking. It also counts the behaviour of this entity: some sequence
+// is complete, and lacks something.
 func (p *procession) compare(a arrival, some, lacks bool) (before habits, unusual bool) {
 	if p.rule.UsualBy == nil {
 		return before, true
@@ -235,12 +236,13 @@ func (p *procession) compare(a arrival, some, lacks bool) (before habits, unusua
 	return before, unusual
 }
 
-// habits are what a cohort does: how many sequences, and how many lacked something, the
-// latter where that was not usual any more.
+// habits are the counts of a cohort: its sequences, those that lacked something, and
+// those that did so while that was unusual.
 type habits struct{ sequences, lacking, odd int }
 
-// fire says the sequence whose first event is the latest, whose last one is then the
-// earliest, and whose others, from the end, are the latest.
+// fire reports the sequence with the latest first event. Among several it takes the
+// one with the earliest last event, and then the one with the latest events in
+// between, compared from the end.
 func (p *procession) fire(a arrival, others habits, looked func([]int) bool) *firing {
 	var best []int
 	for _, s := range p.sequences {
@@ -292,8 +294,8 @@ func (p *procession) find(unbothered bool) {
 	p.part(0, 0)
 }
 
-// part goes on with a part of the rule; absent are the conditions that stand before it
-// since the event before.
+// part continues with a part of the rule; absent are the conditions that must be
+// absent since the previous event.
 func (p *procession) part(i int, absent uint32) {
 	if i == len(p.rule.Parts) {
 		if p.unbothered || p.quietAfter(p.sequence[len(p.sequence)-1]) {
@@ -309,7 +311,7 @@ func (p *procession) part(i int, absent uint32) {
 	p.members(i, make([]int, len(part.Members)), absent)
 }
 
-// members goes on with a part of which some have come.
+// members continues with a part of which some events have been found.
 func (p *procession) members(i int, have []int, absent uint32) {
 	part, missing := p.rule.Parts[i], false
 	for k, m := range part.Members {
@@ -359,7 +361,7 @@ func (p *procession) follows(at int, part detectors.SequencePart, absent uint32)
 	return true
 }
 
-// any reports whether a condition holds for one of some events.
+// any reports whether one of some events meets a condition.
 func (p *procession) any(from, to int, value string, condition int) bool {
 	return slices.ContainsFunc(p.deeds[from:to], func(d deed) bool { return d.value == value && d.holds[condition] })
 }

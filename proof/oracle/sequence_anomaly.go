@@ -10,19 +10,19 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// habit is what one rule remembers of the order in which one entity calls operations,
-// as docs/detectors/sequence_anomaly.md has it.
+// habit is the state of one rule for the order in which one entity calls operations,
+// as described in docs/detectors/sequence_anomaly.md.
 type habit struct {
 	rule *detectors.SequenceAnomaly
 
-	began   bool // something was seen
+	began   bool // an event was seen
 	seen    int64
 	cohort  cohortName
 	waiting []call
 
-	last     *call // that was taken
+	last     *call // the last one processed
 	decayed  int64
-	all, odd int64 // transitions, and unlikely ones, in 16ths
+	all, odd int64 // transitions, and unlikely ones in 16ths
 	worst    []oddity
 	fired    *int64
 	weight   uint8
@@ -48,7 +48,7 @@ type customs struct {
 	like  map[[2]string]int64
 }
 
-// What is no operation.
+// Operations that stand for something else.
 const (
 	theBeginning = "the beginning"
 	anotherOne   = "another operation"
@@ -134,7 +134,7 @@ func (h *habit) due(a arrival) *firing {
 	return f
 }
 
-// wait has the model asked at the time of the last event that waits.
+// wait sets the timer to the time of the last waiting event.
 func (h *habit) wait(a arrival) {
 	if *a.timer = 0; len(h.waiting) > 0 {
 		*a.timer = h.waiting[len(h.waiting)-1].time
@@ -149,7 +149,8 @@ func (h *habit) customs(a arrival) *customs {
 	return c.memory.(*customs)
 }
 
-// take takes the events that wait up to a moment. It says the highest tier that fires.
+// take processes the waiting events up to a moment. It returns the highest tier that
+// fires.
 func (h *habit) take(a arrival, until int64) (tier int) {
 	tier = -1
 	if len(h.waiting) == 0 || h.waiting[0].time > until {
@@ -213,7 +214,7 @@ func (h *habit) compare(o oddity) {
 	h.worst = h.worst[:min(len(h.worst), 3)]
 }
 
-// reached is the highest tier whose demands are met, if nothing holds it back.
+// reached returns the highest tier whose conditions are met, if it may fire.
 func (h *habit) reached(t int64) int {
 	if 100*h.odd < int64(h.rule.MinShare)*h.all {
 		return -1

@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// order is a rule that learns fast, and tells early.
+// order returns a rule that learns fast, and fires early.
 func (m *sequencer) order(id string) string {
 	s := fmt.Sprintf("    sequence_anomaly:\n      by: [%s]\n      learn: %d\n      least: %d\n      odds: %d\n      min_share: %d\n      session_gap: %dms\n      half_life: %dms\n      cooldown: %dms\n      tiers:\n",
 		m.pick("app_version", "country, app_version"), m.oneOf(1, 10, 40), m.oneOf(1, 4, 10), m.oneOf(3, 4, 10), m.oneOf(1, 20, 50), m.oneOf(1_000, 2_000, 60_000),
@@ -64,7 +64,7 @@ func orderHistory(seed uint64, events int) history {
 	return h
 }
 
-// editedOrderHistory is one in which the numbers of these rules change.
+// editedOrderHistory creates a history in which the numbers of these rules change.
 func editedOrderHistory(seed uint64, events int) history {
 	h, sq := orders(seed, events)
 	for n := range 1 + sq.IntN(3) {
@@ -96,5 +96,5 @@ func TestTheEngineAgreesWithTheOracleOnEditedOrders(t *testing.T) {
 	}
 }
 
-// isOrder reports whether evidence is of a transition that is named.
+// isOrder reports whether evidence names a transition.
 func isOrder(text string) bool { return strings.Contains(text, ", then ") }

@@ -14,7 +14,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// sequencer makes rules of steps, and events that take them.
+// sequencer creates rules with steps, and events that match them.
 type sequencer struct{ *rand.Rand }
 
 func newSequencer(seed uint64) *sequencer { return &sequencer{rand.New(rand.NewPCG(seed, 11))} }
@@ -22,22 +22,22 @@ func newSequencer(seed uint64) *sequencer { return &sequencer{rand.New(rand.NewP
 func (m *sequencer) pick(of ...string) string { return of[m.IntN(len(of))] }
 func (m *sequencer) oneOf(of ...int64) int64  { return of[m.IntN(len(of))] }
 
-// span is a time at whose edges events are, in ms.
+// span returns a time at whose edges events occur, in ms.
 func (m *sequencer) span() int64 { return m.oneOf(sequenceSpans...) }
 
 var sequenceSpans = []int64{1, 100, 500, 1_000, 2_000, 5_000}
 
-// condition is one that holds for a few kinds of events, of which some hold together.
+// condition returns a condition for a few kinds of events. Some conditions overlap.
 func (m *sequencer) condition() string {
 	return m.pick(`object_type == "a"`, `object_type == "b"`, `object_type == "c"`, `object_type == "d"`, `object_type in ["a", "b"]`, `object_type != "d"`, `status == 404`)
 }
 
-// rare is one that holds for fewer.
+// rare returns a condition that fewer events meet.
 func (m *sequencer) rare() string {
 	return m.pick(`object_type == "c"`, `object_type == "d"`, `object_type == "d"`, `status == 404`)
 }
 
-// rule is valid most of the time.
+// rule returns a rule that is valid most of the time.
 func (m *sequencer) rule(id string) string {
 	if m.IntN(4) == 0 {
 		return m.usual(id)
@@ -109,7 +109,7 @@ func (m *sequencer) rule(id string) string {
 	return m.text(id, s)
 }
 
-// usual is a rule of something that is missing now and then.
+// usual returns a rule about something that is missing now and then.
 func (m *sequencer) usual(id string) string {
 	before, between := "", fmt.Sprintf("        - {event: 'object_type == \"d\"'}\n        - {not: '%s'}\n", m.pick(`object_type == "a"`, `object_type in ["a", "b"]`, `object_type == "b"`))
 	if m.IntN(2) == 0 {
@@ -128,7 +128,7 @@ func (m *sequencer) text(id, s string) string {
 		"    signal: {category: fraud, reason: r, half_life: 5s}\n    phase: soft\n"
 }
 
-// valid is a rule that loads.
+// valid returns a valid rule.
 func (m *sequencer) valid(id string) string {
 	for {
 		r := m.rule(id)
@@ -143,8 +143,8 @@ func sequenceHistory(seed uint64, events int) history {
 	return h
 }
 
-// editedSequenceHistory is one in which these rules change: some get other steps, some
-// only other numbers.
+// editedSequenceHistory creates a history in which these rules change: some get
+// other steps, some only other numbers.
 func editedSequenceHistory(seed uint64, events int) history {
 	h, sq := sequences(seed, events)
 	for n := range 1 + sq.IntN(4) {
@@ -165,7 +165,7 @@ func editedSequenceHistory(seed uint64, events int) history {
 	return h
 }
 
-// renumbered is a rule with other numbers, which reads the same state.
+// renumbered returns a rule with other numbers that reads the same state.
 func (m *sequencer) renumbered(r string) string {
 	lines := strings.Split(r, "\n")
 	for i, l := range lines {
@@ -230,7 +230,7 @@ func TestTheEngineAgreesWithTheOracleOnEditedSequences(t *testing.T) {
 	}
 }
 
-// keepsOfCohort is what a rule keeps of a cohort.
+// keepsOfCohort is the state of a rule for a cohort.
 type keepsOfCohort struct {
 	keeps
 	key uint64
@@ -240,7 +240,7 @@ func (*keepsOfCohort) Say(uint8)      {}
 func (*keepsOfCohort) Said(uint8) int { return 0 }
 func (c *keepsOfCohort) Key() uint64  { return c.key }
 
-// walk shows the events of one entity to a detector and to its model.
+// walk sends the events of one entity to a detector and to its model.
 type walk struct {
 	t      *testing.T
 	m      *sequencer
@@ -248,8 +248,8 @@ type walk struct {
 	d      detectors.Detector
 	model  *procession
 	own    keeps
-	others map[cohortName]*keepsOfCohort // as the detector has them
-	theirs map[cohortName]*cohort        // as the model has
+	others map[cohortName]*keepsOfCohort // as seen by the detector
+	theirs map[cohortName]*cohort        // as seen by the model
 
 	now, watermark, lateness, timer int64
 	n                               int
@@ -278,7 +278,7 @@ func (w *walk) use(rule string) {
 	}
 }
 
-// fit goes on as after a restore.
+// fit continues like after a restore.
 func (w *walk) fit() {
 	if w.own.b == nil {
 		return
@@ -305,7 +305,7 @@ func (w *walk) same(got bool, f *detectors.Firing, want *firing, timer, wanted i
 	}
 }
 
-// meet makes a cohort that has done something already.
+// meet creates a cohort with some history.
 func (w *walk) meet(name cohortName) {
 	all := w.m.oneOf(0, 3, 100, 100, 300, 9_996)
 	h := habits{int(all), int(all / w.m.oneOf(1, 2, 3, 4, 10)), int(all / w.m.oneOf(49, 50, 51, 200))}
@@ -316,7 +316,7 @@ func (w *walk) meet(name cohortName) {
 	}
 }
 
-// named meets the cohort of an event, where it was not met before.
+// named returns the cohort of an event, and creates it if necessary.
 func (w *walk) named(e *event.Event, by event.Field) (name cohortName, ok bool) {
 	if name = (cohortName{by: by, value: e.Text(by)}); name.value == "" {
 		return name, false
@@ -338,7 +338,7 @@ func (w *walk) recall(key uint64) detectors.Cohort {
 
 func (w *walk) recallTheirs(name cohortName) *cohort { return w.theirs[name] }
 
-// set keeps a timer as the engine does.
+// set sets a timer in the same way as the engine.
 func (w *walk) set(timer, at int64) {
 	if ahead := w.spec.Keeps().Ahead.Milliseconds(); timer != w.timer && ahead > 0 {
 		if w.timer = timer; timer != 0 {
@@ -417,7 +417,7 @@ func (w *walk) show() {
 	}
 }
 
-// TestSequencesAgreeWithTheirModel shows random events to both, with a rule that
+// TestSequencesAgreeWithTheirModel sends random events to both, with a rule that
 // changes now and then.
 func TestSequencesAgreeWithTheirModel(t *testing.T) {
 	walks := number(t, "WEIR_HISTORIES", shorter(200, 60))

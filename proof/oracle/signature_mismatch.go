@@ -8,17 +8,17 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// suspect is what one rule remembers of one entity, as
-// docs/detectors/signature_mismatch.md has it.
+// suspect is the state of one rule for one entity, as described in
+// docs/detectors/signature_mismatch.md.
 type suspect struct {
 	rule *detectors.SignatureMismatch
 	onlooker
 
-	checks   []check // of the window that ends with the newest pane
+	checks   []check // in the window that ends with the newest pane
 	newest   int64
-	passedAs *cohortName // of the first cohort, when it passed last
+	passedAs *cohortName // first cohort at the last pass
 	passedAt int64
-	weight   uint8 // that fired last
+	weight   uint8 // of the last firing
 	firedAt  int64
 }
 
@@ -28,7 +28,7 @@ type check struct {
 	fails bool
 }
 
-// panesOf is into how many panes a window is cut.
+// panesOf is the number of panes in a window.
 const panesOf = 10
 
 func (s *suspect) change(r rules.Spec) {
@@ -98,7 +98,7 @@ func (s *suspect) due(a arrival) *firing {
 	return s.fire(worst, weight, v, a.time)
 }
 
-// share is how many checks failed, and how many percent that is, rounded down.
+// share returns the number of failed checks, and their percentage, rounded down.
 func (s *suspect) share() (failed, percent int) {
 	for _, c := range s.checks {
 		if c.fails {
@@ -125,7 +125,7 @@ func (s *suspect) tier() int {
 	return best
 }
 
-// alone is the end of the first pane of the window in which the entity failed.
+// alone returns the end of the first pane of the window in which the entity failed.
 func (s *suspect) alone() int64 {
 	pane := s.newest
 	for _, c := range s.checks {
@@ -136,7 +136,7 @@ func (s *suspect) alone() int64 {
 	return (pane + 1) * (s.rule.Window.Milliseconds() / panesOf)
 }
 
-// allowed is the weight that may fire, if any may.
+// allowed returns the weight that may fire, if any may.
 func (s *suspect) allowed(tier int, r ruling, now int64) (weight uint8, ok bool) {
 	w := int(s.rule.Tiers[tier].Weight)
 	cooled := func(w int) bool { return w > int(s.weight) || now-s.firedAt >= s.rule.Cooldown.Milliseconds() }

@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// signer makes what events say of signatures and builds.
+// signer creates the values of events about signatures and builds.
 type signer struct{ *traveller }
 
 func (m *signer) rule(id string) string {
@@ -38,7 +38,7 @@ func (m *signer) rule(id string) string {
 	return m.around(id, s)
 }
 
-// around is the rule about a detector's part.
+// around returns the rule around a detector's part.
 func (m *signer) around(id, s string) string {
 	entity := m.pick("account", "account", "device")
 	if id[1] == '0' {
@@ -71,13 +71,13 @@ func (m *signer) values() (all []value) {
 	return all
 }
 
-// signedHistory makes the history of a seed, in which one or two rules look at
-// signatures beside those that count; in every other one they change.
+// signedHistory creates the history of a seed, with one or two rules about
+// signatures besides those that count; with every second seed they change.
 func signedHistory(seed uint64, events int) history {
 	return lookingHistory(seed, events, (*signer).rule)
 }
 
-// lookingHistory is one with such rules of any kind.
+// lookingHistory creates such a history with rules of any kind.
 func lookingHistory(seed uint64, events int, rule func(m *signer, id string) string) history {
 	m := newMaker(seed)
 	m.comparing = 1
@@ -132,8 +132,8 @@ func lookingHistory(seed uint64, events int, rule func(m *signer, id string) str
 	return h
 }
 
-// TestTheEngineAgreesWithTheOracleOnSignatures: with cohorts, verdicts of other
-// partitions, and timers that come back to them.
+// TestTheEngineAgreesWithTheOracleOnSignatures includes cohorts, verdicts of other
+// partitions, and timers.
 func TestTheEngineAgreesWithTheOracleOnSignatures(t *testing.T) {
 	n, histories := agree(t, signedHistory)
 	if histories >= 100 && (n.signals < 10*int(histories) || min(n.said, n.noted) < int(histories) || min(n.edits, n.switches, n.shadow) < int(histories)/4) {

@@ -10,26 +10,27 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// seen is an event that a rule looked at.
+// seen is an event that a rule was shown.
 type seen struct {
 	time    int64
-	value   uint64 // of the distinct field; 0 where events are counted
+	value   uint64 // of the distinct field; 0 if events are counted
 	counted bool
 }
 
-// window is what one rule remembers of one entity, as
-// docs/detectors/sliding_window.md has it.
+// window is the state of one rule for one entity, as described in
+// docs/detectors/sliding_window.md.
 type window struct {
 	rule   *detectors.SlidingWindow
 	hasher facet.Hasher
 	whole  bool // neither thinned nor bounded
 
-	seen      []*seen // in order of time; those of one moment in order of arrival
-	forgotten int     // events that went because a bound was reached
+	seen      []*seen // in order of time; those of the same time in order of arrival
+	forgotten int     // events dropped because a bound was reached
 	said      said
 }
 
-// change goes on with other parameters. What is beyond their bound goes at once.
+// change continues with other parameters. Events that exceed their bound are dropped
+// at once.
 func (w *window) change(r *detectors.SlidingWindow) {
 	w.rule = r
 	for ; !w.whole && len(w.seen) > w.most(); w.forgotten++ {
@@ -37,7 +38,7 @@ func (w *window) change(r *detectors.SlidingWindow) {
 	}
 }
 
-// most is how many events are remembered.
+// most returns the number of events remembered.
 func (w *window) most() int {
 	return min(max(4*w.rule.Tiers[len(w.rule.Tiers)-1].At, 16), 4096)
 }
@@ -63,7 +64,7 @@ func (w *window) take(a arrival, counted bool) *firing {
 	return w.fire(a.time, w.best(a.time))
 }
 
-// number tells values apart by 31 bits of their keyed hash.
+// number identifies a value by 31 bits of its keyed hash.
 func (w *window) number(e *event.Event, d event.Field) uint64 {
 	if d.Kind().Numeric() {
 		return w.hasher.Text(string(binary.LittleEndian.AppendUint64(nil, uint64(e.Num(d))))) >> 1 & math.MaxInt32
@@ -71,8 +72,8 @@ func (w *window) number(e *event.Event, d event.Field) uint64 {
 	return w.hasher.Text(e.Text(d)) >> 1 & math.MaxInt32
 }
 
-// remember keeps the event, and forgets what the documentation says. It returns
-// false where that is the event itself, because there is no room.
+// remember stores the event, and forgets events according to the documentation. It
+// returns false if the event itself is dropped because there is no room.
 func (w *window) remember(s *seen) bool {
 	at := len(w.seen)
 	for at > 0 && w.seen[at-1].time > s.time {
@@ -94,9 +95,9 @@ func (w *window) remember(s *seen) bool {
 	return w.seen[0].time <= s.time
 }
 
-// thin forgets occurrences of a value that lie between two others which are less
-// than the window apart: the one before the new one, then the one after it, then
-// the new one itself.
+// thin forgets occurrences of a value between two others that are less than the
+// window apart: the one before the new one, then the one after it, then the new one
+// itself.
 func (w *window) thin(s *seen) {
 	var same []*seen
 	for _, o := range w.seen {
@@ -114,8 +115,8 @@ func (w *window) thin(s *seen) {
 	}
 }
 
-// best is the firing of the highest tier that any window which is looked at
-// reaches, of equals the one that ends first; nil where none does.
+// best returns the firing of the highest tier that any examined window reaches, the
+// window that ends first among equals; nil if none does.
 func (w *window) best(t int64) (best *firing) {
 	for _, end := range w.ends(t) {
 		if f := w.reached(end); f != nil && (best == nil || f.tier > best.tier) {
@@ -125,9 +126,9 @@ func (w *window) best(t int64) (best *firing) {
 	return best
 }
 
-// ends lists where the windows end that an event at t has looked at: at t, and
-// with each later event that shares a window with it and brought in a value that
-// its own window lacked.
+// ends lists the ends of the windows that an event at t examines: at t, and at each
+// later event that shares a window with it and whose value was new to its own
+// window.
 func (w *window) ends(t int64) []int64 {
 	ends := []int64{t}
 	for _, s := range w.seen {
@@ -147,7 +148,7 @@ func (w *window) isNew(s *seen) bool {
 	})
 }
 
-// within is what the window that ends at end holds: (end − window, end].
+// within returns the events in the window that ends at end: (end − window, end].
 func (w *window) within(end int64) (in []*seen) {
 	for _, s := range w.seen {
 		if s.time > end-w.rule.Window.Milliseconds() && s.time <= end {
@@ -157,7 +158,7 @@ func (w *window) within(end int64) (in []*seen) {
 	return in
 }
 
-// reached counts the window that ends at end.
+// reached evaluates the window that ends at end.
 func (w *window) reached(end int64) (f *firing) {
 	in, distinct := w.within(end), w.rule.Distinct != event.None
 	counted, others, values := 0, 0, map[seen]bool{}
@@ -196,14 +197,14 @@ func (w *window) reached(end int64) (f *firing) {
 
 func (w *window) fire(t int64, f *firing) *firing { return w.said.hold(w.rule, t, f) }
 
-// said is what fired last.
+// said is the last firing.
 type said struct {
-	tier *detectors.Tier // as it was then; nil: none has
+	tier *detectors.Tier // as it was then; nil: none
 	at   int64
 }
 
-// hold holds back what was said before: a tier that asks for no more, and weighs no
-// more, than the one that fired last waits for the cooldown.
+// hold suppresses repetition: a tier that asks for no more, and weighs no more, than
+// the one that fired last waits for the cooldown.
 func (s *said) hold(rule *detectors.SlidingWindow, t int64, f *firing) *firing {
 	if f == nil {
 		return nil

@@ -12,33 +12,33 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// windows is what one rule with a sliding window remembers of one entity: a window,
-// or one for each combination of some fields' values.
+// windows is the state of one sliding window rule for one entity: a window, or one
+// for each combination of some fields' values.
 type windows struct {
 	rule   *detectors.SlidingWindow
 	hasher facet.Hasher
-	whole  bool // nothing is bounded
+	whole  bool // without bounds
 
-	parts     []*part // in the order in which they came first
+	parts     []*part // in the order of their first arrival
 	pushedOut int64
-	forgotten int // by parts that are gone
+	forgotten int // by parts that were dropped
 }
 
 // part is the window of one combination.
 type part struct {
 	values string
-	until  int64 // which it matters: no event on time that comes later can tell of it
+	until  int64 // expiry: no later event on time can depend on it
 	counts int64 // the earliest time that counts
 	window measured
 }
 
-// measured is one window, in one of its forms. It is shown events on time that have
-// the field which is measured.
+// measured is one window, in one of its forms. It receives events on time that have
+// the measured field.
 type measured interface {
 	take(a arrival, counted bool) *firing
 	forget(until int64)
 	change(*detectors.SlidingWindow)
-	forgot() int // events that went because a bound was reached
+	forgot() int // events dropped because a bound was reached
 }
 
 func (w *windows) form() measured {
@@ -48,7 +48,7 @@ func (w *windows) form() measured {
 	return &window{rule: w.rule, hasher: w.hasher, whole: w.whole}
 }
 
-// paned reports whether events are summed up in panes.
+// paned reports whether events are summed in panes.
 func paned(r *detectors.SlidingWindow) bool {
 	return r.Gap > 0 || r.Sum != event.None || r.Percentile != event.None || r.Share || r.Tiers[len(r.Tiers)-1].At > 1000
 }
@@ -109,7 +109,8 @@ func (w *windows) arrive(a arrival) (f *firing, counts bool) {
 	return f, counts
 }
 
-// values names the combination of an event; ok is false where it lacks one.
+// values returns the name of an event's combination; ok is false if it lacks one of
+// the fields.
 func (w *windows) values(e *event.Event) (name string, ok bool) {
 	for _, f := range w.rule.By {
 		if !e.Has(f) {
@@ -120,7 +121,7 @@ func (w *windows) values(e *event.Event) (name string, ok bool) {
 	return name, true
 }
 
-// measures reports whether an event has what is measured.
+// measures reports whether an event has the measured field.
 func (w *windows) measures(e *event.Event) bool {
 	for _, f := range []event.Field{w.rule.Distinct, w.rule.Sum, w.rule.Percentile} {
 		if f != event.None && !e.Has(f) {
@@ -130,7 +131,7 @@ func (w *windows) measures(e *event.Event) bool {
 	return true
 }
 
-// sweep drops the combinations of which no event on time can tell that they are gone.
+// sweep drops the combinations that no event on time can depend on.
 func (w *windows) sweep(a arrival) {
 	if a.watermark == facet.NoWatermark || w.rule.By == nil {
 		return
@@ -161,8 +162,8 @@ func (w *windows) part(values string) *part {
 	return nil
 }
 
-// add makes a combination's window, in place of the one that ceases to matter first
-// where there are as many as are kept.
+// add creates the window of a combination. If the limit is reached, it replaces the
+// one that expires first.
 func (w *windows) add(values string, until int64) *part {
 	for w.rule.By != nil && !w.whole && len(w.parts) >= w.rule.Values {
 		w.drop(w.oldest())

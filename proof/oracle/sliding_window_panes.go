@@ -12,19 +12,20 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// panes is a window whose events are summed up in panes, or the sessions of an
-// entity, as docs/detectors/sliding_window.md has them. It keeps the events of each.
+// panes is a window whose events are summed in panes, or the sessions of an entity,
+// as described in docs/detectors/sliding_window.md. It keeps the events of each
+// pane.
 type panes struct {
 	rule   *detectors.SlidingWindow
 	hasher facet.Hasher
-	whole  bool // not bounded
+	whole  bool // without bounds
 
 	list      []*pane // in order of time
-	forgotten int     // panes that went because a bound was reached
+	forgotten int     // panes dropped because a bound was reached
 	said      said
 }
 
-// pane is a stretch of event time.
+// pane is an interval of event time.
 type pane struct{ events []*seen }
 
 func (p *pane) first() int64 {
@@ -72,7 +73,7 @@ func (w *panes) take(a arrival, counted bool) *firing {
 	return w.said.hold(w.rule, a.time, w.best(slices.Index(w.list, w.pane(s))))
 }
 
-// pane is the one that an event is in; nil where it is forgotten.
+// pane returns the pane that contains an event; nil if it is forgotten.
 func (w *panes) pane(s *seen) *pane {
 	for _, p := range w.list {
 		if slices.Contains(p.events, s) {
@@ -82,7 +83,7 @@ func (w *panes) pane(s *seen) *pane {
 	return nil
 }
 
-// hash tells values apart by 32 bits.
+// hash identifies a value by 32 bits.
 func (w *panes) hash(e *event.Event) uint64 {
 	d := w.rule.Distinct
 	if d.Kind().Numeric() {
@@ -91,9 +92,9 @@ func (w *panes) hash(e *event.Event) uint64 {
 	return w.hasher.Text(e.Text(d)) & 0xFFFFFFFF
 }
 
-// put adds the event to its pane: the one around it, or that of the two beside it
-// which is of the same slice or session, the later first; else it has one of its own.
-// It reports whether the pane's summary is another one then.
+// put adds the event to its pane: the one around it, or else a neighbour in the same
+// slice or session, preferably the later one, or else a new pane. It reports whether
+// the pane's summary has changed.
 func (w *panes) put(s *seen) (changed bool) {
 	var before, after *pane
 	for _, p := range w.list {
@@ -117,8 +118,8 @@ func (w *panes) put(s *seen) (changed bool) {
 	return true
 }
 
-// add adds an event to a pane. A distinct value that is there already changes nothing,
-// nor does one that raises no register where there are some.
+// add adds an event to a pane. A distinct value that is already present changes
+// nothing. Neither does one that raises no register, if the pane has registers.
 func (w *panes) add(p *pane, s *seen) (changed bool) {
 	before, _ := p.values()
 	p.events = append(p.events, s)
@@ -129,7 +130,7 @@ func (w *panes) add(p *pane, s *seen) (changed bool) {
 	return !maps.Equal(registers(before), registers(after))
 }
 
-// values holds the distinct values of a pane, and says whether they are listed.
+// values returns the distinct values of a pane, and whether they are listed.
 func (p *pane) values() (all map[uint64]bool, listed bool) {
 	all = map[uint64]bool{}
 	for _, s := range p.events {
@@ -138,7 +139,7 @@ func (p *pane) values() (all map[uint64]bool, listed bool) {
 	return all, len(all) <= 127
 }
 
-// together reports whether two moments are of one slice of time, or of one session.
+// together reports whether two times belong to one slice of time, or to one session.
 func (w *panes) together(earlier, later int64) bool {
 	if w.rule.Gap > 0 {
 		return later-earlier < w.reach()
@@ -146,8 +147,8 @@ func (w *panes) together(earlier, later int64) bool {
 	return earlier/w.slice() == later/w.slice()
 }
 
-// slice is the greatest power of two, in ms, of which a window has 32, or 8 where
-// panes take much room.
+// slice returns the greatest power of two, in ms, of which a window has at least 32,
+// or 8 if panes take much room.
 func (w *panes) slice() int64 {
 	least := int64(32)
 	if w.rule.Distinct != event.None || w.rule.Percentile != event.None {
@@ -160,8 +161,8 @@ func (w *panes) slice() int64 {
 	return n
 }
 
-// unite makes one of the event's session and those that are less than the gap away
-// from it then; it reports whether there are any.
+// unite merges the event's session with those less than the gap away; it reports
+// whether there are any.
 func (w *panes) unite(s *seen) (united bool) {
 	for i := 1; i < len(w.list); i++ {
 		a, b := w.list[i-1], w.list[i]
@@ -205,8 +206,8 @@ func (w *panes) bound() {
 	}
 }
 
-// best is the firing of the highest tier that any window reaches which holds a pane,
-// of equals that of the window which ends first.
+// best returns the firing of the highest tier that any window with a pane reaches,
+// the window that ends first among equals.
 func (w *panes) best(own int) (best *firing) {
 	for end := own; end < len(w.list); end++ {
 		var in []*pane
@@ -230,7 +231,7 @@ func (w *panes) best(own int) (best *firing) {
 	return best
 }
 
-// reached measures a window.
+// reached evaluates a window.
 func (w *panes) reached(in []*pane) (f *firing) {
 	var counted, others, sum int64
 	var values []uint64
@@ -278,13 +279,14 @@ func (w *panes) reached(in []*pane) (f *firing) {
 	return f
 }
 
-// rounded is a value of which the five highest bits stay.
+// rounded returns a value with only its five highest bits.
 func rounded(v uint64) int64 {
 	low := max(bits.Len64(v)-5, 0)
 	return int64(v >> low << low)
 }
 
-// distinct is how many values there are: exact where no pane has more than 127.
+// distinct returns the number of distinct values: exact if no pane has more than
+// 127.
 func distinct(in []*pane) int64 {
 	all, exact := map[uint64]bool{}, true
 	for _, p := range in {
@@ -298,7 +300,7 @@ func distinct(in []*pane) int64 {
 	return estimated(registers(all))
 }
 
-// registers holds the greatest rank of each register that values have.
+// registers returns the greatest rank of the values in each register.
 func registers(values map[uint64]bool) map[uint64]int {
 	ranks := map[uint64]int{} // by register: the upper ten bits
 	for v := range values {
@@ -311,8 +313,8 @@ func registers(values map[uint64]bool) map[uint64]int {
 	return ranks
 }
 
-// estimated is the estimator that the documentation gives, in units of 2⁻³², each
-// step rounded down.
+// estimated computes the estimator from the documentation, in units of 2⁻³²,
+// rounding each step down.
 func estimated(ranks map[uint64]int) int64 {
 	one := new(big.Int).Lsh(big.NewInt(1), 32)
 	z := new(big.Int)

@@ -13,7 +13,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// bytesSlot is a slot of a record of its own.
+// bytesSlot is a slot with its own record.
 type bytesSlot struct{ payload []byte }
 
 func (s *bytesSlot) Payload() []byte { return s.payload }
@@ -23,8 +23,9 @@ func (s *bytesSlot) Resize(n int) []byte {
 	return s.payload
 }
 
-// Histories of few entities have windows of few values. Here are some of many, so
-// that panes have registers, buckets are many, and bounds are reached.
+// Histories of few entities have windows with few values. The histories here have
+// many, so that panes have registers, there are many buckets, and bounds are
+// reached.
 func TestTheWindowAgreesWithItsModelOnManyEvents(t *testing.T) {
 	const lateness = 20_000
 	fired, dense, forgotten := 0, 0, 0

@@ -11,8 +11,8 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// switchRules reads a switch record: the records behind it are read under other
-// rules. An older one, or one that came before, says nothing.
+// switchRules reads a switch record: the records after it are read under other
+// rules. An older or repeated one has no effect.
 func (o *Oracle) switchRules(frame []byte) error {
 	s, err := facet.ReadSwitch(frame)
 	if err != nil {
@@ -45,14 +45,14 @@ func (o *Oracle) switchRules(frame []byte) error {
 	return nil
 }
 
-// beside is an oracle with nothing in its memory that is shown what o is shown.
+// beside returns an empty oracle that is to be shown the same records as o.
 func (o *Oracle) beside(set *rules.Set) *Oracle {
 	w := New(set, engine.Config{Sources: len(o.sources), Partitions: o.partitions}, o.hasher, o.at.Partition, o.at.Incarnation)
 	w.lateness, w.forgets, w.unscored, w.watermark = o.lateness, true, true, o.watermark
 	return w
 }
 
-// watch shows the facet to the rules that are only watched.
+// watch passes the facet to the shadow rules.
 func (o *Oracle) watch() {
 	if w := o.watched; w != nil {
 		w.facet, w.at, w.watermark = o.facet, o.at, o.watermark
@@ -60,18 +60,18 @@ func (o *Oracle) watch() {
 	}
 }
 
-// Shadow lists the signals of rules that are only watched, of the record read last.
+// Shadow lists the signals of the shadow rules for the last record.
 func (o *Oracle) Shadow() []score.Signal { return o.shadow }
 
-// rescored is an entity whose score a switch changes, and until when the score before
-// would have lasted.
+// rescored is an entity whose score is changed by a switch, with the expiry of its
+// former score.
 type rescored struct {
 	entity  facet.Entity
 	expires int64
 }
 
-// rescore gives entities whose score is another by a change of rules the position of
-// the switch record, one after the other in the order of their hashes.
+// rescore gives entities whose score was changed by new rules the position of the
+// switch record, one after the other in the order of their hashes.
 func (o *Oracle) rescore(changed []rescored) {
 	changed = slices.DeleteFunc(changed, func(c rescored) bool { return o.gone(c.entity) })
 	slices.SortFunc(changed, func(a, b rescored) int { return cmp.Compare(o.hasher.Sum(a.entity), o.hasher.Sum(b.entity)) })

@@ -11,22 +11,22 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// timer is what a rule waits for about an entity.
+// timer is a rule's timer for an entity.
 type timer struct {
 	due    int64 // Unix ms
 	source int32 // of the event that set it
 	offset int64
 }
 
-// see takes in what a source says of its time.
+// see records a source's statement of its time.
 func (o *Oracle) see(watermark int64) {
 	if watermark != math.MaxInt64 {
 		o.latest = max(o.latest, watermark)
 	}
 }
 
-// wait has the rule come back when the model says, after the event and no further
-// ahead than it may.
+// wait sets the rule's timer to the time that the model requests, after the event
+// and within the limit.
 func (o *Oracle) wait(c counter, r *rules.Rule, a arrival) {
 	ahead := r.Spec.Keeps().Ahead.Milliseconds()
 	switch due := *a.timer; {
@@ -38,7 +38,7 @@ func (o *Oracle) wait(c counter, r *rules.Rule, a arrival) {
 	}
 }
 
-// awaited reports whether a rule waits for something about the entity.
+// awaited reports whether some rule has a timer for the entity.
 func (o *Oracle) awaited(e facet.Entity) bool {
 	for c := range o.timers {
 		if c.entity == e {
@@ -48,10 +48,10 @@ func (o *Oracle) awaited(e facet.Entity) bool {
 	return false
 }
 
-// passTime, when time has passed and at the end of a record, asks the rules whose
-// time has come, the earliest first: once every
-// event of that moment or before would be late; at the end, up to the latest time
-// that any source has said. One record asks 4,096 at most, but for the end.
+// passTime calls the rules whose timers are due, the earliest first, when time has
+// passed and at the end of a record. A timer is due once every event of that moment
+// or before would be late; at the end, up to the latest time stated by any source.
+// One record calls at most 4,096 timers, except at the end.
 func (o *Oracle) passTime() (signals []score.Signal) {
 	if o.watermark == facet.NoWatermark {
 		return nil
@@ -85,7 +85,7 @@ func (o *Oracle) passTime() (signals []score.Signal) {
 	return signals
 }
 
-// beginTimers begins a record.
+// beginTimers starts a record.
 func (o *Oracle) beginTimers() {
 	o.called = 0
 	if o.watched != nil {
@@ -93,8 +93,8 @@ func (o *Oracle) beginTimers() {
 	}
 }
 
-// watchTime is passTime of rules that are only watched. The indexes of their signals
-// are their own.
+// watchTime is passTime for shadow rules. The indexes of their signals are counted
+// separately.
 func (o *Oracle) watchTime() {
 	if w := o.watched; w != nil {
 		w.at, w.watermark, w.latest = o.at, o.watermark, o.latest

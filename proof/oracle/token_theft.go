@@ -11,24 +11,24 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// wallet is what one rule remembers of how one token was used, as
-// docs/detectors/token_theft.md has it.
+// wallet is the state of one rule for the uses of one token, as described in
+// docs/detectors/token_theft.md.
 type wallet struct {
 	rule   *detectors.TokenTheft
 	hasher facet.Hasher
 
 	uses   []*handling // in the order in which they were first seen
-	weight uint8       // that fired last
+	weight uint8       // of the last firing
 	lastAt int64
 }
 
-// look is what an event shows of its sender.
+// look holds an event's data about its sender.
 type look struct {
 	device, key, ja4, agent, net string
 	asn                          int64
 }
 
-// handling is a use: all events of one look.
+// handling is a use: all events with one look.
 type handling struct {
 	look
 	first, last, offset int64
@@ -44,7 +44,7 @@ func (w *wallet) change(s rules.Spec) {
 	w.cut()
 }
 
-// cut forgets the uses beyond the bound.
+// cut forgets the uses that exceed the bound.
 func (w *wallet) cut() {
 	for len(w.uses) > w.rule.Uses {
 		goes := slices.MinFunc(w.uses, func(a, b *handling) int { return int(a.last - b.last) })
@@ -74,7 +74,7 @@ func (w *wallet) arrive(a arrival) (*firing, bool) {
 	return f, true
 }
 
-// add takes the event into its use.
+// add adds the event to its use.
 func (w *wallet) add(seen look, a arrival) *handling {
 	i := slices.IndexFunc(w.uses, func(u *handling) bool { return u.look == seen })
 	if i < 0 {
@@ -92,7 +92,7 @@ func (w *wallet) add(seen look, a arrival) *handling {
 
 func unequal(a, b string) bool { return a != "" && b != "" && a != b }
 
-// apart reports whether neither network nor client may be the same.
+// apart reports whether two uses certainly share neither a network nor a client.
 func apart(a, b *handling) bool {
 	bothOrNeither := (a.key == "") == (b.key == "")
 	sameOperator := bothOrNeither && a.asn != 0 && a.asn == b.asn
@@ -108,7 +108,7 @@ func (w *wallet) those(hold func(*handling) bool) (all []*handling) {
 	return all
 }
 
-// tookTurns reports whether the spans of two sets meet.
+// tookTurns reports whether the spans of two sets overlap.
 func tookTurns(a, b []*handling) bool {
 	began := func(all []*handling) int64 {
 		return slices.MinFunc(all, func(a, b *handling) int { return int(a.first - b.first) }).first
@@ -119,7 +119,8 @@ func tookTurns(a, b []*handling) bool {
 	return began(a) <= ended(b) && began(b) <= ended(a)
 }
 
-// shows lists the uses that show a sign with an event of use own, which had token.
+// shows lists the uses that show a sign together with an event of use own, which had
+// token.
 func (w *wallet) shows(sign detectors.TheftSign, own *handling, token string) []*handling {
 	foreign := w.those(func(u *handling) bool { return unequal(u.device, own.device) })
 	mine := w.those(func(u *handling) bool { return u.device == own.device })
@@ -150,7 +151,7 @@ func (w *wallet) shows(sign detectors.TheftSign, own *handling, token string) []
 	panic("oracle: there is no such sign")
 }
 
-// strangers lists what is not of own's party, if both took turns.
+// strangers lists the uses outside own's party, if the two alternated.
 func (w *wallet) strangers(own *handling) []*handling {
 	party, rest := []*handling{own}, w.those(func(u *handling) bool { return u != own && !unequal(u.device, own.device) })
 	for i := 0; i < len(party); i++ {

@@ -13,8 +13,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// hand makes events of one token or device, so close together and of so few values
-// that edges are hit.
+// hand creates events of one token or device, so close together and with so few
+// values that edges are hit.
 type hand struct {
 	*rand.Rand
 	now      int64
@@ -32,7 +32,7 @@ func (m *hand) odds(n int, text string) string {
 	return text
 }
 
-// values makes those of some fields: the name of the field, and what it may be.
+// values returns values of some fields, drawn from the given ones.
 func (m *hand) values(of map[event.Field][]string) (all []value) {
 	for f := event.Field(1); f < event.MaxField; f++ {
 		texts := of[f]
@@ -51,7 +51,7 @@ func (m *hand) values(of map[event.Field][]string) (all []value) {
 	return all
 }
 
-// time draws an event's time: now, a little ago, or at the edge of a span (ms).
+// time draws an event's time: now, a little earlier, or at the edge of a span (ms).
 func (m *hand) time(spans ...int64) int64 {
 	switch m.IntN(8) {
 	case 0, 1, 2:
@@ -71,16 +71,16 @@ func (m *hand) time(spans ...int64) int64 {
 	return t
 }
 
-// comparison shows random events to a detector and to its model, with a rule that
+// comparison sends random events to a detector and to its model, with a rule that
 // changes now and then.
 type comparison struct {
-	rule      func(m *hand) string // all of a rule's detector
+	rule      func(m *hand) string // the detector part of a rule
 	values    func(m *hand) []value
 	model     func(rules.Spec) model
-	spans     []int64           // ms, at the edges of which events come
+	spans     []int64           // ms; events occur at their edges
 	fired     map[string]uint64 // by sign or verdict
-	histories uint64            // that were compared
-	looked    func(model)       // after each event
+	histories uint64            // number compared
+	looked    func(model)       // called after each event
 }
 
 // agreeOn runs it, and counts firings by their tier's evidence "sign" or "verdict".
@@ -166,8 +166,8 @@ func (x *comparison) agreeOn(t *testing.T, entity string) {
 	t.Logf("fired: %v", x.fired)
 }
 
-// history makes one whose events have these values, too, and in which two rules of
-// the detector stand beside those that count.
+// history creates a history whose events also have these values, with two rules of
+// the detector besides those that count.
 func (x *comparison) history(entity string) func(seed uint64, events int) history {
 	return func(seed uint64, events int) history {
 		m := newMaker(seed)
@@ -186,7 +186,7 @@ func (x *comparison) history(entity string) func(seed uint64, events int) histor
 	}
 }
 
-// text is a rule of the detector.
+// text returns a rule of the detector.
 func (x *comparison) text(m *hand, id, entity string) string {
 	return "  - id: " + id + "\n    title: A rule\n    entity: " + entity + "\n    when: status >= 0\n" + x.rule(m) +
 		"    signal: {category: fraud, reason: r, half_life: 1h}\n    phase: observe\n"
@@ -202,7 +202,7 @@ func (x *comparison) often(t *testing.T, signs ...string) {
 	}
 }
 
-// thefts are of tokens that few devices use.
+// thefts compares on tokens that few devices use.
 func thefts() comparison {
 	return comparison{
 		rule: func(m *hand) string {
@@ -229,7 +229,8 @@ func thefts() comparison {
 	}
 }
 
-// TestTokensInTheEngine: whole histories, with rules of one of the detectors.
+// TestTokensInTheEngine compares whole histories, with rules of one of the
+// detectors.
 func TestTokensInTheEngine(t *testing.T) {
 	of := []func() comparison{thefts, families, recordings}
 	n, histories := agree(t, func(seed uint64, events int) history {
@@ -241,7 +242,7 @@ func TestTokensInTheEngine(t *testing.T) {
 	}
 }
 
-// TestTokenTheftAgreesWithItsModel shows random uses to both.
+// TestTokenTheftAgreesWithItsModel sends random uses to both.
 func TestTokenTheftAgreesWithItsModel(t *testing.T) {
 	full := 0
 	x := thefts()

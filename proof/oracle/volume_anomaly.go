@@ -10,8 +10,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// visit is what one rule remembers of what one entity calls in a session, as
-// docs/detectors/volume_anomaly.md has it.
+// visit is the state of one rule for the calls of one entity in a session, as
+// described in docs/detectors/volume_anomaly.md.
 type visit struct {
 	rule *detectors.VolumeAnomaly
 
@@ -19,20 +19,20 @@ type visit struct {
 	begin, last int64
 	cohort      cohortName
 	calls       map[string]int64
-	reached     bool // a tier, in this session
+	reached     bool // a tier was reached in this session
 
 	fired  bool
 	weight uint8
 	lastAt int64
 }
 
-// crowd is what is known of the sessions of a cohort: of each operation, how many
-// sessions called it so often. Numbers of calls are rounded up to an edge.
+// crowd holds the sessions of a cohort: for each operation, how many sessions called
+// it how often. Numbers of calls are rounded up to an edge.
 type crowd struct {
 	sessions map[string]map[int64]int64
 }
 
-// edges are the numbers of calls that are told apart, the greatest of each kind.
+// edges returns the upper bounds of the buckets of calls.
 func edges() (all []int64) {
 	all = []int64{1, 2, 3}
 	for step := int64(1); len(all) < 48; step *= 2 {
@@ -69,7 +69,7 @@ func total(of map[int64]int64) (n int64) {
 	return n
 }
 
-// limit is the bound of the quantile; 0 where it is not known.
+// limit returns the bound of the quantile; 0 if it is unknown.
 func (c *crowd) limit(operation string, percent int64) int64 {
 	of := c.sessions[operation]
 	n := total(of)
@@ -149,7 +149,7 @@ func (v *visit) due(a arrival) *firing {
 	return nil
 }
 
-// end closes the session, and teaches it to others.
+// end closes the session, and adds it to others.
 func (v *visit) end(others *crowd) {
 	if others != nil && !v.reached {
 		for operation, calls := range v.calls {

@@ -8,7 +8,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// volume is a rule that learns fast, and tells early.
+// volume returns a rule that learns fast, and fires early.
 func (m *sequencer) volume(id string) string {
 	s := fmt.Sprintf("    volume_anomaly:\n      by: [%s]\n      learn: %d\n      quantile: %d\n      session_gap: %dms\n      cooldown: %dms\n      tiers:\n",
 		m.pick("app_version", "country, app_version"), m.oneOf(1, 3, 10), m.oneOf(50, 50, 60, 75), m.oneOf(1_000, 2_000, 5_000), m.oneOf(1_000, 5_000))
@@ -52,7 +52,7 @@ func volumeHistory(seed uint64, events int) history {
 	return h
 }
 
-// editedVolumeHistory is one in which the numbers of these rules change.
+// editedVolumeHistory creates a history in which the numbers of these rules change.
 func editedVolumeHistory(seed uint64, events int) history {
 	h, sq := volumes(seed, events)
 	for n := range 1 + sq.IntN(3) {

@@ -1,8 +1,8 @@
-// Package proxy stands between a client and a server on the loopback interface
-// and behaves as bad networks do: it delays, refuses, swallows, and loses the
-// answer to a request that went through.
+// Package proxy stands between a client and a server on the loopback interface and
+// behaves like a bad network: it delays, refuses, swallows, and loses the answer to
+// a request that went through.
 //
-// It knows no protocol: an answer is what the server sends after the client has
+// It knows no protocol: an answer is whatever the server sends after the client has
 // sent something.
 package proxy
 
@@ -15,22 +15,22 @@ import (
 	"time"
 )
 
-// Mode is what a proxy does to connections.
+// Mode is the proxy's treatment of connections.
 type Mode int
 
-// The modes. A change of mode is felt by connections that exist already.
+// The modes. A change of mode also affects existing connections.
 const (
 	Pass       Mode = iota
-	Refuse          // connections are closed, those that exist and new ones
-	Blackhole       // connections stay open, and nothing comes through
-	LoseAnswer      // a request of some size goes through; its answer is dropped and the connection closed
+	Refuse          // existing and new connections are closed
+	Blackhole       // connections stay open, but pass no data
+	LoseAnswer      // a request of at least some size goes through; its answer is dropped and the connection closed
 )
 
-// Proxy forwards connections. Its methods may be called from many goroutines.
+// Proxy forwards connections. Its methods may be called concurrently.
 type Proxy struct {
 	listener net.Listener
 	upstream string
-	requests int64 // fewest bytes of a request whose answer may be lost
+	requests int64 // minimum bytes of a request whose answer may be lost
 
 	lost  atomic.Int64
 	mu    sync.Mutex
@@ -41,8 +41,8 @@ type Proxy struct {
 	wg    sync.WaitGroup
 }
 
-// Listen starts a proxy in front of upstream, on a free loopback port. Only
-// answers to at least request bytes are lost: so a greeting is not taken for an
+// Listen starts a proxy in front of upstream, on a free loopback port. Only answers
+// to at least request bytes are lost, so that a greeting is not taken for an
 // acknowledgement.
 func Listen(upstream string, request int64) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,13 +54,13 @@ func Listen(upstream string, request int64) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr is where it listens.
+// Addr returns the proxy's address.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Lost is how many answers were lost so far.
+// Lost returns the number of lost answers so far.
 func (p *Proxy) Lost() int64 { return p.lost.Load() }
 
-// Set changes the mode and the delay of every piece of data.
+// Set changes the mode and the delay of data.
 func (p *Proxy) Set(m Mode, delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,7 +124,7 @@ func (p *Proxy) serve(client net.Conn) {
 	delete(p.pairs, c)
 }
 
-// add reports false where connections are refused.
+// add returns false if connections are refused.
 func (p *Proxy) add(c *pair) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,11 +135,11 @@ func (p *Proxy) add(c *pair) bool {
 	return true
 }
 
-// pair is a client's connection and the one to the server that serves it.
+// pair is a client's connection together with its connection to the server.
 type pair struct {
 	p              *Proxy
 	client, server net.Conn
-	asked          atomic.Int64 // bytes of the client since the server last said something
+	asked          atomic.Int64 // bytes from the client since the last data from the server
 	once           sync.Once
 	over           chan struct{}
 }
@@ -197,7 +197,7 @@ func (c *pair) answers() {
 	}
 }
 
-// gate holds data back as long as the mode says; passes is false when the
+// gate holds data back as long as the mode requires; passes is false if the
 // connection is over.
 func (c *pair) gate() (m Mode, passes bool) {
 	for {
@@ -221,7 +221,7 @@ func (c *pair) gate() (m Mode, passes bool) {
 	}
 }
 
-// String is the mode's name.
+// String returns the mode's name.
 func (m Mode) String() string {
 	switch m {
 	case Pass:

@@ -12,9 +12,9 @@ import (
 // KafkaVersion is the version that tools/kafka/pom.xml pins.
 const KafkaVersion = "4.1.0"
 
-// Kafka describes an Apache Kafka at addr with its data in dir: one node, KRaft,
-// with lines of server.properties added that override ours. It formats the
-// storage, unless that has been done.
+// Kafka describes an Apache Kafka at addr with its data in dir: one node, KRaft. The
+// given lines of server.properties override the defaults here. It formats the
+// storage unless that is already done.
 func Kafka(addr, dir string, settings ...string) (*Server, error) {
 	jars := filepath.Join(CacheDir(), "kafka", KafkaVersion)
 	if found, err := filepath.Glob(filepath.Join(jars, "*.jar")); err != nil || len(found) == 0 {
@@ -37,8 +37,8 @@ func Kafka(addr, dir string, settings ...string) (*Server, error) {
 	return New(addr, java, "-Xmx512m", "-XX:+UseSerialGC", "-cp", classes, "kafka.Kafka", config), nil
 }
 
-// kafkaConfig writes server.properties. Topics are not made by themselves, and
-// groups do not wait for members that will not come.
+// kafkaConfig writes server.properties. Topics are not created automatically, and
+// groups do not wait for further members.
 func kafkaConfig(addr, dir string, settings []string) (file string, err error) {
 	controller, err := FreeAddr()
 	if err != nil {

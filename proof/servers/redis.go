@@ -5,7 +5,7 @@ import (
 )
 
 // Redis describes a redis-server at addr that keeps nothing on disk, so that a
-// restart is the loss of all it held. args are added to its command line.
+// restart loses everything. args are added to its command line.
 func Redis(addr, dir string, args ...string) (*Server, error) {
 	path, err := lookPath("redis-server", "redis-server")
 	if err != nil {

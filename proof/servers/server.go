@@ -1,6 +1,6 @@
-// Package servers runs server programs as child processes that may be killed
-// and started again on the same address with the same data: for tests, and for
-// proving what survives that.
+// Package servers runs server programs as child processes that may be killed and
+// restarted on the same address with the same data: for tests, and for proofs about
+// restarts.
 //
 // A server ends with the program that started it, however that ends.
 package servers
@@ -21,11 +21,11 @@ import (
 	"github.com/weirdev/weir/app/procs"
 )
 
-// ErrMissing says that a server cannot be run because a program, or what it
-// needs, is not installed. The error says how to get it.
+// ErrMissing means that a server cannot run because a program, or one of its
+// dependencies, is not installed. The error says how to get it.
 var ErrMissing = errors.New("not installed")
 
-// Server is a server process. Its methods are for one goroutine, but for
+// Server is a server process. Its methods must be called from one goroutine, except
 // [Server.PID].
 type Server struct {
 	Addr string
@@ -37,16 +37,16 @@ type Server struct {
 	out   *tail
 }
 
-// startTime is how long a server may take until it accepts connections.
+// startTime limits how long a server may take until it accepts connections.
 const startTime = 90 * time.Second
 
-// New describes a server that listens at addr. Nothing runs yet.
+// New describes a server that listens at addr. It starts nothing.
 func New(addr, path string, args ...string) *Server {
 	return &Server{Addr: addr, path: path, args: args}
 }
 
-// Start starts the process and returns when it accepts connections. When it
-// fails, nothing is left running.
+// Start starts the process and returns when it accepts connections. If it fails,
+// nothing is left running.
 func (s *Server) Start(ctx context.Context) error {
 	s.out = &tail{}
 	c, err := procs.Start(s.path, s.args, nil, s.out, syscall.SIGKILL)
@@ -61,8 +61,8 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// Kill ends the process at once (SIGKILL) and waits until it is gone. Killing
-// what does not run does nothing.
+// Kill ends the process at once (SIGKILL) and waits until it is gone. It does
+// nothing if no process runs.
 func (s *Server) Kill() {
 	if c := s.running(); c != nil {
 		c.Kill()
@@ -70,10 +70,10 @@ func (s *Server) Kill() {
 	}
 }
 
-// Stop asks the process to end, and kills it when it has not within a time.
+// Stop asks the process to end, and kills it if it has not ended in time.
 func (s *Server) Stop(within time.Duration) {
 	if c := s.running(); c != nil {
-		_ = c.Stop(within) // how it ended is of no interest
+		_ = c.Stop(within) // the manner of its end does not matter
 		s.set(nil)
 	}
 }
@@ -90,7 +90,7 @@ func (s *Server) running() *procs.Child {
 	return s.child
 }
 
-// PID is the process id, 0 while none runs.
+// PID returns the process id, 0 while none runs.
 func (s *Server) PID() int {
 	if c := s.running(); c != nil {
 		return c.PID()
@@ -119,7 +119,7 @@ func (s *Server) await(ctx context.Context, child *procs.Child) error {
 	}
 }
 
-// FreeAddr is a loopback address whose port nobody uses at the moment.
+// FreeAddr returns a loopback address with a port that is currently free.
 func FreeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -129,7 +129,7 @@ func FreeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// tail keeps the end of what a process prints while others look at it.
+// tail keeps the end of a process's output, and can be read concurrently.
 type tail struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -152,7 +152,7 @@ func (t *tail) String() string {
 	return t.b.String()
 }
 
-// lookPath finds a program, or says which Debian package has it.
+// lookPath finds a program, or names the Debian package that contains it.
 func lookPath(name, pkg string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -161,7 +161,7 @@ func lookPath(name, pkg string) (string, error) {
 	return path, nil
 }
 
-// CacheDir is where downloads are kept between runs.
+// CacheDir returns the directory for downloads that are kept between runs.
 func CacheDir() string {
 	if c := os.Getenv("WEIR_CACHE"); c != "" {
 		return c

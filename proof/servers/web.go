@@ -7,15 +7,15 @@ import (
 	"path/filepath"
 )
 
-// Versions of the web servers that tools/webservers/requirements.txt pins.
+// Versions of the web servers, as pinned by tools/webservers/requirements.txt.
 const (
 	CaddyVersion   = "2.11.7"
 	EnvoyVersion   = "1.40.0"
 	TraefikVersion = "3.7.15"
 )
 
-// Nginx describes an nginx at addr that runs under config, its nginx.conf, in
-// dir. config must make it listen there.
+// Nginx describes an nginx at addr that runs in dir under config, its nginx.conf.
+// config must make it listen there.
 func Nginx(addr, dir, config string) (*Server, error) {
 	path, err := lookDaemon("nginx", "nginx-light")
 	if err != nil {
@@ -67,7 +67,7 @@ func Envoy(addr, dir, config string) (*Server, error) {
 	return New(addr, path, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"), err
 }
 
-// lookDaemon finds a program that Debian keeps where only root looks.
+// lookDaemon finds a program in a directory that Debian puts only on root's path.
 func lookDaemon(name, pkg string) (string, error) {
 	if path := filepath.Join("/usr/sbin", name); exec.Command(path, "-v").Run() == nil {
 		return path, nil
@@ -75,7 +75,7 @@ func lookDaemon(name, pkg string) (string, error) {
 	return lookPath(name, pkg)
 }
 
-// fetched finds a program that tools/webservers/fetch.sh brings.
+// fetched finds a program that tools/webservers/fetch.sh downloads.
 func fetched(release, file string) (string, error) {
 	path := filepath.Join(CacheDir(), "webservers", release, filepath.FromSlash(file))
 	if _, err := os.Stat(path); err != nil {

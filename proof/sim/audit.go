@@ -11,21 +11,21 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// audit is a second reading of what the facet log means: which facets of a
+// audit is a second interpretation of the facet log: it determines which facets of a
 // partition count, from the rules of DESIGN.md and not from engine's code.
 type audit struct {
 	lateness                 int64 // ms
 	sources                  []audited
 	applied, late, duplicate int64
-	outdated                 int64                 // of duplicate: would count, were they not a former owner's
+	outdated                 int64                 // part of duplicate: would count if they were not a former owner's
 	told, heard              int64                 // members of groups
 	said, noted              int64                 // verdicts on cohorts
-	again                    int64                 // loop-back frames that were known
+	again                    int64                 // loop-back frames that were already known
 	facets                   map[facetPlace]string // that count, as text
-	loopback                 map[int32]*chain      // loop-back by the facet partition that it comes from
+	loopback                 map[int32]*chain      // loop-back by source facet partition
 }
 
-// audited is what is known of one raw partition.
+// audited is the state of one raw partition.
 type audited struct {
 	owner     uint64
 	heard     bool
@@ -33,16 +33,16 @@ type audited struct {
 	watermark int64
 }
 
-// facetPlace names a facet of an event.
+// facetPlace identifies a facet of an event.
 type facetPlace struct {
 	place
 	kind facet.Kind
 }
 
-// chain is what came by loop-back from one facet partition, each frame once.
+// chain holds the loop-back frames from one facet partition, each once.
 type chain struct {
 	last   facet.Step
-	frames []string // as the first of a chain
+	frames []string // encoded as the first of a chain
 }
 
 func newAudit(plan Plan) *audit {
@@ -56,7 +56,7 @@ func newAudit(plan Plan) *audit {
 	return a
 }
 
-// totals is the ledger that follows from what was read so far.
+// totals returns the ledger that follows from the records read so far.
 func (a *audit) totals() engine.Totals {
 	return engine.Totals{Applied: a.applied, Late: a.late, Duplicate: a.duplicate, Told: a.told, Heard: a.heard, Said: a.said, Noted: a.noted}
 }
@@ -136,7 +136,7 @@ func (a *audit) section(r *facet.Reader, s facet.Section) error {
 	return nil
 }
 
-// loop takes in a loop-back frame, unless it is known.
+// loop adds a loop-back frame, unless it is already known.
 func (a *audit) loop(b []byte) error {
 	var r facet.LoopbackReader
 	if err := r.Reset(b); err != nil {
@@ -188,7 +188,7 @@ func loopContent(b []byte) (members, verdicts int64, err error) {
 	return members, verdicts, nil
 }
 
-// watermark is the least of all sources, once all were heard.
+// watermark returns the minimum over all sources, once each has been heard from.
 func (a *audit) watermark() int64 {
 	least := int64(math.MaxInt64)
 	for _, s := range a.sources {

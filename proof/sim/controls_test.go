@@ -9,7 +9,7 @@ import (
 
 var controls = flag.Bool("sim.controls", true, "whether the negative controls are run; they run TestSim once for each seeded bug")
 
-// bugs are faults that the simulation must see.
+// bugs are the faults that the simulation must detect.
 var bugs = []mutants.Bug{
 	{Name: "ingest commits before events are stored", File: "ingest/owner.go", Edits: [][2]string{
 		{"if o.covered == nil || o.store.Stored() < o.covered.offset {", "if o.covered == nil {"}}},
@@ -121,7 +121,7 @@ var bugs = []mutants.Bug{
 
 func TestEveryBugHasItsPlace(t *testing.T) { mutants.Suite{Bugs: bugs}.Apply(t) }
 
-// TestNegativeControls: each seeded bug is caught.
+// TestNegativeControls checks that each seeded bug is caught.
 func TestNegativeControls(t *testing.T) {
 	if !*controls {
 		t.Skip("-sim.controls is off")

@@ -18,8 +18,8 @@ var (
 	pairs   = flag.Int("sim.pairs", 200, "how many pairs of crashes to run; 0: every pair")
 )
 
-// crashes runs a plan with crashes at some effects, whose outcome has to be
-// that of the plan without.
+// crashes runs a plan with crashes at some effects. Its outcome must be that of the
+// plan without crashes.
 type crashes struct {
 	sets []*rules.Set
 	plan Plan
@@ -53,7 +53,7 @@ func (c *crashes) run(t *testing.T, after bool, at ...int) Outcome {
 	return o
 }
 
-// one runs what -sim.crash asks for, if it does.
+// one performs the run requested with -sim.crash, if any.
 func (c *crashes) one(t *testing.T) bool {
 	list, after := strings.CutPrefix(*crashAt, "-")
 	if list == "" {
@@ -72,7 +72,7 @@ func (c *crashes) one(t *testing.T) bool {
 }
 
 // TestEverySingleCrash kills a worker before and after each single effect of a
-// history of 200 events. Nothing else goes wrong.
+// history of 200 events. There are no other faults.
 func TestEverySingleCrash(t *testing.T) {
 	c, started := newCrashes(t, 200, 1), time.Now()
 	if c.calm.Effects < 100 || c.calm.Counts["signal"] < 20 {
@@ -89,8 +89,8 @@ func TestEverySingleCrash(t *testing.T) {
 	t.Logf("%d effects, %d runs in %v", c.calm.Effects, 2*((c.calm.Effects+step-1)/step), time.Since(started).Round(time.Millisecond))
 }
 
-// TestCrashesAmidChangesOfEpoch kills a worker before and after each single
-// effect, where whoever takes over has other rules or data.
+// TestCrashesAmidChangesOfEpoch kills a worker before and after each single effect,
+// with successors that have other rules or data.
 func TestCrashesAmidChangesOfEpoch(t *testing.T) {
 	c, started := newCrashes(t, 80, epochsAll), time.Now()
 	if c.one(t) {
@@ -111,8 +111,8 @@ func TestCrashesAmidChangesOfEpoch(t *testing.T) {
 	t.Logf("%d effects, %d changes of epoch, %d epochs loaded, in %v", c.calm.Effects, changes, loads, time.Since(started).Round(time.Millisecond))
 }
 
-// TestPairsOfCrashes kills a worker at two effects of a history of 40 events:
-// the second crash hits whoever is at work by then, often amid a recovery.
+// TestPairsOfCrashes kills a worker at two effects of a history of 40 events. The
+// second crash hits the worker that is active by then, often during a recovery.
 func TestPairsOfCrashes(t *testing.T) {
 	c, started := newCrashes(t, 40, 1), time.Now()
 	if c.one(t) {

@@ -13,12 +13,12 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// What the epochs of a plan differ in. Each of them has other facets of the same
-// event, in other partitions, or more of them.
+// Variants of the epochs in a plan. Each gives the same event other facets, in other
+// partitions, or more of them.
 const (
 	epochPlain   = iota
-	epochProxies // gateways are proxies: the address is that of whom they name
-	epochNets    // rules look at networks, too, and delayed events count as of their arrival
+	epochProxies // gateways are proxies: they name the client's address
+	epochNets    // rules also look at networks, and delayed events count as of their arrival
 	epochsAll
 )
 
@@ -41,7 +41,7 @@ func newEpochs(set *rules.Set) (all []*ingest.Epoch) {
 	return all
 }
 
-// keys are the entities of which an event has facets under an epoch.
+// keys returns the entities for which an event has facets under an epoch.
 func (s *sent) keys(epoch int) map[facet.Kind]string {
 	keys := map[facet.Kind]string{facet.Account: s.account, facet.IP: s.address(epoch)}
 	if epoch == epochNets {
@@ -51,7 +51,7 @@ func (s *sent) keys(epoch int) map[facet.Kind]string {
 	return keys
 }
 
-// address is where an event comes from under an epoch.
+// address returns an event's client address under an epoch.
 func (s *sent) address(epoch int) string {
 	if epoch == epochProxies && s.forwarded != "" {
 		return s.forwarded
@@ -59,7 +59,7 @@ func (s *sent) address(epoch int) string {
 	return s.ip
 }
 
-// anyEpoch draws what a worker is configured with.
+// anyEpoch draws a worker's configuration.
 func (w *world) anyEpoch() int {
 	if w.plan.Epochs < 2 {
 		return epochPlain
@@ -102,7 +102,7 @@ func (w *world) epochNamed(name string) int {
 	return epochPlain
 }
 
-// decide keeps what a commit of ingest says of the epoch from its offset on.
+// decide records what a commit of ingest says about the epoch from its offset on.
 func (w *world) decide(c kafka.Commit) {
 	p, err := ingest.ParseProgress(c.Metadata)
 	if err != nil {
@@ -117,14 +117,14 @@ func (w *world) decide(c kafka.Commit) {
 	w.decided[c.Partition] = append(all, d)
 }
 
-// decision is that records from an offset on are read under an epoch.
+// decision states that records from an offset on are read under an epoch.
 type decision struct {
 	offset int64
 	epoch  int
 }
 
-// under is the epoch that a record is to be read under, whoever reads it: that of
-// the last commit that is not behind it.
+// under returns the epoch under which every reader must read a record: that of the
+// last commit at or before it.
 func (w *world) under(s *sent) (epoch int) {
 	for _, d := range w.decided[s.partition] {
 		if d.offset <= s.offset {

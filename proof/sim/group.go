@@ -17,8 +17,8 @@ const (
 
 	sessionTimeout   = 600 * time.Millisecond
 	rebalanceTimeout = 1200 * time.Millisecond
-	heartbeat        = 150 * time.Millisecond // longest time until a member hears of a rebalance
-	rejoinPause      = 200 * time.Millisecond // after an own that failed
+	heartbeat        = 150 * time.Millisecond // maximum time until a member learns of a rebalance
+	rejoinPause      = 200 * time.Millisecond // after a failed own
 )
 
 // Why a lease ends before its process does.
@@ -28,14 +28,14 @@ var (
 	errLost  = fmt.Errorf("no longer in the group: %w", kafka.ErrFenced)
 )
 
-// group is a consumer group's coordinator. w.mu guards it and its members.
+// group is the coordinator of a consumer group. w.mu guards it and its members.
 type group struct {
 	w         *world
 	name      string
 	commits   []kafka.Commit
 	number    int // of the generation
 	members   []*member
-	preparing int // round of the rebalance under way; 0: none
+	preparing int // round of the rebalance in progress; 0: none
 	rounds    int
 }
 
@@ -47,19 +47,19 @@ type member struct {
 	running sync.WaitGroup
 	next    chan *generation
 
-	leaving    bool // nothing is begun any more
+	leaving    bool // nothing new is started
 	waiting    bool // has joined, and waits for the next generation
 	claims     []int32
 	generation *generation // nil: none yet, or lost
 	held       map[int32]*holding
 }
 
-// generation is one of the group, as a member takes part in it.
+// generation is one generation of the group, from the view of a member.
 type generation struct {
 	number   int
 	claimed  []int32
 	assigned []int32
-	over     chan struct{} // closed when the member is to join anew
+	over     chan struct{} // closed when the member has to rejoin
 	gone     chan struct{} // closed when the next has begun, or the membership is lost
 }
 
@@ -68,7 +68,7 @@ type holding struct {
 	partition  int32
 	end        context.CancelCauseFunc
 	done       chan struct{}
-	generation *generation // that its commits are made in; nil: none any more
+	generation *generation // generation of its commits; nil: no longer any
 	leaving    bool
 	failed     bool
 }
@@ -81,7 +81,7 @@ func newGroup(w *world, name string, partitions int) *group {
 	return g
 }
 
-// shut closes c, if nobody has; w.mu is held.
+// shut closes c unless it is closed already; w.mu is held.
 func shut(c chan struct{}) {
 	select {
 	case <-c:
@@ -90,7 +90,7 @@ func shut(c chan struct{}) {
 	}
 }
 
-// Join implements the Log of both stages, as internal/kafka does.
+// Join implements the Log of both stages, with the behaviour of internal/kafka.
 func (p *process) Join(ctx context.Context, name, _ string, own func(ctx context.Context, l *kafka.Lease) error) error {
 	m := &member{p: p, g: p.w.groups[name], own: own, next: make(chan *generation, 1), held: map[int32]*holding{}}
 	joining, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -134,8 +134,8 @@ func (m *member) leave(ctx context.Context) error {
 	return nil
 }
 
-// adopt goes over to a new generation: what the member held goes on. It claimed
-// it with every join, so nobody can have had it in between.
+// adopt moves to a new generation. The member keeps its partitions. It claimed them
+// with every join, so no other member can have owned them in between.
 func (m *member) adopt(ctx context.Context, t *generation) {
 	w := m.p.w
 	w.mu.Lock()
@@ -182,7 +182,7 @@ func (m *member) lose() {
 	}
 }
 
-// holds lists what the member holds.
+// holds lists the member's partitions.
 func (m *member) holds() (all []int32) {
 	if m.generation == nil {
 		return nil
@@ -197,7 +197,7 @@ func (m *member) holds() (all []int32) {
 	return all
 }
 
-// settle joins anew once everything is given up that others wait for.
+// settle rejoins once all partitions that others wait for are given up.
 func (m *member) settle() {
 	t := m.generation
 	if t == nil || !slices.ContainsFunc(t.claimed, func(p int32) bool { return !slices.Contains(t.assigned, p) }) {
@@ -238,7 +238,7 @@ func (m *member) ended(h *holding) {
 	}
 }
 
-// hold owns a partition. One that fails is taken up again in the next generation.
+// hold owns a partition. If that fails, it is retried in the next generation.
 func (m *member) hold(ctx context.Context, h *holding) {
 	err := m.own(ctx, kafka.NewLease(h.partition, func(ctx context.Context, offset int64, metadata string) error {
 		return m.commit(ctx, h, kafka.Commit{Partition: h.partition, Offset: offset, Metadata: metadata})
@@ -260,8 +260,8 @@ func (m *member) hold(ctx context.Context, h *holding) {
 	<-ctx.Done()
 }
 
-// commit commits in the generation of the moment. One that the coordinator knows no
-// longer may have been followed by another that the member has not heard of.
+// commit commits in the current generation. If the coordinator no longer knows that
+// one, a newer one may exist of which the member has not heard.
 func (m *member) commit(ctx context.Context, h *holding, commit kafka.Commit) error {
 	for {
 		t := m.generationOf(h)
@@ -318,18 +318,18 @@ func (m *member) commitIn(ctx context.Context, t *generation, commit kafka.Commi
 	return p.call(ctx, c)
 }
 
-// join takes a member up, and has the partitions shared out anew.
+// join adds a member, and starts a rebalance.
 func (g *group) join(m *member) {
 	if !slices.Contains(g.members, m) {
-		m.lose() // if it was one, others may have got what it had
+		m.lose() // if it was a member before, others may have received its partitions
 		g.members = append(g.members, m)
 	}
 	m.waiting, m.claims = true, m.holds()
 	g.rebalance()
 }
 
-// rebalance begins to share out anew, unless that is under way. Members hear of
-// it with their next heartbeat.
+// rebalance starts a rebalance, unless one is in progress. Members learn of it with
+// their next heartbeat.
 func (g *group) rebalance() {
 	if g.preparing == 0 {
 		g.rounds++
@@ -351,7 +351,7 @@ func (g *group) rebalance() {
 	}
 }
 
-// tell has a member hear that its generation is over, some time after it wakes.
+// tell notifies a member that its generation is over, some time after it wakes.
 func (g *group) tell(m *member) {
 	t := m.generation
 	g.w.after(time.Duration(g.w.rng.Int64N(int64(heartbeat))), func() {
@@ -363,7 +363,7 @@ func (g *group) tell(m *member) {
 	})
 }
 
-// complete starts the next generation with those who have joined.
+// complete starts the next generation with the members that have joined.
 func (g *group) complete() {
 	g.preparing = 0
 	for _, m := range g.members {
@@ -384,16 +384,16 @@ func (g *group) complete() {
 		g.w.note("%s gets %v of %s, generation %d; it held %v", m.p, shares[i], g.name, g.number, m.claims)
 		if g.w.chance(60) {
 			g.w.counts["generation missed"]++
-			m.next <- nil // the next rebalance began before it asked what it got
+			m.next <- nil // the next rebalance began before it asked for its share
 			continue
 		}
 		m.next <- &generation{number: g.number, claimed: m.claims, assigned: shares[i], over: make(chan struct{}), gone: make(chan struct{})}
 	}
 }
 
-// share gives what nobody holds to those who have least. What a member holds it
-// keeps, up to a fair share and unless chance will not have it: such partitions
-// are given to nobody, until it has joined without them.
+// share gives unowned partitions to the members with the fewest. A member keeps its
+// partitions up to a fair share, unless chance decides otherwise. Partitions that it
+// must give up are given to nobody until it has rejoined without them.
 func (g *group) share() [][]int32 {
 	shares, free := make([][]int32, len(g.members)), []int32{}
 	order := g.w.rng.Perm(len(g.members))
@@ -420,7 +420,7 @@ func (g *group) share() [][]int32 {
 	return shares
 }
 
-// remove takes a member out that left or is not heard of.
+// remove removes a member that left or stays silent.
 func (g *group) remove(m *member) {
 	i := slices.Index(g.members, m)
 	if i < 0 {
@@ -432,7 +432,7 @@ func (g *group) remove(m *member) {
 	}
 }
 
-// silent takes a process out, unless it is heard of again in time.
+// silent removes a process, unless it is heard from again in time.
 func (g *group) silent(p *process) {
 	g.w.after(sessionTimeout, func() {
 		if !p.dead && !p.frozen {

@@ -10,13 +10,13 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// load is what gateways send, and with it all that may be expected: who reads
-// only this knows what the tables must hold in the end.
+// load is the output of the gateways, with all that may be expected of it: it alone
+// determines what the tables must hold in the end.
 type load struct {
 	records    []sent
 	unreadable map[place]bool
-	aborted    map[place]bool      // that a transaction took back
-	open       map[place]time.Time // of a transaction that ends then
+	aborted    map[place]bool      // records that a transaction took back
+	open       map[place]time.Time // records of an open transaction, with its end
 }
 
 // sent is one record as a gateway sends it.
@@ -28,17 +28,17 @@ type sent struct {
 	value     []byte
 
 	fate  fate
-	plain bool // its time is neither late nor moved, whatever happens
-	epoch int  // that it was read under, as commits say in the end
+	plain bool // its time is neither late nor moved under any schedule
+	epoch int  // under which it was read, according to the final commits
 
-	until time.Time // when its transaction ends; zero: it is in none
+	until time.Time // end of its transaction; zero: not in a transaction
 
 	id, account, ip, auth, decision, action string
-	forwarded                               string // whom the gateway names; only where epochs differ
+	forwarded                               string // address named by the gateway; only if epochs differ
 	claimed                                 int64  // Unix ms
 }
 
-// fate is what must become of a record.
+// fate is the required outcome of a record.
 type fate uint8
 
 const (
@@ -47,7 +47,7 @@ const (
 	isRepeat              // dropped
 	isDead                // in the dead-letter topic
 	isEnd                 // ends a history
-	isSkipped             // does not read; within a range that is a dead letter
+	isSkipped             // unreadable; in a range that is one dead letter
 	isAborted             // taken back by its transaction
 )
 
@@ -74,7 +74,7 @@ func newLoad(plan Plan) *load {
 	return l
 }
 
-// send makes the nth record, and with it the times it is sent again.
+// send creates the nth record, and its repeats.
 func (l *load) send(plan Plan, r *rand.Rand, n int) {
 	s := sent{at: epoch.Add(time.Duration(r.Int64N(int64(plan.Span)))), partition: int32(r.IntN(plan.Raw)), plain: true}
 	if r.IntN(12) == 0 {
@@ -93,12 +93,12 @@ func (l *load) send(plan Plan, r *rand.Rand, n int) {
 	}
 }
 
-// transact sends a record in a transaction, which is open for a while, and may be
+// transact sends a record in a transaction, which stays open for a while, and may be
 // aborted.
 func (l *load) transact(s sent, r *rand.Rand) {
 	s.until = s.at.Add(time.Duration(r.IntN(2000)) * time.Millisecond)
 	if r.IntN(20) == 0 {
-		s.until = s.at.Add(20 * time.Second) // longer than events may be late
+		s.until = s.at.Add(20 * time.Second) // longer than the allowed lateness of events
 	}
 	if r.IntN(2) == 0 {
 		s.fate = isAborted
@@ -140,10 +140,10 @@ func (s *sent) event(plan Plan, r *rand.Rand, n int) {
 	case k < 2: // late
 		s.claimed -= (5 * time.Minute).Milliseconds()
 		s.odd("late")
-	case k == 2: // older than is believed
+	case k == 2: // older than allowed
 		s.claimed -= (25 * time.Hour).Milliseconds()
 		s.odd("old")
-	case k == 3 && (plan.Appended || !plan.Pinned) && !plan.History: // from the future: makes others late unless it is known when it came
+	case k == 3 && (plan.Appended || !plan.Pinned) && !plan.History: // from the future: makes others late unless its append time is known
 		s.claimed += (2 * time.Hour).Milliseconds()
 		s.odd("early")
 	}
@@ -158,19 +158,19 @@ func (s *sent) event(plan Plan, r *rand.Rand, n int) {
 	s.value = append(s.value, '}')
 }
 
-// odd gives an event whose time depends on when it is read entities of its own.
+// odd gives an event its own entities if its time depends on when it is read.
 func (s *sent) odd(kind string) {
 	s.plain = false
 	s.account, s.ip = kind+"-"+s.account, "198.51"+s.ip[len("192.0"):]
 }
 
-// delayed reports whether the event comes later than is believed, where it is
-// known that it was appended at appended.
+// delayed reports whether the event counts as delayed, given that it was appended at
+// appended.
 func (s *sent) delayed(appended int64) bool {
 	return s.claimed < appended-ingest.Defaults().MaxLate.Milliseconds()
 }
 
-// time is what the event's time becomes there.
+// time returns the event's resulting time there.
 func (s *sent) time(appended int64) int64 {
 	if s.delayed(appended) && s.epoch == epochNets {
 		return appended
@@ -178,7 +178,7 @@ func (s *sent) time(appended int64) int64 {
 	return min(s.claimed, appended+ingest.Defaults().MaxFuture.Milliseconds())
 }
 
-// settle says where each record will be, and which are repeats.
+// settle determines the position of each record, and which are repeats.
 func (l *load) settle() {
 	next := map[int32]int64{}
 	seen := map[string]bool{}
@@ -207,8 +207,8 @@ func (l *load) settle() {
 	}
 }
 
-// stable is the offset up to which a topic's partition that ends at end is read: an
-// open transaction holds back what lies behind its beginning.
+// stable returns the offset up to which a topic's partition with the given end can
+// be read: an open transaction holds back everything after its beginning.
 func (l *load) stable(topic string, partition int32, end int64) int64 {
 	for at, until := range l.open {
 		if topic == topicRaw && at.partition == partition && at.offset < end && until.After(time.Now()) {
@@ -218,7 +218,7 @@ func (l *load) stable(topic string, partition int32, end int64) int64 {
 	return end
 }
 
-// next is the first offset from offset on that reads, or end.
+// next returns the first readable offset from offset on, or end.
 func (l *load) next(topic string, partition int32, offset, end int64) int64 {
 	for topic == topicRaw && offset < end && l.unreadable[place{partition, offset}] {
 		offset++

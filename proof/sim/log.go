@@ -21,11 +21,11 @@ const (
 // fetchWait is how long a fetch waits for records.
 const fetchWait = 100 * time.Millisecond
 
-// partition is a partition of a topic. Nothing is ever taken from records, so
-// that the verdict sees what retention took from the processes.
+// partition is a partition of a topic. Records are never removed, so that the
+// verdict sees those that retention took from the processes.
 type partition struct {
 	records []kafka.Record
-	start   int64 // what lies before it is gone
+	start   int64 // records before it are deleted
 }
 
 func (p *partition) end() int64 { return int64(len(p.records)) }
@@ -76,8 +76,8 @@ func (p *process) Fetch(ctx context.Context, topic string, number int32, offset 
 	return p.call(ctx, c)
 }
 
-// room holds the bytes of a batch. They become others with the next fetch, so
-// that whoever keeps them is seen.
+// room holds the bytes of a batch. The next fetch overwrites them, to expose code
+// that keeps them.
 type room struct{ bytes []byte }
 
 func (r *room) keep(b []byte) []byte {
@@ -92,7 +92,7 @@ func (r *room) keep(b []byte) []byte {
 	return r.bytes[n:len(r.bytes):len(r.bytes)]
 }
 
-// forget overwrites what was fetched into b before.
+// forget overwrites the records fetched into b before.
 func (p *process) forget(b *kafka.Batch) *room {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,8 +108,8 @@ func (p *process) forget(b *kafka.Batch) *room {
 	return r
 }
 
-// Produce implements the Log of both stages. Partitions are written one after
-// the other, and what is not acknowledged is sent again.
+// Produce implements the Log of both stages. Partitions are written one after the
+// other, and unacknowledged records are sent again.
 func (p *process) Produce(ctx context.Context, topic string, ps []kafka.Produce) error {
 	all, what, content := copied(ps)
 	log := p.w.topics[topic]
@@ -136,7 +136,8 @@ func (p *process) Produce(ctx context.Context, topic string, ps []kafka.Produce)
 	return p.call(ctx, c)
 }
 
-// copied is ps as it is sent: what the caller does with it later has no effect.
+// copied returns a copy of ps as it is sent: later changes by the caller have no
+// effect.
 func copied(ps []kafka.Produce) (all []kafka.Produce, what string, content uint64) {
 	var b strings.Builder
 	for _, q := range ps {

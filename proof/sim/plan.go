@@ -8,59 +8,59 @@ import (
 	"github.com/weirdev/weir/ingest"
 )
 
-// Plan is what a run is made of. All of it follows from the seed, but for the
-// crash that a test may ask for.
+// Plan describes a run. All of it follows from the seed, except for crashes that a
+// test may add.
 type Plan struct {
 	Seed         uint64
 	Workers      int
 	Raw, Facets  int  // partitions
-	Pinned       bool // each entity keeps to one raw partition
+	Pinned       bool // each entity stays in one raw partition
 	Events       int
 	Span         time.Duration // in which the events are sent
-	FetchRecords int           // most that one fetch brings
-	StoreRoom    int           // rows of a partition that a store holds before it makes it wait
-	ClockOff     time.Duration // most that a worker's clock is off, either way
-	Appended     bool          // the raw topic keeps the time of appending
-	History      bool          // the stream is one of old events, which ends
-	Unreadable   int           // ranges of raw records that do not read
-	Snapshots    bool          // are kept
-	Transactions bool          // some gateways write them
-	Epochs       int           // that workers differ in; below 2: they do not
-	Interleaved  bool          // there are rules whose signals follow from the facet log, and not from the load alone
-	Rules        int           // sets of them that workers differ in; below 2: they do not
+	FetchRecords int           // maximum per fetch
+	StoreRoom    int           // rows of a partition that a store accepts before it blocks
+	ClockOff     time.Duration // maximum error of a worker's clock, in either direction
+	Appended     bool          // the raw topic keeps the append time
+	History      bool          // the stream consists of old events, and ends
+	Unreadable   int           // ranges of unreadable raw records
+	Snapshots    bool          // whether snapshots are kept
+	Transactions bool          // some gateways write transactions
+	Epochs       int           // number of different epochs among workers; below 2: they do not differ
+	Interleaved  bool          // there are rules whose signals depend on the facet log, and not only on the load
+	Rules        int           // number of different rule sets among workers; below 2: they do not differ
 
-	// Lateness is how long after the watermark events count. Where Pinned, good
-	// events are never later than that, whatever happens.
+	// Lateness is how long after the watermark events count. If Pinned, good events
+	// are never later than that.
 	Lateness time.Duration
 
 	Linger, IngestCommit, DetectCommit, Drain time.Duration
 
 	Faults    Faults
-	LastFlush bool // Redis loses everything once more, when all is done
+	LastFlush bool // at the very end Redis loses everything once more
 
 	CrashAt    []int // numbers of effects at which their process dies
 	CrashAfter bool
 }
 
-// Faults says what goes wrong, and how often.
+// Faults says which faults occur, and how often.
 type Faults struct {
-	// Of 1000 effects, about so many …
+	// Out of 1000 effects, on average this many …
 	Crash      int // end their process, before or after
 	Torn       int // are performed in two parts
 	AnswerLost int // are performed again, because the answer was lost
 	SlowAnswer int // are answered later than performed
 	Stray      int // are performed a second time, late
 
-	Orphan int // of 1000 requests whose sender has gone, so many are performed late
+	Orphan int // out of 1000 requests whose sender has died, this many are performed late
 
-	// Pauses between two faults of the kinds below; 0: none.
+	// Pause between two faults of the kinds below; 0: none.
 	Every time.Duration
 	Kinds []string // with repetition, from faultKinds
 }
 
 var faultKinds = []string{"freeze", "rebalance", "stall", "stall", "flush", "restart", "clock", "spoil"}
 
-// NewPlan draws a plan with faults of some kinds; each seed leaves others out.
+// NewPlan draws a plan with faults of some kinds; which kinds depends on the seed.
 func NewPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 1))
 	p := quiet(seed, r)
@@ -79,14 +79,14 @@ func NewPlan(seed uint64) Plan {
 	}
 	p.LastFlush = r.IntN(2) == 0
 	if p.Appended = r.IntN(2) == 0; p.Appended {
-		p.Lateness += ingest.Defaults().MaxFuture // no claim takes the watermark further ahead
+		p.Lateness += ingest.Defaults().MaxFuture // no claim moves the watermark further ahead
 	}
 	p.History = r.IntN(6) == 0
 	if p.Snapshots = r.IntN(2) == 0; p.Snapshots && !slices.Contains(p.Faults.Kinds, "spoil") {
 		p.Faults.Kinds = append(p.Faults.Kinds, "retention") // it relies on snapshots
 	}
 	if p.Unreadable = max(0, r.IntN(5)-2); p.Unreadable > 0 {
-		p.Lateness += 3 * time.Second // what was sent again may be the first that reads
+		p.Lateness += 3 * time.Second // a repeat may be the first readable record
 	}
 	if r.IntN(5) < 2 {
 		p.Epochs = 2 + r.IntN(epochsAll-1)
@@ -97,7 +97,7 @@ func NewPlan(seed uint64) Plan {
 		p.Faults.Kinds = append(p.Faults.Kinds, "restart")
 	}
 	if p.Transactions = r.IntN(3) == 0; p.Transactions && p.Unreadable == 0 {
-		p.Lateness += 3 * time.Second // what was sent again may be the first that is not aborted
+		p.Lateness += 3 * time.Second // a repeat may be the first record that is not aborted
 	}
 	if p.Rules > 1 && r.IntN(2) == 0 {
 		p.Faults.Kinds = append(p.Faults.Kinds, "switch", "switch")
@@ -106,17 +106,17 @@ func NewPlan(seed uint64) Plan {
 	return p
 }
 
-// ruleSets is how many sets of rules a simulation is given.
+// ruleSets is the number of rule sets in a simulation.
 const ruleSets = 3
 
-// Undisturbed is the plan of the same load without faults, on one worker.
+// Undisturbed returns the plan of the same load without faults, on one worker.
 func (p Plan) Undisturbed() Plan {
 	p.Faults, p.LastFlush, p.Workers, p.ClockOff, p.CrashAt = Faults{}, false, 1, 0, nil
 	return p
 }
 
-// Crashes is a plan of two workers in which nothing goes wrong but the crashes
-// that a test adds.
+// Crashes returns a plan of two workers without faults other than the crashes that a
+// test adds.
 func Crashes(events int) Plan {
 	p := quiet(1, rand.New(rand.NewPCG(1, 1)))
 	p.Workers, p.Raw, p.Facets, p.Pinned, p.Events, p.Span, p.FetchRecords = 2, 2, 2, true, events, 1500*time.Millisecond, 40
@@ -141,8 +141,7 @@ func quiet(seed uint64, r *rand.Rand) Plan {
 	return p
 }
 
-// misfortune brings about what the plan says, until the world is calm. w.mu is
-// held.
+// misfortune injects the faults of the plan until the world is calm. w.mu is held.
 func (w *world) misfortune() {
 	f := w.plan.Faults
 	if len(f.Kinds) == 0 {
@@ -156,7 +155,7 @@ func (w *world) misfortune() {
 	})
 }
 
-// stallable is what may stop to answer for a while.
+// stallable lists the services that may stop answering for a while.
 var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "snapshots", "fetch " + topicRaw, "fetch " + topicFacets}
 
 func (w *world) befall(kind string) {
@@ -202,7 +201,7 @@ func (w *world) befall(kind string) {
 	}
 }
 
-// flush has Redis lose everything, which every process hears of in time.
+// flush makes Redis lose everything. Every process learns of it in time.
 func (w *world) flush() {
 	w.note("redis loses everything")
 	clear(w.scores)

@@ -16,18 +16,18 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// slot is the place of a worker: when one dies, another takes it.
+// slot is the place of a worker. When one dies, another takes its place.
 type slot struct {
 	number   int
 	started  int // processes so far
 	current  *process
 	detect   bool // runs detect alone
-	stopping bool // no other is to be started
+	stopping bool // no further process is to be started
 	starting bool
 }
 
-// process is one life of a worker: what weir-worker is, with clients and stores
-// that are the world's.
+// process is one life of a worker: the equivalent of weir-worker, with the world's
+// clients and stores.
 type process struct {
 	w       *world
 	id      int
@@ -35,19 +35,19 @@ type process struct {
 	slot    *slot
 	stop    context.CancelFunc
 	ended   chan struct{}
-	failure error // why it ended; to be read when it has
+	failure error // why it ended; read it only after the end
 
-	// Below here: guarded by w.mu.
+	// The fields below are guarded by w.mu.
 	dead   bool
 	frozen bool
-	off    time.Duration // of its clock
-	epoch  int           // what it is configured with
-	rules  int           // that detect has, for as long as the process lives
-	losses int           // of Redis, as far as is known here
+	off    time.Duration // error of its clock
+	epoch  int           // its configured epoch
+	rules  int           // rules of detect, fixed for the life of the process
+	losses int           // losses of Redis known to this process
 
 	mu    sync.Mutex
 	rooms map[*kafka.Batch]*room
-	found map[int32]found    // by facet partition: the snapshot read last
+	found map[int32]found    // by facet partition: the last snapshot read
 	books map[int32]rulebook // by facet partition
 
 	events, signals, shadow, scores *store
@@ -61,7 +61,7 @@ func (p *process) now() time.Time {
 	return time.Now().Add(p.off)
 }
 
-// anyOff draws how far a clock is off.
+// anyOff draws the error of a clock.
 func (w *world) anyOff() time.Duration {
 	n := int64(w.plan.ClockOff)
 	if n == 0 {
@@ -70,8 +70,8 @@ func (w *world) anyOff() time.Duration {
 	return time.Duration(w.rng.Int64N(2*n) - n)
 }
 
-// ahead is how far the clock is ahead of the brokers', as far as they tell and
-// it matters.
+// ahead returns how far the clock is ahead of the brokers', if that can be known and
+// matters.
 func (p *process) ahead() time.Duration {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
@@ -81,7 +81,7 @@ func (p *process) ahead() time.Duration {
 	return p.off
 }
 
-// start begins the next life of a slot. w.mu is held.
+// start starts the next life of a slot. w.mu is held.
 func (w *world) start(s *slot) {
 	s.started++
 	p := &process{
@@ -167,7 +167,7 @@ func (p *process) detect() (*engine.Stage, error) {
 		})
 }
 
-// openScores makes a track that is told of losses from now on.
+// openScores creates a track that is notified of losses from now on.
 func (p *process) openScores(partition int32) *scoreTrack {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
@@ -178,7 +178,7 @@ func (w *world) engine() engine.Config {
 	return engine.Config{Lateness: w.plan.Lateness, MaxEntities: 1000, MaxCohorts: 1000}
 }
 
-// kill ends a process on the spot. w.mu is held.
+// kill ends a process at once. w.mu is held.
 func (w *world) kill(p *process) {
 	w.counts["crash"]++
 	p.dead = true
@@ -194,7 +194,7 @@ func (w *world) kill(p *process) {
 	}
 }
 
-// freeze halts a process for a while; the others hold it for dead.
+// freeze stops a process for a while; the others consider it dead.
 func (w *world) freeze(p *process, d time.Duration) {
 	w.counts["freeze"]++
 	w.note("%s is frozen for %v", p, d)
@@ -212,7 +212,8 @@ func (w *world) wake(p *process) {
 	}
 }
 
-// rouse wakes frozen processes, sometimes, just when others take over from them.
+// rouse sometimes wakes frozen processes at the moment when others take over from
+// them.
 func (w *world) rouse() {
 	for _, s := range w.slots {
 		if p := s.current; p != nil && p.frozen && w.rng.IntN(2) == 0 {
@@ -221,7 +222,7 @@ func (w *world) rouse() {
 	}
 }
 
-// supervise starts processes anew that have ended.
+// supervise restarts processes that have ended.
 func (w *world) supervise() {
 	for _, s := range w.slots {
 		if s.current == nil || s.stopping || s.starting || !s.current.dead && !over(s.current) {
@@ -251,7 +252,7 @@ func over(p *process) bool {
 	}
 }
 
-// halt has every process drain and end. w.mu is held.
+// halt makes every process drain and end. w.mu is held.
 func (w *world) halt() {
 	for _, s := range w.slots {
 		s.stopping = true
@@ -265,7 +266,7 @@ func (w *world) halted() bool {
 	return !slices.ContainsFunc(w.slots, func(s *slot) bool { return s.current != nil && !over(s.current) })
 }
 
-// living are the processes that can be hurt.
+// living returns the processes that faults can hit.
 func (w *world) living() (all []*process) {
 	for _, s := range w.slots {
 		if p := s.current; p != nil && !p.dead && !p.frozen && !over(p) {
@@ -275,4 +276,4 @@ func (w *world) living() (all []*process) {
 	return all
 }
 
-var _ ingest.Log = (*process)(nil) // and with it kafka.Log, for detect
+var _ ingest.Log = (*process)(nil) // and therefore kafka.Log, for detect

@@ -2,7 +2,7 @@ package sim
 
 import "testing"
 
-// TestASeedReplays: a failure can be seen again, because all that happens
+// TestASeedReplays checks that a failure can be reproduced, because everything
 // follows from the seed.
 func TestASeedReplays(t *testing.T) {
 	all := loadAllRules(t)

@@ -14,19 +14,20 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// change says that a facet partition is read under a set of rules from an offset
+// change states that a facet partition is read under a set of rules from an offset
 // on.
 type change struct {
 	from  int64
 	rules int
 }
 
-// rulebook is what the state of a facet partition came about under: the rules of
-// those whose snapshots it goes back to, and those of its owner. State is a
-// function of the facet log and of that.
+// rulebook lists the rules that produced the state of a facet partition: the rules
+// of the owners whose snapshots it builds on, and those of its owner. The state is a
+// function of the facet log and the rulebook.
 type rulebook []change
 
-// then is the rulebook of who goes on from a snapshot under c at an offset.
+// then returns the rulebook of an owner that continues from a snapshot under c at an
+// offset.
 func (c rulebook) then(from int64, rules int) rulebook {
 	if len(c) > 0 && c[len(c)-1].rules == rules {
 		return c
@@ -34,20 +35,20 @@ func (c rulebook) then(from int64, rules int) rulebook {
 	return append(c[:len(c):len(c)], change{from, rules})
 }
 
-// version is a snapshot as somebody wrote it.
+// version is a snapshot with its author.
 type version struct {
 	bytes []byte
 	rules rulebook
 }
 
-// reign is how far an owner has committed, and what it said of it.
+// reign is an owner's commit, with the statements in it.
 type reign struct {
 	to       int64
 	metadata string
 	rules    rulebook
 }
 
-// anyRules draws the rules that a worker has.
+// anyRules draws a worker's rules.
 func (w *world) anyRules() int {
 	if w.plan.Rules < 2 {
 		return 0
@@ -55,8 +56,8 @@ func (w *world) anyRules() int {
 	return w.rng.IntN(w.plan.Rules)
 }
 
-// recovered keeps what was read last of a partition's snapshots: what its next
-// owner here begins with, unless it is damaged. nil: nothing.
+// recovered records the last snapshot read of a partition. The next owner here
+// starts from it, unless it is damaged. nil: it starts from nothing.
 func (p *process) recovered(partition int32, o *object, b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -73,7 +74,8 @@ type found struct {
 	bytes []byte
 }
 
-// begin notes under what an owner begins, which has recovered its state.
+// begin records the rulebook under which an owner starts after it has recovered its
+// state.
 func (p *process) begin(partition int32) {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
@@ -97,14 +99,15 @@ func (p *process) begin(partition int32) {
 	p.w.last[partition] = c
 }
 
-// book is that of the owner here.
+// book returns the rulebook of the owner here.
 func (p *process) book(partition int32) rulebook {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.books[partition]
 }
 
-// keepVersion notes who wrote a snapshot. Under one rulebook there is one.
+// keepVersion records the author of a snapshot. Under one rulebook there is one
+// version.
 func (w *world) keepVersion(o object, v version) {
 	for _, old := range w.written[o] {
 		if slices.Equal(old.rules, v.rules) {
@@ -117,8 +120,8 @@ func (w *world) keepVersion(o object, v version) {
 	w.written[o] = append(w.written[o], v)
 }
 
-// switchRules writes a switch record to every facet partition, to some of them late
-// and to some twice.
+// switchRules writes a switch record to every facet partition, late to some and
+// twice to some.
 func (w *world) switchRules() {
 	w.switches++
 	set := w.sets[w.rng.IntN(len(w.sets))]
@@ -146,8 +149,8 @@ func (w *world) switchRules() {
 	}
 }
 
-// reading is what follows from a partition's log under a rulebook: by the
-// engine, with which an oracle has to agree.
+// reading is the interpretation of a partition's log under a rulebook, by the engine
+// and by an oracle, which must agree.
 type reading struct {
 	*verdict
 	n     int32
@@ -171,7 +174,7 @@ func (v *verdict) reading(n int32, c rulebook) (*reading, error) {
 	return r, err
 }
 
-// turn changes the rules, if they do before the record at offset.
+// turn changes the rules if the rulebook says so before the record at offset.
 func (r *reading) turn(offset int64) error {
 	for ; len(r.ahead) > 0 && r.ahead[0].from <= offset; r.ahead = r.ahead[1:] {
 		b, err := r.engine.Snapshot(r.ahead[0].from)

@@ -7,26 +7,25 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Outcome is what became of a run.
+// Outcome is the result of a run.
 type Outcome struct {
 	Problems []string
-	Trace    string         // the last of what happened
-	Counts   map[string]int // of what went wrong, and of what was seen
-	Effects  int            // that processes had
-	Signals  []string       // of entities that keep to one raw partition, without positions
+	Trace    string         // the last events of the run
+	Counts   map[string]int // of faults and observations
+	Effects  int            // number of effects of processes
+	Signals  []string       // of entities that stay in one raw partition, without positions
 	Scores   []string       // likewise
 }
 
-// settling is how long the world may take to come to rest once nothing goes
-// wrong any more.
+// settling is how long the world may take to come to rest after the last fault.
 const settling = 2 * time.Minute
 
-// rest is how long the last process has at least to take everything over, and
-// to write again what Redis has lost.
+// rest is the minimum time for the last process to take everything over, and to
+// rewrite everything that Redis has lost.
 const rest = 2 * time.Second
 
 // Run runs a plan to its end and judges it. sets are the rules that workers may
-// have, which read the same fields. It must be called in a bubble of
+// have; they read the same fields. It must be called in a bubble of
 // testing/synctest.
 func Run(plan Plan, sets []*rules.Set) Outcome {
 	time.Sleep(time.Until(epoch))
@@ -48,8 +47,8 @@ func Run(plan Plan, sets []*rules.Set) Outcome {
 	}
 }
 
-// work lets the workers work: first amid faults, then until all is read, then
-// detect alone, so that the facet log has an end. It reports whether all of that
+// work lets the workers run: first amid faults, then until everything is read, then
+// detect alone, so that the facet log has an end. It reports whether every phase
 // came to an end.
 func (w *world) work() bool {
 	w.locked(func() {
@@ -80,19 +79,19 @@ func (w *world) work() bool {
 	return done && w.end()
 }
 
-// rested waits until detect is through.
+// rested waits until detect has finished.
 func (w *world) rested() bool {
 	least := time.Now().Add(rest)
 	return w.run(settling, func() bool { return time.Now().After(least) && w.committed(groupDetect, topicFacets) })
 }
 
-// end has every process end, and whatever is under way.
+// end ends every process, and everything in progress.
 func (w *world) end() bool {
 	w.locked(w.halt)
 	return w.run(settling, func() bool { return w.halted() && len(w.timers) == 0 })
 }
 
-// abandon ends every process on the spot.
+// abandon ends every process at once.
 func (w *world) abandon() {
 	w.locked(func() {
 		for _, s := range w.slots {
@@ -113,7 +112,7 @@ func (w *world) locked(do func()) {
 	do()
 }
 
-// committed reports whether a group has committed all of a topic.
+// committed reports whether a group has committed an entire topic.
 func (w *world) committed(name, topic string) bool {
 	for i, p := range w.topics[topic] {
 		if max(w.groups[name].commits[i].Offset, 0) < p.end() {
@@ -123,7 +122,7 @@ func (w *world) committed(name, topic string) bool {
 	return true
 }
 
-// unrest says what is not done.
+// unrest describes the unfinished work.
 func (w *world) unrest() (text string) {
 	for _, g := range []struct{ name, topic string }{{groupIngest, topicRaw}, {groupDetect, topicFacets}} {
 		for i, p := range w.topics[g.topic] {

@@ -67,9 +67,9 @@ const simRules = `rules:
     false_positives: [none]
 `
 
-// interleaved are rules whose signals depend on how the sources are interleaved in the
-// facet log: what is usual is what came before, and a timer is due when all sources are
-// beyond it.
+// interleaved are rules whose signals depend on how the sources are interleaved in
+// the facet log: usual behaviour is defined by earlier events, and a timer is due
+// when all sources have passed it.
 const interleaved = `  - id: given-up
     title: failures that end without a success
     description: failures that end without a success
@@ -93,8 +93,7 @@ const interleaved = `  - id: given-up
     false_positives: [none]
 `
 
-// edits make other sets of rules of the same: what was there, and what stands in
-// its place.
+// edits turn the rules into other sets: the old text and its replacement.
 var edits = [ruleSets - 1][][2]string{
 	{
 		{"{at: 3, weight: 30}, {at: 6, weight: 60}], cooldown: 1s", "{at: 4, weight: 60}], cooldown: 20s"},
@@ -109,7 +108,7 @@ var edits = [ruleSets - 1][][2]string{
 	},
 }
 
-// interleavedEdits are what edits is, of these.
+// interleavedEdits are the edits of the interleaved rules.
 var interleavedEdits = [ruleSets - 1][][2]string{
 	{{"within: 700ms, again: 1", "within: 400ms"}, {"every: 300ms, times: 1", "every: 100ms, times: 2"}},
 	{{"again: 1, weight: 45", "again: 2, moves: 1, weight: 40"}, {"usual: 3s", "usual: 1s"}},
@@ -117,7 +116,7 @@ var interleavedEdits = [ruleSets - 1][][2]string{
 
 func loadRules(t testing.TB) []*rules.Set { return loadAllRules(t).plain }
 
-// allRules are the sets of rules of simulations, and of those with more of them.
+// allRules are the rule sets of simulations without and with the interleaved rules.
 type allRules struct{ plain, interleaved []*rules.Set }
 
 func loadAllRules(t testing.TB) (all allRules) {
@@ -163,7 +162,7 @@ func run(t *testing.T, plan Plan, sets []*rules.Set) (o Outcome) {
 	return o
 }
 
-// report says what is wrong, and how to see it again.
+// report describes a failure, and how to reproduce it.
 func report(t *testing.T, o Outcome, again string) {
 	t.Helper()
 	if len(o.Problems) == 0 {
@@ -175,8 +174,8 @@ func report(t *testing.T, o Outcome, again string) {
 	t.Errorf("%d problems; again with\n\tgo test ./proof/sim %s\nthe last of what happened:\n%s", len(o.Problems), again, o.Trace)
 }
 
-// runSeed runs a seed's plan; where entities keep to one raw partition, also
-// without disturbance: what was detected must be the same.
+// runSeed runs a seed's plan. If entities stay in one raw partition, it also runs it
+// without disturbance: both must detect the same.
 func runSeed(t *testing.T, seed uint64, all allRules) Outcome {
 	plan := NewPlan(seed)
 	sets := all.of(plan)
@@ -223,14 +222,15 @@ func TestSim(t *testing.T) {
 	t.Logf("%d seeds in %v: %v", n, time.Since(started).Round(time.Millisecond), counts)
 }
 
-// happens is what many seeds must have seen, lest a fault be in the plans alone.
+// happens lists what must have occurred over many seeds. Otherwise a fault might
+// exist only in the plans.
 var happens = []string{
 	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "other rules", "outdated", "rebalance",
 	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "rule given-up", "rule outlier", "rule proven", "switch", "torn", "verdict", "watched",
 }
 
-// share is a tenth of n in a short run, and under the race detector, which takes ten
-// times as long.
+// share returns a tenth of n in a short run, and under the race detector, which is
+// ten times slower.
 func share(n int) int {
 	if testing.Short() || testkit.Raced {
 		return max(n/10, 1)
@@ -238,7 +238,7 @@ func share(n int) int {
 	return n
 }
 
-// stride is the distance between the effects at which a worker is killed: 1 where
+// stride returns the distance between the effects at which a worker is killed: 1 if
 // every crash point is to be tried.
 func stride() int {
 	if testing.Short() || testkit.Raced {

@@ -12,7 +12,7 @@ import (
 	"github.com/weirdev/weir/engine"
 )
 
-// object names a snapshot: its facet partition, and the offset that comes next.
+// object identifies a snapshot by its facet partition and the next offset.
 type object struct {
 	partition int32
 	next      int64
@@ -24,7 +24,7 @@ func byName(a, b object) int {
 	return cmp.Or(cmp.Compare(a.partition, b.partition), cmp.Compare(a.next, b.next))
 }
 
-// snapshots is the world's store of snapshots, as one process has it.
+// snapshots is the world's snapshot store as seen by one process.
 type snapshots struct{ p *process }
 
 var errNoObject = errors.New("sim: no such object")
@@ -110,7 +110,7 @@ func (s snapshots) change(ctx context.Context, what string, do func() error) err
 	return s.p.call(ctx, c)
 }
 
-// spoil loses a snapshot, or damages it.
+// spoil loses or damages a snapshot.
 func (w *world) spoil() {
 	all := slices.SortedFunc(maps.Keys(w.objects), byName)
 	if len(all) == 0 {
@@ -132,7 +132,7 @@ func (w *world) spoil() {
 }
 
 // retention deletes the beginning of a facet partition, as far as the oldest of
-// several snapshots reaches.
+// several snapshots allows.
 func (w *world) retention() {
 	n := int32(w.rng.IntN(w.plan.Facets))
 	var kept []int64

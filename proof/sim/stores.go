@@ -17,14 +17,14 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// place is where a raw record is.
+// place is the position of a raw record.
 type place struct {
 	partition int32
 	offset    int64
 }
 
-// eventRow is a row of the table of events: of those with the same place, that
-// of the highest owner remains.
+// eventRow is a row of the events table. Among rows with the same place, the one of
+// the highest owner remains.
 type eventRow struct {
 	owner   uint64
 	content string
@@ -38,13 +38,12 @@ type scoreRow struct {
 }
 
 const (
-	storeBatch = 4 // most rows in a request
+	storeBatch = 4 // maximum rows in a request
 	lastFlush  = 2 * time.Second
 )
 
-// store is a process's writer to one store: it gathers rows of many partitions
-// and writes them in the background, again and again until they are
-// acknowledged.
+// store is a process's writer to one store: it collects rows of many partitions and
+// writes them in the background, with retries until they are acknowledged.
 type store struct {
 	p    *process
 	name string
@@ -55,7 +54,7 @@ type store struct {
 	changed chan struct{} // closed and replaced with each acknowledgement
 }
 
-// track is the rows of one partition.
+// track holds the rows of one partition.
 type track struct {
 	s         *store
 	partition int32
@@ -63,13 +62,13 @@ type track struct {
 	flying    []row
 }
 
-// row is a write that waits. Of those with the same key only the latest is
-// written, where a key is given.
+// row is a waiting write. If a key is given, only the latest row with that key is
+// written.
 type row struct {
 	offset int64
 	key    string
-	again  func() bool // whether it was written before, and got lost; nil: never
-	later  []row       // of its key, that have taken its place; it still counts from its own offset
+	again  func() bool // whether it was written before and was lost; nil: never
+	later  []row       // rows with the same key that have replaced it; it still counts from its own offset
 	write  func()
 }
 
@@ -86,7 +85,7 @@ func (s *store) open(partition int32) *track {
 	return t
 }
 
-// run writes until ctx ends, and then what is left, for a while.
+// run writes until ctx ends, and then writes the remaining rows for a while.
 func (s *store) run(ctx context.Context) {
 	for {
 		select {
@@ -110,8 +109,8 @@ func (s *store) poke() {
 	}
 }
 
-// flush writes one request; false says that there is no use in another. Which
-// rows it writes is settled when it is performed first.
+// flush writes one request; false means that another would be pointless. Its rows
+// are fixed when it is first performed.
 func (s *store) flush(ctx context.Context) bool {
 	var rows, left []row
 	c := &call{what: "write " + s.name, sink: s.name, mutates: true}
@@ -148,7 +147,7 @@ func (s *store) flush(ctx context.Context) bool {
 	return true
 }
 
-// worth says what rows a request has.
+// worth describes the rows of a request.
 func worth(rows []row) (text string) {
 	for _, r := range rows {
 		text += " " + strconv.FormatInt(r.offset, 10)
@@ -184,9 +183,9 @@ func (s *store) acknowledge() {
 	s.changed = make(chan struct{})
 }
 
-// hasty says that something stands for all below offset of a partition, though
-// rows from there are not acknowledged. The latest track of the partition is the
-// one that counts.
+// hasty reports a claim that everything below offset of a partition is stored
+// although rows below it are not acknowledged. The latest track of the partition
+// decides.
 func (p *process) hasty(what string, partition int32, offset int64, stores ...*store) {
 	for _, s := range stores {
 		var latest *track
@@ -208,7 +207,7 @@ func (p *process) hasty(what string, partition int32, offset int64, stores ...*s
 	}
 }
 
-// add keeps a row; it blocks while there is no room.
+// add stores a row; it blocks while there is no room.
 func (t *track) add(ctx context.Context, r row) error {
 	for {
 		t.s.mu.Lock()
@@ -232,7 +231,7 @@ func (t *track) add(ctx context.Context, r row) error {
 	}
 }
 
-// replace puts r in the place of a row with its key that waits.
+// replace puts r in the place of a waiting row with the same key.
 func (t *track) replace(r row) bool {
 	i := slices.IndexFunc(t.waiting, func(o row) bool { return r.key != "" && o.key == r.key })
 	if i >= 0 {
@@ -241,7 +240,7 @@ func (t *track) replace(r row) bool {
 	return i >= 0
 }
 
-// Stored is an offset below which every row is acknowledged.
+// Stored returns an offset below which every row is acknowledged.
 func (t *track) Stored() int64 {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
@@ -292,7 +291,7 @@ func (t eventTrack) Append(ctx context.Context, offset int64, owner uint64, _ in
 	}})
 }
 
-// contentOf is an event's fields as text.
+// contentOf returns an event's fields as text.
 func contentOf(e *event.Event) string {
 	var b strings.Builder
 	for _, s := range event.Fields() {
@@ -334,11 +333,11 @@ func signalText(sig *score.Signal) string {
 	return string(b)
 }
 
-// scoreTrack also says when Redis forgot what this process wrote. That is known
-// with the next write, or the next beat.
+// scoreTrack also reports when Redis has lost this process's writes. That becomes
+// known with the next write, or the next heartbeat.
 type scoreTrack struct {
 	*track
-	known int // losses that its owner was told of
+	known int // losses reported to its owner
 }
 
 // Forgotten implements engine.ScoreTrack.
@@ -354,8 +353,8 @@ func (t *scoreTrack) Forgotten() bool {
 // Close implements engine.ScoreTrack.
 func (t *scoreTrack) Close() {}
 
-// Put implements engine.ScoreTrack, with the rule of sink/redis: never an older
-// position over a newer, and an expiry that does not go back.
+// Put implements engine.ScoreTrack, with the rule of sink/redis: an older position
+// never replaces a newer one, and an expiry never goes back.
 func (t *scoreTrack) Put(ctx context.Context, offset int64, u score.Update) error {
 	if err := u.Check(); err != nil {
 		return err

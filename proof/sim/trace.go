@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// trace keeps the last lines of what happened.
+// trace keeps the latest lines of a log of the run.
 type trace struct {
 	mu    sync.Mutex
 	lines [traced]line
@@ -24,7 +24,7 @@ type line struct {
 	args   []any
 }
 
-// add keeps a line; args are rendered only when somebody reads it.
+// add adds a line; args are rendered only when the trace is read.
 func (t *trace) add(at time.Duration, format string, args []any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -32,7 +32,7 @@ func (t *trace) add(at time.Duration, format string, args []any) {
 	t.n++
 }
 
-// String is what is left of the trace, the oldest line first.
+// String returns the remaining trace, the oldest line first.
 func (t *trace) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -44,7 +44,7 @@ func (t *trace) String() string {
 	return b.String()
 }
 
-// handler brings warnings and errors of a process into the trace.
+// handler adds warnings and errors of a process to the trace.
 type handler struct {
 	p     *process
 	attrs []slog.Attr

@@ -16,14 +16,14 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// verdict compares what a world holds in the end with what follows from the
-// load alone, and what detect did with what follows from the facet log alone.
+// verdict compares the final contents of a world with the expectation from the load
+// alone, and the results of detect with the expectation from the facet log alone.
 type verdict struct {
 	*world
 
-	facets                    int64             // that ingest should have emitted
-	live, watched             ledTo             // signals of the rules that give scores, and of those that are only watched
-	looped, heard             map[wire][]string // loop-back frames that follow from the log, and that are in it
+	facets                    int64             // facets that ingest should have emitted
+	live, watched             ledTo             // signals of the live rules, and of the shadow rules
+	looped, heard             map[wire][]string // loop-back frames that follow from the log, and those found in it
 	plainSignals, plainScores []string
 }
 
@@ -35,7 +35,7 @@ type ledTo struct {
 
 func newLedTo() ledTo { return ledTo{map[string]map[string]bool{}, map[string]bool{}} }
 
-// wire is a way of loop-back.
+// wire is a loop-back connection.
 type wire struct{ from, to int32 }
 
 func (v *verdict) judge() {
@@ -46,8 +46,8 @@ func (v *verdict) judge() {
 	v.judgeSignalLog()
 }
 
-// judgeEvents: each record is an event, a dead letter or a repeat, and the
-// table holds the events and nothing else.
+// judgeEvents checks that each record is an event, a dead letter or a repeat, and
+// that the table holds exactly the events.
 func (v *verdict) judgeEvents() {
 	expected := map[fate]int64{}
 	for i := range v.load.records {
@@ -107,12 +107,12 @@ func (v *verdict) judgeRow(s *sent, row eventRow) {
 	}
 }
 
-// appended is when a record was, Unix ms.
+// appended returns when a record was appended, Unix ms.
 func (v *verdict) appended(s *sent) int64 {
 	return v.topics[topicRaw][s.partition].records[s.offset].Time
 }
 
-// delayed reports whether an event is marked as too late, by when it was appended.
+// delayed reports whether an event is marked as delayed, given its append time.
 func (v *verdict) delayed(s *sent) bool { return !v.plan.History && s.delayed(v.appended(s)) }
 
 func (v *verdict) ingestLedger() (sum ingest.Ledger) {
@@ -126,8 +126,9 @@ func (v *verdict) ingestLedger() (sum ingest.Ledger) {
 	return sum
 }
 
-// judgeDead: each record that cannot be read is in the dead-letter topic, with
-// a reason, under one key, as often as it may be; and so is each range.
+// judgeDead checks that each unreadable record is in the dead-letter topic, with a
+// reason, under one key, and no more often than allowed; and the same for each
+// unreadable range.
 func (v *verdict) judgeDead() {
 	letters := map[string]string{}
 	skipped := map[place]bool{}
@@ -188,8 +189,9 @@ func deadText(r kafka.Record) (text string) {
 	return text + "|" + string(r.Value)
 }
 
-// judgeFacets: by the audit, each event counts once for each of its entities,
-// in the entity's partition, and every partition knows how far each source is.
+// judgeFacets checks by the audit that each event counts once for each of its
+// entities, in the entity's partition, and that every partition knows the progress
+// of each source.
 func (v *verdict) judgeFacets() {
 	v.heard = map[wire][]string{}
 	for n, p := range v.topics[topicFacets] {
@@ -254,8 +256,8 @@ func (v *verdict) judgeCounted(n int32, a *audit) {
 	}
 }
 
-// judgeDetect: the signals and scores are those of a partition that reads the
-// facet log once, from its beginning, under the rules that its owners had.
+// judgeDetect checks that the signals and scores are those of a partition that reads
+// the facet log once from its beginning, under the rules of its owners.
 func (v *verdict) judgeDetect() {
 	v.live, v.watched, v.looped = newLedTo(), newLedTo(), map[wire][]string{}
 	for n, p := range v.topics[topicFacets] {
@@ -274,8 +276,8 @@ func (v *verdict) judgeDetect() {
 	slices.Sort(v.plainScores)
 }
 
-// replay reads a partition's log under a rulebook. With that of the latest owner it
-// has to come to what Redis and the commits say.
+// replay reads a partition's log under a rulebook. With that of the latest owner,
+// the result must match Redis and the commits.
 func (v *verdict) replay(n int32, p *partition, c rulebook) error {
 	var out engine.Output
 	latest := map[facet.Entity]score.Update{}
@@ -316,8 +318,8 @@ func (v *verdict) replay(n int32, p *partition, c rulebook) error {
 	return v.judgeEnd(n, a, read.engine, latest)
 }
 
-// expect takes in a signal that a record brings forth under a rulebook. It has to be
-// there if an owner committed it that had it.
+// expect records a signal that follows from a record under a rulebook. It must be
+// present if an owner with that rulebook committed it.
 func (v *verdict) expect(l ledTo, n int32, c rulebook, offset int64, s *score.Signal) {
 	id := s.ID()
 	if l.texts[id] == nil {
@@ -331,7 +333,7 @@ func (v *verdict) expect(l ledTo, n int32, c rulebook, offset int64, s *score.Si
 	}
 }
 
-// judgeEnd compares what is left in the end with the state of the latest owner.
+// judgeEnd compares the final contents with the state of the latest owner.
 func (v *verdict) judgeEnd(n int32, a *audit, fresh *engine.Partition, latest map[facet.Entity]score.Update) error {
 	if committed, ok, err := engine.ParseProgress(v.groups[groupDetect].commits[n].Metadata); err != nil || ok && (committed.Ledger.Told != a.told || committed.Ledger.Said != a.said) {
 		return fmt.Errorf("%d members are told of and %d verdicts said, want %d and %d (%w)", committed.Ledger.Told, committed.Ledger.Said, a.told, a.said, err)
@@ -344,7 +346,7 @@ func (v *verdict) judgeEnd(n int32, a *audit, fresh *engine.Partition, latest ma
 		}
 	}
 	if v.plan.Rules > 1 {
-		return nil // what is not live may stem from other rules
+		return nil // an entry that is not live may come from other rules
 	}
 	for _, e := range slices.SortedFunc(maps.Keys(latest), func(a, b facet.Entity) int { return cmp.Compare(a.Key, b.Key) }) {
 		v.judgeScore(latest[e], v.losses == 0)
@@ -352,7 +354,7 @@ func (v *verdict) judgeEnd(n int32, a *audit, fresh *engine.Partition, latest ma
 	return nil
 }
 
-// told takes in the loop-back that a record of a facet partition causes.
+// told records the loop-back caused by a record of a facet partition.
 func (v *verdict) told(a *audit, from int32, frames []engine.LoopbackFrame) error {
 	for _, l := range frames {
 		members, verdicts, err := loopContent(l.Frame)
@@ -367,9 +369,9 @@ func (v *verdict) told(a *audit, from int32, frames []engine.LoopbackFrame) erro
 	return nil
 }
 
-// judgeLoopback: what the facet log brings forth for members of groups is in it,
-// once, in order. Where rules change, the frames of an owner that died before it
-// committed may stand in the place of its successor's.
+// judgeLoopback checks that the notices to group members that follow from the facet
+// log are in it, once and in order. When rules change, frames of an owner that died
+// before its commit may replace those of its successor.
 func (v *verdict) judgeLoopback() {
 	for from := range v.topics[topicFacets] {
 		for to := range v.topics[topicFacets] {
@@ -390,7 +392,7 @@ func (v *verdict) judgeLoopback() {
 	}
 }
 
-// judgeSnapshot: whoever wrote it, a snapshot is the state before its offset.
+// judgeSnapshot checks that a snapshot by any author is the state before its offset.
 func (v *verdict) judgeSnapshot(fresh *engine.Partition, c rulebook, o object) {
 	for _, written := range v.written[o] {
 		if !slices.Equal(written.rules, c) {
@@ -404,8 +406,8 @@ func (v *verdict) judgeSnapshot(fresh *engine.Partition, c rulebook, o object) {
 	}
 }
 
-// judgeLedgers: the ledger that a commit names is that of the state before its
-// offset.
+// judgeLedgers checks that the ledger named in a commit is that of the state before
+// its offset.
 func (v *verdict) judgeLedgers(fresh *engine.Partition, c rulebook, o object) {
 	for _, r := range v.reigns[o.partition] {
 		if r.to != o.next || !slices.Equal(r.rules, c) {
@@ -417,27 +419,27 @@ func (v *verdict) judgeLedgers(fresh *engine.Partition, c rulebook, o object) {
 	}
 }
 
-// judgeScore compares a score with Redis, where it may be missing, or an older one
-// that was written late may have taken its place, only if Redis lost it and it is
-// worth nothing any more.
+// judgeScore compares a score with Redis. There it may be missing, or replaced by an
+// older one that was written late, only if Redis lost it and it is worth nothing by
+// now.
 func (v *verdict) judgeScore(u score.Update, must bool) {
 	row, ok := v.scores[u.Entity]
 	if !must && (!ok || row.position.Less(u.Position)) {
 		return
 	}
 	if v.plan.Rules > 1 && u.Position.Less(row.position) {
-		return // of an owner that died before it committed, under other rules
+		return // from an owner with other rules that died before its commit
 	}
 	if !ok || row.position != u.Position || !slices.Equal(row.contributions, u.Contributions) || row.expires < score.Expires(u.Contributions) {
 		v.problem("the score of %v is %+v in redis (%v), want %+v", u.Entity, row, ok, u)
 	}
 }
 
-// plainSignal keeps a signal of an entity whose events' times do not depend on
+// plainSignal records a signal of an entity whose events' times do not depend on
 // when they were read.
 func (v *verdict) plainSignal(s score.Signal) {
-	// Which addresses there are depends on when the epoch changed, and with them what
-	// their members are told.
+	// The set of addresses depends on when the epoch changed, and so do the notices
+	// to their members.
 	if plainEntity(s.Entity) && (v.plan.Epochs < 2 || s.Rule == "failures") {
 		s.Position = score.Position{}
 		v.plainSignals = append(v.plainSignals, signalText(&s))
@@ -448,7 +450,7 @@ func plainEntity(e facet.Entity) bool {
 	return strings.HasPrefix(e.Key, "a") || strings.HasPrefix(e.Key, "192.0.")
 }
 
-// judgeSignalLog: it holds the same signals, each at least once.
+// judgeSignalLog checks that it holds the same signals, each at least once.
 func (v *verdict) judgeSignalLog() {
 	log := map[string]string{}
 	for _, p := range v.topics[topicSignals] {
@@ -459,7 +461,7 @@ func (v *verdict) judgeSignalLog() {
 	v.known("the signal log", log, v.live)
 }
 
-// known compares signals with those that the log brings forth.
+// known compares signals with those that follow from the log.
 func (v *verdict) known(what string, got map[string]string, want ledTo) {
 	for _, id := range slices.Sorted(maps.Keys(want.due)) {
 		if got[id] == "" {

@@ -1,11 +1,11 @@
-// Package sim runs both stages, as they are, in a world made of memory: a log,
-// consumer groups and stores that fail in every way that the real ones may, at
-// moments that follow from one seed.
+// Package sim runs both real stages in an in-memory world: a log, consumer groups
+// and stores that fail in every way that the real ones may, at moments that follow
+// from one seed.
 //
-// It belongs in a testing/synctest bubble. Time there is virtual, and between
-// two effects every goroutine waits: so the schedule, and with it the outcome,
-// is a function of the seed. It says nothing of the real clients of Kafka, Redis
-// and ClickHouse, which have tests of their own.
+// It must run in a testing/synctest bubble. Time there is virtual, and between two
+// effects every goroutine waits. So the schedule, and with it the outcome, is a
+// function of the seed. It proves nothing about the real clients of Kafka, Redis and
+// ClickHouse, which have their own tests.
 package sim
 
 import (
@@ -27,30 +27,30 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// errDead is what a process hears that was killed: nothing it does counts.
+// errDead is the error that a killed process receives: nothing it does counts.
 var errDead = errors.New("sim: the process is dead")
 
-// epoch is when a world begins. It is off any round number, and late enough for
+// epoch is the start time of a world. It is not a round number, and late enough for
 // events that claim to be old.
 var epoch = time.Date(2026, 3, 1, 11, 59, 57, 123_000_000, time.UTC)
 
-// world is everything outside of the processes, and the schedule.
+// world is everything outside the processes, and the schedule.
 //
 //	process ─▶ call ─▶ pending ─▶ (the schedule picks one) ─▶ effect ─▶ answer
 //
-// One goroutine, the one of run, picks and performs effects. Processes run only
-// while it waits for them to come to rest.
+// One goroutine, that of run, picks and performs effects. Processes run only while
+// it waits for them to come to rest.
 type world struct {
 	plan   Plan
-	sets   []*rules.Set // of rules; workers have the first, unless the plan says otherwise
+	sets   []*rules.Set // rule sets; workers have the first, unless the plan says otherwise
 	hasher facet.Hasher
 	rng    *rand.Rand
 	trace  trace
-	counts map[string]int // of what happened, for coverage
+	counts map[string]int // of observations, for coverage
 
-	arrived chan struct{} // says that a call came in
+	arrived chan struct{} // signals that a call came in
 
-	mu      sync.Mutex // guards all below; held while effects are performed
+	mu      sync.Mutex // guards all fields below; held while effects are performed
 	pending []*call
 	timers  []timer
 	order   int // of timers
@@ -58,37 +58,37 @@ type world struct {
 	calm    bool
 
 	load    *load
-	sent    int // of load
+	sent    int // records of the load
 	topics  map[string][]*partition
 	groups  map[string]*group
-	stalled map[string]time.Time // what does not answer, until when
+	stalled map[string]time.Time // services that do not answer, with the end of the stall
 	events  map[place]eventRow
 	signals map[string]string // texts by id
-	shadow  map[string]string // likewise, of rules that are only watched
+	shadow  map[string]string // the same for shadow rules
 	scores  map[facet.Entity]scoreRow
-	reached map[facet.Entity]score.Position // the newest that was ever written
-	objects map[object][]byte               // snapshots as they are kept
-	written map[object][]version            // as they were written, ever
-	books   map[int32][]rulebook            // that facet partitions were ever read under
+	reached map[facet.Entity]score.Position // the newest ever written
+	objects map[object][]byte               // stored snapshots
+	written map[object][]version            // all snapshots ever written
+	books   map[int32][]rulebook            // all under which facet partitions were ever read
 	last    map[int32]rulebook              // of the latest owner
-	reigns  map[int32][]reign               // commits of detect, in their order
+	reigns  map[int32][]reign               // commits of detect, in order
 	slots   []*slot
 	epochs  []*ingest.Epoch      // that workers may be configured with
-	decided map[int32][]decision // by commits of ingest, in their order
+	decided map[int32][]decision // from the commits of ingest, in order
 
 	switches uint64 // written so far
-	losses   int    // times that Redis lost everything
+	losses   int    // number of times that Redis lost everything
 	copies   int    // rows that were written again
 	problems []string
 }
 
-// timer is something that the world does by itself at a moment.
+// timer is an action that the world performs by itself at a moment.
 type timer struct {
 	at    time.Time
 	order int
 	do    func()
 
-	late *call // the request that is performed late; nil: something else
+	late *call // the request to be performed late; nil: another action
 }
 
 func newWorld(plan Plan, sets []*rules.Set) *world {
@@ -112,22 +112,22 @@ func newWorld(plan Plan, sets []*rules.Set) *world {
 	return w
 }
 
-// call is a request of a process, from when it is made until it is answered.
+// call is a request of a process, from the request to the answer.
 type call struct {
 	p       *process
-	who     string // stage and partition, from the labels that they give their goroutines
+	who     string // stage and partition, from the labels that the stages set on their goroutines
 	what    string
-	content uint64 // tells apart calls that are worded alike
-	sink    string // what has to answer; may be stalled
+	content uint64 // distinguishes calls with the same wording
+	sink    string // the service that must answer; may be stalled
 	mutates bool
-	ordered bool // is not overtaken by what its process sends when it is answered
+	ordered bool // not overtaken by requests that its process sends after the answer
 
 	ready func() bool // nil: at once
-	until time.Time   // ready from then on, whatever ready says
+	until time.Time   // ready from then on, regardless of ready
 
 	do    func() (complete bool) // performs the request, or a part of it
-	again func()                 // makes the next do begin anew
-	stray func()                 // performs the request as it was sent first, out of turn
+	again func()                 // makes the next do start over
+	stray func()                 // performs the request in its original form, out of turn
 	err   error                  // set by do
 
 	performed bool // only the answer is outstanding
@@ -135,8 +135,8 @@ type call struct {
 	answer    chan error
 }
 
-// call makes a request and waits for its answer. When ctx ends first, the
-// request may be performed all the same, now or later.
+// call makes a request and waits for its answer. If ctx ends first, the request may
+// still be performed, now or later.
 func (p *process) call(ctx context.Context, c *call) error {
 	w := p.w
 	w.mu.Lock()
@@ -168,7 +168,7 @@ func caller(ctx context.Context) string {
 	return stage + partition
 }
 
-// run performs what comes until over says so, or for longest.
+// run performs due actions until over returns true, or for longest.
 func (w *world) run(longest time.Duration, over func() bool) bool {
 	end := time.Now().Add(longest)
 	for time.Now().Before(end) {
@@ -185,8 +185,8 @@ func (w *world) run(longest time.Duration, over func() bool) bool {
 	return false
 }
 
-// advance does one thing that is due, and says how long the world then rests; a
-// negative time is until something happens.
+// advance performs one due action, and returns how long the world then rests; a
+// negative time means until something happens.
 func (w *world) advance() time.Duration {
 	w.bury()
 	w.supervise()
@@ -221,7 +221,7 @@ func (w *world) wait(rest time.Duration) {
 	}
 }
 
-// after has the world do something later. w.mu is held.
+// after schedules an action of the world. w.mu is held.
 func (w *world) after(d time.Duration, do func()) {
 	w.order++
 	w.timers = append(w.timers, timer{at: time.Now().Add(d), order: w.order, do: do})
@@ -229,7 +229,7 @@ func (w *world) after(d time.Duration, do func()) {
 
 func earlier(a, b timer) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.order, b.order)) }
 
-// timer does the first thing that is due.
+// timer performs the first due action.
 func (w *world) timer(now time.Time) bool {
 	if len(w.timers) == 0 {
 		return false
@@ -254,7 +254,7 @@ func (w *world) bury() {
 	})
 }
 
-// astray has a request performed late, as it was sent.
+// astray schedules a late execution of a request in its original form.
 func (w *world) astray(c *call) {
 	w.counts["stray"]++
 	d := time.Duration(w.rng.IntN(2500)) * time.Millisecond
@@ -265,8 +265,8 @@ func (w *world) astray(c *call) {
 	w.timers[len(w.timers)-1].late = c
 }
 
-// hasten has late requests arrive, and frozen processes wake, while another
-// process writes what they were about to: when they do most harm.
+// hasten lets late requests arrive, and frozen processes wake, at the most harmful
+// moment: while another process writes the same things.
 func (w *world) hasten(c *call) {
 	rival := func(o *call) bool { return o.p != c.p && o.sink == c.sink && o.who == c.who }
 	soon := func() time.Duration { return time.Duration(w.rng.IntN(1000)) * time.Microsecond }
@@ -288,8 +288,8 @@ func (w *world) sort() {
 	})
 }
 
-// pick chooses a call that can be performed; where there is none, it says when
-// to look again.
+// pick chooses a call that can be performed; if there is none, it returns when to
+// look again.
 func (w *world) pick(now time.Time) (*call, time.Time) {
 	next := now.Add(time.Second)
 	sooner := func(t time.Time) {
@@ -321,7 +321,7 @@ func (w *world) pick(now time.Time) (*call, time.Time) {
 	return ready[w.rng.IntN(len(ready))], next
 }
 
-// step performs a call, and whatever goes wrong with it.
+// step performs a call, with its faults.
 func (w *world) step(c *call) {
 	if c.performed {
 		w.answer(c)
@@ -380,7 +380,7 @@ func (w *world) answer(c *call) {
 // chance is true in n of 1000 cases, and never in a calm world.
 func (w *world) chance(n int) bool { return n > 0 && !w.calm && w.rng.IntN(1000) < n }
 
-// problem says that something happened which must not.
+// problem reports that something forbidden has happened.
 func (w *world) problem(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	w.note("PROBLEM: %s", text)
@@ -391,7 +391,7 @@ func (w *world) note(format string, args ...any) {
 	w.trace.add(time.Since(epoch), format, args)
 }
 
-// sum names bytes in traces, and tells calls apart.
+// sum identifies bytes in traces, and distinguishes calls.
 func sum(parts ...[]byte) uint64 {
 	h := fnv.New64a()
 	for _, p := range parts {

@@ -10,14 +10,14 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 )
 
-// places stands in for a geographic database.
+// places is a substitute for a geographic database.
 type places map[netip.Addr]geo.Place
 
 // Lookup implements ingest.Places.
 func (p places) Lookup(addr netip.Addr, to *geo.Place) { *to = p[addr] }
 
 // parsePlaces reads lines "ADDRESS LATITUDE LONGITUDE RADIUS [COUNTRY]", in degrees
-// and km; the first stands in a line of the file.
+// and km; first is the number of the first line in the file.
 func parsePlaces(text string, first int) (places, error) {
 	p := places{}
 	n := first - 1

@@ -1,15 +1,16 @@
-// Package stories reads and plays stories: text files that hold rules and events,
-// and what came of them, so that a change of what rules find is read as a diff.
+// Package stories reads and plays stories: text files with rules, events, and the
+// results. So a change in what rules find shows up as a diff.
 //
-// A story is prose, then sections, each below a line "-- NAME --":
+// A story is prose, followed by sections, each below a line "-- NAME --":
 //
 //	-- rules --                   a file of rules, in YAML
 //	-- places --                  optional: where addresses are, as "ADDRESS LATITUDE LONGITUDE RADIUS_KM [COUNTRY]"
-//	-- events [FORMAT] --         records, one a line; in format weir where none is named
+//	-- events [FORMAT] --         records, one a line; in format weir if none is named
 //	-- findings --                each signal, and the scores at the latest event
-//	-- explanation [KIND:KEY] --  what weir rules explain writes, with -entity where one is named
+//	-- explanation [KIND:KEY] --  the output of weir rules explain, with -entity if one is named
 //
-// Of the last two sections, which the test writes with -update, a story has what it is about.
+// The test writes the last two sections with -update. A story includes the one that
+// it needs, or both.
 package stories
 
 import (
@@ -30,7 +31,7 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Story is a story as it stands in its file.
+// Story is the parsed form of a story's file.
 type Story struct {
 	Prose    string
 	Sections []Section
@@ -39,9 +40,9 @@ type Story struct {
 // Section is a part of a story.
 type Section struct {
 	Name string // rules, places, events, findings or explanation
-	Of   string // format of the events, or whom the explanation is about; may be empty
-	Line int    // of its first line in the file
-	Body string // whole lines
+	Of   string // format of the events, or entity of the explanation; may be empty
+	Line int    // number of its first line in the file
+	Body string // complete lines
 }
 
 const (
@@ -92,7 +93,7 @@ func Parse(text string) (*Story, error) {
 	return s, nil
 }
 
-// header reads the line above a section.
+// header parses the line above a section.
 func header(line string) (name, of string, ok bool) {
 	inner, ok := strings.CutPrefix(strings.TrimRight(line, " \r\n"), "-- ")
 	if ok {
@@ -102,7 +103,7 @@ func header(line string) (name, of string, ok bool) {
 	return name, strings.TrimSpace(of), ok
 }
 
-// String is the story as its file holds it.
+// String returns the story in the format of its file.
 func (s *Story) String() string {
 	var b strings.Builder
 	b.WriteString(whole(s.Prose))
@@ -112,7 +113,7 @@ func (s *Story) String() string {
 	return b.String()
 }
 
-// whole ends the last line.
+// whole terminates the last line.
 func whole(text string) string {
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
@@ -124,7 +125,7 @@ func (s *Story) section(name string) Section {
 	return s.Sections[slices.IndexFunc(s.Sections, func(one Section) bool { return one.Name == name })]
 }
 
-// Play is the story with what comes of its events now.
+// Play returns the story with the current results for its events.
 func (s *Story) Play() (*Story, error) {
 	set, err := rules.Load(fstest.MapFS{"rules.yaml": {Data: []byte(s.section(rulesSection).Body)}}, detectors.All())
 	if err != nil {
@@ -162,7 +163,7 @@ func (s *Story) Play() (*Story, error) {
 	return now, nil
 }
 
-// records are the lines of the events.
+// records returns the lines of the events.
 func (s *Story) records() (all [][]byte) {
 	for line := range strings.Lines(s.section(eventsSection).Body) {
 		if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" {

@@ -10,7 +10,7 @@ import (
 
 var update = flag.Bool("update", false, "write what comes of the stories into their files")
 
-// TestStories plays every story of testdata.
+// TestStories plays every story in testdata.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) < 6 {
@@ -123,7 +123,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, one := range s.Sections {
 			if one.Name == placesSection {
-				_, _ = parsePlaces(one.Body, one.Line) // ends, whatever it holds
+				_, _ = parsePlaces(one.Body, one.Line) // terminates for any content
 			}
 		}
 	})

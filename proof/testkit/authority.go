@@ -25,13 +25,13 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// Identity is a certificate with its key, and the files that hold them.
+// Identity is a certificate with its key, and their files.
 type Identity struct {
 	CertFile, KeyFile string
 	Pair              tls.Certificate
 }
 
-// NewAuthority makes an authority that nobody knows.
+// NewAuthority creates an authority that no system trusts.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{t: t, File: filepath.Join(t.TempDir(), "ca.pem")}
@@ -45,7 +45,7 @@ func NewAuthority(t testing.TB) *Authority {
 	return a
 }
 
-// Pool trusts the authority alone.
+// Pool returns a pool that trusts only the authority.
 func (a *Authority) Pool() *x509.CertPool {
 	a.t.Helper()
 	pool := x509.NewCertPool()
@@ -56,8 +56,8 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
-// Identity signs a certificate for 127.0.0.1 and a name, for both ends; change,
-// if not nil, alters it first.
+// Identity signs a certificate for 127.0.0.1 and a name, for servers and clients;
+// change, if not nil, modifies it first.
 func (a *Authority) Identity(name string, change func(*x509.Certificate)) Identity {
 	a.t.Helper()
 	template := &x509.Certificate{

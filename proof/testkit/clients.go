@@ -10,8 +10,9 @@ import (
 	"github.com/weirdev/weir/proof/servers"
 )
 
-// ClickHouseClients is a Python that knows ClickHouse's clients of other hands:
-// WEIR_TEST_CLICKHOUSE_PYTHON, else the newest that tools/clickhouse-clients made.
+// ClickHouseClients returns a Python interpreter with third-party ClickHouse
+// clients: WEIR_TEST_CLICKHOUSE_PYTHON, or else the newest one created by
+// tools/clickhouse-clients.
 func ClickHouseClients(t testing.TB) (python string) {
 	t.Helper()
 	Long(t, "it needs ClickHouse's clients")

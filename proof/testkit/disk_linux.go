@@ -9,22 +9,22 @@ import (
 	"testing"
 )
 
-// page is how much of a [Disk] the smallest file takes, in bytes.
+// page is the space that the smallest file takes on a [Disk], in bytes.
 const page = 4096
 
-// Disk is a file system of its own that is soon full.
+// Disk is a small file system of its own.
 type Disk struct {
 	Dir   string
 	files int
 }
 
-// NewDisk mounts a file system in memory that has room for so many pages of 4 KiB
-// and so many files, links and directories. That takes root's rights: without
-// them, the test is skipped.
+// NewDisk mounts an in-memory file system with room for this many pages of 4 KiB and
+// this many files, links and directories. That requires root's rights: without them,
+// the test is skipped.
 func NewDisk(t testing.TB, pages, files int) *Disk {
 	t.Helper()
 	dir := t.TempDir()
-	// The root is a file, too, and so is what takes the pages.
+	// The root counts as a file, and so does the file that fills the pages.
 	options := fmt.Sprintf("mode=0700,size=%d,nr_inodes=%d", pages*page, files+2)
 	if err := syscall.Mount("weir-test", dir, "tmpfs", 0, options); err != nil {
 		t.Skipf("a small file system cannot be mounted, which takes root's rights: %v", err)
@@ -39,8 +39,7 @@ func NewDisk(t testing.TB, pages, files int) *Disk {
 	return d
 }
 
-// Leave fills the disk, or empties it, until there is room for just so many pages
-// and files.
+// Leave fills or empties the disk until exactly this many pages and files are free.
 func (d *Disk) Leave(t testing.TB, pages, files int) {
 	t.Helper()
 	filler := filepath.Join(d.Dir, "filler")

@@ -4,10 +4,10 @@ package testkit
 
 import "testing"
 
-// Disk is a file system of its own that is soon full.
+// Disk is a small file system of its own.
 type Disk struct{ Dir string }
 
-// NewDisk skips the test: only on Linux there is such a disk.
+// NewDisk skips the test: only Linux has such disks.
 func NewDisk(t testing.TB, _, _ int) *Disk {
 	t.Helper()
 	t.Skip("a small file system is mounted on Linux only")

@@ -7,9 +7,9 @@ import (
 	"github.com/weirdev/weir/proof/servers"
 )
 
-// Kafka is the address of an Apache Kafka that tests may share: topics and
-// groups need names of their own. It is started for this test unless
-// WEIR_TEST_KAFKA names one.
+// Kafka returns the address of an Apache Kafka that tests may share: topics and
+// groups need unique names. It is started for this test unless WEIR_TEST_KAFKA names
+// one.
 func Kafka(t testing.TB) string {
 	t.Helper()
 	if addr := os.Getenv("WEIR_TEST_KAFKA"); addr != "" {
@@ -18,9 +18,8 @@ func Kafka(t testing.TB) string {
 	return StartKafka(t).Addr
 }
 
-// StartKafka starts an Apache Kafka of the test's own: one node, KRaft, with
-// lines of server.properties added that override ours. It takes five to
-// ten seconds.
+// StartKafka starts an Apache Kafka for this test alone: one node, KRaft. The given
+// lines of server.properties override the defaults. It takes five to ten seconds.
 func StartKafka(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	return start(t, "WEIR_REQUIRE_KAFKA", func(addr, dir string) (*servers.Server, error) {

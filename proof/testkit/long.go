@@ -17,8 +17,8 @@ func Long(t testing.TB, why string) {
 	}
 }
 
-// ChDB says that a test needs the embedded ClickHouse engine. A short run leaves
-// it to `make proof`.
+// ChDB marks a test that needs the embedded ClickHouse engine. A short run leaves it
+// to `make proof`.
 func ChDB(t testing.TB) {
 	t.Helper()
 	Long(t, "it needs the embedded ClickHouse engine")

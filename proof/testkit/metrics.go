@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// OfPartitions names the metrics that have a series with a label partition, in
-// order.
+// OfPartitions returns the sorted names of the metrics that have a series with a
+// label partition.
 func OfPartitions(t testing.TB, metrics prometheus.Gatherer) (names []string) {
 	t.Helper()
 	families, err := metrics.Gather()

@@ -24,7 +24,7 @@ func ReadPage(t testing.TB, path string) Page {
 	return Page{path, string(text)}
 }
 
-// root is the directory of the module that the test is of.
+// root returns the root directory of the test's module.
 func root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -43,8 +43,8 @@ func root(t testing.TB) string {
 	}
 }
 
-// Blocks are the fenced blocks of a language, in their order; "" are those of none.
-// At least one is there.
+// Blocks returns the fenced blocks of a language in order; "" selects those without
+// a language. There must be at least one.
 func (p Page) Blocks(t testing.TB, language string) (all []string) {
 	t.Helper()
 	for i, part := range p.parts() {
@@ -58,7 +58,7 @@ func (p Page) Blocks(t testing.TB, language string) (all []string) {
 	return all
 }
 
-// Block is the first fenced block, of any language, that contains what.
+// Block returns the first fenced block, of any language, that contains what.
 func (p Page) Block(t testing.TB, what string) string {
 	t.Helper()
 	for i, part := range p.parts() {
@@ -70,6 +70,6 @@ func (p Page) Block(t testing.TB, what string) string {
 	return ""
 }
 
-// parts has text at even places and fenced blocks at odd ones, each of which begins
-// with its language.
+// parts returns text at even indices and fenced blocks at odd ones. Each block
+// begins with its language.
 func (p Page) parts() []string { return strings.Split(p.Text, "```") }

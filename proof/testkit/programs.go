@@ -8,7 +8,7 @@ import (
 )
 
 // Programs builds Weir's programs and puts them first on the PATH of the test. The
-// race detector does not watch other processes, so a test of theirs is skipped there.
+// race detector does not cover other processes, so under it the test is skipped.
 func Programs(t testing.TB) {
 	t.Helper()
 	if Raced {

@@ -7,8 +7,8 @@ import (
 	"github.com/weirdev/weir/proof/servers"
 )
 
-// Redis is the address of a redis-server that tests may share: keys need names
-// of their own. It is started for this test unless WEIR_TEST_REDIS names one.
+// Redis returns the address of a redis-server that tests may share: keys need unique
+// names. It is started for this test unless WEIR_TEST_REDIS names one.
 func Redis(t testing.TB) string {
 	t.Helper()
 	if addr := os.Getenv("WEIR_TEST_REDIS"); addr != "" {
@@ -17,8 +17,8 @@ func Redis(t testing.TB) string {
 	return StartRedis(t).Addr
 }
 
-// StartRedis starts a redis-server of the test's own, which keeps nothing on
-// disk. args are added to its command line.
+// StartRedis starts a redis-server for this test alone, which keeps nothing on disk.
+// args are added to its command line.
 func StartRedis(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return start(t, "WEIR_REQUIRE_REDIS", func(addr, dir string) (*servers.Server, error) {

@@ -5,12 +5,12 @@ import (
 	"testing"
 )
 
-// requireRegistries is the variable with which npm, pip and what they fetch must be
-// there.
+// requireRegistries is the variable that makes npm, pip and their downloads
+// mandatory.
 const requireRegistries = "WEIR_REQUIRE_REGISTRIES"
 
-// Registries says that a test fetches packages with npm and pip. A short run leaves it
-// to `make proof`.
+// Registries marks a test that downloads packages with npm and pip. A short run
+// leaves it to `make proof`.
 func Registries(t testing.TB) {
 	t.Helper()
 	Long(t, "it fetches from the network")
@@ -24,7 +24,8 @@ func Registries(t testing.TB) {
 	}
 }
 
-// Offline skips a test that could not fetch because of err, unless it must be able to.
+// Offline skips a test whose download failed with err, unless downloads are
+// mandatory.
 func Offline(t testing.TB, err error) {
 	t.Helper()
 	lacking(t, requireRegistries, err.Error())

@@ -8,16 +8,16 @@ import (
 	"github.com/weirdev/weir/proof/servers"
 )
 
-// Server is a server process that a test may kill and start again on the same
-// address, with the same data.
+// Server is a server process that a test may kill and restart on the same address,
+// with the same data.
 type Server struct {
 	Addr string
 
 	server *servers.Server
 }
 
-// start starts a server that ends with the test, or ends the test where
-// something is not installed and variable does not require it.
+// start starts a server that ends with the test. If something is not installed, it
+// skips the test, or fails it if variable requires the server.
 func start(t testing.TB, variable string, describe func(addr, dir string) (*servers.Server, error)) *Server {
 	t.Helper()
 	Long(t, "it needs a real server")

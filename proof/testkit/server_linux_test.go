@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// parentOf makes this program, started again, start redis-server and be killed
+// parentOf makes a second instance of this program start redis-server and get killed
 // before it can clean up.
 const parentOf = "WEIR_TESTKIT_CHILD"
 

@@ -1,7 +1,7 @@
-// Package testrules has kinds of rules for tests of the packages that know no
-// detector: the language, the engine, the simulation. A detector stands in it under
-// a name that says what such a test needs of it, so that the tests do not change
-// when detectors are renamed, replaced or added.
+// Package testrules provides kinds of rules for tests of packages that know no
+// detector: the rule language, the engine, the simulation. A detector has a name
+// here that says what the test needs it for. So the tests do not change when
+// detectors are renamed, replaced or added.
 package testrules
 
 import (
@@ -11,8 +11,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Counting counts events in a window of time and fires where there are as many as a
-// tier asks for:
+// Counting counts events in a window of time and fires when there are as many as a
+// tier requires:
 //
 //	counting: {window: 10m, count: status == 401, distinct: object, tiers: [{at: 5, weight: 50}]}
 //
@@ -25,11 +25,11 @@ func Counting() rules.Kind {
 
 const counting = "counting"
 
-// AsShipped is the text of rules with the names that detectors have in rules of
-// users: for what is kept under those names, such as a snapshot.
+// AsShipped returns the text of rules with the detectors' public names: for data
+// stored under those names, such as a snapshot.
 func AsShipped(text string) string {
 	return strings.ReplaceAll(text, counting+":", detectors.SlidingWindowKind().Name+":")
 }
 
-// Kinds are all kinds that are shipped, and those of this package.
+// Kinds returns all shipped kinds, and those of this package.
 func Kinds() []rules.Kind { return append(detectors.All(), Counting()) }

@@ -1,4 +1,4 @@
-// Package weblogs holds Weir's log formats against real web servers: awkward
-// requests are sent byte by byte, and what the servers log of them is compared
-// with what was sent. It has tests only.
+// Package weblogs checks Weir's log formats against real web servers: it sends
+// awkward requests byte by byte, and compares the servers' logs with what was sent.
+// It contains only tests.
 package weblogs

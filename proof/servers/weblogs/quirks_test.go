@@ -7,16 +7,16 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// This file says, for each server, what it makes of a request before it logs it.
-// All else is logged as it was sent.
+// This file lists, for each server, how it changes a request before it logs it.
+// Everything else is logged as it was sent.
 
-// quirks are what a server's log says otherwise than the client did.
+// quirks are the differences between a server's log and the client's requests.
 type quirks struct {
-	silent     map[string]string     // exchanges of which it logs nothing, and why
-	unread     []string              // exchanges of which it logs nothing but address, time and status
-	rewrites   map[string]func(*ask) // what it logs of an exchange
-	always     func(*ask)            // the same for all
-	unanswered map[string]int        // status that it logs where it gives no answer, or one without status
+	silent     map[string]string     // exchanges that it does not log, with the reason
+	unread     []string              // exchanges of which it logs only address, time and status
+	rewrites   map[string]func(*ask) // changes in the log of an exchange
+	always     func(*ask)            // changes in the log of every exchange
+	unanswered map[string]int        // status that it logs if it gives no answer, or one without status
 }
 
 func webServers(t *testing.T, behind string) []*server {
@@ -31,7 +31,8 @@ func webServers(t *testing.T, behind string) []*server {
 				{file: "vhost.log", format: "combined", lacks: []event.Field{forwarded}},
 				{file: "main.log", format: "combined", lacks: []event.Field{host}},
 				{file: "weir.json", format: "nginx", rewrites: map[string]func(*ask){
-					// $request_uri has no scheme and host; $host has the latter.
+					// $request_uri contains no scheme and host; $host contains the
+					// host.
 					"a URI in absolute form":  path("/v1?x"),
 					"a URI of another scheme": path("/v1"),
 				}},
@@ -73,7 +74,7 @@ func nginxQuirks() quirks {
 		silent: map[string]string{"nothing at all": "there was no request"},
 		always: func(a *ask) { a.host = bareHost(a.host) }, // $host is in lower case and without port
 		rewrites: map[string]func(*ask){
-			"nine kilobytes": cut(8192 - len("GET ")), // what fits its buffer
+			"nine kilobytes": cut(8192 - len("GET ")), // as much as fits its buffer
 		},
 		unanswered: map[string]int{
 			"HTTP/0.9": 200, "half a request line": 400, "half a header": 400, "a client that does not wait": 499,
@@ -88,14 +89,14 @@ func apacheQuirks() quirks {
 			"half a request line": "it waits for the line's end",
 		},
 		always: func(a *ask) {
-			a.user = "" // only modules that verify a user log him
+			a.user = "" // only modules that verify a user log the name
 			if a.host = bareHost(a.host); a.host != "api.example" {
-				a.host = shop // %v is the name in the configuration
+				a.host = shop // %v is the name from the configuration
 			}
-			a.path, _, _ = strings.Cut(a.path, "\x00") // its texts end in NUL
+			a.path, _, _ = strings.Cut(a.path, "\x00") // its strings end at NUL
 		},
 		rewrites: map[string]func(*ask){
-			"nine kilobytes":    cut(8191 - len("GET ")), // LimitRequestLine, and one
+			"nine kilobytes":    cut(8191 - len("GET ")), // LimitRequestLine, plus one
 			"a tab":             path("/a b"),
 			"a URI with a user": func(a *ask) { a.path, a.host = "http://ann:XXXXXXXX@api.example/v1", shop },
 		},
@@ -103,8 +104,8 @@ func apacheQuirks() quirks {
 	}
 }
 
-// refusedByGo are exchanges that the HTTP library of Go answers itself, or ends,
-// without a word to the server that uses it.
+// refusedByGo returns the exchanges that Go's HTTP library answers or ends itself,
+// without notice to the server that uses it.
 func refusedByGo(more ...string) map[string]string {
 	const why = "net/http deals with it, and tells nobody"
 	silent := map[string]string{"nothing at all": "there was no request"}
@@ -125,20 +126,20 @@ func caddyQuirks() quirks {
 	return quirks{
 		silent: refusedByGo("a header of 100 kilobytes"),
 		always: func(a *ask) {
-			a.user = "" // only modules that verify a user log him
+			a.user = "" // only modules that verify a user log the name
 			inUTF8(a)
 		},
 		unanswered: map[string]int{"a client that does not wait": 499},
 	}
 }
 
-// Traefik logs the path as it passes it on: clean, with everything else than
-// RFC 3986 allows in a path escaped.
+// Traefik logs the path as it passes it on: cleaned, with everything escaped that
+// RFC 3986 does not allow in a path.
 func traefikQuirks() quirks {
 	return quirks{
 		silent: refusedByGo("a fragment", "CONNECT"),
 		always: func(a *ask) {
-			a.user = "" // only middleware that verifies a user logs him
+			a.user = "" // only middleware that verifies a user logs the name
 			inUTF8(a)
 		},
 		rewrites: map[string]func(*ask){
@@ -159,9 +160,8 @@ func traefikQuirks() quirks {
 	}
 }
 
-// traefikText is what Traefik's CLF has besides: X-Forwarded-For in the place of
-// the address, if Traefik trusts its peer, and texts of which only quotes are
-// escaped.
+// traefikText adds the quirks of Traefik's CLF: X-Forwarded-For in place of the
+// address, if Traefik trusts its peer, and texts in which only quotes are escaped.
 func traefikText() map[string]func(*ask) {
 	from := func(peer, forwarded string) func(*ask) {
 		return func(a *ask) { a.peer, a.listed = peer, forwarded }
@@ -178,7 +178,7 @@ func traefikText() map[string]func(*ask) {
 	}
 }
 
-// envoyUnread are exchanges that Envoy's codec refuses.
+// envoyUnread lists the exchanges that Envoy's codec refuses.
 var envoyUnread = []string{
 	"UTF-8", "bytes that are not UTF-8", "control characters", "a tab", "a NUL", "DEL", "a blank", "a query and no path", "a word",
 	"a URI of another scheme", "an unknown method", "a method with a hyphen", "a method in lower case", "a method with digits and dots",
@@ -195,12 +195,12 @@ func envoyQuirks() quirks {
 			"the preface of HTTP/2": "it speaks HTTP/2, and no request follows",
 		},
 		unread: envoyUnread,
-		always: func(a *ask) { a.user = "" }, // it knows of none
+		always: func(a *ask) { a.user = "" }, // it knows no users
 		rewrites: map[string]func(*ask){
 			"a URI in absolute form":         path("/v1?x"),
 			"a URI with a user":              path("/v1"),
 			"CONNECT":                        path(""),                              // the target is its :authority
-			"a user agent that is not UTF-8": func(a *ask) { a.userAgent = "xÃ(ÿ" }, // taken for Latin-1
+			"a user agent that is not UTF-8": func(a *ask) { a.userAgent = "xÃ(ÿ" }, // interpreted as Latin-1
 			"lists in two headers":           func(a *ask) { a.forwarded = "203.0.113.7, 198.51.100.2,192.0.2.9" },
 			"two hosts":                      func(a *ask) { a.host = "shop.example,api.example" },
 		},
@@ -210,7 +210,7 @@ func envoyQuirks() quirks {
 	}
 }
 
-// Envoy Gateway has Envoy append its peer to X-Forwarded-For before it logs.
+// Envoy Gateway makes Envoy append its peer to X-Forwarded-For before it logs.
 func envoyGatewayQuirks() quirks {
 	q := envoyQuirks()
 	q.always = func(a *ask) {
@@ -218,7 +218,7 @@ func envoyGatewayQuirks() quirks {
 		a.forwarded = strings.TrimPrefix(a.forwarded+","+a.peer, ",")
 	}
 	q.rewrites["HTTP/1.0 without a host"] = func(a *ask) { a.forwarded = "" }
-	q.rewrites["HTTP/0.9"] = q.rewrites["HTTP/1.0 without a host"] // it refuses both before that
+	q.rewrites["HTTP/0.9"] = q.rewrites["HTTP/1.0 without a host"] // it refuses both earlier
 	q.rewrites["no host"] = q.rewrites["HTTP/0.9"]
 	q.rewrites["lists in two headers"] = func(a *ask) { a.forwarded = "203.0.113.7, 198.51.100.2,192.0.2.9," + a.peer }
 	return q
@@ -228,18 +228,18 @@ func path(p string) func(*ask) { return func(a *ask) { a.path = p } }
 
 func cut(n int) func(*ask) { return func(a *ask) { a.path = a.path[:n] } }
 
-// inUTF8 is what JSON encoders of Go make of a text.
+// inUTF8 converts texts in the same way as Go's JSON encoders.
 func inUTF8(a *ask) {
 	for _, text := range []*string{&a.path, &a.userAgent, &a.referer, &a.forwarded} {
 		var b strings.Builder
-		for _, r := range *text { // a byte that is no UTF-8 is read as U+FFFD
+		for _, r := range *text { // a byte that is not UTF-8 is read as U+FFFD
 			b.WriteRune(r)
 		}
 		*text = b.String()
 	}
 }
 
-// bareHost is a host in lower case, without port.
+// bareHost returns a host in lower case, without port.
 func bareHost(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
 		host = host[:i]

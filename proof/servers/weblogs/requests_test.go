@@ -5,24 +5,24 @@ import (
 	"strings"
 )
 
-// exchange is what one client sends over one connection.
+// exchange is the data that one client sends over one connection.
 type exchange struct {
 	name  string
 	raw   string
-	asks  []ask // what is asked in it, in order
-	final bool  // the client says that it will send no more
-	slow  bool  // the client leaves when the server behind has got the request
+	asks  []ask // its requests, in order
+	final bool  // the client signals that it will send no more
+	slow  bool  // the client leaves once the backend has received the request
 }
 
-// ask is one request as the client meant it, or as it must be kept where it is
-// none. Texts are the bytes that were sent; "" is nothing.
+// ask is one request as the client meant it, or as it must be stored if it is not a
+// valid request. Texts are the bytes sent; "" means absent.
 type ask struct {
 	method, path, host            string
 	userAgent, referer, forwarded string
 	user                          string // of Authorization: Basic
 	malformed                     bool   // a server may refuse it before it has read the header
-	peer                          string // address that it came from
-	listed                        string // what stands for X-Forwarded-For where a log has no other place for it
+	peer                          string // its source address
+	listed                        string // stands for X-Forwarded-For in logs without another place for it
 }
 
 const (
@@ -31,7 +31,7 @@ const (
 	closing = "Connection: close\r\n\r\n"
 )
 
-// get is an ordinary request with lines added to its header.
+// get returns an ordinary request with lines added to its header.
 func get(target string, lines ...string) string {
 	return "GET " + target + " HTTP/1.1\r\nHost: " + shop + "\r\n" + strings.Join(append(lines, ""), "\r\n") + closing
 }
@@ -42,7 +42,7 @@ func basic(credentials string) string {
 
 func one(name, raw string, a ask) exchange { return exchange{name: name, raw: raw, asks: []ask{a}} }
 
-// fine is a request that is like any other but for its path.
+// fine returns a request that is ordinary except for its path.
 func fine(path string) ask { return ask{method: "GET", path: path, host: shop} }
 
 func (a ask) with(change func(*ask)) ask { change(&a); return a }
@@ -65,20 +65,20 @@ func withUser(name, credentials, user string) exchange {
 	return one(name, get("/user", basic(credentials)), fine("/user").with(func(a *ask) { a.user = user }))
 }
 
-// refused is a request that servers may refuse before they have read it all.
+// refused returns a request that servers may refuse before they have read all of it.
 func refused(name, raw string, a ask) exchange {
 	a.malformed = true
 	return one(name, raw, a)
 }
 
-// cutOff is a request, or a part of one, behind which nothing comes any more.
+// cutOff returns a request, or part of one, that nothing follows.
 func cutOff(name, raw string, a ask) exchange {
 	x := refused(name, raw, a)
 	x.final = true
 	return x
 }
 
-// garbage is no request: all of it is kept, as the path.
+// garbage returns data that is not a request: all of it is stored as the path.
 func garbage(name, line string) exchange {
 	return cutOff(name, line+"\r\n\r\n", ask{path: line})
 }
@@ -90,7 +90,7 @@ func exchanges() []exchange {
 	return append(all, connections()...)
 }
 
-// targets are awkward things to ask for.
+// targets returns requests with awkward targets.
 func targets() []exchange {
 	return []exchange{
 		one("an ordinary request",
@@ -129,7 +129,7 @@ func targets() []exchange {
 	}
 }
 
-// lines are awkward request lines.
+// lines returns awkward request lines.
 func lines() []exchange {
 	return []exchange{
 		one("HEAD", "HEAD /head HTTP/1.1\r\nHost: shop.example\r\n"+closing, ask{method: "HEAD", path: "/head", host: shop}),
@@ -153,12 +153,12 @@ func lines() []exchange {
 		garbage("an SSH client", "SSH-2.0-OpenSSH_9.6"),
 		garbage("an SMB client", "\x00\x00\x00\x85\xffSMBr\x00\x00\x00\x00\x18S\xc8"),
 		garbage("a quote", "\""),
-		cutOff("a minus", "-\r\n\r\n", ask{}), // that is how logs write that there is nothing
+		cutOff("a minus", "-\r\n\r\n", ask{}), // logs write an absent value like this
 		cutOff("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", ask{method: "PRI", path: "*"}),
 	}
 }
 
-// headers are awkward headers.
+// headers returns awkward headers.
 func headers() []exchange {
 	long := strings.Repeat("long ", 500)
 	return []exchange{
@@ -196,7 +196,7 @@ func headers() []exchange {
 	}
 }
 
-// users name themselves, and nobody verifies it.
+// users returns requests with user names that nobody verifies.
 func users() []exchange {
 	return []exchange{
 		withUser("a user", "ann:secret", "ann"),
@@ -212,7 +212,7 @@ func users() []exchange {
 	}
 }
 
-// connections are awkward ways to come and go.
+// connections returns awkward uses of connections.
 func connections() []exchange {
 	plain := "GET /p1 HTTP/1.1\r\nHost: shop.example\r\n\r\n"
 	return []exchange{

@@ -13,7 +13,7 @@ import (
 	"github.com/weirdev/weir/proof/servers"
 )
 
-// server is a web server, and what it logs.
+// server is a web server with its logs.
 type server struct {
 	name     string
 	describe func(addr, dir string) (*servers.Server, error)
@@ -21,20 +21,20 @@ type server struct {
 	quirks
 }
 
-// log is one file that a server writes.
+// log is one log file of a server.
 type log struct {
 	file     string
-	format   string                // by which it is read
-	lacks    []event.Field         // fields that it has no place for
-	rewrites map[string]func(*ask) // as those of quirks, for this log
+	format   string                // format for reading it
+	lacks    []event.Field         // fields that the log does not contain
+	rewrites map[string]func(*ask) // additional rewrites for this log
 }
 
 func (l log) name() string { return l.file + " as " + l.format }
 
 func (l log) holds(f event.Field) bool { return !slices.Contains(l.lacks, f) }
 
-// docs returns the block of docs/formats.md that contains what: the
-// configuration that users paste.
+// docs returns the block of docs/formats.md that contains what: the configuration
+// that users copy.
 func docs(t *testing.T, what string) string {
 	t.Helper()
 	page, err := os.ReadFile("../../../docs/formats.md")
@@ -55,8 +55,8 @@ func indent(text, by string) string {
 	return by + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+by)
 }
 
-// user is a line that names the user under which worker processes run; without
-// root's rights there is no choice.
+// user returns the line with the user for worker processes; without root's rights it
+// is empty.
 func user(line string) string {
 	if os.Getuid() != 0 {
 		return ""
@@ -181,7 +181,7 @@ http://:%s {
 	}
 }
 
-// gatewayLog is what Envoy Gateway logs where nothing else is configured.
+// gatewayLog is Envoy Gateway's default log format.
 const gatewayLog = `
 - name: envoy.access_loggers.file
   typed_config:
@@ -220,7 +220,7 @@ func envoy(t *testing.T, behind string) func(addr, dir string) (*servers.Server,
 	return envoyWith(behind, documented, false)
 }
 
-// envoyGateway is an Envoy as Envoy Gateway configures it.
+// envoyGateway returns an Envoy with the configuration of Envoy Gateway.
 func envoyGateway(behind string) func(addr, dir string) (*servers.Server, error) {
 	return envoyWith(behind, gatewayLog, true)
 }

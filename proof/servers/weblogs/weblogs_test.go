@@ -21,8 +21,8 @@ import (
 )
 
 // TestWhatRealServersLogIsWhatWasSent sends every exchange to every server, and
-// reads every line that it logs. What must come out is said in requests_test.go;
-// what a server itself makes of a request before it logs it, in servers_test.go.
+// reads every line that it logs. The expected results are in requests_test.go. The
+// changes that servers make before they log are in servers_test.go.
 func TestWhatRealServersLogIsWhatWasSent(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("every client has a loopback address of its own, as only Linux has them")
@@ -49,7 +49,7 @@ func TestWhatRealServersLogIsWhatWasSent(t *testing.T) {
 	}
 }
 
-// awaitReady waits until a server answers as it is configured to.
+// awaitReady waits until a server answers as configured.
 func awaitReady(t *testing.T, addr string) {
 	t.Helper()
 	ready := func() bool {
@@ -66,7 +66,7 @@ func awaitReady(t *testing.T, addr string) {
 	eventually(t, "the server is not ready", ready)
 }
 
-// expected is how many lines s logs of the exchanges.
+// expected returns how many lines s logs of the exchanges.
 func (s *server) expected(all []exchange) (lines int) {
 	for _, x := range all {
 		if s.silent[x.name] == "" {
@@ -76,13 +76,13 @@ func (s *server) expected(all []exchange) (lines int) {
 	return lines
 }
 
-// awaitLines waits until a log has that many lines of ours. Where it does not get
-// them, the comparison says which are missing.
+// awaitLines waits until a log has that many of our lines. If they do not arrive,
+// the comparison shows which are missing.
 func awaitLines(t *testing.T, file string, lines int) {
 	t.Helper()
 	deadline := time.Now().Add(patience / 4)
 	for time.Now().Before(deadline) {
-		data, _ := os.ReadFile(file) // it may not be there yet
+		data, _ := os.ReadFile(file) // it may not exist yet
 		if bytes.Count(data, []byte("\n")) > lines {
 			return
 		}
@@ -101,7 +101,7 @@ func eventually(t *testing.T, otherwise string, is func() bool) {
 	}
 }
 
-// read reads a log by its format, and returns the events of each client in order.
+// read reads a log in its format, and returns the events of each client in order.
 func read(t *testing.T, dir string, l log) map[string][]*event.Event {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, l.file))
@@ -128,7 +128,7 @@ func read(t *testing.T, dir string, l log) map[string][]*event.Event {
 	return events
 }
 
-// keep copies the texts, which live only until the next line is read.
+// keep copies the texts, which are valid only until the next line is read.
 func keep(e *event.Event) *event.Event {
 	for _, spec := range event.Fields() {
 		if e.Has(spec.Field) && !spec.Kind.Numeric() {
@@ -152,7 +152,7 @@ func (s *server) compare(t *testing.T, l log, events map[string][]*event.Event, 
 	}
 }
 
-// compareOne takes the events of an exchange out of those that there are.
+// compareOne removes the events of an exchange from events, and compares them.
 func (s *server) compareOne(t *testing.T, l log, events map[string][]*event.Event, x exchange, peer string, answers []int) {
 	if s.silent[x.name] != "" {
 		return
@@ -172,7 +172,7 @@ func (s *server) compareOne(t *testing.T, l log, events map[string][]*event.Even
 	}
 }
 
-// logged is what s logs of a request that came from an address.
+// logged returns the expected log of a request that came from an address.
 func (s *server) logged(l log, name string, a ask, peer string) ask {
 	a.peer = peer
 	if slices.Contains(s.unread, name) {
@@ -189,9 +189,9 @@ func (s *server) logged(l log, name string, a ask, peer string) ask {
 	return a
 }
 
-// like reports whether an event says what was asked, as far as the log has it.
-// Of a malformed request the header may be missing, but never wrong. The event is
-// marked where anything was clipped or escaped, and nobody is signed in.
+// like reports whether an event matches the request, as far as the log contains it.
+// The header of a malformed request may be missing, but never wrong. The event is
+// marked if anything was clipped or escaped, and nobody is signed in.
 func (s *server) like(l log, e *event.Event, a ask) bool {
 	clipped := int64(0)
 	for _, f := range texted {
@@ -214,7 +214,7 @@ func statusIs(e *event.Event, s *server, name string, answers []int, k int) bool
 	return int(e.Num(event.Status)) == s.unanswered[name]
 }
 
-// sent is what of a request belongs into f, byte for byte; "" nothing.
+// sent returns the part of a request that belongs in f, byte for byte; "" if absent.
 func (l log) sent(a ask, f event.Field) string {
 	if f == event.ForwardedFor && a.listed != "" {
 		return a.listed
@@ -225,7 +225,7 @@ func (l log) sent(a ask, f event.Field) string {
 	return a.text(f)
 }
 
-// texted are the fields that a client writes, in an access log.
+// texted are the fields of an access log that a client controls.
 var texted = []event.Field{event.Method, event.Path, event.Host, event.UserAgent, event.Referer, event.ForwardedFor, event.RemoteUser}
 
 func (a ask) text(f event.Field) string {
@@ -246,9 +246,9 @@ func (a ask) text(f event.Field) string {
 	return a.user
 }
 
-// kept is how a client's text stands in an event: bytes that are not UTF-8 and
-// control characters are written as \xhh, and what is too long is clipped. Names
-// to which that was done have a hash behind them, so that they stay apart.
+// kept returns the stored form of a client's text. Bytes that are not UTF-8 and
+// control characters are written as \xhh, and long texts are clipped. Names changed
+// in this way end in a hash, so that they stay distinct.
 func kept(f event.Field, sent string) string {
 	var b strings.Builder
 	for _, r := range strings.SplitAfter(sent, "") {

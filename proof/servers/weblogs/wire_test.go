@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// client is the loopback address from which the i-th exchange comes, so that
-// every line in a log says which it is of.
+// client returns the loopback address of the i-th exchange, so that every log line
+// identifies its exchange.
 func client(i int) string { return fmt.Sprintf("127.77.%d.%d", i/250, i%250+1) }
 
-// patience is how long an answer, or a line in a log, may take.
+// patience is the time limit for an answer, or for a line in a log.
 const patience = 20 * time.Second
 
-// backend stands behind the servers. It answers everything but /slow, and says
-// when that has come.
+// backend is the server behind the web servers. It answers everything except /slow,
+// and signals when /slow has arrived.
 type backend struct {
 	*httptest.Server
 	arrived chan struct{}
@@ -34,7 +34,7 @@ func newBackend(t *testing.T) *backend {
 			<-r.Context().Done()
 			return
 		}
-		_, _ = io.Copy(io.Discard, r.Body) // whatever there is of it
+		_, _ = io.Copy(io.Discard, r.Body) // any body
 		_, _ = w.Write([]byte("ok\n"))
 	}))
 	t.Cleanup(b.Close)
@@ -43,8 +43,8 @@ func newBackend(t *testing.T) *backend {
 
 func (b *backend) addr() string { return b.Listener.Addr().String() }
 
-// send has the i-th client send x to a server, and returns the status codes that
-// it was answered with.
+// send makes the i-th client send x to a server, and returns the status codes of the
+// answers.
 func (b *backend) send(t *testing.T, addr string, i int, x exchange) (statuses []int) {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(client(i))}, Timeout: patience}
@@ -56,7 +56,7 @@ func (b *backend) send(t *testing.T, addr string, i int, x exchange) (statuses [
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	// A server may refuse before it has read all, and close.
+	// A server may refuse before it has read everything, and close.
 	_, _ = io.WriteString(c, x.raw)
 	if x.slow {
 		select {
@@ -73,7 +73,7 @@ func (b *backend) send(t *testing.T, addr string, i int, x exchange) (statuses [
 	return codes(answer, x.asks)
 }
 
-// codes reads the statuses of the answers, without those that are not final.
+// codes reads the final statuses of the answers.
 func codes(answer []byte, asks []ask) (statuses []int) {
 	r := bufio.NewReader(bytes.NewReader(answer))
 	for len(statuses) < len(asks) {
