@@ -24,7 +24,7 @@ type outcome uint8
 const (
 	succeeded outcome = iota
 	failed
-	abandoned // says nothing of the store: whoever asked went away
+	abandoned // says nothing about the store: the caller went away
 )
 
 // allow reports whether to try. If it returns true, the caller must call done.
