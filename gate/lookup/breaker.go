@@ -8,7 +8,7 @@ import (
 // breaker keeps requests from waiting for a store that is known to be down. After
 // some failures in a row it refuses for a while, then lets one request try.
 type breaker struct {
-	failures int // in a row, that open it
+	failures int // consecutive failures that open it
 	pause    time.Duration
 	now      func() time.Time
 

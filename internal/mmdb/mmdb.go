@@ -160,7 +160,7 @@ type Metadata struct {
 	Built       time.Time // of the data, not of the file
 }
 
-// separator stands between the tree and the data.
+// separator is the gap between the tree and the data.
 const separator = 16
 
 // Write writes the database. Nothing may be inserted afterwards.
