@@ -18,7 +18,7 @@ import (
 // Finding is one problem in the setup of the servers.
 type Finding struct {
 	Subject string // topic weir.facets
-	Setting string // cleanup.policy; empty where it is none
+	Setting string // cleanup.policy; empty if the finding is not about a setting
 	Problem string
 	Fix     string
 	Refuse  bool // a worker must not run on it: the promise would be broken
@@ -260,7 +260,7 @@ func (c *checker) largestBatch(what string) int64 {
 func (c *checker) checkIncarnation(ctx context.Context, log *kafka.Client) error {
 	events, facets := c.topics["events"], c.topics["facets"]
 	if events == nil || facets == nil || c.topics["incarnations"] == nil {
-		return nil // said already
+		return nil // already reported
 	}
 	is, err := c.stream.incarnation(events.Partitions, facets.Partitions)
 	if err != nil {

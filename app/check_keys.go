@@ -22,7 +22,7 @@ func checkKeys(ctx context.Context, log *kafka.Client, cfg Config) ([]Finding, e
 	topic := cfg.Stream.Topic("events")
 	ranges, err := log.Offsets(ctx, topic)
 	if errors.Is(err, kafka.ErrUnknownTopic) || errors.Is(err, kafka.ErrDenied) {
-		return nil, nil // said already
+		return nil, nil // already reported
 	}
 	if err != nil {
 		return nil, err
@@ -45,8 +45,8 @@ func checkKeys(ctx context.Context, log *kafka.Client, cfg Config) ([]Finding, e
 	return nil, err
 }
 
-// keyCheck counts records with the id of an event, and how many of these have no
-// key. Log lines without an id are no repeats of one another, whatever their keys.
+// keyCheck counts records with the id of an event, and those among them without a
+// key. Log lines without an id are not repeats of one another, whatever their keys.
 type keyCheck struct{ events, keyless atomic.Int64 }
 
 func (k *keyCheck) read(ctx context.Context, log *kafka.Client, cfg Config, topic string, partition int32, r kafka.OffsetRange) error {
@@ -59,7 +59,7 @@ func (k *keyCheck) read(ctx context.Context, log *kafka.Client, cfg Config, topi
 	for next := max(r.Start, r.End-lookedAt); next < r.End; next = b.Next {
 		err := log.Fetch(ctx, topic, partition, next, &b)
 		if errors.Is(err, kafka.ErrUnreadable) || errors.Is(err, kafka.ErrOffsetOutOfRange) {
-			return nil // what is behind it is for a worker to find out
+			return nil // a worker reports the unreadable offsets
 		}
 		if err != nil {
 			return err

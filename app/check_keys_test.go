@@ -20,8 +20,8 @@ func keylessEvents(t *testing.T, addr string) {
 		name    string
 		format  string
 		mapping *format.Mapping
-		line    string // of each record, with its number
-		keys    int    // every which record has one; 0: none
+		line    string // text of each record, with its number
+		keys    int    // every keys-th record has a key; 0: none
 		want    string
 	}{
 		{"every event has a key", "weir", nil, line, 1, ""},

@@ -28,7 +28,7 @@ func broker(t *testing.T) string {
 
 var streams atomic.Int64
 
-// newStream is a configuration of a stream that nobody has used, and a client.
+// newStream returns the configuration of an unused stream, and a client.
 func newStream(t *testing.T, addr string) (Config, *kafka.Client) {
 	t.Helper()
 	cfg := Defaults()
@@ -47,8 +47,8 @@ func newStream(t *testing.T, addr string) (Config, *kafka.Client) {
 	return cfg, c
 }
 
-// makeTopics makes the topics of a stream as migrate does, but for what edit changes:
-// "facets retention.ms=1000", "events partitions=3", "dead none".
+// makeTopics makes the topics of a stream as migrate does, with the changes in
+// edit: "facets retention.ms=1000", "events partitions=3", "dead none".
 func makeTopics(t *testing.T, c *kafka.Client, cfg Config, topics Topics, edits ...string) {
 	t.Helper()
 	specs := topics.specs(cfg.Stream)
@@ -72,7 +72,7 @@ func makeTopics(t *testing.T, c *kafka.Client, cfg Config, topics Topics, edits 
 	}
 }
 
-// begin records an incarnation as of these topics.
+// begin records an incarnation with these topics.
 func begin(t *testing.T, c *kafka.Client, cfg Config, topics Topics) {
 	t.Helper()
 	i, err := cfg.Stream.incarnation(topics.EventPartitions, topics.FacetPartitions)
@@ -84,7 +84,7 @@ func begin(t *testing.T, c *kafka.Client, cfg Config, topics Topics) {
 	}
 }
 
-// check finds the lines it is given, and no others.
+// check expects exactly the given findings.
 func check(t *testing.T, c *kafka.Client, cfg Config, retention time.Duration, want ...string) {
 	t.Helper()
 	found, err := checkStream(t.Context(), c, cfg, retention)
@@ -118,7 +118,7 @@ func TestWhatAWorkerRefusesToRunOn(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		topics    Topics
-		retention time.Duration // of facets, that is needed
+		retention time.Duration // required retention of facets
 		edits     []string
 		want      []string
 	}{
@@ -185,7 +185,7 @@ func TestAnIncarnationKeepsWhatItBeganWith(t *testing.T) {
 	next.Stream.Incarnation = 2
 	check(t, log, next, 0, "error: stream S: has no incarnation 2")
 
-	// Whoever comes second finds what the first wrote.
+	// A second worker finds what the first one wrote.
 	i, err := cfg.Stream.incarnation(9, 9)
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func TestMigrateSaysWhatIsOtherwiseAndLeavesIt(t *testing.T) {
 	}
 }
 
-// On Apache Kafka settings come with the broker's defaults, which differ.
+// On Apache Kafka, topics have the broker's defaults, which differ.
 func TestTopicsThatWereMadeByHandOnApacheKafka(t *testing.T) {
 	cfg, log := newStream(t, testkit.Kafka(t))
 	for _, what := range streamTopics {

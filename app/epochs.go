@@ -30,8 +30,8 @@ type epochs struct {
 	store      *snapshot.Store // nil: none is kept
 
 	present atomic.Pointer[ingest.Epoch]
-	turn    chan struct{}                         // full while one is loaded, so that sources that need the same load it once
-	known   map[string]weak.Pointer[ingest.Epoch] // by name; of whoever has the turn
+	turn    chan struct{}                         // full during a load, so that sources with the same epoch load it once
+	known   map[string]weak.Pointer[ingest.Epoch] // by name; only used by the holder of turn
 }
 
 func (w *Worker) makeEpochs() error {

@@ -24,7 +24,7 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// placed writes databases in which a network is in a city.
+// placed writes databases in which a network is in the given city.
 func placed(t *testing.T, dir, city string) geo.Config {
 	t.Helper()
 	c, err := geowriter.Write(dir, []geowriter.Network{{Prefix: netip.MustParsePrefix("198.18.0.0/16"), Country: "DE", City: city, ASN: 64500, Org: "Example"}})
@@ -34,7 +34,7 @@ func placed(t *testing.T, dir, city string) geo.Config {
 	return c
 }
 
-// epochsOf makes a worker's epochs, without the worker.
+// epochsOf returns a worker's epochs, without the worker.
 func epochsOf(t *testing.T, store string, places geo.Config, routes ...string) *epochs {
 	t.Helper()
 	cfg := Defaults()
@@ -58,7 +58,7 @@ func epochsOf(t *testing.T, store string, places geo.Config, routes ...string) *
 	return w.epochs
 }
 
-// TestAnotherWorkerGoesOnUnderAnEpoch with nothing but the store.
+// TestAnotherWorkerGoesOnUnderAnEpoch uses only the store.
 func TestAnotherWorkerGoesOnUnderAnEpoch(t *testing.T) {
 	store := t.TempDir()
 	a := epochsOf(t, store, placed(t, t.TempDir(), "Berlin"), "/users/{id}")
@@ -91,7 +91,7 @@ func TestAnotherWorkerGoesOnUnderAnEpoch(t *testing.T) {
 	if again, err := b.Load(t.Context(), b.Present().Name); err != nil || again != b.Present() {
 		t.Errorf("the present epoch is loaded anew: %v", err)
 	}
-	// When no source uses it any more, nothing of it is held.
+	// When no source uses an epoch any more, it is released.
 	clear(loaded)
 	runtime.GC()
 	if b.known[a.Present().Name].Value() != nil {
@@ -108,7 +108,7 @@ func TestWhatIsWrongWithAnEpochIsSaid(t *testing.T) {
 	name := a.Present().Name
 	load := func(t *testing.T, want string) {
 		t.Helper()
-		// Each time by a worker that was just started.
+		// Each time in a newly started worker.
 		_, err := epochsOf(t, store, placed(t, t.TempDir(), "Bonn")).Load(t.Context(), name)
 		if !errors.Is(err, ingest.ErrNoEpoch) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
@@ -130,7 +130,7 @@ func TestWhatIsWrongWithAnEpochIsSaid(t *testing.T) {
 				}
 				load(t, want)
 			}
-			// The next worker with the same rules and data mends it.
+			// The next worker with the same rules and data repairs it.
 			if err := epochsOf(t, store, a.geoConfig(t)).begin(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -155,7 +155,7 @@ func TestWhatIsWrongWithAnEpochIsSaid(t *testing.T) {
 	})
 }
 
-// geoConfig writes databases that are those of e.
+// geoConfig writes the databases of e.
 func (e *epochs) geoConfig(t *testing.T) geo.Config {
 	t.Helper()
 	dir := t.TempDir()
@@ -167,8 +167,8 @@ func (e *epochs) geoConfig(t *testing.T) geo.Config {
 	return geo.Config{City: filepath.Join(dir, "city"), ASN: filepath.Join(dir, "asn"), Anonymous: filepath.Join(dir, "anonymous")}
 }
 
-// TestDatabasesThatAreReadAnewArePresentOnceTheyAreKept, and those before can
-// still be had by sources that are under them.
+// TestDatabasesThatAreReadAnewArePresentOnceTheyAreKept: sources can still load the
+// databases before them.
 func TestDatabasesThatAreReadAnewArePresentOnceTheyAreKept(t *testing.T) {
 	store, dir := t.TempDir(), t.TempDir()
 	places := placed(t, dir, "Berlin")
@@ -184,7 +184,7 @@ func TestDatabasesThatAreReadAnewArePresentOnceTheyAreKept(t *testing.T) {
 		}
 		e.geo.Reload()
 	}
-	reload(time.Hour) // touched
+	reload(time.Hour) // the files were touched
 	if err := e.use(t.Context(), e.geo.Current()); err != nil || e.Present() != before {
 		t.Errorf("%v; files that were touched make another epoch", err)
 	}
@@ -237,7 +237,7 @@ func TestAWorkerWaitsForTheStoreBeforeItJoins(t *testing.T) {
 	}
 }
 
-// ends is the end of partition 0 of the raw topic.
+// ends returns the end of partition 0 of the raw topic.
 func ends(t *testing.T, c *kafka.Client, cfg Config) int64 {
 	t.Helper()
 	all, err := c.Offsets(t.Context(), cfg.Stream.Topic("events"))
@@ -247,8 +247,8 @@ func ends(t *testing.T, c *kafka.Client, cfg Config) int64 {
 	return all[0].End
 }
 
-// goesOn has a worker end as if it had been killed, and one with other routes take
-// over from it.
+// goesOn ends a worker as if it had been killed, and lets one with other routes
+// take over.
 func goesOn(t *testing.T, c *kafka.Client, cfg Config) {
 	cfg.Snapshots.URL = "file://" + t.TempDir()
 	cfg.Ingest.Routes = []string{"/users/{id}"}
@@ -281,8 +281,8 @@ func goesOn(t *testing.T, c *kafka.Client, cfg Config) {
 	w.committed(t, c, second)
 	old := w.epochs.Present().Name
 	end(w)
-	// The commits after the first are taken back, as if it had been killed before
-	// them; what it wrote stays.
+	// The commits after the first are undone, as if the worker had been killed
+	// before them. Its output stays.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	err = c.Join(ctx, group, events, func(ctx context.Context, l *kafka.Lease) error {
@@ -303,7 +303,7 @@ func goesOn(t *testing.T, c *kafka.Client, cfg Config) {
 	w.committed(t, c, third)
 	present := w.epochs.Present().Name
 	end(w)
-	frames := map[uint64]map[int64]string{} // by owner, the epoch of each raw offset of which there is a facet
+	frames := map[uint64]map[int64]string{} // by owner: the epoch of each raw offset with a facet
 	facets, err := c.Offsets(t.Context(), cfg.Stream.Topic("facets"))
 	if err != nil {
 		t.Fatal(err)
@@ -337,7 +337,7 @@ func goesOn(t *testing.T, c *kafka.Client, cfg Config) {
 	}
 }
 
-// note notes the epochs of the facets of raw partition 0.
+// note records the epochs of the facets of raw partition 0.
 func note(t *testing.T, frames map[uint64]map[int64]string, b []byte) {
 	t.Helper()
 	if facet.IsLoopback(b) {

@@ -32,8 +32,8 @@ func CheckMigrate(c Config) error {
 	return errors.Join(topics, tables)
 }
 
-// mounted are the directories in which orchestrators put secrets, which nobody else
-// on the machine can read.
+// mounted lists the directories in which orchestrators mount secrets, which no
+// other user of the machine can read.
 var mounted = []string{"/run/secrets/", "/var/run/secrets/"}
 
 // LooseFiles lists secret files that others than their owner may read, with the
@@ -47,7 +47,7 @@ func (c *Config) LooseFiles() (warnings []string, err error) {
 		}
 		info, err := os.Stat(path)
 		if err != nil || !info.Mode().IsRegular() {
-			continue // whoever reads it says so
+			continue // reported when the file is read
 		}
 		mend := fmt.Sprintf("(mode %04o); mend it with `chmod 600 %s`", info.Mode().Perm(), path)
 		switch mode := info.Mode().Perm(); {

@@ -27,7 +27,7 @@ import (
 	"github.com/weirdev/weir/sink/redis"
 )
 
-// drillPolicies has a route for each behaviour on failure.
+// drillPolicies has a route for each failure behaviour.
 const drillPolicies = `
 policies:
   - {id: closed, when: route == "/login", score: {deny: 80}, failure: closed, failure_action: step_up, budget: 25ms}
@@ -35,7 +35,7 @@ policies:
   - {id: open, score: {deny: 80}, failure: open, budget: 25ms}
 `
 
-// drill is a gate in this process, before a real Redis that is made to fail.
+// drill is a gate in this process with a real Redis behind a proxy that can fail.
 type drill struct {
 	cfg    Config
 	server *testkit.Server
@@ -68,7 +68,7 @@ func startDrill(t *testing.T) *drill {
 	return d
 }
 
-// openWriter starts a worker's part, which reaches Redis whatever the proxy does.
+// openWriter starts the worker's side, which bypasses the proxy.
 func (d *drill) openWriter(t *testing.T) {
 	cfg := d.cfg.redis()
 	cfg.Addrs = []string{d.server.Addr}
@@ -143,18 +143,18 @@ func within(t *testing.T, limit time.Duration, what string, met func() bool) {
 
 const (
 	drillCrowd = 2000
-	// drillMore is how many goroutines more there may be than before: four round trips,
-	// four connections being made, and those of feed and switches.
+	// drillMore is the maximum number of additional goroutines: four round trips,
+	// four connections being opened, and those of feed and switches.
 	drillMore = 4 + 4 + 4
-	// drillSlack is what 2,000 goroutines that begin at once on a machine of two cores,
-	// which others share, may take beside the 25 ms that each waits. A round trip that
-	// hangs takes drillHang.
+	// drillSlack is the time that 2,000 simultaneous goroutines may take on a
+	// shared machine with two cores, beyond the 25 ms that each waits. A round trip
+	// that hangs takes drillHang.
 	drillSlack = time.Second
 	drillHang  = 2 * time.Second
 )
 
-// goroutines counts those of the process but the proxy's, which keeps connections that
-// the gate gave up for as long as it swallows what they say.
+// goroutines counts the goroutines of the process except the proxy's. The proxy
+// keeps abandoned connections for as long as it swallows their data.
 func goroutines() (n int) {
 	room := make([]byte, 8<<20)
 	for _, one := range strings.Split(string(room[:runtime.Stack(room, true)]), "\n\n") {
@@ -166,7 +166,7 @@ func goroutines() (n int) {
 }
 
 // crowd asks about many accounts at once, a third of them on each route: the known
-// attacker, and others of whom nothing was ever known.
+// attacker, and accounts about which nothing was ever known.
 func (d *drill) crowd(t *testing.T, check func(route, name string, got gate.Decision)) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -221,7 +221,7 @@ func TestDrills(t *testing.T) {
 				d.crowd(t, func(route, name string, got gate.Decision) {
 					want := map[string]policy.Action{"/login": policy.StepUp, "/pay": policy.Challenge, "/feed": policy.Allow}[route]
 					if route == "/pay" && name == "attacker" {
-						want = policy.Deny // by what was known last
+						want = policy.Deny // by the last known scores
 					}
 					if got.Action != want || !got.Degraded || got.LastKnownGood != (want == policy.Deny) {
 						t.Errorf("%s %s: %+v, want %s", route, name, got, want)
@@ -268,7 +268,7 @@ func TestASlowRedisStillDenies(t *testing.T) {
 	within(t, 2*time.Second, "all are looked up once", func() bool { return round() == 0 })
 	denied, asked = 0, 0
 	for end, tick := time.Now().Add(6*time.Second), time.NewTicker(20*time.Millisecond); time.Now().Before(end); <-tick.C {
-		round() // what is kept gets old meanwhile, and is looked up anew
+		round() // meanwhile the entries become outdated and are looked up again
 	}
 	t.Logf("%d of %d are denied", denied, asked)
 	if denied < asked*9/10 {
@@ -281,8 +281,8 @@ func TestASlowRedisStillDenies(t *testing.T) {
 	})
 }
 
-// TestAnEmptiedRedisIsNoFailure: nothing is known, and what was is forgotten within
-// gate.max_stale. Workers put it back.
+// TestAnEmptiedRedisIsNoFailure: nothing is known any more, and cached scores
+// expire within gate.max_stale. Workers write them again.
 func TestAnEmptiedRedisIsNoFailure(t *testing.T) {
 	redis.Quiet()
 	d := startDrill(t)
@@ -307,7 +307,8 @@ func TestAnEmptiedRedisIsNoFailure(t *testing.T) {
 	within(t, time.Second, "it is back", func() bool { return d.decide("/login", "attacker").Action == policy.Deny })
 }
 
-// TestAGateThatIsRestartedWithoutRedisKnowsWhatItKnew.
+// TestAGateThatIsRestartedWithoutRedisKnowsWhatItKnew restarts a gate with its
+// state on disk.
 func TestAGateThatIsRestartedWithoutRedisKnowsWhatItKnew(t *testing.T) {
 	redis.Quiet()
 	d := startDrill(t)
@@ -326,7 +327,8 @@ func TestAGateThatIsRestartedWithoutRedisKnowsWhatItKnew(t *testing.T) {
 	}
 }
 
-// TestAChangeIsHeardAtOnce: what workers write holds long before what is kept is old.
+// TestAChangeIsHeardAtOnce: a worker's change takes effect long before the cached
+// value is outdated.
 func TestAChangeIsHeardAtOnce(t *testing.T) {
 	redis.Quiet()
 	d := startDrill(t)
@@ -341,8 +343,9 @@ func TestAChangeIsHeardAtOnce(t *testing.T) {
 	within(t, 500*time.Millisecond, "it is heard", func() bool { return d.decide("/feed", "attacker").Action == policy.Deny })
 }
 
-// TestSwitchesHoldOnEveryGateWithinASecond: with Redis, and without it at the gate where
-// they are set, over its restart, and at the others when Redis is back.
+// TestSwitchesHoldOnEveryGateWithinASecond checks this with Redis. Without Redis,
+// they hold at the gate where they are set, also after its restart, and at the
+// others when Redis is back.
 func TestSwitchesHoldOnEveryGateWithinASecond(t *testing.T) {
 	redis.Quiet()
 	one := startDrill(t)

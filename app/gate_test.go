@@ -12,11 +12,11 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// TestAGateIsReadyWhateverRedisIs: it answers by its policy then, and a gate that is
-// taken out of service does not answer at all.
+// TestAGateIsReadyWhateverRedisIs: without Redis it answers by its policy. A gate
+// that is taken out of service would not answer at all.
 func TestAGateIsReadyWhateverRedisIs(t *testing.T) {
 	up := miniredis.RunT(t)
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never says a word
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections, and never answers
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 type server struct {
 	name     string
 	addrs    []string
-	settings string // that say where it is and who asks
+	settings string // names of the settings of its address and access
 	ask      func(ctx context.Context) ([]Finding, error)
 }
 
@@ -48,7 +48,7 @@ func (w *Worker) Check(ctx context.Context, wait time.Duration, say func(line st
 	for _, s := range all {
 		say(fmt.Sprintf("asking %s at %s", s.name, strings.Join(s.addrs, ", ")))
 	}
-	var mu sync.Mutex // guards what is said
+	var mu sync.Mutex // guards say
 	found := make([][]Finding, len(all))
 	var wg sync.WaitGroup
 	for i, s := range all {

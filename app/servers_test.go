@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// refused names the subjects of what a worker would refuse to run on.
+// refused returns the subjects of the findings that stop a worker.
 func refused(found []Finding) string {
 	var named []string
 	for _, f := range found {
@@ -19,7 +19,7 @@ func refused(found []Finding) string {
 	return strings.Join(named, " ")
 }
 
-// nobody is an address at which something accepts connections and never answers.
+// nobody returns an address that accepts connections and never answers.
 func nobody(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

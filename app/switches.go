@@ -9,13 +9,13 @@ import (
 	"github.com/weirdev/weir/sink/redis"
 )
 
-// PutSwitch puts a version of a switch, block or release into Redis, from where gates
-// take it. Its error is a [*Misconfigured] where the configuration is wrong.
+// PutSwitch writes a version of a switch, block or release to Redis, where gates
+// read it. The error is a [*Misconfigured] if the configuration is wrong.
 func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object) error {
 	return withSwitches(ctx, cfg, log, func(s *switches.Switches) error { return s.Put(o) })
 }
 
-// ListSwitches lists what holds, by Redis.
+// ListSwitches returns the objects in force according to Redis.
 func ListSwitches(ctx context.Context, cfg Config, log *slog.Logger) (all []switches.Object, err error) {
 	err = withSwitches(ctx, cfg, log, func(s *switches.Switches) error {
 		all = s.List()
@@ -24,10 +24,11 @@ func ListSwitches(ctx context.Context, cfg Config, log *slog.Logger) (all []swit
 	return all, err
 }
 
-// switchTime bounds one exchange with Redis.
+// switchTime limits one exchange with Redis.
 const switchTime = 5 * time.Second
 
-// withSwitches reads what is in Redis, has it used, and puts what is new there.
+// withSwitches reads the objects in Redis, passes them to use, and writes the new
+// ones back.
 func withSwitches(ctx context.Context, cfg Config, log *slog.Logger, use func(*switches.Switches) error) error {
 	key, err := cfg.Stream.RiskKey()
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/weirdev/weir/proof/testkit"
 )
 
-// servers are the embedded ones, with the topics and tables of a stream.
+// servers starts the embedded servers, with the topics and tables of a stream.
 func servers(t *testing.T) (*sandbox.Sandbox, Config) {
 	t.Helper()
 	testkit.ChDB(t)
@@ -46,7 +46,7 @@ func servers(t *testing.T) (*sandbox.Sandbox, Config) {
 // working is a worker that runs in this process.
 type working struct {
 	*Worker
-	said  bytes.Buffer // stacks
+	said  bytes.Buffer // goroutine stacks
 	stop  context.CancelFunc
 	ended chan error
 }
@@ -65,7 +65,7 @@ func start(t *testing.T, cfg Config) *working {
 	return r
 }
 
-// end waits for Run to return, within a time.
+// end waits for Run to return, with a time limit.
 func (r *working) end(t *testing.T, within time.Duration) error {
 	t.Helper()
 	select {
@@ -77,7 +77,8 @@ func (r *working) end(t *testing.T, within time.Duration) error {
 	}
 }
 
-// committed waits until ingest has committed so many records of partition 0.
+// committed waits until ingest has committed the given number of records of
+// partition 0.
 func (r *working) committed(t *testing.T, c *kafka.Client, n int64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -120,8 +121,8 @@ func send(t *testing.T, c *kafka.Client, cfg Config, n int) {
 	}
 }
 
-// TestHowAWorkerEnds is one test, since the engine of ClickHouse can be opened
-// only once at a time.
+// TestHowAWorkerEnds is one test because ClickHouse's engine can be opened only
+// once at a time.
 func TestHowAWorkerEnds(t *testing.T) {
 	s, cfg := servers(t)
 	c := kafkaOf(t, cfg)
@@ -143,7 +144,7 @@ func TestHowAWorkerEnds(t *testing.T) {
 				t.Errorf("something of %s still runs", part)
 			}
 		}
-		// What it had read is committed: the next one is not told anything again.
+		// The next worker does not read the committed records again.
 		w = start(t, cfg)
 		w.committed(t, c, 1100)
 		w.stop()

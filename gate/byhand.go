@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// active is what operators have switched; nil where there is nobody to ask.
+// active returns the switches in force; nil if the gate has none.
 func (g *Gate) active() *switches.Active {
 	if g.switches == nil {
 		return nil
@@ -17,20 +17,21 @@ func (g *Gate) active() *switches.Active {
 	return g.switches.Active()
 }
 
-// unmuted is values without what rules that are switched off say.
+// unmuted returns the values without the contributions of rules that are switched
+// off.
 func unmuted(values []score.Value, a *switches.Active) []score.Value {
 	if a == nil || !a.Mutes() {
 		return values
 	}
-	values = slices.Clone(values) // others hold them, too
+	values = slices.Clone(values) // others share them
 	for i := range values {
 		values[i].Contributions = slices.DeleteFunc(slices.Clone(values[i].Contributions), func(c score.Contribution) bool { return a.Muted(c.Rule) })
 	}
 	return values
 }
 
-// byHand has what operators say go before the policy: a switch for all, a tenant or a
-// route; then a block; then a release.
+// byHand applies manual switches before the policy: first a switch for everything,
+// a tenant or a route, then a block, then a release.
 func (g *Gate) byHand(d *Decision, req *Request, a *switches.Active) {
 	if a == nil {
 		return

@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// nowhere is a store that has no switches.
+// nowhere is a store without switches.
 type nowhere struct{ switches.Store }
 
 func TestWhatOperatorsSayGoesBeforeTheScore(t *testing.T) {

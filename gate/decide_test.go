@@ -14,14 +14,14 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// TestOfSeveralThatAreCalledForTheStrictestIsTaken: by different entities, by the
-// store's absence, and under each mode.
+// TestOfSeveralThatAreCalledForTheStrictestIsTaken checks this across entities,
+// with the store away, and under each mode.
 func TestOfSeveralThatAreCalledForTheStrictestIsTaken(t *testing.T) {
 	mild, harsh := facet.Entity{Kind: facet.Account, Key: "mild"}, facet.Entity{Kind: facet.IP, Key: "harsh"}
 	for _, tc := range []struct {
 		name        string
 		mild, harsh uint8 // weights of enforced rules; 0: nothing known
-		partial     bool  // one more value is no score
+		partial     bool  // one more stored value is damaged
 		closed      string
 		mode        string
 		action      policy.Action
@@ -66,7 +66,7 @@ func lowering(rule string, phase rules.Phase, weight uint8) score.Contribution {
 	return c
 }
 
-// Also where nothing is left of the score of rules on trial.
+// This also holds if the rules on trial leave nothing of the score.
 func TestWhatLowersIsNamedLast(t *testing.T) {
 	list := []score.Contribution{contribution("a", rules.Enforce, 90), lowering("b", rules.Soft, 100), lowering("c", rules.Observe, 100)}
 	reasons := reasonsOf([]facet.Entity{{Kind: facet.IP}}, []score.Value{{Contributions: list}}, 0, maxReasons)

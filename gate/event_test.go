@@ -8,8 +8,9 @@ import (
 	"github.com/weirdev/weir/gate/policy"
 )
 
-// TestAGatewayCanPassEveryActionOn as the event's decision_action, and from
-// throttling on the event is one that Weir refused.
+// TestAGatewayCanPassEveryActionOn checks that each action is a valid
+// decision_action of an event, and that from throttling on the event counts as
+// refused by Weir.
 func TestAGatewayCanPassEveryActionOn(t *testing.T) {
 	weir, err := format.New("weir", nil)
 	if err != nil {

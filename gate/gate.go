@@ -1,9 +1,9 @@
-// Package gate tells gateways what to do with a request, by the risk of the entities
-// behind it.
+// Package gate tells gateways what to do with a request, based on the risk of its
+// entities.
 //
-// It answers within a fixed time even while the store of scores is away, and then says
-// so. It counts no requests itself: what it knows of them is lookup's, what follows is
-// policy's.
+// It answers within a fixed time even while the score store is away, and says so.
+// It does not count requests itself: lookup provides the risk, and policy decides
+// on the action.
 package gate
 
 import (
@@ -26,27 +26,28 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Risk says what is known of entities. Calls may overlap.
+// Risk looks up the risk of entities. Calls may overlap.
 type Risk interface {
-	// Look answers within a budget, whatever becomes of the store of scores.
+	// Look answers within the budget, whatever the state of the score store.
 	Look(ctx context.Context, entities []facet.Entity, budget time.Duration, earlier bool) lookup.Answer
 	// Ready reports whether the store answers.
 	Ready(ctx context.Context) error
 }
 
-// Switches gives what operators have switched, blocked and released. Calls may overlap.
+// Switches provides the operators' switches, blocks and releases. Calls may
+// overlap.
 type Switches interface{ Active() *switches.Active }
 
-// Policies gives the policies in force, which may be others with each call. Calls may
-// overlap.
+// Policies provides the policies in force, which may change between calls. Calls
+// may overlap.
 type Policies interface{ Current() *policy.Set }
 
-// Dependencies are what a gate is wired to.
+// Dependencies are the parts that a gate uses.
 type Dependencies struct {
 	Risk       Risk
 	Policies   Policies
 	Shares     policy.Shares
-	Switches   Switches              // nil: nothing is switched
+	Switches   Switches              // nil: no switches
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: not registered
 	Now        func() time.Time      // nil: time.Now
@@ -91,11 +92,11 @@ type Request struct {
 	Tenant   string
 	Route    string // as a template, such as /users/{id}
 	Entities []facet.Entity
-	Event    *event.Event // all that is known of it, tenant, route and entities included; nil: only those
+	Event    *event.Event // all known fields, including tenant, route and entities; nil: only those
 
-	// These describe what is not in Entities as it was given.
-	Missing   bool // an entity could not be one, and was left out
-	Shortened bool // one has the key that ingest made of it
+	// These describe entities that are missing from Entities or were changed.
+	Missing   bool // an entity was invalid and was left out
+	Shortened bool // a key was shortened as ingest does
 }
 
 // Reason is a rule that contributes to a score.
@@ -103,38 +104,38 @@ type Reason struct {
 	Rule     string      `json:"rule"`
 	Reason   string      `json:"reason"`
 	Category string      `json:"category"`
-	Weight   int         `json:"weight"` // points it is worth now
+	Weight   int         `json:"weight"` // its current points
 	Lowers   bool        `json:"lowers,omitempty"`
 	Phase    rules.Phase `json:"phase"`
-	Entity   string      `json:"entity"` // kind
+	Entity   string      `json:"entity"` // kind of entity
 }
 
 // Decision is the answer to a request.
 type Decision struct {
 	ID            string         `json:"decision_id"`
 	Action        policy.Action  `json:"action"`
-	Score         int            `json:"score"`            // of rules that may act, 0 … 100
-	ObservedScore int            `json:"observed_score"`   // of all rules, as if each might act
+	Score         int            `json:"score"`            // from rules that may act, 0 … 100
+	ObservedScore int            `json:"observed_score"`   // from all rules, as if each could act
 	Level         policy.Level   `json:"level"`            // of the score
-	Categories    map[string]int `json:"categories"`       // scores of rules that may act
-	Reasons       []Reason       `json:"reasons"`          // the heaviest first, those of observed rules too; behind them those that lower
-	Switch        string         `json:"switch,omitempty"` // kill switch, block or release that decided before the policy
-	Policy        string         `json:"policy"`           // that decided
-	PolicyVersion string         `json:"policy_version"`   // of the file of policies
-	Mode          rules.Phase    `json:"mode"`             // how far the gate and the policy may go
+	Categories    map[string]int `json:"categories"`       // scores from rules that may act
+	Reasons       []Reason       `json:"reasons"`          // the heaviest first, including observed rules; lowering ones come last
+	Switch        string         `json:"switch,omitempty"` // the kill switch, block or release that decided before the policy
+	Policy        string         `json:"policy"`           // the policy that decided
+	PolicyVersion string         `json:"policy_version"`   // version of the policy file
+	Mode          rules.Phase    `json:"mode"`             // the limit set by gate and policy
 	Would         policy.Action  `json:"would"`            // the action if mode were enforce
-	Degraded      bool           `json:"degraded"`         // made without all that should be known
+	Degraded      bool           `json:"degraded"`         // made with incomplete information
 	DegradedBy    string         `json:"degraded_by,omitempty"`
-	LastKnownGood bool           `json:"last_known_good,omitempty"` // by what was known earlier
+	LastKnownGood bool           `json:"last_known_good,omitempty"` // based on earlier values
 	RetryAfter    int            `json:"retry_after_s,omitempty"`
-	ExpiresAt     time.Time      `json:"expires_at"` // until when a gateway may act on it
+	ExpiresAt     time.Time      `json:"expires_at"` // until when a gateway may use it
 }
 
 // maxReasons limits the reasons of a decision.
 const maxReasons = 5
 
-// Decide always has an answer: where risk cannot be looked up, it is the one that the
-// policy wants for it.
+// Decide always returns an answer. If risk cannot be looked up, the policy's
+// failure behaviour determines it.
 func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	start := time.Now()
 	if req.Event == nil {
@@ -167,7 +168,7 @@ func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	if trouble != "" {
 		d.Degraded, d.DegradedBy, d.LastKnownGood = true, trouble, known.Earlier
 	} else if req.Shortened {
-		d.Degraded, d.DegradedBy = true, lookup.Partial // said, though all is known
+		d.Degraded, d.DegradedBy = true, lookup.Partial // reported, although everything is known
 	}
 	if d.Action == policy.Throttle {
 		d.RetryAfter = int(p.RetryAfter / time.Second)

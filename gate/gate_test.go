@@ -21,7 +21,7 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// memory is a store of scores that fails as it is told to.
+// memory is a score store that fails on demand.
 type memory struct {
 	mu      sync.Mutex
 	scores  map[facet.Entity][]score.Contribution
@@ -84,10 +84,10 @@ func attack() *memory {
 	}}
 }
 
-// words are those of the built-in rules, which take a while to load.
+// words holds the built-in rules' vocabulary, which takes a while to load.
 var words = sync.OnceValues(func() (*rules.Set, error) { return rules.Default(detectors.All()) })
 
-// policies are those of a text, the built-in ones where it is "".
+// policies parses a text; "" means the built-in policies.
 func policies(t testing.TB, text string) *policy.Set {
 	t.Helper()
 	w, err := words()
@@ -104,8 +104,8 @@ func policies(t testing.TB, text string) *policy.Set {
 	return set
 }
 
-// onlyFailure is the text of policies that do as the built-in ones, but for what they
-// do on failure: on all routes, and on some.
+// onlyFailure returns policies like the built-in ones, except for their failure
+// behaviour on all routes, and on some.
 func onlyFailure(all string, routes ...string) string {
 	const score = "score: {tag: 20, throttle: 40, challenge: 55, step_up: 70, deny: 85}, "
 	text := "policies:\n"
@@ -115,11 +115,12 @@ func onlyFailure(all string, routes ...string) string {
 	return text + "  - {id: all, " + score + all + "}\n"
 }
 
-// dependencies are those of a gate that reads from m, whose values expire at 1 s.
+// dependencies returns those of a gate that reads from m. Its clock shows 1 s, when
+// the values expire.
 func dependencies(t testing.TB, m lookup.Store, text string) Dependencies {
 	t.Helper()
 	cfg := lookup.Defaults()
-	cfg.MaxStale = 0 // what tests change holds at once
+	cfg.MaxStale = 0 // changes by tests take effect at once
 	l, err := lookup.New(cfg, lookup.Dependencies{Store: m, Codec: codec, Timeout: time.Second, Now: func() time.Time { return time.UnixMilli(0) }})
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +132,7 @@ func newGate(t testing.TB, m *memory, change func(*Config)) *Gate {
 	return newGateWith(t, m, "", change)
 }
 
-// newGateWith is a gate with policies of its own.
+// newGateWith returns a gate with the given policies.
 func newGateWith(t testing.TB, m *memory, text string, change func(*Config)) *Gate {
 	t.Helper()
 	cfg := Defaults()

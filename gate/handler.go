@@ -15,12 +15,12 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Handler serves
+// Handler serves:
 //
-//	POST /v1/decide             what to do with a request
-//	GET  /v1/risk/{kind}/{id}   what is known of an entity (?tenant=)
-//	GET  /healthz               the process answers
-//	GET  /readyz                whether it can look risk up; 200 either way
+//	POST /v1/decide             the decision on a request
+//	GET  /v1/risk/{kind}/{id}   the known risk of an entity (?tenant=)
+//	GET  /healthz               whether the process runs
+//	GET  /readyz                whether the score store answers; 200 in any case
 func (g *Gate) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/decide", g.only(http.MethodPost, g.serveDecide))
@@ -78,10 +78,10 @@ func isJSON(contentType string) bool {
 	return strings.EqualFold(strings.TrimSpace(media), "application/json")
 }
 
-// EntityRisk is what is known of one entity.
+// EntityRisk is the known risk of one entity.
 type EntityRisk struct {
 	Kind          string         `json:"kind"`
-	ID            string         `json:"id"` // in the form in which it is counted
+	ID            string         `json:"id"` // in the form that ingest counts
 	Tenant        string         `json:"tenant,omitempty"`
 	Known         bool           `json:"known"` // false: nothing is held against it
 	Score         int            `json:"score"`
@@ -89,8 +89,8 @@ type EntityRisk struct {
 	Level         policy.Level   `json:"level"`
 	Categories    map[string]int `json:"categories"`
 	Reasons       []Reason       `json:"reasons"`
-	ExpiresAt     *time.Time     `json:"expires_at,omitempty"` // when nothing of it is left
-	Degraded      bool           `json:"degraded,omitempty"`   // what is stored is no score, and counts as none
+	ExpiresAt     *time.Time     `json:"expires_at,omitempty"` // when all of it has expired
+	Degraded      bool           `json:"degraded,omitempty"`   // the stored value is damaged and does not count
 	DegradedBy    string         `json:"degraded_by,omitempty"`
 }
 
@@ -138,8 +138,7 @@ func (g *Gate) riskOf(e facet.Entity, v score.Value) EntityRisk {
 	return answer
 }
 
-// readyTimeout limits the check whether the store answers: probes commonly wait for
-// a second.
+// readyTimeout limits the check of the store: probes commonly wait for a second.
 const readyTimeout = 200 * time.Millisecond
 
 // serveReady reports "degraded" while the store is down, but stays at 200: if every

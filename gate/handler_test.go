@@ -84,7 +84,7 @@ func TestRiskOverHTTP(t *testing.T) {
 	}
 }
 
-// A client writes most of a question; nothing that it writes may cost the answer.
+// Clients control most of a question. Nothing in it may prevent the answer.
 func TestOddEntitiesDoNotVoidTheAnswerForTheOthers(t *testing.T) {
 	for name, entity := range map[string]string{
 		"a device of 257 bytes":            `"device":"` + strings.Repeat("d", 257) + `"`,
@@ -114,8 +114,8 @@ func TestOddEntitiesDoNotVoidTheAnswerForTheOthers(t *testing.T) {
 	}
 }
 
-// What is left out is not known; what is shortened is, so that nobody is held up
-// for a long name.
+// An entity that is left out is unknown. A shortened one is known, so that a long
+// name does not hold up a request.
 func TestAMissingEntityIsUnknownAndAShortenedOneIsNot(t *testing.T) {
 	g := newGateWith(t, attack(), onlyFailure("failure: open", "/login", "failure: closed, failure_action: step_up"), nil)
 	for entity, want := range map[string]string{
@@ -196,7 +196,7 @@ func TestJSONIsTakenHoweverItIsNamed(t *testing.T) {
 	}
 }
 
-// TestARefusedMediaTypeSaysWhatToSend: the refusal is read by whoever tries curl.
+// TestARefusedMediaTypeSaysWhatToSend checks the message for people who try curl.
 func TestARefusedMediaTypeSaysWhatToSend(t *testing.T) {
 	_, p := ask(t, newGate(t, attack(), nil), "POST", "/v1/decide", "application/x-www-form-urlencoded", `{}`)
 	detail, _ := p["detail"].(string)
@@ -207,8 +207,8 @@ func TestARefusedMediaTypeSaysWhatToSend(t *testing.T) {
 	}
 }
 
-// TestAStoredValueThatIsNoScoreIsAnAnswer: there is nothing against the entity, but
-// that is not known.
+// TestAStoredValueThatIsNoScoreIsAnAnswer checks that a damaged value counts as no
+// risk, and that the answer says so.
 func TestAStoredValueThatIsNoScoreIsAnAnswer(t *testing.T) {
 	m := &memory{partial: errors.New("forged")}
 	g := newGateWith(t, m, onlyFailure("failure: open", "/login", "failure: closed, failure_action: step_up"), nil)
@@ -228,13 +228,14 @@ func TestAStoredValueThatIsNoScoreIsAnAnswer(t *testing.T) {
 	}
 }
 
-// TestAHandlerThatPanicsIsLoggedAsEverythingElse: no raw line amid JSON.
+// TestAHandlerThatPanicsIsLoggedAsEverythingElse checks that no raw line appears
+// amid JSON.
 func TestAHandlerThatPanicsIsLoggedAsEverythingElse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer // read when the server has ended
+	var out bytes.Buffer // read after the server has ended
 	deps := dependencies(t, attack(), "")
 	deps.Risk = bomb{}
 	deps.Logger = slog.New(slog.NewJSONHandler(&out, nil))

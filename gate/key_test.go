@@ -13,7 +13,7 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 )
 
-// counter is ingest, up to the entities of an event.
+// counter is the part of ingest that finds an event's entities.
 type counter struct {
 	format format.Format
 	enrich *ingest.Enricher
@@ -33,8 +33,8 @@ func newCounter(t testing.TB) *counter {
 	return &counter{format: weir, enrich: enrich}
 }
 
-// key is that of an entity of an event with these members; "" where the event is
-// refused or has none.
+// key returns the key of an entity in an event with these members; "" if the event
+// is refused or has none.
 func (c *counter) key(kind facet.Kind, members string) string {
 	if c.format.Decode([]byte(`{"id":"1","time":1795428303000,`+members+`}`), &c.event) != nil {
 		return ""
@@ -44,7 +44,7 @@ func (c *counter) key(kind facet.Kind, members string) string {
 	return strings.Clone(e.Key)
 }
 
-// asked is the key of the entity in a question; "" where there is none.
+// asked returns the key of an entity in a question; "" if there is none.
 func asked(t testing.TB, kind facet.Kind, tenant, value string) string {
 	t.Helper()
 	req, err := ParseRequest([]byte(`{` + tenant + `"entities":{"` + kind.String() + `":` + value + `}}`))
@@ -62,8 +62,7 @@ func asked(t testing.TB, kind facet.Kind, tenant, value string) string {
 	return ""
 }
 
-// sameKey checks that a text names one entity, whether it stands in an event or
-// in a question about it.
+// sameKey checks that a text names the same entity in an event and in a question.
 func sameKey(t testing.TB, c *counter, text string) {
 	t.Helper()
 	members := map[facet.Kind][]string{
@@ -92,7 +91,7 @@ func sameKey(t testing.TB, c *counter, text string) {
 func sameBuild(t testing.TB, c *counter, value string) {
 	t.Helper()
 	bare := value[1 : len(value)-1]
-	if strings.Contains(bare, "|") { // in a version: which part is which nobody can tell
+	if strings.Contains(bare, "|") { // in a version: the two parts cannot be told apart
 		bare = strings.ReplaceAll(bare, "|", "/")
 	}
 	for _, build := range [][2]string{{bare, "Pixel 9"}, {"4.2.0", bare}, {bare, bare}} {
@@ -103,7 +102,7 @@ func sameBuild(t testing.TB, c *counter, value string) {
 	}
 }
 
-// quotedWays are ways in which a text may stand in JSON.
+// quotedWays returns different JSON encodings of a text.
 func quotedWays(text string) []string {
 	var escaped, least strings.Builder
 	for i := range len(text) {
@@ -158,7 +157,7 @@ func FuzzKeysOfEventsAndQuestions(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { sameKey(t, c, text) })
 }
 
-// Two names are two entities in a question as in an event.
+// Two names are two entities, in a question as in an event.
 func TestDifferentNamesAreDifferentEntities(t *testing.T) {
 	names := map[string]string{}
 	for _, text := range []string{

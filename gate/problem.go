@@ -31,9 +31,9 @@ func send(w http.ResponseWriter, status int, v any) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	body, err := json.Marshal(v)
-	if err != nil { // a programmer's mistake: every v is ours
+	if err != nil { // a programming error: all values are our own
 		status, body = http.StatusInternalServerError, []byte("{}")
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // nobody is left to be told
+	_, _ = w.Write(append(body, '\n')) // the client may be gone
 }

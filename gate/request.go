@@ -12,20 +12,20 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// MaxBodyBytes is the longest request body: as long as an event may be, because
-// both contain client values.
+// MaxBodyBytes is the maximum length of a request body. It equals that of an event,
+// because both contain client values.
 const MaxBodyBytes = format.MaxBytes
 
 // ParseRequest reads the body of a question: one JSON object with the members
-// tenant, route, request (fields as events have them) and entities, in which every
-// entity is a text. What the gateway
-// makes is read strictly: unknown and repeated members, another case and anything
-// behind the object are errors, and so is a tenant that no event can have.
+// tenant, route, request (fields as in events) and entities, in which every entity
+// is a text. The gateway's own values are read strictly: unknown and repeated
+// members, other case, anything after the object, and a tenant that no event can
+// have are errors.
 //
-// Client values are not. An entity that is too long, or contains invalid text,
-// becomes what ingest made of it; one that cannot be an entity is left out; the
-// request records both. An entity that is "" counts as absent. The network of an
-// address is added.
+// Client values are read leniently. An entity that is too long, or contains invalid
+// text, becomes the same as in ingest; one that cannot be an entity is left out.
+// The request records both. An entity that is "" counts as absent. The network of
+// an address is added.
 func ParseRequest(body []byte) (Request, error) {
 	req := Request{Event: new(event.Event)}
 	r, err := format.NewReader(body)
@@ -78,7 +78,7 @@ func eachMember(r *format.Reader, read func(name string) error) error {
 	return malformed(err)
 }
 
-// malformed describes what a reader refused; other errors stay as they are.
+// malformed describes an error of the reader; other errors stay as they are.
 func malformed(err error) error {
 	if r := (*event.Refusal)(nil); errors.As(err, &r) {
 		return fmt.Errorf("malformed JSON at byte %d: %s", r.Pos, r.Reason)
@@ -124,8 +124,8 @@ func entities(r *format.Reader, given map[facet.Kind]string) error {
 	})
 }
 
-// fields reads what is known of the request, beside its tenant, route and entities,
-// which have members of their own.
+// fields reads the known fields of the request, other than tenant, route and
+// entities, which have members of their own.
 func fields(r *format.Reader, into *event.Event) error {
 	return eachMember(r, func(name string) error {
 		spec, known := event.Lookup(name)
@@ -139,10 +139,10 @@ func fields(r *format.Reader, into *event.Event) error {
 	})
 }
 
-// ofDecision are fields of events that no question can have yet.
+// ofDecision lists fields of events that a question cannot have yet.
 var ofDecision = []event.Field{event.ID, event.SchemaVersion, event.Decision, event.DecisionAction, event.Skewed, event.Delayed, event.Clipped}
 
-// ofEntities lists the fields that entities are made of.
+// ofEntities lists the fields from which entities are made.
 func ofEntities() (all []event.Field) {
 	for _, k := range facet.Kinds() {
 		all = append(all, facet.Names(k)...)
@@ -150,15 +150,15 @@ func ofEntities() (all []event.Field) {
 	return all
 }
 
-// describe puts what is said by tenant, route and entities into the request's event,
-// where policies look.
+// describe copies tenant, route and entities into the request's event, for the
+// policies.
 func (r *Request) describe() {
 	e := r.Event
 	setText(e, event.Tenant, r.Tenant)
 	setText(e, event.Route, r.Route)
 	for i := range r.Entities {
 		switch one := &r.Entities[i]; one.Kind {
-		case facet.Net16, facet.Tenant, facet.Route: // no field of its own, or set
+		case facet.Net16, facet.Tenant, facet.Route: // without a field of its own, or already set
 		case facet.ASN:
 			if n, err := strconv.ParseInt(one.Key, 10, 64); err == nil {
 				e.SetNum(event.ASN, n)
@@ -188,7 +188,7 @@ func setIfAbsent(e *event.Event, f event.Field, v string) {
 	}
 }
 
-// resolve makes entities of what was given, in order of kinds.
+// resolve makes the given entities, in order of kinds.
 func (r *Request) resolve(given map[facet.Kind]string) {
 	for _, kind := range facet.Kinds() {
 		name, ok := given[kind]
@@ -213,7 +213,7 @@ func (r *Request) resolve(given map[facet.Kind]string) {
 }
 
 // addNet16 adds the wider network of the address, if there is one. It is the last
-// of the kinds.
+// kind.
 func (r *Request) addNet16() {
 	for _, e := range r.Entities {
 		if e.Kind == facet.IP {

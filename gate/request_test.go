@@ -56,12 +56,12 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
-// One odd entity does not void the answer for all: it is what ingest makes of it,
-// or it is left out.
+// One odd entity does not void the answer for the others. It becomes the same as in
+// ingest, or is left out.
 func TestQuestionsWithOddEntities(t *testing.T) {
 	long := strings.Repeat("d", 257)
 	for _, tc := range []struct {
-		name, entity, want string // one of the entities
+		name, entity, want string // one entity of the request
 		missing, shortened bool
 	}{
 		{"a device that is U+FFFD", `"device":"\ufffd"`, `device=\xef\xbf\xbd~83d544ccc223c057d2bf80d3f2a32982`, false, true},
@@ -186,7 +186,7 @@ func FuzzParseRequest(f *testing.F) {
 	})
 }
 
-// What policies see of a request is what events of it would say.
+// Policies see the same fields in a question as in an event of that request.
 func TestWhatAQuestionSaysOfTheRequest(t *testing.T) {
 	req, err := ParseRequest([]byte(`{"tenant":"shop","route":"/login",
 		"request":{"method":"POST","attestation_level":"basic","os":"ios","rooted":true,"status":0,"request_bytes":12,"app_version":"4.2","emulator":"perhaps"},

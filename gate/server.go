@@ -31,7 +31,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	return g.Serve(ctx, l)
 }
 
-// Serve answers on l until ctx ends, then completes current requests, and closes l.
+// Serve answers on l until ctx ends, then completes open requests, and closes l.
 func (g *Gate) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler: g.Handler(), MaxHeaderBytes: headerBytes,

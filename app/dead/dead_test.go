@@ -18,8 +18,8 @@ import (
 
 var topics = Topics{Events: "s.events", Dead: "s.dead", Replays: "s.replays"}
 
-// world is an embedded Kafka with a raw topic of two partitions and one of dead
-// letters.
+// world starts an embedded Kafka with a raw topic of two partitions and a topic of
+// dead letters.
 func world(t *testing.T) *kafka.Client {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
@@ -51,7 +51,8 @@ func world(t *testing.T) *kafka.Client {
 
 var received = time.UnixMilli(1763892000123).UTC()
 
-// dead is a letter as ingest writes it; more are headers, by name and value.
+// dead returns a dead letter as ingest writes it; more holds names and values of
+// headers.
 func dead(partition int32, offset int64, reason, value string, more ...string) kafka.Outgoing {
 	l := kafka.Outgoing{Key: fmt.Appendf(nil, "%d-%d", partition, offset), Value: []byte(value)}
 	for _, h := range append([]string{ingest.HeaderReason, reason, ingest.HeaderDetail, reason + " at byte 3", ingest.HeaderTopic, topics.Events,
@@ -73,8 +74,8 @@ func send(t *testing.T, k *kafka.Client, topic string, partition int32, records 
 	}
 }
 
-// raw lists what is in the raw topic: partition, key, value, and the letter that it
-// was.
+// raw lists the records of the raw topic: partition, key, value, and the position
+// of the letter.
 func raw(t *testing.T, k *kafka.Client) (all []string) {
 	t.Helper()
 	err := scan(t.Context(), k, topics.Events, nil, func(p int32, r *kafka.Record) error {
@@ -97,7 +98,7 @@ func TestListAndShow(t *testing.T) {
 	k := world(t)
 	send(t, k, topics.Dead, 0,
 		dead(1, 7, "syntax", "line\x1b[31m\xff one", ingest.HeaderKey, "k"),
-		dead(1, 7, "syntax", "line\x1b[31m\xff one", ingest.HeaderKey, "k"), // read again after a crash
+		dead(1, 7, "syntax", "line\x1b[31m\xff one", ingest.HeaderKey, "k"), // read twice because of a crash
 		dead(0, 9, "bad_time", strings.Repeat("é", 100), ingest.HeaderKey, "x"),
 		dead(0, 10, "unreadable", "", ingest.HeaderUntil, "15"))
 	list := func(f Filter, n int, asJSON bool) string {
@@ -208,7 +209,8 @@ func (d *dying) Produce(ctx context.Context, topic string, ps []kafka.Produce) e
 	return err
 }
 
-// TestAReplayThatIsInterruptedPutsNothingBackTwice at any of its writes.
+// TestAReplayThatIsInterruptedPutsNothingBackTwice interrupts it at each of its
+// writes.
 func TestAReplayThatIsInterruptedPutsNothingBackTwice(t *testing.T) {
 	for write := 1; write <= 3; write++ {
 		for _, after := range []bool{false, true} {

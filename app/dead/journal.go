@@ -12,20 +12,19 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// journal is what is known of earlier replays. Each batch that is put back writes
-// two records to a topic of its own: before, what it is about to put back, and
-// after, that it has.
+// journal records replays. Each batch writes two entries to a topic of its own: one
+// with its letters before it puts them back, and one afterwards.
 //
 //	begin {run, letters, end of each raw partition} ─▶ records ─▶ done {run, letters}
 //
-// A begin without a done is a replay that goes on elsewhere, or one that was
-// interrupted: the records behind those ends say what it had put back.
+// A begin without a done belongs to a replay that is still running, or was
+// interrupted. The records behind the ends in it show what it had put back.
 type journal struct {
 	log   Log
 	topic string
 	raw   string          // the topic that records are put back into
 	done  map[string]bool // letters, by id
-	open  []entry         // begun and not done, in the order of the log
+	open  []entry         // without a done, in the order of the log
 }
 
 // entry is a record of the journal.
@@ -34,10 +33,10 @@ type entry struct {
 	Done    bool     `json:"done"`
 	At      string   `json:"at"` // RFC 3339
 	Letters []string `json:"letters"`
-	From    []int64  `json:"from,omitempty"` // of a begin: where each raw partition ended
+	From    []int64  `json:"from,omitempty"` // of a begin record: the end of each raw partition
 }
 
-// read reads the journal anew. One that is not there yet is empty.
+// read reads the journal from the beginning. A missing journal is empty.
 func (j *journal) read(ctx context.Context) error {
 	j.done, j.open = map[string]bool{}, nil
 	err := scan(ctx, j.log, j.topic, nil, func(_ int32, r *kafka.Record) error {
@@ -61,8 +60,8 @@ func (j *journal) read(ctx context.Context) error {
 	return err
 }
 
-// create makes the journal's topic, like that of the dead letters: a letter's entry
-// is younger than the letter, and so is there for as long.
+// create creates the journal's topic with the settings of the dead-letter topic. An
+// entry is younger than its letter, and so is kept at least as long.
 func (j *journal) create(ctx context.Context, like string) error {
 	spec, err := j.log.Describe(ctx, like)
 	if err != nil {
@@ -85,11 +84,11 @@ func (j *journal) write(ctx context.Context, e entry) error {
 	return j.log.Produce(ctx, j.topic, []kafka.Produce{{Records: []kafka.Outgoing{{Key: []byte(e.Run), Value: value}}}})
 }
 
-// first reports whether a run is the first of those that are open.
+// first reports whether a run is the first open one.
 func (j *journal) first(run string) bool { return len(j.open) > 0 && j.open[0].Run == run }
 
-// close ends what was interrupted: what is found behind the ends that it wrote down
-// was put back, all else was not.
+// close ends interrupted replays: letters that are found behind the recorded ends
+// were put back, and all others were not.
 func (j *journal) close(ctx context.Context, now time.Time) error {
 	for _, e := range slices.Clone(j.open) {
 		var found []string

@@ -1,8 +1,9 @@
-// Package dead reads a stream's dead letters, and puts records back after what was
-// wrong with reading them was mended.
+// Package dead reads the dead letters of a stream, and puts records back after the
+// cause has been fixed.
 //
-// It never deletes a letter: retention does. What was put back, and when, is in a
-// topic of its own (STREAM.replays), so that nothing is put back twice by accident.
+// It never deletes a letter; retention does. A topic of its own (STREAM.replays)
+// records what was put back, and when, so that nothing is put back twice by
+// accident.
 package dead
 
 import (
@@ -17,7 +18,7 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// Log is the part of Kafka that is used.
+// Log is the part of the Kafka client that this package uses.
 type Log interface {
 	Offsets(ctx context.Context, topic string) ([]kafka.OffsetRange, error)
 	Fetch(ctx context.Context, topic string, partition int32, offset int64, b *kafka.Batch) error
@@ -26,16 +27,16 @@ type Log interface {
 	Describe(ctx context.Context, topic string) (kafka.TopicSpec, error)
 }
 
-// Position is where in the topic of dead letters one is.
+// Position is a position in the dead-letter topic.
 type Position struct {
 	Partition int32
 	Offset    int64
 }
 
-// String is how a position is written: partition/offset.
+// String formats a position as partition/offset.
 func (p Position) String() string { return fmt.Sprintf("%d/%d", p.Partition, p.Offset) }
 
-// ParsePosition reads partition/offset, or an offset of partition 0.
+// ParsePosition parses partition/offset, or an offset of partition 0.
 func ParsePosition(s string) (p Position, err error) {
 	partition, offset, found := strings.Cut(s, "/")
 	if !found {
@@ -49,17 +50,17 @@ func ParsePosition(s string) (p Position, err error) {
 	return Position{int32(n), o}, nil
 }
 
-// Letter is a dead letter: a record, or a range of offsets that did not read.
+// Letter is a dead letter: a record, or a range of offsets that could not be read.
 type Letter struct {
 	Position Position
-	ID       string // the source's partition and offset: the same however often the record was read
+	ID       string // the source's partition and offset: the same for every reading of the record
 	Reason   string
 	Detail   string
 	Topic    string
 	Source   Position
-	Until    int64 // of a range: the offset behind it; else 0
+	Until    int64 // of a range: the offset after its last one; otherwise 0
 	Received time.Time
-	Bytes    int64 // of the record; more than Value where it was cut
+	Bytes    int64 // size of the record; greater than len(Value) if it was cut
 	Value    []byte
 	Key      []byte // of the record
 	KeyKnown bool
@@ -68,8 +69,8 @@ type Letter struct {
 // Cut reports whether the letter holds only the beginning of its record.
 func (l *Letter) Cut() bool { return l.Bytes > int64(len(l.Value)) }
 
-// parse reads a record of the topic of dead letters. What is missing stays empty:
-// whoever looks for the reason of a failure is not to meet another.
+// parse reads a record of the dead-letter topic. Missing parts stay empty: a search
+// for the cause of one failure should not run into another.
 func parse(partition int32, r *kafka.Record) Letter {
 	l := Letter{Position: Position{partition, r.Offset}, ID: string(r.Key), Value: bytes.Clone(r.Value), Bytes: int64(len(r.Value)), Received: time.UnixMilli(r.Time).UTC()}
 	for _, h := range r.Headers {
@@ -98,10 +99,10 @@ func parse(partition int32, r *kafka.Record) Letter {
 	return l
 }
 
-// Filter says which letters are meant; its zero value means all.
+// Filter selects letters; its zero value selects all.
 type Filter struct {
 	Reasons   []string
-	Since     time.Time // received then or later
+	Since     time.Time // received at this time or later
 	Positions []Position
 }
 
@@ -118,8 +119,8 @@ func contains[T comparable](list []T, v T) bool {
 	return false
 }
 
-// each calls yield for each letter that f means, in order; a record that was read
-// twice is one letter.
+// each calls yield for each selected letter, in order. A record that was read twice
+// is one letter.
 func each(ctx context.Context, log Log, topic string, f Filter, yield func(Letter) error) error {
 	seen := map[string]bool{}
 	return scan(ctx, log, topic, nil, func(partition int32, r *kafka.Record) error {
@@ -135,8 +136,8 @@ func each(ctx context.Context, log Log, topic string, f Filter, yield func(Lette
 	})
 }
 
-// scan calls yield for each record of a topic that is there now, from given offsets
-// on or from the beginning.
+// scan calls yield for each record that a topic holds now, from the given offsets
+// or from the beginning.
 func scan(ctx context.Context, log Log, topic string, from []int64, yield func(partition int32, r *kafka.Record) error) error {
 	ranges, err := log.Offsets(ctx, topic)
 	if err != nil {

@@ -16,11 +16,11 @@ import (
 	"github.com/weirdev/weir/app/terminal"
 )
 
-// shown is how many bytes of a record a list shows.
+// shown is the number of bytes of a record in a list.
 const shown = 60
 
-// List writes the last n letters that f means, one a line, and how many there are
-// by reason; n 0 is all.
+// List writes the last n selected letters, one per line, and the number of letters
+// by reason. If n is 0, it writes all.
 func List(ctx context.Context, log Log, topic string, f Filter, n int, asJSON bool, out io.Writer) error {
 	var last []Letter
 	counts := map[string]int{}
@@ -29,7 +29,7 @@ func List(ctx context.Context, log Log, topic string, f Filter, n int, asJSON bo
 		total++
 		counts[l.Reason]++
 		if last = append(last, l); n > 0 && len(last) > n {
-			last[0] = Letter{} // its bytes may go
+			last[0] = Letter{} // so that its bytes can be freed
 			last = last[1:]
 		}
 		return nil
@@ -73,7 +73,7 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// from is where the record stood.
+// from formats the position of the original record.
 func (l *Letter) from() string {
 	if l.Until > 0 {
 		return fmt.Sprintf("%s to %d", l.Source, l.Until-1)
@@ -90,8 +90,8 @@ func beginning(value []byte) string {
 	return terminal.Visible(string(value[:shown])) + "…"
 }
 
-// jsonLetter is a letter for machines. Value is the record's own bytes as text, or
-// value_base64 where they are none.
+// jsonLetter is the JSON form of a letter. Value holds the record's bytes if they
+// are text; otherwise value_base64 does.
 type jsonLetter struct {
 	Position    string  `json:"position"`
 	ID          string  `json:"id"`
@@ -132,11 +132,10 @@ func writeJSON(out io.Writer, letters []Letter) error {
 	return nil
 }
 
-// ErrNone says that there is no letter at a position.
+// ErrNone means that there is no letter at a position.
 var ErrNone = errors.New("there is no dead letter there")
 
-// Show writes one letter, all of it; raw writes the record's own bytes and nothing
-// else.
+// Show writes a complete letter. With raw, it writes only the bytes of the record.
 func Show(ctx context.Context, log Log, topic string, at Position, raw, asJSON bool, out io.Writer) error {
 	var found []Letter
 	err := each(ctx, log, topic, Filter{Positions: []Position{at}}, func(l Letter) error { found = append(found, l); return nil })

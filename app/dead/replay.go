@@ -15,26 +15,26 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// Topics are those of one stream.
+// Topics are the topics of one stream.
 type Topics struct{ Events, Dead, Replays string }
 
-// Replay says what is to be put back.
+// Replay configures a replay.
 type Replay struct {
 	Topics Topics
 	Filter Filter
-	Do     bool // else only say what would be done
-	Resume bool // end an earlier replay that was interrupted, first
+	Do     bool // if false, only report what would be done
+	Resume bool // first finish an earlier replay that was interrupted
 	Now    func() time.Time
 }
 
-// Report is what became of the letters that were meant.
+// Report is the outcome for the selected letters.
 type Report struct {
-	PutBack int            `json:"put_back"` // or would be
-	Left    map[string]int `json:"left"`     // by why they were not
-	Done    bool           `json:"done"`     // they were put back indeed
+	PutBack int            `json:"put_back"` // or the number that would be put back
+	Left    map[string]int `json:"left"`     // the other letters, by reason
+	Done    bool           `json:"done"`     // false: nothing was put back
 }
 
-// Why a letter is not put back.
+// Reasons why a letter is not put back.
 const (
 	leftAlready  = "was put back before"
 	leftCut      = "holds only the beginning of its record"
@@ -45,22 +45,22 @@ const (
 	leftPosition = "has no position of a record"
 )
 
-// Most letters, and bytes of them, that are put back between two entries of the
-// journal.
+// Limits of letters, and of their bytes, per batch.
 const (
 	batchLetters = 500
 	batchBytes   = 4 << 20
 )
 
-// ErrOpen says that an earlier replay has not ended.
+// ErrOpen means that an earlier replay has not ended.
 type ErrOpen struct{ At string }
 
 func (e *ErrOpen) Error() string {
 	return fmt.Sprintf("a replay that began at %s has not ended: if it still runs, wait for it; if it was interrupted, -resume finds out what it had put back, and goes on", e.At)
 }
 
-// Run puts back what is meant, each record into the partition that it came from,
-// with its own key and bytes; or says what would be. progress is told how far it is.
+// Run puts the selected records back, each into its original partition with its own
+// key and bytes; or it reports what it would do. It reports its progress to
+// progress.
 func (p *Replay) Run(ctx context.Context, log Log, progress io.Writer) (Report, error) {
 	report := Report{Left: map[string]int{}, Done: p.Do}
 	j := &journal{log: log, topic: p.Topics.Replays, raw: p.Topics.Events}
@@ -101,7 +101,7 @@ func (p *Replay) prepare(ctx context.Context, j *journal) error {
 	return j.close(ctx, p.Now())
 }
 
-// batch is how many letters are put back together.
+// batch returns the number of letters in the next batch.
 func batch(letters []Letter) (n int) {
 	for size := 0; n < len(letters) && n < batchLetters; n++ {
 		if size += len(letters[n].Value); size > batchBytes && n > 0 {
@@ -111,7 +111,7 @@ func batch(letters []Letter) (n int) {
 	return n
 }
 
-// choose lists what is to be put back, and counts what is not, and why.
+// choose returns the letters to put back, and counts the others by reason.
 func (p *Replay) choose(ctx context.Context, log Log, j *journal, left map[string]int) (chosen []Letter, err error) {
 	ends, err := log.Offsets(ctx, p.Topics.Events)
 	if err != nil {
@@ -138,7 +138,7 @@ func (p *Replay) choose(ctx context.Context, log Log, j *journal, left map[strin
 	return chosen, err
 }
 
-// refuse says why a letter is not put back.
+// refuse returns why a letter is not put back.
 func (p *Replay) refuse(l *Letter, j *journal, ends []kafka.OffsetRange) string {
 	switch {
 	case l.Until > 0:
@@ -157,7 +157,7 @@ func (p *Replay) refuse(l *Letter, j *journal, ends []kafka.OffsetRange) string 
 	return ""
 }
 
-// recall takes the key of a letter of an older version from the record itself.
+// recall reads the key of a letter from an older version from the original record.
 func (p *Replay) recall(ctx context.Context, log Log, l *Letter, has kafka.OffsetRange) (known bool, err error) {
 	if l.Source.Offset < has.Start || l.Source.Offset >= has.End {
 		return false, nil
@@ -179,7 +179,7 @@ func (p *Replay) recall(ctx context.Context, log Log, l *Letter, has kafka.Offse
 	return false, nil
 }
 
-// putBack writes a batch, with an entry of the journal before and after.
+// putBack writes a batch, with a journal entry before and after it.
 func (p *Replay) putBack(ctx context.Context, j *journal, letters []Letter) error {
 	ranges, err := j.log.Offsets(ctx, p.Topics.Events)
 	if err != nil {
@@ -204,8 +204,8 @@ func (p *Replay) putBack(ctx context.Context, j *journal, letters []Letter) erro
 	return j.write(ctx, entry{Run: e.Run, Done: true, At: stamp(p.Now().UTC()), Letters: e.Letters})
 }
 
-// alone makes sure that nobody else puts records back: whose entry comes first
-// goes on.
+// alone makes sure that no other replay is running. If two start at once, the one
+// with the first entry continues.
 func (p *Replay) alone(ctx context.Context, j *journal, mine entry) error {
 	if err := j.read(ctx); err != nil {
 		return err
@@ -219,7 +219,7 @@ func (p *Replay) alone(ctx context.Context, j *journal, mine entry) error {
 	return errors.New("somebody else puts dead letters of this stream back right now; run this again when they are done")
 }
 
-// outgoing are the records as they were, in order, each for its own partition.
+// outgoing returns the original records in order, each for its own partition.
 func outgoing(letters []Letter) []kafka.Produce {
 	by := map[int32][]kafka.Outgoing{}
 	for i := range letters {
@@ -239,7 +239,7 @@ func outgoing(letters []Letter) []kafka.Produce {
 	return all
 }
 
-// Write says what was done, or would be.
+// Write reports what was done, or would be done.
 func (r Report) Write(out io.Writer) {
 	if r.Done {
 		fmt.Fprintf(out, "%s put back\n", plural(r.PutBack, "record"))

@@ -12,7 +12,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// asker asks the gate, as a gateway would.
+// asker asks the gate for decisions, as a gateway would.
 type asker struct {
 	base   string
 	client *http.Client
@@ -22,7 +22,7 @@ func newAsker(base string) *asker {
 	return &asker{base: base, client: &http.Client{Timeout: 2 * time.Second}}
 }
 
-// answer is what is shown of a decision.
+// answer holds the displayed members of a decision.
 type answer struct {
 	ID      string `json:"decision_id"`
 	Action  string `json:"action"`
@@ -45,7 +45,7 @@ func (a *asker) alive(ctx context.Context) error {
 	return err
 }
 
-// decide asks what to do with a request of one entity.
+// decide asks the gate to decide on a request of one entity.
 func (a *asker) decide(ctx context.Context, e facet.Entity) (answer, error) {
 	body, err := json.Marshal(map[string]any{"tenant": e.Tenant, "entities": map[string]string{e.Kind.String(): e.Key}})
 	if err != nil {

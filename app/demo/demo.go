@@ -1,6 +1,6 @@
-// Package demo shows Weir at work on one machine: everything that it stands on
-// in this process, the worker and the gate as processes of their own, and
-// traffic, invented or from files, through all of it.
+// Package demo demonstrates Weir on one machine. The servers that Weir needs run in
+// this process, and the worker and the gate in processes of their own. The traffic is
+// invented, or comes from files.
 //
 //	traffic ─▶ Kafka ─▶ weir-worker ─▶ Redis ◀── weir-gate ◀── "what about this one?"
 //	                         └───────▶ ClickHouse ◀── summary
@@ -23,30 +23,30 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 )
 
-// Options is what the user asked for.
+// Options configure a run.
 type Options struct {
-	For         time.Duration // how long traffic flows; 0: until the user stops it
-	Data        string        // directory that keeps everything; empty: a temporary one
-	Inputs      []string      // files of log lines to run instead of invented traffic; "-" is Stdin
+	For         time.Duration // duration of the traffic; 0: until the user ends it
+	Data        string        // directory for all data; empty: a temporary one
+	Inputs      []string      // log files to run instead of invented traffic; "-" is Stdin
 	Stdin       io.Reader
-	FormatGiven bool // else the format of Inputs is found from their first lines
+	FormatGiven bool // if false, the format is detected from the first lines of Inputs
 	JSON        bool // end with one JSON object
 	Rate        float64
 	People      int
 	Seed        uint64
-	GeoDir      string // of `weir geo fetch`; used if Settings name no databases
+	GeoDir      string // result of `weir geo fetch`; used if Settings name no databases
 
-	// Settings of ingest, detect and the gate, of rules and of geographic databases.
-	// The rest is the demonstration's own.
+	// Settings of ingest, detect, the gate, rules and geographic databases. The
+	// demonstration determines the rest.
 	Settings app.Config
 }
 
-// Defaults suit a look at it.
+// Defaults returns options for a first look.
 func Defaults() Options {
 	return Options{For: time.Minute, Rate: 300, People: 3000, Seed: 1, Stdin: os.Stdin, GeoDir: geofetch.DefaultDir(), Settings: app.Defaults()}
 }
 
-// Validate reports what is wrong with o.
+// Validate returns an error if o is invalid.
 func (o Options) Validate() error {
 	switch {
 	case o.For < 0:
@@ -63,13 +63,13 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Verdict is what a run comes to.
+// Verdict is the outcome of a run.
 type Verdict struct {
-	Complaints  []string // what does not balance, or says that the run shows nothing
-	Interrupted bool     // by the user, before a file was through
+	Complaints  []string // imbalances, and reasons why the run proves nothing
+	Interrupted bool     // the user ended the run before all lines were through
 }
 
-// demo is a run.
+// demo is a run of the demonstration.
 type demo struct {
 	opts      Options
 	out       io.Writer
@@ -77,12 +77,12 @@ type demo struct {
 	started   time.Time
 	stack     *stack.Stack
 	unguard   context.CancelFunc
-	temporary []string // to remove
-	earlier   int64    // records of the history
+	temporary []string // paths to remove at the end
+	earlier   int64    // number of records in the history
 }
 
-// Run runs a demonstration and writes what it sees to out. It is not an error when
-// the figures do not agree at the end: then the verdict says so.
+// Run runs a demonstration and reports to out. If the figures do not agree at the
+// end, that is not an error: the verdict says so.
 func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (v Verdict, err error) {
 	d := &demo{opts: opts, out: out, log: log, started: time.Now(), unguard: func() {}}
 	d.adopt()
@@ -101,7 +101,7 @@ func (d *demo) adopt() {
 	}
 	fetched, config, err := geofetch.Found(d.opts.GeoDir)
 	if err != nil {
-		return // there are none
+		return // no databases
 	}
 	d.opts.Settings.Geo = config
 	d.say("using the geographic databases in %s, fetched %s:", d.opts.GeoDir, fetched.Fetched.Format(time.DateOnly))
@@ -112,9 +112,9 @@ func (d *demo) adopt() {
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-// start starts the servers and the worker, and makes topics and tables; before, if
-// there is one, is called between the two. The context it returns ends, with the reason
-// as its cause, when that cannot be kept running.
+// start starts the servers and the worker, and creates topics and tables. before,
+// if not nil, is called in between. If a part fails later, the returned context is
+// cancelled with the reason as its cause.
 func (d *demo) start(ctx context.Context, stream app.StreamConfig, topics app.Topics, before func(context.Context) error) (_ context.Context, err error) {
 	where := d.opts.Data
 	if where == "" {
@@ -138,15 +138,15 @@ func (d *demo) start(ctx context.Context, stream app.StreamConfig, topics app.To
 	return ctx, nil
 }
 
-// adjust puts the user's settings into the configuration of the programs.
+// adjust copies the user's settings to the configuration of the programs.
 func (d *demo) adjust(c *app.Config) {
 	s := d.opts.Settings
-	s.Gate.Listen = c.Gate.Listen // a free one
+	s.Gate.Listen = c.Gate.Listen // a free port
 	c.Ingest, c.Detect, c.Gate, c.Geo, c.Rules, c.Log = s.Ingest, s.Detect, s.Gate, s.Geo, s.Rules, s.Log
 	c.Log.Format = "text"
 }
 
-// reason is why ctx has ended, nil where the user ended it.
+// reason returns why ctx has ended; nil if the user ended it.
 func reason(ctx context.Context) error {
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err

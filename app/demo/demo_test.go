@@ -42,14 +42,14 @@ func needPrograms(t *testing.T) {
 	testkit.Programs(t)
 }
 
-// write writes lines to a file, packed where its name ends so.
+// write writes lines to a file, and compresses it if its name says so.
 func write(t *testing.T, file string, lines []string) string {
 	t.Helper()
 	text := []byte(strings.Join(lines, "\n") + "\n")
 	if strings.HasSuffix(file, ".gz") {
 		var packed bytes.Buffer
 		z := gzip.NewWriter(&packed)
-		_, _ = z.Write(text) // to memory
+		_, _ = z.Write(text) // cannot fail in memory
 		_ = z.Close()
 		text = packed.Bytes()
 	}
@@ -59,8 +59,7 @@ func write(t *testing.T, file string, lines []string) string {
 	return file
 }
 
-// accesses is a log of n lines, every hundredth of which is followed by one that
-// cannot be read.
+// accesses returns a log of n lines, with an unreadable line after every hundredth.
 func accesses(n int) (lines []string) {
 	for i := range n {
 		lines = append(lines, fmt.Sprintf(`198.51.100.%d - - [17/May/2015:10:%02d:%02d +0000] "GET /items/%d HTTP/1.1" 200 512 "-" "Mozilla/5.0"`,
@@ -72,7 +71,7 @@ func accesses(n int) (lines []string) {
 	return lines
 }
 
-// TestLogs is one test, since it needs the programs, which take long to build.
+// TestLogs is one test because it needs the programs, which take long to build.
 func TestLogs(t *testing.T) {
 	needPrograms(t)
 	dir := t.TempDir()
@@ -148,7 +147,7 @@ func nothingReads(t *testing.T, dir string) {
 	}
 }
 
-// stopsPartition puts a record into the topic of facets that nobody has written.
+// stopsPartition writes a record to the facet topic that no worker has written.
 func stopsPartition(t *testing.T, o Options, file string) {
 	o.Inputs, o.FormatGiven, o.Settings.Ingest.Format = []string{file}, true, "combined"
 	d := &demo{opts: o, out: &bytes.Buffer{}, log: slog.New(slog.DiscardHandler), unguard: func() {}}

@@ -15,12 +15,12 @@ import (
 	"github.com/weirdev/weir/internal/kafka"
 )
 
-// runFiles runs log files through the path, and ends when the last line is through.
+// runFiles runs log files through the whole path, and ends after the last line.
 //
-// The stream is named after what the files hold and after all that decides what
-// becomes of it. So a second run on the same data finds everything there, one that
-// was interrupted goes on where it stopped, and other rules or another format make
-// a stream of their own.
+// The name of the stream depends on the content of the files and on everything that
+// affects the result. A second run on the same data therefore finds all results, an
+// interrupted run continues where it stopped, and other rules or another format
+// create another stream.
 func (d *demo) runFiles(ctx context.Context) (v Verdict, err error) {
 	logs, err := d.inputs()
 	if err != nil {
@@ -43,7 +43,7 @@ func (d *demo) runFiles(ctx context.Context) (v Verdict, err error) {
 		return v, err
 	}
 	topics := app.TopicDefaults()
-	topics.EventPartitions = 1 // the lines have one order, and so has their topic
+	topics.EventPartitions = 1 // one partition, to keep the order of the lines
 	topics.EventRetention = forever
 	guarded, err := d.start(ctx, stream, topics, nil)
 	if err != nil {
@@ -56,11 +56,11 @@ func (d *demo) runFiles(ctx context.Context) (v Verdict, err error) {
 	return d.finishFiles(guarded, interrupted)
 }
 
-// forever is as long as a topic can be told to keep what it holds.
+// forever is the longest retention that a topic can have.
 const forever = 100 * 365 * 24 * time.Hour
 
-// inputs is what is to be read; standard input is kept until the end of the run, for
-// it is read more than once.
+// inputs returns the logs to read. Standard input is stored until the end of the
+// run, because it is read several times.
 func (d *demo) inputs() ([]series, error) {
 	files := slices.Clone(d.opts.Inputs)
 	for i, f := range files {
@@ -89,7 +89,7 @@ func listed(files series) string {
 	return fmt.Sprintf("%d files, from %s to %s", len(files), files[0], files[len(files)-1])
 }
 
-// history names the stream of logs, and counts their lines.
+// history names the stream of the logs, and counts their lines.
 func (d *demo) history(logs []series) (stream app.StreamConfig, count int, err error) {
 	digest, count, err := content(logs)
 	if err != nil {
@@ -106,13 +106,13 @@ func (d *demo) history(logs []series) (stream app.StreamConfig, count int, err e
 	return app.StreamConfig{Name: "history-" + hex.EncodeToString(sum[:4]), Incarnation: 1, History: true}, count, nil
 }
 
-// passThrough sends what is not there yet, and waits until all is through.
+// passThrough sends the missing lines, and waits until all are through.
 func (d *demo) passThrough(ctx context.Context, logs []series, count int) (interrupted bool, err error) {
 	ctx, p := d.newProgress(ctx, count)
 	defer p.end()
 	err = d.send(ctx, logs, p)
 	if err == nil {
-		err = d.stack.Settle(ctx, forever) // or until nothing gets on
+		err = d.stack.Settle(ctx, forever) // or until there is no progress
 	}
 	if ctx.Err() != nil {
 		return true, reason(ctx)
@@ -120,8 +120,8 @@ func (d *demo) passThrough(ctx context.Context, logs []series, count int) (inter
 	return false, err
 }
 
-// finishFiles stops the programs and judges. What was not read, since the user did
-// not wait for it, is nobody's fault.
+// finishFiles stops the programs and judges the run. Lines that were not read
+// because the user did not wait are not a complaint.
 func (d *demo) finishFiles(ctx context.Context, interrupted bool) (v Verdict, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
@@ -130,8 +130,8 @@ func (d *demo) finishFiles(ctx context.Context, interrupted bool) (v Verdict, er
 	return d.summarise(ctx, v, nil, nil)
 }
 
-// stopped complains of partitions that have stopped: what they hold may balance, but
-// nothing more would come through.
+// stopped complains about stopped partitions. Their figures may balance, but no
+// more records would pass through them.
 func (d *demo) stopped(ctx context.Context) []string {
 	n, err := d.stack.StoppedPartitions(ctx)
 	switch {
@@ -143,11 +143,11 @@ func (d *demo) stopped(ctx context.Context) []string {
 	return nil
 }
 
-// headerLine is which of the lines a record is, from 1.
+// headerLine holds the line number of a record, from 1.
 const headerLine = "weir-line"
 
-// send produces the lines that are not in the topic yet, and then the record
-// that closes the stream.
+// send produces the lines that the topic lacks, and then the record that closes the
+// stream.
 func (d *demo) send(ctx context.Context, logs []series, p *progress) (err error) {
 	done, closed, err := d.sentBefore(ctx)
 	if err != nil {
@@ -196,7 +196,7 @@ func (d *demo) produce(ctx context.Context, records []kafka.Outgoing) error {
 	return d.stack.Kafka.Produce(ctx, d.stack.Config.Stream.Topic("events"), []kafka.Produce{{Records: records}})
 }
 
-// batch gathers lines.
+// batch collects lines.
 type batch struct {
 	d       *demo
 	records []kafka.Outgoing
@@ -222,7 +222,8 @@ func (b *batch) flush(ctx context.Context) error {
 	return err
 }
 
-// sentBefore says which line an earlier run sent last, and whether it sent all.
+// sentBefore returns the last line that an earlier run sent, and whether it sent
+// all.
 func (d *demo) sentBefore(ctx context.Context) (line int, closed bool, err error) {
 	topic := d.stack.Config.Stream.Topic("events")
 	ends, err := d.stack.Kafka.Offsets(ctx, topic)

@@ -13,11 +13,12 @@ import (
 	"github.com/weirdev/weir/internal/telemetry"
 )
 
-// sampleLines is how many lines are looked at before anything starts.
+// sampleLines is the number of lines that are examined before anything starts.
 const sampleLines = 300
 
-// settleFormat finds the format of logs where none is given, and refuses one that
-// reads nothing of them while another does: all lines would become dead letters.
+// settleFormat detects the format of logs unless one is given. It refuses a given
+// format that reads no line if another one does, because all lines would become
+// dead letters.
 func settleFormat(c *ingest.Config, given bool, lines [][]byte) (how string, err error) {
 	if len(lines) == 0 {
 		return "", &app.Misconfigured{Err: errors.New("-input: there is no line in it")}
@@ -58,7 +59,7 @@ func adviseFormat(name string) string {
 	return "; without -format it is found by itself"
 }
 
-// fitting names the format that reads lines best, if one does well.
+// fitting returns the format that reads most lines, if it reads enough of them.
 func fitting(lines [][]byte) (name string, ok bool) {
 	guesses := format.Detect(lines)
 	if len(guesses) == 0 || !guesses[0].Fits() {
@@ -67,7 +68,8 @@ func fitting(lines [][]byte) (name string, ok bool) {
 	return guesses[0].Format, true
 }
 
-// refusal says why the first line is not read, if none of them is.
+// refusal returns the first line and why the format does not read it, if the format
+// reads no line.
 func refusal(f format.Format, lines [][]byte) (first []byte, why error) {
 	var e event.Event
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -75,14 +77,14 @@ func refusal(f format.Format, lines [][]byte) (first []byte, why error) {
 		if err == nil {
 			return nil, nil
 		}
-		first, why = lines[i], errors.New(err.Error()) // the format's own is gone with its next
+		first, why = lines[i], errors.New(err.Error()) // the format reuses its own error
 	}
 	return first, why
 }
 
 const excerptBytes = 200
 
-// excerpt is the beginning of a line, fit for a terminal.
+// excerpt returns the beginning of a line, made safe for a terminal.
 func excerpt(line []byte) string {
 	cut := ""
 	if len(line) > excerptBytes {

@@ -18,9 +18,9 @@ import (
 // series is one log: its files in the order in which they were written.
 type series []string
 
-// gather puts the files of each log together, the oldest first, as log rotation
-// names them: access.log.2.gz, access.log.1, access.log; or with dates. Logs stay in
-// the order in which they are first named.
+// gather groups the files of each log, the oldest first, by the names that log
+// rotation gives them: access.log.2.gz, access.log.1, access.log; or with dates.
+// Logs stay in the order of their first file.
 func gather(files []string) (logs []series) {
 	places := map[string]int{}
 	for _, f := range files {
@@ -56,8 +56,8 @@ var (
 	dated    = regexp.MustCompile(`^(.+?)[-.]([0-9]{8}|[0-9]{4}-[0-9]{2}-[0-9]{2})(?:[-.]?([0-9]{2,10}))?(\.log)?$`)
 )
 
-// rotation splits a file's name into that of its log and its age: 0 is what is
-// written to at present, more is older.
+// rotation splits a file name into the name of the log and the age: 0 is the
+// current file, and greater values are older.
 func rotation(file string) (log string, age int64) {
 	name := strings.TrimSuffix(file, ".gz")
 	if m := numbered.FindStringSubmatch(name); m != nil {
@@ -67,14 +67,14 @@ func rotation(file string) (log string, age int64) {
 	if m := dated.FindStringSubmatch(name); m != nil {
 		day, err := strconv.ParseInt(strings.ReplaceAll(m[2], "-", ""), 10, 64)
 		if err == nil {
-			hour, _ := strconv.ParseInt((m[3] + "00000000000")[:10], 10, 64) // digits
+			hour, _ := strconv.ParseInt((m[3] + "00000000000")[:10], 10, 64) // digits only
 			return m[1] + m[4], 1<<62 - day*10_000_000_000 - hour
 		}
 	}
 	return name, 0
 }
 
-// open opens a file of lines, and unpacks what is packed.
+// open opens a text file, and decompresses it if necessary.
 func open(path string) (io.ReadCloser, error) {
 	f, err := packed.Open(path)
 	if err != nil {
@@ -83,7 +83,7 @@ func open(path string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// spool copies what can be read once only to a file of its own.
+// spool copies an input that can only be read once to a file.
 func spool(in io.Reader, dir string) (path string, err error) {
 	f, err := os.CreateTemp(dir, "weir-stdin-*")
 	if err != nil {
@@ -98,16 +98,16 @@ func spool(in io.Reader, dir string) (path string, err error) {
 
 const longestLine = 1 << 20
 
-// lines reads one log line by line, through all its files.
+// lines reads the lines of one log, across all its files.
 type lines struct {
 	files series
-	file  io.ReadCloser // nil: the next one is to be opened
+	file  io.ReadCloser // nil: the next file must be opened
 	in    *bufio.Reader
-	n     int // of the line in its file, from 1
+	n     int // line number in the file, from 1
 }
 
-// next returns a line without its end, valid until the next call; io.EOF behind the
-// last. Blank lines are passed over. A line at the end of a file ends there.
+// next returns a line without its end, valid until the next call, and io.EOF after
+// the last one. Blank lines are skipped. The end of a file also ends a line.
 func (l *lines) next() (line []byte, err error) {
 	for {
 		if l.file == nil {

@@ -16,7 +16,7 @@ import (
 
 func TestRotatedFilesAreReadFromTheOldestOn(t *testing.T) {
 	for _, c := range []struct {
-		name, given, want string // files by blanks, logs by bars
+		name, given, want string // files are separated by blanks, logs by bars
 	}{
 		{"one file", "access.log", "access.log"},
 		{"numbers, as a shell lists them", "access.log access.log.1 access.log.10.gz access.log.2.gz", "access.log.10.gz access.log.2.gz access.log.1 access.log"},
@@ -130,9 +130,9 @@ func TestTheFormatIsFoundOrRefused(t *testing.T) {
 	text := [][]byte{[]byte(`198.51.100.1 - - [17/May/2015:10:00:01 +0000] "GET / HTTP/1.1" 200 1`), []byte("junk")}
 	for _, c := range []struct {
 		name   string
-		format string // empty: none is given
+		format string // empty: not given
 		lines  [][]byte
-		want   string // the format
+		want   string // the expected format
 		says   []string
 	}{
 		{"none is given", "", text, "combined", nil},

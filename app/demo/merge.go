@@ -12,12 +12,12 @@ import (
 	"github.com/weirdev/weir/event/format"
 )
 
-// merged is the lines of several logs in the order of their times, so that what
-// happened at once stands together. Within a log the order stays. A line without a
-// time counts as one with that before it.
+// merged reads the lines of several logs in order of time, so that simultaneous
+// events are close together. The order within a log is preserved. A line without a
+// time counts with the line before it.
 type merged struct {
 	logs   []*head
-	format format.Format // finds the time; nil: there is one log, and none is needed
+	format format.Format // finds the time; nil: there is only one log, so no time is needed
 	ids    names
 	event  event.Event
 }
@@ -25,11 +25,11 @@ type merged struct {
 // head is the next line of a log.
 type head struct {
 	lines
-	line []byte // nil: the log is at its end
+	line []byte // nil: the log has ended
 	time int64  // Unix ms
 }
 
-// newMerged begins with the first line of each log.
+// newMerged reads the first line of each log.
 func newMerged(logs []series, format format.Format) (*merged, error) {
 	m := &merged{}
 	if len(logs) > 1 {
@@ -90,9 +90,9 @@ func (m *merged) close() error {
 	return errors.Join(errs...)
 }
 
-// names gives each line an id that is a function of its text, and of how many of the
-// same text there were before: so it is the same in whichever file the line stands.
-// The same text counts as such within the last million lines.
+// names gives each line an id that depends only on its text and on how often the
+// same text came before. The id is therefore the same whichever file holds the
+// line. Repetitions are recognised within the last million lines.
 type names struct {
 	recent, older map[[8]byte]int
 }
@@ -113,8 +113,8 @@ func (n *names) next(line []byte) string {
 	return hex.EncodeToString(short[:]) + "-" + strconv.Itoa(seen+1)
 }
 
-// content names what logs hold, and counts their lines. Where a file ends, and
-// whether it is packed, makes no difference.
+// content returns a digest of the content of logs, and the number of their lines.
+// It does not depend on the division into files or on their compression.
 func content(logs []series) (digest string, count int, err error) {
 	h := sha256.New()
 	for _, files := range logs {
@@ -136,7 +136,7 @@ func content(logs []series) (digest string, count int, err error) {
 	return hex.EncodeToString(h.Sum(nil)), count, nil
 }
 
-// sample is the first lines of every log, n in all.
+// sample returns the first lines of every log, n in all.
 func sample(logs []series, n int) (all [][]byte, err error) {
 	for _, files := range logs {
 		l := lines{files: files}

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// progress says how far a file is, every now and then, and ends its context when
-// nothing gets on any more.
+// progress reports the progress of a file now and then, and cancels its context if
+// there is none any more.
 type progress struct {
 	d      *demo
 	total  int
-	lines  atomic.Int64 // sent
+	lines  atomic.Int64 // lines sent
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 }
 
-// longestStill is how long nothing may get on.
+// longestStill is the maximum time without progress.
 const longestStill = 3 * time.Minute
 
 var errStill = errors.New("nothing has got on for 3 minutes")
@@ -51,7 +51,7 @@ func (p *progress) run(ctx context.Context) {
 		}
 		now, err := p.look(ctx)
 		if err != nil {
-			continue // the next look says more; who waits for the same thing has the error
+			continue // try again next time; a caller that waits for the same data gets the error
 		}
 		if now != was {
 			moved, was = time.Now(), now
@@ -69,11 +69,11 @@ func (p *progress) run(ctx context.Context) {
 	}
 }
 
-// longestQuiet is how long nothing is said, once a run has lasted a while.
+// longestQuiet is the maximum time between two reports in a long run.
 const longestQuiet = 30 * time.Second
 
-// standing is where things stand: how many lines are sent, read by ingest and
-// committed, and how many records wait for detect.
+// standing is the progress of a run: the lines that were sent and those that ingest
+// has read and committed, and the records that detect has not read yet.
 type standing struct{ sent, read, waiting int64 }
 
 func (p *progress) look(ctx context.Context) (s standing, err error) {
@@ -88,10 +88,11 @@ func (p *progress) look(ctx context.Context) (s standing, err error) {
 	return standing{p.lines.Load(), max(in.Committed[0].Offset, 0), out.Left()}, nil
 }
 
-// line tells a standing, and how long the rest may take at the pace since first.
+// line formats a standing, with an estimate of the remaining time at the pace since
+// first.
 func (s standing) line(first standing, total int, since time.Duration) string {
 	total = max(total, 1)
-	read := min(s.read, int64(total)) // the record that closes the stream is no line
+	read := min(s.read, int64(total)) // without the record that closes the stream
 	text := fmt.Sprintf("%3d%%  lines sent %d of %d, read %d, waiting for detection %d", 100*read/int64(total), s.sent, total, read, s.waiting)
 	pace := float64(s.read-first.read) / since.Seconds()
 	if rest := int64(total) - read; pace >= 1 && rest > 0 {

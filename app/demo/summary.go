@@ -24,12 +24,12 @@ import (
 // Summary is the last line with -json. Scripts rely on its names.
 type Summary struct {
 	EventsIn        int64            `json:"events_in"`
-	EventsStored    uint64           `json:"events_stored"` // distinct, asked of ClickHouse with FINAL
+	EventsStored    uint64           `json:"events_stored"` // without duplicates, read from ClickHouse with FINAL
 	DeadLetters     map[string]int64 `json:"dead_letters"`  // by reason
 	WithoutAddress  uint64           `json:"without_address"`
 	WithoutPath     uint64           `json:"without_path"`
 	WithoutAccount  uint64           `json:"without_account"`
-	Repeats         int64            `json:"repeats"` // sent before by their gateway
+	Repeats         int64            `json:"repeats"` // already sent by their gateway
 	Late            int64            `json:"late"`    // facets
 	Skewed          int64            `json:"skewed"`
 	Delayed         int64            `json:"delayed"`
@@ -38,18 +38,18 @@ type Summary struct {
 	Innocents       int              `json:"innocents"`
 	InnocentsDenied int              `json:"innocents_denied"`
 	LedgerBalanced  bool             `json:"ledger_balanced"`
-	Complaints      []string         `json:"complaints,omitempty"`  // why the exit status is not 0
-	Interrupted     bool             `json:"interrupted,omitempty"` // a file, before it was through: nothing is judged
+	Complaints      []string         `json:"complaints,omitempty"`  // reasons for an exit status other than 0
+	Interrupted     bool             `json:"interrupted,omitempty"` // the run of a file ended early: nothing is judged
 	ElapsedSeconds  float64          `json:"elapsed_seconds"`
 	CPUSeconds      float64          `json:"cpu_seconds"`    // of all processes
 	PeakRSSBytes    int64            `json:"peak_rss_bytes"` // the sum over all processes
 }
 
-// Campaigns says what became of the attacks.
+// Campaigns summarises the attacks.
 type Campaigns struct {
 	Launched           int       `json:"launched"`
 	Caught             int       `json:"caught"`
-	SecondsToFirstDeny []float64 `json:"seconds_to_first_deny"` // of those that were denied
+	SecondsToFirstDeny []float64 `json:"seconds_to_first_deny"` // one value per denied campaign
 	Each               []Outcome `json:"each"`
 }
 
@@ -79,7 +79,7 @@ type Innocent struct {
 	Score  int    `json:"score"`
 }
 
-// withParameter gives a query a server-side parameter.
+// withParameter adds a server-side parameter to a query.
 func withParameter(ctx context.Context, name, value string) context.Context {
 	return ch.Context(ctx, ch.WithParameters(ch.Parameters{name: value}))
 }
@@ -90,7 +90,7 @@ const (
 	signalsQuery = `SELECT rule, count(), uniqExact(entity) FROM %s.signals FINAL WHERE stream = {stream:String} GROUP BY rule ORDER BY rule`
 )
 
-// summarise asks everybody for the figures, compares them, and prints them.
+// summarise collects the figures from all parts, compares and prints them.
 func (d *demo) summarise(ctx context.Context, v Verdict, people *population.Population, w *watch) (Verdict, error) {
 	b, err := d.stack.Books(ctx)
 	if err != nil {
@@ -170,7 +170,7 @@ func (d *demo) judge(s *Summary, people *population.Population, w *watch) {
 	s.Innocents, s.InnocentsDenied = w.innocents, w.denied
 }
 
-// measure adds up what all processes used. The children have ended.
+// measure adds up the resources of all processes. The child processes have ended.
 func (d *demo) measure(s *Summary) {
 	s.ElapsedSeconds = time.Since(d.started).Seconds()
 	var own syscall.Rusage
@@ -231,12 +231,12 @@ func (d *demo) goesOn() string {
 	return "; the same command goes on"
 }
 
-// query is a query as somebody would type it.
+// query formats a query as a user would type it.
 func (d *demo) query(text string) string {
 	return strings.ReplaceAll(fmt.Sprintf(text, d.stack.Config.ClickHouse.Database), "{stream:String}", "'"+d.stack.Config.Stream.Name+"'")
 }
 
-// printLacks says how many events have nothing for most rules to go by.
+// printLacks reports how many events lack the fields that most rules need.
 func (d *demo) printLacks(s *Summary) {
 	var lacks []string
 	for _, l := range []struct {
@@ -256,10 +256,10 @@ func (d *demo) printLacks(s *Summary) {
 	}
 }
 
-// mostExamples is of how many reasons an example is shown.
+// mostExamples is the number of reasons that are shown with an example.
 const mostExamples = 3
 
-// printDead shows what could not be read, by the commonest reasons.
+// printDead shows the lines that could not be read, by the most frequent reasons.
 func (d *demo) printDead(dead stack.Dead) {
 	reasons := slices.SortedFunc(maps.Keys(dead.ByReason), func(a, b string) int {
 		return cmp.Or(cmp.Compare(dead.ByReason[b], dead.ByReason[a]), cmp.Compare(a, b))
@@ -301,7 +301,7 @@ func (d *demo) printVerdict(s *Summary) {
 	}
 }
 
-// counts lists numbers by name.
+// counts formats numbers with their names.
 func counts(m map[string]int64) string {
 	names := make([]string, 0, len(m))
 	for n := range m {

@@ -23,7 +23,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// step is how often the generator produces what has happened since.
+// step is the interval at which the generator produces events.
 const step = 50 * time.Millisecond
 
 // The history is written before the worker starts, so that rules can learn what is
@@ -134,7 +134,8 @@ func (d *demo) writeHistory(ctx context.Context, people *population.Population, 
 	}
 }
 
-// settle waits until what was sent is through, or cannot get there.
+// settle waits until everything that was sent is through, or can no longer get
+// there.
 func (d *demo) settle(ctx context.Context) error {
 	guarded, cancel := d.stack.Guard(ctx)
 	defer cancel()
@@ -156,7 +157,7 @@ func (d *demo) findPlaces(set *rules.Set) (*population.Places, error) {
 	}
 	db, err := geo.Open(d.opts.Settings.Geo, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
-		return nil, nil // the check of the configuration says what is wrong
+		return nil, nil // the check of the configuration reports the error
 	}
 	places, around, err := drawPlaces(db.Current(), set, d.opts.Seed)
 	if errors.Is(err, errAtlas) {
@@ -216,7 +217,7 @@ func (d *demo) await(ctx context.Context, ask *asker) error {
 	}
 }
 
-// flow produces traffic in real time until the time is up or ctx ends.
+// flow produces traffic in real time until the time is over or ctx ends.
 func (d *demo) flow(ctx context.Context, people *population.Population, g *gateway, w *watch) error {
 	people.SetRate(d.opts.Rate)
 	w.begin = time.Now()
@@ -247,14 +248,14 @@ func (d *demo) flow(ctx context.Context, people *population.Population, g *gatew
 	}
 }
 
-// gateway produces events as a gateway does: the partition from a hash of the
-// id, the same bytes if it had to send them again.
+// gateway produces events as a gateway does: it chooses the partition by a hash of
+// the id, and repeats the same bytes if it has to send an event again.
 type gateway struct {
 	d     *demo
 	parts []kafka.Produce
 	sent  int64
-	keeps bool     // still keeps records for explanations
-	kept  [][]byte // in order
+	keeps bool     // still keeping records for explanations
+	kept  [][]byte // in order of sending
 	size  int      // bytes of kept
 }
 

@@ -21,7 +21,7 @@ const (
 	topShown  = 3
 )
 
-// watch shows what happens, and asks the gate about attackers and innocents.
+// watch reports the progress, and asks the gate about attackers and innocents.
 type watch struct {
 	d      *demo
 	people *population.Population
@@ -32,7 +32,7 @@ type watch struct {
 	begin, shown, asked time.Time
 	stopped             time.Time // end of the traffic
 	lastFetched         int64
-	facets, late        int64 // the most that was seen
+	facets, late        int64 // highest values seen
 	lastTop             string
 	campaigns           []*campaign // in the order of people.Campaigns
 	innocents, denied   int
@@ -98,7 +98,7 @@ func (w *watch) last(ctx context.Context) {
 	w.judgeInnocents(ctx)
 }
 
-// show prints a few lines on where things stand.
+// show prints a few lines about the current state.
 func (w *watch) show(ctx context.Context, now time.Time) {
 	b, err := w.d.stack.Books(ctx)
 	if err != nil {
@@ -111,7 +111,7 @@ func (w *watch) show(ctx context.Context, now time.Time) {
 	if n := w.d.stack.Worker.Restarts(); n > 0 {
 		restarts = fmt.Sprintf("  worker restarted %d times", n)
 	}
-	// A commit of outputs that are behind what was read says nothing of the ledger.
+	// A commit whose outputs lag behind what was read does not add to the ledger.
 	w.facets, w.late = max(w.facets, b.Detect.Applied), max(w.late, b.Detect.Late)
 	if left := w.d.earlier - b.Ingest.Fetched; left > 0 {
 		w.d.say("%4.0fs  %d events of the history are not processed yet", now.Sub(w.begin).Seconds(), left)
@@ -119,7 +119,7 @@ func (w *watch) show(ctx context.Context, now time.Time) {
 	}
 	w.d.say("%4.0fs  events %d (%.0f/s)  not committed %d  facets %d  late %d%s",
 		now.Sub(w.begin).Seconds(), b.Ingest.Fetched, rate, b.Waiting, w.facets, w.late, restarts)
-	// Repeated only when something has changed: the eye finds what is new.
+	// Printed again only if it has changed, so that news stands out.
 	if top := strings.Join(w.top(ctx), "\n       "); top != w.lastTop {
 		w.lastTop = top
 		w.d.say("       riskiest:\n       %s", top)
@@ -130,7 +130,7 @@ const topQuery = `SELECT entity_kind, entity, max(weight), argMax(rule, weight),
 FROM %s.signals FINAL WHERE stream = {stream:String} AND time > now64(3) - INTERVAL 10 MINUTE
 GROUP BY entity_kind, entity ORDER BY max(weight) DESC, max(time) DESC LIMIT %d`
 
-// top lists the riskiest entities and why.
+// top lists the entities with the highest risk, with reasons.
 func (w *watch) top(ctx context.Context) (lines []string) {
 	if w.conn == nil {
 		return nil
@@ -151,16 +151,16 @@ func (w *watch) top(ctx context.Context) (lines []string) {
 	return lines
 }
 
-// brief keeps the first figures of the evidence.
+// brief returns the first figures of the evidence.
 func brief(evidence string) string {
 	parts := strings.Split(strings.Trim(evidence, "{}"), ",")
 	return strings.ReplaceAll(strings.Join(parts[:min(len(parts), 4)], " "), `"`, "")
 }
 
-// mostInnocents is how many innocents the gate is asked about at the end.
+// mostInnocents is the number of innocents that the gate is asked about at the end.
 const mostInnocents = 500
 
-// judgeInnocents asks the gate about innocents, evenly picked.
+// judgeInnocents asks the gate about evenly selected innocents.
 func (w *watch) judgeInnocents(ctx context.Context) {
 	all := w.people.Innocents()
 	sort.Slice(all, func(i, j int) bool {

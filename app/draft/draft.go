@@ -1,6 +1,7 @@
-// Package draft proposes rules from events: what sessions do before they change
-// something, as rules of sequence, and how often they call what, as limits. It says what
-// each proposal was learned from, and what it would have found in the same events.
+// Package draft proposes rules from events: the usual order of a session's
+// operations before it changes something, as sequence rules, and the usual number
+// of calls, as limits. For each proposal it states what it was learned from, and
+// what it would have found in the same events.
 package draft
 
 import (
@@ -25,38 +26,39 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Options say what rules are drafted from.
+// Options configure a draft.
 type Options struct {
 	Ingest ingest.Config
-	Places ingest.Places // nil: nothing is known of addresses
+	Places ingest.Places // nil: no geographic data
 	Detect engine.Config
-	Gap    time.Duration // events of an account that are this far apart are of two sessions
-	Least  int           // sessions with an operation below which nothing is drafted about it
+	Gap    time.Duration // minimum time between two sessions of an account
+	Least  int           // minimum number of sessions with an operation for a draft about it
 }
 
 const (
-	// MostBytes is how many bytes of records are taken in together: they are kept.
+	// MostBytes limits the total size of the records, because they are kept in
+	// memory.
 	MostBytes = 256 << 20
 
 	mostOperations = 200
-	oneIn          = 200 // sessions with an operation, that may lack what goes before it
-	shownNext      = 3   // operations that follow one
+	oneIn          = 200 // sessions with an operation, one of which may lack the preceding one
+	shownNext      = 3   // following operations that are shown
 )
 
-// ErrTooMuch says that there are more than MostBytes.
+// ErrTooMuch means that the records exceed MostBytes.
 var ErrTooMuch = fmt.Errorf("the events are more than %d MiB: take fewer days, or one app", MostBytes>>20)
 
-// ErrNoSessions says that nothing could be learned.
+// ErrNoSessions means that nothing could be learned.
 var ErrNoSessions = errors.New("no event names an account that is signed in, and a route")
 
-// Drafter takes records in. One goroutine uses it.
+// Drafter collects records. It is not safe for concurrent use.
 type Drafter struct {
 	o      Options
 	reader *ingest.Reader
 
 	records     [][]byte
 	bytes       int
-	events      int // that were learned from
+	events      int // events that were learned from
 	first, last int64
 
 	open       map[account]*session
@@ -64,10 +66,10 @@ type Drafter struct {
 	sessions   int
 }
 
-// account is whose sessions are told apart.
+// account identifies the owner of sessions.
 type account struct{ tenant, name string }
 
-// operation is what an app calls.
+// operation is a call of an API.
 type operation struct{ method, route string }
 
 func (o operation) String() string { return o.method + " " + o.route }
@@ -77,29 +79,29 @@ func (o operation) changes() bool {
 	return !slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, o.method)
 }
 
-// session is one that goes on.
+// session is a session in progress.
 type session struct {
 	last   int64
 	before operation
 	calls  map[operation]int
-	seen   map[operation]int64 // when last
+	seen   map[operation]int64 // time of the latest call
 }
 
-// learned is what is known of an operation.
+// learned holds what was learned about an operation.
 type learned struct {
-	calls    []int // in a session, of each that has the operation
+	calls    []int // per session with the operation
 	next     map[operation]int
 	followed int
 	preceded map[operation]*precedence
 }
 
-// precedence is how another operation goes before one.
+// precedence describes how another operation precedes an operation.
 type precedence struct {
 	sessions int
-	longest  int64 // ms from the latest of it to any call of the one
+	longest  int64 // ms from its latest call to any call of the operation
 }
 
-// New makes a drafter that has seen nothing.
+// New returns an empty drafter.
 func New(o Options) (*Drafter, error) {
 	reader, err := ingest.NewReader(o.Ingest, dryrun.PlacesOr(o.Places))
 	if err != nil {
@@ -111,7 +113,7 @@ func New(o Options) (*Drafter, error) {
 	}, nil
 }
 
-// Record takes in the next record. Records that are no events are passed over.
+// Record adds the next record. Records that are not events are skipped.
 func (d *Drafter) Record(record []byte) error {
 	if d.bytes += len(record); d.bytes > MostBytes {
 		return ErrTooMuch
@@ -127,7 +129,8 @@ func (d *Drafter) Record(record []byte) error {
 	return nil
 }
 
-// learns reports whether drafted rules look at an event; their conditions say the same.
+// learns reports whether drafted rules look at an event; their conditions are
+// equivalent.
 func learns(e *event.Event) bool {
 	status := e.Num(event.Status)
 	return e.Text(event.Account) != "" && e.Text(event.Route) != "" && e.Num(event.Tried) == 0 && status > 0 && status < 400
@@ -165,7 +168,7 @@ func (d *Drafter) see(e *event.Event) {
 	s.seen[op] = t
 }
 
-// follow learns what went before a call in its session.
+// follow learns which operations preceded a call in its session.
 func (l *learned) follow(op operation, s *session, t int64) {
 	for other, at := range s.seen {
 		if other == op {
@@ -183,7 +186,7 @@ func (l *learned) follow(op operation, s *session, t int64) {
 	}
 }
 
-// end learns how often a session that is over called what.
+// end learns the number of calls of each operation from a session that has ended.
 func (d *Drafter) end(s *session) {
 	if s == nil {
 		return
@@ -194,21 +197,21 @@ func (d *Drafter) end(s *session) {
 	}
 }
 
-// proposal is a rule that is drafted.
+// proposal is a proposed rule.
 type proposal struct {
 	id, title string
 	comments  []string
-	text      string // of the rule, from when on
+	text      string // text of the rule, starting with when
 }
 
-// hits is what a rule finds in the events it was learned from.
+// hits is what a rule finds in the events that it was learned from.
 type hits struct {
 	signals  int
 	entities map[facet.Entity]bool
 	heaviest uint8
 }
 
-// Rules is the text of a rule file.
+// Rules returns the text of a rule file.
 func (d *Drafter) Rules() (string, error) {
 	for _, s := range d.open {
 		d.end(s)
@@ -228,7 +231,7 @@ func (d *Drafter) Rules() (string, error) {
 	return d.file(proposals, found), nil
 }
 
-// names lists the operations with sessions enough, in order.
+// names returns the operations with enough sessions, in order.
 func (d *Drafter) names() (all []operation) {
 	for op, of := range d.operations {
 		if len(of.calls) >= d.o.Least {
@@ -241,7 +244,8 @@ func (d *Drafter) names() (all []operation) {
 	return all
 }
 
-// orders proposes what must go before each operation that changes something.
+// orders proposes the required predecessor of each operation that changes
+// something.
 func (d *Drafter) orders() (all []proposal) {
 	for _, op := range d.names() {
 		if !op.changes() {
@@ -269,8 +273,9 @@ func (d *Drafter) orders() (all []proposal) {
 	return all
 }
 
-// needed is what goes before an operation in all but one of many sessions; of several,
-// that which the fewest sessions have, since it says most, and of these the nearest.
+// needed returns the operation that precedes another one in all but one of many
+// sessions. Among several it returns the one that the fewest sessions have, because
+// it says most, and among equals the nearest.
 func (d *Drafter) needed(of *learned) (before operation, p *precedence) {
 	fewest := math.MaxInt
 	for _, other := range d.names() {
@@ -285,7 +290,7 @@ func (d *Drafter) needed(of *learned) (before operation, p *precedence) {
 	return before, p
 }
 
-// limits proposes how often a session may call each operation.
+// limits proposes a maximum number of calls of each operation per session.
 func (d *Drafter) limits() (all []proposal) {
 	for _, op := range d.names() {
 		calls := d.operations[op].calls
@@ -311,8 +316,8 @@ func (d *Drafter) limits() (all []proposal) {
 	return all
 }
 
-// upperBound is the highest quantile of which sorted values tell the upper bound; 0
-// where they are too few.
+// upperBound returns the highest quantile for which sorted values give an upper
+// bound; 0 if there are too few values.
 func upperBound(sorted []int) (quantile, bound int) {
 	for _, q := range []int{99, 95, 90} {
 		if r := detectors.UpperRank(int64(len(sorted)), q); r <= int64(len(sorted)) {
@@ -322,10 +327,10 @@ func upperBound(sorted []int) (quantile, bound int) {
 	return 0, 0
 }
 
-// at is a quantile of sorted values.
+// at returns a quantile of sorted values.
 func at(sorted []int, percent int) int { return sorted[(len(sorted)*percent+99)/100-1] }
 
-// head is what the file says first.
+// head returns the beginning of the file.
 func (d *Drafter) head() string {
 	var b strings.Builder
 	moment := func(t int64) string { return time.UnixMilli(t).UTC().Format("2006-01-02 15:04") }
@@ -337,7 +342,7 @@ func (d *Drafter) head() string {
 	return b.String()
 }
 
-// followers says what is called next.
+// followers lists the operations that follow.
 func (l *learned) followers() string {
 	var all []operation
 	for op := range l.next {
@@ -356,7 +361,7 @@ func (l *learned) followers() string {
 	return strings.Join(parts, ", ")
 }
 
-// file is the text of the rules; found is nil where nothing is known yet.
+// file returns the text of the rules; found is nil before the prediction.
 func (d *Drafter) file(proposals []proposal, found map[string]*hits) string {
 	var b strings.Builder
 	b.WriteString(d.head())
@@ -432,16 +437,16 @@ func load(file string) (*rules.Set, error) {
 	return rules.Load(files, detectors.All())
 }
 
-// is the condition that an event is of an operation.
+// is returns a condition for the events of an operation.
 func is(op operation) string { return fmt.Sprintf("method == %q && route == %q", op.method, op.route) }
 
-// quoted is a text as YAML has it between single quotes.
+// quoted returns a text in YAML single quotes.
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
-// hours is a duration of whole hours as rules have it.
+// hours formats a duration of whole hours for rules.
 func hours(d time.Duration) string { return fmt.Sprintf("%dh", int(d.Hours())) }
 
-// seconds is a duration of whole seconds as rules have it.
+// seconds formats a duration of whole seconds for rules.
 func seconds(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Seconds())) }
 
 func cut(text string, most int) string {
@@ -449,7 +454,7 @@ func cut(text string, most int) string {
 	return string(r[:min(len(r), most)])
 }
 
-// slug is a text as part of an id.
+// slug returns a text as part of an id.
 func slug(text string) string {
 	var b strings.Builder
 	for _, c := range strings.ToLower(text) {

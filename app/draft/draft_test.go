@@ -15,7 +15,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// stream is what accounts call, one line for each.
+// stream builds events, one line per call of an account.
 type stream struct {
 	lines []string
 	now   time.Time
@@ -32,8 +32,8 @@ func (s *stream) call(account, operation string, status int) {
 		len(s.lines), s.now.Format(time.RFC3339), account, method, route, status))
 }
 
-// shop is 300 visits: each looks at one to three items, and buys one; after it mallory
-// pays at once, and reads an item forty times.
+// shop returns 300 visits. In each, one to three items are looked at and one is
+// bought. Then mallory pays at once, and reads an item forty times.
 func shop() []string {
 	s := newStream()
 	for n := range 300 {
@@ -42,7 +42,7 @@ func shop() []string {
 		for range 1 + n%3 {
 			s.call(who, "GET /items/{id}", 200)
 		}
-		s.call(who, "GET /cart", 404) // which is not learned from
+		s.call(who, "GET /cart", 404) // a failure, from which nothing is learned
 		s.call(who, "POST /cart", 201)
 		s.call(who, "POST /payments", 201)
 	}
@@ -95,7 +95,8 @@ func TestWhatAShopTeaches(t *testing.T) {
 		"# Drafted from 1541 events of 301 sessions of accounts, 2026-01-01 00:00 to 2026-01-01 ",
 		"#   GET /config: GET /items/{id} 100 %\n",
 		"#   POST /cart: POST /payments 100 %\n",
-		// One of 301 payments is mallory's. The rarest that goes before the others is the cart, and it is the nearest.
+		// One of 301 payments is mallory's. The cart is the rarest operation before
+		// all the others, and also the nearest.
 		"  # Learned: of 301 sessions with POST /payments, 300 had POST /cart before it,\n  # 2s before at most.\n  # In these events: 1 signal, about 1 account, with a weight of up to 40.\n  - id: draft-order-post-payments\n",
 		"  # Learned: in 301 sessions with GET /items/{id}, half called it up to 2 times, 90 percent 3,\n  # the most 40. With 95 percent confidence, 99 percent call it up to 40 times.\n",
 		"  # Learned: in 301 sessions with POST /payments, half called it up to 1 times, 90 percent 1,\n  # the most 1. With 95 percent confidence, 99 percent call it up to 1 times.\n",
@@ -111,7 +112,8 @@ func TestWhatAShopTeaches(t *testing.T) {
 	}
 }
 
-// TestALimitThatIsExceeded: a few exceed what nearly all do, and are counted.
+// TestALimitThatIsExceeded: a few accounts exceed the usual number of calls, and
+// are counted.
 func TestALimitThatIsExceeded(t *testing.T) {
 	s := newStream()
 	for n := range 600 {
@@ -148,7 +150,7 @@ func TestTooLittleToLearnFrom(t *testing.T) {
 	}
 }
 
-// TestNamesThatNeedQuotes: routes are what strangers asked for.
+// TestNamesThatNeedQuotes: routes contain untrusted text.
 func TestNamesThatNeedQuotes(t *testing.T) {
 	s := newStream()
 	for n := range 120 {

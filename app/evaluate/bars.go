@@ -2,15 +2,15 @@ package evaluate
 
 import "fmt"
 
-// Bars are what rules must reach.
+// Bars are the minimum results that rules must reach.
 type Bars struct {
-	Recall    float64 // least of every kind, 0 … 1
-	Precision float64 // least of every kind of which something was found, 0 … 1
-	False     float64 // most false signals per million clean events; negative: any
-	Wrong     int     // most innocent entities that rules in phase enforce act on; negative: any
+	Recall    float64 // minimum for each kind, 0 … 1
+	Precision float64 // minimum for each kind with at least one find, 0 … 1
+	False     float64 // maximum of false signals per million clean events; negative: no limit
+	Wrong     int     // maximum of innocent entities on which rules in phase enforce act; negative: no limit
 }
 
-// Short lists what does not reach the bars, of every set of rules.
+// Short lists the results of each set of rules that fall short of the bars.
 func (r *Report) Short(b Bars) (all []string) {
 	for i := range r.Results {
 		x := &r.Results[i]

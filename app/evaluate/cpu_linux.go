@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is the time that this thread has been running, so that what else the
-// machine does costs nothing.
+// cpuTime returns the CPU time of this thread, so that other load on the machine
+// does not count.
 func cpuTime() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {

@@ -4,5 +4,6 @@ package evaluate
 
 import "time"
 
-// cpuTime is the time of the clock: threads are not measured here.
+// cpuTime returns wall-clock time, because the CPU time of threads is not available
+// here.
 func cpuTime() time.Duration { return time.Duration(time.Now().UnixNano()) }

@@ -1,7 +1,7 @@
-// Package evaluate measures rules on traffic of which the truth is known: which
-// campaigns they find, how soon, whom they accuse wrongly, and what they cost. The
-// events go through both stages' code, as package dryrun runs it, and the gate's
-// policy says what becomes of the scores.
+// Package evaluate measures rules on traffic with known truth: which campaigns they
+// find and how soon, which innocents they accuse, and what they cost. The events
+// run through the code of both stages, as in package dryrun, and the gate's policy
+// turns scores into actions.
 package evaluate
 
 import (
@@ -21,39 +21,39 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// Candidate is a set of rules that is measured.
+// Candidate is a set of rules to measure.
 type Candidate struct {
 	Name  string
 	Rules *rules.Set
 }
 
-// Source gives records in the order in which they came, and then the truth about
-// them. It ends with the first error of emit. The record is valid only during the
+// Source passes records to emit in order of arrival, and returns the truth about
+// them. It ends with the first error of emit. A record is only valid during the
 // call.
 type Source func(emit func(record []byte) error) (*traffic.Truth, error)
 
-// Options say what is measured, and how.
+// Options configure an evaluation.
 type Options struct {
 	Candidates []Candidate
 	Source     Source
 	Ingest     ingest.Config
-	Places     ingest.Places // nil: nothing is known of addresses
+	Places     ingest.Places // nil: no geographic data
 	Detect     engine.Config
-	Policy     string        // file of the gate's policies, of which the last one is asked; "": those that are built in
+	Policy     string        // policy file of the gate, whose last policy is used; "": the built-in one
 	Partitions int           // of the facet log
-	Grace      time.Duration // how long after a campaign's last event of an entity a signal about it is right
+	Grace      time.Duration // how long a signal about an entity counts as right after the entity's last event in a campaign
 
-	Progress func(events int64, latest time.Time) // hears now and then how far it is, in event time; nil: nobody does
+	Progress func(events int64, latest time.Time) // called now and then with the progress in event time; may be nil
 }
 
-// Defaults are the options of an installation without settings.
+// Defaults returns the options of an installation without settings.
 func Defaults() Options {
 	return Options{
 		Ingest: ingest.Defaults(), Detect: engine.Defaults(), Partitions: 8, Grace: 6 * time.Hour,
 	}
 }
 
-// Generated is the traffic of a configuration.
+// Generated returns the traffic of a configuration as a source.
 func Generated(c traffic.Config) Source {
 	return func(emit func([]byte) error) (*traffic.Truth, error) {
 		var record []byte
@@ -64,30 +64,30 @@ func Generated(c traffic.Config) Source {
 	}
 }
 
-// How records are handed on, and how many of them go through the engine together: as
-// many as come within a moment, so that time passes for rules as it does live.
+// How records are passed on, and how many of them go through the engine together:
+// those of one short period, so that time passes for rules as in live traffic.
 const (
 	chunkRecords = 2048
 	mostTogether = 512
 	together     = int64(1000) // ms of event time
 )
 
-// chunk is some records, one behind the other.
+// chunk holds consecutive records.
 type chunk struct {
 	bytes []byte
 	ends  []int
 }
 
-// outcome is what a source ended with.
+// outcome is the result of a source.
 type outcome struct {
 	truth *traffic.Truth
 	err   error
 }
 
-// ErrNoEvents says that no record was an event.
+// ErrNoEvents means that no record was an event.
 var ErrNoEvents = errors.New("no record is an event")
 
-// Run measures the candidates, all on the same events.
+// Run measures all candidates on the same events.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	if len(o.Candidates) == 0 || o.Source == nil {
 		return nil, errors.New("evaluate: there are no rules, or no events, to measure")
@@ -108,7 +108,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		truth, err := produce(ctx, o.Source, chunks)
 		done <- outcome{truth, err}
 	}()
-	runtime.LockOSThread() // whose time is measured
+	runtime.LockOSThread() // cpuTime measures the thread
 	defer runtime.UnlockOSThread()
 	for c := range chunks {
 		for _, t := range trials {
@@ -135,7 +135,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return report(o, got.truth, trials), nil
 }
 
-// produce puts the records of a source into chunks.
+// produce writes the records of a source to chunks.
 func produce(ctx context.Context, source Source, to chan<- *chunk) (*traffic.Truth, error) {
 	c := &chunk{}
 	flush := func() error {
@@ -160,7 +160,7 @@ func produce(ctx context.Context, source Source, to chan<- *chunk) (*traffic.Tru
 	return truth, flush()
 }
 
-// trial is one set of rules at work.
+// trial is a run of one set of rules.
 type trial struct {
 	name  string
 	set   *rules.Set
@@ -171,7 +171,7 @@ type trial struct {
 	accepted int64
 	first    int64 // event time, Unix ms
 	waiting  int   // records
-	since    int64 // event time of the first of them
+	since    int64 // event time of the first one
 	reading  time.Duration
 	applying time.Duration
 
@@ -180,7 +180,7 @@ type trial struct {
 	acts    map[facet.Entity][]act
 }
 
-// signal is what is kept of one.
+// signal holds the kept fields of a signal.
 type signal struct {
 	rule   string
 	phase  rules.Phase
@@ -189,11 +189,11 @@ type signal struct {
 	time   int64 // Unix ms
 }
 
-// act is a change in what the gate would answer about an entity.
+// act is a change of the gate's action for an entity.
 type act struct {
 	time     int64 // Unix ms
 	action   policy.Action
-	enforced policy.Action // by rules in phase enforce alone
+	enforced policy.Action // with only the rules in phase enforce
 }
 
 func newTrial(o Options, c Candidate) (*trial, error) {
@@ -208,7 +208,7 @@ func newTrial(o Options, c Candidate) (*trial, error) {
 	return t, err
 }
 
-// take takes the records of a chunk.
+// take processes the records of a chunk.
 func (t *trial) take(c *chunk) error {
 	begun, from := cpuTime(), 0
 	for _, end := range c.ends {
@@ -240,7 +240,7 @@ func (t *trial) take(c *chunk) error {
 	return nil
 }
 
-// end lets so much time pass that everything which waits for it has happened.
+// end advances time until nothing is pending.
 func (t *trial) end() error {
 	if t.accepted == 0 {
 		return nil
@@ -251,10 +251,10 @@ func (t *trial) end() error {
 	return t.run.Pass(t.run.Latest() + t.grace.Milliseconds())
 }
 
-// sameAction is how long an action that stays what it was is not noted again.
+// sameAction is the minimum time after which an unchanged action is recorded again.
 const sameAction = int64(10 * 60 * 1000) // ms
 
-// hear takes in what the engine says.
+// hear records the output of the engine.
 func (t *trial) hear(out *engine.Output) {
 	for i := range out.Signals {
 		s := &out.Signals[i]

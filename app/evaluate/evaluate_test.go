@@ -19,8 +19,8 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// handRules fire at the third failure of an address and of an account, and tell the
-// accounts that were tried from the address.
+// handRules fire at the third failure of an address and of an account. The rule for
+// addresses also reports the accounts that were tried.
 const handRules = `rules:
   - id: address
     title: address
@@ -50,15 +50,15 @@ func handSet(t *testing.T, text string) *rules.Set {
 
 var start = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// hand is traffic written by hand, with what is true of it:
+// hand emits traffic written by hand, and returns the truth about it:
 //
-//   - campaign one, fast: 192.0.2.1 tries u1, u2, u3 within 20 s: found at its third
-//     event, 20 s after its first, by the rule of addresses, which tells the accounts.
-//   - campaign two, slow: 192.0.2.2 tries u4 three times, from 1 m on, every 2 minutes:
-//     the third, after 240 s, makes both rules fire.
-//   - campaign three, slow: one failure of u5 from 192.0.2.3: missed.
-//   - an innocent mistypes three times, at an address of his own: both rules accuse him.
-//   - 20 innocent requests besides, and a record that is no event.
+//   - Campaign one, fast: 192.0.2.1 tries u1, u2 and u3 within 20 s. The rule for
+//     addresses finds it at the third event, 20 s after the first, and reports the accounts.
+//   - Campaign two, slow: 192.0.2.2 tries u4 three times, from 1 m on, every 2 minutes.
+//     The third event, after 240 s, makes both rules fire.
+//   - Campaign three, slow: one failure of u5 from 192.0.2.3. It is missed.
+//   - An innocent user mistypes three times, at an address of his own. Both rules accuse him.
+//   - In addition, 20 innocent requests, and a record that is not an event.
 func hand(emit func([]byte) error) (*traffic.Truth, error) {
 	var lines []struct {
 		at   int
@@ -112,7 +112,7 @@ func hand(emit func([]byte) error) (*traffic.Truth, error) {
 	if err := truth.Write(&b); err != nil {
 		return nil, err
 	}
-	return traffic.ReadTruth(&b) // which knows of the campaigns
+	return traffic.ReadTruth(&b) // the truth about the campaigns
 }
 
 func measured(t *testing.T, texts ...string) *Report {
@@ -138,15 +138,15 @@ func measured(t *testing.T, texts ...string) *Report {
 	return r
 }
 
-// TestByHand checks every figure against what was worked out by hand.
+// TestByHand checks every figure against values that were calculated by hand.
 func TestByHand(t *testing.T) {
 	r := measured(t, handRules)
 	if r.Events != 30 || r.Clean != 23 || r.Unread != 1 || r.Campaigns != 3 {
 		t.Errorf("%d events, %d clean, %d unread, %d campaigns", r.Events, r.Clean, r.Unread, r.Campaigns)
 	}
 	x := &r.Results[0]
-	// One: the address and its three accounts. Two: the address, its account as a
-	// member and by its own rule. Ann: the same three.
+	// Campaign one: the address and its three accounts. Campaign two: the address,
+	// and its account as a member and by its own rule. Ann: the same three.
 	if x.Signals != 10 || x.False != 3 {
 		t.Errorf("%d signals, %d false; 10 and 3 were expected", x.Signals, x.False)
 	}
@@ -160,17 +160,20 @@ func TestByHand(t *testing.T) {
 	}
 	same(t, "guessing", x.Kinds[0].Measure, want)
 	same(t, "fast", x.Kinds[0].Variants[0].Measure, Measure{
-		// Only the rule of addresses found it: 4 signals about it, 2 false ones.
+		// Only the rule for addresses found it: with 4 signals about it, and 2
+		// false ones.
 		Campaigns: 1, Caught: 1, Named: 1, Acted: 1, ActedOn: 1, Strong: 1, Recall: 1, Precision: pointer(4. / 6), FirstSignal: pointer(20.), FirstAction: pointer(20.),
 	})
 	same(t, "slow", x.Kinds[0].Variants[1].Measure, Measure{
-		// Both rules found the one, with 3 signals; they have 3 false ones together.
+		// Both rules found one campaign, with 3 signals; together they have 3 false
+		// ones.
 		Campaigns: 2, Caught: 1, Acted: 1, Recall: 0.5, Precision: pointer(0.5), FirstSignal: pointer(240.), FirstAction: pointer(240.),
 	})
 	if near := math.Abs(x.FalsePerM - 3e6/23); near > 1e-6 {
 		t.Errorf("%v false signals per million", x.FalsePerM)
 	}
-	// The address by a rule in phase enforce; the account by one in phase soft.
+	// A rule in phase enforce acts on the address, and one in phase soft on the
+	// account.
 	if x.Wrong != 2 || x.WrongEnforced != 1 || math.Abs(x.WrongPerM-2e6/23) > 1e-6 {
 		t.Errorf("%d innocent entities acted on, %d enforced, %v per million", x.Wrong, x.WrongEnforced, x.WrongPerM)
 	}
@@ -207,7 +210,7 @@ func same(t *testing.T, what string, got, want Measure) {
 	}
 }
 
-// TestATruthMayLeaveEventsOut: its campaigns count all the same, and are found.
+// TestATruthMayLeaveEventsOut: its campaigns still count, and are found.
 func TestATruthMayLeaveEventsOut(t *testing.T) {
 	with := measured(t, handRules)
 	o := Defaults()
@@ -259,7 +262,7 @@ func TestTheGraceEnds(t *testing.T) {
 	}
 }
 
-// TestAGroupIsNotFound: who names only a network has named nobody.
+// TestAGroupIsNotFound: a signal about a network alone does not find a campaign.
 func TestAGroupIsNotFound(t *testing.T) {
 	net := facet.Entity{Kind: facet.Net, Key: "192.0.2.0/24"}
 	j := newJudge(&traffic.Truth{
@@ -291,7 +294,7 @@ func TestBars(t *testing.T) {
 	}
 }
 
-// TestTwoSetsStandBesideEachOther: what differs is shown with an arrow.
+// TestTwoSetsStandBesideEachOther: differences are shown with an arrow.
 func TestTwoSetsStandBesideEachOther(t *testing.T) {
 	r := measured(t, handRules, strings.Replace(handRules, "phase: enforce", "phase: observe", 1))
 	if a, b := r.Results[0], r.Results[1]; a.Signals != b.Signals || b.Acted != 1 || b.WrongEnforced != 0 || b.Strong != 0 {
@@ -308,7 +311,7 @@ func TestTwoSetsStandBesideEachOther(t *testing.T) {
 	}
 }
 
-// TestThePageNeedsNoNetwork, and says what the table says.
+// TestThePageNeedsNoNetwork, and that it has the same content as the table.
 func TestThePageNeedsNoNetwork(t *testing.T) {
 	var b bytes.Buffer
 	if err := measured(t, handRules).WriteHTML(&b); err != nil {
@@ -364,8 +367,8 @@ func TestNothingToMeasure(t *testing.T) {
 	}
 }
 
-// TestInventedTrafficIsJudged: the built-in rules find fast stuffing from one address,
-// and accuse hardly anybody.
+// TestInventedTrafficIsJudged: the built-in rules find fast stuffing from one
+// address, and accuse hardly anybody.
 func TestInventedTrafficIsJudged(t *testing.T) {
 	c := traffic.Defaults()
 	c.Rate, c.Duration, c.Kinds, c.Each = 2, 8*time.Hour, []string{"credential_stuffing"}, 1
@@ -389,7 +392,7 @@ func TestInventedTrafficIsJudged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What compares with cohorts depends on who lives in a partition.
+	// Comparisons with cohorts depend on the entities of a partition.
 	for i, r := range a.Results[0].Rules {
 		other := b.Results[0].Rules[i]
 		if set.Rule(r.Rule).Spec.Keeps().Cohort.Bytes == 0 && (r.Rule != other.Rule || r.Signals != other.Signals) {

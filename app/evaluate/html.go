@@ -13,7 +13,7 @@ import (
 //go:embed report.html
 var page string
 
-// WriteHTML writes the report as one page. Its plots are drawings in it; it loads
+// WriteHTML writes the report as one page. The plots are inline SVG; the page loads
 // nothing.
 func (r *Report) WriteHTML(to io.Writer) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
@@ -31,7 +31,7 @@ func (r *Report) WriteHTML(to io.Writer) error {
 	return t.Execute(to, r)
 }
 
-// svg gathers a drawing.
+// svg builds a drawing.
 type svg struct {
 	b             strings.Builder
 	width, height int
@@ -48,15 +48,15 @@ func (s *svg) done(label string) template.HTML {
 		s.width, s.height, template.HTMLEscapeString(label), s.b.String()))
 }
 
-// Places in plots with a row for each kind, in pixels.
+// Coordinates in plots with one row per kind, in pixels.
 const (
 	left   = 190
 	across = 620
-	tall   = 20 // a row
+	tall   = 20 // of a row
 )
 
-// plotRecall draws a bar for each kind: attackers named, victims alone, what they
-// share, and missed.
+// plotRecall draws a bar for each kind: attackers named, only victims named, only
+// shared entities named, and missed.
 func plotRecall(r Result) template.HTML {
 	s := &svg{width: left + across + 70, height: tall*len(r.Kinds) + 10}
 	for i, k := range r.Kinds {
@@ -108,7 +108,7 @@ func plotTimes(r Result) template.HTML {
 	return s.done("time to the first signal by kind of campaign")
 }
 
-// plotHours draws signals by the hour, and the false ones among them.
+// plotHours draws the signals per hour, and the false ones among them.
 func plotHours(r Result) template.HTML {
 	const height = 130
 	s := &svg{width: left + across + 70, height: height + 24}
@@ -130,7 +130,7 @@ func plotHours(r Result) template.HTML {
 	return s.done("signals by the hour")
 }
 
-// variantNames lists the variants that any kind has.
+// variantNames lists the variants of all kinds.
 func variantNames(r Result) (names []string) {
 	for _, k := range r.Kinds {
 		for _, v := range k.Variants {
@@ -143,7 +143,7 @@ func variantNames(r Result) (names []string) {
 	return names
 }
 
-// variantCell is a cell of the table of kinds and variants.
+// variantCell returns a cell of the table of kinds and variants.
 func variantCell(k Kind, variant string) template.HTML {
 	for _, v := range k.Variants {
 		if v.Variant == variant {

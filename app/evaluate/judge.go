@@ -9,26 +9,27 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// strongWeight is the weight from which a signal that may act is evidence by itself.
+// strongWeight is the weight from which a signal that may act is evidence on its
+// own.
 const strongWeight = 60
 
-// judge holds what rules said against the truth.
+// judge compares the output of rules with the truth.
 type judge struct {
 	truth  *traffic.Truth
 	grace  int64 // ms
 	rows   map[facet.Entity][]*traffic.Row
-	places map[string]int // of campaigns in the truth
+	places map[string]int // index of each campaign in the truth
 	found  []found        // by campaign
 }
 
-// found is what is known of one campaign.
+// found holds the findings about one campaign.
 type found struct {
-	roles    map[traffic.Role]bool // that were named
-	first    int64                 // Unix ms, of the first signal about an attacker, a victim or what is shared; 0: none
+	roles    map[traffic.Role]bool // roles of named entities
+	first    int64                 // Unix ms, of the first signal about an attacker, a victim or a shared entity; 0: none
 	by       string                // rule of that signal
-	acted    int64                 // Unix ms, of the first action on one of these; 0: none
+	acted    int64                 // Unix ms, of the first action on such an entity; 0: none
 	attacked int64                 // Unix ms, of the first action on an attacker
-	strong   bool                  // a signal that may act, with a weight of strongWeight, names an attacker
+	strong   bool                  // a signal that may act, with at least strongWeight, names an attacker
 	rules    map[string]int        // signals about it, by rule
 }
 
@@ -45,13 +46,14 @@ func newJudge(truth *traffic.Truth, grace int64) *judge {
 	return j
 }
 
-// standing orders roles: what is true of an entity is the first that holds.
+// standing returns the roles in order of precedence: the first that applies to an
+// entity counts.
 func standing() []traffic.Role {
 	return []traffic.Role{traffic.Attacker, traffic.Victim, traffic.Shared, traffic.Group, traffic.Incident}
 }
 
-// about calls yield for each row that makes a signal about an entity right at a
-// moment, and returns the first role that holds, or "".
+// about calls yield for each row that makes a signal about an entity right at the
+// given time. It returns the first role that applies, or "".
 func (j *judge) about(e facet.Entity, at int64, yield func(*traffic.Row)) traffic.Role {
 	best := len(standing())
 	for _, r := range j.rows[e] {
@@ -69,7 +71,8 @@ func (j *judge) about(e facet.Entity, at int64, yield func(*traffic.Row)) traffi
 	return standing()[best]
 }
 
-// odd is why an innocent entity looks odd at a moment, as far as the truth says.
+// odd returns why an innocent entity looks odd at the given time, according to the
+// truth.
 func (j *judge) odd(e facet.Entity, at int64) (why string) {
 	for _, r := range j.rows[e] {
 		switch {
@@ -84,12 +87,14 @@ func (j *judge) odd(e facet.Entity, at int64) (why string) {
 	return why
 }
 
-// names reports whether a role makes a campaign found: a group holds everybody.
+// names reports whether a signal about a role finds a campaign. A group does not,
+// because it includes everybody.
 func names(r traffic.Role) bool {
 	return r == traffic.Attacker || r == traffic.Victim || r == traffic.Shared
 }
 
-// signal takes in a signal, and says what it is about; "" where it is false.
+// signal records a signal, and returns the role of its entity; "" if the signal is
+// false.
 func (j *judge) signal(s *signal) traffic.Role {
 	return j.about(s.entity, s.time, func(r *traffic.Row) {
 		if r.Campaign == "" {
@@ -110,7 +115,7 @@ func (j *judge) signal(s *signal) traffic.Role {
 	})
 }
 
-// act takes in an action, and reports whether it is about somebody innocent.
+// act records an action, and reports whether its entity is innocent.
 func (j *judge) act(e facet.Entity, a act) (wrong bool) {
 	if a.action < policy.Throttle {
 		return false

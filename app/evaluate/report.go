@@ -12,21 +12,21 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// Report is what was measured. Its JSON form is described in docs/evaluation.md;
-// members may be added under version 1.
+// Report is the result of an evaluation. Its JSON form is described in
+// docs/evaluation.md; members may be added under version 1.
 type Report struct {
 	V         int       `json:"v"` // 1
 	From      time.Time `json:"from"`
 	To        time.Time `json:"to"` // event times of the first and the last event
 	Events    int64     `json:"events"`
-	Clean     int64     `json:"clean_events"` // that belong to no campaign
+	Clean     int64     `json:"clean_events"` // events outside all campaigns
 	Unread    int64     `json:"unread_records"`
 	Repeated  int64     `json:"repeated_records"`
 	Campaigns int       `json:"campaigns"`
-	Results   []Result  `json:"results"` // by set of rules
+	Results   []Result  `json:"results"` // one per set of rules
 }
 
-// Result is what one set of rules made of it.
+// Result is the result of one set of rules.
 type Result struct {
 	Name         string `json:"name"`
 	RulesVersion string `json:"rules_version"`
@@ -34,14 +34,14 @@ type Result struct {
 	Measure
 	Signals       int     `json:"signals"`
 	False         int     `json:"false_signals"`
-	FalsePerM     float64 `json:"false_signals_per_million"` // clean events
-	Wrong         int     `json:"wrongly_acting_entities"`   // innocent ones that the gate would throttle, or more
+	FalsePerM     float64 `json:"false_signals_per_million"` // per million clean events
+	Wrong         int     `json:"wrongly_acting_entities"`   // innocent entities that the gate would throttle, or more
 	WrongPerM     float64 `json:"wrongly_acting_per_million"`
-	WrongEnforced int     `json:"wrongly_enforced_entities"` // of these, by rules in phase enforce alone
+	WrongEnforced int     `json:"wrongly_enforced_entities"` // those with only the rules in phase enforce
 	NanosAnEvent  float64 `json:"ns_an_event"`               // ingest and detect
 	IngestNanos   float64 `json:"ingest_ns_an_event"`
 	DetectNanos   float64 `json:"detect_ns_an_event"`
-	Entities      int     `json:"entities"` // that have state at the end
+	Entities      int     `json:"entities"` // with state at the end
 	StateBytes    int     `json:"state_bytes"`
 	BytesAnEntity float64 `json:"bytes_an_entity"`
 	Kinds         []Kind  `json:"kinds"`
@@ -50,92 +50,93 @@ type Result struct {
 	Incidents     []Told  `json:"incidents"`
 	Missed        []Miss  `json:"missed"`
 
-	firstSignals map[string][]float64 // s, by kind, for the plots
-	signalsAt    []int                // by hour
-	falseAt      []int                // by hour
+	firstSignals map[string][]float64 // seconds, by kind, for the plots
+	signalsAt    []int                // per hour
+	falseAt      []int                // per hour
 }
 
-// Measure is what is said of many campaigns together. Times are seconds after the
+// Measure holds figures about several campaigns. Times are seconds after the
 // campaign's first event; nil: nothing was found.
 type Measure struct {
 	Campaigns   int      `json:"campaigns"`
-	Caught      int      `json:"caught"`      // an attacker, a victim, or what they share was named
-	Named       int      `json:"named"`       // an attacker was
-	VictimOnly  int      `json:"victim_only"` // nobody but victims was
-	Acted       int      `json:"acted"`       // the gate would throttle one of them, or more
+	Caught      int      `json:"caught"`      // an attacker, a victim or a shared entity was named
+	Named       int      `json:"named"`       // an attacker was named
+	VictimOnly  int      `json:"victim_only"` // only victims were named
+	Acted       int      `json:"acted"`       // the gate would throttle such an entity, or more
 	ActedOn     int      `json:"acted_on_attacker"`
-	Strong      int      `json:"strong"` // a signal that may act, of weight 60 or more, names an attacker
+	Strong      int      `json:"strong"` // a signal that may act, with weight 60 or more, names an attacker
 	Recall      float64  `json:"recall"`
 	Precision   *float64 `json:"precision"` // of the signals of the rules that found them
 	FirstSignal *float64 `json:"first_signal_s"`
 	FirstAction *float64 `json:"first_action_s"`
 }
 
-// Kind is what is said of one kind of campaign, and of each of its variants.
+// Kind holds the figures about one kind of campaign, and about each of its
+// variants.
 type Kind struct {
 	Kind string `json:"kind"`
 	Measure
-	ByRule   []Count   `json:"by_rule"` // campaigns that each rule found, the most first
+	ByRule   []Count   `json:"by_rule"` // campaigns found per rule, the highest number first
 	Variants []Variant `json:"variants"`
 }
 
-// Variant is what is said of a kind's variant.
+// Variant holds the figures about one variant of a kind.
 type Variant struct {
 	Variant string `json:"variant"`
 	Measure
 }
 
-// Count is how often there is something.
+// Count is a name with a number.
 type Count struct {
 	Name string `json:"name"`
 	N    int    `json:"n"`
 }
 
-// Rule is what is said of one rule's signals.
+// Rule holds the figures about one rule's signals.
 type Rule struct {
 	Rule      string   `json:"rule"`
 	Phase     string   `json:"phase"`
 	Signals   int      `json:"signals"`
 	Attackers int      `json:"about_attackers"`
 	Victims   int      `json:"about_victims"`
-	Others    int      `json:"about_groups"` // and what is shared
+	Others    int      `json:"about_groups"` // and about shared entities
 	Incidents int      `json:"about_incidents"`
 	False     int      `json:"false"`
 	FalsePerM float64  `json:"false_per_million"`
 	Precision *float64 `json:"precision"`
-	Found     int      `json:"campaigns"` // that it names somebody of
-	First     int      `json:"first"`     // of these, before every other rule
+	Found     int      `json:"campaigns"` // campaigns of which the rule names an entity
+	First     int      `json:"first"`     // those that the rule found before all others
 }
 
-// Cause is whom a rule accuses wrongly.
+// Cause is a group of false signals.
 type Cause struct {
 	Rule     string `json:"rule"`
-	Entity   string `json:"entity"` // its kind
-	Why      string `json:"why"`    // it looks odd, or which campaign it was in before or after; "": neither
+	Entity   string `json:"entity"` // kind of entity
+	Why      string `json:"why"`    // why it looks odd, or its campaign before or after; "": neither
 	Signals  int    `json:"signals"`
 	Entities int    `json:"entities"`
 	Example  string `json:"example"`
 }
 
-// Told is whether operators heard of a kind of incident.
+// Told says whether operators were told about a kind of incident.
 type Told struct {
 	Kind    string  `json:"kind"`
 	Signals int     `json:"signals"`
 	ByRule  []Count `json:"by_rule"`
 }
 
-// Miss is a campaign of which nobody was named.
+// Miss is a campaign of which no entity was named.
 type Miss struct {
 	Campaign string    `json:"campaign"`
 	Kind     string    `json:"kind"`
 	Variant  string    `json:"variant"`
 	From     time.Time `json:"from"`
 	To       time.Time `json:"to"`
-	Events   int       `json:"events"` // 0: the truth does not say
-	Group    bool      `json:"group"`  // a group that it was in was named
+	Events   int       `json:"events"` // 0: unknown
+	Group    bool      `json:"group"`  // a group of the campaign was named
 }
 
-// report makes the report.
+// report builds the report.
 func report(o Options, truth *traffic.Truth, trials []*trial) *Report {
 	one := trials[0]
 	r := &Report{V: 1, Events: one.accepted, Unread: one.counts[ingest.Dead] + one.counts[ingest.Filtered], Repeated: one.counts[ingest.Repeated]}
@@ -152,7 +153,7 @@ func report(o Options, truth *traffic.Truth, trials []*trial) *Report {
 	return r
 }
 
-// result judges what one set of rules said.
+// result judges the output of one set of rules.
 func (t *trial) result(o Options, truth *traffic.Truth, of *Report) Result {
 	j := newJudge(truth, o.Grace.Milliseconds())
 	r := Result{Name: t.name, RulesVersion: t.set.Version, Signals: len(t.signals), firstSignals: map[string][]float64{}}
@@ -240,10 +241,10 @@ func (r *Rule) count(role traffic.Role) {
 	}
 }
 
-// tally gathers measures of campaigns.
+// tally collects figures about campaigns.
 type tally struct {
 	Measure
-	signals, actions []float64 // s
+	signals, actions []float64 // seconds
 	right            map[string]int
 }
 
@@ -270,8 +271,9 @@ func (y *tally) add(c *traffic.Campaign, f *found) {
 	}
 }
 
-// measure is what the campaigns amount to. The precision is that of the rules which
-// found them: their signals about these campaigns against all that were false.
+// measure returns the figures about the campaigns. The precision is that of the
+// rules that found them: the share of their signals about these campaigns among
+// those and all their false ones.
 func (y *tally) measure(byRule map[string]*Rule) Measure {
 	y.Recall = share(y.Caught, y.Campaigns)
 	y.FirstSignal, y.FirstAction = median(y.signals), median(y.actions)
@@ -291,7 +293,8 @@ func ratio(n, of int) *float64 {
 	return &v
 }
 
-// median is the middle of values, the lower of two; nil where there is none.
+// median returns the median of values, the lower one of two; nil if there are no
+// values.
 func median(values []float64) *float64 {
 	if len(values) == 0 {
 		return nil
@@ -301,7 +304,7 @@ func median(values []float64) *float64 {
 	return &v
 }
 
-// summarise makes the measures of all campaigns, of kinds and variants, and of rules.
+// summarise computes the figures about all campaigns, kinds, variants and rules.
 func (r *Result) summarise(j *judge, byRule map[string]*Rule, clean int64) {
 	type cell struct{ kind, variant string }
 	all, kinds, variants := &tally{}, map[string]*tally{}, map[cell]*tally{}
@@ -354,7 +357,7 @@ func (r *Result) summarise(j *judge, byRule map[string]*Rule, clean int64) {
 	}
 }
 
-// counts lists counts, the greatest first.
+// counts returns counts, the highest first.
 func counts(of map[string]int) (list []Count) {
 	for name, n := range of {
 		list = append(list, Count{name, n})
@@ -363,7 +366,7 @@ func counts(of map[string]int) (list []Count) {
 	return list
 }
 
-// tell lists the incidents that there were.
+// tell lists the incidents of the truth.
 func (r *Result) tell(truth *traffic.Truth, told map[string]map[string]int) {
 	seen := map[string]bool{}
 	for _, row := range truth.Rows {
@@ -387,7 +390,7 @@ func (r *Result) cost(t *trial) {
 	r.BytesAnEntity = float64(r.StateBytes) / float64(max(1, r.Entities))
 }
 
-// causes gathers whom rules accuse wrongly.
+// causes groups false signals by cause.
 type causes struct {
 	j    *judge
 	all  map[causeKey]*Cause

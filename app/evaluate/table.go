@@ -19,14 +19,14 @@ func (r *Report) WriteJSON(to io.Writer) error {
 	return enc.Encode(r)
 }
 
-// Table says how much is written.
+// Table selects the parts of the table.
 type Table struct {
-	Variants bool // a line for each variant of a kind
-	Misses   bool // a line for each campaign that was missed
+	Variants bool // one line per variant
+	Misses   bool // one line per missed campaign
 }
 
-// Write writes the report for people to read. With several sets of rules, a number of
-// each stands in every cell.
+// Write writes the report for people. With several sets of rules, each cell has one
+// number per set.
 func (r *Report) Write(to io.Writer, how Table) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	p := printer{w: w, results: r.Results}
@@ -47,13 +47,13 @@ func (r *Report) Write(to io.Writer, how Table) error {
 
 func stamp(t time.Time) string { return t.Format("2006-01-02 15:04") }
 
-// printer writes numbers of several results beside each other.
+// printer prints the numbers of several results side by side.
 type printer struct {
 	w       *tabwriter.Writer
 	results []Result
 }
 
-// each is a cell: what f makes of each result, in their order; once where they agree.
+// each returns a cell with f of each result in order, or only once if all agree.
 func (p *printer) each(f func(*Result) string) string {
 	var parts []string
 	for i := range p.results {
@@ -147,7 +147,7 @@ func (p *printer) rules() {
 	}
 }
 
-// mostCauses is how many causes of false signals the table shows; JSON has all.
+// mostCauses is the number of causes of false signals in the table; JSON has all.
 const mostCauses = 20
 
 func (p *printer) causes() {
@@ -202,7 +202,7 @@ func percent(v *float64) string {
 	return strconv.FormatFloat(100**v, 'f', 1, 64) + " %"
 }
 
-// duration writes seconds.
+// duration formats seconds.
 func duration(s *float64) string {
 	if s == nil {
 		return "-"

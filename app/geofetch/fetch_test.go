@@ -29,7 +29,7 @@ import (
 
 var now = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 
-// cityRecords makes what npm's package of cities has one of.
+// cityRecords returns the content of the npm package with city data.
 func cityRecords(t testing.TB, records map[string][]mmdb.Field) []byte {
 	t.Helper()
 	db := mmdb.New()
@@ -53,7 +53,7 @@ func place(country, city string, lat, lng float32) []mmdb.Field {
 	return []mmdb.Field{{Key: "city", Value: city}, {Key: "country_code", Value: country}, {Key: "latitude", Value: lat}, {Key: "longitude", Value: lng}, {Key: "state1", Value: "x"}}
 }
 
-// rangesOf makes iporigin's file.
+// rangesOf returns a file in the format of iporigin.
 func rangesOf(version uint16, labels []string, v4 [][3]uint32, v6 [][2]netip.Addr) []byte {
 	le := binary.LittleEndian
 	b := le.AppendUint16([]byte(originsMagic), version)
@@ -111,7 +111,7 @@ func wheel(t testing.TB, files map[string][]byte) []byte {
 	return out.Bytes()
 }
 
-// registry is what npm and pip have in a test.
+// registry holds the packages that npm and pip offer in a test.
 type registry struct {
 	city, asn, origins map[string][]byte
 	bin                string
@@ -141,7 +141,7 @@ func newRegistry(t *testing.T) *registry {
 	return r
 }
 
-// open puts npm and pip into the path, that give what the registry has.
+// open puts an npm and a pip into PATH that serve the packages of the registry.
 func (r *registry) open(t *testing.T) {
 	t.Helper()
 	for name, data := range map[string][]byte{"city.tgz": tarball(t, r.city), "asn.tgz": tarball(t, r.asn), "iporigin-1.1.2-py3-none-any.whl": wheel(t, r.origins)} {
@@ -222,7 +222,7 @@ func TestWhatIsFetchedIsWhatAWorkerReads(t *testing.T) {
 	}
 }
 
-// holds is what a directory has, by name.
+// holds returns the files of a directory by name.
 func holds(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -240,7 +240,7 @@ func holds(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// TestWhatFailsLeavesWhatWasThere: each says what to do.
+// TestWhatFailsLeavesWhatWasThere: and each error says what to do.
 func TestWhatFailsLeavesWhatWasThere(t *testing.T) {
 	r := newRegistry(t)
 	r.open(t)
@@ -302,7 +302,7 @@ func TestWhatFailsLeavesWhatWasThere(t *testing.T) {
 	}
 }
 
-// until cancels when a line with a text is written.
+// until cancels a context when a line with a text is written.
 type until struct {
 	text   string
 	cancel context.CancelFunc
@@ -331,7 +331,7 @@ func TestAnInterruptedFetchLeavesWhatWasThere(t *testing.T) {
 	if !maps.Equal(before, holds(t, dir)) {
 		t.Error("the directory has changed")
 	}
-	// What a run leaves that was killed is removed, after a day.
+	// The work directory of a killed run is removed after a day.
 	left := filepath.Join(dir, workPrefix+"1")
 	if err := errors.Join(os.Mkdir(left, 0o700), os.Chtimes(left, now, now.Add(-25*time.Hour))); err != nil {
 		t.Fatal(err)
@@ -386,7 +386,7 @@ func TestRangesAreNetworks(t *testing.T) {
 	}
 }
 
-// TestRealData fetches what is there today.
+// TestRealData fetches the current data.
 func TestRealData(t *testing.T) {
 	testkit.Registries(t)
 	dir := t.TempDir()

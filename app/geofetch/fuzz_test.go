@@ -8,8 +8,8 @@ import (
 	"github.com/weirdev/weir/internal/mmdb"
 )
 
-// The files of strangers: whatever they hold, they are read or refused, and what was
-// read can be written and is whole.
+// Untrusted files: whatever their content, they are read or refused. The data that
+// was read can be written as a valid database.
 
 func whole(t *testing.T, db *mmdb.Writer) {
 	t.Helper()
@@ -66,8 +66,8 @@ func FuzzArchives(f *testing.F) {
 	})
 }
 
-// FuzzRanges: the networks of a range hold its addresses and no other, one behind the
-// other.
+// FuzzRanges checks that the networks of a range hold exactly its addresses, in
+// order.
 func FuzzRanges(f *testing.F) {
 	f.Add([]byte{192, 0, 2, 1}, []byte{192, 0, 2, 6})
 	f.Add([]byte{0, 0, 0, 0}, []byte{255, 255, 255, 255})

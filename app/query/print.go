@@ -23,7 +23,7 @@ type printer struct {
 	names   []string
 	types   []driver.ColumnType
 	csv     *csv.Writer
-	kept    [][]string // of a table
+	kept    [][]string // for table output
 	written int
 }
 
@@ -42,7 +42,7 @@ func newPrinter(out io.Writer, output string, rows driver.Rows) (*printer, error
 	return p, nil
 }
 
-// scan reads the present row.
+// scan reads the current row.
 func (p *printer) scan(rows driver.Rows) ([]any, error) {
 	into := make([]any, len(p.types))
 	for i, t := range p.types {
@@ -92,7 +92,8 @@ func (p *printer) end() error {
 	return p.out.Flush()
 }
 
-// json writes a row as an object on a line of its own, in the order of columns.
+// json writes a row as one JSON object per line, with members in the order of
+// columns.
 func (p *printer) json(values []any) error {
 	p.out.WriteByte('{')
 	for i, v := range values {
@@ -115,7 +116,7 @@ func (p *printer) json(values []any) error {
 	return err
 }
 
-// encode is v as JSON, without HTML's escapes.
+// encode returns v as JSON, without escapes for HTML.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -136,7 +137,8 @@ func (p *printer) tsv(texts []string) error {
 	return p.out.WriteByte('\n')
 }
 
-// vertical writes a row as a block, a line a column; for rows of many columns.
+// vertical writes a row as a block with one line per column, for rows with many
+// columns.
 func (p *printer) vertical(texts []string) error {
 	widest := 0
 	for _, n := range p.names {
@@ -149,7 +151,7 @@ func (p *printer) vertical(texts []string) error {
 	return nil
 }
 
-// table writes what was kept, with columns as wide as what is in them.
+// table writes the kept rows, with columns as wide as their content.
 func (p *printer) table() {
 	if len(p.names) == 0 {
 		return

@@ -1,8 +1,8 @@
-// Package query runs SQL against the ClickHouse that a configuration names, or
-// against what a demonstration has left in a directory, and prints what it finds.
+// Package query runs SQL and prints the result. It uses the ClickHouse of the
+// configuration, or the data that a demonstration left in a directory.
 //
-// It only reads. It keeps the rows of a table in memory, to see how wide its
-// columns are; the other outputs are written as they come.
+// It only reads. For a table it keeps all rows in memory to determine the column
+// widths; the other outputs are streamed.
 package query
 
 import (
@@ -23,17 +23,17 @@ import (
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
-// Outputs lists how results can be written.
+// Outputs lists the output formats.
 func Outputs() []string { return []string{"table", "vertical", "tsv", "csv", "json"} }
 
-// Options is what the user asked for.
+// Options configure a query.
 type Options struct {
 	ClickHouse clickhouse.Config
-	Data       string // directory of a demonstration or sandbox; empty: the ClickHouse of the configuration
+	Data       string // directory of a demonstration or sandbox; empty: use the configured ClickHouse
 	Output     string // one of Outputs
 }
 
-// Validate reports what is wrong with o.
+// Validate returns an error if o is invalid.
 func (o Options) Validate() error {
 	if !slices.Contains(Outputs(), o.Output) {
 		return fmt.Errorf("-output %q: one of %s", o.Output, strings.Join(Outputs(), ", "))
@@ -73,7 +73,7 @@ func Run(ctx context.Context, o Options, sql string, out io.Writer, log *slog.Lo
 	return nil
 }
 
-// open starts the embedded engine on a directory, and has o name it.
+// open starts the embedded engine on a directory, and points o to it.
 func (o *Options) open(log *slog.Logger) (stop func() error, err error) {
 	dir, err := find(o.Data)
 	if err != nil {
@@ -92,7 +92,8 @@ func (o *Options) open(log *slog.Logger) (stop func() error, err error) {
 	return s.Close, nil
 }
 
-// find is where in a directory the sandbox's data are. It makes nothing.
+// find returns the data directory of the sandbox in a directory. It creates
+// nothing.
 func find(dir string) (string, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return "", fmt.Errorf("-data: %w", err)
@@ -105,7 +106,7 @@ func find(dir string) (string, error) {
 	return "", fmt.Errorf("-data %s: ClickHouse has left nothing there; name the directory that `weir demo -data` or `weir sandbox -dir` was given", dir)
 }
 
-// explain says what to do about an error.
+// explain adds advice to an error.
 func (o Options) explain(err error) error {
 	var e *ch.Exception
 	if !errors.As(err, &e) {
@@ -118,7 +119,7 @@ func (o Options) explain(err error) error {
 	return fmt.Errorf("ClickHouse: %s%s", text, o.advice(e.Code))
 }
 
-// advice is what to do about some of ClickHouse's errors.
+// advice returns advice on some error codes of ClickHouse.
 func (o Options) advice(code int32) string {
 	switch code {
 	case 60:
@@ -135,7 +136,7 @@ func (o Options) advice(code int32) string {
 	return ""
 }
 
-// print writes rows in one of the forms.
+// print writes rows in one of the output formats.
 func print(out io.Writer, output string, rows driver.Rows) error {
 	p, err := newPrinter(out, output, rows)
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
-// leave makes what a demonstration leaves: tables, and an event in two copies.
+// leave creates the data that a demonstration leaves: tables, and one event in two
+// copies.
 func leave(t *testing.T) (dir string) {
 	t.Helper()
 	testkit.ChDB(t)

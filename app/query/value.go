@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// text is a value as ClickHouse would write it.
+// text formats a value as ClickHouse would.
 func text(v any, kind string) string {
 	switch v := plain(v, kind).(type) {
 	case nil:
@@ -24,7 +24,7 @@ func text(v any, kind string) string {
 	}
 }
 
-// nested is a value within another: texts have quotes there.
+// nested formats a value within another one, where texts have quotes.
 func nested(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -53,8 +53,8 @@ func nested(v any) string {
 	return fmt.Sprint(v)
 }
 
-// plain turns what the driver gives into nil, texts, numbers, flags, lists and
-// maps: what JSON has.
+// plain converts a value of the driver to nil, texts, numbers, booleans, lists and
+// maps, as in JSON.
 func plain(v any, kind string) any {
 	switch v := v.(type) {
 	case nil:
@@ -64,7 +64,7 @@ func plain(v any, kind string) any {
 	case float64:
 		return finite(v, v)
 	case float32:
-		short, _ := strconv.ParseFloat(strconv.FormatFloat(float64(v), 'g', -1, 32), 64) // what was written reads
+		short, _ := strconv.ParseFloat(strconv.FormatFloat(float64(v), 'g', -1, 32), 64) // cannot fail: it was formatted above
 		return finite(float64(v), short)
 	case string:
 		return valid(v)
@@ -102,8 +102,8 @@ func byKind(r reflect.Value, kind string) any {
 	return fmt.Sprint(r.Interface())
 }
 
-// inner is the type of what a list holds; of what is within other types, nothing
-// is known but that it stands there.
+// inner returns the element type of a list. For other containers, the element types
+// are unknown.
 func inner(kind string) string {
 	if _, within, found := strings.Cut(kind, "("); found {
 		return strings.TrimSuffix(within, ")")
@@ -111,7 +111,7 @@ func inner(kind string) string {
 	return kind
 }
 
-// finite is v, or a text for what JSON has no number for.
+// finite returns v, or a text for values that JSON numbers cannot express.
 func finite(v, as float64) any {
 	switch {
 	case math.IsNaN(v):
@@ -122,7 +122,7 @@ func finite(v, as float64) any {
 	return as
 }
 
-// moment is a date or a time, in UTC, as precise as its type.
+// moment formats a date or a time in UTC, with the precision of its type.
 func moment(t time.Time, kind string) string {
 	_, after, fine := strings.Cut(kind, "DateTime64(")
 	digits := 0
@@ -140,7 +140,7 @@ func moment(t time.Time, kind string) string {
 	return t.UTC().Format("2006-01-02 15:04:05.000")
 }
 
-// valid is a text as it is, or, where it is bytes and no text, in base64.
+// valid returns a text unchanged, or bytes that are not text in base64.
 func valid(s string) string {
 	if utf8.ValidString(s) {
 		return s

@@ -1,4 +1,4 @@
-// Package terminal writes what strangers wrote where somebody looks at it.
+// Package terminal makes untrusted text safe to print on a terminal.
 package terminal
 
 import (
@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// Visible makes bytes of a stranger fit for a terminal: nothing in them moves the
-// cursor or changes colours, and bytes that are no text are shown as \x…
+// Visible makes untrusted bytes safe for a terminal: nothing in them moves the
+// cursor or changes colours. Bytes that are not text are shown as \x…
 func Visible(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) < 0 {
 		return s
@@ -33,7 +33,7 @@ func Visible(s string) string {
 	return b.String()
 }
 
-// Is reports whether somebody looks at a stream, or types it.
+// Is reports whether a stream is connected to a terminal.
 func Is(stream any) bool {
 	f, ok := stream.(*os.File)
 	if !ok {

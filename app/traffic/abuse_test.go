@@ -7,8 +7,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// abuses says, for each kind of campaign, why its events are not what the kind is
-// about; "" where they are.
+// abuses returns, for each kind of campaign, a check that its events show the
+// abuse. A check returns what is missing, or "".
 func abuses() map[string]func([]*event.Event) string {
 	return map[string]func([]*event.Event) string{
 		"attestation_abuse": has(10, is(event.Route, "/v1/withdrawals"), func(e *event.Event) bool {
@@ -71,7 +71,7 @@ func matches(e *event.Event, tests []test) bool {
 	return true
 }
 
-// has asks for so many events of which all tests hold.
+// has requires at least the given number of events that pass all tests.
 func has(least int, tests ...test) func([]*event.Event) string {
 	return func(all []*event.Event) string {
 		n := 0
@@ -87,7 +87,7 @@ func has(least int, tests ...test) func([]*event.Event) string {
 	}
 }
 
-// distinct asks for so many values of a field, in at least so many events.
+// distinct requires a number of values of a field, in a minimum number of events.
 func distinct(f event.Field, least, most, events int, tests ...test) func([]*event.Event) string {
 	return func(all []*event.Event) string {
 		values, n := map[string]bool{}, 0
@@ -104,7 +104,7 @@ func distinct(f event.Field, least, most, events int, tests ...test) func([]*eve
 	}
 }
 
-// repeated asks for values that come again, so many times in all.
+// repeated requires a minimum number of repetitions of values.
 func repeated(f event.Field, least int) func([]*event.Event) string {
 	return func(all []*event.Event) string {
 		values, n := map[string]bool{}, 0
@@ -122,7 +122,8 @@ func repeated(f event.Field, least int) func([]*event.Event) string {
 	}
 }
 
-// shared asks for a value of one field beside so many of another.
+// shared requires a value of one field that occurs with a minimum number of values
+// of another.
 func shared(f, of event.Field, least int) func([]*event.Event) string {
 	return func(all []*event.Event) string {
 		beside := map[string]map[string]bool{}
@@ -142,7 +143,7 @@ func shared(f, of event.Field, least int) func([]*event.Event) string {
 	}
 }
 
-// inOrder asks for an account that calls routes in an order.
+// inOrder requires an account that calls the routes in the given order.
 func inOrder(routes ...string) func([]*event.Event) string {
 	return func(all []*event.Event) string {
 		at := map[string]int{}
@@ -158,7 +159,8 @@ func inOrder(routes ...string) func([]*event.Event) string {
 	}
 }
 
-// without asks for calls of a route that one more time of another does not precede.
+// without requires calls of a route that are not preceded by as many calls of
+// another.
 func without(route, before string) func([]*event.Event) string {
 	return func(all []*event.Event) string {
 		open, n := map[string]int{}, 0

@@ -12,11 +12,11 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 )
 
-// variant is how an attacker goes about it.
+// variant describes the style of an attack.
 type variant struct {
 	slow        bool // over hours instead of minutes
 	distributed bool // from many sources instead of one
-	careful     bool // looks like the genuine app and a person, as far as that goes
+	careful     bool // looks like the genuine app and a person, as far as possible
 }
 
 func variants() (all []variant) {
@@ -45,11 +45,11 @@ func Variants() (all []string) {
 	return all
 }
 
-// kind is a kind of campaign. Each has a file of its own.
+// kind is a kind of campaign. Each kind has its own file.
 type kind struct {
 	name string
 	doc  string
-	lets time.Duration // a slow one of its kind lasts about so long
+	lets time.Duration // approximate duration of the slow variant
 	run  func(*attack)
 }
 
@@ -70,7 +70,7 @@ func Kinds() (all []string) {
 	return all
 }
 
-// Describe says what the attackers of a kind do.
+// Describe describes what the attackers of a kind do.
 func Describe(name string) string {
 	for _, k := range kinds() {
 		if k.name == name {
@@ -80,7 +80,7 @@ func Describe(name string) string {
 	return ""
 }
 
-// known reports names that are not among those there are.
+// known returns an error for names that are not in the list.
 func known(what string, names, all []string) error {
 	for _, n := range names {
 		if !slices.Contains(all, n) {
@@ -90,25 +90,25 @@ func known(what string, names, all []string) error {
 	return nil
 }
 
-// campaign is an attack under way, with the truth about it.
+// campaign is an attack in progress, with the truth about it.
 type campaign struct {
 	Campaign
 	place  int
 	rows   []*Row
 	byName map[facet.Entity]*Row
-	made   int // accounts
+	made   int // number of accounts created
 }
 
-// attack is what a campaign's script has at hand.
+// attack provides helpers for the script of a campaign.
 type attack struct {
 	*actor
 	variant
 	t      *tenant
-	number int // of its kind and variant
+	number int // index within its kind and variant
 }
 
-// launch plans all campaigns. They begin when the world has gone on for some hours, or
-// a quarter of it, so that there is something to learn from before.
+// launch plans all campaigns. They start after some hours, or a quarter of the
+// world's duration, so that rules can learn from the time before.
 func (w *world) launch() {
 	chosen := func(list []string, name string) bool { return len(list) == 0 || slices.Contains(list, name) }
 	for i, k := range kinds() {
@@ -141,7 +141,7 @@ func (w *world) plan(k kind, v variant, n int, seed uint64) {
 	})
 }
 
-// note adds what a request says to the truth.
+// note adds the entities of a request to the truth.
 func (c *campaign) note(a *actor, cl *client, r *request) {
 	if c.Events++; c.Events == 1 {
 		c.From = a.now
@@ -161,7 +161,7 @@ func (c *campaign) note(a *actor, cl *client, r *request) {
 	}
 	c.row(a, facet.Token, cl, token, own(cl.own.token, Victim))
 	c.row(a, facet.Device, cl, cl.device, own(cl.own.device, Victim))
-	c.row(a, facet.Key, cl, cl.key, Shared) // a copied one is its victim's, too
+	c.row(a, facet.Key, cl, cl.key, Shared) // a copied key also belongs to the victim
 	c.row(a, facet.IP, cl, event.ClientKey(cl.addr), own(cl.own.addr, Shared))
 	c.row(a, facet.Net, cl, event.NetKey(cl.addr), Group)
 	c.row(a, facet.Net16, cl, event.Net16Key(cl.addr), Group)
@@ -193,7 +193,8 @@ func (c *campaign) row(a *actor, k facet.Kind, cl *client, key string, role Role
 	r.Events++
 }
 
-// pace waits between requests: as the variant asks, evenly where it is careless.
+// pace waits between requests, as the variant requires; careless attackers wait at
+// regular intervals.
 func (a *attack) pace(fast, slow time.Duration) {
 	d, part := fast, 0.08
 	if a.slow {
@@ -205,7 +206,7 @@ func (a *attack) pace(fast, slow time.Duration) {
 	a.wait(a.about(d, part))
 }
 
-// or is how many of something there are: one, or so many where it is distributed.
+// or returns many if the campaign is distributed, otherwise 1.
 func (a *attack) or(many int) int {
 	if a.distributed {
 		return many
@@ -213,8 +214,8 @@ func (a *attack) or(many int) int {
 	return 1
 }
 
-// each has a script run once, or by n at about the same time where the campaign is
-// distributed.
+// each runs a script once; in a distributed campaign n times, at about the same
+// time.
 func (a *attack) each(n int, script func(*attack)) {
 	for range a.or(n) - 1 {
 		a.w.begin(a.now, a.rng.Uint64(), a.c, func(b *actor) {
@@ -227,13 +228,13 @@ func (a *attack) each(n int, script func(*attack)) {
 	script(a)
 }
 
-// tools are what careless attackers use.
+// tools lists the HTTP clients of careless attackers.
 func tools() [][2]string {
 	return [][2]string{{"okhttp/4.12.0", ja4OkHTTP}, {"python-requests/2.32.3", ja4Python}, {"Go-http-client/2.0", ja4Go}}
 }
 
-// source makes a client of the attacker's: a tool in a data centre, or what looks like
-// the app in somebody's home.
+// source returns a client of the attacker: a tool in a data centre, or something
+// that looks like the app in a home.
 func (a *attack) source() *client {
 	c := &client{tenant: a.t, own: owned{true, true, true, true}}
 	if a.careful {
@@ -248,7 +249,7 @@ func (a *attack) source() *client {
 	return c
 }
 
-// sources makes one client, or n where the campaign is distributed. Those of careless
+// sources returns one client; in a distributed campaign n. Those of careless
 // attackers are in one data centre.
 func (a *attack) sources(n int) (all []*client) {
 	for i := range a.or(n) {
@@ -263,8 +264,8 @@ func (a *attack) sources(n int) (all []*client) {
 	return all
 }
 
-// disguise has a client look like the genuine app on a phone of its own. It runs, with
-// keys of its own, where the platform vouches for nothing.
+// disguise makes a client look like the genuine app on its own phone. It has its
+// own keys, on a platform without attestation.
 func (a *attack) disguise(c *client) {
 	c.dress(a.t, pick(a.rng, phones()), oldRelease(a.rng))
 	c.device, c.key, c.signature = name(a.rng, "d-"), name(a.rng, "k-"), "valid"
@@ -272,19 +273,19 @@ func (a *attack) disguise(c *client) {
 	c.skew = time.Duration(a.rng.NormFloat64() * 1e9)
 }
 
-// genuine has a client be the real app on a real phone of the attacker's.
+// genuine turns a client into the real app on a real phone of the attacker.
 func (a *attack) genuine(c *client) {
 	a.disguise(c)
 	a.prove(c)
 }
 
-// account is a new name of an account that is the attacker's own.
+// account returns a new name for an account of the attacker.
 func (a *attack) account() string {
 	a.c.made++
 	return "u" + strconv.Itoa(5_000_000+a.c.place*1000+a.c.made)
 }
 
-// signIn opens a session of a client's account.
+// signIn opens a session for a client's account.
 func (a *attack) signIn(c *client) {
 	a.send(c, request{method: "GET", path: "/v1/config", route: "/v1/config", status: 200})
 	a.wait(a.someTime(900*time.Millisecond, 150*time.Millisecond))
@@ -295,7 +296,7 @@ func (a *attack) signIn(c *client) {
 	a.wait(a.someTime(2*time.Second, 300*time.Millisecond))
 }
 
-// stay refreshes a client's token where it has expired.
+// stay refreshes a client's token if it has expired.
 func (a *attack) stay(c *client) {
 	if c.token != "" && a.now >= c.expires {
 		a.send(c, request{method: "POST", path: "/v1/token/refresh", route: "/v1/token/refresh", status: 200, grant: "refresh_token", token: c.refresh})
@@ -303,7 +304,7 @@ func (a *attack) stay(c *client) {
 	}
 }
 
-// try is a sign-in with a password of which nobody knows whether it is right.
+// try signs in with a guessed password; right says whether it is correct.
 func (a *attack) try(c *client, account string, right bool) {
 	c.account, c.own.account = account, false
 	r := request{method: "POST", path: "/v1/login", route: "/v1/login", status: 401, auth: "failure", grant: "password"}
@@ -313,7 +314,7 @@ func (a *attack) try(c *client, account string, right bool) {
 	a.send(c, r)
 }
 
-// victim is somebody whom no other campaign has.
+// victim returns a person whom no other campaign uses.
 func (a *attack) victim() *person {
 	t := a.t
 	if len(t.untouched) == 0 {
@@ -324,8 +325,8 @@ func (a *attack) victim() *person {
 	return p
 }
 
-// victimNow is somebody who is signed in and uses the app, whom no other campaign has
-// if there is such a one; it waits for somebody.
+// victimNow returns a person who is signed in and is using the app, if possible one
+// whom no other campaign uses. If there is nobody, it waits.
 func (a *attack) victimNow(with ...func(*seat) bool) *person {
 	fits := func(p *person) bool {
 		s := p.seats[0]
@@ -352,8 +353,8 @@ func (a *attack) victimNow(with ...func(*seat) bool) *person {
 	}
 }
 
-// far is a city on another continent, or, where the attacker is careful, one that is
-// only too far to be there at once.
+// far returns a city on another continent; for careful attackers, possibly a nearer
+// one that is still too far for a person to be in both at once.
 func (a *attack) far(from int) int {
 	var all []int
 	for i, c := range cities() {

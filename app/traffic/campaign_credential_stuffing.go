@@ -22,7 +22,7 @@ func credentialStuffing() kind {
 				a.send(c, request{method: "GET", path: "/v1/me", route: "/v1/me", status: 200})
 				c.token, c.family, c.session = "", "", ""
 			}
-			if a.careful && a.rng.IntN(5) == 0 { // an account of his own, so that the address is not all failures
+			if a.careful && a.rng.IntN(5) == 0 { // an own account, so that the address has successes too
 				a.wait(time.Second)
 				a.try(c, "u"+name(a.rng, "own"), true)
 			}

@@ -12,7 +12,7 @@ func emulatorFarm() kind {
 			c := a.source()
 			p := phone{"sdk_gphone64_x86_64", "android", "13", "2022-11-05"}
 			if a.careful {
-				p = phone{"iPhone 16", "android", "12", "2021-06-01"} // a model that has another system
+				p = phone{"iPhone 16", "android", "12", "2021-06-01"} // a model that does not run this system
 			}
 			a.disguise(c)
 			c.dress(a.t, p, "4.2.0")

@@ -11,7 +11,7 @@ func impossibleTravel() kind {
 			p := a.victimNow()
 			c := &client{tenant: a.t, account: p.account, own: owned{addr: true, device: true, token: true}}
 			a.disguise(c)
-			if a.careful { // the same looks as the owner's phone has
+			if a.careful { // same appearance as the owner's phone
 				c.dress(a.t, p.seats[0].phone, p.seats[0].version)
 			}
 			c.addr = broadband.anywhere(a.rng, a.far(p.city), 30_000)

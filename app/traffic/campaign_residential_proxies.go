@@ -15,7 +15,7 @@ func residentialProxies() kind {
 			switch {
 			case !a.distributed:
 				c.addr = broadband.at(home, net+1+i%250)
-			case a.rng.IntN(5) == 0: // somebody lives behind it
+			case a.rng.IntN(5) == 0: // a resident uses the address
 				p := pick(a.rng, a.t.people)
 				c.addr, c.own.addr = p.home, false
 			default:

@@ -15,7 +15,7 @@ func tokenTheft() kind {
 				c.addr = hosting.anywhere(a.rng, 18+a.rng.IntN(3), 100)
 				c.agent, c.ja4, c.signature, c.verdict, c.level = "python-requests/2.32.3", ja4Python, "missing", "missing", "none"
 				c.device = name(a.rng, "d-")
-			} else { // the owner's device is claimed, too; the key cannot be
+			} else { // the attacker also claims the owner's device, but does not have its key
 				c.own.device, c.signature, c.reason, c.ja4 = false, "missing", "", ja4Go
 			}
 			for range 18 {

@@ -9,10 +9,10 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// phone is a model as it reports itself.
+// phone is a model with the values that it reports.
 type phone struct{ name, os, version, patch string }
 
-// phones are an invented mix, the commoner ones more than once.
+// phones returns an invented mix; common models occur more than once.
 func phones() []phone {
 	return []phone{
 		{"Pixel 9", "android", "16", "2025-12-05"}, {"Pixel 8a", "android", "16", "2025-11-05"}, {"Galaxy S25", "android", "16", "2025-12-01"},
@@ -23,7 +23,7 @@ func phones() []phone {
 	}
 }
 
-// Fingerprints of TLS clients: of the apps, of libraries and of browsers.
+// Fingerprints of TLS clients: apps, libraries and browsers.
 const (
 	ja4Android = "t13d1516h2_8daaf6152771_b186095e22b6"
 	ja4IOS     = "t13d2014h2_a09f3c656075_14788d8d241b"
@@ -33,7 +33,7 @@ const (
 	ja4Browser = "t13d1517h2_8daaf6152771_b0da82dd1658"
 )
 
-// client is what stands behind a request: a person with a device, or a tool.
+// client is the sender of a request: a person's device, or a tool.
 type client struct {
 	tenant  *tenant
 	account string
@@ -49,9 +49,9 @@ type client struct {
 	rooted   bool
 	emulator bool
 
-	key       string        // id of the key that signs
-	signature string        // verdict; "" where nothing is said of it
-	reason    string        // of the signature's verdict
+	key       string        // id of the signing key
+	signature string        // verdict; "" if unknown
+	reason    string        // reason for the verdict
 	skew      time.Duration // of the device's clock
 	verdict   string        // of the attestation
 	level     string        // of the attestation
@@ -61,33 +61,33 @@ type client struct {
 	family  string
 	token   string // access token
 	refresh string // refresh token
-	spent   string // the refresh token before it
+	spent   string // the previous refresh token
 	issued  int64  // Unix ms, of the access token
 	expires int64  // Unix ms
 
 	own owned
 }
 
-// owned says which of what a campaign's client uses is the attacker's own. What is
-// not is somebody else's: a victim's, or used by many.
+// owned says which entities of a client belong to the attacker. The others belong
+// to a victim, or are shared.
 type owned struct{ account, device, token, addr bool }
 
-// request is one call, and its answer.
+// request is a request with its response.
 type request struct {
 	method, path, route string
 	status              int64
 	auth, grant         string
 	objectType, object  string
 	attrs               string
-	token               string        // instead of the client's access token
-	nonce               string        // instead of a fresh one
-	clock               int64         // Unix ms, instead of the client's clock
-	latency             time.Duration // of the answer; 0: some
-	bytes               int64         // of the answer; 0: some
-	lax                 bool          // the API takes a token that has expired, which is its fault
+	token               string        // replaces the client's access token
+	nonce               string        // replaces a new nonce
+	clock               int64         // Unix ms; replaces the client's clock
+	latency             time.Duration // of the response; 0: chosen at random
+	bytes               int64         // of the response; 0: chosen at random
+	lax                 bool          // the API wrongly accepts an expired token
 }
 
-// send makes an event of a request, and of what happens to requests at the moment.
+// send emits the event of a request, after applying current incidents.
 func (a *actor) send(c *client, r request) (status int64) {
 	w, e := a.w, &a.w.e
 	if c.token != "" && r.grant == "" && a.now >= c.expires && r.status < 400 && !r.lax {
@@ -155,7 +155,7 @@ func (a *actor) fillRequest(e *event.Event, r *request) {
 	e.SetNum(event.ResponseBytes, size)
 }
 
-// fill tells who asks.
+// fill sets the fields that identify the client.
 func (c *client) fill(e *event.Event, a *actor) {
 	set(e, event.Tenant, c.tenant.name)
 	set(e, event.Account, c.account)
@@ -179,7 +179,7 @@ func (c *client) fill(e *event.Event, a *actor) {
 	}
 }
 
-// fillProof tells what the gateway verified.
+// fillProof sets the fields that the gateway has verified.
 func (a *actor) fillProof(e *event.Event, c *client, r *request) {
 	token := c.token
 	if r.token != "" {
@@ -189,7 +189,7 @@ func (a *actor) fillProof(e *event.Event, c *client, r *request) {
 		e.SetText(event.Token, token)
 		e.SetText(event.TokenFamily, c.family)
 		issued, expires := c.issued, c.expires
-		if r.grant == "refresh_token" { // it is the refresh token that is presented
+		if r.grant == "refresh_token" { // the client presents its refresh token
 			expires = issued + refreshLifetime.Milliseconds()
 		}
 		e.SetNum(event.TokenIssued, issued)
@@ -218,21 +218,21 @@ func (a *actor) fillProof(e *event.Event, c *client, r *request) {
 	e.SetNum(event.ClientTime, clock)
 }
 
-// clock is what the device's clock says as it sends what arrives now.
+// clock returns the device's time when it sends the request.
 func (a *actor) clock(c *client) int64 {
 	return a.now + c.skew.Milliseconds() - int64(20+a.rng.ExpFloat64()*120)
 }
 
-// name makes up an identifier.
+// name returns a new identifier.
 func name(r *rand.Rand, prefix string) string { return prefix + strconv.FormatUint(r.Uint64(), 36) }
 
-// grantTokens gives the client new tokens of a family that begins.
+// grantTokens gives the client tokens of a new family.
 func (a *actor) grantTokens(c *client) {
 	c.session, c.family, c.refresh = name(a.rng, "s-"), name(a.rng, "f-"), ""
 	a.rotate(c)
 }
 
-// refreshLifetime is how long a refresh token may be used.
+// refreshLifetime is the validity period of a refresh token.
 const refreshLifetime = 30 * 24 * time.Hour
 
 // rotate gives the client the next tokens of its family.
@@ -242,7 +242,7 @@ func (a *actor) rotate(c *client) {
 	c.expires = a.now + c.tenant.lifetime.Milliseconds()
 }
 
-// dress gives a client the looks of the genuine app on a phone.
+// dress makes a client look like the genuine app on a phone.
 func (c *client) dress(t *tenant, p phone, version string) {
 	c.tenant, c.phone, c.app, c.version = t, p, t.app, version
 	if c.ja4 = ja4Android; p.os == "ios" {
@@ -251,13 +251,13 @@ func (c *client) dress(t *tenant, p phone, version string) {
 	c.agent = t.agent + "/" + version + " (" + p.os + " " + p.version + "; " + p.name + ")"
 }
 
-// prove gives a client a key and an attestation, as the genuine app has them.
+// prove gives a client a key and an attestation, like those of the genuine app.
 func (a *actor) prove(c *client) {
 	c.key, c.signature, c.reason = name(a.rng, "k-"), "valid", ""
 	a.attest(c)
 }
 
-// attest lets the platform vouch for the app anew.
+// attest renews the platform's attestation of the app.
 func (a *actor) attest(c *client) {
 	c.verdict, c.level, c.attested = "passed", "device", a.now
 	if c.phone.os == "ios" || c.phone.patch > "2025-10" {

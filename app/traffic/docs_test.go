@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestThePageHasEveryKind: docs/evaluation.md says of each kind what the kind says.
+// TestThePageHasEveryKind: docs/evaluation.md has the description of each kind.
 func TestThePageHasEveryKind(t *testing.T) {
 	page, err := os.ReadFile("../../docs/evaluation.md")
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// Kinds of incidents: what happens to everybody at once, and is nobody's abuse.
+// Kinds of incidents: events that affect everybody at once and are not abuse.
 const (
 	brokenRelease     = "broken_release"
 	paymentOutage     = "payment_outage"
@@ -16,16 +16,16 @@ const (
 	marketingPush     = "marketing_push"
 )
 
-// incident is one of them.
+// incident is an incident with its scope and time.
 type incident struct {
 	kind     string
 	tenant   *tenant // nil: all
 	from, to int64   // Unix ms
-	model    string  // of a broken release: on which it is broken
+	model    string  // of a broken release: the affected model
 }
 
-// Versions of the apps. Those of releaseOf roll out while the world goes on; the first
-// of them is broken on one model.
+// Versions of the apps. The versions in releaseOf are rolled out while the world
+// runs. The first of them is broken on one model.
 const (
 	brokenVersion = "4.3.0"
 	fixedVersion  = "4.3.1"
@@ -36,8 +36,9 @@ func oldRelease(r *rand.Rand) string {
 	return pick(r, []string{"4.2.0", "4.2.0", "4.2.0", "4.2.0", "4.1.3", "4.1.3", "4.0.9"})
 }
 
-// releases says when new versions come: at a quarter of the world, and the fix at half
-// of it, or a day later where that is sooner.
+// releases sets the release times of new versions: the first after a quarter of the
+// world's duration, and the fix after half of it, or a day after the first if that
+// is sooner.
 func (w *world) releases(*rand.Rand) {
 	if !w.cfg.Incidents {
 		return
@@ -47,7 +48,8 @@ func (w *world) releases(*rand.Rand) {
 	w.incidents = append(w.incidents, &incident{kind: brokenRelease, from: out, to: fix, model: brokenModel})
 }
 
-// update is when a device gets which version; most get one over days.
+// update returns when a device gets which version. Most devices get one within
+// days.
 func (w *world) update(r *rand.Rand) (at int64, version string) {
 	if len(w.incidents) == 0 || r.IntN(10) < 3 {
 		return 0, ""
@@ -73,7 +75,7 @@ func (w *world) happen(r *rand.Rand) {
 	plan(loginOutage, w.tenants[1], 0.40, 15*time.Minute)
 }
 
-// incidentAt finds an incident of a kind that a tenant has at a moment.
+// incidentAt returns a tenant's incident of a kind at a given time.
 func (w *world) incidentAt(kind string, t *tenant, at int64) *incident {
 	for _, i := range w.incidents {
 		if i.kind == kind && (i.tenant == nil || i.tenant == t) && at >= i.from && at < i.to {
@@ -83,7 +85,7 @@ func (w *world) incidentAt(kind string, t *tenant, at int64) *incident {
 	return nil
 }
 
-// fail has a request meet the incidents of the moment.
+// fail applies the current incidents to a request.
 func (r *request) fail(a *actor, c *client) {
 	w := a.w
 	if r.status >= 200 && r.status < 300 && (r.route == "/v1/payments" || r.route == "/v1/payments/{id}/confirm") &&
@@ -98,12 +100,12 @@ func (r *request) fail(a *actor, c *client) {
 	}
 }
 
-// platform has a person's app meet incidents of the platform and of its release.
+// platform applies incidents of the platform and of the release to a person's app.
 func (s *seat) platform(a *actor) {
 	w := a.w
 	if s.updates != 0 && a.now >= s.updates {
 		s.dress(s.tenant, s.phone, s.next)
-		if s.updates = 0; s.next == brokenVersion { // the fix follows, when it is out
+		if s.updates = 0; s.next == brokenVersion { // the fix follows when it is released
 			b := w.incidents[0]
 			s.updates, s.next = b.to+int64(a.rng.ExpFloat64()*6*3.6e6), fixedVersion
 		}
@@ -127,7 +129,8 @@ func (s *seat) platform(a *actor) {
 	}
 }
 
-// incidentRows is the truth about incidents: whom operators may be told about.
+// incidentRows returns the truth about incidents: the entities about which
+// operators may be told.
 func (w *world) incidentRows() (rows []Row) {
 	for _, i := range w.incidents {
 		for _, t := range w.tenants {
@@ -141,13 +144,13 @@ func (w *world) incidentRows() (rows []Row) {
 			switch i.kind {
 			case brokenRelease:
 				add(facet.Build, brokenVersion+"|"+i.model)
-				rows[len(rows)-1].To = w.end // not all have the fix at once
+				rows[len(rows)-1].To = w.end // not every device has the fix at once
 			case paymentOutage:
 				add(facet.Route, "/v1/payments")
 				add(facet.Route, "/v1/payments/{id}/confirm")
 			case loginOutage:
 				add(facet.Route, "/v1/login")
-			case marketingPush: // what a visit asks for
+			case marketingPush: // determines what a visit requests
 				for _, route := range []string{"/v1/config", "/v1/me", "/v1/catalogue", "/v1/items/{id}", "/v1/search", "/v1/cart/items"} {
 					add(facet.Route, route)
 				}

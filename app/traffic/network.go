@@ -8,10 +8,10 @@ import (
 	"github.com/weirdev/weir/internal/geo/geowriter"
 )
 
-// All addresses come from 240.0.0.0/4 and 2001:db8::/32, which nobody has. The first
-// byte of an IPv4 address says what network it is in, the second in which city.
+// All addresses are in 240.0.0.0/4 and 2001:db8::/32, which are not in use. The
+// first byte of an IPv4 address determines the network, and the second the city.
 
-// line is what an address is used for.
+// line is a type of Internet access.
 type line struct {
 	first      byte // of the address
 	asn        uint32
@@ -20,8 +20,8 @@ type line struct {
 	anonymiser string
 }
 
-// The lines of a city. Numbers are those reserved for documentation, but for
-// satellites and relays, which rules know by their numbers.
+// The types of access in a city. AS numbers are those reserved for documentation,
+// except those of satellites and relays, which rules recognise by number.
 var (
 	broadband = line{240, 64500, "Example Broadband", 20, ""}
 	mobile    = line{241, 64510, "Example Mobile", 150, ""}
@@ -31,14 +31,14 @@ var (
 	satellite = line{245, 14593, "Example Satellite", 200, ""}
 	relay     = line{246, 36183, "Example Relay", 50, ""}
 	tor       = line{247, 64550, "Example Onion", 5, "tor"}
-	gateways  = line{248, 64560, "Example Corporation", 5, ""} // exits of a company's own VPN
+	gateways  = line{248, 64560, "Example Corporation", 5, ""} // exits of a company's VPN
 )
 
 func lines() []line {
 	return []line{broadband, mobile, office, hosting, vpn, satellite, relay, tor, gateways}
 }
 
-// city is a place with its share of people.
+// city is a place with its share of the population.
 type city struct {
 	name, country       string
 	latitude, longitude float64
@@ -58,17 +58,18 @@ func cities() []city {
 	}
 }
 
-// at is the n-th address of a line in a city.
+// at returns the n-th address of a line in a city.
 func (l line) at(city, n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{l.first, byte(city), byte(n >> 8), byte(n)})
 }
 
-// anywhere is some address of a line in a city, behind those of the first n homes.
+// anywhere returns a random address of a line in a city, after those of the first n
+// homes.
 func (l line) anywhere(r *rand.Rand, city, n int) netip.Addr {
 	return l.at(city, n+r.IntN(65_000-min(n, 64_000)))
 }
 
-// homeV6 is an address of a home with IPv6.
+// homeV6 returns an address of a home with IPv6.
 func homeV6(city, home, person int) netip.Addr {
 	a := netip.MustParseAddr("2001:db8::").As16()
 	a[4], a[6], a[7], a[15] = byte(city), byte(home>>8), byte(home), byte(1+person)
@@ -78,10 +79,11 @@ func homeV6(city, home, person int) netip.Addr {
 // Places knows the invented networks. It implements ingest.Places.
 type Places struct{ cities []city }
 
-// NewPlaces makes what a geographic database would say.
+// NewPlaces returns the content of a geographic database.
 func NewPlaces() Places { return Places{cities()} }
 
-// Lookup says where an address is; nothing of one that is not invented.
+// Lookup sets the place of an address. It leaves the place empty if the address is
+// not invented.
 func (p Places) Lookup(addr netip.Addr, to *geo.Place) {
 	*to = geo.Place{}
 	l, city := broadband, 0
@@ -112,8 +114,8 @@ func (p Places) Lookup(addr netip.Addr, to *geo.Place) {
 	}
 }
 
-// asnIn is the line's autonomous system in a city; operators of satellites and relays
-// have one everywhere.
+// asnIn returns the line's autonomous system in a city. Satellite and relay
+// operators have the same one everywhere.
 func (l line) asnIn(city int) uint32 {
 	if l.asn < 64_000 {
 		return l.asn
@@ -121,7 +123,7 @@ func (l line) asnIn(city int) uint32 {
 	return l.asn + uint32(city%10)
 }
 
-// Networks lists the same, for databases in files.
+// Networks returns the same data, for database files.
 func (p Places) Networks() (all []geowriter.Network) {
 	add := func(prefix netip.Prefix) {
 		var at geo.Place

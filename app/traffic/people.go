@@ -10,15 +10,15 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// tenant is a product with an API and an app of its own.
+// tenant is a product with its own API and app.
 type tenant struct {
 	name, host, app, agent string
 	number                 uint64
-	share                  int           // of the people, percent
+	share                  int           // of the population, in percent
 	lifetime               time.Duration // of access tokens
 	catalogue              int           // items
 	people                 []*person
-	untouched              []*person // whom no campaign has as a victim, in random order
+	untouched              []*person // people who are not victims of a campaign yet, in random order
 }
 
 func tenants() []*tenant {
@@ -29,13 +29,13 @@ func tenants() []*tenant {
 	}
 }
 
-// Who shares what.
+// Sizes of groups that share something.
 const (
-	perHome      = 3  // people in a household, at most
+	perHome      = 3  // maximum number of people in a household
 	perCarrier   = 60 // people behind one address of a mobile network
 	perOffice    = 40 // people behind one address of an office
 	perHundred   = 100
-	eventsOfADay = 70 // by a person, on average: see TestTheRateIsKept
+	eventsOfADay = 70 // average per person: see TestTheRateIsKept
 )
 
 // person is a user with habits.
@@ -43,42 +43,42 @@ type person struct {
 	account  string
 	tenant   *tenant
 	city     int
-	number   int // in the city
+	number   int // index within the city
 	home     netip.Addr
-	work     netip.Addr // zero: works nowhere with a network
+	work     netip.Addr // zero: no work, or none with a network
 	exit     netip.Addr // of a VPN, a relay or a company's gateway; zero: none
-	exits    int        // sessions of a hundred through it
-	flies    int64      // Unix ms at which the person lands elsewhere; 0: never
-	goes     int        // city where the person lands
+	exits    int        // percentage of sessions through exit
+	flies    int64      // Unix ms of the departure by plane; 0: never
+	goes     int        // city of arrival
 	commutes bool
-	heavy    bool // scrolls and scrolls
+	heavy    bool // scrolls a lot
 	flaky    bool // has a bad connection
-	forgets  bool // mistypes passwords more than others
+	forgets  bool // mistypes passwords more often than others
 	seats    []*seat
-	replaces int64 // Unix ms at which the phone is replaced; 0: never
-	busy     bool  // uses the app now
+	replaces int64 // Unix ms of the phone's replacement; 0: never
+	busy     bool  // is using the app
 	orders   int
 }
 
-// seat is a person at a device, with what the app has kept.
+// seat is a person at a device, with the app's stored data.
 type seat struct {
 	client
 	signedIn bool
-	updates  int64 // Unix ms at which the app is updated; 0: not
+	updates  int64 // Unix ms of the app's next update; 0: none
 	next     string
 	synced   bool
-	known    bool // the device has been signed in with before
-	signsUp  bool // the account is yet to be opened
-	broken   bool // has had the release that is broken on it
+	known    bool // the device has been used to sign in before
+	signsUp  bool // the account has not been opened yet
+	broken   bool // the broken release was installed on it
 }
 
-// carrierAddress is where a person's mobile network meets the Internet; it changes a
-// little with where the person is.
+// carrierAddress returns an exit address of a person's mobile network. It varies
+// slightly with the person's location.
 func (p *person) carrierAddress(r *rand.Rand) netip.Addr {
 	return mobile.at(p.city, p.number/perCarrier*2+r.IntN(2))
 }
 
-// settle peoples the world, and has it go on by itself.
+// settle creates the population and starts it.
 func (w *world) settle() {
 	r := random(w.cfg.Seed, 1)
 	w.tenants = tenants()
@@ -111,7 +111,7 @@ func (w *world) settle() {
 	}
 }
 
-// spread lists cities as often as people live there.
+// spread lists each city as often as its share of the population requires.
 func spread() (where []int) {
 	for i, c := range cities() {
 		for range c.share {
@@ -157,12 +157,12 @@ func (w *world) person(r *rand.Rand, t *tenant, i, city int, inCity []int) *pers
 	return p
 }
 
-// within is some moment of the world.
+// within returns a random time within the world's duration.
 func (w *world) within(r *rand.Rand) int64 {
 	return w.cfg.Start + r.Int64N(w.cfg.Duration.Milliseconds())
 }
 
-// sit gives a person a device, on which the app has been used before.
+// sit gives a person a device on which the app has been used before.
 func (p *person) sit(w *world, r *rand.Rand, with phone) *seat {
 	s := &seat{signedIn: r.IntN(3) > 0, synced: true, known: true}
 	s.account = p.account
@@ -172,7 +172,7 @@ func (p *person) sit(w *world, r *rand.Rand, with phone) *seat {
 		s.sim = "absent"
 	}
 	if s.skew = time.Duration(r.NormFloat64() * 1.5e9); r.IntN(25) == 0 {
-		s.skew = time.Duration(r.NormFloat64() * 4e11) // minutes, as with clocks that were set by hand
+		s.skew = time.Duration(r.NormFloat64() * 4e11) // minutes, as with clocks set by hand
 	}
 	a := &actor{w: w, rng: r, now: w.cfg.Start - r.Int64N(86_400_000)}
 	a.prove(&s.client)
@@ -187,13 +187,13 @@ func (p *person) sit(w *world, r *rand.Rand, with phone) *seat {
 	return s
 }
 
-// operator is a mobile network of the country, as MCC-MNC.
+// operator returns a mobile network of the country, as MCC-MNC.
 func (c city) operator(r *rand.Rand) string {
 	mcc := map[string]string{"DE": "262", "FR": "208", "GB": "234", "NL": "204", "ES": "214", "PL": "260", "US": "310", "BR": "724", "JP": "440", "SG": "525", "NG": "621", "IN": "404", "AU": "505", "RO": "226", "VN": "452"}[c.country]
 	return mcc + "-0" + strconv.Itoa(1+r.IntN(3))
 }
 
-// shareTablets lets some households of a tenant use one tablet.
+// shareTablets makes some households of a tenant share a tablet.
 func (w *world) shareTablets(r *rand.Rand) {
 	for _, t := range w.tenants {
 		homes := map[netip.Addr]*seat{}
@@ -215,7 +215,7 @@ func (w *world) shareTablets(r *rand.Rand) {
 	}
 }
 
-// nameCrowds names the addresses that many share.
+// nameCrowds records the addresses that many people share.
 func (w *world) nameCrowds() {
 	for city, n := range w.inCity {
 		for _, t := range w.tenants {
@@ -251,20 +251,21 @@ func (w *world) nameCrowds() {
 	}
 }
 
-// odd notes an innocent entity that may look odd.
+// odd records an innocent entity that may look odd.
 func (w *world) odd(why string, t *tenant, k facet.Kind, key string) {
 	w.bystander = append(w.bystander, Row{
 		Kind: why, Role: Innocent, Entity: facet.Entity{Kind: k, Tenant: t.name, Key: key}, From: w.cfg.Start, To: w.end,
 	})
 }
 
-// busyness is how much the app is used at a moment, where 1 is the mean over a week:
-// least at night, most in the evening, more at the weekend.
+// busyness returns how much the app is used at a given time, where 1 is the mean
+// over a week. Use is lowest at night, highest in the evening, and higher at the
+// weekend.
 func busyness(t int64, zone int) float64 {
 	hours := [24]float64{
 		.25, .14, .08, .06, .07, .15, .45, .85, 1.05, 1, .95, 1.05, 1.25, 1.15, 1, 1, 1.1, 1.35, 1.6, 1.85, 2, 1.8, 1.2, .6,
 	}
-	days := [7]float64{1.12, .95, .94, .95, .97, 1, 1.07} // from Sunday on
+	days := [7]float64{1.12, .95, .94, .95, .97, 1, 1.07} // from Sunday
 	at := time.UnixMilli(t).UTC().Add(time.Duration(zone) * time.Hour)
 	h, part := at.Hour(), float64(at.Minute())/60
 	return (hours[h]*(1-part) + hours[(h+1)%24]*part) * days[at.Weekday()]
@@ -272,7 +273,7 @@ func busyness(t int64, zone int) float64 {
 
 const mostBusyness = 2.3
 
-// arrivals lets people of a tenant begin to use the app.
+// arrivals makes people of a tenant start using the app.
 func (a *actor) arrivals(t *tenant) {
 	perDay := a.w.cfg.Rate * 86_400 * float64(t.share) / 100 / eventsOfASession
 	for n := uint64(0); ; {
@@ -298,10 +299,10 @@ func (a *actor) arrivals(t *tenant) {
 	}
 }
 
-// newcomers is that one visit in so many is somebody's first.
+// newcomers is the number of visits per first visit.
 const newcomers = 150
 
-// newcomer is somebody who has just installed the app.
+// newcomer returns a person who has just installed the app.
 func (a *actor) newcomer(t *tenant) *person {
 	w := a.w
 	p := w.person(a.rng, t, len(w.people), pick(a.rng, spread()), w.inCity)
@@ -313,7 +314,7 @@ func (a *actor) newcomer(t *tenant) *person {
 	return p
 }
 
-// staff lets people of support work, at an office, in office hours.
+// staff makes support staff work in an office during office hours.
 func (w *world) staff(r *rand.Rand, t *tenant) {
 	n := 1 + len(t.people)/3000
 	for i := range n {
@@ -326,7 +327,7 @@ func (w *world) staff(r *rand.Rand, t *tenant) {
 	}
 }
 
-// shift is the work of somebody in support, day by day.
+// shift is the daily work of a support agent.
 func (a *actor) shift(c *client) {
 	c.skew = time.Duration(a.rng.NormFloat64() * 1e9)
 	for {
@@ -342,7 +343,7 @@ func (a *actor) shift(c *client) {
 			c.expires = a.now + (8 * time.Hour).Milliseconds()
 		}
 		p := pick(a.rng, c.tenant.people)
-		a.wait(a.someTime(4*time.Minute, 20*time.Second)) // a call comes in
+		a.wait(a.someTime(4*time.Minute, 20*time.Second)) // a call arrives
 		a.send(c, request{method: "GET", path: "/v1/desk/accounts?q=" + p.account, route: "/v1/desk/accounts", status: 200})
 		a.wait(a.someTime(5*time.Second, time.Second))
 		a.send(c, request{method: "GET", path: "/v1/accounts/" + p.account, route: "/v1/accounts/{id}", status: 200, objectType: "account", object: p.account})
@@ -354,5 +355,5 @@ func (a *actor) shift(c *client) {
 	}
 }
 
-// order is the id of a person's n-th order.
+// order returns the id of a person's n-th order.
 func (p *person) order(n int) string { return p.account[1:] + "-" + strconv.Itoa(n) }

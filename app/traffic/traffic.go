@@ -1,9 +1,9 @@
-// Package traffic invents the users of mobile apps, what happens to them, and
-// campaigns against them, with the truth about who is who. Whether rules find the
-// campaigns, and whom they accuse wrongly, is what [app/evaluate] measures on it.
+// Package traffic simulates users of mobile apps, incidents, and campaigns against
+// the users, and records the truth about each entity. [app/evaluate] uses it to
+// measure which campaigns rules find, and which innocents they accuse.
 //
-// Time is virtual, and the same configuration gives the same events. The package
-// knows nothing of rules or detectors: a campaign is what an attacker would do.
+// Time is virtual, and the same configuration produces the same events. The package
+// does not know rules or detectors: a campaign does what an attacker would do.
 //
 // [app/evaluate]: https://pkg.go.dev/github.com/weirdev/weir/app/evaluate
 package traffic
@@ -19,21 +19,21 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// Config says what world there is.
+// Config describes a simulated world.
 type Config struct {
 	Seed     uint64
-	Start    int64         // Unix ms; it is midnight where people live when it is in UTC
-	Duration time.Duration // of the events
-	Rate     float64       // innocent events a second, the mean over a week
-	Run      string        // prefix of event ids, so that runs do not share them
+	Start    int64         // Unix ms; midnight in UTC is midnight for the population
+	Duration time.Duration // of the simulation
+	Rate     float64       // innocent events per second, on average over a week
+	Run      string        // prefix of event ids, to keep runs apart
 
 	Kinds     []string // of campaigns; empty: all of [Kinds]
 	Variants  []string // of campaigns; empty: all of [Variants]
-	Each      int      // campaigns of every kind and variant
-	Incidents bool     // outages, releases, a broken one, a marketing push
+	Each      int      // number of campaigns per kind and variant
+	Incidents bool     // outages, releases including a broken one, and a marketing push
 }
 
-// Defaults is a day with three campaigns of every kind and variant.
+// Defaults returns a day with three campaigns of every kind and variant.
 func Defaults() Config {
 	return Config{
 		Seed: 1, Start: time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC).UnixMilli(), // a Monday
@@ -41,7 +41,7 @@ func Defaults() Config {
 	}
 }
 
-// Validate reports everything that is wrong with c.
+// Validate returns all errors of c.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Duration < time.Minute || c.Duration > 62*24*time.Hour {
@@ -57,12 +57,12 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Clean is the campaign of an event that belongs to none.
+// Clean is the campaign index of an event outside all campaigns.
 const Clean = -1
 
-// Run makes the traffic of c, and calls emit for each event, in order of time, with
-// the place of its campaign in the truth, or [Clean]. The event and its texts are
-// valid only during the call. It ends early with emit's first error.
+// Run generates the traffic of c. It calls emit for each event, in order of time,
+// with the index of its campaign in the truth, or [Clean]. The event and its texts
+// are valid only during the call. Run ends early with emit's first error.
 func Run(c Config, emit func(e *event.Event, campaign int) error) (*Truth, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -83,13 +83,13 @@ func Run(c Config, emit func(e *event.Event, campaign int) error) (*Truth, error
 	return w.truth(), w.err
 }
 
-// world is the state of what is invented.
+// world is the state of the simulation.
 type world struct {
 	cfg   Config
 	end   int64 // Unix ms
 	rng   *rand.Rand
 	queue queue
-	begun uint64 // actors
+	begun uint64 // number of actors so far
 
 	e      event.Event
 	emit   func(*event.Event, int) error
@@ -98,38 +98,37 @@ type world struct {
 
 	tenants   []*tenant
 	people    []*person
-	inCity    []int // people of a city
+	inCity    []int // number of people per city
 	incidents []*incident
 	campaigns []*campaign
-	bystander []Row // innocent entities that look odd, and why
+	bystander []Row // innocent entities that look odd, with the reason
 }
 
 func newWorld(c Config, emit func(*event.Event, int) error) *world {
 	return &world{cfg: c, end: c.Start + c.Duration.Milliseconds(), rng: random(c.Seed, 0), emit: emit}
 }
 
-// random is a source of its own for each purpose, so that nobody's choices change
-// what others do.
+// random returns a separate random source per purpose, so that choices for one do
+// not affect others.
 func random(seed, purpose uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, purpose)) }
 
-// actor does one thing after the other: it sends requests, and lets time pass in
-// between.
+// actor runs a script: it sends requests, and waits in between.
 type actor struct {
 	w     *world
 	rng   *rand.Rand
 	now   int64 // Unix ms
 	order uint64
-	c     *campaign // that it belongs to; nil: it is innocent
+	c     *campaign // the actor's campaign; nil: it is innocent
 
 	pause  func(until int64) bool
 	resume func() (int64, bool)
 	stop   func()
 }
 
-// stopped unwinds a script that is not over when the world ends.
+// stopped is the panic value that unwinds a script when the world ends.
 type stopped struct{}
 
-// begin has a script run from a moment on, with a source of chance that seed names.
+// begin starts a script at a given time, with a random source for seed.
 func (w *world) begin(at int64, seed uint64, c *campaign, script func(*actor)) {
 	w.begun++
 	a := &actor{w: w, rng: random(w.cfg.Seed, seed), now: max(at, w.cfg.Start), order: w.begun, c: c}
@@ -151,33 +150,34 @@ func (w *world) stop() {
 	}
 }
 
-// wait lets time pass.
+// wait advances time by d.
 func (a *actor) wait(d time.Duration) { a.until(a.now + max(0, d.Milliseconds())) }
 
-// until lets time pass until t (Unix ms).
+// until advances time to t (Unix ms).
 func (a *actor) until(t int64) {
 	if !a.pause(max(t, a.now)) {
 		panic(stopped{})
 	}
 }
 
-// about is d, give or take a part of it: 0.5 is half to one and a half.
+// about returns d with a random deviation: with part 0.5, between half of d and one
+// and a half times d.
 func (a *actor) about(d time.Duration, part float64) time.Duration {
 	return time.Duration(float64(d) * (1 - part + 2*part*a.rng.Float64()))
 }
 
-// someTime is exponentially distributed around d, and no less than least.
+// someTime returns an exponentially distributed time around d, but at least least.
 func (a *actor) someTime(d, least time.Duration) time.Duration {
 	return least + time.Duration(a.rng.ExpFloat64()*float64(d-least))
 }
 
-// between is a number from least to most.
+// between returns a random number from least to most.
 func (a *actor) between(least, most int) int { return least + a.rng.IntN(most-least+1) }
 
-// pick chooses one of list.
+// pick returns a random element of list.
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-// queue is a heap of actors by the time at which they go on.
+// queue is a heap of actors, ordered by the time of their next step.
 type queue []*actor
 
 func (q queue) Len() int { return len(q) }

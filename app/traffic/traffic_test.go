@@ -14,15 +14,15 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 )
 
-// small is a quiet day with one campaign of every kind and variant.
+// small returns a quiet day with one campaign of every kind and variant.
 func small(seed uint64) Config {
 	c := Defaults()
 	c.Seed, c.Rate, c.Each = seed, 2, 1
 	return c
 }
 
-// history runs a world, checks of each event what must hold of all, and shows it as it
-// is read.
+// history runs a world, checks the invariants of each event, and passes it on as
+// ingest reads it.
 func history(t *testing.T, c Config, show func(e *event.Event, campaign int)) *Truth {
 	t.Helper()
 	var d format.Decoder
@@ -80,15 +80,15 @@ func TestTheSameSeedGivesTheSameTraffic(t *testing.T) {
 
 var fixed = maphash.MakeSeed()
 
-// TestCampaignsChangeNobodyElse: innocent people do the same with campaigns and
-// without.
+// TestCampaignsChangeNobodyElse: innocent people behave the same with and without
+// campaigns.
 func TestCampaignsChangeNobodyElse(t *testing.T) {
 	innocent := func(each int) (all []string) {
 		c := small(3)
 		c.Duration, c.Rate, c.Each = 5*time.Hour, 1, each
 		history(t, c, func(e *event.Event, campaign int) {
 			if campaign == Clean {
-				for _, f := range []event.Field{event.ID, event.RequestID, event.Gateway} { // are counted over all
+				for _, f := range []event.Field{event.ID, event.RequestID, event.Gateway} { // counted over all events
 					e.Clear(f)
 				}
 				all = append(all, string(e.AppendJSON(nil)))
@@ -114,11 +114,11 @@ func TestADay(t *testing.T) {
 	})
 }
 
-// day is what tests keep of a day.
+// day holds the data of a day that tests need.
 type day struct {
 	start   int64
 	byHour  [24]int               // innocent events
-	clean   map[facet.Entity]bool // whom innocents are or use
+	clean   map[facet.Entity]bool // entities of innocent people
 	attacks map[int][]*event.Event
 }
 
@@ -143,7 +143,7 @@ func (d *day) see(e *event.Event, campaign int) {
 	d.attacks[campaign] = append(d.attacks[campaign], kept)
 }
 
-// entities are some that an event is about.
+// entities returns the entities of an event that tests check.
 func entities(e *event.Event) (all []facet.Entity) {
 	for _, k := range []facet.Kind{facet.Account, facet.Session, facet.Token, facet.Device, facet.Key, facet.JA4, facet.Route} {
 		if ent, ok := facet.EntityOf(k, e, nil); ok {
@@ -171,7 +171,7 @@ func TestTheRateIsKept(t *testing.T) {
 	}
 }
 
-// testTruth holds the truth against the events themselves.
+// testTruth compares the truth with the events.
 func testTruth(t *testing.T, truth *Truth, d *day) {
 	type key struct {
 		campaign string
@@ -213,7 +213,7 @@ func testTruth(t *testing.T, truth *Truth, d *day) {
 	}
 }
 
-// testAbuse: every campaign holds its abuse, in every variant.
+// testAbuse: every campaign shows its abuse, in every variant.
 func testAbuse(t *testing.T, truth *Truth, d *day) {
 	abuse, seen := abuses(), map[string]map[string]bool{}
 	for i, c := range truth.Campaigns {
@@ -236,7 +236,7 @@ func testAbuse(t *testing.T, truth *Truth, d *day) {
 	}
 }
 
-// testVariants: slow ones take longer, distributed ones have more sources.
+// testVariants: slow campaigns take longer, and distributed ones have more sources.
 func testVariants(t *testing.T, truth *Truth, d *day) {
 	lasts, sources := map[string]int64{}, map[string]int{}
 	for i, c := range truth.Campaigns {
@@ -253,7 +253,7 @@ func testVariants(t *testing.T, truth *Truth, d *day) {
 			}
 		}
 		if k == "residential_proxies" {
-			continue // a single source is a network of which each address is used once
+			continue // a single source is a network that uses each address once
 		}
 		if one, many := sources[k+" fast-single-careless"], sources[k+" fast-distributed-careless"]; many < one || many < 2 && !strings.Contains(k, "enumeration") {
 			t.Errorf("%s has %d addresses from a single source and %d distributed", k, one, many)
@@ -276,8 +276,8 @@ func TestWhatIsNotThereIsRefused(t *testing.T) {
 	}
 }
 
-// TestDatabasesSayWhatPlacesSay compares the networks that are written to files with
-// what is looked up.
+// TestDatabasesSayWhatPlacesSay compares the networks in database files with
+// Lookup.
 func TestDatabasesSayWhatPlacesSay(t *testing.T) {
 	p := NewPlaces()
 	for _, n := range p.Networks() {

@@ -13,50 +13,51 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// Role is what an entity has to do with abuse.
+// Role is the relation of an entity to abuse.
 type Role string
 
-// Roles. A signal about an attacker or a victim is right while the campaign goes on.
+// The roles. A signal about an attacker or a victim is right during the campaign.
 const (
-	Attacker Role = "attacker" // is the attacker's own: nobody else uses it
-	Victim   Role = "victim"   // is somebody's who is attacked, or was tried
-	Shared   Role = "shared"   // an attacker and innocent people use it
-	Group    Role = "group"    // a network, a fingerprint, a route: of everybody, the attacker among them
-	Incident Role = "incident" // something is wrong with it, and that is nobody's abuse
-	Innocent Role = "innocent" // looks odd, and is not
+	Attacker Role = "attacker" // used only by the attacker
+	Victim   Role = "victim"   // belongs to a person who is attacked, or was tried
+	Shared   Role = "shared"   // used by an attacker and by innocent people
+	Group    Role = "group"    // a network, a fingerprint or a route that many people use, including the attacker
+	Incident Role = "incident" // affected by an incident, which is not abuse
+	Innocent Role = "innocent" // looks odd, but is innocent
 )
 
 func roles() []Role { return []Role{Attacker, Victim, Shared, Group, Incident, Innocent} }
 
-// Row is the truth about one entity: that it took part in a campaign or an incident,
-// or that it is innocent although it looks odd.
+// Row is the truth about one entity: it took part in a campaign or an incident, or
+// it is innocent although it looks odd.
 type Row struct {
-	Campaign string // name of the campaign; "" where there is none
-	Kind     string // of the campaign or incident, or why an innocent looks odd
+	Campaign string // name of the campaign; "" if there is none
+	Kind     string // kind of the campaign or incident, or why an innocent entity looks odd
 	Variant  string // of the campaign
 	Role     Role
 	Entity   facet.Entity
-	From, To int64 // Unix ms, of its first and its last event in it; a victim's token is stolen to the end
-	Events   int   // of the campaign that name it
+	From, To int64 // Unix ms of the first and the last event; a victim's token stays stolen to the end
+	Events   int   // events of the campaign with this entity
 }
 
 // Campaign is one attack.
 type Campaign struct {
 	Name, Kind, Variant string
-	From, To            int64 // Unix ms, of the first and the last event
-	Events              int   // 0: it never began, or a file does not say how many
+	From, To            int64 // Unix ms of the first and the last event
+	Events              int   // 0: it never began, or the file has no number
 }
 
-// Began reports whether the campaign has an event: some that are planned never do.
+// Began reports whether the campaign has an event. Some planned campaigns never
+// start.
 func (c *Campaign) Began() bool { return c.Events > 0 || c.To > 0 }
 
-// Truth is what is true of traffic.
+// Truth is the truth about a simulation.
 type Truth struct {
 	Campaigns []Campaign // in the order of their numbers
 	Rows      []Row
 }
 
-// truth gathers it from all campaigns.
+// truth collects the truth of all campaigns.
 func (w *world) truth() *Truth {
 	t := &Truth{}
 	for _, c := range w.campaigns {
@@ -64,7 +65,7 @@ func (w *world) truth() *Truth {
 		for _, r := range c.rows {
 			row := *r
 			if k := r.Entity.Kind; r.Role == Victim && (k == facet.Token || k == facet.Session) {
-				row.To = w.end // what was stolen stays stolen
+				row.To = w.end // stolen tokens stay stolen
 			}
 			t.Rows = append(t.Rows, row)
 		}
@@ -73,7 +74,7 @@ func (w *world) truth() *Truth {
 	return t
 }
 
-// rowLine is a row as it is written.
+// rowLine is the stored form of a row.
 type rowLine struct {
 	Campaign string    `json:"campaign,omitempty"`
 	Kind     string    `json:"kind"`
@@ -86,7 +87,7 @@ type rowLine struct {
 	Events   int       `json:"events,omitempty"`
 }
 
-// Write writes the truth, one JSON object a line.
+// Write writes the truth as one JSON object per line.
 func (t *Truth) Write(to io.Writer) error {
 	out := bufio.NewWriter(to)
 	enc := json.NewEncoder(out)
@@ -104,12 +105,12 @@ func (t *Truth) Write(to io.Writer) error {
 	return out.Flush()
 }
 
-// ErrTruth says that a file of truth does not read.
+// ErrTruth means that a file of truth is malformed.
 var ErrTruth = errors.New("the truth does not read")
 
-// ReadTruth reads what [Truth.Write] writes, or others in the same form. A campaign
-// begins with the first of its rows, and ends with the last that is no victim. An
-// error names the line.
+// ReadTruth reads the output of [Truth.Write], or other files in this format. A
+// campaign begins with its first row, and ends with the last row that is not about
+// a victim. Errors name the line.
 func ReadTruth(from io.Reader) (*Truth, error) {
 	t := &Truth{}
 	places := map[string]int{}
@@ -157,7 +158,7 @@ func readRow(text []byte) (Row, error) {
 	name, key, _ := strings.Cut(l.Entity, ":")
 	k, ok := facet.ParseKind(name)
 	if key, _, _ = facet.KeyOf(k, key); k == facet.Tenant {
-		l.Tenant = key // as its events have it
+		l.Tenant = key // as in the campaign's events
 	}
 	switch {
 	case !ok || key == "":

@@ -55,7 +55,7 @@ func TestWhatIsWrongWithATruthIsSaid(t *testing.T) {
 	}
 }
 
-// FuzzReadTruth: what is read is written and read again as the same.
+// FuzzReadTruth checks that a truth survives writing and reading.
 func FuzzReadTruth(f *testing.F) {
 	f.Add(`{"campaign":"a","kind":"k","variant":"fast","role":"attacker","entity":"ip:192.0.2.1","tenant":"shop","from":"2026-01-01T00:00:00Z","to":"2026-01-01T00:01:00Z","events":3}`)
 	f.Add(`{"kind":"carrier_nat","role":"innocent","entity":"ip:2001:db8::1","from":"2026-01-01T00:00:00Z","to":"2026-01-02T00:00:00Z"}`)
@@ -67,7 +67,7 @@ func FuzzReadTruth(f *testing.F) {
 		}
 		var b bytes.Buffer
 		if err := truth.Write(&b); err != nil {
-			return // a year that RFC 3339 does not have
+			return // a year that RFC 3339 cannot express
 		}
 		again, err := ReadTruth(&b)
 		if err != nil || !reflect.DeepEqual(again, truth) {

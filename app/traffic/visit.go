@@ -7,22 +7,22 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// eventsOfASession is how many requests a visit has on average, which
-// TestTheRateIsKept holds it to.
+// eventsOfASession is the average number of requests per visit. TestTheRateIsKept
+// checks it.
 const eventsOfASession = 24.9
 
-// visit is somebody using the app.
+// visit is a person's visit to the app.
 type visit struct {
 	*actor
 	p      *person
 	s      *seat
-	pushed bool // came by a message that everybody got
-	item   int  // of the catalogue
-	cart   int  // things in it
-	stream bool // what is used changes on the way
+	pushed bool // started by a marketing message
+	item   int  // index in the catalogue
+	cart   int  // number of things in the cart
+	stream bool // the network changes during the visit
 }
 
-// run is a visit from the first request to the last.
+// run runs a visit from the first request to the last.
 func (v *visit) run() {
 	p := v.p
 	v.choose()
@@ -48,7 +48,7 @@ func (v *visit) run() {
 	}
 	for range actions {
 		if v.s.signature == "invalid" && v.rng.IntN(3) > 0 {
-			return // nothing works; another time, perhaps
+			return // nothing works; perhaps another time
 		}
 		v.act()
 		v.think(9 * time.Second)
@@ -59,12 +59,12 @@ func (v *visit) run() {
 	}
 }
 
-// signOut forgets what a sign-in brought.
+// signOut discards the data of a sign-in.
 func (s *seat) signOut() {
 	s.signedIn, s.session, s.token, s.refresh, s.spent, s.family = false, "", "", "", "", ""
 }
 
-// think lets a person look at what there is.
+// think waits while a person reads.
 func (v *visit) think(d time.Duration) {
 	v.wait(v.someTime(d, 350*time.Millisecond))
 	if v.stream && v.rng.IntN(12) == 0 {
@@ -73,7 +73,7 @@ func (v *visit) think(d time.Duration) {
 	v.s.platform(v.actor)
 }
 
-// choose takes a device in hand.
+// choose selects a device.
 func (v *visit) choose() {
 	p := v.p
 	if p.replaces > 0 && v.now >= p.replaces {
@@ -95,7 +95,7 @@ func (v *visit) choose() {
 	}
 }
 
-// travel says which network the device is in.
+// travel sets the network of the device.
 func (v *visit) travel() {
 	p, r := v.p, v.rng
 	hour := time.UnixMilli(v.now).UTC().Add(time.Duration(cities()[p.city].zone) * time.Hour).Hour()
@@ -110,7 +110,7 @@ func (v *visit) travel() {
 	case p.commutes && (hour == 7 || hour == 8 || hour == 17):
 		v.s.addr, v.stream = p.carrierAddress(r), true
 		if r.IntN(2) == 0 {
-			v.s.addr = p.home // and the phone leaves it on the way
+			v.s.addr = p.home // the phone leaves it during the visit
 		}
 	case r.IntN(3) == 0:
 		v.s.addr = p.carrierAddress(r)
@@ -119,12 +119,12 @@ func (v *visit) travel() {
 	}
 }
 
-// fly has a person who took off arrive; it reports whether the device is away from
-// home. Some use the network of the aeroplane.
+// fly moves a person who has flown to the destination. It reports whether the
+// device is away from home. Some people use the aeroplane's network.
 func (v *visit) fly() bool {
 	p := v.p
 	from, to := cities()[p.city], cities()[p.goes]
-	hours := 2.5 + degrees(from, to)/7 // some 780 km/h, and the airports
+	hours := 2.5 + degrees(from, to)/7 // about 780 km/h, plus the time at airports
 	landed := p.flies + int64(hours*3.6e6)
 	switch {
 	case v.now < landed:
@@ -146,7 +146,7 @@ func (v *visit) fly() bool {
 	return false
 }
 
-// degrees is about how far cities are apart.
+// degrees returns the approximate distance between cities in degrees.
 func degrees(a, b city) float64 {
 	x, y := (a.longitude-b.longitude)*0.7, a.latitude-b.latitude
 	if x < 0 {
@@ -158,11 +158,11 @@ func degrees(a, b city) float64 {
 	return x + y
 }
 
-// call sends a request, as a genuine app does: with a token that is valid, and again
-// where there was no answer.
+// call sends a request as a genuine app does: with a valid token, and again if
+// there was no response.
 func (v *visit) call(r request) (status int64) {
 	if s := v.s; s.token != "" && v.now >= s.expires && r.grant == "" {
-		if v.rng.IntN(20) == 0 { // the app learns it from the answer
+		if v.rng.IntN(20) == 0 { // the app notices it from the response
 			late := r
 			late.status = 401
 			v.send(&s.client, late)
@@ -179,7 +179,7 @@ func (v *visit) call(r request) (status int64) {
 	}
 	lost := r
 	lost.status, lost.auth = 499, ""
-	if v.rng.IntN(8) == 0 { // the library repeats the bytes, nonce and all
+	if v.rng.IntN(8) == 0 { // the library repeats the same bytes, including the nonce
 		lost.nonce, lost.clock = name(v.rng, "n-"), v.clock(&v.s.client)
 		r.nonce, r.clock = lost.nonce, lost.clock
 	}
@@ -188,7 +188,7 @@ func (v *visit) call(r request) (status int64) {
 	return v.send(&v.s.client, r)
 }
 
-// enter gets a valid token; it reports whether the person got in.
+// enter obtains a valid token, and reports whether it succeeded.
 func (v *visit) enter() bool {
 	s := v.s
 	if s.signsUp {
@@ -215,17 +215,18 @@ func (v *visit) signUp() bool {
 	return true
 }
 
-// mailboxes are domains at which many have their mail.
+// mailboxes lists common e-mail domains.
 func mailboxes() []string {
 	return []string{"gmail.com", "gmail.com", "gmx.de", "web.de", "outlook.com", "icloud.com", "yahoo.com", "t-online.de"}
 }
 
-// email is what the gateway says of an address: a hash of it, and its domain.
+// email returns the gateway's fields about an e-mail address: its hash and its
+// domain.
 func email(who, domain string) string {
 	return `{"email":"` + who + `@` + domain + `","email_domain":"` + domain + `"}`
 }
 
-// signIn succeeds, but for passwords that are mistyped, and forgotten.
+// signIn succeeds, except for mistyped and forgotten passwords.
 func (v *visit) signIn() bool {
 	odds := 25
 	if v.p.forgets {
@@ -255,7 +256,7 @@ func (v *visit) signIn() bool {
 	return true
 }
 
-// resetPassword asks for a message, and follows it.
+// resetPassword requests a message, and follows its link.
 func (v *visit) resetPassword() {
 	v.call(request{method: "POST", path: "/v1/password/forgot", route: "/v1/password/forgot", status: 202})
 	v.wait(v.someTime(80*time.Second, 20*time.Second))
@@ -263,7 +264,7 @@ func (v *visit) resetPassword() {
 	v.wait(v.someTime(9*time.Second, 3*time.Second))
 }
 
-// stepUp proves more than a password, mostly at the first try.
+// stepUp gives a second factor, mostly at the first attempt.
 func (v *visit) stepUp() {
 	v.call(request{method: "POST", path: "/v1/login", route: "/v1/login", status: 401, auth: "challenge", grant: "password"})
 	for {
@@ -278,8 +279,8 @@ func (v *visit) stepUp() {
 	v.call(request{method: "POST", path: "/v1/mfa/verify", route: "/v1/mfa/verify", status: 200})
 }
 
-// refreshToken gets new tokens for the refresh token. Some apps ask twice at once,
-// from two threads.
+// refreshToken exchanges the refresh token. Some apps do it twice at once, from two
+// threads.
 func (v *visit) refreshToken() {
 	c := &v.s.client
 	presented := c.refresh
@@ -293,7 +294,7 @@ func (v *visit) refreshToken() {
 	v.wait(v.someTime(400*time.Millisecond, 100*time.Millisecond))
 }
 
-// synchronise fetches what a new phone lacks.
+// synchronise fetches the data that a new phone lacks.
 func (v *visit) synchronise() {
 	v.s.synced = true
 	n := v.between(40, 260)
@@ -305,7 +306,7 @@ func (v *visit) synchronise() {
 	}
 }
 
-// act does one of the things that people do.
+// act performs a typical action.
 func (v *visit) act() {
 	switch dice := v.rng.IntN(1000); {
 	case dice < 60:
@@ -336,14 +337,14 @@ func (v *visit) act() {
 	}
 }
 
-// look opens the next thing of the catalogue, or the same one again.
+// look opens the next item of the catalogue, or the same one again.
 func (v *visit) look() {
 	if v.rng.IntN(3) > 0 {
 		v.item = (v.item + 1 + v.rng.IntN(40)) % v.p.tenant.catalogue
 	}
 	n, status := strconv.Itoa(v.item), int64(200)
 	if v.rng.IntN(300) == 0 {
-		status = 404 // sold out, and gone
+		status = 404 // sold out and removed
 	}
 	v.call(request{method: "GET", path: "/v1/items/" + n, route: "/v1/items/{id}", status: status, objectType: "item", object: n})
 }
@@ -361,7 +362,7 @@ func (v *visit) ownOrder() {
 	v.call(request{method: "GET", path: "/v1/orders/" + o, route: "/v1/orders/{id}", status: status, objectType: "order", object: o})
 }
 
-// buy goes through the checkout with what is in the cart.
+// buy checks out the contents of the cart.
 func (v *visit) buy() {
 	if v.cart == 0 {
 		v.cart = 1
@@ -396,15 +397,16 @@ func (v *visit) buy() {
 	v.ownOrder()
 }
 
-// amount is what a purchase costs, in cents.
+// amount returns the price of a purchase, in cents.
 func amount(a *actor) int { return 500 + int(a.rng.ExpFloat64()*4000) }
 
-// payment is what the gateway says of a payment: a hash of the card, and the sum.
+// payment returns the gateway's fields about a payment: a hash of the card, and the
+// amount.
 func payment(card string, cents int) string {
 	return `{"amount":` + strconv.Itoa(cents) + `,"currency":"EUR","card":"` + card + `"}`
 }
 
-// changeProfile changes the e-mail address or the password, which few do.
+// changeProfile changes the e-mail address or the password, which few people do.
 func (v *visit) changeProfile() {
 	if v.rng.IntN(2) == 0 {
 		v.call(request{method: "PUT", path: "/v1/account/email", route: "/v1/account/email", status: 200})
@@ -413,7 +415,7 @@ func (v *visit) changeProfile() {
 	v.call(request{method: "POST", path: "/v1/password/change", route: "/v1/password/change", status: 200})
 }
 
-// redeem tries a code from a leaflet, now and then mistyped.
+// redeem tries a code from a leaflet, which is sometimes mistyped.
 func (v *visit) redeem() {
 	for range 3 {
 		code, status := "SPRING"+strconv.Itoa(v.rng.IntN(40)), int64(200)
@@ -435,7 +437,7 @@ func (v *visit) withdraw() {
 	v.call(request{method: "POST", path: "/v1/withdrawals", route: "/v1/withdrawals", status: 201, attrs: `{"amount":` + strconv.Itoa(amount(v.actor)) + `,"currency":"EUR"}`})
 }
 
-// stepUpOnly proves more for one request.
+// stepUpOnly gives a second factor for one request.
 func (v *visit) stepUpOnly() {
 	v.call(request{method: "POST", path: "/v1/mfa/challenge", route: "/v1/mfa/challenge", status: 200})
 	v.wait(v.someTime(15*time.Second, 4*time.Second))

@@ -14,8 +14,8 @@ import (
 
 const longestLine = 1 << 20
 
-// Lines reads the lines of arguments: each is a file (that may be zipped), or - for
-// standard input, or else a line itself. Blank lines are passed over.
+// Lines reads the lines of arguments. Each argument is a file (which may be
+// compressed), - for standard input, or a line itself. Blank lines are skipped.
 func Lines(args []string, stdin io.Reader, yield func(line []byte) error) error {
 	for _, a := range args {
 		if a == "-" {
@@ -29,7 +29,7 @@ func Lines(args []string, stdin io.Reader, yield func(line []byte) error) error 
 		case err == nil:
 			err = file(a, yield)
 		case looksLikePath(a):
-			return err // somebody meant a file
+			return err // the argument was meant as a file
 		default:
 			err = yield([]byte(a))
 		}
@@ -40,8 +40,8 @@ func Lines(args []string, stdin io.Reader, yield func(line []byte) error) error 
 	return nil
 }
 
-// looksLikePath reports whether an argument can be no record of any format: it has
-// no blank and no brace.
+// looksLikePath reports whether an argument cannot be a record of any format,
+// because it contains neither a blank nor a brace.
 func looksLikePath(arg string) bool { return !strings.ContainsAny(arg, " \t{|,;") }
 
 func file(path string, yield func([]byte) error) error {
@@ -70,7 +70,7 @@ func each(r io.Reader, name string, yield func([]byte) error) error {
 			return nil
 		}
 		if err != nil {
-			return err // names what was read
+			return err // it names the input
 		}
 	}
 }

@@ -1,10 +1,10 @@
-// Package try shows what becomes of records: the event that each is read as, or why
-// it is not read, and what Weir sees in it. It reads with ingest's own code, and
-// asks the compiled rules; it needs no server, and stores nothing.
+// Package try shows how records are read: the event of each, or why it is not read,
+// and what Weir finds in it. It uses ingest's own code and the compiled rules,
+// needs no server, and stores nothing.
 //
-// What depends on the records around one is not shown: whether its time is
-// believed, whether it repeats another, and whether a rule fires. It says which
-// rules' conditions an event meets, so which would count it.
+// It does not show results that depend on other records: whether an event's time is
+// accepted, whether it is a repeat, and whether a rule fires. It shows which rules
+// would count an event, because their conditions hold.
 package try
 
 import (
@@ -28,7 +28,7 @@ type Trier struct {
 	n      int64
 }
 
-// New makes a trier of the configuration of ingest, places and rules.
+// New returns a trier for a configuration of ingest, places and rules.
 func New(cfg ingest.Config, places ingest.Places, set *rules.Set) (*Trier, error) {
 	reader, err := ingest.NewReader(cfg, places)
 	if err != nil {
@@ -37,29 +37,29 @@ func New(cfg ingest.Config, places ingest.Places, set *rules.Set) (*Trier, error
 	return &Trier{reader: reader, rules: set}, nil
 }
 
-// Result is what one record is.
+// Result is the outcome for one record.
 type Result struct {
 	Line     int    // from 1
-	Record   string // as it was given
+	Record   string // as given
 	Refusal  *Refusal
-	Event    []Value // as the gateway wrote it, in the order of fields
-	Derived  []Value // by ingest
-	Peer     string  // address of the socket's peer
+	Event    []Value // fields that the gateway sent, in the order of fields
+	Derived  []Value // fields that ingest added
+	Peer     string  // address of the connection's peer
 	Client   string  // address that counts as the client's
 	Route    string
-	Clipped  bool // something that the client wrote was shortened, escaped or dropped
-	Refused  bool // by our own decision: feeds nothing new
+	Clipped  bool // a client value was shortened, escaped or dropped
+	Refused  bool // refused by Weir itself: the event feeds no rule
 	Entities []Entity
 	Matches  []Match
 }
 
-// Refusal is why a record is no event.
+// Refusal says why a record is not an event.
 type Refusal struct {
 	Reason   string
-	Field    string // to blame; may be empty
-	Position int    // offset in the record, bytes
+	Field    string // field at fault; may be empty
+	Position int    // byte offset in the record
 	Explain  string // the rest of "the record …"
-	Filtered bool   // the format is not about it: it is counted, and no dead letter
+	Filtered bool   // not covered by the format: counted, but not a dead letter
 }
 
 // Value is a field of an event.
@@ -69,16 +69,16 @@ type Value struct {
 	Num   int64
 }
 
-// Entity is whom an event counts for.
+// Entity is an entity of an event.
 type Entity struct {
 	Kind, Key string
-	Looked    bool // at by a rule; others have no facets
+	Looked    bool // a rule uses the kind; other entities have no facets
 }
 
-// Match is a rule whose condition an event meets, about an entity that it has.
+// Match is a rule whose condition an event meets, with the event's entity.
 type Match struct{ Rule, Phase, Kind, Entity string }
 
-// Try reads a record.
+// Try reads one record.
 func (t *Trier) Try(record []byte) Result {
 	t.n++
 	r := Result{Line: int(t.n), Record: string(record)}
@@ -106,12 +106,12 @@ func (t *Trier) Try(record []byte) Result {
 	return r
 }
 
-// Refused is the result of a record that ingest does not read, and why.
+// Refused returns the result for a record that ingest does not read.
 func Refused(line int, record []byte, err error) Result {
 	return Result{Line: line, Record: string(record), Refusal: explain(err)}
 }
 
-// ValueOf is an event's value of a field; ok is false where it has none.
+// ValueOf returns the value of a field in an event; ok is false if it has none.
 func ValueOf(e *event.Event, spec event.Spec) (v Value, ok bool) {
 	v.Field = spec
 	if spec.Kind.Numeric() {
@@ -154,14 +154,15 @@ func (t *Trier) match(e *event.Event, r *Result) {
 	}
 }
 
-// Summary counts what became of records. It holds nothing of what they say.
+// Summary counts the outcomes of records. It contains nothing from the records
+// themselves.
 type Summary struct {
 	Lines     int            `json:"lines"`
 	Read      int            `json:"read"`
-	Filtered  int            `json:"filtered"` // passed over: the format is not about them
+	Filtered  int            `json:"filtered"` // skipped: not covered by the format
 	Dead      map[string]int `json:"dead"`     // by reason
 	Clipped   int            `json:"clipped"`
-	NoAddress int            `json:"no_address"` // of those read
+	NoAddress int            `json:"no_address"` // of the events
 	NoPath    int            `json:"no_path"`
 	NoAccount int            `json:"no_account"`
 	Matched   map[string]int `json:"matched"` // by rule
@@ -206,7 +207,7 @@ func one(b bool) int {
 	return 0
 }
 
-// throughProxies says how the client's address came to differ from the peer's.
+// throughProxies explains why the client's address differs from the peer's.
 func (r *Result) throughProxies() string {
 	peer, err := netip.ParseAddr(r.Peer)
 	switch {

@@ -14,7 +14,7 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
-// excerptBytes is how much of a record is shown.
+// excerptBytes limits the shown part of a record.
 const excerptBytes = 160
 
 // Write writes a result for people.
@@ -37,7 +37,8 @@ func (r *Result) Write(out io.Writer) {
 	line("matches", r.matches())
 }
 
-// WriteRefusal writes why a record is no event, with a caret below the place.
+// WriteRefusal writes why a record is not an event, with a caret below the
+// position.
 func (r *Result) WriteRefusal(out io.Writer) {
 	f := r.Refusal
 	kind := "DEAD"
@@ -53,7 +54,7 @@ func (r *Result) WriteRefusal(out io.Writer) {
 	fmt.Fprintf(out, "    %s\n    %s^\n", text, strings.Repeat(" ", caret))
 }
 
-// point is the part of a record around a position, and where in it the position is.
+// point returns the part of a record around a position, and the position within it.
 func point(record string, position int) (text string, caret int) {
 	position = min(max(position, 0), len(record))
 	from, to := max(position-excerptBytes/2, 0), min(position+excerptBytes/2, len(record))
@@ -95,7 +96,7 @@ func values(list []Value) string {
 	return strings.Join(parts, " ")
 }
 
-// String is a value as it is best read: texts with blanks in them have quotes.
+// String formats a value for people: texts with blanks have quotes.
 func (v Value) String() string {
 	switch v.Field.Kind {
 	case event.KindTime:
@@ -135,7 +136,7 @@ func (r *Result) matches() string {
 	return orNone(strings.Join(parts, ", "))
 }
 
-// jsonResult is a result for machines.
+// jsonResult is the JSON form of a result.
 type jsonResult struct {
 	Line     int             `json:"line"`
 	Refused  *jsonRefusal    `json:"refused,omitempty"`
@@ -170,7 +171,7 @@ type jsonMatch struct {
 	Entity string `json:"entity"`
 }
 
-// WriteJSON writes a result as an object on one line.
+// WriteJSON writes a result as a JSON object on one line.
 func (r *Result) WriteJSON(out io.Writer) error {
 	j := jsonResult{Line: r.Line, Client: r.Client, Route: r.Route, Clipped: r.Clipped, Decided: r.Refused}
 	if r.Refusal != nil {
@@ -194,7 +195,7 @@ func encode(out io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// object is an object of values, as the event's own format has them.
+// object returns values as an object in the event's own format.
 func object(list []Value) json.RawMessage {
 	var e event.Event
 	for _, v := range list {
@@ -228,7 +229,7 @@ func (s *Summary) Write(out io.Writer) {
 	}
 }
 
-// WriteJSON writes the summary as an object on one line.
+// WriteJSON writes the summary as a JSON object on one line.
 func (s *Summary) WriteJSON(out io.Writer, format string) error {
 	return encode(out, struct {
 		Format  string   `json:"format"`

@@ -25,8 +25,8 @@ func (empty) Look(_ context.Context, entities []facet.Entity, _ time.Duration, _
 }
 func (empty) Ready(context.Context) error { return nil }
 
-// TestExamplesWorkAsPrinted: what a newcomer copies from the help or the
-// documentation is answered.
+// TestExamplesWorkAsPrinted: the examples in the help and the documentation work
+// when copied.
 func TestExamplesWorkAsPrinted(t *testing.T) {
 	words, err := app.LoadRules("")
 	if err != nil {
@@ -66,10 +66,10 @@ func file(t *testing.T, path string) string {
 	return string(b)
 }
 
-// word is one of a shell command: bare or in single quotes, no more.
+// word matches a word of a shell command: unquoted, or in single quotes.
 var word = regexp.MustCompile(`'[^']*'|[^\s'\\]+`)
 
-// curls finds the commands that ask the gate, as words.
+// curls finds the commands that call the gate, split into words.
 func curls(text string) (all [][]string) {
 	for _, m := range regexp.MustCompile(`(?m)^ *curl ((?:'[^']*'|\\\n|[^'\n])*)$`).FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(m[1], "/v1/") {
@@ -84,7 +84,7 @@ func curls(text string) (all [][]string) {
 	return all
 }
 
-// request is what curl makes of its arguments.
+// request returns the request that curl would send.
 func request(t *testing.T, words []string) *http.Request {
 	t.Helper()
 	method, target, body, header := http.MethodGet, "", "", http.Header{}
@@ -95,7 +95,7 @@ func request(t *testing.T, words []string) *http.Request {
 			i++
 			method, body = http.MethodPost, words[i]
 			if header.Get("Content-Type") == "" {
-				header.Set("Content-Type", "application/x-www-form-urlencoded") // as curl does
+				header.Set("Content-Type", "application/x-www-form-urlencoded") // curl's default
 			}
 		case "-H":
 			i++

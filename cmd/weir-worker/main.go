@@ -56,10 +56,10 @@ that a partition hung: it is to be started again.`,
 	return cmd
 }
 
-// spareMemory lets the garbage collector run more often than by default, unless
-// the operator has said how often. The state of entities holds no pointers, so
-// that a collection costs the same however many there are, while the default
-// would double the memory that they take.
+// spareMemory makes the garbage collector run more often than by default, unless
+// the operator has configured it. The state of entities contains no pointers, so a
+// collection costs the same for any number of entities, while the default would
+// double their memory.
 func spareMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(20)

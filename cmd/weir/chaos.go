@@ -9,7 +9,7 @@ import (
 	"github.com/weirdev/weir/proof/chaos"
 )
 
-// errUnproven is said with an exit status: the report has said the rest.
+// errUnproven is only an exit status: the report has already explained it.
 var errUnproven = errors.New("something is lost, twice or different; the report says what")
 
 func chaosCommand() *cobra.Command {

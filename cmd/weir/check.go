@@ -48,7 +48,7 @@ Exit status 0 says that there is no error, 1 that there are some.`,
 	return cmd
 }
 
-// judge is an error if there is something to refuse.
+// judge returns an error if a finding would stop a worker.
 func judge(cmd *cobra.Command, found []app.Finding) error {
 	for _, f := range found {
 		if f.Refuse {

@@ -28,7 +28,7 @@ in the topic STREAM.dead with its own bytes, and with why, from where and when.`
 	return cmd
 }
 
-// deadFlags are those that choose letters.
+// deadFlags select letters.
 type deadFlags struct {
 	reasons   []string
 	since     string
@@ -63,11 +63,11 @@ func (d *deadFlags) filter(now time.Time) (f dead.Filter, err error) {
 	return f, nil
 }
 
-// deadPatience is how long a topic that is not there is waited for: there need be
-// no topic of replays.
+// deadPatience limits the wait for a missing topic, because the topic of replays
+// need not exist.
 const deadPatience = 1500 * time.Millisecond
 
-// deadReads is a command that needs Kafka and the stream's name.
+// deadReads returns a command that needs Kafka and the name of the stream.
 func deadReads(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, client *kafka.Client, t dead.Topics) error) {
 	c := cli.ConfigureSections(cmd, app.Defaults(), "kafka", "stream")
 	wait := 30 * time.Second
@@ -90,7 +90,7 @@ func deadReads(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, c
 	}
 }
 
-// reach waits for Kafka's first answer, and no longer.
+// reach waits for the first answer of Kafka, with a time limit.
 func reach(ctx context.Context, client *kafka.Client, topic string, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

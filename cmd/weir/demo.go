@@ -11,10 +11,10 @@ import (
 	"github.com/weirdev/weir/app/demo"
 )
 
-// errInterrupted is said with an exit status: the summary has said the rest.
+// errInterrupted is only an exit status: the summary has already explained it.
 var errInterrupted = errors.New("interrupted before the last line was through")
 
-// errBar likewise.
+// errBar is also only an exit status.
 var errBar = errors.New("a bar is not reached")
 
 func demoCommand() *cobra.Command {
@@ -92,7 +92,7 @@ caught, and no innocent stopped (attacks that ran for less than 25 s are not jud
 	return cmd
 }
 
-// shorten lets flags be called by other names as well.
+// shorten adds alternative names of flags.
 func shorten(f *pflag.FlagSet, names map[string]string) {
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if long, ok := names[name]; ok {
@@ -102,7 +102,7 @@ func shorten(f *pflag.FlagSet, names map[string]string) {
 	})
 }
 
-// judgeDemo makes an exit status of a verdict.
+// judgeDemo converts a verdict to an exit status.
 func judgeDemo(v demo.Verdict) error {
 	switch {
 	case len(v.Complaints) > 0:

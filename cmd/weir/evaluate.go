@@ -68,7 +68,7 @@ Exit status 0 says that every bar that was given is reached (-min-recall,
 	return cmd
 }
 
-// builtIn names the rules that are built in.
+// builtIn is the name of the built-in rules.
 const builtIn = "default"
 
 // evaluating is a run of evaluate.
@@ -101,7 +101,7 @@ func (x *evaluating) run(cmd *cobra.Command, _ []string) error {
 	}
 	r, err := evaluate.Run(cmd.Context(), o)
 	if o.Progress != nil {
-		fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K") // what comes now begins a line
+		fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K") // erase the progress line
 	}
 	if errors.Is(err, evaluate.ErrNoEvents) {
 		return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%w of format %s; weir try shows what each line lacks", err, o.Ingest.Format)}
@@ -126,7 +126,7 @@ func (x *evaluating) run(cmd *cobra.Command, _ []string) error {
 	return nil
 }
 
-// options are what the command line and the configuration say.
+// options combines the command line with the configuration.
 func (x *evaluating) options(stdin io.Reader) (o evaluate.Options, err error) {
 	o = evaluate.Defaults()
 	cfg := x.config.Config
@@ -160,7 +160,7 @@ func (x *evaluating) options(stdin io.Reader) (o evaluate.Options, err error) {
 	return o, x.given(&o, stdin)
 }
 
-// invent has traffic generated.
+// invent configures generated traffic.
 func (x *evaluating) invent(o *evaluate.Options) error {
 	if x.truth != "" {
 		return cli.UsageError(errors.New("-truth goes with -events; of invented traffic the truth is known"))
@@ -174,7 +174,7 @@ func (x *evaluating) invent(o *evaluate.Options) error {
 	return nil
 }
 
-// given reads files of events.
+// given configures files of events.
 func (x *evaluating) given(o *evaluate.Options, stdin io.Reader) error {
 	if x.truth == "" {
 		return cli.UsageError(errors.New("-events without -truth: who is who? weir generate -truth writes a file that shows the form"))

@@ -13,7 +13,7 @@ import (
 	"github.com/weirdev/weir/app/evaluate"
 )
 
-// said runs a command in this process and returns what it wrote.
+// said runs a command in this process and returns its output.
 func said(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	cmd := command()
@@ -25,13 +25,13 @@ func said(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// brief is traffic that is soon over.
+// brief returns arguments for a short run of traffic.
 func brief(more ...string) []string {
 	return append(more, "--days=0.3", "--rate=1", "--kinds=credential_stuffing,impossible_travel", "--each=1", "--seed=5")
 }
 
-// TestGeneratedFilesAreMeasuredAsInventedTrafficIs: events, truth and databases hold
-// all that the world knew.
+// TestGeneratedFilesAreMeasuredAsInventedTrafficIs: events, truth and databases in
+// files give the same results.
 func TestGeneratedFilesAreMeasuredAsInventedTrafficIs(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -74,7 +74,7 @@ func TestGenerateEndsWhereItIsTold(t *testing.T) {
 	}
 }
 
-// TestEvaluateFails as the documents say.
+// TestEvaluateFails as documented.
 func TestEvaluateFails(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {

@@ -20,8 +20,8 @@ import (
 
 const accessLine = `198.51.100.1 - - [17/May/2015:10:00:01 +0000] "GET / HTTP/1.1" 200 1` + "\n"
 
-// TestHowCommandsFail: each step of a start that fails ends the program with a status
-// that scripts can tell apart, and says what to do.
+// TestHowCommandsFail: each step of the start can fail. The program then ends with
+// a specific exit status, and says what to do.
 func TestHowCommandsFail(t *testing.T) {
 	testkit.Programs(t)
 	dir := t.TempDir()
@@ -101,7 +101,7 @@ func needEngine(t *testing.T) {
 	testkit.ChDB(t)
 }
 
-// busy is a directory that a sandbox has.
+// busy returns a directory that a sandbox is using.
 func busy(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -116,7 +116,7 @@ func busy(t *testing.T) string {
 	return dir
 }
 
-// taken is an address at which somebody listens.
+// taken returns an address that is in use.
 func taken(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -127,7 +127,7 @@ func taken(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// execute runs weir, and returns what it said and its exit status.
+// execute runs weir, and returns its output and exit status.
 func execute(t *testing.T, env string, args ...string) (said string, status int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

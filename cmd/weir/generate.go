@@ -55,7 +55,7 @@ for -geo.city and the like of other commands.`,
 	return cmd
 }
 
-// shape is what the flags say of generated traffic.
+// shape holds the flags about generated traffic.
 type shape struct {
 	traffic.Config
 	days float64
@@ -79,7 +79,7 @@ func (s *shape) flags(f *pflag.FlagSet) {
 	f.BoolVar(&s.calm, "calm", false, "without outages, releases and a marketing push")
 }
 
-// config is what the flags say together.
+// config combines the flags.
 func (s *shape) config() (traffic.Config, error) {
 	c := s.Config
 	start, err := time.Parse(time.RFC3339, s.from)
@@ -102,7 +102,7 @@ type generating struct {
 	list            bool
 }
 
-// errEnough ends the traffic when there are enough events.
+// errEnough ends the traffic after enough events.
 var errEnough = errors.New("enough events")
 
 func (g *generating) run(cmd *cobra.Command, _ []string) (err error) {
@@ -156,7 +156,7 @@ func (g *generating) write(cmd *cobra.Command, c traffic.Config, to io.Writer) (
 	return truth, out.Flush()
 }
 
-// writeFile has a file written; - is the standard output.
+// writeFile writes a file with write; - means standard output.
 func writeFile(cmd *cobra.Command, flag, path string, write func(io.Writer) error) error {
 	if path == "-" {
 		return write(cmd.OutOrStdout())

@@ -1,5 +1,5 @@
-// Command weir is for operators and analysts: it shows Weir at work, sets
-// installations up, checks rules, makes traffic and measures.
+// Command weir is the tool for operators and analysts. It demonstrates Weir, sets
+// up installations, checks rules, generates traffic and measures.
 package main
 
 import (
@@ -37,8 +37,8 @@ shows the attack being caught. Flags may be written with one dash or two.`,
 	return root
 }
 
-// logger writes warnings and errors of a command to its error output, or all
-// from debug on with -verbose.
+// logger returns a logger for warnings and errors on the command's error output;
+// with -verbose, for everything from debug on.
 func logger(cmd *cobra.Command, verbose bool) *slog.Logger {
 	c := telemetry.LogConfig{Level: "error", Format: "text"}
 	if verbose {

@@ -24,7 +24,7 @@ one, on the policies that are built in. docs/policy.md describes the language.`,
 	return cmd
 }
 
-// policies is a file of policies on the command line.
+// policies is a policy file on the command line.
 type policies struct {
 	how   reporting
 	rules string
@@ -35,7 +35,8 @@ func (p *policies) flags(cmd *cobra.Command) {
 	p.how.flags(cmd)
 }
 
-// load reads the file. Mistakes in it are in the report, and then there are no policies.
+// load reads the file. Mistakes in it are added to the report, and the set is then
+// nil.
 func (p *policies) load(args []string) (*policy.Set, *report, error) {
 	words, err := app.LoadRules(p.rules)
 	if problems := problemsIn(&err); problems != nil {

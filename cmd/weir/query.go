@@ -64,7 +64,7 @@ On a terminal the result is a table; anywhere else it is tab-separated.`,
 	return cmd
 }
 
-// statement is the SQL: an argument, a file, or standard input.
+// statement returns the SQL from an argument, a file or standard input.
 func statement(cmd *cobra.Command, file string, args []string) (string, error) {
 	given := len(args) == 1 && args[0] != "-"
 	switch {

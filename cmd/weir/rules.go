@@ -119,7 +119,7 @@ func loadRules(args []string) (*rules.Set, *rules.Problems, error) {
 	return set, problemsIn(&err), err
 }
 
-// problemsIn takes mistakes in files out of an error.
+// problemsIn extracts mistakes in files from an error.
 func problemsIn(err *error) *rules.Problems {
 	var problems *rules.Problems
 	if errors.As(*err, &problems) {
@@ -128,12 +128,12 @@ func problemsIn(err *error) *rules.Problems {
 	return problems
 }
 
-// findings is the error of a command that found something wrong.
+// findings returns the error of a command that found mistakes.
 func findings(problems *rules.Problems) error {
 	return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%s are not right:\n%w", problems.In, problems)}
 }
 
-// testRules runs the tests of a set, and those in a directory, if one is named.
+// testRules runs the tests of a set, and those of a directory if one is given.
 func testRules(set *rules.Set, apart string) ([]dryrun.TestResult, *rules.Problems, error) {
 	tests := set.Cases()
 	if apart != "" {

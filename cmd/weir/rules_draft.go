@@ -95,7 +95,7 @@ func (x *drafting) run(cmd *cobra.Command, _ []string) error {
 	return err
 }
 
-// options are what the command line and the configuration say.
+// options combines the command line with the configuration.
 func (x *drafting) options() (o draft.Options, err error) {
 	cfg := x.config.Config
 	if x.format != "" {

@@ -55,7 +55,7 @@ type explaining struct {
 	entity string
 	json   bool
 
-	sample [][]byte // to find out what format it is, if it is another
+	sample [][]byte // for detecting another format
 }
 
 func (x *explaining) run(cmd *cobra.Command, args []string) error {
@@ -102,7 +102,7 @@ func (x *explaining) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// options are what the command line and the configuration say.
+// options combines the command line with the configuration.
 func (x *explaining) options(args []string) (o explain.Options, err error) {
 	set, problems, err := loadRules(args)
 	if problems != nil {
@@ -139,7 +139,7 @@ func (x *explaining) options(args []string) (o explain.Options, err error) {
 	return o, nil
 }
 
-// looksAt reports whether rules say anything of entities of a kind.
+// looksAt reports whether a rule looks at entities of this kind.
 func looksAt(set *rules.Set, e rules.Subject) bool {
 	for _, r := range set.Rules {
 		if r.Entity == e.Kind || r.Members != nil && r.Members.Entity == e.Kind {
@@ -149,7 +149,7 @@ func looksAt(set *rules.Set, e rules.Subject) bool {
 	return false
 }
 
-// otherFormat says what to do where a format reads no record.
+// otherFormat returns advice for the case that the format reads no record.
 func (x *explaining) otherFormat(used string) string {
 	if len(x.sample) == 0 {
 		return "there is no line in them"

@@ -18,7 +18,7 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// reporting says how findings about rules are told.
+// reporting holds the flags for reporting findings.
 type reporting struct {
 	json  bool
 	junit string
@@ -29,16 +29,16 @@ func (r *reporting) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.junit, "junit", "", "also write the outcome to this `file`, as JUnit XML")
 }
 
-// report is the outcome of a check or of tests, as -json prints it.
+// report is the outcome of a check or of tests, as printed by -json.
 type report struct {
 	OK       bool         `json:"ok"`
-	Version  string       `json:"version,omitempty"` // of the rules; absent where they are not right
+	Version  string       `json:"version,omitempty"` // of the rules; absent if they contain mistakes
 	Rules    int          `json:"rules,omitempty"`
 	Problems []problem    `json:"problems"`
 	Warnings []problem    `json:"warnings,omitempty"`
 	Tests    *testsReport `json:"tests,omitempty"`
 
-	subject  string // what it is about: rules or policies
+	subject  string // rules or policies
 	problems *rules.Problems
 	warnings []rules.Problem
 }
@@ -60,16 +60,16 @@ type testsReport struct {
 }
 
 type testReport struct {
-	Rule     string   `json:"rule,omitempty"` // absent: it is a scenario
+	Rule     string   `json:"rule,omitempty"` // absent for scenarios
 	Name     string   `json:"name"`
 	File     string   `json:"file"`
 	Line     int      `json:"line"`
 	Outcome  string   `json:"outcome"` // passed, failed or skipped
 	Problems []string `json:"problems,omitempty"`
-	Skipped  string   `json:"skipped,omitempty"` // why
+	Skipped  string   `json:"skipped,omitempty"` // reason
 }
 
-// group is what the test is told under.
+// group returns the heading of the test.
 func (t *testReport) group() string { return cmp.Or(t.Rule, "scenario") }
 
 func newReport(set *rules.Set, problems *rules.Problems) *report {
@@ -85,7 +85,7 @@ func newReport(set *rules.Set, problems *rules.Problems) *report {
 	return r
 }
 
-// warn takes in what stops nothing.
+// warn adds warnings.
 func (r *report) warn(all []rules.Problem) {
 	r.warnings = all
 	for _, p := range all {
@@ -102,7 +102,7 @@ func (r *report) writeWarnings(w io.Writer) {
 	}
 }
 
-// add takes in results of tests; set is nil where the rules are not right.
+// add adds results of tests; set is nil if the rules contain mistakes.
 func (r *report) add(set *rules.Set, results []dryrun.TestResult) {
 	t := &testsReport{Untested: []string{}, Results: []testReport{}}
 	r.Tests = t
@@ -131,8 +131,8 @@ func (r *report) add(set *rules.Set, results []dryrun.TestResult) {
 	}
 }
 
-// tell prints the outcome, and writes suites where that is asked for. text prints
-// it for people, where the files are right.
+// tell prints the outcome, and writes suites if requested. text prints the outcome
+// for people if the files contain no mistakes.
 func (r *reporting) tell(cmd *cobra.Command, what *report, suites []suite, text func(io.Writer)) error {
 	if r.junit != "" {
 		if err := writeJUnit(r.junit, suites); err != nil {
@@ -179,7 +179,7 @@ func (r *report) writeTests(w io.Writer) {
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", r.Tests.Passed, r.Tests.Failed, r.Tests.Skipped)
 }
 
-// suite is a group of outcomes, in the words of JUnit.
+// suite is a group of outcomes, with the terms of JUnit.
 type suite struct {
 	XMLName  xml.Name `xml:"testsuite"`
 	Name     string   `xml:"name,attr"`
@@ -216,7 +216,7 @@ func (s *suite) add(c testcase) {
 	s.Cases = append(s.Cases, c)
 }
 
-// checks has a case for each rule, or for each problem.
+// checks returns a test case for each rule, or for each mistake.
 func (r *report) checks(set *rules.Set) []suite {
 	s := suite{Name: "rules"}
 	for _, p := range r.Problems {
@@ -230,7 +230,8 @@ func (r *report) checks(set *rules.Set) []suite {
 	return []suite{s}
 }
 
-// tests has a suite for each rule, and one for scenarios; one of problems where files are not right.
+// tests returns a suite for each rule and one for scenarios; or one with the
+// mistakes in the files.
 func (r *report) tests() []suite {
 	if r.problems != nil {
 		return r.checks(nil)

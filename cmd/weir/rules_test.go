@@ -44,7 +44,7 @@ const testFile = `tests:
     expect: []
 `
 
-// inFolders writes files into folders of their own.
+// inFolders writes each file into its own directory.
 func inFolders(t *testing.T, texts ...string) (dirs []string) {
 	t.Helper()
 	for _, text := range texts {
@@ -172,8 +172,8 @@ func TestRulesAsJUnit(t *testing.T) {
 	}
 }
 
-// The examples of tests that stand apart, and of scenarios, in the documentation
-// pass with the built-in rules.
+// The documentation's examples of separate tests and of scenarios pass with the
+// built-in rules.
 func TestTheDocumentedTestsPass(t *testing.T) {
 	text, err := os.ReadFile("../../docs/rules.md")
 	if err != nil {

@@ -39,7 +39,7 @@ docs/switches.md has more.`,
 	return cmd
 }
 
-// switching is where objects are, and what is said of one.
+// switching holds the target of a command, and the object.
 type switching struct {
 	config *cli.Configured
 	gate   string
@@ -53,7 +53,7 @@ func (s *switching) flags(cmd *cobra.Command) {
 	s.object.Owner = userName()
 }
 
-// said are the flags about an object.
+// said adds the flags about an object.
 func (s *switching) said(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.object.Owner, "owner", s.object.Owner, "who answers for it")
@@ -69,8 +69,8 @@ func userName() string {
 	return u.Username
 }
 
-// name reads what the object is about: a scope and a name, or block or release, a kind
-// and an entity.
+// name reads the subject of the object: a scope and a name, or block or release, a
+// kind and an entity.
 func (s *switching) name(args []string) error {
 	o := &s.object
 	switch verb := args[0]; {
@@ -140,7 +140,7 @@ func switchClearCommand() *cobra.Command {
 			if s.object.Scope == switches.Entity {
 				s.object.Action = policy.Allow.String()
 			}
-			s.lasts = switches.Longest // until then, an older version must not come back
+			s.lasts = switches.Longest // for this long, an older version must not return
 			return s.put(cmd, true)
 		},
 	}
@@ -204,7 +204,7 @@ func (s *switching) list(cmd *cobra.Command) (all []switches.Object, err error) 
 	return all, s.config.Explain(err)
 }
 
-// ask asks a gate.
+// ask sends a request to a gate.
 func (s *switching) ask(ctx context.Context, method string, body io.Reader, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

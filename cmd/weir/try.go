@@ -59,7 +59,7 @@ type trying struct {
 	out     io.Writer
 }
 
-// sampleLines is how many lines are looked at to find their format.
+// sampleLines is the number of lines that are examined to detect their format.
 const sampleLines = 300
 
 func (t *trying) run(cmd *cobra.Command, args []string) error {
@@ -108,8 +108,8 @@ func (t *trying) run(cmd *cobra.Command, args []string) error {
 	return t.end()
 }
 
-// settle is what -format and the configuration say; detect tells that they say
-// nothing.
+// settle applies -format to the configuration; detect is true if neither names a
+// format.
 func (t *trying) settle(cfg *ingest.Config) (detect bool) {
 	if t.format == "" {
 		return !t.config.Given("ingest.format") && cfg.Mapping == nil && cfg.Pattern == ""
@@ -123,7 +123,7 @@ func (t *trying) settle(cfg *ingest.Config) (detect bool) {
 	return false
 }
 
-// begin makes the trier, once it is known how records are to be read.
+// begin makes the trier, once the format is known.
 func (t *trying) begin(cmd *cobra.Command, cfg ingest.Config, detect bool, sample [][]byte) error {
 	if len(sample) == 0 {
 		return cli.UsageError(errors.New("there is no line to try"))
@@ -155,7 +155,7 @@ func (t *trying) begin(cmd *cobra.Command, cfg ingest.Config, detect bool, sampl
 	return err
 }
 
-// one tries one record and writes what came of it.
+// one tries one record and writes the result.
 func (t *trying) one(line []byte) error {
 	r := t.trier.Try(line)
 	news := r.Refusal != nil && !r.Refusal.Filtered && t.summary.Dead[r.Refusal.Reason] == 0
@@ -185,5 +185,5 @@ func (t *trying) end() error {
 	return nil
 }
 
-// errDead is said with an exit status: the summary has said the rest.
+// errDead is only an exit status: the summary has already explained it.
 var errDead = errors.New("some records would become dead letters")

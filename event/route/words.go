@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// usual holds whole routes that many APIs have and that are longer, or rarer, than
-// what a head and a follower describe. It is read once.
+// usual holds complete routes that are common in APIs, and that are longer or rarer
+// than a head and a follower can describe. It is parsed once.
 var usual = sync.OnceValue(func() *node {
 	t := &Table{}
 	for _, route := range usualRoutes() {
@@ -34,9 +34,9 @@ func usualRoutes() []string {
 	return slices.Compact(routes)
 }
 
-// usualPaths are parents, and what each of them leads to; "." is the root, or the
-// parent itself. Each route counts for ten, one behind each prefix. They grow as the
-// vocabulary does.
+// usualPaths holds parents with their children; "." is the root, or the parent
+// itself. Each route counts as ten, one per prefix. The list grows with the
+// vocabulary.
 const usualPaths = `
 auth/mfa auth/2fa auth/otp mfa 2fa otp: . challenge confirm disable enable enroll request resend send setup validate verify
 auth/sms auth/email auth/phone sms email phone: change confirm request resend send update verify
@@ -76,19 +76,19 @@ privacy gdpr: data-export delete
 export: data
 coupons coupon promo promos promotions promo-codes vouchers voucher gift-cards giftcards gift-card rewards referrals: . apply balance check redeem validate {id}/apply {id}/balance {id}/redeem`
 
-// word is a word that fallback routes show unchanged.
+// word is a word that stays unchanged in fallback routes.
 type word struct {
 	text      string
 	followers map[string]string // words that may follow it
 }
 
-// Words that may follow every head.
+// Words that may follow any head.
 const commonFollowers = "search"
 
-// headsAlone are usual first segments of APIs and of web sites, and of scanners'
-// requests. headsWithFollowers are those that usually lead to more, each with its
-// followers. Both may grow only together with the semantic version of ingest, and
-// within MaxFallbacks.
+// headsAlone are common first segments of APIs, of web sites and of scanners'
+// requests. headsWithFollowers are those that usually lead to further segments,
+// each with its followers. Both may only grow together with the semantic version of
+// ingest, and within MaxFallbacks.
 const headsAlone = `
 about actuator ads alerts analytics announcements apps archive assets audit backup badges banners
 batch beta billing blog bookings bookmarks broadcasts browse cache calendar callback campaigns cards
@@ -176,7 +176,7 @@ wallet: balance deposit history transactions transfer withdraw
 wallets: balance deposit transactions transfer withdraw
 webhooks: deliveries test`
 
-// vocabulary is read once.
+// vocabulary is parsed once.
 var vocabulary = sync.OnceValue(func() map[string]*word {
 	words := map[string]*word{}
 	for _, head := range strings.Fields(headsAlone) {

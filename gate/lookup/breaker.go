@@ -8,7 +8,7 @@ import (
 // breaker keeps requests from waiting for a store that is known to be down. After
 // some failures in a row it refuses for a while, then lets one request try.
 type breaker struct {
-	failures int // in a row, that open it
+	failures int // consecutive failures that open it
 	pause    time.Duration
 	now      func() time.Time
 
@@ -24,7 +24,7 @@ type outcome uint8
 const (
 	succeeded outcome = iota
 	failed
-	abandoned // says nothing of the store: whoever asked went away
+	abandoned // says nothing about the store: the caller went away
 )
 
 // allow reports whether to try. If it returns true, the caller must call done.

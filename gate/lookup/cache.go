@@ -9,15 +9,15 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// entry is what is kept of an entity.
+// entry is a kept value of an entity.
 type entry struct {
-	value score.Value // Kind 0: Redis has none
-	at    time.Time   // when it was true; zero: it is from disk
-	epoch uint64      // of the feed when it was read
+	value score.Value // Kind 0: Redis has no value
+	at    time.Time   // when it was current; zero: it is from disk
+	epoch uint64      // the feed's epoch at the time of reading
 }
 
-// cache keeps scores under their keys in Redis, and the keys of entities, which take a
-// hash to make. It is safe for use by many goroutines.
+// cache keeps scores under their Redis keys, and the keys of entities, because a
+// key costs a hash. It is safe for concurrent use.
 type cache struct {
 	seed   maphash.Seed
 	shards [shards]shard
@@ -47,7 +47,7 @@ func newCache(entries int) *cache {
 
 func (c *cache) shard(key string) *shard { return &c.shards[maphash.String(c.seed, key)%shards] }
 
-// get is what is kept under a key.
+// get returns the entry of a key.
 func (c *cache) get(key string) (entry, bool) {
 	s := c.shard(key)
 	s.Lock()
@@ -55,9 +55,10 @@ func (c *cache) get(key string) (entry, bool) {
 	return s.entries.get(key)
 }
 
-// put keeps what was read, and returns what is kept now, since being when the reading of it began, or heard, then since
-// is zero. A position never goes back: of what came meanwhile, the greater one stays. A score that
-// Redis does not have any more gives way, unless it came since.
+// put stores a value that was read or heard, and returns the one that is kept
+// afterwards. since is the time at which reading began; it is zero if the value was
+// heard. Positions never go back: the value with the greater position stays. A
+// score that Redis no longer has is dropped, unless it arrived after since.
 func (c *cache) put(key string, e entry, since time.Time) score.Value {
 	s := c.shard(key)
 	s.Lock()
@@ -69,7 +70,7 @@ func (c *cache) put(key string, e entry, since time.Time) score.Value {
 		return old.value
 	case e.value.Kind != 0 && e.value.Position.Less(old.value.Position):
 		if !old.at.After(since) {
-			old.at, old.epoch = e.at, e.epoch // looked up just now, and still the newest that we know
+			old.at, old.epoch = e.at, e.epoch // just looked up, and still the newest known
 			s.entries.put(key, old)
 		}
 		return old.value
@@ -78,7 +79,7 @@ func (c *cache) put(key string, e entry, since time.Time) score.Value {
 	return e.value
 }
 
-// size counts what is kept.
+// size returns the number of entries.
 func (c *cache) size() (n int) {
 	for i := range c.shards {
 		s := &c.shards[i]
@@ -89,7 +90,7 @@ func (c *cache) size() (n int) {
 	return n
 }
 
-// scores lists all that is kept and is a score.
+// scores yields all entries that hold a score.
 func (c *cache) scores(yield func(key string, v score.Value)) {
 	type pair struct {
 		key   string
@@ -112,7 +113,7 @@ func (c *cache) scores(yield func(key string, v score.Value)) {
 	}
 }
 
-// key is that of an entity; make makes it where it is not kept.
+// key returns the key of an entity; make computes it if it is not cached.
 func (c *cache) key(e facet.Entity, make func(facet.Entity) string) string {
 	var h maphash.Hash
 	h.SetSeed(c.seed)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Config says how risk is looked up, and what is kept of it.
+// Config holds the operator's settings for look-ups and their cache.
 type Config struct {
 	MaxLookups      int           `yaml:"max_lookups" doc:"most requests that wait for Redis at once; beyond it, decisions are made without"`
 	BreakerFailures int           `yaml:"breaker_failures" doc:"failed round trips in a row after which none is tried for a while"`
@@ -17,7 +17,7 @@ type Config struct {
 	State        string        `yaml:"state" doc:"directory where the gate keeps what it must know after a restart without Redis; empty: none"`
 }
 
-// Defaults are the values that suit most installations.
+// Defaults returns values that suit most installations.
 func Defaults() Config {
 	return Config{
 		MaxLookups: 256, BreakerFailures: 5, BreakerPause: time.Second,

@@ -19,12 +19,12 @@ const (
 	saveEvery = 10 * time.Second
 	fileName  = "scores"
 	fileStart = "weir scores 1"
-	// mostSaved bounds the file: some 25 MB.
+	// mostSaved limits the file to about 25 MB.
 	mostSaved = 65_536
 )
 
-// load reads what was kept on disk. It is never fresh. Lines that are no scores of ours,
-// by their codes, are passed over.
+// load reads the saved scores. They never count as fresh. Lines with a wrong code
+// are skipped.
 func (l *Lookup) load() error {
 	if l.cfg.State == "" {
 		return nil
@@ -47,7 +47,8 @@ func (l *Lookup) load() error {
 	return nil
 }
 
-// read takes in the lines of a file: a key and a score each, as they stand in Redis.
+// read reads the lines of a file. Each holds a key and a score in the form that
+// Redis stores.
 func (l *Lookup) read(r io.Reader) (good, bad int) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), 2*score.MaxValueBytes)
@@ -70,7 +71,7 @@ func (l *Lookup) read(r io.Reader) (good, bad int) {
 	return good, bad
 }
 
-// keep writes what is known to disk now and then, and when ctx ends.
+// keep saves the cache periodically, and when ctx ends.
 func (l *Lookup) keep(ctx context.Context) {
 	if l.cfg.State == "" {
 		<-ctx.Done()
@@ -89,8 +90,8 @@ func (l *Lookup) keep(ctx context.Context) {
 	}
 }
 
-// save writes the file anew where something has changed, and puts it in place of the
-// old one when it is whole.
+// save writes a new file if anything has changed, and replaces the old one when it
+// is complete.
 func (l *Lookup) save() {
 	heard := l.heard.Load()
 	if heard == l.saved.Load() {
@@ -117,7 +118,7 @@ func (l *Lookup) write(path string) (err error) {
 		}
 	}()
 	w := bufio.NewWriterSize(f, 64<<10)
-	fmt.Fprintln(w, fileStart) // the writer keeps its error
+	fmt.Fprintln(w, fileStart) // the writer keeps the error
 	n, now := 0, l.now().UnixMilli()
 	var room []byte
 	l.cache.scores(func(key string, v score.Value) {
@@ -126,7 +127,7 @@ func (l *Lookup) write(path string) (err error) {
 		}
 		text, err := l.deps.Codec.Append(append(append(room[:0], key...), ' '), v)
 		if err != nil {
-			return // it was parsed, so it can be written
+			return // cannot fail: it was parsed before
 		}
 		n++
 		room = append(text, '\n')

@@ -13,7 +13,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// TestWhatWasKnownIsKnownAfterARestart, without the store.
+// TestWhatWasKnownIsKnownAfterARestart restarts without the store.
 func TestWhatWasKnownIsKnownAfterARestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	state := func(c *Config) { c.State = dir }
@@ -43,7 +43,7 @@ func TestWhatWasKnownIsKnownAfterARestart(t *testing.T) {
 	}
 }
 
-// TestAFileThatSomebodyChangedGivesNothing.
+// TestAFileThatSomebodyChangedGivesNothing checks the codes of lines.
 func TestAFileThatSomebodyChangedGivesNothing(t *testing.T) {
 	text, err := codec.Append(nil, value(entity(0), 1, 90))
 	if err != nil {
@@ -70,7 +70,7 @@ func TestAFileThatSomebodyChangedGivesNothing(t *testing.T) {
 	}
 }
 
-// TestADirectoryThatCannotBeWrittenCostsNoAnswer.
+// TestADirectoryThatCannotBeWrittenCostsNoAnswer checks that look-ups go on.
 func TestADirectoryThatCannotBeWrittenCostsNoAnswer(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, stored(entity(0)), func(c *Config) { c.State = dir })

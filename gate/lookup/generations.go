@@ -1,10 +1,10 @@
 package lookup
 
-// generations is a map that holds about a number of entries: those that were asked for
-// or put last. When the young half is full it becomes the old one, and what was old and
-// was not asked for since is gone.
+// generations is a map of limited size that keeps the most recently used entries.
+// When the young half is full, it becomes the old half; entries of the previous old
+// half that were not used since are dropped.
 type generations[K comparable, V any] struct {
-	half       int // most young entries
+	half       int // maximum number of young entries
 	young, old map[K]V
 }
 
@@ -12,7 +12,7 @@ func newGenerations[K comparable, V any](most int) generations[K, V] {
 	return generations[K, V]{half: max(most/2, 1), young: map[K]V{}}
 }
 
-// get is the value of a key, which is young from then on.
+// get returns the value of a key, and makes it young.
 func (g *generations[K, V]) get(k K) (v V, ok bool) {
 	if v, ok = g.young[k]; ok {
 		return v, true
@@ -30,10 +30,10 @@ func (g *generations[K, V]) put(k K, v V) {
 	g.young[k] = v
 }
 
-// len counts keys; one that is in both halves counts twice.
+// len counts keys; a key in both halves counts twice.
 func (g *generations[K, V]) len() int { return len(g.young) + len(g.old) }
 
-// all yields every key once.
+// all yields each key once.
 func (g *generations[K, V]) all(yield func(K, V)) {
 	for k, v := range g.young {
 		yield(k, v)

@@ -1,6 +1,6 @@
-// Package lookup says what is known of the risk of entities, within a time, whatever
-// Redis does. It keeps what it has read, hears what changes, and asks for the rest in
-// round trips of its own. It decides nothing.
+// Package lookup looks up the risk of entities within a time limit, whatever the
+// state of Redis. It caches what it has read, follows changes, and fetches the rest
+// in round trips that are independent of requests. It makes no decisions.
 package lookup
 
 import (
@@ -21,43 +21,44 @@ import (
 
 // Store holds scores. Calls may overlap.
 type Store interface {
-	// Fetch gets what stands under keys in one round trip, and returns soon after ctx
-	// ends. It answers with one value a key, in order, the zero value where there is
-	// none; bad says of which keys something is stored that is no score. With an error
-	// there is no answer.
+	// Fetch reads the values of keys in one round trip, and returns soon after ctx
+	// ends. values holds one value per key, in order; the zero value if nothing is
+	// stored. bad marks keys with a stored value that is not a score. If err is not
+	// nil, there are no values.
 	Fetch(ctx context.Context, keys []string) (values []score.Value, bad []bool, err error)
 
 	// Ready reports whether the store answers.
 	Ready(ctx context.Context) error
 
-	// Follow tells of changes until ctx ends. It calls one method of h at a time.
+	// Follow reports changes until ctx ends. It calls one method of h at a time.
 	Follow(ctx context.Context, h score.Hearer) error
 }
 
-// Why risk is not known, or not all of it: a closed set, in answers and as labels.
+// Reasons why risk is unknown, fully or in part: a closed set, used in answers and
+// as labels.
 const (
-	Timeout  = "timeout"      // not within the budget
-	Failed   = "error"        // the store refused or cannot be reached
-	Partial  = "partial"      // some of what is stored is no score
-	Breaker  = "breaker_open" // not asked: the store failed just now
-	Busy     = "busy"         // not asked: too many look-ups are under way
-	Canceled = "canceled"     // whoever asked went away
+	Timeout  = "timeout"      // the budget is over
+	Failed   = "error"        // the store returned an error or cannot be reached
+	Partial  = "partial"      // a stored value is not a score
+	Breaker  = "breaker_open" // not asked: the store failed just before
+	Busy     = "busy"         // not asked: too many look-ups are in progress
+	Canceled = "canceled"     // the caller went away
 )
 
-// Troubles lists them.
+// Troubles lists all reasons.
 func Troubles() []string { return []string{Timeout, Failed, Partial, Breaker, Busy, Canceled} }
 
-// Dependencies are what a Lookup is wired to.
+// Dependencies are the parts that a Lookup uses.
 type Dependencies struct {
 	Store      Store
-	Codec      *score.Codec          // of the stream's keys and values
-	Timeout    time.Duration         // longest time of a round trip
+	Codec      *score.Codec          // for the stream's keys and values
+	Timeout    time.Duration         // time limit of a round trip
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: not registered
 	Now        func() time.Time      // nil: time.Now
 }
 
-// Lookup looks risk up. Its methods may be called by many goroutines.
+// Lookup looks up risk. It is safe for concurrent use.
 type Lookup struct {
 	cfg     Config
 	deps    Dependencies
@@ -66,43 +67,43 @@ type Lookup struct {
 	metrics *metrics
 	cache   *cache
 	breaker breaker
-	waiting chan struct{} // one taken for each request that waits
+	waiting chan struct{} // holds one element per waiting request
 
-	feed  atomic.Uint64 // epoch × 2, and 1 while the feed is whole
-	saved atomic.Uint64 // changes that are on disk
-	heard atomic.Uint64 // changes of what is kept
+	feed  atomic.Uint64 // epoch × 2, plus 1 while the feed is complete
+	saved atomic.Uint64 // number of changes that are on disk
+	heard atomic.Uint64 // number of changes to the cache
 
 	mu      sync.Mutex
 	ended   bool
-	asks    map[string]*ask // wanted or under way, by key
-	queue   []*ask          // wanted
+	asks    map[string]*ask // queued or in flight, by key
+	queue   []*ask          // not sent yet
 	trips   map[*trip]struct{}
 	running sync.WaitGroup
-	ctx     context.Context // of round trips
+	ctx     context.Context // for round trips
 	cancel  context.CancelFunc
 }
 
 const (
-	mostTrips = 4   // round trips at once
-	mostKeys  = 512 // of a round trip
-	mostWaste = 64  // keys wanted for each request that may wait
+	mostTrips = 4   // concurrent round trips
+	mostKeys  = 512 // per round trip
+	mostWaste = 64  // queued keys per request that may wait
 	unfed     = time.Second
 )
 
-// ask is a key that somebody wants.
+// ask is a key that at least one request wants.
 type ask struct {
 	key   string
 	since time.Time
-	done  chan struct{} // closed when the rest is set
+	done  chan struct{} // closed when the other fields are set
 	value score.Value
 	bad   bool
 	err   error
 }
 
-// trip is a round trip under way.
+// trip is a round trip in progress.
 type trip struct{ since time.Time }
 
-// New checks cfg, and reads what was kept on disk. It starts nothing.
+// New checks cfg, and reads the saved scores. It starts nothing.
 func New(cfg Config, deps Dependencies) (*Lookup, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -127,15 +128,15 @@ func New(cfg Config, deps Dependencies) (*Lookup, error) {
 	return l, nil
 }
 
-// Answer is what is known of entities.
+// Answer is the known risk of entities.
 type Answer struct {
-	Values  []score.Value // one an entity; the zero value where nothing is known, or nothing is held against it
-	Trouble string        // why Values is not whole or of now; ""
-	Earlier bool          // what is missing is in Values as it was known earlier
+	Values  []score.Value // one per entity; the zero value if nothing is known or there is no risk
+	Trouble string        // why Values is incomplete or outdated; "" if it is neither
+	Earlier bool          // the missing values are in Values as they were known earlier
 }
 
-// Look says what is known of entities, within a budget. earlier: where it cannot be
-// known now, what was known earlier counts.
+// Look looks up entities within a budget. With earlier, an outdated value is used
+// if no current one can be read in time.
 func (l *Lookup) Look(ctx context.Context, entities []facet.Entity, budget time.Duration, earlier bool) Answer {
 	a := Answer{Values: make([]score.Value, len(entities))}
 	var missing []miss
@@ -174,28 +175,28 @@ func (l *Lookup) Look(ctx context.Context, entities []facet.Entity, budget time.
 	return a
 }
 
-// miss is an entity of which nothing fresh is kept.
+// miss is an entity without a fresh cache entry.
 type miss struct {
-	place int // among the entities
+	place int // index among the entities
 	key   string
 	kept  entry
-	known bool // kept holds something
+	known bool // kept holds a value
 	ask   *ask
 
 	value score.Value
 	found bool
 }
 
-// fresh reports whether a decision may go by what is kept.
+// fresh reports whether a decision may use a cache entry.
 func (l *Lookup) fresh(e *entry, now time.Time, feed uint64) bool {
 	most := l.cfg.MaxStale
-	if feed&1 == 0 || e.epoch != feed { // changes may have been missed since
+	if feed&1 == 0 || e.epoch != feed { // changes may have been missed since then
 		most = min(most, unfed)
 	}
 	return !e.at.IsZero() && now.Sub(e.at) < most
 }
 
-// live is v, or nothing where it has expired.
+// live returns v, or the zero value if it has expired.
 func (l *Lookup) live(v score.Value) score.Value {
 	if v.Expires <= l.now().UnixMilli() {
 		return score.Value{}
@@ -203,7 +204,8 @@ func (l *Lookup) live(v score.Value) score.Value {
 	return v
 }
 
-// await waits for what is missing. trouble says why some of it was not found.
+// await waits for the missing entities. trouble says why some of them were not
+// found.
 func (l *Lookup) await(ctx context.Context, missing []miss, now time.Time, budget time.Duration) (trouble string) {
 	select {
 	case l.waiting <- struct{}{}:
@@ -217,7 +219,7 @@ func (l *Lookup) await(ctx context.Context, missing []miss, now time.Time, budge
 	}
 	timer := time.NewTimer(until.Sub(now))
 	defer timer.Stop()
-	over := "" // why nothing is waited for any more
+	over := "" // why waiting has ended
 	for i := range missing {
 		m := &missing[i]
 		if over == "" {
@@ -243,7 +245,7 @@ func (l *Lookup) await(ctx context.Context, missing []miss, now time.Time, budge
 	return trouble
 }
 
-// answered reports whether the rest of a can be read.
+// answered reports whether the fields of a can be read.
 func (a *ask) answered() bool {
 	select {
 	case <-a.done:
@@ -253,7 +255,7 @@ func (a *ask) answered() bool {
 	}
 }
 
-// worse is the trouble that says more: that the store did not answer.
+// worse returns the more serious trouble: that the store did not answer.
 func worse(a, b string) string {
 	if a == "" || a == Partial {
 		return b
@@ -275,8 +277,8 @@ func troubleOf(err error) string {
 	return Failed
 }
 
-// want has what is missing asked for, unless that is under way. until is how long it is
-// worth waiting: a budget behind the moment from which on any of it was wanted.
+// want queues the missing keys, unless they are already queued or in flight. until
+// is the end of waiting: one budget after the first of them was queued.
 func (l *Lookup) want(missing []miss, now time.Time, budget time.Duration) (until time.Time, trouble string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -314,7 +316,7 @@ func (l *Lookup) want(missing []miss, now time.Time, budget time.Duration) (unti
 	return until, ""
 }
 
-// dispatch has one more round trip begin, if there may be one. l.mu is held.
+// dispatch starts another round trip if the limit allows it. The caller holds l.mu.
 func (l *Lookup) dispatch(now time.Time) {
 	if len(l.trips) >= mostTrips {
 		return
@@ -324,8 +326,8 @@ func (l *Lookup) dispatch(now time.Time) {
 	l.running.Go(func() { l.travel(t) })
 }
 
-// late reports whether the store is known to take longer than a budget: all round trips
-// under way do. l.mu is held.
+// late reports whether the store takes longer than the budget, because all current
+// round trips already do. The caller holds l.mu.
 func (l *Lookup) late(now time.Time, budget time.Duration) bool {
 	if len(l.trips) < mostTrips {
 		return false
@@ -338,7 +340,7 @@ func (l *Lookup) late(now time.Time, budget time.Duration) bool {
 	return true
 }
 
-// travel makes round trips until nothing is wanted.
+// travel makes round trips until the queue is empty.
 func (l *Lookup) travel(t *trip) {
 	for {
 		batch := l.take(t)
@@ -349,7 +351,7 @@ func (l *Lookup) travel(t *trip) {
 	}
 }
 
-// take removes what goes with the next round trip from the queue.
+// take removes the keys of the next round trip from the queue.
 func (l *Lookup) take(t *trip) []*ask {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -364,7 +366,7 @@ func (l *Lookup) take(t *trip) []*ask {
 	return batch
 }
 
-// fetch makes one round trip, and gives what it brought to those who want it.
+// fetch makes one round trip, and passes the values to the waiting requests.
 func (l *Lookup) fetch(batch []*ask) {
 	keys := make([]string, len(batch))
 	for i, a := range batch {
@@ -394,7 +396,7 @@ func (l *Lookup) fetch(batch []*ask) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && l.breaker.open() == 1 { // nobody is to wait for what would fail, too
+	if err != nil && l.breaker.open() == 1 { // nobody should wait for a round trip that would fail too
 		for _, a := range l.queue {
 			a.err = err
 		}
@@ -406,7 +408,7 @@ func (l *Lookup) fetch(batch []*ask) {
 	}
 }
 
-// call asks the store. A panic in there must not leave everybody waiting.
+// call asks the store. A panic there must not leave requests waiting.
 func (l *Lookup) call(ctx context.Context, keys []string) (values []score.Value, bad []bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -421,14 +423,14 @@ func (l *Lookup) call(ctx context.Context, keys []string) (values []score.Value,
 	return values, bad, err
 }
 
-// Ready reports whether the store of scores answers.
+// Ready reports whether the score store answers.
 func (l *Lookup) Ready(ctx context.Context) error { return l.deps.Store.Ready(ctx) }
 
-// Following reports whether changes are heard.
+// Following reports whether changes are being received.
 func (l *Lookup) Following() bool { return l.feed.Load()&1 == 1 }
 
-// Run hears of changes, and keeps what is known on disk, until ctx ends. Then round
-// trips that are under way end.
+// Run follows changes and saves the cache until ctx ends. It then waits for the
+// round trips in progress.
 func (l *Lookup) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -446,20 +448,21 @@ func (l *Lookup) Run(ctx context.Context) error {
 	return nil
 }
 
-// Whole is of [score.Hearer].
+// Whole implements [score.Hearer].
 func (l *Lookup) Whole() {
 	if f := l.feed.Load(); f&1 == 0 {
 		l.feed.Store(f + 1)
 	}
 }
 
-// Broken is of [score.Hearer]: what was read before is not to be believed.
+// Broken implements [score.Hearer]: entries that were read before are no longer
+// trusted.
 func (l *Lookup) Broken() {
 	l.metrics.gaps.Inc()
 	l.feed.Store(l.feed.Load()&^1 + 2)
 }
 
-// Changed is of [score.Hearer].
+// Changed implements [score.Hearer].
 func (l *Lookup) Changed(key string, v score.Value) {
 	l.cache.put(strings.Clone(key), entry{v, time.Now(), l.feed.Load()}, time.Time{})
 	l.heard.Add(1)

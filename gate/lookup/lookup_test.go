@@ -19,7 +19,7 @@ import (
 
 var codec = score.NewCodec([]byte("a secret for tests only"), "weir:risk")
 
-// memory is a store that fails as it is told to.
+// memory is a store that fails on demand.
 type memory struct {
 	mu      sync.Mutex
 	scores  map[string]score.Value
@@ -28,7 +28,7 @@ type memory struct {
 	hang    bool // until the context ends
 	takes   time.Duration
 	asked   int // round trips
-	most    int // keys of one
+	most    int // in one round trip
 	flying  int
 	mostFly int
 }
@@ -82,7 +82,7 @@ func entity(i int) facet.Entity {
 	return facet.Entity{Kind: facet.Account, Tenant: "shop", Key: fmt.Sprint("user-", i)}
 }
 
-// value is a score of an entity at an offset.
+// value returns a score of an entity at an offset.
 func value(e facet.Entity, offset int64, weight uint8) score.Value {
 	return score.Value{
 		Kind: e.Kind, Digest: codec.Digest(e), Position: score.Position{Incarnation: 1, Offset: offset}, Expires: 253_000_000_000_000,
@@ -113,7 +113,7 @@ func start(t testing.TB, m Store, change func(*Config)) *Lookup {
 
 const budget = 25 * time.Millisecond
 
-// look asks for one entity.
+// look looks up one entity.
 func look(t testing.TB, l *Lookup, e facet.Entity) Answer {
 	t.Helper()
 	return l.Look(t.Context(), []facet.Entity{e}, budget, false)
@@ -181,7 +181,7 @@ func TestChangesHoldAtOnce(t *testing.T) {
 	look(t, l, entity(1))
 	l.Changed(codec.Key(entity(0)), value(entity(0), 7, 20))
 	l.Changed(codec.Key(entity(1)), value(entity(1), 8, 30))
-	l.Changed(codec.Key(entity(2)), value(entity(2), 9, 40)) // nobody asked for it so far
+	l.Changed(codec.Key(entity(2)), value(entity(2), 9, 40)) // nobody asked for it yet
 	l.Changed(codec.Key(entity(0)), value(entity(0), 6, 99)) // older
 	for i, want := range []uint8{20, 30, 40} {
 		if a := look(t, l, entity(i)); a.Trouble != "" || a.Values[0].Contributions[0].Weight != want {
@@ -193,8 +193,8 @@ func TestChangesHoldAtOnce(t *testing.T) {
 	}
 }
 
-// TestAnAnswerThatWasOvertakenDoesNotComeBack: the change was heard while an older
-// value was on its way.
+// TestAnAnswerThatWasOvertakenDoesNotComeBack: a change was heard while an older
+// value was still in flight.
 func TestAnAnswerThatWasOvertakenDoesNotComeBack(t *testing.T) {
 	for _, old := range []string{"an older score", "none"} {
 		t.Run(old, func(t *testing.T) {
@@ -218,7 +218,8 @@ func TestAnAnswerThatWasOvertakenDoesNotComeBack(t *testing.T) {
 	}
 }
 
-// TestAStoreThatWasEmptiedIsBelieved, and one that went back in time is not.
+// TestAStoreThatWasEmptiedIsBelieved: missing scores count as such, and older ones
+// are ignored.
 func TestAStoreThatWasEmptiedIsBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := stored(entity(0), entity(1))
@@ -240,8 +241,8 @@ func TestAStoreThatWasEmptiedIsBelieved(t *testing.T) {
 	})
 }
 
-// TestAStoreThatIsSlowerThanTheBudgetStillAnswers, the next time: a Redis 20 ms slower
-// once meant that nothing was denied.
+// TestAStoreThatIsSlowerThanTheBudgetStillAnswers: the next request has the value.
+// Earlier, nothing was denied with a Redis that was 20 ms slower.
 func TestAStoreThatIsSlowerThanTheBudgetStillAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := stored(entity(0))
@@ -271,7 +272,7 @@ func TestAStoreThatHangsCostsFewBudgetsAndThenNothing(t *testing.T) {
 		m.hang = true
 		l := start(t, m, nil)
 		cost, counts := time.Duration(0), map[string]int{}
-		const requests = 2000 // one each 5 ms, of other entities
+		const requests = 2000 // one every 5 ms, each for another entity
 		for i := range requests {
 			begun := time.Now()
 			a := look(t, l, entity(i))
@@ -283,8 +284,8 @@ func TestAStoreThatHangsCostsFewBudgetsAndThenNothing(t *testing.T) {
 			counts[a.Trouble]++
 			<-time.After(5*time.Millisecond - min(took, 5*time.Millisecond))
 		}
-		// Four round trips hang for half a second, then four more, and the breaker is open
-		// but for one try each second.
+		// Four round trips hang for half a second, then four more. Then the breaker
+		// is open, except for one try per second.
 		if cost > 40*budget || counts[""] != 0 || counts[Breaker] < requests/3 {
 			t.Errorf("the requests waited for %v: %v", cost, counts)
 		}
@@ -341,7 +342,7 @@ func TestCrowdsDoNotPileUp(t *testing.T) {
 			t.Errorf("%d round trips at once", len(l.trips))
 		}
 		l.mu.Unlock()
-		l.running.Wait() // the round trips end by themselves
+		l.running.Wait() // the round trips end on their own
 	})
 }
 
@@ -459,7 +460,7 @@ func TestAnExpiredScoreIsNone(t *testing.T) {
 	}
 }
 
-// TestGenerationsHoldWhatCameLast: bounded, and never something that was not put.
+// TestGenerationsHoldWhatCameLast: the map is bounded, and holds only what was put.
 func TestGenerationsHoldWhatCameLast(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		most := rapid.IntRange(2, 20).Draw(t, "most")

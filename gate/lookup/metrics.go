@@ -42,7 +42,7 @@ func newMetrics(r prometheus.Registerer, l *Lookup) *metrics {
 	return m
 }
 
-// failed counts a write that failed, and reports whether it is the first in a row.
+// failed counts a failed write, and reports whether it is the first in a row.
 func (m *metrics) failed() bool {
 	m.saves["failed"].Inc()
 	first := !m.full

@@ -11,13 +11,14 @@ const (
 	mostPolicies = 200
 	mostTests    = 1000
 
-	// MaxBudget is the longest time that a policy may give to look risk up.
+	// MaxBudget is the highest time limit for looking up risk that a policy may
+	// set.
 	MaxBudget     = 10 * time.Second
 	defaultBudget = 25 * time.Millisecond
 	defaultRetry  = 10 * time.Second
 )
 
-// grammar is everything that may stand in a file of policies.
+// grammar describes the keys of a policy file.
 func grammar() rules.Key {
 	return rules.ObjectKey("the policies", rules.Required, "A file of Weir policies",
 		rules.ListKey("policies", rules.Required, 1, mostPolicies, "in order: the first whose when holds, and in whose share the request is, decides; the last has neither, and is for all other requests", policyKey()),
@@ -59,7 +60,7 @@ func categoryKeys() (all []rules.Key) {
 	return all
 }
 
-// What is known of the risk in a test.
+// Knowledge of risk in a test.
 const (
 	knownAll     = "all"
 	knownEarlier = "earlier"
@@ -93,8 +94,8 @@ func phases() []string {
 	return []string{rules.Observe.String(), rules.Soft.String(), rules.Enforce.String()}
 }
 
-// Schema is the JSON Schema (draft 7) of files of policies, for editors.
+// Schema returns the JSON Schema (draft 7) of policy files, for editors.
 func Schema() []byte { return rules.SchemaOf("Weir policies", grammar()) }
 
-// Reference lists, in Markdown, all keys of files of policies.
+// Reference returns a list of all keys of policy files, in Markdown.
 func Reference() string { return rules.ReferenceOf(grammar()) }

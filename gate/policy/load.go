@@ -2,7 +2,7 @@ package policy
 
 import (
 	"crypto/sha256"
-	_ "embed" // of the built-in file
+	_ "embed" // for the built-in file
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -20,7 +20,8 @@ var builtIn []byte
 
 const docs = "docs/policy.md"
 
-// Read is the content of a file of policies; of the built-in one where path is "".
+// Read returns the content of a policy file; if path is "", that of the built-in
+// one.
 func Read(path string) ([]byte, error) {
 	if path == "" {
 		return builtIn, nil
@@ -44,9 +45,9 @@ func Read(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Load reads and checks a file, the built-in one where path is "". Its conditions have
-// the lists and route classes of words. Where the file is wrong, the error is a
-// [*problem.Problems] with all that is.
+// Load reads and checks a policy file; if path is "", the built-in one. Conditions
+// use the lists and route classes of words. If the file is wrong, the error is a
+// [*problem.Problems] with all mistakes.
 func Load(path string, words *rules.Set) (*Set, error) {
 	data, err := Read(path)
 	if err != nil {
@@ -58,7 +59,7 @@ func Load(path string, words *rules.Set) (*Set, error) {
 	return Parse(path, data, words)
 }
 
-// Parse is [Load] of a file's content.
+// Parse is [Load] for the content of a file.
 func Parse(name string, data []byte, words *rules.Set) (*Set, error) {
 	file := words.Document(name, data, grammar(), docs)
 	sum := sha256.Sum256(data)
@@ -80,7 +81,7 @@ type loader struct {
 	set   *Set
 	lines map[string]int // by id
 	tests map[string]int // by name
-	all   string         // id of a policy that is for every request; those behind it are for none
+	all   string         // id of a policy that matches every request; later ones match none
 }
 
 func (l *loader) policy(in *rules.Params, last bool) {
@@ -112,7 +113,7 @@ func (l *loader) policy(in *rules.Params, last bool) {
 	l.set.Policies = append(l.set.Policies, p)
 }
 
-// order checks what depends on a policy's place.
+// order checks conditions that depend on a policy's position.
 func (l *loader) order(in *rules.Params, p *Policy, last bool) {
 	if first, taken := l.lines[p.ID]; taken && p.ID != "" {
 		in.Problem("id", fmt.Sprintf("another policy has the id %q", p.ID), fmt.Sprintf("rename one of the two; the first is in line %d", first))
@@ -139,7 +140,7 @@ func thresholds(in *rules.Params) Thresholds {
 		name := of.action.String()
 		points := in.IntOr(name, never)
 		if points == 0 || points == never {
-			continue // absent, or reported
+			continue // absent, or already reported
 		}
 		if points < least {
 			in.Problem(name, fmt.Sprintf("%s would follow from %d points, and %s only from %d", name, points, before, least), "let the thresholds rise with the strictness of actions, or leave the milder one out")
@@ -204,7 +205,7 @@ func (l *loader) test(in *rules.Params) {
 	l.set.Tests = append(l.set.Tests, t)
 }
 
-// known reports ids that no policy has.
+// known reports ids without a policy.
 func (l *loader) known(in *rules.Params, key string, ids []string) {
 	var all []string
 	for _, p := range l.set.Policies {

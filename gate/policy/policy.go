@@ -1,8 +1,9 @@
-// Package policy says what is to be done with a request, by the risk of the entities
-// behind it: which action follows from which score, on which routes, for which part of
-// the users, and what happens where the risk is not known.
+// Package policy decides on requests by the risk of their entities: which score
+// leads to which action, on which routes, for which part of the users, and what
+// happens if the risk is unknown.
 //
-// It reads and checks a file, and decides. It looks nothing up and looks at no clock.
+// It reads and checks a file, and decides. It makes no look-ups, and does not use
+// the clock.
 package policy
 
 import (
@@ -15,52 +16,52 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Set is the policies of a file. It is not to be changed.
+// Set holds the policies of a file. It is immutable.
 type Set struct {
-	// Version names the file's content: 16 hexadecimal digits.
+	// Version identifies the file's content: 16 hexadecimal digits.
 	Version  string
-	Policies []Policy // in order; the last one is for every request
+	Policies []Policy // in order; the last one matches every request
 	Tests    []Test
 }
 
-// Policy says what happens to the requests that it is for.
+// Policy says what happens to matching requests.
 type Policy struct {
 	ID    string
 	Title string
-	Line  int // in its file
+	Line  int // in the file
 
 	When  condition.Predicate // nil: every request
-	Share Share               // the zero value: all of them
+	Share Share               // the zero value: everybody
 
-	Phase      rules.Phase // how far it may go, whatever the rules say
-	Score      Thresholds  // of the score over all categories
+	Phase      rules.Phase // limits the action, whatever the rules say
+	Score      Thresholds  // for the score over all categories
 	Categories []CategoryThresholds
-	Always     Action // the mildest action, whatever the score
+	Always     Action // the minimum action, whatever the score
 
 	Failure       Failure
-	FailureAction Action        // where nothing is known
-	Budget        time.Duration // longest time to look risk up
-	RetryAfter    time.Duration // how long a throttled client is told to wait; whole seconds
+	FailureAction Action        // if nothing is known
+	Budget        time.Duration // time limit for looking up risk
+	RetryAfter    time.Duration // told to a throttled client; whole seconds
 }
 
-// CategoryThresholds are those of the score in one category.
+// CategoryThresholds are the thresholds for the score in one category.
 type CategoryThresholds struct {
 	Category string
 	Thresholds
 }
 
-// Failure is what a policy does where risk cannot be looked up.
+// Failure is the behaviour of a policy if risk cannot be looked up.
 type Failure uint8
 
 const (
-	Open          Failure = iota // as if nothing were known against anybody
-	Closed                       // FailureAction, or more where more is known
-	LastKnownGood                // by what was known last; FailureAction where that is nothing
+	Open          Failure = iota // as if there were no risk
+	Closed                       // FailureAction, or a stricter action if the known part calls for it
+	LastKnownGood                // by the last known scores; FailureAction if there are none
 )
 
 var failureNames = [...]string{Open: "open", Closed: "closed", LastKnownGood: "last_known_good"}
 
-// String is the name in files and answers.
+// String returns the name in files and answers.
 func (f Failure) String() string {
 	if int(f) >= len(failureNames) {
 		return "unknown"
@@ -74,7 +75,7 @@ type Thresholds struct{ Tag, Throttle, Challenge, StepUp, Deny int }
 // never is a threshold that no score reaches.
 const never = 101
 
-// Action is what a score calls for by itself.
+// Action returns the action for a score.
 func (t *Thresholds) Action(points int) Action {
 	switch {
 	case points >= t.Deny:
@@ -91,17 +92,17 @@ func (t *Thresholds) Action(points int) Action {
 	return Allow
 }
 
-// Level is how high a score is, for people: low, medium, high or critical.
+// Level describes a score for people: low, medium, high or critical.
 type Level string
 
 const (
-	Low      Level = "low"      // below the threshold of throttling
-	Medium   Level = "medium"   // below that of step-up
-	High     Level = "high"     // below that of denying
-	Critical Level = "critical" // from that of denying
+	Low      Level = "low"      // below the threshold of throttle
+	Medium   Level = "medium"   // below the threshold of step_up
+	High     Level = "high"     // below the threshold of deny
+	Critical Level = "critical" // at least the threshold of deny
 )
 
-// Level is that of a score.
+// Level returns the level of a score.
 func (t *Thresholds) Level(points int) Level {
 	switch {
 	case points >= t.Deny:
@@ -114,33 +115,33 @@ func (t *Thresholds) Level(points int) Level {
 	return Low
 }
 
-// strictestSoft is as far as a rule may go that is still being tried out.
+// strictestSoft is the strictest action of a rule in phase soft.
 const strictestSoft = StepUp
 
-// Risk is what is known of a request: of each figure the highest of its entities.
-// The zero value is that nothing is held against it.
+// Risk is the known risk of a request: for each score, the maximum over its
+// entities. The zero value means no risk.
 type Risk struct {
-	All     score.Scores // of rules in any phase
-	Acting  score.Scores // of those that may act at all; no less than Enforce
-	Enforce score.Scores // of those that may act fully
+	All     score.Scores // from rules in any phase
+	Acting  score.Scores // from rules that may act; at least Enforce
+	Enforce score.Scores // from rules that may act without limit
 }
 
-// Add takes in what is known of one entity at now (Unix milliseconds).
+// Add adds the risk of one entity at now (Unix milliseconds).
 func (r *Risk) Add(list []score.Contribution, now int64) {
 	all, acting, enforce := score.At(list, now), score.AtLeast(rules.Soft, list, now), score.AtLeast(rules.Enforce, list, now)
-	acting.Raise(&enforce) // a rule on trial lowers nothing that acts fully
+	acting.Raise(&enforce) // a rule on trial must not lower the score of enforced rules
 	r.All.Raise(&all)
 	r.Acting.Raise(&acting)
 	r.Enforce.Raise(&enforce)
 }
 
-// Action is what a risk calls for where the phase does not matter: rules in phase
-// enforce act fully, soft ones up to step-up, observed ones never.
+// Action returns the action for a risk before any caps. Rules in phase enforce act
+// without limit, soft ones up to step-up, and observed ones never.
 func (p *Policy) Action(r *Risk) Action {
 	return max(p.Always, p.calledFor(&r.Enforce), min(p.calledFor(&r.Acting), strictestSoft))
 }
 
-// Enforced is [Policy.Action] of the rules in phase enforce alone.
+// Enforced is [Policy.Action] with only the rules in phase enforce.
 func (p *Policy) Enforced(r *Risk) Action { return max(p.Always, p.calledFor(&r.Enforce)) }
 
 func (p *Policy) calledFor(s *score.Scores) Action {
@@ -152,8 +153,8 @@ func (p *Policy) calledFor(s *score.Scores) Action {
 	return a
 }
 
-// Unknown is what is called for where not all is known of the risk. known says that
-// something is, be it from earlier.
+// Unknown returns the action for incomplete risk. known says that part of it is
+// known, possibly from earlier.
 func (p *Policy) Unknown(known bool) Action {
 	if p.Failure == Open || p.Failure == LastKnownGood && known {
 		return Allow
@@ -161,7 +162,7 @@ func (p *Policy) Unknown(known bool) Action {
 	return p.FailureAction
 }
 
-// Limit is the strictest action of a phase.
+// Limit returns the strictest action of a phase.
 func Limit(phase rules.Phase) Action {
 	switch phase {
 	case rules.Observe:
@@ -172,13 +173,13 @@ func Limit(phase rules.Phase) Action {
 	return Deny
 }
 
-// Request is what policies see of one.
+// Request is a request as policies see it.
 type Request struct {
-	Event    *event.Event // its fields, as far as they are known
+	Event    *event.Event // its known fields
 	Entities []facet.Entity
 }
 
-// For is the first policy that is for a request. in says which shares it is in.
+// For returns the first policy that matches a request. in decides on shares.
 func (s *Set) For(r Request, in Shares) *Policy {
 	last := len(s.Policies) - 1
 	for i := range last {
@@ -190,28 +191,27 @@ func (s *Set) For(r Request, in Shares) *Policy {
 	return &s.Policies[last]
 }
 
-// Current is the set itself: policies that never change.
+// Current returns the set itself: its policies never change.
 func (s *Set) Current() *Set { return s }
 
-// Last is the policy for requests that no other is for.
+// Last returns the policy for requests that no other policy matches.
 func (s *Set) Last() *Policy { return &s.Policies[len(s.Policies)-1] }
 
-// Knowledge is how much of a risk is known.
+// Knowledge says how much of the risk is known.
 type Knowledge struct {
-	Whole   bool // all of it, and not from too long ago
-	Earlier bool // what is missing was known earlier, and is in the risk
+	Whole   bool // all of it is known and current
+	Earlier bool // the missing part is in the risk as it was known earlier
 }
 
-// Outcome is what a policy decides.
+// Outcome is the decision of a policy.
 type Outcome struct {
 	Action Action
-	Would  Action      // if every phase were enforce
-	Phase  rules.Phase // how far it may go
+	Would  Action      // the action if every phase were enforce
+	Phase  rules.Phase // the phase that applies
 }
 
-// Decide is what becomes of a request with a risk. Nothing goes further than limit,
-// whatever the policy says. A policy that does not go by what was known earlier is not
-// to be given that.
+// Decide decides on a request with a risk. limit caps the action, whatever the
+// policy says. Earlier values must only be passed to a policy that uses them.
 func (p *Policy) Decide(r *Risk, k Knowledge, limit rules.Phase) Outcome {
 	o := Outcome{Would: p.Action(r), Phase: min(p.Phase, limit)}
 	if !k.Whole {

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write golden files")
 
 var loaded = sync.OnceValues(func() (*rules.Set, error) { return rules.Default(detectors.All()) })
 
-// words are those of the built-in rules.
+// words returns the vocabulary of the built-in rules.
 func words(t testing.TB) *rules.Set {
 	t.Helper()
 	set, err := loaded()
@@ -143,7 +143,7 @@ func TestPhasesLimitWhatRulesCause(t *testing.T) {
 	}
 }
 
-// The score that is shown goes with the action.
+// The displayed score matches the action.
 func TestARuleOnTrialHidesNoScore(t *testing.T) {
 	r := riskOf(contribution("a", rules.Enforce, 90), lowering("b", rules.Soft, 100), lowering("c", rules.Observe, 100))
 	if r.Acting.Total.Points() != 90 || r.Acting.Category("bot").Points() != 90 || r.All.Total != 0 {

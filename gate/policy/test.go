@@ -8,18 +8,18 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// Test says what must become of a request.
+// Test is a request with the expected decision.
 type Test struct {
 	Name    string
-	Line    int // in its file
+	Line    int // in the file
 	Request *event.Event
 	Risk    []score.Contribution // of one entity, at 0
 	Known   string               // all, earlier or nothing
-	Outside []string             // policies in whose share it is not
+	Outside []string             // policies whose share excludes the request
 
-	// What is expected.
+	// The expected decision.
 	Action Action
-	Policy string // "": whichever decides
+	Policy string // "": any
 	Would  Action
 
 	looksAtWould bool
@@ -36,8 +36,8 @@ func signal(in *rules.Params, n int) score.Contribution {
 	}
 }
 
-// Run decides about the request of a test. wrong has a sentence for each difference
-// from what is expected.
+// Run decides on the request of a test. wrong holds a sentence for each difference
+// from the expectation.
 func (s *Set) Run(t *Test) (wrong []string) {
 	var risk Risk
 	if t.Known != knownNothing {

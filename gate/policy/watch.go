@@ -13,13 +13,13 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// lookEvery is how often the file is read. A change counts when two looks find the
-// same, so that a file is not taken while it is being written: it holds after half a
-// second at most.
+// lookEvery is the interval between two reads of the file. A change counts when two
+// consecutive reads agree, so that a half-written file is not used. It takes effect
+// within half a second.
 const lookEvery = 250 * time.Millisecond
 
-// Watched is the policies of a file that may change. What it gives may be asked for by
-// many goroutines.
+// Watched holds the policies of a file that may change. It is safe for concurrent
+// use.
 type Watched struct {
 	path    string
 	words   *rules.Set
@@ -29,13 +29,13 @@ type Watched struct {
 	current atomic.Pointer[Set]
 	refused atomic.Bool
 
-	// Of the goroutine that looks.
-	judged []byte // content that was taken or refused
-	seen   []byte // content at the last look
+	// Used only by the watching goroutine.
+	judged []byte // last content that was accepted or refused
+	seen   []byte // content at the last read
 }
 
-// Watch loads the policies of a file, the built-in ones where path is "". It starts
-// nothing; [Watched.Run] looks for changes.
+// Watch loads the policies of a file; if path is "", the built-in ones. It starts
+// nothing; [Watched.Run] watches for changes.
 func Watch(path string, words *rules.Set, log *slog.Logger, r prometheus.Registerer) (*Watched, error) {
 	data, err := Read(path)
 	if err != nil {
@@ -65,10 +65,10 @@ func Watch(path string, words *rules.Set, log *slog.Logger, r prometheus.Registe
 	return w, nil
 }
 
-// Current is the policies in force.
+// Current returns the policies in force.
 func (w *Watched) Current() *Set { return w.current.Load() }
 
-// Run looks for changes until ctx ends.
+// Run watches the file until ctx ends.
 func (w *Watched) Run(ctx context.Context) error {
 	if w.path == "" {
 		<-ctx.Done()
@@ -86,14 +86,14 @@ func (w *Watched) Run(ctx context.Context) error {
 	}
 }
 
-// look reads the file once. What is wrong with one content is told once.
+// look reads the file once. It reports the mistakes of the same content only once.
 func (w *Watched) look() {
 	data, err := Read(w.path)
 	if err != nil {
 		if !w.refused.Swap(true) {
 			w.log.Error("the file of policies cannot be read; those that are in force stay", "version", w.Current().Version, "error", err)
 		}
-		w.judged, w.seen = nil, nil // it is to be judged when it is back
+		w.judged, w.seen = nil, nil // checked again when the file is back
 		return
 	}
 	settled := bytes.Equal(data, w.seen)

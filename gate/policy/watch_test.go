@@ -21,7 +21,7 @@ const (
 )
 
 func TestAChangedFileHoldsWithinASecond(t *testing.T) {
-	w := words(t) // outside the bubble: it takes a while
+	w := words(t) // outside the bubble, because it takes a while
 	path := filepath.Join(t.TempDir(), "policy.yaml")
 	write := func(text string) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -96,7 +96,8 @@ func TestAChangedFileHoldsWithinASecond(t *testing.T) {
 	})
 }
 
-// TestAFileThatIsBeingWrittenIsNotTaken: only what two looks find the same counts.
+// TestAFileThatIsBeingWrittenIsNotTaken: a change counts when two consecutive reads
+// agree.
 func TestAFileThatIsBeingWrittenIsNotTaken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "policy.yaml")
 	write := func(text string) {

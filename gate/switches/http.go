@@ -6,10 +6,10 @@ import (
 	"net/http"
 )
 
-// Handler serves, on the admin listener,
+// Handler serves, on the admin listener:
 //
-//	GET  /v1/switches   the objects that hold
-//	POST /v1/switches   takes in a version of an object, as JSON
+//	GET  /v1/switches   the objects in force
+//	POST /v1/switches   adds a version of an object, as JSON
 func (s *Switches) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/switches", func(w http.ResponseWriter, _ *http.Request) {
@@ -24,7 +24,8 @@ func (s *Switches) Handler() http.Handler {
 }
 
 func (s *Switches) post(w http.ResponseWriter, r *http.Request) {
-	// A browser sends no such type to another site without asking first.
+	// A browser does not send this type to another site without a preflight
+	// request.
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		answer(w, http.StatusUnsupportedMediaType, map[string]string{"error": "send Content-Type: application/json"})
 		return
@@ -47,5 +48,5 @@ func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // nobody is left to be told
+	_ = json.NewEncoder(w).Encode(v) // the client may be gone
 }

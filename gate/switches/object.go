@@ -1,6 +1,6 @@
-// Package switches holds what operators say by hand: what is turned off, and what
-// becomes of an entity whatever its score. Gates agree on it over Redis, and each keeps
-// it on disk. It decides about no request.
+// Package switches holds the operators' manual settings: parts that are turned off,
+// and entities that are blocked or released whatever their score. Gates synchronise
+// them through Redis, and each keeps them on disk. The package makes no decisions.
 package switches
 
 import (
@@ -19,11 +19,11 @@ import (
 	"github.com/weirdev/weir/internal/secret"
 )
 
-// Scope is what an object is about.
+// Scope is the subject of an object.
 type Scope string
 
-// The scopes. A switch turns off what the first five name; the last is that of blocks
-// and releases.
+// The scopes. The first five are those of switches; the last is that of blocks and
+// releases.
 const (
 	Global   Scope = "global"
 	Detector Scope = "detector"
@@ -33,7 +33,7 @@ const (
 	Entity   Scope = "entity"
 )
 
-// Scopes lists those of switches.
+// Scopes lists the scopes of switches.
 func Scopes() []Scope { return []Scope{Global, Detector, Rule, Route, Tenant} }
 
 // Object is one version of a switch, block or release. Times are Unix milliseconds.
@@ -41,26 +41,26 @@ type Object struct {
 	Scope  Scope  `json:"scope"`
 	Tenant string `json:"tenant,omitempty"` // of an entity
 	Kind   string `json:"kind,omitempty"`   // of an entity
-	Name   string `json:"name,omitempty"`   // of what it is about; of an entity, its key as it is counted
-	Action string `json:"action,omitempty"` // of an entity: allow releases it, all others block
+	Name   string `json:"name,omitempty"`   // of the subject; for an entity, its key as ingest counts it
+	Action string `json:"action,omitempty"` // of an entity: allow releases it, any other action blocks it
 
 	Owner   string `json:"owner"`
 	Reason  string `json:"reason"`
 	Set     int64  `json:"set"`
 	Expires int64  `json:"expires"`
-	Cleared bool   `json:"cleared,omitempty"` // it does not hold any more
+	Cleared bool   `json:"cleared,omitempty"` // no longer in force
 }
 
-// Longest is how long an object may hold.
+// Longest is the maximum duration of an object.
 const Longest = 366 * 24 * time.Hour
 
 const (
-	maxText   = 1000 // bytes of a text
+	maxText   = 1000 // bytes per text
 	maxObject = 8 << 10
 	codeLen   = 2 * sha256.Size
 )
 
-// ID names what the object is about. There is one version of an object in force.
+// ID identifies the object's subject. One version per id is in force.
 func (o *Object) ID() string {
 	if o.Scope == Entity {
 		return "entity:" + o.Kind + ":" + o.Tenant + "/" + o.Name
@@ -68,7 +68,7 @@ func (o *Object) ID() string {
 	return strings.TrimSuffix(string(o.Scope)+":"+o.Name, ":")
 }
 
-// Entity is that of a block or release.
+// Entity returns the entity of a block or release.
 func (o *Object) Entity() facet.Entity {
 	kind, _ := facet.ParseKind(o.Kind)
 	return facet.Entity{Kind: kind, Tenant: o.Tenant, Key: o.Name}
@@ -77,18 +77,18 @@ func (o *Object) Entity() facet.Entity {
 // Holds reports whether the object is in force.
 func (o *Object) Holds(now int64) bool { return !o.Cleared && now < o.Expires }
 
-// newer reports whether o replaces another version of the same object. Of two that were
-// set in the same millisecond, every gate takes the same.
+// newer reports whether o replaces another version of the same object. Between two
+// versions of the same millisecond, all gates choose the same one.
 func (o *Object) newer(old *Object) bool {
 	if o.Set != old.Set {
 		return o.Set > old.Set
 	}
-	a, _ := json.Marshal(o) // texts and numbers can be written
+	a, _ := json.Marshal(o) // cannot fail for texts and numbers
 	b, _ := json.Marshal(old)
 	return string(a) > string(b)
 }
 
-// Check says what is wrong with an object that somebody sets.
+// Check returns an error if an object that is being set is invalid.
 func (o *Object) Check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -132,17 +132,17 @@ func plain(s string) bool {
 	return len(s) <= maxText && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// Codec writes objects with a code that only holders of the stream's secret can make,
-// and reads no others.
+// Codec signs objects with a code that requires the stream's secret, and rejects
+// all others.
 type Codec struct{ key []byte }
 
-// NewCodec makes the codec of a stream from its secret.
+// NewCodec returns the codec of a stream with the given secret.
 func NewCodec(of []byte) Codec { return Codec{secret.Key(of, secret.Switches)} }
 
-// Encode gives the stored form of an object: the lower-case hexadecimal
+// Encode returns the stored form of an object: the lower-case hexadecimal
 // HMAC-SHA-256 of the rest, a blank, and JSON.
 func (c Codec) Encode(o *Object) string {
-	text, _ := json.Marshal(o) // texts and numbers can be written
+	text, _ := json.Marshal(o) // cannot fail for texts and numbers
 	return c.code(text) + " " + string(text)
 }
 
@@ -152,10 +152,10 @@ func (c Codec) code(text []byte) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
-// ErrForged says that a text is no object of ours.
+// ErrForged means that a text was not written by a gate or operator of the stream.
 var ErrForged = errors.New("not an object of ours")
 
-// Decode reads the stored form.
+// Decode reads and verifies the stored form.
 func (c Codec) Decode(text string) (o Object, err error) {
 	if len(text) > maxObject || len(text) <= codeLen || text[codeLen] != ' ' {
 		return o, ErrForged

@@ -23,18 +23,18 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 )
 
-// Store holds the stored forms of objects by their ids. Calls may overlap.
+// Store holds the stored forms of objects by id. Calls may overlap.
 type Store interface {
 	Switches(ctx context.Context) (map[string]string, error)
 	PutSwitches(ctx context.Context, forms map[string]string) error
 }
 
-// Dependencies are what Switches are wired to.
+// Dependencies are the parts that Switches uses.
 type Dependencies struct {
 	Store      Store
 	Codec      Codec
-	Detectors  map[string]string     // by rule; what a switch for a detector turns off
-	Directory  string                // "": nothing is kept on disk
+	Detectors  map[string]string     // by rule, for switches of detectors
+	Directory  string                // "": nothing is saved
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: not registered
 	Now        func() time.Time      // nil: time.Now
@@ -45,10 +45,10 @@ const (
 	syncTimeout = 500 * time.Millisecond
 	fileName    = "switches"
 	mostObjects = 10_000
-	keptAfter   = 24 * time.Hour // how long an object that ended is remembered
+	keptAfter   = 24 * time.Hour // how long an ended object is remembered
 )
 
-// Switches are all objects that a gate knows.
+// Switches holds all objects that a gate knows.
 type Switches struct {
 	deps   Dependencies
 	log    *slog.Logger
@@ -59,11 +59,11 @@ type Switches struct {
 
 	mu      sync.Mutex
 	objects map[string]Object // by id
-	holding map[string]Object // those that the log said to hold
-	dirty   bool              // not on disk yet
+	holding map[string]Object // objects that were logged as being in force
+	dirty   bool              // not saved yet
 }
 
-// New reads what is on disk. It starts nothing.
+// New reads the saved objects. It starts nothing.
 func New(deps Dependencies) (*Switches, error) {
 	if deps.Store == nil {
 		return nil, errors.New("switches: no store")
@@ -88,7 +88,7 @@ func New(deps Dependencies) (*Switches, error) {
 	return s, nil
 }
 
-// Active is what holds at a moment. It is not to be changed.
+// Active is an immutable view of the objects in force at one time.
 type Active struct {
 	n        int
 	global   bool
@@ -98,10 +98,11 @@ type Active struct {
 	entities map[facet.Entity]policy.Action
 }
 
-// Active is what holds now.
+// Active returns the objects in force now.
 func (s *Switches) Active() *Active { return s.active.Load() }
 
-// Off names the switch that turns the gate off for a request, "" where none does.
+// Off returns the switch that turns the gate off for a request; "" if there is
+// none.
 func (a *Active) Off(tenant, route string) string {
 	switch {
 	case a.global:
@@ -117,11 +118,11 @@ func (a *Active) Off(tenant, route string) string {
 // Muted reports whether a rule is switched off.
 func (a *Active) Muted(rule string) bool { return a.rules[rule] }
 
-// Mutes reports whether any rule is.
+// Mutes reports whether any rule is switched off.
 func (a *Active) Mutes() bool { return len(a.rules) > 0 }
 
-// By is what is said of entities by hand: the strictest block, or, where there is none,
-// a release. found is false where nothing is said.
+// By returns the manual action for entities: the strictest block, or a release if
+// there is no block. found is false if there is neither.
 func (a *Active) By(entities []facet.Entity) (action policy.Action, of facet.Entity, found bool) {
 	if len(a.entities) == 0 {
 		return 0, of, false
@@ -134,9 +135,10 @@ func (a *Active) By(entities []facet.Entity) (action policy.Action, of facet.Ent
 	return action, of, found
 }
 
-// Put takes in a version of an object, which holds at once. It is on disk when Put
-// returns, and in Redis when that can be reached. Its error says what is wrong with it,
-// or that it could not be kept; then it holds all the same.
+// Put adds a version of an object, which takes effect at once. It is on disk when
+// Put returns, and in Redis as soon as that can be reached. An error means that the
+// object is invalid, or that it could not be saved; in the latter case it is still
+// in force.
 func (s *Switches) Put(o Object) error {
 	if err := o.Check(); err != nil {
 		return err
@@ -158,7 +160,7 @@ func (s *Switches) Put(o Object) error {
 	return s.save()
 }
 
-// List is every object that holds, in order of id.
+// List returns all objects in force, in order of id.
 func (s *Switches) List() (all []Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +173,7 @@ func (s *Switches) List() (all []Object) {
 	return all
 }
 
-// Run agrees with other gates until ctx ends.
+// Run synchronises with other gates until ctx ends.
 func (s *Switches) Run(ctx context.Context) error {
 	t := time.NewTicker(syncEvery)
 	defer t.Stop()
@@ -198,9 +200,10 @@ func (s *Switches) Run(ctx context.Context) error {
 	}
 }
 
-// Agree takes in what the store has newer, and puts there what it has older, once.
+// Agree synchronises with the store once: it takes the store's newer versions, and
+// writes its own newer ones.
 func (s *Switches) Agree(ctx context.Context) error {
-	defer func() { // also without the store: objects end
+	defer func() { // also without the store, because objects end
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.refresh()
@@ -221,7 +224,7 @@ func (s *Switches) Agree(ctx context.Context) error {
 	return s.deps.Store.PutSwitches(ctx, missing)
 }
 
-// merge takes in stored forms, and returns those that are to be stored.
+// merge adds stored forms, and returns those that the store lacks.
 func (s *Switches) merge(forms map[string]string) map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,13 +253,13 @@ func (s *Switches) merge(forms map[string]string) map[string]string {
 	return missing
 }
 
-// over reports whether an object has ended so long ago that nobody asks for it.
+// over reports whether an object ended long enough ago to be forgotten.
 func (s *Switches) over(o *Object) bool {
 	return s.now().UnixMilli() > o.Expires+keptAfter.Milliseconds()
 }
 
-// refresh works out what holds now, and tells the log what begins and ends. s.mu is
-// held.
+// refresh updates the objects in force, and logs those that begin and end. The
+// caller holds s.mu.
 func (s *Switches) refresh() {
 	now := s.now().UnixMilli()
 	a := &Active{tenants: map[string]bool{}, routes: map[string]bool{}, rules: map[string]bool{}, entities: map[facet.Entity]policy.Action{}}
@@ -292,7 +295,7 @@ func (s *Switches) audit(state, id string, o *Object) {
 	s.log.Warn("a switch, block or release changed", "state", state, "id", id, "action", o.Action, "owner", o.Owner, "reason", o.Reason, "cleared", o.Cleared, "expires", time.UnixMilli(o.Expires).UTC())
 }
 
-// add puts what an object says into a.
+// add adds an object to a.
 func (s *Switches) add(a *Active, o *Object) {
 	a.n++
 	switch o.Scope {
@@ -317,7 +320,7 @@ func (s *Switches) add(a *Active, o *Object) {
 	}
 }
 
-// load reads what is on disk.
+// load reads the saved objects.
 func (s *Switches) load() error {
 	if s.deps.Directory == "" {
 		return nil
@@ -348,7 +351,7 @@ func (s *Switches) load() error {
 	return nil
 }
 
-// save writes all objects to disk where they changed. s.mu is held.
+// save writes all objects to disk if they have changed. The caller holds s.mu.
 func (s *Switches) save() (err error) {
 	if !s.dirty || s.deps.Directory == "" {
 		return nil
@@ -360,7 +363,7 @@ func (s *Switches) save() (err error) {
 	w := bufio.NewWriter(f)
 	for _, id := range slices.Sorted(maps.Keys(s.objects)) {
 		o := s.objects[id]
-		fmt.Fprintln(w, s.deps.Codec.Encode(&o)) // the writer keeps its error
+		fmt.Fprintln(w, s.deps.Codec.Encode(&o)) // the writer keeps the error
 	}
 	err = errors.Join(w.Flush(), f.Sync(), f.Close())
 	if err == nil {

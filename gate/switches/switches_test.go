@@ -23,7 +23,7 @@ import (
 
 var codec = NewCodec([]byte("a secret for tests only"))
 
-// memory is a store that may be away.
+// memory is a store that can be unavailable.
 type memory struct {
 	forms map[string]string
 	away  bool
@@ -44,7 +44,7 @@ func (m *memory) PutSwitches(_ context.Context, forms map[string]string) error {
 	return nil
 }
 
-// world has a clock of its own.
+// world has its own clock.
 type world struct {
 	*memory
 	now time.Time
@@ -67,7 +67,7 @@ func (w *world) gate(t testing.TB, dir string, log *bytes.Buffer) *Switches {
 	return s
 }
 
-// object is one that is set now, for an hour.
+// object returns an object that is set now, for an hour.
 func (w *world) object(scope Scope, name string) Object {
 	return Object{Scope: scope, Name: name, Owner: "ann", Reason: "a test", Set: w.now.UnixMilli(), Expires: w.now.Add(time.Hour).UnixMilli()}
 }
@@ -195,7 +195,7 @@ func TestAGateWithoutTheStoreKeepsThemOverARestart(t *testing.T) {
 	}
 }
 
-// TestStrangersSwitchNothing: neither in the store nor on disk.
+// TestStrangersSwitchNothing checks the store and the disk.
 func TestStrangersSwitchNothing(t *testing.T) {
 	w := newWorld()
 	o := w.object(Global, "")
@@ -224,7 +224,8 @@ func TestStrangersSwitchNothing(t *testing.T) {
 	}
 }
 
-// TestGatesAgreeWhateverTheOrder of versions, losses of the store, and outages.
+// TestGatesAgreeWhateverTheOrder checks versions in any order, lost stores and
+// outages.
 func TestGatesAgreeWhateverTheOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld()

@@ -1,5 +1,6 @@
-// Package mmdb writes databases in MaxMind's format. It is made for millions of
-// networks: a node of the tree takes eight bytes, and each record and text is kept once.
+// Package mmdb writes databases in MaxMind's format. It is designed for millions of
+// networks: a node of the tree takes eight bytes, and each record and text is
+// stored once.
 //
 // The format is described in MaxMind's specification, version 2.0.
 package mmdb
@@ -14,7 +15,7 @@ import (
 	"time"
 )
 
-// Writer builds a database. One goroutine uses it.
+// Writer builds a database. It is not safe for concurrent use.
 type Writer struct {
 	nodes []node
 	v4    uint32 // the node of ::/96, which holds IPv4
@@ -23,11 +24,12 @@ type Writer struct {
 	known map[string]Record // by appendKey
 }
 
-// node has two children: for addresses whose next bit is 0, and for those whose is 1.
+// node has two children: for addresses whose next bit is 0, and for those whose
+// next bit is 1.
 type node [2]child
 
-// child is nothing, another node (its index), or a record (its offset in the data).
-// Node 0 is the root, which is no child.
+// child is empty, another node (its index), or a record (its offset in the data).
+// Node 0 is the root, which is never a child.
 type child uint32
 
 const (
@@ -86,7 +88,7 @@ func (w *Writer) Insert(p netip.Prefix, r Record) error {
 	case p.Overlaps(netip.PrefixFrom(netip.IPv6Unspecified(), 96)):
 		return fmt.Errorf("%v is where IPv4 lies", p)
 	}
-	if bits == 0 { // of IPv4: the whole of it
+	if bits == 0 { // the whole IPv4 space
 		w.nodes[from] = node{isRecord | child(r.offset), isRecord | child(r.offset)}
 		return nil
 	}
@@ -158,10 +160,10 @@ type Metadata struct {
 	Built       time.Time // of the data, not of the file
 }
 
-// separator stands between the tree and the data.
+// separator is the gap between the tree and the data.
 const separator = 16
 
-// Write writes the database. Afterwards nothing may be inserted.
+// Write writes the database. Nothing may be inserted afterwards.
 func (w *Writer) Write(to io.Writer, m Metadata) error {
 	numbers, count := w.join()
 	size, err := recordSize(uint64(count) + separator + uint64(len(w.data.bytes)))
