@@ -5,6 +5,9 @@ CACHE   ?= $(or $(WEIR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weir)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/weirdev/weir/app.version=$(VERSION)
 
+# Packages that are tested at a time: several of them wait more than they compute.
+TESTJOBS := 4
+
 # The longest that each may take, in seconds, compiling on a new machine included: what
 # hangs is ended then.
 TESTLIMIT  := 900
@@ -13,11 +16,11 @@ RACELIMIT  := 1500
 
 # Packages with tests that a short run leaves out or cuts short, and packages that
 # share memory between goroutines. split_test.go holds both lists to the code.
-PROOF := app app/demo app/geofetch app/query app/stack cmd/weir ingest internal/chdb internal/kafka internal/sketch proof/chaos \
+PROOF := app app/console app/demo app/geofetch app/query app/stack cmd/weir gate/envoy gate/haproxy ingest internal/chdb internal/kafka internal/sketch proof/chaos proof/dashboards proof/gateways \
 	proof/oracle proof/servers/weblogs proof/sim proof/testkit sink/clickhouse sink/redis
-RACE := app app/cli app/demo app/evaluate app/procs app/stack engine event/route gate gate/lookup gate/policy gate/switches ingest internal/chdb \
-	internal/geo internal/kafka internal/sandbox internal/snapshot internal/state \
-	internal/telemetry internal/tlsconfig internal/watch proof/chaos proof/proxy proof/servers \
+RACE := app app/canary app/cli app/console app/demo app/evaluate app/procs app/stack engine event/route gate gate/client gate/emit gate/envoy gate/haproxy gate/limits gate/listen gate/lookup gate/middleware gate/policy gate/switches ingest internal/breaker \
+	internal/chdb internal/geo internal/kafka internal/quota internal/sandbox internal/snapshot internal/state \
+	internal/telemetry internal/tlsconfig internal/tracing internal/tracing/tracetest internal/watch notices proof/bench proof/chaos proof/dashboards proof/gateways proof/proxy proof/servers \
 	proof/sim score sink/clickhouse sink/redis
 
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -27,7 +30,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 export WEIR_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help secrets build demo chaos test proof race bench profile lint vuln generate chdb kafka webservers ci clean
+.PHONY: help secrets build demo recording pictures chaos test proof race bench profile scale lint vuln generate chdb kafka webservers kubernetes ci clean
 
 help: ## say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,21 +42,30 @@ build: ## build weir, weir-worker and weir-gate into bin/
 demo: build chdb ## watch an attack being caught (DEMO='-for 60s' passes flags on)
 	@bin/weir demo $(DEMO)
 
+recording: build chdb ## record the demonstration, as the README shows it
+	$(GO) run ./tools/recording -o docs/pictures/demo.svg bin/weir demo -for 25s
+
+pictures: build chdb ## take the pictures of the console, as the documentation shows them; needs Chromium
+	PATH=$(CURDIR)/bin:$$PATH $(GO) run ./tools/pictures -weir bin/weir -out docs/pictures
+
 chaos: build chdb ## kill everything and check that nothing is lost (CHAOS='-for 30m' passes flags on)
 	@bin/weir chaos $(CHAOS)
 
 test: ## run the tests that need nothing but Go, in TESTLIMIT seconds
-	tools/limit.sh $(TESTLIMIT) $(GO) test -short -shuffle=on $(GOTESTFLAGS) ./...
+	tools/limit.sh $(TESTLIMIT) $(GO) test -p $(TESTJOBS) -short -shuffle=on $(GOTESTFLAGS) ./...
 
 proof: chdb kafka webservers ## run what takes long: every crash point, all seeded bugs, real servers, processes that are killed
-	tools/limit.sh $(PROOFLIMIT) $(GO) test -shuffle=on -timeout 40m $(GOTESTFLAGS) $(PROOF:%=./%)
+	tools/limit.sh $(PROOFLIMIT) $(GO) test -p $(TESTJOBS) -shuffle=on -timeout 40m $(GOTESTFLAGS) $(PROOF:%=./%)
 
 race: chdb ## run what shares memory between goroutines under the race detector
-	tools/limit.sh $(RACELIMIT) $(GO) test -race -shuffle=on -timeout 15m $(GOTESTFLAGS) $(RACE:%=./%)
+	tools/limit.sh $(RACELIMIT) $(GO) test -p $(TESTJOBS) -race -shuffle=on -timeout 15m $(GOTESTFLAGS) $(RACE:%=./%)
 
 bench: build chdb ## run the benchmarks, and compare with their bars
 	$(GO) test -run '^$$' -bench . -benchmem ./event/... ./condition/... ./rules/... ./detectors/... ./engine/... ./internal/facet/... ./internal/state/... ./score/... ./gate/...
 	@bin/weir bench
+
+scale: build chdb ## load 20 million events and time the questions that people ask (SCALE='-scale-dir DIR' keeps them)
+	@bin/weir bench -scale $(SCALE)
 
 lint: ## formatting, vet, staticcheck, and the linters of .golangci.yml
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-clean:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -72,7 +84,7 @@ profile: ## measure anew where time goes, which builds are optimised for
 	$(GO) test ./proof/bench -run '^$$' -bench Path -benchtime 6s -o /dev/null -cpuprofile $(CURDIR)/cmd/weir-worker/default.pgo
 
 generate: ## rewrite generated documents and schemas
-	$(GO) test ./app ./event/format ./gate/policy ./rules -run 'UpToDate|Schema|Reference|Mistakes' -update
+	$(GO) test . ./app ./dashboards ./event/format ./gate/policy ./rules -run 'UpToDate|Schema|Reference|Mistakes' -update
 
 chdb: ## fetch the embedded ClickHouse engine (once, into the cache)
 	@tools/chdb/fetch.sh
@@ -82,6 +94,9 @@ kafka: ## fetch Apache Kafka's jars for the integration tests (once, into the ca
 
 webservers: ## fetch Caddy, Envoy and Traefik for the integration tests (once, into the cache)
 	@tools/webservers/fetch.sh
+
+kubernetes: ## fetch the schemas of Kubernetes for the tests of manifests (once, into the cache)
+	@tools/kubernetes/fetch.sh
 
 ci: ## all that must hold before a change lands
 	@bash .ci/run

@@ -15,8 +15,8 @@ import (
 // What tests take from proof/testkit: what a short run (make test) leaves to make
 // proof, and what costs next to nothing.
 var (
-	leftToProof = []string{"Long", "ChDB", "Kafka", "StartKafka", "Redis", "StartRedis", "Web", "ClickHouseClients", "Registries"}
-	cheap       = []string{"NewAuthority", "NewDisk", "Offline", "OfPartitions", "Programs", "ReadPage"}
+	leftToProof = []string{"Long", "ChDB", "Kafka", "StartKafka", "Redis", "StartRedis", "StartSentinel", "StartPrometheus", "Web", "ClickHouseClients", "Registries", "OpenTab"}
+	cheap       = []string{"NewAuthority", "NewDisk", "Offline", "OfPartitions", "Programs", "ReadPage", "Tool", "FetchedTool", "Kustomize"}
 )
 
 // TestWhatAShortRunLeavesOutIsProven: a package with a test that make test leaves

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirdev/weir/control"
+	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/kafka"
 )
@@ -92,6 +94,7 @@ func checkStream(ctx context.Context, log *kafka.Client, cfg Config, facetRetent
 	}
 	c.checkEvents()
 	c.checkFacets()
+	c.checkControls()
 	c.checkIncarnations()
 	for _, what := range streamTopics {
 		if c.topics[what] != nil {
@@ -105,7 +108,7 @@ func checkStream(ctx context.Context, log *kafka.Client, cfg Config, facetRetent
 }
 
 // streamTopics are the names of a stream's topics.
-var streamTopics = []string{"events", "facets", "dead", "signals", "incarnations"}
+var streamTopics = []string{"events", "facets", "dead", "signals", "decisions", "controls", "incarnations"}
 
 func (c *checker) name(what string) string { return "topic " + c.stream.Topic(what) }
 
@@ -188,6 +191,23 @@ func (c *checker) checkFacets() {
 	}
 }
 
+// checkControls: control records are one source of the state.
+func (c *checker) checkControls() {
+	t := c.topics["controls"]
+	if t == nil {
+		return
+	}
+	c.checkDeletes("controls", "labels and releases would vanish unread")
+	if t.Partitions != 1 {
+		c.refuse(c.name("controls"), "", fmt.Sprintf("has %d partitions: what is said about one entity could be read out of order", t.Partitions),
+			"delete it, and `weir migrate` makes it with one")
+	}
+	if kept, limited := milliseconds(t.Config["retention.ms"]); limited && kept < shortestRawRetention {
+		c.refuse(c.name("controls"), "retention.ms", fmt.Sprintf("keeps control records for %v: an outage of that length loses some", kept),
+			c.setFix("controls", "retention.ms", "604800000"))
+	}
+}
+
 func (c *checker) checkIncarnations() {
 	t := c.topics["incarnations"]
 	if t == nil {
@@ -249,6 +269,10 @@ func (c *checker) largestBatch(what string) int64 {
 		return batch + largestFrame
 	case "signals":
 		return batch + largestSignal
+	case "decisions":
+		return batch + decision.MaxBytes
+	case "controls":
+		return control.MaxBytes
 	case "dead":
 		return max(batch, ingest.MaxLetterBytes) + largestSignal
 	}

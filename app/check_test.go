@@ -143,6 +143,8 @@ func TestWhatAWorkerRefusesToRunOn(t *testing.T) {
 			[]string{"error: topic S.incarnations: is compacted", "error: topic S.incarnations: forgets after 277h46m40s"}},
 		{"all at once", three, 0, []string{"events none", "facets retention.ms=1000", "signals min.insync.replicas=1"},
 			[]string{"error: topic S.events: does not exist", "error: topic S.facets: keeps facets for 1s", "error: topic S.signals: has 3 replicas"}},
+		{"control records out of order, which vanish", three, 0, []string{"controls partitions=2", "controls retention.ms=60000", "controls cleanup.policy=compact"},
+			[]string{"error: topic S.controls: has 2 partitions: what is said about one entity could be read out of order", "error: topic S.controls: keeps control records for 1m0s", "error: topic S.controls: is compacted (cleanup.policy=compact): labels and releases would vanish unread"}},
 		{"another number of facet partitions", three, 0, []string{"facets partitions=12"}, []string{"error: topic S.facets: has 12 partitions, and had 8 when incarnation 1 began"}},
 		{"another number of raw partitions", three, 0, []string{"events partitions=3"}, []string{"error: topic S.events: has 3 partitions, and had 4 when incarnation 1 began"}},
 	} {

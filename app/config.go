@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/weirdev/weir/app/console"
+	"github.com/weirdev/weir/app/settings"
 	"github.com/weirdev/weir/engine"
-	"github.com/weirdev/weir/gate"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
@@ -19,6 +21,8 @@ import (
 	"github.com/weirdev/weir/internal/secret"
 	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/internal/tracing"
+	"github.com/weirdev/weir/notices"
 	"github.com/weirdev/weir/sink/clickhouse"
 	"github.com/weirdev/weir/sink/redis"
 )
@@ -27,7 +31,7 @@ import (
 // section; this only composes them.
 type Config struct {
 	Stream     StreamConfig          `yaml:"stream"`
-	Stages     []string              `yaml:"stages" doc:"stages that a worker runs: ingest, detect"`
+	Stages     []string              `yaml:"stages" doc:"stages that a worker runs: ingest, detect, decisions, which writes the decisions of gates to ClickHouse, and notices, which tells people"`
 	Kafka      kafka.Config          `yaml:"kafka"`
 	Redis      redis.Config          `yaml:"redis"`
 	ClickHouse clickhouse.Config     `yaml:"clickhouse"`
@@ -36,10 +40,13 @@ type Config struct {
 	Ingest     ingest.Config         `yaml:"ingest"`
 	Detect     engine.StageConfig    `yaml:"detect"`
 	Snapshots  snapshot.Config       `yaml:"snapshots"`
-	Gate       gate.Config           `yaml:"gate"`
+	Notices    notices.Config        `yaml:"notices"`
+	Gate       GateConfig            `yaml:"gate"`
+	Console    console.Config        `yaml:"console"`
 	Stop       StopConfig            `yaml:",inline"`
 	Admin      telemetry.AdminConfig `yaml:"admin"`
 	Log        telemetry.LogConfig   `yaml:"log"`
+	Tracing    tracing.Config        `yaml:"tracing"`
 }
 
 // StopConfig configures when a worker ends.
@@ -65,7 +72,7 @@ type StreamConfig struct {
 	Name        string `yaml:"name" doc:"prefix of the stream's topics, groups and keys"`
 	Incarnation uint32 `yaml:"incarnation" doc:"raise it when the stream's topics are recreated"`
 	History     bool   `yaml:"history" doc:"a file or backfill: its times are believed, there are no ticks, and it ends"`
-	Secret      string `yaml:"secret" secret:"true" doc:"secret from which the keys of hashes are derived, at least 16 bytes; the same for all programs of a stream"`
+	Secret      string `yaml:"secret" secret:"true" doc:"secret that keys of hashes are derived from, at least 16 bytes; the same for all programs of a stream"`
 	SecretFile  string `yaml:"secret_file" doc:"file with the secret, instead of secret"`
 }
 
@@ -73,23 +80,40 @@ type StreamConfig struct {
 func Defaults() Config {
 	return Config{
 		Stream:     StreamConfig{Name: "weir", Incarnation: 1},
-		Stages:     []string{"ingest", "detect"},
+		Stages:     allStages(),
 		Kafka:      kafka.Defaults(),
 		Redis:      redis.Defaults(),
 		ClickHouse: clickhouse.Defaults(),
 		Ingest:     ingest.Defaults(),
 		Detect:     engine.StageDefaults(),
-		Gate:       gate.Defaults(),
+		Gate:       GateDefaults(),
+		Console:    console.Defaults(),
 		Stop:       StopConfig{Timeout: 25 * time.Second, StuckAfter: 30 * time.Second},
 		Admin:      telemetry.AdminConfig{Listen: "127.0.0.1:9480"},
 		Log:        telemetry.LogDefaults(),
+		Tracing:    tracing.Defaults(),
 	}
 }
 
 // Validate reports all errors in c.
-func (c *Config) Validate() error {
-	return errors.Join(c.Stream.Validate(), c.validateStages(), c.validateDrain(), c.Kafka.Validate(), c.Redis.Validate(), c.ClickHouse.Validate(),
-		c.Ingest.Validate(), c.Detect.Validate(), c.Snapshots.Validate(), c.Gate.Validate(), c.Stop.Validate(), c.Admin.Validate(), c.Log.Validate())
+func (c *Config) Validate() error { return c.ValidateFor(nil) }
+
+// ValidateFor reports all errors in the sections that a program uses.
+func (c *Config) ValidateFor(uses settings.Selection) error {
+	var errs []error
+	for _, section := range []struct {
+		name     string
+		validate func() error
+	}{
+		{"stream", c.Stream.Validate}, {"stages", c.validateStages}, {"kafka.drain_timeout", c.validateDrain}, {"kafka", c.Kafka.Validate},
+		{"redis", c.Redis.Validate}, {"clickhouse", c.ClickHouse.Validate}, {"ingest", c.Ingest.Validate}, {"detect", c.Detect.Validate},
+		{"snapshots", c.Snapshots.Validate}, {"gate", c.Gate.Validate}, {"console", c.Console.Validate}, {"stop_timeout", c.Stop.Validate}, {"admin", c.Admin.Validate}, {"log", c.Log.Validate}, {"tracing", c.Tracing.Validate},
+	} {
+		if uses.Touches(section.name) {
+			errs = append(errs, section.validate())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 var streamName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
@@ -107,13 +131,16 @@ func (c StreamConfig) Validate() error {
 	return errors.Join(append(errs, err)...)
 }
 
+// allStages lists the stages of a worker.
+func allStages() []string { return []string{"ingest", "detect", "decisions", "notices"} }
+
 func (c *Config) validateStages() error {
 	if len(c.Stages) == 0 {
-		return errors.New("stages: name ingest, detect or both")
+		return errors.New("stages: name some of " + strings.Join(allStages(), ", "))
 	}
 	for _, s := range c.Stages {
-		if s != "ingest" && s != "detect" {
-			return fmt.Errorf("stages: %q is neither ingest nor detect", s)
+		if !slices.Contains(allStages(), s) {
+			return fmt.Errorf("stages: %q is none of %s", s, strings.Join(allStages(), ", "))
 		}
 	}
 	return nil
@@ -186,10 +213,11 @@ func (c Config) facetRetention() time.Duration {
 }
 
 // Topic returns the name of a topic of the stream: events, facets, dead, signals,
-// incarnations.
+// decisions, controls, incarnations.
 func (c StreamConfig) Topic(what string) string { return c.Name + "." + what }
 
-// Group returns the name of a consumer group of the stream: ingest, detect.
+// Group returns the name of a consumer group of the stream: ingest, detect,
+// decisions, notices, controls.
 func (c StreamConfig) Group(stage string) string { return c.Name + "." + stage }
 
 // redis returns the Redis configuration of the stream: its keys carry the stream's

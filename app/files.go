@@ -36,11 +36,11 @@ func CheckMigrate(c Config) error {
 // other user of the machine can read.
 var mounted = []string{"/run/secrets/", "/var/run/secrets/"}
 
-// LooseFiles lists secret files that others than their owner may read, with the
-// fix. A file that others may write is an error: they could choose the secret.
-func (c *Config) LooseFiles() (warnings []string, err error) {
+// LooseFiles lists secret files that a program uses and others than their owner may
+// read, with the fix. A file that others may write is an error: they could choose the secret.
+func (c *Config) LooseFiles(uses settings.Selection) (warnings []string, err error) {
 	var errs []error
-	for _, s := range settings.Walk(c) {
+	for _, s := range uses.Of(c) {
 		path := s.String()
 		if path == "" || !holdsSecret(s.Name) || isMounted(path) {
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -55,6 +56,15 @@ func startDrill(t *testing.T) *drill {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.proxy.Close() })
+	d.configure(t)
+	d.openWriter(t, func(c *redis.Config) { c.Addrs = []string{d.server.Addr} })
+	d.cfg.Redis.Addrs, d.cfg.Redis.ReadTimeout = []string{d.proxy.Addr()}, drillHang
+	d.start(t)
+	return d
+}
+
+// configure sets all but the addresses of Redis.
+func (d *drill) configure(t *testing.T) {
 	d.cfg = Defaults()
 	d.cfg.Stream.Secret, d.cfg.Gate.Lookup.State = "an example, never a real secret!", filepath.Join(t.TempDir(), "state")
 	d.cfg.Gate.Listen, d.cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
@@ -62,16 +72,12 @@ func startDrill(t *testing.T) *drill {
 	if err := os.WriteFile(d.cfg.Gate.Policy, []byte(drillPolicies), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.openWriter(t)
-	d.cfg.Redis.Addrs, d.cfg.Redis.ReadTimeout = []string{d.proxy.Addr()}, drillHang
-	d.start(t)
-	return d
 }
 
 // openWriter starts the worker's side, which bypasses the proxy.
-func (d *drill) openWriter(t *testing.T) {
+func (d *drill) openWriter(t *testing.T, reach func(*redis.Config)) {
 	cfg := d.cfg.redis()
-	cfg.Addrs = []string{d.server.Addr}
+	reach(&cfg)
 	w, err := redis.NewWriter(cfg, redis.Dependencies{Secret: []byte(d.cfg.Stream.Secret)})
 	if err != nil {
 		t.Fatal(err)
@@ -253,26 +259,27 @@ func TestASlowRedisStillDenies(t *testing.T) {
 	}
 	within(t, 5*time.Second, "the gate is up", func() bool { return !d.decide("/feed", "somebody").Degraded })
 	d.proxy.Set(proxy.Pass, 100*time.Millisecond)
-	denied, asked := 0, 0
-	round := func() (missed int) {
+	round := func() (denied int) {
 		for i := range 50 {
-			asked++
 			if d.decide("/feed", fmt.Sprint("attacker-", i)).Action == policy.Deny {
 				denied++
-			} else {
-				missed++
 			}
 		}
-		return missed
+		return denied
 	}
-	within(t, 2*time.Second, "all are looked up once", func() bool { return round() == 0 })
-	denied, asked = 0, 0
-	for end, tick := time.Now().Add(6*time.Second), time.NewTicker(20*time.Millisecond); time.Now().Before(end); <-tick.C {
-		round() // meanwhile the entries become outdated and are looked up again
+	within(t, 2*time.Second, "all are looked up once", func() bool { return round() == 50 })
+	// Meanwhile the entries become outdated twice, and are looked up again. What counts
+	// is for how long an attacker passes: a busy machine asks less often.
+	begin, before, held := time.Now(), time.Now(), 0.0
+	for tick := time.NewTicker(20 * time.Millisecond); time.Since(begin) < 2*d.cfg.Gate.Lookup.MaxStale; <-tick.C {
+		denied := round()
+		held += float64(denied) / 50 * time.Since(before).Seconds()
+		before = time.Now()
 	}
-	t.Logf("%d of %d are denied", denied, asked)
-	if denied < asked*9/10 {
-		t.Errorf("%d of %d are denied", denied, asked)
+	share := held / before.Sub(begin).Seconds()
+	t.Logf("an attacker is denied for %.0f %% of the time", 100*share)
+	if share < 0.9 {
+		t.Errorf("an attacker is denied for %.0f %% of the time", 100*share)
 	}
 	d.crowd(t, func(route, name string, got gate.Decision) {
 		if got.Action == policy.Deny {
@@ -305,6 +312,62 @@ func TestAnEmptiedRedisIsNoFailure(t *testing.T) {
 	}
 	d.accuse(t, "attacker")
 	within(t, time.Second, "it is back", func() bool { return d.decide("/login", "attacker").Action == policy.Deny })
+}
+
+// TestAFailoverToAnEmptyRedis: the master dies, and sentinels promote a replica that
+// has lost everything.
+func TestAFailoverToAnEmptyRedis(t *testing.T) {
+	redis.Quiet()
+	d := &drill{server: testkit.StartRedis(t)}
+	host, port, _ := net.SplitHostPort(d.server.Addr)
+	replica := testkit.StartRedis(t, "--replicaof", host, port, "--replica-read-only", "no", "--repl-diskless-sync-delay", "0")
+	client := func(addr string) *goredis.Client {
+		c := goredis.NewClient(&goredis.Options{Addr: addr, Protocol: 2, DisableIdentity: true})
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	other := client(replica.Addr)
+	within(t, 20*time.Second, "the replica follows", func() bool {
+		info, err := other.Info(t.Context(), "replication").Result()
+		return err == nil && strings.Contains(info, "master_link_status:up")
+	})
+	sentinel := testkit.StartSentinel(t, "weir", d.server.Addr)
+	within(t, 20*time.Second, "the sentinel knows the replica", func() bool {
+		all, err := client(sentinel.Addr).Do(t.Context(), "sentinel", "replicas", "weir").Slice()
+		return err == nil && len(all) == 1
+	})
+	d.configure(t)
+	d.cfg.Redis.MasterName, d.cfg.Redis.Addrs, d.cfg.Redis.ReadTimeout = "weir", []string{sentinel.Addr}, drillHang
+	d.openWriter(t, func(*redis.Config) {})
+	d.start(t)
+	d.accuse(t, "attacker")
+	within(t, 5*time.Second, "the attacker is refused", func() bool { return d.decide("/login", "attacker").Action == policy.Deny })
+	before := goroutines()
+
+	d.server.Kill(t)
+	if err := other.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		d.crowd(t, func(route, name string, got gate.Decision) {
+			byRoute := map[string]policy.Action{"/login": policy.StepUp, "/pay": policy.Challenge, "/feed": policy.Allow}[route]
+			if known := name == "attacker" && got.Action == policy.Deny; got.Degraded && got.Action != byRoute && !known {
+				t.Errorf("%s %s: %+v", route, name, got)
+			}
+		})
+	}
+	within(t, 20*time.Second, "the replica is promoted", func() bool {
+		addr, err := client(sentinel.Addr).Do(t.Context(), "sentinel", "get-master-addr-by-name", "weir").StringSlice()
+		return err == nil && net.JoinHostPort(addr[0], addr[1]) == replica.Addr
+	})
+	within(t, 2*time.Second, "all is known again", func() bool { return !d.decide("/login", "somebody").Degraded })
+	within(t, d.cfg.Gate.Lookup.MaxStale+time.Second, "the attacker is forgotten, as the new master knows nothing", func() bool {
+		return d.decide("/login", "attacker").Action == policy.Allow
+	})
+	within(t, 5*time.Second, "the worker notices", d.writer.Forgotten)
+	d.accuse(t, "attacker") // as a worker then writes all scores
+	within(t, time.Second, "it is back", func() bool { return d.decide("/login", "attacker").Action == policy.Deny })
+	within(t, 5*time.Second, "no goroutine is left", func() bool { return goroutines() <= before+drillMore })
 }
 
 // TestAGateThatIsRestartedWithoutRedisKnowsWhatItKnew restarts a gate with its
@@ -372,14 +435,14 @@ func TestSwitchesHoldOnEveryGateWithinASecond(t *testing.T) {
 	object := func(scope switches.Scope, name string, clears bool) switches.Object {
 		return switches.Object{Scope: scope, Name: name, Owner: "ann", Reason: "a drill", Set: time.Now().UnixMilli(), Expires: time.Now().Add(time.Hour).UnixMilli(), Cleared: clears}
 	}
-	if err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", false)); err != nil {
+	if _, err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", false)); err != nil {
 		t.Fatal(err)
 	}
 	expect(time.Second, "the rule is off on both gates", policy.Allow, both...)
 	if all, err := ListSwitches(t.Context(), reaching, log); err != nil || len(all) != 1 || all[0].ID() != "rule:login-brute-force" {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", true)); err != nil {
+	if _, err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", true)); err != nil {
 		t.Fatal(err)
 	}
 	expect(time.Second, "and on again", policy.Deny, both...)
@@ -399,4 +462,25 @@ func TestSwitchesHoldOnEveryGateWithinASecond(t *testing.T) {
 	}
 	one.proxy.Set(proxy.Pass, 0)
 	expect(2*time.Second, "and on the other when Redis is back", policy.Challenge, both...)
+}
+
+// TestTheClockOfAnOperatorDoesNotCount: it may be a day ahead or behind.
+func TestTheClockOfAnOperatorDoesNotCount(t *testing.T) {
+	redis.Quiet()
+	cfg := Defaults()
+	cfg.Stream.Secret, cfg.Redis.Addrs = "an example, never a real secret!", []string{testkit.StartRedis(t).Addr}
+	log := slog.New(slog.DiscardHandler)
+	server := time.Now()
+	for i, wrong := range []time.Duration{24 * time.Hour, -24 * time.Hour, 0} {
+		at := server.Add(wrong)
+		o := switches.Object{Scope: switches.Global, Owner: "ann", Reason: fmt.Sprint("try ", i), Set: at.UnixMilli(), Expires: at.Add(time.Hour).UnixMilli()}
+		added, err := PutSwitch(t.Context(), cfg, log, o)
+		all, listed := ListSwitches(t.Context(), cfg, log)
+		if err = errors.Join(err, listed); err != nil || len(all) != 1 || all[0] != added.Object || all[0].Reason != o.Reason {
+			t.Fatalf("%v: %+v, %+v, %v", wrong, all, added, err)
+		}
+		if ends := time.UnixMilli(all[0].Expires).Sub(server); ends < time.Hour-time.Minute || ends > time.Hour+time.Minute {
+			t.Errorf("%v: it ends in %v", wrong, ends)
+		}
+	}
 }

@@ -5,11 +5,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+
+	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/policy"
 )
 
 // TestAGateIsReadyWhateverRedisIs: without Redis it answers by its policy. A gate
@@ -51,5 +57,75 @@ func TestAGateIsReadyWhateverRedisIs(t *testing.T) {
 				t.Errorf("after %v", took)
 			}
 		})
+	}
+}
+
+// TestALimitHoldsWithAndWithoutRedis goes through the whole gate.
+func TestALimitHoldsWithAndWithoutRedis(t *testing.T) {
+	server := miniredis.RunT(t)
+	cfg := Defaults()
+	cfg.Stream.Secret, cfg.Redis.Addrs = "an example, never a real secret!", []string{server.Addr()}
+	cfg.Redis.ReadTimeout, cfg.Redis.DialTimeout = 10*time.Second, 10*time.Second // tests share their machine
+	cfg.Gate.Policy = filepath.Join(t.TempDir(), "policy.yaml")
+	text := `
+policies: [{id: all, failure: open, budget: 10s}]
+limits: [{id: login, when: route_class == "login", per: [account, ip], most: 3, window: 1h}]
+`
+	if err := os.WriteFile(cfg.Gate.Policy, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g, err := NewGate(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.reader.Close()
+	ask := func(account string) gate.Decision {
+		req, err := gate.ParseRequest([]byte(`{"tenant":"shop","route":"/login","request":{"method":"POST"},"entities":{"account":"` + account + `","ip":"203.0.113.9"}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g.gate.Decide(t.Context(), req)
+	}
+	check := func(what, account string, degraded bool) {
+		t.Helper()
+		for n, want := range []policy.Action{policy.Allow, policy.Allow, policy.Allow, policy.Throttle} {
+			d := ask(account)
+			if d.Action != want || d.Degraded != degraded || len(d.Limits) != 1 || d.Limits[0].Remaining != max(0, 2-n) {
+				t.Errorf("%s: request %d: %+v", what, n, d)
+			}
+		}
+	}
+	check("with Redis", "alice", false)
+	for _, key := range server.Keys() {
+		if strings.Contains(key, "alice") || strings.Contains(key, "203.0.113") {
+			t.Errorf("a key names an entity: %s", key)
+		}
+	}
+	server.Close()
+	check("without Redis", "bob", true)
+	if err := server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	for d := ask("carol"); d.Degraded; d = ask("carol") { // the breaker opened for a second
+		runtime.Gosched()
+	}
+	if d := ask("alice"); d.Action != policy.Throttle || d.Degraded {
+		t.Errorf("Redis has kept its counts: %+v", d)
+	}
+}
+
+// TestHAProxyNeedsCertificatesBeyondLoopback: its protocol carries no token.
+func TestHAProxyNeedsCertificatesBeyondLoopback(t *testing.T) {
+	cfg := GateDefaults()
+	cfg.Access.Token = "a token of an example"
+	for addr, refused := range map[string]bool{"": false, "127.0.0.1:0": false, "unix:/run/weir/haproxy.sock": false, "unix:": true, "0.0.0.0:8192": true} {
+		cfg.HAProxyListen = addr
+		if err := cfg.Validate(); (err != nil) != refused || refused && !strings.Contains(err.Error(), "gate.haproxy_listen") {
+			t.Errorf("%q: %v", addr, err)
+		}
+	}
+	cfg.HAProxyListen, cfg.Listen = "127.0.0.1:0", "" // HAProxy alone is enough
+	if err := cfg.Validate(); err != nil {
+		t.Error(err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirdev/weir/app/canary"
+	"github.com/weirdev/weir/app/console"
 	"github.com/weirdev/weir/internal/telemetry"
 )
 
@@ -20,7 +22,7 @@ const metricsIntro = `# Metrics
 Each program serves these at ` + "`/metrics`" + ` of ` + "`admin.listen`" + `, in Prometheus's format, together with the usual ` + "`go_…`" + ` and ` + "`process_…`" + ` metrics of its Go runtime and process. A histogram has a ` + "`_bucket`" + `, a ` + "`_sum`" + ` and a ` + "`_count`" + `. [Alerts](../deploy/prometheus-alerts.yml) and [dashboards](../dashboards) use them.
 `
 
-// TestTheReferenceOfMetricsIsUpToDate wires both programs and compares what they
+// TestTheReferenceOfMetricsIsUpToDate wires all programs and compares what they
 // register with docs/metrics.md.
 func TestTheReferenceOfMetricsIsUpToDate(t *testing.T) {
 	cfg := Defaults()
@@ -29,12 +31,19 @@ func TestTheReferenceOfMetricsIsUpToDate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Gate.Emit.Decisions, cfg.Gate.Emit.Events, cfg.Gate.Emit.Controls = "on", "on", "on" // for the metrics of what is written to Kafka
 	g, err := NewGate(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer g.reader.Close()
-	want := metricsIntro + reference(t, "weir-worker", w.admin.Registry()) + reference(t, "weir-gate", g.admin.Registry())
+	probe := telemetry.NewAdmin(cfg.Admin, slog.New(slog.DiscardHandler)).Registry()
+	canary.New(canary.Config{}, nil, probe)
+	pages := telemetry.NewAdmin(cfg.Admin, slog.New(slog.DiscardHandler)).Registry()
+	if _, err := console.New(console.Defaults(), console.Dependencies{Registerer: pages}); err != nil {
+		t.Fatal(err)
+	}
+	want := metricsIntro + reference(t, "weir-worker", w.admin.Registry()) + reference(t, "weir-gate", g.admin.Registry()) + reference(t, "weir canary", probe) + reference(t, "weir console", pages)
 	const path = "../docs/metrics.md"
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {

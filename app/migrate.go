@@ -70,6 +70,13 @@ func (t Topics) specs(s StreamConfig) []kafka.TopicSpec {
 			Config: base(map[string]string{"retention.ms": retention, "max.message.bytes": "4194304"})},
 		{Name: s.Topic("signals"), Partitions: 1, Replication: t.Replication,
 			Config: base(map[string]string{"retention.ms": retention})},
+		// What people say by hand, with an ACL of its own. It names people, so it
+		// is kept no longer than events.
+		{Name: s.Topic("controls"), Partitions: 1, Replication: t.Replication,
+			Config: base(map[string]string{"message.timestamp.type": "LogAppendTime", "retention.ms": retention})},
+		// The append time, as for events: gates have clocks, too.
+		{Name: s.Topic("decisions"), Partitions: 1, Replication: t.Replication,
+			Config: base(map[string]string{"message.timestamp.type": "LogAppendTime", "retention.ms": retention})},
 		// A few records, for ever.
 		{Name: s.Topic("incarnations"), Partitions: 1, Replication: t.Replication,
 			Config: base(map[string]string{"retention.ms": "-1"})},

@@ -2,22 +2,73 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/weirdev/weir/app/controls"
+	"github.com/weirdev/weir/control"
 	"github.com/weirdev/weir/gate/switches"
+	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/sink/redis"
 )
 
 // PutSwitch writes a version of a switch, block or release to Redis, where gates
-// read it. The error is a [*Misconfigured] if the configuration is wrong.
-func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object) error {
-	return withSwitches(ctx, cfg, log, func(s *switches.Switches) error { return s.Put(o) })
+// read it. It is set now, and ends after as long as it says. The error is a
+// [*Misconfigured] if the configuration is wrong.
+func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object) (added switches.Added, err error) {
+	words, unread := LoadRules(cfg.Rules)
+	if unread != nil { // no reason to leave a switch unset
+		words = &rules.Set{}
+	}
+	err = withSwitches(ctx, cfg, log, detectorsOf(words), func(s *switches.Switches, now time.Time) error {
+		o.Set, o.Expires = now.UnixMilli(), now.UnixMilli()+o.Expires-o.Set
+		if added, err = s.Add(o); err != nil {
+			return err
+		}
+		if err := s.Agree(ctx); err != nil {
+			return err
+		}
+		if err := s.Sweep(ctx); err != nil {
+			log.Warn("switches that are over stay in Redis", "error", err)
+		}
+		return nil
+	})
+	if named := o.Scope == switches.Rule || o.Scope == switches.Detector; named && unread != nil {
+		added.Warning = fmt.Sprintf("names of rules and detectors are not checked, because the rules cannot be read: %v", unread)
+	}
+	return added, err
+}
+
+// SetSwitch does as [PutSwitch], and tells the audit over Kafka, which it tries for
+// patience. The switch holds without that: a warning says so.
+func SetSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object, patience time.Duration) (added switches.Added, err error) {
+	if added, err = PutSwitch(ctx, cfg, log, o); err != nil {
+		return added, err
+	}
+	client, err := kafka.New(cfg.Kafka, log, kafka.WithPatience(patience))
+	if err == nil {
+		defer client.Close()
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		err = AuditSwitch(ctx, controls.New(client, cfg.Stream.Topic("controls")), added.Object, control.FromCommand)
+	}
+	if err != nil {
+		added.Warn("it is not in the audit: " + err.Error())
+	}
+	return added, nil
+}
+
+// AuditSwitch tells the audit of a version that was set. The switch holds without.
+func AuditSwitch(ctx context.Context, w *controls.Writer, o switches.Object, origin string) error {
+	_, err := w.Write(ctx, o.Record(origin))
+	return err
 }
 
 // ListSwitches returns the objects in force according to Redis.
 func ListSwitches(ctx context.Context, cfg Config, log *slog.Logger) (all []switches.Object, err error) {
-	err = withSwitches(ctx, cfg, log, func(s *switches.Switches) error {
+	err = withSwitches(ctx, cfg, log, nil, func(s *switches.Switches, _ time.Time) error {
 		all = s.List()
 		return nil
 	})
@@ -27,9 +78,9 @@ func ListSwitches(ctx context.Context, cfg Config, log *slog.Logger) (all []swit
 // switchTime limits one exchange with Redis.
 const switchTime = 5 * time.Second
 
-// withSwitches reads the objects in Redis, passes them to use, and writes the new
-// ones back.
-func withSwitches(ctx context.Context, cfg Config, log *slog.Logger, use func(*switches.Switches) error) error {
+// withSwitches reads the objects in Redis, and passes them to use. Their times are
+// those of Redis's clock, which is one for all operators.
+func withSwitches(ctx context.Context, cfg Config, log *slog.Logger, detectors map[string]string, use func(s *switches.Switches, now time.Time) error) error {
 	key, err := cfg.Stream.RiskKey()
 	if err != nil {
 		return &Misconfigured{err}
@@ -40,17 +91,31 @@ func withSwitches(ctx context.Context, cfg Config, log *slog.Logger, use func(*s
 		return &Misconfigured{named("redis", err)}
 	}
 	defer reader.Close()
-	s, err := switches.New(switches.Dependencies{Store: reader, Codec: switches.NewCodec(key), Logger: log})
+	ctx, cancel := context.WithTimeout(ctx, switchTime)
+	defer cancel()
+	at, err := reader.Clock(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, switchTime)
-	defer cancel()
+	ahead := time.Until(at)
+	now := func() time.Time { return time.Now().Add(ahead) }
+	s, err := switches.New(switches.Dependencies{
+		Store: reader, Codec: switches.NewCodec(key), Detectors: detectors, Logger: log, Now: now,
+	})
+	if err != nil {
+		return err
+	}
 	if err := s.Agree(ctx); err != nil {
 		return err
 	}
-	if err := use(s); err != nil {
-		return err
+	return use(s, now())
+}
+
+// detectorsOf returns the detectors by rule.
+func detectorsOf(set *rules.Set) map[string]string {
+	all := make(map[string]string, len(set.Rules))
+	for _, r := range set.Rules {
+		all[r.ID] = r.Detector
 	}
-	return s.Agree(ctx)
+	return all
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirdev/weir/audit"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/ingest"
@@ -24,16 +25,20 @@ import (
 	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/internal/watch"
+	"github.com/weirdev/weir/notices"
 	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
 	"github.com/weirdev/weir/sink/clickhouse"
 	"github.com/weirdev/weir/sink/redis"
 )
 
-// Worker is the streaming worker: one or both stages, with their connections.
+// Worker is the streaming worker: some of the stages, with their connections.
 //
 //	kafka ─▶ ingest ─▶ kafka ─▶ detect ─▶ redis, clickhouse, kafka
 //	            ├────▶ clickhouse  └──▶ snapshots
 //	            └────▶ epochs
+//	kafka ─▶ decisions ─▶ clickhouse
+//	kafka ─▶ notices ─▶ people
 type Worker struct {
 	cfg   Config
 	log   *slog.Logger
@@ -41,15 +46,22 @@ type Worker struct {
 	watch *watch.Watch
 	stuck prometheus.Counter
 
-	kafka   *kafka.Client
-	geo     *geo.DB
-	rules   *rules.Set
-	events  *clickhouse.Events
-	signals *clickhouse.Signals
-	shadow  *clickhouse.Signals // of rules that are only watched
-	scores  *redis.Writer
-	ingest  *ingest.Stage
-	detect  *engine.Stage
+	kafka    *kafka.Client
+	geo      *geo.DB
+	rules    *rules.Set
+	events   *clickhouse.Events
+	signals  *clickhouse.Signals
+	shadow   *clickhouse.Signals // of rules that are only watched
+	scores   *redis.Writer
+	decided  *clickhouse.Decisions
+	said     *clickhouse.Controls
+	dead     *clickhouse.DeadLetters
+	versions *clickhouse.RuleVersions
+	ingest   *ingest.Stage
+	detect   *engine.Stage
+	audit    *audit.Stage
+	notices  *notices.Stage
+	traces   *workerTraces // nil: nothing is traced
 
 	snapshots *snapshot.Store // nil: neither they nor epochs are kept
 	epochs    *epochs
@@ -59,18 +71,18 @@ type Worker struct {
 // NewWorker wires a worker; it reads every file that cfg names, and connects to
 // nothing yet. Its error is a [*Misconfigured] with all errors.
 func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.ValidateFor(WorkerSettings()); err != nil {
 		return nil, &Misconfigured{err}
 	}
 	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin, log), stacks: os.Stderr}
 	foundation := makeAll([]part{
-		{"watch", w.makeWatch}, {"rules", w.loadRules}, {"geo", w.openGeo}, {"kafka", w.openKafka},
+		{"tracing", w.makeTraces}, {"watch", w.makeWatch}, {"rules", w.loadRules}, {"geo", w.openGeo}, {"kafka", w.openKafka},
 		{"clickhouse", w.openClickHouse}, {"redis", w.openRedis}, {"snapshots", w.openSnapshots},
 	})
 	if foundation != nil {
 		return nil, &Misconfigured{foundation}
 	}
-	if err := makeAll([]part{{"epochs", w.makeEpochs}, {"ingest", w.makeIngest}, {"detect", w.makeDetect}}); err != nil {
+	if err := makeAll([]part{{"epochs", w.makeEpochs}, {"ingest", w.makeIngest}, {"detect", w.makeDetect}, {"decisions", w.makeAudit}, {"notices", w.makeNotices}}); err != nil {
 		return nil, &Misconfigured{err}
 	}
 	return w, nil
@@ -127,7 +139,24 @@ func (w *Worker) openClickHouse() (err error) {
 	if w.signals, err = clickhouse.NewSignals(w.cfg.ClickHouse, stream, w.log, w.admin.Registry()); err != nil {
 		return err
 	}
-	w.shadow, err = clickhouse.NewShadowSignals(w.cfg.ClickHouse, stream, w.log, w.admin.Registry())
+	if w.shadow, err = clickhouse.NewShadowSignals(w.cfg.ClickHouse, stream, w.log, w.admin.Registry()); err != nil {
+		return err
+	}
+	if w.decided, err = clickhouse.NewDecisions(w.cfg.ClickHouse, stream, w.log, w.admin.Registry()); err != nil {
+		return err
+	}
+	if w.dead, err = clickhouse.NewDeadLetters(w.cfg.ClickHouse, stream, w.log, w.admin.Registry()); err != nil {
+		return err
+	}
+	if w.versions, err = clickhouse.NewRuleVersions(w.cfg.ClickHouse, stream, w.log, w.admin.Registry()); err != nil {
+		return err
+	}
+	key, err := w.cfg.Stream.RiskKey()
+	if err != nil {
+		return err
+	}
+	digest := score.NewCodec(key, w.cfg.redis().KeyPrefix).Digest
+	w.said, err = clickhouse.NewControls(w.cfg.ClickHouse, stream, digest, w.log, w.admin.Registry())
 	return err
 }
 
@@ -152,12 +181,17 @@ func (w *Worker) makeIngest() error {
 		return err
 	}
 	s := w.cfg.Stream
-	w.ingest, err = ingest.New(w.cfg.Ingest,
-		ingest.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Dead: s.Topic("dead"), Group: s.Group("ingest")},
+	topics := ingest.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Dead: s.Topic("dead"), Group: s.Group("ingest")}
+	if !s.History {
+		topics.Controls, topics.ControlsGroup = s.Topic("controls"), s.Group("controls")
+	}
+	w.ingest, err = ingest.New(w.cfg.Ingest, topics,
 		ingest.Shared{Incarnation: uint64(s.Incarnation), Hasher: hasher, History: s.History},
 		ingest.Dependencies{
 			Log: w.kafka, Epochs: w.epochs, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(), ClockAhead: w.kafka.Ahead,
-			OpenEvents: func(p int32) ingest.EventTrack { return w.events.Open(p) },
+			OpenEvents:   w.eventTrack,
+			OpenControls: func() ingest.ControlTrack { return w.said.Open() },
+			OpenDead:     func(_ bool, p int32) ingest.DeadTrack { return w.dead.Open(p) },
 		})
 	return err
 }
@@ -177,11 +211,33 @@ func (w *Worker) makeDetect() error {
 			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
 			Snapshots: w.snapshotsForDetect(),
 			Sinks: []engine.SinkOpener{
-				{Name: "signals", Open: func(p int32) engine.Sink { return engine.SignalSink(w.signals.Open(p)) }},
+				{Name: "signals", Open: func(p int32) engine.Sink { return engine.SignalSink(w.signalTrack(p)) }},
 				{Name: "shadow signals", Open: func(p int32) engine.Sink { return engine.ShadowSink(w.shadow.Open(p)) }},
 				{Name: "scores", Open: func(p int32) engine.Sink { return engine.ScoreSink(w.scores.Open(p)) }},
 			},
 		})
+	return err
+}
+
+func (w *Worker) makeAudit() (err error) {
+	if !w.runs("decisions") {
+		return nil
+	}
+	s := w.cfg.Stream
+	w.audit, err = audit.New(audit.Topic{Decisions: s.Topic("decisions"), Group: s.Group("decisions")}, audit.Dependencies{
+		Log: w.kafka, Open: w.decidedTrack, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
+	})
+	return err
+}
+
+func (w *Worker) makeNotices() (err error) {
+	if !w.runs("notices") {
+		return nil
+	}
+	s := w.cfg.Stream
+	w.notices, err = notices.New(w.cfg.Notices, notices.Topics{Signals: s.Topic("signals"), Dead: s.Topic("dead"), Group: s.Group("notices"), Stream: s.Name}, notices.Dependencies{
+		Log: w.kafka, Rules: w.rules, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
+	})
 	return err
 }
 
@@ -239,6 +295,10 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	sinks.Go(guard("signal store", w.signals.Run))
 	sinks.Go(guard("store of shadow signals", w.shadow.Run))
 	sinks.Go(guard("score store", w.scores.Run))
+	sinks.Go(guard("store of decisions", w.decided.Run))
+	sinks.Go(guard("store of control records", w.said.Run))
+	sinks.Go(guard("store of dead letters", w.dead.Run))
+	sinks.Go(guard("store of versions", w.versions.Run))
 	sinks.Go(guard("admin", w.admin.Run))
 	sinks.Go(guard("watch", w.watchLoops))
 
@@ -250,12 +310,19 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	if w.detect != nil {
 		stages.Go(func() error { return named("detect", w.detect.Run(stageCtx)) })
 	}
+	if w.audit != nil {
+		stages.Go(func() error { return named("decisions", w.audit.Run(stageCtx)) })
+	}
+	if w.notices != nil {
+		stages.Go(func() error { return named("notices", w.notices.Run(stageCtx)) })
+	}
 	err := withoutCanceled(stages.Wait())
 	stopStores()
 	if late := sinks.Wait(); !errors.Is(context.Cause(ctx), late) {
 		err = errors.Join(err, late)
 	}
 	err = errors.Join(err, failure(ctx), w.kafka.Close(), w.closeSnapshots())
+	w.traces.close()
 	w.log.Info("weir-worker stopped", "error", err)
 	return err
 }
@@ -310,6 +377,11 @@ func (w *Worker) ready(ctx context.Context) error {
 	}
 	if err := w.events.Check(ctx); err != nil {
 		return fmt.Errorf("clickhouse: %w", err)
+	}
+	if w.detect != nil {
+		if err := w.keepRules(ctx); err != nil {
+			return fmt.Errorf("clickhouse: %w", err)
+		}
 	}
 	if w.ingest != nil {
 		return w.epochs.begin(ctx)

@@ -13,6 +13,8 @@ import (
 // Many conditions ask the same question about a field: is route this, is auth that.
 // The matcher looks the field up once, and continues only with the conditions that
 // want its value. A hundred conditions about a hundred routes cost as much as one.
+// Rules that differ only in what they do with their events have the same condition: it
+// is tested once.
 // Any number of goroutines may use it.
 type Matcher struct {
 	all    []*Condition
@@ -29,6 +31,7 @@ type keyed struct {
 	word  *Word
 	texts wanted[string] // of a text
 	nums  wanted[int64]  // of a number or a flag
+	some  []candidate    // that want any text
 }
 
 // wanted holds candidates by the value that they want. A few values are compared one by
@@ -76,10 +79,11 @@ func (w *wanted[V]) place(v V) int {
 	return -1
 }
 
-// candidate is a condition, by its index, with the remaining tests.
+// candidate is a condition with its remaining tests. It stands for all equal conditions,
+// whose indexes are its places.
 type candidate struct {
-	place int
-	rest  Predicate // nil: nothing
+	places *[]int
+	rest   Predicate // nil: nothing
 }
 
 // few is the number of conditions that are faster one by one.
@@ -92,18 +96,27 @@ func NewMatcher(all []*Condition) *Matcher {
 		return m
 	}
 	weights := keyWeights(all)
-	at := map[*Word]int{}
+	at, known := map[*Word]int{}, map[string]*[]int{}
 	for i, c := range all {
+		places := known[c.Canonical]
+		if places != nil && c.root != nil {
+			*places = append(*places, i)
+			continue
+		}
+		places = &[]int{i}
+		if c.root != nil {
+			known[c.Canonical] = places
+		}
 		q, rest := chooseKey(c, weights)
 		if q.word == nil {
-			m.others = append(m.others, candidate{i, c.Holds})
+			m.others = append(m.others, candidate{places, c.Holds})
 			continue
 		}
 		if _, ok := at[q.word]; !ok {
 			at[q.word] = len(m.keyed)
 			m.keyed = append(m.keyed, keyed{word: q.word})
 		}
-		m.keyed[at[q.word]].add(q, candidate{i, rest})
+		m.keyed[at[q.word]].add(q, candidate{places, rest})
 	}
 	return m
 }
@@ -120,7 +133,7 @@ func (m *Matcher) Match(e *event.Event, matched []int) []int {
 	}
 	var hits [MaxMatched/64 + 1]uint64
 	for i := range m.keyed {
-		ask(m.keyed[i].candidates(e), e, &hits)
+		m.keyed[i].ask(e, &hits)
 	}
 	ask(m.others, e, &hits)
 	for w, word := range hits[:len(m.all)/64+1] {
@@ -134,19 +147,30 @@ func (m *Matcher) Match(e *event.Event, matched []int) []int {
 func ask(list []candidate, e *event.Event, hits *[MaxMatched/64 + 1]uint64) {
 	for _, c := range list {
 		if c.rest == nil || c.rest(e) {
-			hits[c.place/64] |= 1 << (c.place % 64)
+			for _, place := range *c.places {
+				hits[place/64] |= 1 << (place % 64)
+			}
 		}
 	}
 }
 
-func (k *keyed) candidates(e *event.Event) []candidate {
+// ask asks the conditions that want the event's value.
+func (k *keyed) ask(e *event.Event, hits *[MaxMatched/64 + 1]uint64) {
 	if k.word.Sort != Text {
-		return k.nums.of(e.Num(k.word.Field))
+		ask(k.nums.of(e.Num(k.word.Field)), e, hits)
+		return
 	}
-	return k.texts.of(k.word.text(e))
+	v := k.word.text(e)
+	ask(k.texts.of(v), e, hits)
+	if v != "" {
+		ask(k.some, e, hits)
+	}
 }
 
 func (k *keyed) add(q question, c candidate) {
+	if q.some {
+		k.some = append(k.some, c)
+	}
 	for _, v := range q.texts {
 		k.texts.add(v, c)
 	}
@@ -156,20 +180,25 @@ func (k *keyed) add(q question, c candidate) {
 }
 
 // question is a part of a condition that tests whether a word has one of several
-// values.
+// values, or any text.
 type question struct {
 	word  *Word
 	texts []string
 	nums  []int64
+	some  bool
 }
 
 // asQuestion reads an expression as a question; its word is nil if it is none.
 func asQuestion(t *expr) question {
-	if eq, ok := equality(t); ok && !eq.not {
-		if eq.text {
+	if eq, ok := equality(t); ok {
+		switch {
+		case !eq.not && eq.text:
 			return question{word: eq.word, texts: []string{eq.want}}
+		case !eq.not:
+			return question{word: eq.word, nums: []int64{eq.num}}
+		case eq.text && eq.want == "":
+			return question{word: eq.word, some: true}
 		}
-		return question{word: eq.word, nums: []int64{eq.num}}
 	}
 	if t.op == opIn && t.args[0].op == opWord {
 		return question{word: t.args[0].word, texts: distinct(t.texts), nums: distinct(t.nums)}

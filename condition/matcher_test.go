@@ -17,11 +17,16 @@ func TestTheMatcherAgreesWithAskingOneByOne(t *testing.T) {
 		var all []*Condition
 		for range 1 + m.IntN(90) {
 			when := m.flag(m.IntN(3))
-			if m.IntN(2) == 0 {
+			switch m.IntN(4) {
+			case 0, 1:
 				when = fmt.Sprintf("account == %q && status in [%d, %d, %d] && %s", words[m.IntN(len(words))], m.IntN(12), m.IntN(12), m.IntN(12), when)
+			case 2:
+				when = fmt.Sprintf(`account != "" && %s`, when)
 			}
-			if c, faults := l.Compile(when); len(faults) == 0 {
-				all = append(all, c)
+			for range 1 + m.IntN(2) { // the same condition once or twice
+				if c, faults := l.Compile(when); len(faults) == 0 {
+					all = append(all, c)
+				}
 			}
 		}
 		// One that was written in Go.

@@ -418,7 +418,7 @@ func (d *drift) heavier(b measured, of int, hash uint32, e *event.Event) {
 	le.PutUint32(h, hash)
 	h.set(4, count)
 	f := d.rule.Explain[of]
-	if f.Kind().Numeric() {
+	if f.Numeric() {
 		copy(h[8:], strconv.AppendInt(d.number[:0], e.Num(f), 10))
 	} else {
 		copy(h[8:], firstBytes(e.Text(f), explainName))

@@ -575,7 +575,7 @@ func (d *firstSeen) goes(m seen, of int, t int64) int {
 // that field.
 func (d *firstSeen) text(e *event.Event, of int) string {
 	f := d.rule.Values[of]
-	if !f.Kind().Numeric() {
+	if !f.Numeric() {
 		return e.Text(f)
 	}
 	b := strconv.AppendInt(d.numbers[of][:0], e.Num(f), 10)

@@ -163,7 +163,7 @@ func (s *IDEnumeration) Canonical() string {
 
 // Keeps implements [rules.Spec].
 func (s *IDEnumeration) Keeps() rules.Keeps {
-	return rules.Keeps{Reach: s.Window, After: s.Cooldown, Bytes: enumerationHeader + (s.Exact+1)*askedSize}
+	return rules.Keeps{Reach: s.Window, After: s.Cooldown, Bytes: kindsAt + mostKinds*kindSize + (s.Exact+1)*askedSize}
 }
 
 // everyAsk reports whether some tier looks at all objects, refused or not.
@@ -181,7 +181,7 @@ func (s *IDEnumeration) detector(e Environment) Detector {
 // with too many objects it keeps a sample: the objects whose hash begins with a
 // number of zero bits, the level of the kind.
 //
-// The payload is a header of 24 bytes, room for 8 kinds of 16, and objects of 36:
+// The payload is a header of 24 bytes, kinds of 16, and objects of 36:
 //
 //	0 fired at i64 · 8 latest i64 (Unix ms) · 16 weight fired u8 · 17 kinds u8 · 18 last requested kind u8 · 19 unused
 //	kind: hash u32 · level u8 · 3 unused · last requested i64 (Unix ms)
@@ -206,10 +206,9 @@ type enumeration struct {
 }
 
 const (
-	kindsAt           = 24
-	kindSize          = 16
-	enumerationHeader = kindsAt + mostKinds*kindSize
-	askedSize         = 36
+	kindsAt   = 24
+	kindSize  = 16
+	askedSize = 36
 )
 
 // Flags of an object.
@@ -238,8 +237,9 @@ func (m asked) kind(i int) asked   { return m[kindsAt+i*kindSize:][:kindSize] }
 func (m asked) name(i int) uint32  { return le.Uint32(m.kind(i)) }
 func (m asked) level(i int) uint8  { return m.kind(i)[4] }
 func (m asked) lastOf(i int) int64 { return int64(le.Uint64(m.kind(i)[8:])) }
-func (m asked) len() int           { return (len(m) - enumerationHeader) / askedSize }
-func (m asked) object(i int) asked { return m[enumerationHeader+i*askedSize:][:askedSize] }
+func (m asked) objectsAt() int     { return kindsAt + m.kinds()*kindSize }
+func (m asked) len() int           { return (len(m) - m.objectsAt()) / askedSize }
+func (m asked) object(i int) asked { return m[m.objectsAt()+i*askedSize:][:askedSize] }
 
 // Fields of one object.
 func (o asked) hash() uint32    { return le.Uint32(o) }
@@ -272,7 +272,7 @@ func (m asked) keepOnly(keep func(o asked) bool) asked {
 			n++
 		}
 	}
-	return m[:enumerationHeader+n*askedSize]
+	return m[:m.objectsAt()+n*askedSize]
 }
 
 // withoutKind removes a kind with its objects.
@@ -284,13 +284,26 @@ func (m asked) withoutKind(gone int) asked {
 		}
 		return o.of() < gone
 	})
-	end := m.kinds() - 1
-	copy(m[kindsAt+gone*kindSize:], m[kindsAt+(gone+1)*kindSize:kindsAt+(end+1)*kindSize])
-	clear(m.kind(end))
+	copy(m[kindsAt+gone*kindSize:], m[kindsAt+(gone+1)*kindSize:])
 	m[17]--
 	if m.lastKind() >= gone && m[18] > 0 {
 		m[18]--
 	}
+	return m[:len(m)-kindSize]
+}
+
+// withKind adds a kind. It returns nil if the record is full.
+func (m asked) withKind(own Slot, name uint32, at int64) asked {
+	if m = own.Resize(len(m) + kindSize); m == nil {
+		return nil
+	}
+	objects := m.objectsAt()
+	copy(m[objects+kindSize:], m[objects:len(m)-kindSize])
+	m[17]++
+	k := m.kind(m.kinds() - 1)
+	clear(k)
+	le.PutUint32(k, name)
+	le.PutUint64(k[8:], uint64(at))
 	return m
 }
 
@@ -322,7 +335,7 @@ func (m asked) thin(most int) asked {
 		}
 		level := m.level(largest) + 1
 		if level > mostLevel {
-			return m[:enumerationHeader+most*askedSize]
+			return m[:m.objectsAt()+most*askedSize]
 		}
 		m.kind(largest)[4] = level
 		m = m.keepOnly(func(o asked) bool { return o.of() != largest || sampled(o.hash(), level) })
@@ -344,7 +357,7 @@ func (d *enumeration) Apply(c *Context, f *Firing) bool {
 	c.Counts = d.everyAsk || flags&(refusedObject|foreignObject) != 0
 	m := asked(c.Own.Payload())
 	if m == nil {
-		if m = c.Own.Resize(enumerationHeader); m == nil {
+		if m = c.Own.Resize(kindsAt); m == nil {
 			return false
 		}
 	}
@@ -356,6 +369,9 @@ func (d *enumeration) Apply(c *Context, f *Firing) bool {
 		m = c.Own.Resize(len(m.forget(c.Time - d.window)))
 	}
 	m, kind := d.kindOf(m, c)
+	if m == nil {
+		return false
+	}
 	hash := max(uint32(d.hasher.Text(id)), 1)
 	if !sampled(hash, m.level(kind)) {
 		return false
@@ -428,8 +444,8 @@ func (d *enumeration) flagsOf(e *event.Event) (flags uint8) {
 	return flags
 }
 
-// kindOf finds the kind of the event's object, or creates it. If there is no room,
-// the least recently requested kind is evicted.
+// kindOf finds the kind of the event's object, or creates it. Beyond mostKinds, the
+// least recently requested kind is evicted. It returns nil if the record is full.
 func (d *enumeration) kindOf(m asked, c *Context) (asked, int) {
 	name := max(uint32(d.hasher.Text(d.kindName(c.Event))), 1)
 	at := 0
@@ -446,13 +462,12 @@ func (d *enumeration) kindOf(m asked, c *Context) (asked, int) {
 		m = c.Own.Resize(len(m.withoutKind(oldest)))
 		at = mostKinds - 1
 	}
-	k := m.kind(at)
 	if at == m.kinds() {
-		m[17]++
-		clear(k)
-		le.PutUint32(k, name)
-		le.PutUint64(k[8:], uint64(c.Time))
+		if m = m.withKind(c.Own, name, c.Time); m == nil {
+			return nil, 0
+		}
 	}
+	k := m.kind(at)
 	le.PutUint64(k[8:], uint64(max(m.lastOf(at), c.Time)))
 	m[18] = uint8(at)
 	return m, at
@@ -538,6 +553,9 @@ func (w *walk) deviation() (percent int64) {
 
 // count counts the objects of a kind.
 func (d *enumeration) count(m asked, kind int) (w walk) {
+	if m.kinds() == 0 {
+		return w
+	}
 	w.level = m.level(kind)
 	for i := range m.len() {
 		o := m.object(i)
@@ -734,8 +752,8 @@ func (d *enumeration) held(list []facet.Evidence, w *walk) []facet.Evidence {
 // is kept.
 func (d *enumeration) Fit(payload []byte) ([]byte, bool) {
 	m := asked(payload)
-	if len(m) < enumerationHeader || (len(m)-enumerationHeader)%askedSize != 0 || m.len() > mostAsked ||
-		m.kinds() > mostKinds || m.lastKind() >= max(m.kinds(), 1) || !near1970(m.latest()) {
+	if len(m) < kindsAt || m.kinds() > mostKinds || len(m) < m.objectsAt() || (len(m)-m.objectsAt())%askedSize != 0 || m.len() > mostAsked ||
+		m.lastKind() >= max(m.kinds(), 1) || !near1970(m.latest()) {
 		return nil, false
 	}
 	for i := range m.kinds() {
@@ -759,7 +777,7 @@ func near1970(t int64) bool { return t >= -farTime && t <= farTime }
 func (d *enumeration) Explain(payload []byte, at int64) (x Explanation) {
 	m := asked(payload)
 	if m == nil {
-		m = make(asked, enumerationHeader)
+		m = make(asked, kindsAt)
 	}
 	x.Last = x.First - 1
 	w := d.count(m, m.lastKind())

@@ -26,7 +26,7 @@ func NewMembers(r *rules.Rule, lateness int64) *Members {
 	if r.Members == nil {
 		return nil
 	}
-	return &Members{kind: r.Members.Entity, window: r.Spec.Keeps().Reach.Milliseconds(), lateness: lateness}
+	return &Members{kind: r.Members.Entity, window: r.MembersReach().Milliseconds(), lateness: lateness}
 }
 
 // See records the members that a counted event names.
@@ -61,18 +61,19 @@ func keepMembers(b []byte, key string, oldest int64) (kept int) {
 			n, bytes = n+1, bytes+memberSize(b[at:])
 		}
 	}
+	from := 0 // of a stretch that is kept: nearly always, at most one member goes
 	for at := 0; at < len(b); {
-		size := memberSize(b[at:])
-		switch {
-		case !memberStays(b[at:], key, oldest):
-		case n > rules.MostMembers || bytes > rules.MostMemberBytes:
-			n, bytes = n-1, bytes-size
-		default:
-			kept += copy(b[kept:], b[at:at+size])
+		size, stays := memberSize(b[at:]), memberStays(b[at:], key, oldest)
+		if stays && (n > rules.MostMembers || bytes > rules.MostMemberBytes) {
+			n, bytes, stays = n-1, bytes-size, false
+		}
+		if !stays {
+			kept += copy(b[kept:], b[from:at])
+			from = at + size
 		}
 		at += size
 	}
-	return kept
+	return kept + copy(b[kept:], b[from:])
 }
 
 func memberSize(b []byte) int { return memberHeader + int(le.Uint16(b[8:])) }

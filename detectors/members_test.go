@@ -98,6 +98,26 @@ func TestMembersOutsideOfTheWindowAreNotNamed(t *testing.T) {
 	}
 }
 
+func TestMembersNamedTooLongAgoAreNotTold(t *testing.T) {
+	for within, want := range map[time.Duration][]string{
+		0:           {"account ann", "account bob"},
+		time.Second: {"account bob"},
+		time.Hour:   {"account ann", "account bob"}, // the window is the most
+	} {
+		m := detectors.NewMembers(&rules.Rule{
+			Spec:    &detectors.SlidingWindow{Window: memberWindow, Tiers: []detectors.Tier{{At: 1, Weight: 1}}},
+			Members: &rules.Members{Entity: facet.Account, Weight: 20, Within: within},
+		}, lateness)
+		s := &room{most: math.MaxUint16}
+		m.See(s, attempt("old", 1000))
+		m.See(s, attempt("ann", 11_500))
+		m.See(s, attempt("bob", 13_001))
+		if got := taken(m, s, 14_000); !slices.Equal(got, want) {
+			t.Errorf("within %v: told %q", within, got)
+		}
+	}
+}
+
 func TestLongNamesTakeNoMoreThanTheirShare(t *testing.T) {
 	m, s := newMembers(), &room{most: math.MaxUint16}
 	long := strings.Repeat("x", 250)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ const (
 	longestStretch = 30 * 24 * time.Hour
 	usualReach     = 30 * 24 * time.Hour
 	mostUsual      = 10_000 // sequences of a cohort after which all counts are halved
-	mostOdd        = 50     // if more than one in this many sequences fires, the app itself has changed
+	mostOdd        = 15     // if more than one in this many sequences fires, the app itself has changed
 )
 
 // SequenceKind describes the detector to the rules.
@@ -342,7 +343,7 @@ func (s *Sequence) Keeps() rules.Keeps {
 		k.Ahead = s.Within + s.delay()
 	}
 	if s.UsualBy != nil {
-		k.Cohort = rules.KeepsOfCohort{Reach: usualReach, Bytes: usualSize}
+		k.Cohort = rules.KeepsOfCohort{Reach: usualReach, Bytes: usualSize, Verdicts: s.Within / 10}
 	}
 	return k
 }
@@ -350,7 +351,7 @@ func (s *Sequence) Keeps() rules.Keeps {
 func (s *Sequence) detector(e Environment) Detector {
 	d := &sequence{
 		rule: s, lateness: e.Lateness, reach: s.reach().Milliseconds(), delay: s.delay().Milliseconds(),
-		within: s.Within.Milliseconds(), cooldown: s.Cooldown.Milliseconds(), waits: s.waits(), hasher: e.Hasher,
+		within: s.Within.Milliseconds(), once: (s.Within + longest(s.Before)).Milliseconds(), cooldown: s.Cooldown.Milliseconds(), waits: s.waits(), hasher: e.Hasher,
 	}
 	d.build()
 	return d
@@ -374,18 +375,21 @@ func (s *Sequence) detector(e Environment) Detector {
 //
 // Of a cohort it keeps 12 bytes: sequences u32 · sequences that lacked something
 // while that was not unusual u32 · sequences that lacked something while it was u32.
+// Partitions tell one another roughly what they know, because few sequences of a
+// rare version end in each.
 type sequence struct {
 	rule     *Sequence
 	lateness int64 // ms
 	reach    int64 // ms
 	delay    int64 // ms
 	within   int64 // ms
+	once     int64 // ms in which an entity counts once in its cohort
 	cooldown int64 // ms
 	waits    bool
 	hasher   Hasher
 	key      []byte // input of the hash
 
-	whole, lacking int64 // sequences of the cohort that was last consulted
+	whole, lacking int64 // sequences of the cohort that was last consulted, or of all partitions
 
 	automaton
 }
@@ -501,7 +505,7 @@ func (d *sequence) valueOf(e *event.Event) (hash uint32, ok bool) {
 		if !e.Has(f) {
 			return 0, false
 		}
-		if f.Kind().Numeric() {
+		if f.Numeric() {
 			d.key = le.AppendUint64(d.key, uint64(e.Num(f)))
 			continue
 		}
@@ -612,16 +616,74 @@ func (d *sequence) place(m happened, c *Context) {
 		if cohort == nil {
 			continue
 		}
-		if len(cohort.Payload()) == usualSize || cohort.Resize(usualSize) != nil {
+		u := usual(cohort.Payload())
+		if len(u) != usualSize {
+			u = cohort.Resize(usualSize)
+		}
+		if u != nil {
 			le.PutUint64(m[44:], cohort.Key())
+			cohort.Say(d.opinion(u))
 		}
 		return
 	}
 }
 
+// usual is a view of the payload of a cohort.
+type usual []byte
+
+func (u usual) whole() int64   { return int64(le.Uint32(u)) }
+func (u usual) lacking() int64 { return int64(le.Uint32(u[4:])) }
+func (u usual) odd() int64     { return int64(le.Uint32(u[8:])) }
+
+// exceptions returns how many sequences a cohort must have so that lacking something
+// is unusual in it, apart from the minimum of the rule.
+func (d *sequence) exceptions(u usual) int64 {
+	return max(u.lacking()*int64(d.rule.UsualOdds), u.odd()*mostOdd)
+}
+
+// A partition's verdict on a cohort, as a level: how many sequences it knows, as a
+// power of two rounded down, and how many they should be, rounded up.
+const (
+	wholeLevels     = 11
+	exceptionLevels = 18
+	usualLevels     = wholeLevels * (exceptionLevels + 1)
+)
+
+// opinion returns the partition's verdict. Both numbers are halved until the first
+// has a level.
+func (d *sequence) opinion(u usual) uint8 {
+	whole, exceptions := u.whole(), d.exceptions(u)
+	for whole >= 1<<wholeLevels {
+		whole, exceptions = whole/2, (exceptions+1)/2
+	}
+	if whole == 0 {
+		return 0
+	}
+	needs := 0
+	if exceptions > 0 {
+		needs = min(1+bits.Len64(uint64(exceptions-1)), exceptionLevels)
+	}
+	return uint8(bits.Len64(uint64(whole)) + wholeLevels*needs)
+}
+
+// usualOfAll adds up the verdicts of the facet partitions.
+func usualOfAll(c Cohort) (whole, exceptions int64) {
+	partitions := c.Said(1)
+	for level, above := usualLevels, 0; above < partitions; level-- {
+		n := c.Said(uint8(level))
+		whole += int64(n-above) << ((level - 1) % wholeLevels)
+		if needs := (level - 1) / wholeLevels; needs > 0 {
+			exceptions += int64(n-above) << (needs - 1)
+		}
+		above = n
+	}
+	return whole, exceptions
+}
+
 // unusual reports whether others usually do what is absent here. It also counts this
-// entity in the cohort, at most once per Within of the rule. lacks says that
-// something is absent in a sequence that is complete now.
+// entity in the cohort, at most once in the time that a sequence and the absence
+// before it take: an attacker who tries again every hour does not teach it a habit.
+// lacks says that something is absent in a sequence that is complete now.
 func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 	if d.rule.UsualBy == nil {
 		return true
@@ -630,14 +692,19 @@ func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 	if cohort == nil {
 		return false
 	}
-	u := cohort.Payload()
+	u := usual(cohort.Payload())
 	if len(u) != usualSize {
 		return false // it was forgotten in the meantime
 	}
-	whole, lacking, odd := int64(le.Uint32(u)), int64(le.Uint32(u[4:])), int64(le.Uint32(u[8:]))
+	whole, lacking, odd := u.whole(), u.lacking(), u.odd()
+	exceptions := d.exceptions(u)
 	d.whole, d.lacking = whole, lacking+odd
-	unusual := whole >= int64(d.rule.UsualLeast) && lacking*int64(d.rule.UsualOdds) <= whole && odd*mostOdd <= whole
-	if m.is(hasCounted) && c.Time-m.countedAt() < d.within {
+	if w, x := usualOfAll(cohort); w > whole {
+		odds := int64(d.rule.UsualOdds)
+		d.whole, d.lacking, exceptions = w, (x+odds-1)/odds, x
+	}
+	unusual := d.whole >= int64(d.rule.UsualLeast) && exceptions <= d.whole
+	if m.is(hasCounted) && c.Time-m.countedAt() < d.once {
 		return unusual
 	}
 	if d.search(m, -1, false); !lacks && d.due(m, c.Time) < 0 {

@@ -228,7 +228,7 @@ func FuzzSequenceAnomalyPayload(f *testing.F) {
 		a := newApp(t, orderRule(nil))
 		a.d = d
 		if cohort, ok = d.(detectors.Comparing).FitCohort(event.AppVersion, cohort); ok {
-			a.cohorts["app_version1"] = &cohortSlot{slot{cohort}, 1}
+			a.cohorts["app_version1"] = &cohortSlot{slot: slot{cohort}, key: 1}
 		}
 		a.people["ann"] = &slot{own}
 		d.Explain(own, start)

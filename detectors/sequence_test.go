@@ -44,15 +44,25 @@ type steps struct {
 	fired     []int64 // times
 }
 
-// cohortSlot is a cohort without verdicts.
+// cohortSlot is a cohort, with the verdicts of other partitions.
 type cohortSlot struct {
 	slot
-	key uint64
+	key    uint64
+	said   uint8 // this partition's verdict
+	others []uint8
 }
 
-func (*cohortSlot) Say(uint8)      {}
-func (*cohortSlot) Said(uint8) int { return 0 }
-func (c *cohortSlot) Key() uint64  { return c.key }
+func (c *cohortSlot) Say(level uint8) { c.said = level }
+func (c *cohortSlot) Key() uint64     { return c.key }
+
+func (c *cohortSlot) Said(level uint8) (n int) {
+	for _, l := range c.others {
+		if l >= level {
+			n++
+		}
+	}
+	return n
+}
 
 // cohortSlots are the cohorts of a partition, by field and value.
 type cohortSlots map[string]*cohortSlot
@@ -295,8 +305,8 @@ func TestWhatOthersDo(t *testing.T) {
 	odd := 1
 	for ; whose("b") != nil; odd++ {
 	}
-	if odd != 1 {
-		t.Errorf("%d fired of 41 sequences, want 1: more than one in 50 is not odd", odd)
+	if odd != 3 {
+		t.Errorf("%d fired of 43 sequences, want 3: more than one in 15 is not odd", odd)
 	}
 	if len(others) != 1 || len(s.s.payload) == 0 {
 		t.Errorf("%d cohorts", len(others))
@@ -307,6 +317,46 @@ func TestWhatOthersDo(t *testing.T) {
 		}
 		if _, ok := d.FitCohort(event.Country, others["app_version1"].payload); ok {
 			t.Error("a cohort that the rule has not")
+		}
+	}
+}
+
+// TestWhatOthersDoElsewhere checks that partitions tell one another what is usual,
+// so that it does not matter how many there are.
+func TestWhatOthersDoElsewhere(t *testing.T) {
+	fires := func(elsewhere ...uint8) bool {
+		s := newSteps(t, "within: 1s\nweight: 50\ncooldown: 1ms\nnewcomers: judged\nusual: {by: [app_version], odds: 10, least: 20}\nsteps: [{not: "+is("n")+", within: 1s}, {event: "+is("b")+"}]")
+		s.does(0, "n").does(1, "b").passes(5_000)
+		others := s.others["app_version1"]
+		if others.said != 0 {
+			t.Fatalf("said %d before anything was counted", others.said)
+		}
+		others.others = elsewhere
+		s.s, s.timer, s.watermark = slot{}, 0, math.MinInt64
+		fired := s.does(10_000, "b").passes(15_000).fired != nil
+		if others.said != 1 {
+			t.Fatalf("said %d of one sequence, want 1", others.said)
+		}
+		s.s, s.timer, s.watermark = slot{}, 0, math.MinInt64
+		if s.does(20_000, "b"); !fired && others.said != 2+11*5 {
+			t.Fatalf("said %d of two sequences with one that lacks something, want 57: 2, and 16 to make up for it", others.said)
+		}
+		return fired
+	}
+	for _, c := range []struct {
+		name      string
+		elsewhere []uint8
+		want      bool
+	}{
+		{"16 and 8 sequences", []uint8{5, 4}, true},
+		{"16 sequences are too few", []uint8{5}, false},
+		{"20 in two partitions", []uint8{5, 3}, true},
+		{"32, of which some lack something: 32 are needed", []uint8{6 + 11*6}, true},
+		{"32, and 64 are needed", []uint8{6 + 11*7}, false},
+		{"32 are needed, and another partition has them", []uint8{2 + 11*6, 6}, true},
+	} {
+		if got := fires(c.elsewhere...); got != c.want {
+			t.Errorf("%s: fired %v, want %v", c.name, got, c.want)
 		}
 	}
 }

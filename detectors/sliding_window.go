@@ -546,7 +546,7 @@ func (w *slidingWindow) valueOf(e *event.Event, counted bool) (v uint32, ok bool
 
 // hashOf returns the keyed hash of a field's value, also of a number.
 func hashOf(h Hasher, e *event.Event, f event.Field, number *[8]byte) uint64 {
-	if f.Kind().Numeric() {
+	if f.Numeric() {
 		le.PutUint64(number[:], uint64(e.Num(f)))
 		return h.Text(unsafe.String(&number[0], len(number)))
 	}
@@ -709,7 +709,14 @@ func (w *slidingWindow) thin(e entries, at int) int {
 // previous returns the nearest earlier entry with a value; −1 if there is none.
 func (e entries) previous(i int, value uint32) int {
 	// For a busy address, each event skips hundreds of entries.
-	for b := e.list(0, i); len(b) >= entrySize; b = b[:len(b)-entrySize] {
+	b := e.list(0, i)
+	for ; len(b) >= 4*entrySize; b = b[:len(b)-4*entrySize] {
+		four := (*[4 * entrySize]byte)(b[len(b)-4*entrySize:])
+		if le.Uint32(four[28:]) == value || le.Uint32(four[20:]) == value || le.Uint32(four[12:]) == value || le.Uint32(four[4:]) == value {
+			break
+		}
+	}
+	for ; len(b) >= entrySize; b = b[:len(b)-entrySize] {
 		if le.Uint32(b[len(b)-4:]) == value {
 			return len(b)/entrySize - 1
 		}
@@ -853,6 +860,10 @@ func (w *slidingWindow) mostOthers(list []byte) int {
 
 // countedOf returns the number of counted entries.
 func countedOf(list []byte) (n int) {
+	for ; len(list) >= 4*entrySize; list = list[4*entrySize:] {
+		four := (*[4 * entrySize]byte)(list)
+		n += int(four[4]&1) + int(four[12]&1) + int(four[20]&1) + int(four[28]&1)
+	}
 	for ; len(list) >= entrySize; list = list[entrySize:] {
 		n += int(list[4] & 1)
 	}

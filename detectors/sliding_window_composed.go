@@ -124,7 +124,7 @@ func (w *composedWindow) hash(e *event.Event) (h uint64, ok bool) {
 		if len(w.rule.By) == 1 {
 			return hashOf(w.hasher, e, f, &w.number), true
 		}
-		if f.Kind().Numeric() {
+		if f.Numeric() {
 			w.key = le.AppendUint64(w.key, uint64(e.Num(f)))
 			continue
 		}
@@ -138,7 +138,7 @@ func (w *composedWindow) hash(e *event.Event) (h uint64, ok bool) {
 // entity, and the number evicted while they could have mattered.
 func (w *composedWindow) named(list []facet.Evidence, e *event.Event) []facet.Evidence {
 	for _, f := range w.rule.By {
-		if f.Kind().Numeric() {
+		if f.Numeric() {
 			list = append(list, facet.Number(f.String(), e.Num(f)))
 		} else {
 			list = append(list, facet.Text(f.String(), e.Text(f)))

@@ -133,7 +133,7 @@ type panes []byte
 
 func (p panes) firedAt() int64           { return int64(le.Uint64(p)) }
 func (p panes) said(t Tier) bool         { return int64(t.At) <= int64(le.Uint64(p[8:])) && t.Weight <= p[16] }
-func (p panes) hasFired() bool           { return p[16] > 0 }
+func (p panes) hasFired() bool           { return le.Uint64(p[8:]) > 0 } // its weight may be 0
 func (p panes) first(at int) int64       { return moment(p[at:]) }
 func (p panes) last(at int) int64        { return moment(p[at+6:]) }
 func (p panes) size(at int) int          { return int(le.Uint16(p[at+12:])) }

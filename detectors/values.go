@@ -9,7 +9,7 @@ import (
 // valueHash identifies a field's value in 32 bits, by the text's keyed hash or by
 // the number itself. It is 0 if the event has none.
 func valueHash(h Hasher, e *event.Event, f event.Field) uint32 {
-	if f.Kind().Numeric() {
+	if f.Numeric() {
 		return uint32(e.Num(f))
 	}
 	if text := e.Text(f); text != "" {

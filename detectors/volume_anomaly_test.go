@@ -282,7 +282,7 @@ func FuzzVolumeAnomaly(f *testing.F) {
 		a := newApp(t, volumeRule(t, fiveTimes))
 		a.d = d
 		if cohort, ok = d.(detectors.Comparing).FitCohort(event.AppVersion, cohort); ok {
-			a.cohorts["app_version1"] = &cohortSlot{slot{cohort}, 1}
+			a.cohorts["app_version1"] = &cohortSlot{slot: slot{cohort}, key: 1}
 		}
 		a.people["ann"] = &slot{own}
 		d.Explain(own, start)

@@ -142,7 +142,7 @@ func placeOf(by event.Field) int {
 // valid until the next call.
 func (c *cohorts) valueOf(by event.Field) string {
 	e := c.l.context.Event
-	if !by.Kind().Numeric() {
+	if !by.Numeric() {
 		return e.Text(by)
 	}
 	if e.Num(by) == 0 {

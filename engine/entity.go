@@ -20,6 +20,8 @@ const (
 	nameSlot = 2
 	// timerSlot: see timers.go.
 	timerSlot = 3
+	// holdSlot: see control.go.
+	holdSlot = 4
 
 	scoreHeader      = 12
 	contributionSize = 16

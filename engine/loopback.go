@@ -195,10 +195,15 @@ func (p *Partition) member(r *rules.Rule, e facet.Entity, at score.Position, out
 	say(&sig, f.Weight, f.Clears)
 	sig.Tier, sig.Time, sig.Source, sig.SourceOffset = int(f.Tier), f.Time, f.Source, f.Offset
 	sig.Evidence = ownEvidence(f.Evidence)
-	out.Signals = append(out.Signals, sig)
 	rec, key, found := &p.current, p.hasher.Sum(e), false
+	if rec.Record, found = p.table.Find(key, p.watermark); found && !sig.Clears {
+		if label, held := p.heldBack(rec, sig.Rule, sig.Time); held {
+			excuse(&sig, label)
+		}
+	}
+	out.Signals = append(out.Signals, sig)
 	if sig.Clears {
-		if rec.Record, found = p.table.Find(key, p.watermark); found {
+		if found {
 			p.addToScore(rec, p.watermark, sig, out)
 		}
 		return

@@ -7,8 +7,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/telemetry"
+	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
 
@@ -19,6 +22,7 @@ type stageMetrics struct {
 	lost     prometheus.Counter
 	stopped  prometheus.Gauge
 	behind   *prometheus.GaugeVec
+	waited   *telemetry.Ages
 	entities *prometheus.GaugeVec
 	applied  *prometheus.GaugeVec
 	evicted  *prometheus.GaugeVec
@@ -39,12 +43,14 @@ func newStageMetrics(r prometheus.Registerer) *stageMetrics {
 	f := promauto.With(r)
 	partition := []string{"partition"}
 	return &stageMetrics{
-		signals:  f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_signals_total", Help: "Signals emitted, by rule."}, []string{"rule", "phase"}),
-		shadow:   f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_shadow_signals_total", Help: "Signals of shadow rules, by rule."}, []string{"rule", "phase"}),
+		signals:  f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_signals_total", Help: "Signals emitted, by rule, without those that weir canary causes."}, []string{"rule", "phase"}),
+		shadow:   f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_shadow_signals_total", Help: "Signals of shadow rules, by rule, without those that weir canary causes."}, []string{"rule", "phase"}),
 		excepted: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_detect_exception_hits_total", Help: "Facets that a rule did not see because of an exception, by rule and number of the exception, from 1."}, []string{"rule", "exception"}),
 		lost:     f.NewCounter(prometheus.CounterOpts{Name: "weir_detect_declared_losses_total", Help: "Losses of facet log that an operator accepted."}),
 		stopped:  f.NewGauge(prometheus.GaugeOpts{Name: "weir_detect_stopped_partitions", Help: "Facet partitions that stopped because of an error."}),
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_lag_records", Help: "Facet records not read yet, by partition."}, partition),
+		waited: telemetry.NewAges(r, "weir_detect_lag_seconds",
+			"Time since a facet partition was read to its end, or, if it was not, since the newest record that was read was written, by partition."),
 		entities: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_entities", Help: "Entities with state, by partition."}, partition),
 		applied: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_detect_facets", Help: "Facets in the ledger, by partition and outcome."},
 			[]string{"partition", "outcome"}),
@@ -81,6 +87,7 @@ func (m *stageMetrics) gone(partition int32) {
 	for _, g := range []*prometheus.GaugeVec{m.behind, m.entities, m.applied, m.bytes, m.evicted, m.refused, m.timers, m.cohorts, m.dropped, m.snapshotsBytes} {
 		g.DeletePartialMatch(of)
 	}
+	m.waited.Gone(partition)
 	m.commitsAge.Gone(partition)
 	m.snapshotsAge.Gone(partition)
 }
@@ -94,14 +101,32 @@ func (m *stageMetrics) fired(out *Output) {
 	count(m.shadow, out.Shadow)
 }
 
+// count leaves out what weir canary causes: with it, no rule would ever seem quiet.
 func count(of *prometheus.CounterVec, signals []score.Signal) {
 	for i := range signals {
+		if event.IsCanary(signals[i].Entity.Tenant) {
+			continue
+		}
 		of.WithLabelValues(signals[i].Rule, signals[i].Phase.String()).Inc()
 	}
 }
 
-func (m *stageMetrics) lag(partition int32, records int64) {
-	m.behind.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(records))
+// lag tells how far reading is from the end of a partition: next is the offset after
+// the last record of the batch that was read.
+func (m *stageMetrics) lag(partition int32, batch *kafka.Batch, next int64) {
+	m.behind.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(batch.HighWatermark - next))
+	if t, ok := batch.ReadUpTo(next); ok {
+		m.waited.Happened(partition, t)
+	}
+}
+
+// expect makes the series of a set's rules exist from the start. If one began with
+// the first signal of a rule, that signal would not show in its rate; and a rule that
+// is quiet could not be told from one that is gone.
+func (m *stageMetrics) expect(set *rules.Set) {
+	for _, r := range set.Rules {
+		m.signals.WithLabelValues(r.ID, r.Phase.String())
+	}
 }
 
 func (m *stageMetrics) state(partition int32, p *Partition) {

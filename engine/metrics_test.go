@@ -7,8 +7,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/proof/testkit"
+	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
 )
 
 // TestTheFiguresOfAPartitionGoWithIt: what a worker says of a partition that
@@ -27,7 +31,7 @@ func TestTheFiguresOfAPartitionGoWithIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []string{
-			"weir_detect_cohorts", "weir_detect_commit_age_seconds", "weir_detect_entities", "weir_detect_evicted_entities", "weir_detect_facets", "weir_detect_lag_records", "weir_detect_refused_facets",
+			"weir_detect_cohorts", "weir_detect_commit_age_seconds", "weir_detect_entities", "weir_detect_evicted_entities", "weir_detect_facets", "weir_detect_lag_records", "weir_detect_lag_seconds", "weir_detect_refused_facets",
 			"weir_detect_snapshot_age_seconds", "weir_detect_snapshot_bytes", "weir_detect_state_bytes", "weir_detect_timers",
 		}
 		if got := <-held; !slices.Equal(got, want) {
@@ -37,4 +41,19 @@ func TestTheFiguresOfAPartitionGoWithIt(t *testing.T) {
 			t.Errorf("of one that was given up there are %v", left)
 		}
 	})
+}
+
+// TestSignalsOfTheCanaryAreNotCounted: a rule that only the canary makes fire is quiet.
+func TestSignalsOfTheCanaryAreNotCounted(t *testing.T) {
+	m := newStageMetrics(nil)
+	of := func(tenant string) score.Signal {
+		return score.Signal{Rule: "r", Phase: rules.Soft, Entity: facet.Entity{Kind: facet.IP, Tenant: tenant, Key: "203.0.113.9"}}
+	}
+	m.fired(&Output{Signals: []score.Signal{of("shop"), of("weir-canary-x")}, Shadow: []score.Signal{of("weir-canary-x")}})
+	if n := testutil.ToFloat64(m.signals); n != 1 {
+		t.Errorf("%v signals are counted", n)
+	}
+	if n := testutil.CollectAndCount(m.shadow); n != 0 {
+		t.Errorf("%d series of shadow rules", n)
+	}
 }

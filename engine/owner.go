@@ -232,7 +232,7 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 		o.loop.Beat() // passed markers, or is at the end, or where an open transaction begins
 	}
 	o.next = max(o.next, o.batch.Next)
-	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)
+	o.metrics.lag(o.partition, &o.batch, o.next)
 	return o.outlets.flush(finish)
 }
 

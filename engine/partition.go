@@ -50,9 +50,9 @@ type Partition struct {
 	shadow       *lane  // of rules that are only watched; nil: there are none
 	shadowNumber uint64 // of the last switch record for them
 
-	begun     int64  // facet offset at which the state began; 0, unless a loss was declared
-	past      uint64 // names the terms that the state came about under before the present ones, and where they ended
-	sources   []source
+	begun     int64    // facet offset at which the state began; 0, unless a loss was declared
+	past      uint64   // names the terms that the state came about under before the present ones, and where they ended
+	sources   []source // of the raw partitions; the last is that of controls
 	watermark int64
 	latest    int64 // time that a source has said, but for the end
 
@@ -75,7 +75,7 @@ func NewPartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, inc
 		return nil, fmt.Errorf("facet partition %d: there are only %d", id, cfg.Partitions)
 	}
 	p := &Partition{
-		cfg: cfg, id: id, incarnation: incarnation, hasher: hasher, sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
+		cfg: cfg, id: id, incarnation: incarnation, hasher: hasher, sources: make([]source, cfg.Sources+1), watermark: facet.NoWatermark,
 	}
 	p.latest = facet.NoWatermark
 	p.loopback = newLoopback(cfg.Partitions)
@@ -202,8 +202,8 @@ func (p *Partition) belongs(incarnation uint64) error {
 
 // section applies a frame's section about one raw partition.
 func (p *Partition) section(s facet.Section, at *score.Position, out *Output) error {
-	if int(s.Source) >= len(p.sources) {
-		return fmt.Errorf("%w: raw partition %d of %d", ErrForeign, s.Source, len(p.sources))
+	if int(s.Source) >= len(p.sources) || p.reader.Controls != (int(s.Source) == p.cfg.Sources) {
+		return fmt.Errorf("%w: raw partition %d of %d", ErrForeign, s.Source, p.cfg.Sources)
 	}
 	src := &p.sources[s.Source]
 	stale := s.Owner < src.owner
@@ -227,14 +227,20 @@ func (p *Partition) section(s facet.Section, at *score.Position, out *Output) er
 			src.ledger.Duplicate++
 		} else {
 			src.ledger.Applied++
-			p.apply(src, *at, out)
+			if p.reader.Controls {
+				p.control(src, *at, out)
+			} else {
+				p.apply(src, *at, out)
+			}
 		}
 		at.Index++
 	}
 	if stale {
 		return nil
 	}
-	src.next = max(src.next, s.To)
+	if src.next = max(src.next, s.To); p.reader.Controls {
+		return nil
+	}
 	src.watermark = max(src.watermark, s.Watermark)
 	p.see(s.Watermark)
 	if p.advance() {
@@ -267,11 +273,12 @@ func (s *source) begin(sec facet.Section, partial bool) error {
 	return nil
 }
 
-// advance moves the watermark to the minimum of all sources, once all were heard
-// from. It reports whether time has passed.
+// advance moves the watermark to the minimum of all raw partitions, once all were
+// heard from. Controls have no part in it: they may be silent for weeks. It reports
+// whether time has passed.
 func (p *Partition) advance() bool {
 	least := int64(math.MaxInt64)
-	for i := range p.sources {
+	for i := range p.cfg.Sources {
 		if !p.sources[i].heard {
 			return false
 		}
@@ -328,6 +335,7 @@ func (l *lane) matches(f *facet.Facet) bool {
 func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 	f, c := &p.facet, &l.context
 	l.cohorts.close()
+	l.timers.read(&l.current)
 	for _, i := range l.matched {
 		a := &l.byKind[f.Entity.Kind][i]
 		c.Counts, l.firing.Clears, l.slot.id = false, false, a.rule.Slot
@@ -368,12 +376,18 @@ func (p *Partition) find(l *lane, at score.Position, late bool) (found bool) {
 	return found
 }
 
-// fire turns a firing into a signal and adds it to the entity's score.
+// fire turns a firing into a signal and adds it to the entity's score. A signal
+// that a false positive holds back counts for nothing, and no member hears of it.
 // Contributions that are worth nothing at now are removed.
 func (p *Partition) fire(e *entity, a *active, now int64, at score.Position, late bool, out *Output) {
 	sig := p.found(&p.lane, a, at, late)
-	out.Signals = append(out.Signals, sig)
 	e.Prolong(p.closed(sig.Time + a.after))
+	if label, held := p.heldBack(e, sig.Rule, sig.Time); held && !sig.Clears {
+		excuse(&sig, label)
+		out.Signals = append(out.Signals, sig)
+		return
+	}
+	out.Signals = append(out.Signals, sig)
 	if a.members != nil {
 		p.tell(a, at, out)
 	}

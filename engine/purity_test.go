@@ -24,7 +24,7 @@ var pure = []struct {
 	files  []string
 	except []string
 }{
-	{"engine", []string{"partition.go", "loopback.go", "entity.go", "ledger.go", "trace.go", "lane.go", "switch.go", "timers.go", "cohorts.go"}, nil},
+	{"engine", []string{"partition.go", "loopback.go", "entity.go", "ledger.go", "trace.go", "lane.go", "switch.go", "timers.go", "cohorts.go", "control.go"}, nil},
 	{"detectors", nil, nil},
 	{"internal/state", nil, nil},
 	{"internal/sketch", nil, nil},

@@ -46,7 +46,7 @@ const (
 	// semantics is raised whenever the same log would give another state: by a
 	// change to a detector, to the merging of scores, to eviction, or to the names
 	// of slots.
-	semantics = 3
+	semantics = 5
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -360,10 +360,13 @@ func (s *snapshotBody) switches(p *Partition) error {
 	return p.shadow.bring(p.shadowNumber, bundle, p)
 }
 
-// bring uses rules from a switch record.
+// bring uses rules from a switch record, as the snapshot holds them.
 func (l *lane) bring(number uint64, bundle []byte, p *Partition) error {
 	set, err := p.lane.rules.Open(bundle)
-	if err != nil {
+	switch {
+	case errors.Is(err, rules.ErrBundle):
+		return fmt.Errorf("%w: bundle %d: %w", ErrSnapshotDamaged, number, err)
+	case err != nil:
 		return fmt.Errorf("%w: bundle %d: %w", ErrRules, number, err)
 	}
 	l.number, l.bundle = number, bundle
@@ -396,7 +399,7 @@ type identity struct {
 }
 
 func (p *Partition) identity() identity {
-	return identity{semantics, p.incarnation, uint64(p.id), p.hasher.Identity(), uint64(len(p.sources)), uint64(len(p.loopback.got))}
+	return identity{semantics, p.incarnation, uint64(p.id), p.hasher.Identity(), uint64(p.cfg.Sources), uint64(len(p.loopback.got))}
 }
 
 func (s *snapshotBody) identity() identity {
@@ -430,8 +433,8 @@ func (i identity) check(want identity) error {
 // RestorePartition restores a partition from a snapshot, under the present settings
 // and rules. A removed rule loses its slots and its part of the scores; a new rule
 // begins without any. next is the offset of the next record. The error is
-// [ErrSnapshotDamaged], [ErrSnapshotNewer] or [ErrSnapshotForeign], unless the
-// settings are wrong.
+// [ErrSnapshotDamaged], [ErrSnapshotNewer], [ErrSnapshotForeign] or [ErrRules],
+// unless the settings are wrong.
 func RestorePartition(cfg Config, set *rules.Set, hasher facet.Hasher, id int32, incarnation uint64, snapshot []byte) (p *Partition, next int64, err error) {
 	next, s, err := openSnapshot(snapshot)
 	if err != nil {
@@ -514,6 +517,8 @@ func (l *lane) checkSlot(kind uint8, slot uint32, payload []byte) (kept []byte, 
 		}
 	case nameSlot:
 		ok = len(payload) > 0 && int(payload[0]) < len(payload)
+	case holdSlot:
+		ok = len(payload)%holdSize == 0
 	case timerSlot:
 		payload, ok = l.fitTimers(facet.Kind(kind), payload)
 	default:

@@ -93,10 +93,12 @@ func NewStage(cfg StageConfig, topics Topics, deps Dependencies) (*Stage, error)
 	if deps.Log == nil || deps.Rules == nil || len(deps.Sinks) == 0 || deps.Logger == nil {
 		return nil, errors.New("detect: a dependency is missing")
 	}
-	return &Stage{
+	s := &Stage{
 		Dependencies: deps, Topics: topics, cfg: cfg, metrics: newStageMetrics(deps.Registerer),
 		encoding: make(chan struct{}, 1),
-	}, nil
+	}
+	s.metrics.expect(deps.Rules)
+	return s, nil
 }
 
 // Run detects until ctx ends, then drains and leaves the group.
@@ -128,13 +130,10 @@ func (s *Stage) run(ctx context.Context, l *kafka.Lease) error {
 	if err != nil {
 		return fmt.Errorf("read commits: %w", err)
 	}
-	ranges, err := s.Log.Offsets(ctx, s.Topics.Facets)
-	if err != nil {
-		return fmt.Errorf("read the ends of %s: %w", s.Topics.Facets, err)
-	}
 	p := l.Partition
-	if int(p) >= len(ranges) {
-		return fmt.Errorf("%s has %d partitions, not %d", s.Topics.Facets, len(ranges), p+1)
+	extent, err := kafka.Extent(ctx, s.Log, s.Topics.Facets, p)
+	if err != nil {
+		return err
 	}
 	loop := s.Watch.Loop("detect, partition " + strconv.Itoa(int(p)))
 	defer loop.Done()
@@ -143,7 +142,7 @@ func (s *Stage) run(ctx context.Context, l *kafka.Lease) error {
 		Stage: s, partition: p, loop: loop, Log: kafka.Watched{Log: s.Log, Loop: loop}, log: log,
 		snapshots: snapshots{Stage: s, log: log, partition: p}, commit: kafka.WatchedCommit(loop, l.Commit),
 	}
-	return o.run(ctx, committedOffset(commits, p), ranges[p])
+	return o.run(ctx, committedOffset(commits, p), extent)
 }
 
 func committedOffset(commits []kafka.Commit, partition int32) int64 {

@@ -40,6 +40,35 @@ type timers struct {
 	heap   []entry     // the earliest is the first
 	called int         // by the present record
 	event  event.Event // of a timer: it has no fields
+	set    []ruleTimer // of the current entity while a facet is shown to its rules: each asks for its own
+}
+
+// ruleTimer is a timer that is set.
+type ruleTimer struct {
+	slot uint32 // of the rule
+	due  int64  // Unix ms
+}
+
+// read reads the timers of an entity, once for all rules.
+func (t *timers) read(e *entity) {
+	t.set = t.set[:0]
+	if !e.Held() { // then it has no timers
+		return
+	}
+	list := timerList(e.Slot(timerSlot))
+	for i := range list.len() {
+		t.set = append(t.set, ruleTimer{list.at(i).slot(), list.at(i).due()})
+	}
+}
+
+// of returns when a rule's timer is due; 0 if none is set.
+func (t *timers) of(slot uint32) int64 {
+	for _, s := range t.set {
+		if s.slot == slot {
+			return s.due
+		}
+	}
+	return 0
 }
 
 // entry means that timers of a record may be due.
@@ -116,13 +145,7 @@ func (l *lane) show(a *active) (fired bool) {
 	if l.cohorts.rule = a; a.timed == nil {
 		return a.detector.Apply(&l.context, &l.firing)
 	}
-	c := &l.context
-	was := int64(0)
-	if l.current.Held() { // else the entity has no timers
-		if t := timerList(l.current.Slot(timerSlot)); t.of(a.rule.Slot) >= 0 {
-			was = t.at(t.of(a.rule.Slot)).due()
-		}
-	}
+	c, was := &l.context, l.timers.of(a.rule.Slot)
 	c.Timer = was
 	fired = a.detector.Apply(c, &l.firing)
 	switch {

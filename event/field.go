@@ -310,6 +310,20 @@ func (f Field) Values() []string {
 	return specs[f].Enum
 }
 
+// numeric has a bit for each field whose values are numbers.
+var numeric = func() (bits [2]uint64) {
+	for f := range specs {
+		if specs[f].Kind.Numeric() {
+			bits[f>>6] |= 1 << (f & 63)
+		}
+	}
+	return bits
+}()
+
+// Numeric reports whether values of f are read with [Event.Num], not [Event.Text]. It is
+// the short way to f.Kind().Numeric(), for what is asked for every value.
+func (f Field) Numeric() bool { return f < MaxField && numeric[f>>6]&(1<<(f&63)) != 0 }
+
 // Kind states how f is stored; 0 if there is no such field.
 func (f Field) Kind() Kind {
 	if f >= MaxField {

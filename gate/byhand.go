@@ -19,13 +19,17 @@ func (g *Gate) active() *switches.Active {
 
 // unmuted returns the values without the contributions of rules that are switched
 // off.
-func unmuted(values []score.Value, a *switches.Active) []score.Value {
+func unmuted(values []*score.Value, a *switches.Active) []*score.Value {
 	if a == nil || !a.Mutes() {
 		return values
 	}
-	values = slices.Clone(values) // others share them
-	for i := range values {
-		values[i].Contributions = slices.DeleteFunc(slices.Clone(values[i].Contributions), func(c score.Contribution) bool { return a.Muted(c.Rule) })
+	for i, shared := range values {
+		if shared == nil {
+			continue
+		}
+		v := *shared
+		v.Contributions = slices.DeleteFunc(slices.Clone(v.Contributions), func(c score.Contribution) bool { return a.Muted(c.Rule) })
+		values[i] = &v
 	}
 	return values
 }

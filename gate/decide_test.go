@@ -69,7 +69,7 @@ func lowering(rule string, phase rules.Phase, weight uint8) score.Contribution {
 // This also holds if the rules on trial leave nothing of the score.
 func TestWhatLowersIsNamedLast(t *testing.T) {
 	list := []score.Contribution{contribution("a", rules.Enforce, 90), lowering("b", rules.Soft, 100), lowering("c", rules.Observe, 100)}
-	reasons := reasonsOf([]facet.Entity{{Kind: facet.IP}}, []score.Value{{Contributions: list}}, 0, maxReasons)
+	reasons := reasonsOf([]facet.Entity{{Kind: facet.IP}}, []*score.Value{{Contributions: list}}, 0, maxReasons)
 	if len(reasons) != 3 || reasons[0].Rule != "a" || reasons[0].Lowers || !reasons[1].Lowers || !reasons[2].Lowers {
 		t.Errorf("reasons %+v", reasons)
 	}
@@ -83,7 +83,6 @@ func TestConfigMistakesAreNamed(t *testing.T) {
 		spoil func(*Config)
 		want  string
 	}{
-		"no address":            {func(c *Config) { c.Listen = "here" }, "gate.listen"},
 		"an unknown phase":      {func(c *Config) { c.Phase = "eager" }, "gate.phase"},
 		"no look-ups":           {func(c *Config) { c.Lookup.MaxLookups = 0 }, "gate.max_lookups"},
 		"decisions of the past": {func(c *Config) { c.CacheFor = -time.Second }, "gate.cache_for"},

@@ -101,6 +101,11 @@ func policies(t testing.TB, text string) *policy.Set {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(text, "budget") { // a busy machine is not what the test is about
+		for i := range set.Policies {
+			set.Policies[i].Budget = 2 * time.Second
+		}
+	}
 	return set
 }
 
@@ -154,7 +159,7 @@ func TestADecisionSaysWhatAndWhy(t *testing.T) {
 	if d.Action != policy.Deny || d.Score != 90 || d.ObservedScore != 95 || d.Level != policy.Critical || d.Degraded || d.Mode != rules.Enforce {
 		t.Errorf("got %+v", d)
 	}
-	if d.Categories["account_takeover"] != 90 || len(d.Categories) != 1 {
+	if d.Categories.Of("account_takeover") != 90 || len(d.Categories) != 1 {
 		t.Errorf("categories %v", d.Categories)
 	}
 	var order []string
@@ -260,6 +265,13 @@ func TestWithoutTheStoreTheConfigurationDecides(t *testing.T) {
 			if got := testutil.ToFloat64(g.metrics.degraded); got != 1 {
 				t.Errorf("%v degraded decisions counted", got)
 			}
+			open := 0.0
+			if tc.want == policy.Allow {
+				open = 1
+			}
+			if got := testutil.ToFloat64(g.metrics.open); got != open {
+				t.Errorf("%v decisions counted as let through unknown, want %v", got, open)
+			}
 		})
 	}
 }
@@ -274,6 +286,12 @@ func TestUnreadableScoresLeaveTheOthersInForce(t *testing.T) {
 			t.Fatalf("got %+v", d)
 		}
 	}
+	if d := g.Decide(t.Context(), Request{Entities: []facet.Entity{{Kind: facet.Account, Key: "odd"}}}); d.Action != policy.Allow || d.DegradedBy != lookup.Partial {
+		t.Errorf("got %+v", d)
+	}
+	if got := testutil.ToFloat64(g.metrics.open); got != 0 {
+		t.Errorf("%v decisions counted as let through unknown, although Redis answers", got)
+	}
 }
 
 func TestARequestWithoutEntitiesAsksNothing(t *testing.T) {
@@ -281,30 +299,5 @@ func TestARequestWithoutEntitiesAsksNothing(t *testing.T) {
 	m.fail = errors.New("away")
 	if d := newGate(t, m, nil).Decide(t.Context(), Request{}); d.Degraded || d.Action != policy.Allow || m.asked != 0 {
 		t.Errorf("got %+v, asked %d times", d, m.asked)
-	}
-}
-
-func BenchmarkDecide(b *testing.B) {
-	g := newGate(b, attack(), nil)
-	body := []byte(`{"tenant":"shop","route":"/login","entities":{"account":"alice","ip":"203.0.113.9","device":"d-1","session":"s-1"}}`)
-	b.ReportAllocs()
-	for b.Loop() {
-		req, err := ParseRequest(body)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if d := g.Decide(b.Context(), req); d.Action != policy.Deny {
-			b.Fatal(d.Action)
-		}
-	}
-}
-
-func BenchmarkParseRequest(b *testing.B) {
-	body := []byte(`{"tenant":"shop","route":"/login","entities":{"account":"alice","ip":"203.0.113.9","device":"d-1","session":"s-1"}}`)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := ParseRequest(body); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

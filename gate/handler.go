@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
@@ -18,12 +19,16 @@ import (
 // Handler serves:
 //
 //	POST /v1/decide             the decision on a request
+//	POST /v1/outcome            what became of a request that was decided on
+//	POST /v1/passed             a challenge that was passed
 //	GET  /v1/risk/{kind}/{id}   the known risk of an entity (?tenant=)
 //	GET  /healthz               whether the process runs
 //	GET  /readyz                whether the score store answers; 200 in any case
 func (g *Gate) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/decide", g.only(http.MethodPost, g.serveDecide))
+	mux.Handle("/v1/outcome", g.only(http.MethodPost, g.serveOutcome))
+	mux.Handle("/v1/passed", g.only(http.MethodPost, g.servePassed))
 	mux.Handle("/v1/risk/{kind}/{id...}", g.only(http.MethodGet, g.serveRisk))
 	mux.Handle("/healthz", g.only(http.MethodGet, func(w http.ResponseWriter, _ *http.Request) {
 		send(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -47,28 +52,63 @@ func (g *Gate) only(method string, serve http.HandlerFunc) http.Handler {
 }
 
 func (g *Gate) serveDecide(w http.ResponseWriter, r *http.Request) {
-	if t := r.Header.Get("Content-Type"); t != "" && !isJSON(t) {
-		g.refuse(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "The body must be application/json",
-			fmt.Sprintf("the Content-Type is %.64q; send \"Content-Type: application/json\" (curl -H 'Content-Type: application/json'), or none", t))
+	body, ok := g.readJSON(w, r)
+	if !ok {
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBodyBytes))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		g.refuse(w, http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large", "at most 1 MiB")
-		return
-	case err != nil:
-		g.refuse(w, http.StatusBadRequest, "body-cut-short", "The body ended too soon", "")
-		return
-	}
-	req, err := ParseRequest(body)
+	room := g.rooms.Get().(*room)
+	defer g.rooms.Put(room)
+	room.event.Reset()
+	req, err := parseInto(&room.event, body)
 	if err != nil {
 		g.refuse(w, http.StatusBadRequest, "malformed-request", "The request was not understood", err.Error())
 		return
 	}
-	send(w, http.StatusOK, g.Decide(r.Context(), req))
+	req.Trace = traceOf(r)
+	d := g.Decide(r.Context(), req)
+	room.answer = d.AppendJSON(room.answer[:0])
+	write(w, http.StatusOK, room.answer)
 }
+
+// room is memory for one question at a time, which nobody keeps.
+type room struct {
+	event  event.Event
+	answer []byte
+}
+
+// readJSON reads the body of a request. If it cannot be JSON of a gateway, the
+// answer is written, and ok is false.
+func (g *Gate) readJSON(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
+	if t := r.Header.Get("Content-Type"); t != "" && !isJSON(t) {
+		g.refuse(w, http.StatusUnsupportedMediaType, "unsupported-media-type", "The body must be application/json",
+			fmt.Sprintf("the Content-Type is %.64q; send \"Content-Type: application/json\" (curl -H 'Content-Type: application/json'), or none", t))
+		return nil, false
+	}
+	body, err := readAll(w, r)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		g.refuse(w, http.StatusRequestEntityTooLarge, "body-too-large", "The body is too large", "at most 1 MiB")
+	case err != nil:
+		g.refuse(w, http.StatusBadRequest, "body-cut-short", "The body ended too soon", "")
+	default:
+		return body, true
+	}
+	return nil, false
+}
+
+// readAll reads a body, at once where its length is known.
+func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength <= 0 || r.ContentLength > firstRead {
+		return io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBodyBytes))
+	}
+	body := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, body)
+	return body, err
+}
+
+// firstRead is the longest body for which memory is taken before it has come.
+const firstRead = 16 << 10
 
 // isJSON reports whether a media type is JSON, whatever its parameters. Forms are
 // refused even if they contain JSON, because a browser sends them from any page
@@ -80,18 +120,18 @@ func isJSON(contentType string) bool {
 
 // EntityRisk is the known risk of one entity.
 type EntityRisk struct {
-	Kind          string         `json:"kind"`
-	ID            string         `json:"id"` // in the form that ingest counts
-	Tenant        string         `json:"tenant,omitempty"`
-	Known         bool           `json:"known"` // false: nothing is held against it
-	Score         int            `json:"score"`
-	ObservedScore int            `json:"observed_score"`
-	Level         policy.Level   `json:"level"`
-	Categories    map[string]int `json:"categories"`
-	Reasons       []Reason       `json:"reasons"`
-	ExpiresAt     *time.Time     `json:"expires_at,omitempty"` // when all of it has expired
-	Degraded      bool           `json:"degraded,omitempty"`   // the stored value is damaged and does not count
-	DegradedBy    string         `json:"degraded_by,omitempty"`
+	Kind          string       `json:"kind"`
+	ID            string       `json:"id"` // in the form that ingest counts
+	Tenant        string       `json:"tenant,omitempty"`
+	Known         bool         `json:"known"` // false: nothing is held against it
+	Score         int          `json:"score"`
+	ObservedScore int          `json:"observed_score"`
+	Level         policy.Level `json:"level"`
+	Categories    Categories   `json:"categories"`
+	Reasons       []Reason     `json:"reasons"`
+	ExpiresAt     *time.Time   `json:"expires_at,omitempty"` // when all of it has expired
+	Degraded      bool         `json:"degraded,omitempty"`   // the stored value is damaged and does not count
+	DegradedBy    string       `json:"degraded_by,omitempty"`
 }
 
 func (g *Gate) serveRisk(w http.ResponseWriter, r *http.Request) {
@@ -110,25 +150,28 @@ func (g *Gate) serveRisk(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, http.StatusBadRequest, "malformed-request", "The entity was not understood", err.Error())
 		return
 	}
-	known := g.risk.Look(r.Context(), []facet.Entity{entity}, g.policies.Current().Last().Budget, false)
+	known := g.risk.Look(r.Context(), []facet.Entity{entity}, time.Now(), g.policies.Current().Last().Budget, false)
 	if known.Trouble != "" && known.Trouble != lookup.Partial {
 		w.Header().Set("Retry-After", "1")
 		g.refuse(w, http.StatusServiceUnavailable, "lookup-failed", "The risk could not be looked up", known.Trouble)
 		return
 	}
-	answer := g.riskOf(entity, known.Values[0])
+	answer := g.riskOf(entity, known.Value(0))
 	answer.Degraded, answer.DegradedBy = known.Trouble != "", known.Trouble
 	send(w, http.StatusOK, answer)
 }
 
-func (g *Gate) riskOf(e facet.Entity, v score.Value) EntityRisk {
-	now := g.now().UnixMilli()
+// riskOf describes a score; v is nil if there is none.
+func (g *Gate) riskOf(e facet.Entity, v *score.Value) EntityRisk {
+	now := g.nowOr(time.Now()).UnixMilli()
 	var r policy.Risk
-	r.Add(v.Contributions, now)
+	if v != nil {
+		r.Add(v.Contributions, now)
+	}
 	answer := EntityRisk{
-		Kind: e.Kind.String(), ID: e.Key, Tenant: e.Tenant, Known: v.Kind != 0,
-		Score: r.Acting.Total.Points(), ObservedScore: r.All.Total.Points(), Categories: points(&r.Acting),
-		Reasons: reasonsOf([]facet.Entity{e}, []score.Value{v}, now, score.MaxContributions),
+		Kind: e.Kind.String(), ID: e.Key, Tenant: e.Tenant, Known: v != nil,
+		Score: r.Acting.Total.Points(), ObservedScore: r.All.Total.Points(), Categories: categoriesOf(&r.Acting),
+		Reasons: reasonsOf([]facet.Entity{e}, []*score.Value{v}, now, score.MaxContributions),
 	}
 	answer.Level = g.policies.Current().Last().Score.Level(answer.Score)
 	if answer.Known {

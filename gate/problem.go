@@ -24,16 +24,27 @@ func (g *Gate) refuse(w http.ResponseWriter, status int, code, title, detail str
 
 // send writes v as JSON that no proxy may cache.
 func send(w http.ResponseWriter, status int, v any) {
-	h := w.Header()
-	if h.Get("Content-Type") == "" {
-		h.Set("Content-Type", "application/json")
-	}
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
 	body, err := json.Marshal(v)
 	if err != nil { // a programming error: all values are our own
 		status, body = http.StatusInternalServerError, []byte("{}")
 	}
+	write(w, status, body)
+}
+
+// Values of headers, shared by all answers: nobody changes them.
+var (
+	ofJSON  = []string{"application/json"}
+	noStore = []string{"no-store"}
+	noSniff = []string{"nosniff"}
+)
+
+// write answers with a body.
+func write(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	if h["Content-Type"] == nil {
+		h["Content-Type"] = ofJSON
+	}
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n')) // the client may be gone
 }

@@ -17,8 +17,8 @@ import (
 const MaxBodyBytes = format.MaxBytes
 
 // ParseRequest reads the body of a question: one JSON object with the members
-// tenant, route, request (fields as in events) and entities, in which every entity
-// is a text. The gateway's own values are read strictly: unknown and repeated
+// tenant, route, request (fields as in events), entities, in which every entity is a
+// text, and incomplete. The gateway's own values are read strictly: unknown and repeated
 // members, other case, anything after the object, and a tenant that no event can
 // have are errors.
 //
@@ -26,13 +26,16 @@ const MaxBodyBytes = format.MaxBytes
 // text, becomes the same as in ingest; one that cannot be an entity is left out.
 // The request records both. An entity that is "" counts as absent. The network of
 // an address is added.
-func ParseRequest(body []byte) (Request, error) {
-	req := Request{Event: new(event.Event)}
+func ParseRequest(body []byte) (Request, error) { return parseInto(new(event.Event), body) }
+
+// parseInto is [ParseRequest] with an empty event, which the request keeps.
+func parseInto(e *event.Event, body []byte) (Request, error) {
+	req := Request{Event: e}
 	r, err := format.NewReader(body)
 	if err != nil {
 		return req, malformed(err)
 	}
-	given := map[facet.Kind]string{}
+	var given [facet.MaxKind]string // by kind; "" is absent
 	err = eachMember(r, func(name string) (err error) {
 		switch name {
 		case "tenant":
@@ -43,7 +46,9 @@ func ParseRequest(body []byte) (Request, error) {
 		case "request":
 			err = fields(r, req.Event)
 		case "entities":
-			err = entities(r, given)
+			err = entities(r, &given)
+		case "incomplete":
+			req.Missing, err = yes(r)
 		default:
 			err = errors.New("unknown member")
 		}
@@ -55,23 +60,26 @@ func ParseRequest(body []byte) (Request, error) {
 	if r.End() != nil {
 		return req, errors.New("something follows the object")
 	}
-	req.resolve(given)
+	req.resolve(&given)
 	return req, nil
 }
 
 // eachMember reads an object and calls read at the value of each member.
 func eachMember(r *format.Reader, read func(name string) error) error {
-	seen := make(map[string]bool, 8)
+	seen := make([]string, 0, 8) // few, since an unknown name ends it
 	err := r.Object(func(name string) error {
-		if seen[name] {
+		if slices.Contains(seen, name) {
 			return fmt.Errorf("%.32q is given twice", name)
 		}
-		seen[name] = true
+		seen = append(seen, name)
 		if err := read(name); err != nil {
 			return fmt.Errorf("%.32q: %w", name, err)
 		}
 		return nil
 	})
+	if err == nil {
+		return nil
+	}
 	if r := (*event.Refusal)(nil); len(seen) == 0 && errors.As(err, &r) && r.Reason == event.WrongType {
 		return errors.New("not an object")
 	}
@@ -80,6 +88,9 @@ func eachMember(r *format.Reader, read func(name string) error) error {
 
 // malformed describes an error of the reader; other errors stay as they are.
 func malformed(err error) error {
+	if err == nil {
+		return nil
+	}
 	if r := (*event.Refusal)(nil); errors.As(err, &r) {
 		return fmt.Errorf("malformed JSON at byte %d: %s", r.Pos, r.Reason)
 	}
@@ -88,10 +99,21 @@ func malformed(err error) error {
 
 func text(r *format.Reader) (string, error) {
 	s, err := r.Text()
+	if err == nil {
+		return s, nil
+	}
 	if refusal := (*event.Refusal)(nil); errors.As(err, &refusal) && refusal.Reason == event.WrongType {
 		return "", errors.New("not a text")
 	}
 	return s, malformed(err)
+}
+
+func yes(r *format.Reader) (bool, error) {
+	v, err := r.Bool()
+	if refusal := (*event.Refusal)(nil); errors.As(err, &refusal) && refusal.Reason == event.WrongType {
+		return false, errors.New("neither true nor false")
+	}
+	return v, malformed(err)
 }
 
 func tenant(r *format.Reader) (string, error) {
@@ -110,16 +132,14 @@ func checkTenant(s string) error {
 	return nil
 }
 
-func entities(r *format.Reader, given map[facet.Kind]string) error {
+func entities(r *format.Reader, given *[facet.MaxKind]string) error {
 	return eachMember(r, func(name string) error {
 		kind, ok := facet.ParseKind(name)
 		if !ok {
 			return errors.New("no kind of entity")
 		}
 		key, err := text(r)
-		if err == nil && key != "" {
-			given[kind] = key
-		}
+		given[kind] = key
 		return err
 	})
 }
@@ -130,25 +150,39 @@ func fields(r *format.Reader, into *event.Event) error {
 	return eachMember(r, func(name string) error {
 		spec, known := event.Lookup(name)
 		switch {
-		case !known || spec.Kind == event.KindTime || spec.Kind == event.KindObject || spec.Kind == event.KindAddress || slices.Contains(ofDecision, spec.Field):
+		case !known:
 			return errors.New("no field of a request")
-		case slices.Contains(ofEntities(), spec.Field):
+		case entityField[spec.Field]:
 			return errors.New("said by tenant, route and entities")
+		case !IsAsked(spec.Field):
+			return errors.New("no field of a request")
 		}
 		return malformed(r.Field(into, spec.Field))
 	})
 }
 
+// IsAsked reports whether the member request of a question may have a field of
+// events. It has none that tenant, route and entities say.
+func IsAsked(f event.Field) bool {
+	switch f.Spec().Kind {
+	case event.KindTime, event.KindObject, event.KindAddress:
+		return false
+	}
+	return !entityField[f] && !slices.Contains(ofDecision, f)
+}
+
 // ofDecision lists fields of events that a question cannot have yet.
 var ofDecision = []event.Field{event.ID, event.SchemaVersion, event.Decision, event.DecisionAction, event.Skewed, event.Delayed, event.Clipped}
 
-// ofEntities lists the fields from which entities are made.
-func ofEntities() (all []event.Field) {
+// entityField marks the fields from which entities are made.
+var entityField = func() (marked [event.MaxField]bool) {
 	for _, k := range facet.Kinds() {
-		all = append(all, facet.Names(k)...)
+		for _, f := range facet.Names(k) {
+			marked[f] = true
+		}
 	}
-	return all
-}
+	return marked
+}()
 
 // describe copies tenant, route and entities into the request's event, for the
 // policies.
@@ -189,10 +223,17 @@ func setIfAbsent(e *event.Event, f event.Field, v string) {
 }
 
 // resolve makes the given entities, in order of kinds.
-func (r *Request) resolve(given map[facet.Kind]string) {
+func (r *Request) resolve(given *[facet.MaxKind]string) {
+	n := 2 // the networks of an address
+	for _, name := range given {
+		if name != "" {
+			n++
+		}
+	}
+	r.Entities = make([]facet.Entity, 0, n)
 	for _, kind := range facet.Kinds() {
-		name, ok := given[kind]
-		if !ok {
+		name := given[kind]
+		if name == "" {
 			continue
 		}
 		e, whole, ok := Resolve(kind, r.Tenant, name)
@@ -202,11 +243,11 @@ func (r *Request) resolve(given map[facet.Kind]string) {
 		}
 		r.Shortened = r.Shortened || !whole
 		r.Entities = append(r.Entities, e)
-		if _, known := given[facet.Net]; kind == facet.IP && !known {
+		if kind == facet.IP && given[facet.Net] == "" {
 			r.Entities = append(r.Entities, facet.Entity{Kind: facet.Net, Tenant: r.Tenant, Key: facet.NetOf(e.Key)})
 		}
 	}
-	if _, known := given[facet.Net16]; !known {
+	if given[facet.Net16] == "" {
 		r.addNet16()
 	}
 	r.describe()

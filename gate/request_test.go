@@ -56,6 +56,14 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+func TestAGatewayMaySayThatSomethingIsMissing(t *testing.T) {
+	for body, want := range map[string]bool{`{"incomplete":true}`: true, `{"incomplete": false }`: false, `{}`: false, `{"entities":{"account":"a"},"incomplete":true}`: true} {
+		if req, err := ParseRequest([]byte(body)); err != nil || req.Missing != want {
+			t.Errorf("%s: %v, %v", body, req.Missing, err)
+		}
+	}
+}
+
 // One odd entity does not void the answer for the others. It becomes the same as in
 // ingest, or is left out.
 func TestQuestionsWithOddEntities(t *testing.T) {
@@ -123,6 +131,8 @@ func TestQuestionsThatAreRefused(t *testing.T) {
 		"an unknown kind":                 {`{"entities":{"planet":"x"}}`, "no kind"},
 		"another case of a kind":          {`{"entities":{"Account":"x"}}`, "no kind"},
 		"a number for a text":             {`{"entities":{"account":5}}`, "not a text"},
+		"incomplete by a text":            {`{"incomplete":"true"}`, "neither true nor false"},
+		"incomplete by null":              {`{"incomplete":null}`, "neither true nor false"},
 		"null":                            {`{"entities":{"account":null}}`, "not a text"},
 		"an object for a text":            {`{"tenant":{"a":"b"}}`, "not a text"},
 		"entities that are a list":        {`{"entities":["a"]}`, "not an object"},

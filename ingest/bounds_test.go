@@ -125,7 +125,7 @@ func TestTheFiguresOfAPartitionGoWithIt(t *testing.T) {
 		if _, err := w.run(t, 3*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		if got := fmt.Sprint(<-held); got != "[weir_ingest_commit_age_seconds weir_ingest_held_seconds weir_ingest_lag_records]" {
+		if got := fmt.Sprint(<-held); got != "[weir_ingest_commit_age_seconds weir_ingest_held_seconds weir_ingest_lag_records weir_ingest_lag_seconds weir_ingest_ledger_records]" {
 			t.Errorf("of a partition that is read there are %s", got)
 		}
 		if left := testkit.OfPartitions(t, registry); len(left) > 0 {

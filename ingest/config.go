@@ -15,11 +15,11 @@ type Config struct {
 	Format         string          `yaml:"format" doc:"format of the raw records: weir, combined, nginx, nginx-proxy-manager, envoy-gateway, envoy, traefik, caddy, haproxy, aws-alb, cloudflare-logpush, mapping, or pattern"`
 	Mapping        *format.Mapping `yaml:"mapping,omitempty" doc:"with format mapping: the source of each field"`
 	Pattern        string          `yaml:"pattern,omitempty" doc:"with format pattern: a regular expression whose groups are fields"`
-	RemoteUser     string          `yaml:"remote_user" doc:"whether user names in an access log are verified: unverified, or verified if the server checks every name that it logs; the name is then the account"`
+	RemoteUser     string          `yaml:"remote_user" doc:"whether user names in logs are verified: unverified, or verified if the server checks every name that it logs; the name is then the account"`
 	Routes         []string        `yaml:"routes" doc:"route templates such as /users/{id}, used if the gateway gives no route"`
 	TrustedProxies []string        `yaml:"trusted_proxies" doc:"prefixes whose X-Forwarded-For is believed; unix: for peers on Unix sockets"`
 
-	ConnectingIPFrom []string `yaml:"connecting_ip_from" doc:"prefixes of a CDN whose own header with the client's address (field connecting_ip, from CF-Connecting-IP and the like) is believed; unix: for peers on Unix sockets"`
+	ConnectingIPFrom []string `yaml:"connecting_ip_from" doc:"prefixes of CDNs whose address header counts (field connecting_ip, from CF-Connecting-IP and the like); unix: for peers on Unix sockets"`
 
 	MaxLate   time.Duration `yaml:"max_late" doc:"how long before its arrival an event's claimed time may lie"`
 	Delayed   string        `yaml:"delayed" doc:"how an event counts whose claimed time is further back than max_late: late (it keeps its time, and no rule counts it) or arrival (as of its arrival)"`

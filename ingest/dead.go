@@ -2,7 +2,9 @@ package ingest
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 
@@ -11,7 +13,8 @@ import (
 )
 
 // Headers of a dead letter. Its value is the record's own bytes. Its key is
-// "<partition>-<offset>", the same however often the record is read.
+// "<partition>-<offset>", for a control record "controls-<partition>-<offset>", the
+// same however often the record is read.
 const (
 	HeaderReason    = "weir-reason"
 	HeaderDetail    = "weir-detail"
@@ -62,17 +65,55 @@ const reasonUnreadable = "unreadable"
 // bytes.
 const letterOverhead = 256
 
-func letter(topic string, partition int32, r *kafka.Record, reason, detail string, now int64) kafka.Outgoing {
-	p, o := strconv.Itoa(int(partition)), strconv.FormatInt(r.Offset, 10)
+// DeadTrack stores what became no event, in order of offset.
+type DeadTrack interface {
+	// Append copies l. It blocks while the store is behind, until ctx ends.
+	Append(ctx context.Context, owner uint64, received int64, l *event.DeadLetter) error
+	// Stored returns an offset below which every appended letter is acknowledged.
+	Stored() int64
+	// Drain returns when everything appended is acknowledged.
+	Drain(ctx context.Context) error
+}
+
+// tracks are the stores of one owner: what is stored is stored by all of them.
+type tracks []track
+
+func (all tracks) Stored() int64 {
+	least := int64(math.MaxInt64)
+	for _, t := range all {
+		least = min(least, t.Stored())
+	}
+	return least
+}
+
+func (all tracks) Drain(ctx context.Context) error {
+	for _, t := range all {
+		if err := t.Drain(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepLetter passes the letter of the last record that became no event to its store.
+func (o *owner) keepLetter(ctx context.Context, now int64) error {
+	if o.letters == nil {
+		return nil
+	}
+	o.refusal.Controls = o.input.controls
+	return o.letters.Append(ctx, o.progress.Owner, now, &o.refusal)
+}
+
+func (o *owner) letter(r *kafka.Record, reason, detail string, now int64) kafka.Outgoing {
 	l := kafka.Outgoing{
-		Key:   []byte(p + "-" + o),
+		Key:   []byte(o.letterKey(r.Offset)),
 		Value: bytes.Clone(r.Value[:min(len(r.Value), MaxLetterBytes)]),
 		Headers: []kafka.Header{
 			{Key: HeaderReason, Value: []byte(reason)},
 			{Key: HeaderDetail, Value: []byte(detail)},
-			{Key: HeaderTopic, Value: []byte(topic)},
-			{Key: HeaderPartition, Value: []byte(p)},
-			{Key: HeaderOffset, Value: []byte(o)},
+			{Key: HeaderTopic, Value: []byte(o.input.topic)},
+			{Key: HeaderPartition, Value: strconv.AppendInt(nil, int64(o.partition), 10)},
+			{Key: HeaderOffset, Value: strconv.AppendInt(nil, r.Offset, 10)},
 			{Key: HeaderReceived, Value: strconv.AppendInt(nil, now, 10)},
 		},
 	}
@@ -93,6 +134,9 @@ func reasonOf(err error) string {
 	}
 	if errors.Is(err, errPanic) {
 		return "decoder_failed"
+	}
+	if errors.Is(err, errControl) {
+		return reasonControl
 	}
 	return "other"
 }

@@ -43,6 +43,13 @@ func NewEnricher(cfg Config, places Places) (*Enricher, error) {
 	return &Enricher{routes: routes, proxies: proxies, places: places, verified: cfg.RemoteUser == Verified, scratch: make([]byte, 0, 1024)}, nil
 }
 
+// Fork returns another enricher with the same data, for another goroutine.
+func (n *Enricher) Fork() *Enricher {
+	fork := *n
+	fork.place, fork.scratch = geo.Place{}, make([]byte, 0, 256)
+	return &fork
+}
+
 // Complete derives the fields that e lacks. key is the Kafka key of the record. It
 // is the id of a log line without an id of its own; without a key, the position is.
 func (n *Enricher) Complete(e *event.Event, partition int32, offset int64, key []byte) {

@@ -18,10 +18,13 @@ type frames struct {
 	covered []int64 // per destination: the next raw offset to cover
 	scratch []byte
 	batch   []kafka.Produce
+
+	controls  bool // the source is that of controls
+	announced bool // every destination has a cover of this owner
 }
 
-func newFrames(source int32, owner uint64, from int64, destinations int, e *Epoch, s Shared) *frames {
-	f := &frames{source: source, owner: owner, shared: s, to: make([]*facet.Writer, destinations), scratch: make([]byte, 0, 32)}
+func newFrames(source int32, owner uint64, from int64, destinations int, e *Epoch, s Shared, controls bool) *frames {
+	f := &frames{source: source, owner: owner, shared: s, controls: controls, to: make([]*facet.Writer, destinations), scratch: make([]byte, 0, 32)}
 	for range destinations {
 		f.covered = append(f.covered, from)
 	}
@@ -39,7 +42,11 @@ func (f *frames) under(e *Epoch) {
 		}
 	}
 	for i, was := range f.to {
-		f.to[i] = facet.NewWriter(e.number, f.shared.Incarnation, &e.projection)
+		if f.controls {
+			f.to[i] = facet.NewControlWriter(f.shared.Incarnation)
+		} else {
+			f.to[i] = facet.NewWriter(e.number, f.shared.Incarnation, &e.projection)
+		}
 		if was != nil {
 			f.to[i].Sent = was.Sent
 		}
@@ -60,6 +67,11 @@ func (f *frames) add(offset int64, e *event.Event) (facets int64) {
 	return facets
 }
 
+// addControl emits the facet of a control record of time t, Unix ms.
+func (f *frames) addControl(offset, t int64, e facet.Entity, c *facet.Control) {
+	f.to[facet.Partition(f.shared.Hasher.Sum(e), len(f.to))].AddControl(e, offset, t, c)
+}
+
 // bytes returns the amount gathered for all destinations.
 func (f *frames) bytes() (n int) {
 	for _, w := range f.to {
@@ -69,12 +81,13 @@ func (f *frames) bytes() (n int) {
 }
 
 // finish makes one record for each destination with facets or, with all, for every
-// destination; each covers up to (not including) next. The result is valid until
-// the next finish.
+// destination; each covers up to (not including) next. A source of controls covers
+// nothing twice, because it says nothing about time and may be silent for weeks. The
+// result is valid until the next finish.
 func (f *frames) finish(next int64, wm watermark, all bool) []kafka.Produce {
 	f.batch = f.batch[:0]
 	for i, w := range f.to {
-		if w.Facets() == 0 && !all {
+		if w.Facets() == 0 && (!all || f.controls && f.announced && f.covered[i] == next) {
 			continue
 		}
 		frame := w.Finish(facet.Section{
@@ -83,5 +96,6 @@ func (f *frames) finish(next int64, wm watermark, all bool) []kafka.Produce {
 		f.covered[i] = next
 		f.batch = append(f.batch, kafka.Produce{Partition: int32(i), Records: []kafka.Outgoing{{Value: frame}}})
 	}
+	f.announced = f.announced || all
 	return f.batch
 }

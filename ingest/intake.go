@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 
+	"github.com/weirdev/weir/control"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
@@ -16,6 +17,7 @@ import (
 // from anywhere.
 type intake struct {
 	partition int32
+	source    int32 // number in frames
 	log       *slog.Logger
 	reader    *Reader
 	amend     func(*event.Event) // changes completed events; nil: no change
@@ -25,7 +27,8 @@ type intake struct {
 	frames    *frames
 
 	event event.Event
-	named bool // the event has an id of its own, so equal bytes mean the same event
+	said  control.Record // without an id: the last record was none, or did not count
+	named bool           // the event has an id of its own, so equal bytes mean the same event
 }
 
 // Outcome is the outcome of a record.
@@ -44,10 +47,25 @@ func (o Outcome) String() string {
 	return [...]string{"dead", "filtered", "repeated", "refused", "accepted"}[o]
 }
 
+// recall shows a record to the window of repeats again.
+func (in *intake) recall(r *kafka.Record) {
+	if in.frames.controls {
+		_, _ = in.seeControl(r) // one that is none is in no window
+		return
+	}
+	in.repeats.see(r.Offset, repeatKey(r), r.Value)
+}
+
 // take turns a record, read at now (Unix ms), into the event and its facets. err
 // says why a record is dead or filtered.
 func (in *intake) take(r *kafka.Record, now int64) (o Outcome, p placed, facets int64, err error) {
 	in.event.Reset()
+	if in.frames.controls {
+		if o, p, facets, err = in.takeControl(r); o != Accepted {
+			in.said = control.Record{}
+		}
+		return o, p, facets, err
+	}
 	again := in.repeats.see(r.Offset, repeatKey(r), r.Value) // for every record: a later epoch may find an id in it
 	if err := in.decode(r); err != nil {
 		in.event.Reset()
@@ -124,7 +142,7 @@ func NewOffline(cfg Config, places Places, p facet.Projection, h facet.Hasher, p
 	}
 	return &Offline{in: intake{
 		log: slog.New(slog.DiscardHandler), reader: reader, amend: amend, repeats: newRepeats(0), bracket: bracket{believe: true},
-		watermark: watermark(facet.NoWatermark), frames: newFrames(0, 1, 0, partitions, epoch, Shared{Incarnation: 1, Hasher: h, History: true}),
+		watermark: watermark(facet.NoWatermark), frames: newFrames(0, 1, 0, partitions, epoch, Shared{Incarnation: 1, Hasher: h, History: true}, false),
 	}}, nil
 }
 

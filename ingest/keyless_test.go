@@ -1,10 +1,14 @@
 package ingest_test
 
 import (
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/kafka"
 )
 
@@ -40,4 +44,49 @@ func TestEventsWithoutAKeyAreCounted(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTheLedgerIsAMetric: what was fetched is the sum of what became of it, and the
+// partition was read to its end just now.
+func TestTheLedgerIsAMetric(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, registry := newWorld(), prometheus.NewPedanticRegistry()
+		w.wire = func(d *ingest.Dependencies) { d.Registerer = registry }
+		w.send(request("a", "ann"), request("b", "bob"), "garbage")
+		type shown struct {
+			outcomes map[string]float64
+			waited   float64
+		}
+		seen := make(chan shown, 1)
+		time.AfterFunc(2500*time.Millisecond, func() {
+			s := shown{map[string]float64{}, -1}
+			all, err := registry.Gather()
+			if err != nil {
+				t.Error(err)
+			}
+			for _, f := range all {
+				for _, m := range f.GetMetric() {
+					switch f.GetName() {
+					case "weir_ingest_ledger_records":
+						s.outcomes[m.GetLabel()[0].GetValue()] += m.GetGauge().GetValue()
+					case "weir_ingest_lag_seconds":
+						s.waited = max(s.waited, m.GetGauge().GetValue())
+					}
+				}
+			}
+			seen <- s
+		})
+		l, err := w.run(t, 3*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := <-seen
+		want := map[string]float64{"fetched": 3, "accepted": 2, "dead": 1, "repeat": 0, "control": 0, "skipped": 0, "lost": 0, "facets": float64(l.Facets)}
+		if !maps.Equal(got.outcomes, want) {
+			t.Errorf("the ledger is %v, want %v", got.outcomes, want)
+		}
+		if got.waited < 0 || got.waited > 1 {
+			t.Errorf("records wait for %v s", got.waited)
+		}
+	})
 }

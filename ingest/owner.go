@@ -16,7 +16,7 @@ import (
 // the middle of a fetch. It keeps every record batch well below the broker's limit.
 const flushBytes = 256 << 10
 
-// owner reads one raw partition. One goroutine owns it.
+// owner reads one raw partition, or the topic of controls. One goroutine owns it.
 //
 //	fetch ─▶ decode ─▶ enrich ─▶ event store (in the background)
 //	           │          └────▶ facet frames ─▶ facet log ─┐
@@ -27,10 +27,19 @@ const flushBytes = 256 << 10
 type owner struct {
 	*Stage
 	intake
-	Log    Log // the stage's, which reports waits to loop
+	input  input
+	Log    kafka.Reader // the stage's, which reports waits to loop
+	Epochs Epochs       // the stage's; of controls, there is one
 	loop   *watch.Loop
 	commit func(ctx context.Context, offset int64, metadata string) error
-	store  EventTrack
+	store  track
+
+	// One of the two is the store.
+	events   EventTrack
+	controls ControlTrack
+
+	letters DeadTrack        // nil: they are only in their topic
+	refusal event.DeadLetter // of the last record, if it became no event
 
 	next     int64 // offset of the next record to read
 	behind   int64 // end of the log when this owner had covered everything; former owners may have read up to there
@@ -87,12 +96,12 @@ func (o *owner) open(ctx context.Context, from kafka.Commit) error {
 	if err := o.commit(ctx, o.next, p.String()); err != nil {
 		return fmt.Errorf("announce owner %d: %w", p.Owner, err)
 	}
-	o.metrics.commits.Happened(o.partition, time.Now())
+	o.metrics.commits.Happened(o.source, time.Now())
 	o.progress = p
 	o.watermark = watermark(p.Watermark)
 	o.bracket = bracket{low: p.Low, believe: o.History}
 	o.epoch = named(p.Epoch)
-	o.frames = newFrames(o.partition, p.Owner, o.next, o.destinations, o.epoch, o.Shared)
+	o.frames = newFrames(o.source, p.Owner, o.next, o.destinations, o.epoch, o.Shared, o.input.controls)
 	if err := o.write(ctx, true); err != nil {
 		return err
 	}
@@ -117,16 +126,9 @@ func (o *owner) open(ctx context.Context, from kafka.Commit) error {
 	return o.resume(ctx)
 }
 
-// extent returns the offsets that the raw partition holds.
+// extent returns the offsets that the partition holds.
 func (o *owner) extent(ctx context.Context) (kafka.OffsetRange, error) {
-	ranges, err := o.Log.Offsets(ctx, o.Topics.Events)
-	if err != nil {
-		return kafka.OffsetRange{}, fmt.Errorf("offsets of %s: %w", o.Topics.Events, err)
-	}
-	if int(o.partition) >= len(ranges) {
-		return kafka.OffsetRange{}, fmt.Errorf("%s has %d partitions, not %d", o.Topics.Events, len(ranges), o.partition+1)
-	}
-	return ranges[o.partition], nil
+	return kafka.Extent(ctx, o.Log, o.input.topic, o.partition)
 }
 
 // mostRotten is the number of unreadable batches that a take-over waits for: each
@@ -138,23 +140,23 @@ func (o *owner) remember(ctx context.Context, start int64) error {
 	from, rotten := max(start, o.next-repeatWindow, 0), 0
 	o.repeats = newRepeats(min(from, o.next))
 	for from < o.next {
-		err := o.Log.Fetch(ctx, o.Topics.Events, o.partition, from, &o.batch)
+		err := o.Log.Fetch(ctx, o.input.topic, o.partition, from, &o.batch)
 		if errors.Is(err, kafka.ErrUnreadable) {
 			if rotten++; rotten > mostRotten {
 				o.log.Error("much of the window of repeats does not read; repeats of what was there before count as events", "from", from, "to", o.next)
 				return nil
 			}
-			if from, err = o.Log.NextReadable(ctx, o.Topics.Events, o.partition, from); err != nil {
+			if from, err = o.Log.NextReadable(ctx, o.input.topic, o.partition, from); err != nil {
 				return fmt.Errorf("look behind what does not read: %w", err)
 			}
 			continue // it was skipped, and is in no window
 		}
 		if err != nil {
-			return fmt.Errorf("read %s/%d again at %d: %w", o.Topics.Events, o.partition, from, err)
+			return fmt.Errorf("read %s/%d again at %d: %w", o.input.topic, o.partition, from, err)
 		}
 		for i := range o.batch.Records {
 			if r := &o.batch.Records[i]; r.Offset < o.next {
-				o.repeats.see(r.Offset, repeatKey(r), r.Value)
+				o.recall(r)
 			}
 		}
 		o.loop.Beat()
@@ -219,7 +221,7 @@ func (o *owner) run(ctx context.Context) error {
 // ctx does not interrupt it, but the end of finish does.
 func (o *owner) turn(ctx, finish context.Context) error {
 	started := o.Now()
-	err := o.Log.Fetch(ctx, o.Topics.Events, o.partition, o.next, &o.batch)
+	err := o.Log.Fetch(ctx, o.input.topic, o.partition, o.next, &o.batch)
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -228,14 +230,14 @@ func (o *owner) turn(ctx, finish context.Context) error {
 	case errors.Is(err, kafka.ErrUnreadable):
 		return o.quarantine(finish, err)
 	case err != nil:
-		return fmt.Errorf("fetch %s/%d at %d: %w", o.Topics.Events, o.partition, o.next, err)
+		return fmt.Errorf("fetch %s/%d at %d: %w", o.input.topic, o.partition, o.next, err)
 	}
 	o.idle = len(o.batch.Records) == 0
 	now := o.Now().UnixMilli()
 	asked := o.batch.Asked.UnixMilli()
 	for i := range o.batch.Records {
 		o.accept(&o.batch.Records[i], now)
-		if err := o.keepEvent(finish, now); err != nil {
+		if err := o.keep(finish, now); err != nil {
 			return err
 		}
 		o.loop.Beat()
@@ -253,7 +255,7 @@ func (o *owner) turn(ctx, finish context.Context) error {
 	// already, and its events must be neither late nor delayed when they come.
 	atEnd := o.next >= o.batch.HighWatermark
 	cover := o.covered == nil && o.Now().Sub(o.proposed) >= o.cfg.CommitInterval
-	if cover && atEnd && o.idle && !o.History {
+	if cover && atEnd && o.idle && !o.History && !o.input.controls {
 		o.tick(o.batch.Asked)
 	}
 	if err := o.write(finish, cover); err != nil {
@@ -265,8 +267,8 @@ func (o *owner) turn(ctx, finish context.Context) error {
 	if cover {
 		o.propose()
 	}
-	o.metrics.lag(o.partition, o.batch.HighWatermark-o.next)
-	o.metrics.held(o.partition, o.held(o.Now()))
+	o.metrics.lag(o.source, &o.batch, o.next)
+	o.metrics.held(o.source, o.held(o.Now()))
 	if err := o.commitCovered(finish); err != nil {
 		return err
 	}
@@ -331,6 +333,7 @@ func (o *owner) pass(to int64) {
 func (o *owner) accept(r *kafka.Record, now int64) {
 	o.pass(r.Offset)
 	o.next = r.Offset + 1
+	o.refusal = event.DeadLetter{}
 	o.progress.Ledger.Fetched++
 	if o.History && isEnd(r) {
 		o.event.Reset()
@@ -369,7 +372,11 @@ func (o *owner) count(at placed, facets int64) {
 	l := &o.progress.Ledger
 	l.Accepted++
 	l.Facets += facets
-	o.metrics.accepted.Inc()
+	if o.input.controls {
+		o.metrics.controls.WithLabelValues(o.said.Action).Inc()
+		return
+	}
+	o.metrics.became(&o.event)
 	if o.event.Has(event.Clipped) {
 		o.metrics.clipped.Inc()
 	}
@@ -395,12 +402,18 @@ func isEnd(r *kafka.Record) bool {
 	return false
 }
 
-// keepEvent passes the event of the last accepted record to the store.
-func (o *owner) keepEvent(ctx context.Context, now int64) error {
-	if !o.event.Has(event.ID) {
-		return nil
+// keep passes what the last record became to its store: an event, a control record, or
+// a dead letter.
+func (o *owner) keep(ctx context.Context, now int64) error {
+	switch {
+	case o.refusal.Reason != "":
+		return o.keepLetter(ctx, now)
+	case o.event.Has(event.ID):
+		return o.events.Append(ctx, o.next-1, o.progress.Owner, now, &o.event)
+	case o.said.ID != "":
+		return o.controls.Append(ctx, o.next-1, o.progress.Owner, now, &o.said)
 	}
-	return o.store.Append(ctx, o.next-1, o.progress.Owner, now, &o.event)
+	return nil
 }
 
 // write produces what was gathered and waits until it is acknowledged: one produce
@@ -437,8 +450,9 @@ func (o *owner) commitCovered(ctx context.Context) error {
 	if err := o.commit(ctx, o.covered.offset, o.covered.progress.String()); err != nil {
 		return fmt.Errorf("commit %d: %w", o.covered.offset, err)
 	}
+	o.metrics.books(o.source, &o.covered.progress.Ledger)
 	o.covered = nil
-	o.metrics.commits.Happened(o.partition, time.Now())
+	o.metrics.commits.Happened(o.source, time.Now())
 	return nil
 }
 
@@ -484,7 +498,8 @@ func (o *owner) bury(r *kafka.Record, err error, now int64) {
 	}
 	o.progress.Ledger.Dead++
 	o.metrics.dead.WithLabelValues(reason).Inc()
-	o.dead = append(o.dead, letter(o.Topics.Events, o.partition, r, reason, err.Error(), now))
+	o.dead = append(o.dead, o.letter(r, reason, err.Error(), now))
+	o.refusal = event.DeadLetter{Offset: r.Offset, Time: r.Time, Reason: reason, Detail: err.Error(), Bytes: len(r.Value), Key: r.Key, Value: r.Value}
 	o.deadBytes += len(r.Value) + min(len(r.Key), maxLetterKey) + letterOverhead
 }
 
@@ -492,7 +507,7 @@ func (o *owner) writeDead(ctx context.Context) error {
 	if len(o.dead) == 0 {
 		return nil
 	}
-	err := o.Log.Produce(ctx, o.Topics.Dead, []kafka.Produce{{Partition: o.partition % o.deadPartitions, Records: o.dead}})
+	err := o.Log.Produce(ctx, o.Topics.Dead, []kafka.Produce{{Partition: o.source % o.deadPartitions, Records: o.dead}})
 	if err != nil {
 		return fmt.Errorf("produce dead letters: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/kafka"
 )
 
@@ -18,7 +19,7 @@ type Skip struct {
 // commit of everything before them decides it and names the range; only then they
 // are skipped. So every successor skips the same records.
 func (o *owner) quarantine(ctx context.Context, cause error) error {
-	to, err := o.Log.NextReadable(ctx, o.Topics.Events, o.partition, o.next)
+	to, err := o.Log.NextReadable(ctx, o.input.topic, o.partition, o.next)
 	if err != nil {
 		return fmt.Errorf("look behind what does not read: %w", err)
 	}
@@ -49,10 +50,15 @@ func (o *owner) skip(ctx context.Context, r Skip) error {
 	o.progress.Ledger.Skipped += n
 	o.progress.Ledger.Skips++
 	o.metrics.skipped.Add(float64(n))
-	l := letter(o.Topics.Events, o.partition, &kafka.Record{Offset: r.From}, reasonUnreadable,
-		"the brokers hand out nothing that reads at these offsets", o.Now().UnixMilli())
+	const detail = "the brokers hand out nothing that reads at these offsets"
+	now := o.Now().UnixMilli()
+	l := o.letter(&kafka.Record{Offset: r.From}, reasonUnreadable, detail, now)
 	l.Headers = append(l.Headers, kafka.Header{Key: HeaderUntil, Value: strconv.AppendInt(nil, r.To, 10)})
 	o.dead = append(o.dead, l)
+	o.refusal = event.DeadLetter{Offset: r.From, Until: r.To, Reason: reasonUnreadable, Detail: detail}
+	if err := o.keepLetter(ctx, now); err != nil {
+		return err
+	}
 	o.next = r.To
 	o.loop.Beat()
 	return o.write(ctx, true)

@@ -3,24 +3,12 @@ package ingest
 import (
 	"context"
 
+	"github.com/weirdev/weir/control"
 	"github.com/weirdev/weir/event"
-	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/watch"
 )
 
-// The watched types report waits to an owner's loop, as kafka.Watched does.
-
-type watchedLog struct {
-	kafka.Watched
-	log Log
-}
-
-func (l watchedLog) NextReadable(ctx context.Context, topic string, partition int32, offset int64) (int64, error) {
-	l.Loop.Waiting()
-	defer l.Loop.Working()
-	return l.log.NextReadable(ctx, topic, partition, offset)
-}
-
+// watchedEvents reports waits to an owner's loop, as kafka.Watched does.
 type watchedEvents struct {
 	EventTrack
 	loop *watch.Loop
@@ -36,4 +24,40 @@ func (t watchedEvents) Drain(ctx context.Context) error {
 	t.loop.Waiting()
 	defer t.loop.Working()
 	return t.EventTrack.Drain(ctx)
+}
+
+// watchedControls does the same for control records.
+type watchedControls struct {
+	ControlTrack
+	loop *watch.Loop
+}
+
+func (t watchedControls) Append(ctx context.Context, offset int64, owner uint64, received int64, c *control.Record) error {
+	t.loop.Waiting()
+	defer t.loop.Working()
+	return t.ControlTrack.Append(ctx, offset, owner, received, c)
+}
+
+func (t watchedControls) Drain(ctx context.Context) error {
+	t.loop.Waiting()
+	defer t.loop.Working()
+	return t.ControlTrack.Drain(ctx)
+}
+
+// watchedDead does the same for dead letters.
+type watchedDead struct {
+	DeadTrack
+	loop *watch.Loop
+}
+
+func (t watchedDead) Append(ctx context.Context, owner uint64, received int64, l *event.DeadLetter) error {
+	t.loop.Waiting()
+	defer t.loop.Working()
+	return t.DeadTrack.Append(ctx, owner, received, l)
+}
+
+func (t watchedDead) Drain(ctx context.Context) error {
+	t.loop.Waiting()
+	defer t.loop.Working()
+	return t.DeadTrack.Drain(ctx)
 }

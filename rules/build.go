@@ -36,7 +36,7 @@ func (r *reader) build(v *value) *Rule {
 	}
 	r.sameNames(v.get("tests").list())
 	when := v.get("when").condition()
-	if when == nil || rule.Spec == nil || len(r.problems.List) > before {
+	if when == nil || rule.Spec == nil || v.flawed || len(r.problems.List) > before {
 		return nil
 	}
 	rule.When, rule.when = when.Holds, when
@@ -89,6 +89,9 @@ func (r *reader) members(v, entity *value, asks bool) *Members {
 		r.node(who.node, "the members of a group are not groups of their own kind", "name another kind of entity, or leave members out")
 	}
 	m := &Members{Weight: r.weight(v.get("weight"), asks)}
+	if within := v.get("within"); within != nil {
+		m.Within = within.span()
+	}
 	m.Entity, _ = facet.ParseKind(who.str())
 	return m
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // MaxBundle limits the bytes of a bundle, which must fit into one record of the
@@ -41,6 +42,16 @@ func (s *Set) Bundle() ([]byte, error) {
 		return nil, fmt.Errorf("the rules take %d bytes, packed, more than %d: take documentation and tests out, or make fewer rules of them", b.Len(), MaxBundle)
 	}
 	return b.Bytes(), nil
+}
+
+// Text returns the files from which s was loaded, in order of name, each after a
+// comment with its name.
+func (s *Set) Text() string {
+	var b strings.Builder
+	for _, f := range s.files {
+		fmt.Fprintf(&b, "# file: %s\n%s\n", f.name, f.data)
+	}
+	return b.String()
 }
 
 // Open loads a bundle for the same detectors as s. The error is [ErrBundle], or one

@@ -179,3 +179,11 @@ func (r *reader) kindOf(v *value) (kind *Kind, params *Params) {
 	}
 	return kind, params
 }
+
+// Moment returns the value of a moment, Unix ms; 0 if it is absent.
+func (p *Params) Moment(name string) int64 {
+	if v := p.v.get(name); v != nil {
+		return v.num
+	}
+	return 0
+}

@@ -57,6 +57,7 @@ func (r *reader) object(n *yaml.Node, k *Key) *value {
 	if !r.mapping(n, k.names()) {
 		return nil
 	}
+	before := len(r.problems.List)
 	v := &value{node: n, members: make(map[string]*value, len(k.members)), found: make(map[string]bool, len(k.members))}
 	r.pairs(n, func(name, content *yaml.Node) {
 		m := k.member(name.Value)
@@ -70,6 +71,7 @@ func (r *reader) object(n *yaml.Node, k *Key) *value {
 		}
 	})
 	r.missing(n, k, v.found)
+	v.flawed = len(r.problems.List) > before
 	return v
 }
 

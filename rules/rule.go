@@ -21,8 +21,18 @@ const MostMembers = 32
 // Members describes the members of a group.
 type Members struct {
 	Entity facet.Kind
-	Weight uint8  // of a member's signal, 1..100
-	Slot   uint32 // names what the group remembers of them
+	Weight uint8         // of a member's signal, 1..100
+	Within time.Duration // members named longer ago are not told; 0: all in the window
+	Slot   uint32        // names what the group remembers of them
+}
+
+// MembersReach returns how long ago a member that is told may have been named.
+func (r *Rule) MembersReach() time.Duration {
+	reach := r.Spec.Keeps().Reach
+	if r.Members.Within > 0 {
+		reach = min(reach, r.Members.Within)
+	}
+	return reach
 }
 
 // Rule is one compiled rule. It must not change once it is in a set.

@@ -19,6 +19,7 @@ type value struct {
 	members map[string]*value
 	found   map[string]bool // keys that stand in the file, be their values right or wrong
 	values  []Value
+	flawed  bool // of an object: something in it is wrong, and was reported
 }
 
 func (v *value) get(name string) *value {

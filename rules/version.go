@@ -15,6 +15,9 @@ func canonical(r *Rule, when *condition.Condition) string {
 	s := fmt.Sprintf("rule %q entity %d when %q %s %q", r.ID, r.Entity, when.Canonical, r.Detector, r.Spec.Canonical())
 	if m := r.Members; m != nil {
 		s += fmt.Sprintf(" members %d %d", m.Entity, m.Weight)
+		if m.Within > 0 {
+			s += fmt.Sprintf(" within %d", m.Within.Milliseconds())
+		}
 	}
 	s += r.canonicalExceptions()
 	s += fmt.Sprintf(" signal %q %q %d phase %d", r.Category, r.Reason, int64(r.HalfLife.Seconds()), r.Phase)

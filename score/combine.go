@@ -165,10 +165,14 @@ type Reason struct {
 // among equals, by rule. Lowering contributions come after all raising ones. None
 // is worth less than half a point.
 func Top(list []Contribution, now int64, n int) []Reason {
-	reasons := make([]Reason, 0, len(list))
-	for _, c := range list {
-		if d := Decayed(c, now); d.Points() > 0 {
-			reasons = append(reasons, Reason{c, d})
+	return AppendTop(make([]Reason, 0, len(list)), list, now, n)
+}
+
+// AppendTop is [Top] in the room of an empty slice.
+func AppendTop(reasons []Reason, list []Contribution, now int64, n int) []Reason {
+	for i := range list {
+		if d := Decayed(list[i], now); d.Points() > 0 {
+			reasons = append(reasons, Reason{list[i], d})
 		}
 	}
 	slices.SortFunc(reasons, func(a, b Reason) int {

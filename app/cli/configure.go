@@ -24,15 +24,16 @@ type Configured struct {
 	file   string
 	check  bool
 	dump   bool
+	uses   settings.Selection
 	verify func(app.Config) error
 
 	origins *settings.Origins
 }
 
-// Configure adds to cmd a flag for every setting, and -config, -check, -dump.
-// verify reads the files that the configuration names, for -check.
-func Configure(cmd *cobra.Command, defaults app.Config, verify func(app.Config) error) *Configured {
-	c := configure(cmd, defaults)
+// Configure adds to cmd a flag for every setting that the program uses, and -config,
+// -check, -dump. verify reads the files that the configuration names, for -check.
+func Configure(cmd *cobra.Command, defaults app.Config, uses settings.Selection, verify func(app.Config) error) *Configured {
+	c := configure(cmd, defaults, uses)
 	c.verify = verify
 	f := cmd.Flags()
 	f.BoolVar(&c.check, "check", false, "check the configuration and the files that it names, and exit")
@@ -40,17 +41,20 @@ func Configure(cmd *cobra.Command, defaults app.Config, verify func(app.Config) 
 	return c
 }
 
-// ConfigureSections adds -config, and a flag for each setting of some sections: for
-// commands that determine the rest themselves.
-func ConfigureSections(cmd *cobra.Command, defaults app.Config, sections ...string) *Configured {
-	return configure(cmd, defaults, sections...)
+// ConfigureSections adds -config, and a flag for each setting that the command uses,
+// such as "geo" (all of the section) or "gate.policy": for commands that determine the
+// rest themselves.
+func ConfigureSections(cmd *cobra.Command, defaults app.Config, uses ...string) *Configured {
+	return configure(cmd, defaults, uses)
 }
 
-func configure(cmd *cobra.Command, defaults app.Config, sections ...string) *Configured {
-	c := &Configured{Config: defaults}
+func configure(cmd *cobra.Command, defaults app.Config, uses settings.Selection) *Configured {
+	c := &Configured{Config: defaults, uses: uses}
 	f := cmd.Flags()
-	f.StringVar(&c.file, "config", os.Getenv("WEIR_CONFIG"), "YAML file with settings (or WEIR_CONFIG)")
-	settings.Bind(f, &c.Config, sections...)
+	f.StringVar(&c.file, "config", os.Getenv("WEIR_CONFIG"), "YAML `file` with settings (or WEIR_CONFIG)")
+	settings.Bind(f, &c.Config, uses)
+	listed := uses.Of(&c.Config)
+	cmd.SetUsageFunc(func(cmd *cobra.Command) error { return usage(cmd, listed) })
 	return c
 }
 
@@ -58,10 +62,10 @@ func configure(cmd *cobra.Command, defaults app.Config, sections ...string) *Con
 func (c *Configured) Read(cmd *cobra.Command) (err error) {
 	c.origins, err = settings.Load(&c.Config, settings.From{File: c.file, Environ: os.Environ(), Known: known, Flags: cmd.Flags()})
 	for _, w := range c.origins.Warnings {
-		warn(cmd, w)
+		Warn(cmd, w)
 	}
 	if err != nil {
-		err = c.origins.Explain(errors.Join(err, c.origins.OfGiven(c.Config.Validate())))
+		err = c.origins.Explain(errors.Join(err, c.origins.OfGiven(c.Config.ValidateFor(c.uses))))
 		return UsageError(fmt.Errorf("the configuration cannot be read:\n%w", err))
 	}
 	return nil
@@ -85,7 +89,8 @@ func (c *Configured) Invalid(err error) error {
 	return UsageError(fmt.Errorf("the configuration is not valid:\n%w", c.origins.Explain(err)))
 }
 
-func warn(cmd *cobra.Command, text string) {
+// Warn writes a warning to the standard error.
+func Warn(cmd *cobra.Command, text string) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", cmd.Root().Name(), text)
 }
 
@@ -96,19 +101,19 @@ func (c *Configured) Load(cmd *cobra.Command) (done bool, err error) {
 		return false, err
 	}
 	if c.dump {
-		text, err := settings.Dump(&c.Config)
+		text, err := settings.Dump(&c.Config, c.uses)
 		if err != nil {
 			return false, err
 		}
 		_, err = cmd.OutOrStdout().Write(text)
 		return true, err
 	}
-	loose, err := c.Config.LooseFiles()
+	loose, err := c.Config.LooseFiles(c.uses)
 	for _, l := range loose {
-		warn(cmd, l)
+		Warn(cmd, l)
 	}
 	if err == nil {
-		err = c.Config.Validate()
+		err = c.Config.ValidateFor(c.uses)
 	}
 	if err == nil && c.check && c.verify != nil {
 		err = c.verify(c.Config)

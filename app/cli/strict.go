@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/settings"
 	"github.com/weirdev/weir/internal/problem"
 )
 
@@ -78,8 +80,11 @@ func argumentError(c *cobra.Command, args []string, err error) error {
 		return nil
 	}
 	text := err.Error()
-	if strings.HasPrefix(text, "unknown command") {
+	switch {
+	case strings.HasPrefix(text, "unknown command"):
 		text = fmt.Sprintf("'%s' takes no argument such as %q", c.CommandPath(), args[0])
+	case strings.HasPrefix(text, "accepts "):
+		text = fmt.Sprintf("arguments given: %d; it is called as '%s'", len(args), strings.TrimSuffix(c.UseLine(), " [flags]"))
 	}
 	return UsageError(fmt.Errorf("%s\nRun '%s --help' for how it is called", text, c.CommandPath()))
 }
@@ -93,12 +98,34 @@ func flagError(c *cobra.Command, err error) error {
 				names = append(names, f.Name)
 			}
 		})
+		if by := usedBy(strings.ReplaceAll(name, "_", "-")); by != "" {
+			return UsageError(fmt.Errorf("-%s is a setting of %s; '%s' does not use it\nOnly the file and variables may hold settings of other programs", name, by, c.CommandPath()))
+		}
 		text = fmt.Sprintf("there is no flag -%s", name)
 		if near := problem.Nearest(name, names); near != "" {
 			text += fmt.Sprintf("; did you mean -%s?", near)
 		}
 	}
 	return UsageError(fmt.Errorf("%s\nRun '%s --help' for its flags", text, c.CommandPath()))
+}
+
+// usedBy names the programs that use the setting with a flag, such as "weir-worker
+// and weir-gate"; "" if there is no such setting.
+func usedBy(flag string) string {
+	c := app.Defaults()
+	for _, s := range settings.Walk(&c) {
+		if s.Flag() != flag {
+			continue
+		}
+		var names []string
+		for _, p := range app.Programs() {
+			if p.Uses.Has(s.Name) {
+				names = append(names, p.Name)
+			}
+		}
+		return strings.Join(names, " and ")
+	}
+	return ""
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {

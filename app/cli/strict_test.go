@@ -54,7 +54,7 @@ func TestWhatNoCommandKnowsIsAUsageError(t *testing.T) {
 		{"help rules tset", Usage, `did you mean "test"?`},
 		{"completion bsh", Usage, `did you mean "bash"?`},
 		{"migrate now", Usage, `'tool migrate' takes no argument such as "now"`},
-		{"rules test a b", Usage, "accepts at most 1 arg(s), received 2"},
+		{"rules test a b", Usage, "arguments given: 2; it is called as 'tool rules test [DIR]'"},
 		{"migrate -dry-rum x", Usage, "there is no flag -dry-rum; did you mean -dry-run?"},
 		{"migrate -n x", Usage, "invalid argument"},
 		{"migrate -n", Usage, "flag needs an argument"},
@@ -125,7 +125,7 @@ func TestFilesThatSettingsNameAreCheckedAndSecretOnesWatched(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := &cobra.Command{Use: "tool", Args: cobra.NoArgs}
-			configured := Configure(cmd, app.Defaults(), app.CheckWorker)
+			configured := Configure(cmd, app.Defaults(), app.WorkerSettings(), app.CheckWorker)
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { _, err := configured.Load(cmd); return err }
 			var out, errs bytes.Buffer
 			cmd.SetOut(&out)

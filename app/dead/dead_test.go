@@ -150,6 +150,16 @@ func TestListAndShow(t *testing.T) {
 	}
 }
 
+// TestLastKeepsLittleOfEachLetter: a page of letters must not fill the memory.
+func TestLastKeepsLittleOfEachLetter(t *testing.T) {
+	k := world(t)
+	send(t, k, topics.Dead, 0, dead(0, 1, "syntax", "short"), dead(0, 2, "syntax", strings.Repeat("x", 100_000)))
+	all, err := Last(t.Context(), k, topics.Dead, 10)
+	if err != nil || len(all) != 2 || len(all[0].Value) != mostKept || all[0].Bytes != 100_000 || string(all[1].Value) != "short" {
+		t.Fatalf("%d letters, the first of %d bytes: %v", len(all), len(all[0].Value), err)
+	}
+}
+
 func TestWhatIsPutBackAndWhatIsLeft(t *testing.T) {
 	k := world(t)
 	send(t, k, topics.Events, 1, kafka.Outgoing{Key: []byte("old"), Value: []byte("from before")}, kafka.Outgoing{Value: []byte("other")})

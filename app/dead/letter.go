@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -162,4 +163,34 @@ func scan(ctx context.Context, log Log, topic string, from []int64, yield func(p
 		}
 	}
 	return nil
+}
+
+// mostKept is how many bytes of a letter [Last] keeps. Letters may have 3 MiB each, and
+// strangers write what is in them.
+const mostKept = 4 << 10
+
+// Last returns the newest letters, the newest first, from the last n records of each
+// partition, with the first 4 KiB of each.
+func Last(ctx context.Context, log Log, topic string, n int64) (all []Letter, err error) {
+	ranges, err := log.Offsets(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("topic %s: %w", topic, err)
+	}
+	from := make([]int64, len(ranges))
+	for p, r := range ranges {
+		from[p] = r.End - n
+	}
+	seen := map[string]bool{}
+	err = scan(ctx, log, topic, from, func(partition int32, r *kafka.Record) error {
+		if l := parse(partition, r); l.ID == "" || !seen[l.ID] {
+			seen[l.ID] = true
+			if len(l.Value) > mostKept {
+				l.Value = bytes.Clone(l.Value[:mostKept])
+			}
+			all = append(all, l)
+		}
+		return nil
+	})
+	slices.SortStableFunc(all, func(a, b Letter) int { return b.Received.Compare(a.Received) })
+	return all, err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
 	"github.com/weirdev/weir/internal/population"
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // TestTheRulesFindEveryAttack runs the demonstration's events without servers.
@@ -28,7 +29,7 @@ func TestTheRulesFindEveryAttack(t *testing.T) {
 		t.Fatal(err)
 	}
 	seeds := uint64(4)
-	if testing.Short() {
+	if testing.Short() || testkit.Raced { // it shares nothing between goroutines
 		seeds = 1
 	}
 	for seed := range seeds {

@@ -2,7 +2,9 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -49,6 +51,10 @@ type campaign struct {
 	like        string       // what it has in common with the attacker
 	besideSays  answer
 	besideAsked bool
+
+	frontStatus       int  // of nginx's answer to the attacker; 0: none
+	frontStatusBeside int  // and to the innocent
+	frontServes       bool // nginx serves the attacker, whom the gate stops
 }
 
 func (c *campaign) caught() bool { return !c.first.IsZero() }
@@ -119,6 +125,34 @@ func (w *watch) announce(ctx context.Context, i int, c *campaign) {
 	if c.besideAsked {
 		w.d.say("       It says %s (score %d) about %s %s, %s.", c.besideSays.Action, c.besideSays.Score, c.beside.Kind, c.beside.Key, c.like)
 	}
+	if w.passFront(ctx, c); c.frontStatus != 0 {
+		w.d.say("       nginx answers %d %s to a request of the attacker%s.", c.frontStatus, http.StatusText(c.frontStatus), besideStatus(c))
+	}
+}
+
+func besideStatus(c *campaign) string {
+	if c.frontStatusBeside == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", and %d %s to one of the other", c.frontStatusBeside, http.StatusText(c.frontStatusBeside))
+}
+
+// passFront sends requests of the attacker and of the innocent beside it through
+// nginx.
+func (w *watch) passFront(ctx context.Context, c *campaign) {
+	if w.front == nil || !c.caught() {
+		return
+	}
+	now, err := w.ask.decide(ctx, c.entity) // a score decays
+	if status, failed := w.front.status(ctx, c.entity); errors.Join(err, failed) == nil {
+		c.frontStatus, c.frontServes = status, status == http.StatusOK && now.stops()
+	}
+	if !c.besideAsked {
+		return
+	}
+	if status, err := w.front.status(ctx, c.beside); err == nil {
+		c.frontStatusBeside = status
+	}
 }
 
 // askBeside asks about an innocent entity that resembles the attacker.
@@ -146,6 +180,12 @@ func missed(all []*campaign, stopped time.Time) (complaints []string) {
 	for _, c := range all {
 		if !c.caught() && stopped.Sub(c.start) >= enough {
 			complaints = append(complaints, fmt.Sprintf("%s was not caught within %s: no rule of the detector %s made the gate stop its attackers", c.title, short(time.Since(c.start)), c.detector))
+		}
+		if c.frontServes {
+			complaints = append(complaints, fmt.Sprintf("nginx serves the attacker %s %s, whom the gate stops: %s", c.entity.Kind, c.entity.Key, c.answer.Action))
+		}
+		if c.besideAsked && c.frontStatusBeside != 0 && c.frontStatusBeside != http.StatusOK && !c.besideSays.stops() {
+			complaints = append(complaints, fmt.Sprintf("nginx answers %d to the innocent %s %s, %s", c.frontStatusBeside, c.beside.Kind, c.beside.Key, c.like))
 		}
 		if c.besideAsked && c.besideSays.stops() {
 			complaints = append(complaints, fmt.Sprintf("the innocent %s %s, %s, is stopped: %s, %s", c.beside.Kind, c.beside.Key, c.like, c.besideSays.Action, c.besideSays.why()))

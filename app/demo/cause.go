@@ -196,13 +196,13 @@ func lines80(parts []string) (all []string) {
 func (c *campaign) outcome(begin time.Time) Outcome {
 	o := Outcome{Campaign: c.kind, Detector: c.detector, LaunchedSeconds: c.start.Sub(begin).Seconds(), Caught: c.caught()}
 	if c.besideAsked {
-		o.Innocent = &Innocent{named(c.beside), c.like, c.besideSays.Action, c.besideSays.Score}
+		o.Innocent = &Innocent{named(c.beside), c.like, c.besideSays.Action, c.besideSays.Score, c.frontStatusBeside}
 	}
 	if !o.Caught {
 		return o
 	}
 	o.SecondsToCatch = c.first.Sub(c.start).Seconds()
-	o.Entity, o.Action, o.Score, o.Rule = named(c.entity), c.answer.Action, c.answer.Score, c.rule
+	o.Entity, o.Action, o.Score, o.Rule, o.NginxStatus = named(c.entity), c.answer.Action, c.answer.Score, c.rule, c.frontStatus
 	if c.cause != nil {
 		o.Weight, o.Evidence = c.cause.weight, c.cause.evidence
 		if f := c.cause.firing; f != nil {

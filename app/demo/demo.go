@@ -20,6 +20,7 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/geofetch"
 	"github.com/weirdev/weir/app/stack"
+	"github.com/weirdev/weir/gate/listen"
 	"github.com/weirdev/weir/internal/geo"
 )
 
@@ -34,6 +35,7 @@ type Options struct {
 	Rate        float64
 	People      int
 	Seed        uint64
+	Grafana     string // program to start, to look at the run; empty: none
 	GeoDir      string // result of `weir geo fetch`; used if Settings name no databases
 
 	// Settings of ingest, detect, the gate, rules and geographic databases. The
@@ -60,7 +62,7 @@ func (o Options) Validate() error {
 	case slices.Contains(o.Inputs, ""):
 		return errors.New("-input: a name is empty")
 	}
-	return nil
+	return validGrafana(o.Grafana)
 }
 
 // Verdict is the outcome of a run.
@@ -76,6 +78,7 @@ type demo struct {
 	log       *slog.Logger
 	started   time.Time
 	stack     *stack.Stack
+	viewer    *viewer // nil: no Grafana
 	unguard   context.CancelFunc
 	temporary []string // paths to remove at the end
 	earlier   int64    // number of records in the history
@@ -90,6 +93,9 @@ func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (v 
 		v, err = d.runFiles(ctx)
 	} else {
 		v, err = d.runTraffic(ctx)
+	}
+	if err == nil {
+		d.linger(ctx)
 	}
 	return v, errors.Join(err, d.close())
 }
@@ -144,6 +150,8 @@ func (d *demo) adjust(c *app.Config) {
 	s.Gate.Listen = c.Gate.Listen // a free port
 	c.Ingest, c.Detect, c.Gate, c.Geo, c.Rules, c.Log = s.Ingest, s.Detect, s.Gate, s.Geo, s.Rules, s.Log
 	c.Log.Format = "text"
+	c.Gate.Incoming.Identify = append(frontSources(), c.Gate.Incoming.Identify...)
+	c.Gate.Access = listen.Defaults() // all is on this machine, and the demonstration asks without a token
 }
 
 // reason returns why ctx has ended; nil if the user ended it.
@@ -156,7 +164,7 @@ func reason(ctx context.Context) error {
 
 func (d *demo) close() error {
 	d.unguard()
-	var errs []error
+	errs := []error{d.viewer.close()}
 	if d.stack != nil {
 		errs = append(errs, d.stack.Close())
 	}

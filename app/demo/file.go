@@ -49,6 +49,9 @@ func (d *demo) runFiles(ctx context.Context) (v Verdict, err error) {
 	if err != nil {
 		return v, err
 	}
+	if err := d.look(map[string]string{"weir-worker": d.stack.Config.Admin.Listen}); err != nil {
+		return v, err
+	}
 	interrupted, err := d.passThrough(guarded, logs, count)
 	if err != nil {
 		return v, err

@@ -64,6 +64,7 @@ type Outcome struct {
 	Action          string           `json:"action,omitempty"`
 	Score           int              `json:"score,omitempty"`
 	Rule            string           `json:"rule,omitempty"`
+	NginxStatus     int              `json:"nginx_status,omitempty"` // of the answer to a request of the attacker through nginx
 	Tier            int              `json:"tier,omitempty"`
 	Weight          int              `json:"weight,omitempty"`
 	Numbers         []explain.Number `json:"numbers,omitempty"`  // with the thresholds of the tier
@@ -77,6 +78,8 @@ type Innocent struct {
 	Like   string `json:"like"`
 	Action string `json:"action"`
 	Score  int    `json:"score"`
+
+	NginxStatus int `json:"nginx_status,omitempty"`
 }
 
 // withParameter adds a server-side parameter to a query.
@@ -218,6 +221,7 @@ func (d *demo) print(s *Summary, b stack.Books, dead stack.Dead, live bool) {
 	if d.opts.Data != "" {
 		d.say("  kept in            %s, as stream %s", d.opts.Data, d.stack.Config.Stream.Name)
 		d.say("                     weir query -data %s 'SELECT route, count() FROM v_events GROUP BY route ORDER BY 2 DESC LIMIT 10'", d.opts.Data)
+		d.say("                     weir console -data %s", d.opts.Data)
 	}
 	if d.opts.JSON {
 		_ = json.NewEncoder(d.out).Encode(s)

@@ -77,10 +77,19 @@ func (d *demo) runTraffic(ctx context.Context) (v Verdict, err error) {
 		return v, err
 	}
 	d.say("weir-gate runs; its log is %s", d.stack.LogFile(d.stack.Gate))
+	if err := d.look(map[string]string{"weir-worker": d.stack.Config.Admin.Listen, "weir-gate": d.stack.GateAdmin}); err != nil {
+		return v, err
+	}
 	ask := newAsker("http://" + d.stack.Config.Gate.Listen)
 	if err := d.await(guarded, ask); err != nil {
 		return v, err
 	}
+	if w.front, err = startFront(guarded, d.stack.Config.Gate.Listen, d.log); err != nil {
+		d.say("nginx is here, but cannot stand in front: %v", err)
+	} else if w.front != nil {
+		d.say("nginx stands in front of a small API, and asks the gate")
+	}
+	d.say("look at it while it runs: weir console -config %s", filepath.Join(d.stack.Dir, "weir.yaml"))
 	w.open(ask)
 	defer w.close()
 	if err := d.flow(guarded, people, g, w); err != nil {

@@ -27,6 +27,7 @@ type watch struct {
 	people *population.Population
 	rules  *rules.Set
 	ask    *asker
+	front  *front // nil: there is no nginx
 	conn   driver.Conn
 
 	begin, shown, asked time.Time
@@ -50,6 +51,9 @@ func (w *watch) open(ask *asker) {
 func (w *watch) close() {
 	if w.conn != nil {
 		_ = w.conn.Close()
+	}
+	if err := w.front.close(); err != nil {
+		w.d.say("nginx: %v", err)
 	}
 }
 
@@ -94,6 +98,7 @@ func (w *watch) last(ctx context.Context) {
 	}
 	for i, c := range w.campaigns {
 		w.askBeside(ctx, i, c)
+		w.passFront(ctx, c)
 	}
 	w.judgeInnocents(ctx)
 }
@@ -104,6 +109,9 @@ func (w *watch) show(ctx context.Context, now time.Time) {
 	if err != nil {
 		w.d.say("%4.0fs  the ledger cannot be read: %v", now.Sub(w.begin).Seconds(), err)
 		return
+	}
+	for _, sentence := range w.d.viewer.ended() {
+		w.d.say("       %s", sentence)
 	}
 	rate := float64(b.Ingest.Fetched-w.lastFetched) / now.Sub(w.shown).Seconds()
 	w.lastFetched = b.Ingest.Fetched

@@ -148,7 +148,8 @@ func (d *Drafter) see(e *event.Event) {
 		d.open[who] = s
 	}
 	op := operation{strings.Clone(e.Text(event.Method)), strings.Clone(e.Text(event.Route))}
-	of := d.operations[op]
+	of, before := d.operations[op], d.operations[s.before]
+	s.last, s.before = max(s.last, t), op
 	if of == nil && len(d.operations) == mostOperations {
 		return
 	}
@@ -159,11 +160,10 @@ func (d *Drafter) see(e *event.Event) {
 	if op.changes() {
 		of.follow(op, s, t)
 	}
-	if before := d.operations[s.before]; before != nil {
+	if before != nil {
 		before.next[op]++
 		before.followed++
 	}
-	s.last, s.before = max(s.last, t), op
 	s.calls[op]++
 	s.seen[op] = t
 }

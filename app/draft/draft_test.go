@@ -167,3 +167,28 @@ func TestNamesThatNeedQuotes(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
+
+// TestCallsBeyondTheMostOperationsAreOfTheirSession: an app may call more operations
+// than are learned from, and its session goes on all the same.
+func TestCallsBeyondTheMostOperationsAreOfTheirSession(t *testing.T) {
+	s := newStream()
+	for n := range 200 {
+		s.call("crawler", fmt.Sprintf("GET /page%d", n), 200)
+	}
+	for n := range 150 {
+		who := fmt.Sprint("u", n)
+		s.call(who, "GET /page0", 200)
+		for range 20 {
+			s.now = s.now.Add(8 * time.Minute)
+			s.call(who, "GET /late", 200)
+		}
+		s.call(who, "GET /page0", 200)
+	}
+	text, err := drafted(t, options(), s.lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := " 151 sessions"; !strings.Contains(text, want) {
+		t.Errorf("not learned from%s:\n%s", want, text)
+	}
+}

@@ -274,6 +274,25 @@ func TestAGroupIsNotFound(t *testing.T) {
 	}
 }
 
+// TestAnIncidentWithACampaignInIt: a route that fails is one that somebody abuses, too.
+func TestAnIncidentWithACampaignInIt(t *testing.T) {
+	route := facet.Entity{Kind: facet.Route, Key: "/payments"}
+	j := newJudge(&traffic.Truth{
+		Campaigns: []traffic.Campaign{{Name: "one", Events: 1}},
+		Rows: []traffic.Row{
+			{Campaign: "one", Kind: "carding", Role: traffic.Group, Entity: route, To: 1000},
+			{Kind: "payment_outage", Role: traffic.Incident, Entity: route, From: 10, To: 20},
+		},
+	}, 0)
+	for at, want := range map[int64]string{5: "", 15: "payment_outage", 25: ""} {
+		got := ""
+		j.incidents(&signal{rule: "r", entity: route, time: at}, func(kind string) { got += kind })
+		if got != want {
+			t.Errorf("at %d: %q, want %q", at, got, want)
+		}
+	}
+}
+
 func TestBars(t *testing.T) {
 	r := measured(t, handRules)
 	for _, c := range []struct {

@@ -115,6 +115,15 @@ func (j *judge) signal(s *signal) traffic.Role {
 	})
 }
 
+// incidents calls yield with the kind of each incident that a signal is about.
+func (j *judge) incidents(s *signal, yield func(kind string)) {
+	j.about(s.entity, s.time, func(r *traffic.Row) {
+		if r.Role == traffic.Incident {
+			yield(r.Kind)
+		}
+	})
+}
+
 // act records an action, and reports whether its entity is innocent.
 func (j *judge) act(e facet.Entity, a act) (wrong bool) {
 	if a.action < policy.Throttle {

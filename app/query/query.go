@@ -50,18 +50,11 @@ func Run(ctx context.Context, o Options, sql string, out io.Writer, log *slog.Lo
 	if sql == "" {
 		return errors.New("there is no SQL to run")
 	}
-	if o.Data != "" {
-		stop, err := o.open(log)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, stop()) }()
-	}
-	conn, err := clickhouse.OpenToRead(o.ClickHouse)
+	conn, stop, err := o.connect(log)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { err = errors.Join(err, stop()) }()
 	rows, err := conn.Query(ctx, sql)
 	if err != nil {
 		return o.explain(err)
@@ -73,23 +66,46 @@ func Run(ctx context.Context, o Options, sql string, out io.Writer, log *slog.Lo
 	return nil
 }
 
+// connect opens a connection for reading. stop closes it.
+func (o *Options) connect(log *slog.Logger) (conn driver.Conn, stop func() error, err error) {
+	stop = func() error { return nil }
+	if o.Data != "" {
+		if stop, err = o.open(log); err != nil {
+			return nil, nil, err
+		}
+	}
+	if conn, err = clickhouse.OpenToRead(o.ClickHouse); err != nil {
+		return nil, nil, errors.Join(err, stop())
+	}
+	end := stop
+	return conn, func() error { return errors.Join(conn.Close(), end()) }, nil
+}
+
 // open starts the embedded engine on a directory, and points o to it.
 func (o *Options) open(log *slog.Logger) (stop func() error, err error) {
-	dir, err := find(o.Data)
+	s, err := Open(o.Data, sandbox.Config{ClickHouseAddr: "127.0.0.1:0"}, log)
 	if err != nil {
 		return nil, err
-	}
-	s, err := sandbox.New(sandbox.Config{Dir: dir, ClickHouseAddr: "127.0.0.1:0"}, log)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Start(); err != nil {
-		return nil, fmt.Errorf("-data %s: %w", o.Data, err)
 	}
 	own := clickhouse.Defaults()
 	own.Addrs, own.Database = []string{s.Addresses().ClickHouse}, o.ClickHouse.Database
 	o.ClickHouse = own
 	return s.Close, nil
+}
+
+// Open starts servers on the data that a demonstration or a sandbox has left in a
+// directory.
+func Open(data string, servers sandbox.Config, log *slog.Logger) (s *sandbox.Sandbox, err error) {
+	if servers.Dir, err = find(data); err != nil {
+		return nil, err
+	}
+	if s, err = sandbox.New(servers, log); err != nil {
+		return nil, err
+	}
+	if err := s.Start(); err != nil {
+		return nil, fmt.Errorf("-data %s: %w", data, err)
+	}
+	return s, nil
 }
 
 // find returns the data directory of the sandbox in a directory. It creates
@@ -123,7 +139,7 @@ func (o Options) explain(err error) error {
 func (o Options) advice(code int32) string {
 	switch code {
 	case 60:
-		return fmt.Sprintf("\n(the tables of %s are v_events and v_signals, and what they are made of: `weir query 'SHOW TABLES'`)", o.ClickHouse.Database)
+		return fmt.Sprintf("\n(the tables of %s are v_events, v_signals and v_decisions, and what they are made of: `weir query 'SHOW TABLES'`)", o.ClickHouse.Database)
 	case 81:
 		return fmt.Sprintf("\n(-clickhouse.database is %s; `weir migrate` makes it)", o.ClickHouse.Database)
 	case 47:

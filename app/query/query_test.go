@@ -70,7 +70,7 @@ func TestWhatADemonstrationHasLeft(t *testing.T) {
 			"toDateTime('2026-01-02 03:04:05', 'UTC') AS dt, nan AS nan, toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0') AS u, toDecimal32(1.25, 2) AS dec, toIPv4('10.0.0.1') AS ip, 18446744073709551615 AS big, '<&>' AS h",
 			`{"a":[1,2],"m":{"k":1},"n":null,"s":"x","f":1.5,"g":0.1,"b":true,"t":["t",2],"d":"2026-01-02","dt":"2026-01-02 03:04:05","nan":"nan","u":"61f0c404-5cb3-11e7-907b-a6006ad3dba0","dec":"1.25","ip":"10.0.0.1","big":18446744073709551615,"h":"<&>"}` + "\n"},
 		{"nested values", "tsv", "SELECT ['it\\'s'] AS a, map('k', [1]) AS m", "a\tm\n['it\\\\'s']\t{'k':[1]}\n"},
-		{"the tables there are", "tsv", "SHOW TABLES", "name\nevents\nschema_version\nshadow_signals\nsignals\nv_events\nv_shadow_signals\nv_signals\nv_superseded\n"},
+		{"the views there are", "tsv", "SHOW TABLES LIKE 'v\\_%'", "name\nv_audit\nv_dead_letters\nv_decisions\nv_decisions_by_id\nv_entity_events\nv_entity_minutes\nv_event_minutes\nv_events\nv_events_by_id\nv_labels\nv_named_signals\nv_rule_versions\nv_shadow_signals\nv_signals\nv_superseded\n"},
 		{"settings of its own", "tsv", "SELECT 1 AS x SETTINGS max_threads = 1", "x\n1\n"},
 	} {
 		got, err := run(dir, c.output, c.sql)
@@ -86,7 +86,7 @@ func TestWhatADemonstrationHasLeft(t *testing.T) {
 	}
 	empty := t.TempDir()
 	for _, c := range []struct{ name, data, sql, want string }{
-		{"an unknown table", dir, "SELECT * FROM event", "the tables of weir are v_events and v_signals"},
+		{"an unknown table", dir, "SELECT * FROM event", "the tables of weir are v_events, v_signals and v_decisions"},
 		{"an unknown column", dir, "SELECT adress FROM v_events", "`weir query 'DESCRIBE v_events'` lists the columns"},
 		{"no SQL", dir, "SELEC 1", "Syntax error"},
 		{"nothing", dir, " ; ", "there is no SQL to run"},

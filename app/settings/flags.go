@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -35,14 +33,9 @@ func (f *flagValue) Type() string {
 	return f.value.Kind().String()
 }
 
-// Bind adds a flag for every leaf of config, or only for those of some sections:
-// "ingest" is ingest.format and so on.
-func Bind(flags *pflag.FlagSet, config any, sections ...string) {
-	for _, s := range Walk(config) {
-		section, _, _ := strings.Cut(s.Name, ".")
-		if len(sections) > 0 && !slices.Contains(sections, section) {
-			continue
-		}
+// Bind adds a flag for each leaf of config that is selected.
+func Bind(flags *pflag.FlagSet, config any, uses Selection) {
+	for _, s := range uses.Of(config) {
 		f := flags.VarPF(&flagValue{Setting: s}, s.Flag(), "", s.Doc)
 		if s.value.Kind() == reflect.Bool {
 			f.NoOptDefVal = "true"

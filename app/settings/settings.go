@@ -30,6 +30,16 @@ func (s Setting) Env() string {
 // Flag returns the name of the setting's command-line flag.
 func (s Setting) Flag() string { return strings.ReplaceAll(s.Name, "_", "-") }
 
+// Section returns the first part of the setting's name: kafka. Settings without one
+// are "".
+func (s Setting) Section() string {
+	section, _, ok := strings.Cut(s.Name, ".")
+	if !ok {
+		return ""
+	}
+	return section
+}
+
 // Walk lists the leaves of the struct that config points to. Members are named by
 // their yaml tags; `doc` tags describe them; `secret:"true"` hides them. Members
 // that are neither scalars, durations nor lists of texts (such as a mapping) can

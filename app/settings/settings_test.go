@@ -46,7 +46,7 @@ func load(t testing.TB, text string, environ []string, args ...string) (config, 
 	var c config
 	c.Kafka.Brokers = []string{"default:9092"}
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	Bind(flags, &c)
+	Bind(flags, &c, nil)
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestSecretsAreNotDumped(t *testing.T) {
 	c.Kafka.SASL.Password = "hunter2"
 	c.Kafka.Brokers = []string{"kafka://ann:swordfish@b:1"}
 	c.Ingest.Mapping = &map[string]source{"ip": {From: "redis://ann:swordfish@b:1"}}
-	text, err := Dump(&c)
+	text, err := Dump(&c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

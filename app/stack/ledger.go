@@ -14,28 +14,26 @@ import (
 // Books are the committed ledgers of both stages.
 type Books struct {
 	Ingest  ingest.Ledger
+	Said    ingest.Ledger // of the topic of controls
 	Detect  engine.Totals
 	RawEnd  int64 // records in the raw topic
+	SaidEnd int64 // records in the topic of controls
 	Waiting int64 // raw records not committed yet
 }
 
 // Books reads the ledgers from the commits.
 func (s *Stack) Books(ctx context.Context) (b Books, err error) {
 	stream := s.Config.Stream
-	commits, ends, err := s.progress(ctx, stream.Group("ingest"), stream.Topic("events"))
-	if err != nil {
+	var waits int64
+	if b.Ingest, b.RawEnd, b.Waiting, err = s.ledger(ctx, "ingest", "events"); err != nil {
 		return b, err
 	}
-	for i, c := range commits {
-		b.RawEnd += ends[i].End
-		b.Waiting += ends[i].End - max(c.Offset, 0)
-		p, err := ingest.ParseProgress(c.Metadata)
-		if err != nil {
-			return b, err
-		}
-		b.Ingest = b.Ingest.Plus(p.Ledger)
+	if b.Said, b.SaidEnd, waits, err = s.ledger(ctx, "controls", "controls"); err != nil {
+		return b, err
 	}
-	if commits, _, err = s.progress(ctx, stream.Group("detect"), stream.Topic("facets")); err != nil {
+	b.Waiting += waits
+	commits, _, err := s.progress(ctx, stream.Group("detect"), stream.Topic("facets"))
+	if err != nil {
 		return b, err
 	}
 	for _, c := range commits {
@@ -50,6 +48,25 @@ func (s *Stack) Books(ctx context.Context) (b Books, err error) {
 	return b, nil
 }
 
+// ledger reads the ledger of a topic that ingest reads. end is the number of its
+// records, and waiting how many of them are not committed yet.
+func (s *Stack) ledger(ctx context.Context, group, topic string) (l ingest.Ledger, end, waiting int64, err error) {
+	commits, ends, err := s.progress(ctx, s.Config.Stream.Group(group), s.Config.Stream.Topic(topic))
+	if err != nil {
+		return l, 0, 0, err
+	}
+	for i, c := range commits {
+		end += ends[i].End
+		waiting += ends[i].End - max(c.Offset, 0)
+		p, err := ingest.ParseProgress(c.Metadata)
+		if err != nil {
+			return l, 0, 0, err
+		}
+		l = l.Plus(p.Ledger)
+	}
+	return l, end, waiting, nil
+}
+
 // Imbalances describes how the ledger does not balance, given the distinct events
 // that ClickHouse holds and the distinct dead letters. Call it once everything is
 // through.
@@ -62,8 +79,10 @@ func (b Books) Imbalances(stored uint64, dead int64) (all []string) {
 	check("records that ingest fetched, of those in the raw topic", b.Ingest.Fetched, b.RawEnd)
 	check("records fetched, as sum of what became of them", b.Ingest.Sum(), b.Ingest.Fetched)
 	check("events stored in ClickHouse, of those accepted", int64(stored), b.Ingest.Accepted)
-	check("dead letters, of records that could not be read", dead, b.Ingest.Dead+b.Ingest.Skips)
-	check("facets that detect applied, of those that ingest emitted", b.Detect.Applied, b.Ingest.Facets)
+	check("dead letters, of records that could not be read", dead, b.Ingest.Dead+b.Ingest.Skips+b.Said.Dead+b.Said.Skips)
+	check("facets that detect applied, of those that ingest emitted", b.Detect.Applied, b.Ingest.Facets+b.Said.Facets)
+	check("control records that ingest fetched, of those in their topic", b.Said.Fetched, b.SaidEnd)
+	check("control records fetched, as sum of what became of them", b.Said.Sum(), b.Said.Fetched)
 	check("members of groups that detect heard of, of those that it told", b.Detect.Heard, b.Detect.Told)
 	return all
 }
@@ -113,6 +132,9 @@ func (s *Stack) Settle(ctx context.Context, longest time.Duration) error {
 	stream := s.Config.Stream
 	if err := s.reach(ctx, stream.Group("ingest"), stream.Topic("events")); err != nil {
 		return fmt.Errorf("ingest is not through: %w", err)
+	}
+	if err := s.reach(ctx, stream.Group("controls"), stream.Topic("controls")); err != nil {
+		return fmt.Errorf("control records are not through: %w", err)
 	}
 	// Twice: the loop-back frames that ingest's facets cause come after them in the
 	// same topic, and cause no further ones.

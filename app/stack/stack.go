@@ -46,6 +46,9 @@ type Stack struct {
 	Config app.Config
 	Kafka  *kafka.Client
 	Dir    string
+
+	GateAdmin string // address of the gate's admin listener; "" until StartGate
+
 	Worker *procs.Process // nil until StartWorker
 	Gate   *procs.Process // nil until StartGate
 	Failed chan error     // a process that cannot be kept running
@@ -215,12 +218,11 @@ func (s *Stack) StartWorker() (err error) {
 }
 
 // StartGate starts the gate, and keeps it running until Stop.
-func (s *Stack) StartGate() error {
-	admin, err := servers.FreeAddr()
-	if err != nil {
+func (s *Stack) StartGate() (err error) {
+	if s.GateAdmin, err = servers.FreeAddr(); err != nil {
 		return err
 	}
-	s.Gate, err = s.Keep(s.ctx, &procs.Process{Name: "weir-gate", Trial: trial}, "weir-gate", admin)
+	s.Gate, err = s.Keep(s.ctx, &procs.Process{Name: "weir-gate", Trial: trial}, "weir-gate", s.GateAdmin)
 	return err
 }
 

@@ -172,6 +172,9 @@ func readRow(text []byte) (Row, error) {
 	case l.Campaign == "" && (l.Role == Attacker || l.Role == Victim || l.Role == Shared || l.Role == Group):
 		return Row{}, fmt.Errorf("role %s belongs to a campaign: name it", l.Role)
 	}
+	if l.Role == Innocent || l.Role == Incident {
+		l.Campaign = "" // nobody attacks: there is nothing to catch
+	}
 	return Row{
 		Campaign: l.Campaign, Kind: l.Kind, Variant: l.Variant, Role: l.Role, Entity: facet.Entity{Kind: k, Tenant: l.Tenant, Key: key},
 		From: l.From.UnixMilli(), To: l.To.UnixMilli(), Events: l.Events,

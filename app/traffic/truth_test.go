@@ -75,3 +75,16 @@ func FuzzReadTruth(f *testing.F) {
 		}
 	})
 }
+
+func TestInnocentsAndIncidentsAreNoCampaigns(t *testing.T) {
+	const line = `{"campaign":"c","kind":"k","role":"ROLE","entity":"ip:192.0.2.1","from":"2026-01-01T00:00:00Z","to":"2026-01-01T00:01:00Z"}`
+	for role, want := range map[Role]int{Attacker: 1, Victim: 1, Shared: 1, Group: 1, Innocent: 0, Incident: 0} {
+		truth, err := ReadTruth(strings.NewReader(strings.Replace(line, "ROLE", string(role), 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(truth.Campaigns) != want || len(truth.Rows) != 1 {
+			t.Errorf("%s: %d campaigns of %d rows, want %d", role, len(truth.Campaigns), len(truth.Rows), want)
+		}
+	}
+}

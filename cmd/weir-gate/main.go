@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -22,20 +23,25 @@ func command() *cobra.Command {
 
   POST /v1/decide             entities in; decision, score and reasons out
   GET  /v1/risk/{kind}/{id}   the score of one entity and why
+  /v1/forward-auth/{profile}  a decision for nginx, Traefik, Caddy or Envoy
 
 When Redis cannot be asked it still answers, by its policies, and says so.
 
-Every flag is also a key of the YAML file given by -config (gate.listen) and an
-environment variable (WEIR_GATE_LISTEN).`,
+Each setting is a flag, a key of the YAML file that -config names (gate.listen), and
+a variable (WEIR_GATE_LISTEN). File and variables may hold those of other programs.`,
 		Example: `  weir-gate -redis.addrs redis:6379 -stream.secret-file weir.secret
-  curl -s localhost:8191/v1/decide -H 'Content-Type: application/json' -d '{"entities":{"ip":"203.0.113.9"}}'`,
+  curl -s localhost:8191/v1/decide -H 'Content-Type: application/json' \
+    -d '{"entities":{"ip":"203.0.113.9"}}'`,
 		Args:    cobra.NoArgs,
 		Version: app.Version(),
 	}
 	defaults := app.Defaults()
 	defaults.Admin.Listen = "127.0.0.1:9481" // beside a worker on the same machine
-	c := cli.Configure(cmd, defaults, app.CheckGate)
+	c := cli.Configure(cmd, defaults, app.GateSettings(), app.CheckGate)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(app.GateGCPercent)
+		}
 		if done, err := c.Load(cmd); done || err != nil {
 			return err
 		}

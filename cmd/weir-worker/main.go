@@ -22,22 +22,24 @@ func command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "weir-worker",
 		Short: "Read request events from Kafka, detect abuse, keep risk scores",
-		Long: `weir-worker runs the stages ingest and detect (-stages) as members of consumer
-groups, so that any number of workers share the work. Topics and tables are made
+		Long: `weir-worker runs the stages ingest, detect, decisions and notices (-stages) as members of
+consumer groups, so that any number of workers share the work. Topics and tables are made
 by 'weir migrate'.
 
-Every flag is also a key of the YAML file given by -config (kafka.brokers) and an
-environment variable (WEIR_KAFKA_BROKERS). Flags win over the environment, and
-the environment over the file. SIGTERM finishes what is under way and commits,
-within -stop-timeout; a second one ends the process at once. Exit status 4 says
-that a partition hung: it is to be started again.`,
-		Example: `  weir-worker -kafka.brokers kafka:9092 -redis.addrs redis:6379 -clickhouse.addrs clickhouse:9000 \
-              -stream.secret-file weir.secret
+Each setting is a flag, a key of the YAML file that -config names (kafka.brokers),
+and a variable (WEIR_KAFKA_BROKERS). Flags win over variables, and variables over
+the file. File and variables may hold those of other programs.
+
+SIGTERM finishes what is under way and commits, within -stop-timeout; a second one
+ends the process at once. Exit status 4 says that a partition hung: it is to be
+started again.`,
+		Example: `  weir-worker -kafka.brokers kafka:9092 -redis.addrs redis:6379 \
+    -clickhouse.addrs clickhouse:9000 -stream.secret-file weir.secret
   weir-worker -config weir.yaml -check`,
 		Args:    cobra.NoArgs,
 		Version: app.Version(),
 	}
-	c := cli.Configure(cmd, app.Defaults(), app.CheckWorker)
+	c := cli.Configure(cmd, app.Defaults(), app.WorkerSettings(), app.CheckWorker)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if done, err := c.Load(cmd); done || err != nil {
 			return err

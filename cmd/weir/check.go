@@ -28,7 +28,7 @@ Exit status 0 says that there is no error, 1 that there are some.`,
   weir check -kafka.brokers kafka:9092 -stream.secret-file weir.secret`,
 		Args: cobra.NoArgs,
 	}
-	c := cli.Configure(cmd, app.Defaults(), app.CheckWorker)
+	c := cli.Configure(cmd, app.Defaults(), app.CheckSettings(), app.CheckWorker)
 	cmd.Flags().DurationVar(&wait, "wait", wait, "longest time to wait for each server; they are asked side by side")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if done, err := c.Load(cmd); done || err != nil {

@@ -69,7 +69,7 @@ const deadPatience = 1500 * time.Millisecond
 
 // deadReads returns a command that needs Kafka and the name of the stream.
 func deadReads(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, client *kafka.Client, t dead.Topics) error) {
-	c := cli.ConfigureSections(cmd, app.Defaults(), "kafka", "stream")
+	c := cli.ConfigureSections(cmd, app.Defaults(), app.DeadSettings()...)
 	wait := 30 * time.Second
 	cmd.Flags().DurationVar(&wait, "wait", wait, "longest time to wait for Kafka's first answer")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -51,12 +51,18 @@ ends it with a summary of what came so far.
   stream: a second run changes nothing, and one that was interrupted goes on. A line's
   id is made of its text, so it is the same in whichever file the line stands.
 
+With -grafana, a Grafana that is installed on this machine is started beside it, with
+Weir's dashboards; a prometheus on the PATH is started for the panels of metrics. At the
+end they go on until Ctrl-C, unless -json is given. Both listen on this machine only, and nobody needs to
+sign in. Grafana fetches its plugin for ClickHouse unless that is installed.
+
 With -json the last line is one JSON object. Exit status 0 says that every record is
 accounted for, in every stage, and that some could be read, that every attack was
 caught, and no innocent stopped (attacks that ran for less than 25 s are not judged);
 1 that something is wrong, which the summary tells; 2 that the command or a setting is; 3 that it could not run.`,
 		Example: `  weir demo
   weir demo -for 2m -rate 1000 -people 20000 -data ./demo
+  weir demo -for 0 -grafana /usr/sbin/grafana
   weir demo -data ./logs /var/log/nginx/access.log*
   weir demo -ingest.trusted-proxies 10.0.0.0/8 -ingest.routes /users/{id} access.log
   ssh web1 cat /var/log/nginx/access.log | weir demo -rules ./my-rules -
@@ -85,6 +91,7 @@ caught, and no innocent stopped (attacks that ran for less than 25 s are not jud
 	f.BoolVar(&o.JSON, "json", o.JSON, "end with one JSON object on the last line")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "innocent events a second")
 	f.IntVar(&o.People, "people", o.People, "people who use the app")
+	f.StringVar(&o.Grafana, "grafana", o.Grafana, "Grafana's program, to look at the run with Weir's dashboards; empty: none")
 	f.StringVar(&o.GeoDir, "geo-dir", o.GeoDir, "directory of 'weir geo fetch', whose databases are used where no geo.… names one; empty: none")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the invented world")
 	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")

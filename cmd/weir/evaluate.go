@@ -48,7 +48,7 @@ Exit status 0 says that every bar that was given is reached (-min-recall,
   weir evaluate -min-recall 0.97 -min-precision 0.97 -max-false 20 -json > report.json`,
 		Args: cobra.NoArgs,
 	}
-	x.config = cli.ConfigureSections(cmd, app.Defaults(), "ingest", "geo", "detect", "gate")
+	x.config = cli.ConfigureSections(cmd, app.Defaults(), app.EvaluateSettings()...)
 	f := cmd.Flags()
 	x.shape.flags(f)
 	f.StringSliceVar(&x.rules, "rules", []string{builtIn}, "directories of rules, two at most; "+builtIn+": the rules that are built in")
@@ -134,7 +134,7 @@ func (x *evaluating) options(stdin io.Reader) (o evaluate.Options, err error) {
 	if x.partitions < 1 || x.partitions > 1024 || x.grace < 0 {
 		return o, cli.UsageError(fmt.Errorf("-partitions %d, -grace %v: 1 to 1024, and no negative time, are needed", x.partitions, x.grace))
 	}
-	if err := errors.Join(cfg.Ingest.Validate(), cfg.Detect.Config.Validate(), cfg.Gate.Validate()); err != nil {
+	if err := errors.Join(cfg.Ingest.Validate(), cfg.Detect.Config.Validate()); err != nil {
 		return o, x.config.Invalid(err)
 	}
 	if len(x.rules) < 1 || len(x.rules) > 2 {

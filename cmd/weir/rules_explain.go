@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +12,6 @@ import (
 	"github.com/weirdev/weir/app/explain"
 	"github.com/weirdev/weir/app/try"
 	"github.com/weirdev/weir/event/format"
-	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -37,7 +35,7 @@ The exit status is 1 if the rules are not right, or no record is an event.`,
   weir rules explain -events access.log.gz -format combined -entity ip:203.0.113.9
   grep '"ann"' events.jsonl | weir rules explain -events - -entity account:ann -json`,
 	}
-	x.config = cli.ConfigureSections(cmd, app.Defaults(), "ingest", "geo", "detect")
+	x.config = cli.ConfigureSections(cmd, app.Defaults(), app.ReplaySettings()...)
 	f := cmd.Flags()
 	f.StringArrayVar(&x.events, "events", nil, "`file` of events, one record a line (.gz, too), or - for standard input; may be given more than once")
 	f.StringVar(&x.format, "format", "", "format of the records: "+strings.Join(format.Names(), ", ")+"; empty: that of the configuration, which is weir where it says nothing")
@@ -111,23 +109,11 @@ func (x *explaining) options(args []string) (o explain.Options, err error) {
 	if err != nil {
 		return o, err
 	}
-	cfg := x.config.Config
-	if x.format != "" {
-		if cfg.Ingest.Format = x.format; x.format != "mapping" {
-			cfg.Ingest.Mapping = nil
-		}
-		if x.format != "pattern" {
-			cfg.Ingest.Pattern = ""
-		}
-	}
-	if err := errors.Join(cfg.Ingest.Validate(), cfg.Detect.Config.Validate()); err != nil {
-		return o, x.config.Invalid(err)
-	}
-	places, err := geo.Open(cfg.Geo, slog.New(slog.DiscardHandler), nil)
+	cfg, places, err := replaying(x.config, x.format)
 	if err != nil {
-		return o, x.config.Invalid(err)
+		return o, err
 	}
-	o = explain.Options{Rules: set, Ingest: cfg.Ingest, Places: places.Current(), Detect: cfg.Detect.Config}
+	o = explain.Options{Rules: set, Ingest: cfg.Ingest, Places: places, Detect: cfg.Detect.Config}
 	if x.entity != "" {
 		if o.Entity, err = explain.ParseEntity(x.entity); err != nil {
 			return o, cli.UsageError(err)

@@ -48,7 +48,7 @@ type switching struct {
 }
 
 func (s *switching) flags(cmd *cobra.Command) {
-	s.config = cli.ConfigureSections(cmd, app.Defaults(), "stream", "redis")
+	s.config = cli.ConfigureSections(cmd, app.Defaults(), app.SwitchSettings()...)
 	cmd.Flags().StringVar(&s.gate, "gate", "", "`address` of a gate's admin listener, to ask that gate instead of Redis: http://127.0.0.1:9481")
 	s.object.Owner = userName()
 }
@@ -108,7 +108,7 @@ func switchSetCommand() *cobra.Command {
 
 What is switched off lets requests pass (global, route, tenant), or counts for nothing
 (detector, rule). It ends by itself after -for.`,
-		Example: `  weir switch set rule scraping-breadth -for 2h -reason "false signals since the release"
+		Example: `  weir switch set rule scraping-breadth-token -for 2h -reason "false signals since the release"
   weir switch set block ip 203.0.113.9 -for 24h -reason "incident 4711"
   weir switch set global -for 1h -reason "payments fail" -gate http://127.0.0.1:9481`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -180,17 +180,26 @@ func (s *switching) put(cmd *cobra.Command, clears bool) error {
 	if err := o.Check(); err != nil {
 		return cli.UsageError(err)
 	}
+	added, err := s.add(cmd)
+	if err == nil && added.Warning != "" {
+		cli.Warn(cmd, added.Warning+"; it was written all the same")
+	}
+	return err
+}
+
+func (s *switching) add(cmd *cobra.Command) (added switches.Added, err error) {
 	if s.gate != "" {
-		body, err := json.Marshal(o)
+		body, err := json.Marshal(s.object)
 		if err != nil {
-			return fmt.Errorf("write the object: %w", err)
+			return added, fmt.Errorf("write the object: %w", err)
 		}
-		return s.ask(cmd.Context(), http.MethodPost, bytes.NewReader(body), o)
+		return added, s.ask(cmd.Context(), http.MethodPost, bytes.NewReader(body), &added)
 	}
 	if err := s.config.Read(cmd); err != nil {
-		return err
+		return added, err
 	}
-	return s.config.Explain(app.PutSwitch(cmd.Context(), s.config.Config, slog.New(slog.DiscardHandler), *o))
+	added, err = app.SetSwitch(cmd.Context(), s.config.Config, slog.New(slog.DiscardHandler), s.object, patience)
+	return added, s.config.Explain(err)
 }
 
 func (s *switching) list(cmd *cobra.Command) (all []switches.Object, err error) {

@@ -39,7 +39,7 @@ The exit status is 1 if a record became a dead letter.`,
   weir try /var/log/nginx/access.log -summary
   tail -n 100 access.json | weir try -config weir.yaml -json -`,
 	}
-	t.config = cli.ConfigureSections(cmd, app.Defaults(), "ingest", "geo", "rules")
+	t.config = cli.ConfigureSections(cmd, app.Defaults(), app.TrySettings()...)
 	f := cmd.Flags()
 	f.StringVar(&t.format, "format", "", "format of the records: "+strings.Join(format.Names(), ", ")+"; empty: found by itself")
 	f.BoolVar(&t.json, "json", false, "write one JSON object a line, the last with the summary")

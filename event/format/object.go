@@ -286,7 +286,7 @@ func (s *compiledSource) matches(text string) bool {
 // apply stores the found value in the event, if it is valid. The reason is 0 if
 // nothing is refused.
 func (s *compiledSource) apply(t token, e *event.Event) (done bool, refused event.Reason) {
-	numeric := s.field.Kind().Numeric()
+	numeric := s.field.Numeric()
 	switch {
 	case t.kind == tokenNull:
 		return false, 0
@@ -312,7 +312,7 @@ func (s *compiledSource) apply(t token, e *event.Event) (done bool, refused even
 }
 
 func set(e *event.Event, f event.Field, v value) {
-	if f.Kind().Numeric() {
+	if f.Numeric() {
 		e.SetNum(f, v.num)
 	} else {
 		e.SetText(f, v.text)

@@ -249,7 +249,7 @@ func (p *pattern) take(g *group, raw string, e *event.Event) event.Reason {
 		putRequest(e, text)
 		return 0
 	}
-	if !g.source.field.Kind().Numeric() && text == `""` { // how Apache writes an empty name
+	if !g.source.field.Numeric() && text == `""` { // how Apache writes an empty name
 		return 0
 	}
 	_, refused := g.source.apply(token{kind: tokenText, text: text}, e)

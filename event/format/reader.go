@@ -54,6 +54,17 @@ func (r *Reader) Text() (string, error) {
 	return v, r.result(ok)
 }
 
+// Bool reads true or false.
+func (r *Reader) Bool() (bool, error) {
+	s := &r.s
+	if !s.is('t') && !s.is('f') {
+		return false, r.result(s.wrongType(event.None))
+	}
+	start := s.i
+	ok := s.skip(2, event.None)
+	return ok && s.b[start] == 't', r.result(ok)
+}
+
 // Field reads the value of a field, in the form that events have it in, into e: a
 // text, a whole number or a flag. What a client states and cannot be is left out, as
 // in events; what the gateway makes is right, or an error.

@@ -24,6 +24,21 @@ func putLogText(e *event.Event, f event.Field, v string, isSound bool) (done boo
 	return e.AdmitText(f, v, isSound)
 }
 
+// Put stores the text that a gateway gives for a field, as a mapping does: numbers
+// in the field's own unit, times as RFC 3339 or Unix milliseconds, flags as true or
+// false. Derived fields and [event.Attrs] are for nobody to give. done and refused
+// are those of [event.Event.AdmitText].
+func Put(e *event.Event, f event.Field, v string) (done bool, refused event.Reason) {
+	s := compiledSource{field: f, unit: ownUnit()}
+	return s.apply(token{kind: tokenText, text: v}, e)
+}
+
+// Givable finds a field that [Put] can store.
+func Givable(name string) (event.Field, error) {
+	spec, err := mappable(name)
+	return spec.Field, err
+}
+
 // putText is putLogText for fields of which nothing can be refused: addresses, and
 // client values.
 func putText(e *event.Event, f event.Field, v string) bool {

@@ -2,96 +2,187 @@ package lookup
 
 import (
 	"hash/maphash"
+	"math/bits"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
 )
 
-// entry is a kept value of an entity.
+// entry is a kept value of an entity. It does not change.
 type entry struct {
 	value score.Value // Kind 0: Redis has no value
 	at    time.Time   // when it was current; zero: it is from disk
 	epoch uint64      // the feed's epoch at the time of reading
 }
 
-// cache keeps scores under their Redis keys, and the keys of entities, because a
-// key costs a hash. It is safe for concurrent use.
+// cache keeps scores under their Redis keys, a limited number of them: those that
+// were used last. Beside them it keeps where the score of an entity is, so that a
+// look-up costs one hash and no lock. It is safe for concurrent use.
 type cache struct {
 	seed   maphash.Seed
 	shards [shards]shard
-	names  [shards]nameShard
+	names  []atomic.Pointer[name] // a power of two
 }
 
 const shards = 16
 
+// shard holds a part of the cells. When the young half is full, it becomes the old
+// half; cells of the previous old half that were not used since are dropped.
 type shard struct {
 	sync.Mutex
-	entries generations[string, entry]
+	half       int // maximum number of young cells
+	young, old map[string]*cell
+	turn       atomic.Uint64 // how often the halves have changed
 }
 
-type nameShard struct {
-	sync.Mutex
-	keys generations[facet.Entity, string]
+// cell is the place of a key's entry.
+type cell struct {
+	key   string
+	shard *shard
+	entry atomic.Pointer[entry]
+	used  atomic.Uint64 // turn of the shard in which the cell became young
+}
+
+// name is an entity, its key, and its cell. It does not change; another one takes its
+// place.
+type name struct {
+	entity facet.Entity
+	key    string
+	cell   *cell // nil: none when the name was made
 }
 
 func newCache(entries int) *cache {
-	c := &cache{seed: maphash.MakeSeed()}
+	c := &cache{seed: maphash.MakeSeed(), names: make([]atomic.Pointer[name], 1<<bits.Len(uint(entries)))}
 	for i := range shards {
-		c.shards[i].entries = newGenerations[string, entry](entries / shards)
-		c.names[i].keys = newGenerations[facet.Entity, string](entries / shards)
+		c.shards[i].half, c.shards[i].young = max(entries/shards/2, 1), map[string]*cell{}
 	}
 	return c
 }
 
+// finder finds the entities of one request, which commonly have one tenant.
+type finder struct {
+	*cache
+	keyOf  func(facet.Entity) string // of what is not kept
+	tenant string
+	hash   uint64 // of the tenant
+}
+
+func (c *cache) finder(keyOf func(facet.Entity) string) finder {
+	return finder{cache: c, keyOf: keyOf}
+}
+
+// find returns what is known of an entity, and its key. e is nil if nothing is
+// known.
+func (c *finder) find(of *facet.Entity) (key string, e *entry) {
+	if of.Tenant != c.tenant {
+		c.tenant, c.hash = of.Tenant, 0
+		if of.Tenant != "" {
+			c.hash = bits.RotateLeft64(maphash.String(c.seed, of.Tenant), 1)
+		}
+	}
+	h := maphash.String(c.seed, of.Key) ^ c.hash
+	h += uint64(of.Kind) * 0x9e3779b97f4a7c15
+	mask := uint64(len(c.names) - 1)
+	first, second := &c.names[h&mask], &c.names[h>>32&mask]
+	place, n := first, first.Load()
+	if n == nil || n.entity != *of {
+		place, n = second, second.Load()
+		if n == nil || n.entity != *of {
+			n = &name{entity: cloned(of), key: c.keyOf(*of)}
+			if place = second; first.Load() == nil {
+				place = first
+			}
+		}
+	}
+	if n.cell != nil && n.cell.used.Load() == n.cell.shard.turn.Load() {
+		return n.key, n.cell.entry.Load()
+	}
+	// The cell is not known, old, or dropped.
+	s := c.shard(n.key)
+	s.Lock()
+	found := s.get(n.key)
+	s.Unlock()
+	if found != n.cell || place.Load() != n {
+		place.Store(&name{n.entity, n.key, found})
+	}
+	if found == nil {
+		return n.key, nil
+	}
+	return n.key, found.entry.Load()
+}
+
 func (c *cache) shard(key string) *shard { return &c.shards[maphash.String(c.seed, key)%shards] }
 
-// get returns the entry of a key.
-func (c *cache) get(key string) (entry, bool) {
-	s := c.shard(key)
-	s.Lock()
-	defer s.Unlock()
-	return s.entries.get(key)
+// get returns the cell of a key, and makes it young; nil if there is none.
+func (s *shard) get(key string) *cell {
+	if c := s.young[key]; c != nil {
+		return c
+	}
+	c := s.old[key]
+	if c != nil {
+		s.add(c)
+	}
+	return c
+}
+
+// add makes a cell young.
+func (s *shard) add(c *cell) {
+	if len(s.young) >= s.half {
+		s.old, s.young = s.young, make(map[string]*cell, len(s.young)/2)
+		s.turn.Add(1)
+	}
+	s.young[c.key] = c
+	c.used.Store(s.turn.Load())
 }
 
 // put stores a value that was read or heard, and returns the one that is kept
 // afterwards. since is the time at which reading began; it is zero if the value was
 // heard. Positions never go back: the value with the greater position stays. A
 // score that Redis no longer has is dropped, unless it arrived after since.
-func (c *cache) put(key string, e entry, since time.Time) score.Value {
+func (c *cache) put(key string, e entry, since time.Time) *score.Value {
 	s := c.shard(key)
 	s.Lock()
 	defer s.Unlock()
-	old, ok := s.entries.get(key)
-	switch {
-	case !ok || old.value.Kind == 0:
-	case e.value.Kind == 0 && old.at.After(since):
-		return old.value
-	case e.value.Kind != 0 && e.value.Position.Less(old.value.Position):
-		if !old.at.After(since) {
-			old.at, old.epoch = e.at, e.epoch // just looked up, and still the newest known
-			s.entries.put(key, old)
-		}
-		return old.value
+	place := s.get(key)
+	if place == nil {
+		place = &cell{key: key, shard: s}
+		place.entry.Store(&e)
+		s.add(place)
+		return &e.value
 	}
-	s.entries.put(key, e)
-	return e.value
+	old := place.entry.Load()
+	switch {
+	case old.value.Kind == 0:
+	case e.value.Kind == 0 && old.at.After(since):
+		return &old.value
+	case e.value.Kind != 0 && e.value.Position.Less(old.value.Position):
+		if !old.at.After(since) { // just looked up, and still the newest known
+			place.entry.Store(&entry{old.value, e.at, e.epoch})
+		}
+		return &old.value
+	}
+	place.entry.Store(&e)
+	return &e.value
 }
 
-// size returns the number of entries.
+// size returns the number of entries; one that is both young and old counts twice.
 func (c *cache) size() (n int) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.Lock()
-		n += s.entries.len()
+		n += len(s.young) + len(s.old)
 		s.Unlock()
 	}
 	return n
 }
 
-// scores yields all entries that hold a score.
-func (c *cache) scores(yield func(key string, v score.Value)) {
+// scores yields the scores that hold at now (Unix milliseconds), at most about most:
+// the same number of each shard, and those that were used last.
+func (c *cache) scores(most int, now int64, yield func(key string, v score.Value)) {
 	type pair struct {
 		key   string
 		value score.Value
@@ -100,12 +191,20 @@ func (c *cache) scores(yield func(key string, v score.Value)) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		room = room[:0]
-		s.Lock()
-		s.entries.all(func(key string, e entry) {
-			if e.value.Kind != 0 {
-				room = append(room, pair{key, e.value})
+		add := func(c *cell) {
+			if e := c.entry.Load(); e.value.Kind != 0 && e.value.Expires > now && len(room) < most/shards {
+				room = append(room, pair{c.key, e.value})
 			}
-		})
+		}
+		s.Lock()
+		for _, c := range s.young {
+			add(c)
+		}
+		for key, c := range s.old {
+			if s.young[key] == nil {
+				add(c)
+			}
+		}
 		s.Unlock()
 		for _, p := range room {
 			yield(p.key, p.value)
@@ -113,22 +212,6 @@ func (c *cache) scores(yield func(key string, v score.Value)) {
 	}
 }
 
-// key returns the key of an entity; make computes it if it is not cached.
-func (c *cache) key(e facet.Entity, make func(facet.Entity) string) string {
-	var h maphash.Hash
-	h.SetSeed(c.seed)
-	h.WriteByte(byte(e.Kind))
-	h.WriteString(e.Key)
-	s := &c.names[h.Sum64()%shards]
-	s.Lock()
-	key, ok := s.keys.get(e)
-	s.Unlock()
-	if ok {
-		return key
-	}
-	key = make(e)
-	s.Lock()
-	s.keys.put(cloned(e), key)
-	s.Unlock()
-	return key
+func cloned(e *facet.Entity) facet.Entity {
+	return facet.Entity{Kind: e.Kind, Tenant: strings.Clone(e.Tenant), Key: strings.Clone(e.Key)}
 }

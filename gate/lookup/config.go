@@ -9,12 +9,12 @@ import (
 // Config holds the operator's settings for look-ups and their cache.
 type Config struct {
 	MaxLookups      int           `yaml:"max_lookups" doc:"most requests that wait for Redis at once; beyond it, decisions are made without"`
-	BreakerFailures int           `yaml:"breaker_failures" doc:"failed round trips in a row after which none is tried for a while"`
-	BreakerPause    time.Duration `yaml:"breaker_pause" doc:"how long none is tried"`
+	BreakerFailures int           `yaml:"breaker_failures" doc:"failed round trips in a row that start a pause, in which none is tried"`
+	BreakerPause    time.Duration `yaml:"breaker_pause" doc:"length of that pause"`
 
 	MaxStale     time.Duration `yaml:"max_stale" doc:"how old a score may be that a decision goes by, where workers tell of changes; a second where they do not"`
 	CacheEntries int           `yaml:"cache_entries" doc:"how many entities are kept, with a score or without one"`
-	State        string        `yaml:"state" doc:"directory where the gate keeps what it must know after a restart without Redis; empty: none"`
+	State        string        `yaml:"state" doc:"directory for what restarts without Redis need; empty: none"`
 }
 
 // Defaults returns values that suit most installations.

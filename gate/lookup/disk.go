@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirdev/weir/internal/atomicfile"
 	"github.com/weirdev/weir/score"
 )
 
@@ -97,7 +98,7 @@ func (l *Lookup) save() {
 	if heard == l.saved.Load() {
 		return
 	}
-	if err := l.write(filepath.Join(l.cfg.State, fileName)); err != nil {
+	if err := atomicfile.Write(filepath.Join(l.cfg.State, fileName), l.write); err != nil {
 		if l.metrics.failed() {
 			l.log.Error("what is known cannot be written to gate.state; a restart without Redis would know what is there now", "error", err)
 		}
@@ -107,34 +108,17 @@ func (l *Lookup) save() {
 	l.saved.Store(heard)
 }
 
-func (l *Lookup) write(path string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), fileName+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	w := bufio.NewWriterSize(f, 64<<10)
-	fmt.Fprintln(w, fileStart) // the writer keeps the error
-	n, now := 0, l.now().UnixMilli()
+func (l *Lookup) write(w *bufio.Writer) error {
+	fmt.Fprintln(w, fileStart)
+	now := l.now().UnixMilli()
 	var room []byte
-	l.cache.scores(func(key string, v score.Value) {
-		if n >= mostSaved || v.Expires <= now {
-			return
-		}
+	l.cache.scores(mostSaved, now, func(key string, v score.Value) {
 		text, err := l.deps.Codec.Append(append(append(room[:0], key...), ' '), v)
 		if err != nil {
 			return // cannot fail: it was parsed before
 		}
-		n++
 		room = append(text, '\n')
 		w.Write(room)
 	})
-	if err := errors.Join(w.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }

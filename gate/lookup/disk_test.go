@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/score"
 )
 
 // TestWhatWasKnownIsKnownAfterARestart restarts without the store.
@@ -18,7 +20,7 @@ func TestWhatWasKnownIsKnownAfterARestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	state := func(c *Config) { c.State = dir }
 	before := start(t, stored(entity(0), entity(1)), state)
-	before.Look(t.Context(), []facet.Entity{entity(0), entity(1), entity(2)}, time.Second, false)
+	before.Look(t.Context(), []facet.Entity{entity(0), entity(1), entity(2)}, time.Now(), time.Second, false)
 	before.save()
 	if got := testutil.ToFloat64(before.metrics.saves["ok"]); got != 1 {
 		t.Fatalf("%v written", got)
@@ -31,16 +33,40 @@ func TestWhatWasKnownIsKnownAfterARestart(t *testing.T) {
 	away := stored()
 	away.fail = errors.New("away")
 	after := start(t, away, state)
-	if a := after.Look(t.Context(), []facet.Entity{entity(0), entity(1)}, time.Second, true); !a.Earlier || a.Values[0].Contributions[0].Weight != 90 || a.Values[1].Kind == 0 {
+	if a := after.Look(t.Context(), []facet.Entity{entity(0), entity(1)}, time.Now(), time.Second, true); !a.Earlier || a.Value(0).Contributions[0].Weight != 90 || a.Value(1) == nil {
 		t.Errorf("got %+v", a)
 	}
-	if a := after.Look(t.Context(), []facet.Entity{entity(0)}, time.Second, false); a.Trouble != Failed || a.Values[0].Kind != 0 {
+	if a := after.Look(t.Context(), []facet.Entity{entity(0)}, time.Now(), time.Second, false); a.Trouble != Failed || a.Value(0) != nil {
 		t.Errorf("what is from disk was taken for fresh: %+v", a)
 	}
 	info, err := os.Stat(filepath.Join(dir, fileName))
 	if err != nil || info.Mode().Perm()&0o077 != 0 {
 		t.Errorf("the file: %v, %v", info.Mode(), err)
 	}
+}
+
+// TestWhatWasUsedLastIsSaved where there is more than the file may hold.
+func TestWhatWasUsedLastIsSaved(t *testing.T) {
+	c := newCache(10_000)
+	const all, most = 8_000, 1_600
+	for i := range all {
+		c.put(codec.Key(entity(i)), entry{value: value(entity(i), int64(i), 90)}, time.Time{})
+	}
+	saved := map[string]bool{}
+	c.scores(most, 0, func(key string, _ score.Value) { saved[key] = true })
+	if len(saved) != most {
+		t.Errorf("%d are saved, want %d: each shard has more than its part", len(saved), most)
+	}
+	late := 0
+	for i := range all {
+		if saved[codec.Key(entity(i))] && i >= all/2 {
+			late++
+		}
+	}
+	if late < most*9/10 {
+		t.Errorf("only %d of %d were used in the later half", late, most)
+	}
+	c.scores(most, math.MaxInt64, func(key string, _ score.Value) { t.Errorf("%s holds no more, and is saved", key) })
 }
 
 // TestAFileThatSomebodyChangedGivesNothing checks the codes of lines.
@@ -77,7 +103,7 @@ func TestADirectoryThatCannotBeWrittenCostsNoAnswer(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	l.Look(t.Context(), []facet.Entity{entity(0)}, time.Second, false)
+	l.Look(t.Context(), []facet.Entity{entity(0)}, time.Now(), time.Second, false)
 	l.save()
 	if got := testutil.ToFloat64(l.metrics.saves["failed"]); got != 1 {
 		t.Errorf("%v counted as failed", got)

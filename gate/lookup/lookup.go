@@ -15,7 +15,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weirdev/weir/internal/breaker"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/trips"
 	"github.com/weirdev/weir/score"
 )
 
@@ -66,7 +68,8 @@ type Lookup struct {
 	now     func() time.Time
 	metrics *metrics
 	cache   *cache
-	breaker breaker
+	keyOf   func(facet.Entity) string
+	breaker *breaker.Breaker
 	waiting chan struct{} // holds one element per waiting request
 
 	feed  atomic.Uint64 // epoch × 2, plus 1 while the feed is complete
@@ -77,17 +80,17 @@ type Lookup struct {
 	ended   bool
 	asks    map[string]*ask // queued or in flight, by key
 	queue   []*ask          // not sent yet
-	trips   map[*trip]struct{}
+	trips   *trips.Trips
 	running sync.WaitGroup
 	ctx     context.Context // for round trips
 	cancel  context.CancelFunc
 }
 
 const (
-	mostTrips = 4   // concurrent round trips
-	mostKeys  = 512 // per round trip
-	mostWaste = 64  // queued keys per request that may wait
-	unfed     = time.Second
+	mostTrips = 4           // concurrent round trips
+	mostKeys  = 512         // per round trip
+	mostWaste = 64          // queued keys per request that may wait
+	unfed     = time.Second // age at which a score is read again while no changes arrive
 )
 
 // ask is a key that at least one request wants.
@@ -95,13 +98,10 @@ type ask struct {
 	key   string
 	since time.Time
 	done  chan struct{} // closed when the other fields are set
-	value score.Value
+	value *score.Value
 	bad   bool
 	err   error
 }
-
-// trip is a round trip in progress.
-type trip struct{ since time.Time }
 
 // New checks cfg, and reads the saved scores. It starts nothing.
 func New(cfg Config, deps Dependencies) (*Lookup, error) {
@@ -111,7 +111,7 @@ func New(cfg Config, deps Dependencies) (*Lookup, error) {
 	if deps.Store == nil || deps.Codec == nil || deps.Timeout <= 0 {
 		return nil, errors.New("lookup: no store, no codec or no time for a round trip")
 	}
-	l := &Lookup{cfg: cfg, deps: deps, log: deps.Logger, now: deps.Now, cache: newCache(cfg.CacheEntries), asks: map[string]*ask{}, trips: map[*trip]struct{}{}}
+	l := &Lookup{cfg: cfg, deps: deps, log: deps.Logger, now: deps.Now, cache: newCache(cfg.CacheEntries), keyOf: deps.Codec.Key, asks: map[string]*ask{}, trips: trips.New(mostTrips)}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -120,7 +120,7 @@ func New(cfg Config, deps Dependencies) (*Lookup, error) {
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.waiting = make(chan struct{}, cfg.MaxLookups)
-	l.breaker = breaker{failures: cfg.BreakerFailures, pause: cfg.BreakerPause, now: time.Now}
+	l.breaker = breaker.New(cfg.BreakerFailures, cfg.BreakerPause, time.Now)
 	l.metrics = newMetrics(deps.Registerer, l)
 	if err := l.load(); err != nil {
 		return nil, err
@@ -130,25 +130,42 @@ func New(cfg Config, deps Dependencies) (*Lookup, error) {
 
 // Answer is the known risk of entities.
 type Answer struct {
-	Values  []score.Value // one per entity; the zero value if nothing is known or there is no risk
-	Trouble string        // why Values is incomplete or outdated; "" if it is neither
-	Earlier bool          // the missing values are in Values as they were known earlier
+	Values  []*score.Value // one per entity, shared; nil if nothing is known or there is no risk. Empty if that holds for all
+	Trouble string         // why Values is incomplete or outdated; "" if it is neither
+	Earlier bool           // the missing values are in Values as they were known earlier
 }
 
-// Look looks up entities within a budget. With earlier, an outdated value is used
-// if no current one can be read in time.
-func (l *Lookup) Look(ctx context.Context, entities []facet.Entity, budget time.Duration, earlier bool) Answer {
-	a := Answer{Values: make([]score.Value, len(entities))}
+// Value returns the value of entity i; nil if nothing is known or there is no risk.
+func (a *Answer) Value(i int) *score.Value {
+	if len(a.Values) == 0 {
+		return nil
+	}
+	return a.Values[i]
+}
+
+// Look looks up entities within a budget, which begins at now. With earlier, an
+// outdated value is used if no current one can be read in time.
+func (l *Lookup) Look(ctx context.Context, entities []facet.Entity, now time.Time, budget time.Duration, earlier bool) Answer {
+	var a Answer
+	set := func(place int, v *score.Value) {
+		if v = l.live(v); v == nil {
+			return
+		}
+		if a.Values == nil { // most requests have no risk, and need none
+			a.Values = make([]*score.Value, len(entities))
+		}
+		a.Values[place] = v
+	}
 	var missing []miss
-	now, feed := time.Now(), l.feed.Load()
-	for i, e := range entities {
-		key := l.cache.key(e, l.deps.Codec.Key)
-		kept, ok := l.cache.get(key)
-		if ok && l.fresh(&kept, now, feed) {
-			a.Values[i] = l.live(kept.value)
+	feed := l.feed.Load()
+	finder := l.cache.finder(l.keyOf)
+	for i := range entities {
+		key, kept := finder.find(&entities[i])
+		if kept != nil && l.fresh(kept, now, feed) {
+			set(i, &kept.value)
 			continue
 		}
-		missing = append(missing, miss{place: i, key: key, kept: kept, known: ok})
+		missing = append(missing, miss{place: i, key: key, kept: kept})
 	}
 	if len(missing) == 0 {
 		l.metrics.hits.Inc()
@@ -162,9 +179,9 @@ func (l *Lookup) Look(ctx context.Context, entities []facet.Entity, budget time.
 	for _, m := range missing {
 		switch {
 		case m.found:
-			a.Values[m.place] = l.live(m.value)
-		case earlier && m.known:
-			a.Values[m.place] = l.live(m.kept.value)
+			set(m.place, m.value)
+		case earlier && m.kept != nil:
+			set(m.place, &m.kept.value)
 		default:
 			a.Earlier = false
 		}
@@ -179,11 +196,10 @@ func (l *Lookup) Look(ctx context.Context, entities []facet.Entity, budget time.
 type miss struct {
 	place int // index among the entities
 	key   string
-	kept  entry
-	known bool // kept holds a value
+	kept  *entry // nil: nothing is known
 	ask   *ask
 
-	value score.Value
+	value *score.Value
 	found bool
 }
 
@@ -196,10 +212,10 @@ func (l *Lookup) fresh(e *entry, now time.Time, feed uint64) bool {
 	return !e.at.IsZero() && now.Sub(e.at) < most
 }
 
-// live returns v, or the zero value if it has expired.
-func (l *Lookup) live(v score.Value) score.Value {
-	if v.Expires <= l.now().UnixMilli() {
-		return score.Value{}
+// live returns v, or nil if it has expired or is no score.
+func (l *Lookup) live(v *score.Value) *score.Value {
+	if v.Kind == 0 || v.Expires <= l.now().UnixMilli() {
+		return nil
 	}
 	return v
 }
@@ -282,7 +298,7 @@ func troubleOf(err error) string {
 func (l *Lookup) want(missing []miss, now time.Time, budget time.Duration) (until time.Time, trouble string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	until, late := now.Add(budget), l.late(now, budget)
+	until, late := now.Add(budget), l.trips.Late(now, budget)
 	admitted := false
 	defer func() {
 		if admitted {
@@ -302,7 +318,7 @@ func (l *Lookup) want(missing []miss, now time.Time, budget time.Duration) (unti
 			return until, Failed
 		case len(l.queue) >= mostWaste*l.cfg.MaxLookups:
 			return until, Busy
-		case !admitted && !l.breaker.allow():
+		case !admitted && !l.breaker.Allow():
 			return until, Breaker
 		}
 		admitted = true
@@ -318,32 +334,15 @@ func (l *Lookup) want(missing []miss, now time.Time, budget time.Duration) (unti
 
 // dispatch starts another round trip if the limit allows it. The caller holds l.mu.
 func (l *Lookup) dispatch(now time.Time) {
-	if len(l.trips) >= mostTrips {
-		return
+	if place, ok := l.trips.Begin(now); ok {
+		l.running.Go(func() { l.travel(place) })
 	}
-	t := &trip{since: now}
-	l.trips[t] = struct{}{}
-	l.running.Go(func() { l.travel(t) })
-}
-
-// late reports whether the store takes longer than the budget, because all current
-// round trips already do. The caller holds l.mu.
-func (l *Lookup) late(now time.Time, budget time.Duration) bool {
-	if len(l.trips) < mostTrips {
-		return false
-	}
-	for t := range l.trips {
-		if now.Sub(t.since) < budget {
-			return false
-		}
-	}
-	return true
 }
 
 // travel makes round trips until the queue is empty.
-func (l *Lookup) travel(t *trip) {
+func (l *Lookup) travel(place int) {
 	for {
-		batch := l.take(t)
+		batch := l.take(place)
 		if len(batch) == 0 {
 			return
 		}
@@ -352,17 +351,18 @@ func (l *Lookup) travel(t *trip) {
 }
 
 // take removes the keys of the next round trip from the queue.
-func (l *Lookup) take(t *trip) []*ask {
+func (l *Lookup) take(place int) []*ask {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := min(len(l.queue), mostKeys)
 	if n == 0 {
-		delete(l.trips, t)
+		l.trips.End(place)
 		l.queue = nil
 		return nil
 	}
 	batch := l.queue[:n:n]
-	l.queue, t.since = l.queue[n:], time.Now()
+	l.queue = l.queue[n:]
+	l.trips.Again(place, time.Now())
 	return batch
 }
 
@@ -378,25 +378,25 @@ func (l *Lookup) fetch(batch []*ask) {
 	values, bad, err := l.call(ctx, keys)
 	switch {
 	case err == nil:
-		l.breaker.done(succeeded)
+		l.breaker.Done(breaker.Succeeded)
 	case l.ctx.Err() != nil:
-		l.breaker.done(abandoned)
+		l.breaker.Done(breaker.Abandoned)
 	default:
 		l.log.Debug("risk could not be looked up", "error", err)
-		l.breaker.done(failed)
+		l.breaker.Done(breaker.Failed)
 	}
 	for i, a := range batch {
 		if a.err = err; err == nil {
-			a.value, a.bad = values[i], bad[i]
+			a.bad = bad[i]
 			if !a.bad {
-				a.value = l.cache.put(a.key, entry{a.value, began, feed}, began)
+				a.value = l.cache.put(a.key, entry{values[i], began, feed}, began)
 				l.heard.Add(1)
 			}
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && l.breaker.open() == 1 { // nobody should wait for a round trip that would fail too
+	if err != nil && l.breaker.Open() == 1 { // nobody should wait for a round trip that would fail too
 		for _, a := range l.queue {
 			a.err = err
 		}
@@ -467,8 +467,4 @@ func (l *Lookup) Changed(key string, v score.Value) {
 	l.cache.put(strings.Clone(key), entry{v, time.Now(), l.feed.Load()}, time.Time{})
 	l.heard.Add(1)
 	l.metrics.changes.Inc()
-}
-
-func cloned(e facet.Entity) facet.Entity {
-	return facet.Entity{Kind: e.Kind, Tenant: strings.Clone(e.Tenant), Key: strings.Clone(e.Key)}
 }

@@ -16,7 +16,7 @@ func newMetrics(r prometheus.Registerer, l *Lookup) *metrics {
 	f := promauto.With(r)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "weir_gate_breaker_open", Help: "1 while risk is not looked up because the store failed time and again.",
-	}, l.breaker.open)
+	}, l.breaker.Open)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "weir_gate_feed_whole", Help: "1 while workers' changes of scores are heard.",
 	}, func() float64 { return float64(l.feed.Load() & 1) })

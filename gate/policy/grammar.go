@@ -22,6 +22,7 @@ const (
 func grammar() rules.Key {
 	return rules.ObjectKey("the policies", rules.Required, "A file of Weir policies",
 		rules.ListKey("policies", rules.Required, 1, mostPolicies, "in order: the first whose when holds, and in whose share the request is, decides; the last has neither, and is for all other requests", policyKey()),
+		rules.ListKey("limits", rules.Optional, 0, mostLimits, "how many requests are served in a time; all that apply to a request hold", limitKey()),
 		rules.ListKey("tests", rules.Optional, 0, mostTests, "what must become of some requests", testKey()))
 }
 
@@ -77,10 +78,13 @@ func testKey() rules.Key {
 			rules.ChoiceKey("phase", rules.Optional, phases(), "phase of its rule; enforce where it is absent"))),
 		rules.ChoiceKey("known", rules.Optional, []string{knownAll, knownEarlier, knownNothing}, "what could be looked up: all (where it is absent); earlier: nothing, but risk was known before; nothing"),
 		rules.ListKey("outside", rules.Optional, 0, mostPolicies, "ids of policies in whose share the request is not; it is in all others", rules.TextKey("", rules.Required, 64, "id of a policy")),
+		rules.ListKey("exceeded", rules.Optional, 0, mostLimits, "ids of limits that the request exceeds; they must apply to it", rules.TextKey("", rules.Required, 64, "id of a limit")),
 		rules.ObjectKey("expect", rules.Required, "what must become of it",
 			rules.ChoiceKey("action", rules.Required, actionNames, "the action"),
 			rules.TextKey("policy", rules.Optional, 64, "id of the policy that decides"),
-			rules.ChoiceKey("would", rules.Optional, actionNames, "the action if every phase were enforce")))
+			rules.ChoiceKey("would", rules.Optional, actionNames, "the action if every phase were enforce"),
+			rules.ListKey("limits", rules.Optional, 0, mostLimits, "ids of all limits that apply to the request, in any order", rules.TextKey("", rules.Required, 64, "id of a limit")),
+			rules.TextKey("limited_by", rules.Optional, 64, "id of the limit that refuses it")))
 }
 
 func kinds() (all []string) {

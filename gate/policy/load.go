@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -63,10 +65,13 @@ func Load(path string, words *rules.Set) (*Set, error) {
 func Parse(name string, data []byte, words *rules.Set) (*Set, error) {
 	file := words.Document(name, data, grammar(), docs)
 	sum := sha256.Sum256(data)
-	l := loader{set: &Set{Version: hex.EncodeToString(sum[:8])}, lines: map[string]int{}, tests: map[string]int{}}
+	l := loader{set: &Set{Version: hex.EncodeToString(sum[:8])}, lines: map[string]int{}, limits: map[string]int{}, tests: map[string]int{}}
 	list := file.List("policies")
 	for i, p := range list {
 		l.policy(p, i == len(list)-1)
+	}
+	for _, one := range file.List("limits") {
+		l.limit(one)
 	}
 	for _, t := range file.List("tests") {
 		l.test(t)
@@ -78,10 +83,11 @@ func Parse(name string, data []byte, words *rules.Set) (*Set, error) {
 }
 
 type loader struct {
-	set   *Set
-	lines map[string]int // by id
-	tests map[string]int // by name
-	all   string         // id of a policy that matches every request; later ones match none
+	set    *Set
+	lines  map[string]int // by id
+	limits map[string]int // by id
+	tests  map[string]int // by name
+	all    string         // id of a policy that matches every request; later ones match none
 }
 
 func (l *loader) policy(in *rules.Params, last bool) {
@@ -115,10 +121,12 @@ func (l *loader) policy(in *rules.Params, last bool) {
 
 // order checks conditions that depend on a policy's position.
 func (l *loader) order(in *rules.Params, p *Policy, last bool) {
-	if first, taken := l.lines[p.ID]; taken && p.ID != "" {
+	if first, taken := l.lines[p.ID]; taken {
 		in.Problem("id", fmt.Sprintf("another policy has the id %q", p.ID), fmt.Sprintf("rename one of the two; the first is in line %d", first))
 	}
-	l.lines[p.ID] = in.LineOf("id")
+	if p.ID != "" {
+		l.lines[p.ID] = in.LineOf("id")
+	}
 	every := !in.Has("when") && !in.Has("share")
 	switch {
 	case l.all != "":
@@ -186,6 +194,7 @@ func (l *loader) test(in *rules.Params) {
 		in.Problem("name", "another test has the same name", "name it after what is different; the first is in line "+strconv.Itoa(first))
 	}
 	l.tests[t.Name] = in.Line()
+	locate(t.Request)
 	if t.Known == "" {
 		t.Known = knownAll
 	}
@@ -196,24 +205,36 @@ func (l *loader) test(in *rules.Params) {
 		in.Problem("risk", "there is no risk where nothing is known", "leave it out, or write known: earlier")
 	}
 	l.known(in, "outside", t.Outside)
+	t.Exceeded = in.Texts("exceeded")
+	l.knownLimits(in, "exceeded", t.Exceeded)
 	x := in.Object("expect")
 	t.Action, t.Policy, t.Would = action(x, "action", Allow), x.Text("policy"), action(x, "would", Allow)
 	t.looksAtWould = x.Has("would")
 	if t.Policy != "" {
 		l.known(x, "policy", []string{t.Policy})
 	}
+	t.Limits, t.looksAtLimits = x.Texts("limits"), x.Has("limits")
+	l.knownLimits(x, "limits", t.Limits)
+	if t.LimitedBy = x.Text("limited_by"); t.LimitedBy != "" {
+		l.knownLimits(x, "limited_by", []string{t.LimitedBy})
+	}
 	l.set.Tests = append(l.set.Tests, t)
 }
 
 // known reports ids without a policy.
 func (l *loader) known(in *rules.Params, key string, ids []string) {
-	var all []string
-	for _, p := range l.set.Policies {
-		all = append(all, p.ID)
-	}
+	report(in, key, "policy", ids, l.lines)
+}
+
+// knownLimits reports ids without a limit.
+func (l *loader) knownLimits(in *rules.Params, key string, ids []string) {
+	report(in, key, "limit", ids, l.limits)
+}
+
+func report(in *rules.Params, key, what string, ids []string, known map[string]int) {
 	for _, id := range ids {
-		if _, ok := l.lines[id]; !ok {
-			in.Problem(key, fmt.Sprintf("there is no policy %q", id), problem.DidYouMean(id, all))
+		if _, ok := known[id]; !ok {
+			in.Problem(key, fmt.Sprintf("there is no %s %q", what, id), problem.DidYouMean(id, slices.Sorted(maps.Keys(known))))
 		}
 	}
 }

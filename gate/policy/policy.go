@@ -7,6 +7,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/weirdev/weir/condition"
@@ -21,6 +22,7 @@ type Set struct {
 	// Version identifies the file's content: 16 hexadecimal digits.
 	Version  string
 	Policies []Policy // in order; the last one matches every request
+	Limits   []RateLimit
 	Tests    []Test
 }
 
@@ -128,7 +130,17 @@ type Risk struct {
 
 // Add adds the risk of one entity at now (Unix milliseconds).
 func (r *Risk) Add(list []score.Contribution, now int64) {
-	all, acting, enforce := score.At(list, now), score.AtLeast(rules.Soft, list, now), score.AtLeast(rules.Enforce, list, now)
+	if len(list) == 0 { // most entities
+		return
+	}
+	all := score.At(list, now)
+	if !slices.ContainsFunc(list, func(c score.Contribution) bool { return c.Phase < rules.Enforce }) { // one score for all
+		r.All.Raise(&all)
+		r.Acting.Raise(&all)
+		r.Enforce.Raise(&all)
+		return
+	}
+	acting, enforce := score.AtLeast(rules.Soft, list, now), score.AtLeast(rules.Enforce, list, now)
 	acting.Raise(&enforce) // a rule on trial must not lower the score of enforced rules
 	r.All.Raise(&all)
 	r.Acting.Raise(&acting)
@@ -208,6 +220,9 @@ type Outcome struct {
 	Action Action
 	Would  Action      // the action if every phase were enforce
 	Phase  rules.Phase // the phase that applies
+
+	LimitedBy string // id of the strictest limit that refuses the request; the first of several
+	limit     Action // what it calls for
 }
 
 // Decide decides on a request with a risk. limit caps the action, whatever the

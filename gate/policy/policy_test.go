@@ -401,6 +401,7 @@ func TestTheExampleOfTheDocumentationHolds(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(exampleFile))
 	f.Add(builtIn)
+	f.Add([]byte(limitsFile))
 	f.Add([]byte("policies: [{id: a, failure: closed, failure_action: tag, share: {percent: 101, of: x}}]"))
 	f.Add([]byte("policies: &a [*a]"))
 	w := words(f)

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"sync/atomic"
@@ -10,11 +9,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/weirdev/weir/internal/edited"
 	"github.com/weirdev/weir/rules"
 )
 
-// lookEvery is the interval between two reads of the file. A change counts when two
-// consecutive reads agree, so that a half-written file is not used. It takes effect
+// lookEvery is the interval between two looks at the file. A change takes effect
 // within half a second.
 const lookEvery = 250 * time.Millisecond
 
@@ -26,12 +25,11 @@ type Watched struct {
 	log     *slog.Logger
 	reloads *prometheus.CounterVec
 
+	taken   func(*Set, []byte) // nil: nobody wants to know
 	current atomic.Pointer[Set]
 	refused atomic.Bool
-
-	// Used only by the watching goroutine.
-	judged []byte // last content that was accepted or refused
-	seen   []byte // content at the last read
+	file    *edited.File // used only by the watching goroutine
+	text    []byte       // at the start
 }
 
 // Watch loads the policies of a file; if path is "", the built-in ones. It starts
@@ -41,7 +39,8 @@ func Watch(path string, words *rules.Set, log *slog.Logger, r prometheus.Registe
 	if err != nil {
 		return nil, err
 	}
-	w := &Watched{path: path, words: words, log: log, judged: data, seen: data}
+	w := &Watched{path: path, words: words, log: log}
+	w.file = edited.New(data, func() ([]byte, error) { return Read(path) })
 	name := path
 	if name == "" {
 		name = "built-in policies"
@@ -51,6 +50,7 @@ func Watch(path string, words *rules.Set, log *slog.Logger, r prometheus.Registe
 		return nil, err
 	}
 	w.current.Store(set)
+	w.text = data
 	f := promauto.With(r)
 	w.reloads = f.NewCounterVec(prometheus.CounterOpts{Name: "weir_gate_policy_reloads_total", Help: "Changes of the file of policies that were found, by result: taken, or refused because the file is wrong."}, []string{"result"})
 	for _, result := range []string{"taken", "refused"} {
@@ -68,40 +68,32 @@ func Watch(path string, words *rules.Set, log *slog.Logger, r prometheus.Registe
 // Current returns the policies in force.
 func (w *Watched) Current() *Set { return w.current.Load() }
 
+// Taken has taken called with the policies in force and the text of their file, now and
+// whenever others replace them. It is called before Run.
+func (w *Watched) Taken(taken func(*Set, []byte)) {
+	w.taken = taken
+	taken(w.Current(), w.text)
+}
+
 // Run watches the file until ctx ends.
 func (w *Watched) Run(ctx context.Context) error {
 	if w.path == "" {
 		<-ctx.Done()
 		return nil
 	}
-	t := time.NewTicker(lookEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			w.look()
-		case <-ctx.Done():
-			return nil
-		}
-	}
+	edited.Every(ctx, lookEvery, w.look)
+	return nil
 }
 
 // look reads the file once. It reports the mistakes of the same content only once.
 func (w *Watched) look() {
-	data, err := Read(w.path)
-	if err != nil {
-		if !w.refused.Swap(true) {
-			w.log.Error("the file of policies cannot be read; those that are in force stay", "version", w.Current().Version, "error", err)
-		}
-		w.judged, w.seen = nil, nil // checked again when the file is back
+	data, changed, err := w.file.Look()
+	if err != nil && !w.refused.Swap(true) {
+		w.log.Error("the file of policies cannot be read; those that are in force stay", "version", w.Current().Version, "error", err)
+	}
+	if !changed {
 		return
 	}
-	settled := bytes.Equal(data, w.seen)
-	w.seen = data
-	if !settled || w.judged != nil && bytes.Equal(data, w.judged) {
-		return
-	}
-	w.judged = data
 	set, err := Parse(w.path, data, w.words)
 	if err != nil {
 		w.refused.Store(true)
@@ -117,5 +109,8 @@ func (w *Watched) look() {
 		return
 	}
 	w.reloads.WithLabelValues("taken").Inc()
+	if w.taken != nil {
+		w.taken(set, data)
+	}
 	w.log.Info("policies changed", "version", set.Version, "before", old.Version, "policies", len(set.Policies))
 }

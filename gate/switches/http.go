@@ -2,6 +2,7 @@ package switches
 
 import (
 	"encoding/json"
+	"errors"
 	"mime"
 	"net/http"
 )
@@ -37,11 +38,26 @@ func (s *Switches) post(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
 		return
 	}
-	if err := s.Put(o); err != nil {
-		answer(w, http.StatusConflict, map[string]string{"error": err.Error()})
+	added, err := s.Add(o)
+	if err != nil {
+		status := http.StatusConflict
+		if errors.Is(err, ErrNotSaved) {
+			status = http.StatusInternalServerError
+		}
+		answer(w, status, map[string]string{"error": err.Error()})
 		return
 	}
-	answer(w, http.StatusOK, o)
+	if err := s.tell(added.Object); err != nil {
+		added.Warn("it is not in the audit: " + err.Error())
+	}
+	answer(w, http.StatusOK, added)
+}
+
+func (s *Switches) tell(o Object) error {
+	if s.deps.Audit == nil {
+		return errors.New("this gate writes no control records (gate.controls)")
+	}
+	return s.deps.Audit(o)
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

@@ -10,11 +10,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/weirdev/weir/control"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/secret"
 )
@@ -62,16 +65,47 @@ const (
 
 // ID identifies the object's subject. One version per id is in force.
 func (o *Object) ID() string {
-	if o.Scope == Entity {
-		return "entity:" + o.Kind + ":" + o.Tenant + "/" + o.Name
+	switch o.Scope {
+	case Entity: // a tenant may contain slashes, and clients choose names
+		return "entity:" + o.Kind + ":" + url.PathEscape(o.Tenant) + "/" + o.Name
+	case Global:
+		return string(Global)
 	}
-	return strings.TrimSuffix(string(o.Scope)+":"+o.Name, ":")
+	return string(o.Scope) + ":" + o.Name
 }
 
 // Entity returns the entity of a block or release.
 func (o *Object) Entity() facet.Entity {
 	kind, _ := facet.ParseKind(o.Kind)
 	return facet.Entity{Kind: kind, Tenant: o.Tenant, Key: o.Name}
+}
+
+// Record returns the control record that tells the audit of the object. It is the same
+// for everybody who tells of this version.
+func (o *Object) Record(origin string) control.Record {
+	text, _ := json.Marshal(o) // cannot fail for texts and numbers
+	sum := sha256.Sum256(text)
+	r := control.Record{
+		ID: "s-" + hex.EncodeToString(sum[:20]), Action: control.GateOff, Time: o.Set, Tenant: o.Tenant, Kind: o.Kind, Key: o.Name, Who: o.Owner, Reason: o.Reason, Origin: origin,
+	}
+	switch {
+	case o.Scope != Entity && o.Cleared:
+		r.Action = control.GateOn
+	case o.Scope != Entity:
+	case o.Cleared:
+		r.Action = control.GateClear
+	case o.Action == policy.Allow.String():
+		r.Action = control.GateRelease
+	default:
+		r.Action, r.Gate = control.GateBlock, o.Action
+	}
+	if o.Scope != Entity {
+		r.Kind = string(o.Scope)
+	}
+	if !o.Cleared {
+		r.Expires = o.Expires
+	}
+	return r
 }
 
 // Holds reports whether the object is in force.
@@ -92,9 +126,9 @@ func (o *Object) newer(old *Object) bool {
 func (o *Object) Check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for name, text := range map[string]string{"owner": o.Owner, "reason": o.Reason, "name": o.Name, "tenant": o.Tenant} {
-		if !plain(text) {
-			bad("%s: at most %d bytes of printable text are taken", name, maxText)
+	for _, text := range []struct{ name, value string }{{"owner", o.Owner}, {"reason", o.Reason}, {"name", o.Name}, {"tenant", o.Tenant}} {
+		if !plain(text.value) {
+			bad("%s: at most %d bytes of printable text are taken", text.name, maxText)
 		}
 	}
 	if strings.TrimSpace(o.Owner) == "" {
@@ -118,6 +152,9 @@ func (o *Object) Check() error {
 	case Entity:
 		if _, ok := facet.ParseKind(o.Kind); !ok || o.Name == "" {
 			bad("kind, name: %q %q is no entity", o.Kind, o.Name)
+		}
+		if _, err := policy.ParseAction(o.Action); err != nil {
+			errs = append(errs, err)
 		}
 	default:
 		bad("scope: %q is none", o.Scope)

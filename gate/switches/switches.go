@@ -2,9 +2,11 @@ package switches
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -20,21 +22,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/weirdev/weir/gate/policy"
+	"github.com/weirdev/weir/internal/atomicfile"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/problem"
 )
 
 // Store holds the stored forms of objects by id. Calls may overlap.
 type Store interface {
 	Switches(ctx context.Context) (map[string]string, error)
 	PutSwitches(ctx context.Context, forms map[string]string) error
+	// DropSwitches removes those that still have the given form.
+	DropSwitches(ctx context.Context, forms map[string]string) error
 }
 
 // Dependencies are the parts that Switches uses.
 type Dependencies struct {
 	Store      Store
 	Codec      Codec
-	Detectors  map[string]string     // by rule, for switches of detectors
+	Detectors  map[string]string     // by rule, of all rules
 	Directory  string                // "": nothing is saved
+	Audit      func(Object) error    // tells the audit what was set over HTTP; nil: nobody does
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: not registered
 	Now        func() time.Time      // nil: time.Now
@@ -45,6 +52,7 @@ const (
 	syncTimeout = 500 * time.Millisecond
 	fileName    = "switches"
 	mostObjects = 10_000
+	maxFile     = mostObjects * (maxObject + 1)
 	keptAfter   = 24 * time.Hour // how long an ended object is remembered
 )
 
@@ -61,6 +69,7 @@ type Switches struct {
 	objects map[string]Object // by id
 	holding map[string]Object // objects that were logged as being in force
 	dirty   bool              // not saved yet
+	unsaved bool              // the last attempt to save failed
 }
 
 // New reads the saved objects. It starts nothing.
@@ -135,29 +144,90 @@ func (a *Active) By(entities []facet.Entity) (action policy.Action, of facet.Ent
 	return action, of, found
 }
 
+// ErrNotSaved means that an object is in force, but would not survive a restart.
+var ErrNotSaved = errors.New("it is in force here, but cannot be saved")
+
 // Put adds a version of an object, which takes effect at once. It is on disk when
-// Put returns, and in Redis as soon as that can be reached. An error means that the
-// object is invalid, or that it could not be saved; in the latter case it is still
-// in force.
+// Put returns, and in Redis as soon as that can be reached. An error other than
+// [ErrNotSaved] means that the object is invalid, or older than the known version.
+//
+// The clock of the caller does not count: the object is set now, and ends after as
+// long as it says.
 func (s *Switches) Put(o Object) error {
-	if err := o.Check(); err != nil {
-		return err
+	_, err := s.Add(o)
+	return err
+}
+
+// Added is the version that was added.
+type Added struct {
+	Object
+	Warning string `json:"warning,omitempty"` // why it may be a mistake
+}
+
+// Warn adds a warning.
+func (a *Added) Warn(text string) {
+	if a.Warning != "" {
+		a.Warning += "; "
 	}
-	if _, err := policy.ParseAction(o.Action); o.Scope == Entity && err != nil {
-		return err
+	a.Warning += text
+}
+
+// Add is [Switches.Put], and returns what was added.
+func (s *Switches) Add(o Object) (Added, error) {
+	if err := o.Check(); err != nil {
+		return Added{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old, ok := s.objects[o.ID()]; ok && !o.newer(&old) {
-		return errors.New("a version that was set later is known")
+	now, lasts := s.now().UnixMilli(), o.Expires-o.Set
+	old, known := s.objects[o.ID()]
+	switch {
+	case known && old.Set > now: // by a wrong clock; it must not stay for that
+		o.Set = old.Set + 1
+	case known && !o.newer(&old):
+		return Added{}, fmt.Errorf("a version that was set later, at %v by %s, is known; is a clock wrong?", time.UnixMilli(old.Set).UTC(), old.Owner)
+	case !known && len(s.objects) >= mostObjects:
+		return Added{}, fmt.Errorf("there are %d objects already", mostObjects)
+	default:
+		o.Set = now
 	}
-	if len(s.objects) >= mostObjects {
-		return fmt.Errorf("there are %d objects already", mostObjects)
+	if o.Expires = now + lasts; o.Cleared {
+		o.Expires = max(o.Expires, old.Expires) // an older version must not return
+	}
+	added := Added{Object: o, Warning: s.unknown(&o)}
+	if o.Cleared && (!known || !old.Holds(now)) {
+		added.Warning = fmt.Sprintf("%q was not in force here; \"weir switch list\" has what is", o.ID())
 	}
 	s.objects[o.ID()] = o
 	s.dirty = true
 	s.refresh()
-	return s.save()
+	if err := s.save(); err != nil {
+		return added, fmt.Errorf("%w: %w", ErrNotSaved, err)
+	}
+	return added, nil
+}
+
+// unknown says that a switch names a rule or detector that is not among the rules;
+// "" if it is. It may still be one of a newer worker.
+func (s *Switches) unknown(o *Object) string {
+	var names []string
+	switch o.Scope {
+	case Rule:
+		names = slices.Collect(maps.Keys(s.deps.Detectors))
+	case Detector:
+		names = slices.Collect(maps.Values(s.deps.Detectors))
+	default:
+		return ""
+	}
+	if slices.Contains(names, o.Name) {
+		return ""
+	}
+	text := fmt.Sprintf("the rules here have no %s %q", o.Scope, o.Name)
+	slices.Sort(names) // of several that are near, always the same
+	if near := problem.Nearest(o.Name, names); near != "" {
+		text += fmt.Sprintf("; did you mean %q?", near)
+	}
+	return text
 }
 
 // List returns all objects in force, in order of id.
@@ -207,9 +277,7 @@ func (s *Switches) Agree(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.refresh()
-		if err := s.save(); err != nil {
-			s.failed.Inc()
-		}
+		_ = s.save() // it counts and logs, and is tried again
 	}()
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
@@ -217,15 +285,40 @@ func (s *Switches) Agree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	missing := s.merge(forms)
-	if len(missing) == 0 {
-		return nil
+	missing, left := s.merge(forms)
+	if len(missing) > 0 {
+		if err := s.deps.Store.PutSwitches(ctx, missing); err != nil {
+			return err
+		}
 	}
-	return s.deps.Store.PutSwitches(ctx, missing)
+	if left > 0 {
+		return fmt.Errorf("%d objects are not taken, because there are %d already", left, mostObjects)
+	}
+	return nil
 }
 
-// merge adds stored forms, and returns those that the store lacks.
-func (s *Switches) merge(forms map[string]string) map[string]string {
+// Sweep removes from the store what is over. Gates do not: one with a wrong clock would
+// remove what is still in force, and may be the only one that knows it.
+func (s *Switches) Sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	forms, err := s.deps.Store.Switches(ctx)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(forms, func(_, form string) bool {
+		o, err := s.deps.Codec.Decode(form)
+		return err != nil || !s.over(&o)
+	})
+	if len(forms) == 0 {
+		return nil
+	}
+	return s.deps.Store.DropSwitches(ctx, forms)
+}
+
+// merge adds stored forms. missing holds those that the store lacks; left is how many
+// could not be added.
+func (s *Switches) merge(forms map[string]string) (missing map[string]string, left int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stored := make(map[string]Object, len(forms))
@@ -237,20 +330,23 @@ func (s *Switches) merge(forms map[string]string) map[string]string {
 		}
 		stored[id] = o
 		old, known := s.objects[id]
-		if known && !o.newer(&old) || !known && (len(s.objects) >= mostObjects || s.over(&o)) {
-			continue
+		switch {
+		case known && !o.newer(&old), !known && s.over(&o):
+		case !known && len(s.objects) >= mostObjects:
+			left++
+		default:
+			s.objects[id] = o
+			s.dirty = true
 		}
-		s.objects[id] = o
-		s.dirty = true
 	}
-	missing := map[string]string{}
+	missing = map[string]string{}
 	for id, o := range s.objects {
 		there, ok := stored[id]
 		if (!ok || o.newer(&there)) && !s.over(&o) {
 			missing[id] = s.deps.Codec.Encode(&o)
 		}
 	}
-	return missing
+	return missing, left
 }
 
 // over reports whether an object ended long enough ago to be forgotten.
@@ -273,14 +369,14 @@ func (s *Switches) refresh() {
 		was, told := s.holding[id]
 		if !o.Holds(now) {
 			if told {
-				s.audit("ended", id, &o)
+				s.audit(ended, id, &o)
 				delete(s.holding, id)
 				changed = true
 			}
 			continue
 		}
 		if !told || was != o {
-			s.audit("in force", id, &o)
+			s.audit(inForce, id, &o)
 			s.holding[id] = o
 			changed = true
 		}
@@ -291,7 +387,15 @@ func (s *Switches) refresh() {
 	}
 }
 
+const (
+	inForce = "in force"
+	ended   = "ended"
+)
+
 func (s *Switches) audit(state, id string, o *Object) {
+	if text := s.unknown(o); text != "" && state == inForce {
+		s.log.Warn("a switch may do nothing", "id", id, "reason", text)
+	}
 	s.log.Warn("a switch, block or release changed", "state", state, "id", id, "action", o.Action, "owner", o.Owner, "reason", o.Reason, "cleared", o.Cleared, "expires", time.UnixMilli(o.Expires).UTC())
 }
 
@@ -328,50 +432,56 @@ func (s *Switches) load() error {
 	if err := os.MkdirAll(s.deps.Directory, 0o700); err != nil {
 		return fmt.Errorf("gate.state: %w", err)
 	}
-	data, err := os.ReadFile(filepath.Join(s.deps.Directory, fileName))
+	f, err := os.Open(filepath.Join(s.deps.Directory, fileName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("gate.state: %w", err)
 	}
-	lines := bufio.NewScanner(strings.NewReader(string(data)))
-	lines.Buffer(nil, 2*maxObject)
-	for lines.Scan() {
-		o, err := s.deps.Codec.Decode(lines.Text())
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return fmt.Errorf("gate.state: %w", err)
+	}
+	bad := 0
+	for line := range bytes.Lines(data) {
+		o, err := s.deps.Codec.Decode(strings.TrimSuffix(string(line), "\n"))
 		if err != nil {
-			s.forged.Inc()
-			s.log.Error("gate.state holds something that is no switch of ours; it counts as none", "error", err)
+			bad++
 			continue
 		}
-		if old, known := s.objects[o.ID()]; !known || o.newer(&old) {
+		if old, known := s.objects[o.ID()]; known && o.newer(&old) || !known && len(s.objects) < mostObjects {
 			s.objects[o.ID()] = o
 		}
+	}
+	if bad > 0 {
+		s.forged.Add(float64(bad))
+		s.log.Error("gate.state holds something that is no switch of ours; it counts as none", "lines", bad)
 	}
 	return nil
 }
 
 // save writes all objects to disk if they have changed. The caller holds s.mu.
-func (s *Switches) save() (err error) {
+func (s *Switches) save() error {
 	if !s.dirty || s.deps.Directory == "" {
 		return nil
 	}
-	f, err := os.CreateTemp(s.deps.Directory, fileName+".*")
+	err := atomicfile.Write(filepath.Join(s.deps.Directory, fileName), func(w *bufio.Writer) error {
+		for _, id := range slices.Sorted(maps.Keys(s.objects)) {
+			o := s.objects[id]
+			fmt.Fprintln(w, s.deps.Codec.Encode(&o))
+		}
+		return nil
+	})
 	if err != nil {
+		s.failed.Inc()
+		if !s.unsaved {
+			s.log.Error("switches cannot be saved to gate.state; a restart without Redis would forget the last ones", "error", err)
+		}
+		s.unsaved = true
 		return fmt.Errorf("gate.state: %w", err)
 	}
-	w := bufio.NewWriter(f)
-	for _, id := range slices.Sorted(maps.Keys(s.objects)) {
-		o := s.objects[id]
-		fmt.Fprintln(w, s.deps.Codec.Encode(&o)) // the writer keeps the error
-	}
-	err = errors.Join(w.Flush(), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(s.deps.Directory, fileName))
-	}
-	if err != nil {
-		return fmt.Errorf("gate.state: %w", errors.Join(err, os.Remove(f.Name())))
-	}
-	s.dirty = false
+	s.dirty, s.unsaved = false, false
 	return nil
 }

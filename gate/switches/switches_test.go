@@ -3,6 +3,7 @@ package switches
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,14 @@ func (m *memory) PutSwitches(_ context.Context, forms map[string]string) error {
 		return errors.New("away")
 	}
 	maps.Copy(m.forms, forms)
+	return nil
+}
+
+func (m *memory) DropSwitches(_ context.Context, forms map[string]string) error {
+	if m.away {
+		return errors.New("away")
+	}
+	maps.DeleteFunc(m.forms, func(id, form string) bool { return forms[id] == form })
 	return nil
 }
 
@@ -266,6 +275,208 @@ func TestGatesAgreeWhateverTheOrder(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAWrongClockPinsNothing: what a gate or operator with a wrong clock sets ends in
+// time, and can be cleared by those whose clocks are right.
+func TestAWrongClockPinsNothing(t *testing.T) {
+	w := newWorld()
+	right, ahead := w.gate(t, "", nil), w.gate(t, "", nil)
+	ahead.now = func() time.Time { return w.now.Add(24 * time.Hour) }
+	agree := func() {
+		t.Helper()
+		for _, s := range []*Switches{ahead, right, ahead} {
+			if err := s.Agree(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	operator := w.object(Tenant, "shop")
+	operator.Set += 24 * time.Hour.Milliseconds()
+	operator.Expires += 24 * time.Hour.Milliseconds()
+	put(t, right, operator)
+	if all := right.List(); len(all) != 1 || all[0].Set != w.now.UnixMilli() || all[0].Expires != w.now.Add(time.Hour).UnixMilli() {
+		t.Errorf("the operator's clock counts: %+v", all)
+	}
+
+	put(t, ahead, w.object(Global, ""))
+	agree()
+	if right.Active().Off("", "") != "global" {
+		t.Fatal("not in force")
+	}
+	w.now = w.now.Add(time.Minute)
+	cleared := w.object(Global, "")
+	cleared.Cleared = true
+	put(t, right, cleared)
+	agree()
+	for name, s := range map[string]*Switches{"right": right, "ahead": ahead} {
+		if got := s.Active().Off("", ""); got != "" {
+			t.Errorf("%s: still off: %s", name, got)
+		}
+	}
+	if old, now := right.objects["global"], ahead.objects["global"]; old != now || !old.Cleared || old.Expires < w.now.Add(25*time.Hour-time.Minute).UnixMilli() {
+		t.Errorf("what was cleared may return: %+v, %+v", old, now)
+	}
+}
+
+// TestWhatIsOverLeavesTheStore once somebody sets something, and at no gate's word.
+func TestWhatIsOverLeavesTheStore(t *testing.T) {
+	w := newWorld()
+	s := w.gate(t, "", nil)
+	put(t, s, w.object(Rule, "x"))
+	long := w.object(Rule, "y")
+	long.Expires += Longest.Milliseconds() / 2
+	put(t, s, long)
+	agree := func() {
+		t.Helper()
+		if err := s.Agree(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agree()
+	w.now = w.now.Add(keptAfter + 2*time.Hour)
+	agree()
+	w.forms["forged"] = "of a stranger"
+	if len(w.forms) != 3 {
+		t.Fatalf("the store has %v", w.forms)
+	}
+	if err := s.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, y := w.forms["rule:y"]; len(w.forms) != 2 || !y {
+		t.Errorf("the store has %v", w.forms)
+	}
+}
+
+// TestAFullGateStillClears what it has, and says what it does not take.
+func TestAFullGateStillClears(t *testing.T) {
+	w := newWorld()
+	s := w.gate(t, "", nil)
+	for i := range mostObjects {
+		o := w.object(Rule, fmt.Sprint(i))
+		s.objects[o.ID()] = o
+	}
+	if err := s.Put(w.object(Rule, "one more")); err == nil {
+		t.Error("one more was taken")
+	}
+	w.now = w.now.Add(time.Millisecond)
+	cleared := w.object(Rule, "7")
+	cleared.Cleared = true
+	put(t, s, cleared)
+	if s.Active().Muted("7") || !s.Active().Muted("8") {
+		t.Error("not cleared")
+	}
+	o := w.object(Rule, "from elsewhere")
+	w.forms[o.ID()] = codec.Encode(&o)
+	if err := s.Agree(t.Context()); err == nil || len(s.objects) != mostObjects || len(w.forms) != mostObjects+1 {
+		t.Errorf("%v; %d objects, %d in the store", err, len(s.objects), len(w.forms))
+	}
+}
+
+// TestDifferentSubjectsHaveDifferentIDs, whatever clients call themselves.
+func TestDifferentSubjectsHaveDifferentIDs(t *testing.T) {
+	seen := map[string]Object{}
+	for _, o := range []Object{
+		{Scope: Global}, {Scope: Route, Name: "/x"}, {Scope: Route, Name: "/x:"}, {Scope: Rule, Name: "/x"},
+		{Scope: Entity, Kind: "account", Tenant: "a", Name: "b/c"}, {Scope: Entity, Kind: "account", Tenant: "a/b", Name: "c"}, {Scope: Entity, Kind: "account", Tenant: "a%2Fb", Name: "c"},
+	} {
+		if other, taken := seen[o.ID()]; taken {
+			t.Errorf("%+v and %+v are both %s", o, other, o.ID())
+		}
+		seen[o.ID()] = o
+	}
+}
+
+// TestALineOfAStrangerCostsNoOtherLine, however long it is.
+func TestALineOfAStrangerCostsNoOtherLine(t *testing.T) {
+	w := newWorld()
+	dir := t.TempDir()
+	one, other := w.object(Rule, "x"), w.object(Rule, "y")
+	text := codec.Encode(&one) + "\n" + strings.Repeat("a", 1<<20) + "\n\n" + codec.Encode(&other) // cut short behind the last
+	if err := os.WriteFile(filepath.Join(dir, fileName), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(w.gate(t, dir, nil).List()); got != 2 {
+		t.Errorf("%d objects", got)
+	}
+}
+
+// TestASwitchThatCannotBeSavedHoldsAllTheSame, and whoever set it is told.
+func TestASwitchThatCannotBeSavedHoldsAllTheSame(t *testing.T) {
+	w := newWorld()
+	dir := filepath.Join(t.TempDir(), "state")
+	var log bytes.Buffer
+	s := w.gate(t, dir, &log)
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"scope":"global","owner":"ann","reason":"why","set":%d,"expires":%d}`, w.now.UnixMilli(), w.now.Add(time.Hour).UnixMilli())
+	r := httptest.NewRequest("POST", "/v1/switches", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	rec := httptest.NewRecorder()
+	s.Handler().ServeHTTP(rec, r)
+	if rec.Code != 500 || !strings.Contains(rec.Body.String(), "in force here, but cannot be saved") || s.Active().Off("", "") != "global" {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	for range 3 {
+		_ = s.Agree(t.Context())
+	}
+	if n := strings.Count(log.String(), "cannot be saved to gate.state"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Agree(t.Context())
+	w.away = true
+	if w.gate(t, dir, nil).Active().Off("", "") != "global" {
+		t.Error("not saved when there is room again")
+	}
+}
+
+// TestASwitchThatNamesNothingIsTold: a typing error would otherwise look like success.
+func TestASwitchThatNamesNothingIsTold(t *testing.T) {
+	w := newWorld()
+	for _, tc := range []struct {
+		scope Scope
+		name  string
+		known bool
+	}{{Rule, "a", true}, {Rule, "aa", false}, {Detector, "decay", true}, {Detector, "a", false}, {Tenant, "shop", true}, {Route, "/x", true}} {
+		var log bytes.Buffer
+		s, o := w.gate(t, "", &log), w.object(tc.scope, tc.name)
+		body, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("POST", "/v1/switches", bytes.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		rec := httptest.NewRecorder()
+		s.Handler().ServeHTTP(rec, r)
+		if known := !strings.Contains(rec.Body.String(), `"warning":"the rules here have no `); rec.Code != 200 || known != tc.known {
+			t.Errorf("%s: %d %s", o.ID(), rec.Code, rec.Body)
+		}
+		if known := !strings.Contains(log.String(), "a switch may do nothing"); known != tc.known || len(s.List()) != 1 {
+			t.Errorf("%s: %s", o.ID(), log.String())
+		}
+	}
+}
+
+// TestClearingWhatIsNotInForceIsTold, because a typing error leaves it in force.
+func TestClearingWhatIsNotInForceIsTold(t *testing.T) {
+	w := newWorld()
+	s := w.gate(t, "", nil)
+	put(t, s, w.object(Tenant, "shop"))
+	for _, tc := range []struct {
+		name    string
+		warning bool
+	}{{"shpo", true}, {"shop", false}, {"shop", true}} {
+		w.now = w.now.Add(time.Millisecond)
+		o := w.object(Tenant, tc.name)
+		o.Cleared = true
+		if added, err := s.Add(o); err != nil || added.Warning != "" != tc.warning {
+			t.Errorf("%s: %+v, %v", tc.name, added, err)
+		}
+	}
 }
 
 func TestObjectsThatAreRefused(t *testing.T) {

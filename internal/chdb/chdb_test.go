@@ -212,9 +212,12 @@ func TestAcknowledgedRowsSurviveKill9(t *testing.T) {
 	if err := c.Exec(ctx, "CREATE TABLE k (n UInt64) ENGINE = MergeTree ORDER BY n"); err != nil {
 		t.Fatal(err)
 	}
-	acknowledged := uint64(0)
+	acknowledged, killing := uint64(0), uint64(40)
 	for i := range uint64(60) {
 		batch, err := c.PrepareBatch(ctx, "INSERT INTO k (n)")
+		if err != nil && i > killing {
+			break
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,7 +226,7 @@ func TestAcknowledgedRowsSurviveKill9(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if i == 40 {
+		if i == killing {
 			time.AfterFunc(time.Millisecond, kill)
 		}
 		if err := batch.Send(); err != nil {

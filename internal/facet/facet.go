@@ -90,7 +90,7 @@ type Entity struct {
 	Key    string // account id, address, …
 }
 
-// Facet is an event as one entity sees it.
+// Facet is an event as one entity sees it, or a control record about the entity.
 type Facet struct {
 	Entity  Entity
 	Source  int32 // raw partition of the event
@@ -100,6 +100,9 @@ type Facet struct {
 
 	// Fields holds only the projected fields. Its texts alias the frame.
 	Fields event.Event
+
+	// Control is what operators said; its action is 0 in the facet of an event.
+	Control Control
 }
 
 // Index orders the facets of one event: permanent number of the kind, then ordinal

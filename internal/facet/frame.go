@@ -28,7 +28,8 @@ import (
 // The table of kinds makes a frame readable without the rules that it was made
 // with. Presence bits and values follow the order of the kind's fields.
 //
-// The flags are 0; a record with others is a [LoopbackReader]'s.
+// The flags are 0, or those of a control frame; a record with others is a
+// [LoopbackReader]'s, or a switch.
 const (
 	frameVersion = 2
 	headerBytes  = 8
@@ -68,6 +69,7 @@ type Writer struct {
 	// Sent is the number of facets added since the owner took over. Add counts.
 	Sent uint64
 
+	flags       byte // and, unless 0, another version
 	epoch       uint64
 	incarnation uint64
 	projection  Projection // with the marks
@@ -107,19 +109,7 @@ func NewWriter(epoch, incarnation uint64, p *Projection) *Writer {
 // Add appends the facet of e for ent. Calls come in ascending order of (offset,
 // kind, ordinal).
 func (w *Writer) Add(ent Entity, ordinal uint8, offset int64, e *event.Event) {
-	if w.facets == 0 {
-		w.lastOffset, w.lastTime = 0, 0
-	}
-	w.facets++
-	w.Sent++
-	t := e.Num(event.Time)
-	b := binary.AppendUvarint(w.body, uint64(offset-w.lastOffset))
-	b = append(b, byte(ent.Kind), ordinal)
-	b = binary.AppendVarint(b, t-w.lastTime)
-	w.lastOffset, w.lastTime = offset, t
-	b = appendText(b, ent.Tenant)
-	b = appendText(b, ent.Key)
-
+	b := w.begin(ent, ordinal, offset, e.Num(event.Time))
 	fields := w.projection[ent.Kind]
 	bits := len(b)
 	for range (len(fields) + 7) / 8 {
@@ -130,13 +120,28 @@ func (w *Writer) Add(ent Entity, ordinal uint8, offset int64, e *event.Event) {
 			continue
 		}
 		b[bits+i/8] |= 1 << (i % 8)
-		if f.Kind().Numeric() {
+		if f.Numeric() {
 			b = binary.AppendVarint(b, e.Num(f))
 		} else {
 			b = appendText(b, e.Text(f))
 		}
 	}
 	w.body = b
+}
+
+// begin appends what every facet begins with.
+func (w *Writer) begin(ent Entity, ordinal uint8, offset, t int64) []byte {
+	if w.facets == 0 {
+		w.lastOffset, w.lastTime = 0, 0
+	}
+	w.facets++
+	w.Sent++
+	b := binary.AppendUvarint(w.body, uint64(offset-w.lastOffset))
+	b = append(b, byte(ent.Kind), ordinal)
+	b = binary.AppendVarint(b, t-w.lastTime)
+	w.lastOffset, w.lastTime = offset, t
+	b = appendText(b, ent.Tenant)
+	return appendText(b, ent.Key)
 }
 
 func appendText(b []byte, s string) []byte {
@@ -153,7 +158,7 @@ func (w *Writer) Facets() int { return w.facets }
 // Finish completes the frame. Sent and Facets of s are filled in. The bytes are
 // valid until the next Finish.
 func (w *Writer) Finish(s Section) []byte {
-	b := append(w.frame[:0], 'W', 'F', frameVersion, 0, 0, 0, 0, 0)
+	b := append(w.frame[:0], 'W', 'F', versions[w.flags][0], w.flags, 0, 0, 0, 0)
 	b = binary.LittleEndian.AppendUint64(b, w.epoch)
 	b = binary.AppendUvarint(b, w.incarnation)
 	b = append(b, w.table...)
@@ -181,6 +186,7 @@ type Reader struct {
 	cursor
 	Epoch       uint64
 	Incarnation uint64
+	Controls    bool // its facets carry control records
 
 	fields     [MaxKind][]event.Field
 	store      []event.Field
@@ -194,7 +200,7 @@ type Reader struct {
 }
 
 // versions lists the supported versions, by the flags of a frame.
-var versions = [...][]byte{0: {frameVersion}, flagLoopback: {frameVersion, loopbackVersion}, flagVerdicts: {loopbackVersion}, flagSwitch: {switchVersion}}
+var versions = [...][]byte{0: {frameVersion}, flagLoopback: {frameVersion, loopbackVersion}, flagVerdicts: {loopbackVersion}, flagSwitch: {switchVersion}, flagControls: {controlsVersion}}
 
 // open checks the envelope of a record of the facet topic, and returns its content.
 func open(frame []byte, flags byte) ([]byte, error) {
@@ -215,7 +221,11 @@ func open(frame []byte, flags byte) ([]byte, error) {
 
 // Reset starts on a frame. Everything read from it aliases its bytes.
 func (r *Reader) Reset(frame []byte) error {
-	b, err := open(frame, 0)
+	flags := byte(0)
+	if r.Controls = len(frame) >= headerBytes && frame[3] == flagControls; r.Controls {
+		flags = flagControls
+	}
+	b, err := open(frame, flags)
 	if err != nil {
 		return err
 	}
@@ -341,7 +351,7 @@ func (r *Reader) Facet(f *Facet) (ok bool, err error) {
 	if offset != r.lastOffset {
 		r.lastIndex = -1
 	}
-	if kind >= MaxKind || !r.known[kind] || delta > math.MaxInt64 ||
+	if kind >= MaxKind || !r.known[kind] && !(r.Controls && Kind(kind).Exists()) || delta > math.MaxInt64 ||
 		offset < r.section.From || offset >= r.section.To || index <= r.lastIndex {
 		return false, fmt.Errorf("%w: facet out of order or range (kind %d, offset %d)", ErrFrame, kind, offset)
 	}
@@ -353,6 +363,9 @@ func (r *Reader) Facet(f *Facet) (ok bool, err error) {
 	}
 	if f.Entity.Key, err = r.text(); err != nil {
 		return false, err
+	}
+	if f.Control.Action = 0; r.Controls {
+		return true, r.readControl(f)
 	}
 	return true, r.readFields(f, r.fields[kind])
 }
@@ -373,7 +386,7 @@ func (r *Reader) readFields(f *Facet, fields []event.Field) error {
 			if at >= len(fields) {
 				return fmt.Errorf("%w: a field behind the last", ErrFrame)
 			}
-			if field := fields[at]; field.Kind().Numeric() {
+			if field := fields[at]; field.Numeric() {
 				v, err := c.varint()
 				if err != nil {
 					return err

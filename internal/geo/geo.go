@@ -28,9 +28,9 @@ import (
 
 // Config names the databases; an empty path means none.
 type Config struct {
-	City      string `yaml:"city" doc:"database of cities or countries in MaxMind's format (GeoLite2-City, GeoIP2-Country, GeoIP2-Enterprise; DB-IP; IPinfo)"`
-	ASN       string `yaml:"asn" doc:"database of autonomous systems in MaxMind's format (GeoLite2-ASN, GeoIP2-ISP, GeoIP2-Enterprise; DB-IP; IPinfo)"`
-	Anonymous string `yaml:"anonymous" doc:"database of anonymisers in MaxMind's format (GeoIP2-Anonymous-IP, GeoIP-Anonymous-Plus; IPinfo)"`
+	City      string `yaml:"city" doc:"cities or countries, a database in MaxMind's format (GeoLite2-City, GeoIP2-Country, GeoIP2-Enterprise; DB-IP; IPinfo)"`
+	ASN       string `yaml:"asn" doc:"autonomous systems, a database in MaxMind's format (GeoLite2-ASN, GeoIP2-ISP, GeoIP2-Enterprise; DB-IP; IPinfo)"`
+	Anonymous string `yaml:"anonymous" doc:"anonymisers, a database in MaxMind's format (GeoIP2-Anonymous-IP, GeoIP-Anonymous-Plus; IPinfo)"`
 }
 
 // Nowhere knows no address.
@@ -57,6 +57,7 @@ type DB struct {
 	log     *slog.Logger
 	current atomic.Pointer[files]
 	reloads *prometheus.CounterVec
+	built   *prometheus.GaugeVec
 }
 
 // files is a generation, and the files from which it was read.
@@ -102,6 +103,9 @@ func Open(cfg Config, log *slog.Logger, r prometheus.Registerer) (*DB, error) {
 	db := &DB{cfg: cfg, log: log, reloads: promauto.With(r).NewCounterVec(prometheus.CounterOpts{
 		Name: "weir_geo_reloads_total", Help: "Attempts to read changed geographic databases, by result.",
 	}, []string{"result"})}
+	db.built = promauto.With(r).NewGaugeVec(prometheus.GaugeOpts{
+		Name: "weir_geo_built_timestamp_seconds", Help: "When the geographic databases in use were built, Unix time, by setting.",
+	}, []string{"database"})
 	now, err := db.read(&files{Generation: &Generation{}})
 	if err != nil {
 		return nil, err
@@ -115,7 +119,7 @@ func Open(cfg Config, log *slog.Logger, r prometheus.Registerer) (*DB, error) {
 	if len(absent) > 0 {
 		log.Warn("no geographic database is configured for some fields; they stay empty", "settings", strings.Join(absent, ","))
 	}
-	db.current.Store(now)
+	db.use(now)
 	return db, nil
 }
 
@@ -339,6 +343,15 @@ func (db *DB) Reload() {
 		return
 	}
 	db.reloads.WithLabelValues("ok").Inc()
-	db.current.Store(now)
+	db.use(now)
 	db.log.Info("geographic databases read anew", "digests", now.Digests())
+}
+
+func (db *DB) use(now *files) {
+	db.current.Store(now)
+	for i, f := range db.cfg.files() {
+		if d := now.databases[i]; d != nil {
+			db.built.WithLabelValues(f.setting).Set(float64(d.Metadata.BuildEpoch))
+		}
+	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/geo/geowriter"
@@ -207,6 +208,40 @@ func TestANewFileIsUsedAndABadOneIsNot(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// TestTheAgeOfDatabasesIsAMetric: of those in use, also after a new file.
+func TestTheAgeOfDatabasesIsAMetric(t *testing.T) {
+	dir, registry := t.TempDir(), prometheus.NewPedanticRegistry()
+	c := write(t, dir, "Berlin")
+	c.ASN, c.Anonymous = "", ""
+	db, err := geo.Open(c, slog.New(slog.DiscardHandler), registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := func() (of map[string]time.Time) {
+		all, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		of = map[string]time.Time{}
+		for _, f := range all {
+			for _, m := range f.GetMetric() {
+				if f.GetName() == "weir_geo_built_timestamp_seconds" {
+					of[m.GetLabel()[0].GetValue()] = time.Unix(int64(m.GetGauge().GetValue()), 0)
+				}
+			}
+		}
+		return of
+	}
+	for _, state := range []string{"opened", "read anew"} {
+		if got := built(); len(got) != 1 || time.Since(got["geo.city"]) > time.Hour || time.Since(got["geo.city"]) < -time.Minute {
+			t.Errorf("%s: built at %v", state, got)
+		}
+		write(t, dir, "Bonn")
+		age(t, c.City)
+		db.Reload()
+	}
 }
 
 // TestAGenerationIsRestored from its digests and what was kept of it, with what

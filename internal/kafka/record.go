@@ -46,6 +46,19 @@ type Batch struct {
 // Readable returns the offset after the last record that can be read now.
 func (b *Batch) Readable() int64 { return b.HighWatermark - b.Held }
 
+// ReadUpTo returns the time up to which a partition was read, for a reader that goes
+// on at next: if that is the end, when the end was asked for; otherwise the time of
+// the last record. It reports false if the batch has no record that tells.
+func (b *Batch) ReadUpTo(next int64) (time.Time, bool) {
+	switch {
+	case next >= b.HighWatermark:
+		return b.Asked, true
+	case len(b.Records) > 0:
+		return time.UnixMilli(b.Records[len(b.Records)-1].Time), true
+	}
+	return time.Time{}, false
+}
+
 func (b *Batch) reset(offset int64) {
 	b.Records, b.headers, b.inflated = b.Records[:0], b.headers[:0], 0
 	b.frame, b.arena, b.set = shrunk(b.frame), shrunk(b.arena), nil

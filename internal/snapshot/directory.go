@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
+
+	"github.com/weirdev/weir/internal/atomicfile"
 )
 
 // directory keeps objects as files. The files of the blob library are not suitable:
@@ -72,12 +72,6 @@ func (d directory) open(_ context.Context, key string) (io.ReadCloser, int64, er
 	return f, info.Size(), nil
 }
 
-const (
-	temporary = ".part-"
-	// forgotten is the age from which a temporary file is abandoned.
-	forgotten = time.Hour
-)
-
 // create writes a temporary file and links it to its name, which fails if the name
 // exists.
 func (d directory) create(ctx context.Context, key string, b []byte) error {
@@ -89,8 +83,8 @@ func (d directory) create(ctx context.Context, key string, b []byte) error {
 	if err := d.makeDirectories(dir); err != nil {
 		return err
 	}
-	sweep(dir)
-	temp, err := d.disk.createTemp(dir, temporary)
+	atomicfile.Sweep(dir)
+	temp, err := d.disk.createTemp(dir, atomicfile.Temporary)
 	if err != nil {
 		return err
 	}
@@ -139,23 +133,6 @@ func (d directory) makeDirectories(dir string) error {
 		}
 	}
 	return d.disk.syncDirectory(parent)
-}
-
-// sweep removes temporary files of a killed process. What it cannot remove stays
-// for the next time.
-func sweep(dir string) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), temporary) {
-			continue
-		}
-		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > forgotten {
-			_ = os.Remove(filepath.Join(dir, e.Name()))
-		}
-	}
 }
 
 func (d directory) move(_ context.Context, from, to string) error {

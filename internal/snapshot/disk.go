@@ -1,9 +1,10 @@
 package snapshot
 
 import (
-	"errors"
 	"io"
 	"os"
+
+	"github.com/weirdev/weir/internal/atomicfile"
 )
 
 // disk lists the operations of a directory on files that a power loss may undo: a
@@ -30,11 +31,4 @@ func (osDisk) createTemp(dir, pattern string) (file, error) { return os.CreateTe
 func (osDisk) link(from, to string) error                   { return os.Link(from, to) }
 func (osDisk) rename(from, to string) error                 { return os.Rename(from, to) }
 func (osDisk) mkdir(dir string) error                       { return os.Mkdir(dir, 0o750) }
-
-func (osDisk) syncDirectory(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (osDisk) syncDirectory(dir string) error               { return atomicfile.SyncDirectory(dir) }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/weirdev/weir/internal/atomicfile"
 	"github.com/weirdev/weir/proof/testkit"
 )
 
@@ -57,7 +58,7 @@ func TestAFullDiskLeavesNoHalfObject(t *testing.T) {
 func temporaries(t *testing.T, root string) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && strings.HasPrefix(d.Name(), temporary) {
+		if err == nil && strings.HasPrefix(d.Name(), atomicfile.Temporary) {
 			names = append(names, path)
 		}
 		return err

@@ -17,6 +17,8 @@ import (
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/weirdev/weir/internal/atomicfile"
 )
 
 var testNames = Names{Stream: "weir", Incarnation: 3, Form: "1.1"}
@@ -264,13 +266,13 @@ func TestWhatAKilledProcessLeftIsNoSnapshotAndIsRemoved(t *testing.T) {
 	s := openTest(t, fileURL(dir))
 	write(t, s, 1, 1, "state")
 	folder := filepath.Join(dir, "weir/3/1/1.1/0")
-	fresh, old := filepath.Join(folder, temporary+"1"), filepath.Join(folder, temporary+"2")
+	fresh, old := filepath.Join(folder, atomicfile.Temporary+"1"), filepath.Join(folder, atomicfile.Temporary+"2")
 	for _, f := range []string{fresh, old} {
 		if err := os.WriteFile(f, []byte("sta"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	long := time.Now().Add(-2 * forgotten)
+	long := time.Now().Add(-2 * atomicfile.Abandoned)
 	if err := os.Chtimes(old, long, long); err != nil {
 		t.Fatal(err)
 	}

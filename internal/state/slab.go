@@ -12,21 +12,21 @@ import (
 // collector sees a handful of slices without pointers, however many records there
 // are.
 //
-// Sizes grow by half and by a third in turn (64, 96, 128, 192, …), so that at most
-// a third of a record is unused.
+// Sizes grow by a quarter of a power of two (64, 80, 96, 112, 128, 160, …), so that at
+// most a fifth of a record is unused.
 const (
 	smallest   = 64
-	classes    = 21       // up to 64 KiB
+	classes    = 41       // up to 64 KiB
 	chunkBytes = 64 << 10 // at most
 )
 
-// ref names a piece: size class in the upper 5 bits, number in the rest. 0 means
+// ref names a piece: size class in the upper 6 bits, number in the rest. 0 means
 // none.
 type ref uint32
 
 const (
 	noRef     ref = 0
-	classBits     = 5
+	classBits     = 6
 	indexBits     = 32 - classBits
 )
 
@@ -35,11 +35,8 @@ func (r ref) index() int { return int(r & (1<<indexBits - 1)) }
 
 // sizeOf returns the size of pieces of a class.
 func sizeOf(class int) int {
-	base := smallest << (class / 2)
-	if class%2 == 1 {
-		base += base / 2
-	}
-	return base
+	base := smallest << (class / 4)
+	return base + base/4*(class%4)
 }
 
 // classFor returns the smallest class whose pieces hold n bytes; ok is false if
@@ -48,7 +45,7 @@ func classFor(n int) (class int, ok bool) {
 	if n <= smallest {
 		return 0, true
 	}
-	class = 2 * (bits.Len(uint((n-1)/smallest)) - 1)
+	class = 4 * (bits.Len(uint((n-1)/smallest)) - 1)
 	for class < classes && sizeOf(class) < n {
 		class++
 	}
@@ -130,7 +127,7 @@ func (s *slab) freeze() slab {
 func (s *slab) alloc() (index int) {
 	if len(s.open) == 0 {
 		if len(s.chunks)<<s.shift >= math.MaxInt32>>classBits {
-			panic("state: more records than can be named") // 67 million of one size in one partition
+			panic("state: more records than can be named") // 33 million of one size in one partition
 		}
 		s.open = append(s.open, uint32(len(s.chunks)))
 		s.chunks = append(s.chunks, chunk{})

@@ -33,6 +33,8 @@ const (
 	headerSize = 40
 	slotHeader = SlotHeader
 
+	largestFirst = 16 // class of new records: a busy entity must not make many others large
+
 	standingMask = 3
 	heldFlag     = 4
 	countShift   = 4
@@ -59,8 +61,16 @@ type Table struct {
 	found  map[groupKey]uint16 // group by name; for look-ups only
 	caps   [maxKinds]int
 	sketch sketch
+	latest [maxKinds]latest
 	held   int           // records that are held
 	views  *atomic.Int32 // frozen views that may still be read
+}
+
+// latest remembers the two records of a kind that came last, so that the next one
+// gets the room that they have grown to at once.
+type latest struct {
+	key   uint64
+	class uint8 // of the one before
 }
 
 // list is a chain of records from the coldest to the most recent.
@@ -135,12 +145,28 @@ func (t *Table) Find(key uint64, watermark int64) (rec Record, ok bool) {
 }
 
 func (t *Table) insert(key uint64, kind uint8, group uint16, count uint8) Record {
-	r := t.alloc(0)
+	r := t.alloc(t.firstClass(kind, key))
 	rec := t.open(r)
 	rec.initialize(key, kind, group, flagsOf(count))
 	t.index.set(key, r)
 	t.push(t.listOf(rec.b), r, rec.b)
 	return rec
+}
+
+// firstClass returns the size class for a new record: the smaller one of what the last
+// two of its kind fill by now, up to 1 KiB. Otherwise a record would move many times
+// during its first event, and leave holes.
+func (t *Table) firstClass(kind uint8, key uint64) int {
+	l := &t.latest[kind]
+	class := uint8(0)
+	if r := t.index.get(l.key); r != noRef {
+		rec := t.peek(r)
+		c, _ := classFor(rec.used())
+		class = uint8(c)
+	}
+	first := min(class, l.class, largestFirst)
+	l.key, l.class = key, class
+	return int(first)
 }
 
 // initialize makes an empty record from a piece with arbitrary content.
@@ -151,6 +177,14 @@ func (rec *Record) initialize(key uint64, kind uint8, group uint16, flags uint8)
 	rec.b[offKind], rec.b[offFlags] = kind, flags
 	le.PutUint16(rec.b[offGroup:], group)
 	le.PutUint16(rec.b[offUsed:], headerSize)
+}
+
+// Remove removes the record of a key, if there is one. The sketch that counts
+// entities without a record is left as it is: it holds no keys.
+func (t *Table) Remove(key uint64) {
+	if r := t.index.get(key); r != noRef {
+		t.remove(t.open(r))
+	}
 }
 
 func (t *Table) alloc(class int) ref {

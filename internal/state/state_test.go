@@ -348,6 +348,33 @@ func BenchmarkTable(b *testing.B) {
 	}
 }
 
+// TestLargeRecordsDoNotMakeTheNextOnesLarge: a new record gets as much room as the last
+// ones fill.
+func TestLargeRecordsDoNotMakeTheNextOnesLarge(t *testing.T) {
+	table := state.New(state.Caps{})
+	key := uint64(0)
+	add := func(bytes int) {
+		rec, _ := table.Admit(key, 1, 0, 0)
+		key++
+		rec.Resize(7, bytes)
+	}
+	for range 1000 {
+		add(60 << 10)
+		add(60 << 10)
+		add(8)
+	}
+	const large, small = 2000, 1000
+	if got, want := table.Bytes(), large*64<<10+small*1<<10+4<<20; got > want {
+		t.Errorf("%d bytes, want no more than %d", got, want)
+	}
+	for range 10_000 {
+		add(8)
+	}
+	if got, want := table.Bytes(), large*64<<10+small*1<<10+10_000*64+5<<20; got > want {
+		t.Errorf("with small records, %d bytes, want no more than %d", got, want)
+	}
+}
+
 // Two records may be open at once, and grow in turns, while others come, expire
 // and make room, and views are frozen.
 func TestTwoRecordsMayBeOpenAtOnce(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 
 // AdminConfig holds the address of the admin listener.
 type AdminConfig struct {
-	Listen  string `yaml:"listen" doc:"address of /metrics, /healthz and /readyz, and of a gate's switches; empty: none"`
+	Listen  string `yaml:"listen" doc:"address of /metrics, /healthz and /readyz, and of a gate's switches; empty: none; weir-gate has 127.0.0.1:9481 by default, weir console 127.0.0.1:9482"`
 	Profile bool   `yaml:"profile" doc:"serve /debug/pprof there as well"`
 }
 
@@ -92,7 +92,7 @@ func (a *Admin) Serve(path string, h http.Handler) { a.more[path] = h }
 // said, and so are notes.
 func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorLog: ErrorLog(a.log)}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorLog: ErrorLog(a.log), EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /readyz", a.readyz)
 	for path, h := range a.more {

@@ -28,6 +28,8 @@ const (
 	pathRate        = 400_000.0 // events per CPU second
 	decodeShare     = 0.33      // fraction of the rate of decoding alone
 	builtInShare    = 0.45      // fraction of the rate with five rules, with all built-in ones
+	manyShare       = 0.5       // fraction of the rate with one rule of each detector, with manyRules of them
+	manyRules       = 100
 	workerRate      = 60_000.0  // events per CPU second of the worker
 	workerRSS       = 600 << 20 // bytes
 	pathKeys        = 5000

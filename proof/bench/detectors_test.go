@@ -5,10 +5,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weirdev/weir/proof/testkit"
 )
 
 // The table has a line for no rules, for each detector, and for all of them.
 func TestCostsOfEachDetector(t *testing.T) {
+	if testkit.Raced {
+		t.Skip("it shares nothing between goroutines")
+	}
 	c := costTraffic()
 	c.Duration = 5 * time.Minute
 	var out bytes.Buffer

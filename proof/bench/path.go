@@ -5,6 +5,8 @@ import (
 	_ "embed"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"testing/fstest"
 	"time"
 
@@ -122,9 +124,9 @@ func (p *path) run(records [][]byte, every time.Duration) error {
 	return nil
 }
 
-// wholePath measures decode → facets → frames → windows → verdict, with the rules of
-// the yardstick and with all built-in rules. plain is the time of encoding/json for
-// decoding the same records.
+// wholePath measures decode → facets → frames → windows → verdict: with the rules of
+// the yardstick, with all built-in rules, and with few and many built-in rules of all
+// detectors. plain is the time of encoding/json for decoding the same records.
 func wholePath(ctx context.Context, r *report, plain time.Duration) error {
 	five, err := onePath(ctx, r, yardstickRules)
 	if err != nil {
@@ -141,13 +143,53 @@ func wholePath(ctx context.Context, r *report, plain time.Duration) error {
 	}
 	share = float64(five.each) / float64(all.each)
 	r.line("of the rate with five rules", fmt.Sprintf("%.2f", share), fmt.Sprintf("%.2f", builtInShare), share >= builtInShare)
+	r.line("allocations an event", fmt.Sprint(all.allocations), "0", all.allocations == 0)
+
+	one, err := onePath(ctx, r, oneRuleEach)
+	if err != nil {
+		return err
+	}
+	r.note("one rule of each detector: %.2f of the rate with five rules", float64(five.each)/float64(one.each))
+	many, err := onePath(ctx, r, func() (*rules.Set, error) { return byTurns(manyRules) })
+	if err != nil {
+		return err
+	}
+	share = float64(one.each) / float64(many.each)
+	r.line("of the rate with one rule of each detector", fmt.Sprintf("%.2f", share), fmt.Sprintf("%.2f", manyShare), share >= manyShare)
 	return nil
+}
+
+// oneRuleEach returns the first built-in rule of each detector.
+func oneRuleEach() (*rules.Set, error) { return byTurns(0) }
+
+// byTurns returns n built-in rules, one of each detector in turn as long as it has
+// more; at least one of each.
+func byTurns(n int) (*rules.Set, error) {
+	set, err := builtInRules()
+	if err != nil {
+		return nil, err
+	}
+	of := map[string][]*rules.Rule{}
+	for _, r := range set.Rules {
+		of[r.Detector] = append(of[r.Detector], r)
+	}
+	some := &rules.Set{Version: set.Version}
+	for turn := 0; turn == 0 || len(some.Rules) < n && turn < len(set.Rules); turn++ {
+		for _, name := range detectorsOf(set) {
+			if turn < len(of[name]) && (turn == 0 || len(some.Rules) < n) {
+				some.Rules = append(some.Rules, of[name][turn])
+			}
+		}
+	}
+	slices.SortFunc(some.Rules, func(a, b *rules.Rule) int { return strings.Compare(a.ID, b.ID) })
+	return some, nil
 }
 
 // pathTime is the time of one event.
 type pathTime struct {
-	each  time.Duration // the whole path
-	alone time.Duration // decoding only
+	each        time.Duration // the whole path
+	alone       time.Duration // decoding only
+	allocations uint64        // an event; those for signals and growing state are few, and rounded off
 }
 
 func onePath(ctx context.Context, r *report, load func() (*rules.Set, error)) (t pathTime, err error) {
@@ -156,17 +198,22 @@ func onePath(ctx context.Context, r *report, load func() (*rules.Set, error)) (t
 		return t, err
 	}
 	records, _ := samples(pathKeys)
-	t.each, err = measure(ctx, len(records), func() error {
+	work := func() error {
 		for at := 0; at < len(records); at += 500 {
 			if err := p.run(records[at:at+500], 100*time.Microsecond); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}
+	if t.each, err = measure(ctx, len(records), work); err != nil {
+		return t, err
+	}
+	n, err := allocations(work)
 	if err != nil {
 		return t, err
 	}
+	t.allocations = n / uint64(len(records))
 	t.alone, err = measure(ctx, len(records), func() error {
 		for _, rec := range records {
 			if err := p.decoder.Decode(rec, &p.event); err != nil {

@@ -47,7 +47,7 @@ type finding struct {
 
 // comparable reports whether every run has the same findings about an entity.
 func comparable(e facet.Entity) bool {
-	return !strings.HasPrefix(e.Key, latePrefix) && !strings.HasPrefix(e.Key, lateNet)
+	return !strings.HasPrefix(e.Key, latePrefix) && !strings.HasPrefix(e.Key, saidPrefix) && !strings.HasPrefix(e.Key, lateNet)
 }
 
 func findingOf(s *score.Signal) finding { return finding{s.Rule, s.Entity, s.Tier, s.Time} }

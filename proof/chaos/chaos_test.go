@@ -41,7 +41,7 @@ func killEverything(t *testing.T) {
 	if !report.Proven || report.Lost != 0 || report.Duplicated != 0 || !report.DigestsEqual {
 		t.Errorf("not proven:\n%s", out.String())
 	}
-	if report.Kills < 2 || report.Events < 10_000 || report.Signals == 0 || report.Scores == 0 || report.DeadLetters == 0 || report.Repeats == 0 || report.LateFacets == 0 {
+	if report.Kills < 2 || report.Events < 10_000 || report.Signals == 0 || report.Scores == 0 || report.DeadLetters == 0 || report.Repeats == 0 || report.LateFacets == 0 || report.Controls == 0 || report.HeldBack == 0 {
 		t.Errorf("the run has seen too little:\n%s", out.String())
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -89,6 +89,13 @@ func spoilEverything(t *testing.T) {
 		want  string // beginning of a finding
 		turns func(*verdict) bool
 	}{
+		{"a row of a time line is gone", sql("DELETE FROM weir.entity_events WHERE src_partition = 3 AND src_offset = (SELECT min(src_offset) FROM weir.entity_events WHERE src_partition = 3)"),
+			"digest of entity_events", nil},
+		{"an event is not found by its id", sql("DELETE FROM weir.event_ids WHERE src_partition = 3 AND src_offset = (SELECT min(src_offset) FROM weir.event_ids WHERE src_partition = 3)"),
+			"digest of event_ids", nil},
+		{"a signal is not found by its rule", sql("DELETE FROM weir.named_signals WHERE found_by = 'rule' AND facet_offset = (SELECT min(facet_offset) FROM weir.named_signals)"), "digest of named_signals", nil},
+		{"events are counted twice", sql("INSERT INTO weir.event_minutes SELECT * REPLACE (block + 4 AS block) FROM weir.event_minutes ORDER BY minute LIMIT 1"), "digest of event_minutes", nil},
+		{"events of an address are not counted", sql("DELETE FROM weir.entity_minutes WHERE entity_kind = 'ip' AND src_partition = 1"), "digest of entity_minutes", nil},
 		{"a row of events is gone", sql("DELETE FROM weir.events WHERE src_partition = 0 AND src_offset = 10"), "event 0-10 is not in ClickHouse",
 			func(v *verdict) bool { return v.Lost == 1 }},
 		{"a row of events says something else", sql("ALTER TABLE weir.events UPDATE account = 'somebody' WHERE src_partition = 1 AND src_offset = 20 SETTINGS mutations_sync = 2"),
@@ -97,10 +104,15 @@ func spoilEverything(t *testing.T) {
 			"a row of events at 2-300000", func(v *verdict) bool { return v.Duplicated == 1 }},
 		{"a signal is gone", sql("DELETE FROM weir.signals WHERE facet_offset = (SELECT min(facet_offset) FROM weir.signals)"), "signals: 1-", nil},
 		{"a signal is also one of shadow rules", sql("INSERT INTO weir.shadow_signals SELECT * FROM weir.signals ORDER BY facet_offset LIMIT 1"), "shadow_signals: 1-", nil},
+		{"a label is gone", sql("DELETE FROM weir.labels WHERE src_offset = (SELECT min(src_offset) FROM weir.labels)"), "labels: control record ", nil},
+		{"the audit says something else", sql("ALTER TABLE weir.audit UPDATE who = 'somebody' WHERE src_offset = (SELECT max(src_offset) FROM weir.audit) SETTINGS mutations_sync = 2"), "audit: control record ", nil},
+		{"control records were acknowledged that are not in the log", func(_ context.Context, r *run) error { r.sender.ordersAcked += 2; return nil },
+			"2 acknowledged control records are not in the log", nil},
 		{"Redis has lost a score", dropScore, "the score of ", nil},
 		{"Redis holds an older score", ageScore, "the score of ", nil},
 		{"Redis holds a score of nobody", strangeScore, "Redis holds ", nil},
 		{"Redis holds a forged score", forgeScore, "score with a wrong code", nil},
+		{"a dead letter is gone from the table", sql("DELETE FROM weir.dead_letters WHERE src_offset = (SELECT min(src_offset) FROM weir.dead_letters)"), "dead_letters: ", nil},
 		{"a dead letter of a good record", deadLetter, "a dead letter of 0-1, which is not garbage", nil},
 		{"records were acknowledged that are not in the log", func(_ context.Context, r *run) error { r.sender.acked[3] += 5; return nil },
 			"5 acknowledged records are not in the raw log", nil},
@@ -110,12 +122,12 @@ func spoilEverything(t *testing.T) {
 		if testkit.Raced && i == 2 {
 			break // each takes half a minute there, because pools of buffers keep little
 		}
-		plan, acked := r.plan, slices.Clone(r.sender.acked)
+		plan, acked, orders := r.plan, slices.Clone(r.sender.acked), r.sender.ordersAcked
 		if err := c.spoil(t.Context(), r); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		v := verdictOf(t, r)
-		r.plan, r.sender.acked = plan, acked
+		r.plan, r.sender.acked, r.sender.ordersAcked = plan, acked, orders
 		told := slices.ContainsFunc(v.findings, func(f string) bool { return strings.Contains(f, c.want) })
 		if v.equal() || !told || c.turns != nil && !c.turns(v) {
 			t.Errorf("%s: lost %d, duplicated %d, different %d, and these findings:\n%s", c.name, v.Lost, v.Duplicated, v.Different, strings.Join(v.findings, "\n"))

@@ -104,6 +104,9 @@ func (g *generator) until(t int64, emit func(record)) {
 		if g.rng.IntN(lateEvery) == 0 {
 			g.emit(g.tardy(at), emit)
 		}
+		if g.rng.IntN(saidEvery) == 0 {
+			g.emit(g.saidEvent(at), emit)
+		}
 	})
 }
 

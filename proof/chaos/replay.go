@@ -26,6 +26,8 @@ type replayed struct {
 	bundles  [][]bundle        // by raw partition and offset
 	signals  map[string]string // texts, by id
 	shadow   map[string]string // the same for shadow rules
+	said     map[int64]string  // control records that count, by offset
+	held     int64             // signals that a label held back
 	found    map[finding]int
 	looped   map[wire][]string // loop-back that follows from the log
 	heard    map[wire][]string // loop-back found in it, each frame once; both encoded as the first of a chain
@@ -46,7 +48,7 @@ type replayed struct {
 type wire struct{ from, to int32 }
 
 func newReplayed(t *truth) *replayed {
-	r := &replayed{signals: map[string]string{}, shadow: map[string]string{}, found: map[finding]int{}, looped: map[wire][]string{}, heard: map[wire][]string{}, last: map[wire]facet.Step{}}
+	r := &replayed{signals: map[string]string{}, shadow: map[string]string{}, said: map[int64]string{}, found: map[finding]int{}, looped: map[wire][]string{}, heard: map[wire][]string{}, last: map[wire]facet.Step{}}
 	for _, p := range t.parts {
 		r.bundles = append(r.bundles, make([]bundle, len(p.what)))
 	}
@@ -90,6 +92,8 @@ func (r *replayed) add(one *replayed) {
 	}
 	maps.Copy(r.signals, one.signals)
 	maps.Copy(r.shadow, one.shadow)
+	maps.Copy(r.said, one.said)
+	r.held += one.held
 	for f, n := range one.found {
 		r.found[f] += n
 	}
@@ -142,7 +146,7 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		return nil, err
 	}
 	r := newReplayed(t)
-	vectors := make([]vector, len(t.parts))
+	vectors := make([]vector, len(t.parts)+1) // the last is that of control records
 	cfg := s.Config.Detect.Config
 	cfg.Sources, cfg.Partitions = len(t.parts), m.partitions()
 	second := oracle.New(m.set, cfg, m.hasher, id, uint64(s.Config.Stream.Incarnation))
@@ -184,6 +188,9 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		for i := range signals {
 			sig := &signals[i]
 			r.signals[sig.ID()] = signalText(sig)
+			if n := len(sig.Evidence); n > 0 && sig.Evidence[n-1].Name == "false_positive" {
+				r.held++
+			}
 			if rule := m.set.Rule(sig.Rule); rule != nil && rule.Spec.Keeps().Ahead > 0 {
 				r.timed++
 			}
@@ -288,7 +295,7 @@ func (r *replayed) unpack(reader *facet.Reader, frame []byte, vectors []vector, 
 		if err != nil || !ok {
 			return b, err
 		}
-		if int(s.Source) >= len(vectors) {
+		if int(s.Source) >= len(vectors) || reader.Controls != (int(s.Source) == len(vectors)-1) {
 			return b, fmt.Errorf("raw partition %d does not exist", s.Source)
 		}
 		from, stale, err := vectors[s.Source].take(s)
@@ -306,6 +313,10 @@ func (r *replayed) unpack(reader *facet.Reader, frame []byte, vectors []vector, 
 			}
 			if stale || f.Offset < from {
 				r.repeated++
+				continue
+			}
+			if reader.Controls {
+				r.said[f.Offset] += saidText(f.Entity, f.Time, f.Control)
 				continue
 			}
 			var digest uint64

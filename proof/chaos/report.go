@@ -38,6 +38,8 @@ type Report struct {
 	Members       int64 `json:"group_members"`  // members told by loop-back about findings of their group
 	Verdicts      int64 `json:"verdicts"`       // on cohorts, sent to all facet partitions
 	Timed         int64 `json:"timed_signals"`  // of rules that set timers
+	Controls      int64 `json:"controls"`       // control records that count
+	HeldBack      int64 `json:"held_back"`      // signals that a label held back
 	Switches      int64 `json:"rule_switches"`  // records of the facet log
 	Watched       int64 `json:"shadow_signals"` // shadow signals that follow from these switches
 	Repeats       int64 `json:"repeats"`        // gateway repeats that ingest dropped
@@ -65,7 +67,7 @@ func (r *run) report(v *verdict) Report {
 		Events: v.Events, Sent: v.Sent, Kills: r.faults.count("kill"), Stops: r.faults.count("stop"), Outages: r.faults.outages(),
 		Faults: r.faults.all(), LostAnswers: r.cluster.toClickHouse.Lost() + r.cluster.toRedis.Lost(),
 		Lost: v.Lost, Duplicated: v.Duplicated, Different: v.Different, DigestsEqual: v.equal(), Digests: v.Digests, Findings: v.findings,
-		Signals: v.Signals, Scores: v.Scores, DeadLetters: v.Dead, LateFacets: v.Late, Switches: v.Switches, Watched: v.Watched, Members: v.Members, Verdicts: v.Verdicts, Timed: v.Timed, Repeats: v.Repeats, DroppedFacets: v.Repeated, MergedRows: v.Physical - v.Events,
+		Signals: v.Signals, Scores: v.Scores, DeadLetters: v.Dead, LateFacets: v.Late, Controls: v.Controls, HeldBack: v.Held, Switches: v.Switches, Watched: v.Watched, Members: v.Members, Verdicts: v.Verdicts, Timed: v.Timed, Repeats: v.Repeats, DroppedFacets: v.Repeated, MergedRows: v.Physical - v.Events,
 		RecoveryP50: seconds(r.track.recovery("", 0.5)), RecoveryP99: seconds(r.track.recovery("", 0.99)), RecoveryMax: map[string]float64{},
 		Seed: r.opts.Seed, Kafka: r.opts.Kafka, Rate: r.opts.Rate, Seconds: seconds(time.Since(r.began)),
 		Version: map[string]string{"weir": app.Version()},
@@ -110,6 +112,7 @@ func (o Report) write(out io.Writer, asJSON bool) error {
 	line("faults        %s", strings.Join(list, ", "))
 	line("              %d answers were lost on the way back", o.LostAnswers)
 	line("stored        %d events, %d signals, %d scores, %d dead letters; %d repeats of gateways are dropped", o.Events, o.Signals, o.Scores, o.DeadLetters, o.Repeats)
+	line("by hand       %d control records; %d signals that a label held back", o.Controls, o.HeldBack)
 	line("rules         %d switch records; %d signals of shadow rules, %d of rules with timers; %d verdicts on cohorts", o.Switches, o.Watched, o.Timed, o.Verdicts)
 	line("written again %d facets, dropped by detect; %d rows of events, merged by ClickHouse", o.DroppedFacets, o.MergedRows)
 	line("recovery      half within %.1f s, 99 %% within %.1f s", o.RecoveryP50, o.RecoveryP99)

@@ -19,10 +19,13 @@ type sender struct {
 	tried      []int64 // records of each partition passed to Kafka
 	acked      []int64 // acknowledged ones among these
 	total      atomic.Int64
+
+	orders      *orders
+	ordersAcked int64
 }
 
 func newSender(p plan, s *stack.Stack) *sender {
-	all := &sender{stack: s, start: p.Start, tried: make([]int64, p.Partitions), acked: make([]int64, p.Partitions)}
+	all := &sender{stack: s, start: p.Start, orders: p.orders(), tried: make([]int64, p.Partitions), acked: make([]int64, p.Partitions)}
 	for i := range p.Partitions {
 		all.generators = append(all.generators, p.generator(i))
 	}
@@ -74,5 +77,19 @@ func (s *sender) send(ctx context.Context, until int64) error {
 	}
 	copy(s.acked, s.tried)
 	s.total.Add(total)
+	return s.sendOrders(ctx, until)
+}
+
+// sendOrders sends the control records that are due.
+func (s *sender) sendOrders(ctx context.Context, until int64) error {
+	var records []kafka.Outgoing
+	s.orders.until(until, func(o kafka.Outgoing) { records = append(records, o) })
+	if len(records) == 0 {
+		return nil
+	}
+	if err := s.stack.Kafka.Produce(ctx, s.stack.Config.Stream.Topic("controls"), []kafka.Produce{{Records: records}}); err != nil {
+		return fmt.Errorf("send control records: %w", err)
+	}
+	s.ordersAcked += int64(len(records))
 	return nil
 }

@@ -194,7 +194,7 @@ func eachRecord(ctx context.Context, s *stack.Stack, what string, yield func(*ka
 }
 
 // checkDead compares the dead letters, by key, with the garbage.
-func (r *run) checkDead(ctx context.Context, t *truth, v *verdict) error {
+func (r *run) checkDead(ctx context.Context, conn driver.Conn, t *truth, said *ordered, v *verdict) error {
 	seen := map[string]bool{}
 	err := eachRecord(ctx, r.cluster.stack, "dead", func(rec *kafka.Record) error {
 		key := string(rec.Key)
@@ -203,6 +203,12 @@ func (r *run) checkDead(ctx context.Context, t *truth, v *verdict) error {
 		}
 		seen[key] = true
 		var p, offset int64
+		if n, _ := fmt.Sscanf(key, "controls-0-%d", &offset); n == 1 {
+			if letter, ok := said.garbage[offset]; !ok || !bytes.Equal(letter, rec.Value) {
+				v.find("dead letter %s does not hold the bytes of garbage among the control records", key)
+			}
+			return nil
+		}
 		if _, err := fmt.Sscanf(key, "%d-%d", &p, &offset); err != nil || p < 0 || int(p) >= len(t.parts) {
 			v.find("a dead letter has the key %q", key)
 			return nil
@@ -227,9 +233,53 @@ func (r *run) checkDead(ctx context.Context, t *truth, v *verdict) error {
 			}
 		}
 	}
+	for offset := range said.garbage {
+		if !seen[fmt.Sprintf("controls-0-%d", offset)] {
+			v.Lost++
+			v.find("garbage at %d of the control records is no dead letter", offset)
+		}
+	}
+	if err := r.checkDeadTable(ctx, conn, seen, v); err != nil {
+		return err
+	}
 	v.Dead = int64(len(seen))
-	v.same("dead_letters", fmt.Sprint(len(seen)), fmt.Sprint(t.garbage()))
+	v.same("dead_letters", fmt.Sprint(len(seen)), fmt.Sprint(t.garbage()+int64(len(said.garbage))))
 	return err
+}
+
+// checkDeadTable compares the table of dead letters with their topic, by key.
+func (r *run) checkDeadTable(ctx context.Context, conn driver.Conn, letters map[string]bool, v *verdict) error {
+	rows, err := conn.Query(r.streamParameter(ctx), `SELECT concat(if(source = 'controls', 'controls-', ''), toString(src_partition), '-', toString(src_offset)), reason
+FROM `+r.cluster.stack.Config.ClickHouse.Database+`.dead_letters FINAL WHERE stream = {stream:String}`)
+	if err != nil {
+		return fmt.Errorf("read dead_letters: %w", err)
+	}
+	defer rows.Close()
+	found := map[string]bool{}
+	for rows.Next() {
+		var key, reason string
+		if err := rows.Scan(&key, &reason); err != nil {
+			return fmt.Errorf("read dead_letters: %w", err)
+		}
+		switch {
+		case found[key]:
+			v.Duplicated++
+			v.find("dead_letters: %s is there twice", key)
+		case !letters[key]:
+			v.Duplicated++
+			v.find("dead_letters: %s is in the table, and not in the topic", key)
+		case reason == "":
+			v.find("dead_letters: %s gives no reason", key)
+		}
+		found[key] = true
+	}
+	for key := range letters {
+		if !found[key] {
+			v.Lost++
+			v.find("dead_letters: %s is in the topic, and not in the table", key)
+		}
+	}
+	return rows.Err()
 }
 
 func header(rec *kafka.Record, key string) string {

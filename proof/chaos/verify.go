@@ -27,6 +27,8 @@ type verdict struct {
 	Members    int64 // group members told by loop-back
 	Verdicts   int64 // verdicts on cohorts, read by loop-back
 	Timed      int64 // signals of rules that set timers
+	Controls   int64 // control records that count
+	Held       int64 // signals that a label held back
 	Repeats    int64 // gateway repeats, dropped by ingest
 	Repeated   int64 // facets that were written again, and dropped
 	Digests    map[string]string
@@ -83,6 +85,7 @@ func (r *run) verify(ctx context.Context) (*verdict, error) {
 		return v, nil
 	}
 	r.event("the raw log is what the seed says, and the facet log is replayed: %d records, %d frames", r.sender.acknowledged(), re.frames)
+	v.Held = re.held
 	v.Late, v.Repeated, v.Members, v.Verdicts, v.Timed = re.late, re.repeated, re.members, re.verdicts, re.timed
 	v.checkFacets(t, re)
 	v.checkLoopback(re)
@@ -100,10 +103,20 @@ func (r *run) checkStores(ctx context.Context, t *truth, re *replayed, v *verdic
 	if err := r.checkEvents(ctx, conn, t, v); err != nil {
 		return err
 	}
+	if err := r.checkMade(ctx, conn, v); err != nil {
+		return err
+	}
 	if err := r.checkSignals(ctx, conn, re, v); err != nil {
 		return err
 	}
-	if err := r.checkDead(ctx, t, v); err != nil {
+	said, err := r.learnControls(ctx, v)
+	if err != nil {
+		return fmt.Errorf("read the topic of controls: %w", err)
+	}
+	if err := r.checkControls(ctx, conn, said, re, v); err != nil {
+		return err
+	}
+	if err := r.checkDead(ctx, conn, t, said, v); err != nil {
 		return err
 	}
 	if err := r.checkScores(ctx, re, v); err != nil {

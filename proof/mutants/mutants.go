@@ -34,8 +34,10 @@ type Suite struct {
 	Test    string   // test that must fail
 	Args    []string // of the test program
 	Env     []string // added to the present one
-	SeedEnv string   // variable that passes a bug's seed to the test
 	Bugs    []Bug
+
+	// How a bug's seed is passed to the test: as a variable, or as a flag.
+	SeedEnv, SeedFlag string
 }
 
 // patience is how long a test may take to find its bug. It ends tests that hang, and
@@ -130,8 +132,10 @@ func (s Suite) try(t *testing.T, root, program string, number int, b Bug) (out s
 	cmd := exec.CommandContext(ctx, program, append([]string{"-test.run", "^" + b.Test + "$"}, s.Args...)...)
 	cmd.Dir = filepath.Join(root, filepath.FromSlash(s.Package))
 	cmd.Env = append(append(os.Environ(), s.Env...), bugEnv+"="+strconv.Itoa(number))
-	if b.Seed > 0 {
-		cmd.Env = append(cmd.Env, s.SeedEnv+"="+strconv.Itoa(b.Seed))
+	if seed := strconv.Itoa(b.Seed); b.Seed > 0 && s.SeedFlag != "" {
+		cmd.Args = append(cmd.Args, "-"+s.SeedFlag+"="+seed)
+	} else if b.Seed > 0 {
+		cmd.Env = append(cmd.Env, s.SeedEnv+"="+seed)
 	}
 	bytes, err := cmd.CombinedOutput()
 	return string(bytes), err

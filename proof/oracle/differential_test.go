@@ -26,6 +26,7 @@ type tally struct {
 	drifts                                                                                                  int // signals of drift
 	sequences, compared                                                                                     int // signals of sequences, and those that are unusual in their cohort
 	volumes                                                                                                 int // signals of unusual volumes
+	controls, held                                                                                          int // control records that counted, and signals that a label held back
 }
 
 // compare reads a history with the engine and with the oracle. It returns their
@@ -124,6 +125,7 @@ records:
 			tally.signals += len(signals)
 			tally.shadow += len(o.Shadow())
 			tally.timers += timerSignals(signals)
+			tally.held += heldSignals(signals)
 			tally.countSequences(signals)
 			if whole == nil {
 				continue
@@ -164,7 +166,7 @@ func (o *Oracle) outlive(p *engine.Partition, f *framer) string {
 	var out engine.Output
 	for _, t := range slices.Compact(moments) {
 		var r record
-		for i, s := range o.sources {
+		for i, s := range o.sources[:len(o.sources)-1] {
 			r.sections = append(r.sections, section{Section: facet.Section{Source: int32(i), Owner: s.owner, From: s.next, To: s.next, Watermark: t}})
 		}
 		frame, offset := f.frame(r), o.at.Offset+1
@@ -200,6 +202,7 @@ func (n *tally) count(o *Oracle) {
 	n.heard += int(t.Heard)
 	n.said += int(t.Said)
 	n.noted += int(t.Noted)
+	n.controls += int(o.sources[len(o.sources)-1].totals.Applied)
 	n.forgotten += o.forgotten()
 }
 
@@ -426,7 +429,7 @@ const eventsOfAHistory = 500
 // and the shortest history found.
 func TestTheEngineAgreesWithTheOracle(t *testing.T) {
 	n, histories := agree(t, randomHistory)
-	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 5*int(histories) || min(n.scores, n.late, n.duplicate, n.forgotten, n.told, n.heard) < int(histories) || n.errors == 0) {
+	if histories >= 100 && (n.signals < 10*int(histories) || n.wholeSignals < 5*int(histories) || min(n.scores, n.late, n.duplicate, n.forgotten, n.told, n.heard, n.controls, n.held) < int(histories) || n.errors == 0) {
 		t.Errorf("the histories are too tame to show anything: %+v", n)
 	}
 }

@@ -52,7 +52,7 @@ func (o *Oracle) change(set *rules.Set) (changed []rescored) {
 	for c := range o.timers {
 		before, now := was.Rule(c.rule), set.Rule(c.rule)
 		if now == nil || now.Slot != before.Slot || now.Spec.Keeps().Ahead == 0 {
-			delete(o.timers, c)
+			o.stopTimer(c)
 		}
 	}
 	for e, u := range o.scores {
@@ -84,6 +84,7 @@ func (o *Oracle) touch(e facet.Entity, until int64) {
 	if o.gone(e) {
 		delete(o.until, e)
 		delete(o.scores, e)
+		delete(o.held, e)
 		for c := range o.counts {
 			if c.entity == e {
 				delete(o.counts, c)

@@ -21,6 +21,7 @@ type ruleText struct {
 	tiers              []detectors.Tier
 	members            string
 	memberWeight       int
+	memberWithin       int64 // ms; 0: not given
 	category, phase    string
 	except             string
 	exceptUntil        int64 // Unix ms
@@ -68,7 +69,11 @@ func (r *ruleText) String() string {
 		fmt.Fprintf(&b, "        - {at: %d, weight: %d}\n", t.At, t.Weight)
 	}
 	if r.members != "" {
-		fmt.Fprintf(&b, "    members: {entity: %s, weight: %d}\n", r.members, r.memberWeight)
+		within := ""
+		if r.memberWithin > 0 {
+			within = fmt.Sprintf(", within: %dms", r.memberWithin)
+		}
+		fmt.Fprintf(&b, "    members: {entity: %s, weight: %d%s}\n", r.members, r.memberWeight, within)
 	}
 	if r.except != "" {
 		fmt.Fprintf(&b, "    exceptions: [{when: %s, owner: o, reason: r, expires: %s}]\n", r.except, time.UnixMilli(r.exceptUntil).UTC().Format(time.RFC3339Nano))
@@ -166,7 +171,7 @@ func (m *maker) edit(r *ruleText) {
 	case 7:
 		r.category, r.phase, r.lowers = m.pick("bot", "fraud"), m.pick("observe", "soft", "enforce"), m.IntN(4) == 0
 	case 8:
-		r.memberWeight = 1 + m.IntN(100)
+		r.memberWeight, r.memberWithin = 1+m.IntN(100), m.oneOf(0, 0, 1_000, 5_000)
 	default:
 		r.tiers = m.otherTiers(r.tiers)
 	}

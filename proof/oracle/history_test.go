@@ -62,6 +62,20 @@ type loop struct {
 	verdicts []thought // instead of findings
 }
 
+// controlSection is a section of control records.
+type controlSection struct {
+	facet.Section
+	before int // sent earlier by its owner
+	list   []order
+}
+
+// order is a control record.
+type order struct {
+	facet.Control
+	offset, time int64
+	of           facet.Entity
+}
+
 // found is a finding about a group by a rule of the history; an index one past the
 // last rule stands for a removed rule.
 type found struct {
@@ -79,11 +93,12 @@ type thought struct {
 // record is one record of the facet log.
 type record struct {
 	sections []section
-	loop     *loop    // instead of sections
-	edit     []string // in place of a record: the rules from here on; "": a removed rule
-	by       lane     // the way in which the edit arrives
-	number   uint64   // of a switch record
-	foreign  bool     // from another incarnation
+	loop     *loop           // instead of sections
+	controls *controlSection // instead of sections
+	edit     []string        // in place of a record: the rules from here on; "": a removed rule
+	by       lane            // the way in which the edit arrives
+	number   uint64          // of a switch record
+	foreign  bool            // from another incarnation
 	damaged  bool
 }
 
@@ -121,6 +136,7 @@ type framer struct {
 	projection facet.Projection
 	writer     *facet.Writer
 	foreign    *facet.Writer
+	controls   *facet.Writer
 	scratch    []byte
 	slots      []uint32     // of the rules
 	facets     map[*raw]int // number of facets of an event
@@ -134,6 +150,7 @@ func newFramer(set *rules.Set, projection facet.Projection) *framer {
 	f.slots = append(f.slots, 1)
 	f.writer = facet.NewWriter(1, incarnation, &f.projection)
 	f.foreign = facet.NewWriter(1, incarnation+1, &f.projection)
+	f.controls = facet.NewControlWriter(incarnation)
 	return f
 }
 
@@ -198,6 +215,9 @@ func (f *framer) frame(r record) []byte {
 	if r.loop != nil {
 		return f.loop(r.loop)
 	}
+	if r.controls != nil {
+		return f.control(r.controls)
+	}
 	w := f.writer
 	if r.foreign {
 		w = f.foreign
@@ -219,6 +239,15 @@ func (f *framer) frame(r record) []byte {
 		frame[len(frame)-1] ^= 1
 	}
 	return frame
+}
+
+func (f *framer) control(s *controlSection) []byte {
+	w := f.controls
+	w.Sent = uint64(s.before)
+	for _, c := range s.list {
+		w.AddControl(c.of, c.offset, c.time, &c.Control)
+	}
+	return append([]byte(nil), w.Finish(s.Section)...)
 }
 
 func (f *framer) loop(l *loop) []byte {
@@ -268,6 +297,12 @@ func (h *history) String() string {
 			}
 			for _, f := range l.findings {
 				fmt.Fprintf(&b, "    rule %d for %v: %+v\n", f.rule, f.members, f.Finding)
+			}
+		}
+		if s := r.controls; s != nil {
+			fmt.Fprintf(&b, "  controls of owner %d [%d, %d)\n", s.Owner, s.From, s.To)
+			for _, c := range s.list {
+				fmt.Fprintf(&b, "    %d %v %v: rule %q category %q until %s\n", c.offset, c.Action, c.of, c.Rule, c.Category, moment(c.Expires))
 			}
 		}
 		for _, s := range r.sections {

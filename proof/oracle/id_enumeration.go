@@ -37,6 +37,7 @@ type shelf struct {
 // thing is an object.
 type thing struct {
 	id                        string
+	before, digits, after     string // the id, split around its number
 	first, last               int64
 	times                     int
 	refused, granted, foreign bool
@@ -103,7 +104,7 @@ func (s *shopper) arrive(a arrival) (*firing, bool) {
 	if id == "" {
 		return nil, false
 	}
-	_, digits, _ := numbered(id)
+	before, digits, after := numbered(id)
 	if _, own, _ := numbered(a.event.Text(event.Account)); len(own) >= 4 && len(digits) >= 4 && value64(own) == value64(digits) {
 		return nil, false
 	}
@@ -138,7 +139,7 @@ func (s *shopper) arrive(a arrival) (*firing, bool) {
 	t := sh.find(id)
 	news := t == nil
 	if news {
-		t = &thing{id: id, first: a.time, last: a.time}
+		t = &thing{id: id, before: before, digits: digits, after: after, first: a.time, last: a.time}
 		sh.things = append(sh.things, t)
 	}
 	was := *t
@@ -188,8 +189,8 @@ func (sh *shelf) find(id string) *thing {
 
 func (sh *shelf) numbers() (all []int64) {
 	for _, t := range sh.things {
-		if _, digits, _ := numbered(t.id); digits != "" {
-			all = append(all, value64(digits))
+		if t.digits != "" {
+			all = append(all, value64(t.digits))
 		}
 	}
 	slices.Sort(all)
@@ -229,11 +230,14 @@ func (s *shopper) judge(sh *shelf, now int64) *firing {
 	if asks > 0 {
 		fresh = 100 * int64(len(sh.things)) / asks
 	}
-	regular, even, interval := s.regular(sh), spreadOf(sh.numbers()), sh.interval()
 	for i := len(s.rule.Tiers) - 1; i >= 0; i-- {
 		t := s.rule.Tiers[i]
 		if objects < int64(t.Objects) || refused < int64(t.Refused) || share < int64(t.RefusedPercent) || foreign < int64(t.Foreign) ||
-			regular < int64(t.Regular) || even < int64(t.Even) || fresh < int64(t.New) || interval < t.Interval.Milliseconds() || len(accounts) < t.Accounts {
+			fresh < int64(t.New) || len(accounts) < t.Accounts {
+			continue
+		}
+		regular, even, interval := s.regular(sh), spreadOf(sh.numbers()), sh.interval()
+		if regular < int64(t.Regular) || even < int64(t.Even) || interval < t.Interval.Milliseconds() {
 			continue
 		}
 		if t.Weight <= s.weight && now < s.lastAt+s.rule.Cooldown.Milliseconds() {
@@ -267,9 +271,9 @@ func (s *shopper) judge(sh *shelf, now int64) *firing {
 func (s *shopper) regular(sh *shelf) int64 {
 	forms := map[[2]string][]int64{}
 	for _, t := range sh.things {
-		if before, digits, after := numbered(t.id); digits != "" {
-			f := [2]string{before, after}
-			forms[f] = append(forms[f], value64(digits))
+		if t.digits != "" {
+			f := [2]string{t.before, t.after}
+			forms[f] = append(forms[f], value64(t.digits))
 		}
 	}
 	step := s.rule.Step

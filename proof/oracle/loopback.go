@@ -42,16 +42,25 @@ func (o *Oracle) join(c counter, r *rules.Rule, e *event.Event, t int64) {
 		return
 	}
 	list := slices.DeleteFunc(o.members[c], func(m member) bool {
-		return m.key == key || o.watermark != facet.NoWatermark && m.time <= o.watermark-o.lateness-r.Spec.Keeps().Reach.Milliseconds()
+		return m.key == key || o.watermark != facet.NoWatermark && m.time <= o.watermark-o.lateness-told(r)
 	})
 	list = append(list, member{strings.Clone(key), t})
 	o.members[c] = list[max(0, len(list)-32):]
 }
 
+// told returns how long ago, in ms, a member that is told may have been named.
+func told(r *rules.Rule) int64 {
+	reach := r.Spec.Keeps().Reach
+	if within := r.Members.Within; within != 0 && within < reach {
+		reach = within
+	}
+	return reach.Milliseconds()
+}
+
 // tell records the notices to the members of a group that fired, one for each.
 func (o *Oracle) tell(c counter, r *rules.Rule, sig score.Signal) {
 	for _, m := range o.members[c] {
-		if m.time <= sig.Time-r.Spec.Keeps().Reach.Milliseconds() {
+		if m.time <= sig.Time-told(r) {
 			continue
 		}
 		e := facet.Entity{Kind: r.Members.Entity, Tenant: c.entity.Tenant, Key: m.key}
@@ -140,6 +149,9 @@ func (o *Oracle) member(f *facet.Finding, e facet.Entity) []score.Signal {
 			o.score(sig, slices.DeleteFunc(slices.Clone(o.scores[sig.Entity].Contributions), o.worthless))
 		}
 		return []score.Signal{sig}
+	}
+	if !o.gone(e) {
+		o.hold(&sig)
 	}
 	if sig.Weight > 0 && !o.worthless(contribution(sig)) {
 		o.touch(sig.Entity, sig.Time)

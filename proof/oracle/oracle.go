@@ -58,10 +58,12 @@ type Oracle struct {
 	cohorts  map[cohortName]*group
 	verdicts []facet.Verdict // caused by the last record
 
-	timers map[counter]timer
-	latest int64 // latest time stated by a source, except for the end
-	called int   // timers called by the record
+	held map[facet.Entity][]hold // false positives in force
 
+	timers map[counter]*timer
+	agenda agenda // the same timers
+	latest int64  // latest time stated by a source, except for the end
+	called int    // timers called by the record
 }
 
 // counter identifies the state of one rule for one entity.
@@ -76,10 +78,10 @@ func New(set *rules.Set, cfg engine.Config, hasher facet.Hasher, partition int32
 	return &Oracle{
 		set: set, lateness: cfg.Lateness.Milliseconds(), hasher: hasher,
 		at:     score.Position{Incarnation: incarnation, Partition: partition},
-		powers: newPowers(), sources: make([]source, cfg.Sources), watermark: facet.NoWatermark,
+		powers: newPowers(), sources: make([]source, cfg.Sources+1), watermark: facet.NoWatermark,
 		partitions: cfg.Partitions, members: map[counter][]member{}, chains: map[int32]facet.Step{},
 		counts: map[counter]model{}, scores: map[facet.Entity]score.Update{}, sent: map[facet.Entity]score.Update{},
-		until: map[facet.Entity]int64{}, timers: map[counter]timer{}, cohorts: map[cohortName]*group{}, latest: facet.NoWatermark,
+		until: map[facet.Entity]int64{}, timers: map[counter]*timer{}, held: map[facet.Entity][]hold{}, cohorts: map[cohortName]*group{}, latest: facet.NoWatermark,
 	}
 }
 
@@ -156,7 +158,8 @@ func (o *Oracle) Apply(offset int64, frame []byte) ([]score.Signal, error) {
 }
 
 func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) {
-	if int(sec.Source) >= len(o.sources) {
+	last := len(o.sources) - 1 // that of controls
+	if o.reader.Controls != (int(sec.Source) == last) || int(sec.Source) > last {
 		return nil, fmt.Errorf("%w: raw partition %d", engine.ErrForeign, sec.Source)
 	}
 	src := &o.sources[sec.Source]
@@ -166,7 +169,9 @@ func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) 
 	}
 	for ; ; o.at.Index++ {
 		ok, err := o.reader.Facet(&o.facet)
-		if before := o.watermark; err == nil && !ok && !stale {
+		if before := o.watermark; err == nil && !ok && !stale && o.reader.Controls {
+			src.next = max(src.next, sec.To)
+		} else if err == nil && !ok && !stale {
 			src.end(sec)
 			o.see(sec.Watermark)
 			if o.advance(); o.watermark > before {
@@ -182,6 +187,10 @@ func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) 
 			continue
 		}
 		src.totals.Applied++
+		if o.reader.Controls {
+			o.control()
+			continue
+		}
 		old := o.watermark != facet.NoWatermark && o.facet.Time < o.watermark-o.lateness
 		if f := &o.facet.Fields; old || f.Num(event.Delayed) == 1 && f.Num(event.Skewed) == 0 {
 			src.totals.Late++
@@ -196,7 +205,7 @@ func (o *Oracle) section(sec facet.Section) (signals []score.Signal, err error) 
 // heard from. It never goes back.
 func (o *Oracle) advance() {
 	least := o.sources[0].watermark
-	for _, s := range o.sources {
+	for _, s := range o.sources[:len(o.sources)-1] {
 		if !s.heard {
 			return
 		}
@@ -224,7 +233,7 @@ func (o *Oracle) event() (signals []score.Signal) {
 			w = o.model(r)
 			o.counts[c] = w
 		}
-		timer := o.timers[c].due
+		timer := o.due(c)
 		a := arrival{&f.Fields, f.Source, f.Offset, f.Time, o.watermark, o.lateness, o.cohortsOf(c, r), &timer, entity, o.recaller(r)}
 		fired, counts := w.arrive(a)
 		o.wait(c, r, a)
@@ -253,6 +262,9 @@ func (o *Oracle) found(c counter, r *rules.Rule, a arrival, fired *firing) score
 	}
 	sig.Time, sig.Source, sig.SourceOffset = a.time, a.source, a.offset
 	o.keep(c.entity, a.time+r.Spec.Keeps().After.Milliseconds())
+	if !o.unscored && o.hold(&sig) {
+		return sig
+	}
 	if r.Members != nil && !o.unscored {
 		o.tell(c, r, sig)
 	}

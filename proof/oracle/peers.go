@@ -43,9 +43,9 @@ type mark struct {
 // crowded is the state of a cohort.
 type crowded struct {
 	newest   [2]int64
-	marks    [2][]*mark
-	networks []heard // networks of failing entities
-	passed   []heard // entities that passed last
+	marks    [2][]*mark // of the newest stretch and the one before
+	networks []heard    // networks of failing entities
+	passed   []heard    // entities that passed last
 }
 
 type heard struct {
@@ -124,7 +124,10 @@ func (in *crowded) count(kind int, st *stand, stretch int64, fails bool) {
 	if m != nil && m.stretch > stretch {
 		return
 	}
-	in.newest[kind] = max(in.newest[kind], stretch)
+	if stretch > in.newest[kind] {
+		in.newest[kind] = stretch
+		in.marks[kind] = slices.DeleteFunc(in.marks[kind], func(m *mark) bool { return m.stretch < stretch-1 })
+	}
 	if stretch < in.newest[kind]-1 {
 		return
 	}
@@ -138,7 +141,7 @@ func (in *crowded) count(kind int, st *stand, stretch int64, fails bool) {
 func (in *crowded) counts(kind int, from int64) (fails, passes int) {
 	for _, m := range in.marks[kind] {
 		switch {
-		case m.stretch < from || m.stretch < in.newest[kind]-1:
+		case m.stretch < from:
 		case m.fails:
 			fails++
 		default:

@@ -13,19 +13,21 @@ import (
 // are hit.
 type maker struct {
 	*rand.Rand
-	apart   *rand.Rand // for exceptions, so that they do not change the rest of a seed's history
-	h       history
-	rules   []ruleText
-	now     int64
-	spans   []int64 // ms: windows, cooldowns and the lateness of the history
-	past    []int64 // times of events
-	due     []int64 // times of the next events
-	sources []*rawPartition
-	chains  [partitions]facet.Step // of loop-back, by source facet partition
-	looped  []record               // that came by loop-back
-	events  int
-	people  int
-	values  int
+	apart    *rand.Rand // for exceptions, so that they do not change the rest of a seed's history
+	said     *rand.Rand // for control records, for the same reason
+	controls controlLog
+	h        history
+	rules    []ruleText
+	now      int64
+	spans    []int64 // ms: windows, cooldowns and the lateness of the history
+	past     []int64 // times of events
+	due      []int64 // times of the next events
+	sources  []*rawPartition
+	chains   [partitions]facet.Step // of loop-back, by source facet partition
+	looped   []record               // that came by loop-back
+	events   int
+	people   int
+	values   int
 
 	timed     int           // requested number of rules with timers
 	absences  []absenceText // the rules with timers
@@ -59,7 +61,7 @@ type writer struct {
 }
 
 func newMaker(seed uint64) *maker {
-	return &maker{Rand: rand.New(rand.NewPCG(seed, 1)), apart: rand.New(rand.NewPCG(seed, 2)), now: start}
+	return &maker{Rand: rand.New(rand.NewPCG(seed, 1)), apart: rand.New(rand.NewPCG(seed, 2)), said: rand.New(rand.NewPCG(seed, 3)), now: start}
 }
 
 // randomHistory creates the history of a seed.
@@ -95,6 +97,9 @@ func (m *maker) history(events int) history {
 			m.event(p)
 		}
 		m.step(m.sources[m.IntN(len(m.sources))])
+		if m.said.IntN(6) == 0 {
+			m.control()
+		}
 	}
 	for _, p := range m.sources {
 		m.deliver(p, &p.open, len(p.log)-p.open.read)
@@ -171,7 +176,7 @@ func (m *maker) rule(i int, crowd bool) (r ruleText) {
 	m.spans = append(m.spans, 1000*r.halfLife)
 	if m.IntN(2) == 0 {
 		r.members = map[string]string{"account": "device", "device": "account", "route": m.pick("account", "device", "token")}[r.entity]
-		r.memberWeight = 1 + m.IntN(100)
+		r.memberWeight, r.memberWithin = 1+m.IntN(100), m.oneOf(0, 0, 1_000, 5_000)
 	}
 	if m.forms {
 		m.form(&r)

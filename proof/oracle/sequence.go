@@ -68,6 +68,15 @@ func (p *procession) delay() (ms int64) {
 	return ms + 1
 }
 
+// once returns the time in which the entity counts once among the others.
+func (p *procession) once() int64 {
+	most := p.rule.Within.Milliseconds()
+	for _, a := range p.rule.Before {
+		most = max(most, p.rule.Within.Milliseconds()+a.Within.Milliseconds())
+	}
+	return most
+}
+
 // waits reports whether something must be absent.
 func (p *procession) waits() bool {
 	between := slices.ContainsFunc(p.rule.Parts, func(part detectors.SequencePart) bool { return part.Absent != 0 })
@@ -121,6 +130,7 @@ func (p *procession) arrive(a arrival) (f *firing, counts bool) {
 				if c.memory == nil {
 					c.memory = &habits{}
 				}
+				c.say(c.memory.(*habits).level(p.rule))
 				name := c.name
 				p.others = &name
 			}
@@ -219,8 +229,12 @@ func (p *procession) compare(a arrival, some, lacks bool) (before habits, unusua
 	}
 	m := c.memory.(*habits)
 	before = *m
-	unusual = m.sequences >= p.rule.UsualLeast && m.lacking*p.rule.UsualOdds <= m.sequences && m.odd*50 <= m.sequences
-	if !some || p.counted != nil && a.time-*p.counted < p.rule.Within.Milliseconds() {
+	unusual = m.sequences >= p.rule.UsualLeast && m.lacking*p.rule.UsualOdds <= m.sequences && m.odd*15 <= m.sequences
+	if all, needed := everywhere(c); all > m.sequences {
+		before = habits{sequences: all, lacking: (needed + p.rule.UsualOdds - 1) / p.rule.UsualOdds}
+		unusual = all >= p.rule.UsualLeast && all >= needed
+	}
+	if !some || p.counted != nil && a.time-*p.counted < p.once() {
 		return before, unusual
 	}
 	p.counted = &a.time
@@ -239,6 +253,54 @@ func (p *procession) compare(a arrival, some, lacks bool) (before habits, unusua
 // habits are the counts of a cohort: its sequences, those that lacked something, and
 // those that did so while that was unusual.
 type habits struct{ sequences, lacking, odd int }
+
+// level is what a partition tells others: the sequences, rounded down to a power of
+// two, and how many there must be for those that lack something to be exceptions,
+// rounded up. If there are 2,048 sequences or more, it tells of a part of them.
+func (h habits) level(rule *detectors.Sequence) uint8 {
+	sequences, needed := h.sequences, max(h.lacking*rule.UsualOdds, h.odd*15)
+	for sequences > 2047 {
+		sequences /= 2
+		needed -= needed / 2
+	}
+	level := 0
+	for i := range 11 {
+		if sequences >= 1<<i {
+			level = i + 1
+		}
+	}
+	if level == 0 || needed == 0 {
+		return uint8(level)
+	}
+	for i := range 18 {
+		level += 11
+		if needed <= 1<<i {
+			break
+		}
+	}
+	return uint8(level)
+}
+
+// everywhere adds up what partitions tell.
+func everywhere(c *cohort) (sequences, needed int) {
+	for _, o := range c.opinions {
+		if o.until <= c.o.watermark {
+			continue
+		}
+		for i := range 11 {
+			for j := range 19 {
+				if int(o.level) != 1+i+11*j {
+					continue
+				}
+				sequences += 1 << i
+				if j > 0 {
+					needed += 1 << (j - 1)
+				}
+			}
+		}
+	}
+	return sequences, needed
+}
 
 // fire reports the sequence with the latest first event. Among several it takes the
 // one with the earliest last event, and then the one with the latest events in

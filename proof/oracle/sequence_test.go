@@ -218,7 +218,7 @@ func sequences(seed uint64, events int) (history, *sequencer) {
 
 func TestTheEngineAgreesWithTheOracleOnSequences(t *testing.T) {
 	n, histories := agree(t, sequenceHistory)
-	if histories >= 100 && (n.sequences < 5*int(histories) || n.timers < int(histories) || n.compared < int(histories)/50 || min(n.scores, n.late, n.forgotten) < int(histories)/4) {
+	if histories >= 100 && (n.sequences < 5*int(histories) || n.timers < int(histories) || n.compared < int(histories)/50 || min(n.said, n.noted) < int(histories) || min(n.scores, n.late, n.forgotten) < int(histories)/4) {
 		t.Errorf("the histories are too tame to show anything: %+v", n)
 	}
 }
@@ -230,15 +230,25 @@ func TestTheEngineAgreesWithTheOracleOnEditedSequences(t *testing.T) {
 	}
 }
 
-// keepsOfCohort is the state of a rule for a cohort.
+// keepsOfCohort is the state of a rule for a cohort, of which other partitions have
+// given verdicts.
 type keepsOfCohort struct {
 	keeps
-	key uint64
+	key    uint64
+	others []uint8
 }
 
-func (*keepsOfCohort) Say(uint8)      {}
-func (*keepsOfCohort) Said(uint8) int { return 0 }
-func (c *keepsOfCohort) Key() uint64  { return c.key }
+func (*keepsOfCohort) Say(uint8)     {}
+func (c *keepsOfCohort) Key() uint64 { return c.key }
+
+func (c *keepsOfCohort) Said(level uint8) (n int) {
+	for _, l := range c.others {
+		if l >= level {
+			n++
+		}
+	}
+	return n
+}
 
 // walk sends the events of one entity to a detector and to its model.
 type walk struct {
@@ -309,7 +319,17 @@ func (w *walk) same(got bool, f *detectors.Firing, want *firing, timer, wanted i
 func (w *walk) meet(name cohortName) {
 	all := w.m.oneOf(0, 3, 100, 100, 300, 9_996)
 	h := habits{int(all), int(all / w.m.oneOf(1, 2, 3, 4, 10)), int(all / w.m.oneOf(49, 50, 51, 200))}
-	w.theirs[name], w.others[name] = &cohort{name: name, memory: &h}, &keepsOfCohort{key: uint64(len(w.others) + 1)}
+	others := &keepsOfCohort{key: uint64(len(w.others) + 1)}
+	theirs := &cohort{name: name, memory: &h, o: &Oracle{watermark: facet.NoWatermark}, rule: &rules.Rule{Spec: w.spec}}
+	for from := range int32(w.m.oneOf(0, 0, 2, 6)) {
+		level := uint8(1 + w.m.IntN(209))
+		if w.m.IntN(2) == 0 {
+			level = uint8(1 + w.m.IntN(11)) // nothing lacks anything
+		}
+		others.others = append(others.others, level)
+		theirs.opinions = append(theirs.opinions, opinion{from: from, level: level, until: 1 << 62})
+	}
+	w.theirs[name], w.others[name] = theirs, others
 	b := w.others[name].Resize(12)
 	for i, n := range []int{h.sequences, h.lacking, h.odd} {
 		binary.LittleEndian.PutUint32(b[4*i:], uint32(n))

@@ -47,7 +47,7 @@ func (o *Oracle) switchRules(frame []byte) error {
 
 // beside returns an empty oracle that is to be shown the same records as o.
 func (o *Oracle) beside(set *rules.Set) *Oracle {
-	w := New(set, engine.Config{Sources: len(o.sources), Partitions: o.partitions}, o.hasher, o.at.Partition, o.at.Incarnation)
+	w := New(set, engine.Config{Sources: len(o.sources) - 1, Partitions: o.partitions}, o.hasher, o.at.Partition, o.at.Incarnation)
 	w.lateness, w.forgets, w.unscored, w.watermark = o.lateness, true, true, o.watermark
 	return w
 }

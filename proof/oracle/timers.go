@@ -2,7 +2,6 @@ package oracle
 
 import (
 	"cmp"
-	"maps"
 	"math"
 	"slices"
 
@@ -13,9 +12,47 @@ import (
 
 // timer is a rule's timer for an entity.
 type timer struct {
-	due    int64 // Unix ms
-	source int32 // of the event that set it
+	of     counter
+	sum    uint64 // hash of the entity
+	slot   uint32 // of the rule
+	due    int64  // Unix ms
+	source int32  // of the event that set it
 	offset int64
+}
+
+// agenda lists timers in the order in which they are called: the earliest first, and
+// those of one moment by entity and rule.
+type agenda []*timer
+
+func (a agenda) find(t *timer) (at int, found bool) {
+	return slices.BinarySearchFunc(a, t, func(a, b *timer) int {
+		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.sum, b.sum), cmp.Compare(a.slot, b.slot))
+	})
+}
+
+// setTimer sets a rule's timer for an entity, in place of the one that it has.
+func (o *Oracle) setTimer(t *timer) {
+	o.stopTimer(t.of)
+	at, _ := o.agenda.find(t)
+	o.agenda = slices.Insert(o.agenda, at, t)
+	o.timers[t.of] = t
+}
+
+// stopTimer removes a rule's timer for an entity, if it has one.
+func (o *Oracle) stopTimer(c counter) {
+	if t := o.timers[c]; t != nil {
+		at, _ := o.agenda.find(t)
+		o.agenda = slices.Delete(o.agenda, at, at+1)
+		delete(o.timers, c)
+	}
+}
+
+// due returns when a rule's timer for an entity is due; 0 if it has none.
+func (o *Oracle) due(c counter) int64 {
+	if t := o.timers[c]; t != nil {
+		return t.due
+	}
+	return 0
 }
 
 // see records a source's statement of its time.
@@ -30,22 +67,17 @@ func (o *Oracle) see(watermark int64) {
 func (o *Oracle) wait(c counter, r *rules.Rule, a arrival) {
 	ahead := r.Spec.Keeps().Ahead.Milliseconds()
 	switch due := *a.timer; {
-	case ahead == 0 || due == o.timers[c].due:
+	case ahead == 0 || due == o.due(c):
 	case due == 0:
-		delete(o.timers, c)
+		o.stopTimer(c)
 	default:
-		o.timers[c] = timer{min(max(due, a.time+1), a.time+ahead), a.source, a.offset}
+		o.setTimer(&timer{c, o.hasher.Sum(c.entity), r.Slot, min(max(due, a.time+1), a.time+ahead), a.source, a.offset})
 	}
 }
 
 // awaited reports whether some rule has a timer for the entity.
 func (o *Oracle) awaited(e facet.Entity) bool {
-	for c := range o.timers {
-		if c.entity == e {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(o.set.Rules, func(r *rules.Rule) bool { return o.timers[counter{e, r.ID}] != nil })
 }
 
 // passTime calls the rules whose timers are due, the earliest first, when time has
@@ -60,16 +92,10 @@ func (o *Oracle) passTime() (signals []score.Signal) {
 	if end {
 		until = o.latest
 	}
-	for ; (end || o.called < 4096) && len(o.timers) > 0; o.called++ {
-		c := slices.MinFunc(slices.Collect(maps.Keys(o.timers)), func(a, b counter) int {
-			return cmp.Or(cmp.Compare(o.timers[a].due, o.timers[b].due),
-				cmp.Compare(o.hasher.Sum(a.entity), o.hasher.Sum(b.entity)), cmp.Compare(o.set.Rule(a.rule).Slot, o.set.Rule(b.rule).Slot))
-		})
-		t, r, again := o.timers[c], o.set.Rule(c.rule), int64(0)
-		if t.due > until {
-			break
-		}
-		delete(o.timers, c)
+	for ; (end || o.called < 4096) && len(o.agenda) > 0 && o.agenda[0].due <= until; o.called++ {
+		t := o.agenda[0]
+		c, r, again := t.of, o.set.Rule(t.of.rule), int64(0)
+		o.stopTimer(c)
 		a := arrival{nil, t.source, t.offset, t.due, o.watermark, o.lateness, nil, &again, c.entity, o.recaller(r)}
 		fired := o.counts[c].(timed).due(a)
 		o.wait(c, r, a)

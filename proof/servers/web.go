@@ -25,6 +25,16 @@ func Nginx(addr, dir, config string) (*Server, error) {
 	return New(addr, path, "-p", dir, "-c", file, "-e", "stderr", "-g", "daemon off;"), err
 }
 
+// NginxModule returns the file of a dynamic module of nginx, such as http_js, from
+// Debian's package pkg.
+func NginxModule(name, pkg string) (string, error) {
+	file := "/usr/lib/nginx/modules/ngx_" + name + "_module.so"
+	if _, err := os.Stat(file); err != nil {
+		return "", fmt.Errorf("%w: nginx's module %s is missing (Debian: apt-get install %s)", ErrMissing, name, pkg)
+	}
+	return file, nil
+}
+
 // Apache describes an Apache httpd at addr that runs under config, its
 // httpd.conf.
 func Apache(addr, dir, config string) (*Server, error) {
@@ -65,6 +75,16 @@ func Envoy(addr, dir, config string) (*Server, error) {
 	}
 	file, err := configured(dir, "envoy.yaml", config)
 	return New(addr, path, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"), err
+}
+
+// HAProxy describes an HAProxy at addr that runs under config, its haproxy.cfg.
+func HAProxy(addr, dir, config string) (*Server, error) {
+	path, err := lookDaemon("haproxy", "haproxy")
+	if err != nil {
+		return nil, err
+	}
+	file, err := configured(dir, "haproxy.cfg", config)
+	return New(addr, path, "-db", "-f", file), err
 }
 
 // lookDaemon finds a program in a directory that Debian puts only on root's path.

@@ -22,6 +22,7 @@ type audit struct {
 	said, noted              int64                 // verdicts on cohorts
 	again                    int64                 // loop-back frames that were already known
 	facets                   map[facetPlace]string // that count, as text
+	controls                 map[int64]string      // that count, as text, by offset
 	loopback                 map[int32]*chain      // loop-back by source facet partition
 }
 
@@ -47,8 +48,8 @@ type chain struct {
 
 func newAudit(plan Plan) *audit {
 	a := &audit{
-		lateness: plan.Lateness.Milliseconds(), sources: make([]audited, plan.Raw),
-		facets: map[facetPlace]string{}, loopback: map[int32]*chain{},
+		lateness: plan.Lateness.Milliseconds(), sources: make([]audited, plan.Raw+1), // the last is that of controls
+		facets: map[facetPlace]string{}, controls: map[int64]string{}, loopback: map[int32]*chain{},
 	}
 	for i := range a.sources {
 		a.sources[i].watermark = facet.NoWatermark
@@ -117,6 +118,13 @@ func (a *audit) section(r *facet.Reader, s facet.Section) error {
 			continue
 		}
 		a.applied++
+		if r.Controls {
+			if a.controls[f.Offset] != "" {
+				return fmt.Errorf("control %d counts twice", f.Offset)
+			}
+			a.controls[f.Offset] = controlText(f.Entity, f.Time, f.Control)
+			continue
+		}
 		when := "on time"
 		kept := f.Fields.Num(event.Delayed) == 1 && f.Fields.Num(event.Skewed) == 0
 		if kept || now != facet.NoWatermark && f.Time < now-a.lateness {
@@ -191,7 +199,7 @@ func loopContent(b []byte) (members, verdicts int64, err error) {
 // watermark returns the minimum over all sources, once each has been heard from.
 func (a *audit) watermark() int64 {
 	least := int64(math.MaxInt64)
-	for _, s := range a.sources {
+	for _, s := range a.sources[:len(a.sources)-1] {
 		if !s.heard {
 			return facet.NoWatermark
 		}

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	groupIngest = "ingest"
-	groupDetect = "detect"
+	groupIngest   = "ingest"
+	groupDetect   = "detect"
+	groupControls = "controls"
 
 	sessionTimeout   = 600 * time.Millisecond
 	rebalanceTimeout = 1200 * time.Millisecond
@@ -302,13 +303,17 @@ func (m *member) commitIn(ctx context.Context, t *generation, commit kafka.Commi
 		}
 		if !p.dead && g.name == groupIngest {
 			p.hasty(c.what, commit.Partition, commit.Offset, p.events)
+			p.hasty(c.what, p.w.source(false, commit.Partition), commit.Offset, p.letters)
+		} else if !p.dead && g.name == groupControls {
+			p.hasty(c.what, commit.Partition, commit.Offset, p.controls)
+			p.hasty(c.what, p.w.source(true, commit.Partition), commit.Offset, p.letters)
 		} else if !p.dead {
 			p.hasty(c.what, commit.Partition, commit.Offset, p.signals, p.shadow, p.scores)
 		}
 		g.commits[commit.Partition] = commit
 		if g.name == groupIngest {
 			g.w.decide(commit)
-		} else {
+		} else if g.name == groupDetect {
 			g.w.reigns[commit.Partition] = append(g.w.reigns[commit.Partition], reign{commit.Offset, commit.Metadata, under})
 		}
 		return true

@@ -14,6 +14,7 @@ import (
 // determines what the tables must hold in the end.
 type load struct {
 	records    []sent
+	controls   []ordered
 	unreadable map[place]bool
 	aborted    map[place]bool      // records that a transaction took back
 	open       map[place]time.Time // records of an open transaction, with its end
@@ -71,6 +72,7 @@ func newLoad(plan Plan) *load {
 		}
 	}
 	l.settle()
+	l.order(plan)
 	return l
 }
 

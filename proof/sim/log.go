@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	topicRaw     = "events"
-	topicFacets  = "facets"
-	topicDead    = "dead"
-	topicSignals = "signals"
+	topicRaw      = "events"
+	topicFacets   = "facets"
+	topicDead     = "dead"
+	topicSignals  = "signals"
+	topicControls = "controls"
 )
 
 // fetchWait is how long a fetch waits for records.
@@ -181,7 +182,7 @@ func (p *process) Committed(ctx context.Context, name, _ string) (commits []kafk
 	return commits, err
 }
 
-// NextReadable implements ingest.Log.
+// NextReadable implements kafka.Reader.
 func (p *process) NextReadable(ctx context.Context, topic string, number int32, offset int64) (next int64, err error) {
 	what := fmt.Sprintf("look behind %d of %s/%d", offset, topic, number)
 	err = p.call(ctx, &call{what: what, do: func() bool {

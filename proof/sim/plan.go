@@ -156,7 +156,7 @@ func (w *world) misfortune() {
 }
 
 // stallable lists the services that may stop answering for a while.
-var stallable = []string{"table events", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "snapshots", "fetch " + topicRaw, "fetch " + topicFacets}
+var stallable = []string{"table events", "table labels", "table dead_letters", "table signals", "redis", topicFacets, topicDead, topicSignals, "commit", "snapshots", "fetch " + topicRaw, "fetch " + topicControls, "fetch " + topicFacets}
 
 func (w *world) befall(kind string) {
 	living := w.living()
@@ -169,7 +169,7 @@ func (w *world) befall(kind string) {
 	case "freeze":
 		w.freeze(p, time.Duration(50+w.rng.IntN(2500))*time.Millisecond)
 	case "rebalance":
-		g := w.groups[[]string{groupIngest, groupDetect}[w.rng.IntN(2)]]
+		g := w.groups[[]string{groupIngest, groupControls, groupDetect}[w.rng.IntN(3)]]
 		w.note("%s rebalances", g.name)
 		g.rebalance()
 	case "stall":

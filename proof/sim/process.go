@@ -50,7 +50,7 @@ type process struct {
 	found map[int32]found    // by facet partition: the last snapshot read
 	books map[int32]rulebook // by facet partition
 
-	events, signals, shadow, scores *store
+	events, controls, letters, signals, shadow, scores *store
 }
 
 func (p *process) String() string { return p.name }
@@ -90,7 +90,7 @@ func (w *world) start(s *slot) {
 		found: map[int32]found{}, books: map[int32]rulebook{},
 	}
 	p.off, p.epoch, p.rules = w.anyOff(), w.anyEpoch(), w.anyRules()
-	p.events, p.signals, p.shadow, p.scores = newStore(p, "table events"), newStore(p, "table signals"), newStore(p, "table shadow_signals"), newStore(p, "redis")
+	p.events, p.controls, p.letters, p.signals, p.shadow, p.scores = newStore(p, "table events"), newStore(p, "table labels"), newStore(p, "table dead_letters"), newStore(p, "table signals"), newStore(p, "table shadow_signals"), newStore(p, "redis")
 	p.losses = w.losses
 	s.current, s.starting = p, false
 	w.note("%s starts under epoch %d and rules %d, its clock is off by %v", p, p.epoch, p.rules, p.off)
@@ -108,7 +108,7 @@ func (p *process) run(ctx context.Context, both bool) error {
 	var stores sync.WaitGroup
 	storing, stopStores := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStores()
-	for _, s := range []*store{p.events, p.signals, p.shadow, p.scores} {
+	for _, s := range []*store{p.events, p.controls, p.letters, p.signals, p.shadow, p.scores} {
 		stores.Go(func() { s.run(storing) })
 	}
 	stages, stageCtx := errgroup.WithContext(ctx)
@@ -136,12 +136,19 @@ func (p *process) run(ctx context.Context, both bool) error {
 func (p *process) ingest() (*ingest.Stage, error) {
 	cfg := ingest.Defaults()
 	cfg.Linger, cfg.CommitInterval, cfg.DrainTimeout = p.w.plan.Linger, p.w.plan.IngestCommit, p.w.plan.Drain
-	return ingest.New(cfg,
-		ingest.Topics{Events: topicRaw, Facets: topicFacets, Dead: topicDead, Group: groupIngest},
+	topics := ingest.Topics{Events: topicRaw, Facets: topicFacets, Dead: topicDead, Group: groupIngest}
+	if !p.w.plan.History {
+		topics.Controls, topics.ControlsGroup = topicControls, groupControls
+	}
+	return ingest.New(cfg, topics,
 		ingest.Shared{Incarnation: 1, Hasher: p.w.hasher, History: p.w.plan.History},
 		ingest.Dependencies{
 			Log: p, Epochs: p, Logger: slog.New(handler{p: p}), Now: p.now, ClockAhead: p.ahead,
-			OpenEvents: func(n int32) ingest.EventTrack { return eventTrack{p.events.open(n)} },
+			OpenEvents:   func(n int32) ingest.EventTrack { return eventTrack{p.events.open(n)} },
+			OpenControls: func() ingest.ControlTrack { return controlTrack{p.controls.open(0)} },
+			OpenDead: func(controls bool, n int32) ingest.DeadTrack {
+				return deadTrack{p.letters.open(p.w.source(controls, n))}
+			},
 		})
 }
 
@@ -189,7 +196,7 @@ func (w *world) kill(p *process) {
 			c.answer <- errDead
 		}
 	}
-	for _, name := range []string{groupIngest, groupDetect} {
+	for _, name := range []string{groupIngest, groupControls, groupDetect} {
 		w.groups[name].silent(p)
 	}
 }
@@ -199,7 +206,7 @@ func (w *world) freeze(p *process, d time.Duration) {
 	w.counts["freeze"]++
 	w.note("%s is frozen for %v", p, d)
 	p.frozen = true
-	for _, name := range []string{groupIngest, groupDetect} {
+	for _, name := range []string{groupIngest, groupControls, groupDetect} {
 		w.groups[name].silent(p)
 	}
 	w.after(d, func() { w.wake(p) })
@@ -276,4 +283,4 @@ func (w *world) living() (all []*process) {
 	return all
 }
 
-var _ ingest.Log = (*process)(nil) // and therefore kafka.Log, for detect
+var _ kafka.Reader = (*process)(nil) // and therefore kafka.Log, for detect

@@ -60,9 +60,13 @@ func (w *world) work() bool {
 		w.misfortune()
 	})
 	troubled := epoch.Add(w.plan.Span + w.plan.Span/2)
-	w.run(time.Hour, func() bool { return !time.Now().Before(troubled) && w.sent == len(w.load.records) })
+	w.run(time.Hour, func() bool {
+		return !time.Now().Before(troubled) && w.sent == len(w.load.records) && w.ordered == len(w.load.controls)
+	})
 	w.locked(func() { w.calm = true })
-	read := func() bool { return w.committed(groupIngest, topicRaw) && len(w.timers) == 0 }
+	read := func() bool {
+		return w.committed(groupIngest, topicRaw) && w.committed(groupControls, topicControls) && len(w.timers) == 0
+	}
 	if !w.run(settling, read) || !w.end() {
 		return false
 	}
@@ -124,7 +128,7 @@ func (w *world) committed(name, topic string) bool {
 
 // unrest describes the unfinished work.
 func (w *world) unrest() (text string) {
-	for _, g := range []struct{ name, topic string }{{groupIngest, topicRaw}, {groupDetect, topicFacets}} {
+	for _, g := range []struct{ name, topic string }{{groupIngest, topicRaw}, {groupControls, topicControls}, {groupDetect, topicFacets}} {
 		for i, p := range w.topics[g.topic] {
 			text += fmt.Sprintf("%s/%d committed %d of %d; ", g.topic, i, w.groups[g.name].commits[i].Offset, p.end())
 		}

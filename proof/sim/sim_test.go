@@ -226,7 +226,7 @@ func TestSim(t *testing.T) {
 // exist only in the plans.
 var happens = []string{
 	"answer lost", "clock", "crash", "duplicate", "effect", "epoch", "epoch change", "epoch loaded", "fenced", "flush", "freeze", "late", "loop-back", "loop-back again", "older score refused", "other rules", "outdated", "rebalance",
-	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "rule given-up", "rule outlier", "rule proven", "switch", "torn", "verdict", "watched",
+	"restart", "retention", "signal", "skipped", "snapshot", "snapshot discarded", "spoil", "stall", "stray", "rule given-up", "rule outlier", "rule proven", "switch", "torn", "verdict", "watched", "control",
 }
 
 // share returns a tenth of n in a short run, and under the race detector, which is

@@ -306,6 +306,42 @@ func contentOf(e *event.Event) string {
 	return b.String()
 }
 
+// letterRow is a row of the table of dead letters.
+type letterRow struct {
+	owner uint64
+	until int64
+	text  string
+}
+
+// source returns the number of an input's partition: those of the raw topic, then that
+// of the controls.
+func (w *world) source(controls bool, partition int32) int32 {
+	if controls {
+		return int32(w.plan.Raw) + partition
+	}
+	return partition
+}
+
+type deadTrack struct{ *track }
+
+// Append implements ingest.DeadTrack.
+func (t deadTrack) Append(ctx context.Context, owner uint64, _ int64, l *event.DeadLetter) error {
+	at, fresh := place{t.partition, l.Offset}, letterRow{owner, l.Until, l.Reason + "|" + string(l.Value)}
+	w := t.s.p.w
+	return t.add(ctx, row{offset: l.Offset, write: func() {
+		old, known := w.letters[at]
+		if known {
+			w.copies++
+			if old.text != fresh.text || old.until != fresh.until {
+				w.problem("dead letter %v is written as %+v and as %+v", at, old, fresh)
+			}
+		}
+		if !known || old.owner <= owner {
+			w.letters[at] = fresh
+		}
+	}})
+}
+
 type signalTrack struct {
 	*track
 	table map[string]string // texts by id

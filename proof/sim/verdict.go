@@ -40,6 +40,7 @@ type wire struct{ from, to int32 }
 
 func (v *verdict) judge() {
 	v.judgeEvents()
+	v.judgeControls()
 	v.judgeDead()
 	v.judgeFacets()
 	v.judgeDetect()
@@ -171,10 +172,48 @@ func (v *verdict) judgeDead() {
 			v.problem("record %d/%d, %q, has the dead letter %q", s.partition, s.offset, s.value, text)
 		}
 	}
+	for i := range v.load.controls {
+		if o := &v.load.controls[i]; o.fate == isDead {
+			n++
+			if text := letters[fmt.Sprintf("controls-0-%d", i)]; text != "control|"+string(o.value) {
+				v.problem("control record %d, %s, has the dead letter %q", i, o.value, text)
+			}
+		}
+	}
 	if len(letters) != n {
 		v.problem("%d dead letters, want %d", len(letters), n)
 	}
+	v.judgeLetters(letters, skipped)
 	v.counts["skipped"] += len(skipped)
+}
+
+// judgeLetters checks that the table of dead letters holds what the topic holds: letters
+// by key, and the offsets that are passed over.
+func (v *verdict) judgeLetters(letters map[string]string, skipped map[place]bool) {
+	rows, passed := map[string]bool{}, map[place]bool{}
+	for at, row := range v.world.letters {
+		if row.until > 0 {
+			for i := at.offset; i < row.until; i++ {
+				passed[place{at.partition, i}] = true
+			}
+			continue
+		}
+		key := fmt.Sprintf("%d-%d", at.partition, at.offset)
+		if at.partition == int32(v.plan.Raw) {
+			key = fmt.Sprintf("controls-0-%d", at.offset)
+		}
+		if rows[key] = true; letters[key] != row.text {
+			v.problem("dead letter %s is %q in the table, and %q in the topic", key, row.text, letters[key])
+		}
+	}
+	for key := range letters {
+		if !rows[key] {
+			v.problem("dead letter %s is not in the table", key)
+		}
+	}
+	if !maps.Equal(passed, skipped) {
+		v.problem("the table says that %d records are passed over, the topic %d", len(passed), len(skipped))
+	}
 }
 
 func deadText(r kafka.Record) (text string) {
@@ -201,8 +240,9 @@ func (v *verdict) judgeFacets() {
 			return
 		}
 		v.judgeCounted(int32(n), a)
+		v.judgeObeyed(int32(n), a)
 		for i, src := range a.sources {
-			if end := v.topics[topicRaw][i].end(); src.next != end && (src.heard || end > 0) {
+			if end := slices.Concat(v.topics[topicRaw], v.topics[topicControls])[i].end(); src.next != end && (src.heard || end > 0) {
 				v.problem("facets/%d: raw partition %d is covered up to %d of %d", n, i, src.next, end)
 			}
 		}

@@ -59,12 +59,15 @@ type world struct {
 
 	load    *load
 	sent    int // records of the load
+	ordered int // control records of the load
 	topics  map[string][]*partition
 	groups  map[string]*group
 	stalled map[string]time.Time // services that do not answer, with the end of the stall
 	events  map[place]eventRow
-	signals map[string]string // texts by id
-	shadow  map[string]string // the same for shadow rules
+	said    map[int64]controlRow // control records by offset
+	letters map[place]letterRow  // dead letters by source and offset
+	signals map[string]string    // texts by id
+	shadow  map[string]string    // the same for shadow rules
 	scores  map[facet.Entity]scoreRow
 	reached map[facet.Entity]score.Position // the newest ever written
 	objects map[object][]byte               // stored snapshots
@@ -96,18 +99,19 @@ func newWorld(plan Plan, sets []*rules.Set) *world {
 		plan: plan, sets: sets, hasher: facet.NewHasher([16]byte{byte(plan.Seed), byte(plan.Seed >> 8), 7}),
 		rng: rand.New(rand.NewPCG(plan.Seed, 2)), counts: map[string]int{}, arrived: make(chan struct{}, 1),
 		topics: map[string][]*partition{}, groups: map[string]*group{}, stalled: map[string]time.Time{},
-		events: map[place]eventRow{}, signals: map[string]string{}, shadow: map[string]string{}, scores: map[facet.Entity]scoreRow{}, reached: map[facet.Entity]score.Position{},
+		events: map[place]eventRow{}, said: map[int64]controlRow{}, letters: map[place]letterRow{}, signals: map[string]string{}, shadow: map[string]string{}, scores: map[facet.Entity]scoreRow{}, reached: map[facet.Entity]score.Position{},
 		objects: map[object][]byte{}, written: map[object][]version{},
 		books: map[int32][]rulebook{}, last: map[int32]rulebook{}, reigns: map[int32][]reign{},
 		epochs: newEpochs(sets[0]), decided: map[int32][]decision{},
 	}
-	for name, n := range map[string]int{topicRaw: plan.Raw, topicFacets: plan.Facets, topicDead: 2, topicSignals: 2} {
+	for name, n := range map[string]int{topicRaw: plan.Raw, topicFacets: plan.Facets, topicDead: 2, topicSignals: 2, topicControls: 1} {
 		for range n {
 			w.topics[name] = append(w.topics[name], &partition{})
 		}
 	}
 	w.groups[groupIngest] = newGroup(w, groupIngest, plan.Raw)
 	w.groups[groupDetect] = newGroup(w, groupDetect, plan.Facets)
+	w.groups[groupControls] = newGroup(w, groupControls, 1)
 	w.load = newLoad(plan)
 	return w
 }
@@ -191,7 +195,7 @@ func (w *world) advance() time.Duration {
 	w.bury()
 	w.supervise()
 	now := time.Now()
-	if w.gateways(now) || w.timer(now) {
+	if w.gateways(now) || w.operators(now) || w.timer(now) {
 		return 0
 	}
 	c, next := w.pick(now)
@@ -299,6 +303,9 @@ func (w *world) pick(now time.Time) (*call, time.Time) {
 	}
 	if w.sent < len(w.load.records) {
 		sooner(w.load.records[w.sent].at)
+	}
+	if w.ordered < len(w.load.controls) {
+		sooner(w.load.controls[w.ordered].at)
 	}
 	for _, t := range w.timers {
 		sooner(t.at)

@@ -25,3 +25,11 @@ func StartRedis(t testing.TB, args ...string) *Server {
 		return servers.Redis(addr, dir, args...)
 	})
 }
+
+// StartSentinel starts a sentinel for this test alone, which watches a master.
+func StartSentinel(t testing.TB, name, master string) *Server {
+	t.Helper()
+	return start(t, "WEIR_REQUIRE_REDIS", func(addr, dir string) (*servers.Server, error) {
+		return servers.Sentinel(addr, dir, name, master)
+	})
+}

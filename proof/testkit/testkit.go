@@ -7,7 +7,8 @@
 // It installs nothing. If a server is not available, the test is skipped with a
 // sentence that says how to get it, or fails if the environment requires it
 // (WEIR_REQUIRE_KAFKA=1, WEIR_REQUIRE_REDIS=1, WEIR_REQUIRE_WEBSERVERS=1,
-// WEIR_REQUIRE_REGISTRIES=1). WEIR_TEST_KAFKA and WEIR_TEST_REDIS name servers that
+// WEIR_REQUIRE_PROMETHEUS=1, WEIR_REQUIRE_REGISTRIES=1, WEIR_REQUIRE_TOOLS=1,
+// WEIR_REQUIRE_CHROMIUM=1). WEIR_TEST_KAFKA and WEIR_TEST_REDIS name servers that
 // already run.
 package testkit
 

@@ -15,6 +15,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weirdev/weir/control"
+	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/event/eventtest"
 	"github.com/weirdev/weir/event/format"
@@ -275,6 +277,11 @@ func TestTablesOfAnOlderProgramAreCompleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	for _, table := range []string{"VIEW " + c.Database + ".feed_named_signals", "TABLE " + c.Database + ".named_signals"} { // as before version 10
+		if err := conn.Exec(t.Context(), "DROP "+table+" SYNC"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, column := range []string{"group_kind", "group_key"} { // as before version 2
 		if err := conn.Exec(t.Context(), "ALTER TABLE "+c.Database+".signals DROP COLUMN "+column); err != nil {
 			t.Fatal(err)
@@ -330,5 +337,97 @@ func TestTablesOfANewerProgramAreLeftAlone(t *testing.T) {
 	other.Database = "nowhere"
 	if err := events(t, other).Check(t.Context()); err == nil {
 		t.Error("missing tables passed the check")
+	}
+}
+
+// TestADecisionWithTwoPositionsIsOneRow: a gate repeats a produce whose reply was
+// lost, and a worker reads some records again.
+func TestADecisionWithTwoPositionsIsOneRow(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	w, err := clickhouse.NewDecisions(c, clickhouse.Stream{Name: "weir", Incarnation: 1}, discard(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, w.Run)
+	track := w.Open(2)
+	now := time.Now().UnixMilli()
+	d := &decision.Record{ID: "d-1", Time: now, Tenant: "shop", Entities: map[string]string{"account": "alice", "ip": "203.0.113.9"}, Action: "deny", Would: "deny",
+		Score: 90, ObservedScore: 93, Reasons: []decision.Reason{{Rule: "r", Reason: "why", Weight: 90, Entity: "ip"}, {Rule: "s", Reason: "too", Entity: "account"}},
+		Limits: []string{"login", "page"}, LimitedBy: "login", Degraded: true, LatencyMicros: 812}
+	other := &decision.Record{ID: "d-2", Time: now, Action: "allow", Would: "allow"}
+	for _, at := range []struct {
+		offset int64
+		d      *decision.Record
+	}{{7, d}, {8, other}, {1 << 26, d}, {7, d}, {8, other}} {
+		if err := track.Append(t.Context(), at.offset, now, at.d); err != nil {
+			t.Fatal(err)
+		}
+		if err := track.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var n uint64
+	var ip, reasons string
+	var rules, codes, limits []string
+	var at time.Time
+	var score, degraded uint8
+	query(t, c, "SELECT count() FROM %s.v_decisions", &n)
+	query(t, c, "SELECT entities['ip'], rules, reason_codes, reasons, arrayPushBack(limits, limited_by), time, score, degraded FROM %s.v_decisions WHERE id = 'd-1'",
+		&ip, &rules, &codes, &reasons, &limits, &at, &score, &degraded)
+	if n != 2 || ip != "203.0.113.9" || fmt.Sprint(rules, codes, limits) != "[r s] [why too] [login page login]" || at.UnixMilli() != now || score != 90 || degraded != 1 {
+		t.Errorf("%d rows: %s %v %v %v %v %d %d", n, ip, rules, codes, limits, at, score, degraded)
+	}
+	if !strings.HasPrefix(reasons, `[{"rule":"r","reason":"why","category":"","weight":90,`) {
+		t.Errorf("reasons %s", reasons)
+	}
+	query(t, c, "SELECT reasons FROM %s.v_decisions WHERE id = 'd-2'", &reasons)
+	if reasons != "[]" {
+		t.Errorf("no reasons are %s", reasons)
+	}
+}
+
+func digest(e facet.Entity) string { return "digest of " + e.Key }
+
+// TestAControlThatIsReadTwiceIsOneRow: a worker that takes over reads some records
+// again, and the audit does not name an erased entity.
+func TestAControlThatIsReadTwiceIsOneRow(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	w, err := clickhouse.NewControls(c, clickhouse.Stream{Name: "weir", Incarnation: 1}, digest, discard(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, w.Run)
+	now := time.Now().UnixMilli()
+	all := []control.Record{
+		{ID: "c-0", Action: "false_positive", Time: now, Tenant: "shop", Kind: "account", Key: "alice", Rule: "r", Who: "ann", Reason: "why", Expires: now + 1000},
+		{ID: "c-1", Action: "release", Time: now, Kind: "ip", Key: "203.0.113.9", Who: "bob", Reason: "too"},
+		{ID: "c-2", Action: "erase", Time: now, Kind: "account", Key: "carol", Who: "ann", Reason: "asked for"},
+		{ID: "c-3", Action: "challenge_passed", Time: now, Kind: "device", Key: "d", Category: "bot", Who: "gate", Reason: "solved"},
+	}
+	for owner := range uint64(2) {
+		track := w.Open()
+		for i := range all {
+			if err := track.Append(t.Context(), int64(i), owner+1, now, &all[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := track.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if at := track.Stored(); at < int64(len(all)) {
+			t.Errorf("stored up to %d", at)
+		}
+	}
+	var labels, erased, passed uint64
+	var label, audit string
+	query(t, c, "SELECT count(), any(concat(label, ' ', tenant, ' ', entity_kind, ':', entity, ' ', rule, ' ', who, ' ', reason, ' ', toString(toUnixTimestamp64Milli(expires) - toUnixTimestamp64Milli(time)))) FROM %s.v_labels", &labels, &label)
+	query(t, c, "SELECT arrayStringConcat(arraySort(groupArray(concat(id, ' ', action, ' ', entity))), ', '), countIf(entity = '' AND entity_digest = 'digest of carol' AND owner = 2), countIf(category = 'bot') FROM %s.v_audit", &audit, &erased, &passed)
+	if labels != 1 || label != "false_positive shop account:alice r ann why 1000" {
+		t.Errorf("%d labels, %q", labels, label)
+	}
+	if want := "c-0 false_positive alice, c-1 release 203.0.113.9, c-2 erase , c-3 challenge_passed d"; audit != want || erased != 1 || passed != 1 {
+		t.Errorf("%q, want %q; %d %d", audit, want, erased, passed)
 	}
 }

@@ -1,8 +1,8 @@
-// Package clickhouse writes events and signals to ClickHouse, and creates the
-// tables for them.
+// Package clickhouse writes events, signals and decisions to ClickHouse, and creates
+// the tables for them.
 //
-// Every row is named by its position in the log, so a row that is written twice is
-// one row to every reader with FINAL. The package never drops rows: while the store
+// Every row is named by its position in the log, or by its content, so a row that is
+// written twice is one row to every reader with FINAL. The package never drops rows: while the store
 // is down, Append blocks.
 package clickhouse
 
@@ -34,7 +34,12 @@ type Config struct {
 	ReadTimeout  time.Duration    `yaml:"read_timeout" doc:"time limit for a reply"`
 	FlushRows    int              `yaml:"flush_rows" doc:"rows per insert"`
 	FlushAge     time.Duration    `yaml:"flush_age" doc:"longest time that a row waits for more rows"`
-	Retention    time.Duration    `yaml:"retention" doc:"how long rows are kept after receipt; 0: for ever"`
+
+	Retention           time.Duration `yaml:"retention" doc:"how long events are kept after receipt, and what is made from them and names entities; 0: for ever"`
+	SignalRetention     time.Duration `yaml:"signal_retention" doc:"how long signals are kept, those of shadow rules too; 0: for ever"`
+	DecisionRetention   time.Duration `yaml:"decision_retention" doc:"how long decisions are kept; 0: for ever"`
+	DeadLetterRetention time.Duration `yaml:"dead_letter_retention" doc:"how long the table of dead letters keeps them; 0: for ever"`
+	MinuteRetention     time.Duration `yaml:"minute_retention" doc:"how long counts per minute are kept, which name no entity; 0: for ever"`
 }
 
 // Defaults returns values that suit most installations.
@@ -42,7 +47,8 @@ func Defaults() Config {
 	return Config{
 		Addrs: []string{"127.0.0.1:9000"}, Database: "weir", User: "default", Compression: "lz4",
 		DialTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
-		FlushRows: 20_000, FlushAge: time.Second, Retention: 90 * 24 * time.Hour,
+		FlushRows: 20_000, FlushAge: time.Second,
+		Retention: 90 * 24 * time.Hour, SignalRetention: 90 * 24 * time.Hour, DecisionRetention: 90 * 24 * time.Hour, DeadLetterRetention: 90 * 24 * time.Hour, MinuteRetention: 400 * 24 * time.Hour,
 	}
 }
 
@@ -75,8 +81,13 @@ func (c Config) Validate() error {
 	if c.DialTimeout <= 0 || c.ReadTimeout <= 0 {
 		errs = append(errs, errors.New("clickhouse: dial_timeout and read_timeout must be more than 0"))
 	}
-	if c.Retention != 0 && c.Retention < time.Hour {
-		errs = append(errs, fmt.Errorf("clickhouse.retention: %v; an hour at least, or 0 for ever", c.Retention))
+	for _, r := range []struct {
+		name string
+		keep time.Duration
+	}{{"retention", c.Retention}, {"signal_retention", c.SignalRetention}, {"decision_retention", c.DecisionRetention}, {"dead_letter_retention", c.DeadLetterRetention}, {"minute_retention", c.MinuteRetention}} {
+		if r.keep != 0 && r.keep < time.Hour {
+			errs = append(errs, fmt.Errorf("clickhouse.%s: %v; an hour at least, or 0 for ever", r.name, r.keep))
+		}
 	}
 	return errors.Join(errs...)
 }

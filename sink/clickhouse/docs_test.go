@@ -1,7 +1,7 @@
 package clickhouse_test
 
 import (
-	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirdev/weir/control"
+	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
@@ -31,12 +33,13 @@ func TestTheQueriesOfTheDocumentationFindSomething(t *testing.T) {
 		e.SetNum(event.Time, now)
 		e.SetText(event.ClientIP, "203.0.113.9")
 		e.SetText(event.Auth, auth)
+		e.SetText(event.RequestID, fmt.Sprintf("r-%d", n))
 		if err := rows.Append(t.Context(), int64(n), 1, now, e); err != nil {
 			t.Fatal(err)
 		}
 	}
 	sig := &score.Signal{Position: score.Position{Incarnation: 1}, Rule: "credential-stuffing-ip", Weight: 90, HalfLife: time.Minute,
-		Entity: facet.Entity{Kind: facet.IP, Key: "203.0.113.9"}, Time: now, SourceOffset: 1}
+		Entity: facet.Entity{Kind: facet.IP, Key: "203.0.113.9"}, Time: now, SourceOffset: 1, Evidence: []facet.Evidence{facet.Number("false_positive", 0)}}
 	for _, make := range signalWriters {
 		w, err := make(c, stream, discard(), nil)
 		if err != nil {
@@ -52,6 +55,55 @@ func TestTheQueriesOfTheDocumentationFindSomething(t *testing.T) {
 		}
 	}
 	if err := rows.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d, err := clickhouse.NewDecisions(c, stream, discard(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, d.Run)
+	decisions := d.Open(0)
+	if err := decisions.Append(t.Context(), 0, now, &decision.Record{ID: "d", Time: now, Action: "deny", Would: "deny", Entities: map[string]string{"ip": "203.0.113.9"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := decisions.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	said, err := clickhouse.NewControls(c, stream, digest, discard(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, said.Run)
+	labels := said.Open()
+	if err := labels.Append(t.Context(), 0, 1, now, &control.Record{ID: "c-0", Action: "false_positive", Time: now, Kind: "ip", Key: "203.0.113.9", Rule: "credential-stuffing-ip", Expires: now}); err != nil {
+		t.Fatal(err)
+	}
+	off := control.Record{ID: "s-0", Action: control.GateOff, Time: now, Kind: "global", Who: "ann", Reason: "incident", Expires: now}
+	if err := labels.Append(t.Context(), 1, 1, now, &off); err != nil {
+		t.Fatal(err)
+	}
+	if err := labels.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	refused, err := clickhouse.NewDeadLetters(c, stream, discard(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, refused.Run)
+	letters := refused.Open(0)
+	if err := letters.Append(t.Context(), 1, now, &event.DeadLetter{Offset: 9, Reason: "json", Detail: "not JSON"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := letters.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	versions, err := clickhouse.NewRuleVersions(c, stream, discard(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := versions.Put(t.Context(), &decision.RuleVersion{Time: now, Kind: decision.Rules, Version: "0011223344556677", Program: "weir-worker"}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -84,13 +136,12 @@ func TestTheQueriesOfTheDocumentationFindSomething(t *testing.T) {
 }
 
 var (
-	onTables   = regexp.MustCompile(`(?i)\b(FROM|JOIN)\s+(weir\.)?(events|signals|shadow_signals)\b`)
+	onTables   = regexp.MustCompile(`(?i)\b(FROM|JOIN)\s+(weir\.)?(events|signals|shadow_signals|decisions|entity_events|event_ids|decision_ids|event_minutes|entity_minutes|labels|audit)\b`)
 	sqlBlock   = regexp.MustCompile("(?s)```sql\n(.*?)```")
 	sqlCommand = regexp.MustCompile(`weir query [^\n]*?(?:'(SELECT[^']*)'|"(SELECT[^"]*)")`)
 )
 
-// documented are the queries of all pages, of commands in them, and of the
-// dashboards.
+// documented are the queries of all pages, and of commands in them.
 func documented(t *testing.T) (all []string) {
 	t.Helper()
 	pages, err := filepath.Glob("../../docs/*.md")
@@ -111,27 +162,6 @@ func documented(t *testing.T) (all []string) {
 	}
 	if len(all) < 9 {
 		t.Fatalf("the pages have %d queries", len(all))
-	}
-	return append(all, ofDashboards(t)...)
-}
-
-// ofDashboards are the queries of panels, without Grafana's macros.
-func ofDashboards(t *testing.T) (all []string) {
-	t.Helper()
-	text, err := os.ReadFile("../../dashboards/overview.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile(`"rawSql": *("(?:[^"\\]|\\.)*")`).FindAllSubmatch(text, -1) {
-		var q string
-		if err := json.Unmarshal(m[1], &q); err != nil {
-			t.Fatal(err)
-		}
-		q = strings.NewReplacer("$__timeFilter(time)", "1", "$__timeInterval(time)", "toStartOfMinute(time)").Replace(q)
-		all = append(all, q)
-	}
-	if len(all) < 3 {
-		t.Fatalf("the dashboards have %d queries", len(all))
 	}
 	return all
 }

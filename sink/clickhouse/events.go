@@ -10,6 +10,8 @@ import (
 	"github.com/weirdev/weir/event"
 )
 
+const eventsTable = "events"
+
 // Stream names the stream whose rows are written.
 type Stream struct {
 	Name        string
@@ -23,11 +25,17 @@ type Events struct {
 
 // NewEvents creates a writer; [Events.Run] does the work.
 func NewEvents(c Config, s Stream, log *slog.Logger, r prometheus.Registerer) (*Events, error) {
-	w, err := newWriter("events", c, newEventRows(c, s), newEventRows(c, s), log, r)
+	w, err := newWriter(eventsTable, c, newEventRows(c, s), newEventRows(c, s), log, r)
 	if err != nil {
 		return nil, err
 	}
 	return &Events{w}, nil
+}
+
+// Uncounted has the writer leave out the counts per minute, to measure what they cost.
+// It is called before Run.
+func (w *Events) Uncounted() {
+	w.w.filling.(*eventRows).uncounted, w.w.spare.(*eventRows).uncounted = true, true
 }
 
 // Check fails if the tables are not those that this program writes.
@@ -57,8 +65,9 @@ func (t *EventTrack) Append(ctx context.Context, offset int64, owner uint64, rec
 // eventRows is a batch of events, in columns. The columns of fields are created
 // once, from the table of fields.
 type eventRows struct {
-	database string
-	stream   Stream
+	database  string
+	stream    Stream
+	uncounted bool
 
 	partitions []uint32
 	offsets    []uint64
@@ -132,9 +141,15 @@ func (r *eventRows) insert(ctx context.Context, conn driver.Conn) error {
 		}
 		r.columns = append(r.columns, c)
 	}
-	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, "events", r.columns))
+	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, eventsTable, r.columns))
 	if err != nil {
 		return err
 	}
-	return send(batch, r.columns)
+	if err := send(batch, r.columns); err != nil {
+		return err
+	}
+	if r.uncounted {
+		return nil
+	}
+	return count(ctx, conn, r.database, r.stream, blocks(r.partitions, r.offsets))
 }

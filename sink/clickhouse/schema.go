@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
@@ -13,7 +14,7 @@ import (
 
 // schemaVersion is raised with every change of the tables. A program does not write
 // to tables of a newer version.
-const schemaVersion = 5
+const schemaVersion = 10
 
 // field is a column: its name, its type, its compression.
 type field struct{ name, kind string }
@@ -92,17 +93,45 @@ func signalFields() []field {
 	}
 }
 
+// decisionsDDL names a row by its content: a record that a gate wrote twice has two
+// positions, and must be one row.
+const decisionsDDL = `CREATE TABLE IF NOT EXISTS %[1]s.%[4]s
+(
+%[2]s,
+    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_entity mapValues(entities) TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
+ORDER BY (stream, incarnation, time, id)%[3]s`
+
+func decisionFields() []field {
+	return []field{
+		{"stream", texted}, {"incarnation", numbers}, {"src_partition", numbers}, {"src_offset", "UInt64" + rising}, {"received", moments},
+		{"id", texted}, {"time", moments}, {"gateway", texted}, {"tenant", texted}, {"route", texted}, {"request_id", texted}, {"trace_id", texted},
+		{"entities", "Map(String, String)" + packed}, {"action", texted}, {"would", texted}, {"phase", texted}, {"level", texted},
+		{"score", "UInt8"}, {"observed_score", "UInt8"}, {"rules", "Array(String)" + packed}, {"reason_codes", "Array(String)" + packed}, {"reasons", texted},
+		{"limits", "Array(String)" + packed}, {"limited_by", texted}, {"switch", texted}, {"policy", texted}, {"policy_version", texted},
+		{"degraded", "UInt8"}, {"degraded_by", texted}, {"last_known_good", "UInt8"}, {"latency_us", "Int64" + packed},
+	}
+}
+
 const versionTable = `CREATE TABLE IF NOT EXISTS %s.schema_version (version UInt32) ENGINE = ReplacingMergeTree ORDER BY version`
 
-// create returns the statement for a table that does not exist yet.
-func (c Config) create(ddl, table string, fields []field) string {
+// create returns the statement for a table that does not exist yet. Its rows are
+// deleted when the time in column age is longer ago than keep, unless that is 0.
+func (c Config) create(ddl, table string, fields []field, age string, keep time.Duration) string {
 	lines := make([]string, len(fields))
 	for i, f := range fields {
 		lines[i] = "    " + f.name + " " + f.kind
 	}
 	ttl := ""
-	if c.Retention > 0 {
-		ttl = fmt.Sprintf("\nTTL toDateTime(received) + INTERVAL %d HOUR", int(c.Retention.Hours()))
+	if keep > 0 {
+		if age == "day" {
+			keep += 24 * time.Hour // from the end of the day
+		}
+		ttl = fmt.Sprintf("\nTTL toDateTime(%s) + INTERVAL %d HOUR", age, int(keep.Hours()))
 	}
 	return fmt.Sprintf(ddl, c.Database, strings.Join(lines, ",\n"), ttl, table)
 }
@@ -120,31 +149,40 @@ func (c Config) complete(table string, fields []field) string {
 	return fmt.Sprintf("ALTER TABLE %s.%s\n    %s", c.Database, table, strings.Join(adds[1:], ",\n    "))
 }
 
-// statements returns the DDL, in order. The version is written last, so a reader
-// that finds it finds everything.
+// statements returns the DDL, in order.
 func statements(c Config) []string {
-	events, signals := eventFields(), signalFields()
-	return append([]string{
+	events, signals, decisions := eventFields(), signalFields(), decisionFields()
+	all := []string{
 		"CREATE DATABASE IF NOT EXISTS " + c.Database,
-		fmt.Sprintf(versionTable, c.Database),
-		c.create(eventsDDL, "events", events), c.create(signalsDDL, signalsTable, signals), c.create(signalsDDL, shadowTable, signals),
-		c.complete("events", events), c.complete(signalsTable, signals), c.complete(shadowTable, signals),
-	}, append(c.views(), fmt.Sprintf("INSERT INTO %s.schema_version SELECT %d", c.Database, schemaVersion))...)
+		fmt.Sprintf(versionTable, c.Database), fmt.Sprintf(supersededDDL, c.Database),
+		c.create(eventsDDL, eventsTable, events, "received", c.Retention),
+		c.create(signalsDDL, signalsTable, signals, "received", c.SignalRetention), c.create(signalsDDL, shadowTable, signals, "received", c.SignalRetention),
+		c.create(decisionsDDL, decisionsTable, decisions, "received", c.DecisionRetention),
+		c.complete(eventsTable, events), c.complete(signalsTable, signals), c.complete(shadowTable, signals), c.complete(decisionsTable, decisions),
+		c.create(minutesDDL, minutesTable, minuteFields(), "day", c.MinuteRetention),
+		c.create(entityMinutesDDL, entityMinutesTable, entityMinuteFields(), "day", c.Retention), // it holds names
+	}
+	all = append(all,
+		c.create(deadDDL, deadTable, deadFields(), "received", c.DeadLetterRetention),
+		c.create(versionsDDL, versionsTable, versionFields(), "", 0)) // there are few, and they name no entity
+	all = append(append(all, c.controlTables()...), c.copyTables()...)
+	return append(append(all, c.views()...), fmt.Sprintf(keepSuperseded, c.Database))
 }
 
-// Migrate creates the database, its tables and views, and adds what tables of an
-// older version lack. It changes no row, and removes nothing.
+// Migrate creates the database, its tables and views, adds what tables of an older
+// version lack, and fills new tables from the rows of old ones. It changes no row, and
+// removes nothing. After a failure it can be repeated.
 func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 	conn, err := Open(c)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	all := statements(c)
-	for i, s := range all {
+	have := uint32(0)
+	for i, s := range statements(c) {
 		// The version is checked as soon as its table exists.
 		if i == 2 {
-			if err := refuseNewer(ctx, conn, c); err != nil {
+			if have, err = refuseNewer(ctx, conn, c); err != nil {
 				return err
 			}
 		}
@@ -152,20 +190,29 @@ func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 			return fmt.Errorf("%s: %w", strings.SplitN(s, "\n", 2)[0], err)
 		}
 	}
+	if have > 0 && have < schemaVersion {
+		if err := backfill(ctx, conn, c, have, log); err != nil {
+			return fmt.Errorf("fill the new tables from the old ones: %w", err)
+		}
+	}
+	// The version is written last: a reader that finds it finds everything.
+	if err := conn.Exec(ctx, fmt.Sprintf("INSERT INTO %s.schema_version SELECT %d", c.Database, schemaVersion)); err != nil {
+		return fmt.Errorf("write the schema's version: %w", err)
+	}
 	log.Debug("clickhouse schema made", "database", c.Database, "version", schemaVersion)
 	return nil
 }
 
-// refuseNewer fails if a newer program made the tables.
-func refuseNewer(ctx context.Context, conn driver.Conn, c Config) error {
-	var have uint32
+// refuseNewer returns the version of the tables, 0 if there are none. It fails if a
+// newer program made them.
+func refuseNewer(ctx context.Context, conn driver.Conn, c Config) (have uint32, err error) {
 	if err := conn.QueryRow(ctx, "SELECT max(version) FROM "+c.Database+".schema_version").Scan(&have); err != nil {
-		return fmt.Errorf("read the schema's version: %w", err)
+		return 0, fmt.Errorf("read the schema's version: %w", err)
 	}
 	if have > schemaVersion {
-		return fmt.Errorf("the tables have schema version %d; this program knows %d and would damage them: use a newer one", have, schemaVersion)
+		return 0, fmt.Errorf("the tables have schema version %d; this program knows %d and would damage them: use a newer one", have, schemaVersion)
 	}
-	return nil
+	return have, nil
 }
 
 // check fails if the tables are not those that this program writes.
@@ -180,5 +227,6 @@ func check(ctx context.Context, conn driver.Conn, c Config) error {
 	case have < schemaVersion:
 		return fmt.Errorf("the tables have schema version %d, this program needs %d; `weir migrate` brings them up to date", have, schemaVersion)
 	}
-	return refuseNewer(ctx, conn, c)
+	_, err = refuseNewer(ctx, conn, c)
+	return err
 }

@@ -36,6 +36,10 @@ func asVersion(t *testing.T, addr string, version int) clickhouse.Config {
 	all = append(all,
 		"INSERT INTO "+c.Database+".events (stream, incarnation, src_offset, received, time, client_ip) SELECT 'weir', 1, 7, now64(3), now64(3), '203.0.113.9'",
 		"INSERT INTO "+c.Database+".signals (stream, incarnation, received, time, rule, entity_kind, entity, weight) SELECT 'weir', 1, now64(3), now64(3), 'old', 'ip', '203.0.113.9', 90")
+	if version >= 9 { // whose writers count, and wrote the rows of copies with those of events
+		all = append(all, "INSERT INTO "+c.Database+".entity_minutes (entity_kind, minute, stream, incarnation, block, version, day, tenants, entities, events, failures, errors, refused) "+
+			"SELECT 'ip', toStartOfMinute(now()), 'weir', 1, 0, 1, today(), [''], ['203.0.113.9'], [1], [0], [0], [0]")
+	}
 	for _, s := range all {
 		if strings.TrimSpace(s) == "" {
 			continue
@@ -78,12 +82,13 @@ func columns(t *testing.T, c clickhouse.Config, table string) (all []string) {
 func TestTablesOfEveryOlderVersionBecomeThoseOfToday(t *testing.T) {
 	s := start(t, "127.0.0.1:0")
 	fresh := config(t, s.addr)
-	for _, table := range []string{"events", "signals", "shadow_signals"} {
+	for _, table := range []string{"events", "signals", "shadow_signals", "decisions"} {
 		if got := len(columns(t, fresh, table)); got < 20 || got != len(columns(t, fresh, "v_"+table)) {
 			t.Fatalf("%s has %d columns, its view %d", table, got, len(columns(t, fresh, "v_"+table)))
 		}
 	}
-	for version := range 5 {
+	made := []string{"entity_events", "event_ids", "decision_ids", "event_minutes", "entity_minutes", "dead_letters", "v_dead_letters", "rule_versions", "v_rule_versions", "named_signals", "v_named_signals"}
+	for _, version := range []int{0, 1, 2, 3, 4, 5, 6, 9} {
 		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) {
 			c := asVersion(t, s.addr, version)
 			w := events(t, c)
@@ -98,7 +103,14 @@ func TestTablesOfEveryOlderVersionBecomeThoseOfToday(t *testing.T) {
 			if err := w.Check(t.Context()); err != nil {
 				t.Errorf("check after: %v", err)
 			}
-			for _, table := range []string{"events", "signals", "shadow_signals", "v_events", "v_signals", "v_shadow_signals"} {
+			var lines, counted uint64
+			query(t, c, "SELECT count() FROM %s.v_entity_events WHERE entity_kind = 'ip' AND entity = '203.0.113.9'", &lines)
+			query(t, c, "SELECT sum(events) FROM %s.v_entity_minutes WHERE entity_kind = 'ip' AND entity = '203.0.113.9'", &counted)
+			if want := uint64(min(version, 1)); lines != want || counted != want {
+				t.Errorf("%d events of before in the time line, %d in the minutes, want %d", lines, counted, want)
+			}
+			for _, table := range append(made, "events", "signals", "shadow_signals", "decisions", "v_events", "v_signals", "v_shadow_signals", "v_decisions",
+				"v_entity_events", "v_event_minutes", "v_entity_minutes") {
 				if got, want := columns(t, c, table), columns(t, fresh, table); fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("%s has the columns\n%v\nwant\n%v", table, got, want)
 				}
@@ -111,6 +123,10 @@ func TestTablesOfEveryOlderVersionBecomeThoseOfToday(t *testing.T) {
 			}
 			if err := track.Drain(t.Context()); err != nil {
 				t.Fatal(err)
+			}
+			var named uint64
+			if query(t, c, "SELECT count() FROM %s.v_named_signals WHERE name IN ('old', '203.0.113.9')", &named); named != 2*uint64(min(version, 1)) {
+				t.Errorf("%d names of the signal of before, want 2", named)
 			}
 			var rows, old, referers, signals uint64
 			query(t, c, "SELECT count(), countIf(client_ip = '203.0.113.9' AND referer = ''), countIf(referer != '') FROM %s.v_events", &rows, &old, &referers)
@@ -172,6 +188,9 @@ func TestALogThatHasGrownCountsOnce(t *testing.T) {
 			}
 			if tc.live != "" {
 				write("weir", tc.live, 0)
+			}
+			if err := clickhouse.Migrate(t.Context(), c, discard()); err != nil { // as a writer does after each insert
+				t.Fatal(err)
 			}
 			var n, streams, signals uint64
 			query(t, c, "SELECT count(), uniqExact(stream) FROM %s.v_events", &n, &streams)

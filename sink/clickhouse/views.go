@@ -56,13 +56,66 @@ WHERE (new.last, new.read, new.stream, new.incarnation) > (old.last, old.read, o
 // newest run of a file that was read several times.
 const current = `CREATE OR REPLACE VIEW %[1]s.v_%[2]s AS
 SELECT * FROM %[1]s.%[2]s FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM %[1]s.v_superseded)`
+WHERE ` + isCurrent
+
+// isCurrent does not ask v_superseded, which takes longer than most questions. The
+// writers of files keep its answer in a table.
+const isCurrent = "(stream, incarnation) NOT IN (SELECT stream, incarnation FROM %[1]s." + supersededTable + ")"
+
+const supersededTable = "superseded_streams"
+
+const supersededDDL = `CREATE TABLE IF NOT EXISTS %[1]s.` + supersededTable + ` (stream String, incarnation UInt32, by_stream String, by_incarnation UInt32)
+ENGINE = ReplacingMergeTree ORDER BY (stream, incarnation, by_stream, by_incarnation)`
+
+// keepSuperseded stores which streams are superseded now. It is repeated after each
+// insert into such a stream.
+const keepSuperseded = "INSERT INTO %[1]s." + supersededTable + " SELECT stream, incarnation, by_stream, by_incarnation FROM %[1]s.v_superseded"
+
+// With optimize_move_to_prewhere_if_final, ClickHouse reads the columns of the key
+// first, and all others only in rows with the key that is asked for. It moves no
+// condition on other columns, for which FINAL must choose the row first.
+
+// viewed lists the views beside those of whole tables: a name, with the query that it
+// shows. Those with a placeholder are called with a value: v_events_by_id(id = 'r-1').
+var viewed = []struct{ name, query string }{
+	{"entity_events", `SELECT entity_kind, entity, tenant, time, account, device, client_ip, method, route, object_type, object, status, auth, signature, decision_action,
+    country, city, asn, anonymiser, build, late, stream, incarnation, src_partition, src_offset
+FROM %[1]s.entity_events FINAL
+WHERE %[2]s
+SETTINGS optimize_move_to_prewhere_if_final = 1`},
+	{"named_signals", `SELECT * EXCEPT (day) FROM %[1]s.named_signals FINAL
+WHERE %[2]s
+SETTINGS optimize_move_to_prewhere_if_final = 1`},
+	{"event_minutes", `SELECT minute, tenant, route, method, status, auth, decision_action, events, latency_us, bytes, stream, incarnation
+FROM %[1]s.event_minutes FINAL
+ARRAY JOIN tenants AS tenant, routes AS route, methods AS method, statuses AS status, auths AS auth, actions AS decision_action, events AS events,
+    latencies_us AS latency_us, bytes AS bytes
+WHERE %[2]s`},
+	{"entity_minutes", `SELECT entity_kind, minute, tenant, entity, events, failures, errors, refused, stream, incarnation
+FROM %[1]s.entity_minutes FINAL
+ARRAY JOIN tenants AS tenant, entities AS entity, events AS events, failures AS failures, errors AS errors, refused AS refused
+WHERE %[2]s`},
+	{"events_by_id", `SELECT * FROM %[1]s.events FINAL
+WHERE (stream, incarnation, src_partition, src_offset) IN
+    (SELECT stream, incarnation, src_partition, src_offset FROM %[1]s.event_ids WHERE id_hash = toUInt32(cityHash64({id:String})))
+    AND {id:String} IN (` + idsOfEvent + `) AND %[2]s
+SETTINGS optimize_move_to_prewhere_if_final = 1`},
+	{"decisions_by_id", `SELECT * FROM %[1]s.decisions FINAL
+WHERE (stream, incarnation, time) IN
+    (SELECT stream, incarnation, time FROM %[1]s.decision_ids WHERE id_hash = toUInt32(cityHash64({id:String})))
+    AND has(` + idsOfDecision + `, {id:String}) AND %[2]s
+SETTINGS optimize_move_to_prewhere_if_final = 1`},
+}
 
 // views recreates the views: their columns are fixed at creation, so columns that
 // were added later would be missing.
 func (c Config) views() []string {
-	return []string{
-		fmt.Sprintf(superseded, c.Database, historyPrefix),
-		fmt.Sprintf(current, c.Database, "events"), fmt.Sprintf(current, c.Database, signalsTable), fmt.Sprintf(current, c.Database, shadowTable),
+	all := []string{fmt.Sprintf(superseded, c.Database, historyPrefix)}
+	for _, table := range []string{eventsTable, signalsTable, shadowTable, decisionsTable, labelsTable, auditTable, deadTable, versionsTable} {
+		all = append(all, fmt.Sprintf(current, c.Database, table))
 	}
+	for _, v := range viewed {
+		all = append(all, fmt.Sprintf("CREATE OR REPLACE VIEW %s.v_%s AS\n", c.Database, v.name)+fmt.Sprintf(v.query, c.Database, fmt.Sprintf(isCurrent, c.Database)))
+	}
+	return all
 }

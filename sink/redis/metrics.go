@@ -64,6 +64,10 @@ type readerMetrics struct {
 	errors  map[string]prometheus.Counter
 	bad     map[string]prometheus.Counter
 	seconds prometheus.Histogram
+
+	limitErrors  map[string]prometheus.Counter
+	limitsAnew   prometheus.Counter
+	limitSeconds prometheus.Histogram
 }
 
 func newReaderMetrics(r prometheus.Registerer) *readerMetrics {
@@ -74,6 +78,11 @@ func newReaderMetrics(r prometheus.Registerer) *readerMetrics {
 		bad:    byReason(f, valueReasons, "weir_redis_bad_values_total", "Invalid values that look-ups met and counted as absent, by reason."),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "weir_redis_read_seconds", Help: "Duration of a look-up.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 12),
+		}),
+		limitErrors: byReason(f, reasons, "weir_redis_limit_errors_total", "Requests whose limits could not be checked, by reason."),
+		limitsAnew:  f.NewCounter(prometheus.CounterOpts{Name: "weir_redis_limits_anew_total", Help: "Limits that began anew because their key held something else, or times far in the future."}),
+		limitSeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "weir_redis_limit_seconds", Help: "Duration of a round trip that checks limits.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 12),
 		}),
 	}
 }

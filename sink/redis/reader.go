@@ -20,6 +20,9 @@ type Reader struct {
 	now     func() time.Time
 	metrics *readerMetrics
 	alarm   seldom
+
+	limits     string // limitScript, or what a test puts in its place
+	limitsName string
 }
 
 // NewReader checks cfg and reads the files it names. It connects to nothing.
@@ -37,6 +40,7 @@ func NewReader(cfg Config, deps Dependencies) (*Reader, error) {
 	return &Reader{
 		cfg: cfg, codec: score.NewCodec(deps.Secret, cfg.KeyPrefix), client: client, log: deps.logger(), now: deps.clock(),
 		metrics: newReaderMetrics(deps.Registerer),
+		limits:  limitScript, limitsName: scriptName(limitScript),
 	}, nil
 }
 

@@ -58,6 +58,81 @@ redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return old
 `
 
+// limitScript checks the limits of a request, and counts it.
+//
+//	KEYS     the list of each limit: the times of requests that count (µs, ascending)
+//	ARGV     for each key: most requests in a window; the window (µs); 1 if exceeding
+//	         it refuses the request; 1 if requests count even if they are refused
+//	returns  the server's time (µs); for each key: 1 if there were as many requests
+//	         before this one; how many more fit; the time until one more fits (µs);
+//	         1 if the key held something else, and began anew
+//
+// All keys are checked before any is written: a request that one limit refuses is not
+// counted by the others. A list keeps at most as many times as the limit allows
+// requests, so the first one that still counts is found in few steps.
+//
+// The server's clock may go back, or another server may take over. For a list, time
+// then stands still at its last entry. An entry that is more than a window ahead is
+// none of ours, and must not block its entity for long.
+//
+// A key expires when its last entry has left the window, which a server that stalls
+// can find to be over: expiry comes last, and does not depend on when it is set.
+const limitScript = `
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local limits, refused = {}, false
+
+local function at(key, i) return tonumber(redis.call('LINDEX', key, i)) end
+
+for i, key in ipairs(KEYS) do
+  local a = 4 * (i - 1)
+  local l = {most = tonumber(ARGV[a + 1]), window = tonumber(ARGV[a + 2]), anew = 0}
+  local n, last = redis.pcall('LLEN', key), now
+  if type(n) == 'table' then
+    if not string.find(n.err, 'WRONGTYPE', 1, true) then return n end
+    last = nil
+  elseif n > 0 then
+    last = at(key, -1)
+  end
+  if not (last and last <= now + l.window) then
+    redis.call('UNLINK', key)
+    n, last, l.anew = 0, now, 1
+  end
+  l.now = math.max(now, last)
+  local from, low, high = l.now - l.window, math.max(n - l.most, 0), n
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local t = at(key, middle)
+    if t and t > from then high = middle else low = middle + 1 end
+  end
+  l.first, l.count = low, n - low
+  l.exceeded = l.count >= l.most
+  if l.exceeded and ARGV[a + 3] == '1' then refused = true end
+  limits[i] = l
+end
+
+local reply = {now}
+for i, key in ipairs(KEYS) do
+  local l = limits[i]
+  local counts = ARGV[4 * i] == '1' or not (refused or l.exceeded)
+  if counts then
+    redis.call('RPUSH', key, string.format('%.0f', l.now))
+    l.count = l.count + 1
+    if l.count > l.most then l.first, l.count = l.first + 1, l.most end
+    if l.first > 0 then redis.call('LTRIM', key, l.first, -1) end
+    l.first = 0
+  end
+  local reset = 0
+  if l.count > 0 then reset = (at(key, l.first) or now) + l.window - now end
+  if counts then redis.call('PEXPIREAT', key, math.ceil((l.now + l.window) / 1000) + 1) end
+  reply[#reply + 1] = l.exceeded and 1 or 0
+  reply[#reply + 1] = l.most - l.count
+  reply[#reply + 1] = reset
+  reply[#reply + 1] = l.anew
+end
+return reply
+`
+
 func scriptName(script string) string {
 	sum := sha1.Sum([]byte(script))
 	return hex.EncodeToString(sum[:])

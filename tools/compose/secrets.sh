@@ -14,6 +14,9 @@ add() { # add NAME VALUE: unless there is one
 stream=$(cat weir.secret 2>/dev/null | tr -d '\n' || true)
 add WEIR_STREAM_SECRET "${stream:-$(random)}"
 add CLICKHOUSE_PASSWORD "$(random)"
+for user in MIGRATOR WRITER READER ANALYST ERASER; do add "CLICKHOUSE_${user}_PASSWORD" "$(random)"; done
 add REDIS_PASSWORD "$(random)"
 add GRAFANA_PASSWORD "$(random)"
-echo "the secrets are in $PWD/.env; Grafana's user is admin, with GRAFANA_PASSWORD"
+add WEIR_GATE_TOKEN "$(random)"
+add WEIR_CONSOLE_TOKEN "$(random)"
+echo "the secrets are in $PWD/.env; Grafana's user is admin, with GRAFANA_PASSWORD; the console takes WEIR_CONSOLE_TOKEN"
