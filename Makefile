@@ -6,6 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/weirdev/weir/app.version=$(VERSION)
 
 # Packages that are tested at a time: several of them wait more than they compute.
+# `make lint` runs vet, so tests leave it out.
 TESTJOBS := 4
 
 # The longest that each may take, in seconds, compiling on a new machine included: what
@@ -25,7 +26,6 @@ RACE := app app/canary app/cli app/console app/demo app/evaluate app/procs app/s
 
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
 export WEIR_CACHE := $(CACHE)
 
@@ -52,13 +52,13 @@ chaos: build chdb ## kill everything and check that nothing is lost (CHAOS='-for
 	@bin/weir chaos $(CHAOS)
 
 test: ## run the tests that need nothing but Go, in TESTLIMIT seconds
-	tools/limit.sh $(TESTLIMIT) $(GO) test -p $(TESTJOBS) -short -shuffle=on $(GOTESTFLAGS) ./...
+	tools/limit.sh $(TESTLIMIT) $(GO) test -p $(TESTJOBS) -vet=off -short -shuffle=on $(GOTESTFLAGS) ./...
 
 proof: chdb kafka webservers ## run what takes long: every crash point, all seeded bugs, real servers, processes that are killed
-	tools/limit.sh $(PROOFLIMIT) $(GO) test -p $(TESTJOBS) -shuffle=on -timeout 40m $(GOTESTFLAGS) $(PROOF:%=./%)
+	tools/limit.sh $(PROOFLIMIT) $(GO) test -p $(TESTJOBS) -vet=off -shuffle=on -timeout 40m $(GOTESTFLAGS) $(PROOF:%=./%)
 
 race: chdb ## run what shares memory between goroutines under the race detector
-	tools/limit.sh $(RACELIMIT) $(GO) test -p $(TESTJOBS) -race -shuffle=on -timeout 15m $(GOTESTFLAGS) $(RACE:%=./%)
+	tools/limit.sh $(RACELIMIT) $(GO) test -p $(TESTJOBS) -vet=off -race -shuffle=on -timeout 15m $(GOTESTFLAGS) $(RACE:%=./%)
 
 bench: build chdb ## run the benchmarks, and compare with their bars
 	$(GO) test -run '^$$' -bench . -benchmem ./event/... ./condition/... ./rules/... ./detectors/... ./engine/... ./internal/facet/... ./internal/state/... ./score/... ./gate/...
@@ -67,10 +67,8 @@ bench: build chdb ## run the benchmarks, and compare with their bars
 scale: build chdb ## load 20 million events and time the questions that people ask (SCALE='-scale-dir DIR' keeps them)
 	@bin/weir bench -scale $(SCALE)
 
-lint: ## formatting, vet, staticcheck, and the linters of .golangci.yml
+lint: ## formatting, and the linters of .golangci.yml, which are vet and staticcheck among others
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-clean:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
-	$(GO) vet ./...
-	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(GOLANGCI) run --timeout 10m ./...
 
 vuln: ## look for known vulnerabilities in what is called; their data comes from the network

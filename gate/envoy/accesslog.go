@@ -103,8 +103,7 @@ func outcome(entry *data.HTTPAccessLogEntry) (o emit.Outcome, ok bool) {
 	default:
 		return o, false
 	}
-	//lint:ignore SA1019 it is all that older Envoys say
-	if common.GetIntermediateLogEntry() {
+	if common.GetIntermediateLogEntry() { //nolint:staticcheck // it is all that older Envoys say
 		return o, false
 	}
 	authz := common.GetMetadata().GetFilterMetadata()[authzFilter].GetFields()

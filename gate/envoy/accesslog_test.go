@@ -81,8 +81,7 @@ func TestOutcomes(t *testing.T) {
 		}), &usual},
 		{"a part of a long request", changed(func(e *data.HTTPAccessLogEntry) {
 			e.CommonProperties.AccessLogType = data.AccessLogType_NotSet
-			//lint:ignore SA1019 as older Envoys do
-			e.CommonProperties.IntermediateLogEntry = true
+			e.CommonProperties.IntermediateLogEntry = true //nolint:staticcheck // as older Envoys do
 		}), nil},
 		{"a period", changed(func(e *data.HTTPAccessLogEntry) {
 			e.CommonProperties.AccessLogType = data.AccessLogType_DownstreamPeriodic
