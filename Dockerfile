@@ -8,9 +8,9 @@ COPY . .
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath -pgo cmd/weir-worker/default.pgo -ldflags "-s -w -X github.com/weirdev/weir/app.version=${VERSION}" -o /out/ ./cmd/weir ./cmd/weir-worker ./cmd/weir-gate
 
-# Directories of snapshots and of gate.state: a volume that is mounted there takes
+# Directories of snapshots, of gate.state and of the canary's state: a volume that is mounted there takes
 # its owner over.
-RUN mkdir -p /var/lib/weir/snapshots /var/lib/weir/gate
+RUN mkdir -p /var/lib/weir/snapshots /var/lib/weir/gate /var/lib/weir/canary
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/weir /out/weir-worker /out/weir-gate /usr/local/bin/

@@ -13,7 +13,13 @@ import (
 	"github.com/weirdev/weir/proof/testkit"
 )
 
-var units = []string{"weir-worker.service", "weir-gate.service"}
+// units says which command each unit starts.
+var units = map[string]string{
+	"weir-worker.service":  "weir-worker -config /etc/weir/weir.yaml",
+	"weir-gate.service":    "weir-gate -config /etc/weir/weir.yaml",
+	"weir-console.service": "weir console -config /etc/weir/weir.yaml",
+	"weir-canary.service":  "weir canary -config /etc/weir/weir.yaml -state /var/lib/weir/canary/alarms.json",
+}
 
 // unit reads the lines of a unit, by key.
 func unit(t *testing.T, name string) map[string][]string {
@@ -29,10 +35,11 @@ func unit(t *testing.T, name string) map[string][]string {
 
 func TestUnitsFitTheProgramsAndTheirSettings(t *testing.T) {
 	known := settingsByVariable(t)
-	for _, name := range units {
+	listens := map[string]string{}
+	for name, command := range units {
 		u := unit(t, name)
 		one := func(key string) string { return strings.Join(u[key], " ") }
-		if want := "/usr/local/bin/" + strings.TrimSuffix(name, ".service") + " -config /etc/weir/weir.yaml"; one("ExecStart") != want {
+		if want := "/usr/local/bin/" + command; one("ExecStart") != want {
 			t.Errorf("%s starts %s", name, one("ExecStart"))
 		}
 		if stop, _ := strconv.Atoi(one("TimeoutStopSec")); stop <= 25 {
@@ -55,6 +62,11 @@ func TestUnitsFitTheProgramsAndTheirSettings(t *testing.T) {
 					t.Fatal(err)
 				}
 				withinLimit(t, name, value, limit<<20)
+			case variable == "WEIR_ADMIN_LISTEN":
+				if other := listens[value]; other != "" {
+					t.Errorf("%s and %s listen on %s", name, other, value)
+				}
+				listens[value] = name
 			case known[variable] == "":
 				t.Errorf("%s: %s is no setting", name, variable)
 			case secretName.MatchString(strings.TrimSuffix(variable, "_FILE")):
@@ -67,7 +79,7 @@ func TestUnitsFitTheProgramsAndTheirSettings(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		// What the program writes to must be a directory of the unit's.
-		for _, path := range regexp.MustCompile(`/(?:var/lib|run)/[a-z/.]+`).FindAllString(one("Environment"), -1) {
+		for _, path := range regexp.MustCompile(`/(?:var/lib|run)/[a-z/.]+`).FindAllString(one("Environment")+" "+one("ExecStart"), -1) {
 			if !slices.ContainsFunc(append(u["StateDirectory"], u["RuntimeDirectory"]...), func(d string) bool { return strings.Contains(path, "/"+d) }) {
 				t.Errorf("%s may not write to %s", name, path)
 			}
@@ -91,7 +103,7 @@ func TestSystemdTakesTheUnits(t *testing.T) {
 		}
 		return file
 	}
-	for _, name := range units {
+	for name := range units {
 		text := read(t, "deploy/systemd/"+name)
 		file := put(name, text)
 		if out, err := exec.Command(analyze, "verify", "--man=no", "--recursive-errors=no", file).CombinedOutput(); err != nil || strings.Contains(string(out), name) {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/score"
+	"github.com/weirdev/weir/sink/clickhouse"
 	"github.com/weirdev/weir/sink/redis"
 )
 
@@ -100,6 +102,61 @@ func (s *saying) say(c controls.Control) {
 	c.Who, c.Reason = "ann", "a test"
 	if _, err := controls.New(s.kafka, s.cfg.Stream.Topic("controls")).Write(s.t.Context(), c); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// labelsMembers labels the members of a group: two whom a rule told because of it, and
+// nobody else's members.
+func (s *saying) labelsMembers() {
+	t, cfg := s.t, s.cfg
+	s.fail("carol", "carol", "carol", "dave", "dave", "dave", "erin", "erin", "erin")
+	for _, account := range []string{"carol", "dave", "erin"} {
+		s.weight(account, 80)
+	}
+	conn, err := clickhouse.Open(cfg.ClickHouse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for i, row := range []string{
+		"now64(3), '', 'failures', 'account', 'carol', 'ip', '198.51.100.7', 80, 0", "now64(3), '', 'failures', 'account', 'carol', 'ip', '198.51.100.7', 80, 0",
+		"now64(3), '', 'failures', 'account', 'dave', 'ip', '198.51.100.7', 80, 0", "now64(3), '', 'other', 'account', 'dave', 'ip', '198.51.100.7', 80, 0",
+		"now64(3), 'shop', 'failures', 'account', 'erin', 'ip', '198.51.100.7', 80, 0", "now64(3), '', 'failures', 'account', 'erin', 'ip', '198.51.100.8', 80, 0",
+		"now64(3) - toIntervalHour(2), '', 'failures', 'account', 'erin', 'ip', '198.51.100.7', 80, 0", "now64(3), '', 'failures', 'account', 'erin', 'ip', '198.51.100.7', 80, 1",
+		"now64(3), '', 'failures', 'account', 'erin', 'ip', '198.51.100.7', 0, 0",
+	} {
+		if err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO weir.signals (stream, incarnation, facet_offset, received, time, tenant, rule, entity_kind, entity, group_kind, group_key, weight, lowers)
+			SELECT 'weir', 1, %d, now64(3), %s`, 1<<40+i, row)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said := controls.Control{Action: facet.FalsePositive.String(), Kind: "ip", Key: "198.51.100.7", Who: "ann", Reason: "a school"}
+	all, err := LabelsOfMembers(t.Context(), cfg.ClickHouse, said, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range all {
+		got = append(got, c.Kind+":"+c.Key+" "+c.Rule+" "+c.Action+" "+c.Who+" "+c.Reason)
+	}
+	if want := "account:carol failures false_positive ann a school, account:dave failures false_positive ann a school, account:dave other false_positive ann a school"; strings.Join(got, ", ") != want {
+		t.Errorf("labels: %q", got)
+	}
+	said.Rule = "failures"
+	if all, err = LabelsOfMembers(t.Context(), cfg.ClickHouse, said, time.Hour); err != nil || len(all) != 2 {
+		t.Fatalf("%d labels for one rule: %v", len(all), err)
+	}
+	written, err := controls.New(s.kafka, cfg.Stream.Topic("controls")).WriteAll(t.Context(), all)
+	if err != nil || len(written) != 2 || written[0].ID == "" || written[0].ID == written[1].ID {
+		t.Fatalf("%+v, %v", written, err)
+	}
+	s.weight("carol", 0)
+	s.weight("dave", 0)
+	s.weight("erin", 80)
+	tables(t, cfg, `SELECT countIf(reason = 'a school'), uniqExactIf(entity, reason = 'a school') FROM v_labels`, 2, 2)
+	said.Key = "198.51.100.9"
+	if _, err := LabelsOfMembers(t.Context(), cfg.ClickHouse, said, time.Hour); !errors.Is(err, ErrNoMembers) {
+		t.Errorf("a group without members: %v", err)
 	}
 }
 
@@ -219,6 +276,7 @@ func TestWhatPeopleSayGoesThroughTheLog(t *testing.T) {
 	s.fail(alice, alice) // as if for the first time: two failures are not three
 	s.fail(bob)
 	tables(t, cfg, `SELECT countIf(entity = 'alice'), toUInt64(max(weight)) FROM v_signals`, 0, 80)
+	s.labelsMembers()
 	w.stop()
 	if err := w.end(t, cfg.Stop.Timeout); err != nil {
 		t.Fatal(err)

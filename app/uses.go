@@ -89,9 +89,10 @@ func NoticesSettings() settings.Selection {
 	return settings.Selection{"notices.file", "rules", "stream.name"}
 }
 
-// LabelSettings lists the settings of weir label, which writes to a topic.
+// LabelSettings lists the settings of weir label, which writes to a topic. ClickHouse
+// knows the members of groups.
 func LabelSettings() settings.Selection {
-	return append(settings.Selection{"stream.name"}, kafkaWrite()...)
+	return append(append(settings.Selection{"stream.name"}, kafkaWrite()...), clickhouseAccess()...)
 }
 
 // ReleaseSettings lists the settings of weir release, which also releases at gates.

@@ -25,11 +25,32 @@ func versionOf(program, kind, source string) decision.RuleVersion {
 	return v
 }
 
-// keepRules stores which rules are in force, before anything follows from them.
-func (w *Worker) keepRules(ctx context.Context) error {
+// rulesPatience is how long the row of the rules may take before the log says so.
+const rulesPatience = 2 * time.Second
+
+// keepRules stores which rules are in force, and closes stored when that is
+// acknowledged. Signals wait for it, so no stored signal is older than the row of its
+// rules. Detection does not wait: ClickHouse may take no rows for hours.
+func (w *Worker) keepRules(ctx context.Context, stored chan<- struct{}) error {
 	v := versionOf("weir-worker", decision.Rules, w.cfg.Rules)
 	v.Version, v.Count, v.Text = w.rules.Version, len(w.rules.Rules), w.rules.Text()
-	return w.versions.Put(ctx, &v)
+	track := w.versions.Open(0)
+	if err := track.AppendVersion(ctx, 0, v.Time, &v); err != nil {
+		return err
+	}
+	soon, cancel := context.WithTimeout(ctx, rulesPatience)
+	defer cancel()
+	if track.Drain(soon) != nil {
+		if ctx.Err() == nil {
+			w.log.Warn("clickhouse does not take the version of the rules; detection goes on, and signals are stored after it", "rules", v.Version)
+		}
+		if track.Drain(ctx) != nil {
+			return nil // told to stop: the writer tries once more, and says what is lost
+		}
+		w.log.Info("the version of the rules is stored", "rules", v.Version)
+	}
+	close(stored)
+	return nil
 }
 
 // decidedTrack stores what gates say in one partition of their topic.

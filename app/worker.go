@@ -292,8 +292,9 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 		}
 	}
 	sinks.Go(guard("event store", w.events.Run))
-	sinks.Go(guard("signal store", w.signals.Run))
-	sinks.Go(guard("store of shadow signals", w.shadow.Run))
+	rulesStored := make(chan struct{})
+	sinks.Go(guard("signal store", func(ctx context.Context) error { return w.signals.RunAfter(ctx, rulesStored) }))
+	sinks.Go(guard("store of shadow signals", func(ctx context.Context) error { return w.shadow.RunAfter(ctx, rulesStored) }))
 	sinks.Go(guard("score store", w.scores.Run))
 	sinks.Go(guard("store of decisions", w.decided.Run))
 	sinks.Go(guard("store of control records", w.said.Run))
@@ -308,6 +309,7 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 		stages.Go(func() error { return named("ingest", w.ingest.Run(stageCtx)) })
 	}
 	if w.detect != nil {
+		sinks.Go(guard("version of the rules", func(ctx context.Context) error { return w.keepRules(ctx, rulesStored) }))
 		stages.Go(func() error { return named("detect", w.detect.Run(stageCtx)) })
 	}
 	if w.audit != nil {
@@ -377,11 +379,6 @@ func (w *Worker) ready(ctx context.Context) error {
 	}
 	if err := w.events.Check(ctx); err != nil {
 		return fmt.Errorf("clickhouse: %w", err)
-	}
-	if w.detect != nil {
-		if err := w.keepRules(ctx); err != nil {
-			return fmt.Errorf("clickhouse: %w", err)
-		}
 	}
 	if w.ingest != nil {
 		return w.epochs.begin(ctx)

@@ -53,7 +53,12 @@ type working struct {
 
 func start(t *testing.T, cfg Config) *working {
 	t.Helper()
-	w, err := NewWorker(cfg, slog.New(slog.DiscardHandler))
+	return startWith(t, cfg, slog.New(slog.DiscardHandler))
+}
+
+func startWith(t *testing.T, cfg Config, log *slog.Logger) *working {
+	t.Helper()
+	w, err := NewWorker(cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +188,7 @@ func TestHowAWorkerEnds(t *testing.T) {
 		}
 	})
 	t.Run("whoever comes after an unclean end goes on under its routes", func(t *testing.T) { goesOn(t, c, cfg) })
+	t.Run("one that starts while ClickHouse takes no rows detects", func(t *testing.T) { keepsItsRules(t, c, cfg) })
 	t.Run("with no server left it ends in time all the same", func(t *testing.T) {
 		w := start(t, cfg)
 		send(t, c, cfg, 100)

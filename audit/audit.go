@@ -19,6 +19,7 @@ import (
 
 	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/internal/watch"
 )
 
@@ -133,6 +134,7 @@ type metrics struct {
 	refused prometheus.Counter
 	lost    prometheus.Counter
 	behind  *prometheus.GaugeVec
+	waited  *telemetry.Ages
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -142,11 +144,21 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refused: f.NewCounter(prometheus.CounterOpts{Name: "weir_decisions_unreadable_total", Help: "Records in the topic of decisions that are no decisions, or cannot be read, and were passed over."}),
 		lost:    f.NewCounter(prometheus.CounterOpts{Name: "weir_decisions_lost_records_total", Help: "Decisions that were deleted from the log before they were read."}),
 		behind:  f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_decisions_lag_records", Help: "Decisions not read yet, by partition."}, []string{"partition"}),
+		waited: telemetry.NewAges(r, "weir_decisions_lag_seconds",
+			"Time since a partition of decisions was read to its end, or, if it was not, since the newest record that was read was written, by partition."),
 	}
 }
 
-func (m *metrics) gone(partition int32) { m.behind.DeleteLabelValues(strconv.Itoa(int(partition))) }
+func (m *metrics) gone(partition int32) {
+	m.behind.DeleteLabelValues(strconv.Itoa(int(partition)))
+	m.waited.Gone(partition)
+}
 
-func (m *metrics) lag(partition int32, records int64) {
-	m.behind.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(records))
+// lag tells how far reading is from the end of a partition: next is the offset after
+// the last record of the batch that was read.
+func (m *metrics) lag(partition int32, batch *kafka.Batch, next int64) {
+	m.behind.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(batch.HighWatermark - next))
+	if t, ok := batch.ReadUpTo(next); ok {
+		m.waited.Happened(partition, t)
+	}
 }

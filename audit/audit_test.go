@@ -276,3 +276,22 @@ func TestALogThatNoLongerHoldsTheNextRecord(t *testing.T) {
 		})
 	}
 }
+
+func TestLagIsTheAgeOfWhatWasRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, now := newMetrics(nil), time.Now()
+		m.lag(3, &kafka.Batch{HighWatermark: 10, Asked: now, Records: []kafka.Record{{Time: now.Add(-time.Minute).UnixMilli()}}}, 5)
+		time.Sleep(30 * time.Second) // in which nothing is read
+		if s, n := testutil.ToFloat64(m.waited), testutil.ToFloat64(m.behind); s != 90 || n != 5 {
+			t.Errorf("%v seconds and %v records behind", s, n)
+		}
+		m.lag(3, &kafka.Batch{HighWatermark: 10, Asked: time.Now()}, 10)
+		if s := testutil.ToFloat64(m.waited); s != 0 {
+			t.Errorf("%v seconds behind at the end", s)
+		}
+		m.gone(3)
+		if testutil.CollectAndCount(m.waited) != 0 || testutil.CollectAndCount(m.behind) != 0 {
+			t.Error("there is a lag of a partition that is another worker's")
+		}
+	})
+}

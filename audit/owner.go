@@ -61,7 +61,7 @@ func (o *owner) turn(ctx, finish context.Context) error {
 	}
 	o.in.Next = max(o.in.Next, o.in.Batch.Next)
 	o.loop.Beat()
-	o.metrics.lag(o.partition, o.in.Batch.HighWatermark-o.in.Next)
+	o.metrics.lag(o.partition, &o.in.Batch, o.in.Next)
 	return o.commitStored(finish)
 }
 

@@ -30,6 +30,7 @@ type metrics struct {
 	filtered prometheus.Counter
 	behind   *prometheus.GaugeVec
 	waited   *telemetry.Ages
+	waitedBy *telemetry.Ages // of control records
 	ledger   *prometheus.GaugeVec
 	commits  *telemetry.Ages
 	open     *prometheus.GaugeVec
@@ -61,6 +62,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		behind:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_lag_records", Help: "Raw records not read yet, by partition."}, []string{"partition"}),
 		waited: telemetry.NewAges(r, "weir_ingest_lag_seconds",
 			"Time since a raw partition was read to its end, or, if it was not, since the newest record that was read was written, by partition."),
+		waitedBy: telemetry.NewAges(r, "weir_ingest_controls_lag_seconds",
+			"Time since a partition of control records was read to its end, or, if it was not, since the newest record that was read was written, by partition."),
 		ledger: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ingest_ledger_records",
 			Help: "Raw records and facets in the ledger, by partition and outcome. Fetched is the sum of accepted, repeat, dead, control, skipped and lost; facets are what accepted events emitted."}, []string{"partition", "outcome"}),
 		commits:  telemetry.NewAges(r, "weir_ingest_commit_age_seconds", "Time since the last commit, by partition; idle partitions commit too."),
@@ -91,6 +94,7 @@ func (m *metrics) gone(partition int32) {
 	m.open.DeleteLabelValues(label)
 	m.ledger.DeletePartialMatch(prometheus.Labels{"partition": label})
 	m.waited.Gone(partition)
+	m.waitedBy.Gone(partition)
 	m.commits.Gone(partition)
 }
 
@@ -110,10 +114,14 @@ func (m *metrics) held(partition int32, d time.Duration) {
 
 // lag tells how far reading is from the end of a partition: next is the offset after
 // the last record of the batch that was read.
-func (m *metrics) lag(partition int32, batch *kafka.Batch, next int64) {
+func (m *metrics) lag(partition int32, controls bool, batch *kafka.Batch, next int64) {
 	m.behind.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(batch.HighWatermark - next))
+	waited := m.waited
+	if controls {
+		waited = m.waitedBy
+	}
 	if t, ok := batch.ReadUpTo(next); ok {
-		m.waited.Happened(partition, t)
+		waited.Happened(partition, t)
 	}
 }
 

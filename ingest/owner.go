@@ -267,7 +267,7 @@ func (o *owner) turn(ctx, finish context.Context) error {
 	if cover {
 		o.propose()
 	}
-	o.metrics.lag(o.source, &o.batch, o.next)
+	o.metrics.lag(o.source, o.input.controls, &o.batch, o.next)
 	o.metrics.held(o.source, o.held(o.Now()))
 	if err := o.commitCovered(finish); err != nil {
 		return err

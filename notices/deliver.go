@@ -167,7 +167,7 @@ func (l *line) add(s *sent) {
 		return
 	}
 	l.queue = append(l.queue, &delivery{notice: s.notice, owner: s.owner, stands: []*sent{s}, began: time.Now()})
-	l.metrics.pending.WithLabelValues(l.channel.ID).Set(float64(len(l.queue)))
+	l.metrics.waiting(l.channel.ID, l.queue)
 	l.poke()
 }
 
@@ -207,7 +207,7 @@ func (d *dispatcher) withdraw(owner any) {
 		}
 		clear(l.queue[len(kept):])
 		l.queue = kept
-		d.metrics.pending.WithLabelValues(id).Set(float64(len(kept)))
+		d.metrics.waiting(id, kept)
 	}
 }
 
@@ -317,7 +317,7 @@ func (l *line) attempt(ctx context.Context, c *Channel, one *delivery) error {
 	if len(l.queue) > 0 && l.queue[0] == one {
 		l.queue = l.queue[1:]
 	}
-	l.metrics.pending.WithLabelValues(c.ID).Set(float64(len(l.queue)))
+	l.metrics.waiting(c.ID, l.queue)
 	return nil
 }
 

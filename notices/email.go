@@ -63,9 +63,7 @@ func (l *loader) email(in *rules.Params) sender {
 	for _, to := range in.Texts("to") {
 		e.to = append(e.to, address(in, "to", to))
 	}
-	if in.Has("ca_file") {
-		e.roots = l.roots(in)
-	}
+	e.roots = l.roots(in)
 	return e
 }
 
@@ -80,8 +78,12 @@ func address(in *rules.Params, key, text string) *mail.Address {
 	return a
 }
 
+// roots reads the certificates of ca_file; nil if there is none.
 func (l *loader) roots(in *rules.Params) *x509.CertPool {
 	name := in.Text("ca_file")
+	if name == "" {
+		return nil
+	}
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(l.dir, name)
 	}

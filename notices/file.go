@@ -132,18 +132,21 @@ func grammar() rules.Key {
 	span := func(name string, from, to time.Duration, doc string) rules.Key {
 		return rules.DurationKey(name, rules.Optional, from, to, doc)
 	}
+	ca := rules.TextKey("ca_file", rules.Optional, 1000, "file with the certificates that vouch for the server; default: those of the system")
 	return rules.ObjectKey("the notices", rules.Required, "A file of Weir notices",
 		rules.ListKey("channels", rules.Required, 1, mostChannels, "whom to tell", rules.ObjectKey("", rules.Required, "one channel", append([]rules.Key{
 			rules.NamedKey("id", rules.NamePattern, "names the channel in metrics and the log"),
 			rules.ObjectKey("webhook", rules.Optional, "a POST of the notice as JSON, signed",
 				rules.TextKey("url", rules.Required, 2000, "where to"),
-				rules.TextKey("secret_file", rules.Required, 1000, "file with the secret of the signature, at least 16 bytes")),
+				rules.TextKey("secret_file", rules.Required, 1000, "file with the secret of the signature, at least 16 bytes"),
+				ca),
 			rules.ObjectKey("slack", rules.Optional, "an incoming webhook of Slack, or of what is compatible with it",
-				rules.TextKey("url_file", rules.Required, 1000, "file with the address, which is a secret")),
+				rules.TextKey("url_file", rules.Required, 1000, "file with the address, which is a secret"),
+				ca),
 			rules.ObjectKey("email", rules.Optional, "an e-mail over SMTP",
 				rules.TextKey("server", rules.Required, 260, "host:port"),
 				rules.ChoiceKey("tls", rules.Optional, []string{tlsStart, tlsAlways, tlsNever}, "starttls (default), always (TLS from the start) or never"),
-				rules.TextKey("ca_file", rules.Optional, 1000, "file with the certificates that vouch for the server; default: those of the system"),
+				ca,
 				rules.TextKey("user", rules.Optional, 200, "to sign in with"),
 				rules.TextKey("password_file", rules.Optional, 1000, "file with the password"),
 				rules.TextKey("from", rules.Required, 320, "address of the sender"),

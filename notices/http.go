@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -67,13 +69,14 @@ func Sign(secret, timestamp string, body []byte) string {
 }
 
 // newClient returns a client that follows no redirect: the receiver is the one that
-// the operator has named.
-func newClient() *http.Client {
+// the operator has named. It trusts the authorities in roots; nil: those of the system.
+func newClient(roots *x509.CertPool) *http.Client {
 	return &http.Client{
 		Timeout:       attemptTime,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: attemptTime}).DialContext,
+			TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 			ForceAttemptHTTP2: true, MaxIdleConns: 2, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
 		},
 	}
@@ -94,6 +97,9 @@ func post(ctx context.Context, client *http.Client, address string, body []byte,
 	if err != nil {
 		if inner := (*url.Error)(nil); errors.As(err, &inner) {
 			err = inner.Err
+		}
+		if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+			return fmt.Errorf("post: %w; if the receiver's authority is your own, name its certificate in ca_file", err)
 		}
 		return fmt.Errorf("post: %w", err)
 	}
@@ -125,9 +131,11 @@ type webhook struct {
 const shortestSecret = 16
 
 func (l *loader) webhook(in *rules.Params) sender {
-	w := &webhook{client: newClient(), url: in.Text("url"), secret: l.secret(in, "secret_file"), now: time.Now}
+	w := &webhook{client: newClient(l.roots(in)), url: in.Text("url"), secret: l.secret(in, "secret_file"), now: time.Now}
 	if !isAddress(w.url, "http", "https") {
 		in.Problem("url", "is no address of HTTP", "write it as https://host/path, without a user or a password")
+	} else if in.Has("ca_file") && !isAddress(w.url, "https") {
+		in.Problem("ca_file", "the address is one of HTTP, so no certificate is asked for", "write the address as https://, or remove ca_file")
 	}
 	if w.secret != "" && len(w.secret) < shortestSecret {
 		in.Problem("secret_file", fmt.Sprintf("a secret of %d bytes is too short, %d are needed", len(w.secret), shortestSecret), "make one with `head -c 32 /dev/urandom | base64`")
@@ -165,7 +173,7 @@ type slack struct {
 }
 
 func (l *loader) slack(in *rules.Params) sender {
-	s := &slack{client: newClient(), url: l.secret(in, "url_file")}
+	s := &slack{client: newClient(l.roots(in)), url: l.secret(in, "url_file")}
 	if s.url != "" && !isAddress(s.url, "https") && !isLoopback(s.url) {
 		in.Problem("url_file", "the file holds no address of HTTPS", "write the address of the incoming webhook: https://…")
 	}

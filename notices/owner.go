@@ -110,9 +110,8 @@ func (o *owner) turn(ctx, finish context.Context) error {
 		o.hand(o.book.advance(asked - behind))
 	}
 	o.loop.Beat()
-	label := strconv.Itoa(int(o.partition))
-	o.metrics.lag.WithLabelValues(label).Set(float64(max(o.in.Batch.HighWatermark-o.in.Next, 0)))
-	o.metrics.open.WithLabelValues(label).Set(float64(len(o.book.groups)))
+	o.metrics.read(o.partition, &o.in.Batch, o.in.Next)
+	o.metrics.open.WithLabelValues(strconv.Itoa(int(o.partition))).Set(float64(len(o.book.groups)))
 	return o.commitDone(finish)
 }
 

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"mime"
 	"net"
 	"net/http"
@@ -351,6 +352,47 @@ func TestAMailServerThatCannotBeTrustedIsToldNothing(t *testing.T) {
 	}
 	if err := send(newOffice(t, nil, false, "MAIL|450 later"), "tls: never, "); err == nil || errors.As(err, &final) {
 		t.Errorf("a busy server: %v", err)
+	}
+}
+
+// TestReceiversWithAnAuthorityOfTheirOwn: they are told if the file names it, and sent
+// nothing if it does not.
+func TestReceiversWithAnAuthorityOfTheirOwn(t *testing.T) {
+	authority, other := testkit.NewAuthority(t), testkit.NewAuthority(t)
+	taken := 0
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { taken++ }))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{authority.Identity("receiver.example", nil).Pair}}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of clients that hang up
+	server.StartTLS()
+	defer server.Close()
+	ca, err := os.ReadFile(authority.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := map[string]string{"s": "a secret of the tests", "u": server.URL, "ca.pem": string(ca)}
+	for name, text := range map[string]string{"webhook": "webhook: {url: '" + server.URL + "', secret_file: s%s}", "slack": "slack: {url_file: u%s}"} {
+		t.Run(name, func(t *testing.T) {
+			taken = 0
+			send := func(more string) error {
+				return channel(t, fmt.Sprintf(text, more), secrets).sender.Send(t.Context(), hostileNotice())
+			}
+			for _, more := range []string{"", ", ca_file: '" + other.File + "'"} {
+				if err := send(more); err == nil || !strings.Contains(err.Error(), "ca_file") || taken != 0 {
+					t.Errorf("with %q: %v, %d are taken", more, err, taken)
+				}
+			}
+			if err := send(", ca_file: ca.pem"); err != nil || taken != 1 {
+				t.Errorf("%v, %d are taken", err, taken)
+			}
+			for more, want := range map[string]string{", ca_file: s": "holds no certificate", ", ca_file: gone.pem": "cannot be read"} {
+				if _, err := folder(t, "channels:\n  - {id: it, "+fmt.Sprintf(text, more)+"}\n", secrets); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("with %q: %v", more, err)
+				}
+			}
+		})
+	}
+	if _, err := folder(t, "channels:\n  - {id: it, webhook: {url: 'http://127.0.0.1:9/', secret_file: s, ca_file: ca.pem}}\n", secrets); err == nil || !strings.Contains(err.Error(), "no certificate is asked for") {
+		t.Errorf("an authority without TLS: %v", err)
 	}
 }
 

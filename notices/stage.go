@@ -21,6 +21,7 @@ import (
 
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/internal/watch"
 	"github.com/weirdev/weir/rules"
 )
@@ -170,7 +171,9 @@ type metrics struct {
 	dead       *prometheus.CounterVec
 	pending    *prometheus.GaugeVec
 	open       *prometheus.GaugeVec
+	oldest     *prometheus.GaugeVec
 	lag        *prometheus.GaugeVec
+	waited     *telemetry.Ages
 	unreadable prometheus.Counter
 	lost       prometheus.Counter
 }
@@ -178,13 +181,16 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer, file *watched) *metrics {
 	f := promauto.With(r)
 	m := &metrics{
-		signals:    f.NewCounterVec(prometheus.CounterOpts{Name: "weir_notices_signals_total", Help: "Signals that were read, by outcome: counted in a group; repeated, because detect wrote it before; below what is told; silenced; unwanted by every channel; canary, because weir canary caused it."}, []string{"outcome"}),
-		sent:       f.NewCounterVec(prometheus.CounterOpts{Name: "weir_notices_sent_total", Help: "Notices that a receiver took, by channel and status."}, []string{"channel", "status"}),
-		failed:     f.NewCounterVec(prometheus.CounterOpts{Name: "weir_notices_failures_total", Help: "Attempts to deliver a notice that failed, by channel."}, []string{"channel"}),
-		dead:       f.NewCounterVec(prometheus.CounterOpts{Name: "weir_notices_given_up_total", Help: "Notices that were not delivered in time, or refused, and are dead letters, by channel."}, []string{"channel"}),
-		pending:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_notices_pending", Help: "Notices that wait for delivery, by channel."}, []string{"channel"}),
-		open:       f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_notices_open_groups", Help: "Groups of signals that are not closed, by partition of the signal log."}, []string{"partition"}),
-		lag:        f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_notices_lag_records", Help: "Signals not read yet, by partition. The commit is further behind, at the first signal of the oldest open group."}, []string{"partition"}),
+		signals: f.NewCounterVec(prometheus.CounterOpts{Name: "weir_notices_signals_total", Help: "Signals that were read, by outcome: counted in a group; repeated, because detect wrote it before; below what is told; silenced; unwanted by every channel; canary, because weir canary caused it."}, []string{"outcome"}),
+		sent:    f.NewCounterVec(prometheus.CounterOpts{Name: "weir_notices_sent_total", Help: "Notices that a receiver took, by channel and status."}, []string{"channel", "status"}),
+		failed:  f.NewCounterVec(prometheus.CounterOpts{Name: "weir_notices_failures_total", Help: "Attempts to deliver a notice that failed, by channel."}, []string{"channel"}),
+		dead:    f.NewCounterVec(prometheus.CounterOpts{Name: "weir_notices_given_up_total", Help: "Notices that were not delivered in time, or refused, and are dead letters, by channel."}, []string{"channel"}),
+		pending: f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_notices_pending", Help: "Notices that wait for delivery, by channel."}, []string{"channel"}),
+		oldest:  f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_notices_oldest_timestamp_seconds", Help: "Since when the notice waits that waits longest, Unix seconds, by channel; 0 if none does."}, []string{"channel"}),
+		open:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_notices_open_groups", Help: "Groups of signals that are not closed, by partition of the signal log."}, []string{"partition"}),
+		lag:     f.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_notices_lag_records", Help: "Signals not read yet, by partition. The commit is further behind, at the first signal of the oldest open group."}, []string{"partition"}),
+		waited: telemetry.NewAges(r, "weir_notices_lag_seconds",
+			"Time since a partition of signals was read to its end, or, if it was not, since the newest record that was read was written, by partition."),
 		unreadable: f.NewCounter(prometheus.CounterOpts{Name: "weir_notices_unreadable_total", Help: "Records in the topic of signals that are no signals, or cannot be read, and were passed over."}),
 		lost:       f.NewCounter(prometheus.CounterOpts{Name: "weir_notices_lost_records_total", Help: "Signals that were deleted from the log before they were read."}),
 	}
@@ -204,16 +210,39 @@ func newMetrics(r prometheus.Registerer, file *watched) *metrics {
 func (m *metrics) known(channel string) {
 	m.failed.WithLabelValues(channel)
 	m.dead.WithLabelValues(channel)
-	m.pending.WithLabelValues(channel)
+	m.waiting(channel, nil)
 	for _, s := range []Status{Firing, Update, Resolved} {
 		m.sent.WithLabelValues(channel, string(s))
 	}
 }
 
 // forget ends the gauge of a channel that is gone.
-func (m *metrics) forget(channel string) { m.pending.DeleteLabelValues(channel) }
+func (m *metrics) forget(channel string) {
+	m.pending.DeleteLabelValues(channel)
+	m.oldest.DeleteLabelValues(channel)
+}
+
+// waiting tells what waits for a channel, the oldest first.
+func (m *metrics) waiting(channel string, queue []*delivery) {
+	m.pending.WithLabelValues(channel).Set(float64(len(queue)))
+	since := 0.0
+	if len(queue) > 0 {
+		since = float64(queue[0].began.UnixMilli()) / 1000
+	}
+	m.oldest.WithLabelValues(channel).Set(since)
+}
+
+// read tells how far reading is from the end of a partition: next is the offset after
+// the last record of the batch that was read.
+func (m *metrics) read(partition int32, batch *kafka.Batch, next int64) {
+	m.lag.WithLabelValues(strconv.Itoa(int(partition))).Set(float64(max(batch.HighWatermark-next, 0)))
+	if t, ok := batch.ReadUpTo(next); ok {
+		m.waited.Happened(partition, t)
+	}
+}
 
 func (m *metrics) gone(partition int32) {
 	m.open.DeleteLabelValues(strconv.Itoa(int(partition)))
 	m.lag.DeleteLabelValues(strconv.Itoa(int(partition)))
+	m.waited.Gone(partition)
 }

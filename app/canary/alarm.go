@@ -3,6 +3,7 @@ package canary
 import (
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -17,14 +18,19 @@ type Alarm struct {
 	within time.Duration
 	say    func(notices.Notice)
 
+	file string // see [Alarm.Keep]; "": a restart forgets
+	log  *slog.Logger
+
 	mu     sync.Mutex
 	missed map[string]*missing // by detector; none where the last attack was found
 }
 
 // missing is a detector that misses attacks.
 type missing struct {
-	attacks int
-	group   string // id of the open group; "" while nobody is told
+	Attacks int    `json:"attacks"`
+	Rule    string `json:"rule"`            // the one that was attacked first
+	Group   string `json:"group,omitempty"` // id of the open group; "" while nobody is told
+	Told    bool   `json:"told,omitempty"`  // the group's first notice was passed on
 }
 
 // MissesInARow is how many attacks on a detector must be missed one after the other
@@ -40,34 +46,57 @@ func NewAlarm(stream string, within time.Duration, say func(notices.Notice)) *Al
 func (a *Alarm) Told(o Outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	d := o.Attack.Detector
-	now := time.Now().UTC()
-	n := notices.Notice{
-		Stream: a.stream, Rules: []string{o.Attack.Rule}, Tenant: o.Tenant, Categories: []string{}, Findings: []notices.Finding{}, First: now, Last: now,
-	}
-	m := a.missed[d]
+	m := a.missed[o.Attack.Detector]
 	if o.Caught {
-		delete(a.missed, d)
-		if m == nil || m.group == "" {
-			return
-		}
-		n.ID, n.GroupID, n.Status = m.group+"-2", m.group, notices.Resolved
-		n.Title = fmt.Sprintf("The canary's attack on detector %s is found again.", d)
-		a.say(n)
+		a.found(o, m)
 		return
 	}
 	if m == nil {
-		m = &missing{}
-		a.missed[d] = m
+		m = &missing{Rule: o.Attack.Rule}
+		a.missed[o.Attack.Detector] = m
 	}
-	if m.attacks++; m.attacks < MissesInARow || m.group != "" {
+	m.Attacks = min(m.Attacks+1, MissesInARow)
+	if m.Told {
 		return
 	}
-	m.group = "canary-" + strings.ToLower(rand.Text()[:12])
-	n.ID, n.GroupID, n.Status = m.group+"-1", m.group, notices.Firing
-	n.Title = fmt.Sprintf("The canary's attacks on detector %s are not found within %v.", d, a.within)
+	if m.Attacks == MissesInARow && m.Group == "" {
+		m.Group = "canary-" + strings.ToLower(rand.Text()[:12])
+	}
+	a.save() // the group first, so that a notice which is sent again has the same id
+	if m.Group == "" {
+		return
+	}
+	n := a.notice(m.Group+"-1", m.Group, notices.Firing, o.Attack.Rule)
+	n.Tenant = o.Tenant
+	n.Title = fmt.Sprintf("The canary's attacks on detector %s are not found within %v.", o.Attack.Detector, a.within)
 	if o.Err != nil {
-		n.Title = fmt.Sprintf("The canary's attacks on detector %s cannot be played: %v.", d, o.Err)
+		n.Title = fmt.Sprintf("The canary's attacks on detector %s cannot be played: %v.", o.Attack.Detector, o.Err)
 	}
 	a.say(n)
+	m.Told = true
+	a.save()
+}
+
+// found takes an attack that was found on a detector that missed m before; m may be
+// nil.
+func (a *Alarm) found(o Outcome, m *missing) {
+	if m == nil {
+		return
+	}
+	if m.Group != "" {
+		n := a.notice(m.Group+"-2", m.Group, notices.Resolved, o.Attack.Rule)
+		n.Tenant = o.Tenant
+		n.Title = fmt.Sprintf("The canary's attack on detector %s is found again.", o.Attack.Detector)
+		a.say(n)
+	}
+	delete(a.missed, o.Attack.Detector)
+	a.save()
+}
+
+func (a *Alarm) notice(id, group string, status notices.Status, rule string) notices.Notice {
+	now := time.Now().UTC()
+	return notices.Notice{
+		ID: id, GroupID: group, Status: status, Stream: a.stream, Rules: []string{rule},
+		Categories: []string{}, Findings: []notices.Finding{}, First: now, Last: now,
+	}
 }

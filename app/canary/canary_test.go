@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -328,5 +330,71 @@ func TestTheCanaryTellsWhenSomethingChanges(t *testing.T) {
 	want := []string{"[FIRING] The canary's attacks on detector sequence are not found within 30s.", "[RESOLVED] The canary's attack on detector sequence is found again."}
 	if strings.Join(told, "\n") != strings.Join(want, "\n") {
 		t.Errorf("told: %q", told)
+	}
+}
+
+// TestARestartKeepsWhichAlarmsAreOpen: each outcome is told to an alarm of its own, as
+// if the canary were restarted before it.
+func TestARestartKeepsWhichAlarmsAreOpen(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "canary.json")
+	one := Attack{Detector: "sequence", Rule: "fast"}
+	var told []notices.Notice
+	say := func(n notices.Notice) { told = append(told, n) }
+	restarted := func(attacks ...Attack) *Alarm {
+		t.Helper()
+		a := NewAlarm("weir", 30*time.Second, say)
+		if err := a.Keep(file, attacks, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	for _, caught := range []bool{false, false, false, true, true, false, true} {
+		restarted(one).Told(Outcome{Attack: &one, Caught: caught})
+	}
+	if len(told) != 2 || told[0].Status != notices.Firing || told[1].Status != notices.Resolved || told[0].GroupID != told[1].GroupID || told[0].ID == told[1].ID {
+		t.Fatalf("told: %+v", told)
+	}
+
+	// One that was killed while it told people tells them again, under the same id.
+	told = nil
+	a := NewAlarm("weir", 30*time.Second, func(n notices.Notice) { say(n); panic("killed") })
+	if err := a.Keep(file, []Attack{one}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	a.Told(Outcome{Attack: &one})
+	func() {
+		defer func() { _ = recover() }()
+		a.Told(Outcome{Attack: &one})
+	}()
+	restarted(one).Told(Outcome{Attack: &one})
+	restarted(one).Told(Outcome{Attack: &one})
+	if len(told) != 2 || told[0].ID != told[1].ID || told[1].Status != notices.Firing {
+		t.Errorf("told: %+v", told)
+	}
+
+	// A detector that is not attacked any more is not found again, either.
+	told = nil
+	restarted(Attack{Detector: "sequence", Why: "it takes long"})
+	restarted()
+	if len(told) != 1 || told[0].Status != notices.Resolved || told[0].Rules[0] != "fast" || !strings.Contains(told[0].Title, "no longer attacks detector sequence") {
+		t.Errorf("told: %+v", told)
+	}
+}
+
+func TestAFileThatIsNoStateOfThisCanaryIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "canary.json")
+	for text, want := range map[string]string{
+		"":                                   "remove it",
+		`{"v":2,"stream":"weir"}`:            "has version 2",
+		`{"v":1,"stream":"other"}`:           "is of the stream other",
+		`{"v":1,"stream":"weir","missed":1}`: "remove it",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := NewAlarm("weir", time.Second, func(notices.Notice) {}).Keep(file, nil, slog.New(slog.DiscardHandler))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }

@@ -48,19 +48,46 @@ func (e *Invalid) Unwrap() error { return e.Err }
 // with the same id: of two records with one id, the first counts. The error is an
 // [*Invalid] if c must not be written; nothing is written then.
 func (w *Writer) Write(ctx context.Context, c Control) (id string, err error) {
-	c, err = w.Complete(c)
+	all, err := w.WriteAll(ctx, []Control{c})
 	if err != nil {
 		return "", err
 	}
-	value, err := c.Encode()
-	if err != nil {
-		return "", fmt.Errorf("write the control record: %w", err)
+	return all[0].ID, nil
+}
+
+// mostTogether is how many records are written in one request.
+const mostTogether = 500
+
+// WriteAll writes several control records, in order, and returns them as they were
+// written. If it fails, all is a beginning of them that the brokers have; others may have
+// been written, too.
+func (w *Writer) WriteAll(ctx context.Context, cs []Control) (all []Control, err error) {
+	out := make([]kafka.Outgoing, 0, len(cs))
+	done := make([]Control, 0, len(cs))
+	for _, c := range cs {
+		if c, err = w.Complete(c); err != nil {
+			return nil, err
+		}
+		value, err := c.Encode()
+		if err != nil {
+			return nil, fmt.Errorf("write the control record: %w", err)
+		}
+		done, out = append(done, c), append(out, kafka.Outgoing{Key: []byte(c.ID), Value: value})
 	}
-	err = w.log.Produce(ctx, w.topic, []kafka.Produce{{Records: []kafka.Outgoing{{Key: []byte(c.ID), Value: value}}}})
-	if err != nil {
-		return "", fmt.Errorf("write to %s: %w; `weir migrate` makes the topic, and whoever writes to it needs the right to", w.topic, err)
+	for from := 0; from < len(out); from += mostTogether {
+		to := min(from+mostTogether, len(out))
+		if err := w.produce(ctx, out[from:to]); err != nil {
+			return done[:from], err
+		}
 	}
-	return c.ID, nil
+	return done, nil
+}
+
+func (w *Writer) produce(ctx context.Context, records []kafka.Outgoing) error {
+	if err := w.log.Produce(ctx, w.topic, []kafka.Produce{{Records: records}}); err != nil {
+		return fmt.Errorf("write to %s: %w; `weir migrate` makes the topic, and whoever writes to it needs the right to", w.topic, err)
+	}
+	return nil
 }
 
 // Complete returns c with its defaults, as [Writer.Write] writes it.

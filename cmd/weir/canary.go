@@ -35,6 +35,7 @@ type canarying struct {
 	within    time.Duration
 	longest   time.Duration
 	from      []string
+	state     string
 }
 
 func canaryCommand() *cobra.Command {
@@ -69,6 +70,7 @@ With -once it plays each attack once and ends: with 0 if all were found, with 1 
 	f.DurationVar(&c.within, "within", c.within, "time after the last event of an attack in which it must be found")
 	f.DurationVar(&c.longest, "longest", c.longest, "longest attack to play, from its first event to its last")
 	f.StringSliceVar(&c.from, "from", c.from, "`addresses` in cities that are far apart, for attacks that come from several places (needs geo.city)")
+	f.StringVar(&c.state, "state", "", "`file` that keeps which alarms are open over a restart; default: none (needs notices.file)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return c.run(cmd) }
 	return cmd
 }
@@ -165,7 +167,13 @@ func (c *canarying) play(cmd *cobra.Command, set *rules.Set, attacks []canary.At
 		serving, end := context.WithCancel(context.WithoutCancel(ctx))
 		defer end()
 		t.Start(serving)
-		settings.Told = canary.NewAlarm(cfg.Stream.Name, c.within, t.Tell).Told
+		alarm := canary.NewAlarm(cfg.Stream.Name, c.within, t.Tell)
+		if c.state != "" {
+			if err := alarm.Keep(c.state, attacks, log); err != nil {
+				return cli.UsageError(fmt.Errorf("-state: %w", err))
+			}
+		}
+		settings.Told = alarm.Told
 		defer func() {
 			last, cancel := context.WithTimeout(serving, 5*time.Second)
 			defer cancel()

@@ -79,6 +79,7 @@ func (s *saying) toKafka(cmd *cobra.Command, run func(*kafka.Client) error) erro
 
 func labelCommand() *cobra.Command {
 	var s saying
+	var m members
 	hold := controls.DefaultHold
 	cmd := &cobra.Command{
 		Use: "label KIND:KEY false_positive|true_positive", Short: "Say whether a finding about an entity was right", Args: cobra.ExactArgs(2),
@@ -92,10 +93,15 @@ that raises the score when the label is read.
 
 true_positive changes no score. It ends a false positive of the same rule.
 
+With -members, KIND:KEY is a group, such as an address whose accounts a campaign tried:
+each of its members is labelled that a rule told in the last day (-since), for the rule
+that told it. The group itself is not. -list only shows them.
+
 Both are rows of the table labels, from which the precision of rules is computed.
 docs/controls.md has more.`,
 		Example: `  weir label account:alice false_positive -rule login-failures-account -reason "a phone with an old password"
   weir label ip:203.0.113.9 false_positive -for 2160h -reason "an office behind one address"
+  weir label ip:203.0.113.9 false_positive -members -reason "a school, whose pupils share it"
   weir label device:d-81 true_positive -rule emulator-newcomer-device -reason "case 81, confirmed by the bank"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			action, ok := facet.ParseAction(strings.ReplaceAll(args[1], "-", "_"))
@@ -111,6 +117,12 @@ docs/controls.md has more.`,
 			} else if cmd.Flags().Changed("for") {
 				return cli.UsageError(errors.New("-for: a true positive holds nothing back"))
 			}
+			if err := m.check(cmd); err != nil {
+				return err
+			}
+			if m.all {
+				return s.labelMembers(cmd, m)
+			}
 			return s.toKafka(cmd, func(client *kafka.Client) error {
 				if err := s.write(cmd.Context(), client); err != nil {
 					return err
@@ -124,7 +136,62 @@ docs/controls.md has more.`,
 	s.flags(cmd)
 	cmd.Flags().StringVar(&s.said.Rule, "rule", "", "`id` of the rule whose finding it is about")
 	cmd.Flags().DurationVar(&hold, "for", hold, "how long a false positive holds the rule back; at most 8784h")
+	cmd.Flags().BoolVar(&m.all, "members", false, "label the members of the group KIND:KEY, as ClickHouse knows them")
+	cmd.Flags().BoolVar(&m.list, "list", false, "with -members: show what would be labelled, and write nothing")
+	cmd.Flags().DurationVar(&m.since, "since", 24*time.Hour, "with -members: how long ago a member may have been told")
 	return cmd
+}
+
+// members holds the flags for the members of a group.
+type members struct {
+	all, list bool
+	since     time.Duration
+}
+
+func (m *members) check(cmd *cobra.Command) error {
+	for _, name := range []string{"list", "since"} {
+		if !m.all && cmd.Flags().Changed(name) {
+			return cli.UsageError(fmt.Errorf("-%s: it is about members of a group; add -members", name))
+		}
+	}
+	if m.since < time.Minute || m.since > 366*24*time.Hour {
+		return cli.UsageError(fmt.Errorf("-since: %v is outside 1m … 8784h", m.since))
+	}
+	return nil
+}
+
+// labelMembers labels the members of the group that s is about.
+func (s *saying) labelMembers(cmd *cobra.Command, m members) error {
+	return s.toKafka(cmd, func(client *kafka.Client) error {
+		if err := s.config.Config.ClickHouse.Validate(); err != nil {
+			return s.config.Invalid(err)
+		}
+		s.said.Origin = control.FromCommand
+		all, err := app.LabelsOfMembers(cmd.Context(), s.config.Config.ClickHouse, s.said, m.since)
+		if err != nil {
+			return s.config.Explain(err)
+		}
+		out := cmd.OutOrStdout()
+		if m.list {
+			for _, c := range all {
+				fmt.Fprintf(out, "%s:%s %s\n", c.Kind, terminal.Visible(c.Key), c.Rule)
+			}
+			fmt.Fprintf(out, "%d labels would be written.\n", len(all))
+			return nil
+		}
+		written, err := controls.New(client, s.config.Config.Stream.Topic("controls")).WriteAll(cmd.Context(), all)
+		for _, c := range written {
+			fmt.Fprintf(out, "%s %s:%s %s\n", c.ID, c.Kind, terminal.Visible(c.Key), c.Rule)
+		}
+		if invalid := new(controls.Invalid); errors.As(err, &invalid) {
+			return cli.UsageError(invalid.Err)
+		}
+		if err != nil {
+			return fmt.Errorf("%d of %d labels are written; run it again, a member that is labelled twice is labelled as the last one says: %w", len(written), len(all), err)
+		}
+		fmt.Fprintf(out, "%d labels %s of members of %s:%s by %s. They count within seconds.\n", len(written), s.said.Action, s.said.Kind, terminal.Visible(s.said.Key), terminal.Visible(s.said.Who))
+		return nil
+	})
 }
 
 func (s *saying) printLabel(cmd *cobra.Command, action facet.Action) {

@@ -66,6 +66,7 @@ type run struct {
 	rulesets *rulesets
 	began    time.Time
 	started  time.Time // start of the load
+	last     []int     // ids of the worker processes that stopped at the end
 
 	facetPartitions int
 
@@ -182,6 +183,12 @@ func (r *run) watch(ctx context.Context) {
 func (r *run) settle(ctx context.Context) error {
 	if err := r.cluster.stack.Settle(ctx, settleTime); err != nil {
 		return fmt.Errorf("not everything comes through: %w; see the workers' logs in %s", err, r.cluster.stack.Dir)
+	}
+	ready, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	var err error
+	if r.last, err = r.cluster.ready(ready); err != nil {
+		return err
 	}
 	r.event("everything is through; workers stop, and the verifier reads")
 	r.cluster.stopWorkers()

@@ -83,6 +83,7 @@ func spoilEverything(t *testing.T) {
 	if !v.equal() || v.Scores == 0 || v.Signals == 0 {
 		t.Fatalf("an undisturbed run: %d signals, %d scores, and these findings:\n%s", v.Signals, v.Scores, strings.Join(v.findings, "\n"))
 	}
+	spoilVersions(t, r)
 	for i, c := range []struct {
 		name  string
 		spoil func(context.Context, *run) error
@@ -132,6 +133,46 @@ func spoilEverything(t *testing.T) {
 		if v.equal() || !told || c.turns != nil && !c.turns(v) {
 			t.Errorf("%s: lost %d, duplicated %d, different %d, and these findings:\n%s", c.name, v.Lost, v.Duplicated, v.Different, strings.Join(v.findings, "\n"))
 		}
+	}
+}
+
+// spoilVersions damages the table rule_versions, and repairs it. Only its own check
+// runs, because a whole verdict takes seconds.
+func spoilVersions(t *testing.T, r *run) {
+	conn, err := r.openClickHouse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	must := func(statements ...string) {
+		t.Helper()
+		for _, s := range statements {
+			if err := conn.Exec(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	must("CREATE TABLE weir.kept_versions AS weir.rule_versions", "INSERT INTO weir.kept_versions SELECT * FROM weir.rule_versions")
+	defer must("DROP TABLE weir.kept_versions")
+	for _, c := range []struct{ name, statement, want string }{
+		{"nothing is done", "SELECT 1", ""},
+		{"a row is inserted again", "INSERT INTO weir.rule_versions SELECT * FROM weir.kept_versions", ""},
+		{"a worker's row is gone", "DELETE FROM weir.rule_versions WHERE kind = 'rules'", " has no row"},
+		{"a gate's row is gone", "DELETE FROM weir.rule_versions WHERE kind = 'policies'", " is in the topic, and not in the table"},
+		{"a worker's row is there twice", "INSERT INTO weir.rule_versions SELECT * REPLACE (time + INTERVAL 1 SECOND AS time) FROM weir.kept_versions WHERE kind = 'rules'", " has 2 rows"},
+		{"a gate's row is there twice", "INSERT INTO weir.rule_versions SELECT * REPLACE (time + INTERVAL 1 SECOND AS time) FROM weir.kept_versions WHERE kind = 'policies'", " was never in force"},
+		{"a row has another version", "INSERT INTO weir.rule_versions SELECT * REPLACE ('0011223344556677' AS version) FROM weir.kept_versions WHERE kind = 'rules'", " was never in force"},
+		{"a row has another text", "ALTER TABLE weir.rule_versions UPDATE text = concat(text, ' ') WHERE kind = 'rules' SETTINGS mutations_sync = 2", " has other rules than were in force"},
+	} {
+		must(c.statement)
+		v := &verdict{}
+		if err := r.checkVersions(t.Context(), conn, v); err != nil {
+			t.Fatal(err)
+		}
+		if v.Versions == 0 && c.want == "" || (c.want == "") != v.equal() || !slices.ContainsFunc(v.findings, func(f string) bool { return strings.HasPrefix(f, "rule_versions: ") && strings.Contains(f, c.want) }) && c.want != "" {
+			t.Errorf("%s: %d rows, and these findings:\n%s", c.name, v.Versions, strings.Join(v.findings, "\n"))
+		}
+		must("TRUNCATE TABLE weir.rule_versions", "INSERT INTO weir.rule_versions SELECT * FROM weir.kept_versions")
 	}
 }
 

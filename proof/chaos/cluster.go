@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -43,7 +44,8 @@ type cluster struct {
 // worker is a place for a worker, which may be empty.
 type worker struct {
 	*procs.Process
-	stop context.CancelFunc // nil: the place is empty
+	admin string             // address of its metrics
+	stop  context.CancelFunc // nil: the place is empty
 }
 
 // startCluster starts everything. If it fails, it stops everything it has started.
@@ -223,7 +225,7 @@ func (c *cluster) hire(i int, w *worker) error {
 		stop()
 		return err
 	}
-	w.Process, w.stop = p, stop
+	w.Process, w.admin, w.stop = p, admin, stop
 	return nil
 }
 
@@ -237,6 +239,38 @@ func (c *cluster) running() (n int) {
 		}
 	}
 	return n
+}
+
+// ready waits until every worker that should run is ready, and returns the ids of
+// their processes.
+func (c *cluster) ready(ctx context.Context) (pids []int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.workers {
+		if w.stop == nil {
+			continue
+		}
+		for !answers(ctx, "http://"+w.admin+"/readyz") {
+			if !pause(ctx, 50*time.Millisecond) {
+				return nil, fmt.Errorf("%s is not ready: %w; see its log in %s", w.Name, ctx.Err(), c.stack.Dir)
+			}
+		}
+		pids = append(pids, w.PID())
+	}
+	return pids, nil
+}
+
+func answers(ctx context.Context, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = res.Body.Close() // the status is all that counts
+	return res.StatusCode == http.StatusOK
 }
 
 // pick returns the worker in one of the occupied places.

@@ -21,6 +21,7 @@ type verdict struct {
 	Signals    int64
 	Scores     int64
 	Dead       int64
+	Versions   int64 // rows of rule_versions
 	Late       int64
 	Switches   int64 // records of the facet log
 	Watched    int64 // signals of shadow rules
@@ -117,6 +118,9 @@ func (r *run) checkStores(ctx context.Context, t *truth, re *replayed, v *verdic
 		return err
 	}
 	if err := r.checkDead(ctx, conn, t, said, v); err != nil {
+		return err
+	}
+	if err := r.checkVersions(ctx, conn, v); err != nil {
 		return err
 	}
 	if err := r.checkScores(ctx, re, v); err != nil {

@@ -103,7 +103,12 @@ func TestTheQueriesOfTheDocumentationFindSomething(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := versions.Put(t.Context(), &decision.RuleVersion{Time: now, Kind: decision.Rules, Version: "0011223344556677", Program: "weir-worker"}); err != nil {
+	running(t, versions.Run)
+	kept := versions.Open(0)
+	if err := kept.AppendVersion(t.Context(), 0, now, &decision.RuleVersion{Time: now, Kind: decision.Rules, Version: "0011223344556677", Program: "weir-worker"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := kept.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 

@@ -44,6 +44,16 @@ func newSignals(table string, c Config, s Stream, log *slog.Logger, r prometheus
 // error that no retry can fix.
 func (w *Signals) Run(ctx context.Context) error { return w.w.run(ctx) }
 
+// RunAfter is [Signals.Run], but inserts nothing before ready is closed.
+func (w *Signals) RunAfter(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return w.w.run(ctx)
+	case <-ctx.Done():
+		return w.w.conn.Close()
+	}
+}
+
 // Open creates a track for the signals of one facet partition.
 func (w *Signals) Open(int32) *SignalTrack { return &SignalTrack{w.w.open()} }
 

@@ -3,7 +3,6 @@ package clickhouse
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,14 +44,6 @@ func NewRuleVersions(c Config, s Stream, log *slog.Logger, r prometheus.Register
 // Run inserts until ctx ends, then inserts the rest. It returns early only on an
 // error that no retry can fix.
 func (w *RuleVersions) Run(ctx context.Context) error { return w.w.run(ctx) }
-
-// Put inserts one version, and returns when it is acknowledged. It tries again until
-// ctx ends.
-func (w *RuleVersions) Put(ctx context.Context, v *decision.RuleVersion) error {
-	batch := &versionRows{database: w.w.cfg.Database, stream: w.w.filling.(*versionRows).stream}
-	batch.rows = append(batch.rows, versionRow{*v, time.Now().UnixMilli()})
-	return w.w.insert(ctx, batch)
-}
 
 // Open creates a track for the versions in one partition of the topic of decisions.
 func (w *RuleVersions) Open(int32) *VersionTrack { return &VersionTrack{w.w.open()} }
