@@ -41,7 +41,7 @@ func Erase(ctx context.Context, c Config, e facet.Entity) (all []Trace, err erro
 		if w.assign != "" {
 			change, args = "UPDATE "+w.assign, append(slices.Clone(w.assigned), w.args...)
 		}
-		sql := fmt.Sprintf("ALTER TABLE %s.%s %s WHERE %s SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1", c.Database, table, change, w.where)
+		sql := fmt.Sprintf("ALTER TABLE %s.%s%s %s WHERE %s SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1", c.Database, c.stored(table), c.onCluster(), change, w.where)
 		if err := conn.Exec(ctx, sql, args...); err != nil {
 			return fmt.Errorf("erase from %s: %w", table, err)
 		}
@@ -119,12 +119,15 @@ func (t table) has(column string) bool { return slices.Contains(t.columns, colum
 
 // columnsOf lists the tables of the database, those that find rows of others by a hash
 // first: whose they are can only be told while those rows exist. Tables that a later
-// version adds are searched as well, as long as they
-// name entities in the same columns.
+// version adds are searched as well, as long as they name entities in the same columns.
 func columnsOf(ctx context.Context, conn driver.Conn, c Config) (all []table, err error) {
+	engine := "%MergeTree"
+	if c.Cluster != "" {
+		engine = "Distributed"
+	}
 	rows, err := conn.Query(ctx, `SELECT c.table, groupArray(c.name) FROM system.columns AS c
 		INNER JOIN system.tables AS t ON t.database = c.database AND t.name = c.table
-		WHERE c.database = ? AND t.engine LIKE '%MergeTree' GROUP BY c.table ORDER BY countIf(c.name = 'id_hash') = 0, c.table`, c.Database)
+		WHERE c.database = ? AND t.engine LIKE ? GROUP BY c.table ORDER BY countIf(c.name = 'id_hash') = 0, c.table`, c.Database, engine)
 	if err != nil {
 		return nil, fmt.Errorf("list the tables: %w", err)
 	}
@@ -147,13 +150,13 @@ func wounds(c Config, t table, e facet.Entity) (all []wound) {
 		return []wound{{where: "entity_kind = ? AND arrayExists((tenant, entity) -> tenant = ? AND entity = ?, tenants, entities)", args: []any{kind, e.Tenant, e.Key}}}
 	case eventIDsTable:
 		named, args := namesIt(e)
-		return []wound{{where: "(stream, incarnation, src_partition, src_offset) IN (SELECT stream, incarnation, src_partition, src_offset FROM " + c.Database + "." + eventsTable + " WHERE " + named + ")", args: args}}
+		return []wound{{where: "(stream, incarnation, src_partition, src_offset) IN (SELECT stream, incarnation, src_partition, src_offset FROM " + c.Database + "." + c.stored(eventsTable) + " WHERE " + named + ")", args: args}}
 	case decisionIDsTable:
 		// A decision that was written twice has two places, of which decisions keeps
 		// one: at its time, rows whose place is gone are its own, or nobody's.
 		const place, moment = "(stream, incarnation, src_partition, src_offset)", "(stream, incarnation, time)"
 		const named = "tenant = ? AND entities[?] = ?"
-		from := c.Database + "." + decisionsTable
+		from := c.Database + "." + c.stored(decisionsTable)
 		at := moment + " IN (SELECT " + moment + " FROM " + from + " WHERE " + named + ")"
 		args := []any{e.Tenant, kind, e.Key}
 		return []wound{{
@@ -283,7 +286,7 @@ func recount(ctx context.Context, c Config, all []streamBlocks) error {
 		for some := range slices.Chunk(s.blocks, mostBlocks) {
 			_, numbers := ranges(some)
 			for _, t := range []string{minutesTable, entityMinutesTable} {
-				sql := fmt.Sprintf("ALTER TABLE %s.%s DELETE WHERE stream = ? AND incarnation = ? AND (%s) SETTINGS mutations_sync = 2", c.Database, t, numbers)
+				sql := fmt.Sprintf("ALTER TABLE %s.%s%s DELETE WHERE stream = ? AND incarnation = ? AND (%s) SETTINGS mutations_sync = 2", c.Database, c.stored(t), c.onCluster(), numbers)
 				if err := conn.Exec(ctx, sql, s.Name, s.Incarnation); err != nil {
 					return fmt.Errorf("erase from %s: %w", t, err)
 				}

@@ -229,7 +229,10 @@ func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	defer conn.Close()
-	if err := execute(ctx, conn, c.begin()); err != nil {
+	if err := refuseOtherLayout(ctx, conn, c); err != nil {
+		return err
+	}
+	if err := execute(ctx, conn, c.clustered(c.begin())); err != nil {
 		return err
 	}
 	have, err := refuseNewer(ctx, conn, c)
@@ -241,7 +244,7 @@ func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 	if older {
 		all = append(all, c.retypes()...)
 	}
-	if err := execute(ctx, conn, append(append(all, c.views()...), fmt.Sprintf(keepSuperseded, c.Database))); err != nil {
+	if err := execute(ctx, conn, c.clustered(append(append(all, c.views()...), fmt.Sprintf(keepSuperseded, c.Database)))); err != nil {
 		return err
 	}
 	if older {
@@ -290,6 +293,8 @@ func check(ctx context.Context, conn driver.Conn, c Config) error {
 	case have < schemaVersion:
 		return fmt.Errorf("the tables have schema version %d, this program needs %d; `weir migrate` brings them up to date", have, schemaVersion)
 	}
-	_, err = refuseNewer(ctx, conn, c)
-	return err
+	if _, err = refuseNewer(ctx, conn, c); err != nil {
+		return err
+	}
+	return refuseOtherLayout(ctx, conn, c)
 }
