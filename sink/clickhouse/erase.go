@@ -11,6 +11,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // Trace is where a subject is named in a table.
@@ -207,7 +208,7 @@ func wounds(c Config, t table, e facet.Entity) (all []wound) {
 // and no digit is beside it.
 func inDeadLetters(e facet.Entity) (w wound) {
 	var any []string
-	for _, form := range slices.Compact([]string{visible(e.Key), strings.Trim(visible(quotedJSON(e.Key)), `"`)}) {
+	for _, form := range slices.Compact([]string{printable.Text(e.Key), strings.Trim(printable.Text(quotedJSON(e.Key)), `"`)}) {
 		pattern := `(^|[^0-9A-Za-z])` + regexp.QuoteMeta(form) + `($|[^0-9A-Za-z])`
 		for _, column := range []string{"record_key", "sample", "detail"} {
 			any, w.args = append(any, "match("+column+", ?)"), append(w.args, pattern)
