@@ -13,11 +13,11 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/weirdev/weir/app/query"
-	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // term is how long an action holds.
@@ -190,7 +190,7 @@ func narrowed() []event.Field {
 // except proposes an exception of a rule for what made it fire. It changes nothing.
 func (s *Server) except(v *visit) {
 	q := v.r.URL.Query()
-	page := exceptView{Rule: q.Get("rule"), Reason: terminal.Visible(strings.TrimSpace(q.Get("reason"))), Lasts: q.Get("lasts")}
+	page := exceptView{Rule: q.Get("rule"), Reason: printable.Text(strings.TrimSpace(q.Get("reason"))), Lasts: q.Get("lasts")}
 	if page.Lasts == "" {
 		page.Lasts = "720h"
 	}

@@ -9,15 +9,15 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // functions are those of the templates. What clients wrote passes through plain or
 // bdi, which make control characters and changes of direction visible.
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"plain":    terminal.Visible,
+		"plain":    printable.Text,
 		"bdi":      bdi,
 		"at":       at,
 		"entity":   entityLink,
@@ -60,7 +60,7 @@ func dict(pairs ...any) (map[string]any, error) {
 
 // bdi isolates a text that clients may have written.
 func bdi(text string) template.HTML {
-	return template.HTML("<bdi>" + template.HTMLEscapeString(terminal.Visible(text)) + "</bdi>") //nolint:gosec // escaped
+	return template.HTML("<bdi>" + template.HTMLEscapeString(printable.Text(text)) + "</bdi>") //nolint:gosec // escaped
 }
 
 // attribute writes a form's value. Characters that editors would not show stand as
@@ -79,7 +79,7 @@ func attribute(text string) template.HTMLAttr {
 
 // shorten cuts a text after n characters.
 func shorten(text string, n int) string {
-	text = terminal.Visible(text)
+	text = printable.Text(text)
 	runes := []rune(text)
 	if len(runes) <= n {
 		return text
@@ -113,7 +113,7 @@ func anchor(class, to, text string) template.HTML {
 }
 
 func entityLink(of span, tenant, kind, key string) template.HTML {
-	text := `<span class="kind">` + template.HTMLEscapeString(terminal.Visible(kind)) + "</span> " + string(bdi(key))
+	text := `<span class="kind">` + template.HTMLEscapeString(printable.Text(kind)) + "</span> " + string(bdi(key))
 	if tenant != "" {
 		text += ` <span class="kind">of ` + string(bdi(tenant)) + "</span>"
 	}
@@ -154,7 +154,7 @@ func eventLink(p any, text string) template.HTML {
 }
 
 func eventAnchor(p place, text string) template.HTML {
-	return anchor("event", "/event?"+p.query().Encode(), template.HTMLEscapeString(terminal.Visible(text)))
+	return anchor("event", "/event?"+p.query().Encode(), template.HTMLEscapeString(printable.Text(text)))
 }
 
 // grouped writes a number with thin spaces between thousands.

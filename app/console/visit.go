@@ -13,7 +13,7 @@ import (
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
-	"github.com/weirdev/weir/app/terminal"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // visit is one request of somebody who is signed in.
@@ -173,7 +173,7 @@ func (s *Server) trouble(store string, err error) *trouble {
 	if why := unsaid(""); errors.As(err, &why) {
 		return &trouble{Title: "This cannot be said", Advice: string(why)}
 	}
-	t := &trouble{Title: store + " does not answer", Detail: terminal.Visible(err.Error())}
+	t := &trouble{Title: store + " does not answer", Detail: printable.Text(err.Error())}
 	switch store {
 	case inRedis:
 		t.Advice = "Scores and switches are unknown until it does. The settings redis.… name it; gates go by what they know."

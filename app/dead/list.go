@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/weirdev/weir/app/terminal"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // shown is the number of bytes of a record in a list.
@@ -45,7 +45,7 @@ func List(ctx context.Context, log Log, topic string, f Filter, n int, asJSON bo
 	}
 	for i := range last {
 		l := &last[i]
-		fmt.Fprintf(out, "%-10s  %-24s  %-17s  %-24s  %s\n", l.Position, stamp(l.Received), terminal.Visible(l.Reason), l.from(), beginning(l.Value))
+		fmt.Fprintf(out, "%-10s  %-24s  %-17s  %-24s  %s\n", l.Position, stamp(l.Received), printable.Text(l.Reason), l.from(), beginning(l.Value))
 	}
 	fmt.Fprintln(out, summary(total, len(last), counts))
 	return nil
@@ -57,7 +57,7 @@ func summary(total, listed int, counts map[string]int) string {
 	}
 	parts := make([]string, 0, len(counts))
 	for _, reason := range slices.Sorted(maps.Keys(counts)) {
-		parts = append(parts, fmt.Sprintf("%s %d", terminal.Visible(reason), counts[reason]))
+		parts = append(parts, fmt.Sprintf("%s %d", printable.Text(reason), counts[reason]))
 	}
 	text := fmt.Sprintf("%s: %s", plural(total, "dead letter"), strings.Join(parts, ", "))
 	if listed < total {
@@ -85,9 +85,9 @@ func stamp(t time.Time) string { return t.Format("2006-01-02T15:04:05.000Z") }
 
 func beginning(value []byte) string {
 	if len(value) <= shown {
-		return terminal.Visible(string(value))
+		return printable.Text(string(value))
 	}
-	return terminal.Visible(string(value[:shown])) + "…"
+	return printable.Text(string(value[:shown])) + "…"
 }
 
 // jsonLetter is the JSON form of a letter. Value holds the record's bytes if they
@@ -158,16 +158,16 @@ func (l *Letter) show(out io.Writer) {
 	line := func(name, value string) { fmt.Fprintf(out, "%-9s %s\n", name, value) }
 	line("position", l.Position.String())
 	line("received", stamp(l.Received))
-	line("reason", terminal.Visible(l.Reason))
-	line("detail", terminal.Visible(l.Detail))
-	line("from", terminal.Visible(l.Topic)+" "+l.from())
+	line("reason", printable.Text(l.Reason))
+	line("detail", printable.Text(l.Detail))
+	line("from", printable.Text(l.Topic)+" "+l.from())
 	switch {
 	case !l.KeyKnown:
 		line("key", "not known")
 	case len(l.Key) == 0:
 		line("key", "none")
 	default:
-		line("key", terminal.Visible(string(l.Key)))
+		line("key", printable.Text(string(l.Key)))
 	}
 	size := plural(int(l.Bytes), "byte")
 	if l.Cut() {
@@ -175,6 +175,6 @@ func (l *Letter) show(out io.Writer) {
 	}
 	line("record", size)
 	for text := range strings.Lines(string(l.Value)) {
-		fmt.Fprintln(out, "  "+terminal.Visible(strings.TrimRight(text, "\r\n")))
+		fmt.Fprintln(out, "  "+printable.Text(strings.TrimRight(text, "\r\n")))
 	}
 }

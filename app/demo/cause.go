@@ -13,9 +13,9 @@ import (
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/weirdev/weir/app/explain"
-	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
+	"github.com/weirdev/weir/internal/printable"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
@@ -167,7 +167,7 @@ func evidence(text json.RawMessage, said map[string]bool) (parts []string) {
 				parts = append(parts, fmt.Sprintf("%s %.0f", name, v))
 			}
 		case string:
-			parts = append(parts, name+" "+terminal.Visible(v))
+			parts = append(parts, name+" "+printable.Text(v))
 		case map[string]any:
 			latitude, ok1 := v["latitude_udeg"].(float64)
 			longitude, ok2 := v["longitude_udeg"].(float64)

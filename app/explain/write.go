@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/weirdev/weir/app/terminal"
+	"github.com/weirdev/weir/internal/printable"
 	"github.com/weirdev/weir/internal/problem"
 )
 
@@ -63,11 +63,11 @@ func (w *writer) records(r *Report) {
 	switch {
 	case r.About == nil:
 	case *r.About > 0:
-		w.line("%s: %s", terminal.Visible(r.Entity), count(*r.About, "event"))
+		w.line("%s: %s", printable.Text(r.Entity), count(*r.About, "event"))
 	case len(r.Others) == 0:
-		w.line("%s: no event is about any entity of this kind", terminal.Visible(r.Entity))
+		w.line("%s: no event is about any entity of this kind", printable.Text(r.Entity))
 	default:
-		w.line("%s: no event is about it; of its kind there are %s", terminal.Visible(r.Entity), terminal.Visible(strings.Join(r.Others, ", ")))
+		w.line("%s: no event is about it; of its kind there are %s", printable.Text(r.Entity), printable.Text(strings.Join(r.Others, ", ")))
 	}
 	if len(r.Findings) == 0 && r.About == nil {
 		w.line("no event meets the condition of any rule")
@@ -79,9 +79,9 @@ func (w *writer) finding(f *Finding) {
 	if f.Fired == 0 {
 		verb = "did not fire"
 	}
-	w.line("\n%s (%s) %s for %s: %s", f.Rule, f.Phase, verb, terminal.Visible(f.Entity), f.Title)
+	w.line("\n%s (%s) %s for %s: %s", f.Rule, f.Phase, verb, printable.Text(f.Entity), f.Title)
 	if f.Tenant != "" {
-		w.line("  tenant %s", terminal.Visible(f.Tenant))
+		w.line("  tenant %s", printable.Text(f.Tenant))
 	}
 	if f.Matching == 0 {
 		w.line("  none of its events meets the condition (when)")
@@ -129,7 +129,7 @@ func (w *writer) firing(f *Firing) {
 		w.event(&f.Events[i])
 	}
 	if len(f.Members) > 0 {
-		w.line("    told its members: %s", terminal.Visible(strings.Join(f.Members, ", ")))
+		w.line("    told its members: %s", printable.Text(strings.Join(f.Members, ", ")))
 	}
 	w.otherwise(f)
 }
@@ -200,7 +200,7 @@ func (w *writer) told(r *Report) {
 	}
 	w.line("\ntold as members of a group")
 	for _, t := range r.Told {
-		w.line("  %s: weight %d, reason %s, by %s for %s at record %d", terminal.Visible(t.Entity), t.Weight, t.Reason, t.Rule, terminal.Visible(t.Group), t.Record)
+		w.line("  %s: weight %d, reason %s, by %s for %s at record %d", printable.Text(t.Entity), t.Weight, t.Reason, t.Rule, printable.Text(t.Group), t.Record)
 	}
 }
 
@@ -212,9 +212,9 @@ func (w *writer) scores(r *Report) {
 	for _, s := range r.Scores {
 		tenant := ""
 		if s.Tenant != "" {
-			tenant = " (tenant " + terminal.Visible(s.Tenant) + ")"
+			tenant = " (tenant " + printable.Text(s.Tenant) + ")"
 		}
-		w.line("  %s%s: %d %s", terminal.Visible(s.Entity), tenant, s.Points, strings.Join(s.Reasons, ", "))
+		w.line("  %s%s: %d %s", printable.Text(s.Entity), tenant, s.Points, strings.Join(s.Reasons, ", "))
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weirdev/weir/app/terminal"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // client downloads a package.
@@ -102,7 +102,7 @@ func excerpt(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	lines = lines[max(0, len(lines)-12):]
 	for i := range lines {
-		lines[i] = "  " + terminal.Visible(lines[i])
+		lines[i] = "  " + printable.Text(lines[i])
 	}
 	return strings.Join(lines, "\n")
 }

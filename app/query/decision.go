@@ -13,9 +13,9 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/printable"
 	"github.com/weirdev/weir/internal/problem"
 )
 
@@ -239,7 +239,7 @@ type lines struct {
 func (w *lines) line(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	lead := text[:len(text)-len(strings.TrimLeft(text, "\n"))]
-	if _, err := io.WriteString(w.out, lead+terminal.Visible(text[len(lead):])+"\n"); err != nil && w.err == nil {
+	if _, err := io.WriteString(w.out, lead+printable.Text(text[len(lead):])+"\n"); err != nil && w.err == nil {
 		w.err = err
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"github.com/weirdev/weir/app/terminal"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // printer writes rows.
@@ -75,7 +75,7 @@ func (p *printer) row(values []any) error {
 		return p.vertical(texts)
 	}
 	for i := range texts {
-		texts[i] = terminal.Visible(texts[i])
+		texts[i] = printable.Text(texts[i])
 	}
 	p.kept = append(p.kept, texts)
 	return nil
@@ -146,7 +146,7 @@ func (p *printer) vertical(texts []string) error {
 	}
 	fmt.Fprintf(p.out, "Row %d\n", p.written)
 	for i, t := range texts {
-		fmt.Fprintf(p.out, "  %-*s  %s\n", widest, p.names[i], terminal.Visible(t))
+		fmt.Fprintf(p.out, "  %-*s  %s\n", widest, p.names[i], printable.Text(t))
 	}
 	return nil
 }

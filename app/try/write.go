@@ -10,8 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // excerptBytes limits the shown part of a record.
@@ -29,7 +29,7 @@ func (r *Result) Write(out io.Writer) {
 	line("event", values(r.Event))
 	line("derived", values(r.Derived))
 	line("client", r.throughProxies())
-	line("route", terminal.Visible(orNone(r.Route)))
+	line("route", printable.Text(orNone(r.Route)))
 	if r.Clipped {
 		line("clipped", "something that the client wrote was shortened, escaped or dropped; the event is marked")
 	}
@@ -61,7 +61,7 @@ func point(record string, position int) (text string, caret int) {
 	for from > 0 && !utf8.RuneStart(record[from]) {
 		from--
 	}
-	before, after := terminal.Visible(record[from:position]), terminal.Visible(record[position:to])
+	before, after := printable.Text(record[from:position]), printable.Text(record[position:to])
 	if from > 0 {
 		before = "…" + before
 	}
@@ -73,9 +73,9 @@ func point(record string, position int) (text string, caret int) {
 
 func excerpt(record string) string {
 	if len(record) <= excerptBytes {
-		return terminal.Visible(record)
+		return printable.Text(record)
 	}
-	return terminal.Visible(record[:excerptBytes]) + "…"
+	return printable.Text(record[:excerptBytes]) + "…"
 }
 
 func orNone(s string) string {
@@ -116,7 +116,7 @@ func (v Value) String() string {
 func (r *Result) entities() string {
 	parts := make([]string, 0, len(r.Entities))
 	for _, e := range r.Entities {
-		text := e.Kind + " " + terminal.Visible(e.Key)
+		text := e.Kind + " " + printable.Text(e.Key)
 		if !e.Looked {
 			text += " (no rule looks at it)"
 		}
@@ -131,7 +131,7 @@ func (r *Result) matches() string {
 	}
 	parts := make([]string, 0, len(r.Matches))
 	for _, m := range r.Matches {
-		parts = append(parts, fmt.Sprintf("%s (%s, for %s %s)", m.Rule, m.Phase, m.Kind, terminal.Visible(m.Entity)))
+		parts = append(parts, fmt.Sprintf("%s (%s, for %s %s)", m.Rule, m.Phase, m.Kind, printable.Text(m.Entity)))
 	}
 	return orNone(strings.Join(parts, ", "))
 }

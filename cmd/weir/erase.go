@@ -13,9 +13,9 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/cli"
 	"github.com/weirdev/weir/app/controls"
-	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 func eraseCommand() *cobra.Command {
@@ -98,7 +98,7 @@ func (s *saying) erase(cmd *cobra.Command, verify bool, wait time.Duration) erro
 		if len(left) > 0 {
 			return errLeft
 		}
-		fmt.Fprintf(out, "Nothing is left of %s:%s in tables, scores and state.\n", s.said.Kind, terminal.Visible(s.said.Key))
+		fmt.Fprintf(out, "Nothing is left of %s:%s in tables, scores and state.\n", s.said.Kind, printable.Text(s.said.Key))
 		return s.tellAge(ctx, out, client)
 	})
 }

@@ -13,12 +13,12 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/cli"
 	"github.com/weirdev/weir/app/controls"
-	"github.com/weirdev/weir/app/terminal"
 	"github.com/weirdev/weir/control"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // saying is what the commands have in common that write a control record.
@@ -200,7 +200,7 @@ func (s *saying) printLabel(cmd *cobra.Command, action facet.Action) {
 	if c.Rule != "" {
 		rule = "rule " + c.Rule
 	}
-	fmt.Fprintf(out, "%s\n%s of %s:%s by %s, for %s\n", c.ID, c.Action, c.Kind, terminal.Visible(c.Key), terminal.Visible(c.Who), terminal.Visible(rule))
+	fmt.Fprintf(out, "%s\n%s of %s:%s by %s, for %s\n", c.ID, c.Action, c.Kind, printable.Text(c.Key), printable.Text(c.Who), printable.Text(rule))
 	if action == facet.TruePositive {
 		fmt.Fprintln(out, "No score changes. The label is in the table labels within seconds.")
 		return
@@ -236,7 +236,7 @@ leaves the score as it is.`,
 				if err := s.write(cmd.Context(), client); err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s\nrelease of %s:%s by %s\nWithin seconds the score is cleared.\n", s.said.ID, s.said.Kind, terminal.Visible(s.said.Key), terminal.Visible(s.said.Who))
+				fmt.Fprintf(cmd.OutOrStdout(), "%s\nrelease of %s:%s by %s\nWithin seconds the score is cleared.\n", s.said.ID, s.said.Kind, printable.Text(s.said.Key), printable.Text(s.said.Who))
 				return s.atGates(cmd, atGates)
 			})
 		},

@@ -11,7 +11,7 @@ import (
 
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/cli"
-	"github.com/weirdev/weir/app/terminal"
+	"github.com/weirdev/weir/internal/printable"
 	"github.com/weirdev/weir/notices"
 )
 
@@ -76,7 +76,7 @@ func tryChannels(cmd *cobra.Command, file *notices.File, stream string, only []s
 		id := "test-" + strings.ToLower(rand.Text()[:16])
 		if err := one.Try(cmd.Context(), stream, id); err != nil {
 			failed++
-			fmt.Fprintf(cmd.OutOrStdout(), "%-20s failed: %s\n", one.ID, terminal.Visible(err.Error()))
+			fmt.Fprintf(cmd.OutOrStdout(), "%-20s failed: %s\n", one.ID, printable.Text(err.Error()))
 			continue
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%-20s took notice %s\n", one.ID, id)

@@ -8,8 +8,9 @@
 --     --param_eraser_hash="$(hash "$ERASER")"
 --
 -- It may be run again; passwords are then those of the last time. On a cluster, add
--- ON CLUSTER to each statement, or keep users in ClickHouse Keeper. The database is
--- weir (clickhouse.database).
+-- ON CLUSTER to each statement, or keep users in ClickHouse Keeper, and
+-- GRANT CLUSTER ON *.* TO weir_migrator, weir_eraser. The database is weir
+-- (clickhouse.database).
 
 -- `weir migrate` makes database, tables and views, and adds columns.
 CREATE ROLE IF NOT EXISTS weir_migrator;

@@ -26,8 +26,9 @@ type Engine struct {
 // Parameter is a value for a placeholder {name:Type} of a query.
 type Parameter struct{ Name, Value string }
 
-// Open opens, or creates, the data directory. A directory can be open once.
-func Open(dir string) (*Engine, error) {
+// Open opens, or creates, the data directory. A directory can be open once. flags are
+// those of clickhouse-local, such as --config-file=PATH.
+func Open(dir string, flags ...string) (*Engine, error) {
 	lib, err := loadOnce()
 	if err != nil {
 		return nil, err
@@ -38,7 +39,10 @@ func Open(dir string) (*Engine, error) {
 	// The Go runtime handles signals itself.
 	lib.setSignalHandlers(0)
 	args := []*byte{cString("clickhouse"), cString("--path=" + filepath.Clean(dir))}
-	conn := lib.connect(2, &args[0])
+	for _, f := range flags {
+		args = append(args, cString(f))
+	}
+	conn := lib.connect(int32(len(args)), &args[0])
 	runtime.KeepAlive(args)
 	if conn == nil || *conn == 0 {
 		return nil, fmt.Errorf("open %s: the embedded ClickHouse does not start; is another process using the directory? ClickHouse allows one", dir)

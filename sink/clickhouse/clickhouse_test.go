@@ -39,7 +39,7 @@ var engine struct {
 func open() (*chdb.Engine, error) {
 	engine.once.Do(func() {
 		if engine.dir, engine.err = os.MkdirTemp("", "weir-clickhouse"); engine.err == nil {
-			engine.Engine, engine.err = chdb.Open(engine.dir)
+			engine.Engine, engine.err = chdb.Open(engine.dir, "--config-file=testdata/cluster.xml")
 		}
 	})
 	return engine.Engine, engine.err

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
 	"time"
@@ -25,6 +26,7 @@ import (
 type Config struct {
 	Addrs        []string         `yaml:"addrs" doc:"addresses of ClickHouse's native protocol, host:port"`
 	Database     string           `yaml:"database" doc:"database of Weir's tables"`
+	Cluster      string           `yaml:"cluster" doc:"ClickHouse's name of the cluster that holds the tables, replicated and distributed; empty: they are on a single node"`
 	User         string           `yaml:"user" doc:"user"`
 	Password     string           `yaml:"password" secret:"true" doc:"password"`
 	PasswordFile string           `yaml:"password_file" doc:"file with the password, instead of password"`
@@ -69,6 +71,9 @@ func (c Config) Validate() error {
 	if !name.MatchString(c.Database) {
 		errs = append(errs, fmt.Errorf("clickhouse.database: %q: letters, digits and _ are allowed", c.Database))
 	}
+	if c.Cluster != "" && !name.MatchString(c.Cluster) {
+		errs = append(errs, fmt.Errorf("clickhouse.cluster: %q: letters, digits and _ are allowed", c.Cluster))
+	}
 	if c.Compression != "none" && c.Compression != "lz4" {
 		errs = append(errs, fmt.Errorf("clickhouse.compression: %q is neither none nor lz4", c.Compression))
 	}
@@ -95,13 +100,19 @@ func (c Config) Validate() error {
 // Open creates a pool of connections; it connects on first use.
 func Open(c Config) (driver.Conn, error) {
 	// This is not the database of the tables, which may not exist yet.
-	return open(c, "default", clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 0})
+	settings := clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 0}
+	maps.Copy(settings, c.clusterSettings())
+	return open(c, "default", settings)
 }
 
 // OpenToRead is Open for reading only: the server refuses every change. Table names
 // refer to the database of c.
 func OpenToRead(c Config) (driver.Conn, error) {
-	return open(c, c.Database, clickhouse.Settings{"readonly": 2}) // 1 would refuse a query's own SETTINGS too
+	settings := clickhouse.Settings{"readonly": 2} // 1 would refuse a query's own SETTINGS too
+	if c.Cluster != "" {
+		settings["distributed_product_mode"] = "global" // of a query with a view within IN or JOIN
+	}
+	return open(c, c.Database, settings)
 }
 
 func open(c Config, database string, settings clickhouse.Settings) (driver.Conn, error) {

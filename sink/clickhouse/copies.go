@@ -18,9 +18,6 @@ const (
 	namedSignalsTable = "named_signals"
 )
 
-// coded is a text of which there are few different ones.
-const coded = "LowCardinality(String)" + packed
-
 // smallReads has ClickHouse read and unpack little around the few rows that a question
 // wants. Tables of version 9 keep their larger granules, which cannot be changed.
 const smallReads = "\nSETTINGS index_granularity = 512, min_compress_block_size = 16384"
@@ -64,7 +61,7 @@ ORDER BY (id_hash, stream, incarnation, src_partition, src_offset)%[3]s` + small
 
 func eventIDFields() []field {
 	return []field{
-		{"id_hash", "UInt32" + rising}, {"stream", coded}, {"incarnation", numbers}, {"src_partition", numbers}, {"src_offset", "UInt64" + packed}, {"day", "Date" + packed},
+		{"id_hash", "UInt32" + rising}, {"stream", coded}, {"incarnation", numbers}, {"src_partition", numbers}, {"src_offset", bounded}, {"day", "Date" + packed},
 	}
 }
 
@@ -87,7 +84,7 @@ ORDER BY (id_hash, stream, incarnation, time, src_partition, src_offset)%[3]s` +
 
 func decisionIDFields() []field {
 	return []field{
-		{"id_hash", "UInt32" + rising}, {"stream", coded}, {"incarnation", numbers}, {"time", moments}, {"src_partition", numbers}, {"src_offset", "UInt64" + packed},
+		{"id_hash", "UInt32" + rising}, {"stream", coded}, {"incarnation", numbers}, {"time", moments}, {"src_partition", numbers}, {"src_offset", bounded},
 		{"day", "Date" + packed},
 	}
 }

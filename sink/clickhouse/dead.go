@@ -2,17 +2,14 @@ package clickhouse
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 const deadTable = "dead_letters"
@@ -77,8 +74,8 @@ type DeadTrack struct {
 func (t *DeadTrack) Append(ctx context.Context, owner uint64, received int64, l *event.DeadLetter) error {
 	row := deadRow{
 		source: "events", partition: t.partition, offset: uint64(l.Offset), until: uint64(l.Until), owner: owner, received: received, time: l.Time,
-		reason: l.Reason, detail: visible(beginning([]byte(l.Detail), maxDetail)), bytes: uint64(l.Bytes),
-		key: visible(beginning(l.Key, maxKey)), sample: visible(beginning(l.Value, maxSample)),
+		reason: l.Reason, detail: printable.Text(beginning([]byte(l.Detail), maxDetail)), bytes: uint64(l.Bytes),
+		key: printable.Text(beginning(l.Key, maxKey)), sample: printable.Text(beginning(l.Value, maxSample)),
 	}
 	if l.Controls {
 		row.source = "controls"
@@ -97,26 +94,6 @@ func beginning(b []byte, n int) string {
 		return string(b)
 	}
 	return string(b[:strings.LastIndexAny(string(b[:n]), apart)+1])
-}
-
-// visible escapes what a terminal or a log would take for more than text: control
-// characters, and bytes that are no UTF-8.
-func visible(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && n < 2:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-		i += n
-	}
-	return b.String()
 }
 
 type deadRow struct {

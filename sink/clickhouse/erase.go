@@ -11,6 +11,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/printable"
 )
 
 // Trace is where a subject is named in a table.
@@ -41,7 +42,7 @@ func Erase(ctx context.Context, c Config, e facet.Entity) (all []Trace, err erro
 		if w.assign != "" {
 			change, args = "UPDATE "+w.assign, append(slices.Clone(w.assigned), w.args...)
 		}
-		sql := fmt.Sprintf("ALTER TABLE %s.%s %s WHERE %s SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1", c.Database, table, change, w.where)
+		sql := fmt.Sprintf("ALTER TABLE %s.%s%s %s WHERE %s SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1", c.Database, c.stored(table), c.onCluster(), change, w.where)
 		if err := conn.Exec(ctx, sql, args...); err != nil {
 			return fmt.Errorf("erase from %s: %w", table, err)
 		}
@@ -119,12 +120,15 @@ func (t table) has(column string) bool { return slices.Contains(t.columns, colum
 
 // columnsOf lists the tables of the database, those that find rows of others by a hash
 // first: whose they are can only be told while those rows exist. Tables that a later
-// version adds are searched as well, as long as they
-// name entities in the same columns.
+// version adds are searched as well, as long as they name entities in the same columns.
 func columnsOf(ctx context.Context, conn driver.Conn, c Config) (all []table, err error) {
+	engine := "%MergeTree"
+	if c.Cluster != "" {
+		engine = "Distributed"
+	}
 	rows, err := conn.Query(ctx, `SELECT c.table, groupArray(c.name) FROM system.columns AS c
 		INNER JOIN system.tables AS t ON t.database = c.database AND t.name = c.table
-		WHERE c.database = ? AND t.engine LIKE '%MergeTree' GROUP BY c.table ORDER BY countIf(c.name = 'id_hash') = 0, c.table`, c.Database)
+		WHERE c.database = ? AND t.engine LIKE ? GROUP BY c.table ORDER BY countIf(c.name = 'id_hash') = 0, c.table`, c.Database, engine)
 	if err != nil {
 		return nil, fmt.Errorf("list the tables: %w", err)
 	}
@@ -147,13 +151,13 @@ func wounds(c Config, t table, e facet.Entity) (all []wound) {
 		return []wound{{where: "entity_kind = ? AND arrayExists((tenant, entity) -> tenant = ? AND entity = ?, tenants, entities)", args: []any{kind, e.Tenant, e.Key}}}
 	case eventIDsTable:
 		named, args := namesIt(e)
-		return []wound{{where: "(stream, incarnation, src_partition, src_offset) IN (SELECT stream, incarnation, src_partition, src_offset FROM " + c.Database + "." + eventsTable + " WHERE " + named + ")", args: args}}
+		return []wound{{where: "(stream, incarnation, src_partition, src_offset) IN (SELECT stream, incarnation, src_partition, src_offset FROM " + c.Database + "." + c.stored(eventsTable) + " WHERE " + named + ")", args: args}}
 	case decisionIDsTable:
 		// A decision that was written twice has two places, of which decisions keeps
 		// one: at its time, rows whose place is gone are its own, or nobody's.
 		const place, moment = "(stream, incarnation, src_partition, src_offset)", "(stream, incarnation, time)"
 		const named = "tenant = ? AND entities[?] = ?"
-		from := c.Database + "." + decisionsTable
+		from := c.Database + "." + c.stored(decisionsTable)
 		at := moment + " IN (SELECT " + moment + " FROM " + from + " WHERE " + named + ")"
 		args := []any{e.Tenant, kind, e.Key}
 		return []wound{{
@@ -204,7 +208,7 @@ func wounds(c Config, t table, e facet.Entity) (all []wound) {
 // and no digit is beside it.
 func inDeadLetters(e facet.Entity) (w wound) {
 	var any []string
-	for _, form := range slices.Compact([]string{visible(e.Key), strings.Trim(visible(quotedJSON(e.Key)), `"`)}) {
+	for _, form := range slices.Compact([]string{printable.Text(e.Key), strings.Trim(printable.Text(quotedJSON(e.Key)), `"`)}) {
 		pattern := `(^|[^0-9A-Za-z])` + regexp.QuoteMeta(form) + `($|[^0-9A-Za-z])`
 		for _, column := range []string{"record_key", "sample", "detail"} {
 			any, w.args = append(any, "match("+column+", ?)"), append(w.args, pattern)
@@ -283,7 +287,7 @@ func recount(ctx context.Context, c Config, all []streamBlocks) error {
 		for some := range slices.Chunk(s.blocks, mostBlocks) {
 			_, numbers := ranges(some)
 			for _, t := range []string{minutesTable, entityMinutesTable} {
-				sql := fmt.Sprintf("ALTER TABLE %s.%s DELETE WHERE stream = ? AND incarnation = ? AND (%s) SETTINGS mutations_sync = 2", c.Database, t, numbers)
+				sql := fmt.Sprintf("ALTER TABLE %s.%s%s DELETE WHERE stream = ? AND incarnation = ? AND (%s) SETTINGS mutations_sync = 2", c.Database, c.stored(t), c.onCluster(), numbers)
 				if err := conn.Exec(ctx, sql, s.Name, s.Incarnation); err != nil {
 					return fmt.Errorf("erase from %s: %w", t, err)
 				}

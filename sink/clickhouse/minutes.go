@@ -45,10 +45,7 @@ PARTITION BY (stream, incarnation, intDiv(block, 4096))
 ORDER BY (entity_kind, minute, stream, incarnation, src_partition, block)%[3]s
 SETTINGS index_granularity = 512`
 
-const (
-	codedList  = "Array(LowCardinality(String))" + packed
-	numberList = "Array(UInt32)" + packed
-)
+const numberList = "Array(UInt32)" + packed
 
 // counted are the columns that name a row of both tables.
 func counted() []field {
@@ -60,14 +57,14 @@ func counted() []field {
 
 func minuteFields() []field {
 	return append(counted(),
-		field{"tenants", codedList}, field{"routes", codedList}, field{"methods", codedList}, field{"statuses", "Array(UInt16)" + packed},
-		field{"auths", codedList}, field{"actions", codedList},
+		field{"tenants", codes}, field{"routes", codes}, field{"methods", codes}, field{"statuses", "Array(UInt16)" + packed},
+		field{"auths", codes}, field{"actions", codes},
 		field{"events", numberList}, field{"latencies_us", "Array(UInt64)" + packed}, field{"bytes", "Array(UInt64)" + packed})
 }
 
 func entityMinuteFields() []field {
 	return append(append([]field{{"entity_kind", coded}}, counted()...),
-		field{"tenants", codedList}, field{"entities", "Array(String)" + packed},
+		field{"tenants", codes}, field{"entities", "Array(String)" + packed},
 		field{"events", numberList}, field{"failures", numberList}, field{"errors", numberList}, field{"refused", numberList})
 }
 

@@ -14,7 +14,7 @@ import (
 
 // schemaVersion is raised with every change of the tables. A program does not write
 // to tables of a newer version.
-const schemaVersion = 10
+const schemaVersion = 11
 
 // field is a column: its name, its type, its compression.
 type field struct{ name, kind string }
@@ -23,7 +23,10 @@ const (
 	packed  = " CODEC(ZSTD(1))"
 	rising  = " CODEC(Delta, ZSTD(1))"
 	texted  = "String" + packed
+	coded   = "LowCardinality(String)" + packed // a text of which there are few different ones
+	codes   = "Array(LowCardinality(String))" + packed
 	numbers = "UInt32" + packed
+	bounded = "UInt64 CODEC(T64, ZSTD(1))" // numbers without order, of one range
 	moments = "DateTime64(3, 'UTC')" + rising
 )
 
@@ -50,26 +53,44 @@ ORDER BY (stream, incarnation, src_partition, src_offset)%[3]s`
 func eventFields() []field {
 	all := []field{
 		{"stream", texted}, {"incarnation", numbers}, {"src_partition", numbers}, {"src_offset", "UInt64" + rising},
-		{"owner", "UInt64" + packed}, {"received", moments},
+		{"owner", "UInt64" + rising}, {"received", moments},
 	}
 	for _, f := range event.Fields() {
-		all = append(all, field{f.Name, columnType(f.Kind)})
+		all = append(all, field{f.Name, columnType(f)})
 	}
 	return all
 }
 
 // columnType returns the type of an event's field. Absent values are the type's
 // zero, because a Nullable column costs a second file.
-func columnType(k event.Kind) string {
-	switch k {
-	case event.KindInt:
-		return "Int64" + packed
-	case event.KindTime:
+func columnType(f event.Spec) string {
+	switch {
+	case f.Field == event.Time:
 		return moments
-	case event.KindBool:
+	case f.Kind == event.KindTime: // those of clients and tokens do not rise with the position
+		return "DateTime64(3, 'UTC')" + packed
+	case f.Kind == event.KindInt:
+		return "Int64" + packed
+	case f.Kind == event.KindBool:
 		return "UInt8" + packed
+	case fewValues(f):
+		return coded
 	}
 	return texted
+}
+
+// fewValues reports whether most events have one of a few thousand values of a text. A
+// client that invents values makes the column a little larger than a String, not more.
+// Names of people, devices and addresses are no such texts: how many there are depends
+// on the installation.
+func fewValues(f event.Spec) bool {
+	switch f.Field {
+	case event.Gateway, event.Tenant, event.Grant, event.Method, event.Host, event.Route, event.UserAgent, event.JA4,
+		event.DeviceModel, event.OS, event.OSVersion, event.PatchLevel, event.App, event.AppVersion, event.SIM, event.SignatureReason,
+		event.ObjectType, event.Country, event.City, event.ASOrg, event.Build:
+		return true
+	}
+	return len(f.Enum) > 0
 }
 
 const signalsDDL = `CREATE TABLE IF NOT EXISTS %[1]s.%[4]s
@@ -85,9 +106,9 @@ ORDER BY (stream, incarnation, facet_partition, facet_offset, facet_index, rule)
 func signalFields() []field {
 	return []field{
 		{"stream", texted}, {"incarnation", numbers}, {"facet_partition", numbers}, {"facet_offset", "UInt64" + rising}, {"facet_index", numbers},
-		{"rule", texted}, {"rules_version", texted}, {"tenant", texted}, {"entity_kind", texted}, {"entity", texted},
-		{"group_kind", texted}, {"group_key", texted}, {"category", texted}, {"reason", texted}, {"phase", texted},
-		{"tier", "UInt8"}, {"weight", "UInt8"}, {"half_life_s", numbers}, {"lowers", "UInt8"}, {"clears", "UInt8"}, {"asks", texted},
+		{"rule", texted}, {"rules_version", coded}, {"tenant", coded}, {"entity_kind", coded}, {"entity", texted},
+		{"group_kind", coded}, {"group_key", texted}, {"category", coded}, {"reason", coded}, {"phase", coded},
+		{"tier", "UInt8"}, {"weight", "UInt8"}, {"half_life_s", numbers}, {"lowers", "UInt8"}, {"clears", "UInt8"}, {"asks", coded},
 		{"evidence", texted}, {"time", moments},
 		{"src_partition", numbers}, {"src_offset", "UInt64" + rising}, {"late", "UInt8"}, {"received", moments},
 	}
@@ -109,11 +130,11 @@ ORDER BY (stream, incarnation, time, id)%[3]s`
 func decisionFields() []field {
 	return []field{
 		{"stream", texted}, {"incarnation", numbers}, {"src_partition", numbers}, {"src_offset", "UInt64" + rising}, {"received", moments},
-		{"id", texted}, {"time", moments}, {"gateway", texted}, {"tenant", texted}, {"route", texted}, {"request_id", texted}, {"trace_id", texted},
-		{"entities", "Map(String, String)" + packed}, {"action", texted}, {"would", texted}, {"phase", texted}, {"level", texted},
-		{"score", "UInt8"}, {"observed_score", "UInt8"}, {"rules", "Array(String)" + packed}, {"reason_codes", "Array(String)" + packed}, {"reasons", texted},
-		{"limits", "Array(String)" + packed}, {"limited_by", texted}, {"switch", texted}, {"policy", texted}, {"policy_version", texted},
-		{"degraded", "UInt8"}, {"degraded_by", texted}, {"last_known_good", "UInt8"}, {"latency_us", "Int64" + packed},
+		{"id", texted}, {"time", moments}, {"gateway", coded}, {"tenant", coded}, {"route", coded}, {"request_id", texted}, {"trace_id", texted},
+		{"entities", "Map(String, String)" + packed}, {"action", coded}, {"would", coded}, {"phase", coded}, {"level", coded},
+		{"score", "UInt8"}, {"observed_score", "UInt8"}, {"rules", codes}, {"reason_codes", codes}, {"reasons", texted},
+		{"limits", codes}, {"limited_by", coded}, {"switch", coded}, {"policy", coded}, {"policy_version", coded},
+		{"degraded", "UInt8"}, {"degraded_by", coded}, {"last_known_good", "UInt8"}, {"latency_us", "Int64" + packed},
 	}
 }
 
@@ -149,48 +170,84 @@ func (c Config) complete(table string, fields []field) string {
 	return fmt.Sprintf("ALTER TABLE %s.%s\n    %s", c.Database, table, strings.Join(adds[1:], ",\n    "))
 }
 
-// statements returns the DDL, in order.
-func statements(c Config) []string {
+// retype returns the statement that gives the columns of an older version's table the
+// types and compression of today.
+func (c Config) retype(table string, fields []field) string {
+	changes := make([]string, len(fields))
+	for i, f := range fields {
+		changes[i] = "MODIFY COLUMN " + f.name + " " + f.kind
+	}
+	return fmt.Sprintf("ALTER TABLE %s.%s\n    %s", c.Database, table, strings.Join(changes, ",\n    "))
+}
+
+// begin returns the statements that come before the schema's version is known.
+func (c Config) begin() []string {
+	return []string{"CREATE DATABASE IF NOT EXISTS " + c.Database, fmt.Sprintf(versionTable, c.Database)}
+}
+
+// tables returns the DDL of all tables and of what feeds them, in order.
+func (c Config) tables() []string {
 	events, signals, decisions := eventFields(), signalFields(), decisionFields()
 	all := []string{
-		"CREATE DATABASE IF NOT EXISTS " + c.Database,
-		fmt.Sprintf(versionTable, c.Database), fmt.Sprintf(supersededDDL, c.Database),
+		fmt.Sprintf(supersededDDL, c.Database),
 		c.create(eventsDDL, eventsTable, events, "received", c.Retention),
 		c.create(signalsDDL, signalsTable, signals, "received", c.SignalRetention), c.create(signalsDDL, shadowTable, signals, "received", c.SignalRetention),
 		c.create(decisionsDDL, decisionsTable, decisions, "received", c.DecisionRetention),
 		c.complete(eventsTable, events), c.complete(signalsTable, signals), c.complete(shadowTable, signals), c.complete(decisionsTable, decisions),
 		c.create(minutesDDL, minutesTable, minuteFields(), "day", c.MinuteRetention),
 		c.create(entityMinutesDDL, entityMinutesTable, entityMinuteFields(), "day", c.Retention), // it holds names
-	}
-	all = append(all,
 		c.create(deadDDL, deadTable, deadFields(), "received", c.DeadLetterRetention),
-		c.create(versionsDDL, versionsTable, versionFields(), "", 0)) // there are few, and they name no entity
-	all = append(append(all, c.controlTables()...), c.copyTables()...)
-	return append(append(all, c.views()...), fmt.Sprintf(keepSuperseded, c.Database))
+		c.create(versionsDDL, versionsTable, versionFields(), "", 0), // there are few, and they name no entity
+	}
+	return append(append(all, c.controlTables()...), c.copyTables()...)
 }
 
+// retypes returns the statements that give tables of an older version the types and
+// compression of today.
+func (c Config) retypes() []string {
+	all := []string{
+		c.retype(eventsTable, eventFields()), c.retype(signalsTable, signalFields()), c.retype(shadowTable, signalFields()), c.retype(decisionsTable, decisionFields()),
+	}
+	for _, t := range copies() {
+		all = append(all, c.retype(t.table, t.fields))
+	}
+	return all
+}
+
+// longestChange is how long ClickHouse may say nothing while it rewrites columns that
+// have another type than before.
+const longestChange = 12 * time.Hour
+
 // Migrate creates the database, its tables and views, adds what tables of an older
-// version lack, and fills new tables from the rows of old ones. It changes no row, and
-// removes nothing. After a failure it can be repeated.
+// version lack, gives their columns the types of today, and fills new tables from the
+// rows of old ones. It changes no value, and removes nothing. After a failure it can be
+// repeated.
 func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
+	c.ReadTimeout = max(c.ReadTimeout, longestChange)
 	conn, err := Open(c)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	have := uint32(0)
-	for i, s := range statements(c) {
-		// The version is checked as soon as its table exists.
-		if i == 2 {
-			if have, err = refuseNewer(ctx, conn, c); err != nil {
-				return err
-			}
-		}
-		if err := conn.Exec(ctx, s); err != nil {
-			return fmt.Errorf("%s: %w", strings.SplitN(s, "\n", 2)[0], err)
-		}
+	if err := refuseOtherLayout(ctx, conn, c); err != nil {
+		return err
 	}
-	if have > 0 && have < schemaVersion {
+	if err := execute(ctx, conn, c.clustered(c.begin())); err != nil {
+		return err
+	}
+	have, err := refuseNewer(ctx, conn, c)
+	if err != nil {
+		return err
+	}
+	older := have > 0 && have < schemaVersion
+	all := c.tables()
+	if older {
+		all = append(all, c.retypes()...)
+	}
+	if err := execute(ctx, conn, c.clustered(append(append(all, c.views()...), fmt.Sprintf(keepSuperseded, c.Database)))); err != nil {
+		return err
+	}
+	if older {
 		if err := backfill(ctx, conn, c, have, log); err != nil {
 			return fmt.Errorf("fill the new tables from the old ones: %w", err)
 		}
@@ -200,6 +257,15 @@ func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 		return fmt.Errorf("write the schema's version: %w", err)
 	}
 	log.Debug("clickhouse schema made", "database", c.Database, "version", schemaVersion)
+	return nil
+}
+
+func execute(ctx context.Context, conn driver.Conn, statements []string) error {
+	for _, s := range statements {
+		if err := conn.Exec(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", strings.SplitN(s, "\n", 2)[0], err)
+		}
+	}
 	return nil
 }
 
@@ -227,6 +293,8 @@ func check(ctx context.Context, conn driver.Conn, c Config) error {
 	case have < schemaVersion:
 		return fmt.Errorf("the tables have schema version %d, this program needs %d; `weir migrate` brings them up to date", have, schemaVersion)
 	}
-	_, err = refuseNewer(ctx, conn, c)
-	return err
+	if _, err = refuseNewer(ctx, conn, c); err != nil {
+		return err
+	}
+	return refuseOtherLayout(ctx, conn, c)
 }
