@@ -115,9 +115,9 @@ func writing(t *testing.T, at sandbox.Addresses) app.Config {
 func withOutcomes() []gateway { return named("Envoy, gRPC", "Go") }
 
 // withCertificates lists the gateways whose pages say how client certificates reach
-// the gate.
+// the gate: all but Go, which is a service's own code.
 func withCertificates() []gateway {
-	return named("nginx, auth_request", "Traefik", "Caddy", "Envoy, gRPC", "HAProxy, SPOE")
+	return slices.DeleteFunc(gateways(), func(g gateway) bool { return g.name == "Go" })
 }
 
 // plain is a name that may stand in a path within YAML.
@@ -204,12 +204,12 @@ func (all *arrivals) sendCertificates(t *testing.T, cfg app.Config, with *certif
 	whole, hash, short := base64.StdEncoding.EncodeToString(der), sha256.Sum256(der), sha1.Sum(der)
 	device, ja4 := hex.EncodeToString(hash[:]), ""
 	switch g.name {
-	case "nginx, auth_request":
+	case "nginx, auth_request", "nginx, njs":
 		device = hex.EncodeToString(short[:])
 	case "Traefik", "Caddy":
 		of := sha256.Sum256([]byte(whole))
 		device = hex.EncodeToString(of[:])
-	case "Envoy, gRPC":
+	case "Envoy, gRPC", "Envoy, HTTP":
 		ja4 = "t1" // TLS 1.2 or 1.3 over TCP
 	}
 	addr := g.start(t, w, w.startProxy(t, g.asks), false)
@@ -238,6 +238,9 @@ func (all *arrivals) sendCertificates(t *testing.T, cfg app.Config, with *certif
 func identify(t *testing.T, g gateway) []string {
 	t.Helper()
 	all := []string{"token=bearer"}
+	if g.asks == "spoe" { // the message names the field
+		return all
+	}
 	name, _, _ := strings.Cut(strings.ToLower(g.name), ",")
 	page := testkit.ReadPage(t, "docs/gateways/"+name+".md").Text
 	for _, source := range []string{"device=header:x-client-cert", "device=hash:header:x-client-cert", "device=hash:header:x-forwarded-tls-client-cert", "ja4=header:x-ja4"} {
