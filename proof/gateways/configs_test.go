@@ -64,6 +64,7 @@ type page struct {
 const (
 	failClosed  = "to fail closed"
 	itsLog      = "with its access log"
+	outcomes    = "with outcomes"
 	clientCerts = "with client certificates"
 )
 
