@@ -143,7 +143,11 @@ func (g *Gate) openFrontEnds(cfg Config) (err error) {
 		forEnvoy.Outcomes = g.gate
 	}
 	g.envoy = envoy.New(forEnvoy)
-	g.haproxy = haproxy.New(haproxy.Dependencies{Decider: g.gate, Reader: reader, Renderer: renderer, Logger: g.log, Registerer: g.admin.Registry()})
+	forHAProxy := haproxy.Dependencies{Decider: g.gate, Reader: reader, Renderer: renderer, Logger: g.log, Registerer: g.admin.Registry()}
+	if g.emitter.Tells() {
+		forHAProxy.Outcomes = g.gate
+	}
+	g.haproxy = haproxy.New(forHAProxy)
 	return nil
 }
 

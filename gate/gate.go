@@ -290,16 +290,18 @@ func reasonsOf(entities []facet.Entity, values []*score.Value, now int64, most i
 		}
 	}
 	all := make([]Reason, 0, n)
-	var room [score.MaxContributions]score.Reason
 	for i, v := range values {
-		if v == nil {
-			continue
-		}
-		for _, r := range score.AppendTop(room[:0], v.Contributions, now, most) {
-			all = append(all, Reason{
-				Rule: r.Rule, Reason: r.Contribution.Reason, Category: r.Category,
-				Weight: r.Worth.Points(), Lowers: r.Lowers, Phase: r.Phase, Entity: entities[i].Kind.String(),
-			})
+		switch {
+		case v == nil:
+		case len(v.Contributions) == 1: // as most have
+			c := &v.Contributions[0]
+			if worth := score.Decayed(*c, now); worth.Points() > 0 {
+				all = append(all, reasonOf(c, worth, entities[i].Kind))
+			}
+		default:
+			for _, r := range score.Top(v.Contributions, now, most) {
+				all = append(all, reasonOf(&r.Contribution, r.Worth, entities[i].Kind))
+			}
 		}
 	}
 	if len(all) < 2 {
@@ -315,4 +317,8 @@ func reasonsOf(entities []facet.Entity, values []*score.Value, now int64, most i
 		return 1
 	})
 	return all[:min(most, len(all))]
+}
+
+func reasonOf(c *score.Contribution, worth score.Fixed, of facet.Kind) Reason {
+	return Reason{Rule: c.Rule, Reason: c.Reason, Category: c.Category, Weight: worth.Points(), Lowers: c.Lowers, Phase: c.Phase, Entity: of.String()}
 }

@@ -40,10 +40,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 // decided counts a decision. traced is the id of its trace, "" if it has none.
 func (m *metrics) decided(d *Decision, known *lookup.Answer, took time.Duration, traced string) {
 	m.actions[d.Action].Inc()
-	if e, ok := m.seconds.(prometheus.ExemplarObserver); ok && traced != "" {
-		e.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traced})
-	} else {
+	if traced == "" {
 		m.seconds.Observe(took.Seconds())
+	} else {
+		m.seconds.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traced}) // as every histogram is
 	}
 	if d.Degraded {
 		m.degraded.Inc()

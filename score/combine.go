@@ -53,8 +53,7 @@ func At(list []Contribution, now int64) Scores { return AtLeast(rules.Observe, l
 // than with rules.Soft. The order of list does not matter; contributions beyond
 // [MaxContributions] are ignored.
 func AtLeast(least rules.Phase, list []Contribution, now int64) Scores {
-	var room [MaxContributions]Contribution
-	list = sorted(room[:0], list)
+	list = sorted(list)
 	var s Scores
 	lowered := false
 	for i := range list {
@@ -109,17 +108,19 @@ func (s *Scores) lower(whole bool, least rules.Phase, list []Contribution, now i
 }
 
 // sorted returns list in order of rules, because rounding depends on the order of
-// factors. It sorts in room if list is not in order yet.
-func sorted(room, list []Contribution) []Contribution {
+// factors. Stored lists are in order already; of others it makes a copy.
+func sorted(list []Contribution) []Contribution {
 	if len(list) > MaxContributions {
 		list = list[:MaxContributions]
 	}
-	if slices.IsSortedFunc(list, byRule) {
-		return list
+	for i := 1; i < len(list); i++ {
+		if byRule(list[i-1], list[i]) > 0 {
+			list = slices.Clone(list)
+			slices.SortFunc(list, byRule)
+			break
+		}
 	}
-	room = append(room, list...)
-	slices.SortFunc(room, byRule)
-	return room
+	return list
 }
 
 // times returns a × b of fractions of certainty, rounded down.
@@ -144,6 +145,10 @@ func (s *Scores) add(category string, d Fixed) {
 // request with several entities. Categories beyond [MaxContributions] are left out.
 func (s *Scores) Raise(o *Scores) {
 	s.Total = max(s.Total, o.Total)
+	if s.n == 0 { // the first entity with a score, and commonly the only one
+		s.n = copy(s.categories[:], o.Categories())
+		return
+	}
 	for _, c := range o.Categories() {
 		i := slices.IndexFunc(s.Categories(), func(have CategoryScore) bool { return have.Category == c.Category })
 		switch {

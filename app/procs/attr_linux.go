@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // childAttributes ties a child's life to its parent's, however that ends, and
@@ -26,6 +29,17 @@ func peakRSS(pid int) (n int64) {
 		_, _ = fmt.Sscanf(string(status[i+len(name):]), "%d", &n) // in KiB; 0 where it does not read
 	}
 	return n << 10
+}
+
+// cpuTime returns the CPU time of a running process, of all its threads; 0 if
+// unknown.
+func cpuTime(pid int) time.Duration {
+	const scheduled = 2 // the clock that counts both user and system time, in nanoseconds (clock_getcpuclockid(3))
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid)<<3|scheduled, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
 }
 
 func endedRSS(*syscall.Rusage) int64 { return 0 }

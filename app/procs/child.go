@@ -40,6 +40,17 @@ func Start(path string, args, env []string, out io.Writer, last syscall.Signal) 
 // PID returns its process id, even after its end.
 func (c *Child) PID() int { return c.cmd.Process.Pid }
 
+// CPU returns the CPU time that it has used so far; 0 if the system does not tell, or
+// it has ended.
+func (c *Child) CPU() time.Duration {
+	select {
+	case <-c.ended:
+		return 0
+	default:
+		return cpuTime(c.PID())
+	}
+}
+
 // Ended is closed when it has ended.
 func (c *Child) Ended() <-chan struct{} { return c.ended }
 

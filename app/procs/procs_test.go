@@ -2,8 +2,10 @@ package procs
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -91,5 +93,35 @@ func TestAChildThatWouldEndTheSameWayIsNotStartedAgain(t *testing.T) {
 				t.Errorf("hopeless is %v", got)
 			}
 		})
+	}
+}
+
+// TestCPUIsTheChildsOwn: it grows while the child works, and is unknown once it has
+// ended.
+func TestCPUIsTheChildsOwn(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells")
+	}
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	busy, err := Start(shell, []string{"-c", "while :; do :; done"}, nil, io.Discard, syscall.SIGKILL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(busy.Kill)
+	idle, err := Start(shell, []string{"-c", "exec sleep 60"}, nil, io.Discard, syscall.SIGKILL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(idle.Kill)
+	await(t, "it has worked", func() bool { return busy.CPU() > 100*time.Millisecond })
+	if used := idle.CPU(); used <= 0 || used > 90*time.Millisecond {
+		t.Errorf("a child that sleeps has used %v", used)
+	}
+	busy.Kill()
+	if used := busy.CPU(); used != 0 {
+		t.Errorf("a child that has ended uses %v", used)
 	}
 }

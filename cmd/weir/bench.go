@@ -11,6 +11,7 @@ func benchCommand() *cobra.Command {
 	o := bench.Defaults()
 	s := bench.ScaleDefaults()
 	verbose, costs, gate, scale := false, false, false, false
+	var echo []string
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure Weir against its bars, in ratios and CPU time",
@@ -24,7 +25,8 @@ With -detectors it prints the cost of the built-in rules of each detector instea
 time for an event and bytes for an entity.
 
 With -gate it compares decisions of the gate with GETs of a Redis that it starts
-(redis-server must be installed).
+(redis-server must be installed), and a weir-gate that it starts with a server that
+only echoes.
 
 With -scale it loads -scale-events simulated events into the tables, and measures the
 questions that people ask, the bytes of an event, and what inserting costs. With
@@ -32,6 +34,9 @@ questions that people ask, the bytes of an event, and what inserting costs. With
 		Example: "  weir bench\n  weir bench -skip-worker\n  weir bench -detectors\n  weir bench -gate\n  weir bench -scale -scale-dir /tmp/scale",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(echo) > 0 {
+				return bench.Echo(cmd.Context(), echo)
+			}
 			if costs {
 				return bench.Costs(cmd.Context(), cmd.OutOrStdout())
 			}
@@ -61,6 +66,8 @@ questions that people ask, the bytes of an event, and what inserting costs. With
 	f.StringVar(&s.Dir, "scale-dir", "", "`directory` that keeps what -scale loads; empty: a temporary one")
 	f.IntVar(&o.Entities, "entities", o.Entities, "entities that the worker is made to track")
 	f.IntVar(&o.Events, "events", o.Events, "events that the worker is measured with")
+	f.StringSliceVar(&echo, "echo", nil, "echo HTTP requests to these `addresses`, and measure nothing: what -gate starts to compare with")
+	_ = f.MarkHidden("echo") // it is there
 	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")
 	return cmd
 }

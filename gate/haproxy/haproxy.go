@@ -2,7 +2,8 @@
 // Offload Engine (SPOE), as an agent.
 //
 // HAProxy sends a message named decide with arguments for each request, and gets
-// variables with the decision. Its configuration acts on them.
+// variables with the decision. Its configuration acts on them. A message named
+// outcome may follow when the response is there.
 //
 // Of the library only the codec of frames is used, on frames whose length has been
 // checked. It allocates whatever length a peer claims, and panics where lengths
@@ -51,6 +52,7 @@ type Dependencies struct {
 	Decider    Decider
 	Reader     *incoming.Reader
 	Renderer   *answer.Renderer
+	Outcomes   Outcomes              // nil: outcomes are passed over
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: not registered
 }
@@ -172,9 +174,18 @@ func (a *Agent) converse(ctx context.Context, c *conn) error {
 				return &fault{fragmented, "fragments were never offered"}
 			}
 			in, err := describe(f.Messages)
+			outcomes, wrong := told(f.Messages)
+			if err == nil {
+				err = wrong
+			}
 			if err != nil {
 				a.faults.WithLabelValues(unknown).Inc()
 				a.log.Warn("a message of HAProxy was not understood; see the names in its spoe-message section", "error", err)
+			}
+			for _, o := range outcomes {
+				if a.deps.Outcomes != nil {
+					a.deps.Outcomes.Outcome(o)
+				}
 			}
 			c.slots <- struct{}{}
 			c.pending.Go(func() {

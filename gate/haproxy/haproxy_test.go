@@ -437,6 +437,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(notifyOf(1, "decide", arg{"src", net.ParseIP("10.0.0.1")}, arg{"path", "/a?b"}, arg{"headers", headers}, arg{"header:x-account", "a"}, arg{"claim:sub", nil}, arg{"field:rooted", true}))
 	f.Add(notifyOf(1, "decide", arg{"src", net.ParseIP("2001:db8::1")}, arg{"id", []byte("r")}, arg{"field:status", int64(3)}, arg{"field:asn", uint64(3)}))
 	f.Add(frameOf(kindNotify, whole, 1, 1, append(appendUvarint(nil, 1<<63), 'x')))
+	f.Add(notifyOf(1, Outcome, arg{"decision_id", decisionID}, arg{"status", int32(200)}, arg{"latency_us", "1"}, arg{"auth", "success"}))
 	a := newAgent(f, &decider{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if len(raw) < lengthBytes || len(raw) > maxFrame {
@@ -449,6 +450,12 @@ func FuzzFrames(f *testing.F) {
 		fr, err := decode(raw)
 		if err != nil {
 			return
+		}
+		outcomes, _ := told(fr.Messages)
+		for _, o := range outcomes {
+			if o.DecisionID == "" || len(o.DecisionID) > len(raw) || min(o.Status, o.LatencyMicros, o.ResponseBytes) < 0 || o.Status > maxStatus {
+				t.Errorf("outcome %+v", o)
+			}
 		}
 		in, err := describe(fr.Messages)
 		if in == nil {

@@ -32,8 +32,11 @@ const Message = "decide"
 // argument with an unknown name is left out and reported.
 func describe(all *message.Messages) (in *incoming.Request, err error) {
 	for _, m := range *all {
+		if m.Name == Outcome {
+			continue
+		}
 		if m.Name != Message {
-			err = fmt.Errorf("there is no message %.64q; it must be called %s", m.Name, Message)
+			err = fmt.Errorf("there is no message %.64q; they are called %s and %s", m.Name, Message, Outcome)
 			continue
 		}
 		in = &incoming.Request{Header: http.Header{}, Claims: map[string]string{}, Fields: map[string]string{}}

@@ -12,11 +12,12 @@ import (
 	"github.com/weirdev/weir/score"
 )
 
-// entry is a kept value of an entity. It does not change.
+// entry is a kept value of an entity. It does not change. What most look-ups read
+// comes first, so that it is in one cache line.
 type entry struct {
-	value score.Value // Kind 0: Redis has no value
 	at    time.Time   // when it was current; zero: it is from disk
 	epoch uint64      // the feed's epoch at the time of reading
+	value score.Value // Kind 0: Redis has no value
 }
 
 // cache keeps scores under their Redis keys, a limited number of them: those that
@@ -161,7 +162,7 @@ func (c *cache) put(key string, e entry, since time.Time) *score.Value {
 		return &old.value
 	case e.value.Kind != 0 && e.value.Position.Less(old.value.Position):
 		if !old.at.After(since) { // just looked up, and still the newest known
-			place.entry.Store(&entry{old.value, e.at, e.epoch})
+			place.entry.Store(&entry{e.at, e.epoch, old.value})
 		}
 		return &old.value
 	}

@@ -110,7 +110,7 @@ func (l *Lookup) save() {
 
 func (l *Lookup) write(w *bufio.Writer) error {
 	fmt.Fprintln(w, fileStart)
-	now := l.now().UnixMilli()
+	now := l.nowOr(time.Now()).UnixMilli()
 	var room []byte
 	l.cache.scores(mostSaved, now, func(key string, v score.Value) {
 		text, err := l.deps.Codec.Append(append(append(room[:0], key...), ' '), v)

@@ -57,7 +57,7 @@ type Dependencies struct {
 	Timeout    time.Duration         // time limit of a round trip
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: not registered
-	Now        func() time.Time      // nil: time.Now
+	Now        func() time.Time      // nil: the clock
 }
 
 // Lookup looks up risk. It is safe for concurrent use.
@@ -65,7 +65,7 @@ type Lookup struct {
 	cfg     Config
 	deps    Dependencies
 	log     *slog.Logger
-	now     func() time.Time
+	now     func() time.Time // nil: a look-up is of the time at which it was asked for
 	metrics *metrics
 	cache   *cache
 	keyOf   func(facet.Entity) string
@@ -112,9 +112,6 @@ func New(cfg Config, deps Dependencies) (*Lookup, error) {
 		return nil, errors.New("lookup: no store, no codec or no time for a round trip")
 	}
 	l := &Lookup{cfg: cfg, deps: deps, log: deps.Logger, now: deps.Now, cache: newCache(cfg.CacheEntries), keyOf: deps.Codec.Key, asks: map[string]*ask{}, trips: trips.New(mostTrips)}
-	if l.now == nil {
-		l.now = time.Now
-	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
@@ -148,7 +145,7 @@ func (a *Answer) Value(i int) *score.Value {
 func (l *Lookup) Look(ctx context.Context, entities []facet.Entity, now time.Time, budget time.Duration, earlier bool) Answer {
 	var a Answer
 	set := func(place int, v *score.Value) {
-		if v = l.live(v); v == nil {
+		if v = l.live(v, now); v == nil {
 			return
 		}
 		if a.Values == nil { // most requests have no risk, and need none
@@ -213,11 +210,19 @@ func (l *Lookup) fresh(e *entry, now time.Time, feed uint64) bool {
 }
 
 // live returns v, or nil if it has expired or is no score.
-func (l *Lookup) live(v *score.Value) *score.Value {
-	if v.Kind == 0 || v.Expires <= l.now().UnixMilli() {
+func (l *Lookup) live(v *score.Value, now time.Time) *score.Value {
+	if v.Kind == 0 || v.Expires <= l.nowOr(now).UnixMilli() {
 		return nil
 	}
 	return v
+}
+
+// nowOr returns the time of the clock that the look-up was given, or else t.
+func (l *Lookup) nowOr(t time.Time) time.Time {
+	if l.now == nil {
+		return t
+	}
+	return l.now()
 }
 
 // await waits for the missing entities. trouble says why some of them were not
@@ -389,7 +394,7 @@ func (l *Lookup) fetch(batch []*ask) {
 		if a.err = err; err == nil {
 			a.bad = bad[i]
 			if !a.bad {
-				a.value = l.cache.put(a.key, entry{values[i], began, feed}, began)
+				a.value = l.cache.put(a.key, entry{began, feed, values[i]}, began)
 				l.heard.Add(1)
 			}
 		}
@@ -464,7 +469,7 @@ func (l *Lookup) Broken() {
 
 // Changed implements [score.Hearer].
 func (l *Lookup) Changed(key string, v score.Value) {
-	l.cache.put(strings.Clone(key), entry{v, time.Now(), l.feed.Load()}, time.Time{})
+	l.cache.put(strings.Clone(key), entry{time.Now(), l.feed.Load(), v}, time.Time{})
 	l.heard.Add(1)
 	l.metrics.changes.Inc()
 }

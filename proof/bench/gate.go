@@ -61,7 +61,7 @@ func Gate(ctx context.Context, out io.Writer) (reached bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, measure := range []func(context.Context, *report) error{w.trips, w.latencies, w.rates} {
+	for _, measure := range []func(context.Context, *report) error{w.trips, w.latencies, w.rates, w.processes} {
 		if err := measure(ctx, r); err != nil {
 			return false, err
 		}
@@ -72,6 +72,7 @@ func Gate(ctx context.Context, out io.Writer) (reached bool, err error) {
 // gateWorld is a gate whose cache is warm, and what it is compared with.
 type gateWorld struct {
 	closing []func()
+	dir     string
 
 	gate      *gate.Gate
 	store     *counting
@@ -79,6 +80,7 @@ type gateWorld struct {
 	bodies    [][]byte
 
 	redisTCP, redisUnix string // addresses of Redis
+	secret              string // of the stream
 	key                 string // of a score in Redis
 	socket, echo        string // Unix sockets of the gate, and of a bare net/http server
 }
@@ -110,6 +112,7 @@ func newGateWorld(ctx context.Context) (*gateWorld, error) {
 	if err != nil {
 		return w, err
 	}
+	w.dir = dir
 	w.atEnd(func() { _ = os.RemoveAll(dir) })
 	if w.redisTCP, err = servers.FreeAddr(); err != nil {
 		return w, err
@@ -131,14 +134,19 @@ func newGateWorld(ctx context.Context) (*gateWorld, error) {
 	if err := w.serve(ctx, w.socket, w.gate.Handler()); err != nil {
 		return w, err
 	}
-	return w, w.serve(ctx, w.echo, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	return w, w.serve(ctx, w.echo, echo())
+}
+
+// echo answers with what it got: what net/http itself costs.
+func echo() http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			rw.WriteHeader(http.StatusBadRequest)
 			return
 		}
 		_, _ = rw.Write(body)
-	}))
+	})
 }
 
 // ask makes the questions of the people, each about seven entities.
@@ -161,8 +169,13 @@ func (w *gateWorld) ask() {
 }
 
 func (w *gateWorld) startGate(ctx context.Context) error {
-	secret := []byte("for a measurement only, no secret")
+	w.secret = "for a measurement only, no secret"
 	cfg, log := app.Defaults(), slog.New(slog.DiscardHandler)
+	cfg.Stream.Secret = w.secret
+	secret, err := cfg.Stream.RiskKey()
+	if err != nil {
+		return err
+	}
 	cfg.Redis.Addrs = []string{w.redisTCP}
 	if err := w.accuse(ctx, cfg.Redis, secret); err != nil {
 		return err
@@ -284,7 +297,7 @@ func (w *gateWorld) latencies(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	raw, err := w.rawHTTP(ctx, w.socket, "/v1/decide", w.bodies)
+	raw, err := w.rawHTTP(ctx, "unix", w.socket, "/v1/decide", w.bodies)
 	if err != nil {
 		return err
 	}
@@ -398,8 +411,8 @@ func (w *gateWorld) redisGet(ctx context.Context, network, addr string) (func() 
 }
 
 // rawHTTP posts bodies in turn, without a library.
-func (w *gateWorld) rawHTTP(ctx context.Context, socket, path string, bodies [][]byte) (func() error, error) {
-	c, in, err := w.dial(ctx, "unix", socket)
+func (w *gateWorld) rawHTTP(ctx context.Context, network, addr, path string, bodies [][]byte) (func() error, error) {
+	c, in, err := w.dial(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -437,7 +450,7 @@ func (w *gateWorld) rawHTTP(ctx context.Context, socket, path string, bodies [][
 // rates compares decisions with what net/http itself does, per CPU second of both
 // ends, which are in this process.
 func (w *gateWorld) rates(ctx context.Context, r *report) error {
-	decide, err := w.rawHTTP(ctx, w.socket, "/v1/decide", w.bodies)
+	decide, err := w.rawHTTP(ctx, "unix", w.socket, "/v1/decide", w.bodies)
 	if err != nil {
 		return err
 	}
@@ -452,7 +465,7 @@ func (w *gateWorld) rates(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	echo, err := w.rawHTTP(ctx, w.echo, "/", w.bodies)
+	echo, err := w.rawHTTP(ctx, "unix", w.echo, "/", w.bodies)
 	if err != nil {
 		return err
 	}
@@ -460,7 +473,7 @@ func (w *gateWorld) rates(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	r.note("%-46s %16.0f   a bare net/http echo: %.0f (%.2f)", "decisions a CPU second over a Unix socket", decisions, echoes, decisions/echoes)
+	r.note("%-46s %16.0f   a bare net/http echo: %.0f (%.2f)", "decisions a CPU second, both ends, Unix socket", decisions, echoes, decisions/echoes)
 	inProcess, err := perSecond(w.inProcess(ctx))
 	if err != nil {
 		return err

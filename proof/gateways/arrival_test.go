@@ -61,13 +61,16 @@ func TestEachRequestArrivesOnce(t *testing.T) {
 	cfg = writing(t, at)
 	cfg.Gate.Emit.Events, cfg.Gate.Emit.OutcomeWait = emit.All, time.Minute // an event that came has its outcome
 	w = newWorld(t, startGate(t, cfg))
-	w.with = []string{itsLog}
+	w.with = []string{itsLog, outcomes}
 	for i, g := range withOutcomes() { // they run on, as outcomes are told later
 		addr := g.start(t, w, w.startProxy(t, g.asks), false)
 		awaitGateway(t, addr)
 		all.sendOne(t, addr, 100+i, true)
 		if g.asks == "grpc" {
 			all.sendUnasked(t, addr)
+		}
+		if g.asks != "http" { // a Go service knows by itself
+			all.sendSignIn(t, addr, g.asks)
 		}
 	}
 	conn, err := clickhouse.OpenToRead(cfg.ClickHouse)
@@ -86,7 +89,7 @@ func TestEachRequestArrivesOnce(t *testing.T) {
 	eventually(t, "not all of them arrived", func() bool {
 		// The path stands for requests without a decision.
 		events = rows(t, conn, `SELECT if(decision = '', path, decision),
-			concat(method, ' ', path, ' from ', toString(client_ip), ': ', toString(decision_action), ' ', toString(status), ' ', device, ' ', ja4) FROM v_events`)
+			concat(method, ' ', path, ' from ', toString(client_ip), ': ', toString(decision_action), ' ', toString(status), ' ', toString(auth), ' ', device, ' ', ja4) FROM v_events`)
 		decisions = rows(t, conn, `SELECT id, toString(action) FROM v_decisions`)
 		return !slices.ContainsFunc(all, func(a arrival) bool { return events[a.id] == nil || a.action != "" && decisions[a.id] == nil })
 	})
@@ -98,7 +101,10 @@ func TestEachRequestArrivesOnce(t *testing.T) {
 			t.Errorf("decisions %q on %s", got, &a)
 		}
 	}
-	if want := (len(gateways())+len(withOutcomes()))*len(tokens()) + 2*len(withCertificates()) + 1; len(all) != want {
+	for path, texts := range rows(t, conn, `SELECT path, 'has no latency' FROM v_events WHERE startsWith(path, '`+signIn+`') AND latency_us = 0`) {
+		t.Errorf("%s: %q", path, texts)
+	}
+	if want := (len(gateways())+len(withOutcomes()))*len(tokens()) + 2*len(withCertificates()) + 3; len(all) != want {
 		t.Errorf("%d requests were sent, not %d", len(all), want)
 	}
 }
@@ -112,12 +118,12 @@ func writing(t *testing.T, at sandbox.Addresses) app.Config {
 }
 
 // withOutcomes lists the gateways that tell the gate what became of requests.
-func withOutcomes() []gateway { return named("Envoy, gRPC", "Go") }
+func withOutcomes() []gateway { return named("Envoy, gRPC", "HAProxy, SPOE", "Go") }
 
 // withCertificates lists the gateways whose pages say how client certificates reach
-// the gate.
+// the gate: all but Go, which is a service's own code.
 func withCertificates() []gateway {
-	return named("nginx, auth_request", "Traefik", "Caddy", "Envoy, gRPC", "HAProxy, SPOE")
+	return slices.DeleteFunc(gateways(), func(g gateway) bool { return g.name == "Go" })
 }
 
 // plain is a name that may stand in a path within YAML.
@@ -138,12 +144,13 @@ type arrival struct {
 	method, path string
 	action       string // "": the gate was not asked
 	status       int    // 0: nobody tells it
+	auth         string // how the API says that a sign-in ended; "": nobody tells it
 	device       string
 	ja4          string // how it begins
 }
 
 func (a *arrival) String() string {
-	return fmt.Sprintf("%s %s from %s: %s %d %s %s", a.method, a.path, ordinary, a.action, a.status, a.device, a.ja4)
+	return fmt.Sprintf("%s %s from %s: %s %d %s %s %s", a.method, a.path, ordinary, a.action, a.status, a.auth, a.device, a.ja4)
 }
 
 func (a *arrival) is(event string) bool {
@@ -180,6 +187,15 @@ func (all *arrivals) sendOne(t *testing.T, addr string, number int, tells bool) 
 	}
 }
 
+// sendSignIn sends a request of which the API says how a sign-in ended.
+func (all *arrivals) sendSignIn(t *testing.T, addr, name string) {
+	t.Helper()
+	a := arrival{method: "POST", path: signIn + name, action: "allow", status: 200, auth: "failure"}
+	got := newClient(t, ordinary, addr).decided(t, ask{method: a.method, path: a.path})
+	a.id = got.apiHeader(t).Get(decisionHeader)
+	*all = append(*all, a)
+}
+
 // sendUnasked sends a request on a route for which Envoy does not ask the gate.
 func (all *arrivals) sendUnasked(t *testing.T, addr string) {
 	t.Helper()
@@ -204,12 +220,12 @@ func (all *arrivals) sendCertificates(t *testing.T, cfg app.Config, with *certif
 	whole, hash, short := base64.StdEncoding.EncodeToString(der), sha256.Sum256(der), sha1.Sum(der)
 	device, ja4 := hex.EncodeToString(hash[:]), ""
 	switch g.name {
-	case "nginx, auth_request":
+	case "nginx, auth_request", "nginx, njs":
 		device = hex.EncodeToString(short[:])
 	case "Traefik", "Caddy":
 		of := sha256.Sum256([]byte(whole))
 		device = hex.EncodeToString(of[:])
-	case "Envoy, gRPC":
+	case "Envoy, gRPC", "Envoy, HTTP":
 		ja4 = "t1" // TLS 1.2 or 1.3 over TCP
 	}
 	addr := g.start(t, w, w.startProxy(t, g.asks), false)
@@ -238,6 +254,9 @@ func (all *arrivals) sendCertificates(t *testing.T, cfg app.Config, with *certif
 func identify(t *testing.T, g gateway) []string {
 	t.Helper()
 	all := []string{"token=bearer"}
+	if g.asks == "spoe" { // the message names the field
+		return all
+	}
 	name, _, _ := strings.Cut(strings.ToLower(g.name), ",")
 	page := testkit.ReadPage(t, "docs/gateways/"+name+".md").Text
 	for _, source := range []string{"device=header:x-client-cert", "device=hash:header:x-client-cert", "device=hash:header:x-forwarded-tls-client-cert", "ja4=header:x-ja4"} {

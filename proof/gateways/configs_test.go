@@ -64,6 +64,7 @@ type page struct {
 const (
 	failClosed  = "to fail closed"
 	itsLog      = "with its access log"
+	outcomes    = "with outcomes"
 	clientCerts = "with client certificates"
 )
 
@@ -81,10 +82,13 @@ func (w *world) readPage(t *testing.T, name string, closed bool) page {
 // is here.
 func (p page) config(t *testing.T, name string, addresses ...string) string {
 	t.Helper()
-	text := p.named(t, name)
+	text, found := p.named(name)
+	if !found {
+		t.Fatalf("the page has no block that begins with %q", name)
+	}
 	for _, what := range p.with {
-		if changes := name + ", " + what; strings.Contains(p.Text, changes) {
-			text = change(t, text, p.named(t, changes))
+		if changes, found := p.named(name + ", " + what); found {
+			text = change(t, text, changes)
 		}
 	}
 	for i := 0; i < len(addresses); i += 2 {
@@ -96,17 +100,21 @@ func (p page) config(t *testing.T, name string, addresses ...string) string {
 }
 
 // named returns the block whose first line is a comment that ends in name, as in
-// /etc/nginx/NAME.
-func (p page) named(t *testing.T, name string) string {
-	t.Helper()
+// /etc/nginx/NAME. Changes may be of two files: ONE and OTHER, WHAT.
+func (p page) named(name string) (text string, found bool) {
+	file, what, _ := strings.Cut(name, ", ")
 	for i, part := range strings.Split(p.Text, "```") {
 		_, text, _ := strings.Cut(part, "\n") // the first line has the language
-		if first, _, _ := strings.Cut(text, "\n"); i%2 == 1 && (strings.HasSuffix(first, "/"+name) || strings.HasSuffix(first, " "+name)) {
-			return text
+		first, _, _ := strings.Cut(text, "\n")
+		switch {
+		case i%2 == 0:
+		case strings.HasSuffix(first, "/"+name), strings.HasSuffix(first, " "+name):
+			return text, true
+		case what != "" && strings.HasPrefix(first, "# "+file+" and ") && strings.HasSuffix(first, ", "+what):
+			return text, true
 		}
 	}
-	t.Fatalf("the page has no block that begins with %q", name)
-	return ""
+	return "", false
 }
 
 // change applies the changes of a block: lines with a minus are replaced by the
@@ -240,7 +248,7 @@ func haproxyLua(t *testing.T, w *world, between *proxy.Proxy, closed bool) strin
 	return testkit.Web(t, func(addr, dir string) (*servers.Server, error) {
 		socket := "abns@" + addr // any name that no other HAProxy has
 		write(t, dir, "weir.lua", p.config(t, "weir.lua", "abns@weir_gate", socket))
-		return servers.HAProxy(addr, dir, p.config(t, "lua.cfg", "bind :8080", "bind "+addr, "127.0.0.1:8000", w.api, "127.0.0.1:8191", between.Addr(), "/etc/haproxy", dir, "abns@weir_gate", socket))
+		return servers.HAProxy(addr, dir, strings.ReplaceAll(w.certificates.Replace(p.config(t, "lua.cfg", "bind :8080", "bind "+addr, "127.0.0.1:8000", w.api, "127.0.0.1:8191", between.Addr(), "abns@weir_gate", socket)), "/etc/haproxy", dir))
 	}).Addr
 }
 

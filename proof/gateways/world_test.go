@@ -74,6 +74,9 @@ func (h *hits) of(path string) int {
 // abort is a path below which the API breaks the connection off without an answer.
 const abort = "/abort/"
 
+// signIn is a path below which the API says that a sign-in failed.
+const signIn = "/sign-in/"
+
 // startAPI starts an API that answers with what it got, and with the status that
 // paths such as /status/503 ask for.
 func startAPI(t *testing.T) (addr string, counted *hits) {
@@ -87,6 +90,9 @@ func startAPI(t *testing.T) (addr string, counted *hits) {
 		}
 		w.Header().Set(byAPI, "yes")
 		w.Header().Set("Content-Type", "application/json")
+		if strings.HasPrefix(r.URL.Path, signIn) {
+			w.Header().Set("X-Weir-Auth", "failure")
+		}
 		if asked, is := strings.CutPrefix(r.URL.Path, "/status/"); is {
 			status, _ := strconv.Atoi(asked) // the tests ask for numbers
 			w.WriteHeader(status)

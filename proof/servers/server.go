@@ -98,6 +98,15 @@ func (s *Server) PID() int {
 	return 0
 }
 
+// CPU returns the CPU time that the process has used so far; 0 if none runs, or the
+// system does not tell.
+func (s *Server) CPU() time.Duration {
+	if c := s.running(); c != nil {
+		return c.CPU()
+	}
+	return 0
+}
+
 func (s *Server) name() string { return filepath.Base(s.path) }
 
 func (s *Server) await(ctx context.Context, child *procs.Child) error {
