@@ -174,14 +174,14 @@ func (s *saying) labelMembers(cmd *cobra.Command, m members) error {
 		out := cmd.OutOrStdout()
 		if m.list {
 			for _, c := range all {
-				fmt.Fprintf(out, "%s:%s %s\n", c.Kind, terminal.Visible(c.Key), c.Rule)
+				fmt.Fprintf(out, "%s:%s %s\n", c.Kind, printable.Text(c.Key), c.Rule)
 			}
 			fmt.Fprintf(out, "%d labels would be written.\n", len(all))
 			return nil
 		}
 		written, err := controls.New(client, s.config.Config.Stream.Topic("controls")).WriteAll(cmd.Context(), all)
 		for _, c := range written {
-			fmt.Fprintf(out, "%s %s:%s %s\n", c.ID, c.Kind, terminal.Visible(c.Key), c.Rule)
+			fmt.Fprintf(out, "%s %s:%s %s\n", c.ID, c.Kind, printable.Text(c.Key), c.Rule)
 		}
 		if invalid := new(controls.Invalid); errors.As(err, &invalid) {
 			return cli.UsageError(invalid.Err)
@@ -189,7 +189,7 @@ func (s *saying) labelMembers(cmd *cobra.Command, m members) error {
 		if err != nil {
 			return fmt.Errorf("%d of %d labels are written; run it again, a member that is labelled twice is labelled as the last one says: %w", len(written), len(all), err)
 		}
-		fmt.Fprintf(out, "%d labels %s of members of %s:%s by %s. They count within seconds.\n", len(written), s.said.Action, s.said.Kind, terminal.Visible(s.said.Key), terminal.Visible(s.said.Who))
+		fmt.Fprintf(out, "%d labels %s of members of %s:%s by %s. They count within seconds.\n", len(written), s.said.Action, s.said.Kind, printable.Text(s.said.Key), printable.Text(s.said.Who))
 		return nil
 	})
 }
