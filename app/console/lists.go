@@ -94,19 +94,19 @@ func (s *Server) rule(v *visit) {
 	inSpan := append(v.span.args(), id)
 	p := v.parts()
 	get(p, inClickHouse, &page.Chart, func(ctx context.Context) (*chart, error) {
-		list, err := s.buckets(ctx, "v_signals", v.span, "rule = ?", id)
+		list, err := s.buckets(ctx, "v_named_signals", v.span, ofRule, id)
 		return barChart(v.span, 110, "signals", "alarm", list), err
 	})
 	get(p, inClickHouse, &page.Entities, func(ctx context.Context) ([]suspect, error) {
-		return s.suspects(ctx, within+" AND rule = ?", mostEntities, inSpan...)
+		return s.suspects(ctx, "v_named_signals", within+" AND "+ofRule, mostEntities, inSpan...)
 	})
 	get(p, inClickHouse, &page.Signals, func(ctx context.Context) ([]signal, error) {
-		return s.signals(ctx, within+" AND rule = ? AND group_kind = '' ORDER BY time DESC, facet_partition, facet_offset DESC", 20, inSpan...)
+		return s.signals(ctx, "v_named_signals", within+" AND "+ofRule+" AND group_kind = '' ORDER BY time DESC, facet_partition, facet_offset DESC", 20, inSpan...)
 	})
 	get(p, inClickHouse, &page.Overlap, func(ctx context.Context) (all []overlap, err error) {
 		err = s.rows(ctx, &all, fmt.Sprintf(`SELECT rule, uniqExact(tenant, entity_kind, entity) AS entities FROM v_signals
-WHERE %[1]s AND rule != ? AND (tenant, entity_kind, entity) IN (SELECT tenant, entity_kind, entity FROM v_signals WHERE %[1]s AND rule = ?)
-GROUP BY rule ORDER BY entities DESC, rule LIMIT 20`, within), append(append(v.span.args(), id), inSpan...)...)
+WHERE %[1]s AND rule != ? AND (tenant, entity_kind, entity) IN (SELECT tenant, entity_kind, entity FROM v_named_signals WHERE %[1]s AND %[2]s)
+GROUP BY rule ORDER BY entities DESC, rule LIMIT 20`, within, ofRule), append(append(v.span.args(), id), inSpan...)...)
 		return all, err
 	})
 	get(p, inClickHouse, &page.Shadow, func(ctx context.Context) (all []shadow, err error) {

@@ -123,9 +123,16 @@ func observedAndActing(list []score.Contribution, now int64) (all, acting score.
 	return score.At(list, now).Total, score.AtLeast(rules.Soft, list, now).Total
 }
 
-// signals asks for signals; the condition is one of v_signals.
-func (s *Server) signals(ctx context.Context, condition string, limit int, args ...any) (all []signal, err error) {
-	err = s.rows(ctx, &all, fmt.Sprintf("SELECT %s FROM v_signals WHERE %s LIMIT %d", signalColumns, condition, limit), args...)
+// Conditions on v_named_signals, which finds all signals of a name at once.
+const (
+	ofRule   = "found_by = 'rule' AND name_kind = '' AND name = ?"
+	byEntity = "found_by = 'entity' AND name_kind = ? AND name = ? AND tenant = ?"
+	byGroup  = "found_by = 'group' AND name_kind = ? AND name = ? AND tenant = ?"
+)
+
+// signals asks for signals of v_signals or v_named_signals that meet a condition.
+func (s *Server) signals(ctx context.Context, view, condition string, limit int, args ...any) (all []signal, err error) {
+	err = s.rows(ctx, &all, fmt.Sprintf("SELECT %s FROM %s WHERE %s LIMIT %d", signalColumns, view, condition, limit), args...)
 	for i := range all {
 		all[i].Time = all[i].Time.UTC()
 		if r := s.ruleOf(all[i].Rule); r != nil {
