@@ -47,6 +47,9 @@ func (s *Server) rows(ctx context.Context, into any, sql string, args ...any) er
 // [span.args].
 const within = "time >= fromUnixTimestamp64Milli(toInt64(?)) AND time < fromUnixTimestamp64Milli(toInt64(?))"
 
+// received is the same for what is counted by the time of its receipt.
+const received = "received >= fromUnixTimestamp64Milli(toInt64(?)) AND received < fromUnixTimestamp64Milli(toInt64(?))"
+
 func (s span) args() []any { return []any{s.From.UnixMilli(), s.To.UnixMilli()} }
 
 // signal is a row of v_signals.
