@@ -14,13 +14,13 @@ func entity() board {
 		rows: []row{
 			{"How suspicious is it, and why?", []panel{
 				number("Score", "The score of rules that may act, at the end of the time range, computed from signals. Policies act on it.", points, query{sql: `
-					WITH ` + contributions(signalsOfEntity()) + `
+					WITH ` + contributions("v_named_signals", signalsOfEntity(), auditOfEntity()) + `
 					SELECT round(max(acting)) AS score FROM (` + scores("t", "(SELECT *, toUnixTimestamp($__toTime) AS t FROM contributions)") + `)`}, scoreSteps()...).wide(3),
 				number("Observed score", "The score if the rules in phase observe counted too.", points, query{sql: `
-					WITH ` + contributions(signalsOfEntity()) + `
+					WITH ` + contributions("v_named_signals", signalsOfEntity(), auditOfEntity()) + `
 					SELECT round(max(observed)) AS score FROM (` + scores("t", "(SELECT *, toUnixTimestamp($__toTime) AS t FROM contributions)") + `)`}, scoreSteps()...).wide(3),
 				number("Signals", "Firings of rules about this entity.", count, query{sql: `
-					SELECT count() AS signals FROM v_signals AS s WHERE $__timeFilter(s.time) AND ` + signalsOfEntity()}).wide(3),
+					SELECT count() AS signals FROM v_named_signals AS s WHERE $__timeFilter(s.time) AND ` + signalsOfEntity()}).wide(3),
 				number("Events", "Requests of this entity.", count, query{sql: `
 					SELECT count() AS events FROM ` + timeline() + ` AS e`}).wide(3),
 				number("Held back", "Decisions about it other than allow and tag.", count, query{sql: `
@@ -31,7 +31,7 @@ func entity() board {
 					SELECT toUnixTimestamp64Milli(max(e.time)) AS last FROM ` + timeline() + ` AS e HAVING count() > 0`}).wide(5),
 				graph("Score over time", "The score as it was raised by signals and decayed since: acting of rules that may act, observed of all rules. Signals of up to seven days before the time range count. Dashed: where the built-in policies begin to throttle and to ask for more proof.", points, query{sql: `
 					WITH toUnixTimestamp($__fromTime) AS start, toUnixTimestamp($__toTime) AS finish, toUInt32(greatest(1, intDiv(finish - start, 240))) AS step,
-					` + contributions(signalsOfEntity()) + `
+					` + contributions("v_named_signals", signalsOfEntity(), auditOfEntity()) + `
 					SELECT toDateTime(t) AS time, round(acting, 1) AS acting, round(observed, 1) AS observed
 					FROM (` + scores("t", "(SELECT * FROM contributions CROSS JOIN (SELECT arrayJoin(range(start, toUInt32(finish + 1), step)) AS t) AS moments)") + `)
 					ORDER BY time WITH FILL FROM $__fromTime TO $__toTime STEP toUInt32(greatest(1, intDiv(toUnixTimestamp($__toTime) - toUnixTimestamp($__fromTime), 240)))`}).wide(14).tall(10).upTo(100).colored(step{40, "orange"}, step{70, "red"}),
@@ -39,7 +39,7 @@ func entity() board {
 					kind: table, title: "What it consists of", unit: "none", width: 10, height: 10, steps: scoreSteps(),
 					about: "Contributions to the score at the end of the time range, the greatest first. worth is what is left of the initial weight. Contributions combine like independent evidence; a rule that lowers speaks for the entity.",
 					queries: []query{{sql: `
-						WITH ` + contributions(signalsOfEntity()) + `
+						WITH ` + contributions("v_named_signals", signalsOfEntity(), auditOfEntity()) + `
 						SELECT rule, any(c.reason) AS reason, any(c.phase) AS phase, if(any(c.lowers) = 1, 'lowers', 'raises') AS effect, max(c.weight) AS initial,
 							round(max(c.points), 1) AS worth, any(c.half_life) AS half_life, fromUnixTimestamp64Milli(toInt64(max(c.at) * 1000)) AS last
 						FROM (SELECT *, toUnixTimestamp($__toTime) AS t, 100 * ` + worth + ` AS points FROM contributions WHERE at <= t AND t < until AND weight > 0) AS c
@@ -59,7 +59,7 @@ func entity() board {
 					ORDER BY t`}).overTime(),
 				graph("Signals by rule", "When which rule fired about it.", count, query{sql: `
 					SELECT $__timeInterval(s.time) AS t, rule, count() AS signals
-					FROM v_signals AS s
+					FROM v_named_signals AS s
 					WHERE $__timeFilter(s.time) AND ` + signalsOfEntity() + `
 					GROUP BY t, rule
 					ORDER BY t`}).overTime(),
@@ -72,7 +72,7 @@ func entity() board {
 				list("Signals, newest first", "Each firing with its evidence, and the request that made the rule fire.", query{sql: `
 					SELECT s.time AS time, s.rule AS rule, s.weight AS weight, if(s.clears = 1, 'withdrawn', s.reason) AS reason, s.evidence AS evidence,
 						e.method AS method, e.path AS path, e.status AS status, e.account AS account, e.client_ip AS ip, e.country AS country
-					FROM (SELECT * FROM v_signals AS s WHERE $__timeFilter(s.time) AND ` + signalsOfEntity() + ` ORDER BY s.time DESC LIMIT 200) AS s
+					FROM (SELECT * FROM v_named_signals AS s WHERE $__timeFilter(s.time) AND ` + signalsOfEntity() + ` ORDER BY s.time DESC LIMIT 200) AS s
 					LEFT JOIN (SELECT * FROM v_events AS e WHERE $__timeFilter(e.time)) AS e USING (stream, incarnation, src_partition, src_offset)
 					ORDER BY time DESC`}, column{name: "rule", link: toRule(), width: 220}, column{name: "evidence", width: 320}, column{name: "time", unit: moment, width: 190}).wide(24),
 				list("Events, newest first", "Its last 200 requests. Weir's own refusals have a decision.", query{sql: `
@@ -91,7 +91,7 @@ func entity() board {
 				list("Labels and releases", "What was said about it by hand, and why: labels, releases and passed challenges, which change the score, and blocks and releases of gates (gate_…), which do not.", query{sql: `
 					SELECT a.time AS time, action, if(rule = '' AND action IN ('false_positive', 'true_positive'), 'all', rule) AS rule, category, who, origin, reason, if(toUnixTimestamp(expires) = 0, NULL, expires) AS expires
 					FROM v_audit AS a
-					WHERE $__timeFilter(a.time) AND ` + signalsOfEntity() + `
+					WHERE $__timeFilter(a.time) AND ` + auditOfEntity() + `
 					ORDER BY a.time DESC
 					LIMIT 100`}, column{name: "time", unit: moment, width: 190}, column{name: "reason", width: 320}).wide(24).tall(6),
 			}},

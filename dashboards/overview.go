@@ -51,7 +51,7 @@ func overview() board {
 					kind: table, title: "Riskiest entities", unit: "none", width: 16, height: 12, steps: scoreSteps(),
 					about: "Entities by their score at the end of the time range, computed from the signals. score is that of rules that may act, observed that of all rules. Follow one to see why.",
 					queries: []query{{sql: `
-						WITH ` + contributions("NOT startsWith(tenant, 'weir-canary')") + `,
+						WITH ` + contributions("v_signals", "NOT startsWith(tenant, 'weir-canary')", "NOT startsWith(tenant, 'weir-canary')") + `,
 						found AS (
 							` + scores("entity_kind, entity, tenant", "(SELECT *, toUnixTimestamp($__toTime) AS t FROM contributions)") + `
 						)

@@ -62,8 +62,13 @@ func timeline() string {
 					)`
 }
 
-// signalsOfEntity is a condition on v_signals for the same entity.
+// signalsOfEntity is a condition on v_named_signals for the same entity.
 func signalsOfEntity() string {
+	return fmt.Sprintf("found_by = 'entity' AND name_kind = %s AND name = %s AND %s", value("kind"), value("entity"), ifGiven("tenant = "+value("tenant"), "tenant"))
+}
+
+// auditOfEntity is a condition on v_audit for the same entity.
+func auditOfEntity() string {
 	return fmt.Sprintf("entity_kind = %s AND entity = %s AND %s", value("kind"), value("entity"), ifGiven("tenant = "+value("tenant"), "tenant"))
 }
 
@@ -76,16 +81,16 @@ func decisionsOfEntity() string {
 // half-life of the built-in rules is a day, of which seven leave less than a point.
 const longestMemory = "INTERVAL 7 DAY"
 
-// contributions are common table expressions: what the signals that satisfy a condition
-// contribute to the score of their entity, from when (at) until the rule, a label or a
-// release withdraws it, and when challenges were passed that halve it. The condition must
-// also suit v_audit. Times are Unix seconds.
-func contributions(condition string) string {
+// contributions are common table expressions: what the signals of a view that satisfy the
+// condition fired contribute to the score of their entity, from when (at) until the rule,
+// a label or a release withdraws it, and when challenges were passed that halve it. said
+// is the condition on v_audit. Times are Unix seconds.
+func contributions(view, fired, said string) string {
 	const bounds = " >= $__fromTime - " + longestMemory + " AND "
 	return `said AS (
 		SELECT entity_kind, entity, tenant, groupArray((action, rule, category, toUnixTimestamp64Milli(a.time) / 1000)) AS statements
 		FROM v_audit AS a
-		WHERE a.time` + bounds + `a.time <= $__toTime AND action != 'true_positive' AND ` + condition + `
+		WHERE a.time` + bounds + `a.time <= $__toTime AND action != 'true_positive' AND ` + said + `
 		GROUP BY entity_kind, entity, tenant
 	),
 	fired AS (
@@ -94,8 +99,8 @@ func contributions(condition string) string {
 			minIf(toUnixTimestamp64Milli(s.time) / 1000, clears = 1) OVER (
 				PARTITION BY entity_kind, entity, tenant, rule ORDER BY s.time ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
 			) AS cleared
-		FROM v_signals AS s
-		WHERE s.time` + bounds + `s.time <= $__toTime AND ` + condition + `
+		FROM ` + view + ` AS s
+		WHERE s.time` + bounds + `s.time <= $__toTime AND ` + fired + `
 	),
 	contributions AS (
 		SELECT f.*, arrayFilter(c -> c.4 >= f.at, said.statements) AS later,

@@ -83,7 +83,7 @@ func (s *Server) event(v *visit) {
 	page.Around = around(when, 1)
 	page.Around.To = page.Around.To.Add(time.Minute)
 	get(p, inClickHouse, &page.Signals, func(ctx context.Context) ([]signal, error) {
-		return s.signals(ctx, atPlace+" AND "+within+" ORDER BY group_kind, weight DESC, rule", mostSignals, append(where.args(), page.Around.args()...)...)
+		return s.signals(ctx, "v_signals", atPlace+" AND "+within+" ORDER BY group_kind, weight DESC, rule", mostSignals, append(where.args(), page.Around.args()...)...)
 	})
 	p.wait()
 	v.show("event", "Event "+shorten(column(page.Event.V, "id"), 60), "", page)
@@ -200,7 +200,7 @@ func (s *Server) signalOf(ctx context.Context, q url.Values) (signal, error) {
 	if !ok || !ok2 || index >= 1<<32 {
 		return signal{}, errNone
 	}
-	all, err := s.signals(ctx, "stream = ? AND incarnation = ? AND facet_partition = ? AND facet_offset = ? AND facet_index = ? AND rule = ?", 1,
+	all, err := s.signals(ctx, "v_signals", "stream = ? AND incarnation = ? AND facet_partition = ? AND facet_offset = ? AND facet_index = ? AND rule = ?", 1,
 		p.Stream, p.Incarnation, p.Partition, p.Offset, uint32(index), q.Get("rule"))
 	if err == nil && len(all) == 0 {
 		err = errNone

@@ -83,7 +83,7 @@ func (s *Server) entity(v *visit) {
 	get(p, inRedis, &page.InForce, func(ctx context.Context) ([]switches.Object, error) { return s.inForce(ctx, e) })
 	get(p, inClickHouse, &page.Chart, func(ctx context.Context) (*chart, error) {
 		// A weight of 100 is less than a point after seven half-lives.
-		all, err := s.signals(ctx, "time + toIntervalSecond(7 * half_life_s) >= fromUnixTimestamp64Milli(toInt64(?)) AND time < fromUnixTimestamp64Milli(toInt64(?)) AND "+ofEntity+" ORDER BY time, facet_offset, facet_index", mostCurve, inSpan...)
+		all, err := s.signals(ctx, "v_named_signals", "time + toIntervalSecond(7 * half_life_s) >= fromUnixTimestamp64Milli(toInt64(?)) AND time < fromUnixTimestamp64Milli(toInt64(?)) AND "+byEntity+" ORDER BY time, facet_offset, facet_index", mostCurve, inSpan...)
 		if err != nil {
 			return nil, err
 		}
@@ -91,10 +91,10 @@ func (s *Server) entity(v *visit) {
 		return scoreChart(v.span, all, said), err
 	})
 	get(p, inClickHouse, &page.Signals, func(ctx context.Context) ([]signal, error) {
-		return s.signals(ctx, within+" AND "+ofEntity+" ORDER BY time DESC, facet_offset DESC, rule", mostSignals, inSpan...)
+		return s.signals(ctx, "v_named_signals", within+" AND "+byEntity+" ORDER BY time DESC, facet_offset DESC, rule", mostSignals, inSpan...)
 	})
 	get(p, inClickHouse, &page.Members, func(ctx context.Context) ([]suspect, error) {
-		return s.suspects(ctx, within+" AND group_kind = ? AND group_key = ? AND tenant = ?", mostMembers, inSpan...)
+		return s.suspects(ctx, "v_named_signals", within+" AND "+byGroup, mostMembers, inSpan...)
 	})
 	get(p, inClickHouse, &page.Decisions, func(ctx context.Context) ([]decisionRow, error) {
 		return s.decisionsWith(ctx, e.Key, within+" AND entities[?] = ? AND tenant = ? ORDER BY time DESC, id", mostDecisions, append(v.span.args(), e.Kind.String(), e.Key, e.Tenant)...)
@@ -109,7 +109,7 @@ func (s *Server) entity(v *visit) {
 	s.withScores(v, page.Members.V, &page.Scores)
 	if page.Signals.Lack == nil && len(page.Signals.V) == 0 {
 		get(p, inClickHouse, &page.Newest, func(ctx context.Context) (time.Time, error) {
-			all, err := s.signals(ctx, ofEntity+" ORDER BY time DESC", 1, named...)
+			all, err := s.signals(ctx, "v_named_signals", byEntity+" ORDER BY time DESC", 1, named...)
 			if err != nil || len(all) == 0 {
 				return time.Time{}, err
 			}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirdev/weir/app/dead"
@@ -94,19 +92,19 @@ func (s *Server) rule(v *visit) {
 	inSpan := append(v.span.args(), id)
 	p := v.parts()
 	get(p, inClickHouse, &page.Chart, func(ctx context.Context) (*chart, error) {
-		list, err := s.buckets(ctx, "v_signals", v.span, "rule = ?", id)
+		list, err := s.buckets(ctx, "v_named_signals", v.span, ofRule, id)
 		return barChart(v.span, 110, "signals", "alarm", list), err
 	})
 	get(p, inClickHouse, &page.Entities, func(ctx context.Context) ([]suspect, error) {
-		return s.suspects(ctx, within+" AND rule = ?", mostEntities, inSpan...)
+		return s.suspects(ctx, "v_named_signals", within+" AND "+ofRule, mostEntities, inSpan...)
 	})
 	get(p, inClickHouse, &page.Signals, func(ctx context.Context) ([]signal, error) {
-		return s.signals(ctx, within+" AND rule = ? AND group_kind = '' ORDER BY time DESC, facet_partition, facet_offset DESC", 20, inSpan...)
+		return s.signals(ctx, "v_named_signals", within+" AND "+ofRule+" AND group_kind = '' ORDER BY time DESC, facet_partition, facet_offset DESC", 20, inSpan...)
 	})
 	get(p, inClickHouse, &page.Overlap, func(ctx context.Context) (all []overlap, err error) {
 		err = s.rows(ctx, &all, fmt.Sprintf(`SELECT rule, uniqExact(tenant, entity_kind, entity) AS entities FROM v_signals
-WHERE %[1]s AND rule != ? AND (tenant, entity_kind, entity) IN (SELECT tenant, entity_kind, entity FROM v_signals WHERE %[1]s AND rule = ?)
-GROUP BY rule ORDER BY entities DESC, rule LIMIT 20`, within), append(append(v.span.args(), id), inSpan...)...)
+WHERE %[1]s AND rule != ? AND (tenant, entity_kind, entity) IN (SELECT tenant, entity_kind, entity FROM v_named_signals WHERE %[1]s AND %[2]s)
+GROUP BY rule ORDER BY entities DESC, rule LIMIT 20`, within, ofRule), append(append(v.span.args(), id), inSpan...)...)
 		return all, err
 	})
 	get(p, inClickHouse, &page.Shadow, func(ctx context.Context) (all []shadow, err error) {
@@ -166,16 +164,19 @@ FROM v_signals WHERE %s AND group_kind != '' GROUP BY tenant, group_kind, group_
 
 type deadView struct {
 	Letters part[[]dead.Letter]
-	Reasons []reasonCount
+	Reasons part[[]reasonCount]
 }
 
 type reasonCount struct {
-	Reason  string
-	Letters int
+	Reason  string    `ch:"reason"`
+	Letters uint64    `ch:"letters"`
+	Last    time.Time `ch:"last"`
 }
 
 const mostLetters = 200
 
+// dead shows the newest letters from Kafka, which has all of a record, and the counts of
+// a span from ClickHouse, which has all letters.
 func (s *Server) dead(v *visit) {
 	var page deadView
 	p := v.parts()
@@ -185,22 +186,13 @@ func (s *Server) dead(v *visit) {
 		}
 		return s.deps.Letters.Last(ctx, mostLetters)
 	})
-	p.wait()
-	counts := map[string]int{}
-	for _, l := range page.Letters.V {
-		counts[l.Reason]++
-	}
-	for reason, n := range counts {
-		page.Reasons = append(page.Reasons, reasonCount{reason, n})
-	}
-	slices.SortFunc(page.Reasons, func(a, b reasonCount) int {
-		if a.Letters != b.Letters {
-			return b.Letters - a.Letters
-		}
-		return strings.Compare(a.Reason, b.Reason)
+	get(p, inClickHouse, &page.Reasons, func(ctx context.Context) (all []reasonCount, err error) {
+		err = s.rows(ctx, &all, "SELECT reason, count() AS letters, max(received) AS last FROM v_dead_letters WHERE "+received+" GROUP BY reason ORDER BY letters DESC, reason", v.span.args()...)
+		return all, err
 	})
+	p.wait()
 	page.Letters.V = page.Letters.V[:min(len(page.Letters.V), mostLetters)]
-	v.show("dead", "Dead letters", "dead", page)
+	v.showSpan("dead", "Dead letters", "dead", page)
 }
 
 type switchesView struct {

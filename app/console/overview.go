@@ -94,7 +94,7 @@ GROUP BY tenant, method, route ORDER BY signals DESC, route LIMIT %d`, within, m
 		return all, err
 	})
 	get(p, inClickHouse, &page.Entities, func(ctx context.Context) ([]suspect, error) {
-		return s.suspects(ctx, within, mostEntities, v.span.args()...)
+		return s.suspects(ctx, "v_signals", within, mostEntities, v.span.args()...)
 	})
 	get(p, inClickHouse, &page.Done, func(ctx context.Context) (all []done, err error) {
 		err = s.rows(ctx, &all, "SELECT action, would, count() AS decisions, uniq(arraySort(mapValues(entities))) AS entities FROM v_decisions WHERE "+within+
@@ -150,11 +150,11 @@ FROM v_signals WHERE %s AND lowers = 0 AND clears = 0 GROUP BY rule ORDER BY ent
 	return all, err
 }
 
-// suspects returns the entities with signals that meet a condition, those with the
-// heaviest first.
-func (s *Server) suspects(ctx context.Context, condition string, limit int, args ...any) (all []suspect, err error) {
+// suspects returns the entities with signals of a view that meet a condition, those with
+// the heaviest first.
+func (s *Server) suspects(ctx context.Context, view, condition string, limit int, args ...any) (all []suspect, err error) {
 	err = s.rows(ctx, &all, fmt.Sprintf(`SELECT tenant, entity_kind, entity, arraySort(groupUniqArray(20)(rule)) AS rules, max(weight) AS heaviest, count() AS signals, min(time) AS first, max(time) AS last
-FROM v_signals WHERE %s AND lowers = 0 AND clears = 0 GROUP BY tenant, entity_kind, entity ORDER BY heaviest DESC, length(rules) DESC, signals DESC, last DESC, entity LIMIT %d`, condition, limit), args...)
+FROM %s WHERE %s AND lowers = 0 AND clears = 0 GROUP BY tenant, entity_kind, entity ORDER BY heaviest DESC, length(rules) DESC, signals DESC, last DESC, entity LIMIT %d`, view, condition, limit), args...)
 	return all, err
 }
 

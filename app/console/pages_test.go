@@ -137,7 +137,8 @@ func TestPages(t *testing.T) {
 		says(t, "/audit", "2026-11-29 17:40:00 UTC ben false positive account user-0 credential-stuffing-ip case 81",
 			"carl blocked at gates: deny ip, erased case 82", "carl switched off rule slow-rule case 82", "carl challenge passed: bot device d-81 case 82")
 		says(t, "/entity?kind=account&key=user-0", "ben false positive credential-stuffing-ip case 81")
-		says(t, "/dead", "0/7 2026-11-29 18:00:00 UTC syntax not JSON")
+		says(t, "/dead", "syntax 2 2026-11-29 17:50:00 UTC size 1 2026-11-29 17:50:00 UTC", "0/7 2026-11-29 18:00:00 UTC syntax not JSON")
+		says(t, "/dead?from=2026-11-01T00:00&to=2026-11-02T00:00", "None in this time.", "0/7 2026-11-29 18:00:00 UTC syntax not JSON")
 	})
 	t.Run("search", func(t *testing.T) {
 		for q, want := range map[string]string{

@@ -122,14 +122,14 @@ func (s *Server) withSignals(ctx context.Context, list []facet.Entity) (all []hi
 	if len(list) == 0 {
 		return nil, nil
 	}
-	pairs, marks := make([]string, len(list)), make([]string, len(list))
-	var keys, args []any
+	pairs := make([]string, len(list))
+	var args []any
 	for i, e := range list {
-		pairs[i], marks[i] = "(?, ?)", "?"
-		keys, args = append(keys, e.Key), append(args, e.Kind.String(), e.Key)
+		pairs[i] = "(?, ?)"
+		args = append(args, e.Kind.String(), e.Key)
 	}
-	err = s.rows(ctx, &all, "SELECT tenant, entity_kind AS kind, entity AS key, count() AS signals, toUInt64(0) AS events FROM v_signals WHERE entity IN ("+strings.Join(marks, ", ")+ // for its index
-		") AND (entity_kind, entity) IN ("+strings.Join(pairs, ", ")+") GROUP BY tenant, kind, key ORDER BY signals DESC LIMIT 20", append(keys, args...)...)
+	err = s.rows(ctx, &all, "SELECT tenant, entity_kind AS kind, entity AS key, count() AS signals, toUInt64(0) AS events FROM v_named_signals WHERE found_by = 'entity' AND (name_kind, name) IN ("+
+		strings.Join(pairs, ", ")+") GROUP BY tenant, kind, key ORDER BY signals DESC LIMIT 20", args...)
 	return all, err
 }
 

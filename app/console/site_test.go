@@ -251,6 +251,8 @@ func fill(t *testing.T, conn driver.Conn) {
 		`INSERT INTO weir.audit (stream, incarnation, src_offset, received, id, time, entity_kind, entity, who, reason, action, gate_action, category, origin)
 			SELECT 'weir', 1, 10 + number, now64(3), 's-' || toString(number), ` + at(15*time.Minute) + `, ['ip', 'rule', 'device'][number + 1], ['', 'slow-rule', 'd-81'][number + 1], 'carl', 'case 82',
 				['gate_block', 'gate_off', 'challenge_passed'][number + 1], ['deny', '', ''][number + 1], ['', '', 'bot'][number + 1], ['console', 'command', 'gate'][number + 1] FROM numbers(3)`,
+		`INSERT INTO weir.dead_letters (stream, incarnation, source, src_offset, received, time, reason)
+			SELECT 'weir', 1, 'events', number, ` + at(10*time.Minute) + `, now64(3), ['syntax', 'syntax', 'size'][number + 1] FROM numbers(3)`,
 		fmt.Sprintf(`INSERT INTO weir.shadow_signals (stream, incarnation, facet_offset, received, time, rule, entity_kind, entity, weight)
 			SELECT 'weir', 1, number, now64(3), %s, 'credential-stuffing-ip', 'ip', '198.51.100.' || toString(number), 45 FROM numbers(3)`, at(time.Hour)),
 	} {

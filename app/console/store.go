@@ -47,6 +47,9 @@ func (s *Server) rows(ctx context.Context, into any, sql string, args ...any) er
 // [span.args].
 const within = "time >= fromUnixTimestamp64Milli(toInt64(?)) AND time < fromUnixTimestamp64Milli(toInt64(?))"
 
+// received is the same for what is counted by the time of its receipt.
+const received = "received >= fromUnixTimestamp64Milli(toInt64(?)) AND received < fromUnixTimestamp64Milli(toInt64(?))"
+
 func (s span) args() []any { return []any{s.From.UnixMilli(), s.To.UnixMilli()} }
 
 // signal is a row of v_signals.
@@ -123,9 +126,16 @@ func observedAndActing(list []score.Contribution, now int64) (all, acting score.
 	return score.At(list, now).Total, score.AtLeast(rules.Soft, list, now).Total
 }
 
-// signals asks for signals; the condition is one of v_signals.
-func (s *Server) signals(ctx context.Context, condition string, limit int, args ...any) (all []signal, err error) {
-	err = s.rows(ctx, &all, fmt.Sprintf("SELECT %s FROM v_signals WHERE %s LIMIT %d", signalColumns, condition, limit), args...)
+// Conditions on v_named_signals, which finds all signals of a name at once.
+const (
+	ofRule   = "found_by = 'rule' AND name_kind = '' AND name = ?"
+	byEntity = "found_by = 'entity' AND name_kind = ? AND name = ? AND tenant = ?"
+	byGroup  = "found_by = 'group' AND name_kind = ? AND name = ? AND tenant = ?"
+)
+
+// signals asks for signals of v_signals or v_named_signals that meet a condition.
+func (s *Server) signals(ctx context.Context, view, condition string, limit int, args ...any) (all []signal, err error) {
+	err = s.rows(ctx, &all, fmt.Sprintf("SELECT %s FROM %s WHERE %s LIMIT %d", signalColumns, view, condition, limit), args...)
 	for i := range all {
 		all[i].Time = all[i].Time.UTC()
 		if r := s.ruleOf(all[i].Rule); r != nil {
