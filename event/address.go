@@ -148,10 +148,23 @@ func appendPrefix(b []byte, a netip.Addr, bits int) []byte {
 
 // ClientKey returns the text of [AppendClientKey]: "192.0.2.1",
 // "2001:db8:1:2::/64".
-func ClientKey(a netip.Addr) string { return string(AppendClientKey(nil, a)) }
+func ClientKey(a netip.Addr) string {
+	var room keyRoom
+	return string(AppendClientKey(room[:0], a))
+}
 
 // NetKey returns the text of [AppendNetKey]: "192.0.2.0/24", "2001:db8:1::/48".
-func NetKey(a netip.Addr) string { return string(AppendNetKey(nil, a)) }
+func NetKey(a netip.Addr) string {
+	var room keyRoom
+	return string(AppendNetKey(room[:0], a))
+}
 
 // Net16Key returns the text of [AppendNet16Key]: "192.0.0.0/16", "2001:db8::/32".
-func Net16Key(a netip.Addr) string { return string(AppendNet16Key(nil, a)) }
+func Net16Key(a netip.Addr) string {
+	var room keyRoom
+	return string(AppendNet16Key(room[:0], a))
+}
+
+// keyRoom is enough for the text of an address or a network, which needs no other
+// memory until it is whole.
+type keyRoom [48]byte

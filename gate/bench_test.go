@@ -59,6 +59,24 @@ func TestADecisionAllocatesLittle(t *testing.T) {
 	}
 }
 
+// TestAQuestionAllocatesLittle: the reader, and the texts of an address and its two
+// networks.
+func TestAQuestionAllocatesLittle(t *testing.T) {
+	if testkit.Raced {
+		t.Skip("the race detector allocates")
+	}
+	_, body := benchmarkGate(t, false)
+	var r room
+	if n := testing.AllocsPerRun(100, func() {
+		r.event.Reset()
+		if _, err := parseInto(&r.event, r.entities[:], body); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 4 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func eachRisk(b *testing.B, run func(b *testing.B, g *Gate, body []byte)) {
 	for _, accused := range []bool{false, true} {
 		b.Run(fmt.Sprintf("accused=%v", accused), func(b *testing.B) {

@@ -59,7 +59,7 @@ func (g *Gate) serveDecide(w http.ResponseWriter, r *http.Request) {
 	room := g.rooms.Get().(*room)
 	defer g.rooms.Put(room)
 	room.event.Reset()
-	req, err := parseInto(&room.event, body)
+	req, err := parseInto(&room.event, room.entities[:], body)
 	if err != nil {
 		g.refuse(w, http.StatusBadRequest, "malformed-request", "The request was not understood", err.Error())
 		return
@@ -72,8 +72,9 @@ func (g *Gate) serveDecide(w http.ResponseWriter, r *http.Request) {
 
 // room is memory for one question at a time, which nobody keeps.
 type room struct {
-	event  event.Event
-	answer []byte
+	event    event.Event
+	entities [facet.MaxKind]facet.Entity
+	answer   []byte
 }
 
 // readJSON reads the body of a request. If it cannot be JSON of a gateway, the

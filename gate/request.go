@@ -26,11 +26,12 @@ const MaxBodyBytes = format.MaxBytes
 // text, becomes the same as in ingest; one that cannot be an entity is left out.
 // The request records both. An entity that is "" counts as absent. The network of
 // an address is added.
-func ParseRequest(body []byte) (Request, error) { return parseInto(new(event.Event), body) }
+func ParseRequest(body []byte) (Request, error) { return parseInto(new(event.Event), nil, body) }
 
-// parseInto is [ParseRequest] with an empty event, which the request keeps.
-func parseInto(e *event.Event, body []byte) (Request, error) {
-	req := Request{Event: e}
+// parseInto is [ParseRequest] with an empty event, and room for entities, both of
+// which the request keeps.
+func parseInto(e *event.Event, room []facet.Entity, body []byte) (Request, error) {
+	req := Request{Event: e, Entities: room[:0]}
 	r, err := format.NewReader(body)
 	if err != nil {
 		return req, malformed(err)
@@ -230,7 +231,7 @@ func (r *Request) resolve(given *[facet.MaxKind]string) {
 			n++
 		}
 	}
-	r.Entities = make([]facet.Entity, 0, n)
+	r.Entities = slices.Grow(r.Entities, n)
 	for _, kind := range facet.Kinds() {
 		name := given[kind]
 		if name == "" {
