@@ -14,6 +14,7 @@ import (
 	"github.com/weirdev/weir/app/controls"
 	"github.com/weirdev/weir/app/dead"
 	"github.com/weirdev/weir/control"
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/kafka"
@@ -27,6 +28,7 @@ type Console struct {
 	*console.Server
 
 	users      *console.Roster
+	rules      *console.RuleBook
 	clickhouse driver.Conn
 	redis      *redis.Reader // nil: there is none
 	kafka      *kafka.Client
@@ -43,13 +45,19 @@ func NewConsole(cfg Config, users *console.Roster, withRedis bool, log *slog.Log
 	if err != nil {
 		return nil, &Misconfigured{named("rules", err)}
 	}
+	book := console.NewRuleBook(words)
+	if cfg.Rules != "" {
+		if book, err = console.WatchRules(cfg.Rules, words, detectors.All(), log); err != nil {
+			return nil, &Misconfigured{named("rules", err)}
+		}
+	}
 	places, err := geo.Open(cfg.Geo, log, nil)
 	if err != nil {
 		return nil, &Misconfigured{named("geo", err)}
 	}
-	c = &Console{users: users, admin: telemetry.NewAdmin(cfg.Admin, log)}
+	c = &Console{users: users, rules: book, admin: telemetry.NewAdmin(cfg.Admin, log)}
 	deps := console.Dependencies{
-		Rules: words, Users: users, Logger: log, Registerer: c.admin.Registry(),
+		Rules: book, Users: users, Logger: log, Registerer: c.admin.Registry(),
 		Explain: console.Explain{Ingest: cfg.Ingest, Places: places.Current(), Detect: cfg.Detect.Config},
 	}
 	if c.clickhouse, err = clickhouse.OpenToRead(cfg.ClickHouse); err != nil {
@@ -87,6 +95,7 @@ func (c *Console) Run(ctx context.Context, l net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.Serve(ctx, l) })
 	group.Go(func() error { return c.users.Run(ctx) })
+	group.Go(func() error { return c.rules.Run(ctx) })
 	group.Go(func() error { return c.admin.Run(ctx) })
 	return group.Wait()
 }

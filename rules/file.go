@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -63,6 +64,29 @@ func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
 		return nil, fmt.Errorf("read rules: %w", err)
 	}
 	return files, nil
+}
+
+// Content returns the names and the bytes of the files below fsys that [Load] looks at, so
+// that a program can tell whether they have changed. It checks nothing else.
+func Content(fsys fs.FS) ([]byte, error) {
+	var b bytes.Buffer
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case d.IsDir() || path.Ext(name) != ".yaml" && path.Ext(name) != ".yml":
+			return nil
+		}
+		data, err := readRegular(fsys, name)
+		if err != nil && !errors.Is(err, errNotRegular) {
+			return err
+		}
+		fmt.Fprintf(&b, "%q %d\n%s\n", name, len(data), data)
+		return nil
+	})
+	return b.Bytes(), err
 }
 
 // read loads the file; false if it cannot be a rule file.

@@ -338,3 +338,40 @@ func checkRule(t *testing.T, r *rules.Rule) {
 		}
 	}
 }
+
+// TestContentTellsWhatLoadReads: what Load does not read changes nothing.
+func TestContentTellsWhatLoadReads(t *testing.T) {
+	content := func(files fstest.MapFS) string {
+		t.Helper()
+		b, err := rules.Content(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	base := content(fstest.MapFS{"a.yaml": file("x"), "sub/b.yaml": file("y")})
+	for name, files := range map[string]fstest.MapFS{
+		"a note":             {"a.yaml": file("x"), "sub/b.yaml": file("y"), "README.md": file("z")},
+		"a hidden directory": {"a.yaml": file("x"), "sub/b.yaml": file("y"), ".git/c.yaml": file("z")},
+	} {
+		if content(files) != base {
+			t.Errorf("%s is a change", name)
+		}
+	}
+	for name, files := range map[string]fstest.MapFS{
+		"another text":     {"a.yaml": file("z"), "sub/b.yaml": file("y")},
+		"another name":     {"b.yaml": file("x"), "sub/b.yaml": file("y")},
+		"another file":     {"a.yaml": file("x"), "sub/b.yaml": file("y"), "c.yaml": file("")},
+		"one less":         {"a.yaml": file("x")},
+		"a misspelt name":  {"a.yaml": file("x"), "sub/b.yaml": file("y"), "c.yml": file("")},
+		"texts that moved": {"a.yaml": file("x\n\"sub/b.yaml\" 1\ny")},
+	} {
+		if content(files) == base {
+			t.Errorf("%s is no change", name)
+		}
+	}
+	if _, err := rules.Content(os.DirFS(filepath.Join(t.TempDir(), "gone"))); err == nil {
+		t.Error("a directory that is gone has a content")
+	}
+}

@@ -57,6 +57,34 @@ func TestAnAnalystsWay(t *testing.T) {
 	}
 }
 
+// TestSigningInWithAProviderInABrowser goes to the provider and back, as people do. Only a
+// browser tells whether the cookies survive the way, and the policy of the pages allows it.
+func TestSigningInWithAProviderInABrowser(t *testing.T) {
+	p := newIssuer(t)
+	s := oidcSite(t, p)
+	b := testkit.OpenTab(t, s.URL)
+	b.Open("/switches")
+	b.Says("Sign in")
+	b.Picture("sign-in-provider")
+	b.Click(`a[href^="/sign-in/oidc"]`)
+	b.Says("Go on as ann")
+	b.Click("#ann")
+	b.Becomes("ann, analyst") // the page that the provider leads to leads on
+	b.Says("Switches")
+	b.Click(`form[action="/sign-out"] button`)
+	b.Says("Sign in")
+	b.Open("/switches")
+	b.Says("Sign in")
+	if strings.Contains(b.Text(), "ann, analyst") || p.redeemed != 1 {
+		t.Errorf("after the sign-out, with %d codes redeemed: %s", p.redeemed, b.Text())
+	}
+	for _, w := range b.Wrong() {
+		if w := strings.TrimPrefix(w, "a request to somebody else: "); !strings.HasPrefix(w, p.URL+"/authorize?") {
+			t.Error(w)
+		}
+	}
+}
+
 // everybody looks at pages as people with a keyboard, a screen reader, or tired eyes
 // do, and as hostile clients want them to be.
 func everybody(t *testing.T, b *testkit.Tab) {

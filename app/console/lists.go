@@ -57,7 +57,7 @@ func (s *Server) rules(v *visit) {
 	for _, x := range page.Shadow.V {
 		row(x.Rule).Shadowed = x.Signals
 	}
-	for _, r := range s.deps.Rules.Rules {
+	for _, r := range s.deps.Rules.Current().Rules {
 		row(r.ID)
 	}
 	for i := range page.Rules {

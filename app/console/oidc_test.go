@@ -9,6 +9,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"html"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -56,6 +58,13 @@ func newIssuer(t *testing.T) *issuer {
 	})
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]any{"keys": []any{map[string]string{"kty": "EC", "crv": "P-256", "kid": "1", "use": "sig", "alg": "ES256", "x": b64(key.X.FillBytes(make([]byte, 32))), "y": b64(key.Y.FillBytes(make([]byte, 32)))}}})
+	})
+	// What people see of a provider: it asks who they are, and sends them back.
+	mux.HandleFunc("/authorize", func(w http.ResponseWriter, r *http.Request) {
+		p.asked = r.URL.Query()
+		back := p.asked.Get("redirect_uri") + "?" + url.Values{"code": {"code-1"}, "state": {p.asked.Get("state")}, "iss": {p.URL}}.Encode()
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = fmt.Fprintf(w, `<!doctype html><html lang="en"><title>Provider</title><link rel="icon" href="data:,"><a id="ann" href="%s">Go on as ann</a>`, html.EscapeString(back))
 	})
 	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
 		id, secret, _ := r.BasicAuth()
@@ -106,15 +115,18 @@ func oidcSite(t *testing.T, p *issuer) *site {
 		t.Fatal(err)
 	}
 	s := &site{byHand: &byHand{all: map[string]switches.Object{}}, log: &bytes.Buffer{}}
+	server := httptest.NewUnstartedServer(nil)
+	t.Cleanup(server.Close)
 	cfg, deps := Defaults(), Dependencies{Switches: s.byHand, Users: NewRoster(testUsers(t)), Logger: slog.New(slog.NewTextHandler(&synced{b: s.log}, nil)), Now: func() time.Time { return now }}
-	cfg.OIDC.Issuer, cfg.OIDC.ClientID, cfg.OIDC.ClientSecretFile, cfg.OIDC.RedirectURL = p.URL, "weir", file, "http://127.0.0.1"+callbackPath
+	cfg.OIDC.Issuer, cfg.OIDC.ClientID, cfg.OIDC.ClientSecretFile, cfg.OIDC.RedirectURL = p.URL, "weir", file, "http://"+server.Listener.Addr().String()+callbackPath
 	cfg.OIDC.Readers, cfg.OIDC.Analysts, cfg.OIDC.Admins = []string{"staff"}, []string{"fraud"}, []string{"root"}
 	c, err := New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.console, s.Server = c, httptest.NewServer(c.Handler())
-	t.Cleanup(s.Close)
+	s.console, s.Server = c, server
+	server.Config.Handler = c.Handler()
+	server.Start()
 	return s
 }
 

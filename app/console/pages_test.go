@@ -91,6 +91,13 @@ func TestPages(t *testing.T) {
 			t.Errorf("%d events count", strings.Count(body, ">yes"))
 		}
 	})
+	t.Run("why, under rules that were edited", func(t *testing.T) {
+		e, before := newEditedRules(t), s.console.deps.Rules
+		s.console.deps.Rules = e.RuleBook
+		defer func() { s.console.deps.Rules = before }()
+		e.replace("at: 20, weight: 90", "at: 19, weight: 90")
+		says(t, linkTo(t, says(t, attackerPage), "/why?"), "different values 19 19", "If it asked for different values 20 instead of 19")
+	})
 	t.Run("an exception", func(t *testing.T) {
 		to := linkTo(t, says(t, attackerPage), "/except?")
 		body := says(t, to+"&with_route=1&reason=our+own+%22scanner%22", "route = /v1/login", "Nothing is changed here")

@@ -55,7 +55,7 @@ type Dependencies struct {
 	Switches   Switches
 	Letters    Letters
 	Controls   Controls
-	Rules      *rules.Set
+	Rules      *RuleBook // nil: no rule is known
 	Explain    Explain
 	Users      *Roster // nil: nobody may sign in with a token
 	Logger     *slog.Logger
@@ -102,7 +102,7 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 		s.now = time.Now
 	}
 	if s.deps.Rules == nil {
-		s.deps.Rules = &rules.Set{}
+		s.deps.Rules = NewRuleBook(&rules.Set{})
 	}
 	if s.deps.Users == nil {
 		s.deps.Users = NewRoster(nil)

@@ -142,7 +142,7 @@ func newSite(t *testing.T, conn driver.Conn) *site {
 		byHand: &byHand{all: map[string]switches.Object{}}, spoken: &saying{}, log: &bytes.Buffer{},
 	}
 	deps := Dependencies{
-		Scores: s.scores, Switches: s.byHand, Controls: s.spoken, Rules: set, Users: NewRoster(testUsers(t)), Logger: slog.New(slog.NewTextHandler(&synced{b: s.log}, nil)),
+		Scores: s.scores, Switches: s.byHand, Controls: s.spoken, Rules: NewRuleBook(set), Users: NewRoster(testUsers(t)), Logger: slog.New(slog.NewTextHandler(&synced{b: s.log}, nil)),
 		Letters: deadLetters{{Position: dead.Position{Offset: 7}, Reason: "syntax", Detail: "not JSON", Topic: "weir.events", Received: now, Bytes: 20, Value: []byte(hostile)}},
 		Explain: Explain{Ingest: ingest.Defaults(), Detect: engine.Defaults()}, Now: func() time.Time { return now },
 	}

@@ -149,14 +149,7 @@ func (s *Server) signals(ctx context.Context, view, condition string, limit int,
 }
 
 // ruleOf returns the rule with an id; nil if there is none.
-func (s *Server) ruleOf(id string) *rules.Rule {
-	for _, r := range s.deps.Rules.Rules {
-		if r.ID == id {
-			return r
-		}
-	}
-	return nil
-}
+func (s *Server) ruleOf(id string) *rules.Rule { return s.deps.Rules.Current().Rule(id) }
 
 // about returns the condition on events that they are about an entity, and its
 // arguments; ok is false if events do not name entities of the kind.

@@ -72,7 +72,8 @@ var (
 
 // again runs the rule on the stored events of the entity up to the signal.
 func (s *Server) again(ctx context.Context, sig signal, e facet.Entity) (*finding, error) {
-	if s.ruleOf(sig.Rule) == nil {
+	set := s.deps.Rules.Current()
+	if set.Rule(sig.Rule) == nil {
 		return nil, errNoRule
 	}
 	from, ok := eventsOf(e)
@@ -95,7 +96,7 @@ func (s *Server) again(ctx context.Context, sig signal, e facet.Entity) (*findin
 	in := s.deps.Explain.Ingest
 	in.Format, in.Mapping, in.Pattern = "weir", nil, ""
 	x, err := explain.New(explain.Options{
-		Rules: s.deps.Rules, Ingest: in, Places: s.deps.Explain.Places, Detect: s.deps.Explain.Detect,
+		Rules: set, Ingest: in, Places: s.deps.Explain.Places, Detect: s.deps.Explain.Detect,
 		Entity: rules.Subject{Kind: e.Kind, Key: e.Key}, Only: func(rule string, _ facet.Entity) bool { return rule == sig.Rule },
 	})
 	if err != nil {
@@ -110,7 +111,7 @@ func (s *Server) again(ctx context.Context, sig signal, e facet.Entity) (*findin
 	if err != nil {
 		return nil, err
 	}
-	f := &finding{Read: len(records), Cut: len(records) == mostReplayed, Places: places, Differs: s.deps.Rules.Version != sig.RulesVersion}
+	f := &finding{Read: len(records), Cut: len(records) == mostReplayed, Places: places, Differs: set.Version != sig.RulesVersion}
 	for _, one := range report.Findings {
 		if one.Rule == sig.Rule {
 			f.Finding = one

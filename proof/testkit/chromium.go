@@ -160,6 +160,20 @@ func (b *Tab) Says(want ...string) {
 	}
 }
 
+// Becomes waits until the page says a text, for a page that leads on by itself.
+func (b *Tab) Becomes(want string) {
+	b.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(10 * time.Second); !strings.Contains(b.Text(), want); {
+		select {
+		case <-tick.C:
+		case <-late:
+			b.t.Fatalf("the page does not come to say %q: %s", want, b.Text())
+		}
+	}
+}
+
 // Type types into the first field that a selector finds.
 func (b *Tab) Type(selector, text string) {
 	b.t.Helper()
