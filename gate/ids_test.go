@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/google/uuid"
@@ -16,17 +15,5 @@ func TestIDsAreRandomUUIDs(t *testing.T) {
 			t.Fatalf("%s is %v (%v), seen before: %t", id, u, err, seen[id])
 		}
 		seen[id] = true
-	}
-}
-
-func TestHexadecimalDigits(t *testing.T) {
-	var got [16]byte
-	for i := range uint64(64) {
-		for _, v := range []uint64{1<<i - 1, 0xa << i, 0x123456789abcdef0 << i, i * 0x0123456789abcdef} {
-			hexadecimal(got[:], v)
-			if want := fmt.Sprintf("%016x", v); string(got[:]) != want {
-				t.Errorf("%s, want %s", got, want)
-			}
-		}
 	}
 }
