@@ -394,8 +394,14 @@ func (d *sequenceAnomaly) take(m ordered, c *Context, until int64) (left ordered
 	return c.Own.Resize(len(m) - n*waitingSize), tier
 }
 
-// step processes one event. It returns the tier that is reached, if it may fire.
+// step processes one event. It returns the tier that is reached, if it may fire. A
+// repetition of the operation before is no transition: a list of things that are
+// fetched one after the other says nothing about the order of operations.
 func (d *sequenceAnomaly) step(m ordered, o order, t int64, number uint32) (tier int) {
+	if m.is(orderBegan) && t-m.last() <= d.gap && number == m.operation() {
+		m.put(8, t)
+		return -1
+	}
 	from := beginning
 	if began := m.is(orderBegan); began && t-m.last() <= d.gap && o != nil {
 		from = o.find(m.operation())

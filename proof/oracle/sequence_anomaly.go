@@ -167,6 +167,9 @@ func (h *habit) take(a arrival, until int64) (tier int) {
 }
 
 func (h *habit) step(m *customs, c call) (tier int) {
+	if h.last != nil && c.time-h.last.time <= h.rule.Gap.Milliseconds() && c.operation == h.last.operation {
+		return -1 // a repetition
+	}
 	from := theBeginning
 	if h.last != nil && c.time-h.last.time <= h.rule.Gap.Milliseconds() && m != nil {
 		from = m.place(h.last.operation)
