@@ -3,6 +3,7 @@ package oracle
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
@@ -167,7 +168,8 @@ func (h *habit) take(a arrival, until int64) (tier int) {
 }
 
 func (h *habit) step(m *customs, c call) (tier int) {
-	if h.last != nil && c.time-h.last.time <= h.rule.Gap.Milliseconds() && c.operation == h.last.operation {
+	if h.last != nil && c.time-h.last.time <= h.rule.Gap.Milliseconds() && c.operation == h.last.operation &&
+		m != nil && slices.Contains(m.known, c.operation) && strings.HasPrefix(c.operation, "GET ") {
 		return -1 // a repetition
 	}
 	from := theBeginning
