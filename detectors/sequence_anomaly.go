@@ -38,6 +38,7 @@ const (
 	mostHeldBack   = 32     // events of an entity that wait for earlier ones
 	mostFrom       = 20_000 // transitions from an operation after which its counts are halved
 	operationName  = 40     // bytes
+	readPrefix     = "GET " // of the name of an operation that reads
 	worstKept      = 3
 )
 
@@ -209,6 +210,11 @@ func (o order) find(number uint32) int {
 		}
 	}
 	return another
+}
+
+// reads reports whether an operation that has a place is a read.
+func (o order) reads(i int) bool {
+	return i > another && string(o.operation(i)[8:8+len(readPrefix)]) == readPrefix
 }
 
 // learn counts a transition. If the operation has many, all its counts are halved.
@@ -394,8 +400,14 @@ func (d *sequenceAnomaly) take(m ordered, c *Context, until int64) (left ordered
 	return c.Own.Resize(len(m) - n*waitingSize), tier
 }
 
-// step processes one event. It returns the tier that is reached, if it may fire.
+// step processes one event. It returns the tier that is reached, if it may fire. A
+// repetition of the read before is no transition: a list of things that are fetched
+// one after the other says nothing about the order of operations.
 func (d *sequenceAnomaly) step(m ordered, o order, t int64, number uint32) (tier int) {
+	if m.is(orderBegan) && t-m.last() <= d.gap && number == m.operation() && o != nil && o.reads(o.find(number)) {
+		m.put(8, t)
+		return -1
+	}
 	from := beginning
 	if began := m.is(orderBegan); began && t-m.last() <= d.gap && o != nil {
 		from = o.find(m.operation())

@@ -19,6 +19,12 @@ const (
 
 	// noClass removes a route from its built-in class.
 	noClass = "none"
+
+	// Requests for a token are sign-ins or not, by their grant.
+	loginClass   = "login"
+	refreshClass = "refresh"
+
+	longestUsual = 128 // bytes of the usual form of a route
 )
 
 // routesKey describes the classes of routes.
@@ -54,8 +60,8 @@ func (c routeClasses) table() classTable {
 }
 
 // classOf returns the class of an event; "" if it has none. A route with a method
-// takes precedence over one without, and the exact route over the route without its
-// prefix.
+// takes precedence over one without, the exact route over the route without its
+// prefix, and that over its usual form.
 func (t classTable) classOf(e *event.Event) string {
 	route := e.Text(event.Route)
 	if route == "" {
@@ -63,19 +69,94 @@ func (t classTable) classOf(e *event.Event) string {
 	}
 	method := e.Text(event.Method)
 	class := t.of(method, route)
-	if class == "" {
-		if bare := withoutPrefix(route); len(bare) < len(route) {
-			class = t.of(method, bare)
-		}
+	bare := withoutPrefix(route)
+	if class == "" && len(bare) < len(route) {
+		class = t.of(method, bare)
 	}
-	if class == noClass {
+	if class == "" {
+		class = t.usual(method, bare)
+	}
+	switch {
+	case class == noClass:
 		return ""
+	case class == refreshClass && signsIn(e, bare):
+		return loginClass
 	}
 	return class
 }
 
-func (t classTable) of(method, route string) string {
-	for _, m := range t[route] {
+// signsIn reports whether a request for a token is a sign-in: its grant says so, or it
+// names none and has an outcome, which only sign-ins have.
+func signsIn(e *event.Event, route string) bool {
+	switch e.Text(event.Grant) {
+	case "password", "authorization_code":
+		return true
+	case "":
+		return e.Has(event.Auth) && (strings.HasSuffix(route, "/token") || strings.HasSuffix(route, "/tokens"))
+	}
+	return false
+}
+
+// usual looks the usual form of a route up: all parameters are called {id}, and what
+// belongs to somebody is below /me.
+func (t classTable) usual(method, route string) string {
+	var buf [longestUsual]byte
+	form := usualForm(buf[:0], route, false)
+	if class := pick(t[string(form)], method); class != "" {
+		return class
+	}
+	form = usualForm(buf[:0], route, true)
+	return pick(t[string(form)], method)
+}
+
+// usualForm appends the usual form of a route. It stops at a route that is longer than
+// any usual one. Without owned, it leaves in place whose the rest is.
+func usualForm(form []byte, route string, owned bool) []byte {
+	rest := strings.TrimPrefix(route, "/")
+	if owned {
+		owner, below, _ := strings.Cut(rest, "/")
+		switch owner {
+		case "users", "customers", "accounts", "members", "profiles", "clients":
+			who, further, _ := strings.Cut(below, "/")
+			if !isParameter(who) && who != "me" && who != "self" && who != "current" {
+				return nil
+			}
+			rest = further
+		case "user", "customer", "account", "member", "profile", "my", "self":
+			rest = below
+		default:
+			return nil
+		}
+		form = append(form, "/me"...)
+	}
+	for rest != "" && len(form) < longestUsual/2 {
+		var segment string
+		segment, rest, _ = strings.Cut(rest, "/")
+		if isParameter(segment) {
+			segment = "{id}"
+		}
+		if len(segment) > longestUsual/4 {
+			return nil
+		}
+		form = append(append(form, '/'), segment...)
+	}
+	if rest != "" {
+		return nil
+	}
+	return form
+}
+
+// isParameter reports whether a segment of a route stands for a value, in the way in
+// which one of the usual frameworks writes it: {orderId}, :orderId or <orderId>.
+func isParameter(segment string) bool {
+	return segment != "" && (segment[0] == '{' || segment[0] == ':' || segment[0] == '<')
+}
+
+func (t classTable) of(method, route string) string { return pick(t[route], method) }
+
+// pick returns the class for a method; "" if there is none.
+func pick(classes []methodClass, method string) string {
+	for _, m := range classes {
 		if m.method == method || m.method == "" {
 			return m.class
 		}
@@ -107,10 +188,11 @@ func (c routeClasses) word() condition.Word {
 		content = append(content, e.method+" "+e.route+" "+class)
 	}
 	slices.Sort(content)
+	content = append(content, "usual forms, grants") // how routes and tokens are read
 	sum := sha256.Sum256([]byte(strings.Join(content, "\n")))
 	return condition.Word{
-		Name: "route_class", Sort: condition.Text, Doc: "what the request does, by its method and route, as the key routes says",
-		Compute: c.table().classOf, Reads: []event.Field{event.Method, event.Route}, Version: hex.EncodeToString(sum[:8]),
+		Name: "route_class", Sort: condition.Text, Doc: "what the request does, by its method and route, and by its grant if it asks for a token, as the key routes says",
+		Compute: c.table().classOf, Reads: []event.Field{event.Method, event.Route, event.Grant, event.Auth}, Version: hex.EncodeToString(sum[:8]),
 		Values: slices.Sorted(maps.Keys(classes)),
 	}
 }

@@ -111,6 +111,13 @@ routes:
 		{"search", "POST", "/search", true}, {"search", "GET", "/search", false}, {"checkin", "GET", "/search", true},
 		{"checkin", "POST", "/gates/{id}/in", true}, {"checkin", "PUT", "/gates/{id}/in", false}, {"checkin", "PUT", "/api/v3/boarding", true},
 		{"signup", "POST", "/users", false}, {"signup", "POST", "/signup", true}, {"login", "POST", "/v", false}, {"login", "POST", "/api/", false},
+		{"payment_confirm", "POST", "/api/v3/payments/{paymentId}/confirm", true}, {"payment_confirm", "POST", "/payments/:id/confirm", true},
+		{"payment_confirm", "POST", "/payments/<id>/confirm", true}, {"payment_confirm", "POST", "/payments/7/confirm", false},
+		{"contact_change", "PATCH", "/api/v3/customers/me/email", true}, {"contact_change", "PATCH", "/v2/members/{memberId}/email", true},
+		{"contact_change", "PUT", "/profile/email-address", true}, {"contact_change", "PATCH", "/customers/blocked/email", false},
+		{"export", "POST", "/v1/customers/me/privacy/export", true}, {"promotion", "POST", "/api/v3/vouchers/apply", true},
+		{"login", "POST", "/customers/" + strings.Repeat("a", 600), false}, {"checkin", "POST", "/gates/{gate}/in", true},
+		{"refresh", "POST", "/oauth/token", true}, {"login", "POST", "/oauth/token", false},
 	} {
 		if got := of(c.class, own)(request(c.method, c.route, "192.0.2.1", 1)); got != c.want {
 			t.Errorf("%s %s is %s: %v, want %v", c.method, c.route, c.class, got, c.want)
@@ -126,6 +133,34 @@ routes:
 	with := load(t, map[string]string{"a.yaml": asking(`route_class == "login"`), "routes.yaml": own})
 	if with.Version == load(t, map[string]string{"a.yaml": asking(`route_class == "login"`)}).Version {
 		t.Error("classes of routes are not part of the version")
+	}
+}
+
+func TestATokenRequestIsASignInByItsGrant(t *testing.T) {
+	class := func(class string) func(e *event.Event) bool {
+		return load(t, map[string]string{"a.yaml": asking(`route_class == "` + class + `"`)}).Rules[0].When
+	}
+	signsIn, refreshes := class("login"), class("refresh")
+	for _, c := range []struct {
+		route, grant string
+		auth         int64 // 0: none
+		login        bool
+	}{
+		{"/api/v3/auth/token", "password", 1, true}, {"/oauth/token", "authorization_code", 0, true}, {"/oauth/token", "refresh_token", 1, false},
+		{"/oauth/token", "", 0, false}, {"/oauth/token", "", 1, true}, {"/token/refresh", "", 1, false}, {"/oauth/token", "client_credentials", 1, false},
+	} {
+		e := request("POST", c.route, "192.0.2.1", 1)
+		e.SetText(event.Grant, c.grant)
+		if c.auth != 0 {
+			e.SetNum(event.Auth, c.auth)
+		}
+		if signsIn(e) != c.login || refreshes(e) == c.login {
+			t.Errorf("%+v is a sign-in: %v, a refresh: %v", c, signsIn(e), refreshes(e))
+		}
+	}
+	e := request("POST", "/api/v3/customers/me/email", "192.0.2.1", 1)
+	if testing.AllocsPerRun(100, func() { signsIn(e) }) != 0 {
+		t.Error("the usual form of a route allocates")
 	}
 }
 

@@ -3,6 +3,7 @@ package oracle
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
@@ -167,6 +168,10 @@ func (h *habit) take(a arrival, until int64) (tier int) {
 }
 
 func (h *habit) step(m *customs, c call) (tier int) {
+	if h.last != nil && c.time-h.last.time <= h.rule.Gap.Milliseconds() && c.operation == h.last.operation &&
+		m != nil && slices.Contains(m.known, c.operation) && strings.HasPrefix(c.operation, "GET ") {
+		return -1 // a repetition
+	}
 	from := theBeginning
 	if h.last != nil && c.time-h.last.time <= h.rule.Gap.Milliseconds() && m != nil {
 		from = m.place(h.last.operation)
