@@ -159,7 +159,7 @@ func redisRead() settings.Selection {
 
 func clickhouseAccess() settings.Selection {
 	return settings.Selection{
-		"clickhouse.addrs", "clickhouse.database", "clickhouse.user", "clickhouse.password_file", "clickhouse.password", "clickhouse.tls", "clickhouse.compression",
+		"clickhouse.addrs", "clickhouse.database", "clickhouse.cluster", "clickhouse.user", "clickhouse.password_file", "clickhouse.password", "clickhouse.tls", "clickhouse.compression",
 		"clickhouse.dial_timeout", "clickhouse.read_timeout",
 	}
 }

@@ -401,22 +401,20 @@ func (d *sequenceAnomaly) take(m ordered, c *Context, until int64) (left ordered
 }
 
 // step processes one event. It returns the tier that is reached, if it may fire. A
-// repetition of the read before is no transition: a list of things that are fetched
-// one after the other says nothing about the order of operations.
+// repetition of the read before counts neither for nor against the entity: a list of
+// things that are fetched one after the other says nothing about the order of
+// operations.
 func (d *sequenceAnomaly) step(m ordered, o order, t int64, number uint32) (tier int) {
-	if m.is(orderBegan) && t-m.last() <= d.gap && number == m.operation() && o != nil && o.reads(o.find(number)) {
-		m.put(8, t)
-		return -1
-	}
-	from := beginning
+	from, repeats := beginning, false
 	if began := m.is(orderBegan); began && t-m.last() <= d.gap && o != nil {
 		from = o.find(m.operation())
+		repeats = number == m.operation() && o.reads(from)
 	}
 	d.decay(m, t)
 	tier = -1
 	if o != nil {
 		to := o.find(number)
-		if o.all() >= int64(d.rule.Learn) && o.from(from) >= int64(d.rule.Least) {
+		if !repeats && o.all() >= int64(d.rule.Learn) && o.from(from) >= int64(d.rule.Least) {
 			d.compare(m, o, from, to)
 			tier = d.reached(m, t)
 		}

@@ -168,10 +168,8 @@ func (h *habit) take(a arrival, until int64) (tier int) {
 }
 
 func (h *habit) step(m *customs, c call) (tier int) {
-	if h.last != nil && c.time-h.last.time <= h.rule.Gap.Milliseconds() && c.operation == h.last.operation &&
-		m != nil && slices.Contains(m.known, c.operation) && strings.HasPrefix(c.operation, "GET ") {
-		return -1 // a repetition
-	}
+	repeats := h.last != nil && c.time-h.last.time <= h.rule.Gap.Milliseconds() && c.operation == h.last.operation &&
+		m != nil && slices.Contains(m.known, c.operation) && strings.HasPrefix(c.operation, "GET ")
 	from := theBeginning
 	if h.last != nil && c.time-h.last.time <= h.rule.Gap.Milliseconds() && m != nil {
 		from = m.place(h.last.operation)
@@ -191,7 +189,7 @@ func (h *habit) step(m *customs, c call) (tier int) {
 		return tier
 	}
 	to := m.place(c.operation)
-	if m.all >= int64(h.rule.Learn) && m.from[from] >= int64(h.rule.Least) {
+	if !repeats && m.all >= int64(h.rule.Learn) && m.from[from] >= int64(h.rule.Least) {
 		h.compare(oddity{from, to, m.like[[2]string{from, to}], m.from[from]})
 		tier = h.reached(c.time)
 	}
