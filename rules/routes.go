@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
@@ -179,6 +181,13 @@ func withoutPrefix(route string) string {
 
 // word returns the word route_class.
 func (c routeClasses) word() condition.Word {
+	if ours := shippedRoutes(); maps.Equal(c, ours.classes) {
+		return ours.word
+	}
+	return c.makeWord()
+}
+
+func (c routeClasses) makeWord() condition.Word {
 	classes := map[string]bool{}
 	var content []string
 	for e, class := range c {
@@ -233,17 +242,40 @@ func isFallback(route string) bool {
 // with a dot are ignored.
 const bundledRoutes = ".weir/routes.yaml"
 
+// shippedRoutes reads the built-in classes of this program, and their file. Sets are
+// loaded often, and these are most of what small ones consist of.
+var shippedRoutes = sync.OnceValue(func() shipped {
+	data, err := defaults.ReadFile("default/routes.yaml")
+	if err != nil {
+		return shipped{err: fmt.Errorf("open the built-in routes: %w", err)}
+	}
+	classes, err := readRoutes(data)
+	return shipped{classes, classes.makeWord(), data, err}
+})
+
+type shipped struct {
+	classes routeClasses
+	word    condition.Word // of the classes
+	data    []byte
+	err     error
+}
+
 // builtInRoutes returns the classes that apply to a set unless its files override
 // them, and their file.
 func builtInRoutes(fsys fs.FS) (routeClasses, bundled, error) {
+	ours := shippedRoutes()
+	data, err := readRegular(fsys, bundledRoutes) // no more than a file may have, and one byte
+	if err != nil || bytes.Equal(data, ours.data) {
+		return maps.Clone(ours.classes), bundled{bundledRoutes, ours.data}, ours.err
+	}
+	classes, err := readRoutes(data)
+	return classes, bundled{bundledRoutes, data}, err
+}
+
+// readRoutes reads a file of built-in classes.
+func readRoutes(data []byte) (routeClasses, error) {
 	problems := &Problems{In: "the built-in routes"}
 	f := newFile(bundledRoutes, problems)
-	data, err := readRegular(fsys, bundledRoutes) // no more than a file may have, and one byte
-	if err != nil {
-		if data, err = defaults.ReadFile("default/routes.yaml"); err != nil {
-			return nil, bundled{}, fmt.Errorf("open the built-in routes: %w", err)
-		}
-	}
 	f.Read(data)
 	classes := routeClasses{}
 	if f.parse("routes") != nil {
@@ -255,7 +287,7 @@ func builtInRoutes(fsys fs.FS) (routeClasses, bundled, error) {
 		}
 	}
 	if len(problems.List) > 0 {
-		return nil, bundled{}, problems
+		return nil, problems
 	}
-	return classes, bundled{bundledRoutes, data}, nil
+	return classes, nil
 }
