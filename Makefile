@@ -22,7 +22,7 @@ PROOF := app app/console app/demo app/geofetch app/query app/stack cmd/weir gate
 RACE := app app/canary app/cli app/console app/demo app/evaluate app/procs app/stack engine event/route gate gate/client gate/emit gate/envoy gate/haproxy gate/limits gate/listen gate/lookup gate/middleware gate/policy gate/switches ingest internal/breaker \
 	internal/chdb internal/geo internal/kafka internal/quota internal/sandbox internal/snapshot internal/state \
 	internal/telemetry internal/tlsconfig internal/tracing internal/tracing/tracetest internal/watch notices proof/bench proof/chaos proof/dashboards proof/gateways proof/proxy proof/servers \
-	proof/sim score sink/clickhouse sink/redis
+	proof/sim rules score sink/clickhouse sink/redis
 
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
