@@ -295,7 +295,9 @@ func TestTheBufferStaysBoundedHoweverManyScoresCome(t *testing.T) {
 
 func TestEndingWritesWhatIsLeft(t *testing.T) {
 	s := startFake(t)
-	w, err := NewWriter(testConfig(s), testDeps())
+	cfg := testConfig(s)
+	cfg.DrainTimeout = time.Minute // 1,000 scripts take seconds on a busy machine
+	w, err := NewWriter(cfg, testDeps())
 	if err != nil {
 		t.Fatal(err)
 	}
