@@ -16,6 +16,7 @@ import (
 	"github.com/weirdev/weir/app/traffic"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -391,6 +392,9 @@ func TestNothingToMeasure(t *testing.T) {
 func TestInventedTrafficIsJudged(t *testing.T) {
 	c := traffic.Defaults()
 	c.Rate, c.Duration, c.Kinds, c.Each = 2, 8*time.Hour, []string{"credential_stuffing"}, 1
+	if testkit.Raced {
+		c.Rate = 0.3 // as many goroutines for fewer people
+	}
 	set, err := rules.Default(detectors.All())
 	if err != nil {
 		t.Fatal(err)
