@@ -29,12 +29,12 @@ func Kafka(addr, dir string, settings ...string) (*Server, error) {
 		return nil, err
 	}
 	classes := filepath.Join(jars, "*")
-	format := exec.Command(java, "-Xmx128m", "-cp", classes, "kafka.tools.StorageTool", "format", "--ignore-formatted",
+	format := exec.Command(java, "-Xmx128m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classes, "kafka.tools.StorageTool", "format", "--ignore-formatted",
 		"-t", "d2VpcndlaXJ3ZWlyd2Vpcg", "-c", config)
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("format kafka's storage: %w\n%s", err, out)
 	}
-	return New(addr, java, "-Xmx512m", "-XX:+UseSerialGC", "-cp", classes, "kafka.Kafka", config), nil
+	return New(addr, java, "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classes, "kafka.Kafka", config), nil
 }
 
 // kafkaConfig writes server.properties. Topics are not created automatically, and

@@ -10,10 +10,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -107,6 +109,9 @@ func (s *Server) CPU() time.Duration {
 	return 0
 }
 
+// Output returns the end of what the process has written.
+func (s *Server) Output() string { return s.out.String() }
+
 func (s *Server) name() string { return filepath.Base(s.path) }
 
 func (s *Server) await(ctx context.Context, child *procs.Child) error {
@@ -128,14 +133,18 @@ func (s *Server) await(ctx context.Context, child *procs.Child) error {
 	}
 }
 
-// FreeAddr returns a loopback address with a port that is currently free.
-func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// FreeAddr returns a loopback address with a port that is currently free. The port is
+// below those that systems give to outgoing connections, which could otherwise take it
+// before its server starts, or while the server is down.
+func FreeAddr() (addr string, err error) {
+	for range 100 {
+		addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(20_000)))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("find a free port: %w", err)
 }
 
 // tail keeps the end of a process's output, and can be read concurrently.

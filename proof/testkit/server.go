@@ -36,7 +36,12 @@ func start(t testing.TB, variable string, describe func(addr, dir string) (*serv
 		t.Fatal(err)
 	}
 	s := &Server{Addr: addr, server: server}
-	t.Cleanup(func() { s.Kill(t) })
+	t.Cleanup(func() {
+		s.Kill(t)
+		if t.Failed() {
+			t.Logf("the server at %s said:\n%s", addr, server.Output())
+		}
+	})
 	s.Start(t)
 	return s
 }

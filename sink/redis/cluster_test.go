@@ -14,6 +14,7 @@ import (
 
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/quota"
+	"github.com/weirdev/weir/proof/servers"
 )
 
 // startCluster is a cluster of so many nodes, among which the slots are divided. One
@@ -50,12 +51,11 @@ func startCluster(t *testing.T, nodes int) ([]*realServer, Config) {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := servers.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_, port, _ := net.SplitHostPort(addr)
 	return port
 }
 
