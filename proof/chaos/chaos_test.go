@@ -81,7 +81,7 @@ func spoilEverything(t *testing.T) {
 	r := calmRun(t)
 	v := verdictOf(t, r)
 	if !v.equal() || v.Scores == 0 || v.Signals == 0 {
-		t.Fatalf("an undisturbed run: %d signals, %d scores, and these findings:\n%s", v.Signals, v.Scores, strings.Join(v.findings, "\n"))
+		t.Fatalf("an undisturbed run: %d signals, %d scores, and these findings:\n%s", v.Signals, v.Scores, strings.Join(v.first(), "\n"))
 	}
 	spoilVersions(t, r)
 	for i, c := range []struct {
@@ -131,7 +131,7 @@ func spoilEverything(t *testing.T) {
 		r.plan, r.sender.acked, r.sender.ordersAcked = plan, acked, orders
 		told := slices.ContainsFunc(v.findings, func(f string) bool { return strings.Contains(f, c.want) })
 		if v.equal() || !told || c.turns != nil && !c.turns(v) {
-			t.Errorf("%s: lost %d, duplicated %d, different %d, and these findings:\n%s", c.name, v.Lost, v.Duplicated, v.Different, strings.Join(v.findings, "\n"))
+			t.Errorf("%s: lost %d, duplicated %d, different %d, and these findings:\n%s", c.name, v.Lost, v.Duplicated, v.Different, strings.Join(v.first(), "\n"))
 		}
 	}
 }
@@ -170,7 +170,7 @@ func spoilVersions(t *testing.T, r *run) {
 			t.Fatal(err)
 		}
 		if v.Versions == 0 && c.want == "" || (c.want == "") != v.equal() || !slices.ContainsFunc(v.findings, func(f string) bool { return strings.HasPrefix(f, "rule_versions: ") && strings.Contains(f, c.want) }) && c.want != "" {
-			t.Errorf("%s: %d rows, and these findings:\n%s", c.name, v.Versions, strings.Join(v.findings, "\n"))
+			t.Errorf("%s: %d rows, and these findings:\n%s", c.name, v.Versions, strings.Join(v.first(), "\n"))
 		}
 		must("TRUNCATE TABLE weir.rule_versions", "INSERT INTO weir.rule_versions SELECT * FROM weir.kept_versions")
 	}

@@ -66,7 +66,7 @@ func (r *run) report(v *verdict) Report {
 		Proven: v.equal(),
 		Events: v.Events, Sent: v.Sent, Kills: r.faults.count("kill"), Stops: r.faults.count("stop"), Outages: r.faults.outages(),
 		Faults: r.faults.all(), LostAnswers: r.cluster.toClickHouse.Lost() + r.cluster.toRedis.Lost(),
-		Lost: v.Lost, Duplicated: v.Duplicated, Different: v.Different, DigestsEqual: v.equal(), Digests: v.Digests, Findings: v.findings,
+		Lost: v.Lost, Duplicated: v.Duplicated, Different: v.Different, DigestsEqual: v.equal(), Digests: v.Digests, Findings: v.first(),
 		Signals: v.Signals, Scores: v.Scores, DeadLetters: v.Dead, LateFacets: v.Late, Controls: v.Controls, HeldBack: v.Held, Switches: v.Switches, Watched: v.Watched, Members: v.Members, Verdicts: v.Verdicts, Timed: v.Timed, Repeats: v.Repeats, DroppedFacets: v.Repeated, MergedRows: v.Physical - v.Events,
 		RecoveryP50: seconds(r.track.recovery("", 0.5)), RecoveryP99: seconds(r.track.recovery("", 0.99)), RecoveryMax: map[string]float64{},
 		Seed: r.opts.Seed, Kafka: r.opts.Kafka, Rate: r.opts.Rate, Seconds: seconds(time.Since(r.began)),

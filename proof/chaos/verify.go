@@ -38,12 +38,18 @@ type verdict struct {
 	count    int
 }
 
-const mostFindings = 20
+const (
+	keptFindings     = 1000
+	reportedFindings = 20
+)
 
-// find adds a finding. All are counted; only the first are reported.
+// first returns the findings that a report shows.
+func (v *verdict) first() []string { return v.findings[:min(len(v.findings), reportedFindings)] }
+
+// find adds a finding. All are counted; only the first are kept.
 func (v *verdict) find(format string, args ...any) {
 	v.count++
-	if len(v.findings) < mostFindings {
+	if len(v.findings) < keptFindings {
 		v.findings = append(v.findings, fmt.Sprintf(format, args...))
 	}
 }
