@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/accesslog"
 	"github.com/weirdev/weir/gate/answer"
 	"github.com/weirdev/weir/gate/emit"
 	"github.com/weirdev/weir/gate/envoy"
@@ -55,6 +57,7 @@ type Gate struct {
 	http     http.Handler
 	envoy    *envoy.Server
 	haproxy  *haproxy.Agent
+	logs     *accesslog.Receiver
 	cfg      GateConfig
 }
 
@@ -148,6 +151,7 @@ func (g *Gate) openFrontEnds(cfg Config) (err error) {
 		forHAProxy.Outcomes = g.gate
 	}
 	g.haproxy = haproxy.New(forHAProxy)
+	g.logs = accesslog.New(accesslog.Dependencies{Outcomes: g.gate, Logger: g.log, Registerer: g.admin.Registry()})
 	return nil
 }
 
@@ -194,6 +198,27 @@ func (g *Gate) serveHAProxy(ctx context.Context, addr string) error {
 	return g.haproxy.Serve(ctx, l)
 }
 
+// takeLogs takes gateways' logs at one address.
+func (g *Gate) takeLogs(ctx context.Context, addr string) error {
+	c, err := g.access.OpenPackets(ctx, addr)
+	if err != nil {
+		return fmt.Errorf("gate: log: %w", err)
+	}
+	g.log.Info("gateways may write their log", "address", addr)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.logs.ServePackets(ctx, c) })
+	if at := c.LocalAddr(); at.Network() == "udp" {
+		group.Go(func() error {
+			l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at.String())
+			if err != nil {
+				return fmt.Errorf("gate: log: listen on %s: %w", at, err)
+			}
+			return g.logs.Serve(ctx, l)
+		})
+	}
+	return group.Wait()
+}
+
 // Run serves requests until ctx ends.
 func (g *Gate) Run(ctx context.Context) error {
 	g.log.Info("weir-gate starts", "version", Version())
@@ -211,6 +236,9 @@ func (g *Gate) Run(ctx context.Context) error {
 	}
 	if addr := g.cfg.HAProxyListen; addr != "" {
 		group.Go(func() error { return g.serveHAProxy(ctx, addr) })
+	}
+	if addr := g.cfg.LogListen; addr != "" {
+		group.Go(func() error { return g.takeLogs(ctx, addr) })
 	}
 	group.Go(func() error { return g.limits.Run(ctx) })
 	group.Go(func() error { return g.admin.Run(ctx) })

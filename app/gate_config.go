@@ -5,6 +5,7 @@ import (
 
 	"github.com/weirdev/weir/gate"
 	"github.com/weirdev/weir/gate/answer"
+	"github.com/weirdev/weir/gate/emit"
 	"github.com/weirdev/weir/gate/incoming"
 	"github.com/weirdev/weir/gate/listen"
 )
@@ -18,6 +19,8 @@ type GateConfig struct {
 
 	EnvoyListen   string `yaml:"envoy_listen" doc:"address that Envoys ask over gRPC (ext_authz) and stream their access log to, host:port or unix:PATH; empty: none"`
 	HAProxyListen string `yaml:"haproxy_listen" doc:"address that HAProxy's SPOE asks, host:port or unix:PATH; no token can be sent there, so beyond loopback client certificates are needed; empty: none"`
+
+	LogListen string `yaml:"log_listen" doc:"address to which gateways write their access log, for what became of requests: host:port (UDP and TCP) or unix:PATH (datagrams), on this machine only; it needs gate.events; empty: none"`
 
 	Incoming incoming.Config `yaml:",inline"`
 	StepUp   answer.Config   `yaml:"step_up"`
@@ -55,6 +58,12 @@ func (c GateConfig) Validate() error {
 	}
 	if c.HAProxyListen != "" {
 		errs = append(errs, c.Access.CheckAddress("gate.haproxy_listen", c.HAProxyListen, false))
+	}
+	if c.LogListen != "" {
+		errs = append(errs, listen.CheckLocal("gate.log_listen", c.LogListen))
+		if c.Emit.Events == emit.Off {
+			errs = append(errs, errors.New("gate.log_listen: the gate writes no events that could have an outcome; set gate.events: on, or leave it out"))
+		}
 	}
 	if len(c.listeners()) == 0 && c.EnvoyListen == "" && c.HAProxyListen == "" {
 		errs = append(errs, errors.New("gate.listen: nobody could ask; set gate.listen, gate.socket, gate.envoy_listen or gate.haproxy_listen"))

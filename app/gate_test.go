@@ -15,6 +15,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/emit"
 	"github.com/weirdev/weir/gate/policy"
 )
 
@@ -111,6 +112,22 @@ limits: [{id: login, when: route_class == "login", per: [account, ip], most: 3, 
 	}
 	if d := ask("alice"); d.Action != policy.Throttle || d.Degraded {
 		t.Errorf("Redis has kept its counts: %+v", d)
+	}
+}
+
+// TestLogsNeedEvents, and come from this machine alone.
+func TestLogsNeedEvents(t *testing.T) {
+	cfg := GateDefaults()
+	cfg.LogListen = "127.0.0.1:0"
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "set gate.events: on") {
+		t.Error(err)
+	}
+	cfg.Emit.Events = emit.On
+	for addr, refused := range map[string]bool{"": false, "127.0.0.1:0": false, "unix:/run/weir/log.sock": false, "unix:": true, "0.0.0.0:8194": true} {
+		cfg.LogListen = addr
+		if err := cfg.Validate(); (err != nil) != refused || refused && !strings.Contains(err.Error(), "gate.log_listen") {
+			t.Errorf("%q: %v", addr, err)
+		}
 	}
 }
 

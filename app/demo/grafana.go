@@ -18,7 +18,6 @@ import (
 
 	"github.com/weirdev/weir/app/procs"
 	"github.com/weirdev/weir/dashboards"
-	"github.com/weirdev/weir/proof/servers"
 )
 
 // clickhousePlugin is what Grafana installs to read ClickHouse, unless it is there.
@@ -83,13 +82,13 @@ func startViewer(dir, program, clickhouse, database string, jobs map[string]stri
 			err = errors.Join(err, v.close())
 		}
 	}()
-	grafana, err := servers.FreeAddr()
+	grafana, err := freeAddr()
 	if err != nil {
 		return v, err
 	}
 	prometheus := ""
 	if _, err := exec.LookPath("prometheus"); err == nil {
-		if prometheus, err = servers.FreeAddr(); err != nil {
+		if prometheus, err = freeAddr(); err != nil {
 			return v, err
 		}
 	}
@@ -279,6 +278,14 @@ func (v *viewer) close() error {
 		errs = append(errs, c.log.Close())
 	}
 	return errors.Join(errs...)
+}
+
+func freeAddr() (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // validGrafana returns an error if the program is not there.

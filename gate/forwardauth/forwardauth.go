@@ -31,15 +31,16 @@ type Decider interface {
 type profile struct {
 	describe func(r *http.Request, rest string) incoming.Request
 	only403  bool // 401 and 403 are the only refusals that it understands
+	log      bool // refusals have the decision's header, too, which its log can name
 }
 
 // profiles are those of the gateways, by name.
 func profiles() map[string]profile {
 	return map[string]profile{
-		"nginx":   {describe: original, only403: true},
+		"nginx":   {describe: original, only403: true, log: true},
 		"traefik": {describe: forwarded},
-		"caddy":   {describe: forwarded},
-		"generic": {describe: forwarded},
+		"caddy":   {describe: forwarded, log: true},
+		"generic": {describe: forwarded, log: true},
 		"envoy":   {describe: appended},
 	}
 }
@@ -74,10 +75,12 @@ func write(w http.ResponseWriter, p profile, a *answer.Answer) {
 		maps.Copy(h, a.Upstream)
 	}
 	h.Set("Cache-Control", "no-store")
+	if p.log {
+		h.Set(answer.DecisionHeader, a.Upstream.Get(answer.DecisionHeader))
+	}
 	status := a.Status
 	if p.only403 {
 		h.Set(StatusHeader, strconv.Itoa(status))
-		h.Set(answer.DecisionHeader, a.Upstream.Get(answer.DecisionHeader)) // nginx writes the body
 		if !a.Served && status != http.StatusUnauthorized {
 			status = http.StatusForbidden
 		}

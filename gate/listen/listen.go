@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -116,6 +117,16 @@ func (c Config) CheckAddress(setting, addr string, tokens bool) error {
 	return fmt.Errorf("%s: %s can be reached from other machines, and whoever can ask the gate can probe its thresholds; set %s, or listen on 127.0.0.1 or a Unix socket", setting, addr, means)
 }
 
+// CheckLocal reports what is wrong with the address of a listener that cannot know who
+// writes to it: other machines must not reach it.
+func CheckLocal(setting, addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err == nil && !strings.HasPrefix(addr, unixPrefix) && !isLoopback(host) {
+		return fmt.Errorf("%s: %s can be reached from other machines, and nothing shows who writes there; listen on 127.0.0.1 or a Unix socket", setting, addr)
+	}
+	return Config{}.CheckAddress(setting, addr, false)
+}
+
 func isLoopback(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
@@ -202,49 +213,99 @@ func (a *Access) Open(ctx context.Context, addr string, protocols ...string) (ne
 	return l, nil
 }
 
+// OpenPackets receives datagrams at host:port or unix:PATH. A socket that a killed gate
+// has left is replaced, as by Open.
+func (a *Access) OpenPackets(ctx context.Context, addr string) (net.PacketConn, error) {
+	var lc net.ListenConfig
+	path, isUnix := strings.CutPrefix(addr, unixPrefix)
+	if !isUnix {
+		c, err := lc.ListenPacket(ctx, "udp", addr)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", addr, err)
+		}
+		return c, nil
+	}
+	var c net.PacketConn
+	err := a.place(ctx, "unixgram", path, func(private string) (_ io.Closer, err error) {
+		c, err = lc.ListenPacket(ctx, "unixgram", private)
+		return c, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &packets{PacketConn: c, file: file{path: path}}, nil
+}
+
 func (a *Access) openUnix(ctx context.Context, path string) (net.Listener, error) {
+	var l net.Listener
+	err := a.place(ctx, "unix", path, func(private string) (_ io.Closer, err error) {
+		if l, err = (&net.ListenConfig{}).Listen(ctx, "unix", private); err == nil {
+			l.(*net.UnixListener).SetUnlinkOnClose(false)
+		}
+		return l, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &socket{Listener: l, file: file{path: path}}, nil
+}
+
+// place puts a socket at path that listen makes elsewhere: until its permissions are
+// set, nobody else may connect.
+func (a *Access) place(ctx context.Context, network, path string, listen func(private string) (io.Closer, error)) error {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
-		return nil, fmt.Errorf("listen on %s: there is something else", path)
+		return fmt.Errorf("listen on %s: there is something else", path)
 	}
 	var d net.Dialer
-	switch c, err := d.DialContext(ctx, "unix", path); {
+	switch c, err := d.DialContext(ctx, network, path); {
 	case err == nil:
 		_ = c.Close()
-		return nil, fmt.Errorf("listen on %s: another program answers there", path)
+		return fmt.Errorf("listen on %s: another program answers there", path)
 	case errors.Is(err, syscall.ECONNREFUSED): // nobody listens any more
 	case errors.Is(err, os.ErrNotExist):
 	default:
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
+		return fmt.Errorf("listen on %s: %w", path, err)
 	}
-	// Until its permissions are set, nobody else may connect.
 	private := path + ".new"
 	_ = os.Remove(private)
-	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", private)
+	c, err := listen(private)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
+		return fmt.Errorf("listen on %s: %w", path, err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err := errors.Join(os.Chmod(private, a.mode), os.Rename(private, path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, err), l.Close(), os.Remove(private))
+		return errors.Join(fmt.Errorf("listen on %s: %w", path, err), c.Close(), os.Remove(private))
 	}
-	return &socket{Listener: l, path: path}, nil
+	return nil
 }
 
-// socket removes its file when it is closed for the first time: before nobody answers
-// there, since another gate may take its place then.
-type socket struct {
-	net.Listener
+// file is the file of a socket. It is removed when the socket is closed for the first
+// time: before nobody answers there, since another gate may take its place then.
+type file struct {
 	path   string
 	remove sync.Once
 }
 
-func (s *socket) Close() (err error) {
-	s.remove.Do(func() { err = os.Remove(s.path) })
+func (f *file) close(c io.Closer) (err error) {
+	f.remove.Do(func() { err = os.Remove(f.path) })
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, s.Listener.Close())
+	return errors.Join(err, c.Close())
 }
+
+type socket struct {
+	net.Listener
+	file
+}
+
+func (s *socket) Close() error { return s.close(s.Listener) }
+
+type packets struct {
+	net.PacketConn
+	file
+}
+
+func (p *packets) Close() error { return p.close(p.PacketConn) }
 
 // Knows reports whether a token is the shared one; true if none is needed.
 func (a *Access) Knows(token string) bool {

@@ -302,3 +302,63 @@ func TestGuardWithoutAToken(t *testing.T) {
 		t.Error(w.Code)
 	}
 }
+
+func TestLogsComeFromThisMachineOnly(t *testing.T) {
+	for addr, want := range map[string]string{
+		"127.0.0.1:8194": "", "[::1]:8194": "", "localhost:8194": "", "unix:/run/weir/log.sock": "",
+		"0.0.0.0:8194": "can be reached from other machines", ":8194": "can be reached from other machines", "10.1.2.3:8194": "a Unix socket",
+		"127.0.0.1": "gate.log_listen", "unix:": "no path",
+	} {
+		err := listen.CheckLocal("gate.log_listen", addr)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", addr, err, want)
+		}
+	}
+}
+
+func TestASocketForDatagrams(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.sock")
+	a, err := listen.New(listen.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed, err := net.ListenPacket("unixgram", path) // its file stays
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := killed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := a.OpenPackets(t.Context(), "unix:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if _, err := a.OpenPackets(t.Context(), "unix:"+path); err == nil || !strings.Contains(err.Error(), "another program answers") {
+		t.Errorf("a second one: %v", err)
+	}
+	to, err := net.Dial("unixgram", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if _, err := io.WriteString(to, "a line"); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 10)
+	if n, _, err := c.ReadFrom(b); err != nil || string(b[:n]) != "a line" {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its file stays: %v", err)
+	}
+	if c, err := a.OpenPackets(t.Context(), "127.0.0.1:99999"); err == nil || !strings.Contains(err.Error(), "listen on 127.0.0.1:99999") {
+		t.Errorf("%v, %v", c, err)
+	}
+}

@@ -20,20 +20,21 @@ type gateway struct {
 	name  string
 	asks  string // how it asks the gate: http, spoe
 	away  away
+	tells bool // what became of requests
 	start func(t *testing.T, w *world, between *proxy.Proxy, closed bool) (addr string)
 }
 
 func gateways() []gateway {
 	return []gateway{
-		{"nginx, auth_request", "http", away{500, 500, 500}, nginx("auth_request.conf")},
-		{"nginx, njs", "http", away{503, 503, 503}, nginx("njs.conf", "weir.js")},
-		{"Traefik", "http", away{502, 504, 503}, traefik},
-		{"Caddy", "http", away{502, 504, 503}, caddy},
-		{"Envoy, gRPC", "grpc", away{503, 503, 0}, envoy("grpc.yaml", "port_value: 8193")},
-		{"Envoy, HTTP", "http", away{503, 503, 503}, envoy("http.yaml", "port_value: 8191")},
-		{"HAProxy, SPOE", "spoe", away{503, 503, 0}, haproxySPOE},
-		{"HAProxy, Lua", "http", away{503, 503, 503}, haproxyLua},
-		{"Go", "http", away{503, 503, 503}, goService},
+		{"nginx, auth_request", "http", away{500, 500, 500}, true, nginx("auth_request.conf")},
+		{"nginx, njs", "http", away{503, 503, 503}, true, nginx("njs.conf", "weir.js")},
+		{"Traefik", "http", away{502, 504, 503}, false, traefik},
+		{"Caddy", "http", away{502, 504, 503}, true, caddy},
+		{"Envoy, gRPC", "grpc", away{503, 503, 0}, true, envoy("grpc.yaml", "port_value: 8193")},
+		{"Envoy, HTTP", "http", away{503, 503, 503}, false, envoy("http.yaml", "port_value: 8191")},
+		{"HAProxy, SPOE", "spoe", away{503, 503, 0}, true, haproxySPOE},
+		{"HAProxy, Lua", "http", away{503, 503, 503}, true, haproxyLua},
+		{"Go", "http", away{503, 503, 503}, true, goService},
 	}
 }
 
@@ -99,6 +100,15 @@ func (p page) config(t *testing.T, name string, addresses ...string) string {
 	return strings.NewReplacer(addresses...).Replace(text)
 }
 
+// toLog adds the address that takes logs to pairs of addresses, where the page's
+// configuration writes one.
+func (w *world) toLog(addresses ...string) []string {
+	if slices.Contains(w.with, outcomes) {
+		addresses = append(addresses, "127.0.0.1:8194", w.log)
+	}
+	return addresses
+}
+
 // named returns the block whose first line is a comment that ends in name, as in
 // /etc/nginx/NAME. Changes may be of two files: ONE and OTHER, WHAT.
 func (p page) named(name string) (text string, found bool) {
@@ -155,7 +165,7 @@ func nginx(conf string, scripts ...string) func(*testing.T, *world, *proxy.Proxy
 	return func(t *testing.T, w *world, between *proxy.Proxy, closed bool) string {
 		p := w.readPage(t, "nginx", closed)
 		return testkit.Web(t, func(addr, dir string) (*servers.Server, error) {
-			text := w.certificates.Replace(p.config(t, conf, "listen 8080", "listen "+addr, "127.0.0.1:8000", w.api, "127.0.0.1:8191", between.Addr()))
+			text := w.certificates.Replace(p.config(t, conf, w.toLog("listen 8080", "listen "+addr, "127.0.0.1:8000", w.api, "127.0.0.1:8191", between.Addr())...))
 			load := ""
 			for _, name := range scripts {
 				module, err := servers.NginxModule("http_js", "libnginx-mod-http-js")
@@ -219,7 +229,7 @@ func caddy(t *testing.T, w *world, between *proxy.Proxy, closed bool) string {
   storage file_system %s
   default_bind 127.0.0.1
 }
-`, dir)+w.certificates.Replace(p.config(t, "Caddyfile", ":8080 {", site, "127.0.0.1:8000", w.api, "127.0.0.1:8191", between.Addr())))
+`, dir)+w.certificates.Replace(p.config(t, "Caddyfile", w.toLog(":8080 {", site, "127.0.0.1:8000", w.api, "127.0.0.1:8191", between.Addr())...)))
 	}).Addr
 }
 
@@ -248,7 +258,7 @@ func haproxyLua(t *testing.T, w *world, between *proxy.Proxy, closed bool) strin
 	return testkit.Web(t, func(addr, dir string) (*servers.Server, error) {
 		socket := "abns@" + addr // any name that no other HAProxy has
 		write(t, dir, "weir.lua", p.config(t, "weir.lua", "abns@weir_gate", socket))
-		return servers.HAProxy(addr, dir, strings.ReplaceAll(w.certificates.Replace(p.config(t, "lua.cfg", "bind :8080", "bind "+addr, "127.0.0.1:8000", w.api, "127.0.0.1:8191", between.Addr(), "abns@weir_gate", socket)), "/etc/haproxy", dir))
+		return servers.HAProxy(addr, dir, strings.ReplaceAll(w.certificates.Replace(p.config(t, "lua.cfg", w.toLog("bind :8080", "bind "+addr, "127.0.0.1:8000", w.api, "127.0.0.1:8191", between.Addr(), "abns@weir_gate", socket)...)), "/etc/haproxy", dir))
 	}).Addr
 }
 

@@ -31,6 +31,7 @@ type world struct {
 	service string // the program of docs/gateways/go.md, once it is built
 
 	with         []string          // changes of the configurations
+	log          string            // address that takes logs
 	certificates *strings.Replacer // names of files with certificates, by those in the pages
 }
 
