@@ -221,7 +221,7 @@ func TestEnvoyIsToldWhatGatewaysOverHTTPAre(t *testing.T) {
 	}
 	for _, action := range actions() {
 		t.Run(action.String(), func(t *testing.T) {
-			r := httptest.NewRequest("GET", forwardauth.Prefix+"generic", nil)
+			r := httptest.NewRequest("GET", forwardauth.Prefix+"envoy", nil)
 			r.Header.Set("X-Account", action.String())
 			want := httptest.NewRecorder()
 			overHTTP.ServeHTTP(want, r)
