@@ -15,13 +15,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/weirdev/weir/gate/emit"
+	"github.com/weirdev/weir/gate/listen"
 )
 
 // Outcomes takes what became of requests. Calls may overlap.
@@ -102,7 +101,7 @@ func (r *Receiver) ServePackets(ctx context.Context, c net.PacketConn) error {
 			return fmt.Errorf("gate: log: %w", err)
 		case err != nil:
 			r.log.Warn("a datagram could not be read", "error", err)
-			pause(ctx)
+			listen.Pause(ctx)
 		case n > maxLine:
 			r.refuse(errTooLong, from)
 		default:
@@ -113,37 +112,13 @@ func (r *Receiver) ServePackets(ctx context.Context, c net.PacketConn) error {
 
 // Serve reads lines of connections until ctx ends. It closes l and all connections.
 func (r *Receiver) Serve(ctx context.Context, l net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	var open sync.WaitGroup
-	defer open.Wait()
-	slots := make(chan struct{}, maxConnections)
-	for {
-		c, err := l.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				_ = c.Close()
-			}
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("gate: log: %w", err)
-		case err != nil:
-			r.log.Warn("a connection for a gateway's log could not be accepted", "error", err)
-			pause(ctx) // too many open files, most likely
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-			open.Go(func() {
-				defer func() { <-slots }()
-				r.read(ctx, c)
-			})
-		default:
-			r.log.Warn("a connection for a gateway's log was closed, because there are too many", "most", maxConnections)
-			_ = c.Close()
-		}
+	conns := listen.Conns{Most: maxConnections, Serve: r.read, Logger: r.log, Refused: func() {
+		r.log.Warn("a connection for a gateway's log was closed, because there are too many", "most", maxConnections)
+	}}
+	if err := conns.Run(ctx, l); err != nil {
+		return fmt.Errorf("gate: log: %w", err)
 	}
+	return nil
 }
 
 // read reads the lines of one connection, and closes it.
@@ -168,14 +143,5 @@ func (r *Receiver) read(ctx context.Context, c net.Conn) {
 		if err != nil {
 			return // the gateway opens another one
 		}
-	}
-}
-
-func pause(ctx context.Context) {
-	t := time.NewTimer(100 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/negasus/haproxy-spoe-go/frame"
@@ -27,6 +26,7 @@ import (
 	"github.com/weirdev/weir/gate"
 	"github.com/weirdev/weir/gate/answer"
 	"github.com/weirdev/weir/gate/incoming"
+	"github.com/weirdev/weir/gate/listen"
 )
 
 // Decider decides on requests.
@@ -90,47 +90,11 @@ func New(deps Dependencies) *Agent {
 // Serve answers on l until ctx ends. It then completes the decisions under way, and
 // closes l and all connections.
 func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	var open sync.WaitGroup
-	defer open.Wait()
-	slots := make(chan struct{}, maxConnections)
-	for {
-		c, err := l.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				_ = c.Close()
-			}
-			return nil
-		}
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return fmt.Errorf("gate: haproxy: %w", err)
-			}
-			a.log.Warn("a connection of HAProxy could not be accepted", "error", err)
-			pause(ctx) // too many open files, most likely
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-			open.Go(func() {
-				defer func() { <-slots }()
-				a.serve(ctx, c)
-			})
-		default:
-			a.faults.WithLabelValues(tooMany).Inc()
-			_ = c.Close()
-		}
+	conns := listen.Conns{Most: maxConnections, Serve: a.serve, Logger: a.log, Refused: a.faults.WithLabelValues(tooMany).Inc}
+	if err := conns.Run(ctx, l); err != nil {
+		return fmt.Errorf("gate: haproxy: %w", err)
 	}
-}
-
-func pause(ctx context.Context) {
-	t := time.NewTimer(100 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
+	return nil
 }
 
 // serve answers on one connection, and closes it.
