@@ -28,10 +28,13 @@ say, in the order of the file; nothing is stored, and no server is needed.
 
 Without -entity it shows who was caught and, of each rule that caught nobody, who
 came nearest; with it, everything about one account, address or device. Records are
-numbered from 1; blank lines are passed over. Without DIR, the built-in rules run.
+numbered from 1; blank lines are passed over. Without DIR, the built-in rules run,
+which are also called "default". Files may be large: records beyond 64 MiB are kept
+in a temporary file, and without -entity all of them are run twice.
 
 The exit status is 1 if the rules are not right, or no record is an event.`,
 		Example: `  weir rules explain ./my-rules -events today.jsonl
+  weir rules explain default -events day.jsonl -geo.city ./geo/city.mmdb -entity account:ann
   weir rules explain -events access.log.gz -format combined -entity ip:203.0.113.9
   grep '"ann"' events.jsonl | weir rules explain -events - -entity account:ann -json`,
 	}
@@ -71,15 +74,13 @@ func (x *explaining) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer explainer.Close()
 	err = try.Lines(x.events, cmd.InOrStdin(), func(line []byte) error {
 		if len(x.sample) < sampleLines {
 			x.sample = append(x.sample, append([]byte(nil), line...))
 		}
 		return errors.Join(cmd.Context().Err(), explainer.Record(line))
 	})
-	if errors.Is(err, explain.ErrTooMuch) {
-		return cli.UsageError(err)
-	}
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ func TestRulesExplain(t *testing.T) {
 		{"an entity", []string{right, "-events", events, "-entity", "account:ann"}, cli.OK, "account:ann: 2 events\n", ""},
 		{"one that is not there", []string{right, "-events", events, "-entity", "account:bob"}, cli.OK, "no event is about it; of its kind there are ann", ""},
 		{"the built-in rules", []string{"-events", events}, cli.OK, "login-brute-force-account (soft) did not fire for account:ann", ""},
+		{"the built-in rules by name", []string{"default", "-events", events}, cli.OK, "login-brute-force-account (soft) did not fire for account:ann", ""},
 		{"another format", []string{"-events", combined, "-format", "combined"}, cli.OK, "1 event from 2026-09-15", ""},
 		{"no events named", []string{right}, cli.Usage, "", "Name a file with -events"},
 		{"a file that is not there", []string{right, "-events", dir + "/none"}, cli.Runtime, "", "no such file"},
