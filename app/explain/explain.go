@@ -27,10 +27,12 @@ import (
 
 // Options configure an explanation.
 type Options struct {
-	Rules  *rules.Set
-	Ingest ingest.Config
-	Places ingest.Places // nil: nothing is known of addresses
-	Detect engine.Config
+	Rules      *rules.Set
+	Ingest     ingest.Config
+	Places     ingest.Places // nil: nothing is known of addresses
+	Detect     engine.Config
+	Partitions int // facet partitions; 0: one
+
 	Entity rules.Subject // whom everything is said of; zero: everybody for whom a rule fired, and who came nearest to the others
 
 	// Only, if there is one, says which rules are watched for whom. All rules run.
@@ -98,7 +100,7 @@ type nearest struct {
 // New creates an explainer that has read nothing.
 func New(o Options) (*Explainer, error) {
 	x := &Explainer{o: o, records: &records{most: MostBytes}, mostSteps: mostSteps, cases: map[caseKey]*history{}}
-	options := dryrun.Options{Rules: o.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Trace: x.watch}
+	options := dryrun.Options{Rules: o.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Partitions: o.Partitions, Trace: x.watch}
 	if o.Entity.Kind == 0 && o.Only == nil {
 		x.survey = newSurvey()
 		options.Trace = x.survey.watch

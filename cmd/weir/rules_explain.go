@@ -43,6 +43,7 @@ The exit status is 1 if the rules are not right, or no record is an event.`,
 	f.StringArrayVar(&x.events, "events", nil, "`file` of events, one record a line (.gz, too), or - for standard input; may be given more than once")
 	f.StringVar(&x.format, "format", "", "format of the records: "+strings.Join(format.Names(), ", ")+"; empty: that of the configuration, which is weir where it says nothing")
 	f.StringVar(&x.entity, "entity", "", "explain everything about this entity, `KIND:KEY`, such as account:ann")
+	f.IntVar(&x.parts, "partitions", 1, "facet partitions: each learns from its own entities what is usual, so with more of them rules may know less")
 	f.BoolVar(&x.json, "json", false, "write one JSON object; docs/tools.md describes it")
 	cmd.RunE = x.run
 	return cmd
@@ -55,6 +56,7 @@ type explaining struct {
 	format string
 	entity string
 	json   bool
+	parts  int
 
 	sample [][]byte // for detecting another format
 }
@@ -114,7 +116,10 @@ func (x *explaining) options(args []string) (o explain.Options, err error) {
 	if err != nil {
 		return o, err
 	}
-	o = explain.Options{Rules: set, Ingest: cfg.Ingest, Places: places, Detect: cfg.Detect.Config}
+	if x.parts < 1 || x.parts > 1024 {
+		return o, cli.UsageError(fmt.Errorf("-partitions is 1 to 1024, not %d", x.parts))
+	}
+	o = explain.Options{Rules: set, Partitions: x.parts, Ingest: cfg.Ingest, Places: places, Detect: cfg.Detect.Config}
 	if x.entity != "" {
 		if o.Entity, err = explain.ParseEntity(x.entity); err != nil {
 			return o, cli.UsageError(err)

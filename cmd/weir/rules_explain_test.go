@@ -42,6 +42,8 @@ func TestRulesExplain(t *testing.T) {
 		{"the built-in rules", []string{"-events", events}, cli.OK, "login-brute-force-account (soft) did not fire for account:ann", ""},
 		{"the built-in rules by name", []string{"default", "-events", events}, cli.OK, "login-brute-force-account (soft) did not fire for account:ann", ""},
 		{"another format", []string{"-events", combined, "-format", "combined"}, cli.OK, "1 event from 2026-09-15", ""},
+		{"in several partitions", []string{right, "-events", events, "-partitions", "8"}, cli.OK, "two-failures (soft) FIRED for account:ann", ""},
+		{"in none", []string{right, "-events", events, "-partitions", "0"}, cli.Usage, "", "-partitions is 1 to 1024, not 0"},
 		{"no events named", []string{right}, cli.Usage, "", "Name a file with -events"},
 		{"a file that is not there", []string{right, "-events", dir + "/none"}, cli.Runtime, "", "no such file"},
 		{"the wrong format", []string{"-events", combined}, cli.Failed, "1 dead", "no record is an event of format weir; try -format combined"},
