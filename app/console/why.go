@@ -102,6 +102,7 @@ func (s *Server) again(ctx context.Context, sig signal, e facet.Entity) (*findin
 	if err != nil {
 		return nil, err
 	}
+	defer x.Close()
 	for _, r := range records {
 		if err := errors.Join(ctx.Err(), x.Record(r)); err != nil {
 			return nil, err

@@ -19,6 +19,7 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
 )
 
 // Candidate is a set of rules to measure.
@@ -186,7 +187,8 @@ type signal struct {
 	phase  rules.Phase
 	entity facet.Entity
 	weight uint8
-	time   int64 // Unix ms
+	time   int64   // Unix ms
+	events []int64 // times (Unix ms) of the entity's own events that the signal names as evidence
 }
 
 // act is a change of the gate's action for an entity.
@@ -251,6 +253,20 @@ func (t *trial) end() error {
 	return t.run.Pass(t.run.Latest() + t.grace.Milliseconds())
 }
 
+// ownEvents returns the times of the events that a signal names as evidence. A signal
+// to a member of a group names the group's, which may be other people's: none.
+func ownEvents(s *score.Signal) (times []int64) {
+	if s.Group.Kind != 0 {
+		return nil
+	}
+	for _, v := range s.Evidence {
+		if v.Kind == facet.EventEvidence {
+			times = append(times, v.Values[2])
+		}
+	}
+	return times
+}
+
 // sameAction is the minimum time after which an unchanged action is recorded again.
 const sameAction = int64(10 * 60 * 1000) // ms
 
@@ -261,7 +277,7 @@ func (t *trial) hear(out *engine.Output) {
 		if s.Lowers || s.Clears {
 			continue
 		}
-		t.signals = append(t.signals, signal{s.Rule, s.Phase, s.Entity, s.Weight, s.Time})
+		t.signals = append(t.signals, signal{s.Rule, s.Phase, s.Entity, s.Weight, s.Time, ownEvents(s)})
 	}
 	for i := range out.Updates {
 		u := &out.Updates[i]

@@ -15,9 +15,11 @@ import (
 
 	"github.com/weirdev/weir/app/traffic"
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/rules"
+	"github.com/weirdev/weir/score"
 )
 
 // handRules fire at the third failure of an address and of an account. The rule for
@@ -259,6 +261,31 @@ func TestTheGraceEnds(t *testing.T) {
 		j := newJudge(truth, 60_000)
 		if got := j.signal(&signal{entity: facet.Entity{Kind: facet.IP, Key: "a"}, time: c.at}); got != c.want {
 			t.Errorf("at %d: %q, want %q", c.at, got, c.want)
+		}
+	}
+}
+
+// TestAnEventInACampaignIsRight: an owner who comes back a day later shows where the
+// thief was. That is no error, but the owner is not to be acted on.
+func TestAnEventInACampaignIsRight(t *testing.T) {
+	ann := facet.Entity{Kind: facet.Account, Key: "ann"}
+	truth := &traffic.Truth{Rows: []traffic.Row{{Campaign: "one", Kind: "k", Role: traffic.Victim, Entity: ann, From: 1000, To: 2000}}, Campaigns: []traffic.Campaign{{Name: "one", Kind: "k", Events: 1}}}
+	named := func(at int64, group facet.Entity) []int64 {
+		return ownEvents(&score.Signal{Entity: ann, Group: group, Evidence: []facet.Evidence{facet.Number("speed_kmh", 1500), facet.EventAt("from_event", 0, 7, at)}})
+	}
+	for _, c := range []struct {
+		events []int64
+		want   traffic.Role
+	}{
+		{named(999, facet.Entity{}), ""}, {named(1000, facet.Entity{}), traffic.Victim}, {named(2000, facet.Entity{}), traffic.Victim}, {named(2001, facet.Entity{}), ""},
+		{named(1500, facet.Entity{Kind: facet.Net, Key: "192.0.2.0/24"}), ""}, {nil, ""},
+	} {
+		j := newJudge(truth, 60_000)
+		if got := j.signal(&signal{rule: "r", entity: ann, time: 90_000_000, events: c.events}); got != c.want || (j.found[0].first != 0) != (got != "") {
+			t.Errorf("%v: %q, want %q", c.events, got, c.want)
+		}
+		if !j.act(ann, act{time: 90_000_000, action: policy.StepUp}) {
+			t.Errorf("%v: an action on the owner is right", c.events)
 		}
 	}
 }

@@ -53,11 +53,14 @@ func standing() []traffic.Role {
 }
 
 // about calls yield for each row that makes a signal about an entity right at the
-// given time. It returns the first role that applies, or "".
-func (j *judge) about(e facet.Entity, at int64, yield func(*traffic.Row)) traffic.Role {
+// given time, or because one of the signal's events is in it: an owner who comes back
+// shows that somebody else was there, however long ago that was. It returns the first
+// role that applies, or "".
+func (j *judge) about(e facet.Entity, at int64, events []int64, yield func(*traffic.Row)) traffic.Role {
 	best := len(standing())
 	for _, r := range j.rows[e] {
-		if at < r.From || at > r.To+j.grace {
+		within := func(t int64) bool { return r.From <= t && t <= r.To }
+		if (at < r.From || at > r.To+j.grace) && !slices.ContainsFunc(events, within) {
 			continue
 		}
 		if i := slices.Index(standing(), r.Role); i >= 0 {
@@ -96,7 +99,7 @@ func names(r traffic.Role) bool {
 // signal records a signal, and returns the role of its entity; "" if the signal is
 // false.
 func (j *judge) signal(s *signal) traffic.Role {
-	return j.about(s.entity, s.time, func(r *traffic.Row) {
+	return j.about(s.entity, s.time, s.events, func(r *traffic.Row) {
 		if r.Campaign == "" {
 			return
 		}
@@ -117,7 +120,7 @@ func (j *judge) signal(s *signal) traffic.Role {
 
 // incidents calls yield with the kind of each incident that a signal is about.
 func (j *judge) incidents(s *signal, yield func(kind string)) {
-	j.about(s.entity, s.time, func(r *traffic.Row) {
+	j.about(s.entity, s.time, s.events, func(r *traffic.Row) {
 		if r.Role == traffic.Incident {
 			yield(r.Kind)
 		}
@@ -129,7 +132,7 @@ func (j *judge) act(e facet.Entity, a act) (wrong bool) {
 	if a.action < policy.Throttle {
 		return false
 	}
-	return j.about(e, a.time, func(r *traffic.Row) {
+	return j.about(e, a.time, nil, func(r *traffic.Row) {
 		if r.Campaign == "" || !names(r.Role) {
 			return
 		}

@@ -27,10 +27,12 @@ import (
 
 // Options configure an explanation.
 type Options struct {
-	Rules  *rules.Set
-	Ingest ingest.Config
-	Places ingest.Places // nil: nothing is known of addresses
-	Detect engine.Config
+	Rules      *rules.Set
+	Ingest     ingest.Config
+	Places     ingest.Places // nil: nothing is known of addresses
+	Detect     engine.Config
+	Partitions int // facet partitions; 0: one
+
 	Entity rules.Subject // whom everything is said of; zero: everybody for whom a rule fired, and who came nearest to the others
 
 	// Only, if there is one, says which rules are watched for whom. All rules run.
@@ -43,9 +45,10 @@ type Explainer struct {
 	run    *dryrun.Run
 	reader *ingest.Reader // reads again what is shown
 
-	records    [][]byte
+	records    *records
 	watermarks []int64 // behind each record
-	bytes      int
+	survey     *survey // nil: it is known who is explained
+	mostSteps  int     // that are kept of one case
 
 	outcomes [ingest.Accepted + 1]int
 	unread   []try.Result
@@ -67,7 +70,9 @@ type caseKey struct {
 type history struct {
 	rule   *rules.Rule
 	entity facet.Entity
-	steps  []step
+	steps  []step // the first ones
+	most   int    // steps that are kept
+	seen   int    // steps
 	fired  int
 	tiers  []nearest // by tier
 	after  map[int]detectors.Explanation
@@ -94,8 +99,12 @@ type nearest struct {
 
 // New creates an explainer that has read nothing.
 func New(o Options) (*Explainer, error) {
-	x := &Explainer{o: o, cases: map[caseKey]*history{}}
-	options := dryrun.Options{Rules: o.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Trace: x.watch}
+	x := &Explainer{o: o, records: &records{most: MostBytes}, mostSteps: mostSteps, cases: map[caseKey]*history{}}
+	options := dryrun.Options{Rules: o.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Partitions: o.Partitions, Trace: x.watch}
+	if o.Entity.Kind == 0 && o.Only == nil {
+		x.survey = newSurvey()
+		options.Trace = x.survey.watch
+	}
 	var err error
 	if x.run, err = dryrun.New(options); err != nil {
 		return nil, err
@@ -106,31 +115,34 @@ func New(o Options) (*Explainer, error) {
 	return x, nil
 }
 
-// MostBytes limits the records that are explained together, because they are kept.
-const MostBytes = 64 << 20
-
-// ErrTooMuch means that there are more than MostBytes.
-var ErrTooMuch = fmt.Errorf("the events are more than %d MiB: cut out what matters first, by time, or by grep for the account or address", MostBytes>>20)
+// mostSteps limits the events that are kept of one rule and one of its entities. Later
+// ones are only counted.
+const mostSteps = 50_000
 
 // mostUnread limits the unreadable records that are shown.
 const mostUnread = 3
 
 // Record reads the next record.
 func (x *Explainer) Record(record []byte) error {
-	if x.bytes += len(record); x.bytes > MostBytes {
-		return ErrTooMuch
+	if err := x.records.add(record); err != nil {
+		return err
 	}
-	x.records = append(x.records, bytes.Clone(record))
+	return x.take(record)
+}
+
+// take runs the next record.
+func (x *Explainer) take(record []byte) error {
+	n := len(x.watermarks) + 1
 	outcome, e, refusal, err := x.run.Record(record)
 	if err != nil {
-		return fmt.Errorf("record %d: %w", len(x.records), err)
+		return fmt.Errorf("record %d: %w", n, err)
 	}
 	x.watermarks = append(x.watermarks, x.run.Watermark())
 	x.outcomes[outcome]++
 	switch {
 	case outcome == ingest.Dead:
 		if len(x.unread) < mostUnread {
-			x.unread = append(x.unread, try.Refused(len(x.records), x.records[len(x.records)-1], refusal))
+			x.unread = append(x.unread, try.Refused(n, bytes.Clone(record), refusal))
 		}
 	case e != nil:
 		x.see(e)
@@ -170,8 +182,8 @@ func (x *Explainer) watch(t engine.Trace) {
 	}
 	h := x.cases[caseKey{t.Rule.ID, t.Entity}]
 	if h == nil {
-		e := facet.Entity{Kind: t.Entity.Kind, Tenant: strings.Clone(t.Entity.Tenant), Key: strings.Clone(t.Entity.Key)}
-		h = &history{rule: t.Rule, entity: e, after: map[int]detectors.Explanation{}}
+		e := cloned(t.Entity)
+		h = &history{rule: t.Rule, entity: e, most: x.mostSteps, after: map[int]detectors.Explanation{}}
 		x.cases[caseKey{t.Rule.ID, e}] = h
 		x.order = append(x.order, h)
 	}
@@ -180,19 +192,25 @@ func (x *Explainer) watch(t engine.Trace) {
 
 // fires records that a timer made the rule fire, with the event that set it.
 func (h *history) fires(t engine.Trace) {
+	h.fired++
 	at := slices.IndexFunc(h.steps, func(s step) bool { return s.record == int(t.Offset) })
 	if at < 0 {
-		return // never: it was shown when it came
+		return // its step was only counted
 	}
 	s := &h.steps[at]
 	s.fired, s.timer, s.heldBack, s.short = true, true, nil, detectors.Demand{}
-	h.fired++
 	h.after[at] = t.Explain()
 }
 
 func (h *history) see(t engine.Trace) {
 	if t.Timer {
 		h.fires(t)
+		return
+	}
+	if h.seen++; h.seen > h.most {
+		if t.Fired {
+			h.fired++
+		}
 		return
 	}
 	s := step{record: int(t.Offset), time: t.Time, kept: t.Kept, late: t.Late, counts: t.Counts, fired: t.Fired}
@@ -247,23 +265,35 @@ func (h *history) near(step int, demands []detectors.Demand) {
 	for len(h.tiers) <= tier {
 		h.tiers = append(h.tiers, nearest{met: -1})
 	}
-	n := nearest{met: 1, step: step, demands: demands}
-	for _, d := range demands {
-		part := 1.0
-		if !d.Met() {
-			part = float64(d.Have) / float64(d.Need)
-		}
-		n.met, n.total = min(n.met, part), n.total+part
-	}
+	n := nearest{step: step, demands: demands}
+	n.met, n.total = parts(demands)
 	if best := &h.tiers[tier]; n.met > best.met || n.met == best.met && n.total > best.total {
 		*best = n
 	}
 }
 
+// parts returns how much is met of the demand that is met least (0..1), and the sum over
+// all demands.
+func parts(demands []detectors.Demand) (least, total float64) {
+	least = 1
+	for _, d := range demands {
+		part := 1.0
+		if !d.Met() {
+			part = float64(d.Have) / float64(d.Need)
+		}
+		least, total = min(least, part), total+part
+	}
+	return least, total
+}
+
 // event decodes a record again. It is valid until the next call.
 func (x *Explainer) event(record int) (*event.Event, error) {
+	text, err := x.records.at(record)
+	if err != nil {
+		return nil, err
+	}
 	e := new(event.Event)
-	if _, err := x.reader.Read(0, &kafka.Record{Offset: int64(record), Value: x.records[record]}, e); err != nil {
+	if _, err := x.reader.Read(0, &kafka.Record{Offset: int64(record), Value: text}, e); err != nil {
 		return nil, fmt.Errorf("record %d: %w", record+1, err) // it was read before
 	}
 	return e, nil

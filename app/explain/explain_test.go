@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -202,10 +203,101 @@ func TestManyEvents(t *testing.T) {
 	if f := r.Findings[0].Firings[0]; f.Unexplored != "" || f.Without == nil || f.LeftOut != 0 {
 		t.Errorf("%+v", f)
 	}
+}
+
+// A report is the same whether memory has room for the records or not, and nothing is
+// left of the file of those that it has no room for.
+func TestRecordsBeyondMemory(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	var want []byte
+	for _, most := range []int{MostBytes, 500, 0} {
+		for _, entity := range []string{"", "account:ann"} {
+			x := explainer(t, entity)
+			x.records.most = most
+			for i := range 40 {
+				record := fmt.Sprintf(`{"id":"%d","time":"2026-01-01T00:00:%02dZ","account":"ann","auth":"failure"}`, i, i)
+				if err := x.Record([]byte(record)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, err := x.Report()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if spilled := x.records.len() - len(x.records.memory); (spilled > 0) != (most < MostBytes) {
+				t.Errorf("%d records are in the file, with room for %d bytes", spilled, most)
+			}
+			x.Close()
+			got, err := json.Marshal(r.Findings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want == nil {
+				want = got
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("room for %d bytes, entity %q: got\n%s\nwant\n%s", most, entity, got, want)
+			}
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+// What does not fit anywhere is an error that says what to do.
+func TestNoRoomForRecords(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()+"/none")
 	x := explainer(t, "")
-	x.bytes = MostBytes
-	if err := x.Record([]byte("{}")); !errors.Is(err, ErrTooMuch) {
-		t.Errorf("too much: %v", err)
+	x.records.most = 0
+	if err := x.Record([]byte("{}")); err == nil || !strings.Contains(err.Error(), "name a directory with room in TMPDIR") {
+		t.Error(err)
+	}
+}
+
+// Of more events than are kept, the first are explained, and all are counted.
+func TestEventsThatAreOnlyCounted(t *testing.T) {
+	for _, entity := range []string{"", "account:ann"} {
+		x := explainer(t, entity)
+		x.mostSteps = 10
+		for i := range 400 {
+			record := fmt.Sprintf(`{"id":"%d","time":"2026-01-01T00:%02d:%02dZ","account":"ann","auth":"failure"}`, i, i/60, i%60)
+			if err := x.Record([]byte(record)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := x.Report()
+		if err != nil || len(r.Findings) != 1 {
+			t.Fatalf("%v, %+v", err, r)
+		}
+		f := r.Findings[0]
+		if f.Matching != 400 || f.Beyond != 390 || len(f.Firings) != 2 || f.Fired <= 2 || len(f.NotFired) != 0 {
+			t.Errorf("%+v", f)
+		}
+		var out bytes.Buffer
+		if r.Write(&out); !strings.Contains(out.String(), "400 events met the condition, of which the last 390 are only counted") {
+			t.Error(out.String())
+		}
+	}
+}
+
+// If nobody is named, as many are kept as are shown, however many there are.
+func TestWhoIsExplainedIsChosenFirst(t *testing.T) {
+	x := explainer(t, "")
+	for i := range 3000 {
+		record := fmt.Sprintf(`{"id":"%d","time":"2026-01-01T00:%02d:%02dZ","account":"u%d","auth":"failure"}`, i, i/60%60, i%60, i/3)
+		if err := x.Record([]byte(record)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := x.Report()
+	if err != nil || len(r.Findings) != mostFindings || r.LeftOut != 1000-mostFindings || r.Findings[0].Entity != "account:u0" || r.Findings[19].Entity != "account:u19" {
+		t.Errorf("%v, %d findings, %d left out", err, len(r.Findings), r.LeftOut)
+	}
+	if len(x.cases) != 0 {
+		t.Errorf("%d cases are kept", len(x.cases))
 	}
 }
 

@@ -64,7 +64,8 @@ type Finding struct {
 	Phase    string     `json:"phase"`
 	Entity   string     `json:"entity"`
 	Tenant   string     `json:"tenant,omitempty"`
-	Matching int        `json:"matching"` // events of the entity that meet the rule's condition
+	Matching int        `json:"matching"`                  // events of the entity that meet the rule's condition
+	Beyond   int        `json:"matching_beyond,omitempty"` // the last of them, which were only counted
 	Fired    int        `json:"fired"`
 	Firings  []Firing   `json:"firings"` // the first of them
 	HeldBack []HeldBack `json:"held_back"`
@@ -181,6 +182,44 @@ const (
 // Report explains the records. [ErrNoEvents] means that there is nothing to
 // explain; the report then shows why.
 func (x *Explainer) Report() (*Report, error) {
+	if x.survey == nil {
+		return x.report()
+	}
+	chosen, leftOut := x.survey.chosen(mostFindings)
+	again, err := x.again(chosen)
+	if err != nil {
+		return nil, err
+	}
+	r, err := again.report()
+	r.LeftOut = leftOut
+	return r, err
+}
+
+// again reads all records again, and watches the chosen cases.
+func (x *Explainer) again(chosen map[caseKey]bool) (*Explainer, error) {
+	o := x.o
+	o.Only = func(rule string, e facet.Entity) bool { return chosen[caseKey{rule, e}] }
+	again, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	again.records, again.mostSteps = x.records, x.mostSteps
+	for n := range x.records.len() {
+		record, err := x.records.at(n)
+		if err != nil {
+			return nil, err
+		}
+		if err := again.take(record); err != nil {
+			return nil, err
+		}
+	}
+	return again, nil
+}
+
+// Close deletes the temporary file, if there is one.
+func (x *Explainer) Close() { x.records.close() }
+
+func (x *Explainer) report() (*Report, error) {
 	r := &Report{Version: Version, RulesVersion: x.o.Rules.Version, Findings: []Finding{}, Told: []Told{}, Scores: []Score{}, unread: x.unread}
 	r.Records = Records{
 		Events: x.outcomes[ingest.Accepted], Dead: x.outcomes[ingest.Dead], Filtered: x.outcomes[ingest.Filtered],
@@ -284,24 +323,22 @@ func (x *Explainer) header(rule *rules.Rule, e facet.Entity) Finding {
 
 func (x *Explainer) finding(h *history) (Finding, error) {
 	f := x.header(h.rule, h.entity)
-	f.Matching, f.Fired = len(h.steps), h.fired
+	f.Matching, f.Beyond, f.Fired = h.seen, h.seen-len(h.steps), h.fired
 	again, err := x.whatIf(h)
 	if err != nil {
 		return f, err
 	}
-	highest := -1
+	highest := x.highest(h)
 	for i := range h.steps {
 		s := &h.steps[i]
 		f.HeldBack = h.heldBack(f.HeldBack, i)
 		if !s.fired {
 			continue
 		}
-		sig := x.signal(h, s.record)
-		highest = max(highest, sig.Tier)
 		if len(f.Firings) == mostFirings {
 			continue
 		}
-		one, err := x.firing(h, i, sig, again)
+		one, err := x.firing(h, i, x.signal(h, s.record), again)
 		if err != nil {
 			return f, err
 		}
@@ -318,6 +355,18 @@ func (x *Explainer) finding(h *history) (Finding, error) {
 		})
 	}
 	return f, nil
+}
+
+// highest returns the highest tier with which a rule fired for an entity; -1 if it did
+// not.
+func (x *Explainer) highest(h *history) int {
+	highest := -1
+	for i := range x.run.Signals {
+		if s := &x.run.Signals[i]; s.Rule == h.rule.ID && s.Entity == h.entity && s.Group.Kind == 0 {
+			highest = max(highest, s.Tier)
+		}
+	}
+	return highest
 }
 
 // signal returns the signal that a rule gave an entity for a record.

@@ -87,6 +87,9 @@ func (w *writer) finding(f *Finding) {
 		w.line("  none of its events meets the condition (when)")
 		return
 	}
+	if f.Beyond > 0 {
+		w.line("  %s met the condition, of which the last %d are only counted", count(f.Matching, "event"), f.Beyond)
+	}
 	for i := range f.Firings {
 		w.firing(&f.Firings[i])
 	}

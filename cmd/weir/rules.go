@@ -20,8 +20,9 @@ func rulesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "Check rules, run their tests, explain why they fire",
-		Long: `rules works on a directory of rule files; without one, on the rules that are built
-in. docs/rules.md describes the language.`,
+		Long: `rules works on a directory of rule files; without one, or with the name "default", on
+the rules that are built in (a directory of that name is ./default). docs/rules.md
+describes the language.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesExplainCommand(), rulesDraftCommand(), rulesListCommand())
@@ -108,11 +109,11 @@ func rulesListCommand() *cobra.Command {
 	}
 }
 
-// loadRules loads a directory, or the built-in rules. Mistakes in rules are
+// loadRules loads a directory; the built-in rules if none is named, or [builtIn]. Mistakes in rules are
 // findings, not an error.
 func loadRules(args []string) (*rules.Set, *rules.Problems, error) {
 	dir := ""
-	if len(args) > 0 {
+	if len(args) > 0 && args[0] != builtIn {
 		dir = args[0]
 	}
 	set, err := app.LoadRules(dir)

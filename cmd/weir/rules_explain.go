@@ -28,10 +28,13 @@ say, in the order of the file; nothing is stored, and no server is needed.
 
 Without -entity it shows who was caught and, of each rule that caught nobody, who
 came nearest; with it, everything about one account, address or device. Records are
-numbered from 1; blank lines are passed over. Without DIR, the built-in rules run.
+numbered from 1; blank lines are passed over. Without DIR, the built-in rules run,
+which are also called "default". Files may be large: records beyond 64 MiB are kept
+in a temporary file, and without -entity all of them are run twice.
 
 The exit status is 1 if the rules are not right, or no record is an event.`,
 		Example: `  weir rules explain ./my-rules -events today.jsonl
+  weir rules explain default -events day.jsonl -geo.city ./geo/city.mmdb -entity account:ann
   weir rules explain -events access.log.gz -format combined -entity ip:203.0.113.9
   grep '"ann"' events.jsonl | weir rules explain -events - -entity account:ann -json`,
 	}
@@ -40,6 +43,7 @@ The exit status is 1 if the rules are not right, or no record is an event.`,
 	f.StringArrayVar(&x.events, "events", nil, "`file` of events, one record a line (.gz, too), or - for standard input; may be given more than once")
 	f.StringVar(&x.format, "format", "", "format of the records: "+strings.Join(format.Names(), ", ")+"; empty: that of the configuration, which is weir where it says nothing")
 	f.StringVar(&x.entity, "entity", "", "explain everything about this entity, `KIND:KEY`, such as account:ann")
+	f.IntVar(&x.parts, "partitions", 1, "facet partitions: each learns from its own entities what is usual, so with more of them rules may know less")
 	f.BoolVar(&x.json, "json", false, "write one JSON object; docs/tools.md describes it")
 	cmd.RunE = x.run
 	return cmd
@@ -52,6 +56,7 @@ type explaining struct {
 	format string
 	entity string
 	json   bool
+	parts  int
 
 	sample [][]byte // for detecting another format
 }
@@ -71,15 +76,13 @@ func (x *explaining) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer explainer.Close()
 	err = try.Lines(x.events, cmd.InOrStdin(), func(line []byte) error {
 		if len(x.sample) < sampleLines {
 			x.sample = append(x.sample, append([]byte(nil), line...))
 		}
 		return errors.Join(cmd.Context().Err(), explainer.Record(line))
 	})
-	if errors.Is(err, explain.ErrTooMuch) {
-		return cli.UsageError(err)
-	}
 	if err != nil {
 		return err
 	}
@@ -113,7 +116,10 @@ func (x *explaining) options(args []string) (o explain.Options, err error) {
 	if err != nil {
 		return o, err
 	}
-	o = explain.Options{Rules: set, Ingest: cfg.Ingest, Places: places, Detect: cfg.Detect.Config}
+	if x.parts < 1 || x.parts > 1024 {
+		return o, cli.UsageError(fmt.Errorf("-partitions is 1 to 1024, not %d", x.parts))
+	}
+	o = explain.Options{Rules: set, Partitions: x.parts, Ingest: cfg.Ingest, Places: places, Detect: cfg.Detect.Config}
 	if x.entity != "" {
 		if o.Entity, err = explain.ParseEntity(x.entity); err != nil {
 			return o, cli.UsageError(err)
