@@ -174,13 +174,15 @@ func (g *Gate) serveRisk(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) riskOf(e facet.Entity, v *score.Value) EntityRisk {
 	now := g.nowOr(time.Now()).UnixMilli()
 	var r policy.Risk
+	var found []lookup.Found
 	if v != nil {
 		r.Add(v.Contributions, now)
+		found = []lookup.Found{{Value: v}}
 	}
 	answer := EntityRisk{
 		Kind: e.Kind.String(), ID: e.Key, Tenant: e.Tenant, Known: v != nil,
 		Score: r.Acting.Total.Points(), ObservedScore: r.All.Total.Points(), Categories: categoriesOf(&r.Acting),
-		Reasons: reasonsOf([]facet.Entity{e}, []*score.Value{v}, now, score.MaxContributions),
+		Reasons: reasonsOf([]facet.Entity{e}, found, now, score.MaxContributions),
 	}
 	answer.Level = g.policies.Current().Last().Score.Level(answer.Score)
 	if answer.Known {
