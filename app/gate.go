@@ -20,6 +20,7 @@ import (
 	"github.com/weirdev/weir/gate/envoy"
 	"github.com/weirdev/weir/gate/forwardauth"
 	"github.com/weirdev/weir/gate/haproxy"
+	"github.com/weirdev/weir/gate/http1"
 	"github.com/weirdev/weir/gate/incoming"
 	"github.com/weirdev/weir/gate/limits"
 	"github.com/weirdev/weir/gate/listen"
@@ -175,7 +176,7 @@ func (g *Gate) serveHTTP(ctx context.Context, addr string) error {
 	}
 	g.log.Info("gateways may ask", "address", l.Addr().String())
 	srv := &http.Server{Handler: g.http, ErrorLog: telemetry.ErrorLog(g.log)}
-	return listen.ServeHTTP(ctx, l, srv, policy.MaxBudget+time.Second)
+	return http1.Serve(ctx, l, http1.Dependencies{Decider: g.gate, Knows: g.access.Knows, Others: srv, Logger: g.log, Longest: policy.MaxBudget + time.Second})
 }
 
 // serveEnvoy answers Envoys on one address.

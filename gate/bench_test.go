@@ -46,7 +46,7 @@ func TestADecisionAllocatesLittle(t *testing.T) {
 	if testkit.Raced {
 		t.Skip("the race detector allocates")
 	}
-	for accused, most := range map[bool]float64{false: 1, true: 4} { // the id; with a score, lists of values, categories and reasons
+	for accused, most := range map[bool]float64{false: 1, true: 3} { // the id; with a score, lists of categories and reasons
 		g, body := benchmarkGate(t, accused)
 		req, err := ParseRequest(body)
 		if err != nil {

@@ -3,6 +3,7 @@ package gate
 import (
 	"slices"
 
+	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/rules"
@@ -17,21 +18,16 @@ func (g *Gate) active() *switches.Active {
 	return g.switches.Active()
 }
 
-// unmuted returns the values without the contributions of rules that are switched
-// off.
-func unmuted(values []*score.Value, a *switches.Active) []*score.Value {
+// unmute removes the contributions of rules that are switched off.
+func unmute(found []lookup.Found, a *switches.Active) {
 	if a == nil || !a.Mutes() {
-		return values
+		return
 	}
-	for i, shared := range values {
-		if shared == nil {
-			continue
-		}
-		v := *shared
+	for i := range found {
+		v := *found[i].Value // shared
 		v.Contributions = slices.DeleteFunc(slices.Clone(v.Contributions), func(c score.Contribution) bool { return a.Muted(c.Rule) })
-		values[i] = &v
+		found[i].Value = &v
 	}
-	return values
 }
 
 // byHand applies manual switches before the policy: first a switch for everything,

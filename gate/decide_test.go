@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
@@ -69,7 +70,7 @@ func lowering(rule string, phase rules.Phase, weight uint8) score.Contribution {
 // This also holds if the rules on trial leave nothing of the score.
 func TestWhatLowersIsNamedLast(t *testing.T) {
 	list := []score.Contribution{contribution("a", rules.Enforce, 90), lowering("b", rules.Soft, 100), lowering("c", rules.Observe, 100)}
-	reasons := reasonsOf([]facet.Entity{{Kind: facet.IP}}, []*score.Value{{Contributions: list}}, 0, maxReasons)
+	reasons := reasonsOf([]facet.Entity{{Kind: facet.IP}}, []lookup.Found{{Value: &score.Value{Contributions: list}}}, 0, maxReasons)
 	if len(reasons) != 3 || reasons[0].Rule != "a" || reasons[0].Lowers || !reasons[1].Lowers || !reasons[2].Lowers {
 		t.Errorf("reasons %+v", reasons)
 	}

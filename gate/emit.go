@@ -117,7 +117,7 @@ func (g *Gate) Logged(o emit.Outcome, read func() Request) {
 		o.Action = ""
 	}
 	req := read()
-	e := requestEvent(&req, g.ids.next(), g.nowOr(time.Now()))
+	e := requestEvent(&req, newID(), g.nowOr(time.Now()))
 	g.emitter.Logged(&e, req.Trace, o)
 }
 

@@ -83,7 +83,6 @@ type Gate struct {
 	emitter  *emit.Emitter
 	tracer   Tracer
 	phase    rules.Phase
-	ids      *ids
 	rooms    sync.Pool // of *room
 }
 
@@ -95,7 +94,7 @@ func New(cfg Config, deps Dependencies) (*Gate, error) {
 	if deps.Risk == nil || deps.Policies == nil || deps.Shares == nil {
 		return nil, errors.New("gate: nobody to look risk up, or no policies")
 	}
-	g := &Gate{cfg: cfg, risk: deps.Risk, policies: deps.Policies, shares: deps.Shares, switches: deps.Switches, limits: deps.Limits, emitter: deps.Emitter, tracer: deps.Tracer, log: deps.Logger, now: deps.Now, ids: newIDs()}
+	g := &Gate{cfg: cfg, risk: deps.Risk, policies: deps.Policies, shares: deps.Shares, switches: deps.Switches, limits: deps.Limits, emitter: deps.Emitter, tracer: deps.Tracer, log: deps.Logger, now: deps.Now}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -178,21 +177,20 @@ func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	}
 	limited := counting.wait(ctx)
 	now := g.nowOr(start)
-	values := unmuted(known.Values, active)
+	found := known.Found()
+	unmute(found, active)
 	var r policy.Risk
-	for _, v := range values {
-		if v != nil {
-			r.Add(v.Contributions, now.UnixMilli())
-		}
+	for _, f := range found {
+		r.Add(f.Value.Contributions, now.UnixMilli())
 	}
 	o := p.Decide(&r, policy.Knowledge{Whole: trouble == "" && limited.trouble == "", Earlier: (known.Earlier || trouble == "") && !req.Missing}, g.phase)
 	ofScore := o.Action
 	limited.apply(&o)
 	d := Decision{
-		ID: g.ids.next(), Action: o.Action, Would: o.Would, Mode: o.Phase, Policy: p.ID, PolicyVersion: set.Version,
+		ID: newID(), Action: o.Action, Would: o.Would, Mode: o.Phase, Policy: p.ID, PolicyVersion: set.Version,
 		Limits: limited.limits, LimitedBy: o.LimitedBy,
 		Score: r.Acting.Total.Points(), ObservedScore: r.All.Total.Points(), Categories: categoriesOf(&r.Acting),
-		Reasons:   reasonsOf(req.Entities, values, now.UnixMilli(), maxReasons),
+		Reasons:   reasonsOf(req.Entities, found, now.UnixMilli(), maxReasons),
 		ExpiresAt: time.UnixMilli(now.UnixMilli() + g.cfg.CacheFor.Milliseconds()).UTC(),
 	}
 	d.Level = p.Score.Level(d.Score)
@@ -210,12 +208,16 @@ func (g *Gate) Decide(ctx context.Context, req Request) Decision {
 	took := time.Since(start)
 	traced := ""
 	if g.tracer != nil {
-		asked, made := req, d // copies, so that without a tracer neither is on the heap
-		traced = g.tracer.Decided(&asked, &made, start, looked, took)
+		traced = g.trace(req, d, start, looked, took)
 	}
 	g.metrics.decided(&d, &known, took, traced)
 	g.emit(&req, &d, now, took)
 	return d
+}
+
+// trace takes copies, so that without a tracer neither is on the heap.
+func (g *Gate) trace(req Request, d Decision, start time.Time, looked, took time.Duration) string {
+	return g.tracer.Decided(&req, &d, start, looked, took)
 }
 
 // nowOr returns the time of the clock that the gate was given, or else t.
@@ -282,26 +284,22 @@ func categoriesOf(s *score.Scores) Categories {
 // reasonsOf lists the heaviest reasons over all entities; among equals, in the
 // order of entities and rules. Lowering reasons come after all raising ones. It is
 // never nil.
-func reasonsOf(entities []facet.Entity, values []*score.Value, now int64, most int) []Reason {
+func reasonsOf(entities []facet.Entity, found []lookup.Found, now int64, most int) []Reason {
 	n := 0
-	for _, v := range values {
-		if v != nil {
-			n += len(v.Contributions)
-		}
+	for _, f := range found {
+		n += len(f.Value.Contributions)
 	}
 	all := make([]Reason, 0, n)
-	for i, v := range values {
-		switch {
-		case v == nil:
-		case len(v.Contributions) == 1: // as most have
-			c := &v.Contributions[0]
-			if worth := score.Decayed(*c, now); worth.Points() > 0 {
-				all = append(all, reasonOf(c, worth, entities[i].Kind))
+	for _, f := range found {
+		kind, list := entities[f.Place].Kind, f.Value.Contributions
+		if len(list) == 1 { // as most have
+			if worth := score.Decayed(list[0], now); worth.Points() > 0 {
+				all = append(all, reasonOf(&list[0], worth, kind))
 			}
-		default:
-			for _, r := range score.Top(v.Contributions, now, most) {
-				all = append(all, reasonOf(&r.Contribution, r.Worth, entities[i].Kind))
-			}
+			continue
+		}
+		for _, r := range score.Top(list, now, most) {
+			all = append(all, reasonOf(&r.Contribution, r.Worth, kind))
 		}
 	}
 	if len(all) < 2 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/event"
+	"github.com/weirdev/weir/gate/emit"
 	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
@@ -56,25 +57,32 @@ func (g *Gate) serveDecide(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	room := g.rooms.Get().(*room)
-	defer g.rooms.Put(room)
-	room.event.Reset()
-	req, err := parseInto(&room.event, room.entities[:], body)
+	t := traceOf(r)
+	status, media, answer := g.AnswerDecide(r.Context(), body, t.Parent, t.State, make([]byte, 0, decisionRoom))
+	write(w, status, media, answer)
+}
+
+// AnswerDecide answers the body of POST /v1/decide, which it keeps. It appends the body
+// of the answer to into, and returns it with its status and media type. The trace
+// context is that of the question's headers.
+func (g *Gate) AnswerDecide(ctx context.Context, body []byte, traceparent, tracestate string, into []byte) (status int, media string, answer []byte) {
+	asked := g.rooms.Get().(*room)
+	defer g.rooms.Put(asked)
+	asked.event.Reset()
+	req, err := parseInto(&asked.event, asked.entities[:], body)
 	if err != nil {
-		g.refuse(w, http.StatusBadRequest, "malformed-request", "The request was not understood", err.Error())
-		return
+		p := g.problem(http.StatusBadRequest, "malformed-request", "The request was not understood", err.Error())
+		return p.Status, problemMedia, append(into, encode(p)...)
 	}
-	req.Trace = traceOf(r)
-	d := g.Decide(r.Context(), req)
-	room.answer = d.AppendJSON(room.answer[:0])
-	write(w, http.StatusOK, room.answer)
+	req.Trace = emit.Trace{Parent: traceparent, State: tracestate}
+	d := g.Decide(ctx, req)
+	return http.StatusOK, jsonMedia, append(d.AppendJSON(into), '\n')
 }
 
 // room is memory for one question at a time, which nobody keeps.
 type room struct {
 	event    event.Event
 	entities [facet.MaxKind]facet.Entity
-	answer   []byte
 }
 
 // readJSON reads the body of a request. If it cannot be JSON of a gateway, the
@@ -166,13 +174,15 @@ func (g *Gate) serveRisk(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) riskOf(e facet.Entity, v *score.Value) EntityRisk {
 	now := g.nowOr(time.Now()).UnixMilli()
 	var r policy.Risk
+	var found []lookup.Found
 	if v != nil {
 		r.Add(v.Contributions, now)
+		found = []lookup.Found{{Value: v}}
 	}
 	answer := EntityRisk{
 		Kind: e.Kind.String(), ID: e.Key, Tenant: e.Tenant, Known: v != nil,
 		Score: r.Acting.Total.Points(), ObservedScore: r.All.Total.Points(), Categories: categoriesOf(&r.Acting),
-		Reasons: reasonsOf([]facet.Entity{e}, []*score.Value{v}, now, score.MaxContributions),
+		Reasons: reasonsOf([]facet.Entity{e}, found, now, score.MaxContributions),
 	}
 	answer.Level = g.policies.Current().Last().Score.Level(answer.Score)
 	if answer.Known {

@@ -20,7 +20,6 @@ import (
 	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/quota"
-	"github.com/weirdev/weir/score"
 	"github.com/weirdev/weir/sink/redis"
 )
 
@@ -430,7 +429,7 @@ func BenchmarkDecideWithALimit(b *testing.B) {
 // calm knows no risk.
 type calm struct{}
 
-func (calm) Look(_ context.Context, entities []facet.Entity, _ time.Time, _ time.Duration, _ bool) lookup.Answer {
-	return lookup.Answer{Values: make([]*score.Value, len(entities))}
+func (calm) Look(_ context.Context, _ []facet.Entity, _ time.Time, _ time.Duration, _ bool) lookup.Answer {
+	return lookup.Answer{}
 }
 func (calm) Ready(context.Context) error { return nil }

@@ -16,35 +16,40 @@ type problem struct {
 
 const problemSpace = "urn:weir:problem:"
 
-func (g *Gate) refuse(w http.ResponseWriter, status int, code, title, detail string) {
-	g.metrics.refused.WithLabelValues(code).Inc()
-	w.Header().Set("Content-Type", "application/problem+json")
-	send(w, status, problem{Type: problemSpace + code, Title: title, Status: status, Detail: detail})
-}
-
-// send writes v as JSON that no proxy may cache.
-func send(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil { // a programming error: all values are our own
-		status, body = http.StatusInternalServerError, []byte("{}")
-	}
-	write(w, status, body)
-}
-
-// Values of headers, shared by all answers: nobody changes them.
-var (
-	ofJSON  = []string{"application/json"}
-	noStore = []string{"no-store"}
-	noSniff = []string{"nosniff"}
+// Media types of answers.
+const (
+	jsonMedia    = "application/json"
+	problemMedia = "application/problem+json"
 )
 
-// write answers with a body.
-func write(w http.ResponseWriter, status int, body []byte) {
-	h := w.Header()
-	if h["Content-Type"] == nil {
-		h["Content-Type"] = ofJSON
+// problem counts a refusal, and returns it.
+func (g *Gate) problem(status int, code, title, detail string) problem {
+	g.metrics.refused.WithLabelValues(code).Inc()
+	return problem{Type: problemSpace + code, Title: title, Status: status, Detail: detail}
+}
+
+func (g *Gate) refuse(w http.ResponseWriter, status int, code, title, detail string) {
+	write(w, status, problemMedia, encode(g.problem(status, code, title, detail)))
+}
+
+// send writes v as JSON.
+func send(w http.ResponseWriter, status int, v any) { write(w, status, jsonMedia, encode(v)) }
+
+// encode returns a value of our own as a line of JSON.
+func encode(v any) []byte {
+	body, err := json.Marshal(v)
+	if err != nil { // a programming error
+		body = []byte("{}")
 	}
-	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
+	return append(body, '\n')
+}
+
+// write answers with a body that no proxy may cache.
+func write(w http.ResponseWriter, status int, media string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", media)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client may be gone
+	_, _ = w.Write(body) // the client may be gone
 }

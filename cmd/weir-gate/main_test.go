@@ -17,13 +17,12 @@ import (
 	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/score"
 )
 
 type empty struct{}
 
-func (empty) Look(_ context.Context, entities []facet.Entity, _ time.Time, _ time.Duration, _ bool) lookup.Answer {
-	return lookup.Answer{Values: make([]*score.Value, len(entities))}
+func (empty) Look(_ context.Context, _ []facet.Entity, _ time.Time, _ time.Duration, _ bool) lookup.Answer {
+	return lookup.Answer{}
 }
 func (empty) Ready(context.Context) error { return nil }
 

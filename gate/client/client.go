@@ -12,13 +12,11 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -49,6 +47,8 @@ const (
 	maxAnswer   = 1 << 20          // bytes
 	maxDrain    = 64 << 10         // bytes that are read so that a connection can be used again
 
+	bodyRoom = 1 << 10 // bytes, enough for most questions
+
 	failuresToOpen = 5
 	pause          = time.Second
 )
@@ -71,62 +71,87 @@ func (r *Refusal) Error() string {
 
 // Client asks a gate. It is safe for concurrent use.
 type Client struct {
-	base    string
-	token   string
+	to      transport
 	timeout time.Duration
-	http    *http.Client
 	breaker *breaker.Breaker
+}
+
+// transport posts bodies of JSON. Calls may overlap.
+type transport interface {
+	// post returns the answer, or an error that says why none came until a time.
+	post(ctx context.Context, until time.Time, path string, body []byte) (status int, answer []byte, err error)
+	// close closes connections that are not in use.
+	close()
 }
 
 // New checks cfg. It connects to nothing yet.
 func New(cfg Config) (*Client, error) {
-	base, path, err := parseAddress(cfg.Address)
+	at, err := parseAddress(cfg.Address)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Timeout < 0 {
 		return nil, fmt.Errorf("weir: a timeout of %v is over before it begins", cfg.Timeout)
 	}
-	transport := &http.Transport{
-		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: idleTimeout,
-		DisableCompression: true, TLSClientConfig: cfg.TLS, MaxResponseHeaderBytes: maxDrain,
+	if strings.ContainsFunc(cfg.Token, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return nil, errors.New("weir: the token has a character that no header can carry")
 	}
-	if path != "" {
-		var d net.Dialer
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }
-	}
-	c := &Client{base: base, token: cfg.Token, timeout: cfg.Timeout, breaker: breaker.New(failuresToOpen, pause, time.Now)}
-	c.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	c := &Client{timeout: cfg.Timeout, breaker: breaker.New(failuresToOpen, pause, time.Now)}
 	if c.timeout == 0 {
 		c.timeout = DefaultTimeout
 	}
+	if at.tls {
+		c.to = newOverTLS("https://"+at.host, cfg)
+		return c, nil
+	}
+	w := &wire{host: at.host}
+	if cfg.Token != "" {
+		w.more = listen.TokenHeader + ": " + cfg.Token + "\r\n"
+	}
+	var d net.Dialer
+	w.dial = func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, at.network, at.addr) }
+	c.to = w
 	return c, nil
 }
 
-// parseAddress returns the beginning of URLs, and the path of a Unix socket.
-func parseAddress(addr string) (base, path string, err error) {
+// address is where a gate is.
+type address struct {
+	network, addr string
+	host          string // value of the header Host
+	tls           bool
+}
+
+func parseAddress(addr string) (address, error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		if path == "" {
-			return "", "", fmt.Errorf("weir: %q names no path, as unix:/run/weir/gate.sock does", addr)
+			return address{}, fmt.Errorf("weir: %q names no path, as unix:/run/weir/gate.sock does", addr)
 		}
-		return "http://gate", path, nil
+		return address{network: "unix", addr: path, host: "gate"}, nil
 	}
 	u, err := url.Parse(addr)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return "", "", fmt.Errorf("weir: %q is no address such as http://127.0.0.1:8191, https://gate:8191 or unix:/run/weir/gate.sock", addr)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return address{}, fmt.Errorf("weir: %q is no address such as http://127.0.0.1:8191, https://gate:8191 or unix:/run/weir/gate.sock", addr)
 	}
-	return u.Scheme + "://" + u.Host, "", nil
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	host := u.Host
+	if zone := strings.IndexByte(host, '%'); zone >= 0 { // it is for this machine only
+		host = host[:zone] + host[strings.IndexByte(host, ']'):]
+	}
+	return address{network: "tcp", addr: net.JoinHostPort(u.Hostname(), port), host: host, tls: u.Scheme == "https"}, nil
 }
 
 // Close closes idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.to.close() }
 
 // Decide asks for a decision. Without one, the error is a [*Refusal] if the gate did
 // not understand the question, [ErrUnavailable] if it was not asked, and otherwise
 // says why no answer came in time.
 func (c *Client) Decide(ctx context.Context, req Request) (gate.Decision, error) {
 	var d gate.Decision
-	err := c.call(ctx, "/v1/decide", http.StatusOK, req.AppendJSON(nil), &d)
+	err := c.call(ctx, "/v1/decide", http.StatusOK, req.AppendJSON(make([]byte, 0, bodyRoom)), &d)
 	if err == nil && d.ID == "" {
 		err = errors.New("weir: the gate's answer is no decision")
 	}
@@ -153,9 +178,7 @@ func (c *Client) call(ctx context.Context, path string, want int, body []byte, i
 	if !c.breaker.Allow() {
 		return ErrUnavailable
 	}
-	limited, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	err := c.roundTrip(limited, path, want, body, into)
+	err := c.ask(ctx, path, want, body, into)
 	var refusal *Refusal
 	switch {
 	case err == nil, errors.As(err, &refusal):
@@ -168,32 +191,19 @@ func (c *Client) call(ctx context.Context, path string, want int, body []byte, i
 	return err
 }
 
-func (c *Client) roundTrip(ctx context.Context, path string, want int, body []byte, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("weir: %w", err)
+func (c *Client) ask(ctx context.Context, path string, want int, body []byte, into any) error {
+	until := time.Now().Add(c.timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(until) {
+		until = d
 	}
-	req.Header["Content-Type"] = []string{"application/json"}
-	req.Header["Idempotency-Key"] = nil // is not sent, and lets net/http ask again if a kept connection was closed
-	if c.token != "" {
-		req.Header[listen.TokenHeader] = []string{c.token}
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("weir: %w", err)
-	}
-	defer func() {
-		_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxDrain))
-		_ = res.Body.Close()
-	}()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	status, answer, err := c.to.post(ctx, until, path, body)
 	switch {
 	case err != nil:
 		return fmt.Errorf("weir: %w", err)
-	case res.StatusCode >= http.StatusInternalServerError:
-		return fmt.Errorf("weir: the gate answers with status %d", res.StatusCode)
-	case res.StatusCode != want:
-		r := &Refusal{Status: res.StatusCode, Title: http.StatusText(res.StatusCode)}
+	case status >= http.StatusInternalServerError:
+		return fmt.Errorf("weir: the gate answers with status %d", status)
+	case status != want:
+		r := &Refusal{Status: status, Title: http.StatusText(status)}
 		_ = json.Unmarshal(answer, r) // it may be no problem of the gate's
 		return r
 	case into == nil:

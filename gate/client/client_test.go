@@ -188,7 +188,7 @@ func TestTheTimeoutHolds(t *testing.T) {
 			t.Fatal(err)
 		}
 		var held []net.Conn
-		c.http.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
+		c.to.(*wire).dial = func(context.Context) (net.Conn, error) {
 			ours, theirs := net.Pipe()
 			go func() { _, _ = io.Copy(io.Discard, theirs) }()
 			held = append(held, theirs)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/score"
@@ -56,6 +57,11 @@ type name struct {
 	cell   *cell // nil: none when the name was made
 }
 
+// is reports whether n is the name of an entity. What differs most comes first.
+func (n *name) is(e *facet.Entity) bool {
+	return n.entity.Key == e.Key && n.entity.Kind == e.Kind && n.entity.Tenant == e.Tenant
+}
+
 func newCache(entries int) *cache {
 	c := &cache{seed: maphash.MakeSeed(), names: make([]atomic.Pointer[name], 1<<bits.Len(uint(entries)))}
 	for i := range shards {
@@ -90,9 +96,9 @@ func (c *finder) find(of *facet.Entity) (key string, e *entry) {
 	mask := uint64(len(c.names) - 1)
 	first, second := &c.names[h&mask], &c.names[h>>32&mask]
 	place, n := first, first.Load()
-	if n == nil || n.entity != *of {
+	if n == nil || !n.is(of) {
 		place, n = second, second.Load()
-		if n == nil || n.entity != *of {
+		if n == nil || !n.is(of) {
 			n = &name{entity: cloned(of), key: c.keyOf(*of)}
 			if place = second; first.Load() == nil {
 				place = first
@@ -213,6 +219,8 @@ func (c *cache) scores(most int, now int64, yield func(key string, v score.Value
 	}
 }
 
+// cloned returns a copy of an entity. All of a tenant share its text, which is
+// compared in every look-up and so stays near.
 func cloned(e *facet.Entity) facet.Entity {
-	return facet.Entity{Kind: e.Kind, Tenant: strings.Clone(e.Tenant), Key: strings.Clone(e.Key)}
+	return facet.Entity{Kind: e.Kind, Tenant: unique.Make(e.Tenant).Value(), Key: strings.Clone(e.Key)}
 }

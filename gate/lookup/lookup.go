@@ -127,42 +127,75 @@ func New(cfg Config, deps Dependencies) (*Lookup, error) {
 
 // Answer is the known risk of entities.
 type Answer struct {
-	Values  []*score.Value // one per entity, shared; nil if nothing is known or there is no risk. Empty if that holds for all
-	Trouble string         // why Values is incomplete or outdated; "" if it is neither
-	Earlier bool           // the missing values are in Values as they were known earlier
+	Trouble string // why Found is incomplete or outdated; "" if it is neither
+	Earlier bool   // what is missing is in Found as it was known earlier
+
+	few  [fewFound]Found // in the answer itself, so that it needs no memory of its own
+	many []Found         // all, where few has no room; otherwise nil
+	n    int
+}
+
+// Found is the risk of one entity.
+type Found struct {
+	Place int          // of the entity among those that were looked up
+	Value *score.Value // shared
+}
+
+// fewFound is more than the entities of most requests that have a score.
+const fewFound = 4
+
+// Found lists the entities with risk, in order of their places. It aliases a.
+func (a *Answer) Found() []Found {
+	if a.many != nil {
+		return a.many
+	}
+	return a.few[:a.n]
 }
 
 // Value returns the value of entity i; nil if nothing is known or there is no risk.
 func (a *Answer) Value(i int) *score.Value {
-	if len(a.Values) == 0 {
-		return nil
+	for _, f := range a.Found() {
+		if f.Place == i {
+			return f.Value
+		}
 	}
-	return a.Values[i]
+	return nil
+}
+
+// add adds the risk of an entity that has none yet.
+func (a *Answer) add(f Found) {
+	if a.n == len(a.few) {
+		a.many = append(make([]Found, 0, 2*fewFound), a.few[:]...)
+	}
+	a.n++
+	var all []Found
+	if a.many != nil {
+		a.many = append(a.many, f)
+		all = a.many
+	} else {
+		all = a.few[:a.n]
+	}
+	i := len(all) - 1
+	for ; i > 0 && all[i-1].Place > f.Place; i-- {
+		all[i] = all[i-1]
+	}
+	all[i] = f
 }
 
 // Look looks up entities within a budget, which begins at now. With earlier, an
 // outdated value is used if no current one can be read in time.
 func (l *Lookup) Look(ctx context.Context, entities []facet.Entity, now time.Time, budget time.Duration, earlier bool) Answer {
 	var a Answer
-	set := func(place int, v *score.Value) {
-		if v = l.live(v, now); v == nil {
-			return
-		}
-		if a.Values == nil { // most requests have no risk, and need none
-			a.Values = make([]*score.Value, len(entities))
-		}
-		a.Values[place] = v
-	}
 	var missing []miss
 	feed := l.feed.Load()
 	finder := l.cache.finder(l.keyOf)
 	for i := range entities {
 		key, kept := finder.find(&entities[i])
-		if kept != nil && l.fresh(kept, now, feed) {
-			set(i, &kept.value)
-			continue
+		if kept == nil || !l.fresh(kept, now, feed) {
+			missing = append(missing, miss{place: i, key: key, kept: kept})
+		} else if l.isRisk(&kept.value, now) {
+			a.add(Found{i, &kept.value})
 		}
-		missing = append(missing, miss{place: i, key: key, kept: kept})
 	}
 	if len(missing) == 0 {
 		l.metrics.hits.Inc()
@@ -173,14 +206,17 @@ func (l *Lookup) Look(ctx context.Context, entities []facet.Entity, now time.Tim
 		l.metrics.troubles[a.Trouble].Inc()
 	}
 	a.Earlier = a.Trouble != "" && earlier
-	for _, m := range missing {
-		switch {
-		case m.found:
-			set(m.place, m.value)
-		case earlier && m.kept != nil:
-			set(m.place, &m.kept.value)
-		default:
-			a.Earlier = false
+	for i := range missing {
+		m := &missing[i]
+		if !m.found {
+			if !earlier || m.kept == nil {
+				a.Earlier = false
+				continue
+			}
+			m.value = &m.kept.value
+		}
+		if l.isRisk(m.value, now) {
+			a.add(Found{m.place, m.value})
 		}
 	}
 	if a.Earlier {
@@ -209,12 +245,9 @@ func (l *Lookup) fresh(e *entry, now time.Time, feed uint64) bool {
 	return !e.at.IsZero() && now.Sub(e.at) < most
 }
 
-// live returns v, or nil if it has expired or is no score.
-func (l *Lookup) live(v *score.Value, now time.Time) *score.Value {
-	if v.Kind == 0 || v.Expires <= l.nowOr(now).UnixMilli() {
-		return nil
-	}
-	return v
+// isRisk reports whether v is a score that has not expired.
+func (l *Lookup) isRisk(v *score.Value, now time.Time) bool {
+	return v.Kind != 0 && v.Expires > l.nowOr(now).UnixMilli()
 }
 
 // nowOr returns the time of the clock that the look-up was given, or else t.

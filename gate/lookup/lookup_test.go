@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -488,4 +489,25 @@ func BenchmarkLookKept(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestWhatIsFoundIsInOrder: however many entities have risk, and in whatever order
+// they are found.
+func TestWhatIsFoundIsInOrder(t *testing.T) {
+	for n := range 3 * fewFound {
+		var a Answer
+		values := make([]score.Value, n)
+		for _, place := range rand.Perm(n) {
+			a.add(Found{place, &values[place]})
+		}
+		found := a.Found()
+		if len(found) != n || a.Value(n) != nil {
+			t.Fatalf("%d: %v", n, found)
+		}
+		for i, f := range found {
+			if f.Place != i || f.Value != &values[i] || a.Value(i) != &values[i] {
+				t.Errorf("%d: %v", n, found)
+			}
+		}
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/gate"
 	"github.com/weirdev/weir/gate/client"
+	"github.com/weirdev/weir/gate/http1"
 	"github.com/weirdev/weir/gate/listen"
 	"github.com/weirdev/weir/gate/lookup"
 	"github.com/weirdev/weir/gate/policy"
@@ -131,10 +132,10 @@ func newGateWorld(ctx context.Context) (*gateWorld, error) {
 		return w, err
 	}
 	w.socket, w.echo = filepath.Join(dir, "gate.sock"), filepath.Join(dir, "echo.sock")
-	if err := w.serve(ctx, w.socket, w.gate.Handler()); err != nil {
+	if err := w.serve(ctx, w.socket, w.gate.Handler(), w.gate); err != nil {
 		return w, err
 	}
-	return w, w.serve(ctx, w.echo, echo())
+	return w, w.serve(ctx, w.echo, echo(), nil)
 }
 
 // echo answers with what it got: what net/http itself costs.
@@ -240,8 +241,9 @@ func (w *gateWorld) accuse(ctx context.Context, cfg redis.Config, secret []byte)
 	return errors.Join(err, <-done)
 }
 
-// serve answers on a Unix socket as weir-gate does.
-func (w *gateWorld) serve(ctx context.Context, path string, h http.Handler) error {
+// serve answers on a Unix socket: with a decider as weir-gate does, otherwise with
+// net/http alone.
+func (w *gateWorld) serve(ctx context.Context, path string, h http.Handler, decider http1.Decider) error {
 	access, err := listen.New(listen.Defaults())
 	if err != nil {
 		return err
@@ -250,8 +252,15 @@ func (w *gateWorld) serve(ctx context.Context, path string, h http.Handler) erro
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: h, ErrorLog: telemetry.ErrorLog(slog.New(slog.DiscardHandler))}
-	w.background(func() { _ = listen.ServeHTTP(ctx, l, srv, policy.MaxBudget) })
+	log := slog.New(slog.DiscardHandler)
+	srv := &http.Server{Handler: h, ErrorLog: telemetry.ErrorLog(log)}
+	if decider == nil {
+		w.background(func() { _ = listen.ServeHTTP(ctx, l, srv, policy.MaxBudget) })
+		return nil
+	}
+	w.background(func() {
+		_ = http1.Serve(ctx, l, http1.Dependencies{Decider: decider, Knows: access.Knows, Others: srv, Logger: log, Longest: policy.MaxBudget})
+	})
 	return nil
 }
 
