@@ -241,3 +241,19 @@ func TestASignalIsFoundByEachOfItsNames(t *testing.T) {
 		}
 	}
 }
+
+// Of 20,000 signals of a rule within 20 days, a day has 1,000.
+func TestSignalsOfARuleAreFoundByTime(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	if err := connect(t, c).Exec(t.Context(), fmt.Sprintf(`INSERT INTO %s.signals (stream, incarnation, facet_offset, rule, time, received)
+SELECT 'weir', 1, number, 'busy', toDateTime64('2026-11-01 00:00:00', 3, 'UTC') + intDiv(number * 86400, 1000), now64(3) FROM numbers(20000)`, c.Database)); err != nil {
+		t.Fatal(err)
+	}
+	var n uint64
+	query(t, c, `SELECT count() FROM %s.v_named_signals WHERE found_by = 'rule' AND name_kind = '' AND name = 'busy'
+AND time >= toDateTime('2026-11-05 00:00:00', 'UTC') AND time < toDateTime('2026-11-06 00:00:00', 'UTC') SETTINGS max_rows_to_read = 4096`, &n) // in granules of 512
+	if n != 1000 {
+		t.Errorf("%d signals in a day, want 1000", n)
+	}
+}

@@ -862,7 +862,8 @@ CREATE TABLE IF NOT EXISTS weir.named_signals_local ON CLUSTER 'abuse'
     src_offset UInt64 CODEC(Delta, ZSTD(1)),
     late UInt8,
     received DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    day Date CODEC(ZSTD(1))
+    day Date CODEC(ZSTD(1)),
+    INDEX by_time time TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/weir/named_signals_local', '{replica}')
 PARTITION BY (stream, incarnation, intDiv(facet_offset, 33554432))
