@@ -6,13 +6,12 @@ import (
 )
 
 func attack() board {
-	// mine is a condition on v_signals AS s: the signals of the campaign.
-	mine := "clears = 0 AND " + ifGiven("rule = "+value("rule"), "rule") + " AND " + ifGiven("group_key = "+value("group"), "group")
+	signals := signalsOfCampaign()
 	members := `members AS (
-		SELECT DISTINCT entity_kind, entity, tenant FROM v_signals AS s WHERE $__timeFilter(s.time) AND ` + mine + `
+		SELECT DISTINCT entity_kind, entity, tenant FROM ` + signals + ` AS s
 	)`
 	caught := `caught AS (
-		SELECT DISTINCT stream, incarnation, src_partition, src_offset FROM v_signals AS s WHERE $__timeFilter(s.time) AND ` + mine + `
+		SELECT DISTINCT stream, incarnation, src_partition, src_offset FROM ` + signals + ` AS s
 	)`
 	// theirs is a condition on v_events AS e: the events of members. One IN makes one set.
 	var names []string
@@ -31,11 +30,11 @@ func attack() board {
 		rows: []row{
 			{"How big is it?", []panel{
 				number("Members", "Entities with signals of this campaign.", count, query{sql: `
-					SELECT uniqExact(entity_kind, entity, tenant) AS members FROM v_signals AS s WHERE $__timeFilter(s.time) AND ` + mine}),
+					SELECT uniqExact(entity_kind, entity, tenant) AS members FROM ` + signals + ` AS s`}),
 				number("Signals", "Firings of the rule in the time range.", count, query{sql: `
-					SELECT count() AS signals FROM v_signals AS s WHERE $__timeFilter(s.time) AND ` + mine}),
+					SELECT count() AS signals FROM ` + signals + ` AS s`}),
 				number("Heaviest", "The greatest weight of a signal.", points, query{sql: `
-					SELECT max(weight) AS heaviest FROM v_signals AS s WHERE $__timeFilter(s.time) AND ` + mine}, scoreSteps()...),
+					SELECT max(weight) AS heaviest FROM ` + signals + ` AS s`}, scoreSteps()...),
 				number("Requests of members", "All requests of the members, those included that made no rule fire.", count, query{sql: `
 					WITH ` + members + `
 					SELECT count() AS requests FROM v_events AS e WHERE $__timeFilter(e.time) AND ` + theirs}),
@@ -46,19 +45,17 @@ func attack() board {
 					WHERE $__timeFilter(d.time) AND arrayExists((kind, key) -> (kind, key, d.tenant) IN (SELECT entity_kind, entity, tenant FROM members), mapKeys(entities), mapValues(entities))
 					HAVING count() > 0`}),
 				number("Last signal", "When the rule fired last: is it still going on?", "dateTimeFromNow", query{sql: `
-					SELECT toUnixTimestamp64Milli(max(s.time)) AS last FROM v_signals AS s WHERE $__timeFilter(s.time) AND ` + mine + ` HAVING count() > 0`}),
+					SELECT toUnixTimestamp64Milli(max(s.time)) AS last FROM ` + signals + ` AS s HAVING count() > 0`}),
 				graph("Signals by rule", "When it began, how it moves, and whether it ends.", count, query{sql: `
 					SELECT $__timeInterval(s.time) AS t, rule, count() AS signals
-					FROM v_signals AS s
-					WHERE $__timeFilter(s.time) AND ` + mine + `
+					FROM ` + signals + ` AS s
 					GROUP BY t, rule
 					ORDER BY t`}).overTime().wide(12),
 				graph("New members", "Entities with their first signal in the time range, by kind. A campaign that keeps finding new accounts is not held by blocking the old ones.", count, query{sql: `
 					SELECT $__timeInterval(first) AS t, kind, count() AS members
 					FROM (
 						SELECT entity_kind AS kind, entity, tenant, min(s.time) AS first
-						FROM v_signals AS s
-						WHERE $__timeFilter(s.time) AND ` + mine + `
+						FROM ` + signals + ` AS s
 						GROUP BY kind, entity, tenant
 					)
 					GROUP BY t, kind
@@ -71,8 +68,7 @@ func attack() board {
 					queries: []query{{sql: `
 						SELECT entity_kind AS kind, entity, tenant, max(weight) AS heaviest, count() AS signals, arrayStringConcat(arraySort(groupUniqArray(3)(rule)), ', ') AS rules,
 							argMax(evidence, s.time) AS evidence, min(s.time) AS first, max(s.time) AS last
-						FROM v_signals AS s
-						WHERE $__timeFilter(s.time) AND ` + mine + `
+						FROM ` + signals + ` AS s
 						GROUP BY kind, entity, tenant
 						ORDER BY heaviest DESC, last DESC
 						LIMIT 500`}},
@@ -96,8 +92,7 @@ func attack() board {
 					LIMIT 40`}, column{name: "share", unit: share, width: 80}, column{name: "lift", unit: count, width: 80}).wide(10).tall(12),
 				list("Groups", "Groups for which rules fired, such as a network or a TLS fingerprint, with the members that were told. Follow one to see it alone.", query{sql: `
 					SELECT rule, if(group_kind = '', 'no group', group_kind) AS kind, group_key AS key, uniqExact(entity_kind, entity, tenant) AS members, count() AS signals, max(weight) AS heaviest, min(s.time) AS first, max(s.time) AS last
-					FROM v_signals AS s
-					WHERE $__timeFilter(s.time) AND ` + mine + `
+					FROM ` + signals + ` AS s
 					GROUP BY rule, kind, key
 					ORDER BY members DESC
 					LIMIT 100`},
@@ -158,7 +153,7 @@ func attack() board {
 				list("Time line", "The last 300 signals of the campaign, with the request that made each rule fire.", query{sql: `
 					SELECT s.time AS time, s.rule AS rule, s.entity_kind AS kind, s.entity AS entity, s.tenant AS tenant, s.weight AS weight, s.evidence AS evidence, s.group_key AS group,
 						e.method AS method, e.path AS path, e.status AS status, e.account AS account, e.client_ip AS ip, e.country AS country
-					FROM (SELECT * FROM v_signals AS s WHERE $__timeFilter(s.time) AND ` + mine + ` ORDER BY s.time DESC LIMIT 300) AS s
+					FROM (SELECT * FROM ` + signals + ` AS s ORDER BY s.time DESC LIMIT 300) AS s
 					LEFT JOIN (SELECT * FROM v_events AS e WHERE $__timeFilter(e.time)) AS e USING (stream, incarnation, src_partition, src_offset)
 					ORDER BY time DESC`},
 					column{name: "time", unit: moment, width: 190}, column{name: "entity", link: toEntity(), width: 180}, column{name: "evidence", width: 300}).wide(24).tall(12),

@@ -298,7 +298,7 @@ func mapOptions() object {
 }
 
 // view is the name of a view in a query.
-var view = regexp.MustCompile(`\bv_(events|signals|shadow_signals|decisions|labels|audit|entity_events|event_minutes|entity_minutes)\b`)
+var view = regexp.MustCompile(`\bv_[a-z_]+\b`)
 
 // statement completes a query: it puts the database before the views, and removes the
 // indentation that the text has in Go.

@@ -20,28 +20,28 @@ func rules() board {
 					SELECT rule, any(s.category) AS category, argMax(s.phase, s.time) AS phase, count() AS signals, uniqExact(s.entity_kind, s.entity, s.tenant) AS entities,
 						uniqExactIf((s.entity_kind, s.entity, s.tenant), found.rules = 1) / entities AS alone, round(avg(s.weight), 1) AS weight, max(s.weight) AS heaviest,
 						countIf(s.late = 1) / signals AS late, uniqExact(s.rules_version) AS versions, min(s.time) AS first, max(s.time) AS last
-					FROM v_signals AS s
+					FROM ` + signalsOfRule() + ` AS s
 					INNER JOIN found USING (entity_kind, entity, tenant)
-					WHERE $__timeFilter(s.time) AND s.clears = 0 AND ` + one + `
+					WHERE s.clears = 0
 					GROUP BY rule
 					ORDER BY signals DESC`},
 					column{name: "rule", link: toRule(), width: 260}, column{name: "alone", unit: share}, column{name: "late", unit: share}, column{name: "weight", unit: points}, column{name: "heaviest", unit: points}).wide(24).tall(11),
 				graph("Signals by rule", "A rule that jumps at an annotation was changed; one that jumps without is seeing an attack, or a release that behaves like one.", count, query{sql: `
 					SELECT $__timeInterval(s.time) AS t, rule, count() AS signals
-					FROM v_signals AS s
-					WHERE $__timeFilter(s.time) AND clears = 0 AND ` + one + `
+					FROM ` + signalsOfRule() + ` AS s
+					WHERE clears = 0
 					GROUP BY t, rule
 					ORDER BY t`}).overTime().wide(12),
 				graph("Entities by rule", "Different entities in each interval. Many signals about few entities are an attack; few signals about each of many are a rule that hits everybody.", count, query{sql: `
 					SELECT $__timeInterval(s.time) AS t, rule, uniqExact(entity_kind, entity, tenant) AS entities
-					FROM v_signals AS s
-					WHERE $__timeFilter(s.time) AND clears = 0 AND ` + one + `
+					FROM ` + signalsOfRule() + ` AS s
+					WHERE clears = 0
 					GROUP BY t, rule
 					ORDER BY t`}).wide(12),
 				list("Weights", "Signals by tier. A rule whose lowest tier fires most may need a higher threshold there.", query{sql: `
 					SELECT rule, tier, weight, any(phase) AS phase, count() AS signals, uniqExact(entity_kind, entity, tenant) AS entities, any(evidence) AS example
-					FROM v_signals AS s
-					WHERE $__timeFilter(s.time) AND clears = 0 AND ` + one + `
+					FROM ` + signalsOfRule() + ` AS s
+					WHERE clears = 0
 					GROUP BY rule, tier, weight
 					ORDER BY signals DESC
 					LIMIT 100`}, column{name: "rule", link: toRule(), width: 240}, column{name: "example", width: 320}).wide(14),
@@ -73,8 +73,8 @@ func rules() board {
 					LIMIT 200`}, column{name: "time", unit: moment, width: 190}, column{name: "entity", link: toEntity(), width: 180}, column{name: "rule", width: 200}, column{name: "reason", width: 260}).wide(14),
 				list("What labels hide", "Signals that a label holds back: they are stored with weight 0. Many of them about an entity that is not known to be innocent are an attack behind a label.", query{sql: `
 					SELECT rule, entity_kind AS kind, entity, tenant, count() AS signals, max(s.time) AS last
-					FROM v_signals AS s
-					WHERE $__timeFilter(s.time) AND JSONHas(evidence, 'false_positive') AND ` + one + `
+					FROM ` + signalsOfRule() + ` AS s
+					WHERE JSONHas(evidence, 'false_positive')
 					GROUP BY rule, kind, entity, tenant
 					ORDER BY signals DESC
 					LIMIT 100`}, column{name: "rule", link: toRule(), width: 240}, column{name: "entity", link: toEntity(), width: 200}),

@@ -62,6 +62,47 @@ func timeline() string {
 					)`
 }
 
+// signalColumns are the columns of v_signals that the dashboards of a rule and of a
+// campaign use.
+const signalColumns = `rule, rules_version, tenant, entity_kind, entity, group_kind, group_key, category, phase, tier, weight, clears, evidence, time, late, stream, incarnation, src_partition, src_offset`
+
+// notGiven holds while the variable is empty, or All. It is a constant, which ClickHouse
+// sees before it reads.
+func notGiven(variable string) string { return ifGiven("1 = 0", variable) }
+
+// signalsOfRule is a table of the signals of the rule that the variable rule names, or of
+// all rules. v_named_signals finds those of one rule at once; v_signals is only read for
+// all of them.
+func signalsOfRule() string {
+	return `(
+						SELECT ` + signalColumns + `
+						FROM v_named_signals AS n
+						WHERE $__timeFilter(n.time) AND NOT ` + notGiven("rule") + ` AND found_by = 'rule' AND name_kind = '' AND name = ` + value("rule") + `
+						UNION ALL
+						SELECT ` + signalColumns + `
+						FROM v_signals AS a
+						WHERE $__timeFilter(a.time) AND ` + notGiven("rule") + `
+					)`
+}
+
+// signalsOfCampaign is the same of the rule and the group that the variables name, of
+// either, or of all. A group is named by its key alone, whatever its kind.
+func signalsOfCampaign() string {
+	return `(
+						SELECT ` + signalColumns + `
+						FROM v_named_signals AS n
+						WHERE $__timeFilter(n.time) AND clears = 0 AND NOT ` + notGiven("rule") + ` AND found_by = 'rule' AND name_kind = '' AND name = ` + value("rule") + ` AND ` + ifGiven("group_key = "+value("group"), "group") + `
+						UNION ALL
+						SELECT ` + signalColumns + `
+						FROM v_named_signals AS g
+						WHERE $__timeFilter(g.time) AND clears = 0 AND ` + notGiven("rule") + ` AND NOT ` + notGiven("group") + ` AND found_by = 'group' AND name = ` + value("group") + `
+						UNION ALL
+						SELECT ` + signalColumns + `
+						FROM v_signals AS a
+						WHERE $__timeFilter(a.time) AND clears = 0 AND ` + notGiven("rule") + ` AND ` + notGiven("group") + `
+					)`
+}
+
 // signalsOfEntity is a condition on v_named_signals for the same entity.
 func signalsOfEntity() string {
 	return fmt.Sprintf("found_by = 'entity' AND name_kind = %s AND name = %s AND %s", value("kind"), value("entity"), ifGiven("tenant = "+value("tenant"), "tenant"))

@@ -50,6 +50,7 @@ func seen() []mistake {
 			p.Targets[0].RawSQL = strings.Replace(p.Targets[0].RawSQL, "WHERE $__timeFilter(s.time) AND", "WHERE", 1)
 		}, "bounds the time of 0"},
 		{"a table instead of a view", rewrite("${database}.v_signals", "weir.signals"), "and not a view"},
+		{"a view without its database", rewrite("${database}.v_signals", "v_signals"), "and not a view"},
 		{"what users type, in quotes", func(d *dashboards.Dashboard, p *dashboards.Panel) {
 			d.Templating.List = append(d.Templating.List, dashboards.Variable{Type: "textbox", Name: "who"})
 			p.Targets[0].RawSQL += " -- '${who:singlequote}'"

@@ -249,7 +249,8 @@ func (l *linter) statement(where, sql string) {
 		return
 	}
 	for _, m := range anyTable.FindAllStringSubmatch(sql, -1) {
-		if name := m[1]; strings.Contains(name, ".") && !strings.HasPrefix(name, "${database}.v_") {
+		// A name without a dot is that of a common table expression.
+		if name := m[1]; (strings.Contains(name, ".") || strings.HasPrefix(name, "v_")) && !strings.HasPrefix(name, "${database}.v_") {
 			l.say(where, "it reads %s, and not a view of ${database}", name)
 		}
 	}

@@ -1,7 +1,9 @@
 package dashboards_test
 
 import (
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,6 +18,7 @@ func TestEveryQueryFindsWhatItAsksFor(t *testing.T) {
 	t.Run("panels", func(t *testing.T) { runPanels(t, w) })
 	t.Run("controls", func(t *testing.T) { runControls(t, w) })
 	t.Run("answers", func(t *testing.T) { runAnswers(t, w) })
+	t.Run("campaigns", func(t *testing.T) { runCampaigns(t, w) })
 	t.Run("quiet metrics", func(t *testing.T) { runQuiet(t, w) })
 	t.Run("names that break out", func(t *testing.T) { runNames(t, w) })
 	t.Run("documentation", func(t *testing.T) { runDocumentation(t, w) })
@@ -124,6 +127,65 @@ func runAnswers(t *testing.T, w *world) {
 		t.Errorf("the attack has accounts of another tenant: %v", found)
 	}
 	has("weir-attack", "Map", map[string]string{"city": "Amsterdam", "latitude": "52.37"})
+}
+
+// runCampaigns chooses a rule, a group, both and neither, which are found in different
+// ways. What the dashboards say of them must be what v_signals says.
+func runCampaigns(t *testing.T, w *world) {
+	all := read(t)
+	rows := func(uid, title string) []map[string]string {
+		t.Helper()
+		d := &all[slices.IndexFunc(all, func(d dashboards.Dashboard) bool { return d.UID == uid })]
+		rows, err := w.runner.Rows(t.Context(), d, title)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows
+	}
+	const from = " FROM weir.v_signals WHERE time >= fromUnixTimestamp64Milli(toInt64(?)) AND time <= fromUnixTimestamp64Milli(toInt64(?)) AND clears = 0 "
+	ask := func(sql string, into []any, args ...any) {
+		t.Helper()
+		if err := w.runner.ClickHouse.QueryRow(t.Context(), sql, append([]any{w.runner.Range.From.Unix() * 1000, w.runner.Range.To.Unix() * 1000}, args...)...).Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var rule, group string
+	ask("SELECT rule, group_key"+from+"AND group_key != '' GROUP BY rule, group_key ORDER BY count() DESC, rule LIMIT 1", []any{&rule, &group})
+	chosen := w.runner.Chosen
+	defer func() { w.runner.Chosen = chosen }()
+	for _, c := range [][2]string{{rule, ""}, {"", group}, {rule, group}, {"", ""}} {
+		w.runner.Chosen = dashboards.Values{"rule": {Text: c[0], All: c[0] == ""}, "group": {Text: c[1]}}
+		var members, signals, ofRule uint64
+		const ofGroup = "AND (group_key = ? OR ? = '')"
+		const one = "AND (rule = ? OR ? = '') "
+		ask("SELECT uniqExact(entity_kind, entity, tenant), count()"+from+one+ofGroup, []any{&members, &signals}, c[0], c[0], c[1], c[1])
+		ask("SELECT countIf(NOT startsWith(tenant, 'weir-canary'))"+from+one, []any{&ofRule}, c[0], c[0])
+		for _, got := range []struct {
+			uid, title, column string
+			want               uint64
+		}{{"weir-attack", "Members", "members", members}, {"weir-attack", "Signals", "signals", signals}, {"weir-attack", "Signals by rule", "signals", signals}, {"weir-rules", "Weights", "signals", ofRule}} {
+			var sum uint64
+			for _, row := range rows(got.uid, got.title) {
+				n, err := strconv.ParseUint(row[got.column], 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sum += n
+			}
+			if sum != got.want || sum == 0 {
+				t.Errorf("rule %q and group %q: %s says %d, v_signals %d", c[0], c[1], got.title, sum, got.want)
+			}
+		}
+	}
+	w.runner.Chosen = maps.Clone(chosen)
+	w.runner.Chosen["rule"] = dashboards.Value{Text: "credential-stuffing-ip"}
+	for _, d := range all {
+		if d.UID == "weir-attack" || d.UID == "weir-rules" {
+			for _, f := range w.runner.Dashboard(t.Context(), &d) {
+				t.Error(f)
+			}
+		}
+	}
 }
 
 // runNames chooses entities whose names would end a text of SQL. Nothing of that name is

@@ -103,7 +103,11 @@ func (c Config) spread(s string) []string {
 	}
 	if m := alterTable.FindStringSubmatch(s); m != nil {
 		rest := strings.TrimPrefix(s, m[0])
-		return []string{"ALTER TABLE " + m[1] + "." + c.stored(m[2]) + on + rest, m[0] + on + rest}
+		stored := "ALTER TABLE " + m[1] + "." + c.stored(m[2]) + on + rest
+		if strings.Contains(rest, " INDEX ") { // of rows, of which a Distributed table has none
+			return []string{stored}
+		}
+		return []string{stored, m[0] + on + rest}
 	}
 	if m := createFeed.FindStringSubmatch(s); m != nil {
 		rest := fromTable.ReplaceAllStringFunc(strings.TrimPrefix(s, m[0]), func(from string) string {

@@ -169,6 +169,43 @@ func TestATimeLineReadsByItsKey(t *testing.T) {
 	}
 }
 
+// Of 60,000 events in three parts, 3,000 are about an address. Its time line may read
+// them with a granule at each end in each part, and wide columns of 200 of them alone.
+// ClickHouse refuses a query that reads more than it may.
+func TestATimeLineReadsNoMoreThanItsRange(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	conn := connect(t, c)
+	const parts, ofAddress, granule, newest = 3, 3000, 512, 200
+	for part := range parts {
+		if err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO %s.entity_events (entity_kind, entity, stream, incarnation, src_offset, owner, day, time, object)
+SELECT 'ip', if(number %% 20 = 0, '203.0.113.9', 'a' || toString(number)), 'weir', 1, %d + number, 1, today(), now64(3) + number, repeat('o', 1000) FROM numbers(20000)`, c.Database, part*20_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	line := fmt.Sprintf("SELECT * FROM %s.v_entity_events WHERE entity_kind = 'ip' AND entity = '203.0.113.9' ORDER BY time DESC LIMIT %d", c.Database, newest)
+	within := func(rows, bytes int) (found uint64, err error) {
+		err = conn.QueryRow(t.Context(), fmt.Sprintf("SELECT countIf(object != '') FROM (%s) SETTINGS max_rows_to_read = %d, max_bytes_to_read = %d", line, rows, bytes)).Scan(&found)
+		return found, err
+	}
+	const rows, bytes = ofAddress + 2*granule*parts, 1 << 20 // all of its objects are 3 MB
+	if n, err := within(rows, bytes); err != nil || n != newest {
+		t.Errorf("of %d events there are %d: %v", newest, n, err)
+	}
+	if _, err := within(ofAddress-1, bytes); err == nil {
+		t.Error("ClickHouse does not count the rows that it reads")
+	}
+	if _, err := within(rows, 1<<16); err == nil {
+		t.Error("ClickHouse does not count the bytes that it reads")
+	}
+	if err := conn.Exec(t.Context(), fmt.Sprintf("INSERT INTO %s.superseded_streams VALUES ('weir', 1, 'weir', 2)", c.Database)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := within(rows, bytes); err != nil || n != 0 {
+		t.Errorf("of a superseded stream there are %d events: %v", n, err)
+	}
+}
+
 func TestASignalIsFoundByEachOfItsNames(t *testing.T) {
 	s := start(t, "127.0.0.1:0")
 	c := config(t, s.addr)
@@ -202,5 +239,21 @@ func TestASignalIsFoundByEachOfItsNames(t *testing.T) {
 		if query(t, c, "SELECT count() FROM %s.v_named_signals WHERE "+where, &n); n != want {
 			t.Errorf("%d signals where %s, want %d", n, where, want)
 		}
+	}
+}
+
+// Of 20,000 signals of a rule within 20 days, a day has 1,000.
+func TestSignalsOfARuleAreFoundByTime(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	if err := connect(t, c).Exec(t.Context(), fmt.Sprintf(`INSERT INTO %s.signals (stream, incarnation, facet_offset, rule, time, received)
+SELECT 'weir', 1, number, 'busy', toDateTime64('2026-11-01 00:00:00', 3, 'UTC') + intDiv(number * 86400, 1000), now64(3) FROM numbers(20000)`, c.Database)); err != nil {
+		t.Fatal(err)
+	}
+	var n uint64
+	query(t, c, `SELECT count() FROM %s.v_named_signals WHERE found_by = 'rule' AND name_kind = '' AND name = 'busy'
+AND time >= toDateTime('2026-11-05 00:00:00', 'UTC') AND time < toDateTime('2026-11-06 00:00:00', 'UTC') SETTINGS max_rows_to_read = 4096`, &n) // in granules of 512
+	if n != 1000 {
+		t.Errorf("%d signals in a day, want 1000", n)
 	}
 }

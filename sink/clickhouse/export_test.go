@@ -9,7 +9,7 @@ func Statements(c Config) []string {
 }
 
 // Retypes returns the statements that change tables of an older version.
-func Retypes(c Config) []string { return c.clustered(c.retypes()) }
+func Retypes(c Config) []string { return c.clustered(append(c.retypes(), c.indexes()...)) }
 
 // ClusterSettings returns the settings of a connection that only a cluster needs.
 func ClusterSettings(c Config) clickhouse.Settings { return c.clusterSettings() }

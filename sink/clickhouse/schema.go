@@ -14,7 +14,7 @@ import (
 
 // schemaVersion is raised with every change of the tables. A program does not write
 // to tables of a newer version.
-const schemaVersion = 11
+const schemaVersion = 12
 
 // field is a column: its name, its type, its compression.
 type field struct{ name, kind string }
@@ -214,6 +214,13 @@ func (c Config) retypes() []string {
 	return all
 }
 
+// indexes returns the statements that give tables of an older version the indexes of
+// today, for new rows and, in the background, for old ones.
+func (c Config) indexes() []string {
+	alter := "ALTER TABLE " + c.Database + "." + namedSignalsTable + "\n    "
+	return []string{alter + "ADD INDEX IF NOT EXISTS by_time time TYPE minmax GRANULARITY 1", alter + "MATERIALIZE INDEX by_time"}
+}
+
 // longestChange is how long ClickHouse may say nothing while it rewrites columns that
 // have another type than before.
 const longestChange = 12 * time.Hour
@@ -242,7 +249,7 @@ func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 	older := have > 0 && have < schemaVersion
 	all := c.tables()
 	if older {
-		all = append(all, c.retypes()...)
+		all = append(append(all, c.retypes()...), c.indexes()...)
 	}
 	if err := execute(ctx, conn, c.clustered(append(append(all, c.views()...), fmt.Sprintf(keepSuperseded, c.Database)))); err != nil {
 		return err

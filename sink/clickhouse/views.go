@@ -59,8 +59,12 @@ SELECT * FROM %[1]s.%[2]s FINAL
 WHERE ` + isCurrent
 
 // isCurrent does not ask v_superseded, which takes longer than most questions. The
-// writers of files keep its answer in a table.
-const isCurrent = "(stream, incarnation) NOT IN (SELECT stream, incarnation FROM %[1]s." + supersededTable + ")"
+// writers of files keep its answer in a table. That table is read while the query is
+// planned, so that the condition has a list of constants. After NOT IN (SELECT …),
+// ClickHouse would read all columns of all rows before it takes the newest ones; with
+// constants, it reads wide columns only of rows that it shows. The last element, which
+// names no stream, gives an empty list its type.
+const isCurrent = "(stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM %[1]s." + supersededTable + "), ('', 0))"
 
 const supersededTable = "superseded_streams"
 
@@ -74,6 +78,10 @@ const keepSuperseded = "INSERT INTO %[1]s." + supersededTable + " SELECT stream,
 // With optimize_move_to_prewhere_if_final, ClickHouse reads the columns of the key
 // first, and all others only in rows with the key that is asked for. It moves no
 // condition on other columns, for which FINAL must choose the row first.
+//
+// split_intersecting_parts_ranges_into_layers_final divides what is read among threads by
+// the first columns of the key. One thread would get all rows of an entity, and the
+// others would look for theirs in vain.
 
 // viewed lists the views beside those of whole tables: a name, with the query that it
 // shows. Those with a placeholder are called with a value: v_events_by_id(id = 'r-1').
@@ -82,7 +90,7 @@ var viewed = []struct{ name, query string }{
     country, city, asn, anonymiser, build, late, stream, incarnation, src_partition, src_offset
 FROM %[1]s.entity_events FINAL
 WHERE %[2]s
-SETTINGS optimize_move_to_prewhere_if_final = 1`},
+SETTINGS optimize_move_to_prewhere_if_final = 1, split_intersecting_parts_ranges_into_layers_final = 0`},
 	{"named_signals", `SELECT * EXCEPT (day) FROM %[1]s.named_signals FINAL
 WHERE %[2]s
 SETTINGS optimize_move_to_prewhere_if_final = 1`},

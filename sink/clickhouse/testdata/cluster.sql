@@ -862,7 +862,8 @@ CREATE TABLE IF NOT EXISTS weir.named_signals_local ON CLUSTER 'abuse'
     src_offset UInt64 CODEC(Delta, ZSTD(1)),
     late UInt8,
     received DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    day Date CODEC(ZSTD(1))
+    day Date CODEC(ZSTD(1)),
+    INDEX by_time time TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/weir/named_signals_local', '{replica}')
 PARTITION BY (stream, incarnation, intDiv(facet_offset, 33554432))
@@ -914,58 +915,58 @@ INNER JOIN runs AS new ON new.stream = f.by_stream AND new.incarnation = f.by_in
 WHERE (new.last, new.read, new.stream, new.incarnation) > (old.last, old.read, old.stream, old.incarnation);
 CREATE OR REPLACE VIEW weir.v_events ON CLUSTER 'abuse' AS
 SELECT * FROM weir.events FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_signals ON CLUSTER 'abuse' AS
 SELECT * FROM weir.signals FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_shadow_signals ON CLUSTER 'abuse' AS
 SELECT * FROM weir.shadow_signals FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_decisions ON CLUSTER 'abuse' AS
 SELECT * FROM weir.decisions FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_labels ON CLUSTER 'abuse' AS
 SELECT * FROM weir.labels FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_audit ON CLUSTER 'abuse' AS
 SELECT * FROM weir.audit FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_dead_letters ON CLUSTER 'abuse' AS
 SELECT * FROM weir.dead_letters FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_rule_versions ON CLUSTER 'abuse' AS
 SELECT * FROM weir.rule_versions FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_entity_events ON CLUSTER 'abuse' AS
 SELECT entity_kind, entity, tenant, time, account, device, client_ip, method, route, object_type, object, status, auth, signature, decision_action,
     country, city, asn, anonymiser, build, late, stream, incarnation, src_partition, src_offset
 FROM weir.entity_events FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams)
-SETTINGS optimize_move_to_prewhere_if_final = 1;
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0))
+SETTINGS optimize_move_to_prewhere_if_final = 1, split_intersecting_parts_ranges_into_layers_final = 0;
 CREATE OR REPLACE VIEW weir.v_named_signals ON CLUSTER 'abuse' AS
 SELECT * EXCEPT (day) FROM weir.named_signals FINAL
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams)
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0))
 SETTINGS optimize_move_to_prewhere_if_final = 1;
 CREATE OR REPLACE VIEW weir.v_event_minutes ON CLUSTER 'abuse' AS
 SELECT minute, tenant, route, method, status, auth, decision_action, events, latency_us, bytes, stream, incarnation
 FROM weir.event_minutes FINAL
 ARRAY JOIN tenants AS tenant, routes AS route, methods AS method, statuses AS status, auths AS auth, actions AS decision_action, events AS events,
     latencies_us AS latency_us, bytes AS bytes
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_entity_minutes ON CLUSTER 'abuse' AS
 SELECT entity_kind, minute, tenant, entity, events, failures, errors, refused, stream, incarnation
 FROM weir.entity_minutes FINAL
 ARRAY JOIN tenants AS tenant, entities AS entity, events AS events, failures AS failures, errors AS errors, refused AS refused
-WHERE (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams);
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
 CREATE OR REPLACE VIEW weir.v_events_by_id ON CLUSTER 'abuse' AS
 SELECT * FROM weir.events FINAL
 WHERE (stream, incarnation, src_partition, src_offset) IN
     (SELECT stream, incarnation, src_partition, src_offset FROM weir.event_ids_local WHERE id_hash = toUInt32(cityHash64({id:String})))
-    AND {id:String} IN (id, request_id, trace_id, decision, session, token, token_family, key_id) AND (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams)
+    AND {id:String} IN (id, request_id, trace_id, decision, session, token, token_family, key_id) AND (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0))
 SETTINGS optimize_move_to_prewhere_if_final = 1;
 CREATE OR REPLACE VIEW weir.v_decisions_by_id ON CLUSTER 'abuse' AS
 SELECT * FROM weir.decisions FINAL
 WHERE (stream, incarnation, time) IN
     (SELECT stream, incarnation, time FROM weir.decision_ids_local WHERE id_hash = toUInt32(cityHash64({id:String})))
-    AND has(arrayConcat([id, request_id, trace_id], mapValues(entities)), {id:String}) AND (stream, incarnation) NOT IN (SELECT stream, incarnation FROM weir.superseded_streams)
+    AND has(arrayConcat([id, request_id, trace_id], mapValues(entities)), {id:String}) AND (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0))
 SETTINGS optimize_move_to_prewhere_if_final = 1;
