@@ -40,7 +40,7 @@ func parse(b []byte) (q question, v verdict) {
 	}
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	switch {
-	case end >= mostHead || end < 0 && len(b) >= mostHead:
+	case end > mostHead-len("\r\n\r\n") || end < 0 && len(b) >= mostHead:
 		return q, other
 	case end < 0:
 		return q, partial

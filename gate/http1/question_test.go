@@ -62,6 +62,8 @@ func TestWhatIsAQuestion(t *testing.T) {
 		{"a line feed alone", "POST /v1/decide HTTP/1.1\r\nHost: gate\nContent-Length: 2\r\n\r\n{}", other},
 		{"a byte beyond ASCII", ask("Accept: ä"), other},
 		{"a head that does not end", "POST /v1/decide HTTP/1.1\r\nAccept: " + strings.Repeat("a", mostHead), other},
+		{"the longest head", ask("Accept: " + strings.Repeat("a", mostHead-len(ask("Accept: "))+len("{}"))), whole},
+		{"a head that is longer by a byte", ask("Accept: " + strings.Repeat("a", mostHead-len(ask("Accept: "))+len("{}")+1)), other},
 		{"a long head", ask("Accept: " + strings.Repeat("a", mostHead)), other},
 	} {
 		if q, v := parse([]byte(tc.in)); v != tc.want {

@@ -54,6 +54,7 @@ const (
 func Serve(ctx context.Context, l net.Listener, deps Dependencies) error {
 	s := &server{deps: deps, Listener: l, others: make(chan accepted), done: make(chan struct{}), conns: map[*conn]struct{}{}}
 	s.running.Go(s.accept)
+	defer context.AfterFunc(ctx, s.end)() // beside net/http, which may take its time
 	err := listen.ServeHTTP(ctx, s, deps.Others, deps.Longest)
 	s.stop()
 	return err
@@ -126,14 +127,19 @@ func (s *server) accept() {
 	}
 }
 
-// stop waits for open requests, and closes all connections.
-func (s *server) stop() {
+// end ends each connection with the question that it answers, or waits for.
+func (s *server) end() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ending.Store(true)
 	for c := range s.conns {
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // wakes those that wait for a question
+		_ = c.SetReadDeadline(time.Unix(1, 0)) // wakes those that wait
 	}
-	s.mu.Unlock()
+}
+
+// stop waits for open requests, and closes all connections.
+func (s *server) stop() {
+	s.end()
 	late := time.AfterFunc(drainTimeout, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -291,6 +291,27 @@ func TestTheEnd(t *testing.T) {
 	})
 }
 
+// TestTheEndDoesNotWaitForNetHTTP: a connection that waits is closed although net/http
+// has not completed what it began.
+func TestTheEndDoesNotWaitForNetHTTP(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		idle, slow := w.dial(), w.dial()
+		tell(t, idle, asking("{}"))
+		answer(t, idle)
+		tell(t, slow, asking("wait", "X-Other: a"))
+		synctest.Wait()
+		began := time.Now()
+		w.cancel()
+		if _, err := idle.in.ReadByte(); err != io.EOF || time.Since(began) > 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		close(w.decider.release)
+		if _, body := answer(t, slow); body != "wait \n" {
+			t.Errorf("%q", body)
+		}
+	})
+}
+
 // TestAPanicEndsItsConnectionOnly, and is logged.
 func TestAPanicEndsItsConnectionOnly(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
