@@ -54,7 +54,7 @@ func (r *records) open() (err error) {
 	if r.file, err = os.CreateTemp("", "weir-explain-*"); err != nil {
 		return noRoom(err)
 	}
-	os.Remove(r.file.Name())
+	_ = os.Remove(r.file.Name()) // close removes it where this may not
 	r.to = bufio.NewWriterSize(r.file, 1<<20)
 	return nil
 }
@@ -88,6 +88,6 @@ func (r *records) at(n int) ([]byte, error) {
 func (r *records) close() {
 	if r.file != nil {
 		r.file.Close()
-		os.Remove(r.file.Name()) // where it could not be removed while it was open
+		_ = os.Remove(r.file.Name()) // where it could not be removed while it was open
 	}
 }
