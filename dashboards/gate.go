@@ -24,9 +24,10 @@ func gate() board {
 				graph("Decisions a second by action", "All gates together.", perSec, query{expr: "sum by (action) (" + rate("weir_gate_decisions_total") + ")", legend: "{{action}}"}).stack(),
 				graph("Time to decide", "From the question to the answer, look-up included. Dashed: half of the usual budget, and the budget.", seconds,
 					query{expr: p("0.5", "weir_gate_decision_seconds"), legend: "p50"}, query{expr: p("0.99", "weir_gate_decision_seconds"), legend: "p99"}, query{expr: p("0.999", "weir_gate_decision_seconds"), legend: "p99.9"}).colored(step{0.0125, "orange"}, step{0.025, "red"}),
-				graph("Questions not understood", "Refused questions by problem, and errors that Envoys and HAProxies got: a gateway is set up wrongly, or somebody else asks.", perSec,
+				graph("Questions not understood", "Refused questions by problem, errors that Envoys and HAProxies got, and lines of logs that tell no outcome: a gateway is set up wrongly, or somebody else asks.", perSec,
 					query{expr: "sum by (problem) (" + rate("weir_gate_refused_requests_total") + ")", legend: "{{problem}}"}, query{expr: "sum by (code) (" + rate("weir_gate_envoy_errors_total") + ")", legend: "Envoy {{code}}"},
-					query{expr: "sum by (reason) (" + rate("weir_gate_haproxy_faults_total") + ")", legend: "HAProxy {{reason}}"}),
+					query{expr: "sum by (reason) (" + rate("weir_gate_haproxy_faults_total") + ")", legend: "HAProxy {{reason}}"},
+					query{expr: `sum(rate(weir_gate_log_lines_total{instance=~"$gate",result="unreadable"}[$__rate_interval]))`, legend: "lines of logs"}),
 			}},
 			{"Does it know enough?", []panel{
 				graph("Degraded decisions", "Decisions without all knowledge, look-ups that were answered by what was known earlier, and decisions to allow that were made without knowing anything: those let an attacker in.", perSec,
