@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -350,6 +351,11 @@ func (d *enumeration) Apply(c *Context, f *Firing) bool {
 		return false
 	}
 	begin, end := numberIn(id)
+	if d.rule.Of == event.Path {
+		if from, to := pageIn(id); from < to {
+			begin, end = from, to
+		}
+	}
 	if d.isOwn(c.Event, numeral(id[begin:end]), end-begin) {
 		return false
 	}
@@ -401,6 +407,26 @@ func numberIn(id string) (begin, end int) {
 		return 0, 0
 	}
 	return begin, end
+}
+
+// pageIn finds the number of the page, or the place where it begins, in a path with a
+// query: the value of the first parameter of a usual name that is a number. It is empty
+// if there is none. Other parameters, such as the size of a page, are no number of it.
+func pageIn(path string) (begin, end int) {
+	begin = strings.IndexByte(path, '?') + 1
+	for begin > 0 && begin < len(path) {
+		parameter, _, _ := strings.Cut(path[begin:], "&")
+		end := begin + len(parameter)
+		name, value, _ := strings.Cut(parameter, "=")
+		switch name {
+		case "page", "offset", "start", "skip", "cursor", "p", "pg", "from":
+			if value != "" && len(value) <= mostDigits && strings.Trim(value, "0123456789") == "" {
+				return end - len(value), end
+			}
+		}
+		begin = end + 1
+	}
+	return 0, 0
 }
 
 // numeral returns the value of digits; −1 if there are none.

@@ -154,6 +154,43 @@ func TestTheNumberOfAnID(t *testing.T) {
 	}
 }
 
+func TestTheNumberOfAPage(t *testing.T) {
+	for _, c := range []struct {
+		path string
+		want int64 // −1: none
+	}{
+		{"/rides?limit=100&page=7", 7},
+		{"/rides?page=7&limit=100", 7},
+		{"/v2/rides/2026/11?per_page=50&page_size=25&page=7", 7},
+		{"/rides?offset=0&limit=1000", 0},
+		{"/rides?year=2026&from=40&page=9", 40},
+		{"/rides?cursor=abc&page=12345&limit=100", 12345},
+		{"/rides?cursor=abc123&limit=10", 123},
+		{"/rides?page=1234567890123456&n=5", -1},
+		{"/rides?page=&limit=50", 50},
+		{"/rides?page=2x&limit=50", 50},
+		{"/rides?page&limit=50", 50},
+		{"/rides?homepage=3&limit=50", 50},
+		{"/rides?", -1},
+		{"/rides/page=3/100", 100},
+		{"?p=3", 3},
+	} {
+		l := newLine(t, strings.Replace(anyObjects, "tiers", "of: path\n  tiers", 1))
+		got := int64(-1)
+		for _, path := range []string{c.path, "/x"} {
+			l.see(withToken{at: start + l.n*1000, values: map[event.Field]string{event.Path: path, event.Status: "200", event.Account: "ann"}})
+		}
+		for _, e := range l.f.Evidence {
+			if e.Name == "lowest" {
+				got = e.Values[0]
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %d, want %d", c.path, got, c.want)
+		}
+	}
+}
+
 func TestOwnObjects(t *testing.T) {
 	l := newLine(t, "id_enumeration:\n  tiers: [{objects: 3, weight: 30}]\n")
 	see := func(account, object string) uint8 {

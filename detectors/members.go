@@ -3,6 +3,7 @@ package detectors
 import (
 	"math"
 
+	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 )
@@ -12,8 +13,9 @@ import (
 // order in which they came last, each time i64 (Unix ms) · length u16 · key.
 type Members struct {
 	kind     facet.Kind
-	window   int64 // ms
-	lateness int64 // ms
+	cancel   *condition.Condition // nil: nothing withdraws a member
+	window   int64                // ms
+	lateness int64                // ms
 }
 
 const (
@@ -26,7 +28,34 @@ func NewMembers(r *rules.Rule, lateness int64) *Members {
 	if r.Members == nil {
 		return nil
 	}
-	return &Members{kind: r.Members.Entity, window: r.MembersReach().Milliseconds(), lateness: lateness}
+	return &Members{kind: r.Members.Entity, cancel: r.Members.Cancel, window: r.MembersReach().Milliseconds(), lateness: lateness}
+}
+
+// Apply records the member that a counted event names, and forgets the one that a
+// cancelling event names, whether it counts or not. A member is named and withdrawn in
+// order of arrival; a late event does neither.
+func (m *Members) Apply(s Slot, c *Context) {
+	switch {
+	case m.cancel != nil && !c.Late && m.cancel.Holds(c.Event):
+		m.withdraw(s, c)
+	case c.Counts:
+		m.See(s, c)
+	}
+}
+
+// withdraw forgets the member that the event names.
+func (m *Members) withdraw(s Slot, c *Context) {
+	member, ok := facet.EntityOf(m.kind, c.Event, nil)
+	if !ok {
+		return
+	}
+	b := s.Payload()
+	for at := 0; at < len(b); at += memberSize(b[at:]) {
+		if string(b[at+memberHeader:at+memberSize(b[at:])]) == member.Key {
+			s.Resize(at + copy(b[at:], b[at+memberSize(b[at:]):]))
+			return
+		}
+	}
 }
 
 // See records the members that a counted event names.

@@ -169,3 +169,39 @@ func TestMembersOfAnyFormAreReadOrRefused(t *testing.T) {
 		t.Error("what is cut short, or too long, is taken")
 	}
 }
+
+func TestMembersThatACancellingEventNamesAreNotTold(t *testing.T) {
+	success := &rules.Condition{Holds: func(e *event.Event) bool { return e.Text(event.Auth) == "success" }}
+	m := detectors.NewMembers(&rules.Rule{
+		Spec:    &detectors.SlidingWindow{Window: memberWindow, Tiers: []detectors.Tier{{At: 1, Weight: 1}}},
+		Members: &rules.Members{Entity: facet.Account, Weight: 20, Cancel: success},
+	}, lateness)
+	s := &room{most: math.MaxUint16}
+	apply := func(account, auth string, counts, late bool) {
+		c := attempt(account, 1000)
+		c.Event.SetText(event.Auth, auth)
+		c.Counts, c.Late = counts, late
+		m.Apply(s, c)
+	}
+	for _, account := range []string{"ann", "bob", "eve", "dan"} {
+		apply(account, "failure", true, false)
+	}
+	apply("cy", "failure", false, false) // not counted: not named
+	apply("ann", "success", false, false)
+	apply("bob", "success", false, true) // too late to withdraw anybody
+	apply("dan", "success", true, false) // withdrawn, though counted
+	apply("fay", "success", true, false) // never named
+	apply("", "success", true, false)    // names nobody
+	if !m.Reads(s.b) {
+		t.Error("the payload is not of its own form")
+	}
+	if got := taken(m, s, 2000); !slices.Equal(got, []string{"account bob", "account eve"}) {
+		t.Errorf("members %v", got)
+	}
+	apply("ann", "failure", true, false)
+	apply("ann", "success", false, false)
+	apply("ann", "failure", true, false)
+	if got := taken(m, s, 2000); !slices.Equal(got, []string{"account ann"}) {
+		t.Errorf("named again after a success: members %v", got)
+	}
+}

@@ -343,9 +343,9 @@ func (p *Partition) feed(l *lane, late bool, fired func(*active)) {
 		if l.trace != nil {
 			l.traceRule(a, fires)
 		}
-		if a.members != nil && c.Counts {
+		if a.members != nil {
 			l.slot.id = a.rule.Members.Slot
-			a.members.See(&l.slot, c)
+			a.members.Apply(&l.slot, c)
 		}
 		if fires {
 			fired(a)

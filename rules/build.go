@@ -47,6 +47,9 @@ func (r *reader) build(v *value) *Rule {
 	r.hidden(rule, v)
 	if m := rule.Members; m != nil {
 		rule.Fields = mergeFields(rule.Fields, facet.Names(m.Entity))
+		if m.Cancel != nil {
+			rule.Fields = mergeFields(rule.Fields, m.Cancel.Fields)
+		}
 		m.Slot = memberSlot(rule)
 	}
 	rule.Slot = slot(rule)
@@ -92,6 +95,7 @@ func (r *reader) members(v, entity *value, asks bool) *Members {
 	if within := v.get("within"); within != nil {
 		m.Within = within.span()
 	}
+	m.Cancel = v.get("cancel").condition()
 	m.Entity, _ = facet.ParseKind(who.str())
 	return m
 }

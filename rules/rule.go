@@ -21,9 +21,10 @@ const MostMembers = 32
 // Members describes the members of a group.
 type Members struct {
 	Entity facet.Kind
-	Weight uint8         // of a member's signal, 1..100
-	Within time.Duration // members named longer ago are not told; 0: all in the window
-	Slot   uint32        // names what the group remembers of them
+	Weight uint8                // of a member's signal, 1..100
+	Within time.Duration        // members named longer ago are not told; 0: all in the window
+	Cancel *condition.Condition // matching events that name a member no longer; nil: none
+	Slot   uint32               // names what the group remembers of them
 }
 
 // MembersReach returns how long ago a member that is told may have been named.

@@ -18,6 +18,9 @@ func canonical(r *Rule, when *condition.Condition) string {
 		if m.Within > 0 {
 			s += fmt.Sprintf(" within %d", m.Within.Milliseconds())
 		}
+		if m.Cancel != nil {
+			s += fmt.Sprintf(" cancel %q", m.Cancel.Canonical)
+		}
 	}
 	s += r.canonicalExceptions()
 	s += fmt.Sprintf(" signal %q %q %d phase %d", r.Category, r.Reason, int64(r.HalfLife.Seconds()), r.Phase)

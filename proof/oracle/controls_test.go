@@ -106,6 +106,7 @@ var bugs = []mutants.Bug{
 	{Name: "a false positive holds back beyond its expiry", File: ofControls, Edits: [][2]string{{"t < expires && p.closed(expires) > p.watermark", "expires > 0"}}},
 	{Name: "a rule that is held back tells its members", File: ofPartition, Edits: [][2]string{{"held && !sig.Clears {", "held && !sig.Clears && a.members == nil {"}}},
 	{Name: "members named long ago are told", File: "rules/rule.go", Edits: [][2]string{{"if r.Members.Within > 0 {", "if false {"}}},
+	{Name: "nothing withdraws a member", File: "detectors/members.go", Edits: [][2]string{{"m.withdraw(s, c)\n\tcase", "\n\tcase"}}},
 	{Name: "what a group says is not held back", File: "engine/loopback.go", Edits: [][2]string{{"found && !sig.Clears {", "found && sig.Clears {"}}},
 	{Name: "a false positive leaves the score", File: ofControls, Edits: [][2]string{{"return slices.Contains(rules, c.Rule) })", "return slices.Contains(rules, c.Rule) && c.Lowers })"}}},
 	{Name: "a false positive without a rule is about none", File: ofControls, Edits: [][2]string{{"\t\t\tif !has.Lowers {", "\t\t\tif has.Lowers {"}}},
@@ -346,6 +347,7 @@ var bugs = []mutants.Bug{
 	{Name: "the first finding that is reached fires", File: ofAttested, Test: onAttested, Seed: 10, Edits: [][2]string{{"(best < 0 || f.Weight > d.rule.Findings[best].Weight)", "best < 0"}}},
 	{Name: "an outage holds nothing back", File: ofAttested, Test: onAttested, Seed: 24, Edits: [][2]string{{"if d.peers.judged.broken {", "if d.peers.judged.broken && weight == 0 {"}}},
 
+	{Name: "the number of a page is that of its size", File: ofIDs, Test: onIDs, Edits: [][2]string{{"if from, to := pageIn(id); from < to {", "if from, to := pageIn(id); from > to {"}}},
 	{Name: "an object is forgotten a moment too late", File: ofIDs, Test: onIDs, Edits: [][2]string{{"o.last() > until", "o.last() >= until"}}},
 	{Name: "an object that was granted is refused", File: ofIDs, Test: onIDs, Edits: [][2]string{{"o[35]&(refusedObject|grantedObject) == refusedObject", "o[35]&refusedObject != 0"}}},
 	{Name: "objects of all kinds are one list", File: ofIDs, Test: onIDs, Edits: [][2]string{{"m.object(at).hash() != hash || m.object(at).of() != kind", "m.object(at).hash() != hash"}}},

@@ -22,6 +22,7 @@ type ruleText struct {
 	members            string
 	memberWeight       int
 	memberWithin       int64 // ms; 0: not given
+	memberCancel       string
 	category, phase    string
 	except             string
 	exceptUntil        int64 // Unix ms
@@ -72,6 +73,9 @@ func (r *ruleText) String() string {
 		within := ""
 		if r.memberWithin > 0 {
 			within = fmt.Sprintf(", within: %dms", r.memberWithin)
+		}
+		if r.memberCancel != "" {
+			within += fmt.Sprintf(", cancel: '%s'", r.memberCancel)
 		}
 		fmt.Fprintf(&b, "    members: {entity: %s, weight: %d%s}\n", r.members, r.memberWeight, within)
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/event"
@@ -44,7 +45,10 @@ type thing struct {
 	account                   string
 }
 
-var digitRuns = regexp.MustCompile(`[0-9]+`)
+var (
+	digitRuns  = regexp.MustCompile(`[0-9]+`)
+	pageNumber = regexp.MustCompile(`^((?:page|offset|start|skip|cursor|p|pg|from)=)([0-9]{1,15})$`)
+)
 
 // numbered splits an id. digits is "" if it has no number.
 func numbered(id string) (before, digits, after string) {
@@ -61,6 +65,22 @@ func numbered(id string) (before, digits, after string) {
 		return id, "", ""
 	}
 	return before, digits, after
+}
+
+// paged splits a path around the number of the page; ok is false if it names none.
+func paged(path string) (before, number, after string, ok bool) {
+	place, query, _ := strings.Cut(path, "?")
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		if m := pageNumber.FindStringSubmatch(part); m != nil {
+			rest := strings.Join(parts[i+1:], "&")
+			if i+1 < len(parts) {
+				rest = "&" + rest
+			}
+			return place + "?" + strings.Join(append(slices.Clone(parts[:i]), m[1]), "&"), m[2], rest, true
+		}
+	}
+	return "", "", "", false
 }
 
 func value64(digits string) int64 {
@@ -105,6 +125,11 @@ func (s *shopper) arrive(a arrival) (*firing, bool) {
 		return nil, false
 	}
 	before, digits, after := numbered(id)
+	if s.rule.Of == event.Path {
+		if b, d, a, ok := paged(id); ok {
+			before, digits, after = b, d, a
+		}
+	}
 	if _, own, _ := numbered(a.event.Text(event.Account)); len(own) >= 4 && len(digits) >= 4 && value64(own) == value64(digits) {
 		return nil, false
 	}

@@ -17,6 +17,14 @@ func objectIDs() (all []string) {
 	return append(all, "", "7", "7", "007", "x", "a1b2c3d4", "12-0034-5", "11-22", "11-23", "9999999999999999-1", "4711-x", "u4711", "0")
 }
 
+// pages returns paths of pages, with other numbers beside them.
+func pages() (all []string) {
+	for i := range 20 {
+		all = append(all, fmt.Sprintf("/list?limit=100&page=%d", i), fmt.Sprintf("/list/2026?offset=%d&per_page=50&v=3&w=4", 50*i))
+	}
+	return append(all, "", "/list", "/list?", "/list?page=2x&n=17", "/list?cursor=1234567890123456", "/list?p=&pg=3", "/4711?q=a?page=3&from=5")
+}
+
 // requests compares on accounts that request objects, some of them refused.
 func requests() comparison {
 	ids := objectIDs()
@@ -35,6 +43,7 @@ func requests() comparison {
 				weight += 10
 			}
 			s += "      foreign: object == \"x\" || object == \"7\"\n"
+			s += m.odds(4, "      of: path\n")
 			s += m.odds(3, "      refused: status in [401, 403]\n") + m.odds(3, fmt.Sprintf("      step: %d\n", m.oneOf(1, 2, 10, 100)))
 			s += fmt.Sprintf("      exact: %d\n", m.oneOf(16, 16, 20, 40, 128))
 			s += fmt.Sprintf("      window: %dm\n", m.oneOf(1, 5, 60))
@@ -42,7 +51,7 @@ func requests() comparison {
 		},
 		values: func(m *hand) []value {
 			return m.values(map[event.Field][]string{
-				event.Object: ids, event.Account: {"", "ann", "bob", "u4711"}, event.ObjectType: {"", "a", "a", "a", "a", "b", "c", "d", "e", "f", "g", "h"},
+				event.Object: ids, event.Path: pages(), event.Account: {"", "ann", "bob", "u4711"}, event.ObjectType: {"", "a", "a", "a", "a", "b", "c", "d", "e", "f", "g", "h"},
 				event.Route: {"/x", "/y"}, event.Status: {"200", "200", "204", "403", "404", "401", "500"},
 			})
 		},

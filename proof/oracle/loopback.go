@@ -34,6 +34,17 @@ type member struct {
 	time int64
 }
 
+// enrol remembers the member that a counted event names, or forgets the one that a
+// cancelling event names.
+func (o *Oracle) enrol(c counter, r *rules.Rule, a arrival, counts bool) {
+	if x := r.Members.Cancel; x != nil && x.Holds(a.event) {
+		key := keyOf(r.Members.Entity, a.event)
+		o.members[c] = slices.DeleteFunc(o.members[c], func(m member) bool { return m.key == key })
+	} else if counts {
+		o.join(c, r, a.event, a.time)
+	}
+}
+
 // join remembers a member. It keeps the 32 latest, for as long as an event on time
 // could share a window with them.
 func (o *Oracle) join(c counter, r *rules.Rule, e *event.Event, t int64) {

@@ -237,8 +237,8 @@ func (o *Oracle) event() (signals []score.Signal) {
 		a := arrival{&f.Fields, f.Source, f.Offset, f.Time, o.watermark, o.lateness, o.cohortsOf(c, r), &timer, entity, o.recaller(r)}
 		fired, counts := w.arrive(a)
 		o.wait(c, r, a)
-		if counts && r.Members != nil {
-			o.join(c, r, &f.Fields, f.Time)
+		if r.Members != nil {
+			o.enrol(c, r, a, counts)
 		}
 		if fired == nil {
 			continue

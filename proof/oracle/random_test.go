@@ -177,6 +177,9 @@ func (m *maker) rule(i int, crowd bool) (r ruleText) {
 	if m.IntN(2) == 0 {
 		r.members = map[string]string{"account": "device", "device": "account", "route": m.pick("account", "device", "token")}[r.entity]
 		r.memberWeight, r.memberWithin = 1+m.IntN(100), m.oneOf(0, 0, 1_000, 5_000)
+		if m.apart.IntN(2) == 0 {
+			r.memberCancel = []string{`auth == "success"`, "status == 404"}[m.apart.IntN(2)]
+		}
 	}
 	if m.forms {
 		m.form(&r)
