@@ -82,19 +82,20 @@ type loader struct {
 
 	vocabulary condition.Vocabulary
 	routes     routeClasses
+	routeWords *routeWords
 	routed     map[endpoint]string // where it stands
 	listed     map[string]string   // by name of the list: where it stands
 	expiring   []expiring
 }
 
 func newLoader(fsys fs.FS, kinds []Kind, problems *Problems) (*loader, error) {
-	routes, from, err := builtInRoutes(fsys)
+	ours, err := builtInRoutes(fsys)
 	if err != nil {
 		return nil, err
 	}
 	k := grammar(kinds)
 	k.member("rules").required = Required
-	return &loader{kinds: kinds, files: []bundled{from}, grammar: k, problems: problems, routes: routes, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
+	return &loader{kinds: kinds, files: ours.files, grammar: k, problems: problems, routes: ours.classes, routeWords: ours.words, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
 }
 
 // words reads the lists and routes of a file. All files are read before the first
@@ -116,7 +117,7 @@ func (l *loader) words(f *file) {
 
 // speak creates the language with the words of all files.
 func (l *loader) speak() (err error) {
-	l.vocabulary.Words = append(condition.Fields(), l.routes.word())
+	l.vocabulary.Words = append(condition.Fields(), l.routes.word(l.routeWords))
 	if l.language, err = condition.NewLanguage(l.vocabulary); err != nil {
 		return fmt.Errorf("prepare the language of conditions: %w", err)
 	}
