@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/weirdev/weir/condition"
+	"github.com/weirdev/weir/event"
 )
 
 //go:embed default/*.yaml
@@ -83,6 +84,7 @@ type loader struct {
 	vocabulary condition.Vocabulary
 	routes     routeClasses
 	routeWords *routeWords
+	routeClass func(*event.Event) string
 	routed     map[endpoint]string // where it stands
 	listed     map[string]string   // by name of the list: where it stands
 	expiring   []expiring
@@ -117,7 +119,8 @@ func (l *loader) words(f *file) {
 
 // speak creates the language with the words of all files.
 func (l *loader) speak() (err error) {
-	l.vocabulary.Words = append(condition.Fields(), l.routes.word(l.routeWords))
+	word := l.routes.word(l.routeWords)
+	l.routeClass, l.vocabulary.Words = word.Compute, append(condition.Fields(), word)
 	if l.language, err = condition.NewLanguage(l.vocabulary); err != nil {
 		return fmt.Errorf("prepare the language of conditions: %w", err)
 	}
@@ -203,7 +206,7 @@ func (b built) slots() []uint32 {
 
 func (l *loader) set() *Set {
 	slices.SortFunc(l.built, func(a, b built) int { return cmp.Compare(a.rule.ID, b.rule.ID) })
-	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files, language: l.language, built: l.built, expiring: l.expiring}
+	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files, language: l.language, built: l.built, expiring: l.expiring, routeClass: l.routeClass}
 	for _, b := range l.built {
 		s.Rules = append(s.Rules, b.rule)
 	}

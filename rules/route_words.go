@@ -100,7 +100,8 @@ password_reset POST,PUT,PATCH: password,pin forgot | auth owner send request ver
 password_reset POST: auth,account,user forgot | auth user request verify confirm
 password_change PUT,PATCH: password,pin | auth owner change {}
 password_change POST: password,pin change | auth owner
-password_change POST: password,pin me,profile,settings,user | auth me profile settings user
+password_change POST: password,pin me,profile,settings,user | owner auth
+password_change POST: password,pin users,accounts,people {} |
 code_request POST: otp,sms,mfa,magiclink,email,phone send,request | otp sms mfa magiclink email phone auth login session owner signup create code
 code_request POST: code send,request auth,login,session,verify,signup,me | auth login session verify signup me
 code_request POST: verify send | email phone auth owner signup
@@ -323,8 +324,10 @@ func servicePrefix(route string) (prefix, rest string) {
 		at = next
 	}
 	if end < 0 || rest == "" {
-		if len(route) > 6 && route[0] == '/' && route[6] == '/' && isLanguage(route[1:6]) {
-			return "", route[6:]
+		first, below, _ := strings.Cut(strings.TrimPrefix(route, "/"), "/")
+		switch {
+		case len(first) > 2 && isLanguage(first), first == "{locale}", first == "{lang}", first == "{language}":
+			return "", route[len(route)-len(below):]
 		}
 		return "", route
 	}

@@ -35,6 +35,12 @@ PUT /driver/v1/bank-account payee
 POST /{locale}/api/v2/identity/sessions login
 POST /de-AT/api/v2/wallet/topups payment
 POST /pt_BR/login login
+POST /{locale}/identity/sessions login
+POST /{app}/v1/payouts withdrawal
+POST /{app}/api/v{n}/riders/me/pin password_change
+POST /citizens/{id}/pin password_change
+POST /rpc/sendmoney withdrawal
+POST /rpc/verifyotp mfa
 POST /mobile/api/v3/auth/sign_in login
 POST /gateway/mobile/v2/customer/signIn login
 POST /gw/auth/signIn login
@@ -138,7 +144,7 @@ POST /v1/address/validate -
 POST /v1/loginpage/visits -
 POST /login.php -
 POST AA_AA -
-POST AA_AA/login -
+POST AA_AA/login login
 POST shop.v1.WalletService/CashOut withdrawal
 POST /wallet -
 POST / -
