@@ -54,6 +54,37 @@ func TestABundleHoldsTheBuiltInRoutes(t *testing.T) {
 	}
 }
 
+// So does it for words of routes: a bundle of a program without them has none.
+func TestABundleHoldsTheWordsOfRoutes(t *testing.T) {
+	const routes, words = "routes: [{class: login, routes: [POST /enter]}]", "-: api\nenter: enter come\n\nlogin POST: enter |"
+	for text, logins := range map[string][2]bool{"": {false, false}, words: {true, false}} {
+		files := fstest.MapFS{"a.yaml": {Data: []byte(asking(`route_class == "login"`))}, ".weir/routes.yaml": {Data: []byte(routes)}}
+		if text != "" {
+			files[".weir/words.txt"] = &fstest.MapFile{Data: []byte(text)}
+		}
+		set, err := rules.Load(files, testrules.Kinds())
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle, err := set.Bundle()
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := set.Open(bundle)
+		if err != nil || opened.Version != set.Version {
+			t.Fatalf("opened: %+v, %v", opened, err)
+		}
+		for i, route := range []string{"/come", "/identity/sessions"} {
+			if got := opened.Rules[0].When(request("POST", route, "192.0.2.1", 1)); got != logins[i] {
+				t.Errorf("words %q: %s is a sign-in: %v", text, route, got)
+			}
+		}
+	}
+	if _, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(small("a"))}, ".weir/routes.yaml": {Data: []byte(routes)}, ".weir/words.txt": {Data: []byte("a: b\n\nx")}}, testrules.Kinds()); err == nil {
+		t.Error("words that cannot be read are taken")
+	}
+}
+
 // FuzzOpen feeds arbitrary bundles: opening ends, with rules or an error.
 func FuzzOpen(f *testing.F) {
 	set, err := loadText(f, map[string]string{"a.yaml": small("a")})

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/weirdev/weir/condition"
+	"github.com/weirdev/weir/event"
 )
 
 //go:embed default/*.yaml
@@ -82,19 +83,21 @@ type loader struct {
 
 	vocabulary condition.Vocabulary
 	routes     routeClasses
+	routeWords *routeWords
+	routeClass func(*event.Event) string
 	routed     map[endpoint]string // where it stands
 	listed     map[string]string   // by name of the list: where it stands
 	expiring   []expiring
 }
 
 func newLoader(fsys fs.FS, kinds []Kind, problems *Problems) (*loader, error) {
-	routes, from, err := builtInRoutes(fsys)
+	ours, err := builtInRoutes(fsys)
 	if err != nil {
 		return nil, err
 	}
 	k := grammar(kinds)
 	k.member("rules").required = Required
-	return &loader{kinds: kinds, files: []bundled{from}, grammar: k, problems: problems, routes: routes, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
+	return &loader{kinds: kinds, files: ours.files, grammar: k, problems: problems, routes: ours.classes, routeWords: ours.words, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
 }
 
 // words reads the lists and routes of a file. All files are read before the first
@@ -116,7 +119,8 @@ func (l *loader) words(f *file) {
 
 // speak creates the language with the words of all files.
 func (l *loader) speak() (err error) {
-	l.vocabulary.Words = append(condition.Fields(), l.routes.word())
+	word := l.routes.word(l.routeWords)
+	l.routeClass, l.vocabulary.Words = word.Compute, append(condition.Fields(), word)
 	if l.language, err = condition.NewLanguage(l.vocabulary); err != nil {
 		return fmt.Errorf("prepare the language of conditions: %w", err)
 	}
@@ -202,7 +206,7 @@ func (b built) slots() []uint32 {
 
 func (l *loader) set() *Set {
 	slices.SortFunc(l.built, func(a, b built) int { return cmp.Compare(a.rule.ID, b.rule.ID) })
-	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files, language: l.language, built: l.built, expiring: l.expiring}
+	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files, language: l.language, built: l.built, expiring: l.expiring, routeClass: l.routeClass}
 	for _, b := range l.built {
 		s.Rules = append(s.Rules, b.rule)
 	}

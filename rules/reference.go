@@ -15,7 +15,7 @@ func Reference(kinds []Kind) string {
 	var b strings.Builder
 	b.WriteString(ReferenceOf(grammar(kinds)))
 	b.WriteString("\n| field | type | what it is |\n|---|---|---|\n")
-	for _, w := range append(condition.Fields(), routeClasses{}.word()) {
+	for _, w := range append(condition.Fields(), routeClasses{}.word(nil)) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", w.Name, referWord(w), cell(w.Doc))
 	}
 	return b.String()

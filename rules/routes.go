@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
@@ -61,15 +64,61 @@ func (c routeClasses) table() classTable {
 	return t
 }
 
-// classOf returns the class of an event; "" if it has none. A route with a method
-// takes precedence over one without, the exact route over the route without its
-// prefix, and that over its usual form.
-func (t classTable) classOf(e *event.Event) string {
+// classifier finds classes of events. It remembers those of frequent routes.
+type classifier struct {
+	table classTable
+	words *routeWords // nil: none
+	seed  maphash.Seed
+	slots [1024]classSlot
+}
+
+// classSlot holds the class of one method and route. Another takes its place after it
+// was missed often, so that routes that clients make up cost no memory each.
+type classSlot struct {
+	known  atomic.Pointer[classified]
+	misses atomic.Uint32
+}
+
+type classified struct{ method, route, class string }
+
+const missesToReplace = 64
+
+func newClassifier(table classTable, words *routeWords) *classifier {
+	return &classifier{table: table, words: words, seed: maphash.MakeSeed()}
+}
+
+// classOf returns the class of an event; "" if it has none.
+func (c *classifier) classOf(e *event.Event) string {
 	route := e.Text(event.Route)
 	if route == "" {
 		return ""
 	}
-	method := e.Text(event.Method)
+	class := c.remembered(e.Text(event.Method), route)
+	if class == refreshClass && signsIn(e, route) {
+		return loginClass
+	}
+	return class
+}
+
+func (c *classifier) remembered(method, route string) string {
+	slot := &c.slots[maphash.String(c.seed, route)%uint64(len(c.slots))]
+	known := slot.known.Load()
+	if known != nil && known.route == route && known.method == method {
+		return known.class
+	}
+	class := c.class(method, route)
+	if known == nil || slot.misses.Add(1)%missesToReplace == 0 {
+		slot.known.Store(&classified{strings.Clone(method), strings.Clone(route), class})
+	}
+	return class
+}
+
+// class returns the class of a method and a route. In the lists, a route with a method
+// takes precedence over one without, the exact route over the route without its
+// prefix, that over its usual form, and that over the route behind the name of an app.
+// What is in no list has the class that its words say.
+func (c *classifier) class(method, route string) string {
+	t := c.table
 	class := t.of(method, route)
 	bare := withoutPrefix(route)
 	if class == "" && len(bare) < len(route) {
@@ -78,11 +127,16 @@ func (t classTable) classOf(e *event.Event) string {
 	if class == "" {
 		class = t.usual(method, bare)
 	}
-	switch {
-	case class == noClass:
+	if class == "" && c.words != nil {
+		if prefix, rest := servicePrefix(route); len(rest) < len(bare) && c.words.isApp(prefix) {
+			class = t.usual(method, rest)
+		}
+		if class == "" {
+			class = c.words.class(method, route)
+		}
+	}
+	if class == noClass {
 		return ""
-	case class == refreshClass && signsIn(e, bare):
-		return loginClass
 	}
 	return class
 }
@@ -180,14 +234,14 @@ func withoutPrefix(route string) string {
 }
 
 // word returns the word route_class.
-func (c routeClasses) word() condition.Word {
-	if ours := shippedRoutes(); maps.Equal(c, ours.classes) {
+func (c routeClasses) word(words *routeWords) condition.Word {
+	if ours := shippedRoutes(); words == ours.words && maps.Equal(c, ours.classes) {
 		return ours.word
 	}
-	return c.makeWord()
+	return c.makeWord(words)
 }
 
-func (c routeClasses) makeWord() condition.Word {
+func (c routeClasses) makeWord(words *routeWords) condition.Word {
 	classes := map[string]bool{}
 	var content []string
 	for e, class := range c {
@@ -197,11 +251,17 @@ func (c routeClasses) makeWord() condition.Word {
 		content = append(content, e.method+" "+e.route+" "+class)
 	}
 	slices.Sort(content)
-	content = append(content, "usual forms, grants") // how routes and tokens are read
+	for _, class := range words.classNames() {
+		classes[class] = true
+	}
+	content = append(content, "usual forms, prefixes, words, grants") // how routes and tokens are read
+	if words != nil {
+		content = append(content, words.text)
+	}
 	sum := sha256.Sum256([]byte(strings.Join(content, "\n")))
 	return condition.Word{
 		Name: "route_class", Sort: condition.Text, Doc: "what the request does, by its method and route, and by its grant if it asks for a token, as the key routes says",
-		Compute: c.table().classOf, Reads: []event.Field{event.Method, event.Route, event.Grant, event.Auth}, Version: hex.EncodeToString(sum[:8]),
+		Compute: newClassifier(c.table(), words).classOf, Reads: []event.Field{event.Method, event.Route, event.Grant, event.Auth}, Version: hex.EncodeToString(sum[:8]),
 		Values: slices.Sorted(maps.Keys(classes)),
 	}
 }
@@ -236,11 +296,14 @@ func isFallback(route string) bool {
 	return strings.HasPrefix(route, "/") && !strings.ContainsAny(route, " \t") && strings.HasSuffix(route, "/…")
 }
 
-// bundledRoutes is the name of the built-in classes in a bundle. Bundles contain
-// those of the program that made them, so that another program gives the same
-// answers. No file of a directory has this name, because folders whose name starts
-// with a dot are ignored.
-const bundledRoutes = ".weir/routes.yaml"
+// bundledRoutes and bundledWords are the names of the built-in classes in a bundle.
+// Bundles contain those of the program that made them, so that another program gives
+// the same answers. No file of a directory has these names, because folders whose name
+// starts with a dot are ignored.
+const (
+	bundledRoutes = ".weir/routes.yaml"
+	bundledWords  = ".weir/words.txt"
+)
 
 // shippedRoutes reads the built-in classes of this program, and their file. Sets are
 // loaded often, and these are most of what small ones consist of.
@@ -250,26 +313,49 @@ var shippedRoutes = sync.OnceValue(func() shipped {
 		return shipped{err: fmt.Errorf("open the built-in routes: %w", err)}
 	}
 	classes, err := readRoutes(data)
-	return shipped{classes, classes.makeWord(), data, err}
+	words, wrong := parseRouteWords(builtInWords)
+	return shipped{classes, words, classes.makeWord(words), data, errors.Join(err, wrong)}
 })
 
 type shipped struct {
 	classes routeClasses
+	words   *routeWords
 	word    condition.Word // of the classes
 	data    []byte
 	err     error
 }
 
-// builtInRoutes returns the classes that apply to a set unless its files override
-// them, and their file.
-func builtInRoutes(fsys fs.FS) (routeClasses, bundled, error) {
+// builtIn is what applies to a set unless its files override it.
+type builtIn struct {
+	classes routeClasses
+	words   *routeWords // nil in bundles of programs that had none
+	files   []bundled
+}
+
+// builtInRoutes returns the built-in classes of a set, and their files.
+func builtInRoutes(fsys fs.FS) (builtIn, error) {
 	ours := shippedRoutes()
 	data, err := readRegular(fsys, bundledRoutes) // no more than a file may have, and one byte
-	if err != nil || bytes.Equal(data, ours.data) {
-		return maps.Clone(ours.classes), bundled{bundledRoutes, ours.data}, ours.err
+	if err != nil {
+		return builtIn{maps.Clone(ours.classes), ours.words, []bundled{{bundledRoutes, ours.data}, {bundledWords, []byte(builtInWords)}}}, ours.err
 	}
-	classes, err := readRoutes(data)
-	return classes, bundled{bundledRoutes, data}, err
+	theirs := builtIn{maps.Clone(ours.classes), nil, []bundled{{bundledRoutes, data}}}
+	if !bytes.Equal(data, ours.data) {
+		if theirs.classes, err = readRoutes(data); err != nil {
+			return theirs, err
+		}
+	}
+	text, err := readRegular(fsys, bundledWords)
+	if err != nil {
+		return theirs, nil
+	}
+	theirs.files = append(theirs.files, bundled{bundledWords, text})
+	if theirs.words = ours.words; string(text) != builtInWords {
+		if theirs.words, err = parseRouteWords(string(text)); err != nil {
+			return theirs, fmt.Errorf("the built-in words of routes in the bundle: %w", err)
+		}
+	}
+	return theirs, nil
 }
 
 // readRoutes reads a file of built-in classes.

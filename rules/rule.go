@@ -95,7 +95,13 @@ type Set struct {
 	// Places in the files, for [Set.Warnings].
 	built    []built
 	expiring []expiring
+
+	routeClass func(*event.Event) string
 }
+
+// RouteClass returns what a request does, as conditions ask for it in route_class; "" if
+// its route has no class.
+func (s *Set) RouteClass(e *event.Event) string { return s.routeClass(e) }
 
 // Projection states, per entity kind, which fields its rules read. Kinds without
 // rules have none.

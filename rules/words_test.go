@@ -131,6 +131,9 @@ routes:
 		t.Error("asking for the class allocates")
 	}
 	with := load(t, map[string]string{"a.yaml": asking(`route_class == "login"`), "routes.yaml": own})
+	if got := with.RouteClass(request("PUT", "/api/v3/boarding", "192.0.2.1", 1)); got != "checkin" {
+		t.Errorf("the set gives /boarding the class %q", got)
+	}
 	if with.Version == load(t, map[string]string{"a.yaml": asking(`route_class == "login"`)}).Version {
 		t.Error("classes of routes are not part of the version")
 	}

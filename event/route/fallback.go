@@ -1,14 +1,20 @@
 package route
 
-import "github.com/weirdev/weir/event"
+import (
+	"bytes"
+
+	"github.com/weirdev/weir/event"
+)
 
 // MaxFallbacks bounds the number of different routes that [Table.Route] gives to
 // paths that match no template.
-const MaxFallbacks = 65_536
+const MaxFallbacks = 1 << 18
 
 // fallback derives a route from
 //
-//	prefix   /api, a version, both or neither
+//	prefix   /api, a version, both or neither; before it, /{locale} for a language,
+//	         or /{app} for a word that says whom an app is for
+//	remote   /rpc/ and a method, if it is a remote procedure that many APIs have
 //	usual    all the rest, if it is a route that many APIs have; otherwise
 //	head     the first segment: a word of the vocabulary as it is; another word
 //	         as one of 256 names, ~00 to ~ff, by its hash; anything else as {id}
@@ -28,6 +34,9 @@ func (t *Table) fallback(s *event.Segments) string {
 		}
 		return t.interned(b)
 	}
+	if procedure := procedureName(s, at); procedure != "" {
+		return t.interned(append(append(b, "/rpc/"...), procedure...))
+	}
 	if route := usual().match(s, at, ""); route != "" {
 		return t.interned(append(b, route...))
 	}
@@ -43,10 +52,19 @@ func (t *Table) fallback(s *event.Segments) string {
 	return t.interned(b)
 }
 
-// appendRoutePrefix appends /api and a version, and returns the number of segments
-// used.
+// appendRoutePrefix appends a language or an app, /api and a version, and returns the
+// number of segments used.
 func appendRoutePrefix(b []byte, s *event.Segments) ([]byte, int) {
-	at := 0
+	at, behind := 0, s.Len() > 1 && (string(s.At(1)) == "api" || versionName(s.At(1)) != "")
+	switch {
+	case s.Len() == 0:
+	case isLanguage(s.At(0)) && (behind || len(s.At(0)) > 2) && vocabulary()[string(s.At(0))] == nil: // not me
+		b = append(b, "/{locale}"...)
+		at++
+	case behind && apps()[string(s.At(0))]:
+		b = append(b, "/{app}"...)
+		at++
+	}
 	if at < s.Len() && string(s.At(at)) == "api" {
 		b = append(b, "/api"...)
 		at++
@@ -58,6 +76,30 @@ func appendRoutePrefix(b []byte, s *event.Segments) ([]byte, int) {
 		}
 	}
 	return b, at
+}
+
+// isLanguage reports whether a segment is a language, with or without a country: de,
+// pt-br, zh_cn.
+func isLanguage(seg []byte) bool {
+	for i, c := range seg {
+		if letter := c >= 'a' && c <= 'z'; !letter && (i != 2 || c != '-' && c != '_') {
+			return false
+		}
+	}
+	return len(seg) == 2 || len(seg) == 5 && (seg[2] == '-' || seg[2] == '_')
+}
+
+// procedureName returns the method of a remote procedure if it is one that many APIs
+// have: sendmoney of /rpc/wallet.sendmoney and of /shop.v1.wallet/sendmoney.
+func procedureName(s *event.Segments, at int) string {
+	if left := s.Len() - at; left < 2 || left > 3 || s.Len() > event.MaxSegments {
+		return ""
+	}
+	head, last := s.At(at), s.At(s.Len()-1)
+	if !rpcHeads()[string(head)] && bytes.IndexByte(head, '.') <= 0 {
+		return ""
+	}
+	return procedures()[string(last[bytes.LastIndexByte(last, '.')+1:])]
 }
 
 // versionName distinguishes the usual versions, and joins all others.

@@ -13,38 +13,59 @@ import (
 func TestFallbackIsReadableForOrdinaryAPIs(t *testing.T) {
 	r := testTable(t)
 	for path, want := range map[string]string{
-		"/":                      "/",
-		"":                       noRoute,
-		"*":                      noRoute,
-		"shop.example:443":       noRoute,
-		"\x16\x03\x01":           noRoute,
-		"http://shop.example":    "/",
-		"/api":                   "/api",
-		"/api/v1":                "/api/v1",
-		"/v1/login":              "/v1/login",
-		"/api/v2/users/4711":     "/api/v2/users/{id}",
-		"/api/v17/users/me":      "/api/v{n}/users/me",
-		"/v1beta1/users":         "/v{n}/users",
-		"/users/4711/orders":     "/users/{id}/orders",
-		"/users/4711/orders/12":  "/users/{id}/orders/{id}",
-		"/users/a/orders/b/c/d":  "/users/{id}/orders/{id}/…",
-		"/users/search":          "/users/search",
-		"/auth/login":            "/auth/login",
-		"/Auth/Login":            "/auth/login",
-		"/auth/token/refresh":    "/auth/token/refresh",
-		"/auth/token/5f3a":       "/auth/token/{id}",
-		"/auth/mfa/verify":       "/auth/mfa/verify",
-		"/auth/mfa/verify/5f3a":  "/auth/mfa/{id}/…",
-		"/api/v1/users/me/email": "/api/v1/users/me/email",
-		"/users/4711/email":      "/users/{id}/email",
-		"/payments/cards":        "/payments/cards",
-		"/payments/4711":         "/payments/{id}",
-		"/beneficiaries":         "/beneficiaries",
-		"/auth/verify-email":     "/auth/verify-email",
-		"/users/4711":            "/users/{id}",
-		"/users/4711/4712/4713":  "/users/{id}/…",
-		"/robots.txt":            "/robots.txt",
-		"/.well-known/jwks.json": "/.well-known/{id}",
+		"/":                                      "/",
+		"":                                       noRoute,
+		"*":                                      noRoute,
+		"shop.example:443":                       noRoute,
+		"\x16\x03\x01":                           noRoute,
+		"http://shop.example":                    "/",
+		"/api":                                   "/api",
+		"/api/v1":                                "/api/v1",
+		"/v1/login":                              "/v1/login",
+		"/api/v2/users/4711":                     "/api/v2/users/{id}",
+		"/api/v17/users/me":                      "/api/v{n}/users/me",
+		"/v1beta1/users":                         "/v{n}/users",
+		"/users/4711/orders":                     "/users/{id}/orders",
+		"/users/4711/orders/12":                  "/users/{id}/orders/{id}",
+		"/users/a/orders/b/c/d":                  "/users/{id}/orders/{id}/…",
+		"/users/search":                          "/users/search",
+		"/auth/login":                            "/auth/login",
+		"/Auth/Login":                            "/auth/login",
+		"/auth/token/refresh":                    "/auth/token/refresh",
+		"/auth/token/5f3a":                       "/auth/token/{id}",
+		"/auth/mfa/verify":                       "/auth/mfa/verify",
+		"/auth/mfa/verify/5f3a":                  "/auth/mfa/{id}/…",
+		"/api/v1/users/me/email":                 "/api/v1/users/me/email",
+		"/users/4711/email":                      "/users/{id}/email",
+		"/payments/cards":                        "/payments/cards",
+		"/payments/4711":                         "/payments/{id}",
+		"/beneficiaries":                         "/beneficiaries",
+		"/auth/verify-email":                     "/auth/verify-email",
+		"/users/4711":                            "/users/{id}",
+		"/users/4711/4712/4713":                  "/users/{id}/…",
+		"/robots.txt":                            "/robots.txt",
+		"/.well-known/jwks.json":                 "/.well-known/{id}",
+		"/api/v2/identity/sessions/otp":          "/api/v2/identity/sessions/otp",
+		"/api/v2/identity/4711":                  "/api/v2/identity/{id}",
+		"/api/v2/riders":                         "/api/v2/riders",
+		"/api/v2/riders/4711/trips":              "/api/v2/riders/{id}/…",
+		"/api/v2/riders/me/contact/email/verify": "/api/v2/riders/me/contact/email/verify",
+		"/en-GB/api/v2/wallet/topups":            "/{locale}/api/v2/wallet/topups",
+		"/de/v1/login":                           "/{locale}/v1/login",
+		"/de/login":                              "/~2c/{id}",
+		"/pt_br/login":                           "/{locale}/login",
+		"/me/v1":                                 "/me/{id}",
+		"/driver/v1/payouts":                     "/{app}/v1/payouts",
+		"/driver/bank-account":                   "/driver/bank-account",
+		"/mobile/api/v9/auth/login":              "/{app}/api/v{n}/auth/login",
+		"/frob/api/v9/auth/login":                "/~d1/{id}/…",
+		"/rpc/WalletService.SendMoney":           "/rpc/sendmoney",
+		"/rpc/WalletService.Frobnicate":          "/rpc/{id}",
+		"/shop.v1.WalletService/CashOut":         "/rpc/cashout",
+		"/twirp/shop.v1.Auth/Login":              "/rpc/login",
+		"/graphql/SignIn":                        "/rpc/signin",
+		"/users/SignIn":                          "/users/{id}",
+		"/.env/login":                            "/.env/{id}",
 		// Identifiers in the first place.
 		"/4711":                                 "/{id}",
 		"/6e1f0d5c-9b3e-4f0e-8a6b-3d4c5b6a7f80": "/{id}",
@@ -92,9 +113,15 @@ func everyFallback() map[string]bool {
 		}
 	}
 	all := map[string]bool{noRoute: true, "/": true}
-	for _, api := range []string{"", "/api"} {
-		for _, version := range []string{"", "/v1", "/v2", "/v3", "/v{n}"} {
-			prefix := api + version
+	for _, front := range []string{"", "/{locale}", "/{app}"} {
+		for _, behind := range strings.Split(",/v1,/v2,/v3,/v{n},/api,/api/v1,/api/v2,/api/v3,/api/v{n}", ",") {
+			if front == "/{app}" && behind == "" {
+				continue
+			}
+			prefix := front + behind
+			for name := range procedures() {
+				all[prefix+"/rpc/"+name] = true
+			}
 			all[prefix] = true
 			for _, route := range usualRoutes() {
 				all[prefix+route] = true

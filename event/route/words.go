@@ -35,7 +35,7 @@ func usualRoutes() []string {
 }
 
 // usualPaths holds parents with their children; "." is the root, or the parent
-// itself. Each route counts as ten, one per prefix. The list grows with the
+// itself. Each route counts as 29, one per prefix. The list grows with the
 // vocabulary.
 const usualPaths = `
 auth/mfa auth/2fa auth/otp mfa 2fa otp: . challenge confirm disable enable enroll request resend send setup validate verify
@@ -74,7 +74,56 @@ contacts customers documents gdpr orders privacy profile reports settings transa
 reports: {id}/export
 privacy gdpr: data-export delete
 export: data
-coupons coupon promo promos promotions promo-codes vouchers voucher gift-cards giftcards gift-card rewards referrals: . apply balance check redeem validate {id}/apply {id}/balance {id}/redeem`
+coupons coupon promo promos promotions promo-codes vouchers voucher gift-cards giftcards gift-card rewards referrals: . apply balance check redeem validate {id}/apply {id}/balance {id}/redeem
+identity iam sso: . login logout mfa mfa/challenge mfa/verify otp otp/request otp/send otp/verify passcode passcode/change passcode/forgot passcode/reset password password/change password/forgot password/reset forgot-password reset-password passkey push-approvals refresh register session sessions sessions/current sessions/otp sessions/refresh signin sign-in signup sign-up step-up token token/refresh token/revoke
+auth: code code/send code/verify passcode passcode/forgot passcode/reset passkeys pin pin/reset push-approvals sessions/current sessions/otp sign_in sign_out sign_up totp
+customers members riders drivers patients passengers players subscribers couriers merchants citizens sellers guests students: me me/addresses me/bank-account me/cards me/contact/email me/contact/email/verify me/contact/phone me/contact/phone/verify me/devices me/email me/email/change me/email/verify me/export me/password me/password/change me/payment-methods me/payouts me/phone me/phone/change me/phone/verify me/pin login register {id}/email {id}/password {id}/phone
+users/me me account: bank-account bank-accounts contact contact/email contact/email/verify contact/phone contact/phone/verify payees payouts pin pin/reset topups
+wallet wallets: add-money cash-out cashout payout payouts send topups top-ups transfers {id}/topups {id}/transfers
+topups top-ups recharge recharges donations bank-account bank-accounts remittances: . {id}
+rides bookings reservations trips orders: {id}/payments {id}/refund
+driver rider courier merchant customer partner patient player: bank-account bank-accounts email login me password payouts phone profile register signup`
+
+// rpcWords come before the name of a remote procedure.
+const rpcWords = `rpc twirp grpc trpc connect graphql`
+
+// procedureNames are methods of remote procedures, in small letters as paths are.
+const procedureNames = `
+login signin signinwithpassword authenticate createsession logout signout signup register createuser createaccount
+refreshtoken refreshsession revoketoken forgotpassword resetpassword changepassword updatepassword
+requestotp sendotp resendotp sendcode requestcode verifyotp verifycode verifymfa approvepush
+changeemail updateemail changephone updatephone verifyemail verifyphone confirmemail confirmphone updateprofile updateaddress addaddress
+sendmoney transfer createtransfer transfermoney withdraw createwithdrawal cashout payout createpayout topup addmoney
+pay createpayment confirmpayment capturepayment addcard addpaymentmethod addpayee addbeneficiary addbankaccount
+redeemcode redeemvoucher applycoupon applypromo claimreward refundpayment createorder checkout
+registerdevice attest exportdata lookupcontact finduser searchusers`
+
+// appWords say whom an app is for, or what serves it, before a version or /api.
+const appWords = `
+mobile app web ios android gateway gw bff rest public client edge
+driver rider courier merchant customer partner patient player passenger member subscriber citizen seller buyer guest student`
+
+var (
+	rpcHeads = sync.OnceValue(func() map[string]bool { return wordsOf(rpcWords) })
+	apps     = sync.OnceValue(func() map[string]bool { return wordsOf(appWords) })
+
+	// procedures holds itself by name, so that texts of routes are no client's.
+	procedures = sync.OnceValue(func() map[string]string {
+		m := map[string]string{}
+		for _, name := range strings.Fields(procedureNames) {
+			m[name] = name
+		}
+		return m
+	})
+)
+
+func wordsOf(text string) map[string]bool {
+	m := map[string]bool{}
+	for _, word := range strings.Fields(text) {
+		m[word] = true
+	}
+	return m
+}
 
 // word is a word that stays unchanged in fallback routes.
 type word struct {
@@ -90,6 +139,7 @@ const commonFollowers = "search"
 // each with its followers. Both may only grow together with the semantic version of
 // ingest, and within MaxFallbacks.
 const headsAlone = `
+riders patients passengers subscribers couriers citizens sellers guests students rider driver courier merchant customer partner patient player
 about actuator ads alerts analytics announcements apps archive assets audit backup badges banners
 batch beta billing blog bookings bookmarks broadcasts browse cache calendar callback campaigns cards
 catalog categories cgi-bin channels chat cities claims clients collections config contacts

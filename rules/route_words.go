@@ -1,0 +1,502 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A route that no list names gets a class by its words: each word is one of some sixty
+// concepts, and a class follows only if every word of the route is known and the
+// concepts are those that a line of wordClasses asks for. An unknown word means that
+// nothing is known.
+
+// builtInWords is what [parseRouteWords] reads.
+const builtInWords = routeConcepts + "\n" + wordClasses
+
+// routeConcepts holds concepts and the words for them, written without hyphens:
+// sign-in, sign_in, signIn and /sign/in are all signin. The concept - is for words that
+// say nothing.
+const routeConcepts = `
+-: api rest rpc trpc grpc twirp jsonrpc connectrpc graphql gateway gw bff edge public mobileapi app apps web webapp ios android client native service services svc backend with by via using onboarding
+auth: auth authn authentication authorization identity identities iam sso idp oauth oauth2 oidc
+login: login logins signin signins logon signon authenticate
+session: session sessions
+signup: signup signups register registration registrations
+logout: logout signout logoff signoff
+token: token tokens jwt accesstoken refreshtoken
+refresh: refresh renew rotate
+revoke: revoke revocation invalidate terminate delete remove
+password: password passwords passcode passwd pwd passphrase
+pin: pin pincode
+forgot: forgot forgotten reset resets recover recovery lost
+otp: otp otps totp tan onetimecode onetimepassword onetimepasscode onetimepin smsotp emailotp otpcode verificationcode verificationcodes
+code: code codes
+mfa: mfa 2fa tfa twofactor twofactorauth twostep secondfactor multifactor mfachallenge stepup factor factors
+push: push approval approvals approve pushapproval pushapprovals
+challenge: challenge challenges
+passkey: passkey passkeys webauthn fido fido2 biometric biometrics fingerprint faceid touchid
+magiclink: magiclink magiclinks loginlink signinlink
+social: social google apple facebook microsoft firebase
+email: email emails emailaddress mailaddress
+phone: phone mobile phonenumber telephone telephonenumber mobilenumber mobilephone cellphone msisdn
+contact: contact contacts contactdetails contactinfo contactinformation contactdata
+sms: sms
+verify: verify verification verifications validate validation check activate
+confirm: confirm confirmation confirmations complete finalize finalise
+send: send resend sends
+request: request requests generate
+change: change changes update edit set modify replace
+create: create new open make submit initiate start begin place execute process perform authorize authorise capture
+add: add link
+me: me my self own current mine
+users: users customers members riders drivers patients players subscribers couriers citizens merchants sellers buyers shoppers viewers listeners residents taxpayers policyholders consumers cardholders donors gamers learners students dashers creators
+people: guests passengers travellers travelers employees clients hosts persons profiles participants tenants teachers parents agents workers owners
+user: user customer member rider driver patient player subscriber courier citizen merchant seller buyer shopper viewer listener resident taxpayer policyholder consumer cardholder donor gamer learner student dasher creator guest passenger traveller traveler employee person host partner
+account: account useraccount customeraccount
+accounts: accounts
+profile: profile personaldata personaldetails personalinfo
+settings: settings security
+device: device devices handset handsets deviceregistration deviceregistrations
+attest: attest attestation attestations playintegrity appattest
+start: bootstrap handshake appstart appinit startup appconfig remoteconfig
+payment: payment payments pay charge charges paymentintent paymentintents donation donations donate paybill billpayment billpayments
+invoice: invoice invoices bill bills billing
+order: order orders
+booking: booking bookings ride rides reservation reservations
+checkout: checkout checkouts
+cart: cart carts basket baskets shoppingcart shoppingbag trolley
+item: item items product products ticket tickets plan plans package packages bundle bundles subscription subscriptions line lines credits coins meter meters
+card: card cards creditcard creditcards debitcard paymentmethod paymentmethods paymentinstrument paymentinstruments paymentsource paymentsources paymentcard paymentcards paymentscards paymentsmethods
+topup: topup topups recharge recharges reload reloads addmoney addfunds loadmoney
+deposit: deposit deposits
+buy: buy purchase purchases
+wallet: wallet wallets balance balances fund funds money bank banking
+transfer: transfer transfers moneytransfer moneytransfers banktransfer banktransfers remittance remittances payout payouts withdraw withdrawal withdrawals cashout cashouts disbursement disbursements sendmoney
+payee: payee payees beneficiary beneficiaries bankaccount bankaccounts payoutmethod payoutmethods payoutaccount payoutaccounts externalaccount externalaccounts bankdetails iban
+voucher: voucher vouchers coupon coupons couponcode couponcodes promo promos promocode promocodes promotion promotions vouchercode giftcard giftcards giftcode discount discounts discountcode discountcodes referral referrals referralcode reward rewards
+redeem: redeem redemption redemptions apply claim use
+export: export exports takeout dataexport
+data: data transaction transactions statement statements history report reports document documents privacy gdpr
+refund: refund refunds
+address: address addresses
+search: search lookup find
+{}: {}`
+
+// wordClasses holds, for classes, the methods, what a route has to mean, a column of
+// alternatives for each, and what else it may mean. The first line that fits decides.
+// A line with ~ is about words that mean other things in other services: not for
+// /chat/v1/sessions.
+const wordClasses = `
+logout GET,POST,PUT,DELETE: logout | auth owner session token {}
+logout POST: session,token revoke | auth me
+~ logout DELETE: session | auth me {}
+logout DELETE: token auth | me {}
+refresh POST: refresh token,session,auth | token session auth me
+refresh POST: token auth,session | create
+password_reset POST,PUT,PATCH: password,pin forgot | auth owner send request verify confirm otp code email phone sms token create {}
+password_reset POST: auth,account,user forgot | auth user request verify confirm
+password_change PUT,PATCH: password,pin | auth owner change {}
+password_change POST: password,pin change | auth owner
+password_change POST: password,pin me,profile,settings,user | owner auth
+password_change POST: password,pin users,accounts,people {} |
+code_request POST: otp,sms,mfa,magiclink,email,phone send,request | otp sms mfa magiclink email phone auth login session owner signup create code
+code_request POST: code send,request auth,login,session,verify,signup,me | auth login session verify signup me
+code_request POST: verify send | email phone auth owner signup
+code_request POST: magiclink | auth login session email create
+code_request POST: sms,code auth,login,session,signup | create
+contact_verify POST,PUT: email,phone,contact verify,confirm | email phone auth owner otp code sms contact {}
+contact_verify POST: signup verify,confirm | auth owner email phone otp code {}
+mfa POST,PUT,PATCH: mfa | auth login session verify confirm challenge push otp code sms email phone create {}
+mfa POST,PUT: otp | auth login session verify confirm challenge code sms {}
+mfa POST,PUT: mfa,otp verify,confirm | owner otp auth code {}
+mfa POST,PUT,PATCH: push auth,login,session,mfa | confirm verify challenge create {}
+mfa POST: challenge verify,confirm auth,login,session | {}
+mfa POST: code verify,confirm auth,login,session | sms {}
+mfa POST: pin verify,confirm | auth wallet owner payment transfer
+login POST: passkey login,auth,session | verify session confirm
+login POST: login | auth owner session password pin email phone social {} create
+login POST: social auth,session | verify create
+login POST: pin auth,session | create
+~ login POST: session | auth user users account create
+signup POST: signup | auth users people user account accounts profile create email phone
+~ signup POST: users |
+signup POST: create users,user,account,accounts | users user account accounts
+contact_change PUT,PATCH: email,phone,contact | auth owner change email phone {}
+contact_change POST: email,phone,contact change | owner auth
+contact_change POST: email,phone me,profile,settings,user | contact add owner
+promotion POST,PUT,PATCH: voucher redeem,verify | code {} cart checkout wallet owner order booking
+promotion POST: voucher cart,checkout,order,booking | code add {} me
+promotion POST: code redeem | {} me user users
+refund POST: refund | order payment booking invoice data buy me user request create {}
+payment_confirm POST,PUT,PATCH: payment,checkout confirm | order booking invoice payment checkout me {} card
+payment_confirm POST,PUT,PATCH: order,buy confirm | me {}
+payment POST: payment | me user users wallet order booking invoice checkout account accounts create add card buy item {}
+payment POST: topup | me user users wallet account accounts phone card create payment item request {}
+payment POST: deposit wallet,me,account,accounts | wallet me user account accounts create {}
+payment POST: buy | me item create order {}
+~ payment_method POST: card | owner wallet invoice add create
+withdrawal POST: transfer | me user users people account accounts wallet payment create confirm request {}
+withdrawal POST: send wallet | me user users {}
+payee POST,PUT,PATCH: payee | me user users people account accounts profile settings wallet transfer payment create add change {}
+checkout POST: checkout | cart order session item me {} create payment
+~ checkout POST: order,booking | me user users create
+cart GET,POST,PUT,PATCH,DELETE: cart | me user users {} item add revoke change create
+export GET,POST: export | me user users account accounts profile settings data order contact invoice create request {}
+app_start GET,POST: start |
+app_start POST: attest | device verify challenge
+~ app_start POST: device | me user users {} signup add create attest challenge
+search GET,POST: search users,user,people,contact,item | phone email
+address_change POST,PUT,PATCH: address | me user users people account profile settings add create change {}
+profile_change PUT,PATCH: me,profile | user users people account profile settings change {}
+profile_change PUT,PATCH: account,user | settings profile change
+profile_change POST: profile change | me user users account`
+
+// wordSet is a set of concepts.
+type wordSet uint64
+
+// routeWords classifies routes by their words.
+type routeWords struct {
+	text     string
+	concepts map[string]wordSet // by word; without bits for words that say nothing
+	classes  []wordClass
+	apps     wordSet // whom an app is for
+}
+
+type wordClass struct {
+	class   string
+	methods []string
+	needs   []wordSet // one of each
+	all     wordSet   // needed or allowed
+	own     bool      // not behind the name of an unknown service
+}
+
+// parseRouteWords reads concepts and, after an empty line, classes.
+func parseRouteWords(text string) (*routeWords, error) {
+	concepts, classes, _ := strings.Cut(strings.TrimSpace(text), "\n\n")
+	w, names := &routeWords{text: text, concepts: map[string]wordSet{}}, map[string]wordSet{}
+	for i, line := range strings.Split(concepts, "\n") {
+		name, words, _ := strings.Cut(line, ":")
+		if i > 64 {
+			return nil, fmt.Errorf("%s is concept %d, and a set holds 64", name, i)
+		}
+		if i > 0 {
+			names[name] = 1 << (i - 1)
+		}
+		for _, word := range strings.Fields(words) {
+			if _, taken := w.concepts[word]; taken {
+				return nil, fmt.Errorf("%s has a concept already", word)
+			}
+			w.concepts[word] = names[name]
+		}
+	}
+	w.apps = names["users"] | names["people"] | names["user"]
+	names["owner"] = w.apps | names["me"] | names["account"] | names["accounts"] | names["profile"] | names["settings"]
+	name := regexp.MustCompile(namePattern)
+	for _, line := range strings.Split(strings.TrimSpace(classes), "\n") {
+		c, err := parseWordClass(line, names)
+		if err == nil && !name.MatchString(c.class) {
+			err = fmt.Errorf("%q is no name of a class", c.class)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", line, err)
+		}
+		w.classes = append(w.classes, c)
+	}
+	return w, nil
+}
+
+func parseWordClass(line string, names map[string]wordSet) (c wordClass, err error) {
+	line, c.own = strings.CutPrefix(line, "~ ")
+	head, rest, _ := strings.Cut(line, ":")
+	class, methods, _ := strings.Cut(head, " ")
+	c.class, c.methods = class, strings.Split(methods, ",")
+	needs, may, _ := strings.Cut(rest, "|")
+	set := func(name string) (s wordSet) {
+		if s = names[name]; s == 0 {
+			err = fmt.Errorf("no concept is called %q", name)
+		}
+		return s
+	}
+	for _, alternatives := range strings.Fields(needs) {
+		var need wordSet
+		for _, name := range strings.Split(alternatives, ",") {
+			need |= set(name)
+		}
+		c.needs = append(c.needs, need)
+		c.all |= need
+	}
+	if len(c.needs) == 0 {
+		return c, errors.New("nothing says what a route has to mean")
+	}
+	for _, name := range strings.Fields(may) {
+		c.all |= set(name)
+	}
+	return c, err
+}
+
+// classNames returns the classes that words may give.
+func (w *routeWords) classNames() (names []string) {
+	if w == nil {
+		return nil
+	}
+	for _, c := range w.classes {
+		names = append(names, c.class)
+	}
+	return names
+}
+
+// class returns the class of a route by its words, "" if they say none.
+func (w *routeWords) class(method, route string) string {
+	route = strings.TrimSuffix(route, ".json")
+	prefix, rest := servicePrefix(route)
+	remote := false
+	if method != "GET" && prefix == "" {
+		prefix, rest, remote = procedure(rest)
+	}
+	means, known := w.read(rest)
+	if !known || isInternal(prefix) {
+		return ""
+	}
+	service, knows := w.read(prefix)
+	if knows {
+		if class := w.pick(method, service|means, false); class != "" {
+			return class
+		}
+		if !remote && service&^w.apps != 0 {
+			return "" // /cards/v1/pin is no password
+		}
+	}
+	return w.pick(method, means, !knows)
+}
+
+// isApp reports whether a prefix of routes says nothing, or only whom the app is for.
+func (w *routeWords) isApp(prefix string) bool {
+	means, known := w.read(prefix)
+	return known && means&^w.apps == 0
+}
+
+func (w *routeWords) pick(method string, means wordSet, foreign bool) string {
+	if means == 0 {
+		return ""
+	}
+	for i := range w.classes {
+		c := &w.classes[i]
+		if means&^c.all == 0 && !(foreign && c.own) && slices.Contains(c.methods, method) && c.needed(means) {
+			return c.class
+		}
+	}
+	return ""
+}
+
+func (c *wordClass) needed(means wordSet) bool {
+	for _, need := range c.needs {
+		if means&need == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// servicePrefix divides a route behind its version, or behind its last api where it has
+// none. A version or api is among the first four segments. Languages and parameters
+// before it say nothing, and are left out: prefix is what is named there, such as
+// /driver of /en-GB/driver/v1/payouts.
+func servicePrefix(route string) (prefix, rest string) {
+	begin, at, end := 0, 0, -1
+	for range 4 {
+		if at >= len(route) || route[at] != '/' {
+			break
+		}
+		segment, _, _ := strings.Cut(route[at+1:], "/")
+		next := at + 1 + len(segment)
+		switch {
+		case segment == "api", isVersion(segment):
+			if end < 0 {
+				end = at
+			}
+			rest = route[next:]
+		case end < 0 && begin == at && (isParameter(segment) || isLanguage(segment)):
+			begin = next
+		}
+		at = next
+	}
+	if end < 0 || rest == "" {
+		first, below, _ := strings.Cut(strings.TrimPrefix(route, "/"), "/")
+		switch {
+		case len(first) > 2 && isLanguage(first), first == "{locale}", first == "{lang}", first == "{language}":
+			return "", route[len(route)-len(below):]
+		}
+		return "", route
+	}
+	return route[begin:max(begin, end)], rest
+}
+
+// isVersion reports whether a segment is v1, v2.1 or v{n}.
+func isVersion(segment string) bool {
+	return len(segment) > 1 && len(segment) <= 10 && segment[0] == 'v' && (segment[1] >= '0' && segment[1] <= '9' || segment[1] == '{')
+}
+
+// isLanguage reports whether a segment is a language, with or without a country: de,
+// pt-BR, zh_cn.
+func isLanguage(segment string) bool {
+	switch len(segment) {
+	case 2:
+		return areLetters(segment)
+	case 5:
+		return areLetters(segment[:2]) && (segment[2] == '-' || segment[2] == '_') && areLetters(segment[3:])
+	}
+	return false
+}
+
+func areLetters(s string) bool {
+	for i := range len(s) {
+		if c := s[i] | 0x20; c < 'a' || c > 'z' {
+			return false
+		}
+	}
+	return true
+}
+
+// isInternal reports whether a service is for staff: what they do to accounts, these
+// accounts do not do.
+func isInternal(prefix string) bool {
+	for _, word := range []string{"admin", "internal", "backoffice", "back-office", "staff", "support", "ops", "cms", "console"} {
+		for segment := range strings.SplitSeq(prefix, "/") {
+			if strings.EqualFold(segment, word) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// procedure divides a remote procedure's route into service and method, without
+// packages: /rpc/Wallet.SendMoney, /shop.v1.WalletService/SendMoney. Other routes stay
+// as they are.
+func procedure(route string) (service, method string, remote bool) {
+	cut := strings.LastIndexAny(route, "/.")
+	if cut < strings.IndexByte(route, '.') || strings.IndexByte(route, '.') < 0 || cut == len(route)-1 {
+		return "", route, false
+	}
+	service, method = route[:cut], route[cut+1:]
+	if route[cut] == '.' {
+		return service[strings.LastIndexAny(service, "/.")+1:], method, true
+	}
+	return service[strings.LastIndexByte(service, '.')+1:], method, true
+}
+
+// read returns what the words of a route mean. It is not known if one of them is not.
+func (w *routeWords) read(route string) (means wordSet, known bool) {
+	const longest = 128
+	var buf [longest]byte
+	var ends [16]int // of words in buf
+	text, n := buf[:0], 0
+	end := func() bool {
+		if n > 0 && ends[n-1] == len(text) || n == 0 && len(text) == 0 {
+			return true
+		}
+		if n == len(ends) {
+			return false
+		}
+		ends[n] = len(text)
+		n++
+		return true
+	}
+	for rest := route; rest != ""; {
+		var segment string
+		segment, rest, _ = strings.Cut(rest, "/")
+		if !end() {
+			return 0, false
+		}
+		name, verb, _ := strings.Cut(segment, "}:") // {id}:capture
+		switch {
+		case segment == "" || isVersion(segment):
+			continue
+		case isParameter(segment):
+			if len(text)+2 > longest {
+				return 0, false
+			}
+			text = append(text, "{}"...)
+			if segment = verb; !end() {
+				return 0, false
+			}
+		default:
+			segment = name
+		}
+		if len(text)+len(segment) > longest {
+			return 0, false
+		}
+		for i := range len(segment) {
+			c := segment[i]
+			upper := c >= 'A' && c <= 'Z'
+			switch {
+			case c == '-' || c == '_' || c == '.' || c == ':':
+				if !end() {
+					return 0, false
+				}
+				continue
+			case upper && i > 0 && (!isUpper(segment[i-1]) || i+1 < len(segment) && isLower(segment[i+1])):
+				if !end() {
+					return 0, false
+				}
+			}
+			if upper {
+				c |= 0x20
+			}
+			text = append(text, c)
+		}
+	}
+	if !end() {
+		return 0, false
+	}
+	return w.mean(text, ends[:n])
+}
+
+func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
+func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
+
+// mean adds up the words that end at ends in text. Of words that make one together,
+// such as sign and in, the most are taken.
+func (w *routeWords) mean(text []byte, ends []int) (means wordSet, known bool) {
+	begin := 0
+	for i := 0; i < len(ends); {
+		took := 0
+		for n := min(4, len(ends)-i); n > 0 && took == 0; n-- {
+			word := text[begin:ends[i+n-1]]
+			if m, ok := w.concepts[string(word)]; ok {
+				if took = n; means != 0 || string(word) != "mobile" { // in front, it is the app
+					means |= m
+				}
+			}
+		}
+		if took == 0 {
+			m, ok := w.divided(text[begin:ends[i]])
+			if !ok {
+				return 0, false
+			}
+			means |= m
+			took = 1
+		}
+		i += took
+		begin = ends[i-1]
+	}
+	return means, true
+}
+
+// divided reads a word that is two words without a sign between them: sendotp.
+func (w *routeWords) divided(word []byte) (wordSet, bool) {
+	const shortest = 3
+	for i := shortest; i <= len(word)-shortest; i++ {
+		a, known := w.concepts[string(word[:i])]
+		if !known {
+			continue
+		}
+		if b, known := w.concepts[string(word[i:])]; known {
+			return a | b, true
+		}
+	}
+	return 0, false
+}

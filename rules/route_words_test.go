@@ -1,0 +1,271 @@
+package rules
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func shippedClassifier() *classifier {
+	ours := shippedRoutes()
+	return newClassifier(ours.classes.table(), ours.words)
+}
+
+// classCases are method, route and class; - for none.
+const classCases = `
+POST /api/v2/identity/sessions login
+POST /api/v2/identity/sessions/otp mfa
+POST /api/v2/identity/token refresh
+POST /api/v2/identity/push-approvals mfa
+POST /api/v2/identity/passcode/forgot password_reset
+PUT /api/v2/identity/passcode password_change
+DELETE /api/v2/identity/sessions/current logout
+POST /api/v2/riders signup
+PATCH /api/v2/riders/me profile_change
+PUT /api/v2/riders/me/contact/email contact_change
+POST /api/v2/riders/me/contact/email/verify contact_verify
+POST /api/v2/riders/me/phone/verify contact_verify
+POST /api/v2/wallet/topups payment
+POST /api/v2/rides checkout
+POST /rpc/WalletService.SendMoney withdrawal
+POST /rpc/WalletService.CashOut withdrawal
+POST /rpc/WalletService.LookupContact search
+POST /driver/v1/payouts withdrawal
+PUT /driver/v1/bank-account payee
+POST /{locale}/api/v2/identity/sessions login
+POST /de-AT/api/v2/wallet/topups payment
+POST /pt_BR/login login
+POST /{locale}/identity/sessions login
+POST /{app}/v1/payouts withdrawal
+POST /{app}/api/v{n}/riders/me/pin password_change
+POST /citizens/{id}/pin password_change
+POST /rpc/sendmoney withdrawal
+POST /rpc/verifyotp mfa
+POST /mobile/api/v3/auth/sign_in login
+POST /gateway/mobile/v2/customer/signIn login
+POST /gw/auth/signIn login
+POST /bff/v1/patients signup
+PUT /patient/v2/me/emailAddress contact_change
+PATCH /v1/citizens/{citizenId}/phone-number contact_change
+POST /player/v1/register signup
+POST /iam/v1/sessions login
+POST /sso/signin login
+POST /api/accounts:signUp signup
+POST /v1/accounts:signInWithPassword login
+POST /v1/payments/{id}:capture payment
+POST /auth/passkeys/login login
+POST /auth/webauthn/verify login
+POST /v1/auth/biometric-login login
+POST /v3/oneTimeCode/send code_request
+POST /v1/auth/one-time-passcode/verify mfa
+POST /v1/auth/send_otp code_request
+POST /v1/auth/requestOtp code_request
+POST /v1/login/sms-code/resend code_request
+POST /v1/auth/magicLink code_request
+POST /v1/auth/twoFactor/verify mfa
+POST /v1/auth/pin login
+POST /v1/me/pin password_change
+PUT /v1/members/me/pin-code password_change
+POST /v1/members/me/pin/reset password_reset
+POST /v1/couriers/{id}/verify-phone contact_verify
+POST /subscribers/me/change_email contact_change
+POST /v2/lines/{line}/recharge payment
+POST /v1/meters/{meterId}/topup payment
+POST /v1/plans/{planId}/purchase payment
+POST /v1/bills/{billId}/pay payment
+POST /v1/donations payment
+POST /v1/reservations/{id}/payments payment
+POST /wallets/{id}/add-money payment
+POST /couriers/me/cashout withdrawal
+POST /merchant/v2/withdrawals withdrawal
+POST /v1/remittances withdrawal
+POST /accounts/{accountId}/transfers/{id}/confirm withdrawal
+POST /v1/driver/me/bankAccounts payee
+POST /v1/player/redeemCode promotion
+POST /v1/promoCodes/apply promotion
+POST /v1/vouchers/{code}/redeem promotion
+POST /v1/orders/{id}/refund refund
+POST /v1/subscribers/me/data-export export
+POST /v2/patient/devices app_start
+POST /v1/me/addresses address_change
+PUT /v1/passengers/me profile_change
+POST /v1/token:refresh refresh
+POST /identity/sessions/refresh refresh
+POST /identity/token/revoke logout
+POST /twirp/shop.v1.PaymentService/CreatePayment payment
+POST /shop.v1.UserService/ChangePassword password_change
+POST /acme.identity.v2.IdentityService/VerifyOtp mfa
+POST /acme.identity.v2.IdentityService/RegisterRider signup
+POST /acme.users.v1.UserService/UpdateEmail contact_change
+POST /com.bank.PayeeService/AddBeneficiary payee
+POST /trpc/auth.login login
+POST /graphql/SendMoney withdrawal
+POST /rpc/walletservice.sendmoney withdrawal
+POST /v1/changeemail contact_change
+PUT /drivers/{id}/mobile contact_change
+POST /gateway/mobile/login login
+POST /identity/sms-code code_request
+POST /identity/login/sms-code/verify mfa
+POST /v2/driver/payments/cards payment_method
+GET /api/v2/identity/sessions -
+GET /api/v2/riders/me -
+GET /api/v2/wallet/topups -
+GET /rpc/WalletService.SendMoney -
+PUT /v2/riders -
+POST /chat/v1/sessions -
+POST /charging/v2/sessions -
+POST /fleet/v1/drivers -
+POST /admin/v1/users -
+POST /internal/v1/users/{id}/password -
+POST /v1/hotels/{id}/guests -
+POST /v1/passengers -
+POST /v1/employees -
+POST /v1/rides/{id}/cancel -
+POST /v1/pins -
+POST /v1/boards/{id}/pin -
+PUT /cards/{id}/pin -
+PUT /cards/v1/pin -
+POST /v1/identity/documents -
+POST /v1/identity/verify -
+POST /v1/games/{id}/sessions -
+POST /v1/workouts/sessions -
+POST /v1/rooms/{id}/tokens -
+POST /v1/courses/{id}/register -
+POST /v1/events/{id}/registrations -
+POST /v1/calls/{id}/transfer -
+POST /v1/tickets/{id}/transfer -
+POST /v1/messages/send -
+POST /v1/messages/{id}/recipients -
+POST /v1/claims -
+POST /v1/posts/{id}/share -
+POST /v1/push/token -
+POST /v1/devices/{id}/push-token -
+POST /v1/address/validate -
+POST /v1/loginpage/visits -
+POST /login.php -
+POST AA_AA -
+POST AA_AA/login login
+POST shop.v1.WalletService/CashOut withdrawal
+POST /wallet -
+POST / -
+POST /~9d/{id}/… -
+PATCH /api/v2/ -
+`
+
+func TestRoutesHaveClassesByTheirWords(t *testing.T) {
+	of := shippedClassifier()
+	for line := range strings.Lines(strings.TrimSpace(classCases)) {
+		f := strings.Fields(line)
+		want := strings.TrimPrefix(f[2], "-")
+		for range 2 { // the second answer is remembered
+			if got := of.remembered(f[0], f[1]); got != want {
+				t.Errorf("%s %s has class %q, want %q", f[0], f[1], got, want)
+			}
+		}
+	}
+}
+
+// What the lists name has no other class in another spelling, but where the spelling
+// decides.
+func TestWordsAgreeWithTheLists(t *testing.T) {
+	decides := map[endpoint]bool{
+		{"POST", "/payment/card"}:  true, // one payment: /payments/cards are many cards
+		{"POST", "/login/sms"}:     true,
+		{"POST", "/auth/mfa/code"}: true,
+	}
+	agree := 0
+	for e, class := range shippedRoutes().classes {
+		switch got := shippedRoutes().words.class(e.method, e.route); {
+		case got == class:
+			agree++
+		case got != "" && !decides[e]:
+			t.Errorf("%s %s is %s in the list, and %s by its words", e.method, e.route, class, got)
+		}
+	}
+	if agree < 1400 {
+		t.Errorf("words find only %d routes of the lists", agree)
+	}
+}
+
+func TestWordsOfRoutesAreRight(t *testing.T) {
+	for what, text := range map[string]string{
+		"an unknown concept": "-: api\na: a\n\nlogin POST: a | b",
+		"an unknown need":    "-: api\na: a\n\nlogin POST: c | a",
+		"no need":            "-: api\na: a\n\nlogin POST: | a",
+		"no class":           "-: api\na: a\n\n POST: a |",
+		"a word twice":       "-: api\na: a\nb: a\n\nlogin POST: a |",
+		"too many concepts":  "-: api" + strings.Repeat("\nx:", 65),
+	} {
+		if _, err := parseRouteWords(text); err == nil {
+			t.Errorf("%s is taken", what)
+		}
+	}
+}
+
+func TestClassesOfRoutesCostNoAllocation(t *testing.T) {
+	of := shippedClassifier()
+	routes := []string{"/en-GB/api/v2/identity/sessions/otp", "/rpc/WalletService.SendMoney", "/nobody/knows/{id}/this", "/" + strings.Repeat("aB", 200), strings.Repeat("/a", 200)}
+	for _, route := range routes {
+		if n := testing.AllocsPerRun(100, func() { of.class("POST", route) }); n != 0 {
+			t.Errorf("the class of %.40s costs %v allocations, unremembered", route, n)
+		}
+		if n := testing.AllocsPerRun(100, func() { of.remembered("POST", route) }); n != 0 {
+			t.Errorf("the class of %.40s costs %v allocations", route, n)
+		}
+	}
+}
+
+// Routes that clients make up are remembered now and then only.
+func TestAFloodOfRoutesIsNotRemembered(t *testing.T) {
+	of := shippedClassifier()
+	for i := range len(of.slots) * 40 {
+		of.remembered("POST", "/made/up/"+strconv.Itoa(i))
+	}
+	n := 0
+	flood := func() { n++; of.remembered("POST", "/made/up/again/"+strconv.Itoa(n)) }
+	if got := testing.AllocsPerRun(5000, flood); got >= 2 { // one is the route itself
+		t.Errorf("a new route costs %v allocations", got)
+	}
+	if got := of.remembered("POST", "/v1/login"); got != loginClass {
+		t.Errorf("after a flood, /v1/login has class %q", got)
+	}
+}
+
+func FuzzClassOfARoute(f *testing.F) {
+	for line := range strings.Lines(strings.TrimSpace(classCases)) {
+		c := strings.Fields(line)
+		f.Add(c[0], c[1])
+	}
+	of, names := shippedClassifier(), map[string]bool{"": true}
+	for _, class := range shippedRoutes().words.classNames() {
+		names[class] = true
+	}
+	for _, class := range shippedRoutes().classes {
+		names[class] = true
+	}
+	f.Fuzz(func(t *testing.T, method, route string) {
+		class := of.class(method, route)
+		if !names[class] || class == noClass {
+			t.Errorf("%s %q has class %q", method, route, class)
+		}
+		if again := of.remembered(method, route); again != class {
+			t.Errorf("%s %q has class %q, then %q", method, route, class, again)
+		}
+	})
+}
+
+func BenchmarkClassOfARoute(b *testing.B) {
+	of := shippedClassifier()
+	for _, route := range []string{"/api/v2/products/{id}", "/en-GB/api/v2/identity/sessions/otp"} {
+		b.Run("remembered "+route, func(b *testing.B) {
+			for b.Loop() {
+				of.remembered("POST", route)
+			}
+		})
+		b.Run("new "+route, func(b *testing.B) {
+			for b.Loop() {
+				of.class("POST", route)
+			}
+		})
+	}
+}
