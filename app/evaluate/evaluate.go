@@ -44,6 +44,11 @@ type Options struct {
 	Partitions int           // of the facet log
 	Grace      time.Duration // how long a signal about an entity counts as right after the entity's last event in a campaign
 
+	// Given is the truth that the source returns, if it is known before; its entities
+	// are looked for in the events, and the report names those that none has. nil:
+	// nothing is looked for.
+	Given *traffic.Truth
+
 	Progress func(events int64, latest time.Time) // called now and then with the progress in event time; may be nil
 }
 
@@ -101,6 +106,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 		trials = append(trials, t)
 	}
+	trials[0].lookout = newLookout(o.Given)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	chunks, done := make(chan *chunk, 4), make(chan outcome, 1)
@@ -175,6 +181,7 @@ type trial struct {
 	since    int64 // event time of the first one
 	reading  time.Duration
 	applying time.Duration
+	lookout  *lookout // nil: nothing is looked for
 
 	policy  *policy.Policy
 	signals []signal
@@ -223,6 +230,11 @@ func (t *trial) take(c *chunk) error {
 		at := e.Num(event.Time)
 		if t.accepted++; t.accepted == 1 {
 			t.first = at
+		}
+		if t.lookout != nil {
+			paused := cpuTime() // looking is no cost of rules
+			t.lookout.see(e)
+			begun += cpuTime() - paused
 		}
 		if t.waiting++; t.waiting == 1 {
 			t.since = at

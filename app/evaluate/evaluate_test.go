@@ -122,6 +122,11 @@ func measured(t *testing.T, texts ...string) *Report {
 	t.Helper()
 	o := Defaults()
 	o.Source, o.Grace = hand, time.Minute
+	return measuredWith(t, o, texts...)
+}
+
+func measuredWith(t *testing.T, o Options, texts ...string) *Report {
+	t.Helper()
 	var told int64
 	o.Progress = func(events int64, latest time.Time) {
 		if told = events; latest.Before(start) {
@@ -248,6 +253,44 @@ func TestATruthMayLeaveEventsOut(t *testing.T) {
 	}
 }
 
+// TestATruthWithNamesThatNoEventHas is not passed over in silence.
+func TestATruthWithNamesThatNoEventHas(t *testing.T) {
+	o := Defaults()
+	o.Grace = time.Minute
+	o.Given, _ = hand(func([]byte) error { return nil })
+	o.Source = func(emit func([]byte) error) (*traffic.Truth, error) {
+		_, err := hand(emit)
+		return o.Given, err
+	}
+	if r := measuredWith(t, o, handRules); r.Unseen != nil {
+		t.Errorf("every entity is in an event: %+v", r.Unseen)
+	}
+	row := func(tenant, key, campaign string) traffic.Row {
+		return traffic.Row{Campaign: campaign, Kind: "guessing", Role: traffic.Attacker, Entity: facet.Entity{Kind: facet.Account, Tenant: tenant, Key: key}, From: 1, To: 2}
+	}
+	o.Given.Campaigns = append(o.Given.Campaigns, traffic.Campaign{Name: "four", Kind: "guessing", From: 1, To: 2})
+	for i := range 6 {
+		o.Given.Rows = append(o.Given.Rows, row("", fmt.Sprintf("nobody%d", i), "four"), row("", fmt.Sprintf("nobody%d", i), "four"))
+	}
+	o.Given.Rows = append([]traffic.Row{row("shop", "u5", "three")}, o.Given.Rows...)
+	r := measuredWith(t, o, handRules)
+	if u := r.Unseen; u == nil || u.Entities != 7 || u.Campaigns != 1 || u.Names[0] != "four" || u.First[0].Other == nil || *u.First[0].Other != "" || u.First[1].Entity != "account:nobody0" || u.First[1].Other != nil {
+		t.Fatalf("%+v", u)
+	}
+	var b bytes.Buffer
+	if err := r.Write(&b, Table{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"no event has 7 entities of the truth: account:u5 (tenant shop; events have it without a tenant), account:nobody0,", "account:nobody3, and 2 more",
+		"no event has any entity of 1 campaign, counted as missed: four\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the table does not say %q:\n%s", want, b.String())
+		}
+	}
+}
+
 // TestTheGraceEnds: a signal about a campaign's entity long after it is false.
 func TestTheGraceEnds(t *testing.T) {
 	truth := &traffic.Truth{
@@ -261,6 +304,24 @@ func TestTheGraceEnds(t *testing.T) {
 		j := newJudge(truth, 60_000)
 		if got := j.signal(&signal{entity: facet.Entity{Kind: facet.IP, Key: "a"}, time: c.at}); got != c.want {
 			t.Errorf("at %d: %q, want %q", c.at, got, c.want)
+		}
+	}
+}
+
+// TestWhatStaysBad has no end.
+func TestWhatStaysBad(t *testing.T) {
+	token := facet.Entity{Kind: facet.Token, Key: "a"}
+	truth := &traffic.Truth{
+		Campaigns: []traffic.Campaign{{Name: "one", Kind: "theft", From: 10, To: 1000, Events: 1}},
+		Rows:      []traffic.Row{{Campaign: "one", Kind: "theft", Role: traffic.Victim, Entity: token, From: 10, To: 1000, Stays: true}},
+	}
+	for at, want := range map[int64]traffic.Role{9: "", 10: traffic.Victim, 90_000_000_000: traffic.Victim} {
+		j := newJudge(truth, 60_000)
+		if got := j.signal(&signal{entity: token, time: at}); got != want {
+			t.Errorf("at %d: %q, want %q", at, got, want)
+		}
+		if wrong := j.act(token, act{time: at, action: policy.StepUp}); wrong != (want == "") {
+			t.Errorf("at %d an action is wrong: %v", at, wrong)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (j *judge) about(e facet.Entity, at int64, events []int64, yield func(*traf
 	best := len(standing())
 	for _, r := range j.rows[e] {
 		within := func(t int64) bool { return r.From <= t && t <= r.To }
-		if (at < r.From || at > r.To+j.grace) && !slices.ContainsFunc(events, within) {
+		if (at < r.From || at > r.To+j.grace && !r.Stays) && !slices.ContainsFunc(events, within) {
 			continue
 		}
 		if i := slices.Index(standing(), r.Role); i >= 0 {

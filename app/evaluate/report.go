@@ -23,7 +23,8 @@ type Report struct {
 	Unread    int64     `json:"unread_records"`
 	Repeated  int64     `json:"repeated_records"`
 	Campaigns int       `json:"campaigns"`
-	Results   []Result  `json:"results"` // one per set of rules
+	Unseen    *Unseen   `json:"unseen,omitempty"` // of a given truth; nil: every entity is in an event
+	Results   []Result  `json:"results"`          // one per set of rules
 }
 
 // Result is the result of one set of rules.
@@ -141,7 +142,7 @@ func report(o Options, truth *traffic.Truth, trials []*trial) *Report {
 	one := trials[0]
 	r := &Report{V: 1, Events: one.accepted, Unread: one.counts[ingest.Dead] + one.counts[ingest.Filtered], Repeated: one.counts[ingest.Repeated]}
 	r.From, r.To = time.UnixMilli(one.first).UTC(), time.UnixMilli(one.run.Latest()).UTC()
-	r.Clean = r.Events
+	r.Clean, r.Unseen = r.Events, one.lookout.unseen(truth)
 	for i := range truth.Campaigns {
 		c := &truth.Campaigns[i]
 		r.Clean -= int64(c.Events)

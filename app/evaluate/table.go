@@ -9,6 +9,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/weirdev/weir/internal/printable"
+	"github.com/weirdev/weir/internal/problem"
 )
 
 // WriteJSON writes the report as one JSON object.
@@ -34,6 +37,7 @@ func (r *Report) Write(to io.Writer, how Table) error {
 	if r.Unread > 0 {
 		fmt.Fprintf(w, "%d records are no events: weir try shows why\n", r.Unread)
 	}
+	r.Unseen.write(w)
 	p.overall()
 	p.kinds(how)
 	p.rules()
@@ -215,4 +219,50 @@ func duration(s *float64) string {
 		return fmt.Sprintf("%.1fm", d.Minutes())
 	}
 	return fmt.Sprintf("%.1fh", d.Hours())
+}
+
+// mostUnseenLines limits the entities and the campaigns that are named in the table.
+const mostUnseenLines = 5
+
+// write warns about what no event has.
+func (u *Unseen) write(to io.Writer) {
+	if u == nil {
+		return
+	}
+	var names []string
+	for _, e := range u.First[:min(len(u.First), mostUnseenLines)] {
+		name := printable.Text(e.Entity)
+		switch {
+		case e.Other != nil && *e.Other == "":
+			name += fmt.Sprintf(" (tenant %s; events have it without a tenant)", printable.Text(e.Tenant))
+		case e.Other != nil && e.Tenant == "":
+			name += fmt.Sprintf(" (no tenant; events have it in tenant %s)", printable.Text(*e.Other))
+		case e.Other != nil:
+			name += fmt.Sprintf(" (tenant %s; events have it in tenant %s)", printable.Text(e.Tenant), printable.Text(*e.Other))
+		}
+		names = append(names, name)
+	}
+	fmt.Fprintf(to, "warning: no event has %s of the truth: %s%s\n", entities(u.Entities), strings.Join(names, ", "), more(u.Entities, len(names)))
+	if u.Campaigns > 0 {
+		names = nil
+		for _, name := range u.Names[:min(len(u.Names), mostUnseenLines)] {
+			names = append(names, printable.Text(name))
+		}
+		fmt.Fprintf(to, "warning: no event has any entity of %s, counted as missed: %s%s\n",
+			problem.Plural(u.Campaigns, "campaign"), strings.Join(names, ", "), more(u.Campaigns, len(names)))
+	}
+}
+
+func entities(n int) string {
+	if n == 1 {
+		return "1 entity"
+	}
+	return strconv.Itoa(n) + " entities"
+}
+
+func more(n, named int) string {
+	if n == named {
+		return ""
+	}
+	return fmt.Sprintf(", and %d more", n-named)
 }

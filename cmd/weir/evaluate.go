@@ -192,7 +192,7 @@ func (x *evaluating) given(o *evaluate.Options, stdin io.Reader) error {
 	if err != nil {
 		return x.config.Invalid(err)
 	}
-	o.Places = places.Current()
+	o.Places, o.Given = places.Current(), truth
 	o.Source = func(emit func([]byte) error) (*traffic.Truth, error) { return truth, try.Lines(x.events, stdin, emit) }
 	return nil
 }
