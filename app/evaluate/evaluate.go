@@ -203,7 +203,11 @@ type act struct {
 	time     int64 // Unix ms
 	action   policy.Action
 	enforced policy.Action // with only the rules in phase enforce
+	rules    []string      // those that contribute most to the score, the first most
 }
+
+// mostRulesOfAct limits the rules that are kept of an action.
+const mostRulesOfAct = 3
 
 func newTrial(o Options, c Candidate) (*trial, error) {
 	policies, err := policy.Load(o.Policy, c.Rules)
@@ -300,13 +304,16 @@ func (t *trial) hear(out *engine.Output) {
 		var risk policy.Risk
 		risk.Add(u.Contributions, now)
 		o := t.policy.Decide(&risk, policy.Knowledge{Whole: true}, rules.Enforce)
-		a := act{now, o.Action, min(t.policy.Enforced(&risk), policy.Limit(o.Phase))}
+		a := act{now, o.Action, min(t.policy.Enforced(&risk), policy.Limit(o.Phase)), nil}
 		if a.action < policy.Throttle {
 			continue
 		}
 		before := t.acts[u.Entity]
 		if n := len(before); n > 0 && before[n-1].action == a.action && before[n-1].enforced == a.enforced && now-before[n-1].time < sameAction {
 			continue
+		}
+		for _, r := range score.Top(u.Contributions, now, mostRulesOfAct) {
+			a.rules = append(a.rules, r.Rule)
 		}
 		t.acts[u.Entity] = append(before, a)
 	}

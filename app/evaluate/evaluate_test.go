@@ -185,6 +185,13 @@ func TestByHand(t *testing.T) {
 	if x.Wrong != 2 || x.WrongEnforced != 1 || math.Abs(x.WrongPerM-2e6/23) > 1e-6 {
 		t.Errorf("%d innocent entities acted on, %d enforced, %v per million", x.Wrong, x.WrongEnforced, x.WrongPerM)
 	}
+	var acted []string
+	for _, w := range x.Innocents {
+		acted = append(acted, fmt.Sprint(w.Entity, " ", w.Why, " ", w.Time.Sub(start), " ", w.Enforced, " ", w.Rules))
+	}
+	if want := []string{"account:ann forgetful 7m0s false [account address]", "ip:192.0.2.9  7m0s true [address]"}; !slices.Equal(acted, want) {
+		t.Errorf("innocents acted on %q, want %q", acted, want)
+	}
 	byRule := map[string]Rule{}
 	for _, rule := range x.Rules {
 		byRule[rule.Rule] = rule
@@ -409,10 +416,10 @@ func TestTwoSetsStandBesideEachOther(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	var b bytes.Buffer
-	if err := r.Write(&b, Table{Variants: true, Misses: true}); err != nil {
+	if err := r.Write(&b, Table{Variants: true, Misses: true, Innocents: true}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"set0 → set1", "2 → 1", "missed by set1", "  slow", "three"} {
+	for _, want := range []string{"set0 → set1", "2 → 1", "missed by set1", "innocents acted on by set1", "forgetful  account", "  slow", "three"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table does not say %q:\n%s", want, b.String())
 		}

@@ -39,6 +39,7 @@ type Result struct {
 	Wrong         int     `json:"wrongly_acting_entities"`   // innocent entities that the gate would throttle, or more
 	WrongPerM     float64 `json:"wrongly_acting_per_million"`
 	WrongEnforced int     `json:"wrongly_enforced_entities"` // those with only the rules in phase enforce
+	Innocents     []Wrong `json:"wrongly_acting"`            // the first mostInnocents of Wrong, by time
 	NanosAnEvent  float64 `json:"ns_an_event"`               // ingest and detect
 	IngestNanos   float64 `json:"ingest_ns_an_event"`
 	DetectNanos   float64 `json:"detect_ns_an_event"`
@@ -119,6 +120,20 @@ type Cause struct {
 	Example  string `json:"example"`
 }
 
+// Wrong is an innocent entity on which the gate would act.
+type Wrong struct {
+	Entity   string    `json:"entity"` // kind:key
+	Tenant   string    `json:"tenant,omitempty"`
+	Why      string    `json:"why,omitempty"` // as in [Cause]
+	Time     time.Time `json:"time"`          // of the first wrong action
+	Action   string    `json:"action"`        // the strictest
+	Enforced bool      `json:"enforced"`      // rules in phase enforce suffice
+	Rules    []string  `json:"rules"`         // those that contribute most to the first wrong action, the first most
+}
+
+// mostInnocents limits the innocent entities that are listed.
+const mostInnocents = 200
+
 // Told says whether operators were told about a kind of incident.
 type Told struct {
 	Kind    string  `json:"kind"`
@@ -185,23 +200,41 @@ func (t *trial) result(o Options, truth *traffic.Truth, of *Report) Result {
 			})
 		}
 	}
-	for e, acts := range t.acts {
-		wrong, enforced := false, false
-		for _, a := range acts {
-			if j.act(e, a) {
-				wrong = true
-				enforced = enforced || a.enforced >= policy.Throttle
-			}
-		}
-		r.Wrong += ones(wrong)
-		r.WrongEnforced += ones(enforced)
-	}
+	r.innocents(j, t.acts)
 	r.FalsePerM, r.WrongPerM = perMillion(r.False, of.Clean), perMillion(r.Wrong, of.Clean)
 	r.summarise(j, byRule, of.Clean)
 	r.Causes = causes.list()
 	r.tell(truth, told)
 	r.cost(t)
 	return r
+}
+
+// innocents counts and lists the innocent entities acted on.
+func (r *Result) innocents(j *judge, all map[facet.Entity][]act) {
+	r.Innocents = []Wrong{}
+	for _, e := range slices.SortedFunc(maps.Keys(all), byName) {
+		var one Wrong
+		strictest := policy.Allow
+		for _, a := range all[e] {
+			if !j.act(e, a) {
+				continue
+			}
+			if one.Entity == "" {
+				one = Wrong{Entity: named(e), Tenant: e.Tenant, Why: j.odd(e, a.time), Time: time.UnixMilli(a.time).UTC(), Rules: a.rules}
+			}
+			one.Enforced = one.Enforced || a.enforced >= policy.Throttle
+			strictest = max(strictest, a.action)
+		}
+		if one.Entity == "" {
+			continue
+		}
+		one.Action = strictest.String()
+		r.Wrong++
+		r.WrongEnforced += ones(one.Enforced)
+		r.Innocents = append(r.Innocents, one)
+	}
+	slices.SortStableFunc(r.Innocents, func(a, b Wrong) int { return a.Time.Compare(b.Time) })
+	r.Innocents = r.Innocents[:min(len(r.Innocents), mostInnocents)]
 }
 
 func ones(b bool) int {

@@ -1,6 +1,7 @@
 package evaluate
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,6 +27,8 @@ func (r *Report) WriteJSON(to io.Writer) error {
 type Table struct {
 	Variants bool // one line per variant
 	Misses   bool // one line per missed campaign
+
+	Innocents bool // one line per innocent entity acted on
 }
 
 // Write writes the report for people. With several sets of rules, each cell has one
@@ -42,6 +45,9 @@ func (r *Report) Write(to io.Writer, how Table) error {
 	p.kinds(how)
 	p.rules()
 	p.causes()
+	if how.Innocents {
+		p.innocents()
+	}
 	p.incidents()
 	if how.Misses {
 		p.misses()
@@ -163,11 +169,28 @@ func (p *printer) causes() {
 		p.line("")
 		p.line("false signals of "+r.Name, "about", "who", "signals", "entities", "such as")
 		for _, c := range r.Causes[:min(len(r.Causes), mostCauses)] {
-			why := c.Why
-			if why == "" {
-				why = "-"
+			p.line(c.Rule, c.Entity, cmp.Or(c.Why, "-"), strconv.Itoa(c.Signals), strconv.Itoa(c.Entities), c.Example)
+		}
+	}
+}
+
+func (p *printer) innocents() {
+	for i := range p.results {
+		r := &p.results[i]
+		if r.Wrong == 0 {
+			continue
+		}
+		p.line("")
+		p.line("innocents acted on by "+r.Name, "since", "action", "enforced", "who", "rules")
+		for _, x := range r.Innocents {
+			enforced := "no"
+			if x.Enforced {
+				enforced = "yes"
 			}
-			p.line(c.Rule, c.Entity, why, strconv.Itoa(c.Signals), strconv.Itoa(c.Entities), c.Example)
+			p.line(printable.Text(x.Entity), stamp(x.Time), x.Action, enforced, cmp.Or(x.Why, "-"), strings.Join(x.Rules, ", "))
+		}
+		if left := r.Wrong - len(r.Innocents); left > 0 {
+			p.line(fmt.Sprintf("and %d more", left))
 		}
 	}
 }
