@@ -183,6 +183,8 @@ type trial struct {
 	applying time.Duration
 	lookout  *lookout // nil: nothing is looked for
 
+	matching map[string]int64 // events that meet the condition, by rule
+
 	policy  *policy.Policy
 	signals []signal
 	acts    map[facet.Entity][]act
@@ -214,9 +216,9 @@ func newTrial(o Options, c Candidate) (*trial, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)
 	}
-	t := &trial{name: c.Name, set: c.Rules, policy: policies.Last(), grace: o.Grace, acts: map[facet.Entity][]act{}}
+	t := &trial{name: c.Name, set: c.Rules, policy: policies.Last(), grace: o.Grace, acts: map[facet.Entity][]act{}, matching: map[string]int64{}}
 	t.run, err = dryrun.New(dryrun.Options{
-		Rules: c.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Partitions: o.Partitions, Output: t.hear,
+		Rules: c.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Partitions: o.Partitions, Output: t.hear, Trace: t.match,
 	})
 	return t, err
 }
@@ -285,6 +287,13 @@ func ownEvents(s *score.Signal) (times []int64) {
 
 // sameAction is the minimum time after which an unchanged action is recorded again.
 const sameAction = int64(10 * 60 * 1000) // ms
+
+// match counts an event that meets a rule's condition.
+func (t *trial) match(one engine.Trace) {
+	if !one.Timer {
+		t.matching[one.Rule.ID]++
+	}
+}
 
 // hear records the output of the engine.
 func (t *trial) hear(out *engine.Output) {

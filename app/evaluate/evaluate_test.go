@@ -199,6 +199,9 @@ func TestByHand(t *testing.T) {
 	if got := byRule["address"]; got.Signals != 8 || got.Attackers != 1 || got.Victims != 4 || got.Others != 1 || got.False != 2 || got.Found != 2 || got.First+byRule["account"].First != 2 {
 		t.Errorf("rule of addresses: %+v", got)
 	}
+	if got := byRule["address"].Matching; got != 10 {
+		t.Errorf("%d events match the rule of addresses, want 10", got)
+	}
 	if got := byRule["account"]; got.Signals != 2 || got.Victims != 1 || got.False != 1 || *got.Precision != 0.5 || got.Found != 1 {
 		t.Errorf("rule of accounts: %+v", got)
 	}
@@ -367,6 +370,16 @@ func TestAGroupIsNotFound(t *testing.T) {
 	}, 0)
 	if role := j.signal(&signal{rule: "r", entity: net, time: 5}); role != traffic.Group || j.found[0].first != 0 || !j.found[0].roles[traffic.Group] {
 		t.Errorf("role %q, found %+v", role, j.found[0])
+	}
+	j.signal(&signal{rule: "s", entity: net, time: 6})
+	j.signal(&signal{rule: "s", entity: net, time: 7})
+	if got, want := fmt.Sprint(j.found[0].namedGroups()), "[{net:192.0.2.0/24 s 2} {net:192.0.2.0/24 r 1}]"; got != want {
+		t.Errorf("groups %s, want %s", got, want)
+	}
+	r := Report{Results: []Result{{Missed: []Miss{{Campaign: "one", Groups: j.found[0].namedGroups()}, {Campaign: "two"}}}}}
+	var b bytes.Buffer
+	if err := r.Write(&b, Table{Misses: true}); err != nil || !strings.Contains(b.String(), "only net:192.0.2.0/24 by s, and 1 more\n") || strings.Count(b.String(), "only net") != 1 {
+		t.Errorf("%v\n%s", err, b.String())
 	}
 }
 

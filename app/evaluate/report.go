@@ -98,6 +98,7 @@ type Count struct {
 type Rule struct {
 	Rule      string   `json:"rule"`
 	Phase     string   `json:"phase"`
+	Matching  int64    `json:"matching"` // events that meet the rule's condition; 0: it says nothing about this traffic
 	Signals   int      `json:"signals"`
 	Attackers int      `json:"about_attackers"`
 	Victims   int      `json:"about_victims"`
@@ -150,7 +151,18 @@ type Miss struct {
 	To       time.Time `json:"to"`
 	Events   int       `json:"events"` // 0: unknown
 	Group    bool      `json:"group"`  // a group of the campaign was named
+	Groups   []Named   `json:"groups"` // mostGroups of those, the most signals first
 }
+
+// Named is a group that a rule named while a campaign was in it.
+type Named struct {
+	Entity  string `json:"entity"` // kind:key
+	Rule    string `json:"rule"`
+	Signals int    `json:"signals"`
+}
+
+// mostGroups limits the groups that are named of a missed campaign.
+const mostGroups = 10
 
 // report builds the report.
 func report(o Options, truth *traffic.Truth, trials []*trial) *Report {
@@ -178,7 +190,7 @@ func (t *trial) result(o Options, truth *traffic.Truth, of *Report) Result {
 	byRule, causes := map[string]*Rule{}, newCauses(j)
 	told := map[string]map[string]int{}
 	for _, rule := range t.set.Rules {
-		byRule[rule.ID] = &Rule{Rule: rule.ID, Phase: rule.Phase.String()}
+		byRule[rule.ID] = &Rule{Rule: rule.ID, Phase: rule.Phase.String(), Matching: t.matching[rule.ID]}
 	}
 	for i := range t.signals {
 		s := &t.signals[i]
@@ -361,7 +373,7 @@ func (r *Result) summarise(j *judge, byRule map[string]*Rule, clean int64) {
 		if f.first == 0 {
 			r.Missed = append(r.Missed, Miss{
 				Campaign: c.Name, Kind: c.Kind, Variant: c.Variant, From: time.UnixMilli(c.From).UTC(), To: time.UnixMilli(c.To).UTC(),
-				Events: c.Events, Group: f.roles[traffic.Group],
+				Events: c.Events, Group: f.roles[traffic.Group], Groups: f.namedGroups(),
 			})
 		} else {
 			byRule[f.by].First++
@@ -389,6 +401,18 @@ func (r *Result) summarise(j *judge, byRule map[string]*Rule, clean int64) {
 		rule.FalsePerM, rule.Precision = perMillion(rule.False, clean), ratio(rule.Signals-rule.False, rule.Signals)
 		r.Rules = append(r.Rules, *rule)
 	}
+}
+
+// namedGroups lists the groups of a campaign that were named.
+func (f *found) namedGroups() []Named {
+	list := []Named{}
+	for at, n := range f.groups {
+		list = append(list, Named{named(at.entity), at.rule, n})
+	}
+	slices.SortFunc(list, func(a, b Named) int {
+		return cmp.Or(b.Signals-a.Signals, cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Rule, b.Rule))
+	})
+	return list[:min(len(list), mostGroups)]
 }
 
 // counts returns counts, the highest first.

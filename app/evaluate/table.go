@@ -214,8 +214,8 @@ func (p *printer) misses() {
 		p.line("missed by "+r.Name, "variant", "from", "lasted", "events", "")
 		for _, m := range r.Missed {
 			group := ""
-			if m.Group {
-				group = "a group that it is in was named"
+			if n := len(m.Groups); n > 0 {
+				group = fmt.Sprintf("only %s by %s", printable.Text(m.Groups[0].Entity), m.Groups[0].Rule) + more(n, 1)
 			}
 			p.line(m.Campaign, m.Variant, stamp(m.From), m.To.Sub(m.From).Round(time.Second).String(), strconv.Itoa(m.Events), group)
 		}
