@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirdev/weir/app/traffic"
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/proof/testkit"
@@ -298,6 +299,22 @@ func TestATruthWithNamesThatNoEventHas(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table does not say %q:\n%s", want, b.String())
 		}
+	}
+}
+
+// TestATokenIsItsFamily where events name one.
+func TestATokenIsItsFamily(t *testing.T) {
+	row := func(key string) traffic.Row {
+		return traffic.Row{Kind: "k", Role: traffic.Innocent, Entity: facet.Entity{Kind: facet.Token, Key: key}}
+	}
+	truth := &traffic.Truth{Rows: []traffic.Row{row("jti-7"), row("f-1"), row("jti-8")}}
+	l := newLookout(truth)
+	var e event.Event
+	e.SetText(event.Token, "jti-7")
+	e.SetText(event.TokenFamily, "f-1")
+	l.see(&e)
+	if u := l.unseen(truth); u.Entities != 2 || !u.First[0].Family || u.First[1].Entity != "token:jti-8" || u.First[1].Family {
+		t.Errorf("%+v", u)
 	}
 }
 

@@ -256,6 +256,8 @@ func (u *Unseen) write(to io.Writer) {
 	for _, e := range u.First[:min(len(u.First), mostUnseenLines)] {
 		name := printable.Text(e.Entity)
 		switch {
+		case e.Family:
+			name += " (events name its family, which is the entity)"
 		case e.Other != nil && *e.Other == "":
 			name += fmt.Sprintf(" (tenant %s; events have it without a tenant)", printable.Text(e.Tenant))
 		case e.Other != nil && e.Tenant == "":

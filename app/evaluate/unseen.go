@@ -26,6 +26,7 @@ type UnseenEntity struct {
 	Role     traffic.Role `json:"role"`
 	Campaign string       `json:"campaign,omitempty"`
 	Other    *string      `json:"seen_in_tenant,omitempty"` // a tenant whose events have it; nil: none has
+	Family   bool         `json:"has_family,omitempty"`     // a token whose events name its family, which is the entity
 }
 
 // mostUnseen limits the entities and the campaigns that are named.
@@ -47,6 +48,7 @@ type watched struct {
 	tenant string
 	seen   bool
 	other  *string // tenant in which it was seen
+	family bool    // it was seen, a token, in an event that names its family
 }
 
 // newLookout looks for the entities of a truth; nil if that is nil.
@@ -86,6 +88,11 @@ func (l *lookout) see(e *event.Event) {
 		if !ok {
 			continue
 		}
+		if token := e.Text(event.Token); k == facet.Token && token != entity.Key {
+			for _, w := range l.wanted[kindKey{k, token}] {
+				w.family = w.family || w.tenant == entity.Tenant
+			}
+		}
 		for _, w := range l.wanted[kindKey{k, entity.Key}] {
 			if w.tenant == entity.Tenant {
 				w.seen = true
@@ -112,7 +119,7 @@ func (l *lookout) unseen(truth *traffic.Truth) *Unseen {
 		}
 		counted[w] = true
 		if u.Entities++; len(u.First) < mostUnseen {
-			u.First = append(u.First, UnseenEntity{named(r.Entity), r.Entity.Tenant, r.Role, r.Campaign, w.other})
+			u.First = append(u.First, UnseenEntity{named(r.Entity), r.Entity.Tenant, r.Role, r.Campaign, w.other, w.family})
 		}
 	}
 	for _, c := range truth.Campaigns {

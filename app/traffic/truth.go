@@ -142,7 +142,7 @@ func ReadTruth(from io.Reader) (*Truth, error) {
 		if c.Kind != r.Kind || c.Variant != r.Variant {
 			return nil, fmt.Errorf("%w: line %d: campaign %s is %s %s here and %s %s above", ErrTruth, n, c.Name, r.Kind, r.Variant, c.Kind, c.Variant)
 		}
-		c.From, c.Events = min(c.From, r.From), max(c.Events, r.Events)
+		c.From = min(c.From, r.From)
 		if r.Role != Victim {
 			c.To = max(c.To, r.To)
 		}
@@ -150,7 +150,36 @@ func ReadTruth(from io.Reader) (*Truth, error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%w: line %d: %w", ErrTruth, n+1, err)
 	}
+	for campaign, events := range t.events() {
+		t.Campaigns[places[campaign]].Events = events
+	}
 	return t, nil
+}
+
+// events returns the number of events of each campaign, as far as its rows tell it. An
+// event has one entity of a kind at most, so the rows of a kind add up, and the kind
+// with the most tells it best.
+func (t *Truth) events() map[string]int {
+	type part struct {
+		campaign string
+		kind     facet.Kind
+	}
+	type of struct {
+		campaign string
+		entity   facet.Entity
+	}
+	rows, parts, most := map[of]int{}, map[part]int{}, map[string]int{}
+	for i := range t.Rows {
+		r := &t.Rows[i]
+		before, at := rows[of{r.Campaign, r.Entity}], part{r.Campaign, r.Entity.Kind}
+		if r.Campaign == "" || r.Events <= before { // rows of one entity, in two roles
+			continue
+		}
+		rows[of{r.Campaign, r.Entity}] = r.Events
+		parts[at] += r.Events - before
+		most[r.Campaign] = max(most[r.Campaign], parts[at])
+	}
+	return most
 }
 
 func readRow(text []byte) (Row, error) {

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -105,5 +106,20 @@ func TestEntitiesAreReadAsEventsHaveThem(t *testing.T) {
 		if err != nil || truth.Rows[0].Entity.Key != want {
 			t.Errorf("%s: %v, %+v; want %s", entity, err, truth, want)
 		}
+	}
+}
+
+// TestTheEventsOfACampaignAreThoseOfAKind of entity together: no event has two of one.
+func TestTheEventsOfACampaignAreThoseOfAKind(t *testing.T) {
+	var text strings.Builder
+	for _, row := range []struct {
+		role, entity string
+		events       int
+	}{{"attacker", "ip:192.0.2.1", 75}, {"attacker", "ip:192.0.2.2", 60}, {"attacker", "ip:192.0.2.3", 35}, {"shared", "ip:192.0.2.3", 35}, {"victim", "account:ann", 80}, {"group", "asn:64500", 75}} {
+		fmt.Fprintf(&text, `{"campaign":"a","kind":"k","role":%q,"entity":%q,"from":"2026-01-01T00:00:00Z","to":"2026-01-01T00:01:00Z","events":%d}`+"\n", row.role, row.entity, row.events)
+	}
+	truth, err := ReadTruth(strings.NewReader(text.String()))
+	if err != nil || truth.Campaigns[0].Events != 170 {
+		t.Errorf("%v: %+v, want 170 events", err, truth)
 	}
 }
