@@ -189,6 +189,10 @@ type HeldBack struct {
 	Tier  int
 	By    string // what holds it back: "cooldown"
 	Until int64  // event time, Unix ms; 0: no time ends it
+
+	// Demands are the numbers that hold it back, if numbers do. What is "" where there
+	// are fewer.
+	Demands [2]Demand
 }
 
 // Adjustable is a [rules.Spec] whose demands can be raised, to find out which would

@@ -389,7 +389,10 @@ type sequence struct {
 	hasher   Hasher
 	key      []byte // input of the hash
 
-	whole, lacking int64 // sequences of the cohort that was last consulted, or of all partitions
+	// Of the cohort that was consulted last, or of all partitions: its sequences, those
+	// that lacked something, and how many it would need for that to be unusual. whole
+	// is -1 if none was consulted in the current call.
+	whole, lacking, needed int64
 
 	automaton
 }
@@ -450,7 +453,7 @@ func (m happened) forgot(t int64) { m.put(8, max(m.knownFrom(), t+1)) }
 
 // Apply implements Detector.
 func (d *sequence) Apply(c *Context, f *Firing) bool {
-	if c.Late {
+	if d.whole = -1; c.Late {
 		return false
 	}
 	value, ok := d.valueOf(c.Event)
@@ -483,7 +486,7 @@ func (d *sequence) Apply(c *Context, f *Firing) bool {
 // Due implements Timed.
 func (d *sequence) Due(c *Context, f *Firing) bool {
 	m := happened(c.Own.Payload())
-	if !d.waits || len(m) == 0 {
+	if d.whole = -1; !d.waits || len(m) == 0 {
 		return false
 	}
 	d.settle(m)
@@ -703,6 +706,7 @@ func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 		odds := int64(d.rule.UsualOdds)
 		d.whole, d.lacking, exceptions = w, (x+odds-1)/odds, x
 	}
+	d.needed = exceptions
 	unusual := d.whole >= int64(d.rule.UsualLeast) && exceptions <= d.whole
 	if m.is(hasCounted) && c.Time-m.countedAt() < d.once {
 		return unusual

@@ -353,6 +353,19 @@ func (d *sequence) Explain(payload []byte, at int64) (x Explanation) {
 	return x
 }
 
+// others says that those in the cohort keep a sequence from firing. The numbers are
+// known right after the judgement, and unless nothing is known of the cohort.
+func (d *sequence) others() HeldBack {
+	b := HeldBack{By: "others, who lack it too, or of whom too little is known"}
+	if d.whole >= 0 {
+		b.Demands = [2]Demand{
+			{Weight: d.rule.Weight, What: "others", Have: d.whole, Need: int64(d.rule.UsualLeast)},
+			{Weight: d.rule.Weight, What: "others_at_odds", Have: d.whole, Need: d.needed},
+		}
+	}
+	return b
+}
+
 // heldBack says why a sequence that is complete up to an event does not fire.
 func (d *sequence) heldBack(m happened, here int) (all []HeldBack) {
 	d.search(m, here, true)
@@ -366,7 +379,7 @@ func (d *sequence) heldBack(m happened, here int) (all []HeldBack) {
 	case d.waits && (!m.is(hasJudged) || m.judged() < ends):
 		all = append(all, HeldBack{By: "waiting for what must be absent", Until: ends})
 	case d.rule.UsualBy != nil:
-		all = append(all, HeldBack{By: "others, who lack it too, or of whom too little is known"})
+		all = append(all, d.others())
 	}
 	if m.is(hasFired) && m.time(here)-m.firedAt() < d.cooldown {
 		all = append(all, HeldBack{By: "cooldown", Until: m.firedAt() + d.cooldown})

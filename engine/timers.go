@@ -279,8 +279,8 @@ func (p *Partition) callFirst(l *lane) (called bool, fired *active) {
 		l.slot.id, l.firing.Clears, l.cohorts.rule = slot, false, a
 		if a.timed.Due(c, &l.firing) {
 			fired = a
-			l.traceTimer(a)
 		}
+		l.traceTimer(a, fired != nil)
 		if c.Timer != 0 {
 			l.setTimer(a)
 		}

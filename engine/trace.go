@@ -17,7 +17,7 @@ type Trace struct {
 	Kept      bool // something is kept of the entity; else no rule sees the facet
 	Exception int  // place of the rule's exception because of which it does not see the facet; -1: none
 
-	Timer  bool // the rule fires as a timer is called that this event has set; Time is the timer's
+	Timer  bool // a timer is called that this event has set; Time is the timer's
 	Late   bool // it came after its windows had closed
 	Counts bool // it contributes to what the rule looks for
 	Fired  bool
@@ -44,14 +44,14 @@ func (l *lane) traceRule(a *active, fired bool) {
 	})
 }
 
-// traceTimer reports that a rule fired at its timer.
-func (l *lane) traceTimer(a *active) {
+// traceTimer reports how a rule judged at its timer.
+func (l *lane) traceTimer(a *active, fired bool) {
 	if l.trace == nil {
 		return
 	}
 	c := &l.context
 	l.trace(Trace{
-		Rule: a.rule, Entity: c.Entity, Source: c.Source, Offset: c.Offset, Time: c.Time, Kept: true, Exception: -1, Timer: true, Fired: true,
+		Rule: a.rule, Entity: c.Entity, Source: c.Source, Offset: c.Offset, Time: c.Time, Kept: true, Exception: -1, Timer: true, Fired: fired,
 		Explain: func() detectors.Explanation {
 			l.slot.id = a.rule.Slot
 			return a.detector.Explain(l.slot.Payload(), c.Time)

@@ -44,6 +44,11 @@ type Options struct {
 	Partitions int           // of the facet log
 	Grace      time.Duration // how long a signal about an entity counts as right after the entity's last event in a campaign
 
+	// Given is the truth that the source returns, if it is known before; its entities
+	// are looked for in the events, and the report names those that none has. nil:
+	// nothing is looked for.
+	Given *traffic.Truth
+
 	Progress func(events int64, latest time.Time) // called now and then with the progress in event time; may be nil
 }
 
@@ -101,6 +106,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 		trials = append(trials, t)
 	}
+	trials[0].lookout = newLookout(o.Given)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	chunks, done := make(chan *chunk, 4), make(chan outcome, 1)
@@ -175,6 +181,9 @@ type trial struct {
 	since    int64 // event time of the first one
 	reading  time.Duration
 	applying time.Duration
+	lookout  *lookout // nil: nothing is looked for
+
+	matching map[string]int64 // events that meet the condition, by rule
 
 	policy  *policy.Policy
 	signals []signal
@@ -196,16 +205,20 @@ type act struct {
 	time     int64 // Unix ms
 	action   policy.Action
 	enforced policy.Action // with only the rules in phase enforce
+	rules    []string      // those that contribute most to the score, the first most
 }
+
+// mostRulesOfAct limits the rules that are kept of an action.
+const mostRulesOfAct = 3
 
 func newTrial(o Options, c Candidate) (*trial, error) {
 	policies, err := policy.Load(o.Policy, c.Rules)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)
 	}
-	t := &trial{name: c.Name, set: c.Rules, policy: policies.Last(), grace: o.Grace, acts: map[facet.Entity][]act{}}
+	t := &trial{name: c.Name, set: c.Rules, policy: policies.Last(), grace: o.Grace, acts: map[facet.Entity][]act{}, matching: map[string]int64{}}
 	t.run, err = dryrun.New(dryrun.Options{
-		Rules: c.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Partitions: o.Partitions, Output: t.hear,
+		Rules: c.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Partitions: o.Partitions, Output: t.hear, Trace: t.match,
 	})
 	return t, err
 }
@@ -223,6 +236,11 @@ func (t *trial) take(c *chunk) error {
 		at := e.Num(event.Time)
 		if t.accepted++; t.accepted == 1 {
 			t.first = at
+		}
+		if t.lookout != nil {
+			paused := cpuTime() // looking is no cost of rules
+			t.lookout.see(e)
+			begun += cpuTime() - paused
 		}
 		if t.waiting++; t.waiting == 1 {
 			t.since = at
@@ -270,6 +288,13 @@ func ownEvents(s *score.Signal) (times []int64) {
 // sameAction is the minimum time after which an unchanged action is recorded again.
 const sameAction = int64(10 * 60 * 1000) // ms
 
+// match counts an event that meets a rule's condition.
+func (t *trial) match(one engine.Trace) {
+	if !one.Timer {
+		t.matching[one.Rule.ID]++
+	}
+}
+
 // hear records the output of the engine.
 func (t *trial) hear(out *engine.Output) {
 	for i := range out.Signals {
@@ -288,13 +313,16 @@ func (t *trial) hear(out *engine.Output) {
 		var risk policy.Risk
 		risk.Add(u.Contributions, now)
 		o := t.policy.Decide(&risk, policy.Knowledge{Whole: true}, rules.Enforce)
-		a := act{now, o.Action, min(t.policy.Enforced(&risk), policy.Limit(o.Phase))}
+		a := act{now, o.Action, min(t.policy.Enforced(&risk), policy.Limit(o.Phase)), nil}
 		if a.action < policy.Throttle {
 			continue
 		}
 		before := t.acts[u.Entity]
 		if n := len(before); n > 0 && before[n-1].action == a.action && before[n-1].enforced == a.enforced && now-before[n-1].time < sameAction {
 			continue
+		}
+		for _, r := range score.Top(u.Contributions, now, mostRulesOfAct) {
+			a.rules = append(a.rules, r.Rule)
 		}
 		t.acts[u.Entity] = append(before, a)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirdev/weir/app/traffic"
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/gate/policy"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/proof/testkit"
@@ -122,6 +123,11 @@ func measured(t *testing.T, texts ...string) *Report {
 	t.Helper()
 	o := Defaults()
 	o.Source, o.Grace = hand, time.Minute
+	return measuredWith(t, o, texts...)
+}
+
+func measuredWith(t *testing.T, o Options, texts ...string) *Report {
+	t.Helper()
 	var told int64
 	o.Progress = func(events int64, latest time.Time) {
 		if told = events; latest.Before(start) {
@@ -180,12 +186,22 @@ func TestByHand(t *testing.T) {
 	if x.Wrong != 2 || x.WrongEnforced != 1 || math.Abs(x.WrongPerM-2e6/23) > 1e-6 {
 		t.Errorf("%d innocent entities acted on, %d enforced, %v per million", x.Wrong, x.WrongEnforced, x.WrongPerM)
 	}
+	var acted []string
+	for _, w := range x.Innocents {
+		acted = append(acted, fmt.Sprint(w.Entity, " ", w.Why, " ", w.Time.Sub(start), " ", w.Enforced, " ", w.Rules))
+	}
+	if want := []string{"account:ann forgetful 7m0s false [account address]", "ip:192.0.2.9  7m0s true [address]"}; !slices.Equal(acted, want) {
+		t.Errorf("innocents acted on %q, want %q", acted, want)
+	}
 	byRule := map[string]Rule{}
 	for _, rule := range x.Rules {
 		byRule[rule.Rule] = rule
 	}
 	if got := byRule["address"]; got.Signals != 8 || got.Attackers != 1 || got.Victims != 4 || got.Others != 1 || got.False != 2 || got.Found != 2 || got.First+byRule["account"].First != 2 {
 		t.Errorf("rule of addresses: %+v", got)
+	}
+	if got := byRule["address"].Matching; got != 10 {
+		t.Errorf("%d events match the rule of addresses, want 10", got)
 	}
 	if got := byRule["account"]; got.Signals != 2 || got.Victims != 1 || got.False != 1 || *got.Precision != 0.5 || got.Found != 1 {
 		t.Errorf("rule of accounts: %+v", got)
@@ -248,6 +264,60 @@ func TestATruthMayLeaveEventsOut(t *testing.T) {
 	}
 }
 
+// TestATruthWithNamesThatNoEventHas is not passed over in silence.
+func TestATruthWithNamesThatNoEventHas(t *testing.T) {
+	o := Defaults()
+	o.Grace = time.Minute
+	o.Given, _ = hand(func([]byte) error { return nil })
+	o.Source = func(emit func([]byte) error) (*traffic.Truth, error) {
+		_, err := hand(emit)
+		return o.Given, err
+	}
+	if r := measuredWith(t, o, handRules); r.Unseen != nil {
+		t.Errorf("every entity is in an event: %+v", r.Unseen)
+	}
+	row := func(tenant, key, campaign string) traffic.Row {
+		return traffic.Row{Campaign: campaign, Kind: "guessing", Role: traffic.Attacker, Entity: facet.Entity{Kind: facet.Account, Tenant: tenant, Key: key}, From: 1, To: 2}
+	}
+	o.Given.Campaigns = append(o.Given.Campaigns, traffic.Campaign{Name: "four", Kind: "guessing", From: 1, To: 2})
+	for i := range 6 {
+		o.Given.Rows = append(o.Given.Rows, row("", fmt.Sprintf("nobody%d", i), "four"), row("", fmt.Sprintf("nobody%d", i), "four"))
+	}
+	o.Given.Rows = append([]traffic.Row{row("shop", "u5", "three")}, o.Given.Rows...)
+	r := measuredWith(t, o, handRules)
+	if u := r.Unseen; u == nil || u.Entities != 7 || u.Campaigns != 1 || u.Names[0] != "four" || u.First[0].Other == nil || *u.First[0].Other != "" || u.First[1].Entity != "account:nobody0" || u.First[1].Other != nil {
+		t.Fatalf("%+v", u)
+	}
+	var b bytes.Buffer
+	if err := r.Write(&b, Table{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"no event has 7 entities of the truth: account:u5 (tenant shop; events have it without a tenant), account:nobody0,", "account:nobody3, and 2 more",
+		"no event has any entity of 1 campaign, counted as missed: four\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the table does not say %q:\n%s", want, b.String())
+		}
+	}
+}
+
+// TestATokenIsItsFamily where events name one.
+func TestATokenIsItsFamily(t *testing.T) {
+	row := func(key string) traffic.Row {
+		return traffic.Row{Kind: "k", Role: traffic.Innocent, Entity: facet.Entity{Kind: facet.Token, Key: key}}
+	}
+	truth := &traffic.Truth{Rows: []traffic.Row{row("jti-7"), row("f-1"), row("jti-8")}}
+	l := newLookout(truth)
+	var e event.Event
+	e.SetText(event.Token, "jti-7")
+	e.SetText(event.TokenFamily, "f-1")
+	l.see(&e)
+	if u := l.unseen(truth); u.Entities != 2 || !u.First[0].Family || u.First[1].Entity != "token:jti-8" || u.First[1].Family {
+		t.Errorf("%+v", u)
+	}
+}
+
 // TestTheGraceEnds: a signal about a campaign's entity long after it is false.
 func TestTheGraceEnds(t *testing.T) {
 	truth := &traffic.Truth{
@@ -261,6 +331,24 @@ func TestTheGraceEnds(t *testing.T) {
 		j := newJudge(truth, 60_000)
 		if got := j.signal(&signal{entity: facet.Entity{Kind: facet.IP, Key: "a"}, time: c.at}); got != c.want {
 			t.Errorf("at %d: %q, want %q", c.at, got, c.want)
+		}
+	}
+}
+
+// TestWhatStaysBad has no end.
+func TestWhatStaysBad(t *testing.T) {
+	token := facet.Entity{Kind: facet.Token, Key: "a"}
+	truth := &traffic.Truth{
+		Campaigns: []traffic.Campaign{{Name: "one", Kind: "theft", From: 10, To: 1000, Events: 1}},
+		Rows:      []traffic.Row{{Campaign: "one", Kind: "theft", Role: traffic.Victim, Entity: token, From: 10, To: 1000, Stays: true}},
+	}
+	for at, want := range map[int64]traffic.Role{9: "", 10: traffic.Victim, 90_000_000_000: traffic.Victim} {
+		j := newJudge(truth, 60_000)
+		if got := j.signal(&signal{entity: token, time: at}); got != want {
+			t.Errorf("at %d: %q, want %q", at, got, want)
+		}
+		if wrong := j.act(token, act{time: at, action: policy.StepUp}); wrong != (want == "") {
+			t.Errorf("at %d an action is wrong: %v", at, wrong)
 		}
 	}
 }
@@ -299,6 +387,16 @@ func TestAGroupIsNotFound(t *testing.T) {
 	}, 0)
 	if role := j.signal(&signal{rule: "r", entity: net, time: 5}); role != traffic.Group || j.found[0].first != 0 || !j.found[0].roles[traffic.Group] {
 		t.Errorf("role %q, found %+v", role, j.found[0])
+	}
+	j.signal(&signal{rule: "s", entity: net, time: 6})
+	j.signal(&signal{rule: "s", entity: net, time: 7})
+	if got, want := fmt.Sprint(j.found[0].namedGroups()), "[{net:192.0.2.0/24 s 2} {net:192.0.2.0/24 r 1}]"; got != want {
+		t.Errorf("groups %s, want %s", got, want)
+	}
+	r := Report{Results: []Result{{Missed: []Miss{{Campaign: "one", Groups: j.found[0].namedGroups()}, {Campaign: "two"}}}}}
+	var b bytes.Buffer
+	if err := r.Write(&b, Table{Misses: true}); err != nil || !strings.Contains(b.String(), "only net:192.0.2.0/24 by s, and 1 more\n") || strings.Count(b.String(), "only net") != 1 {
+		t.Errorf("%v\n%s", err, b.String())
 	}
 }
 
@@ -348,10 +446,10 @@ func TestTwoSetsStandBesideEachOther(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	var b bytes.Buffer
-	if err := r.Write(&b, Table{Variants: true, Misses: true}); err != nil {
+	if err := r.Write(&b, Table{Variants: true, Misses: true, Innocents: true}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"set0 → set1", "2 → 1", "missed by set1", "  slow", "three"} {
+	for _, want := range []string{"set0 → set1", "2 → 1", "missed by set1", "innocents acted on by set1", "forgetful  account", "  slow", "three"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table does not say %q:\n%s", want, b.String())
 		}

@@ -31,6 +31,13 @@ type found struct {
 	attacked int64                 // Unix ms, of the first action on an attacker
 	strong   bool                  // a signal that may act, with at least strongWeight, names an attacker
 	rules    map[string]int        // signals about it, by rule
+	groups   map[groupRule]int     // signals about groups that it is in
+}
+
+// groupRule is a group with a rule that gave it a signal.
+type groupRule struct {
+	entity facet.Entity
+	rule   string
 }
 
 func newJudge(truth *traffic.Truth, grace int64) *judge {
@@ -41,7 +48,7 @@ func newJudge(truth *traffic.Truth, grace int64) *judge {
 	}
 	for i, c := range truth.Campaigns {
 		j.places[c.Name] = i
-		j.found = append(j.found, found{roles: map[traffic.Role]bool{}, rules: map[string]int{}})
+		j.found = append(j.found, found{roles: map[traffic.Role]bool{}, rules: map[string]int{}, groups: map[groupRule]int{}})
 	}
 	return j
 }
@@ -60,7 +67,7 @@ func (j *judge) about(e facet.Entity, at int64, events []int64, yield func(*traf
 	best := len(standing())
 	for _, r := range j.rows[e] {
 		within := func(t int64) bool { return r.From <= t && t <= r.To }
-		if (at < r.From || at > r.To+j.grace) && !slices.ContainsFunc(events, within) {
+		if (at < r.From || at > r.To+j.grace && !r.Stays) && !slices.ContainsFunc(events, within) {
 			continue
 		}
 		if i := slices.Index(standing(), r.Role); i >= 0 {
@@ -106,6 +113,7 @@ func (j *judge) signal(s *signal) traffic.Role {
 		f := &j.found[j.places[r.Campaign]]
 		f.roles[r.Role] = true
 		if !names(r.Role) {
+			f.groups[groupRule{s.entity, s.rule}]++
 			return
 		}
 		f.rules[s.rule]++

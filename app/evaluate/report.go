@@ -23,7 +23,8 @@ type Report struct {
 	Unread    int64     `json:"unread_records"`
 	Repeated  int64     `json:"repeated_records"`
 	Campaigns int       `json:"campaigns"`
-	Results   []Result  `json:"results"` // one per set of rules
+	Unseen    *Unseen   `json:"unseen,omitempty"` // of a given truth; nil: every entity is in an event
+	Results   []Result  `json:"results"`          // one per set of rules
 }
 
 // Result is the result of one set of rules.
@@ -38,6 +39,7 @@ type Result struct {
 	Wrong         int     `json:"wrongly_acting_entities"`   // innocent entities that the gate would throttle, or more
 	WrongPerM     float64 `json:"wrongly_acting_per_million"`
 	WrongEnforced int     `json:"wrongly_enforced_entities"` // those with only the rules in phase enforce
+	Innocents     []Wrong `json:"wrongly_acting"`            // the first mostInnocents of Wrong, by time
 	NanosAnEvent  float64 `json:"ns_an_event"`               // ingest and detect
 	IngestNanos   float64 `json:"ingest_ns_an_event"`
 	DetectNanos   float64 `json:"detect_ns_an_event"`
@@ -96,6 +98,7 @@ type Count struct {
 type Rule struct {
 	Rule      string   `json:"rule"`
 	Phase     string   `json:"phase"`
+	Matching  int64    `json:"matching"` // events that meet the rule's condition; 0: it says nothing about this traffic
 	Signals   int      `json:"signals"`
 	Attackers int      `json:"about_attackers"`
 	Victims   int      `json:"about_victims"`
@@ -118,6 +121,20 @@ type Cause struct {
 	Example  string `json:"example"`
 }
 
+// Wrong is an innocent entity on which the gate would act.
+type Wrong struct {
+	Entity   string    `json:"entity"` // kind:key
+	Tenant   string    `json:"tenant,omitempty"`
+	Why      string    `json:"why,omitempty"` // as in [Cause]
+	Time     time.Time `json:"time"`          // of the first wrong action
+	Action   string    `json:"action"`        // the strictest
+	Enforced bool      `json:"enforced"`      // rules in phase enforce suffice
+	Rules    []string  `json:"rules"`         // those that contribute most to the first wrong action, the first most
+}
+
+// mostInnocents limits the innocent entities that are listed.
+const mostInnocents = 200
+
 // Told says whether operators were told about a kind of incident.
 type Told struct {
 	Kind    string  `json:"kind"`
@@ -134,14 +151,25 @@ type Miss struct {
 	To       time.Time `json:"to"`
 	Events   int       `json:"events"` // 0: unknown
 	Group    bool      `json:"group"`  // a group of the campaign was named
+	Groups   []Named   `json:"groups"` // mostGroups of those, the most signals first
 }
+
+// Named is a group that a rule named while a campaign was in it.
+type Named struct {
+	Entity  string `json:"entity"` // kind:key
+	Rule    string `json:"rule"`
+	Signals int    `json:"signals"`
+}
+
+// mostGroups limits the groups that are named of a missed campaign.
+const mostGroups = 10
 
 // report builds the report.
 func report(o Options, truth *traffic.Truth, trials []*trial) *Report {
 	one := trials[0]
 	r := &Report{V: 1, Events: one.accepted, Unread: one.counts[ingest.Dead] + one.counts[ingest.Filtered], Repeated: one.counts[ingest.Repeated]}
 	r.From, r.To = time.UnixMilli(one.first).UTC(), time.UnixMilli(one.run.Latest()).UTC()
-	r.Clean = r.Events
+	r.Clean, r.Unseen = r.Events, one.lookout.unseen(truth)
 	for i := range truth.Campaigns {
 		c := &truth.Campaigns[i]
 		r.Clean -= int64(c.Events)
@@ -162,7 +190,7 @@ func (t *trial) result(o Options, truth *traffic.Truth, of *Report) Result {
 	byRule, causes := map[string]*Rule{}, newCauses(j)
 	told := map[string]map[string]int{}
 	for _, rule := range t.set.Rules {
-		byRule[rule.ID] = &Rule{Rule: rule.ID, Phase: rule.Phase.String()}
+		byRule[rule.ID] = &Rule{Rule: rule.ID, Phase: rule.Phase.String(), Matching: t.matching[rule.ID]}
 	}
 	for i := range t.signals {
 		s := &t.signals[i]
@@ -184,23 +212,41 @@ func (t *trial) result(o Options, truth *traffic.Truth, of *Report) Result {
 			})
 		}
 	}
-	for e, acts := range t.acts {
-		wrong, enforced := false, false
-		for _, a := range acts {
-			if j.act(e, a) {
-				wrong = true
-				enforced = enforced || a.enforced >= policy.Throttle
-			}
-		}
-		r.Wrong += ones(wrong)
-		r.WrongEnforced += ones(enforced)
-	}
+	r.innocents(j, t.acts)
 	r.FalsePerM, r.WrongPerM = perMillion(r.False, of.Clean), perMillion(r.Wrong, of.Clean)
 	r.summarise(j, byRule, of.Clean)
 	r.Causes = causes.list()
 	r.tell(truth, told)
 	r.cost(t)
 	return r
+}
+
+// innocents counts and lists the innocent entities acted on.
+func (r *Result) innocents(j *judge, all map[facet.Entity][]act) {
+	r.Innocents = []Wrong{}
+	for _, e := range slices.SortedFunc(maps.Keys(all), byName) {
+		var one Wrong
+		strictest := policy.Allow
+		for _, a := range all[e] {
+			if !j.act(e, a) {
+				continue
+			}
+			if one.Entity == "" {
+				one = Wrong{Entity: named(e), Tenant: e.Tenant, Why: j.odd(e, a.time), Time: time.UnixMilli(a.time).UTC(), Rules: a.rules}
+			}
+			one.Enforced = one.Enforced || a.enforced >= policy.Throttle
+			strictest = max(strictest, a.action)
+		}
+		if one.Entity == "" {
+			continue
+		}
+		one.Action = strictest.String()
+		r.Wrong++
+		r.WrongEnforced += ones(one.Enforced)
+		r.Innocents = append(r.Innocents, one)
+	}
+	slices.SortStableFunc(r.Innocents, func(a, b Wrong) int { return a.Time.Compare(b.Time) })
+	r.Innocents = r.Innocents[:min(len(r.Innocents), mostInnocents)]
 }
 
 func ones(b bool) int {
@@ -327,7 +373,7 @@ func (r *Result) summarise(j *judge, byRule map[string]*Rule, clean int64) {
 		if f.first == 0 {
 			r.Missed = append(r.Missed, Miss{
 				Campaign: c.Name, Kind: c.Kind, Variant: c.Variant, From: time.UnixMilli(c.From).UTC(), To: time.UnixMilli(c.To).UTC(),
-				Events: c.Events, Group: f.roles[traffic.Group],
+				Events: c.Events, Group: f.roles[traffic.Group], Groups: f.namedGroups(),
 			})
 		} else {
 			byRule[f.by].First++
@@ -355,6 +401,18 @@ func (r *Result) summarise(j *judge, byRule map[string]*Rule, clean int64) {
 		rule.FalsePerM, rule.Precision = perMillion(rule.False, clean), ratio(rule.Signals-rule.False, rule.Signals)
 		r.Rules = append(r.Rules, *rule)
 	}
+}
+
+// namedGroups lists the groups of a campaign that were named.
+func (f *found) namedGroups() []Named {
+	list := []Named{}
+	for at, n := range f.groups {
+		list = append(list, Named{named(at.entity), at.rule, n})
+	}
+	slices.SortFunc(list, func(a, b Named) int {
+		return cmp.Or(b.Signals-a.Signals, cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Rule, b.Rule))
+	})
+	return list[:min(len(list), mostGroups)]
 }
 
 // counts returns counts, the highest first.

@@ -1,6 +1,7 @@
 package evaluate
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/weirdev/weir/internal/printable"
+	"github.com/weirdev/weir/internal/problem"
 )
 
 // WriteJSON writes the report as one JSON object.
@@ -23,6 +27,8 @@ func (r *Report) WriteJSON(to io.Writer) error {
 type Table struct {
 	Variants bool // one line per variant
 	Misses   bool // one line per missed campaign
+
+	Innocents bool // one line per innocent entity acted on
 }
 
 // Write writes the report for people. With several sets of rules, each cell has one
@@ -34,10 +40,14 @@ func (r *Report) Write(to io.Writer, how Table) error {
 	if r.Unread > 0 {
 		fmt.Fprintf(w, "%d records are no events: weir try shows why\n", r.Unread)
 	}
+	r.Unseen.write(w)
 	p.overall()
 	p.kinds(how)
 	p.rules()
 	p.causes()
+	if how.Innocents {
+		p.innocents()
+	}
 	p.incidents()
 	if how.Misses {
 		p.misses()
@@ -159,11 +169,28 @@ func (p *printer) causes() {
 		p.line("")
 		p.line("false signals of "+r.Name, "about", "who", "signals", "entities", "such as")
 		for _, c := range r.Causes[:min(len(r.Causes), mostCauses)] {
-			why := c.Why
-			if why == "" {
-				why = "-"
+			p.line(c.Rule, c.Entity, cmp.Or(c.Why, "-"), strconv.Itoa(c.Signals), strconv.Itoa(c.Entities), c.Example)
+		}
+	}
+}
+
+func (p *printer) innocents() {
+	for i := range p.results {
+		r := &p.results[i]
+		if r.Wrong == 0 {
+			continue
+		}
+		p.line("")
+		p.line("innocents acted on by "+r.Name, "since", "action", "enforced", "who", "rules")
+		for _, x := range r.Innocents {
+			enforced := "no"
+			if x.Enforced {
+				enforced = "yes"
 			}
-			p.line(c.Rule, c.Entity, why, strconv.Itoa(c.Signals), strconv.Itoa(c.Entities), c.Example)
+			p.line(printable.Text(x.Entity), stamp(x.Time), x.Action, enforced, cmp.Or(x.Why, "-"), strings.Join(x.Rules, ", "))
+		}
+		if left := r.Wrong - len(r.Innocents); left > 0 {
+			p.line(fmt.Sprintf("and %d more", left))
 		}
 	}
 }
@@ -187,8 +214,8 @@ func (p *printer) misses() {
 		p.line("missed by "+r.Name, "variant", "from", "lasted", "events", "")
 		for _, m := range r.Missed {
 			group := ""
-			if m.Group {
-				group = "a group that it is in was named"
+			if n := len(m.Groups); n > 0 {
+				group = fmt.Sprintf("only %s by %s", printable.Text(m.Groups[0].Entity), m.Groups[0].Rule) + more(n, 1)
 			}
 			p.line(m.Campaign, m.Variant, stamp(m.From), m.To.Sub(m.From).Round(time.Second).String(), strconv.Itoa(m.Events), group)
 		}
@@ -215,4 +242,52 @@ func duration(s *float64) string {
 		return fmt.Sprintf("%.1fm", d.Minutes())
 	}
 	return fmt.Sprintf("%.1fh", d.Hours())
+}
+
+// mostUnseenLines limits the entities and the campaigns that are named in the table.
+const mostUnseenLines = 5
+
+// write warns about what no event has.
+func (u *Unseen) write(to io.Writer) {
+	if u == nil {
+		return
+	}
+	var names []string
+	for _, e := range u.First[:min(len(u.First), mostUnseenLines)] {
+		name := printable.Text(e.Entity)
+		switch {
+		case e.Family:
+			name += " (events name its family, which is the entity)"
+		case e.Other != nil && *e.Other == "":
+			name += fmt.Sprintf(" (tenant %s; events have it without a tenant)", printable.Text(e.Tenant))
+		case e.Other != nil && e.Tenant == "":
+			name += fmt.Sprintf(" (no tenant; events have it in tenant %s)", printable.Text(*e.Other))
+		case e.Other != nil:
+			name += fmt.Sprintf(" (tenant %s; events have it in tenant %s)", printable.Text(e.Tenant), printable.Text(*e.Other))
+		}
+		names = append(names, name)
+	}
+	fmt.Fprintf(to, "warning: no event has %s of the truth: %s%s\n", entities(u.Entities), strings.Join(names, ", "), more(u.Entities, len(names)))
+	if u.Campaigns > 0 {
+		names = nil
+		for _, name := range u.Names[:min(len(u.Names), mostUnseenLines)] {
+			names = append(names, printable.Text(name))
+		}
+		fmt.Fprintf(to, "warning: no event has any entity of %s, counted as missed: %s%s\n",
+			problem.Plural(u.Campaigns, "campaign"), strings.Join(names, ", "), more(u.Campaigns, len(names)))
+	}
+}
+
+func entities(n int) string {
+	if n == 1 {
+		return "1 entity"
+	}
+	return strconv.Itoa(n) + " entities"
+}
+
+func more(n, named int) string {
+	if n == named {
+		return ""
+	}
+	return fmt.Sprintf(", and %d more", n-named)
 }

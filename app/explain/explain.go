@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weirdev/weir/app/dryrun"
 	"github.com/weirdev/weir/app/try"
@@ -35,8 +36,17 @@ type Options struct {
 
 	Entity rules.Subject // whom everything is said of; zero: everybody for whom a rule fired, and who came nearest to the others
 
+	// From and To bound the event times of what is shown; zero: no bound. All records
+	// are read, because rules learn from what came before.
+	From, To time.Time
+
 	// Only, if there is one, says which rules are watched for whom. All rules run.
 	Only func(rule string, e facet.Entity) bool
+}
+
+// within reports whether an event time (Unix ms) is within the bounds.
+func (o *Options) within(t int64) bool {
+	return (o.From.IsZero() || t >= o.From.UnixMilli()) && (o.To.IsZero() || t < o.To.UnixMilli())
 }
 
 // Explainer reads records. One goroutine uses it.
@@ -73,9 +83,12 @@ type history struct {
 	steps  []step // the first ones
 	most   int    // steps that are kept
 	seen   int    // steps
-	fired  int
-	tiers  []nearest // by tier
-	after  map[int]detectors.Explanation
+	beyond int    // of those, how many are outside the bounds
+
+	shown func(t int64) bool // whether a step is within the bounds
+	fired int
+	tiers []nearest // by tier
+	after map[int]detectors.Explanation
 }
 
 // step is one event that matches the rule's condition.
@@ -83,10 +96,11 @@ type step struct {
 	record             int // from 0
 	time               int64
 	kept, late, counts bool
-	fired, timer       bool // timer: it fired as the timer was called that the event set
-	heldBack           []detectors.HeldBack
-	exception          *rules.Exception // because of which the rule does not see it; nil: none
-	short              detectors.Demand // what the highest tier whose first demand was met lacked; zero: nothing
+	outside            bool                 // the bounds: it is only needed to run the rule again
+	fired, timer       bool                 // timer: it fired as the timer was called that the event set
+	heldBack           []detectors.HeldBack // as of the timer that the event set, if that was called
+	exception          *rules.Exception     // because of which the rule does not see it; nil: none
+	short              detectors.Demand     // what the highest tier whose first demand was met lacked; zero: nothing
 }
 
 // nearest records when a tier came nearest to firing.
@@ -102,7 +116,7 @@ func New(o Options) (*Explainer, error) {
 	x := &Explainer{o: o, records: &records{most: MostBytes}, mostSteps: mostSteps, cases: map[caseKey]*history{}}
 	options := dryrun.Options{Rules: o.Rules, Ingest: o.Ingest, Places: o.Places, Detect: o.Detect, Partitions: o.Partitions, Trace: x.watch}
 	if o.Entity.Kind == 0 && o.Only == nil {
-		x.survey = newSurvey()
+		x.survey = newSurvey(x.o.within)
 		options.Trace = x.survey.watch
 	}
 	var err error
@@ -183,47 +197,60 @@ func (x *Explainer) watch(t engine.Trace) {
 	h := x.cases[caseKey{t.Rule.ID, t.Entity}]
 	if h == nil {
 		e := cloned(t.Entity)
-		h = &history{rule: t.Rule, entity: e, most: x.mostSteps, after: map[int]detectors.Explanation{}}
+		h = &history{rule: t.Rule, entity: e, most: x.mostSteps, shown: x.o.within, after: map[int]detectors.Explanation{}}
 		x.cases[caseKey{t.Rule.ID, e}] = h
 		x.order = append(x.order, h)
 	}
 	h.see(t)
 }
 
-// fires records that a timer made the rule fire, with the event that set it.
-func (h *history) fires(t engine.Trace) {
-	h.fired++
-	at := slices.IndexFunc(h.steps, func(s step) bool { return s.record == int(t.Offset) })
-	if at < 0 {
-		return // its step was only counted
+// judged records what a timer made of the rule, with the event that set it.
+func (h *history) judged(t engine.Trace) {
+	at, found := slices.BinarySearchFunc(h.steps, int(t.Offset), func(s step, record int) int { return s.record - record })
+	if !found { // its step was only counted
+		if t.Fired && h.shown(t.Time) {
+			h.fired++
+		}
+		return
 	}
 	s := &h.steps[at]
+	if t.Fired && !s.outside {
+		h.fired++
+	}
+	if !t.Fired {
+		if !s.fired && s.kept && !s.late {
+			s.heldBack = t.Explain().HeldBack
+		}
+		return
+	}
 	s.fired, s.timer, s.heldBack, s.short = true, true, nil, detectors.Demand{}
 	h.after[at] = t.Explain()
 }
 
 func (h *history) see(t engine.Trace) {
 	if t.Timer {
-		h.fires(t)
+		h.judged(t)
 		return
+	}
+	outside := !h.shown(t.Time)
+	if outside {
+		h.beyond++
+	} else if t.Fired {
+		h.fired++
 	}
 	if h.seen++; h.seen > h.most {
-		if t.Fired {
-			h.fired++
-		}
 		return
 	}
-	s := step{record: int(t.Offset), time: t.Time, kept: t.Kept, late: t.Late, counts: t.Counts, fired: t.Fired}
+	s := step{record: int(t.Offset), time: t.Time, kept: t.Kept, late: t.Late, counts: t.Counts, outside: outside, fired: t.Fired}
 	if t.Exception >= 0 {
 		s.exception = &t.Rule.Exceptions[t.Exception]
 	}
 	after := t.Explain()
 	at := len(h.steps)
 	if t.Fired {
-		h.fired++
 		h.after[at] = after
 	}
-	if t.Kept && !t.Late {
+	if t.Kept && !t.Late && !outside {
 		for _, of := range byTier(after.Demands) {
 			h.near(at, of)
 			if of[0].Met() && t.Counts && !t.Fired {

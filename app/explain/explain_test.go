@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
@@ -195,7 +196,7 @@ func TestManyEvents(t *testing.T) {
 		t.Errorf("%d firings, %+v", f.Fired, f.Firings[0])
 	}
 	var out bytes.Buffer
-	r.Write(&out)
+	r.Write(&out, false)
 	if out.Len() > 8000 {
 		t.Errorf("%d bytes are written", out.Len())
 	}
@@ -277,7 +278,7 @@ func TestEventsThatAreOnlyCounted(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 		var out bytes.Buffer
-		if r.Write(&out); !strings.Contains(out.String(), "400 events met the condition, of which the last 390 are only counted") {
+		if r.Write(&out, false); !strings.Contains(out.String(), "400 events met the condition, of which the last 390 are only counted") {
 			t.Error(out.String())
 		}
 	}
@@ -298,6 +299,112 @@ func TestWhoIsExplainedIsChosenFirst(t *testing.T) {
 	}
 	if len(x.cases) != 0 {
 		t.Errorf("%d cases are kept", len(x.cases))
+	}
+}
+
+// What happened outside the bounds is not shown, and still counts.
+func TestOnlyAStretchOfTimeIsShown(t *testing.T) {
+	at := func(second int) time.Time { return time.Date(2026, 1, 1, 0, 0, second, 0, time.UTC) }
+	for _, c := range []struct {
+		from, to         time.Time
+		matching, fired  int
+		record, notFired int // of the first firing, and of the higher tier
+	}{
+		{matching: 11, fired: 2, record: 3, notFired: 4},
+		{from: at(60), matching: 7, fired: 1, record: 11, notFired: 5},
+		{to: at(60), matching: 4, fired: 1, record: 3, notFired: 4},
+		{from: at(45), to: at(75), matching: 2, notFired: 4},
+		{from: at(1000)},
+	} {
+		for _, entity := range []string{"", "account:ann"} {
+			x := explainer(t, entity)
+			x.o.From, x.o.To = c.from, c.to
+			for i := range 11 {
+				if err := x.Record(fmt.Appendf(nil, `{"id":"%d","time":"2026-01-01T00:%02d:%02dZ","account":"ann","auth":"failure"}`, i, i*15/60, i*15%60)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, err := x.Report()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.matching == 0 && entity == "" {
+				if len(r.Findings) != 0 {
+					t.Errorf("%+v", r.Findings)
+				}
+				continue
+			}
+			f := r.Findings[0]
+			if f.Matching != c.matching || f.Fired != c.fired || len(f.Firings) != c.fired || c.fired > 0 && (f.Firings[0].Record != c.record || f.Firings[0].Without == nil) {
+				t.Errorf("%v to %v, %q: %+v", c.from, c.to, entity, f)
+			}
+			if n := f.NotFired; c.notFired > 0 && n[len(n)-1].Record != c.notFired || c.notFired == 0 && len(n) > 0 {
+				t.Errorf("%v to %v, %q: did not fire %+v", c.from, c.to, entity, n)
+			}
+		}
+	}
+}
+
+// Rules that have nothing to say of an entity do not bury the others.
+func TestRulesWithoutAMatchingEventAreFolded(t *testing.T) {
+	r := report(t, "device:d", `{"id":"a","time":"2026-01-01T00:00:00Z","device":"d"}`)
+	for all, want := range map[bool]string{false: "none of its events meets the condition of 1 other rule; -all names them\n", true: "lone (observe) did not fire for device:d: one is enough\n  none of its events"} {
+		var out bytes.Buffer
+		if r.Write(&out, all); !strings.Contains(out.String(), want) || strings.Contains(out.String(), "lone") != all {
+			t.Errorf("%v: %s", all, out.String())
+		}
+	}
+}
+
+const usualRule = `rules:
+  - id: without-start
+    title: no start
+    entity: device
+    when: route in ["/config", "/login"]
+    sequence:
+      within: 10m
+      newcomers: judged
+      usual: {by: [app_version], odds: 20, least: 30}
+      steps:
+        - {not: route == "/config", within: 1h}
+        - {event: route == "/login"}
+      cooldown: 1h
+      weight: 50
+    signal: {category: bot, reason: skipped_start, half_life: 6h}
+    phase: soft
+`
+
+// A rule that waits tells what it judged in the end, and by which numbers.
+func TestWhatATimerJudgedIsShown(t *testing.T) {
+	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(usualRule)}}, detectors.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for others, want := range map[int]string{
+		20: "held back by others, who lack it too, or of whom too little is known at record 41\n    others         20 of 30, 10 short\n    others_at_odds 20 of 0\n",
+		40: "    others         40\n    others_lacking 0\n",
+	} {
+		x := explainerOf(t, set, "device:s")
+		add := func(second int, device, route string) {
+			at := time.Date(2026, 1, 1, 0, 0, second, 0, time.UTC).Format(time.RFC3339)
+			if err := x.Record(fmt.Appendf(nil, `{"id":"%s %s","time":%q,"device":%q,"route":%q,"app_version":"1","status":200}`, device, route, at, device, route)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range others {
+			add(i, fmt.Sprint("d", i), "/config")
+			add(i, fmt.Sprint("d", i), "/login")
+		}
+		add(7200, "s", "/login")
+		add(20_000, "z", "/config")
+		r, err := x.Report()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if r.Write(&out, false); !strings.Contains(out.String(), want) {
+			t.Errorf("%d others: %s", others, out.String())
+		}
 	}
 }
 
@@ -354,7 +461,7 @@ func TestNoRecordIsAnEvent(t *testing.T) {
 	}
 	r, err := x.Report()
 	var out bytes.Buffer
-	r.Write(&out)
+	r.Write(&out, false)
 	if !errors.Is(err, ErrNoEvents) || r.Records.Dead != 5 || len(r.Unread) != mostUnread || !strings.Contains(out.String(), "record 1\n  DEAD: ") {
 		t.Errorf("%v: %s", err, out.String())
 	}
@@ -412,7 +519,7 @@ func FuzzRecords(f *testing.F) {
 			t.Fatalf("%v: %s", err, out.Bytes())
 		}
 		out.Reset()
-		r.Write(&out)
+		r.Write(&out, false)
 		if bytes.ContainsAny(out.Bytes(), "\x1b\x00") {
 			t.Fatalf("%q", out.Bytes())
 		}

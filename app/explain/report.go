@@ -24,6 +24,8 @@ const Version = 1
 type Report struct {
 	Version      int       `json:"v"`
 	RulesVersion string    `json:"rules_version"`
+	From         string    `json:"shown_from,omitempty"` // bounds of what is shown
+	To           string    `json:"shown_to,omitempty"`
 	Entity       string    `json:"entity,omitempty"` // that was asked about
 	About        *int      `json:"entity_events,omitempty"`
 	Others       []string  `json:"other_entities,omitempty"` // of its kind, where there is no event of it
@@ -139,6 +141,8 @@ type HeldBack struct {
 	Records   []int   `json:"records"`
 	Nearest   *Number `json:"nearest,omitempty"` // where a number was short
 
+	Numbers []Number `json:"numbers,omitempty"` // that held back, at the last of the records
+
 	until int64
 }
 
@@ -234,6 +238,12 @@ func (x *Explainer) report() (*Report, error) {
 	if r.Records.Events > 0 {
 		r.Records.First, r.Records.Last = moment(x.first), moment(x.run.Latest())
 	}
+	if !x.o.From.IsZero() {
+		r.From = moment(x.o.From.UnixMilli())
+	}
+	if !x.o.To.IsZero() {
+		r.To = moment(x.o.To.UnixMilli())
+	}
 	if x.o.Entity.Kind != 0 {
 		r.Entity, r.About = x.o.Entity.String(), &x.about
 		if x.about == 0 {
@@ -307,7 +317,7 @@ func (h *history) nearness() float64 {
 // if none did.
 func (h *history) firstFiring() int {
 	for _, s := range h.steps {
-		if s.fired {
+		if s.fired && !s.outside {
 			return s.record
 		}
 	}
@@ -323,7 +333,7 @@ func (x *Explainer) header(rule *rules.Rule, e facet.Entity) Finding {
 
 func (x *Explainer) finding(h *history) (Finding, error) {
 	f := x.header(h.rule, h.entity)
-	f.Matching, f.Beyond, f.Fired = h.seen, h.seen-len(h.steps), h.fired
+	f.Matching, f.Beyond, f.Fired = h.seen-h.beyond, min(h.seen-h.beyond, h.seen-len(h.steps)), h.fired
 	again, err := x.whatIf(h)
 	if err != nil {
 		return f, err
@@ -331,6 +341,9 @@ func (x *Explainer) finding(h *history) (Finding, error) {
 	highest := x.highest(h)
 	for i := range h.steps {
 		s := &h.steps[i]
+		if s.outside {
+			continue
+		}
 		f.HeldBack = h.heldBack(f.HeldBack, i)
 		if !s.fired {
 			continue
@@ -362,7 +375,7 @@ func (x *Explainer) finding(h *history) (Finding, error) {
 func (x *Explainer) highest(h *history) int {
 	highest := -1
 	for i := range x.run.Signals {
-		if s := &x.run.Signals[i]; s.Rule == h.rule.ID && s.Entity == h.entity && s.Group.Kind == 0 {
+		if s := &x.run.Signals[i]; s.Rule == h.rule.ID && s.Entity == h.entity && s.Group.Kind == 0 && x.o.within(s.Time) {
 			highest = max(highest, s.Tier)
 		}
 	}
@@ -411,7 +424,13 @@ func (h *history) heldBack(list []HeldBack, i int) []HeldBack {
 		add("not_kept", 0, 0)
 	}
 	for _, b := range s.heldBack {
-		add(b.By, b.Tier+1, b.Until)
+		to := add(b.By, b.Tier+1, b.Until)
+		to.Numbers = nil
+		for _, d := range b.Demands {
+			if d.What != "" {
+				to.Numbers = append(to.Numbers, Number{d.What, d.Have, d.Need, d.Met()})
+			}
+		}
 	}
 	if d := s.short; d.What != "" {
 		b := add(d.What, d.Tier+1, 0)
@@ -568,7 +587,7 @@ func upTo(at int) (all []int) {
 func (x *Explainer) told(r *Report) {
 	for i := range x.run.Signals {
 		s := &x.run.Signals[i]
-		if s.Group.Kind == 0 || len(r.Told) == mostToldOfMany || x.o.Entity.Kind != 0 && (s.Entity.Kind != x.o.Entity.Kind || s.Entity.Key != x.o.Entity.Key) {
+		if s.Group.Kind == 0 || !x.o.within(s.Time) || len(r.Told) == mostToldOfMany || x.o.Entity.Kind != 0 && (s.Entity.Kind != x.o.Entity.Kind || s.Entity.Key != x.o.Entity.Key) {
 			continue
 		}
 		r.Told = append(r.Told, Told{named(s.Entity), named(s.Group), s.Rule, s.Reason, int(s.Weight), int(s.SourceOffset) + 1, moment(s.Time)})

@@ -11,6 +11,7 @@ import (
 // fired, and for each rule that never did the entity that came nearest. It keeps
 // nothing about the others, so that its memory does not grow with their events.
 type survey struct {
+	within  func(t int64) bool // whether an event time is within the bounds
 	fired   map[caseKey]bool
 	order   []caseKey // of those that fired, in the order of their first firing
 	loud    map[string]bool
@@ -24,14 +25,17 @@ type nearestCase struct {
 	met    float64 // as in [nearest]; -1: nothing is known
 }
 
-func newSurvey() *survey {
-	return &survey{fired: map[caseKey]bool{}, loud: map[string]bool{}, nearest: map[string]nearestCase{}}
+func newSurvey(within func(t int64) bool) *survey {
+	return &survey{within: within, fired: map[caseKey]bool{}, loud: map[string]bool{}, nearest: map[string]nearestCase{}}
 }
 
 // watch records how a rule handled an event.
 func (s *survey) watch(t engine.Trace) {
 	rule := t.Rule.ID
-	if t.Fired || t.Timer {
+	if t.Timer && !t.Fired || !s.within(t.Time) {
+		return // the event was seen before, or is not to be shown
+	}
+	if t.Fired {
 		key := caseKey{rule, t.Entity}
 		if !s.fired[key] {
 			key.entity = cloned(t.Entity)

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/printable"
 	"github.com/weirdev/weir/internal/problem"
 )
@@ -18,12 +20,21 @@ func (r *Report) WriteJSON(out io.Writer) error {
 	return e.Encode(r)
 }
 
-// Write writes the report for people.
-func (r *Report) Write(out io.Writer) {
+// Write writes the report for people. all says that rules whose condition no event of
+// the entity meets are named, too, not only counted.
+func (r *Report) Write(out io.Writer, all bool) {
 	w := &writer{out}
 	w.records(r)
+	quiet := 0
 	for i := range r.Findings {
-		w.finding(&r.Findings[i])
+		if f := &r.Findings[i]; all || f.Matching > 0 {
+			w.finding(f)
+		} else {
+			quiet++
+		}
+	}
+	if quiet > 0 {
+		w.line("\nnone of its events meets the condition of %s; -all names them", count(quiet, "other rule"))
 	}
 	if r.LeftOut > 0 {
 		w.line("\n%s more are left out; -entity KIND:KEY shows everything about one entity", count(r.LeftOut, "finding"))
@@ -56,6 +67,14 @@ func (w *writer) records(r *Report) {
 		}
 	}
 	w.line("%s", text)
+	switch {
+	case r.From != "" && r.To != "":
+		w.line("shown is what happened from %s to %s", clock(r.From), clock(r.To))
+	case r.From != "":
+		w.line("shown is what happened from %s on", clock(r.From))
+	case r.To != "":
+		w.line("shown is what happened before %s", clock(r.To))
+	}
 	for i := range r.unread {
 		w.line("record %d", r.unread[i].Line)
 		r.unread[i].WriteRefusal(w.out)
@@ -70,7 +89,11 @@ func (w *writer) records(r *Report) {
 		w.line("%s: no event is about it; of its kind there are %s", printable.Text(r.Entity), printable.Text(strings.Join(r.Others, ", ")))
 	}
 	if len(r.Findings) == 0 && r.About == nil {
-		w.line("no event meets the condition of any rule")
+		where := ""
+		if r.From != "" || r.To != "" {
+			where = " in that time"
+		}
+		w.line("no event meets the condition of any rule%s", where)
 	}
 }
 
@@ -122,6 +145,7 @@ func (w *writer) numbers(list []Number) {
 func (w *writer) firing(f *Firing) {
 	w.line("  record %d, %s: tier %d of %d, weight %d, reason %s", f.Record, clock(f.Time), f.Tier, f.Tiers, f.Weight, f.Reason)
 	w.numbers(f.Numbers)
+	w.evidence(f)
 	if f.From != "" {
 		w.line("    %s from %s to %s", count(len(f.Events)+f.LeftOut, "event"), clock(f.From), clock(f.To))
 	}
@@ -135,6 +159,19 @@ func (w *writer) firing(f *Firing) {
 		w.line("    told its members: %s", printable.Text(strings.Join(f.Members, ", ")))
 	}
 	w.otherwise(f)
+}
+
+// evidence writes the texts of the evidence; and its numbers beyond those of the tier
+// if no counterfactual shows what they mean.
+func (w *writer) evidence(f *Firing) {
+	for _, v := range f.Evidence {
+		switch {
+		case v.Kind == facet.TextEvidence:
+			w.line("    %-14s %s", v.Name, printable.Text(v.Text))
+		case v.Kind == facet.NumberEvidence && f.Unexplored != "" && !slices.ContainsFunc(f.Numbers, func(n Number) bool { return n.Name == v.Name }):
+			w.line("    %-14s %d", v.Name, v.Values[0])
+		}
+	}
 }
 
 func (w *writer) event(e *Event) {
@@ -195,6 +232,7 @@ func (w *writer) heldBack(h *HeldBack) {
 		nearest = fmt.Sprintf("; it came nearest with %d of %d", h.Nearest.Have, h.Nearest.Need)
 	}
 	w.line("  tier %d was held back by %s%s at %s%s", h.Tier, h.By, until, recordList(h.Records), nearest)
+	w.numbers(h.Numbers)
 }
 
 func (w *writer) told(r *Report) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ type Row struct {
 	Role     Role
 	Entity   facet.Entity
 	From, To int64 // Unix ms of the first and the last event; a victim's token stays stolen to the end
+	Stays    bool  // the entity stays in its role after To, for ever
 	Events   int   // events of the campaign with this entity
 }
 
@@ -84,6 +86,7 @@ type rowLine struct {
 	Tenant   string    `json:"tenant,omitempty"`
 	From     time.Time `json:"from"`
 	To       time.Time `json:"to"`
+	Stays    bool      `json:"stays,omitempty"`
 	Events   int       `json:"events,omitempty"`
 }
 
@@ -96,7 +99,7 @@ func (t *Truth) Write(to io.Writer) error {
 		r := &t.Rows[i]
 		l := rowLine{
 			Campaign: r.Campaign, Kind: r.Kind, Variant: r.Variant, Role: r.Role, Entity: r.Entity.Kind.String() + ":" + r.Entity.Key,
-			Tenant: r.Entity.Tenant, From: time.UnixMilli(r.From).UTC(), To: time.UnixMilli(r.To).UTC(), Events: r.Events,
+			Tenant: r.Entity.Tenant, From: time.UnixMilli(r.From).UTC(), To: time.UnixMilli(r.To).UTC(), Stays: r.Stays, Events: r.Events,
 		}
 		if err := enc.Encode(l); err != nil {
 			return err
@@ -139,7 +142,7 @@ func ReadTruth(from io.Reader) (*Truth, error) {
 		if c.Kind != r.Kind || c.Variant != r.Variant {
 			return nil, fmt.Errorf("%w: line %d: campaign %s is %s %s here and %s %s above", ErrTruth, n, c.Name, r.Kind, r.Variant, c.Kind, c.Variant)
 		}
-		c.From, c.Events = min(c.From, r.From), max(c.Events, r.Events)
+		c.From = min(c.From, r.From)
 		if r.Role != Victim {
 			c.To = max(c.To, r.To)
 		}
@@ -147,7 +150,36 @@ func ReadTruth(from io.Reader) (*Truth, error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%w: line %d: %w", ErrTruth, n+1, err)
 	}
+	for campaign, events := range t.events() {
+		t.Campaigns[places[campaign]].Events = events
+	}
 	return t, nil
+}
+
+// events returns the number of events of each campaign, as far as its rows tell it. An
+// event has one entity of a kind at most, so the rows of a kind add up, and the kind
+// with the most tells it best.
+func (t *Truth) events() map[string]int {
+	type part struct {
+		campaign string
+		kind     facet.Kind
+	}
+	type of struct {
+		campaign string
+		entity   facet.Entity
+	}
+	rows, parts, most := map[of]int{}, map[part]int{}, map[string]int{}
+	for i := range t.Rows {
+		r := &t.Rows[i]
+		before, at := rows[of{r.Campaign, r.Entity}], part{r.Campaign, r.Entity.Kind}
+		if r.Campaign == "" || r.Events <= before { // rows of one entity, in two roles
+			continue
+		}
+		rows[of{r.Campaign, r.Entity}] = r.Events
+		parts[at] += r.Events - before
+		most[r.Campaign] = max(most[r.Campaign], parts[at])
+	}
+	return most
 }
 
 func readRow(text []byte) (Row, error) {
@@ -155,14 +187,14 @@ func readRow(text []byte) (Row, error) {
 	if err := json.Unmarshal(text, &l); err != nil {
 		return Row{}, err
 	}
-	name, key, _ := strings.Cut(l.Entity, ":")
-	k, ok := facet.ParseKind(name)
-	if key, _, _ = facet.KeyOf(k, key); k == facet.Tenant {
+	k, key, err := readEntity(l.Entity)
+	if err != nil {
+		return Row{}, err
+	}
+	if k == facet.Tenant {
 		l.Tenant = key // as in the campaign's events
 	}
 	switch {
-	case !ok || key == "":
-		return Row{}, fmt.Errorf("entity %q: write KIND:KEY, such as account:ann or ip:203.0.113.9", l.Entity)
 	case !slices.Contains(roles(), l.Role):
 		return Row{}, fmt.Errorf("role %q is none of %v", l.Role, roles())
 	case l.From.IsZero() || l.To.Before(l.From):
@@ -177,6 +209,65 @@ func readRow(text []byte) (Row, error) {
 	}
 	return Row{
 		Campaign: l.Campaign, Kind: l.Kind, Variant: l.Variant, Role: l.Role, Entity: facet.Entity{Kind: k, Tenant: l.Tenant, Key: key},
-		From: l.From.UnixMilli(), To: l.To.UnixMilli(), Events: l.Events,
+		From: l.From.UnixMilli(), To: l.To.UnixMilli(), Stays: l.Stays, Events: l.Events,
 	}, nil
+}
+
+// readEntity reads kind:key, with the key as events have it.
+func readEntity(text string) (facet.Kind, string, error) {
+	name, key, _ := strings.Cut(text, ":")
+	k, ok := facet.ParseKind(name)
+	if !ok {
+		var kinds []string
+		for _, k := range facet.Kinds() {
+			kinds = append(kinds, k.String())
+		}
+		return 0, "", fmt.Errorf("entity %q: %q is no kind of entity; write KIND:KEY, such as account:ann or ip:203.0.113.9, with one of the kinds %s",
+			text, name, strings.Join(kinds, ", "))
+	}
+	normal, _, ok := facet.KeyOf(k, spelled(k, key))
+	if !ok {
+		return 0, "", fmt.Errorf("entity %q: %q is no key of kind %s; write it as events have it%s", text, key, k, like(k))
+	}
+	return k, normal, nil
+}
+
+// spelled returns a key in the spelling that [facet.KeyOf] reads, if people spell it
+// otherwise, too.
+func spelled(k facet.Kind, key string) string {
+	switch k {
+	case facet.IP, facet.Net, facet.Net16:
+		p, err := netip.ParsePrefix(key)
+		switch {
+		case err != nil:
+		case p.IsSingleIP() && k == facet.IP:
+			return p.Addr().String()
+		default:
+			return p.Masked().String()
+		}
+	case facet.ASN:
+		if len(key) > 2 && strings.EqualFold(key[:2], "as") {
+			return key[2:]
+		}
+	case facet.Country:
+		return strings.ToUpper(key)
+	}
+	return key
+}
+
+// like returns an example of a key that has a form; "" if it has none.
+func like(k facet.Kind) string {
+	switch k {
+	case facet.IP:
+		return ", such as 203.0.113.9 or 2001:db8:1:2::/64"
+	case facet.Net:
+		return ", such as 203.0.113.0/24 or 2001:db8:1::/48"
+	case facet.Net16:
+		return ", such as 203.0.0.0/16 or 2001:db8::/32"
+	case facet.ASN:
+		return ", such as 64500"
+	case facet.Build:
+		return ", app version and device model, such as 4.2.0|Pixel 9"
+	}
+	return ""
 }

@@ -58,6 +58,7 @@ Exit status 0 says that every bar that was given is reached (-min-recall,
 	f.IntVar(&x.partitions, "partitions", x.partitions, "facet partitions")
 	f.BoolVar(&x.table.Variants, "by-variant", false, "a line for each variant of a kind, too")
 	f.BoolVar(&x.table.Misses, "misses", false, "list the campaigns that were missed")
+	f.BoolVar(&x.table.Innocents, "innocents", false, "list the innocent entities acted on, with the time, the action and the rules")
 	f.BoolVar(&x.json, "json", false, "write one JSON object; docs/evaluation.md describes it")
 	f.StringVar(&x.html, "html", "", "`file` for a page with plots, which needs no network")
 	f.Float64Var(&x.bars.Recall, "min-recall", 0, "least recall of every kind, 0 to 1")
@@ -192,7 +193,7 @@ func (x *evaluating) given(o *evaluate.Options, stdin io.Reader) error {
 	if err != nil {
 		return x.config.Invalid(err)
 	}
-	o.Places = places.Current()
+	o.Places, o.Given = places.Current(), truth
 	o.Source = func(emit func([]byte) error) (*traffic.Truth, error) { return truth, try.Lines(x.events, stdin, emit) }
 	return nil
 }

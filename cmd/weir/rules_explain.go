@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,8 +28,9 @@ how near tiers came that did not fire. Events are believed to have happened when
 say, in the order of the file; nothing is stored, and no server is needed.
 
 Without -entity it shows who was caught and, of each rule that caught nobody, who
-came nearest; with it, everything about one account, address or device. Records are
-numbered from 1; blank lines are passed over. Without DIR, the built-in rules run,
+came nearest; with it, everything about one account, address or device. -from
+and -to show only what happened in between: all events are read, because rules learn
+from those before. Records are numbered from 1; blank lines are passed over. Without DIR, the built-in rules run,
 which are also called "default". Files may be large: records beyond 64 MiB are kept
 in a temporary file, and without -entity all of them are run twice.
 
@@ -43,6 +45,9 @@ The exit status is 1 if the rules are not right, or no record is an event.`,
 	f.StringArrayVar(&x.events, "events", nil, "`file` of events, one record a line (.gz, too), or - for standard input; may be given more than once")
 	f.StringVar(&x.format, "format", "", "format of the records: "+strings.Join(format.Names(), ", ")+"; empty: that of the configuration, which is weir where it says nothing")
 	f.StringVar(&x.entity, "entity", "", "explain everything about this entity, `KIND:KEY`, such as account:ann")
+	f.StringVar(&x.from, "from", "", "show what happened from this `time` on, RFC 3339 or such as 2026-01-01 10:00 (UTC)")
+	f.StringVar(&x.to, "to", "", "show what happened before this `time`")
+	f.BoolVar(&x.all, "all", false, "with -entity, name every rule whose condition none of its events meets")
 	f.IntVar(&x.parts, "partitions", 1, "facet partitions: each learns from its own entities what is usual, so with more of them rules may know less")
 	f.BoolVar(&x.json, "json", false, "write one JSON object; docs/tools.md describes it")
 	cmd.RunE = x.run
@@ -55,6 +60,9 @@ type explaining struct {
 	events []string
 	format string
 	entity string
+	from   string
+	to     string
+	all    bool
 	json   bool
 	parts  int
 
@@ -95,7 +103,7 @@ func (x *explaining) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	} else {
-		r.Write(cmd.OutOrStdout())
+		r.Write(cmd.OutOrStdout(), x.all)
 	}
 	if err != nil {
 		return &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%w of format %s; %s", err, o.Ingest.Format, x.otherFormat(o.Ingest.Format))}
@@ -120,6 +128,9 @@ func (x *explaining) options(args []string) (o explain.Options, err error) {
 		return o, cli.UsageError(fmt.Errorf("-partitions is 1 to 1024, not %d", x.parts))
 	}
 	o = explain.Options{Rules: set, Partitions: x.parts, Ingest: cfg.Ingest, Places: places, Detect: cfg.Detect.Config}
+	if o.From, o.To, err = x.bounds(); err != nil {
+		return o, cli.UsageError(err)
+	}
 	if x.entity != "" {
 		if o.Entity, err = explain.ParseEntity(x.entity); err != nil {
 			return o, cli.UsageError(err)
@@ -129,6 +140,31 @@ func (x *explaining) options(args []string) (o explain.Options, err error) {
 		}
 	}
 	return o, nil
+}
+
+// bounds reads -from and -to.
+func (x *explaining) bounds() (from, to time.Time, err error) {
+	if from, err = moment("-from", x.from); err != nil {
+		return from, to, err
+	}
+	if to, err = moment("-to", x.to); err == nil && !to.IsZero() && !to.After(from) {
+		err = fmt.Errorf("-to %s is not after -from %s: nothing is in between", x.to, x.from)
+	}
+	return from, to, err
+}
+
+// moment reads a time as people write it, or as reports have it; the zero time if text
+// is empty.
+func moment(flag, text string) (t time.Time, err error) {
+	if text == "" {
+		return t, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02 15:04", time.DateOnly} {
+		if t, err = time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return t, fmt.Errorf("%s %q is no time: write it like 2026-01-01T10:00:00Z, or 2026-01-01 10:00 for UTC", flag, text)
 }
 
 // looksAt reports whether a rule looks at entities of this kind.

@@ -51,6 +51,12 @@ func TestRulesExplain(t *testing.T) {
 		{"a format that is not known", []string{"-events", events, "-format", "x"}, cli.Usage, "", "ingest.format"},
 		{"an entity of no kind", []string{"-events", events, "-entity", "ann"}, cli.Usage, "", "such as account:ann"},
 		{"one that no rule looks at", []string{right, "-events", events, "-entity", "net:192.0.2.0/24"}, cli.Usage, "", "no rule looks at entities of kind net"},
+		{"a stretch of time", []string{right, "-events", events, "-from", "2026-01-01 00:00:02", "-to", "2026-01-01T00:00:03Z"}, cli.OK, "FIRED for account:ann: two failures\n  record 2, ", ""},
+		{"one in which nothing happens", []string{right, "-events", events, "-from", "2026-01-02"}, cli.OK, "no event meets the condition of any rule in that time", ""},
+		{"a time that is none", []string{right, "-events", events, "-from", "noon"}, cli.Usage, "", `-from "noon" is no time: write it like 2026-01-01T10:00:00Z`},
+		{"a stretch that is empty", []string{right, "-events", events, "-from", "2026-01-02", "-to", "2026-01-02"}, cli.Usage, "", "nothing is in between"},
+		{"rules that look at others", []string{"-events", events, "-entity", "account:ann"}, cli.OK, "other rules; -all names them", ""},
+		{"all of them", []string{"-events", events, "-entity", "account:ann", "-all"}, cli.OK, "  none of its events meets the condition (when)\n", ""},
 		{"rules that are not right", []string{wrong, "-events", events}, cli.Failed, "", `there is no field "auht"`},
 		{"lateness as it is set", []string{right, "-events", events, "-detect.lateness", "48h"}, cli.Usage, "", "detect.lateness"},
 	} {
