@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -184,6 +186,27 @@ func TestWordsAgreeWithTheLists(t *testing.T) {
 	}
 	if agree < 1400 {
 		t.Errorf("words find only %d routes of the lists", agree)
+	}
+}
+
+// Every row of the docs' table of classes by words is true.
+func TestTheClassesInTheDocsAreTrue(t *testing.T) {
+	page, err := os.ReadFile("../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := shippedClassifier()
+	rows := regexp.MustCompile("(?m)^\\| (`[A-Z]+ /.*`) \\| (?:`([a-z_]+)`|none: .*) \\|$").FindAllStringSubmatch(string(page), -1)
+	if len(rows) < 8 {
+		t.Fatalf("only %d rows were found", len(rows))
+	}
+	for _, row := range rows {
+		for _, request := range strings.Split(row[1], ", ") {
+			method, route, _ := strings.Cut(strings.Trim(request, "`"), " ")
+			if got := of.class(method, route); got != row[2] {
+				t.Errorf("%s %s has class %q, not %q", method, route, got, row[2])
+			}
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ the rules that are built in (a directory of that name is ./default). docs/rules.
 describes the language.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesExplainCommand(), rulesDraftCommand(), rulesListCommand())
+	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesExplainCommand(), rulesDraftCommand(), rulesRoutesCommand(), rulesListCommand())
 	return cmd
 }
 
