@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/weirdev/weir/app/traffic"
 	"github.com/weirdev/weir/detectors"
@@ -293,7 +294,7 @@ func TestATruthWithNamesThatNoEventHas(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"no event has 7 entities of the truth: account:u5 (tenant shop; events have it without a tenant), account:nobody0,", "account:nobody3, and 2 more",
+		"no event has 7 entities of the truth\n  account:u5 (tenant shop; events have it without a tenant)\n  account:nobody0\n", "  account:nobody3\n  and 2 more\n",
 		"no event has any entity of 1 campaign, counted as missed: four\n",
 	} {
 		if !strings.Contains(b.String(), want) {
@@ -439,8 +440,8 @@ func TestBars(t *testing.T) {
 	}
 }
 
-// TestTwoSetsStandBesideEachOther: differences are shown with an arrow.
-func TestTwoSetsStandBesideEachOther(t *testing.T) {
+// TestTwoSetsStandBelowEachOther: differences are shown with an arrow.
+func TestTwoSetsStandBelowEachOther(t *testing.T) {
 	r := measured(t, handRules, strings.Replace(handRules, "phase: enforce", "phase: observe", 1))
 	if a, b := r.Results[0], r.Results[1]; a.Signals != b.Signals || b.Acted != 1 || b.WrongEnforced != 0 || b.Strong != 0 {
 		t.Errorf("%+v", b)
@@ -449,10 +450,50 @@ func TestTwoSetsStandBesideEachOther(t *testing.T) {
 	if err := r.Write(&b, Table{Variants: true, Misses: true, Innocents: true}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"set0 → set1", "2 → 1", "missed by set1", "innocents acted on by set1", "forgetful  account", "  slow", "three"} {
+	for _, want := range []string{"→                           set1\n", "→                           1, 0 on the attacker", "\n→                                             1      0                              4.0m\n", "the same figures as in set0: 1 rule\n", "missed by set1", "innocents acted on by set1", "forgetful  account", "  slow", "three"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table does not say %q:\n%s", want, b.String())
 		}
+	}
+}
+
+// TestTheTableFitsATerminal of 120 columns, with names as long as those of the built-in
+// rules, and two sets. Rules that no event matched are named apart.
+func TestTheTableFitsATerminal(t *testing.T) {
+	const id = "credential-campaign-accounts-slow-ja4" // the longest
+	measure := func(n int) Measure {
+		return Measure{Campaigns: 24, Caught: n, Named: n, VictimOnly: n, Acted: n, Strong: n, Recall: 1, Precision: pointer(float64(n) / 100), FirstSignal: pointer(600.), FirstAction: pointer(float64(n))}
+	}
+	result := func(name string, n int) Result {
+		r := Result{Name: name, Measure: measure(n), Kinds: []Kind{{Kind: "residential_proxies", Measure: measure(n), Variants: []Variant{{"fast-distributed-careless", measure(n)}}}}}
+		r.Rules = []Rule{{Rule: id, Phase: "enforce", Matching: 9, Signals: 1000 * n, Attackers: 100 * n, Victims: n, Found: n, Precision: pointer(1.)}, {Rule: "quiet", Phase: "soft", Matching: 1}}
+		for i := range 20 {
+			r.Rules = append(r.Rules, Rule{Rule: fmt.Sprint(id, i), Phase: "observe"})
+		}
+		return r
+	}
+	r := Report{Results: []Result{result("default", 20), result("./rules-of-mine", 24)}}
+	r.Results[1].Rules = append(r.Results[1].Rules[1:], Rule{Rule: "new", Phase: "soft", Matching: 3}, Rule{Rule: "new-one", Phase: "soft"})
+	r.Results[1].Rules[0].Signals = 7
+	var b bytes.Buffer
+	if err := r.Write(&b, Table{Variants: true}); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(b.String()) {
+		if n := utf8.RuneCountInString(line) - 1; n > 120 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	for _, want := range []string{
+		"no event matched 20 rules, of which this traffic says nothing: " + id + "0,", "no event matched 1 rule, of which this traffic says nothing: new-one\n",
+		"only in default: " + id + "\n", "the same figures as in default: 20 rules\n", " soft  7 (+7) ",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the table does not say %q:\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), id+"3  ") {
+		t.Error("a rule that no event matched has a row")
 	}
 }
 

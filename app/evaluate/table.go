@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,8 +32,8 @@ type Table struct {
 	Innocents bool // one line per innocent entity acted on
 }
 
-// Write writes the report for people. With several sets of rules, each cell has one
-// number per set.
+// Write writes the report for people. Of several sets of rules, the first is written
+// in full; of the others, an arrow leads to what differs from it.
 func (r *Report) Write(to io.Writer, how Table) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	p := printer{w: w, results: r.Results}
@@ -43,7 +44,10 @@ func (r *Report) Write(to io.Writer, how Table) error {
 	r.Unseen.write(w)
 	p.overall()
 	p.kinds(how)
-	p.rules()
+	p.foundBy()
+	if err := p.rules(to); err != nil {
+		return err
+	}
 	p.causes()
 	if how.Innocents {
 		p.innocents()
@@ -57,28 +61,41 @@ func (r *Report) Write(to io.Writer, how Table) error {
 
 func stamp(t time.Time) string { return t.Format("2006-01-02 15:04") }
 
-// printer prints the numbers of several results side by side.
+// printer prints the numbers of several results, one below the other.
 type printer struct {
 	w       *tabwriter.Writer
 	results []Result
 }
 
-// each returns a cell with f of each result in order, or only once if all agree.
-func (p *printer) each(f func(*Result) string) string {
-	var parts []string
-	for i := range p.results {
-		parts = append(parts, f(&p.results[i]))
-	}
-	if len(slices.Compact(slices.Clone(parts))) == 1 {
-		return parts[0]
-	}
-	return strings.Join(parts, " → ")
-}
+// arrow stands before what differs in a further set of rules.
+const arrow = "→"
 
 func (p *printer) line(cells ...string) { fmt.Fprintln(p.w, strings.Join(cells, "\t")) }
 
+// rows prints a row of the first result, and for each other one that differs a row
+// with the cells that do.
+func (p *printer) rows(name string, of func(*Result) []string) {
+	first := of(&p.results[0])
+	p.line(append([]string{name}, first...)...)
+	for i := range p.results[1:] {
+		other := of(&p.results[i+1])
+		if slices.Equal(first, other) {
+			continue
+		}
+		for c := range other {
+			if other[c] == first[c] {
+				other[c] = ""
+			}
+		}
+		indent := name[:len(name)-len(strings.TrimLeft(name, " "))]
+		p.line(append([]string{indent + arrow}, other...)...)
+	}
+}
+
 func (p *printer) overall() {
-	line := func(name string, f func(*Result) string) { p.line(name, p.each(f)) }
+	line := func(name string, f func(*Result) string) {
+		p.rows(name, func(r *Result) []string { return []string{f(r)} })
+	}
 	p.line("")
 	line("rules", func(r *Result) string { return r.Name })
 	line("campaigns caught", func(r *Result) string {
@@ -101,33 +118,34 @@ func (p *printer) overall() {
 
 func (p *printer) kinds(how Table) {
 	p.line("")
-	p.line("campaigns", "n", "recall", "attacker", "victim only", "acted", "strong", "precision", "1st signal", "1st action", "found by")
+	p.line("campaigns", "n", "recall", "attacker", "victim only", "acted", "strong", "precision", "1st signal", "1st action")
 	for i := range p.results[0].Kinds {
 		of := func(r *Result) *Kind { return &r.Kinds[i] } // the truth is the same for all
 		k := of(&p.results[0])
-		p.measures(k.Kind, func(r *Result) *Measure { return &of(r).Measure }, p.each(func(r *Result) string { return topCounts(of(r).ByRule) }))
+		p.rows(k.Kind, func(r *Result) []string { return of(r).Measure.cells() })
 		if !how.Variants {
 			continue
 		}
 		for v := range k.Variants {
-			p.measures("  "+k.Variants[v].Variant, func(r *Result) *Measure { return &of(r).Variants[v].Measure }, "")
+			p.rows("  "+k.Variants[v].Variant, func(r *Result) []string { return of(r).Variants[v].Measure.cells() })
 		}
 	}
 }
 
-func (p *printer) measures(name string, of func(*Result) *Measure, by string) {
-	cell := func(f func(m *Measure) string) string {
-		return p.each(func(r *Result) string { return f(of(r)) })
+// cells returns the cells of a row of the table of campaigns.
+func (m *Measure) cells() []string {
+	return []string{
+		strconv.Itoa(m.Campaigns), percent(&m.Recall), strconv.Itoa(m.Named), strconv.Itoa(m.VictimOnly), strconv.Itoa(m.Acted),
+		strconv.Itoa(m.Strong), percent(m.Precision), duration(m.FirstSignal), duration(m.FirstAction),
 	}
-	p.line(name, strconv.Itoa(of(&p.results[0]).Campaigns),
-		cell(func(m *Measure) string { return percent(&m.Recall) }),
-		cell(func(m *Measure) string { return strconv.Itoa(m.Named) }),
-		cell(func(m *Measure) string { return strconv.Itoa(m.VictimOnly) }),
-		cell(func(m *Measure) string { return strconv.Itoa(m.Acted) }),
-		cell(func(m *Measure) string { return strconv.Itoa(m.Strong) }),
-		cell(func(m *Measure) string { return percent(m.Precision) }),
-		cell(func(m *Measure) string { return duration(m.FirstSignal) }),
-		cell(func(m *Measure) string { return duration(m.FirstAction) }), by)
+}
+
+func (p *printer) foundBy() {
+	p.line("")
+	p.line("campaigns", "found by")
+	for i := range p.results[0].Kinds {
+		p.rows(p.results[0].Kinds[i].Kind, func(r *Result) []string { return []string{topCounts(r.Kinds[i].ByRule)} })
+	}
 }
 
 func topCounts(list []Count) string {
@@ -145,16 +163,90 @@ func topCounts(list []Count) string {
 	return strings.Join(parts, ", ")
 }
 
-func (p *printer) rules() {
-	for i := range p.results {
-		r := &p.results[i]
-		p.line("")
-		p.line("rules of "+r.Name, "phase", "signals", "attackers", "victims", "groups", "incidents", "false", "per million", "precision", "found", "first")
-		for _, x := range r.Rules {
-			p.line(x.Rule, x.Phase, strconv.Itoa(x.Signals), strconv.Itoa(x.Attackers), strconv.Itoa(x.Victims), strconv.Itoa(x.Others),
-				strconv.Itoa(x.Incidents), strconv.Itoa(x.False), fmt.Sprintf("%.1f", x.FalsePerM), percent(x.Precision), strconv.Itoa(x.Found), strconv.Itoa(x.First))
-		}
+// rules prints the tables of rules: all of the first set, and of the others what
+// differs from it. Their columns stand closer than others, to fit a terminal.
+func (p *printer) rules(to io.Writer) error {
+	if err := p.w.Flush(); err != nil {
+		return err
 	}
+	narrow := printer{w: tabwriter.NewWriter(to, 0, 0, 1, ' ', 0), results: p.results}
+	for i := range p.results {
+		narrow.rulesOf(&p.results[i], &p.results[0])
+	}
+	return narrow.w.Flush()
+}
+
+func (p *printer) rulesOf(r, first *Result) {
+	before := map[string]*Rule{}
+	for i := range first.Rules {
+		before[first.Rules[i].Rule] = &first.Rules[i]
+	}
+	p.line("")
+	p.line("rules of "+r.Name, "phase", "signals", "attackers", "victims", "groups", "incidents", "false", "precision", "found", "first")
+	var unmatched []string
+	same := 0
+	for i := range r.Rules {
+		x := &r.Rules[i]
+		other := before[x.Rule]
+		delete(before, x.Rule)
+		cells := x.cells(x)
+		switch {
+		case r == first || other == nil:
+		case slices.Equal(cells, other.cells(other)):
+			same++
+			continue
+		default:
+			cells = x.cells(other)
+		}
+		if x.Matching == 0 && x.Signals == 0 && (r == first || other == nil) {
+			unmatched = append(unmatched, x.Rule)
+			continue
+		}
+		p.line(append([]string{x.Rule}, cells...)...)
+	}
+	if same > 0 {
+		p.line(fmt.Sprintf("the same figures as in %s: %s", first.Name, problem.Plural(same, "rule")))
+	}
+	if r != first && len(before) > 0 {
+		p.list(fmt.Sprintf("only in %s: ", first.Name), slices.Sorted(maps.Keys(before)))
+	}
+	if len(unmatched) > 0 {
+		p.list(fmt.Sprintf("no event matched %s, of which this traffic says nothing: ", problem.Plural(len(unmatched), "rule")), unmatched)
+	}
+}
+
+// cells returns the cells of a row of the table of rules, with the change from another
+// set's rule in those of counts.
+func (x *Rule) cells(from *Rule) []string {
+	count := func(n, was int) string {
+		if n == was {
+			return strconv.Itoa(n)
+		}
+		return fmt.Sprintf("%d (%+d)", n, n-was)
+	}
+	return []string{
+		x.Phase, count(x.Signals, from.Signals), count(x.Attackers, from.Attackers), count(x.Victims, from.Victims), count(x.Others, from.Others),
+		count(x.Incidents, from.Incidents), count(x.False, from.False), percent(x.Precision), count(x.Found, from.Found), count(x.First, from.First),
+	}
+}
+
+// listWidth is the width of lines with many names, in characters.
+const listWidth = 118
+
+// list prints names after a title, on as many lines as they need.
+func (p *printer) list(title string, names []string) {
+	text := title
+	for i, name := range names {
+		if i < len(names)-1 {
+			name += ", "
+		}
+		if len(text)+len(name) > listWidth {
+			p.line(strings.TrimRight(text, " "))
+			text = "  "
+		}
+		text += name
+	}
+	p.line(text)
 }
 
 // mostCauses is the number of causes of false signals in the table; JSON has all.
@@ -202,8 +294,9 @@ func (p *printer) incidents() {
 	p.line("")
 	p.line("incidents", "signals", "told by")
 	for i, t := range p.results[0].Incidents {
-		p.line(t.Kind, p.each(func(r *Result) string { return strconv.Itoa(r.Incidents[i].Signals) }),
-			p.each(func(r *Result) string { return topCounts(r.Incidents[i].ByRule) }))
+		p.rows(t.Kind, func(r *Result) []string {
+			return []string{strconv.Itoa(r.Incidents[i].Signals), topCounts(r.Incidents[i].ByRule)}
+		})
 	}
 }
 
@@ -252,8 +345,9 @@ func (u *Unseen) write(to io.Writer) {
 	if u == nil {
 		return
 	}
-	var names []string
-	for _, e := range u.First[:min(len(u.First), mostUnseenLines)] {
+	fmt.Fprintf(to, "warning: no event has %s of the truth\n", entities(u.Entities))
+	shown := u.First[:min(len(u.First), mostUnseenLines)]
+	for _, e := range shown {
 		name := printable.Text(e.Entity)
 		switch {
 		case e.Family:
@@ -265,11 +359,13 @@ func (u *Unseen) write(to io.Writer) {
 		case e.Other != nil:
 			name += fmt.Sprintf(" (tenant %s; events have it in tenant %s)", printable.Text(e.Tenant), printable.Text(*e.Other))
 		}
-		names = append(names, name)
+		fmt.Fprintf(to, "  %s\n", name)
 	}
-	fmt.Fprintf(to, "warning: no event has %s of the truth: %s%s\n", entities(u.Entities), strings.Join(names, ", "), more(u.Entities, len(names)))
+	if left := u.Entities - len(shown); left > 0 {
+		fmt.Fprintf(to, "  and %d more\n", left)
+	}
 	if u.Campaigns > 0 {
-		names = nil
+		var names []string
 		for _, name := range u.Names[:min(len(u.Names), mostUnseenLines)] {
 			names = append(names, printable.Text(name))
 		}

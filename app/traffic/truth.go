@@ -158,7 +158,8 @@ func ReadTruth(from io.Reader) (*Truth, error) {
 
 // events returns the number of events of each campaign, as far as its rows tell it. An
 // event has one entity of a kind at most, so the rows of a kind add up, and the kind
-// with the most tells it best.
+// with the most tells it best. Tokens do not add up: a truth may have a token and its
+// family.
 func (t *Truth) events() map[string]int {
 	type part struct {
 		campaign string
@@ -176,7 +177,11 @@ func (t *Truth) events() map[string]int {
 			continue
 		}
 		rows[of{r.Campaign, r.Entity}] = r.Events
-		parts[at] += r.Events - before
+		if at.kind == facet.Token {
+			parts[at] = max(parts[at], r.Events)
+		} else {
+			parts[at] += r.Events - before
+		}
 		most[r.Campaign] = max(most[r.Campaign], parts[at])
 	}
 	return most

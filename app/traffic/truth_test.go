@@ -115,7 +115,7 @@ func TestTheEventsOfACampaignAreThoseOfAKind(t *testing.T) {
 	for _, row := range []struct {
 		role, entity string
 		events       int
-	}{{"attacker", "ip:192.0.2.1", 75}, {"attacker", "ip:192.0.2.2", 60}, {"attacker", "ip:192.0.2.3", 35}, {"shared", "ip:192.0.2.3", 35}, {"victim", "account:ann", 80}, {"group", "asn:64500", 75}} {
+	}{{"attacker", "ip:192.0.2.1", 75}, {"attacker", "ip:192.0.2.2", 60}, {"attacker", "ip:192.0.2.3", 35}, {"shared", "ip:192.0.2.3", 35}, {"victim", "account:ann", 80}, {"attacker", "token:jti-7", 160}, {"attacker", "token:f-1", 160}, {"group", "asn:64500", 75}} {
 		fmt.Fprintf(&text, `{"campaign":"a","kind":"k","role":%q,"entity":%q,"from":"2026-01-01T00:00:00Z","to":"2026-01-01T00:01:00Z","events":%d}`+"\n", row.role, row.entity, row.events)
 	}
 	truth, err := ReadTruth(strings.NewReader(text.String()))
