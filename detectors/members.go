@@ -3,7 +3,6 @@ package detectors
 import (
 	"math"
 
-	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 )
@@ -13,9 +12,9 @@ import (
 // order in which they came last, each time i64 (Unix ms) · length u16 · key.
 type Members struct {
 	kind     facet.Kind
-	cancel   *condition.Condition // nil: nothing withdraws a member
-	window   int64                // ms
-	lateness int64                // ms
+	cancel   *rules.Condition // nil: nothing withdraws a member
+	window   int64            // ms
+	lateness int64            // ms
 }
 
 const (
