@@ -234,6 +234,6 @@ func (s *Story) explanation(set *rules.Set, cfg ingest.Config, where places, ent
 		return "", err
 	}
 	var b bytes.Buffer
-	r.Write(&b)
+	r.Write(&b, false)
 	return b.String(), nil
 }
