@@ -105,6 +105,26 @@ func (s *saying) say(c controls.Control) {
 	}
 }
 
+// heard waits until ingest has committed so many control records: what is sent then
+// follows them in the facet log.
+func (s *saying) heard(n int64) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		got, err := s.kafka.Committed(ctx, s.cfg.Stream.Group("controls"), s.cfg.Stream.Topic("controls"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if got[0].Offset >= n {
+			return
+		}
+		<-tick.C
+	}
+}
+
 // labelsMembers labels the members of a group: two whom a rule told because of it, and
 // nobody else's members.
 func (s *saying) labelsMembers() {
@@ -200,6 +220,7 @@ func TestWhatPeopleSayGoesThroughTheLog(t *testing.T) {
 	tables(t, cfg, `SELECT countIf(weight = 80 AND NOT JSONHas(evidence, 'false_positive')), countIf(weight = 0 AND JSONExtractInt(evidence, 'false_positive') = 0 AND JSONHas(evidence, 'false_positive')) FROM v_signals WHERE entity = 'alice'`, 1, 1)
 	s.weight(alice, 0)
 	s.say(about(facet.TruePositive, alice))
+	s.heard(3)
 	s.fail(alice)
 	s.weight(alice, 80)
 	cfg.Gate.Emit.Controls = emit.On
