@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	templates "github.com/weirdev/weir/event/route"
 )
 
 // A route that no list names gets a class by its words: each word is one of some sixty
@@ -318,7 +320,7 @@ func servicePrefix(route string) (prefix, rest string) {
 				end = at
 			}
 			rest = route[next:]
-		case end < 0 && begin == at && (isParameter(segment) || isLanguage(segment)):
+		case end < 0 && begin == at && (isParameter(segment) || templates.IsLanguage(segment)):
 			begin = next
 		}
 		at = next
@@ -326,7 +328,7 @@ func servicePrefix(route string) (prefix, rest string) {
 	if end < 0 || rest == "" {
 		first, below, _ := strings.Cut(strings.TrimPrefix(route, "/"), "/")
 		switch {
-		case len(first) > 2 && isLanguage(first), first == "{locale}", first == "{lang}", first == "{language}":
+		case len(first) > 2 && templates.IsLanguage(first), first == "{locale}", first == "{lang}", first == "{language}":
 			return "", route[len(route)-len(below):]
 		}
 		return "", route
@@ -337,27 +339,6 @@ func servicePrefix(route string) (prefix, rest string) {
 // isVersion reports whether a segment is v1, v2.1 or v{n}.
 func isVersion(segment string) bool {
 	return len(segment) > 1 && len(segment) <= 10 && segment[0] == 'v' && (segment[1] >= '0' && segment[1] <= '9' || segment[1] == '{')
-}
-
-// isLanguage reports whether a segment is a language, with or without a country: de,
-// pt-BR, zh_cn.
-func isLanguage(segment string) bool {
-	switch len(segment) {
-	case 2:
-		return areLetters(segment)
-	case 5:
-		return areLetters(segment[:2]) && (segment[2] == '-' || segment[2] == '_') && areLetters(segment[3:])
-	}
-	return false
-}
-
-func areLetters(s string) bool {
-	for i := range len(s) {
-		if c := s[i] | 0x20; c < 'a' || c > 'z' {
-			return false
-		}
-	}
-	return true
 }
 
 // isInternal reports whether a service is for staff: what they do to accounts, these

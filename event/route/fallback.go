@@ -58,7 +58,7 @@ func appendRoutePrefix(b []byte, s *event.Segments) ([]byte, int) {
 	at, behind := 0, s.Len() > 1 && (string(s.At(1)) == "api" || versionName(s.At(1)) != "")
 	switch {
 	case s.Len() == 0:
-	case isLanguage(s.At(0)) && (behind || len(s.At(0)) > 2) && vocabulary()[string(s.At(0))] == nil: // not me
+	case IsLanguage(s.At(0)) && (behind || len(s.At(0)) > 2) && vocabulary()[string(s.At(0))] == nil: // not me
 		b = append(b, "/{locale}"...)
 		at++
 	case behind && apps()[string(s.At(0))]:
@@ -78,15 +78,16 @@ func appendRoutePrefix(b []byte, s *event.Segments) ([]byte, int) {
 	return b, at
 }
 
-// isLanguage reports whether a segment is a language, with or without a country: de,
-// pt-br, zh_cn.
-func isLanguage(seg []byte) bool {
-	for i, c := range seg {
-		if letter := c >= 'a' && c <= 'z'; !letter && (i != 2 || c != '-' && c != '_') {
+// IsLanguage reports whether a segment is a language, with or without a country: de,
+// pt-BR, zh_cn.
+func IsLanguage[T ~string | ~[]byte](segment T) bool {
+	for i := range len(segment) {
+		c := segment[i] | 0x20
+		if letter := c >= 'a' && c <= 'z'; !letter && (i != 2 || segment[i] != '-' && segment[i] != '_') {
 			return false
 		}
 	}
-	return len(seg) == 2 || len(seg) == 5 && (seg[2] == '-' || seg[2] == '_')
+	return len(segment) == 2 || len(segment) == 5 && (segment[2] == '-' || segment[2] == '_')
 }
 
 // procedureName returns the method of a remote procedure if it is one that many APIs
