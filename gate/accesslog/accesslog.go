@@ -37,7 +37,7 @@ const (
 
 // Dependencies are the parts that a Receiver uses.
 type Dependencies struct {
-	Outcomes   Outcomes              // nil: lines are counted, and passed over
+	Outcomes   Outcomes
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: not registered
 }
@@ -72,9 +72,7 @@ func (r *Receiver) line(b []byte, from net.Addr) {
 		r.undecided.Inc()
 	default:
 		r.told.Inc()
-		if r.outcomes != nil {
-			r.outcomes.Outcome(o)
-		}
+		r.outcomes.Outcome(o)
 	}
 }
 
