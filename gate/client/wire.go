@@ -51,6 +51,9 @@ func (w *wire) post(ctx context.Context, until time.Time, path string, body []by
 			}
 		}
 		status, answer, err = w.ask(ctx, c, until, path, body)
+		if used && err == nil && status == http.StatusRequestTimeout {
+			err = errClosed // what a proxy says of a connection on which nothing came, before this question
+		}
 		if err == nil {
 			return status, answer, nil
 		}

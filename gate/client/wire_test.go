@@ -127,6 +127,26 @@ func TestAConnectionThatTheGateClosed(t *testing.T) {
 	})
 }
 
+// TestAProxyThatClosesWithAWord: it says that nothing came, which is no answer to the
+// question that comes afterwards.
+func TestAProxyThatClosesWithAWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &peer{answers: []string{ok("Content-Length: 23\r\n", `{"decision_id":"id-01"}`)}}
+		c := p.client(t)
+		if _, err := c.Decide(t.Context(), Request{}); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, _ = io.WriteString(p.conns[0], "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		}()
+		synctest.Wait()
+		if d, err := c.Decide(t.Context(), Request{}); err != nil || d.ID != "id-01" || p.dials != 2 {
+			t.Errorf("%+v, %v, %d connections", d, err, p.dials)
+		}
+		c.Close()
+	})
+}
+
 // TestAGateThatClosesAtOnce is an error, after one attempt on a connection of its own.
 func TestAGateThatClosesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
