@@ -6,14 +6,17 @@ import (
 	"io"
 	"net/http"
 	"net/textproto"
+	"strings"
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	data "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/gate"
+	"github.com/weirdev/weir/gate/answer"
 	"github.com/weirdev/weir/gate/emit"
 	"github.com/weirdev/weir/gate/incoming"
 	"github.com/weirdev/weir/gate/policy"
@@ -107,7 +110,7 @@ func outcome(entry *data.HTTPAccessLogEntry) (o emit.Outcome, ok bool) {
 		return o, false
 	}
 	authz := common.GetMetadata().GetFilterMetadata()[authzFilter].GetFields()
-	o.DecisionID, _, _ = event.Keep(event.Decision, authz[decisionKey].GetStringValue())
+	o.DecisionID, _, _ = event.Keep(event.Decision, decided(authz, decisionKey, answer.DecisionHeader))
 	o.RequestID, _, _ = event.Keep(event.RequestID, entry.GetRequest().GetRequestId())
 	if o.DecisionID == "" && o.RequestID == "" {
 		return o, false
@@ -116,8 +119,14 @@ func outcome(entry *data.HTTPAccessLogEntry) (o emit.Outcome, ok bool) {
 	o.ResponseBytes = within(response.GetResponseBodyBytes(), maxBytes)
 	o.LatencyMicros = micros(common)
 	o.Auth, _, _ = event.Keep(event.Auth, response.GetResponseHeaders()[authHeader])
-	o.Action = action(common, response, authz["action"].GetStringValue())
+	o.Action = action(common, response, decided(authz, actionKey, answer.ActionHeader))
 	return o, true
+}
+
+// decided returns what the filter's metadata say of a decision: over gRPC under a key,
+// over HTTP under the name of a header of the answer.
+func decided(authz map[string]*structpb.Value, key, header string) string {
+	return cmp.Or(authz[key].GetStringValue(), authz[strings.ToLower(header)].GetStringValue())
 }
 
 // maxBytes is more than any response has.

@@ -57,6 +57,8 @@ func TestOutcomes(t *testing.T) {
 		want  *emit.Outcome // nil: none
 	}{
 		{"a decision that Envoy followed", logged("e-1", 401, of("tag")), &emit.Outcome{DecisionID: decisionID, RequestID: "e-1", Status: 401, ResponseBytes: 99, LatencyMicros: 1500}},
+		{"a decision over HTTP", logged("e-1", 200, map[string]any{"x-weir-decision-id": decisionID, "x-weir-action": "tag"}), &emit.Outcome{DecisionID: decisionID, RequestID: "e-1", Status: 200, ResponseBytes: 99, LatencyMicros: 1500}},
+		{"a refusal over HTTP", denied(logged("e-1", 429, nil), detailsDenied), &emit.Outcome{RequestID: "e-1", Status: 429, ResponseBytes: 99, LatencyMicros: 1500}},
 		{"a refusal", denied(logged("e-1", 429, of("throttle")), detailsDenied), &emit.Outcome{DecisionID: decisionID, RequestID: "e-1", Status: 429, ResponseBytes: 99, LatencyMicros: 1500}},
 		{"a refusal that Envoy did not follow", logged("e-1", 200, of("deny")), with(func(o *emit.Outcome) { o.DecisionID = decisionID })},
 		{"a decision that came too late", logged("e-1", 200, nil), &usual},

@@ -111,14 +111,17 @@ func dynamicMetadata(d *gate.Decision) *structpb.Struct {
 		}})
 	}
 	return &structpb.Struct{Fields: map[string]*structpb.Value{
-		"action": text(d.Action.String()), "would": text(d.Would.String()), "score": number(d.Score), decisionKey: text(d.ID),
+		actionKey: text(d.Action.String()), "would": text(d.Would.String()), "score": number(d.Score), decisionKey: text(d.ID),
 		"level": text(string(d.Level)), "policy": text(d.Policy), "policy_version": text(d.PolicyVersion), "mode": text(d.Mode.String()),
 		"limited_by": text(d.LimitedBy), "degraded": structpb.NewBoolValue(d.Degraded), "reasons": structpb.NewListValue(&structpb.ListValue{Values: reasons}),
 	}}
 }
 
-// decisionKey names the id of the decision in the dynamic metadata.
-const decisionKey = "decision_id"
+// Names of the action and of the decision's id in the dynamic metadata.
+const (
+	actionKey   = "action"
+	decisionKey = "decision_id"
+)
 
 // text keeps a response whole if its text is not: protobuf refuses invalid UTF-8.
 func text(s string) *structpb.Value { return structpb.NewStringValue(strings.ToValidUTF8(s, "\uFFFD")) }

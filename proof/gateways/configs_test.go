@@ -31,7 +31,7 @@ func gateways() []gateway {
 		{"Traefik", "http", away{502, 504, 503}, false, traefik},
 		{"Caddy", "http", away{502, 504, 503}, true, caddy},
 		{"Envoy, gRPC", "grpc", away{503, 503, 0}, true, envoy("grpc.yaml", "port_value: 8193")},
-		{"Envoy, HTTP", "http", away{503, 503, 503}, false, envoy("http.yaml", "port_value: 8191")},
+		{"Envoy, HTTP", "http", away{503, 503, 503}, true, envoy("http.yaml", "port_value: 8191")},
 		{"HAProxy, SPOE", "spoe", away{503, 503, 0}, true, haproxySPOE},
 		{"HAProxy, Lua", "http", away{503, 503, 503}, true, haproxyLua},
 		{"Go", "http", away{503, 503, 503}, true, goService},
@@ -239,8 +239,11 @@ func envoy(name, gate string) func(*testing.T, *world, *proxy.Proxy, bool) strin
 		p := w.readPage(t, "envoy", closed)
 		port := func(addr string) string { return "port_value: " + addr[strings.LastIndexByte(addr, ':')+1:] }
 		return testkit.Web(t, func(addr, dir string) (*servers.Server, error) {
-			return servers.Envoy(addr, dir, w.certificates.Replace(p.config(t, name, "0.0.0.0", "127.0.0.1",
-				"port_value: 8080", port(addr), "port_value: 8000", port(w.api), gate, port(between.Addr()))))
+			addresses := []string{"0.0.0.0", "127.0.0.1", "port_value: 8080", port(addr), "port_value: 8000", port(w.api), gate, port(between.Addr())}
+			if log := "port_value: 8193"; slices.Contains(w.with, itsLog) && log != gate {
+				addresses = append(addresses, log, port(w.gate["grpc"]))
+			}
+			return servers.Envoy(addr, dir, w.certificates.Replace(p.config(t, name, addresses...)))
 		}).Addr
 	}
 }
