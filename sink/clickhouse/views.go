@@ -105,13 +105,13 @@ ARRAY JOIN tenants AS tenant, entities AS entity, events AS events, failures AS 
 WHERE %[2]s`},
 	{"events_by_id", `SELECT * FROM %[1]s.events FINAL
 WHERE (stream, incarnation, src_partition, src_offset) IN
-    (SELECT stream, incarnation, src_partition, src_offset FROM %[1]s.event_ids WHERE id_hash = toUInt32(cityHash64({id:String})))
-    AND {id:String} IN (` + idsOfEvent + `) AND %[2]s
+    (SELECT stream, incarnation, src_partition, src_offset FROM %[1]s.event_ids WHERE id_hash = toUInt32(cityHash64({id:String})) AND %[2]s)
+    AND {id:String} IN (` + idsOfEvent + `)
 SETTINGS optimize_move_to_prewhere_if_final = 1`},
 	{"decisions_by_id", `SELECT * FROM %[1]s.decisions FINAL
 WHERE (stream, incarnation, time) IN
-    (SELECT stream, incarnation, time FROM %[1]s.decision_ids WHERE id_hash = toUInt32(cityHash64({id:String})))
-    AND has(` + idsOfDecision + `, {id:String}) AND %[2]s
+    (SELECT stream, incarnation, time FROM %[1]s.decision_ids WHERE id_hash = toUInt32(cityHash64({id:String})) AND %[2]s)
+    AND has(` + idsOfDecision + `, {id:String})
 SETTINGS optimize_move_to_prewhere_if_final = 1`},
 }
 

@@ -961,12 +961,12 @@ WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream,
 CREATE OR REPLACE VIEW weir.v_events_by_id ON CLUSTER 'abuse' AS
 SELECT * FROM weir.events FINAL
 WHERE (stream, incarnation, src_partition, src_offset) IN
-    (SELECT stream, incarnation, src_partition, src_offset FROM weir.event_ids_local WHERE id_hash = toUInt32(cityHash64({id:String})))
-    AND {id:String} IN (id, request_id, trace_id, decision, session, token, token_family, key_id) AND (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0))
+    (SELECT stream, incarnation, src_partition, src_offset FROM weir.event_ids_local WHERE id_hash = toUInt32(cityHash64({id:String})) AND (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0)))
+    AND {id:String} IN (id, request_id, trace_id, decision, session, token, token_family, key_id)
 SETTINGS optimize_move_to_prewhere_if_final = 1;
 CREATE OR REPLACE VIEW weir.v_decisions_by_id ON CLUSTER 'abuse' AS
 SELECT * FROM weir.decisions FINAL
 WHERE (stream, incarnation, time) IN
-    (SELECT stream, incarnation, time FROM weir.decision_ids_local WHERE id_hash = toUInt32(cityHash64({id:String})))
-    AND has(arrayConcat([id, request_id, trace_id], mapValues(entities)), {id:String}) AND (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0))
+    (SELECT stream, incarnation, time FROM weir.decision_ids_local WHERE id_hash = toUInt32(cityHash64({id:String})) AND (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0)))
+    AND has(arrayConcat([id, request_id, trace_id], mapValues(entities)), {id:String})
 SETTINGS optimize_move_to_prewhere_if_final = 1;
