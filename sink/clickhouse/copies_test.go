@@ -73,6 +73,12 @@ FULL JOIN (SELECT minute, route, sum(events) AS events FROM %[1]s.v_event_minute
 	check("written by another owner, with other times")
 	write(1, 5000, 0)
 	check("written late by the former owner")
+	if err := connect(t, c).Exec(t.Context(), fmt.Sprintf("INSERT INTO %s.superseded_streams VALUES ('weir', 1, 'weir', 2)", c.Database)); err != nil {
+		t.Fatal(err)
+	}
+	if line, byID, routes, addresses := answers(t, c, "203.0.113.4", "r-9994"); line+byID+routes+addresses != 0 {
+		t.Errorf("of a superseded stream there are %d events of an address, %d with an id, %d by route, %d by address", line, byID, routes, addresses)
+	}
 }
 
 func TestADecisionIsFoundByEachOfItsNames(t *testing.T) {
