@@ -75,6 +75,7 @@ func (r Record) Encode() ([]byte, error) {
 const (
 	maxID    = 64
 	maxText  = 512
+	maxName  = 4*maxText + 64 // of a switch: scope, kind, a tenant of %41, and a key
 	maxList  = MaxLimits
 	maxScore = 100
 	maxTime  = 4_102_444_800_000 // 2100, in Unix ms: what the table's times hold
@@ -114,7 +115,7 @@ func (r *Record) check() error {
 }
 
 func (r *Record) checkTexts() error {
-	all := []string{r.Gateway, r.Tenant, r.Route, r.RequestID, r.TraceID, r.Phase, r.Level, r.LimitedBy, r.Switch, r.Policy, r.PolicyVersion, r.DegradedBy}
+	all := []string{r.Gateway, r.Tenant, r.Route, r.RequestID, r.TraceID, r.Phase, r.Level, r.LimitedBy, r.Policy, r.PolicyVersion, r.DegradedBy}
 	all = append(all, r.Limits...)
 	for kind, key := range r.Entities {
 		all = append(all, kind, key)
@@ -124,6 +125,9 @@ func (r *Record) checkTexts() error {
 			return fmt.Errorf("weight %d is outside 0 … %d", why.Weight, maxScore)
 		}
 		all = append(all, why.Rule, why.Reason, why.Category, why.Phase, why.Entity)
+	}
+	if len(r.Switch) > maxName {
+		return fmt.Errorf("a switch of %d bytes; at most %d are allowed", len(r.Switch), maxName)
 	}
 	for _, text := range all {
 		if len(text) > maxText {

@@ -32,6 +32,22 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
+// TestALongNameMayBeSwitched: the name of a switch is longer than what it is about.
+func TestALongNameMayBeSwitched(t *testing.T) {
+	r := sample()
+	for _, r.Switch = range []string{
+		"route:/" + strings.Repeat("r", maxText-1), "entity:account:" + strings.Repeat("%41", maxText) + "/" + strings.Repeat("k", maxText),
+	} {
+		b, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Parse(b); err != nil || got.Switch != r.Switch {
+			t.Errorf("%d bytes: %v", len(r.Switch), err)
+		}
+	}
+}
+
 func TestWhatIsNoDecision(t *testing.T) {
 	for want, change := range map[string]func(*Record){
 		"no id":                     func(r *Record) { r.ID = "" },
@@ -40,6 +56,7 @@ func TestWhatIsNoDecision(t *testing.T) {
 		"scores 101, 93":            func(r *Record) { r.Score = 101 },
 		"latency -1":                func(r *Record) { r.LatencyMicros = -1 },
 		"a text of 513 bytes":       func(r *Record) { r.Entities["device"] = strings.Repeat("d", maxText+1) },
+		"a switch of 2113 bytes":    func(r *Record) { r.Switch = strings.Repeat("s", maxName+1) },
 		"weight -1":                 func(r *Record) { r.Reasons[0].Weight = -1 },
 		"more than 64 entities":     func(r *Record) { r.Limits = make([]string, maxList+1) },
 		"bytes are more than a dec": func(r *Record) { r.Route = strings.Repeat("r", MaxBytes) },

@@ -209,7 +209,7 @@ func TestWhatIsDueIsAFunctionOfTheLog(t *testing.T) {
 
 func TestTextsOfClientsAreShownAndDoNothing(t *testing.T) {
 	s := signal(1, "scan", "evil\r\nBcc: all@example.org\x1b[31m\u202e https://evil.example/?q=<!channel>"+strings.Repeat("x", 5000))
-	s.Evidence = []facet.Evidence{facet.Text("ua", "HTTP://a\x00b\nc"), facet.Number("n", 7)}
+	s.Evidence = []facet.Evidence{facet.Text("ua", "HTTP://a\x00b\nc"), facet.Number("n", 7), facet.Text("path", "HttpS://c WWW.d.example www.e")}
 	b := newBook(testFile(), "weir", told{})
 	b.add(&s, 0, 0)
 	n := b.advance(seconds(60))[0].notice
@@ -219,10 +219,10 @@ func TestTextsOfClientsAreShownAndDoNothing(t *testing.T) {
 			t.Errorf("%q is in %q", r, text)
 		}
 	}
-	if lines := strings.Count(text, "\n"); lines != 5 || len(text) > 900 || strings.Contains(strings.ToLower(text), "http") {
+	if lines := strings.Count(text, "\n"); lines != 5 || len(text) > 950 || strings.Contains(strings.ToLower(text), "http") {
 		t.Errorf("%d lines, %d bytes: %s", lines, len(text), text)
 	}
-	if !strings.Contains(text, "hxxps[:]//evil.example") || !strings.Contains(text, "ua=hxxp[:]//a\ufffdb c, n=7") {
+	if !strings.Contains(text, "hxxps[:]//evil.example") || !strings.Contains(text, "ua=hxxp[:]//a\ufffdb c, n=7, path=hxxps[:]//c WWW[.]d.example www[.]e") {
 		t.Errorf("something is missing: %s", text)
 	}
 }

@@ -3,6 +3,7 @@ package notices
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -102,7 +103,7 @@ func visible(s string) string {
 		}
 		return r
 	}, telemetry.Clean(s))
-	return links.Replace(cut(s))
+	return links.ReplaceAllStringFunc(cut(s), unlinked)
 }
 
 // cut shortens a long text.
@@ -113,8 +114,20 @@ func cut(s string) string {
 	return string([]rune(s)[:longestText]) + "…"
 }
 
-// links breaks what mail programs and chats make clickable.
-var links = strings.NewReplacer("http://", "hxxp[:]//", "https://", "hxxps[:]//", "HTTP://", "hxxp[:]//", "HTTPS://", "hxxps[:]//", "://", "[:]//", "www.", "www[.]")
+// links are what mail programs and chats make clickable, however it is written.
+var links = regexp.MustCompile(`(?i)https?://|://|www\.`)
+
+func unlinked(link string) string {
+	switch strings.ToLower(link) {
+	case "http://":
+		return "hxxp[:]//"
+	case "https://":
+		return "hxxps[:]//"
+	case "://":
+		return "[:]//"
+	}
+	return link[:len("www")] + "[.]"
+}
 
 // Subject is the notice in one line.
 func (n *Notice) Subject() string {

@@ -3,6 +3,7 @@ package console
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -175,6 +176,23 @@ func TestSigningInAndOut(t *testing.T) {
 	}
 	if strings.Contains(s.log.String(), analystToken) {
 		t.Error("the log holds a token")
+	}
+}
+
+// TestWhyASignalIsNotExplained: one that is not stored is something else than a store
+// that does not answer.
+func TestWhyASignalIsNotExplained(t *testing.T) {
+	s := newSite(t, nil)
+	b := s.browser(t)
+	b.post("/sign-in", url.Values{"token": {analystToken}})
+	for path, want := range map[string]string{
+		"/why": "404 The signal is not known Nothing is stored there; it may have aged out (clickhouse.retention).",
+		"/why?stream=weir&incarnation=1&partition=0&offset=1&index=0&rule=r": "502 ClickHouse does not answer it is not configured. The setting clickhouse.addrs names it.",
+	} {
+		res, body := b.get(path)
+		if got := fmt.Sprint(res.StatusCode, " ", text(body)); !strings.Contains(got, want[4:]) || got[:3] != want[:3] {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
 	}
 }
 

@@ -48,8 +48,13 @@ func (s *Server) why(v *visit) {
 	p := v.parts()
 	get(p, inClickHouse, &page.Signal, func(ctx context.Context) (signal, error) { return s.signalOf(ctx, v.r.URL.Query()) })
 	p.wait()
-	if page.Signal.Lack != nil {
-		v.fail(http.StatusNotFound, "The signal is not known", page.Signal.Lack.Detail+". It may have aged out (clickhouse.retention).")
+	switch lack := page.Signal.Lack; {
+	case lack == nil:
+	case lack.Detail == "": // ClickHouse answers
+		v.fail(http.StatusNotFound, "The signal is not known", lack.Advice)
+		return
+	default:
+		v.fail(http.StatusBadGateway, lack.Title, lack.Detail+". "+lack.Advice)
 		return
 	}
 	one := page.Signal.V

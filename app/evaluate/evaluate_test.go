@@ -497,6 +497,22 @@ func TestTheTableFitsATerminal(t *testing.T) {
 	}
 }
 
+// TestNamesDoNothingToATerminal: clients choose them.
+func TestNamesDoNothingToATerminal(t *testing.T) {
+	const name = "ann\u009b31m\u202e"
+	r := Report{Results: []Result{{
+		Causes:    []Cause{{Rule: "address", Entity: "account", Example: name}},
+		Innocents: []Wrong{{Entity: name}}, Wrong: 1, Missed: []Miss{{Groups: []Named{{Entity: name}}}},
+	}}}
+	var b bytes.Buffer
+	if err := r.Write(&b, Table{Misses: true, Innocents: true}); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(b.String(), `ann\u009b31m\u202e`); n != 3 || strings.ContainsAny(b.String(), "\u009b\u202e") {
+		t.Errorf("%d names of 3 are escaped: %q", n, b.String())
+	}
+}
+
 // TestThePageNeedsNoNetwork, and that it has the same content as the table.
 func TestThePageNeedsNoNetwork(t *testing.T) {
 	var b bytes.Buffer

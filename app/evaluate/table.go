@@ -261,7 +261,7 @@ func (p *printer) causes() {
 		p.line("")
 		p.line("false signals of "+r.Name, "about", "who", "signals", "entities", "such as")
 		for _, c := range r.Causes[:min(len(r.Causes), mostCauses)] {
-			p.line(c.Rule, c.Entity, cmp.Or(c.Why, "-"), strconv.Itoa(c.Signals), strconv.Itoa(c.Entities), c.Example)
+			p.line(c.Rule, c.Entity, cmp.Or(c.Why, "-"), strconv.Itoa(c.Signals), strconv.Itoa(c.Entities), printable.Text(c.Example))
 		}
 	}
 }

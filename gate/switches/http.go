@@ -39,16 +39,16 @@ func (s *Switches) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	added, err := s.Add(o)
-	if err != nil {
-		status := http.StatusConflict
-		if errors.Is(err, ErrNotSaved) {
-			status = http.StatusInternalServerError
-		}
-		answer(w, status, map[string]string{"error": err.Error()})
+	if err != nil && !errors.Is(err, ErrNotSaved) {
+		answer(w, http.StatusConflict, map[string]string{"error": err.Error()})
 		return
 	}
-	if err := s.tell(added.Object); err != nil {
-		added.Warn("it is not in the audit: " + err.Error())
+	if told := s.tell(added.Object); told != nil {
+		added.Warn("it is not in the audit: " + told.Error())
+	}
+	if err != nil {
+		answer(w, http.StatusInternalServerError, map[string]string{"error": err.Error(), "warning": added.Warning})
+		return
 	}
 	answer(w, http.StatusOK, added)
 }

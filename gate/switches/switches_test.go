@@ -401,12 +401,15 @@ func TestALineOfAStrangerCostsNoOtherLine(t *testing.T) {
 	}
 }
 
-// TestASwitchThatCannotBeSavedHoldsAllTheSame, and whoever set it is told.
+// TestASwitchThatCannotBeSavedHoldsAllTheSame, is in the audit, and whoever set it is
+// told.
 func TestASwitchThatCannotBeSavedHoldsAllTheSame(t *testing.T) {
 	w := newWorld()
 	dir := filepath.Join(t.TempDir(), "state")
 	var log bytes.Buffer
 	s := w.gate(t, dir, &log)
+	told := 0
+	s.deps.Audit = func(Object) error { told++; return nil }
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -417,6 +420,9 @@ func TestASwitchThatCannotBeSavedHoldsAllTheSame(t *testing.T) {
 	s.Handler().ServeHTTP(rec, r)
 	if rec.Code != 500 || !strings.Contains(rec.Body.String(), "in force here, but cannot be saved") || s.Active().Off("", "") != "global" {
 		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	if told != 1 {
+		t.Errorf("the audit is told %d times", told)
 	}
 	for range 3 {
 		_ = s.Agree(t.Context())

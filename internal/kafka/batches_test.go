@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"io"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,12 +145,51 @@ func TestABatchThatInflatesWithoutBoundIsRefused(t *testing.T) {
 	}
 }
 
-func TestAZstdFrameThatAsksForMuchMemoryIsRefused(t *testing.T) {
-	for window, want := range map[byte]error{13 << 3: nil, 19 << 3: ErrInflated} {
-		frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, window, 9, 0, 0, 'x'} // one raw block of one byte
-		if got, err := new(Batch).inflate(compress.Zstd, frame); !errors.Is(err, want) || err == nil && string(got) != "x" {
-			t.Errorf("window %x gives %q, %v; want %v", window, got, err, want)
-		}
+// TestABodyThatClaimsToNeedMuchMemoryGetsNone, wherever in it the claim is.
+func TestABodyThatClaimsToNeedMuchMemoryGetsNone(t *testing.T) {
+	const little, much = 13 << 3, 19 << 3 // windows of 8 and 512 MiB
+	le := binary.LittleEndian
+	magic, block := []byte{0x28, 0xb5, 0x2f, 0xfd}, []byte{9, 0, 0, 'x'} // one raw block of one byte
+	frame := func(window byte) []byte { return slices.Concat(magic, []byte{0, window}, block) }
+	summed := slices.Concat(magic, []byte{4, little, 8, 0, 0, 'x', 11, 0, 0, 'x', 0xee, 0x33, 0x17, 0x20}) // with the sum of xx
+	single := func(size uint32) []byte { return slices.Concat(magic, []byte{0xa0}, le.AppendUint32(nil, size), block) }
+	skipped := slices.Concat([]byte{0x5f, 0x2a, 0x4d, 0x18}, le.AppendUint32(nil, 32), make([]byte, 32))
+	framed := func(length uint32, chunk []byte) []byte {
+		return slices.Concat(xerial, []byte{0, 0, 0, 1, 0, 0, 0, 1}, binary.BigEndian.AppendUint32(nil, length), chunk)
+	}
+	chunk := []byte{1, 0, 'x'}
+	large := slices.Concat(binary.AppendUvarint(nil, 500<<20), chunk)
+	for _, tc := range []struct {
+		name  string
+		codec compress.Compression
+		body  []byte
+		want  string // "": it is refused
+	}{
+		{"a window", compress.Zstd, frame(little), "x"},
+		{"a large window", compress.Zstd, frame(much), ""},
+		{"a large window behind another frame", compress.Zstd, slices.Concat(summed, frame(much)), ""},
+		{"a large window behind something that is passed over", compress.Zstd, slices.Concat(skipped, frame(much)), ""},
+		{"several frames", compress.Zstd, slices.Concat(summed, skipped, frame(little), single(1)), "xxxx"},
+		{"a large content without a window", compress.Zstd, single(400 << 20), ""},
+		{"a chunk", compress.Snappy, chunk, "x"},
+		{"a large chunk", compress.Snappy, large, ""},
+		{"a framed chunk", compress.Snappy, framed(3, chunk), "x"},
+		{"a framed large chunk", compress.Snappy, framed(uint32(len(large)), large), ""},
+		{"a long frame", compress.Snappy, framed(1<<31, chunk), ""},
+		{"a large chunk in the second frame", compress.Snappy, slices.Concat(framed(3, chunk), framed(uint32(len(large)), large)[16:]), ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			got, err := new(Batch).inflate(tc.codec, tc.body)
+			runtime.ReadMemStats(&after)
+			if tc.want == "" && !errors.Is(err, ErrInflated) || tc.want != "" && (err != nil || string(got) != tc.want) {
+				t.Errorf("%q, %v", got, err)
+			}
+			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > MaxInflated>>20 {
+				t.Errorf("it takes %d MiB", took)
+			}
+		})
 	}
 }
 

@@ -25,8 +25,8 @@ func (b *Batch) inflate(codec compress.Compression, body []byte) ([]byte, error)
 	if c == nil {
 		return nil, fmt.Errorf("compression %d is unknown", codec)
 	}
-	if codec == compress.Zstd && zstdWindow(body) > MaxInflated {
-		return nil, fmt.Errorf("%w: it asks for a window of %d bytes", ErrInflated, zstdWindow(body))
+	if n := claimed(codec, body); n > MaxInflated {
+		return nil, fmt.Errorf("%w: it claims to need %d bytes at once", ErrInflated, n)
 	}
 	b.arenaFor(min(4*len(body), MaxInflated) + 1)
 	out, err := b.inflateInto(c, body)
@@ -100,16 +100,4 @@ func shrunk(buf []byte) []byte {
 		return nil
 	}
 	return buf[:0]
-}
-
-// zstdWindow returns the memory that a zstd frame requests at its start, bytes. Ten
-// bytes can request 512 MiB, which the library would allocate and keep.
-// https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1
-func zstdWindow(frame []byte) uint64 {
-	if len(frame) < 6 || frame[4]&0x20 != 0 {
-		return 0 // too short, or as large as its content, which is counted as it comes
-	}
-	exponent, mantissa := frame[5]>>3, uint64(frame[5]&7)
-	base := uint64(1) << (10 + exponent)
-	return base + base/8*mantissa
 }

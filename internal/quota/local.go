@@ -38,7 +38,7 @@ func (l *Local) Take(counters []Counter, now time.Time) Answer {
 	for i := range counters {
 		c := &counters[i]
 		lists[i] = l.list(c)
-		lists[i].trim(c, now)
+		l.trim(lists[i], c, now)
 		a.Counts[i].Exceeded = len(lists[i].at) >= c.Most
 		refused = refused || a.Counts[i].Exceeded && c.Refuses
 	}
@@ -47,7 +47,7 @@ func (l *Local) Take(counters []Counter, now time.Time) Answer {
 		if c.All || !refused && !count.Exceeded {
 			list.at = append(list.at, now)
 			l.cost++
-			list.trim(c, now)
+			l.trim(list, c, now)
 		}
 		count.Remaining = c.Most - len(list.at)
 		if len(list.at) > 0 {
@@ -58,7 +58,7 @@ func (l *Local) Take(counters []Counter, now time.Time) Answer {
 }
 
 // trim drops the times that no longer count, and those beyond the most.
-func (t *times) trim(c *Counter, now time.Time) {
+func (l *Local) trim(t *times, c *Counter, now time.Time) {
 	from := now.Add(-c.Window)
 	first, _ := slices.BinarySearchFunc(t.at, from, func(at, from time.Time) int {
 		if at.After(from) {
@@ -66,7 +66,9 @@ func (t *times) trim(c *Counter, now time.Time) {
 		}
 		return -1
 	})
-	t.at = t.at[max(first, len(t.at)-c.Most):]
+	dropped := max(first, len(t.at)-c.Most, 0)
+	t.at = t.at[dropped:]
+	l.cost -= dropped
 }
 
 // list returns the times of a counter, and makes them young.

@@ -123,6 +123,26 @@ func TestItsMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// TestTimesThatNoLongerCountTakeNoRoom: whoever asks all the time under a short window
+// does not push out those under a long one.
+func TestTimesThatNoLongerCountTakeNoRoom(t *testing.T) {
+	l, now := NewLocal(1000), time.Unix(0, 0)
+	of := func(name string, most int, window time.Duration) bool {
+		return l.Take([]Counter{{ID: "a", Entities: of(name), Most: most, Window: window, Refuses: true}}, now).Counts[0].Exceeded
+	}
+	of("careful", 1, time.Hour)
+	for i := range 5000 {
+		now = now.Add(100 * time.Millisecond)
+		of("busy", 20, time.Second)
+		if i%500 == 0 {
+			of(fmt.Sprint("user-", i), 1, time.Hour)
+		}
+	}
+	if !of("careful", 1, time.Hour) {
+		t.Error("of twelve counters, one was forgotten")
+	}
+}
+
 func TestLocalAdmitsTheMostUnderConcurrency(t *testing.T) {
 	l := NewLocal(1000)
 	var mu sync.Mutex

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/printable"
 )
@@ -196,7 +197,7 @@ func wounds(c Config, t table, e facet.Entity) (all []wound) {
 		add(wound{where: "group_kind = ? AND group_key = ?", args: []any{kind, e.Key}, assign: "group_kind = '', group_key = ''"})
 	}
 	if t.has("evidence") {
-		quoted := quotedJSON(e.Key)
+		quoted := string(event.AppendText(nil, e.Key)) // as facet.AppendEvidence writes it
 		add(wound{where: "position(evidence, ?) > 0", args: []any{quoted}, assign: `evidence = replaceAll(evidence, ?, '""')`, assigned: []any{quoted}})
 	}
 	return all
@@ -208,8 +209,9 @@ func wounds(c Config, t table, e facet.Entity) (all []wound) {
 // and no digit is beside it.
 func inDeadLetters(e facet.Entity) (w wound) {
 	var any []string
-	for _, form := range slices.Compact([]string{printable.Text(e.Key), strings.Trim(printable.Text(quotedJSON(e.Key)), `"`)}) {
-		pattern := `(^|[^0-9A-Za-z])` + regexp.QuoteMeta(form) + `($|[^0-9A-Za-z])`
+	forms := []string{e.Key, inQuotes(event.AppendText(nil, e.Key)), inQuotes(escapedJSON(e.Key))}
+	for _, form := range slices.Compact(forms) {
+		pattern := `(^|[^0-9A-Za-z])` + regexp.QuoteMeta(printable.Text(form)) + `($|[^0-9A-Za-z])`
 		for _, column := range []string{"record_key", "sample", "detail"} {
 			any, w.args = append(any, "match("+column+", ?)"), append(w.args, pattern)
 		}
@@ -218,11 +220,15 @@ func inDeadLetters(e facet.Entity) (w wound) {
 	return w
 }
 
-// quotedJSON returns a text as it stands in the JSON of evidence.
-func quotedJSON(s string) string {
+// escapedJSON returns a text in JSON of writers that also escape what has a meaning in
+// HTML.
+func escapedJSON(s string) []byte {
 	b, _ := json.Marshal(s) // cannot fail: a text
-	return strings.TrimSpace(string(b))
+	return b
 }
+
+// inQuotes returns what stands between the quotation marks of a text in JSON.
+func inQuotes(b []byte) string { return string(b[1 : len(b)-1]) }
 
 // namesIt is the condition that a row of events names a subject.
 func namesIt(e facet.Entity) (where string, args []any) {

@@ -114,10 +114,18 @@ func (t *track) Stored() int64 {
 	return min(t.filling, t.flushing, t.dropped)
 }
 
+// errGivenUp means that rows were dropped as the writer stopped. They are appended again
+// by whoever reads from the last commit.
+var errGivenUp = errors.New("clickhouse: rows were given up as the writer stopped")
+
 // Drain inserts pending rows now, and returns when they are acknowledged.
 func (t *track) Drain(ctx context.Context) error {
 	for {
 		t.w.mu.Lock()
+		if t.dropped != none {
+			t.w.mu.Unlock()
+			return errGivenUp
+		}
 		if min(t.filling, t.flushing) == none {
 			t.w.mu.Unlock()
 			return nil
@@ -219,6 +227,7 @@ func (w *writer) giveBack(batch rows) {
 		for _, t := range w.tracks {
 			t.dropped, t.flushing = min(t.dropped, t.flushing), none
 		}
+		w.broadcast()
 		return
 	}
 	w.filling, w.spare = batch, w.filling

@@ -50,6 +50,9 @@ func TestRowsThatAreGivenUpNeverCountAsStored(t *testing.T) {
 	if err := w.flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := track.Drain(t.Context()); !errors.Is(err, errGivenUp) {
+		t.Errorf("with 5 given up, an owner that commits after it has drained hears %v", err)
+	}
 	add(7, first) // there is room again
 	if got := track.Stored(); got != 5 {
 		t.Errorf("stored up to %d with 5 given up", got)
