@@ -319,6 +319,9 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 		stages.Go(func() error { return named("notices", w.notices.Run(stageCtx)) })
 	}
 	err := withoutCanceled(stages.Wait())
+	if reason := failure(ctx); reason != nil && errors.Is(err, reason) {
+		err = nil // it only says again why everything stops
+	}
 	stopStores()
 	if late := sinks.Wait(); !errors.Is(context.Cause(ctx), late) {
 		err = errors.Join(err, late)
@@ -369,27 +372,19 @@ func (w *Worker) ready(ctx context.Context) error {
 	})
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	found, err := w.checkKafka(ctx)
+	found, err := checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
 	if err != nil {
-		return err
+		return w.cfg.kafkaServer().advise(err, startTimeout)
 	}
 	logWarnings(w.log, found)
 	if err := refusals(found); err != nil {
 		return fmt.Errorf("the stream is not as it must be:\n%w", err)
 	}
 	if err := w.events.Check(ctx); err != nil {
-		return fmt.Errorf("clickhouse: %w", err)
+		return w.cfg.clickhouseServer().advise(err, startTimeout)
 	}
 	if w.ingest != nil {
 		return w.epochs.begin(ctx)
 	}
 	return nil
-}
-
-func (w *Worker) checkKafka(ctx context.Context) ([]Finding, error) {
-	found, err := checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
-	if err != nil {
-		return nil, fmt.Errorf("kafka: %w", err)
-	}
-	return found, nil
 }

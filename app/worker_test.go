@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +187,53 @@ func TestHowAWorkerEnds(t *testing.T) {
 		}
 		if found := w.Check(t.Context(), time.Minute, func(string) {}); len(found) > 0 {
 			t.Errorf("found %v", found)
+		}
+	})
+	t.Run("a port that is taken is the one error", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		cfg := cfg
+		cfg.Admin.Listen = l.Addr().String()
+		want := "admin: admin.listen: listen tcp " + cfg.Admin.Listen + ": bind: address already in use: end the program that has it, or set another address"
+		if err := start(t, cfg).end(t, time.Minute); err == nil || err.Error() != want {
+			t.Errorf("it ends with %v", err)
+		}
+	})
+	t.Run("what is missing is said, and who makes it", func(t *testing.T) {
+		cfg := cfg
+		cfg.Stream.Name, cfg.ClickHouse.Database = "fresh", "nowhere"
+		w, err := NewWorker(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		w.Check(t.Context(), 2*time.Second, func(line string) { said = append(said, line) })
+		for _, want := range []string{
+			"error: topic fresh.events: does not exist; `weir migrate` makes it",
+			"error: ClickHouse: database nowhere has no tables of Weir; `weir migrate` makes them",
+		} {
+			if !slices.Contains(said, want) {
+				t.Errorf("it does not say %q, but %q", want, said)
+			}
+		}
+		topics := TopicDefaults()
+		topics.Replication = 3
+		if err := Migrate(t.Context(), cfg, topics, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "a single one takes -replication 1") {
+			t.Errorf("with too few brokers: %v", err)
+		}
+	})
+	t.Run("a ClickHouse that does not answer is named, with the settings", func(t *testing.T) {
+		cfg := cfg
+		cfg.ClickHouse.Addrs = []string{"127.0.0.1:1"}
+		want := "see that it runs, and that clickhouse.addrs, clickhouse.user and its password are right"
+		if err := start(t, cfg).end(t, time.Minute); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("a worker ends with %v", err)
+		}
+		if err := Migrate(t.Context(), cfg, TopicDefaults(), slog.New(slog.DiscardHandler)); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("weir migrate ends with %v", err)
 		}
 	})
 	t.Run("whoever comes after an unclean end goes on under its routes", func(t *testing.T) { goesOn(t, c, cfg) })
