@@ -94,10 +94,18 @@ func LoadRules(dir string) (*rules.Set, error) {
 	if dir == "" {
 		return rules.Default(detectors.All())
 	}
-	if _, err := os.Stat(dir); err != nil {
+	found, err := os.Stat(dir)
+	if err == nil && !found.IsDir() {
+		err = fmt.Errorf("%s is a file", dir)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("rules: %w; name a directory of *.yaml files, or leave the setting empty for the rules that are built in", err)
 	}
-	return rules.Load(os.DirFS(dir), detectors.All())
+	set, err := rules.Load(os.DirFS(dir), detectors.All())
+	if errors.Is(err, rules.ErrNoFiles) {
+		err = fmt.Errorf("rules: %s: %w", dir, err)
+	}
+	return set, err
 }
 
 func (w *Worker) makeWatch() (err error) {
