@@ -22,6 +22,7 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/internal/problem"
 	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/internal/watch"
@@ -106,6 +107,27 @@ func LoadRules(dir string) (*rules.Set, error) {
 		err = fmt.Errorf("rules: %s: %w", dir, err)
 	}
 	return set, err
+}
+
+// UnknownRule says that the rules of dir have no such rule; "" if they have, if none is
+// named, or if they cannot be read.
+func UnknownRule(dir, id string) string {
+	set, err := LoadRules(dir)
+	if err != nil || id == "" {
+		return ""
+	}
+	var ids []string
+	for _, r := range set.Rules {
+		ids = append(ids, r.ID)
+	}
+	if slices.Contains(ids, id) {
+		return ""
+	}
+	text := fmt.Sprintf("the rules here have no rule %q", id)
+	if near := problem.Nearest(id, ids); near != "" {
+		text += fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return text
 }
 
 func (w *Worker) makeWatch() (err error) {
