@@ -397,6 +397,12 @@ const startTimeout = 2 * time.Minute
 func (w *Worker) ready(ctx context.Context) error {
 	w.admin.Ready("redis", w.scores.Ready)
 	w.admin.Ready("kafka", func(ctx context.Context) error {
+		// A silent Kafka leaves Redis half of the time.
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := w.kafka.Ping(short); err != nil {
+			return err
+		}
 		_, err := w.kafka.Partitions(ctx, w.cfg.Stream.Topic("events"))
 		return err
 	})

@@ -3,9 +3,12 @@ package app
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -70,6 +73,17 @@ func startWith(t *testing.T, cfg Config, log *slog.Logger) *working {
 	w.stacks = &r.said
 	go func() { r.ended <- w.Run(ctx) }()
 	return r
+}
+
+// readiness returns what /readyz says.
+func (r *working) readiness(t *testing.T) (said map[string]string) {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	r.admin.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if err := json.Unmarshal(answer.Body.Bytes(), &said); err != nil {
+		t.Fatal(err)
+	}
+	return said
 }
 
 // end waits for Run to return, with a time limit.
@@ -242,8 +256,14 @@ func TestHowAWorkerEnds(t *testing.T) {
 		w := start(t, cfg)
 		send(t, c, cfg, 100)
 		w.committed(t, c, ends(t, c, cfg))
+		if said := w.readiness(t); said["kafka"] != "ok" || said["redis"] != "ok" {
+			t.Errorf("while the servers run, readiness is %q", said)
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
+		}
+		if said := w.readiness(t); said["kafka"] == "ok" || !strings.Contains(said["redis"], "refused") {
+			t.Errorf("without servers, readiness is %q", said)
 		}
 		started := time.Now()
 		w.stop()
