@@ -32,7 +32,15 @@ func (f Finding) String() string {
 	if f.Refuse {
 		severity = "error"
 	}
-	return fmt.Sprintf("%s: %s: %s; %s", severity, f.Subject, f.Problem, f.Fix)
+	return severity + ": " + f.text()
+}
+
+func (f Finding) text() string {
+	text := f.Subject + ": " + f.Problem
+	if f.Fix != "" {
+		text += "; " + f.Fix
+	}
+	return text
 }
 
 // refusals joins the findings that keep a worker from running; nil if there are

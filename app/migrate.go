@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -95,11 +96,16 @@ func Migrate(ctx context.Context, cfg Config, topics Topics, log *slog.Logger) e
 		return fmt.Errorf("kafka: %w", err)
 	}
 	defer client.Close()
+	reach, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := client.Preflight(reach); err != nil {
+		return cfg.kafkaServer().advise(err, startTimeout)
+	}
 	if err := migrateTopics(ctx, client, cfg, topics, log); err != nil {
 		return err
 	}
 	if err := clickhouse.Migrate(ctx, cfg.ClickHouse, log); err != nil {
-		return fmt.Errorf("clickhouse: %w", err)
+		return cfg.clickhouseServer().advise(err, cfg.ClickHouse.DialTimeout)
 	}
 	log.Info("tables ready", "database", cfg.ClickHouse.Database)
 	return nil
@@ -109,7 +115,9 @@ func migrateTopics(ctx context.Context, client *kafka.Client, cfg Config, topics
 	var differences []Finding
 	partitions := map[string]int{}
 	for _, spec := range topics.specs(cfg.Stream) {
-		if err := client.CreateTopic(ctx, spec); err != nil {
+		if err := client.CreateTopic(ctx, spec); errors.Is(err, kafka.ErrTooFewBrokers) {
+			return fmt.Errorf("topic %s: %w; replication %d needs as many brokers, and a single one takes -replication 1", spec.Name, err, topics.Replication)
+		} else if err != nil {
 			return fmt.Errorf("topic %s: %w", spec.Name, err)
 		}
 		have, err := client.Describe(ctx, spec.Name)

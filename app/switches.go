@@ -99,8 +99,10 @@ func withSwitches(ctx context.Context, cfg Config, log *slog.Logger, detectors m
 	}
 	ahead := time.Until(at)
 	now := func() time.Time { return time.Now().Add(ahead) }
+	// Every object is new to a reader that begins anew; gates log what changes.
+	quiet := slog.New(slog.DiscardHandler)
 	s, err := switches.New(switches.Dependencies{
-		Store: reader, Codec: switches.NewCodec(key), Detectors: detectors, Logger: log, Now: now,
+		Store: reader, Codec: switches.NewCodec(key), Detectors: detectors, Logger: quiet, Now: now,
 	})
 	if err != nil {
 		return err

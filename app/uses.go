@@ -90,9 +90,9 @@ func NoticesSettings() settings.Selection {
 }
 
 // LabelSettings lists the settings of weir label, which writes to a topic. ClickHouse
-// knows the members of groups.
+// knows the members of groups. Rules only show that an id is misspelt.
 func LabelSettings() settings.Selection {
-	return append(append(settings.Selection{"stream.name"}, kafkaWrite()...), clickhouseAccess()...)
+	return append(append(settings.Selection{"stream.name", "rules"}, kafkaWrite()...), clickhouseAccess()...)
 }
 
 // ReleaseSettings lists the settings of weir release, which also releases at gates.

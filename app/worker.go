@@ -22,6 +22,7 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/internal/problem"
 	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/internal/watch"
@@ -94,10 +95,39 @@ func LoadRules(dir string) (*rules.Set, error) {
 	if dir == "" {
 		return rules.Default(detectors.All())
 	}
-	if _, err := os.Stat(dir); err != nil {
+	found, err := os.Stat(dir)
+	if err == nil && !found.IsDir() {
+		err = fmt.Errorf("%s is a file", dir)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("rules: %w; name a directory of *.yaml files, or leave the setting empty for the rules that are built in", err)
 	}
-	return rules.Load(os.DirFS(dir), detectors.All())
+	set, err := rules.Load(os.DirFS(dir), detectors.All())
+	if errors.Is(err, rules.ErrNoFiles) {
+		err = fmt.Errorf("rules: %s: %w", dir, err)
+	}
+	return set, err
+}
+
+// UnknownRule says that the rules of dir have no such rule; "" if they have, if none is
+// named, or if they cannot be read.
+func UnknownRule(dir, id string) string {
+	set, err := LoadRules(dir)
+	if err != nil || id == "" {
+		return ""
+	}
+	var ids []string
+	for _, r := range set.Rules {
+		ids = append(ids, r.ID)
+	}
+	if slices.Contains(ids, id) {
+		return ""
+	}
+	text := fmt.Sprintf("the rules here have no rule %q", id)
+	if near := problem.Nearest(id, ids); near != "" {
+		text += fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return text
 }
 
 func (w *Worker) makeWatch() (err error) {
@@ -319,6 +349,9 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 		stages.Go(func() error { return named("notices", w.notices.Run(stageCtx)) })
 	}
 	err := withoutCanceled(stages.Wait())
+	if reason := failure(ctx); reason != nil && errors.Is(err, reason) {
+		err = nil // it only says again why everything stops
+	}
 	stopStores()
 	if late := sinks.Wait(); !errors.Is(context.Cause(ctx), late) {
 		err = errors.Join(err, late)
@@ -364,32 +397,30 @@ const startTimeout = 2 * time.Minute
 func (w *Worker) ready(ctx context.Context) error {
 	w.admin.Ready("redis", w.scores.Ready)
 	w.admin.Ready("kafka", func(ctx context.Context) error {
+		// A silent Kafka leaves Redis half of the time.
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := w.kafka.Ping(short); err != nil {
+			return err
+		}
 		_, err := w.kafka.Partitions(ctx, w.cfg.Stream.Topic("events"))
 		return err
 	})
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	found, err := w.checkKafka(ctx)
+	found, err := checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
 	if err != nil {
-		return err
+		return w.cfg.kafkaServer().advise(err, startTimeout)
 	}
 	logWarnings(w.log, found)
 	if err := refusals(found); err != nil {
 		return fmt.Errorf("the stream is not as it must be:\n%w", err)
 	}
 	if err := w.events.Check(ctx); err != nil {
-		return fmt.Errorf("clickhouse: %w", err)
+		return w.cfg.clickhouseServer().advise(err, startTimeout)
 	}
 	if w.ingest != nil {
 		return w.epochs.begin(ctx)
 	}
 	return nil
-}
-
-func (w *Worker) checkKafka(ctx context.Context) ([]Finding, error) {
-	found, err := checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
-	if err != nil {
-		return nil, fmt.Errorf("kafka: %w", err)
-	}
-	return found, nil
 }

@@ -3,9 +3,14 @@ package app
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +73,17 @@ func startWith(t *testing.T, cfg Config, log *slog.Logger) *working {
 	w.stacks = &r.said
 	go func() { r.ended <- w.Run(ctx) }()
 	return r
+}
+
+// readiness returns what /readyz says.
+func (r *working) readiness(t *testing.T) (said map[string]string) {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	r.admin.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if err := json.Unmarshal(answer.Body.Bytes(), &said); err != nil {
+		t.Fatal(err)
+	}
+	return said
 }
 
 // end waits for Run to return, with a time limit.
@@ -187,14 +203,67 @@ func TestHowAWorkerEnds(t *testing.T) {
 			t.Errorf("found %v", found)
 		}
 	})
+	t.Run("a port that is taken is the one error", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		cfg := cfg
+		cfg.Admin.Listen = l.Addr().String()
+		want := "admin: admin.listen: listen tcp " + cfg.Admin.Listen + ": bind: address already in use: end the program that has it, or set another address"
+		if err := start(t, cfg).end(t, time.Minute); err == nil || err.Error() != want {
+			t.Errorf("it ends with %v", err)
+		}
+	})
+	t.Run("what is missing is said, and who makes it", func(t *testing.T) {
+		cfg := cfg
+		cfg.Stream.Name, cfg.ClickHouse.Database = "fresh", "nowhere"
+		w, err := NewWorker(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		w.Check(t.Context(), 2*time.Second, func(line string) { said = append(said, line) })
+		for _, want := range []string{
+			"error: topic fresh.events: does not exist; `weir migrate` makes it",
+			"error: ClickHouse: database nowhere has no tables of Weir; `weir migrate` makes them",
+		} {
+			if !slices.Contains(said, want) {
+				t.Errorf("it does not say %q, but %q", want, said)
+			}
+		}
+		topics := TopicDefaults()
+		topics.Replication = 3
+		if err := Migrate(t.Context(), cfg, topics, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "a single one takes -replication 1") {
+			t.Errorf("with too few brokers: %v", err)
+		}
+	})
+	t.Run("a ClickHouse that does not answer is named, with the settings", func(t *testing.T) {
+		cfg := cfg
+		cfg.ClickHouse.Addrs = []string{"127.0.0.1:1"}
+		want := "see that it runs, and that clickhouse.addrs, clickhouse.user and its password are right"
+		if err := start(t, cfg).end(t, time.Minute); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("a worker ends with %v", err)
+		}
+		if err := Migrate(t.Context(), cfg, TopicDefaults(), slog.New(slog.DiscardHandler)); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("weir migrate ends with %v", err)
+		}
+	})
 	t.Run("whoever comes after an unclean end goes on under its routes", func(t *testing.T) { goesOn(t, c, cfg) })
 	t.Run("one that starts while ClickHouse takes no rows detects", func(t *testing.T) { keepsItsRules(t, c, cfg) })
 	t.Run("with no server left it ends in time all the same", func(t *testing.T) {
 		w := start(t, cfg)
 		send(t, c, cfg, 100)
 		w.committed(t, c, ends(t, c, cfg))
+		if said := w.readiness(t); said["kafka"] != "ok" || said["redis"] != "ok" {
+			t.Errorf("while the servers run, readiness is %q", said)
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
+		}
+		if said := w.readiness(t); said["kafka"] == "ok" || !strings.Contains(said["redis"], "refused") {
+			t.Errorf("without servers, readiness is %q", said)
 		}
 		started := time.Now()
 		w.stop()

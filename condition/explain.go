@@ -57,7 +57,20 @@ func (l *Language) explainIssue(e *common.Error, source string) Fault {
 	return f
 }
 
+var unexpected = regexp.MustCompile(`^(?:mismatched|extraneous) input '(\w+)'`)
+
 func explainSyntax(m string) (what, do string) {
+	if m == "token recognition error at: '= '" {
+		return "= compares nothing", "write == to compare"
+	}
+	if word := unexpected.FindStringSubmatch(m); word != nil {
+		switch strings.ToLower(word[1]) {
+		case "and":
+			return fmt.Sprintf("%q is no operator", word[1]), "write && instead"
+		case "or":
+			return fmt.Sprintf("%q is no operator", word[1]), "write || instead"
+		}
+	}
 	m, _, _ = strings.Cut(m, " expecting ")
 	m = strings.ReplaceAll(m, "'<EOF>'", "the end of the condition")
 	if r := []rune(m); len(r) > 120 {

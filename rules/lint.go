@@ -12,8 +12,8 @@ import (
 
 // What a rule should demonstrate before it is trusted.
 const (
-	enoughPositive = 2 // tests that it fires
-	enoughNegative = 3 // tests that it does not
+	enoughPositive = 2 // tests in which it fires
+	enoughNegative = 3 // tests in which it does not
 )
 
 // Lint configures the checks for warnings.
@@ -83,7 +83,7 @@ func (b built) warn(l Lint, all *Problems) {
 	case r.Phase == Enforce && negative == 0:
 		b.file.warn(all, b.at.get("phase").node, "the rule acts, and no test shows whom it spares", fmt.Sprintf("add %d tests with expect: [], or begin with observe", enoughNegative))
 	case positive < enoughPositive || negative < enoughNegative:
-		b.file.warn(all, id, fmt.Sprintf("the rule has %s that it fires and %s that it does not", plural(positive, "test"), plural(negative, "test")),
+		b.file.warn(all, id, fmt.Sprintf("the rule has few tests: %d in which it fires, and %d in which it does not", positive, negative),
 			fmt.Sprintf("write %d of the first kind and %d of the second", enoughPositive, enoughNegative))
 	}
 }

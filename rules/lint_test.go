@@ -45,8 +45,8 @@ func TestWhatIsMostLikelyNotMeantIsWarnedOf(t *testing.T) {
 		want  []string
 	}{
 		"tests enough":        {map[string]string{"a.yaml": small("a") + tests(2, 3)}, rules.Lint{}, nil},
-		"few that it fires":   {map[string]string{"a.yaml": small("a") + tests(1, 3)}, rules.Lint{}, []string{"a.yaml:3:9: the rule has 1 test that it fires and 3 tests that it does not"}},
-		"few that it spares":  {map[string]string{"a.yaml": small("a") + tests(2, 2)}, rules.Lint{}, []string{"a.yaml:3:9: the rule has 2 tests that it fires and 2 tests that it does not"}},
+		"few that it fires":   {map[string]string{"a.yaml": small("a") + tests(1, 3)}, rules.Lint{}, []string{"a.yaml:3:9: the rule has few tests: 1 in which it fires, and 3 in which it does not"}},
+		"few that it spares":  {map[string]string{"a.yaml": small("a") + tests(2, 2)}, rules.Lint{}, []string{"a.yaml:3:9: the rule has few tests: 2 in which it fires, and 2 in which it does not"}},
 		"acts untested":       {map[string]string{"a.yaml": enforcing + tests(2, 0)}, rules.Lint{}, []string{"a.yaml:9:12: the rule acts, and no test shows whom it spares"}},
 		"looks back too far":  {map[string]string{"a.yaml": small("a") + tests(2, 3)}, rules.Lint{Retention: 9 * time.Minute}, []string{"a.yaml:7:15: the rule looks back 10m, and the tables keep events for 9m"}},
 		"looks back so far":   {map[string]string{"a.yaml": small("a") + tests(2, 3)}, rules.Lint{Retention: 10 * time.Minute}, nil},

@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -24,6 +25,9 @@ func Default(kinds []Kind) (*Set, error) {
 	}
 	return Load(sub, kinds)
 }
+
+// ErrNoFiles means that a directory holds no rules.
+var ErrNoFiles = errors.New("there is no file whose name ends in .yaml")
 
 // Load reads, checks and compiles all *.yaml below fsys, which must contain at
 // least one rule, for the detectors of kinds. If files have errors, the error is a
@@ -49,7 +53,7 @@ func Load(fsys fs.FS, kinds []Kind) (*Set, error) {
 		l.files = append(l.files, bundled{f.name, f.data})
 	}
 	if len(files) == 0 && len(problems.List) == 0 {
-		return nil, fmt.Errorf("load rules: there is no file whose name ends in .yaml")
+		return nil, ErrNoFiles
 	}
 	l.together()
 	if l.seen == 0 && len(problems.List) == 0 {

@@ -18,7 +18,7 @@ func decisionCommand() *cobra.Command {
 		Short: "Show all that is known about a decision of a gate",
 		Long: `decision shows what a gate decided, by the decision's id or the request's: action,
 score and reasons with the signals behind them, the event of the request, and what to
-do if the decision is wrong.
+do if the decision is wrong. The exit status is 1 if there is none.
 
 It reads the ClickHouse that the configuration names, or with -data what 'weir demo
 -data' or 'weir sandbox -dir' has left in a directory.`,
@@ -45,7 +45,15 @@ It reads the ClickHouse that the configuration names, or with -data what 'weir d
 		if err := o.Validate(); err != nil {
 			return c.Invalid(err)
 		}
-		return query.Decision(cmd.Context(), o, args[0], cmd.OutOrStdout(), logger(cmd, verbose))
+		return found(query.Decision(cmd.Context(), o, args[0], cmd.OutOrStdout(), logger(cmd, verbose)))
 	}
 	return cmd
+}
+
+// found gives the answers of a search that are no failures their exit status.
+func found(err error) error {
+	if errors.Is(err, query.ErrNoDecision) || errors.Is(err, errLeft) {
+		return &cli.Error{Code: cli.Failed, Err: err}
+	}
+	return err
 }

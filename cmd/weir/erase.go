@@ -96,7 +96,7 @@ func (s *saying) erase(cmd *cobra.Command, verify bool, wait time.Duration) erro
 			fmt.Fprintln(out, "left: "+l)
 		}
 		if len(left) > 0 {
-			return errLeft
+			return found(errLeft)
 		}
 		fmt.Fprintf(out, "Nothing is left of %s:%s in tables, scores and state.\n", s.said.Kind, printable.Text(s.said.Key))
 		return s.tellAge(ctx, out, client)

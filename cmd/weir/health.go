@@ -24,8 +24,8 @@ func healthCommand() *cobra.Command {
 		Use:   "health [URL]",
 		Short: "Ask a worker or a gate whether it is ready",
 		Long: `health asks the admin listener (admin.listen) of a program whether it is ready, for
-container images without a shell. Without a URL it asks ` + ownHealth + `; for
-whether the program lives at all, name its /healthz.
+container images without a shell. Without a URL it asks ` + ownHealth + `, of a
+URL without a path its /readyz; for whether the program lives at all, name /healthz.
 
 Exit status 0 says that it is, 1 that it is not or does not answer.`,
 		Example: `  weir health
@@ -38,12 +38,16 @@ Exit status 0 says that it is, 1 that it is not or does not answer.`,
 		if len(args) > 0 {
 			at = args[0]
 		}
-		if u, err := url.Parse(at); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		u, err := url.Parse(at)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			return cli.UsageError(fmt.Errorf("%q is no URL such as %s", at, ownHealth))
+		}
+		if u.Path == "" || u.Path == "/" {
+			u.Path = "/readyz"
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), wait)
 		defer cancel()
-		if err := askHealth(ctx, at); err != nil {
+		if err := askHealth(ctx, u.String()); err != nil {
 			return &cli.Error{Code: cli.Failed, Err: err}
 		}
 		return nil

@@ -27,6 +27,8 @@ func TestHealthSaysWhatTheProgramSays(t *testing.T) {
 		says string
 	}{
 		{[]string{s.URL + "/readyz"}, 0, ""},
+		{[]string{s.URL}, 0, ""},
+		{[]string{s.URL + "/"}, 0, ""},
 		{[]string{s.URL + "/healthz"}, 1, "503 Service Unavailable: partitions: ingest/3 hangs"},
 		{[]string{s.URL + "/never", "-wait", "50ms"}, 1, "deadline exceeded"},
 		{[]string{"http://127.0.0.1:1/readyz"}, 1, "refused"},

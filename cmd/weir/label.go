@@ -128,6 +128,9 @@ docs/controls.md has more.`,
 					return err
 				}
 				s.printLabel(cmd, action)
+				if text := app.UnknownRule(s.config.Config.Rules, s.said.Rule); text != "" {
+					cli.Warn(cmd, text+"; the label was written all the same")
+				}
 				return nil
 			})
 		},

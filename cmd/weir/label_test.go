@@ -59,6 +59,8 @@ func TestWhatPeopleSay(t *testing.T) {
 			"false_positive of account:alice by ann, for rule r\nWithin seconds the score loses that part, and the rule cannot raise it until 20", "false_positive account alice r ann why 3600"},
 		{"of all rules, of an address in another form", []string{"label", "ip:::ffff:203.0.113.9", "false-positive", "-tenant", "shop", "-who", "ann", "-reason", "why"}, 0,
 			"for every rule that raises its score", "false_positive ip 203.0.113.9  ann why 2592000"},
+		{"a rule that is misspelt", []string{"label", "account:alice", "false_positive", "-rule", "credential-stuffing-ipp", "-who", "ann", "-reason", "why", "-for", "1h"}, 0,
+			`warning: the rules here have no rule "credential-stuffing-ipp" (did you mean "credential-stuffing-ip"?); the label was written all the same`, "false_positive account alice credential-stuffing-ipp ann why 3600"},
 		{"a true positive", []string{"label", "device:d-81", "true_positive", "-rule", "r", "-who", "ann", "-reason", "why"}, 0, "No score changes.", "true_positive device d-81 r ann why 0"},
 		{"a release", []string{"release", "account:alice", "-gates", "0", "-who", "ann", "-reason", "why"}, 0, "release of account:alice by ann\nWithin seconds the score is cleared.\n", "release account alice  ann why 0"},
 		{"a release at gates too", []string{"release", "account:alice", "-who", "ann", "-reason", "why"}, 0, "Gates let its requests pass for 5m0s.", "release account alice  ann why 0"},

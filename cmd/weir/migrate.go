@@ -19,7 +19,7 @@ func migrateCommand() *cobra.Command {
 ClickHouse, and writes down what the incarnation of the stream begins with. What
 is there already is left as it is, so it may be run at every start; where it
 differs from what would be made, that is said, and where a worker would refuse to
-run on it, migrate fails. The numbers of partitions cannot be changed later:
+run on it, migrate fails. It waits up to two minutes for Kafka. The numbers of partitions cannot be changed later:
 entities would move. Replication 3 is what a cluster should have.`,
 		Example: `  weir migrate -kafka.brokers kafka:9092 -clickhouse.addrs clickhouse:9000 -stream.secret-file weir.secret -replication 3`,
 		Args:    cobra.NoArgs,

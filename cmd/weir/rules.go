@@ -51,7 +51,7 @@ further than the tables do.`,
 			}
 			return how.tell(cmd, r, r.checks(set), func(w io.Writer) {
 				r.writeWarnings(w)
-				fmt.Fprintf(w, "%d rules are right; version %s\n", len(set.Rules), set.Version)
+				fmt.Fprintf(w, "%s right; version %s\n", counted(len(set.Rules), "rule is", "rules are"), set.Version)
 			})
 		},
 	}

@@ -98,8 +98,16 @@ func (r *report) writeWarnings(w io.Writer) {
 		fmt.Fprintf(w, "warning: %s\n", p)
 	}
 	if n := len(r.warnings); n > 0 {
-		fmt.Fprintf(w, "%d warnings\n", n)
+		fmt.Fprintln(w, counted(n, "warning", "warnings"))
 	}
+}
+
+// counted returns a number with its word.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // add adds results of tests; set is nil if the rules contain mistakes.

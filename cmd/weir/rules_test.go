@@ -68,6 +68,7 @@ func runRules(args ...string) (code int, stdout, stderr string) {
 func TestRulesCommands(t *testing.T) {
 	dirs := inFolders(t, ruleFile, testFile, strings.Replace(ruleFile, "auth ==", "auht ==", 1), strings.Replace(testFile, "name:", "nmae:", 1))
 	right, apart, wrong, wrongTests := dirs[0], dirs[1], dirs[2], dirs[3]
+	empty := t.TempDir()
 	for _, c := range []struct {
 		name           string
 		args           []string
@@ -75,9 +76,11 @@ func TestRulesCommands(t *testing.T) {
 		stdout, stderr string // parts of them
 	}{
 		{"rules that are right", []string{"check", right}, cli.OK, "2 rules are right; version ", ""},
-		{"what is most likely not meant", []string{"check", right}, cli.OK, "warning: a.yaml:13:9: the rule has 0 tests that it fires and 0 tests that it does not\n", ""},
+		{"what is most likely not meant", []string{"check", right}, cli.OK, "warning: a.yaml:13:9: the rule has few tests: 0 in which it fires, and 0 in which it does not\n", ""},
 		{"rules that look back too far", []string{"check", right, "-retention", "30s"}, cli.OK, "the tables keep events for 30s", ""},
 		{"the built-in rules", []string{"check"}, cli.OK, " rules are right; version ", ""},
+		{"one file of rules", []string{"check", right + "/a.yaml"}, cli.Runtime, "", "/a.yaml is a file; name a directory"},
+		{"a directory without rules", []string{"check", empty}, cli.Runtime, "", empty + ": there is no file whose name ends in .yaml"},
 		{"rules that are not", []string{"check", wrong}, cli.Failed, "", `there is no field "auht"`},
 		{"tests that pass", []string{"test", right}, cli.OK, "without a test: untested\n1 passed, 0 failed, 0 skipped\n", ""},
 		{"tests apart, of which one fails", []string{"test", right, "-tests", apart}, cli.Failed, "1 passed, 1 failed, 1 skipped\n", "1 tests of rules fail"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +34,7 @@ Redis holds is gone when the process ends.`,
 			if err := s.Start(); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s\nCtrl-C ends it.\n", s.Addresses())
+			fmt.Fprintf(cmd.OutOrStdout(), "%s\n%sCtrl-C ends it.\n", s.Addresses(), exports(s.Addresses()))
 			select {
 			case <-cmd.Context().Done():
 				return s.Close()
@@ -52,4 +53,21 @@ Redis holds is gone when the process ends.`,
 	f.BoolVar(&c.SyncWrites, "sync-writes", c.SyncWrites, "have Kafka wait for the disk at every write")
 	f.BoolVar(&verbose, "verbose", false, "log what happens to the error output")
 	return cmd
+}
+
+// exports returns a command that names the servers to the other programs; "" if none
+// runs that they use.
+func exports(a sandbox.Addresses) string {
+	var all []string
+	for _, v := range []struct{ name, addr string }{
+		{"WEIR_KAFKA_BROKERS", a.Kafka}, {"WEIR_REDIS_ADDRS", a.Redis}, {"WEIR_CLICKHOUSE_ADDRS", a.ClickHouse},
+	} {
+		if v.addr != "" {
+			all = append(all, v.name+"="+v.addr)
+		}
+	}
+	if all == nil {
+		return ""
+	}
+	return "In the shell of the other programs:\n  export " + strings.Join(all, " ") + "\n"
 }

@@ -36,6 +36,8 @@ var (
 	ErrNoProgress = errors.New("log goes on, but nothing of it is returned")
 	// ErrDenied: the broker does not know us, or refuses us.
 	ErrDenied = errors.New("refused by the broker")
+	// ErrTooFewBrokers: a topic with this many replicas needs more brokers.
+	ErrTooFewBrokers = errors.New("the cluster has too few brokers for the replicas")
 	// ErrMetadataTooLarge: a commit's metadata is longer than the broker accepts.
 	ErrMetadataTooLarge = errors.New("metadata is longer than the broker takes")
 	// ErrClosed: the client was closed.
@@ -90,7 +92,7 @@ var codes = map[kafkago.Error]struct {
 	kafkago.InvalidTimestamp:           {never, nil},
 	kafkago.UnsupportedVersion:         {never, nil},
 	kafkago.InvalidPartitionNumber:     {never, nil},
-	kafkago.InvalidReplicationFactor:   {never, nil},
+	kafkago.InvalidReplicationFactor:   {never, ErrTooFewBrokers},
 	kafkago.InvalidConfiguration:       {never, nil},
 	kafkago.InvalidRequest:             {never, nil},
 	kafkago.PolicyViolation:            {never, nil},

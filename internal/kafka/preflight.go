@@ -41,20 +41,33 @@ var needed = []struct {
 // with all that are missing.
 func (c *Client) Preflight(ctx context.Context) error {
 	var res *apiversions.Response
-	err := c.ask(ctx, "ask for versions", strings.Join(c.cfg.Brokers, ","), func(ctx context.Context) error {
-		m, err := c.roundTrip(ctx, &apiversions.Request{})
-		if err != nil {
-			return err
-		}
-		if res = m.(*apiversions.Response); res.ErrorCode != 0 {
-			return kafkago.Error(res.ErrorCode)
-		}
-		return nil
+	err := c.ask(ctx, "ask for versions", strings.Join(c.cfg.Brokers, ","), func(ctx context.Context) (err error) {
+		res, err = c.versions(ctx)
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	return lacking(res)
+}
+
+// Ping asks a broker once. Questions about topics are answered from the library's
+// cache, which outlives the brokers.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := c.versions(ctx)
+	return err
+}
+
+func (c *Client) versions(ctx context.Context) (*apiversions.Response, error) {
+	m, err := c.roundTrip(ctx, &apiversions.Request{})
+	if err != nil {
+		return nil, err
+	}
+	res := m.(*apiversions.Response)
+	if res.ErrorCode != 0 {
+		return nil, kafkago.Error(res.ErrorCode)
+	}
+	return res, nil
 }
 
 func lacking(res *apiversions.Response) error {

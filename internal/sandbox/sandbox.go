@@ -40,20 +40,21 @@ func (c Config) Validate() error {
 	if c.KafkaAddr+c.RedisAddr+c.ClickHouseAddr+c.ClickHouseHTTPAddr == "" {
 		return errors.New("sandbox: no part has an address, so there is nothing to run")
 	}
-	return errors.Join(loopback("kafka_addr", c.KafkaAddr), loopback("redis_addr", c.RedisAddr), loopback("clickhouse_addr", c.ClickHouseAddr),
-		loopback("clickhouse_http_addr", c.ClickHouseHTTPAddr))
+	return errors.Join(loopback("-kafka-addr", c.KafkaAddr), loopback("-redis-addr", c.RedisAddr), loopback("-clickhouse-addr", c.ClickHouseAddr),
+		loopback("-clickhouse-http-addr", c.ClickHouseHTTPAddr))
 }
 
-func loopback(name, addr string) error {
+// loopback refuses an address that other machines reach. flag names it in errors.
+func loopback(flag, addr string) error {
 	if addr == "" {
 		return nil
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("sandbox.%s: %w", name, err)
+		return fmt.Errorf("%s: %w; write an address such as 127.0.0.1:9092", flag, err)
 	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("sandbox.%s: %q is not a loopback address; the sandbox asks nobody for a password", name, host)
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%s: %q is not a loopback address; the sandbox asks nobody for a password", flag, host)
 	}
 	return nil
 }

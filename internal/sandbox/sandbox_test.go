@@ -297,14 +297,14 @@ func TestAddressesOutsideTheMachineAreRefused(t *testing.T) {
 		c := Defaults()
 		c.KafkaAddr, c.RedisAddr, c.ClickHouseAddr, c.ClickHouseHTTPAddr = addr, addr, addr, addr
 		_, err := New(c, slog.New(slog.DiscardHandler))
-		for _, name := range []string{"kafka_addr", "redis_addr", "clickhouse_addr", "clickhouse_http_addr"} {
-			if err == nil || !strings.Contains(err.Error(), "sandbox."+name) {
+		for _, name := range []string{"-kafka-addr", "-redis-addr", "-clickhouse-addr", "-clickhouse-http-addr"} {
+			if err == nil || !strings.Contains(err.Error(), name+": ") {
 				t.Errorf("%s: %s is not refused: %v", name, addr, err)
 			}
 		}
 	}
 	c := Defaults()
-	c.KafkaAddr = "[::1]:0"
+	c.KafkaAddr, c.RedisAddr = "[::1]:0", "localhost:0"
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}

@@ -39,6 +39,9 @@ func (c Config) parse() (*url.URL, error) {
 	case u.Scheme == "s3":
 		return u, checkS3(u)
 	}
+	if u.Scheme == "" {
+		return nil, errors.New("snapshots.url: it has no scheme; write file:///DIR or s3://BUCKET?region=REGION")
+	}
 	return nil, fmt.Errorf("snapshots.url: %q is neither file nor s3", u.Scheme)
 }
 

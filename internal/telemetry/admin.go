@@ -12,6 +12,7 @@ import (
 	"net/http/pprof"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -167,6 +168,9 @@ func (a *Admin) Run(ctx context.Context) error {
 	}
 	l, err := net.Listen("tcp", a.cfg.Listen)
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("admin.listen: %w: end the program that has it, or set another address", err)
+		}
 		return fmt.Errorf("admin.listen: %w", err)
 	}
 	return Serve(ctx, l, a.Handler(), a.log)

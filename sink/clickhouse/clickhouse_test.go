@@ -2,6 +2,7 @@ package clickhouse_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -330,13 +331,13 @@ func TestTablesOfANewerProgramAreLeftAlone(t *testing.T) {
 	if err := clickhouse.Migrate(t.Context(), c, log); err == nil {
 		t.Error("a newer schema was migrated")
 	}
-	if err := events(t, c).Check(t.Context()); err == nil {
-		t.Error("a newer schema passed the check")
+	if err := events(t, c).Check(t.Context()); !errors.Is(err, clickhouse.ErrSchema) || !strings.HasSuffix(err.Error(), "use a newer one") {
+		t.Errorf("of a newer schema the check says %v", err)
 	}
 	other := c
 	other.Database = "nowhere"
-	if err := events(t, other).Check(t.Context()); err == nil {
-		t.Error("missing tables passed the check")
+	if err := events(t, other).Check(t.Context()); !errors.Is(err, clickhouse.ErrSchema) || err.Error() != "database nowhere has no tables of Weir; `weir migrate` makes them" {
+		t.Errorf("of missing tables the check says %v", err)
 	}
 }
 

@@ -164,7 +164,7 @@ func refuseOtherLayout(ctx context.Context, conn driver.Conn, c Config) error {
 	case engine == "" || (engine == "Distributed") == (c.Cluster != ""):
 		return nil
 	case c.Cluster == "":
-		return fmt.Errorf("the tables of database %s are those of a cluster: set clickhouse.cluster to its name", c.Database)
+		return schemaErrorf("the tables of database %s are those of a cluster: set clickhouse.cluster to its name", c.Database)
 	}
-	return fmt.Errorf("the tables of database %s are those of a single node, and clickhouse.cluster is set: name another database in clickhouse.database, or unset it", c.Database)
+	return schemaErrorf("the tables of database %s are those of a single node, and clickhouse.cluster is set: name another database in clickhouse.database, or unset it", c.Database)
 }

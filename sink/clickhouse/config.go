@@ -163,6 +163,12 @@ func permanent(err error) bool {
 	return false
 }
 
+// missing reports whether there is no such table or database.
+func missing(err error) bool {
+	var e *clickhouse.Exception
+	return errors.As(err, &e) && (e.Code == 60 || e.Code == 81)
+}
+
 // reason returns a short name for an error, from a closed set, for metrics.
 func reason(err error) string {
 	var e *clickhouse.Exception

@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -276,6 +277,20 @@ func execute(ctx context.Context, conn driver.Conn, statements []string) error {
 	return nil
 }
 
+// ErrSchema is an error about the tables of a server that answers. Its text says what
+// to do.
+var ErrSchema = errors.New("the tables are not as they must be")
+
+// schemaError is an [ErrSchema] with a text of its own.
+type schemaError string
+
+func (e schemaError) Error() string        { return string(e) }
+func (e schemaError) Is(target error) bool { return target == ErrSchema }
+
+func schemaErrorf(format string, args ...any) error {
+	return schemaError(fmt.Sprintf(format, args...))
+}
+
 // refuseNewer returns the version of the tables, 0 if there are none. It fails if a
 // newer program made them.
 func refuseNewer(ctx context.Context, conn driver.Conn, c Config) (have uint32, err error) {
@@ -283,7 +298,7 @@ func refuseNewer(ctx context.Context, conn driver.Conn, c Config) (have uint32, 
 		return 0, fmt.Errorf("read the schema's version: %w", err)
 	}
 	if have > schemaVersion {
-		return 0, fmt.Errorf("the tables have schema version %d; this program knows %d and would damage them: use a newer one", have, schemaVersion)
+		return 0, schemaErrorf("the tables have schema version %d; this program knows %d and would damage them: use a newer one", have, schemaVersion)
 	}
 	return have, nil
 }
@@ -293,12 +308,12 @@ func check(ctx context.Context, conn driver.Conn, c Config) error {
 	var have uint32
 	err := conn.QueryRow(ctx, "SELECT max(version) FROM "+c.Database+".schema_version").Scan(&have)
 	switch {
-	case err != nil && permanent(err):
-		return fmt.Errorf("the tables are not there; `weir migrate` makes them: %w", err)
+	case missing(err):
+		return schemaErrorf("database %s has no tables of Weir; `weir migrate` makes them", c.Database)
 	case err != nil:
 		return err
 	case have < schemaVersion:
-		return fmt.Errorf("the tables have schema version %d, this program needs %d; `weir migrate` brings them up to date", have, schemaVersion)
+		return schemaErrorf("the tables have schema version %d, this program needs %d; `weir migrate` brings them up to date", have, schemaVersion)
 	}
 	if _, err = refuseNewer(ctx, conn, c); err != nil {
 		return err
