@@ -29,20 +29,7 @@ type owner struct {
 // run reads until ctx ends, then stores and commits what was read, within the drain
 // time.
 func (o *owner) run(ctx context.Context) error {
-	finish, cancel := kafka.Outlast(ctx, DrainTimeout)
-	defer cancel()
-	for ctx.Err() == nil {
-		if err := o.turn(ctx, finish); err != nil {
-			return err
-		}
-	}
-	if kafka.Fenced(ctx) {
-		return context.Cause(ctx)
-	}
-	if err := o.drain(finish); err != nil {
-		return fmt.Errorf("drain: %w", err)
-	}
-	return nil
+	return kafka.Turns(ctx, DrainTimeout, o.turn, o.drain)
 }
 
 // turn fetches once, and stores the result. Once something was fetched, the end of

@@ -267,8 +267,7 @@ func (d *tokenTheft) forget(m tokenUses, c *Context) tokenUses {
 	return m
 }
 
-// remember adds the event to the uses, and sets d.here to its use. It returns nil if
-// there is no room.
+// remember adds the event to the uses, and returns them; nil if there is no room.
 func (d *tokenTheft) remember(m tokenUses, own Slot) tokenUses {
 	for i := range m.len() {
 		u := m.use(i)

@@ -201,20 +201,9 @@ func (o *owner) outside(ctx context.Context) error {
 }
 
 // run reads until ctx ends, then completes and commits the work in progress within
-// the drain time. After a failed write nothing more is written: only reading again
-// from the last commit leaves no gap.
+// the drain time.
 func (o *owner) run(ctx context.Context) error {
-	finish, cancel := kafka.Outlast(ctx, o.cfg.DrainTimeout)
-	defer cancel()
-	for ctx.Err() == nil {
-		if err := o.turn(ctx, finish); err != nil {
-			return err
-		}
-	}
-	if kafka.Fenced(ctx) {
-		return context.Cause(ctx) // nothing that begins now would count
-	}
-	return o.drain(finish)
+	return kafka.Turns(ctx, o.cfg.DrainTimeout, o.turn, o.drain)
 }
 
 // turn fetches once, and writes the result. Once something was fetched, the end of
@@ -476,14 +465,14 @@ func (o *owner) pace(ctx context.Context, started time.Time) error {
 // and committed, within the drain time. A failure only costs reading again.
 func (o *owner) drain(ctx context.Context) error {
 	if err := o.write(ctx, true); err != nil {
-		return fmt.Errorf("drain: %w", err)
+		return err
 	}
 	if err := o.store.Drain(ctx); err != nil {
-		return fmt.Errorf("drain: %w", err)
+		return err
 	}
 	o.propose()
 	if err := o.commitCovered(ctx); err != nil && !errors.Is(err, kafka.ErrFenced) {
-		return fmt.Errorf("drain: %w", err)
+		return err
 	}
 	return nil
 }

@@ -78,17 +78,7 @@ func (o *owner) begin(ctx context.Context) error {
 // run reads until ctx ends, waits for what is under way within the drain time, and
 // commits.
 func (o *owner) run(ctx context.Context) error {
-	finish, cancel := kafka.Outlast(ctx, DrainTimeout)
-	defer cancel()
-	for ctx.Err() == nil {
-		if err := o.turn(ctx, finish); err != nil {
-			return err
-		}
-	}
-	if kafka.Fenced(ctx) {
-		return context.Cause(ctx)
-	}
-	return o.drain(finish)
+	return kafka.Turns(ctx, DrainTimeout, o.turn, o.drain)
 }
 
 // turn fetches once, and hands over what is due.

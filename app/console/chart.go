@@ -83,7 +83,7 @@ func (c *chart) moments(of span) {
 
 const (
 	samples   = 240 // points of a line
-	mostMarks = 200
+	mostMarks = 200 // of the newest signals
 )
 
 // scoreChart draws the score of an entity over time: what its signals add up to, and
@@ -98,7 +98,7 @@ func scoreChart(of span, signals []signal, said []spokenRow) *chart {
 	}
 	var list []score.Contribution
 	var total, acting strings.Builder
-	highest, highestAt, last := 0, of.From, 0
+	highest, highestAt, last, shown := 0, of.From, 0, 0
 	point := func(t time.Time) {
 		all, soft := scoresAt(list, t.UnixMilli())
 		x := px(c.x(of, t))
@@ -130,7 +130,11 @@ func scoreChart(of span, signals []signal, said []spokenRow) *chart {
 			case isSignal:
 				s := &signals[0]
 				change(s.Time, func() { list = s.applyTo(list) })
-				if !s.Time.Before(of.From) && s.Clears == 0 && len(c.Marks) < mostMarks {
+				found := !s.Time.Before(of.From) && s.Clears == 0
+				if found {
+					shown++
+				}
+				if found && len(signals) <= mostMarks {
 					c.Marks = append(c.Marks, chartMark{X: px(c.x(of, s.Time)), Y: px(c.y(float64(last), 100)), Title: fmt.Sprintf("%s, %s: weight %d", s.Time.UTC().Format("15:04:05"), s.Rule, s.Weight)})
 				}
 				signals = signals[1:]
@@ -146,7 +150,7 @@ func scoreChart(of span, signals []signal, said []spokenRow) *chart {
 	}
 	c.Lines = []chartLine{{"observed", total.String()}, {"acting", acting.String()}}
 	c.Keys = []chartKey{{"acting", "score that acts (rules in phase soft or enforce)"}, {"observed", "score of all rules"}}
-	c.Label = fmt.Sprintf("Score over time, %s: highest %d at %s, %d at the end; %d signals", of.Title(), highest, highestAt.UTC().Format("2006-01-02 15:04:05 UTC"), last, len(c.Marks))
+	c.Label = fmt.Sprintf("Score over time, %s: highest %d at %s, %d at the end; %d signals", of.Title(), highest, highestAt.UTC().Format("2006-01-02 15:04:05 UTC"), last, shown)
 	return c
 }
 

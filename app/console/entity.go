@@ -83,11 +83,13 @@ func (s *Server) entity(v *visit) {
 	get(p, inRedis, &page.InForce, func(ctx context.Context) ([]switches.Object, error) { return s.inForce(ctx, e) })
 	get(p, inClickHouse, &page.Chart, func(ctx context.Context) (*chart, error) {
 		// A weight of 100 is less than a point after seven half-lives.
-		all, err := s.signals(ctx, "v_named_signals", "time + toIntervalSecond(7 * half_life_s) >= fromUnixTimestamp64Milli(toInt64(?)) AND time < fromUnixTimestamp64Milli(toInt64(?)) AND "+byEntity+" ORDER BY time, facet_offset, facet_index", mostCurve, inSpan...)
+		all, err := s.signals(ctx, "v_named_signals", "time + toIntervalSecond(7 * half_life_s) >= fromUnixTimestamp64Milli(toInt64(?)) AND time < fromUnixTimestamp64Milli(toInt64(?)) AND "+byEntity+" ORDER BY time DESC, facet_offset DESC, facet_index DESC", mostCurve, inSpan...)
 		if err != nil {
 			return nil, err
 		}
-		said, err := s.spoken(ctx, ofEntity+" ORDER BY time", mostCurve, named...)
+		said, err := s.spoken(ctx, ofEntity+" ORDER BY time DESC", mostCurve, named...)
+		slices.Reverse(all)
+		slices.Reverse(said)
 		return scoreChart(v.span, all, said), err
 	})
 	get(p, inClickHouse, &page.Signals, func(ctx context.Context) ([]signal, error) {

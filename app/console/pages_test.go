@@ -2,6 +2,7 @@ package console
 
 import (
 	"errors"
+	"fmt"
 	"html"
 	"net/http"
 	"net/url"
@@ -128,6 +129,13 @@ func TestPages(t *testing.T) {
 		says(t, "/event?stream=weir&incarnation=1&partition=0&offset=119", "account user-19", "ip 203.0.113.9", "user_agent curl/8.5.0", "90 credential-stuffing-ip")
 		if res, _ := b.get("/event?stream=weir&incarnation=1&partition=0&offset=5"); res.StatusCode != http.StatusNotFound {
 			t.Error(res.Status)
+		}
+	})
+	t.Run("an entity of very many signals", func(t *testing.T) {
+		body := says(t, "/entity?kind=ip&key="+noisy+"&from=2026-11-22T18:00&to=2026-11-22T18:55")
+		if want := fmt.Sprintf("%d at the end; %d signals", 80, mostCurve); !strings.Contains(body, want) {
+			from := max(strings.Index(body, "Score over time"), 0)
+			t.Errorf("the drawing does not say %q, but %q", want, body[from:min(from+150, len(body))])
 		}
 	})
 	t.Run("a decision", func(t *testing.T) {

@@ -176,6 +176,9 @@ const hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&\u202
 // attacker is an address that tries thirty accounts.
 const attacker = "203.0.113.9"
 
+// noisy is an address of very many signals.
+const noisy = "198.51.100.250"
+
 // database is a ClickHouse with an attack in it.
 func database(t *testing.T) driver.Conn {
 	t.Helper()
@@ -241,6 +244,10 @@ func fill(t *testing.T, conn driver.Conn) {
 		signal(1, 10, 45, 0, ""), signal(2, 20, 90, 1, ""),
 		fmt.Sprintf(`INSERT INTO weir.signals (stream, incarnation, facet_partition, facet_offset, received, time, rule, entity_kind, entity, group_kind, group_key, category, reason, phase, weight, half_life_s, src_offset, evidence)
 			SELECT 'weir', 1, 1, number, now64(3), %s, 'credential-stuffing-ip', 'account', 'user-' || toString(number), 'ip', '%s', 'account_takeover', 'many_accounts_one_address', 'enforce', 20, 1800, 119, '{}' FROM numbers(20)`, at(56*time.Minute), attacker),
+		// A week ago, an address of which there were more signals than a drawing has.
+		fmt.Sprintf(`INSERT INTO weir.signals (stream, incarnation, facet_partition, facet_offset, received, time, rule, entity_kind, entity, category, reason, phase, weight, half_life_s, src_offset, evidence)
+			SELECT 'weir', 1, 2, number, now64(3), %s + toIntervalMillisecond(600 * number), 'credential-stuffing-ip', 'ip', '%s', 'account_takeover', 'many_accounts_one_address', 'enforce', if(number = %d, 90, 10), 1800, 119, '{}' FROM numbers(%d)`,
+			at(7*24*time.Hour), noisy, mostCurve, mostCurve+1),
 		fmt.Sprintf(`INSERT INTO weir.decisions (stream, incarnation, src_offset, received, id, time, route, request_id, entities, action, would, phase, score, rules, reasons, policy, latency_us)
 			SELECT 'weir', 1, 7, now64(3), 'd-1', %s, '/v1/login', 'r-29', map('ip', '%s', 'account', 'user-29'), 'deny', 'deny', 'enforce', 90, ['credential-stuffing-ip'], '%s', 'default', 812`, at(55*time.Minute), attacker,
 			`[{"rule":"credential-stuffing-ip","reason":"many_accounts_one_address","category":"account_takeover","weight":90,"phase":"enforce","entity":"ip"}]`),

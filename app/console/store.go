@@ -27,7 +27,7 @@ const (
 	mostNeighbours = 6 // of a kind
 	mostMembers    = 100
 	mostCampaigns  = 50
-	mostCurve      = 5000 // signals that a drawing of the score is made of
+	mostCurve      = 5000 // newest signals that a drawing of the score is made of
 )
 
 // settings limit what a question may cost ClickHouse.

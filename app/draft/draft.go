@@ -22,6 +22,7 @@ import (
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/internal/printable"
 	"github.com/weirdev/weir/internal/problem"
 	"github.com/weirdev/weir/rules"
 )
@@ -72,7 +73,9 @@ type account struct{ tenant, name string }
 // operation is a call of an API.
 type operation struct{ method, route string }
 
-func (o operation) String() string { return o.method + " " + o.route }
+// String names the operation in comments and titles. Clients choose it: a line separator
+// in it would end a comment.
+func (o operation) String() string { return printable.Text(o.method + " " + o.route) }
 
 // changes reports whether an operation does more than read.
 func (o operation) changes() bool {
@@ -366,12 +369,13 @@ func (d *Drafter) file(proposals []proposal, found map[string]*hits) string {
 	var b strings.Builder
 	b.WriteString(d.head())
 	b.WriteString("rules:\n")
-	used := map[string]int{}
+	used := map[string]bool{}
 	for _, p := range proposals {
 		id := p.id
-		if used[p.id]++; used[p.id] > 1 {
-			id = fmt.Sprintf("%s-%d", p.id, used[p.id])
+		for n := 2; used[id]; n++ {
+			id = fmt.Sprintf("%s-%d", p.id, n)
 		}
+		used[id] = true
 		for _, c := range p.comments {
 			b.WriteString("  # " + c + "\n")
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/weirdev/weir/app/draft"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/rules"
 )
@@ -109,6 +110,56 @@ func TestWhatAShopTeaches(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(text)
+	}
+}
+
+// TestNamesOfClientsAreText: what a client puts in a route ends no comment, stops no
+// draft, and is still what the rule is about. A line separator ends a line of YAML, and
+// editors do not show it.
+func TestNamesOfClientsAreText(t *testing.T) {
+	const route = "/a\u2028rules:\u2028  - id: evil\u009b\u0085x"
+	s := newStream()
+	for n := range 300 {
+		who := fmt.Sprint("u", n)
+		s.call(who, "GET "+route, 200)
+		s.call(who, "POST "+route, 201)
+	}
+	text, err := drafted(t, options(), s.lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(text, "\u2028\u009b\u0085") {
+		t.Errorf("it is not escaped:\n%q", text)
+	}
+	set, err := rules.Load(fstest.MapFS{"draft.yaml": {Data: []byte(text)}}, detectors.All())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	var e event.Event
+	e.SetText(event.Method, "GET")
+	e.SetText(event.Route, route)
+	e.SetNum(event.Status, 200)
+	e.SetText(event.Account, "u")
+	if r := set.Rules[0]; len(set.Rules) != 3 || !r.Matches(&e) {
+		t.Errorf("%d rules; the first is %s", len(set.Rules), r.ID)
+	}
+}
+
+// TestEachRuleHasAnIDOfItsOwn, also where that of one operation looks like the second
+// of another's.
+func TestEachRuleHasAnIDOfItsOwn(t *testing.T) {
+	s := newStream()
+	for n := range 300 {
+		for _, route := range []string{"/a-b", "/a/b", "/a/b/2"} {
+			s.call(fmt.Sprint("u", n), "GET "+route, 200)
+		}
+	}
+	text, err := drafted(t, options(), s.lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set, err := rules.Load(fstest.MapFS{"draft.yaml": {Data: []byte(text)}}, detectors.All()); err != nil || len(set.Rules) != 3 {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 

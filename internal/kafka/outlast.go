@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -24,6 +25,27 @@ func Outlast(ctx context.Context, d time.Duration) (context.Context, context.Can
 		stop()
 		cancel(context.Canceled)
 	}
+}
+
+// Turns runs an owner: turn until ctx ends, and then drain, which has another d to
+// complete and commit what turns began. Nothing follows a turn that fails: only reading
+// again from the last commit leaves no gap. Nor is there a drain if the partition is no
+// longer ours, because nothing that begins then would count.
+func Turns(ctx context.Context, d time.Duration, turn func(ctx, finish context.Context) error, drain func(finish context.Context) error) error {
+	finish, cancel := Outlast(ctx, d)
+	defer cancel()
+	for ctx.Err() == nil {
+		if err := turn(ctx, finish); err != nil {
+			return err
+		}
+	}
+	if Fenced(ctx) {
+		return context.Cause(ctx)
+	}
+	if err := drain(finish); err != nil {
+		return fmt.Errorf("drain: %w", err)
+	}
+	return nil
 }
 
 // Fenced reports whether ctx has ended because the partition is no longer ours.

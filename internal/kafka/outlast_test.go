@@ -45,3 +45,46 @@ func TestOutlastEndsAtOnceWhereThePartitionIsLost(t *testing.T) {
 		}
 	})
 }
+
+func TestTurnsAreFollowedByADrain(t *testing.T) {
+	broken := errors.New("broken")
+	for _, tc := range []struct {
+		name     string
+		turn     error // of the second turn
+		end      error // why the partition goes, in the third turn
+		drain    error
+		want     error
+		drained  bool
+		turnedBy int
+	}{
+		{"given up", nil, context.Canceled, nil, nil, true, 3},
+		{"a drain that fails", nil, context.Canceled, broken, broken, true, 3},
+		{"a turn that fails", broken, nil, nil, broken, false, 2},
+		{"lost", nil, ErrFenced, nil, ErrFenced, false, 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ctx, end := context.WithCancelCause(t.Context())
+			defer end(nil)
+			turns, drained := 0, false
+			err := Turns(ctx, time.Hour, func(_, finish context.Context) error {
+				switch turns++; turns {
+				case 2:
+					return tc.turn
+				case 3:
+					if end(tc.end); tc.end == context.Canceled && finish.Err() != nil {
+						t.Error("the work in progress is interrupted")
+					}
+				}
+				return nil
+			}, func(finish context.Context) error {
+				if drained = true; finish.Err() != nil {
+					t.Error("the drain is interrupted")
+				}
+				return tc.drain
+			})
+			if !errors.Is(err, tc.want) || drained != tc.drained || turns != tc.turnedBy {
+				t.Errorf("%v after %d turns, drained: %v", err, turns, drained)
+			}
+		})
+	}
+}

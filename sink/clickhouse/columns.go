@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"unsafe"
@@ -40,8 +41,16 @@ type column struct {
 	data any
 }
 
-// send fills the columns of a batch and sends it.
-func send(batch driver.Batch, columns []column) error {
+// insertColumns inserts the rows of columns into a table.
+func insertColumns(ctx context.Context, conn driver.Conn, database, table string, columns []column) error {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.name
+	}
+	batch, err := conn.PrepareBatch(ctx, fmt.Sprintf("INSERT INTO %s.%s (%s)", database, table, strings.Join(names, ", ")))
+	if err != nil {
+		return err
+	}
 	defer batch.Close()
 	for i, c := range columns {
 		if err := batch.Column(i).Append(c.data); err != nil {
@@ -51,13 +60,13 @@ func send(batch driver.Batch, columns []column) error {
 	return batch.Send()
 }
 
-// insertInto returns the statement for a table and its columns.
-func insertInto(database, table string, columns []column) string {
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = c.name
+// columnOf returns one value of each row.
+func columnOf[R, V any](rows []R, of func(*R) V) []V {
+	all := make([]V, len(rows))
+	for i := range rows {
+		all[i] = of(&rows[i])
 	}
-	return fmt.Sprintf("INSERT INTO %s.%s (%s)", database, table, strings.Join(names, ", "))
+	return all
 }
 
 // repeat returns n times the same value.

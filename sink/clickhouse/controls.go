@@ -142,38 +142,32 @@ func (r *controlRows) reset()             { r.rows = r.rows[:0] }
 func (r *controlRows) add(row controlRow) { r.rows = append(r.rows, row) }
 
 func (r *controlRows) insert(ctx context.Context, conn driver.Conn) error {
-	texts := func(of func(*controlRow) string) (all []string) {
-		for i := range r.rows {
-			all = append(all, of(&r.rows[i]))
-		}
-		return all
-	}
-	var partitions, incarnations []uint32
-	var offsets, owners []uint64
-	var received, times, expires []int64
-	for _, row := range r.rows {
-		partitions, incarnations = append(partitions, 0), append(incarnations, r.stream.Incarnation)
-		offsets, owners = append(offsets, row.offset), append(owners, row.owner)
-		received, times, expires = append(received, row.received), append(times, row.Time), append(expires, row.Expires)
-	}
 	columns := []column{
-		{"stream", texts(func(*controlRow) string { return r.stream.Name })}, {"incarnation", incarnations}, {"src_partition", partitions}, {"src_offset", offsets},
-		{"owner", owners}, {"received", received}, {"id", texts(func(c *controlRow) string { return c.ID })}, {"time", times},
-		{"tenant", texts(func(c *controlRow) string { return c.Tenant })}, {"entity_kind", texts(func(c *controlRow) string { return c.Kind })},
-		{"entity", texts(func(c *controlRow) string { return c.Key })}, {"rule", texts(func(c *controlRow) string { return c.Rule })},
-		{"who", texts(func(c *controlRow) string { return c.Who })}, {"reason", texts(func(c *controlRow) string { return c.Reason })}, {"expires", expires},
+		{"stream", columnOf(r.rows, func(*controlRow) string { return r.stream.Name })},
+		{"incarnation", columnOf(r.rows, func(*controlRow) uint32 { return r.stream.Incarnation })},
+		{"src_partition", columnOf(r.rows, func(*controlRow) uint32 { return 0 })},
+		{"src_offset", columnOf(r.rows, func(c *controlRow) uint64 { return c.offset })},
+		{"owner", columnOf(r.rows, func(c *controlRow) uint64 { return c.owner })},
+		{"received", columnOf(r.rows, func(c *controlRow) int64 { return c.received })},
+		{"id", columnOf(r.rows, func(c *controlRow) string { return c.ID })},
+		{"time", columnOf(r.rows, func(c *controlRow) int64 { return c.Time })},
+		{"tenant", columnOf(r.rows, func(c *controlRow) string { return c.Tenant })},
+		{"entity_kind", columnOf(r.rows, func(c *controlRow) string { return c.Kind })},
+		{"entity", columnOf(r.rows, func(c *controlRow) string { return c.Key })},
+		{"rule", columnOf(r.rows, func(c *controlRow) string { return c.Rule })},
+		{"who", columnOf(r.rows, func(c *controlRow) string { return c.Who })},
+		{"reason", columnOf(r.rows, func(c *controlRow) string { return c.Reason })},
+		{"expires", columnOf(r.rows, func(c *controlRow) int64 { return c.Expires })},
 	}
-	action := texts(func(c *controlRow) string { return c.Action })
+	action := columnOf(r.rows, func(c *controlRow) string { return c.Action })
 	if r.table == labelsTable {
 		columns = append(columns, column{"label", action})
 	} else {
-		columns = append(columns, column{"action", action}, column{"category", texts(func(c *controlRow) string { return c.Category })},
-			column{"entity_digest", texts(func(c *controlRow) string { return c.digest })},
-			column{"origin", texts(func(c *controlRow) string { return c.Origin })}, column{"gate_action", texts(func(c *controlRow) string { return c.Gate })})
+		columns = append(columns, column{"action", action},
+			column{"category", columnOf(r.rows, func(c *controlRow) string { return c.Category })},
+			column{"entity_digest", columnOf(r.rows, func(c *controlRow) string { return c.digest })},
+			column{"origin", columnOf(r.rows, func(c *controlRow) string { return c.Origin })},
+			column{"gate_action", columnOf(r.rows, func(c *controlRow) string { return c.Gate })})
 	}
-	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, r.table, columns))
-	if err != nil {
-		return err
-	}
-	return send(batch, columns)
+	return insertColumns(ctx, conn, r.database, r.table, columns)
 }

@@ -132,18 +132,5 @@ func (r *deadRows) insert(ctx context.Context, conn driver.Conn) error {
 		{"record_key", columnOf(r.rows, func(d *deadRow) string { return d.key })},
 		{"sample", columnOf(r.rows, func(d *deadRow) string { return d.sample })},
 	}
-	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, deadTable, columns))
-	if err != nil {
-		return err
-	}
-	return send(batch, columns)
-}
-
-// columnOf returns one value of each row.
-func columnOf[R, V any](rows []R, of func(*R) V) []V {
-	all := make([]V, len(rows))
-	for i := range rows {
-		all[i] = of(&rows[i])
-	}
-	return all
+	return insertColumns(ctx, conn, r.database, deadTable, columns)
 }

@@ -120,9 +120,5 @@ func (r *decisionRows) insert(ctx context.Context, conn driver.Conn) error {
 		{"rules", r.rules}, {"reason_codes", r.codes}, {"reasons", r.reasons}, {"limits", r.limits}, {"limited_by", r.limitedBy}, {"switch", r.switches}, {"policy", r.policies}, {"policy_version", r.versions},
 		{"degraded", r.degraded}, {"degraded_by", r.degradedBy}, {"last_known_good", r.earlier}, {"latency_us", r.latencies},
 	}
-	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, decisionsTable, columns))
-	if err != nil {
-		return err
-	}
-	return send(batch, columns)
+	return insertColumns(ctx, conn, r.database, decisionsTable, columns)
 }

@@ -141,11 +141,7 @@ func (r *eventRows) insert(ctx context.Context, conn driver.Conn) error {
 		}
 		r.columns = append(r.columns, c)
 	}
-	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, eventsTable, r.columns))
-	if err != nil {
-		return err
-	}
-	if err := send(batch, r.columns); err != nil {
+	if err := insertColumns(ctx, conn, r.database, eventsTable, r.columns); err != nil {
 		return err
 	}
 	if r.uncounted {

@@ -136,9 +136,5 @@ func (r *signalRows) insert(ctx context.Context, conn driver.Conn) error {
 		{"weight", r.weights}, {"half_life_s", r.halfLives}, {"lowers", r.lowers}, {"clears", r.clears}, {"asks", r.asks}, {"evidence", r.evidence}, {"time", r.times},
 		{"src_partition", r.srcPartitions}, {"src_offset", r.srcOffsets}, {"late", r.late}, {"received", r.received},
 	}
-	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, r.table, columns))
-	if err != nil {
-		return err
-	}
-	return send(batch, columns)
+	return insertColumns(ctx, conn, r.database, r.table, columns)
 }

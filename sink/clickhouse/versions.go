@@ -88,9 +88,5 @@ func (r *versionRows) insert(ctx context.Context, conn driver.Conn) error {
 		{"count", columnOf(r.rows, func(v *versionRow) uint32 { return uint32(v.Count) })},
 		{"text", columnOf(r.rows, func(v *versionRow) string { return v.Text })},
 	}
-	batch, err := conn.PrepareBatch(ctx, insertInto(r.database, versionsTable, columns))
-	if err != nil {
-		return err
-	}
-	return send(batch, columns)
+	return insertColumns(ctx, conn, r.database, versionsTable, columns)
 }
