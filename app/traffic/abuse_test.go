@@ -31,6 +31,7 @@ func abuses() map[string]func([]*event.Event) string {
 		"payment_skip":        without("/v1/payments/{id}/confirm", "/v1/payments"),
 		"promo_abuse":         distinct(event.Attrs, 60, 1000, 60, is(event.Route, "/v1/coupons/redeem"), status(404)),
 		"refresh_reuse":       has(3, is(event.Grant, "refresh_token"), status(400)),
+		"refund_loop":         has(8, is(event.Route, "/v1/orders/{id}/refund")),
 		"replay":              repeated(event.Nonce, 4),
 		"residential_proxies": distinct(event.IP, 180, 1000, 180, failed),
 		"scraping":            distinct(event.Object, 300, 1000, 700, status(200)), // a tenant has 400 in all

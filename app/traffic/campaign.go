@@ -58,7 +58,7 @@ func kinds() []kind {
 		attestationAbuse(), bruteForce(), cadence(), carding(), credentialStuffing(), emulatorFarm(), fakeSignups(), impossibleTravel(),
 		lowAndSlow(), multiAccounting(), newDevice(), objectEnumeration(), passwordSpray(), paymentSkip(), promoAbuse(), refreshReuse(),
 		replay(), residentialProxies(), scraping(), sequenceAnomaly(), signatureFarm(), signatureMismatch(), stepUpAbuse(),
-		takeoverWithdrawal(), tampering(), tokenLifetime(), tokenTheft(),
+		takeoverWithdrawal(), tampering(), tokenLifetime(), tokenTheft(), refundLoop(),
 	}
 }
 

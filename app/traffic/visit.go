@@ -360,7 +360,15 @@ func (v *visit) ownOrder() {
 		status = 404
 	}
 	v.call(request{method: "GET", path: "/v1/orders/" + o, route: "/v1/orders/{id}", status: status, objectType: "order", object: o})
+	if v.p.orders%backEach == backEach-1 && status == 200 && v.cart == 0 {
+		v.think(15 * time.Second)
+		v.call(request{method: "POST", path: "/v1/orders/" + o + "/refund", route: "/v1/orders/{id}/refund", status: 201, objectType: "order", object: o})
+		v.p.orders++ // so that the next look does not do it again
+	}
 }
+
+// backEach is how many orders people make for each that they give back.
+const backEach = 12
 
 // buy checks out the contents of the cart.
 func (v *visit) buy() {
