@@ -151,7 +151,8 @@ func (c *Client) Close() { c.to.close() }
 // says why no answer came in time.
 func (c *Client) Decide(ctx context.Context, req Request) (gate.Decision, error) {
 	var d gate.Decision
-	err := c.call(ctx, "/v1/decide", http.StatusOK, req.AppendJSON(make([]byte, 0, bodyRoom)), &d)
+	read := func(answer []byte) error { return parseDecision(answer, &d) }
+	err := c.call(ctx, "/v1/decide", http.StatusOK, req.AppendJSON(make([]byte, 0, bodyRoom)), read)
 	if err == nil && d.ID == "" {
 		err = errors.New("weir: the gate's answer is no decision")
 	}
@@ -173,12 +174,12 @@ func (c *Client) Passed(ctx context.Context, p Passed) error {
 	return c.call(ctx, "/v1/passed", http.StatusAccepted, p.AppendJSON(nil), nil)
 }
 
-// call asks the gate, and reads its answer. into may be nil.
-func (c *Client) call(ctx context.Context, path string, want int, body []byte, into any) error {
+// call asks the gate, and lets read read its answer, unless it is nil.
+func (c *Client) call(ctx context.Context, path string, want int, body []byte, read func(answer []byte) error) error {
 	if !c.breaker.Allow() {
 		return ErrUnavailable
 	}
-	err := c.ask(ctx, path, want, body, into)
+	err := c.ask(ctx, path, want, body, read)
 	var refusal *Refusal
 	switch {
 	case err == nil, errors.As(err, &refusal):
@@ -191,7 +192,7 @@ func (c *Client) call(ctx context.Context, path string, want int, body []byte, i
 	return err
 }
 
-func (c *Client) ask(ctx context.Context, path string, want int, body []byte, into any) error {
+func (c *Client) ask(ctx context.Context, path string, want int, body []byte, read func(answer []byte) error) error {
 	until := time.Now().Add(c.timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(until) {
 		until = d
@@ -206,10 +207,10 @@ func (c *Client) ask(ctx context.Context, path string, want int, body []byte, in
 		r := &Refusal{Status: status, Title: http.StatusText(status)}
 		_ = json.Unmarshal(answer, r) // it may be no problem of the gate's
 		return r
-	case into == nil:
+	case read == nil:
 		return nil
 	}
-	if err := json.Unmarshal(answer, into); err != nil {
+	if err := read(answer); err != nil {
 		return fmt.Errorf("weir: the gate's answer is no decision: %w", err)
 	}
 	return nil
