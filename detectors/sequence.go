@@ -38,6 +38,7 @@ type Sequence struct {
 	UsualBy    []event.Field
 	UsualOdds  int
 	UsualLeast int
+	UsualKnown time.Duration // how long an entity must have been seen before it teaches; 0: all teach
 
 	shape string // kinds of the steps, for State
 }
@@ -103,7 +104,8 @@ func SequenceKind() rules.Kind {
 				rules.ListKey("by", rules.Required, 1, 2, "others are entities with the same value in the first of these fields that the last event has",
 					rules.ChoiceKey("", rules.Required, []string{"app_version", "country"}, "a field")),
 				rules.CountKey("odds", rules.Optional, 2, 1_000, "at most one in this many of their sequences may lack it; default 200"),
-				rules.CountKey("least", rules.Optional, 5, 5_000, "minimum number of their sequences for a judgement; default 50")),
+				rules.CountKey("least", rules.Optional, 5, 5_000, "minimum number of their sequences for a judgement; default 50"),
+				rules.DurationKey("known", rules.Optional, time.Millisecond, longestStretch, "an entity teaches what is usual only after it has been seen for so long; default: all teach")),
 			rules.WeightKey("weight", "confidence of the signal, in percent"),
 		},
 		Compile: compileSequence,
@@ -242,6 +244,9 @@ func (s *Sequence) usual(p *rules.Params) {
 	if u.Has("least") {
 		s.UsualLeast = u.Int("least")
 	}
+	if s.UsualKnown = u.Duration("known"); s.UsualKnown > s.once() {
+		u.Problem("known", "an entity that is seen less often is never known", "make known no longer than within and the first not together")
+	}
 	if len(s.Before)+len(s.After) == 0 && s.absentBetween() == 0 {
 		u.Problem("", "nothing must be absent, so that nothing can be usual of others", "add a step with not, or leave usual out")
 	}
@@ -318,8 +323,8 @@ func (s *Sequence) State() string {
 // Canonical implements [rules.Spec].
 func (s *Sequence) Canonical() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s within %d until %d events %d cooldown %d weight %d usual %d %d %d newcomers %v", s.State(), s.Within.Milliseconds(), s.Until, s.Events,
-		s.Cooldown.Milliseconds(), s.Weight, s.UsualBy, s.UsualOdds, s.UsualLeast, s.Newcomers)
+	fmt.Fprintf(&b, "%s within %d until %d events %d cooldown %d weight %d usual %d %d %d %d newcomers %v", s.State(), s.Within.Milliseconds(), s.Until, s.Events,
+		s.Cooldown.Milliseconds(), s.Weight, s.UsualBy, s.UsualOdds, s.UsualLeast, s.UsualKnown.Milliseconds(), s.Newcomers)
 	for _, p := range s.Parts {
 		fmt.Fprintf(&b, " part %v %v %d %d %d", p.Members, p.Optional, p.After.Milliseconds(), p.Within.Milliseconds(), p.Absent)
 	}
@@ -334,7 +339,10 @@ func (s *Sequence) Canonical() string {
 // delay returns how long after the last event a sequence is complete, and reach how
 // long an event matters to others.
 func (s *Sequence) delay() time.Duration { return longest(s.After) + time.Millisecond }
-func (s *Sequence) reach() time.Duration { return longest(s.Before) + s.Within + s.delay() }
+func (s *Sequence) reach() time.Duration { return s.once() + s.delay() }
+
+// once returns the time in which an entity counts once in its cohort.
+func (s *Sequence) once() time.Duration { return longest(s.Before) + s.Within }
 
 // Keeps implements [rules.Spec].
 func (s *Sequence) Keeps() rules.Keeps {
@@ -351,7 +359,7 @@ func (s *Sequence) Keeps() rules.Keeps {
 func (s *Sequence) detector(e Environment) Detector {
 	d := &sequence{
 		rule: s, lateness: e.Lateness, reach: s.reach().Milliseconds(), delay: s.delay().Milliseconds(),
-		within: s.Within.Milliseconds(), once: (s.Within + longest(s.Before)).Milliseconds(), cooldown: s.Cooldown.Milliseconds(), waits: s.waits(), hasher: e.Hasher,
+		within: s.Within.Milliseconds(), known: s.UsualKnown.Milliseconds(), once: s.once().Milliseconds(), cooldown: s.Cooldown.Milliseconds(), waits: s.waits(), hasher: e.Hasher,
 	}
 	d.build()
 	return d
@@ -371,7 +379,8 @@ func (s *Sequence) detector(e Environment) Detector {
 // An event's conditions are bits of those that it meets. Its value is 32 bits of the
 // hash of its values of by. The conditions of the header are met by some remembered
 // or forgotten event; 0 with events present means unknown. Nothing before "known
-// from" is known.
+// from" is known. Until the entity has counted in its cohort, and if only known
+// entities do, "counted at" is when the entity was first seen.
 //
 // Of a cohort it keeps 12 bytes: sequences u32 · sequences that lacked something
 // while that was not unusual u32 · sequences that lacked something while it was u32.
@@ -383,6 +392,7 @@ type sequence struct {
 	reach    int64 // ms
 	delay    int64 // ms
 	within   int64 // ms
+	known    int64 // ms after which an entity teaches its cohort
 	once     int64 // ms in which an entity counts once in its cohort
 	cooldown int64 // ms
 	waits    bool
@@ -537,7 +547,7 @@ func (d *sequence) forget(c *Context) happened {
 		if m = c.Own.Resize(sequenceHeader); m == nil {
 			return nil
 		}
-		m.put(8, d.knownFrom(c.Time))
+		d.meet(m, c.Time)
 		m.put(16, c.Time)
 		return m
 	}
@@ -549,12 +559,21 @@ func (d *sequence) forget(c *Context) happened {
 			n++
 		}
 		if m.seen() <= gone {
-			m.put(8, d.knownFrom(c.Time))
+			d.meet(m, c.Time)
 		}
 		m = m.removeFirst(n, c.Own)
 	}
 	m.put(16, max(m.seen(), c.Time))
 	return m
+}
+
+// meet records that an entity is new.
+func (d *sequence) meet(m happened, t int64) {
+	m.put(8, d.knownFrom(t))
+	if d.known > 0 {
+		m.put(32, t)
+		m[40] &^= hasCounted
+	}
 }
 
 // knownFrom returns the moment from which all events of a newly seen entity are
@@ -685,7 +704,8 @@ func usualOfAll(c Cohort) (whole, exceptions int64) {
 
 // unusual reports whether others usually do what is absent here. It also counts this
 // entity in the cohort, at most once in the time that a sequence and the absence
-// before it take: an attacker who tries again every hour does not teach it a habit.
+// before it take: an attacker who tries again every hour does not teach it a habit. A
+// new entity does not count, and if it lacks something, not for that time.
 // lacks says that something is absent in a sequence that is complete now.
 func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 	if d.rule.UsualBy == nil {
@@ -712,6 +732,12 @@ func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 		return unusual
 	}
 	if d.search(m, -1, false); !lacks && d.due(m, c.Time) < 0 {
+		return unusual
+	}
+	if c.Time-m.countedAt() < d.known { // since it was first seen, because once is not shorter
+		if lacks {
+			m.set(hasCounted, c.Time) // what attackers' new accounts lack is no habit, however long they go on
+		}
 		return unusual
 	}
 	m.set(hasCounted, c.Time)

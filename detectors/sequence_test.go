@@ -2,6 +2,7 @@ package detectors_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -321,6 +322,91 @@ func TestWhatOthersDo(t *testing.T) {
 	}
 }
 
+// TestOnlyKnownEntitiesTeach checks that with known, an entity's first moments are no
+// habit of others.
+func TestOnlyKnownEntitiesTeach(t *testing.T) {
+	type did struct {
+		at   int64
+		what string
+	}
+	s := newSteps(t, "within: 1s\nweight: 50\ncooldown: 1ms\nnewcomers: judged\nusual: {by: [app_version], odds: 10, least: 20, known: 500ms}\nsteps: [{not: "+is("n")+", within: 1s}, {event: "+is("b")+"}]")
+	now := int64(0)
+	another := func(deeds ...did) []int64 {
+		now += 100_000
+		s.s, s.timer, s.fired, s.watermark = slot{}, 0, nil, math.MinInt64
+		for _, d := range deeds {
+			s.passes(now+d.at-1).does(now+d.at, d.what).passes(now + d.at + 1)
+		}
+		return s.fired
+	}
+	counts := func() [3]uint32 {
+		b := s.others["app_version1"].payload
+		return [3]uint32{binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])}
+	}
+	teaches := func(why string, want [3]uint32, deeds ...did) {
+		t.Helper()
+		if another(deeds...); counts() != want {
+			t.Errorf("%s: %d sequences, lacking and odd, want %d", why, counts(), want)
+		}
+	}
+	teaches("at once", [3]uint32{}, did{0, "b"})
+	teaches("at once, and lacks nothing", [3]uint32{}, did{0, "n"}, did{1, "b"})
+	teaches("a moment too early", [3]uint32{}, did{0, "x"}, did{498, "b"})
+	teaches("just known", [3]uint32{1, 1}, did{0, "x"}, did{499, "b"})
+	teaches("again within two seconds of the time at which it was new", [3]uint32{1, 1}, did{0, "b"}, did{1_900, "b"})
+	teaches("again after that", [3]uint32{2, 2}, did{0, "b"}, did{1_900, "b"}, did{2_100, "b"})
+	teaches("after an absence", [3]uint32{3, 3}, did{0, "x"}, did{600, "b"}, did{50_000, "b"})
+	teaches("after an absence, and once more", [3]uint32{5, 5}, did{0, "x"}, did{600, "b"}, did{50_000, "x"}, did{50_600, "b"})
+	for n := range uint32(45) {
+		teaches("lacks nothing", [3]uint32{6 + n, 5}, did{0, "x"}, did{600, "n"}, did{700, "b"})
+	}
+	if another(did{0, "b"}) == nil {
+		t.Error("a new entity is not judged")
+	}
+	teaches("new, and unusual", [3]uint32{50, 5}, did{0, "b"}, did{1_900, "b"})
+	teaches("known, and unusual", [3]uint32{51, 5, 1}, did{0, "x"}, did{600, "b"})
+}
+
+// TestTheHabitOfThePage checks the example of known in docs/detectors/sequence.md.
+func TestTheHabitOfThePage(t *testing.T) {
+	page, err := os.ReadFile("../docs/detectors/sequence.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, usual, _ := strings.Cut(string(page), "```yaml\nusual: ")
+	usual, _, _ = strings.Cut(usual, "\n")
+	// told returns how many new accounts are told, that pay after a hundred known ones.
+	told := func(withoutCart, newcomers int) (n int) {
+		s := newSteps(t, "within: 1h\nweight: 50\nnewcomers: judged\nusual: "+usual+"\nsteps: [{not: "+is("cart")+", within: 24h}, {event: "+is("pay")+"}]")
+		for i := range 100 + newcomers {
+			now, known := int64(i)*10_000, int64(0)
+			s.s, s.timer, s.fired, s.watermark = slot{}, 0, nil, math.MinInt64
+			s.does(now, "login")
+			if i < 100 {
+				known = 2 * 60_000
+			}
+			if i < 100-withoutCart {
+				s.does(now+known+1, "cart")
+			}
+			if s.does(now+known+2, "pay").passes(now + known + 5); i >= 100 {
+				n += len(s.fired)
+			}
+		}
+		return n
+	}
+	if n := told(5, 20); n != 0 {
+		t.Errorf("%d new accounts are told where one in twenty known ones buys at once", n)
+	}
+	if n := told(0, 20); n != 20 {
+		t.Errorf("%d of twenty are told where a hundred known ones have a cart", n)
+	}
+	for _, words := range []string{"one in twenty", "twenty accounts", "a hundred known accounts"} {
+		if !strings.Contains(string(page), words) {
+			t.Errorf("the page does not have %q", words)
+		}
+	}
+}
+
 // TestWhatOthersDoElsewhere checks that partitions tell one another what is usual,
 // so that it does not matter how many there are.
 func TestWhatOthersDoElsewhere(t *testing.T) {
@@ -378,6 +464,7 @@ func TestSequencesThatCannotBe(t *testing.T) {
 		"events: 3\nsteps: [{event: " + a + "}, {event: " + b + "}]":                                                 "3 events are remembered",
 		"steps: [{event: " + a + "}, {event: " + b + ", after: 5s, within: 2s}]":                                     "the most time is less than the least",
 		"by: [device, device]\nsteps: [{event: " + a + "}, {event: " + b + "}]":                                      "device stands twice",
+		"usual: {by: [app_version], known: 21s}\nsteps: [{not: " + a + ", within: 10s}, {event: " + b + "}]":         "is never known",
 		"usual: {by: [app_version]}\nsteps: [{event: " + a + "}, {event: " + b + "}]":                                "nothing can be usual",
 		"steps: [{together: [{event: " + a + "}, {event: " + b + "}], times: 2}]":                                    "times is of a single event",
 		"steps: [{event: " + a + "}, {event: " + b + "}]\nusual: {by: [route], least: 10}":                           "is no value",

@@ -22,7 +22,7 @@ const builtInWords = routeConcepts + "\n" + wordClasses
 // sign-in, sign_in, signIn and /sign/in are all signin. The concept - is for words that
 // say nothing.
 const routeConcepts = `
--: api rest rpc trpc grpc twirp jsonrpc connectrpc graphql gateway gw bff edge public mobileapi app apps web webapp ios android client native service services svc backend with by via using onboarding
+-: api rest rpc trpc grpc twirp jsonrpc connectrpc graphql gateway gw bff edge public mobileapi app apps web webapp ios android client native service services svc backend with by via using to onboarding
 auth: auth authn authentication authorization identity identities iam sso idp oauth oauth2 oidc
 login: login logins signin signins logon signon authenticate
 session: session sessions

@@ -102,6 +102,13 @@ POST /acme.users.v1.UserService/UpdateEmail contact_change
 POST /com.bank.PayeeService/AddBeneficiary payee
 POST /trpc/auth.login login
 POST /graphql/SendMoney withdrawal
+POST graphql:SendMoney withdrawal
+POST /graphql:signIn login
+POST /api/graphql:UpdateEmail contact_change
+POST graphql:AddToCart cart
+POST graphql:AddToWishlist -
+POST /graphql -
+POST graphql:GetFeed -
 POST /rpc/walletservice.sendmoney withdrawal
 POST /v1/changeemail contact_change
 PUT /drivers/{id}/mobile contact_change

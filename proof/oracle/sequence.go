@@ -22,6 +22,7 @@ type procession struct {
 	fired      *int64
 	judged     *int64
 	counted    *int64
+	met        int64 // time of the first event, if only known entities teach
 	sequence   []int // the sequence under construction, as positions in deeds
 	sequences  [][]int
 	unbothered bool // absences are not checked
@@ -149,6 +150,7 @@ func (p *procession) arrive(a arrival) (f *firing, counts bool) {
 func (p *procession) pass(a arrival) {
 	if !p.began {
 		p.began, p.known, p.seen = true, p.first(a.time), a.time
+		p.meet(a)
 		return
 	}
 	if a.watermark != facet.NoWatermark {
@@ -161,9 +163,17 @@ func (p *procession) pass(a arrival) {
 		})
 		if p.seen <= gone {
 			p.known = p.first(a.time)
+			p.meet(a)
 		}
 	}
 	p.seen = max(p.seen, a.time)
+}
+
+// meet records when a new entity was seen, if it teaches only later.
+func (p *procession) meet(a arrival) {
+	if p.rule.UsualKnown > 0 {
+		p.met, p.counted = a.time, nil
+	}
 }
 
 // first returns the moment from which all events of a newly seen entity are known.
@@ -235,6 +245,12 @@ func (p *procession) compare(a arrival, some, lacks bool) (before habits, unusua
 		unusual = all >= p.rule.UsualLeast && all >= needed
 	}
 	if !some || p.counted != nil && a.time-*p.counted < p.once() {
+		return before, unusual
+	}
+	if p.counted == nil && a.time < p.met+p.rule.UsualKnown.Milliseconds() {
+		if lacks {
+			p.counted = &a.time
+		}
 		return before, unusual
 	}
 	p.counted = &a.time

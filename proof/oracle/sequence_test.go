@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -104,7 +105,7 @@ func (m *sequencer) rule(id string) string {
 		s += "      newcomers: judged\n"
 	}
 	if strings.Contains(s, "not:") && m.IntN(2) == 0 {
-		s += fmt.Sprintf("      usual: {by: [%s], odds: %d, least: %d}\n", m.pick("app_version", "country, app_version"), m.oneOf(2, 3, 4), m.oneOf(5, 5, 10))
+		s += fmt.Sprintf("      usual: {by: [%s], odds: %d, least: %d%s}\n", m.pick("app_version", "country, app_version"), m.oneOf(2, 3, 4), m.oneOf(5, 5, 10), m.known(10_000))
 	}
 	return m.text(id, s)
 }
@@ -115,8 +116,14 @@ func (m *sequencer) usual(id string) string {
 	if m.IntN(2) == 0 {
 		before, between = fmt.Sprintf("        - {not: '%s', within: %dms}\n", m.pick(`object_type == "a"`, `object_type in ["a", "b"]`, `object_type == "b"`), m.oneOf(500, 1_000, 2_000)), ""
 	}
-	return m.text(id, fmt.Sprintf("      within: %dms\n      events: 10\n      weight: 7\n      cooldown: 1ms\n      usual: {by: [%s], odds: 2, least: 5}\n      steps:\n%s%s        - {event: 'object_type == \"c\"'}\n",
-		m.oneOf(1_000, 3_000, 10_000), m.pick("app_version", "country, app_version"), before, between))
+	return m.text(id, fmt.Sprintf("      within: %dms\n      events: 10\n      weight: 7\n      cooldown: 1ms\n      usual: {by: [%s], odds: 2, least: 5%s}\n      steps:\n%s%s        - {event: 'object_type == \"c\"'}\n",
+		m.oneOf(1_000, 3_000, 10_000), m.pick("app_version", "country, app_version"), m.known(1_000), before, between))
+}
+
+// known returns how long an entity must have been seen to teach, at most so long, or
+// nothing.
+func (m *sequencer) known(most int64) string {
+	return m.pick("", fmt.Sprintf(", known: %dms", min(most, m.oneOf(202, 502, 1_002, 2_002, 5_002))))
 }
 
 func (m *sequencer) text(id, s string) string {
@@ -165,6 +172,8 @@ func editedSequenceHistory(seed uint64, events int) history {
 	return h
 }
 
+var knownFor = regexp.MustCompile(`(, known: \d+ms)?}$`)
+
 // renumbered returns a rule with other numbers that reads the same state.
 func (m *sequencer) renumbered(r string) string {
 	lines := strings.Split(r, "\n")
@@ -179,6 +188,9 @@ func (m *sequencer) renumbered(r string) string {
 		}
 		if strings.HasPrefix(l, "      events: ") && m.IntN(2) == 0 {
 			lines[i] = fmt.Sprintf("      events: %d", m.oneOf(10, 11, 12))
+		}
+		if strings.HasPrefix(l, "      usual: ") && m.IntN(2) == 0 {
+			lines[i] = knownFor.ReplaceAllString(l, m.known(10_000)+"}")
 		}
 		if strings.HasPrefix(l, "        - {not: ") && strings.Contains(l, "within") {
 			lines[i] = strings.Replace(l, "within: ", fmt.Sprintf("within: %d", 1+m.IntN(2)), 1)
@@ -336,6 +348,19 @@ func (w *walk) meet(name cohortName) {
 	}
 }
 
+// sameHabits checks that the detector and the model counted the same.
+func (w *walk) sameHabits() {
+	w.t.Helper()
+	for name, c := range w.others {
+		h, b := w.theirs[name].memory.(*habits), c.Payload()
+		for i, want := range []int{h.sequences, h.lacking, h.odd} {
+			if got := binary.LittleEndian.Uint32(b[4*i:]); int(got) != want {
+				w.t.Fatalf("event %d: number %d of %v is %d, want %d\n%+v", w.n, i, name, got, want, w.spec)
+			}
+		}
+	}
+}
+
 // named returns the cohort of an event, and creates it if necessary.
 func (w *walk) named(e *event.Event, by event.Field) (name cohortName, ok bool) {
 	if name = (cohortName{by: by, value: e.Text(by)}); name.value == "" {
@@ -431,6 +456,7 @@ func (w *walk) show() {
 	w.set(c.Timer, a.time)
 	if w.m.IntN(3) == 0 {
 		w.pass(max(w.watermark, w.now-w.m.oneOf(0, 1, 500, 2_000)))
+		w.sameHabits()
 	}
 	if w.m.IntN(100) == 0 {
 		w.now += w.m.oneOf(5_000, 60_000, 200_000)
