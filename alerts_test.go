@@ -159,3 +159,18 @@ func TestQueriesOfRunbooksAreOnes(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestKafkaCommandsOfPagesNameTheCluster: without it they end with an error.
+func TestKafkaCommandsOfPagesNameTheCluster(t *testing.T) {
+	commands := 0
+	each(t, "docs", ".md", func(path, text string) {
+		for _, c := range regexp.MustCompile(`kafka-[a-z-]+\.sh [^`+"`"+`;|\n]*`).FindAllString(text, -1) {
+			if commands++; !strings.Contains(c, ".sh --bootstrap-server ") {
+				t.Errorf("%s: %s", path, c)
+			}
+		}
+	})
+	if commands < 8 {
+		t.Errorf("only %d commands were found", commands)
+	}
+}

@@ -156,7 +156,11 @@ func (c *checker) describe(ctx context.Context, log *kafka.Client) error {
 
 // setFix returns the command that changes a topic's setting.
 func (c *checker) setFix(what, setting, value string) string {
-	return fmt.Sprintf("set it: kafka-configs.sh --alter --topic %s --add-config %s=%s", c.stream.Topic(what), setting, value)
+	broker := "KAFKA"
+	if len(c.kafka.Brokers) > 0 {
+		broker = c.kafka.Brokers[0]
+	}
+	return fmt.Sprintf("set it: kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config %s=%s", broker, c.stream.Topic(what), setting, value)
 }
 
 func (c *checker) checkEvents() {

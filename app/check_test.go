@@ -126,7 +126,7 @@ func TestWhatAWorkerRefusesToRunOn(t *testing.T) {
 		{"what migrate makes on a cluster", three, 0, nil, nil},
 		{"a topic that is missing", three, 0, []string{"dead none"}, []string{"error: topic S.dead: does not exist; `weir migrate` makes it"}},
 		{"compacted topics", three, 0, []string{"events cleanup.policy=compact", "facets cleanup.policy=compact,delete", "signals cleanup.policy=compact"},
-			[]string{"error: topic S.events: is compacted", "error: topic S.facets: is compacted (cleanup.policy=compact,delete): state could not be rebuilt; set it: kafka-configs.sh --alter --topic S.facets --add-config cleanup.policy=delete"}},
+			[]string{"error: topic S.events: is compacted", "error: topic S.facets: is compacted (cleanup.policy=compact,delete): state could not be rebuilt; set it: kafka-configs.sh --bootstrap-server " + addr + " --alter --topic S.facets --add-config cleanup.policy=delete"}},
 		{"facets that end, without snapshots", three, 0, []string{"facets retention.ms=604800000"}, []string{"error: topic S.facets: keeps facets for 168h0m0s: without snapshots"}},
 		{"facets that are cut by size, without snapshots", three, 0, []string{"facets retention.bytes=1000000"}, []string{"error: topic S.facets: is limited: without snapshots"}},
 		{"facets that last longer than snapshots need", three, time.Hour, []string{"facets retention.ms=7200000"}, nil},

@@ -96,10 +96,8 @@ func Migrate(ctx context.Context, cfg Config, topics Topics, log *slog.Logger) e
 		return fmt.Errorf("kafka: %w", err)
 	}
 	defer client.Close()
-	reach, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := client.Preflight(reach); err != nil {
-		return cfg.kafkaServer().advise(err, startTimeout)
+	if err := Reach(ctx, cfg, client, startTimeout); err != nil {
+		return err
 	}
 	if err := migrateTopics(ctx, client, cfg, topics, log); err != nil {
 		return err

@@ -116,6 +116,13 @@ func (s server) advise(err error, wait time.Duration) error {
 	return errors.New(s.silent(err, wait).text())
 }
 
+// Reach waits until Kafka answers, for no longer than wait. Its error says what to do.
+func Reach(ctx context.Context, cfg Config, client *kafka.Client, wait time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return cfg.kafkaServer().advise(client.Preflight(limited), wait)
+}
+
 // Hurry limits timeouts to longest, for programs that only check.
 func (c *Config) Hurry(longest time.Duration) {
 	for _, t := range []*time.Duration{

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weirdev/weir/internal/kafka"
 )
 
 // refused returns the subjects of the findings that stop a worker.
@@ -28,6 +30,21 @@ func nobody(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l.Addr().String()
+}
+
+func TestKafkaIsWaitedForOnlySoLong(t *testing.T) {
+	cfg := Defaults()
+	cfg.Kafka.Brokers = []string{"127.0.0.1:1"}
+	client, err := kafka.New(cfg.Kafka, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	err = Reach(t.Context(), cfg, client, 300*time.Millisecond)
+	if err == nil || !strings.HasPrefix(err.Error(), "Kafka: no answer from 127.0.0.1:1 within 300ms: ") ||
+		!strings.HasSuffix(err.Error(), "see that it runs, and that kafka.brokers, kafka.tls and kafka.sasl are right") {
+		t.Errorf("it says %v", err)
+	}
 }
 
 func TestACheckSaysWhomItAsksBeforeItWaitsAndWhoIsSilent(t *testing.T) {

@@ -358,7 +358,11 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	}
 	err = errors.Join(err, failure(ctx), w.kafka.Close(), w.closeSnapshots())
 	w.traces.close()
-	w.log.Info("weir-worker stopped", "error", err)
+	log := w.log
+	if err != nil {
+		log = log.With("error", err)
+	}
+	log.Info("weir-worker stopped")
 	return err
 }
 

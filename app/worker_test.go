@@ -150,13 +150,17 @@ func TestHowAWorkerEnds(t *testing.T) {
 	defer c.Close()
 
 	t.Run("told to stop, it finishes, commits and leaves nothing running", func(t *testing.T) {
-		w := start(t, cfg)
+		var logged bytes.Buffer
+		w := startWith(t, cfg, slog.New(slog.NewTextHandler(&logged, nil)))
 		send(t, c, cfg, 100)
 		w.committed(t, c, 1)
 		send(t, c, cfg, 1000)
 		w.stop()
 		if err := w.end(t, cfg.Stop.Timeout); err != nil {
 			t.Error(err)
+		}
+		if !strings.HasSuffix(logged.String(), `msg="weir-worker stopped"`+"\n") {
+			t.Errorf("its log does not end with a word that it stopped well:\n%s", logged.String())
 		}
 		var all bytes.Buffer
 		_ = pprof.Lookup("goroutine").WriteTo(&all, 2)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -65,6 +66,9 @@ func eachCommand(c *cobra.Command, do func(*cobra.Command)) {
 }
 
 func unknownCommand(c *cobra.Command, name string) error {
+	if name == "version" {
+		return UsageError(fmt.Errorf("there is no command \"version\" of '%s'; '%s --version' shows it", c.CommandPath(), c.Root().Name()))
+	}
 	var names []string
 	for _, sub := range c.Commands() {
 		if sub.IsAvailableCommand() {
@@ -106,7 +110,28 @@ func flagError(c *cobra.Command, err error) error {
 			text += fmt.Sprintf("; did you mean -%s?", near)
 		}
 	}
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		text = valueError(bad)
+	}
 	return UsageError(fmt.Errorf("%s\nRun '%s --help' for its flags", text, c.CommandPath()))
+}
+
+// valueError says what a flag takes. Values of flags with rules of their own have an
+// error that does.
+func valueError(e *pflag.InvalidValueError) string {
+	takes := errors.Unwrap(e).Error()
+	switch e.GetFlag().Value.Type() {
+	case "duration":
+		takes = "it takes a duration such as 250ms or 10m"
+	case "int", "int64", "uint64", "uint":
+		takes = "it takes a whole number"
+	case "float64":
+		takes = "it takes a number"
+	case "bool":
+		takes = "it takes true or false"
+	}
+	return fmt.Sprintf("-%s %q: %s", e.GetFlag().Name, e.GetValue(), takes)
 }
 
 // usedBy names the programs that use the setting with a flag, such as "weir-worker

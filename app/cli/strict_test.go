@@ -24,6 +24,7 @@ func tool() *cobra.Command {
 	}
 	migrate := &cobra.Command{Use: "migrate", Args: cobra.NoArgs, RunE: done}
 	migrate.Flags().Int("n", 1, "number")
+	migrate.Flags().Duration("for", 0, "how long")
 	migrate.Flags().String("dry-run", "", "whether it is only tried")
 	rules := &cobra.Command{Use: "rules", Args: cobra.NoArgs}
 	rules.AddCommand(&cobra.Command{Use: "test [DIR]", Args: cobra.MaximumNArgs(1), RunE: done}, &cobra.Command{Use: "check", Args: cobra.NoArgs, RunE: done})
@@ -56,7 +57,9 @@ func TestWhatNoCommandKnowsIsAUsageError(t *testing.T) {
 		{"migrate now", Usage, `'tool migrate' takes no argument such as "now"`},
 		{"rules test a b", Usage, "arguments given: 2; it is called as 'tool rules test [DIR]'"},
 		{"migrate -dry-rum x", Usage, "there is no flag -dry-rum; did you mean -dry-run?"},
-		{"migrate -n x", Usage, "invalid argument"},
+		{"migrate -n x", Usage, `-n "x": it takes a whole number`},
+		{"migrate -for 5", Usage, `-for "5": it takes a duration such as 250ms or 10m`},
+		{"version", Usage, `'tool --version' shows it`},
 		{"migrate -n", Usage, "flag needs an argument"},
 	} {
 		t.Run(c.args, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -86,7 +87,8 @@ type Server struct {
 	pages    map[string]*template.Template
 	running  chan struct{} // explanations under way
 	metrics  *metrics
-	oidc     *relying // nil: people sign in with tokens only
+	oidc     *relying    // nil: people sign in with tokens only
+	tls      *tls.Config // nil: in clear text
 }
 
 // New checks cfg and prepares the pages. It connects to nothing.
@@ -113,6 +115,13 @@ func New(cfg Config, deps Dependencies) (*Server, error) {
 		if s.oidc, err = newRelying(cfg.OIDC, s.now); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("console.cert_file %s, console.key_file %s: %w", cfg.CertFile, cfg.KeyFile, err)
+		}
+		s.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}
 	}
 	s.pages, err = parsePages()
 	return s, err
@@ -364,20 +373,15 @@ func peer(r *http.Request) netip.Addr {
 
 // Listen opens the address of the configuration.
 func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
-	var config *tls.Config
-	if s.cfg.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(s.cfg.CertFile, s.cfg.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("console.cert_file: %w", err)
-		}
-		config = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}
-	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("console.listen: %w: end the program that has it, or set another address", err)
+		}
 		return nil, fmt.Errorf("console.listen: %w", err)
 	}
-	if config != nil {
-		l = tls.NewListener(l, config)
+	if s.tls != nil {
+		l = tls.NewListener(l, s.tls)
 	}
 	return l, nil
 }

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -156,6 +157,26 @@ func TestPeopleLiveWhereDatabasesSay(t *testing.T) {
 	}
 	if _, _, err := drawPlaces(open(nil), set, 1); !errors.Is(err, errAtlas) {
 		t.Errorf("of an empty world: %v", err)
+	}
+}
+
+// TestAnAttackInTheHistoryIsLaunchedOnce: on the data of an earlier run it has no
+// events, and would count as missed.
+func TestAnAttackInTheHistoryIsLaunchedOnce(t *testing.T) {
+	for again, want := range map[bool]struct {
+		launched int
+		said     string
+	}{
+		false: {1, ""},
+		true:  {0, "the history is that of an earlier run, so the attack that begins in it is not launched again: signature mismatch\n"},
+	} {
+		var out bytes.Buffer
+		people := population.New(population.Config{Seed: 1, People: 10, Rate: 1})
+		w := &watch{d: &demo{out: &out}, people: people}
+		w.launchEarlier(time.Now(), again)
+		if len(w.campaigns) != want.launched || len(people.Campaigns()) != want.launched || out.String() != want.said {
+			t.Errorf("again %v: %d campaigns, it says %q", again, len(w.campaigns), out.String())
+		}
 	}
 }
 

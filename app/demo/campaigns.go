@@ -71,6 +71,21 @@ func (w *watch) launch(begin time.Time, which func(attack) bool) {
 	}
 }
 
+// launchEarlier launches the attacks that begin in the history. If an earlier run has
+// written it, they would have no events there, and could not be caught in time.
+func (w *watch) launchEarlier(now time.Time, again bool) {
+	earlier := func(a attack) bool { return a.starts < 0 }
+	if !again {
+		w.launch(now, earlier)
+		return
+	}
+	for _, a := range attacks() {
+		if earlier(a) {
+			w.d.say("the history is that of an earlier run, so the attack that begins in it is not launched again: %s", a.title)
+		}
+	}
+}
+
 // stops reports whether a gateway that obeys the answer does not serve the request.
 func (a answer) stops() bool {
 	return a.Action == "challenge" || a.Action == "step_up" || a.Action == "deny"

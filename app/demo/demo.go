@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/weirdev/weir/app"
@@ -96,8 +97,21 @@ func Run(ctx context.Context, opts Options, out io.Writer, log *slog.Logger) (v 
 	}
 	if err == nil {
 		d.linger(ctx)
+	} else if d.stack != nil && full(d.stack.Dir) {
+		err = fmt.Errorf("%w; the disk with %s is full: make room there, or name a directory on another one with -data", err, d.stack.Dir)
 	}
 	return v, errors.Join(err, d.close())
+}
+
+// full reports whether the disk of a directory has no room for a MiB. The servers'
+// protocols do not tell that.
+func full(dir string) bool {
+	f, err := os.CreateTemp(dir, ".room-")
+	if err == nil {
+		_, err = f.Write(make([]byte, 1<<20))
+		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	return errors.Is(err, syscall.ENOSPC)
 }
 
 // adopt uses fetched databases if the user named none, and prints their credits.

@@ -173,6 +173,20 @@ func stopsPartition(t *testing.T, o Options, file string) {
 	}
 }
 
+func TestAFullDiskIsSeen(t *testing.T) {
+	if full(t.TempDir()) || full(filepath.Join(t.TempDir(), "absent")) {
+		t.Error("a disk with room is full")
+	}
+	disk := testkit.NewDisk(t, 2048, 100)
+	if full(disk.Dir) {
+		t.Error("an empty disk is full")
+	}
+	disk.Leave(t, 10, 10)
+	if !full(disk.Dir) {
+		t.Error("a disk with 40 KiB of room is not full")
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"negative time":        func(o *Options) { o.For = -1 },

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,12 +123,11 @@ func (d *demo) writeHistory(ctx context.Context, people *population.Population, 
 	if err != nil {
 		return err
 	}
-	w.launch(now, func(a attack) bool { return a.starts < 0 })
-	for _, e := range ends {
-		if e.End > 0 {
-			people.Skip(now.UnixMilli())
-			return nil
-		}
+	again := slices.ContainsFunc(ends, func(e kafka.OffsetRange) bool { return e.End > 0 })
+	w.launchEarlier(now, again)
+	if again {
+		people.Skip(now.UnixMilli())
+		return nil
 	}
 	d.say("writing a history of %v, from which rules learn what is usual", historyLength)
 	const chunk = 10_000 // ms

@@ -225,7 +225,7 @@ func (d *Drafter) Rules() (string, error) {
 	}
 	proposals := append(d.orders(), d.limits()...)
 	if len(proposals) == 0 {
-		return d.head(), nil
+		return d.head() + "#\n# Nothing is drafted: these events show no rule. Take more of them, or a lower -least.\n", nil
 	}
 	found, err := d.predict(d.file(proposals, nil))
 	if err != nil {

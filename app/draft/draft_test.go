@@ -196,7 +196,7 @@ func TestTooLittleToLearnFrom(t *testing.T) {
 	o := options()
 	o.Least = 1000
 	text, err := drafted(t, o, shop())
-	if err != nil || strings.Contains(text, "rules:") || !strings.Contains(text, "fewer than\n# 1000 sessions") {
+	if err != nil || strings.Contains(text, "rules:") || !strings.Contains(text, "fewer than\n# 1000 sessions") || !strings.Contains(text, "# Nothing is drafted: ") {
 		t.Errorf("%v\n%s", err, text)
 	}
 }

@@ -63,11 +63,16 @@ func TestAConsoleThatCannotStartSaysWhy(t *testing.T) {
 		{"a role that does not exist", append(secret, "-console.users-file", users), `line 1: "boss" is no role`},
 		{"no file", append(secret, "-console.users-file", filepath.Join(dir, "none")), "console.users-file: open"},
 		{"rules that cannot be read", append(secret, "-rules", filepath.Join(dir, "none")), "rules: "},
-		{"a certificate that is none", append(secret, "-console.listen", "127.0.0.1:0", "-console.cert-file", users, "-console.key-file", users), "console.cert_file"},
+		{"a certificate that is none", append(secret, "-console.listen", "127.0.0.1:0", "-console.cert-file", users, "-console.key-file", users), "console.cert_file " + users + ", console.key_file " + users + ": "},
+		{"a port that is taken", append(secret, "-console.listen", taken(t)), "address already in use: end the program that has it, or set another address"},
 		{"no data", append(secret, "-data", filepath.Join(dir, "none")), "-data"},
 	} {
 		code, _, stderr := runConsole(tc.args...)
-		if code == 0 || !strings.Contains(stderr, tc.want) {
+		status := cli.Usage
+		if tc.name == "a port that is taken" || tc.name == "no data" { // which the settings cannot show
+			status = cli.Runtime
+		}
+		if code != status || !strings.Contains(stderr, tc.want) {
 			t.Errorf("%s: %d %s", tc.name, code, stderr)
 		}
 	}

@@ -64,6 +64,9 @@ func (s *saying) write(ctx context.Context, client *kafka.Client) (err error) {
 // patience limits the wait for a topic that does not exist.
 const patience = 3 * time.Second
 
+// untilKafka limits the wait for Kafka, during which nothing is said.
+const untilKafka = 10 * time.Second
+
 // toKafka reads the configuration, and calls run with a client.
 func (s *saying) toKafka(cmd *cobra.Command, run func(*kafka.Client) error) error {
 	if err := s.config.Read(cmd); err != nil {
@@ -74,6 +77,9 @@ func (s *saying) toKafka(cmd *cobra.Command, run func(*kafka.Client) error) erro
 		return s.config.Explain(&app.Misconfigured{Err: fmt.Errorf("kafka: %w", err)})
 	}
 	defer client.Close()
+	if err := app.Reach(cmd.Context(), s.config.Config, client, untilKafka); err != nil {
+		return err
+	}
 	return run(client)
 }
 

@@ -299,7 +299,7 @@ func TestConfigurations(t *testing.T) {
 		"s3://me:swordfish@bucket":      "AWS_ACCESS_KEY_ID",
 		"file://host/dir":               "absolute",
 		"file:dir":                      "absolute",
-		"/var/lib/weir":                 "neither",
+		"/var/lib/weir":                 "write file:///DIR",
 		"gs://bucket":                   "neither",
 		"s3://%zz:swordfish@b\x7fucket": "not a URL",
 	} {
