@@ -98,6 +98,9 @@ func (o *owner) open(ctx context.Context, from kafka.Commit) error {
 	}
 	o.metrics.commits.Happened(o.source, time.Now())
 	o.progress = p
+	if err := o.catchUp(ctx); err != nil {
+		return err
+	}
 	o.watermark = watermark(p.Watermark)
 	o.bracket = bracket{low: p.Low, believe: o.History}
 	o.epoch = named(p.Epoch)
@@ -432,6 +435,7 @@ func (o *owner) write(ctx context.Context, all bool) error {
 // propose makes the current state the next commit.
 func (o *owner) propose() {
 	o.proposed = o.Now()
+	o.follow()
 	o.covered = &pending{offset: o.next, progress: o.present()}
 }
 
