@@ -56,7 +56,11 @@ func (s *Set) Text() string {
 
 // Open loads a bundle for the same detectors as s. The error is [ErrBundle], or one
 // of [Load].
-func (s *Set) Open(bundle []byte) (*Set, error) {
+func (s *Set) Open(bundle []byte) (*Set, error) { return OpenBundle(bundle, s.kinds) }
+
+// OpenBundle loads a bundle for the detectors of kinds. The error is [ErrBundle], or
+// one of [Load].
+func OpenBundle(bundle []byte, kinds []Kind) (*Set, error) {
 	if len(bundle) > MaxBundle {
 		return nil, fmt.Errorf("%w: %d bytes", ErrBundle, len(bundle))
 	}
@@ -64,5 +68,5 @@ func (s *Set) Open(bundle []byte) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
 	}
-	return Load(files, s.kinds)
+	return Load(files, kinds)
 }
