@@ -213,7 +213,7 @@ func (c Config) facetRetention() time.Duration {
 }
 
 // Topic returns the name of a topic of the stream: events, facets, dead, signals,
-// decisions, controls, incarnations.
+// decisions, controls, rules, incarnations.
 func (c StreamConfig) Topic(what string) string { return c.Name + "." + what }
 
 // Group returns the name of a consumer group of the stream: ingest, detect,

@@ -152,6 +152,13 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 // reader returns the reader of one owner's records.
 func (e *Epoch) reader() (*Reader, error) { return NewReader(e.settings, e.places) }
 
+// With returns the same epoch, whose facets serve more rules that were pushed.
+func (e *Epoch) With(pushed int64) *Epoch {
+	next := *e
+	next.Pushed = pushed
+	return &next
+}
+
 // named returns an epoch of which only the name is known: it can cover, and make no
 // facets.
 func named(name string) *Epoch {
@@ -198,7 +205,7 @@ func (o *owner) enter(e *Epoch) error {
 // the present epoch then has the same name.
 func (o *owner) follow() {
 	if e := o.Epochs.Present(); e.Name == o.epoch.Name {
-		o.progress.Pushed = max(o.progress.Pushed, e.Pushed)
+		o.epoch, o.progress.Pushed = e, max(o.progress.Pushed, e.Pushed)
 	}
 }
 

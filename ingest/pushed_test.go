@@ -10,13 +10,6 @@ import (
 	"github.com/weirdev/weir/ingest"
 )
 
-// pushed returns a copy of an epoch that has the fields of rules pushed below n.
-func pushed(e *ingest.Epoch, n int64) *ingest.Epoch {
-	c := *e
-	c.Pushed = n
-	return &c
-}
-
 // promises returns what each commit says of pushed rules and of its epoch.
 func (w *world) promises(t *testing.T) (all []ingest.Progress) {
 	t.Helper()
@@ -38,8 +31,8 @@ func TestCommitsSayWhichPushedRulesTheFacetsServe(t *testing.T) {
 		w := newWorld()
 		w.epochs = newEpochs(all[0])
 		w.send(from("a"), from("b"))
-		time.AfterFunc(1500*time.Millisecond, func() { w.epochs.use(pushed(all[0], 3)) })
-		time.AfterFunc(3500*time.Millisecond, func() { w.epochs.use(pushed(all[1], 4)) })
+		time.AfterFunc(1500*time.Millisecond, func() { w.epochs.use(all[0].With(3)) })
+		time.AfterFunc(3500*time.Millisecond, func() { w.epochs.use(all[1].With(4)) })
 		if _, err := w.run(t, 6*time.Second); err != nil {
 			t.Fatal(err)
 		}
@@ -65,13 +58,13 @@ func TestNobodyGoesBackBehindPushedRules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := distinct(t, "0", "1")
 		w := newWorld()
-		w.epochs = newEpochs(pushed(all[1], 7))
+		w.epochs = newEpochs(all[1].With(7))
 		w.send(from("a"), from("b"))
 		if _, err := w.run(t, 2*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		w.epochs.use(all[0]) // as of a worker that knows of no push
-		time.AfterFunc(3*time.Second, func() { w.epochs.use(pushed(all[1], 8)) })
+		time.AfterFunc(3*time.Second, func() { w.epochs.use(all[1].With(8)) })
 		w.send(from("c"))
 		if _, err := w.run(t, 6*time.Second); err != nil {
 			t.Fatal(err)
@@ -97,7 +90,7 @@ func TestAWorkerThatCannotFollowReadsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := distinct(t, "0")
 		w := newWorld()
-		w.epochs = newEpochs(pushed(all[0], 7))
+		w.epochs = newEpochs(all[0].With(7))
 		w.send(from("a"))
 		if _, err := w.run(t, 2*time.Second); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing/fstest"
+	"time"
 
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
@@ -121,7 +122,7 @@ func (f *faults) switchRules(lane facet.Lane) func(context.Context, *rand.Rand) 
 		}
 		stack := f.r.cluster.stack
 		frame := facet.AppendSwitch(nil, &facet.Switch{
-			Incarnation: uint64(stack.Config.Stream.Incarnation), Number: s.number, Lane: lane, Version: set.Version, Bundle: bundle,
+			Incarnation: uint64(stack.Config.Stream.Incarnation), Number: s.number, Lane: lane, Version: set.Version, Time: time.Now().UnixMilli(), Who: "chaos", Source: "weir chaos", Bundle: bundle,
 		})
 		var all []kafka.Produce
 		for p := range f.r.facetPartitions {
