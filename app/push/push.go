@@ -214,8 +214,9 @@ func (p *Pusher) behind(ctx context.Context, is *Push) (all []int32, least int64
 	return all, least, nil
 }
 
-// keptSince reports whether these rules were in force before, so that workers read
-// them, and ingest has kept their fields ever since the topic had the given length.
+// keptSince reports whether ingest has kept the fields of these rules, because of other
+// pushes, ever since the topic had the given length. Workers that have followed it so
+// far read them.
 func (p *Pusher) keptSince(ctx context.Context, is *Push, since int64) (bool, error) {
 	if since == 0 {
 		return false, nil
@@ -224,7 +225,7 @@ func (p *Pusher) keptSince(ctx context.Context, is *Push, since int64) (bool, er
 	h := &History{Incarnation: p.Stream.Incarnation}
 	err := h.Read(ctx, p.Log, p.Stream.Rules, func() {
 		if h.Next >= since {
-			kept = kept && slices.ContainsFunc(h.Kept(), func(k *Push) bool { return k.Version == is.Version && k.Done })
+			kept = kept && slices.ContainsFunc(h.Kept(), func(k *Push) bool { return k.Version == is.Version })
 		}
 	})
 	return err == nil && kept, err
