@@ -238,9 +238,11 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 	return o.outlets.flush(finish)
 }
 
-// tellRules tells that the record at offset has changed the rules.
+// tellRules tells that the record at offset has changed the rules, and has it committed
+// soon: somebody may wait for it.
 func (o *owner) tellRules(offset int64) {
 	for i := range o.out.Rules {
+		o.proposed = time.Time{}
 		c := &o.out.Rules[i]
 		version := ""
 		if c.Rules != nil {

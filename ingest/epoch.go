@@ -209,6 +209,12 @@ func (o *owner) follow() {
 	}
 }
 
+// awaited reports whether somebody who pushes rules waits for a commit.
+func (o *owner) awaited() bool {
+	e := o.Epochs.Present()
+	return e.Name == o.epoch.Name && e.Pushed > o.progress.Pushed
+}
+
 // catchUp waits until the present epoch has the fields that the last owner promised
 // to whoever pushes rules. An earlier epoch must not come back: rules that need its
 // fields may be in force.

@@ -257,7 +257,7 @@ func (o *owner) turn(ctx, finish context.Context) error {
 	// The start of an open transaction is not the end: its records are appended
 	// already, and its events must be neither late nor delayed when they come.
 	atEnd := o.next >= o.batch.HighWatermark
-	cover := o.covered == nil && o.Now().Sub(o.proposed) >= o.cfg.CommitInterval
+	cover := o.covered == nil && (o.Now().Sub(o.proposed) >= o.cfg.CommitInterval || o.awaited())
 	if cover && atEnd && o.idle && !o.History && !o.input.controls {
 		o.tick(o.batch.Asked)
 	}
