@@ -36,7 +36,7 @@ type Config struct {
 	Redis      redis.Config          `yaml:"redis"`
 	ClickHouse clickhouse.Config     `yaml:"clickhouse"`
 	Geo        geo.Config            `yaml:"geo"`
-	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the built-in rules"`
+	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the built-in rules. Workers use it until rules are pushed (weir rules push)"`
 	Ingest     ingest.Config         `yaml:"ingest"`
 	Detect     engine.StageConfig    `yaml:"detect"`
 	Snapshots  snapshot.Config       `yaml:"snapshots"`

@@ -178,7 +178,13 @@ func (f *Follower) load() {
 		}
 		set, err := f.sets[p.Number], f.refused[p.Number]
 		if set == nil && err == nil {
-			if set, err = Open(f.Own, p); err != nil {
+			if set, err = open(f.Own, p); errors.Is(err, errVersion) && p.Decided {
+				// An upgrade may have changed what rules mean; fields are as the
+				// present program needs them.
+				f.Logger.Warn("rules that were pushed have another version under this program; push them again", "number", p.Number, "error", err)
+				err = nil
+			}
+			if err != nil {
 				f.Logger.Error("rules that were pushed cannot be used by this worker; they are not put in force while that is so", "number", p.Number, "who", p.Who, "error", err)
 			} else {
 				f.Logger.Info("rules were pushed", "number", p.Number, "lane", p.Lane.String(), "rules", p.Version, "who", p.Who, "reason", p.Reason)
@@ -194,15 +200,17 @@ func (f *Follower) load() {
 	f.sets, f.refused = sets, refused
 }
 
-// Open loads the rules of a push, for the same detectors as like. It returns an error
-// if this program reads them in another way than the one that pushed them.
-func Open(like *rules.Set, p *Push) (*rules.Set, error) {
+var errVersion = errors.New("this program reads them in another way than the one that pushed them")
+
+// open loads the rules of a push, for the same detectors as like. With errVersion, it
+// returns the rules as this program reads them.
+func open(like *rules.Set, p *Push) (*rules.Set, error) {
 	set, err := like.Open(p.Bundle)
 	if err == nil && set.Version != p.Version {
-		err = fmt.Errorf("they have version %s here, and had %s where they were pushed", set.Version, p.Version)
+		err = fmt.Errorf("%w: they have version %s here, and had %s", errVersion, set.Version, p.Version)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the rules of push %d: %w", p.Number, err)
+		return set, fmt.Errorf("the rules of push %d: %w", p.Number, err)
 	}
 	return set, nil
 }

@@ -96,7 +96,7 @@ func TestAWorkerThatCannotUseRulesDoesNotSayThatItFollows(t *testing.T) {
 	if err := w.pusher().append(t.Context(), &alien); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Catch(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "had another version where they were pushed") {
+	if err := f.Catch(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "and had another version") {
 		t.Errorf("it follows: %v", err)
 	}
 	if f.pushed != 0 || !strings.Contains(f.said.String(), "cannot be used by this worker") {
@@ -114,13 +114,29 @@ func TestAWorkerThatCannotUseRulesDoesNotSayThatItFollows(t *testing.T) {
 			t.Errorf("facets of %s, %v", f.has(), err)
 		}
 	})
-	if err := w.pusher().append(t.Context(), &record{Incarnation: 1, Step: decided, Number: 1}); err != nil {
-		t.Fatal(err)
-	}
-	err := NewFollower(w, "rules", 1, own, slog.New(slog.DiscardHandler)).Start(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "which may be in force") {
-		t.Errorf("it starts: %v", err)
-	}
+	t.Run("in force, they are used as an upgraded worker reads them", func(t *testing.T) {
+		w := &world{rules: w.rules, mortal: -1}
+		if err := w.pusher().append(t.Context(), &record{Incarnation: 1, Step: decided, Number: 1}); err != nil {
+			t.Fatal(err)
+		}
+		f := follow(t, w, own)
+		if p, pushed, err := f.Fields(t.Context()); err != nil || pushed != 2 || p[facet.IP] == nil || !strings.Contains(f.said.String(), "push them again") {
+			t.Errorf("up to %d, %v:\n%s", pushed, err, f.said.String())
+		}
+	})
+	t.Run("in force, those that do not load keep it from starting", func(t *testing.T) {
+		alien.Bundle, alien.ID = []byte("no bundle"), "broken"
+		if err := w.pusher().append(t.Context(), &alien); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.pusher().append(t.Context(), &record{Incarnation: 1, Step: decided, Number: 2}); err != nil {
+			t.Fatal(err)
+		}
+		err := NewFollower(w, "rules", 1, own, slog.New(slog.DiscardHandler)).Start(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "push 2 of , which may be in force") {
+			t.Errorf("it starts: %v", err)
+		}
+	})
 }
 
 // TestWhatTheWorkerCannotUseYetIsTriedAgain: its store may be down.

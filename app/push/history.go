@@ -203,8 +203,10 @@ type Log interface {
 // be nil.
 func (h *History) Read(ctx context.Context, log Log, topic string, each func()) error {
 	ranges, err := log.Offsets(ctx, topic)
-	if err != nil {
+	if errors.Is(err, kafka.ErrUnknownTopic) {
 		return fmt.Errorf("topic %s: %w; `weir migrate` makes it", topic, err)
+	} else if err != nil {
+		return err
 	}
 	if len(ranges) == 0 || ranges[0].End < h.Next {
 		return fmt.Errorf("topic %s: it was read up to %d, and ends before: it was made anew", topic, h.Next)
