@@ -121,7 +121,7 @@ func (w *Worker) loadRules() (err error) {
 
 // followRules prepares to follow the rules that people push.
 func (w *Worker) followRules() {
-	if w.runs("ingest") || w.runs("detect") {
+	if w.runs("ingest") || w.runs("detect") || w.runs("notices") {
 		w.pushed = push.NewFollower(w.kafka, w.cfg.Stream.Topic("rules"), w.cfg.Stream.Incarnation, w.rules, w.log)
 	}
 }
@@ -247,7 +247,7 @@ func (w *Worker) makeNotices() (err error) {
 	}
 	s := w.cfg.Stream
 	w.notices, err = notices.New(w.cfg.Notices, notices.Topics{Signals: s.Topic("signals"), Dead: s.Topic("dead"), Group: s.Group("notices"), Stream: s.Name}, notices.Dependencies{
-		Log: w.kafka, Rules: w.rules, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
+		Log: w.kafka, Rules: w.rules, Live: w.pushed.Live, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
 	})
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirdev/weir/internal/facet"
@@ -29,8 +30,9 @@ type Follower struct {
 	turn    chan struct{}         // full while somebody reads
 	sets    map[uint64]*rules.Set // of the pushes that are kept, by number
 	refused map[uint64]error      // of those that do not load
-	used    int64                 // what Use was called with, successfully
-	foreign int                   // that the log has told of
+	live    atomic.Pointer[rules.Set]
+	used    int64 // what Use was called with, successfully
+	foreign int   // that the log has told of
 }
 
 // NewFollower creates a follower for one incarnation of a stream.
@@ -81,6 +83,15 @@ func (f *Follower) InForce(ctx context.Context) (*Push, *rules.Set, error) {
 		return nil, nil, nil
 	}
 	return p, f.sets[p.Number], nil
+}
+
+// Live returns the live rules in force, which are the worker's own if none were pushed.
+// It never waits.
+func (f *Follower) Live() *rules.Set {
+	if set := f.live.Load(); set != nil {
+		return set
+	}
+	return f.Own
 }
 
 // Run follows the topic until ctx ends. It waits out what it cannot read or use: whoever
@@ -198,6 +209,9 @@ func (f *Follower) load() {
 		p.Bundle = nil
 	}
 	f.sets, f.refused = sets, refused
+	if p := f.history.InForce(facet.Live); p != nil && sets[p.Number] != nil {
+		f.live.Store(sets[p.Number])
+	}
 }
 
 var errVersion = errors.New("this program reads them in another way than the one that pushed them")

@@ -78,11 +78,14 @@ func TestFacetsServeWhatMayBeInForce(t *testing.T) {
 	if p, set, err := f.InForce(t.Context()); err != nil || p.Version != set.Version || set.Rules[0].Entity != facet.Account {
 		t.Errorf("in force is %+v, %v", p, err)
 	}
+	if f.Live().Rules[0].Entity != facet.Account {
+		t.Errorf("live is %s", f.Live().Version)
+	}
 	other := NewFollower(w, "rules", 2, own, slog.New(slog.DiscardHandler))
 	if err := other.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p, _, err := other.InForce(t.Context()); p != nil || err != nil {
+	if p, _, err := other.InForce(t.Context()); p != nil || err != nil || other.Live() != own {
 		t.Errorf("in another incarnation, %+v is in force, %v", p, err)
 	}
 }
