@@ -172,7 +172,7 @@ func TestPrincipalsMayWhatTheyNeedAndNoMore(t *testing.T) {
 		{"weir-canary", "signals", "events"},
 		{"weir-dead", "dead", "events"},
 		{"weir-keda", "", ""},
-		{"weir-rules", "rules", "rules facets"},
+		{"weir-rules", "rules incarnations", "rules facets"},
 	} {
 		_, client := b.as(t, c.principal)
 		for _, what := range streamTopics {
@@ -209,6 +209,9 @@ func TestPrincipalsMayWhatTheyNeedAndNoMore(t *testing.T) {
 	set, err := LoadRules("")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := cfg.Stream.IsPresent(ctx, pusher); err != nil {
+		t.Errorf("whoever pushes rules reads the incarnation: %v", err)
 	}
 	_, err = NewPusher(cfg.Stream, pusher, func(string) {}).Push(ctx, push.Request{Rules: set, Who: "ann"})
 	if err == nil || !strings.Contains(err.Error(), "nothing has changed: ingest of the raw partitions 0, 1, 2, 3") {

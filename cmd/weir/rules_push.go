@@ -145,10 +145,13 @@ func (p *pushing) toKafka(cmd *cobra.Command, run func(*kafka.Client) error) err
 
 var errTimeout = errors.New("-timeout is over")
 
-func (p *pushing) run(cmd *cobra.Command, client push.Log, set *rules.Set, args []string) error {
+func (p *pushing) run(cmd *cobra.Command, client *kafka.Client, set *rules.Set, args []string) error {
 	ctx, cancel := context.WithTimeoutCause(cmd.Context(), p.timeout, errTimeout)
 	defer cancel()
 	out := cmd.OutOrStdout()
+	if err := p.config.Config.Stream.IsPresent(ctx, client); err != nil {
+		return p.config.Explain(err)
+	}
 	pusher := app.NewPusher(p.config.Config.Stream, client, func(text string) { fmt.Fprintln(out, text) })
 	h, err := pusher.History(ctx)
 	if err != nil {

@@ -42,11 +42,14 @@ func pushedRecords(t *testing.T, number uint64, dir, who string) (all []kafka.Ou
 // is tested in app.
 func TestPushingRules(t *testing.T) {
 	addr, client := startServers(t)
-	for _, spec := range []kafka.TopicSpec{{Name: "weir.rules", Partitions: 1}, {Name: "weir.events", Partitions: 2}, {Name: "weir.facets", Partitions: 2}} {
+	for _, spec := range []kafka.TopicSpec{{Name: "weir.rules", Partitions: 1}, {Name: "weir.incarnations", Partitions: 1}, {Name: "weir.events", Partitions: 2}, {Name: "weir.facets", Partitions: 2}} {
 		spec.Replication = 1
 		if err := client.CreateTopic(t.Context(), spec); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := client.Produce(t.Context(), "weir.incarnations", []kafka.Produce{{Records: []kafka.Outgoing{{Value: []byte(`{"incarnation":1}`)}}}}); err != nil {
+		t.Fatal(err)
 	}
 	fails := strings.Replace(ruleFile, "weight: 30}]\n  - id: untested", "weight: 31}]\n  - id: untested", 1)
 	dirs := inFolders(t, ruleFile, strings.Replace(ruleFile, "title: never tried", "title: never tried\n    severity: info", 1), fails,
@@ -64,6 +67,7 @@ func TestPushingRules(t *testing.T) {
 		{"no live rules", []string{"push", "-none"}, cli.Usage, "", "a stream has live rules always"},
 		{"rules that are wrong", []string{"push", wrong}, cli.Failed, "", "auht"},
 		{"rules that fail their tests", []string{"push", failing}, cli.Failed, "", "1 tests of the rules fail, and nothing is pushed; weir rules test " + failing},
+		{"another incarnation", []string{"push", right, "-stream.incarnation", "2"}, cli.Usage, "", "the stream weir is in its incarnation 1"},
 		{"nothing to go back to", []string{"push", "-previous"}, cli.Usage, "", "no other rules were pushed before"},
 		{"a push that is not there", []string{"push", "-number", "3"}, cli.Usage, "", "there is no push 3"},
 		{"nothing was pushed", []string{"pushed"}, cli.OK, "no rules were pushed", ""},

@@ -40,8 +40,8 @@ all=(--topic "$stream." --resource-pattern-type prefixed)
   allow weir-eraser Describe $(groups ingest detect decisions controls)
 
   # What it writes changes every score: for people with weir rules push.
-  allow weir-rules Read,Write $(topics rules)
-  allow weir-rules Write $(topics facets)
+  allow weir-rules Read $(topics rules incarnations)
+  allow weir-rules Write $(topics rules facets)
   allow weir-rules Describe $(topics events)
   allow weir-rules Describe $(groups ingest detect)
 
