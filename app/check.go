@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirdev/weir/app/push"
 	"github.com/weirdev/weir/control"
 	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/ingest"
@@ -103,6 +104,7 @@ func checkStream(ctx context.Context, log *kafka.Client, cfg Config, facetRetent
 	c.checkEvents()
 	c.checkFacets()
 	c.checkControls()
+	c.checkRules()
 	c.checkIncarnations()
 	for _, what := range streamTopics {
 		if c.topics[what] != nil {
@@ -116,7 +118,7 @@ func checkStream(ctx context.Context, log *kafka.Client, cfg Config, facetRetent
 }
 
 // streamTopics are the names of a stream's topics.
-var streamTopics = []string{"events", "facets", "dead", "signals", "decisions", "controls", "incarnations"}
+var streamTopics = []string{"events", "facets", "dead", "signals", "decisions", "controls", "rules", "incarnations"}
 
 func (c *checker) name(what string) string { return "topic " + c.stream.Topic(what) }
 
@@ -220,6 +222,25 @@ func (c *checker) checkControls() {
 	}
 }
 
+// checkRules: pushes are numbered by their offsets.
+func (c *checker) checkRules() {
+	t := c.topics["rules"]
+	if t == nil {
+		return
+	}
+	c.checkDeletes("rules", "rules that were pushed would be forgotten")
+	if t.Partitions != 1 {
+		c.refuse(c.name("rules"), "", fmt.Sprintf("has %d partitions: rules that were pushed would have no order", t.Partitions),
+			"delete it, and `weir migrate` makes it with one")
+	}
+	if kept, limited := milliseconds(t.Config["retention.ms"]); limited {
+		c.refuse(c.name("rules"), "retention.ms", fmt.Sprintf("forgets after %v which rules are in force", kept), c.setFix("rules", "retention.ms", "-1"))
+	}
+	if _, limited := bytesOf(t.Config["retention.bytes"]); limited {
+		c.refuse(c.name("rules"), "retention.bytes", "is limited: it would forget which rules are in force", c.setFix("rules", "retention.bytes", "-1"))
+	}
+}
+
 func (c *checker) checkIncarnations() {
 	t := c.topics["incarnations"]
 	if t == nil {
@@ -285,6 +306,8 @@ func (c *checker) largestBatch(what string) int64 {
 		return batch + decision.MaxBytes
 	case "controls":
 		return control.MaxBytes
+	case "rules":
+		return push.MaxBytes
 	case "dead":
 		return max(batch, ingest.MaxLetterBytes) + largestSignal
 	}

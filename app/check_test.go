@@ -143,6 +143,9 @@ func TestWhatAWorkerRefusesToRunOn(t *testing.T) {
 			[]string{"error: topic S.incarnations: is compacted", "error: topic S.incarnations: forgets after 277h46m40s"}},
 		{"all at once", three, 0, []string{"events none", "facets retention.ms=1000", "signals min.insync.replicas=1"},
 			[]string{"error: topic S.events: does not exist", "error: topic S.facets: keeps facets for 1s", "error: topic S.signals: has 3 replicas"}},
+		{"pushed rules that are forgotten", three, 0, []string{"rules partitions=2", "rules retention.ms=1000000000", "rules retention.bytes=1000000", "rules cleanup.policy=compact", "rules max.message.bytes=1048588"},
+			[]string{"error: topic S.rules: has 2 partitions: rules that were pushed would have no order", "error: topic S.rules: forgets after 277h46m40s which rules are in force", "error: topic S.rules: is limited",
+				"error: topic S.rules: is compacted (cleanup.policy=compact): rules that were pushed would be forgotten", "error: topic S.rules: takes batches of 1048588 bytes"}},
 		{"control records out of order, which vanish", three, 0, []string{"controls partitions=2", "controls retention.ms=60000", "controls cleanup.policy=compact"},
 			[]string{"error: topic S.controls: has 2 partitions: what is said about one entity could be read out of order", "error: topic S.controls: keeps control records for 1m0s", "error: topic S.controls: is compacted (cleanup.policy=compact): labels and releases would vanish unread"}},
 		{"another number of facet partitions", three, 0, []string{"facets partitions=12"}, []string{"error: topic S.facets: has 12 partitions, and had 8 when incarnation 1 began"}},
@@ -245,7 +248,7 @@ func TestTopicsThatWereMadeByHandOnApacheKafka(t *testing.T) {
 	}
 	check(t, log, cfg, 0,
 		"warning: topic S.events: is CreateTime", "error: topic S.facets: keeps facets for 168h0m0s", "error: topic S.facets: takes batches of 1048588 bytes",
-		"error: topic S.dead: takes batches of 1048588 bytes", "error: topic S.incarnations: forgets after 168h0m0s", "error: stream S: has no incarnation 1")
+		"error: topic S.dead: takes batches of 1048588 bytes", "error: topic S.rules: forgets after 168h0m0s", "error: topic S.rules: takes batches of 1048588 bytes", "error: topic S.incarnations: forgets after 168h0m0s", "error: stream S: has no incarnation 1")
 	if err := migrateTopics(t.Context(), log, cfg, TopicDefaults(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "without snapshots") {
 		t.Errorf("migrate says %v", err)
 	}

@@ -36,7 +36,7 @@ type Config struct {
 	Redis      redis.Config          `yaml:"redis"`
 	ClickHouse clickhouse.Config     `yaml:"clickhouse"`
 	Geo        geo.Config            `yaml:"geo"`
-	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the built-in rules"`
+	Rules      string                `yaml:"rules" doc:"directory of rules; empty: the built-in rules. Workers use it until rules are pushed (weir rules push)"`
 	Ingest     ingest.Config         `yaml:"ingest"`
 	Detect     engine.StageConfig    `yaml:"detect"`
 	Snapshots  snapshot.Config       `yaml:"snapshots"`
@@ -213,7 +213,7 @@ func (c Config) facetRetention() time.Duration {
 }
 
 // Topic returns the name of a topic of the stream: events, facets, dead, signals,
-// decisions, controls, incarnations.
+// decisions, controls, rules, incarnations.
 func (c StreamConfig) Topic(what string) string { return c.Name + "." + what }
 
 // Group returns the name of a consumer group of the stream: ingest, detect,

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"weak"
 
+	"github.com/weirdev/weir/app/push"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/geo"
@@ -20,18 +21,29 @@ import (
 // manifests, stream/blobs the databases that they name. It implements
 // [ingest.Epochs].
 //
-// It holds the present epoch; the sources that use a loaded epoch hold that. When
+// It follows the rules that are pushed: its facets have their fields, too. It holds the
+// present epoch; the sources that use a loaded epoch hold that. When
 // the last source drops it, its databases of 60 to 120 MB are freed.
 type epochs struct {
-	cfg        ingest.Config
-	projection facet.Projection
-	geo        *geo.DB
-	log        *slog.Logger
-	store      *snapshot.Store // nil: none is kept
+	cfg   ingest.Config
+	geo   *geo.DB
+	log   *slog.Logger
+	store *snapshot.Store // nil: none is kept
+	rules *push.Follower  // nil: no rules are pushed
 
 	present atomic.Pointer[ingest.Epoch]
-	turn    chan struct{}                         // full during a load, so that sources with the same epoch load it once
-	known   map[string]weak.Pointer[ingest.Epoch] // by name; only used by the holder of turn
+	changes chan struct{} // full while the present epoch is being replaced
+	made    contents      // what the present epoch is made of; only used by the holder of changes
+
+	turn  chan struct{}                         // full during a load, so that sources with the same epoch load it once
+	known map[string]weak.Pointer[ingest.Epoch] // by name; only used by the holder of turn
+}
+
+// contents are what epochs of one worker differ in.
+type contents struct {
+	projection facet.Projection
+	pushed     int64 // see [ingest.Epoch]
+	geo        *geo.Generation
 }
 
 func (w *Worker) makeEpochs() error {
@@ -39,14 +51,18 @@ func (w *Worker) makeEpochs() error {
 		return nil
 	}
 	e := &epochs{
-		cfg: w.cfg.Ingest, projection: w.rules.Projection(), geo: w.geo, log: w.log, store: w.snapshots,
-		turn: make(chan struct{}, 1), known: map[string]weak.Pointer[ingest.Epoch]{},
+		cfg: w.cfg.Ingest, geo: w.geo, log: w.log, store: w.snapshots, rules: w.pushed,
+		changes: make(chan struct{}, 1), turn: make(chan struct{}, 1), known: map[string]weak.Pointer[ingest.Epoch]{},
+		made: contents{projection: w.rules.Projection(), geo: w.geo.Current()},
 	}
-	epoch, err := e.manifest(w.geo.Current()).Epoch(w.geo.Current())
+	epoch, err := e.epoch(e.made)
 	if err != nil {
 		return err
 	}
 	e.present.Store(epoch)
+	if e.rules != nil {
+		e.rules.Use = e.push
+	}
 	w.epochs = e
 	return nil
 }
@@ -62,23 +78,50 @@ func Fingerprint(c Config) (string, error) {
 	return w.epochs.Present().Name + " " + w.rules.Version, nil
 }
 
-func (e *epochs) manifest(g *geo.Generation) ingest.Manifest {
-	return ingest.NewManifest(e.cfg, e.projection, g.Digests())
+func (e *epochs) manifest(c contents) ingest.Manifest {
+	return ingest.NewManifest(e.cfg, c.projection, c.geo.Digests())
+}
+
+func (e *epochs) epoch(c contents) (*ingest.Epoch, error) {
+	epoch, err := e.manifest(c).Epoch(c.geo)
+	if err == nil {
+		epoch.Pushed = c.pushed
+	}
+	return epoch, err
 }
 
 // Present implements [ingest.Epochs].
 func (e *epochs) Present() *ingest.Epoch { return e.present.Load() }
 
-// begin stores the present epoch, however long the store takes to answer, until ctx
-// ends. Before that no commit may name it.
+// Follow implements [ingest.Epochs].
+func (e *epochs) Follow(ctx context.Context, pushed int64) error {
+	if e.rules == nil || e.Present().Pushed >= pushed {
+		return nil
+	}
+	return e.rules.Catch(ctx, pushed)
+}
+
+// begin adds the fields of rules that were pushed, and stores the present epoch, however
+// long the store takes to answer, until ctx ends. Before that no commit may name it.
 func (e *epochs) begin(ctx context.Context) error {
+	if e.rules != nil {
+		var err error
+		if e.made.projection, e.made.pushed, err = e.rules.Fields(ctx); err != nil {
+			return err
+		}
+		epoch, err := e.epoch(e.made)
+		if err != nil {
+			return err
+		}
+		e.present.Store(epoch)
+	}
 	e.log.Info("epoch of this worker", "epoch", e.Present().Name)
 	if e.store == nil {
 		e.log.Warn("no epochs are kept (snapshots.url is empty): a worker that ends uncleanly and comes back with other rules or data reads some events again under those")
 		return nil
 	}
 	err := retry.Do(ctx,
-		func(ctx context.Context) error { return e.keep(ctx, e.geo.Current()) },
+		func(ctx context.Context) error { return e.keep(ctx, e.made) },
 		func(error) bool { return false },
 		func(err error, news bool) {
 			if news {
@@ -92,28 +135,50 @@ func (e *epochs) begin(ctx context.Context) error {
 }
 
 // keep writes the databases first, because a manifest may only name existing ones.
-func (e *epochs) keep(ctx context.Context, g *geo.Generation) error {
+func (e *epochs) keep(ctx context.Context, c contents) error {
 	blobs := e.store.Blobs("blobs")
-	for _, b := range g.Data() {
+	for _, b := range c.geo.Data() {
 		if err := blobs.Put(ctx, b); err != nil {
 			return err
 		}
 	}
-	return e.store.Blobs("epochs").Put(ctx, e.manifest(g).Bytes())
+	return e.store.Blobs("epochs").Put(ctx, e.manifest(c).Bytes())
 }
 
 // use makes g part of the present epoch, once that is stored. Each source follows
 // at a commit.
 func (e *epochs) use(ctx context.Context, g *geo.Generation) error {
-	next, err := e.manifest(g).Epoch(g)
+	return e.change(ctx, func(c *contents) { c.geo = g })
+}
+
+// push makes the fields of pushed rules part of the present epoch, in the same way.
+func (e *epochs) push(ctx context.Context, p facet.Projection, pushed int64) error {
+	return e.change(ctx, func(c *contents) { c.projection, c.pushed = p, pushed })
+}
+
+func (e *epochs) change(ctx context.Context, edit func(*contents)) error {
+	select {
+	case e.changes <- struct{}{}:
+		defer func() { <-e.changes }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	c := e.made
+	edit(&c)
+	next, err := e.epoch(c)
 	if err != nil {
 		return err
 	}
-	if next.Name == e.Present().Name {
-		return nil // files were touched
+	was := e.Present()
+	if next.Name == was.Name {
+		// Files were touched, or rules pushed that need no other fields.
+		if e.made = c; next.Pushed > was.Pushed {
+			e.present.Store(was.With(next.Pushed))
+		}
+		return nil
 	}
 	if e.store != nil {
-		if err := retry.Once(ctx, func(ctx context.Context) error { return e.keep(ctx, g) }); err != nil {
+		if err := retry.Once(ctx, func(ctx context.Context) error { return e.keep(ctx, c) }); err != nil {
 			return err
 		}
 	}
@@ -121,7 +186,8 @@ func (e *epochs) use(ctx context.Context, g *geo.Generation) error {
 		return err
 	}
 	defer e.leave()
-	was := e.present.Swap(next)
+	e.made = c
+	e.present.Store(next)
 	e.known[was.Name] = weak.Make(was) // sources are still under it
 	e.log.Info("epoch of this worker", "epoch", next.Name, "was", was.Name)
 	return nil

@@ -35,26 +35,49 @@ func (c StreamConfig) incarnation(events, facets int) (Incarnation, error) {
 
 // recorded reads the record of an incarnation; ok is false if there is none.
 func recorded(ctx context.Context, client *kafka.Client, topic string, number uint32) (i Incarnation, ok bool, err error) {
+	err = eachIncarnation(ctx, client, topic, func(got Incarnation) {
+		if got.Number == number && !ok {
+			i, ok = got, true
+		}
+	})
+	return i, ok, err
+}
+
+// IsPresent checks that no later incarnation of the stream has begun: what is written
+// for an earlier one stops the partitions of the present one.
+func (c StreamConfig) IsPresent(ctx context.Context, client *kafka.Client) error {
+	last := uint32(0)
+	err := eachIncarnation(ctx, client, c.Topic("incarnations"), func(got Incarnation) { last = max(last, got.Number) })
+	switch {
+	case err != nil:
+		return err
+	case last == 0:
+		return fmt.Errorf("stream %s has no incarnation; `weir migrate` begins it", c.Name)
+	case last != c.Incarnation:
+		return &Misconfigured{fmt.Errorf("stream.incarnation: %d, but the stream %s is in its incarnation %d; use the settings of its workers", c.Incarnation, c.Name, last)}
+	}
+	return nil
+}
+
+func eachIncarnation(ctx context.Context, client *kafka.Client, topic string, each func(Incarnation)) error {
 	ranges, err := client.Offsets(ctx, topic)
 	if err != nil {
-		return i, false, err
+		return err
 	}
 	b := kafka.Batch{Next: ranges[0].Start}
 	for b.Next < ranges[0].End {
 		if err := client.Fetch(ctx, topic, 0, b.Next, &b); err != nil {
-			return i, false, err
+			return err
 		}
 		for _, r := range b.Records {
 			var got Incarnation
 			if err := json.Unmarshal(r.Value, &got); err != nil {
-				return i, false, fmt.Errorf("topic %s, offset %d: %w", topic, r.Offset, err)
+				return fmt.Errorf("topic %s, offset %d: %w", topic, r.Offset, err)
 			}
-			if got.Number == number {
-				return got, true, nil
-			}
+			each(got)
 		}
 	}
-	return i, false, nil
+	return nil
 }
 
 // record writes the description of an incarnation, unless one is stored already,

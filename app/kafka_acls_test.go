@@ -15,12 +15,13 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl/plain"
 
+	"github.com/weirdev/weir/app/push"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/testkit"
 )
 
 // principals are those that deploy/kafka/acls.sh knows.
-var principals = []string{"gateway", "weir-worker", "weir-gate", "weir-gate-controls", "weir-analyst", "weir-eraser", "weir-migrate", "weir-check", "weir-console", "weir-canary", "weir-dead", "weir-keda"}
+var principals = []string{"gateway", "weir-worker", "weir-gate", "weir-gate-controls", "weir-analyst", "weir-eraser", "weir-migrate", "weir-check", "weir-console", "weir-canary", "weir-dead", "weir-keda", "weir-rules"}
 
 // aclBroker is an Apache Kafka that lets nobody do anything but the administrator,
 // and each principal what the script says.
@@ -160,7 +161,7 @@ func TestPrincipalsMayWhatTheyNeedAndNoMore(t *testing.T) {
 	}
 	for _, c := range []struct{ principal, reads, writes string }{
 		{"gateway", "", "events"},
-		{"weir-worker", "events facets signals decisions controls incarnations", "facets signals dead"},
+		{"weir-worker", "events facets signals decisions controls rules incarnations", "facets signals dead"},
 		{"weir-gate", "", "events decisions"},
 		{"weir-gate-controls", "", "events decisions controls"},
 		{"weir-analyst", "", "controls"},
@@ -171,6 +172,7 @@ func TestPrincipalsMayWhatTheyNeedAndNoMore(t *testing.T) {
 		{"weir-canary", "signals", "events"},
 		{"weir-dead", "dead", "events"},
 		{"weir-keda", "", ""},
+		{"weir-rules", "rules incarnations", "rules facets"},
 	} {
 		_, client := b.as(t, c.principal)
 		for _, what := range streamTopics {
@@ -200,6 +202,20 @@ func TestPrincipalsMayWhatTheyNeedAndNoMore(t *testing.T) {
 		if _, err := c.Committed(t.Context(), cfg.Stream.Group("ingest"), cfg.Stream.Topic("events")); err != nil {
 			t.Errorf("%s reads how far ingest is: %v", p, err)
 		}
+	}
+	_, pusher := b.as(t, "weir-rules")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	set, err := LoadRules("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cfg.Stream.IsPresent(ctx, pusher); err != nil {
+		t.Errorf("whoever pushes rules reads the incarnation: %v", err)
+	}
+	_, err = NewPusher(cfg.Stream, pusher, func(string) {}).Push(ctx, push.Request{Rules: set, Who: "ann"})
+	if err == nil || !strings.Contains(err.Error(), "nothing has changed: ingest of the raw partitions 0, 1, 2, 3") {
+		t.Errorf("a push without workers: %v", err)
 	}
 	_, gate := b.as(t, "weir-gate")
 	if err := joins(t, gate, cfg.Stream.Group("ingest"), cfg.Stream.Topic("events")); err == nil {

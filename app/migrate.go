@@ -78,6 +78,9 @@ func (t Topics) specs(s StreamConfig) []kafka.TopicSpec {
 		// The append time, as for events: gates have clocks, too.
 		{Name: s.Topic("decisions"), Partitions: 1, Replication: t.Replication,
 			Config: base(map[string]string{"message.timestamp.type": "LogAppendTime", "retention.ms": retention})},
+		// Its offsets are the numbers of pushes, and the last ones are in force.
+		{Name: s.Topic("rules"), Partitions: 1, Replication: t.Replication,
+			Config: base(map[string]string{"retention.ms": "-1", "max.message.bytes": "8388608"})},
 		// A few records, for ever.
 		{Name: s.Topic("incarnations"), Partitions: 1, Replication: t.Replication,
 			Config: base(map[string]string{"retention.ms": "-1"})},

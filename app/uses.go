@@ -95,6 +95,12 @@ func LabelSettings() settings.Selection {
 	return append(append(settings.Selection{"stream.name", "rules"}, kafkaWrite()...), clickhouseAccess()...)
 }
 
+// PushSettings lists the settings of weir rules push and pushed. Rules are compared with
+// those of the setting where none were pushed.
+func PushSettings() settings.Selection {
+	return append(settings.Selection{"stream.name", "stream.incarnation", "rules"}, kafkaAccess()...)
+}
+
 // ReleaseSettings lists the settings of weir release, which also releases at gates.
 func ReleaseSettings() settings.Selection { return SwitchSettings() }
 

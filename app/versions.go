@@ -9,7 +9,9 @@ import (
 
 	"github.com/weirdev/weir/audit"
 	"github.com/weirdev/weir/decision"
+	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/gate/policy"
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/sink/clickhouse"
 )
 
@@ -34,6 +36,11 @@ const rulesPatience = 2 * time.Second
 func (w *Worker) keepRules(ctx context.Context, stored chan<- struct{}) error {
 	v := versionOf("weir-worker", decision.Rules, w.cfg.Rules)
 	v.Version, v.Count, v.Text = w.rules.Version, len(w.rules.Rules), w.rules.Text()
+	if p, set, err := w.pushed.InForce(ctx); err != nil {
+		return nil // told to stop
+	} else if p != nil && set != nil {
+		v.Version, v.Count, v.Text, v.Source = set.Version, len(set.Rules), set.Text(), p.From()
+	}
 	track := w.versions.Open(0)
 	if err := track.AppendVersion(ctx, 0, v.Time, &v); err != nil {
 		return err
@@ -52,6 +59,61 @@ func (w *Worker) keepRules(ctx context.Context, stored chan<- struct{}) error {
 	close(stored)
 	return nil
 }
+
+// tellPushed says which rules are in force, if they were pushed.
+func (w *Worker) tellPushed(ctx context.Context) error {
+	p, set, err := w.pushed.InForce(ctx)
+	if err != nil || p == nil {
+		return err
+	}
+	log := w.log.With("number", p.Number, "rules", p.Version, "who", p.Who)
+	if set.Version == w.rules.Version {
+		log.Info("rules that were pushed are in force")
+		return nil
+	}
+	log.Warn("rules that were pushed are in force, and not those of the setting rules; `weir rules push` changes them", "setting", w.cfg.Rules, "rules_of_setting", w.rules.Version)
+	return nil
+}
+
+// What rule_versions says of rules that were pushed.
+const (
+	pusherName  = "weir rules push"
+	shadowRules = "shadow_rules" // a kind beside [decision.Rules]
+)
+
+// pushedSink stores which rules a partition has changed to. All partitions write the
+// same row, and rows are named by their content.
+type pushedSink struct{ *clickhouse.VersionTrack }
+
+// Write implements [engine.Sink].
+func (s pushedSink) Write(ctx context.Context, offset int64, out *engine.Output) error {
+	for i := range out.Rules {
+		v := pushedVersion(&out.Rules[i])
+		if err := s.AppendVersion(ctx, offset, v.Time, &v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pushedVersion(c *engine.RuleChange) decision.RuleVersion {
+	v := decision.RuleVersion{
+		Time: c.Time, Kind: decision.Rules, Version: "none", Program: pusherName, Instance: fmt.Sprintf("push %d", c.Number), Who: c.Who, Source: c.Source,
+	}
+	if c.Lane == facet.Shadow {
+		v.Kind = shadowRules
+	}
+	if c.Rules != nil {
+		v.Version, v.Count, v.Text = c.Rules.Version, len(c.Rules.Rules), c.Rules.Text()
+	}
+	return v
+}
+
+// Flush implements [engine.Sink].
+func (pushedSink) Flush(context.Context) error { return nil }
+
+// Close implements [engine.Sink].
+func (pushedSink) Close() {}
 
 // decidedTrack stores what gates say in one partition of their topic.
 type decidedTrack struct {

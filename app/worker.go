@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirdev/weir/app/push"
 	"github.com/weirdev/weir/audit"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
@@ -66,7 +67,8 @@ type Worker struct {
 
 	snapshots *snapshot.Store // nil: neither they nor epochs are kept
 	epochs    *epochs
-	stacks    io.Writer // of all goroutines, when one of them hangs
+	pushed    *push.Follower // nil: no stage depends on rules
+	stacks    io.Writer      // of all goroutines, when one of them hangs
 }
 
 // NewWorker wires a worker; it reads every file that cfg names, and connects to
@@ -83,6 +85,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 	if foundation != nil {
 		return nil, &Misconfigured{foundation}
 	}
+	w.followRules()
 	if err := makeAll([]part{{"epochs", w.makeEpochs}, {"ingest", w.makeIngest}, {"detect", w.makeDetect}, {"decisions", w.makeAudit}, {"notices", w.makeNotices}}); err != nil {
 		return nil, &Misconfigured{err}
 	}
@@ -144,6 +147,13 @@ func (w *Worker) makeWatch() (err error) {
 func (w *Worker) loadRules() (err error) {
 	w.rules, err = LoadRules(w.cfg.Rules)
 	return err
+}
+
+// followRules prepares to follow the rules that people push.
+func (w *Worker) followRules() {
+	if w.runs("ingest") || w.runs("detect") || w.runs("notices") {
+		w.pushed = push.NewFollower(w.kafka, w.cfg.Stream.Topic("rules"), w.cfg.Stream.Incarnation, w.rules, w.log)
+	}
 }
 
 func (w *Worker) openGeo() (err error) {
@@ -243,6 +253,7 @@ func (w *Worker) makeDetect() error {
 			Sinks: []engine.SinkOpener{
 				{Name: "signals", Open: func(p int32) engine.Sink { return engine.SignalSink(w.signalTrack(p)) }},
 				{Name: "shadow signals", Open: func(p int32) engine.Sink { return engine.ShadowSink(w.shadow.Open(p)) }},
+				{Name: "versions of rules", Open: func(p int32) engine.Sink { return pushedSink{w.versions.Open(p)} }},
 				{Name: "scores", Open: func(p int32) engine.Sink { return engine.ScoreSink(w.scores.Open(p)) }},
 			},
 		})
@@ -266,7 +277,7 @@ func (w *Worker) makeNotices() (err error) {
 	}
 	s := w.cfg.Stream
 	w.notices, err = notices.New(w.cfg.Notices, notices.Topics{Signals: s.Topic("signals"), Dead: s.Topic("dead"), Group: s.Group("notices"), Stream: s.Name}, notices.Dependencies{
-		Log: w.kafka, Rules: w.rules, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
+		Log: w.kafka, Rules: w.rules, Live: w.pushed.Live, Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
 	})
 	return err
 }
@@ -332,6 +343,9 @@ func (w *Worker) run(ctx context.Context, fail context.CancelCauseFunc) error {
 	sinks.Go(guard("store of versions", w.versions.Run))
 	sinks.Go(guard("admin", w.admin.Run))
 	sinks.Go(guard("watch", w.watchLoops))
+	if w.pushed != nil {
+		sinks.Go(guard("pushed rules", w.pushed.Run))
+	}
 
 	stages, stageCtx := errgroup.WithContext(ctx)
 	if w.ingest != nil {
@@ -422,6 +436,14 @@ func (w *Worker) ready(ctx context.Context) error {
 	}
 	if err := w.events.Check(ctx); err != nil {
 		return w.cfg.clickhouseServer().advise(err, startTimeout)
+	}
+	if w.pushed != nil {
+		if err := w.pushed.Start(ctx); err != nil {
+			return fmt.Errorf("pushed rules: %w", err)
+		}
+		if err := w.tellPushed(ctx); err != nil {
+			return err
+		}
 	}
 	if w.ingest != nil {
 		return w.epochs.begin(ctx)

@@ -256,6 +256,7 @@ func TestHowAWorkerEnds(t *testing.T) {
 	})
 	t.Run("whoever comes after an unclean end goes on under its routes", func(t *testing.T) { goesOn(t, c, cfg) })
 	t.Run("one that starts while ClickHouse takes no rows detects", func(t *testing.T) { keepsItsRules(t, c, cfg) })
+	t.Run("it follows rules that are pushed", func(t *testing.T) { followsPushes(t, c, cfg) })
 	t.Run("with no server left it ends in time all the same", func(t *testing.T) {
 		w := start(t, cfg)
 		send(t, c, cfg, 100)

@@ -71,6 +71,12 @@ func annotations() []object {
 				GROUP BY rules_version
 			)
 			WHERE first >= $__fromTime`),
+		annotation("Pushed rules", "purple", `
+			SELECT v.time AS time, concat(v.who, ': ', v.source, ', version ', v.version) AS text, v.kind AS tags
+			FROM v_rule_versions AS v
+			WHERE v.program = 'weir rules push' AND v.time >= $__fromTime AND v.time <= $__toTime
+			ORDER BY v.time DESC
+			LIMIT 200`),
 		annotation("Policies", "blue", `
 			SELECT first AS time, concat('Policies of version ', policy_version, ' began to decide') AS text, 'policies' AS tags
 			FROM (

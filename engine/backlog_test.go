@@ -96,6 +96,9 @@ func (d *delivery) Join(ctx context.Context, _, _ string, own func(context.Conte
 }
 
 func (d *delivery) Present() *ingest.Epoch { return d.epoch }
+
+func (d *delivery) Follow(context.Context, int64) error { return nil }
+
 func (d *delivery) Load(context.Context, string) (*ingest.Epoch, error) {
 	return nil, ingest.ErrNoEpoch
 }

@@ -59,6 +59,7 @@ func (o *owner) own(ctx context.Context, committed int64, log kafka.OffsetRange)
 		return err
 	}
 	o.snapshots.startAt(o.next)
+	o.metrics.expect(o.state.rules)
 	o.openSinks()
 	defer o.outlets.close()
 	o.committed = committed
@@ -220,6 +221,7 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 		}
 		o.next = r.Offset + 1
 		o.loop.Beat()
+		o.tellRules(r.Offset)
 		if !live && r.Offset < o.committed {
 			continue
 		}
@@ -234,6 +236,23 @@ func (o *owner) turn(ctx, finish context.Context, live bool) error {
 	o.next = max(o.next, o.batch.Next)
 	o.metrics.lag(o.partition, &o.batch, o.next)
 	return o.outlets.flush(finish)
+}
+
+// tellRules tells that the record at offset has changed the rules, and has it committed
+// soon: somebody may wait for it.
+func (o *owner) tellRules(offset int64) {
+	for i := range o.out.Rules {
+		o.proposed = time.Time{}
+		c := &o.out.Rules[i]
+		version := ""
+		if c.Rules != nil {
+			version = c.Rules.Version
+		}
+		o.log.Info("rules have changed", "lane", c.Lane.String(), "number", c.Number, "rules", version, "offset", offset)
+		if c.Lane == facet.Live {
+			o.metrics.expect(c.Rules)
+		}
+	}
 }
 
 // commitStored commits up to the offset at which every output is acknowledged.
@@ -254,7 +273,7 @@ func (o *owner) commitStored(ctx context.Context) error {
 	// next is acknowledged.
 	metadata := ""
 	if stored == o.next {
-		metadata = Progress{Version: progressVersion, Ledger: o.state.Ledger().Total()}.String()
+		metadata = Progress{Version: progressVersion, Ledger: o.state.Ledger().Total(), Rules: o.state.number, Shadow: o.state.shadowNumber}.String()
 	}
 	if err := o.commit(ctx, stored, metadata); err != nil {
 		return fmt.Errorf("commit %d: %w", stored, err)

@@ -107,6 +107,7 @@ type Output struct {
 	Updates  []score.Update  // one for each entity whose score changed, the latest
 	Loopback []LoopbackFrame // in the order in which they are to be written
 	Shadow   []score.Signal  // of rules that are only watched: they are shown, and nobody acts on them
+	Rules    []RuleChange    // of the record, if it is a switch record that counts
 
 	updated map[facet.Entity]int // places in Updates, once there are many; looked up only
 }
@@ -117,12 +118,13 @@ func (o *Output) Reset() {
 	clear(o.Updates)
 	clear(o.Loopback)
 	clear(o.Shadow)
+	clear(o.Rules)
 	clear(o.updated)
-	o.Signals, o.Updates, o.Loopback, o.Shadow = o.Signals[:0], o.Updates[:0], o.Loopback[:0], o.Shadow[:0]
+	o.Signals, o.Updates, o.Loopback, o.Shadow, o.Rules = o.Signals[:0], o.Updates[:0], o.Loopback[:0], o.Shadow[:0], o.Rules[:0]
 }
 
 func (o *Output) empty() bool {
-	return len(o.Signals)+len(o.Updates)+len(o.Loopback)+len(o.Shadow) == 0
+	return len(o.Signals)+len(o.Updates)+len(o.Loopback)+len(o.Shadow)+len(o.Rules) == 0
 }
 
 // update replaces an earlier score of the same entity.

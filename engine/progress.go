@@ -6,10 +6,12 @@ import (
 )
 
 // Progress is the metadata of a detect commit: the ledger of the facet partition up
-// to the committed offset.
+// to the committed offset, and the rules in force there.
 type Progress struct {
 	Version int    `json:"v"`
 	Ledger  Totals `json:"ledger"`
+	Rules   uint64 `json:"rules,omitempty"`  // number of the last switch record for live rules; 0: none came
+	Shadow  uint64 `json:"shadow,omitempty"` // the same for shadow rules
 }
 
 // Totals is the ledger of a facet partition, summed over its sources.

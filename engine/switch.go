@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/state"
@@ -28,7 +29,7 @@ func (p *Partition) switchRules(frame []byte, at score.Position, out *Output) er
 		return err
 	}
 	if s.Lane == facet.Shadow {
-		return p.switchShadow(s)
+		return p.switchShadow(s, out)
 	}
 	if s.Number <= p.number {
 		return nil
@@ -42,18 +43,33 @@ func (p *Partition) switchRules(frame []byte, at score.Position, out *Output) er
 	if err := p.lane.switchTo(s, set, p); err != nil {
 		return err
 	}
+	out.changed(s, set)
 	p.rescore(before, at, out)
 	return nil
 }
 
+// RuleChange is a change of rules by a switch record.
+type RuleChange struct {
+	Number      uint64
+	Lane        facet.Lane
+	Time        int64 // Unix ms
+	Who, Source string
+	Rules       *rules.Set // nil: there are no shadow rules any more
+}
+
+func (o *Output) changed(s facet.Switch, set *rules.Set) {
+	o.Rules = append(o.Rules, RuleChange{Number: s.Number, Lane: s.Lane, Time: s.Time, Who: strings.Clone(s.Who), Source: strings.Clone(s.Source), Rules: set})
+}
+
 // switchShadow changes, starts or ends the shadow lane.
-func (p *Partition) switchShadow(s facet.Switch) error {
+func (p *Partition) switchShadow(s facet.Switch, out *Output) error {
 	if s.Number <= p.shadowNumber {
 		return nil
 	}
 	p.shadowNumber = s.Number
 	if s.Version == "" {
 		p.shadow = nil
+		out.changed(s, nil)
 		return nil
 	}
 	set, err := p.openBundle(s)
@@ -63,6 +79,7 @@ func (p *Partition) switchShadow(s facet.Switch) error {
 	if p.shadow == nil {
 		p.shadow = &lane{table: state.New(p.caps())}
 	}
+	out.changed(s, set)
 	return p.shadow.switchTo(s, set, p)
 }
 

@@ -75,6 +75,8 @@ type controlsEpoch struct{}
 
 func (controlsEpoch) Present() *Epoch { return named("controls-1") }
 
+func (controlsEpoch) Follow(context.Context, int64) error { return nil }
+
 func (controlsEpoch) Load(_ context.Context, name string) (*Epoch, error) {
 	return nil, fmt.Errorf("%w: controls are read in another way by this program than under %s", ErrNoEpoch, name)
 }

@@ -98,6 +98,11 @@ func (m Manifest) Bytes() []byte {
 type Epoch struct {
 	Name string // SHA-256 of the manifest's bytes, hex
 
+	// Pushed is an offset of the topic of rules: the epoch has the fields of all
+	// rules that records below it brought and that may be in force. It is no part
+	// of the name, and of an epoch that was loaded it is 0.
+	Pushed int64
+
 	number     uint64 // what frames carry: the name's first 16 digits
 	settings   Config // only the part that belongs to an epoch is set
 	projection facet.Projection
@@ -147,6 +152,13 @@ func (m Manifest) Epoch(places Places) (*Epoch, error) {
 // reader returns the reader of one owner's records.
 func (e *Epoch) reader() (*Reader, error) { return NewReader(e.settings, e.places) }
 
+// With returns the same epoch, whose facets serve more rules that were pushed.
+func (e *Epoch) With(pushed int64) *Epoch {
+	next := *e
+	next.Pushed = pushed
+	return &next
+}
+
 // named returns an epoch of which only the name is known: it can cover, and make no
 // facets.
 func named(name string) *Epoch {
@@ -158,8 +170,12 @@ func named(name string) *Epoch {
 // Epochs supplies a stage with epochs. Calls may overlap.
 type Epochs interface {
 	// Present returns the epoch that this worker wants all sources to use. It is
-	// stored already, so that a commit may name it. It changes when databases do.
+	// stored already, so that a commit may name it. It changes when databases do,
+	// and when rules are pushed. Its Pushed never falls.
 	Present() *Epoch
+	// Follow returns when the present epoch has Pushed or more, which may take until
+	// ctx ends. An error means that this program cannot follow.
+	Follow(ctx context.Context, pushed int64) error
 	// Load loads an epoch that a commit names. It blocks for as long as the store
 	// takes, until ctx ends. [ErrNoEpoch] means that it cannot be loaded; after any
 	// other error, a retry may help.
@@ -180,7 +196,37 @@ func (o *owner) enter(e *Epoch) error {
 	o.bracket.maxLate, o.bracket.maxFuture = e.settings.MaxLate.Milliseconds(), e.settings.MaxFuture.Milliseconds()
 	o.bracket.arrival = e.settings.Delayed == DelayedArrival
 	o.epoch, o.progress.Epoch = e, e.Name
+	o.progress.Pushed = max(o.progress.Pushed, e.Pushed)
 	o.frames.under(e)
+	return nil
+}
+
+// follow keeps up with rules that were pushed and need no field that the epoch lacks:
+// the present epoch then has the same name.
+func (o *owner) follow() {
+	if e := o.Epochs.Present(); e.Name == o.epoch.Name {
+		o.epoch, o.progress.Pushed = e, max(o.progress.Pushed, e.Pushed)
+	}
+}
+
+// awaited reports whether somebody who pushes rules waits for a commit.
+func (o *owner) awaited() bool {
+	e := o.Epochs.Present()
+	return e.Name == o.epoch.Name && e.Pushed > o.progress.Pushed
+}
+
+// catchUp waits until the present epoch has the fields that the last owner promised
+// to whoever pushes rules. An earlier epoch must not come back: rules that need its
+// fields may be in force.
+func (o *owner) catchUp(ctx context.Context) error {
+	o.loop.Waiting()
+	defer o.loop.Working()
+	if err := o.Epochs.Follow(ctx, o.progress.Pushed); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return fmt.Errorf("%w: rules were pushed that this worker does not follow: %w", errRefused, err)
+	}
 	return nil
 }
 
@@ -228,7 +274,7 @@ func (o *owner) change(ctx context.Context, to *Epoch) error {
 	}
 	o.covered = nil
 	p := o.present()
-	p.Epoch = to.Name
+	p.Epoch, p.Pushed = to.Name, max(p.Pushed, to.Pushed)
 	if err := o.commit(ctx, o.next, p.String()); err != nil {
 		return fmt.Errorf("commit %d: %w", o.next, err)
 	}

@@ -32,6 +32,7 @@ type epochs struct {
 	fails   error // of loads
 	hangs   int   // so many loads are neither answered nor refused
 	loads   int
+	behind  error // of a worker that does not follow
 }
 
 func newEpochs(present *ingest.Epoch) *epochs {
@@ -42,6 +43,21 @@ func (e *epochs) Present() *ingest.Epoch {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.present
+}
+
+// Follow does not wait long.
+func (e *epochs) Follow(ctx context.Context, pushed int64) error {
+	for e.Present().Pushed < pushed {
+		if e.behind != nil {
+			return e.behind
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 func (e *epochs) Load(ctx context.Context, name string) (*ingest.Epoch, error) {

@@ -98,6 +98,9 @@ func (o *owner) open(ctx context.Context, from kafka.Commit) error {
 	}
 	o.metrics.commits.Happened(o.source, time.Now())
 	o.progress = p
+	if err := o.catchUp(ctx); err != nil {
+		return err
+	}
 	o.watermark = watermark(p.Watermark)
 	o.bracket = bracket{low: p.Low, believe: o.History}
 	o.epoch = named(p.Epoch)
@@ -243,7 +246,7 @@ func (o *owner) turn(ctx, finish context.Context) error {
 	// The start of an open transaction is not the end: its records are appended
 	// already, and its events must be neither late nor delayed when they come.
 	atEnd := o.next >= o.batch.HighWatermark
-	cover := o.covered == nil && o.Now().Sub(o.proposed) >= o.cfg.CommitInterval
+	cover := o.covered == nil && (o.Now().Sub(o.proposed) >= o.cfg.CommitInterval || o.awaited())
 	if cover && atEnd && o.idle && !o.History && !o.input.controls {
 		o.tick(o.batch.Asked)
 	}
@@ -421,6 +424,7 @@ func (o *owner) write(ctx context.Context, all bool) error {
 // propose makes the current state the next commit.
 func (o *owner) propose() {
 	o.proposed = o.Now()
+	o.follow()
 	o.covered = &pending{offset: o.next, progress: o.present()}
 }
 

@@ -43,11 +43,12 @@ func (l Ledger) Plus(m Ledger) Ledger {
 // to continue exactly where the last owner stopped.
 type Progress struct {
 	Version   int    `json:"v"`
-	Owner     uint64 `json:"owner"`          // raised by each take-over, acknowledged before anything is written
-	Epoch     string `json:"epoch"`          // name of the epoch under which records from the offset on are read
-	Low       int64  `json:"low"`            // Unix ms; see bracket
-	Watermark int64  `json:"wm"`             // Unix ms
-	Skip      *Skip  `json:"skip,omitempty"` // an unreadable range that begins at the offset, and is skipped
+	Owner     uint64 `json:"owner"`            // raised by each take-over, acknowledged before anything is written
+	Epoch     string `json:"epoch"`            // name of the epoch under which records from the offset on are read
+	Pushed    int64  `json:"pushed,omitempty"` // offset of the topic of rules: those facets have the fields of all rules that were pushed below it
+	Low       int64  `json:"low"`              // Unix ms; see bracket
+	Watermark int64  `json:"wm"`               // Unix ms
+	Skip      *Skip  `json:"skip,omitempty"`   // an unreadable range that begins at the offset, and is skipped
 	Ledger    Ledger `json:"ledger"`
 }
 

@@ -38,8 +38,9 @@ type Topics struct{ Signals, Dead, Group, Stream string }
 // Dependencies are the connections of a stage.
 type Dependencies struct {
 	Log        kafka.Reader
-	Rules      *rules.Set
-	Watch      *watch.Watch // watches the loops; nil: none
+	Rules      *rules.Set        // whose names the file may use
+	Live       func() *rules.Set // those in force now; nil: Rules
+	Watch      *watch.Watch      // watches the loops; nil: none
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: not registered
 }
@@ -67,6 +68,9 @@ type Stage struct {
 func New(cfg Config, topics Topics, deps Dependencies) (*Stage, error) {
 	if deps.Log == nil || deps.Rules == nil || deps.Logger == nil {
 		return nil, errors.New("notices: a dependency is missing")
+	}
+	if deps.Live == nil {
+		deps.Live = func() *rules.Set { return deps.Rules }
 	}
 	s := &Stage{Dependencies: deps, topics: topics}
 	if cfg.File != "" {
@@ -117,7 +121,7 @@ func (s *Stage) read(ctx context.Context, l *kafka.Lease) error {
 	defer s.metrics.gone(l.Partition)
 	log, in := s.Logger.With("stage", "notices", "topic", s.topics.Signals, "partition", l.Partition), kafka.NewWatchedReader(s.Log, loop)
 	o := &owner{
-		Stage: s, partition: l.Partition, loop: loop, book: newBook(s.file.current.Load(), s.topics.Stream, about{s.Rules}),
+		Stage: s, partition: l.Partition, loop: loop, book: newBook(s.file.current.Load(), s.topics.Stream, about{s.Live}),
 		kafka: in, commit: kafka.WatchedCommit(loop, l.Commit), log: log,
 		in: kafka.Follower{
 			Log: in, Topic: s.topics.Signals, Partition: l.Partition, Logger: log,
@@ -147,12 +151,12 @@ func (s *Stage) bury(ctx context.Context, channel string, n *Notice, cause error
 	}}}})
 }
 
-// about answers from a set of rules.
-type about struct{ set *rules.Set }
+// about answers from the rules in force.
+type about struct{ live func() *rules.Set }
 
 // Title implements [About].
 func (a about) Title(rule string) string {
-	if r := a.set.Rule(rule); r != nil {
+	if r := a.live().Rule(rule); r != nil {
 		return r.Title
 	}
 	return ""
@@ -160,7 +164,7 @@ func (a about) Title(rule string) string {
 
 // Groups implements [About].
 func (a about) Groups(rule string) bool {
-	r := a.set.Rule(rule)
+	r := a.live().Rule(rule)
 	return r != nil && r.Members != nil
 }
 

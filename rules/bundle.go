@@ -3,9 +3,13 @@ package rules
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
+	"sync"
+	"weak"
 )
 
 // MaxBundle limits the bytes of a bundle, which must fit into one record of the
@@ -55,8 +59,41 @@ func (s *Set) Text() string {
 }
 
 // Open loads a bundle for the same detectors as s. The error is [ErrBundle], or one
-// of [Load].
+// of [Load]. A bundle is loaded once for all sets that come from one: after a push,
+// all partitions open the same one at the same time.
 func (s *Set) Open(bundle []byte) (*Set, error) {
+	if s.opened == nil {
+		return OpenBundle(bundle, s.kinds)
+	}
+	return s.opened.open(bundle, s.kinds)
+}
+
+// opened remembers the sets that were opened and are in use.
+type opened struct {
+	mu   sync.Mutex // held while one is loaded, so that others wait for it
+	sets map[[sha256.Size]byte]weak.Pointer[Set]
+}
+
+func (o *opened) open(bundle []byte, kinds []Kind) (*Set, error) {
+	name := sha256.Sum256(bundle)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if set := o.sets[name].Value(); set != nil {
+		return set, nil
+	}
+	set, err := OpenBundle(bundle, kinds)
+	if err != nil {
+		return nil, err
+	}
+	set.opened = o
+	maps.DeleteFunc(o.sets, func(_ [sha256.Size]byte, p weak.Pointer[Set]) bool { return p.Value() == nil })
+	o.sets[name] = weak.Make(set)
+	return set, nil
+}
+
+// OpenBundle loads a bundle for the detectors of kinds. The error is [ErrBundle], or
+// one of [Load].
+func OpenBundle(bundle []byte, kinds []Kind) (*Set, error) {
 	if len(bundle) > MaxBundle {
 		return nil, fmt.Errorf("%w: %d bytes", ErrBundle, len(bundle))
 	}
@@ -64,5 +101,5 @@ func (s *Set) Open(bundle []byte) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
 	}
-	return Load(files, s.kinds)
+	return Load(files, kinds)
 }

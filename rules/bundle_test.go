@@ -3,12 +3,45 @@ package rules_test
 import (
 	"bytes"
 	"errors"
+	"sync"
 	"testing"
 	"testing/fstest"
 
 	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
+
+// TestABundleIsLoadedOnce, while somebody uses it, also from sets that were opened.
+func TestABundleIsLoadedOnce(t *testing.T) {
+	set, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte(compared)}}, testrules.Kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := set.Bundle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]*rules.Set, 4)
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() { all[i], _ = set.Open(bundle) })
+	}
+	wg.Wait()
+	again, err := all[0].Open(bytes.Clone(bundle))
+	if err != nil || again == nil || again == set || again.Version != set.Version {
+		t.Fatalf("%v, %v", again, err)
+	}
+	for _, one := range all {
+		if one != again {
+			t.Error("it was loaded twice")
+		}
+	}
+	for range 2 {
+		if _, err := set.Open(bundle[:9]); !errors.Is(err, rules.ErrBundle) {
+			t.Errorf("half of it: %v", err)
+		}
+	}
+}
 
 func TestABundleHoldsTheRulesAsTheyAre(t *testing.T) {
 	files := fstest.MapFS{"b.yaml": {Data: []byte(small("b"))}, "sub/a.yaml": {Data: []byte(small("a"))}, "README.md": {Data: []byte("no rule")}}

@@ -2,11 +2,13 @@ package rules
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
+	"weak"
 
 	"go.yaml.in/yaml/v4"
 
@@ -210,7 +212,8 @@ func (b built) slots() []uint32 {
 
 func (l *loader) set() *Set {
 	slices.SortFunc(l.built, func(a, b built) int { return cmp.Compare(a.rule.ID, b.rule.ID) })
-	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files, language: l.language, built: l.built, expiring: l.expiring, routeClass: l.routeClass}
+	s := &Set{Version: version(l.built), kinds: l.kinds, files: l.files, language: l.language, built: l.built, expiring: l.expiring, routeClass: l.routeClass,
+		opened: &opened{sets: map[[sha256.Size]byte]weak.Pointer[Set]{}}}
 	for _, b := range l.built {
 		s.Rules = append(s.Rules, b.rule)
 	}

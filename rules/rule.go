@@ -91,6 +91,7 @@ type Set struct {
 	kinds    []Kind // that it was loaded for
 	files    []bundled
 	language *condition.Language
+	opened   *opened // nil in a set that was not loaded
 
 	// Places in the files, for [Set.Warnings].
 	built    []built

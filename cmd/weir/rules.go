@@ -19,13 +19,13 @@ import (
 func rulesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "Check rules, run their tests, explain why they fire",
+		Short: "Check rules, run their tests, push them, explain why they fire",
 		Long: `rules works on a directory of rule files; without one, or with the name "default", on
 the rules that are built in (a directory of that name is ./default). docs/rules.md
 describes the language.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesExplainCommand(), rulesDraftCommand(), rulesRoutesCommand(), rulesListCommand())
+	cmd.AddCommand(rulesCheckCommand(), rulesTestCommand(), rulesExplainCommand(), rulesDraftCommand(), rulesRoutesCommand(), rulesListCommand(), rulesPushCommand(), rulesPushedCommand())
 	return cmd
 }
 

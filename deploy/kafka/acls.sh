@@ -24,7 +24,7 @@ all=(--topic "$stream." --resource-pattern-type prefixed)
 {
   allow "${GATEWAYS:-gateway}" Write $(topics events)
 
-  allow weir-worker Read $(topics events facets signals decisions controls incarnations)
+  allow weir-worker Read $(topics events facets signals decisions controls rules incarnations)
   allow weir-worker Write $(topics facets signals dead)
   allow weir-worker DescribeConfigs,Describe "${all[@]}"
   allow weir-worker Read $(groups ingest detect decisions controls notices)
@@ -38,6 +38,12 @@ all=(--topic "$stream." --resource-pattern-type prefixed)
   allow weir-eraser Write $(topics controls)
   allow weir-eraser Describe,DescribeConfigs "${all[@]}"
   allow weir-eraser Describe $(groups ingest detect decisions controls)
+
+  # What it writes changes every score: for people with weir rules push.
+  allow weir-rules Read $(topics rules incarnations)
+  allow weir-rules Write $(topics rules facets)
+  allow weir-rules Describe $(topics events)
+  allow weir-rules Describe $(groups ingest detect)
 
   allow weir-migrate Create,Describe,DescribeConfigs "${all[@]}"
   allow weir-migrate Read,Write $(topics incarnations)

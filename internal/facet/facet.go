@@ -114,6 +114,19 @@ func (f *Facet) Index() uint16 { return uint16(f.Entity.Kind)<<8 | uint16(f.Ordi
 // an empty, non-nil list. Lists are in ascending order.
 type Projection [MaxKind][]event.Field
 
+// Union returns the kinds and fields of both.
+func (p Projection) Union(other Projection) (all Projection) {
+	for k := range p {
+		if p[k] == nil && other[k] == nil {
+			continue
+		}
+		all[k] = append(append([]event.Field{}, p[k]...), other[k]...)
+		slices.Sort(all[k])
+		all[k] = slices.Compact(all[k])
+	}
+	return all
+}
+
 // marks are fields that every facet has in addition to its projection: ingest's
 // findings about its time.
 var marks = [...]event.Field{event.Skewed, event.Delayed}

@@ -8,10 +8,11 @@ import (
 // A switch frame is one Kafka record of the facet topic that sets the rules for the
 // records after it. After the envelope of every frame:
 //
-//	incarnation uvarint · number uvarint · set u8 · version text · bundle: length uvarint, bytes
+//	incarnation uvarint · number uvarint · set u8 · version text
+//	time varint · who text · source text · bundle: length uvarint, bytes
 const (
 	flagSwitch    = 3
-	switchVersion = 4
+	switchVersion = 5
 )
 
 // Lane names one of a partition's two sets of rules.
@@ -24,12 +25,23 @@ const (
 	lanes
 )
 
+// String returns live or shadow.
+func (l Lane) String() string {
+	if l == Shadow {
+		return "shadow"
+	}
+	return "live"
+}
+
 // Switch is a change of rules.
 type Switch struct {
 	Incarnation uint64
 	Number      uint64 // of the bundle, from 1; a number that is not above the last one of the lane is ignored
 	Lane        Lane
 	Version     string // of the set of rules; "" in the shadow lane: no rules any more
+	Time        int64  // when somebody decided it, Unix ms; changes no state
+	Who         string // decided it
+	Source      string // where the rules came from, for people
 	Bundle      []byte // as rules.Pack makes it
 }
 
@@ -43,12 +55,13 @@ func AppendSwitch(b []byte, s *Switch) []byte {
 	b = binary.AppendUvarint(b, s.Incarnation)
 	b = binary.AppendUvarint(b, s.Number)
 	b = appendText(append(b, byte(s.Lane)), s.Version)
+	b = appendText(appendText(binary.AppendVarint(b, s.Time), s.Who), s.Source)
 	b = append(binary.AppendUvarint(b, uint64(len(s.Bundle))), s.Bundle...)
 	putChecksum(b[from:])
 	return b
 }
 
-// ReadSwitch reads a switch frame. Version and bundle alias the frame.
+// ReadSwitch reads a switch frame. Texts and bundle alias the frame.
 func ReadSwitch(frame []byte) (s Switch, err error) {
 	c := cursor{}
 	if c.b, err = open(frame, flagSwitch); err != nil {
@@ -65,6 +78,15 @@ func ReadSwitch(frame []byte) (s Switch, err error) {
 		return s, err
 	}
 	if s.Version, err = c.text(); err != nil {
+		return s, err
+	}
+	if s.Time, err = c.varint(); err != nil {
+		return s, err
+	}
+	if s.Who, err = c.text(); err != nil {
+		return s, err
+	}
+	if s.Source, err = c.text(); err != nil {
 		return s, err
 	}
 	n, err := c.uvarint()

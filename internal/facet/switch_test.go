@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-var testSwitch = Switch{Incarnation: 7, Number: 12, Lane: Shadow, Version: "0123456789abcdef", Bundle: []byte("a bundle")}
+var testSwitch = Switch{Incarnation: 7, Number: 12, Lane: Shadow, Version: "0123456789abcdef", Time: 1763892000123, Who: "ann", Source: "./rules", Bundle: []byte("a bundle")}
 
 func TestASwitchIsReadBack(t *testing.T) {
 	frame := AppendSwitch(nil, &testSwitch)
@@ -17,7 +17,7 @@ func TestASwitchIsReadBack(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, testSwitch) || !IsSwitch(frame) || IsLoopback(frame) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	const golden = "testdata/switch-v4.hex"
+	const golden = "testdata/switch-v5.hex"
 	if *update {
 		if err := os.WriteFile(golden, []byte(hex.EncodeToString(frame)+"\n"), 0o644); err != nil {
 			t.Fatal(err)

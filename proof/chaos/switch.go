@@ -9,7 +9,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing/fstest"
+	"time"
 
+	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
@@ -22,6 +24,8 @@ type rulesets struct {
 	all    []*rules.Set // the first is that of the workers
 	number uint64       // of the last switch record
 	turns  [2]int       // by lane: switches so far
+
+	switched map[versionKey]versionRow // the row of rule_versions that each switch has
 }
 
 // hasty shortens timers of minutes so that they become due during a run.
@@ -93,7 +97,17 @@ func newRulesets(base *rules.Set) (*rulesets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the rules that are switched to: %w", err)
 	}
-	return &rulesets{all: []*rules.Set{base, other}}, nil
+	return &rulesets{all: []*rules.Set{base, other}, switched: map[versionKey]versionRow{}}, nil
+}
+
+// switchesAt notes the row that a switch has, and returns its time, Unix ms.
+func (s *rulesets) switchesAt(now time.Time, lane facet.Lane, set *rules.Set) int64 {
+	k := versionKey{kind: decision.Rules, version: set.Version, program: "weir rules push", instance: fmt.Sprintf("push %d", s.number), time: now.UnixMilli()}
+	if lane == facet.Shadow {
+		k.kind = "shadow_rules"
+	}
+	s.switched[k] = rowOf(set)
+	return k.time
 }
 
 // followsLog reports whether a rule's firings may differ from those in an
@@ -121,7 +135,7 @@ func (f *faults) switchRules(lane facet.Lane) func(context.Context, *rand.Rand) 
 		}
 		stack := f.r.cluster.stack
 		frame := facet.AppendSwitch(nil, &facet.Switch{
-			Incarnation: uint64(stack.Config.Stream.Incarnation), Number: s.number, Lane: lane, Version: set.Version, Bundle: bundle,
+			Incarnation: uint64(stack.Config.Stream.Incarnation), Number: s.number, Lane: lane, Version: set.Version, Time: s.switchesAt(time.Now(), lane, set), Who: "chaos", Source: "weir chaos", Bundle: bundle,
 		})
 		var all []kafka.Produce
 		for p := range f.r.facetPartitions {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/rules"
 )
 
 // versionKey is what a row of rule_versions is named by, within a stream.
@@ -31,7 +32,7 @@ type versionRow struct {
 
 // checkVersions compares the table rule_versions with what was in force: of gates with
 // their records in the topic of decisions, of workers with the rules that every process
-// is started with. A worker that is killed at its start may have no row; it has no
+// is started with, and of switch records with those that were written. A worker that is killed at its start may have no row; it has no
 // second one, and those that ran until the end have theirs.
 func (r *run) checkVersions(ctx context.Context, conn driver.Conn, v *verdict) error {
 	stored, err := r.readVersions(ctx, conn)
@@ -44,13 +45,16 @@ func (r *run) checkVersions(ctx context.Context, conn driver.Conn, v *verdict) e
 		return fmt.Errorf("read the topic of decisions: %w", err)
 	}
 	set := r.rulesets.all[0]
-	rules := versionRow{count: len(set.Rules), text: city.CH64([]byte(set.Text()))}
+	own := rowOf(set)
 	workers := map[string]int{} // rows by instance
 	for key, row := range stored {
 		want, ok := owed[key]
+		if key.program == "weir rules push" {
+			want, ok = r.rulesets.switched[key]
+		}
 		if key.kind == decision.Rules && key.program == "weir-worker" {
 			workers[key.instance]++
-			want, ok = rules, key.version == set.Version
+			want, ok = own, key.version == set.Version
 		}
 		switch {
 		case !ok:
@@ -67,7 +71,17 @@ func (r *run) checkVersions(ctx context.Context, conn driver.Conn, v *verdict) e
 			v.find("rule_versions: %s is in the topic, and not in the table", key)
 		}
 	}
+	for key := range r.rulesets.switched {
+		if _, ok := stored[key]; !ok {
+			v.Lost++
+			v.find("rule_versions: %s was in force, and has no row", key)
+		}
+	}
 	return v.checkStarts(workers, r.last)
+}
+
+func rowOf(set *rules.Set) versionRow {
+	return versionRow{count: len(set.Rules), text: city.CH64([]byte(set.Text()))}
 }
 
 // checkStarts finds workers with more than one row, and those without one that ran

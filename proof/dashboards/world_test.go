@@ -20,6 +20,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/push"
 	"github.com/weirdev/weir/app/stack"
 	"github.com/weirdev/weir/control"
 	"github.com/weirdev/weir/event"
@@ -351,9 +352,15 @@ func (w *world) send(url string, body any) (status int, answer []byte) {
 	return res.StatusCode, answer
 }
 
-// shadow writes signals of a shadow rule, through the worker's own code: no program
-// starts shadow rules yet.
+// shadow pushes shadow rules. They come too late to find anything, so it also writes
+// signals of one, through the worker's own code.
 func (w *world) shadow() {
+	set, err := app.LoadRules("")
+	w.must(err)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	_, err = app.NewPusher(w.stack.Config.Stream, w.stack.Kafka, func(text string) { w.t.Log(text) }).Push(ctx, push.Request{Lane: facet.Shadow, Rules: set, Who: "ann"})
+	w.must(err)
 	s, err := clickhouse.NewShadowSignals(w.stack.Config.ClickHouse, clickhouse.Stream{Name: "weir", Incarnation: 1}, w.discard, nil)
 	w.must(err)
 	w.run(s.Run)

@@ -74,6 +74,9 @@ func (p *process) Present() *ingest.Epoch {
 	return p.w.epochs[p.epoch]
 }
 
+// Follow implements ingest.Epochs: no rules are pushed.
+func (p *process) Follow(context.Context, int64) error { return nil }
+
 var errNoAnswer = errors.New("sim: the store does not answer")
 
 // Load implements ingest.Epochs.
