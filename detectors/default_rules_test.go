@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/state"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -40,6 +42,24 @@ func TestTheBuiltInRulesAreTestedBothWays(t *testing.T) {
 		}
 		if r.Description == "" {
 			t.Errorf("%s: no description", r.ID)
+		}
+	}
+}
+
+// People add rules to the built-in ones.
+func TestTheBuiltInRulesLeaveRoomForOthers(t *testing.T) {
+	set, err := rules.Default(detectors.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := map[facet.Kind]int{}
+	for _, r := range set.Rules {
+		kept[r.Entity] += r.Spec.Keeps().Bytes
+	}
+	const others = 6 << 10 // a dozen windows whose top tier is at 10, or one at 150
+	for k, n := range kept {
+		if left := state.MostPayload - rules.EngineBytes - n; left < others {
+			t.Errorf("the built-in rules leave %d bytes of a record of entity %s, want %d", left, k, others)
 		}
 	}
 }
