@@ -45,6 +45,9 @@ func (s *RawSegments) At(i int) string { return s.text[i] }
 // dots returns the number of dots that a segment consists of, as such or escaped; 3 if
 // it has another byte, or more dots.
 func dots(segment string) int {
+	if segment != "" && segment[0] != '.' && segment[0] != '%' { // the usual case
+		return 3
+	}
 	n := 0
 	for len(segment) > 0 {
 		c, size := PathByte(segment)

@@ -535,7 +535,7 @@ func TestManifests(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		strings.Replace(golden, `"semantics":3`, `"semantics":9`, 1), strings.Replace(golden, `"ip":`, `"robot":`, 1),
+		strings.Replace(golden, `"semantics":4`, `"semantics":9`, 1), strings.Replace(golden, `"ip":`, `"robot":`, 1),
 		strings.Replace(golden, `["auth"]`, `["author"]`, 1), strings.Replace(golden, `"delayed":"late"`, `"delayed":"never"`, 1), strings.Replace(golden, `"mapping","mapping"`, `"cobol","mapping"`, 1),
 		strings.Replace(golden, "10.0.0.0/8", "ten", 1),
 	} {

@@ -94,7 +94,7 @@ func isPlaceholder(part string) bool {
 // sameSegment compares a literal of a route with a segment of a path, as [Table.Route]
 // does: without case, and with escapes of unreserved bytes decoded.
 func sameSegment(part, raw string) bool {
-	if isPlaceholder(part) {
+	if part == raw || isPlaceholder(part) {
 		return true
 	}
 	for part != "" && raw != "" {
