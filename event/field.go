@@ -203,8 +203,8 @@ var specs = numbered([MaxField]Spec{
 	AttestationAge:   client(number("attestation_age_s", 0, maxInt, "age of the attestation, seconds")),
 	PinningError:     client(flag("pinning_error", "the app reported a certificate-pinning failure")),
 
-	ObjectType: client(text("object_type", 64, "type of the requested object: order, user, …")),
-	Object:     identifier("object", 256, "id of the requested object"),
+	ObjectType: client(text("object_type", 64, "type of the requested object: order, user, …; derived if absent, with the object")),
+	Object:     identifier("object", 256, "id of the requested object; derived from the path if absent"),
 
 	Auth:     oneOf("auth", "outcome of a sign-in", "success", "failure", "challenge"),
 	Decision: text("decision", 64, "id of Weir's decision about this request"),

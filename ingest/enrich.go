@@ -17,7 +17,7 @@ type Places interface {
 }
 
 // Enricher completes a decoded event with derived fields: id, client address and
-// networks, route, location, build. One goroutine uses it. Its texts are valid
+// networks, route, object, location, build. One goroutine uses it. Its texts are valid
 // until the next call.
 type Enricher struct {
 	routes  *route.Table
@@ -62,6 +62,7 @@ func (n *Enricher) Complete(e *event.Event, partition int32, offset int64, key [
 	}
 	n.build(e)
 	n.account(e)
+	n.object(e)
 	n.address(e)
 }
 

@@ -23,7 +23,7 @@ import (
 // Semantics is raised when this package, or the code that it decodes and completes
 // events with, derives something else from the same record under the same
 // configuration.
-const Semantics = 3
+const Semantics = 4
 
 const manifestVersion = 2
 

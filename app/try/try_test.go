@@ -52,7 +52,7 @@ func TestWhatIsShownOfARecord(t *testing.T) {
 			`{"id":"a","time":"2026-11-23T10:15:30Z","method":"GET","path":"/shops/berlin/orders?x=1"}`, []string{"route     /shops/{shop}/orders", "client    none: the event has no address"}, nil},
 		{"something too long", nil, `{"id":"a","time":"2026-11-23T10:15:30Z","ip":"203.0.113.9","user_agent":"` + strings.Repeat("x", 2000) + `"}`,
 			[]string{"clipped   something that the client wrote was shortened", "clipped=true"}, nil},
-		{"a line of a log", combined, `192.0.2.7 - - [15/Sep/2026:16:13:46 +0000] "GET /users/42 HTTP/1.1" 200 8 "-" "x"`, []string{"route     /users/{id}", "ip 192.0.2.7", "matches   asks-like-a-clock-ip (soft, for ip 192.0.2.7), query-volume-ip (observe, for ip 192.0.2.7), drift-errors-route (observe, for route /users/{id})"}, nil},
+		{"a line of a log", combined, `192.0.2.7 - - [15/Sep/2026:16:13:46 +0000] "GET /users/42 HTTP/1.1" 200 8 "-" "x"`, []string{"route     /users/{id}", "ip 192.0.2.7", "object_type=users object=42", "matches   asks-like-a-clock-ip (soft, for ip 192.0.2.7), catalogue-copied-address (soft, for ip 192.0.2.7), ", "query-volume-ip (observe, for ip 192.0.2.7), ", "drift-errors-route (observe, for route /users/{id})"}, nil},
 		{"a record that does not read, with the place", nil, `{"id":"a","time":"2026-11-23T10:15:30Z","status":"x"}`,
 			[]string{"DEAD: wrong_type in status at byte 49", "    {\"id\":\"a\",\"time\":\"2026-11-23T10:15:30Z\",\"status\":\"x\"}\n" + strings.Repeat(" ", 4+49) + "^"}, []string{"entities"}},
 		{"one that ends in the middle", nil, `{"id":"a`, []string{"DEAD: truncated", "ends in the middle"}, nil},
