@@ -12,6 +12,7 @@ import (
 
 	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
+	templates "github.com/weirdev/weir/event/route"
 )
 
 //go:embed default/*.yaml
@@ -87,7 +88,7 @@ type loader struct {
 
 	vocabulary condition.Vocabulary
 	routes     routeClasses
-	routeWords *routeWords
+	routeWords *templates.Words
 	routeClass func(*event.Event) string
 	routed     map[endpoint]string // where it stands
 	listed     map[string]string   // by name of the list: where it stands
