@@ -260,9 +260,16 @@ func (c routeClasses) makeWord(words *templates.Words) condition.Word {
 	}
 }
 
+// routed is where files name an endpoint.
+type routed struct {
+	file   string
+	line   int
+	copied bool // what the built-in classes say, as in a copy of their file
+}
+
 // classes adds a class of routes from a file; in holds the place of each endpoint
-// named so far.
-func (c routeClasses) classes(r *reader, v *value, in map[endpoint]string) {
+// named so far. Of two files, one that only repeats a built-in class gives way.
+func (c routeClasses) classes(r *reader, v *value, builtIn routeClasses, in map[endpoint]routed) {
 	class := v.get("class")
 	for _, route := range v.get("routes").list() {
 		method, template, both := strings.Cut(route.text, " ")
@@ -274,11 +281,14 @@ func (c routeClasses) classes(r *reader, v *value, in map[endpoint]string) {
 			continue
 		}
 		e := endpoint{method, template}
-		if first, taken := in[e]; taken {
-			r.node(route.node, fmt.Sprintf("%s has a class already", route.text), "remove one of the two; the first is in "+first)
+		here := routed{r.name, route.node.Line, class != nil && builtIn[e] == class.text}
+		if first, taken := in[e]; taken && (first.file == here.file || first.copied == here.copied) {
+			r.node(route.node, fmt.Sprintf("%s has a class already", route.text), fmt.Sprintf("remove one of the two; the first is in %s, line %d", first.file, first.line))
+			continue
+		} else if taken && here.copied {
 			continue
 		}
-		in[e] = fmt.Sprintf("%s, line %d", r.name, route.node.Line)
+		in[e] = here
 		if class != nil {
 			c[e] = class.text
 		}
@@ -361,9 +371,9 @@ func readRoutes(data []byte) (routeClasses, error) {
 	if f.parse("routes") != nil {
 		k := wordsGrammar()
 		r := &reader{file: f}
-		in := map[endpoint]string{}
+		in := map[endpoint]routed{}
 		for _, v := range r.read(f.root, &k).get("routes").list() {
-			classes.classes(r, v, in)
+			classes.classes(r, v, nil, in)
 		}
 	}
 	if len(problems.List) > 0 {
