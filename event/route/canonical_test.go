@@ -111,6 +111,7 @@ func TestPathsWhoseWordsSayAClass(t *testing.T) {
 		"/rpc/giftCode.redeem":              "/codes/redeem",
 		"/graphql:SendMoney":                "/transfers",
 		"/v1/payments/4711:capture":         "/v1/payments/{id}",
+		"/v1/bills/{id}/pay":                "/v1/payments/{id}",
 		"/coupon/use":                       "/coupons/redeem",
 		"/discount/4711/redeem":             "/coupons/{id}/redeem",
 		"/rpc/cashout.balance":              "/rpc/{id}",
