@@ -185,7 +185,7 @@ func (s *sayings) read(text []byte, path *event.Segments) (_ []byte, id, ok bool
 // identifies reports whether a segment is an identifier: neither like a word, nor made
 // of known words, as 2fa and oauth2 are, nor a version or a name with dots.
 func (s *sayings) identifies(segment []byte) bool {
-	if segment == nil || IsParameter(string(segment)) {
+	if segment == nil || IsParameter(string(segment)) && bytes.IndexByte(segment, '.') < 0 {
 		return true
 	}
 	if wordLike(segment) || len(segment) == 1 && segment[0] >= 'a' && segment[0] <= 'z' || versionName(segment) != "" || bytes.IndexByte(segment, '.') >= 0 {
