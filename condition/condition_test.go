@@ -356,3 +356,12 @@ func bounded(n *big.Int) int64 {
 	}
 	return math.MaxInt64
 }
+
+// docs/event.md says so: what rules see has a field.
+func TestNoConditionReadsAttrs(t *testing.T) {
+	for _, w := range Fields() {
+		if w.Field == event.Attrs {
+			t.Errorf("conditions read %s as %s", event.Attrs.Spec().Name, w.Name)
+		}
+	}
+}

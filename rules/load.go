@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"weak"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/weirdev/weir/condition"
 	"github.com/weirdev/weir/event"
+	templates "github.com/weirdev/weir/event/route"
 )
 
 //go:embed default/*.yaml
@@ -88,11 +90,12 @@ type loader struct {
 	ids      []built // of all rules, built or not
 
 	vocabulary condition.Vocabulary
-	routes     routeClasses
-	routeWords *routeWords
+	routes     routeClasses // of the built-in classes and all files
+	builtIn    routeClasses
+	routeWords *templates.Words
 	routeClass func(*event.Event) string
-	routed     map[endpoint]string // where it stands
-	listed     map[string]string   // by name of the list: where it stands
+	routed     map[endpoint]routed
+	listed     map[string]string // by name of the list: where it stands
 	expiring   []expiring
 }
 
@@ -103,7 +106,7 @@ func newLoader(fsys fs.FS, kinds []Kind, problems *Problems) (*loader, error) {
 	}
 	k := grammar(kinds)
 	k.member("rules").required = Required
-	return &loader{kinds: kinds, files: ours.files, grammar: k, problems: problems, routes: ours.classes, routeWords: ours.words, routed: map[endpoint]string{}, listed: map[string]string{}}, nil
+	return &loader{kinds: kinds, files: ours.files, grammar: k, problems: problems, routes: ours.classes, routeWords: ours.words, builtIn: maps.Clone(ours.classes), routed: map[endpoint]routed{}, listed: map[string]string{}}, nil
 }
 
 // words reads the lists and routes of a file. All files are read before the first
@@ -119,7 +122,7 @@ func (l *loader) words(f *file) {
 		l.list(r, one)
 	}
 	for _, one := range v.get("routes").list() {
-		l.routes.classes(r, one, l.routed)
+		l.routes.classes(r, one, l.builtIn, l.routed)
 	}
 }
 

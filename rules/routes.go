@@ -67,7 +67,7 @@ func (c routeClasses) table() classTable {
 // classifier finds classes of events. It remembers those of frequent routes.
 type classifier struct {
 	table classTable
-	words *routeWords // nil: none
+	words *templates.Words // nil: none
 	seed  maphash.Seed
 	slots [1024]classSlot
 }
@@ -83,7 +83,7 @@ type classified struct{ method, route, class string }
 
 const missesToReplace = 64
 
-func newClassifier(table classTable, words *routeWords) *classifier {
+func newClassifier(table classTable, words *templates.Words) *classifier {
 	return &classifier{table: table, words: words, seed: maphash.MakeSeed()}
 }
 
@@ -128,11 +128,11 @@ func (c *classifier) class(method, route string) string {
 		class = t.usual(method, bare)
 	}
 	if class == "" && c.words != nil {
-		if prefix, rest := servicePrefix(route); len(rest) < len(bare) && c.words.isApp(prefix) {
+		if prefix, rest := templates.ServicePrefix(route); len(rest) < len(bare) && c.words.IsApp(prefix) {
 			class = t.usual(method, rest)
 		}
 		if class == "" {
-			class = c.words.class(method, route)
+			class = c.words.Class(method, route)
 		}
 	}
 	if class == noClass {
@@ -174,7 +174,7 @@ func usualForm(form []byte, route string, owned bool) []byte {
 		switch owner {
 		case "users", "customers", "accounts", "members", "profiles", "clients":
 			who, further, _ := strings.Cut(below, "/")
-			if !isParameter(who) && who != "me" && who != "self" && who != "current" {
+			if !templates.IsParameter(who) && who != "me" && who != "self" && who != "current" {
 				return nil
 			}
 			rest = further
@@ -188,7 +188,7 @@ func usualForm(form []byte, route string, owned bool) []byte {
 	for rest != "" && len(form) < longestUsual/2 {
 		var segment string
 		segment, rest, _ = strings.Cut(rest, "/")
-		if isParameter(segment) {
+		if templates.IsParameter(segment) {
 			segment = "{id}"
 		}
 		if len(segment) > longestUsual/4 {
@@ -200,12 +200,6 @@ func usualForm(form []byte, route string, owned bool) []byte {
 		return nil
 	}
 	return form
-}
-
-// isParameter reports whether a segment of a route stands for a value, in the way in
-// which one of the usual frameworks writes it: {orderId}, :orderId or <orderId>.
-func isParameter(segment string) bool {
-	return segment != "" && (segment[0] == '{' || segment[0] == ':' || segment[0] == '<')
 }
 
 func (t classTable) of(method, route string) string { return pick(t[route], method) }
@@ -234,14 +228,14 @@ func withoutPrefix(route string) string {
 }
 
 // word returns the word route_class.
-func (c routeClasses) word(words *routeWords) condition.Word {
+func (c routeClasses) word(words *templates.Words) condition.Word {
 	if ours := shippedRoutes(); words == ours.words && maps.Equal(c, ours.classes) {
 		return ours.word
 	}
 	return c.makeWord(words)
 }
 
-func (c routeClasses) makeWord(words *routeWords) condition.Word {
+func (c routeClasses) makeWord(words *templates.Words) condition.Word {
 	classes := map[string]bool{}
 	var content []string
 	for e, class := range c {
@@ -251,12 +245,12 @@ func (c routeClasses) makeWord(words *routeWords) condition.Word {
 		content = append(content, e.method+" "+e.route+" "+class)
 	}
 	slices.Sort(content)
-	for _, class := range words.classNames() {
+	for _, class := range words.Classes() {
 		classes[class] = true
 	}
-	content = append(content, "usual forms, prefixes, words, grants") // how routes and tokens are read
+	content = append(content, "usual forms, prefixes, divided words, grants") // how routes and tokens are read
 	if words != nil {
-		content = append(content, words.text)
+		content = append(content, words.Text())
 	}
 	sum := sha256.Sum256([]byte(strings.Join(content, "\n")))
 	return condition.Word{
@@ -266,9 +260,16 @@ func (c routeClasses) makeWord(words *routeWords) condition.Word {
 	}
 }
 
+// routed is where files name an endpoint.
+type routed struct {
+	file   string
+	line   int
+	copied bool // what the built-in classes say, as in a copy of their file
+}
+
 // classes adds a class of routes from a file; in holds the place of each endpoint
-// named so far.
-func (c routeClasses) classes(r *reader, v *value, in map[endpoint]string) {
+// named so far. Of two files, one that only repeats a built-in class gives way.
+func (c routeClasses) classes(r *reader, v *value, builtIn routeClasses, in map[endpoint]routed) {
 	class := v.get("class")
 	for _, route := range v.get("routes").list() {
 		method, template, both := strings.Cut(route.text, " ")
@@ -280,11 +281,14 @@ func (c routeClasses) classes(r *reader, v *value, in map[endpoint]string) {
 			continue
 		}
 		e := endpoint{method, template}
-		if first, taken := in[e]; taken {
-			r.node(route.node, fmt.Sprintf("%s has a class already", route.text), "remove one of the two; the first is in "+first)
+		here := routed{r.name, route.node.Line, class != nil && builtIn[e] == class.text}
+		if first, taken := in[e]; taken && (first.file == here.file || first.copied == here.copied) {
+			r.node(route.node, fmt.Sprintf("%s has a class already", route.text), fmt.Sprintf("remove one of the two; the first is in %s, line %d", first.file, first.line))
+			continue
+		} else if taken && here.copied {
 			continue
 		}
-		in[e] = fmt.Sprintf("%s, line %d", r.name, route.node.Line)
+		in[e] = here
 		if class != nil {
 			c[e] = class.text
 		}
@@ -313,13 +317,13 @@ var shippedRoutes = sync.OnceValue(func() shipped {
 		return shipped{err: fmt.Errorf("open the built-in routes: %w", err)}
 	}
 	classes, err := readRoutes(data)
-	words, wrong := parseRouteWords(builtInWords)
+	words, wrong := templates.ParseWords(templates.BuiltInWords)
 	return shipped{classes, words, classes.makeWord(words), data, errors.Join(err, wrong)}
 })
 
 type shipped struct {
 	classes routeClasses
-	words   *routeWords
+	words   *templates.Words
 	word    condition.Word // of the classes
 	data    []byte
 	err     error
@@ -328,7 +332,7 @@ type shipped struct {
 // builtIn is what applies to a set unless its files override it.
 type builtIn struct {
 	classes routeClasses
-	words   *routeWords // nil in bundles of programs that had none
+	words   *templates.Words // nil in bundles of programs that had none
 	files   []bundled
 }
 
@@ -337,7 +341,7 @@ func builtInRoutes(fsys fs.FS) (builtIn, error) {
 	ours := shippedRoutes()
 	data, err := readRegular(fsys, bundledRoutes) // no more than a file may have, and one byte
 	if err != nil {
-		return builtIn{maps.Clone(ours.classes), ours.words, []bundled{{bundledRoutes, ours.data}, {bundledWords, []byte(builtInWords)}}}, ours.err
+		return builtIn{maps.Clone(ours.classes), ours.words, []bundled{{bundledRoutes, ours.data}, {bundledWords, []byte(templates.BuiltInWords)}}}, ours.err
 	}
 	theirs := builtIn{maps.Clone(ours.classes), nil, []bundled{{bundledRoutes, data}}}
 	if !bytes.Equal(data, ours.data) {
@@ -350,8 +354,8 @@ func builtInRoutes(fsys fs.FS) (builtIn, error) {
 		return theirs, nil
 	}
 	theirs.files = append(theirs.files, bundled{bundledWords, text})
-	if theirs.words = ours.words; string(text) != builtInWords {
-		if theirs.words, err = parseRouteWords(string(text)); err != nil {
+	if theirs.words = ours.words; string(text) != templates.BuiltInWords {
+		if theirs.words, err = templates.ParseWords(string(text)); err != nil {
 			return theirs, fmt.Errorf("the built-in words of routes in the bundle: %w", err)
 		}
 	}
@@ -367,9 +371,9 @@ func readRoutes(data []byte) (routeClasses, error) {
 	if f.parse("routes") != nil {
 		k := wordsGrammar()
 		r := &reader{file: f}
-		in := map[endpoint]string{}
+		in := map[endpoint]routed{}
 		for _, v := range r.read(f.root, &k).get("routes").list() {
-			classes.classes(r, v, in)
+			classes.classes(r, v, nil, in)
 		}
 	}
 	if len(problems.List) > 0 {

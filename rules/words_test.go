@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -136,6 +137,33 @@ routes:
 	}
 	if with.Version == load(t, map[string]string{"a.yaml": asking(`route_class == "login"`)}).Version {
 		t.Error("classes of routes are not part of the version")
+	}
+}
+
+// A directory may hold a copy of the built-in classes: one's own come before them.
+func TestOwnRoutesComeBeforeACopyOfTheBuiltInOnes(t *testing.T) {
+	copied, err := os.ReadFile("default/routes.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := "routes:\n  - class: enrolment\n    routes: [POST /signup]\n  - class: none\n    routes: [POST /login]\n"
+	for _, name := range []string{"a.yaml", "z.yaml"} { // before and after the copy
+		set := load(t, map[string]string{"rule.yaml": asking(`route_class == "enrolment"`), "routes.yaml": string(copied), name: own})
+		for route, want := range map[string]string{"/signup": "enrolment", "/login": "", "/logout": "logout"} {
+			if got := set.RouteClass(request("POST", route, "192.0.2.1", 1)); got != want {
+				t.Errorf("with own routes in %s, %s has the class %q, want %q", name, route, got, want)
+			}
+		}
+	}
+	for what, files := range map[string]map[string]string{
+		"in one file":      {"routes.yaml": string(copied) + strings.TrimPrefix(own, "routes:\n")},
+		"in two own files": {"a.yaml": own, "z.yaml": strings.Replace(own, "enrolment", "other", 1)},
+		"in two copies":    {"a.yaml": string(copied), "z.yaml": string(copied)},
+	} {
+		files["rule.yaml"] = asking(`route_class == "login"`)
+		if _, err := loadText(t, files); err == nil || !strings.Contains(err.Error(), "POST /signup has a class already") {
+			t.Errorf("a route with two classes %s: %.200v", what, err)
+		}
 	}
 }
 

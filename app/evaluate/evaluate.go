@@ -184,6 +184,8 @@ type trial struct {
 	lookout  *lookout // nil: nothing is looked for
 
 	matching map[string]int64 // events that meet the condition, by rule
+	writes   int64            // requests that change something, by their method
+	classed  int64            // those of them whose route has a class
 
 	policy  *policy.Policy
 	signals []signal
@@ -242,6 +244,7 @@ func (t *trial) take(c *chunk) error {
 			t.lookout.see(e)
 			begun += cpuTime() - paused
 		}
+		t.countWrite(e)
 		if t.waiting++; t.waiting == 1 {
 			t.since = at
 		}
@@ -258,6 +261,16 @@ func (t *trial) take(c *chunk) error {
 	}
 	t.reading += cpuTime() - begun
 	return nil
+}
+
+func (t *trial) countWrite(e *event.Event) {
+	switch e.Text(event.Method) {
+	case "POST", "PUT", "PATCH", "DELETE":
+		t.writes++
+		if t.set.RouteClass(e) != "" {
+			t.classed++
+		}
+	}
 }
 
 // end advances time until nothing is pending.

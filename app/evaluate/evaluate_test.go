@@ -320,6 +320,53 @@ func TestATokenIsItsFamily(t *testing.T) {
 }
 
 // TestTheGraceEnds: a signal about a campaign's entity long after it is false.
+func TestRoutesWithoutAClassAreSaid(t *testing.T) {
+	o := Defaults()
+	o.Grace = time.Minute
+	o.Given, _ = hand(func([]byte) error { return nil })
+	unknown := 0
+	o.Source = func(emit func([]byte) error) (*traffic.Truth, error) {
+		for i := range 20 {
+			route := "/login"
+			if i < unknown {
+				route = "/frobnicate"
+			}
+			for _, method := range []string{"GET", "POST"} { // reading says nothing
+				record := fmt.Sprintf(`{"id":"%s%d","time":%d,"method":%q,"route":%q}`, method, i, start.UnixMilli(), method, route)
+				if err := emit([]byte(record)); err != nil {
+					return nil, err
+				}
+			}
+		}
+		return o.Given, nil
+	}
+	for _, c := range []struct {
+		unknown int
+		want    string
+	}{
+		{2, ""},
+		{3, "15 % of writing requests (POST, PUT, PATCH, DELETE) are on routes without a class; weir rules routes shows them\n"},
+	} {
+		unknown = c.unknown
+		r := measuredWith(t, o, handRules)
+		if one := r.Results[0]; one.Writes != 20 || one.Unclassed != int64(unknown) {
+			t.Errorf("%d of %d writing requests without a class, want %d", one.Unclassed, one.Writes, unknown)
+		}
+		var b bytes.Buffer
+		if err := r.Write(&b, Table{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(b.String(), "without a class"); got != (c.want != "") || !strings.Contains(b.String(), c.want) {
+			t.Errorf("with %d, the table is\n%s", unknown, b.String())
+		}
+	}
+	var b bytes.Buffer
+	r := measuredWith(t, o, handRules, strings.Replace(handRules, "at: 3", "at: 4", 1))
+	if err := r.Write(&b, Table{}); err != nil || strings.Count(b.String(), "without a class with ") != 2 {
+		t.Errorf("of two sets, the table is\n%s", b.String())
+	}
+}
+
 func TestTheGraceEnds(t *testing.T) {
 	truth := &traffic.Truth{
 		Campaigns: []traffic.Campaign{{Name: "one", Kind: "guessing", From: 0, To: 1000, Events: 1}},

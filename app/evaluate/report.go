@@ -40,7 +40,9 @@ type Result struct {
 	WrongPerM     float64 `json:"wrongly_acting_per_million"`
 	WrongEnforced int     `json:"wrongly_enforced_entities"` // those with only the rules in phase enforce
 	Innocents     []Wrong `json:"wrongly_acting"`            // the first mostInnocents of Wrong, by time
-	NanosAnEvent  float64 `json:"ns_an_event"`               // ingest and detect
+	Writes        int64   `json:"writing_requests"`          // with POST, PUT, PATCH or DELETE
+	Unclassed     int64   `json:"writing_requests_without_class"`
+	NanosAnEvent  float64 `json:"ns_an_event"` // ingest and detect
 	IngestNanos   float64 `json:"ingest_ns_an_event"`
 	DetectNanos   float64 `json:"detect_ns_an_event"`
 	Entities      int     `json:"entities"` // with state at the end
@@ -184,7 +186,7 @@ func report(o Options, truth *traffic.Truth, trials []*trial) *Report {
 // result judges the output of one set of rules.
 func (t *trial) result(o Options, truth *traffic.Truth, of *Report) Result {
 	j := newJudge(truth, o.Grace.Milliseconds())
-	r := Result{Name: t.name, RulesVersion: t.set.Version, Signals: len(t.signals), firstSignals: map[string][]float64{}}
+	r := Result{Name: t.name, RulesVersion: t.set.Version, Signals: len(t.signals), Writes: t.writes, Unclassed: t.writes - t.classed, firstSignals: map[string][]float64{}}
 	hours := int(of.To.Sub(of.From)/time.Hour) + 1
 	r.falseAt, r.signalsAt = make([]int, hours), make([]int, hours)
 	byRule, causes := map[string]*Rule{}, newCauses(j)

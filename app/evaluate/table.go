@@ -42,6 +42,9 @@ func (r *Report) Write(to io.Writer, how Table) error {
 		fmt.Fprintf(w, "%d records are no events: weir try shows why\n", r.Unread)
 	}
 	r.Unseen.write(w)
+	for i := range r.Results {
+		r.Results[i].unclassed(w, len(r.Results) > 1)
+	}
 	p.overall()
 	p.kinds(how)
 	p.foundBy()
@@ -60,6 +63,22 @@ func (r *Report) Write(to io.Writer, how Table) error {
 }
 
 func stamp(t time.Time) string { return t.Format("2006-01-02 15:04") }
+
+// mostUnclassed is the share of writing requests without a class from which on the
+// table says so: most rules ask for classes.
+const mostUnclassed = 0.1
+
+// unclassed says how many writing requests no class is known of.
+func (r *Result) unclassed(to io.Writer, several bool) {
+	if float64(r.Unclassed) <= mostUnclassed*float64(r.Writes) {
+		return
+	}
+	with := ""
+	if several {
+		with = " with " + r.Name
+	}
+	fmt.Fprintf(to, "%.0f %% of writing requests (POST, PUT, PATCH, DELETE) are on routes without a class%s; weir rules routes shows them\n", 100*float64(r.Unclassed)/float64(r.Writes), with)
+}
 
 // printer prints the numbers of several results, one below the other.
 type printer struct {

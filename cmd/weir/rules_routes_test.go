@@ -33,7 +33,7 @@ func TestRulesRoutes(t *testing.T) {
 	}{
 		{"a path", []string{"POST", "/de/api/v2/identity/sessions"}, cli.OK, "POST /de/api/v2/identity/sessions /{locale}/api/v2/identity/sessions login login\n", ""},
 		{"a word that is not known", []string{"put", "/gates/{gate}/in"}, cli.OK, "PUT /gates/{gate}/in /~33/{id}/… - -\n", ""},
-		{"a route of the gateway's own", []string{"POST", "/grub/{id}/pay", "POST", "/v1/bills/{id}/pay"}, cli.OK, "POST /v1/bills/{id}/pay /v1/~6a/{id}/… - payment\n", ""},
+		{"a route of the gateway's own", []string{"POST", "/grub/{id}/pay", "POST", "/v1/bills/{id}/pay"}, cli.OK, "POST /v1/bills/{id}/pay /v1/payments/{id} payment payment\n", ""},
 		{"rules of one's own", []string{"PUT", "/gates", "-rules", own}, cli.OK, "PUT /gates /~33 - boarding\n", ""},
 		{"events", []string{"-events", events}, cli.OK, "8 events with a route, 1 records without\n\nclass events method route\nlogin 1 POST /api/v2/identity/sessions\nrefresh 1 POST /oauth/token\n\n" +
 			"Requests that write, and have no class:\n\nevents method route\n3 PUT /~33\n1 POST /{id}/{id}/…\n1 PATCH /~76/{id}\n", ""},

@@ -2,6 +2,7 @@ package route
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/weirdev/weir/event"
 )
@@ -22,9 +23,13 @@ const MaxFallbacks = 1 << 18
 //	         or the one after an {id}
 //	tail     nothing, /{id} for one more segment, /{id}/… for several
 //
-// Only usual routes, the vocabulary and the 256 names ever appear in a route, and at
-// most two of the latter, which bounds the number. Nothing is learned from traffic, because every
-// reader of the log must derive the same routes.
+// Where that hides words of the path that say a class, the canonical route of that
+// class stands behind the prefix instead. So a path has the class that it would have
+// as a route.
+//
+// Only usual and canonical routes, the vocabulary and the 256 names ever appear in a
+// route, and at most two of the latter, which bounds the number. Nothing is learned from
+// traffic, because every reader of the log must derive the same routes.
 func (t *Table) fallback(s *event.Segments) string {
 	var buf [4 * event.MaxLiteral]byte
 	b, at := appendRoutePrefix(buf[:0], s)
@@ -34,12 +39,26 @@ func (t *Table) fallback(s *event.Segments) string {
 		}
 		return t.interned(b)
 	}
+	prefix := len(b)
+	b, whole := appendDerived(b, s, at)
+	if !whole {
+		if route := t.canonical(s, b); route != "" {
+			b = append(b[:prefix], route...)
+		}
+	}
+	return t.interned(b)
+}
+
+// appendDerived appends what is derived from the segments behind the prefix. It is the
+// whole path if no segment is hidden.
+func appendDerived(b []byte, s *event.Segments, at int) (_ []byte, whole bool) {
 	if procedure := procedureName(s, at); procedure != "" {
-		return t.interned(append(append(b, "/rpc/"...), procedure...))
+		return append(append(b, "/rpc/"...), procedure...), false // its service may say more
 	}
 	if route := usual().match(s, at, ""); route != "" {
-		return t.interned(append(b, route...))
+		return append(b, route...), !strings.Contains(route, "{id}")
 	}
+	begin := at
 	b, word := appendHead(append(b, '/'), s, at)
 	at++
 	b, at = appendFollower(b, s, at, word)
@@ -49,7 +68,7 @@ func (t *Table) fallback(s *event.Segments) string {
 	case left > 1:
 		b = append(b, "/{id}/…"...)
 	}
-	return t.interned(b)
+	return b, word != nil && at == s.Len() && at-begin <= 2
 }
 
 // appendRoutePrefix appends a language or an app, /api and a version, and returns the

@@ -34,7 +34,8 @@ func TestFallbackIsReadableForOrdinaryAPIs(t *testing.T) {
 		"/auth/token/refresh":                    "/auth/token/refresh",
 		"/auth/token/5f3a":                       "/auth/token/{id}",
 		"/auth/mfa/verify":                       "/auth/mfa/verify",
-		"/auth/mfa/verify/5f3a":                  "/auth/mfa/{id}/…",
+		"/auth/mfa/verify/5f3a":                  "/mfa/{id}",
+		"/auth/mfa/frob/5f3a":                    "/auth/mfa/{id}/…",
 		"/api/v1/users/me/email":                 "/api/v1/users/me/email",
 		"/users/4711/email":                      "/users/{id}/email",
 		"/payments/cards":                        "/payments/cards",
@@ -58,13 +59,15 @@ func TestFallbackIsReadableForOrdinaryAPIs(t *testing.T) {
 		"/driver/v1/payouts":                     "/{app}/v1/payouts",
 		"/driver/bank-account":                   "/driver/bank-account",
 		"/mobile/api/v9/auth/login":              "/{app}/api/v{n}/auth/login",
-		"/frob/api/v9/auth/login":                "/~d1/{id}/…",
+		"/frob/api/v9/auth/login":                "/login",
+		"/frob/api/v9/auth/frob":                 "/~d1/{id}/…",
 		"/rpc/WalletService.SendMoney":           "/rpc/sendmoney",
 		"/rpc/WalletService.Frobnicate":          "/rpc/{id}",
 		"/shop.v1.WalletService/CashOut":         "/rpc/cashout",
 		"/twirp/shop.v1.Auth/Login":              "/rpc/login",
 		"/graphql/SignIn":                        "/rpc/signin",
-		"/users/SignIn":                          "/users/{id}",
+		"/users/SignIn":                          "/login",
+		"/users/LogIn/Frob":                      "/users/login/{id}",
 		"/.env/login":                            "/.env/{id}",
 		// Identifiers in the first place.
 		"/4711":                                 "/{id}",
@@ -124,6 +127,9 @@ func everyFallback() map[string]bool {
 			}
 			all[prefix] = true
 			for _, route := range usualRoutes() {
+				all[prefix+route] = true
+			}
+			for _, route := range strings.Fields(canonicalRoutes) {
 				all[prefix+route] = true
 			}
 			for head, followers := range heads {

@@ -32,6 +32,7 @@ type Table struct {
 	// fallbacks caches the texts of frequent fallback routes; its content never
 	// changes an answer.
 	fallbacks [1024]atomic.Pointer[string]
+	said      [1024]atomic.Pointer[said] // the same for what words say
 }
 
 type node struct {

@@ -52,6 +52,7 @@ verify: code otp sms
 account user users/me me profile settings: beneficiaries cards cart cart/items data email email/change email/verify export mfa orders password payment-methods phone phone/change phone/verify 2fa withdraw withdrawals
 accounts/{id} users/{id} customers/{id}: beneficiaries cards cart cart/items data-export email export mfa password payment-methods phone withdraw withdrawals transfers
 account: data
+payment: card
 accounts: logout
 payments payment: . charge intent intents cards methods confirm authorize verify complete {id}/verify {id}/complete
 payments/cards payments/methods billing/cards billing/payment-methods payment-methods payment_methods: . {id} add verify {id}/verify

@@ -1,4 +1,4 @@
-package rules
+package route
 
 import (
 	"errors"
@@ -6,17 +6,19 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	templates "github.com/weirdev/weir/event/route"
 )
 
-// A route that no list names gets a class by its words: each word is one of some sixty
+// A route that no list of the rules names gets a class by its words: each word is one of some sixty
 // concepts, and a class follows only if every word of the route is known and the
 // concepts are those that a line of wordClasses asks for. An unknown word means that
 // nothing is known.
+//
+// They stand here because derived routes must keep what says a class: see
+// [Table.Route]. So a change of built-in words or of how they are read changes routes,
+// and the semantic version of ingest changes with it.
 
-// builtInWords is what [parseRouteWords] reads.
-const builtInWords = routeConcepts + "\n" + wordClasses
+// BuiltInWords is what [ParseWords] reads.
+const BuiltInWords = routeConcepts + "\n" + wordClasses
 
 // routeConcepts holds concepts and the words for them, written without hyphens:
 // sign-in, sign_in, signIn and /sign/in are all signin. The concept - is for words that
@@ -24,8 +26,8 @@ const builtInWords = routeConcepts + "\n" + wordClasses
 const routeConcepts = `
 -: api rest rpc trpc grpc twirp jsonrpc connectrpc graphql gateway gw bff edge public mobileapi app apps web webapp ios android client native service services svc backend with by via using to onboarding
 auth: auth authn authentication authorization identity identities iam sso idp oauth oauth2 oidc
-login: login logins signin signins logon signon authenticate
-session: session sessions
+login: login logins signin signins logon signon authenticate authguest guestlogin guestsignin loginguest signinguest authanonymous loginanonymous signinanonymous
+session: session sessions guestsession guestsessions anonymoussession sessionguest sessionanonymous
 signup: signup signups register registration registrations
 logout: logout signout logoff signoff
 token: token tokens jwt accesstoken refreshtoken
@@ -72,13 +74,13 @@ checkout: checkout checkouts
 cart: cart carts basket baskets shoppingcart shoppingbag trolley
 item: item items product products ticket tickets plan plans package packages bundle bundles subscription subscriptions line lines credits coins meter meters
 card: card cards creditcard creditcards debitcard paymentmethod paymentmethods paymentinstrument paymentinstruments paymentsource paymentsources paymentcard paymentcards paymentscards paymentsmethods
-topup: topup topups recharge recharges reload reloads addmoney addfunds loadmoney
+topup: topup topups topupbalance rechargebalance reloadbalance addbalance loadbalance recharge recharges reload reloads addmoney addfunds loadmoney
 deposit: deposit deposits
 buy: buy purchase purchases
 wallet: wallet wallets balance balances fund funds money bank banking
-transfer: transfer transfers moneytransfer moneytransfers banktransfer banktransfers remittance remittances payout payouts withdraw withdrawal withdrawals cashout cashouts disbursement disbursements sendmoney
+transfer: transfer transfers moneytransfer moneytransfers banktransfer banktransfers remittance remittances payout payouts withdraw withdrawal withdrawals cashout cashouts disbursement disbursements sendmoney transferbalance withdrawbalance sendbalance
 payee: payee payees beneficiary beneficiaries bankaccount bankaccounts payoutmethod payoutmethods payoutaccount payoutaccounts externalaccount externalaccounts bankdetails iban
-voucher: voucher vouchers coupon coupons couponcode couponcodes promo promos promocode promocodes promotion promotions vouchercode giftcard giftcards giftcode discount discounts discountcode discountcodes referral referrals referralcode reward rewards
+voucher: voucher vouchers coupon coupons couponcode couponcodes promo promos promocode promocodes promotion promotions vouchercode giftcard giftcards giftcode giftcodes gift gifts discount discounts discountcode discountcodes referral referrals referralcode reward rewards
 redeem: redeem redemption redemptions apply claim use
 export: export exports takeout dataexport
 data: data transaction transactions statement statements history report reports document documents privacy gdpr
@@ -90,7 +92,7 @@ search: search lookup find
 // wordClasses holds, for classes, the methods, what a route has to mean, a column of
 // alternatives for each, and what else it may mean. The first line that fits decides.
 // A line with ~ is about words that mean other things in other services: not for
-// /chat/v1/sessions.
+// /chat/v1/sessions. A line with . is about remote procedures only.
 const wordClasses = `
 logout GET,POST,PUT,DELETE: logout | auth owner session token {}
 logout POST: session,token revoke | auth me
@@ -109,6 +111,7 @@ code_request POST: code send,request auth,login,session,verify,signup,me | auth 
 code_request POST: verify send | email phone auth owner signup
 code_request POST: magiclink | auth login session email create
 code_request POST: sms,code auth,login,session,signup | create
+code_request POST: mfa,otp sms | auth login session
 contact_verify POST,PUT: email,phone,contact verify,confirm | email phone auth owner otp code sms contact {}
 contact_verify POST: signup verify,confirm | auth owner email phone otp code {}
 mfa POST,PUT,PATCH: mfa | auth login session verify confirm challenge push otp code sms email phone create {}
@@ -118,6 +121,7 @@ mfa POST,PUT,PATCH: push auth,login,session,mfa | confirm verify challenge creat
 mfa POST: challenge verify,confirm auth,login,session | {}
 mfa POST: code verify,confirm auth,login,session | sms {}
 mfa POST: pin verify,confirm | auth wallet owner payment transfer
+. login POST: auth email |
 login POST: passkey login,auth,session | verify session confirm
 login POST: login | auth owner session password pin email phone social {} create
 login POST: social auth,session | verify create
@@ -156,11 +160,14 @@ profile_change PUT,PATCH: me,profile | user users people account profile setting
 profile_change PUT,PATCH: account,user | settings profile change
 profile_change POST: profile change | me user users account`
 
+// classPattern describes names of classes.
+const classPattern = `^[a-z][a-z0-9_]{0,63}$`
+
 // wordSet is a set of concepts.
 type wordSet uint64
 
-// routeWords classifies routes by their words.
-type routeWords struct {
+// Words classify routes.
+type Words struct {
 	text     string
 	concepts map[string]wordSet // by word; without bits for words that say nothing
 	classes  []wordClass
@@ -173,12 +180,13 @@ type wordClass struct {
 	needs   []wordSet // one of each
 	all     wordSet   // needed or allowed
 	own     bool      // not behind the name of an unknown service
+	remote  bool      // for remote procedures only
 }
 
-// parseRouteWords reads concepts and, after an empty line, classes.
-func parseRouteWords(text string) (*routeWords, error) {
+// ParseWords reads concepts and, after an empty line, classes.
+func ParseWords(text string) (*Words, error) {
 	concepts, classes, _ := strings.Cut(strings.TrimSpace(text), "\n\n")
-	w, names := &routeWords{text: text, concepts: map[string]wordSet{}}, map[string]wordSet{}
+	w, names := &Words{text: text, concepts: map[string]wordSet{}}, map[string]wordSet{}
 	for i, line := range strings.Split(concepts, "\n") {
 		name, words, _ := strings.Cut(line, ":")
 		if i > 64 {
@@ -196,7 +204,7 @@ func parseRouteWords(text string) (*routeWords, error) {
 	}
 	w.apps = names["users"] | names["people"] | names["user"]
 	names["owner"] = w.apps | names["me"] | names["account"] | names["accounts"] | names["profile"] | names["settings"]
-	name := regexp.MustCompile(namePattern)
+	name := regexp.MustCompile(classPattern)
 	for _, line := range strings.Split(strings.TrimSpace(classes), "\n") {
 		c, err := parseWordClass(line, names)
 		if err == nil && !name.MatchString(c.class) {
@@ -212,6 +220,7 @@ func parseRouteWords(text string) (*routeWords, error) {
 
 func parseWordClass(line string, names map[string]wordSet) (c wordClass, err error) {
 	line, c.own = strings.CutPrefix(line, "~ ")
+	line, c.remote = strings.CutPrefix(line, ". ")
 	head, rest, _ := strings.Cut(line, ":")
 	class, methods, _ := strings.Cut(head, " ")
 	c.class, c.methods = class, strings.Split(methods, ",")
@@ -239,8 +248,8 @@ func parseWordClass(line string, names map[string]wordSet) (c wordClass, err err
 	return c, err
 }
 
-// classNames returns the classes that words may give.
-func (w *routeWords) classNames() (names []string) {
+// Classes returns the classes that words may give.
+func (w *Words) Classes() (names []string) {
 	if w == nil {
 		return nil
 	}
@@ -250,43 +259,76 @@ func (w *routeWords) classNames() (names []string) {
 	return names
 }
 
-// class returns the class of a route by its words, "" if they say none.
-func (w *routeWords) class(method, route string) string {
+// Text returns what w was parsed from.
+func (w *Words) Text() string { return w.text }
+
+// Class returns the class of a route by its words, "" if they say none.
+func (w *Words) Class(method, route string) string {
+	m := w.meaning(route, method != "GET")
+	return m.class(w, method)
+}
+
+// meaning is what a route means, without its method.
+type meaning struct {
+	service, means wordSet // of what stands before a version or a method, and behind it
+	joint          wordSet // of service and method, if their words make one together
+	none           bool    // an unknown word, or a service for staff
+	known          bool    // the service
+	remote         bool    // a remote procedure
+}
+
+// meaning reads a route. With calls, it may be that of a remote procedure.
+func (w *Words) meaning(route string, calls bool) (m meaning) {
 	route = strings.TrimSuffix(route, ".json")
-	prefix, rest := servicePrefix(route)
-	remote := false
-	if method != "GET" && prefix == "" {
-		prefix, rest, remote = procedure(rest)
+	prefix, rest := ServicePrefix(route)
+	whole := rest
+	if calls && prefix == "" {
+		prefix, rest, m.remote = procedure(rest)
 	}
-	means, known := w.read(rest)
-	if !known || isInternal(prefix) {
+	known := false
+	if m.means, known = w.read(rest); !known || isInternal(prefix) {
+		return meaning{none: true}
+	}
+	if name := strings.TrimPrefix(rest, "/"); prefix != "" && (strings.EqualFold(name, "balance") || strings.EqualFold(name, "balances")) {
+		return meaning{none: true}
+	}
+	if m.service, m.known = w.read(prefix); m.known && m.remote {
+		m.joint, _ = w.read(whole[len(whole)-len(rest)-1-len(prefix):])
+	}
+	return m
+}
+
+func (m *meaning) class(w *Words, method string) string {
+	if m.none || m.remote && method != "POST" { // as all protocols call procedures
 		return ""
 	}
-	service, knows := w.read(prefix)
-	if knows {
-		if class := w.pick(method, service|means, false); class != "" {
+	if m.known {
+		if class := w.pick(method, m.service|m.means, false, m.remote); class != "" {
 			return class
 		}
-		if !remote && service&^w.apps != 0 {
+		if class := w.pick(method, m.joint, false, true); class != "" {
+			return class
+		}
+		if !m.remote && m.service&^w.apps != 0 {
 			return "" // /cards/v1/pin is no password
 		}
 	}
-	return w.pick(method, means, !knows)
+	return w.pick(method, m.means, !m.known, m.remote)
 }
 
-// isApp reports whether a prefix of routes says nothing, or only whom the app is for.
-func (w *routeWords) isApp(prefix string) bool {
+// IsApp reports whether a prefix of routes says nothing, or only whom the app is for.
+func (w *Words) IsApp(prefix string) bool {
 	means, known := w.read(prefix)
 	return known && means&^w.apps == 0
 }
 
-func (w *routeWords) pick(method string, means wordSet, foreign bool) string {
+func (w *Words) pick(method string, means wordSet, foreign, remote bool) string {
 	if means == 0 {
 		return ""
 	}
 	for i := range w.classes {
 		c := &w.classes[i]
-		if means&^c.all == 0 && !(foreign && c.own) && slices.Contains(c.methods, method) && c.needed(means) {
+		if means&^c.all == 0 && !(foreign && c.own) && (remote || !c.remote) && slices.Contains(c.methods, method) && c.needed(means) {
 			return c.class
 		}
 	}
@@ -302,11 +344,11 @@ func (c *wordClass) needed(means wordSet) bool {
 	return true
 }
 
-// servicePrefix divides a route behind its version, or behind its last api where it has
+// ServicePrefix divides a route behind its version, or behind its last api where it has
 // none. A version or api is among the first four segments. Languages and parameters
 // before it say nothing, and are left out: prefix is what is named there, such as
 // /driver of /en-GB/driver/v1/payouts.
-func servicePrefix(route string) (prefix, rest string) {
+func ServicePrefix(route string) (prefix, rest string) {
 	begin, at, end := 0, 0, -1
 	for range 4 {
 		if at >= len(route) || route[at] != '/' {
@@ -320,7 +362,7 @@ func servicePrefix(route string) (prefix, rest string) {
 				end = at
 			}
 			rest = route[next:]
-		case end < 0 && begin == at && (isParameter(segment) || templates.IsLanguage(segment)):
+		case end < 0 && begin == at && (IsParameter(segment) || IsLanguage(segment)):
 			begin = next
 		}
 		at = next
@@ -328,7 +370,7 @@ func servicePrefix(route string) (prefix, rest string) {
 	if end < 0 || rest == "" {
 		first, below, _ := strings.Cut(strings.TrimPrefix(route, "/"), "/")
 		switch {
-		case len(first) > 2 && templates.IsLanguage(first), first == "{locale}", first == "{lang}", first == "{language}":
+		case len(first) > 2 && IsLanguage(first), first == "{locale}", first == "{lang}", first == "{language}":
 			return "", route[len(route)-len(below):]
 		}
 		return "", route
@@ -359,7 +401,8 @@ func isInternal(prefix string) bool {
 // as they are.
 func procedure(route string) (service, method string, remote bool) {
 	cut := strings.LastIndexAny(route, "/.")
-	if cut < strings.IndexByte(route, '.') || strings.IndexByte(route, '.') < 0 || cut == len(route)-1 {
+	dot := strings.IndexByte(route, '.')
+	if dot < 1 || route[dot-1] == '/' || cut < dot || cut == len(route)-1 { // /.env/login is none
 		return "", route, false
 	}
 	service, method = route[:cut], route[cut+1:]
@@ -370,7 +413,7 @@ func procedure(route string) (service, method string, remote bool) {
 }
 
 // read returns what the words of a route mean. It is not known if one of them is not.
-func (w *routeWords) read(route string) (means wordSet, known bool) {
+func (w *Words) read(route string) (means wordSet, known bool) {
 	const longest = 128
 	var buf [longest]byte
 	var ends [16]int // of words in buf
@@ -396,7 +439,7 @@ func (w *routeWords) read(route string) (means wordSet, known bool) {
 		switch {
 		case segment == "" || isVersion(segment):
 			continue
-		case isParameter(segment):
+		case IsParameter(segment):
 			if len(text)+2 > longest {
 				return 0, false
 			}
@@ -440,21 +483,27 @@ func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
 func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
 
 // mean adds up the words that end at ends in text. Of words that make one together,
-// such as sign and in, the most are taken.
-func (w *routeWords) mean(text []byte, ends []int) (means wordSet, known bool) {
+// such as sign and in, the most are taken. What ends in a balance reads it, and has no
+// class: /wallet/cashout/balance.
+func (w *Words) mean(text []byte, ends []int) (means wordSet, known bool) {
 	begin := 0
 	for i := 0; i < len(ends); {
 		took := 0
 		for n := min(4, len(ends)-i); n > 0 && took == 0; n-- {
 			word := text[begin:ends[i+n-1]]
-			if m, ok := w.concepts[string(word)]; ok {
-				if took = n; means != 0 || string(word) != "mobile" { // in front, it is the app
-					means |= m
-				}
+			m, ok := w.concepts[string(word)]
+			if !ok {
+				continue
+			}
+			if begin > 0 && i+n == len(ends) && isBalance(word) {
+				return 0, false
+			}
+			if took = n; means != 0 || string(word) != "mobile" { // in front, it is the app
+				means |= m
 			}
 		}
 		if took == 0 {
-			m, ok := w.divided(text[begin:ends[i]])
+			m, ok := w.divided(text[begin:ends[i]], maxDivided, i+1 == len(ends))
 			if !ok {
 				return 0, false
 			}
@@ -467,17 +516,41 @@ func (w *routeWords) mean(text []byte, ends []int) (means wordSet, known bool) {
 	return means, true
 }
 
-// divided reads a word that is two words without a sign between them: sendotp.
-func (w *routeWords) divided(word []byte) (wordSet, bool) {
-	const shortest = 3
-	for i := shortest; i <= len(word)-shortest; i++ {
+func isBalance(word []byte) bool { return string(word) == "balance" || string(word) == "balances" }
+
+const (
+	maxDivided   = 4 // words that one word may be
+	shortestWord = 2 // bytes of a word in it
+)
+
+// divided reads a word that is up to n words without signs between them: sendotp. It
+// may be the last of a route.
+func (w *Words) divided(word []byte, n int, last bool) (wordSet, bool) {
+	if n < 2 {
+		return 0, false
+	}
+	// The longest first: changepassword, not changepass and word.
+	for i := len(word) - shortestWord; i >= shortestWord; i-- {
 		a, known := w.concepts[string(word[:i])]
 		if !known {
 			continue
 		}
-		if b, known := w.concepts[string(word[i:])]; known {
+		if last && isBalance(word[i:]) {
+			return 0, false
+		}
+		b, known := w.concepts[string(word[i:])]
+		if !known {
+			b, known = w.divided(word[i:], n-1, last)
+		}
+		if known {
 			return a | b, true
 		}
 	}
 	return 0, false
+}
+
+// IsParameter reports whether a segment of a route stands for a value, in the way in
+// which one of the usual frameworks writes it: {orderId}, :orderId or <orderId>.
+func IsParameter(segment string) bool {
+	return segment != "" && (segment[0] == '{' || segment[0] == ':' || segment[0] == '<')
 }
