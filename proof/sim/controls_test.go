@@ -32,10 +32,10 @@ var bugs = []mutants.Bug{
 	{Name: "ingest does not wait for acknowledgements", File: "ingest/owner.go", Edits: [][2]string{
 		{"if err := o.Log.Produce(ctx, o.Topics.Facets, batch); err != nil {",
 			"hasty, cancel := context.WithTimeout(ctx, time.Millisecond)\n\t\tdefer cancel()\n\t\tif err := o.Log.Produce(hasty, o.Topics.Facets, batch); err != nil && hasty.Err() == nil {"}}},
-	{Name: "ingest goes on behind a write that was cut short", File: "ingest/owner.go", Edits: [][2]string{
-		{"finish, cancel := kafka.Outlast(ctx, o.cfg.DrainTimeout)", "finish, cancel := context.WithCancel(ctx)"},
-		{"\t\tif err := o.turn(ctx, finish); err != nil {\n", "\t\tif err := o.turn(ctx, finish); err != nil && ctx.Err() != nil {\n\t\t\tbreak\n\t\t} else if err != nil {\n"},
-		{"return o.drain(finish)", "late, stop := context.WithTimeout(context.WithoutCancel(ctx), o.cfg.DrainTimeout)\n\tdefer stop()\n\treturn o.drain(late)"}}},
+	{Name: "ingest goes on behind a write that was cut short", File: "internal/kafka/outlast.go", Edits: [][2]string{
+		{"finish, cancel := Outlast(ctx, d)", "finish, cancel := context.WithCancel(ctx)"},
+		{"\t\tif err := turn(ctx, finish); err != nil {\n", "\t\tif err := turn(ctx, finish); err != nil && ctx.Err() != nil {\n\t\t\tbreak\n\t\t} else if err != nil {\n"},
+		{"if err := drain(finish); err != nil {", "late, stop := context.WithTimeout(context.WithoutCancel(ctx), d)\n\tdefer stop()\n\tif err := drain(late); err != nil {"}}},
 	{Name: "facets in the order of a map", File: "ingest/frames.go", Edits: [][2]string{
 		{"\tfor _, k := range f.kinds {\n", "\tkinds := map[facet.Kind]bool{}\n\tfor _, k := range f.kinds {\n\t\tkinds[k] = true\n\t}\n\tfor k := range kinds {\n"}}},
 	{Name: "a take-over does not raise the owner", File: "ingest/owner.go", Edits: [][2]string{{"\tp.Owner++\n", ""}}},
