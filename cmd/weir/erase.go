@@ -62,7 +62,7 @@ var errLeft = errors.New("something is left of it; if the subject is still activ
 
 func (s *saying) erase(cmd *cobra.Command, verify bool, wait time.Duration) error {
 	out := cmd.OutOrStdout()
-	return s.toKafka(cmd, func(client *kafka.Client) error {
+	return toKafka(cmd, s.config, func(client *kafka.Client) error {
 		stream, stop, err := app.ErasureOf(s.config.Config, client, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return s.config.Explain(err)

@@ -68,16 +68,16 @@ const patience = 3 * time.Second
 const untilKafka = 10 * time.Second
 
 // toKafka reads the configuration, and calls run with a client.
-func (s *saying) toKafka(cmd *cobra.Command, run func(*kafka.Client) error) error {
-	if err := s.config.Read(cmd); err != nil {
+func toKafka(cmd *cobra.Command, config *cli.Configured, run func(*kafka.Client) error) error {
+	if err := config.Read(cmd); err != nil {
 		return err
 	}
-	client, err := kafka.New(s.config.Config.Kafka, slog.New(slog.DiscardHandler), kafka.WithPatience(patience))
+	client, err := kafka.New(config.Config.Kafka, slog.New(slog.DiscardHandler), kafka.WithPatience(patience))
 	if err != nil {
-		return s.config.Explain(&app.Misconfigured{Err: fmt.Errorf("kafka: %w", err)})
+		return config.Explain(&app.Misconfigured{Err: fmt.Errorf("kafka: %w", err)})
 	}
 	defer client.Close()
-	if err := app.Reach(cmd.Context(), s.config.Config, client, untilKafka); err != nil {
+	if err := app.Reach(cmd.Context(), config.Config, client, untilKafka); err != nil {
 		return err
 	}
 	return run(client)
@@ -129,7 +129,7 @@ docs/controls.md has more.`,
 			if m.all {
 				return s.labelMembers(cmd, m)
 			}
-			return s.toKafka(cmd, func(client *kafka.Client) error {
+			return toKafka(cmd, s.config, func(client *kafka.Client) error {
 				if err := s.write(cmd.Context(), client); err != nil {
 					return err
 				}
@@ -171,7 +171,7 @@ func (m *members) check(cmd *cobra.Command) error {
 
 // labelMembers labels the members of the group that s is about.
 func (s *saying) labelMembers(cmd *cobra.Command, m members) error {
-	return s.toKafka(cmd, func(client *kafka.Client) error {
+	return toKafka(cmd, s.config, func(client *kafka.Client) error {
 		if err := s.config.Config.ClickHouse.Validate(); err != nil {
 			return s.config.Invalid(err)
 		}
@@ -241,7 +241,7 @@ leaves the score as it is.`,
 				return cli.UsageError(fmt.Errorf("-gates: %v is outside 0 … %v", atGates, switches.Longest))
 			}
 			s.said.Action = facet.Release.String()
-			return s.toKafka(cmd, func(client *kafka.Client) error {
+			return toKafka(cmd, s.config, func(client *kafka.Client) error {
 				if err := s.write(cmd.Context(), client); err != nil {
 					return err
 				}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -66,7 +65,7 @@ no score and no gate takes note of them.`,
 					return err
 				}
 			}
-			return p.toKafka(cmd, func(client *kafka.Client) error { return p.run(cmd, client, set, args) })
+			return toKafka(cmd, p.config, func(client *kafka.Client) error { return p.run(cmd, client, set, args) })
 		},
 	}
 	p.config = cli.ConfigureSections(cmd, app.Defaults(), app.PushSettings()...)
@@ -128,19 +127,6 @@ func tested(args []string) (*rules.Set, error) {
 		return nil, &cli.Error{Code: cli.Failed, Err: fmt.Errorf("%d tests of the rules fail, and nothing is pushed; weir rules test %s shows them", failed, args[0])}
 	}
 	return set, nil
-}
-
-// toKafka reads the configuration, and calls run with a client.
-func (p *pushing) toKafka(cmd *cobra.Command, run func(*kafka.Client) error) error {
-	if err := p.config.Read(cmd); err != nil {
-		return err
-	}
-	client, err := kafka.New(p.config.Config.Kafka, slog.New(slog.DiscardHandler), kafka.WithPatience(patience))
-	if err != nil {
-		return p.config.Explain(&app.Misconfigured{Err: fmt.Errorf("kafka: %w", err)})
-	}
-	defer client.Close()
-	return run(client)
 }
 
 var errTimeout = errors.New("-timeout is over")
@@ -260,7 +246,7 @@ version, number of rules, time, who, from where, why. States are
   proposed      no partition has it: workers could not follow yet
   given up      other rules were pushed before it was finished`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.toKafka(cmd, func(client *kafka.Client) error {
+			return toKafka(cmd, p.config, func(client *kafka.Client) error {
 				h, err := app.NewPusher(p.config.Config.Stream, client, nil).History(cmd.Context())
 				if err != nil {
 					return err
