@@ -114,8 +114,11 @@ func makeEmpty(dir string) error {
 // as many losses as one of hours. It also makes them commit more often; otherwise a
 // worker that is killed every few seconds would make no progress.
 func hasten(c *app.Config) {
-	c.Kafka.SessionTimeout, c.Kafka.HeartbeatInterval, c.Kafka.RebalanceTimeout = sessionTimeout, 500*time.Millisecond, 6*time.Second
-	c.Kafka.DialTimeout, c.Kafka.RequestTimeout = time.Second, 5*time.Second
+	// A worker whose join is not answered gives up after both time limits together, and
+	// the embedded broker begins its own anew with each join. So that it ends at all
+	// while workers take turns, a third of the sum is more than the latter.
+	c.Kafka.SessionTimeout, c.Kafka.HeartbeatInterval, c.Kafka.RebalanceTimeout = sessionTimeout, 500*time.Millisecond, sessionTimeout
+	c.Kafka.DialTimeout, c.Kafka.RequestTimeout = time.Second, 6*time.Second+500*time.Millisecond
 	c.ClickHouse.DialTimeout, c.ClickHouse.ReadTimeout = time.Second, 5*time.Second
 	c.ClickHouse.FlushAge, c.Ingest.CommitInterval, c.Detect.CommitInterval = often, often, often
 	c.Detect.SnapshotInterval = 5 * time.Second
