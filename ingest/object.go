@@ -9,9 +9,10 @@ import (
 
 // object derives the object of an event that names none, from its path and route, and the
 // object's type unless the event has one. The id of the client itself is no object: from
-// an address that many people share, each asks for an id of their own.
+// an address that many people share, each asks for an id of their own. A sign-in is about
+// an account.
 func (n *Enricher) object(e *event.Event) {
-	if e.Has(event.Object) || !e.Has(event.Path) {
+	if e.Has(event.Object) || e.Has(event.Auth) || !e.Has(event.Path) {
 		return
 	}
 	raw, kind := route.Object(e.Text(event.Route), e.Text(event.Path))

@@ -25,6 +25,7 @@ func TestAnEventWithoutAnObjectHasThatOfItsPath(t *testing.T) {
 		{"the own session", `"path":"/v1/sessions/s1","session":"s1"`, "", ""},
 		{"the own token", `"path":"/v1/tokens/t1/x","token":"t1"`, "", ""},
 		{"somebody else", `"path":"/v1/users/ben","account":"ann"`, "ben", "users"},
+		{"a sign-in", `"path":"/v1/shops/17/sessions/new","auth":"failure"`, "", ""},
 		{"no path", `"route":"/v1/orders/{id}"`, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
