@@ -170,12 +170,15 @@ func (p *Pusher) decide(ctx context.Context, is *Push) error {
 // awaitIngest returns when the facets of all raw partitions have the fields of the push.
 func (p *Pusher) awaitIngest(ctx context.Context, is *Push) error {
 	var behind []int32
+	kept, since := false, int64(-1)
 	for first := true; ; first = false {
 		all, least, err := p.behind(ctx, is)
-		kept := false
 		if err == nil {
 			behind = all
-			kept, err = p.keptSince(ctx, is, least)
+			if len(behind) > 0 && least != since { // it follows from records that do not change
+				kept, err = p.keptSince(ctx, is, least)
+				since = least
+			}
 		}
 		if err == nil && (kept || len(behind) == 0) {
 			return nil

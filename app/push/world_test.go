@@ -26,6 +26,7 @@ type world struct {
 	mortal   int      // effects left until the pusher dies; below 0: it does not
 	before   func()   // is called before the next effect; nil: nobody does anything
 	said     []string
+	fetched  int // from the topic of rules
 }
 
 func newWorld() *world { return &world{mortal: -1} }
@@ -48,6 +49,7 @@ func (w *world) Fetch(_ context.Context, topic string, _ int32, offset int64, b 
 	if topic != "rules" {
 		return errors.New("nobody reads that")
 	}
+	w.fetched++
 	b.Records, b.Next, b.HighWatermark = b.Records[:0], int64(len(w.rules)), int64(len(w.rules))
 	for ; offset < b.Next; offset++ {
 		b.Records = append(b.Records, kafka.Record{Offset: offset, Value: w.rules[offset]})
