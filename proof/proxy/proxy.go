@@ -21,7 +21,7 @@ type Mode int
 // The modes. A change of mode also affects existing connections.
 const (
 	Pass       Mode = iota
-	Refuse          // existing and new connections are closed
+	Refuse          // existing connections are closed, new ones are reset
 	Blackhole       // connections stay open, but pass no data
 	LoseAnswer      // a request of at least some size goes through; its answer is dropped and the connection closed
 )
@@ -107,11 +107,12 @@ func (p *Proxy) serve(client net.Conn) {
 	var d net.Dialer
 	server, err := d.DialContext(ctx, "tcp", p.upstream)
 	if err != nil {
-		_ = client.Close()
+		reset(client)
 		return
 	}
 	c := &pair{p: p, client: client, server: server, over: make(chan struct{})}
 	if !p.add(c) {
+		reset(client)
 		c.close()
 		return
 	}
@@ -122,6 +123,15 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.pairs, c)
+}
+
+// reset ends a connection as a port without a server would: with an error. To an orderly
+// end, a client that has not written yet says that an idle connection was closed.
+func reset(c net.Conn) {
+	if c, is := c.(*net.TCPConn); is {
+		_ = c.SetLinger(0)
+	}
+	_ = c.Close()
 }
 
 // add returns false if connections are refused.
