@@ -83,10 +83,13 @@ type gateWorld struct {
 	redisTCP, redisUnix string // addresses of Redis
 	secret              string // of the stream
 	key                 string // of a score in Redis
-	socket, echo        string // Unix sockets of the gate, and of a bare net/http server
+	socket, echo, bytes string // Unix sockets of the gate, of a bare net/http server, and of one that echoes bytes
 
 	process       *servers.Server // a weir-gate that knows what the gate knows
 	processSocket string
+	echoes        *servers.Server // what weir-gate is compared with
+	echoSocket    string          // for HTTP
+	bytesSocket   string
 }
 
 func (w *gateWorld) close() {
@@ -134,10 +137,15 @@ func newGateWorld(ctx context.Context) (*gateWorld, error) {
 	if err := w.startGate(ctx); err != nil {
 		return w, err
 	}
-	w.socket, w.echo = filepath.Join(dir, "gate.sock"), filepath.Join(dir, "echo.sock")
+	w.socket, w.echo, w.bytes = filepath.Join(dir, "gate.sock"), filepath.Join(dir, "echo.sock"), filepath.Join(dir, "bytes.sock")
 	if err := w.serve(ctx, w.socket, w.gate.Handler(), w.gate); err != nil {
 		return w, err
 	}
+	l, err := net.Listen("unix", w.bytes)
+	if err != nil {
+		return w, err
+	}
+	w.background(func() { _ = echoBytes(ctx, l) })
 	return w, w.serve(ctx, w.echo, echo(), nil)
 }
 
@@ -314,6 +322,17 @@ func (w *gateWorld) latencies(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
+	if err := w.echoProcess(ctx); err != nil {
+		return err
+	}
+	nearEcho, err := w.echoed(ctx, w.bytes)
+	if err != nil {
+		return err
+	}
+	farEcho, err := w.echoed(ctx, w.bytesSocket)
+	if err != nil {
+		return err
+	}
 	raw, err := w.rawHTTP(ctx, "unix", w.processSocket, "/v1/decide", w.bodies)
 	if err != nil {
 		return err
@@ -338,6 +357,7 @@ func (w *gateWorld) latencies(ctx context.Context, r *report) error {
 			return err
 		}},
 		{name: "a gate in this process over a Unix socket", call: near},
+		{name: "an echo of bytes in this process", call: nearEcho}, {name: "an echo of bytes in a process of its own", call: farEcho},
 	}
 	for _, s := range sides { // a server waits two seconds for the first request
 		if err := s.call(); err != nil {
@@ -360,7 +380,12 @@ func (w *gateWorld) latencies(ctx context.Context, r *report) error {
 	}
 	ratio("in the process ÷ Redis GET over TCP, p99", sides[0], sides[1], inProcessShare)
 	ratio("weir-gate ÷ Redis GET, Unix sockets, p99", sides[2], sides[3], socketShare)
-	r.note("%-46s %16.4f   no bar: it and its caller share a process", "the gate in this process ÷ Redis GET, p99", float64(sides[5].p99())/float64(sides[3].p99()))
+	beside := func(what string, a *side, why string) {
+		r.note("%-46s %16.4f   no bar: %s", what+" ÷ Redis GET, p99", float64(a.p99())/float64(sides[3].p99()), why)
+	}
+	beside("the gate in this process", sides[5], "it and its caller share a process")
+	beside("an echo in this process", sides[6], "it decides nothing")
+	beside("an echo in its own process", sides[7], "it decides nothing")
 	return nil
 }
 
@@ -429,6 +454,25 @@ func (w *gateWorld) redisGet(ctx context.Context, network, addr string) (func() 
 			return fmt.Errorf("not what Redis answers: %q", line)
 		}
 		_, err = in.Discard(n + 2)
+		return err
+	}, nil
+}
+
+// echoedBytes is how many bytes an echo gets.
+const echoedBytes = 64
+
+// echoed asks an echo of bytes on a Unix socket.
+func (w *gateWorld) echoed(ctx context.Context, path string) (func() error, error) {
+	c, in, err := w.dial(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	question := make([]byte, echoedBytes)
+	return func() error {
+		if _, err := c.Write(question); err != nil {
+			return err
+		}
+		_, err := in.Discard(echoedBytes)
 		return err
 	}, nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,8 +26,12 @@ const (
 	processCalls  = 5000 // per round and side
 )
 
+// bytesOnly marks the address of a Unix socket on which bytes are echoed as they come.
+const bytesOnly = "bytes:"
+
 // Echo answers HTTP requests with what they hold until ctx ends. Addresses are
-// host:port or unix:PATH. It is the process that a gate is compared with.
+// host:port or unix:PATH. On bytes:PATH, a Unix socket, it knows no HTTP, and answers
+// with the bytes that it reads. It is the process that a gate is compared with.
 func Echo(ctx context.Context, addresses []string) error {
 	access, err := listen.New(listen.Defaults())
 	if err != nil {
@@ -33,9 +39,17 @@ func Echo(ctx context.Context, addresses []string) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, addr := range addresses {
+		path, plain := strings.CutPrefix(addr, bytesOnly)
+		if plain {
+			addr = "unix:" + path
+		}
 		l, err := access.Open(ctx, addr)
 		if err != nil {
 			return err // the process ends, and its listeners with it
+		}
+		if plain {
+			group.Go(func() error { return echoBytes(ctx, l) })
+			continue
 		}
 		srv := &http.Server{Handler: echo(), ErrorLog: telemetry.ErrorLog(slog.New(slog.DiscardHandler))}
 		group.Go(func() error { return listen.ServeHTTP(ctx, l, srv, policy.MaxBudget) })
@@ -43,14 +57,40 @@ func Echo(ctx context.Context, addresses []string) error {
 	return group.Wait()
 }
 
+// echoBytes answers each connection with what it sends, until ctx ends.
+func echoBytes(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+		go func() {
+			defer stop()
+			defer c.Close()
+			b := make([]byte, 4096)
+			for {
+				n, err := c.Read(b)
+				if err != nil {
+					return
+				}
+				if _, err := c.Write(b[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
 // processes compares a weir-gate with an echo, each a process of its own: requests a
 // second of the server's CPU time alone.
 func (w *gateWorld) processes(ctx context.Context, r *report) error {
-	gate, gateSocket := w.process, w.processSocket
-	echo, echoSocket, err := w.echoProcess(ctx)
-	if err != nil {
-		return err
-	}
+	gate, gateSocket, echo, echoSocket := w.process, w.processSocket, w.echoes, w.echoSocket
 	if gate.CPU() == 0 {
 		r.note("%-46s %16s   this system does not tell", "decisions a CPU second of weir-gate", "unknown")
 		return nil
@@ -144,18 +184,19 @@ func (w *gateWorld) known(ctx context.Context, at string) error {
 	return nil
 }
 
-func (w *gateWorld) echoProcess(ctx context.Context) (s *servers.Server, socket string, err error) {
+// echoProcess starts the process that weir-gate is compared with.
+func (w *gateWorld) echoProcess(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	addr, err := servers.FreeAddr()
 	if err != nil {
-		return nil, "", err
+		return err
 	}
-	socket = filepath.Join(w.dir, "echoing.sock")
-	// It opens the socket first, so that both are there when the address answers.
-	s = servers.New(addr, self, "bench", "-echo", "unix:"+socket+","+addr)
-	w.atEnd(s.Kill)
-	return s, socket, s.Start(ctx)
+	w.echoSocket, w.bytesSocket = filepath.Join(w.dir, "echoing.sock"), filepath.Join(w.dir, "echoing-bytes.sock")
+	// It opens the sockets first, so that all are there when the address answers.
+	w.echoes = servers.New(addr, self, "bench", "-echo", "unix:"+w.echoSocket+","+bytesOnly+w.bytesSocket+","+addr)
+	w.atEnd(w.echoes.Kill)
+	return w.echoes.Start(ctx)
 }

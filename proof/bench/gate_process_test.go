@@ -8,17 +8,17 @@ import (
 	"github.com/weirdev/weir/proof/servers"
 )
 
-// TestEchoAnswersOnBothAddresses: what gates are compared with takes the same
-// requests.
-func TestEchoAnswersOnBothAddresses(t *testing.T) {
+// TestEchoAnswersOnAllAddresses: what gates are compared with takes the same requests.
+func TestEchoAnswersOnAllAddresses(t *testing.T) {
 	addr, err := servers.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(t.TempDir(), "echo.sock")
+	dir := t.TempDir()
+	socket, plain := filepath.Join(dir, "echo.sock"), filepath.Join(dir, "bytes.sock")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Echo(ctx, []string{"unix:" + socket, addr}) }()
+	go func() { ended <- Echo(ctx, []string{bytesOnly + plain, "unix:" + socket, addr}) }()
 	w := &gateWorld{}
 	for network, at := range map[string]string{"tcp": addr, "unix": socket} {
 		var call func() error
@@ -35,6 +35,15 @@ func TestEchoAnswersOnBothAddresses(t *testing.T) {
 			if err := call(); err != nil {
 				t.Errorf("over %s: %v", network, err)
 			}
+		}
+	}
+	call, err := w.echoed(ctx, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := call(); err != nil {
+			t.Error(err)
 		}
 	}
 	w.close()
