@@ -120,14 +120,16 @@ func (f *Follower) Run(ctx context.Context) error {
 
 // turnOnce waits for records, for as long as the broker lets it, and follows them.
 func (f *Follower) turnOnce(ctx context.Context, b *kafka.Batch) error {
-	if err := f.Log.Fetch(ctx, f.Topic, 0, f.next(ctx), b); err != nil {
+	next := f.next(ctx)
+	err := f.Log.Fetch(ctx, f.Topic, 0, next, b)
+	if err != nil && !errors.Is(err, kafka.ErrOffsetOutOfRange) { // read tells why it is out of range
 		return err
 	}
 	if err := f.take(ctx); err != nil {
 		return err
 	}
 	defer f.leave()
-	if len(b.Records) > 0 {
+	if err != nil || b.Next > next {
 		if err := f.read(ctx); err != nil {
 			return err
 		}
