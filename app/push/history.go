@@ -141,6 +141,14 @@ func (h *History) last(lane facet.Lane) *Push {
 	return nil
 }
 
+// Proposed returns the number of the latest push to a lane; 0 if there is none.
+func (h *History) Proposed(lane facet.Lane) uint64 {
+	if p := h.last(lane); p != nil {
+		return p.Number
+	}
+	return 0
+}
+
 // InForce returns the last push to a lane that every facet partition has; nil if there
 // is none. A later one may be in force in some partitions.
 func (h *History) InForce(lane facet.Lane) *Push {

@@ -88,7 +88,7 @@ func (p *Pusher) Push(ctx context.Context, r Request) (*Push, error) {
 // record that ingest has followed. If it was made anew, facet partitions would ignore its
 // numbers, and ingest would seem to follow what it has not read.
 func (p *Pusher) compare(ctx context.Context, h *History) error {
-	all, err := p.inForce(ctx)
+	all, err := p.Applied(ctx)
 	if err != nil {
 		return err
 	}
@@ -304,32 +304,35 @@ func (p *Pusher) toEach(ctx context.Context, some []int32, is *Push) error {
 	return nil
 }
 
-// applied is what the commit of a facet partition says.
-type applied struct {
+// Applied is what the commit of a facet partition says.
+type Applied struct {
 	offset        int64
 	says          bool   // what is in force; outputs were not all stored otherwise
 	rules, shadow uint64 // numbers in force; 0: none
 }
 
-func (a *applied) number(lane facet.Lane) uint64 {
+// Number returns the number of the push to a lane that the partition has; 0 if it has
+// none, or the commit does not say.
+func (a Applied) Number(lane facet.Lane) uint64 {
 	if lane == facet.Shadow {
 		return a.shadow
 	}
 	return a.rules
 }
 
-func (p *Pusher) inForce(ctx context.Context) ([]applied, error) {
+// Applied returns what facet partitions have, in order of partition.
+func (p *Pusher) Applied(ctx context.Context) ([]Applied, error) {
 	commits, err := p.Log.Committed(ctx, p.Stream.Detect, p.Stream.Facets)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]applied, len(commits))
+	all := make([]Applied, len(commits))
 	for i, c := range commits {
 		progress, says, err := engine.ParseProgress(c.Metadata)
 		if err != nil {
 			return nil, fmt.Errorf("facet partition %d: %w", i, err)
 		}
-		all[i] = applied{c.Offset, says, progress.Rules, progress.Shadow}
+		all[i] = Applied{c.Offset, says, progress.Rules, progress.Shadow}
 	}
 	return all, nil
 }
@@ -344,12 +347,12 @@ func (p *Pusher) awaitDetect(ctx context.Context, is *Push) error {
 	}
 	was, again := -1, false
 	for {
-		all, err := p.inForce(ctx)
+		all, err := p.Applied(ctx)
 		var waits, without []int32
 		later := uint64(0)
 		for i := range all {
 			a := &all[i]
-			n, read := a.number(is.Lane), i < len(ends) && a.offset >= ends[i].End
+			n, read := a.Number(is.Lane), i < len(ends) && a.offset >= ends[i].End
 			if later = max(later, n); n >= is.Number || read && !a.says {
 				continue
 			}

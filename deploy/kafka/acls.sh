@@ -49,7 +49,8 @@ all=(--topic "$stream." --resource-pattern-type prefixed)
   allow weir-migrate Read,Write $(topics incarnations)
 
   allow weir-check Describe,DescribeConfigs "${all[@]}"
-  allow weir-check Read $(topics events incarnations)
+  allow weir-check Read $(topics events incarnations rules)
+  allow weir-check Describe $(groups detect)
 
   allow weir-console Read $(topics dead)
   allow weir-console Write $(topics controls)

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/weirdev/weir/app/push"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
+)
+
+// checkPushed looks for pushes that some facet partitions have and others not, and for
+// rules in force that the topic of rules no longer holds.
+func (c *checker) checkPushed(ctx context.Context, log *kafka.Client) error {
+	if c.topics["rules"] == nil || c.topics["facets"] == nil {
+		return nil // already reported, or not to be read
+	}
+	pusher := NewPusher(c.stream, log, nil)
+	h, err := pusher.History(ctx)
+	if errors.Is(err, push.ErrLater) {
+		c.refuse(c.name("rules"), "", err.Error(), "upgrade this program")
+		return nil
+	}
+	var has []push.Applied
+	if err == nil {
+		has, err = pusher.Applied(ctx)
+	}
+	if errors.Is(err, kafka.ErrDenied) {
+		c.warn(c.name("rules"), "", "what was pushed may not be read, and is not checked",
+			fmt.Sprintf("allow Read on it, and Describe on the group %s", c.stream.Group("detect")))
+		return nil
+	} else if err != nil {
+		return err
+	}
+	for _, lane := range []facet.Lane{facet.Live, facet.Shadow} {
+		if p := h.Unfinished(lane); p != nil {
+			c.warn(c.name("rules"), "", fmt.Sprintf("push %d of %s to the %s lane is unfinished: some facet partitions may have its rules, and others not", p.Number, p.Who, lane),
+				fmt.Sprintf("if nobody is pushing now, finish it: weir rules push %s", again(p)))
+		}
+		c.checkHeld(h, lane, has)
+	}
+	return nil
+}
+
+// again returns the arguments of weir rules push that push p again.
+func again(p *push.Push) string {
+	switch {
+	case p.Lane != facet.Shadow:
+		return fmt.Sprintf("-number %d", p.Number)
+	case p.Version == "":
+		return "-shadow -none"
+	}
+	return fmt.Sprintf("-shadow -number %d", p.Number)
+}
+
+// checkHeld: ingest gives facets the fields of the pushes that the topic holds. Rules in
+// force that it has lost would read fields that are missing. A later proposal mends that.
+func (c *checker) checkHeld(h *push.History, lane facet.Lane, has []push.Applied) {
+	for partition, a := range has {
+		n := a.Number(lane)
+		if n == 0 || h.Find(n) != nil || h.Proposed(lane) > n {
+			continue
+		}
+		c.refuse(c.name("rules"), "", fmt.Sprintf("facet partition %d has %s rules of push %d, which the topic does not hold: facets would lack fields that they read", partition, lane, n),
+			"restore the topic. If it has only lost its beginning, push the rules again and start workers while that waits for them (weir rules push DIR -timeout 10m); if it was made anew, begin a new incarnation")
+		return
+	}
+}
