@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime/pprof"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"github.com/weirdev/weir/audit"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/kafka"
@@ -112,22 +114,19 @@ func LoadRules(dir string) (*rules.Set, error) {
 	return set, err
 }
 
-// UnknownRule says that the rules of dir have no such rule; "" if they have, if none is
-// named, or if they cannot be read.
-func UnknownRule(dir, id string) string {
-	set, err := LoadRules(dir)
-	if err != nil || id == "" {
+// UnknownRule says that neither the rules of dir nor those that were pushed have a rule;
+// "" if they have, if none is named, or if they cannot be read.
+func UnknownRule(ctx context.Context, cfg Config, pushed push.Log, id string) string {
+	names := namesOf(cfg.Rules)
+	if names.unread != nil || id == "" || names.has(switches.Rule, id) {
 		return ""
 	}
-	var ids []string
-	for _, r := range set.Rules {
-		ids = append(ids, r.ID)
-	}
-	if slices.Contains(ids, id) {
+	_ = names.addPushed(ctx, cfg.Stream, pushed) // what is known of the setting is said all the same
+	if names.has(switches.Rule, id) {
 		return ""
 	}
 	text := fmt.Sprintf("the rules here have no rule %q", id)
-	if near := problem.Nearest(id, ids); near != "" {
+	if near := problem.Nearest(id, slices.Sorted(maps.Keys(names.detectors))); near != "" {
 		text += fmt.Sprintf(" (did you mean %q?)", near)
 	}
 	return text

@@ -88,11 +88,14 @@ func (f *Follower) InForce(ctx context.Context) (*Push, *rules.Set, error) {
 // Live returns the live rules in force, which are the worker's own if none were pushed.
 // It never waits.
 func (f *Follower) Live() *rules.Set {
-	if set := f.live.Load(); set != nil {
+	if set := f.Pushed(); set != nil {
 		return set
 	}
 	return f.Own
 }
+
+// Pushed returns the live rules in force if they were pushed, else nil. It never waits.
+func (f *Follower) Pushed() *rules.Set { return f.live.Load() }
 
 // Run follows the topic until ctx ends. It waits out what it cannot read or use: whoever
 // pushes then waits, too.

@@ -199,6 +199,9 @@ func (s *switching) add(cmd *cobra.Command) (added switches.Added, err error) {
 		return added, err
 	}
 	added, err = app.SetSwitch(cmd.Context(), s.config.Config, slog.New(slog.DiscardHandler), s.object, patience)
+	if errors.Is(err, app.ErrNoRule) {
+		return added, cli.UsageError(err)
+	}
 	return added, s.config.Explain(err)
 }
 

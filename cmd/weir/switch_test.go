@@ -16,6 +16,10 @@ import (
 
 func TestSwitchCommands(t *testing.T) {
 	addr, client := startServers(t)
+	if err := client.CreateTopic(t.Context(), kafka.TopicSpec{Name: "weir.rules", Partitions: 1, Replication: 1}); err != nil {
+		t.Fatal(err)
+	}
+	pushed := inFolders(t, strings.Replace(ruleFile, "id: untested", "id: freshly-pushed", 1))[0]
 	target := []string{"-redis.addrs", addr.Redis, "-kafka.brokers", addr.Kafka, "-stream.secret", "an example, never a real secret!"}
 	for _, tc := range []struct {
 		name           string
@@ -31,6 +35,12 @@ func TestSwitchCommands(t *testing.T) {
 		{"all of them", []string{"list"}, 0, `"entity:ip:/203.0.113.9"`, ""},
 		{"one is cleared", []string{"clear", "rule", "scraping-breadth-token", "-owner", "ann", "-reason", "fixed"}, 0, "", ""},
 		{"again", []string{"clear", "rule", "scraping-breadth-token", "-owner", "ann", "-reason", "fixed"}, 0, "", `warning: "rule:scraping-breadth-token" was not in force here`},
+		{"rules are pushed", nil, 0, "", ""},
+		{"a rule that was pushed", []string{"set", "rule", "freshly-pushed", "-owner", "ann", "-reason", "why"}, 0, "", ""},
+		{"a rule of the setting", []string{"set", "rule", "scraping-breadth-token", "-owner", "ann", "-reason", "why"}, 0, "", ""},
+		{"a typing error, where all names are known", []string{"set", "rule", "freshly-pusht", "-owner", "ann", "-reason", "why"}, cli.Usage, "", `neither push 1, which is in force, nor the rules here have a rule "freshly-pusht"; did you mean "freshly-pushed"?`},
+		{"no detector, where all names are known", []string{"set", "detector", "sliding_windo", "-owner", "ann", "-reason", "why"}, cli.Usage, "", `have a detector "sliding_windo"; did you mean "sliding_window"?`},
+		{"its end may have any name", []string{"clear", "rule", "x", "-owner", "ann", "-reason", "why"}, 0, "", "warning: "},
 		{"without a reason", []string{"set", "global", "-owner", "ann"}, cli.Usage, "", "reason: say why"},
 		{"an unknown action", []string{"set", "block", "ip", "203.0.113.9", "-action", "explode", "-owner", "ann", "-reason", "why"}, cli.Usage, "", `action "explode" is none of`},
 		{"a block that allows", []string{"set", "block", "ip", "203.0.113.9", "-action", "allow", "-owner", "ann", "-reason", "why"}, cli.Usage, "", "release the entity"},
@@ -38,6 +48,12 @@ func TestSwitchCommands(t *testing.T) {
 		{"no entity", []string{"set", "block", "ip", "unknown", "-owner", "ann", "-reason", "why"}, cli.Usage, "", `"ip" "unknown" is no entity`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			if tc.args == nil {
+				if err := client.Produce(t.Context(), "weir.rules", []kafka.Produce{{Records: pushedRecords(t, 1, pushed, "bob")}}); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
 			var stdout, stderr bytes.Buffer
 			cmd := command()
 			cmd.SetOut(&stdout)
@@ -60,7 +76,7 @@ func TestSwitchCommands(t *testing.T) {
 		}
 		told = append(told, r.Action+" "+r.Kind+" "+r.Key+" "+r.Gate)
 	}
-	if want := "gate_off rule scraping-breadth-token ,gate_off rule scraping-bredth-token ,gate_off detector nonesuch ,gate_off rule x ,gate_block ip 203.0.113.9 deny,gate_on rule scraping-breadth-token ,gate_on rule scraping-breadth-token "; strings.Join(told, ",") != want {
+	if want := "gate_off rule scraping-breadth-token ,gate_off rule scraping-bredth-token ,gate_off detector nonesuch ,gate_off rule x ,gate_block ip 203.0.113.9 deny,gate_on rule scraping-breadth-token ,gate_on rule scraping-breadth-token ,gate_off rule freshly-pushed ,gate_off rule scraping-breadth-token ,gate_on rule x "; strings.Join(told, ",") != want {
 		t.Errorf("the audit is told of\n%s, want\n%s", strings.Join(told, ","), want)
 	}
 }
