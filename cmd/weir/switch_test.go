@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,13 +30,15 @@ func TestSwitchCommands(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{"a rule", []string{"set", "rule", "scraping-breadth-token", "-for", "2h", "-owner", "ann", "-reason", "false signals"}, 0, "", ""},
+		{"a rule", []string{"set", "rule", "scraping-breadth-token", "-for", "2h", "-owner", "ann", "-reason", "false signals"}, 0, `"rule:scraping-breadth-token" is set to off until 20`, ""},
 		{"a rule that does not exist", []string{"set", "rule", "scraping-bredth-token", "-owner", "ann", "-reason", "why"}, 0, "", `warning: the rules here have no rule "scraping-bredth-token"; did you mean "scraping-breadth-token"?; it was written all the same`},
 		{"a detector that does not exist", []string{"set", "detector", "nonesuch", "-owner", "ann", "-reason", "why"}, 0, "", `warning: the rules here have no detector "nonesuch"`},
 		{"rules that cannot be read", []string{"set", "rule", "x", "-owner", "ann", "-reason", "why", "-rules", filepath.Join(t.TempDir(), "none")}, 0, "", "warning: names of rules and detectors are not checked"},
-		{"a block", []string{"set", "block", "ip", "::ffff:203.0.113.9", "-owner", "ann", "-reason", "incident"}, 0, "", ""},
+		{"a block", []string{"set", "block", "ip", "::ffff:203.0.113.9", "-owner", "ann", "-reason", "incident"}, 0, `"entity:ip:/203.0.113.9" is set to deny until `, ""},
+		{"a release", []string{"set", "release", "ip", "203.0.113.9", "-owner", "ann", "-reason", "a mistake"}, 0, "is set to allow until ", ""},
+		{"the block again", []string{"set", "block", "ip", "203.0.113.9", "-owner", "ann", "-reason", "incident"}, 0, " on every gate of stream weir, within a second (Redis at " + addr.Redis + ")\n", ""},
 		{"all of them", []string{"list"}, 0, `"entity:ip:/203.0.113.9"`, ""},
-		{"one is cleared", []string{"clear", "rule", "scraping-breadth-token", "-owner", "ann", "-reason", "fixed"}, 0, "", ""},
+		{"one is cleared", []string{"clear", "rule", "scraping-breadth-token", "-owner", "ann", "-reason", "fixed"}, 0, `"rule:scraping-breadth-token" holds no longer, on every gate`, ""},
 		{"again", []string{"clear", "rule", "scraping-breadth-token", "-owner", "ann", "-reason", "fixed"}, 0, "", `warning: "rule:scraping-breadth-token" was not in force here`},
 		{"rules are pushed", nil, 0, "", ""},
 		{"a rule that was pushed", []string{"set", "rule", "freshly-pushed", "-owner", "ann", "-reason", "why"}, 0, "", ""},
@@ -76,8 +81,28 @@ func TestSwitchCommands(t *testing.T) {
 		}
 		told = append(told, r.Action+" "+r.Kind+" "+r.Key+" "+r.Gate)
 	}
-	if want := "gate_off rule scraping-breadth-token ,gate_off rule scraping-bredth-token ,gate_off detector nonesuch ,gate_off rule x ,gate_block ip 203.0.113.9 deny,gate_on rule scraping-breadth-token ,gate_on rule scraping-breadth-token ,gate_off rule freshly-pushed ,gate_off rule scraping-breadth-token ,gate_on rule x "; strings.Join(told, ",") != want {
+	if want := "gate_off rule scraping-breadth-token ,gate_off rule scraping-bredth-token ,gate_off detector nonesuch ,gate_off rule x ,gate_block ip 203.0.113.9 deny,gate_release ip 203.0.113.9 ,gate_block ip 203.0.113.9 deny,gate_on rule scraping-breadth-token ,gate_on rule scraping-breadth-token ,gate_off rule freshly-pushed ,gate_off rule scraping-breadth-token ,gate_on rule x "; strings.Join(told, ",") != want {
 		t.Errorf("the audit is told of\n%s, want\n%s", strings.Join(told, ","), want)
+	}
+}
+
+// TestAGateSaysWhatHoldsThere, asked over its admin listener.
+func TestAGateSaysWhatHoldsThere(t *testing.T) {
+	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(w, r.Body)
+	}))
+	defer gate.Close()
+	for args, want := range map[string]string{
+		"set global":        `"global" is set to off until `,
+		"clear tenant shop": `"tenant:shop" holds no longer, at the gate ` + gate.URL + "; other gates have it once that gate reaches Redis\n",
+	} {
+		var stdout, stderr bytes.Buffer
+		cmd := command()
+		cmd.SetOut(&stdout)
+		code := cli.Main(cmd, append(append([]string{"switch"}, strings.Fields(args)...), "-owner", "ann", "-reason", "why", "-gate", gate.URL), &stderr)
+		if code != 0 || !strings.Contains(stdout.String(), want) {
+			t.Errorf("%s: %d\n%s%s", args, code, &stdout, &stderr)
+		}
 	}
 }
 
