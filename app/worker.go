@@ -26,6 +26,7 @@ import (
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/problem"
+	"github.com/weirdev/weir/internal/retry"
 	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/internal/watch"
@@ -70,6 +71,7 @@ type Worker struct {
 	snapshots *snapshot.Store // nil: neither they nor epochs are kept
 	epochs    *epochs
 	pushed    *push.Follower // nil: no stage depends on rules
+	patience  time.Duration  // with each server at the start
 	stacks    io.Writer      // of all goroutines, when one of them hangs
 }
 
@@ -79,7 +81,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 	if err := cfg.ValidateFor(WorkerSettings()); err != nil {
 		return nil, &Misconfigured{err}
 	}
-	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin, log), stacks: os.Stderr}
+	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin, log), patience: startTimeout, stacks: os.Stderr}
 	foundation := makeAll([]part{
 		{"tracing", w.makeTraces}, {"watch", w.makeWatch}, {"rules", w.loadRules}, {"geo", w.openGeo}, {"kafka", w.openKafka},
 		{"clickhouse", w.openClickHouse}, {"redis", w.openRedis}, {"snapshots", w.openSnapshots},
@@ -406,8 +408,29 @@ func withoutCanceled(err error) error {
 	return err
 }
 
-// startTimeout is how long a starting worker waits for its servers.
-const startTimeout = 2 * time.Minute
+const (
+	// startTimeout is how long a starting worker waits for each server.
+	startTimeout = 2 * time.Minute
+	// sayAfter is when it says whom it waits for.
+	sayAfter = time.Second
+)
+
+// await asks a server until ask succeeds or fails for good, for no longer than the
+// worker's patience. The log says once whom the worker waits for.
+func (w *Worker) await(ctx context.Context, s server, ask func(ctx context.Context) error, final func(error) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, w.patience)
+	defer cancel()
+	saying := time.AfterFunc(sayAfter, func() {
+		w.log.Warn("the worker waits for a server before it starts", "server", s.name, "addrs", strings.Join(s.addrs, ","), "at_most", w.patience)
+	})
+	defer saying.Stop()
+	var last error
+	err := retry.Do(ctx, ask, final, func(err error, _ bool) { last = err })
+	if ctx.Err() != nil && last != nil {
+		err = fmt.Errorf("%w (last: %v)", context.Cause(ctx), last)
+	}
+	return s.advise(err, w.patience)
+}
 
 // ready checks the servers before the worker joins a group, so that problems are
 // reported at the start, and adds the readiness conditions.
@@ -423,19 +446,23 @@ func (w *Worker) ready(ctx context.Context) error {
 		_, err := w.kafka.Partitions(ctx, w.cfg.Stream.Topic("events"))
 		return err
 	})
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	found, err := checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
+	var found []Finding
+	err := w.await(ctx, w.cfg.kafkaServer(), func(ctx context.Context) (err error) {
+		found, err = checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
+		return err
+	}, func(error) bool { return true }) // the client itself tries again
 	if err != nil {
-		return w.cfg.kafkaServer().advise(err, startTimeout)
+		return err
 	}
 	logWarnings(w.log, found)
 	if err := refusals(found); err != nil {
 		return fmt.Errorf("the stream is not as it must be:\n%w", err)
 	}
-	if err := w.events.Check(ctx); err != nil {
-		return w.cfg.clickhouseServer().advise(err, startTimeout)
+	if err := w.await(ctx, w.cfg.clickhouseServer(), w.events.Check, clickhouse.Final); err != nil {
+		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, w.patience)
+	defer cancel()
 	if w.pushed != nil {
 		if err := w.pushed.Start(ctx); err != nil {
 			return fmt.Errorf("pushed rules: %w", err)
