@@ -110,7 +110,7 @@ func LoadRules(dir string) (*rules.Set, error) {
 		return nil, fmt.Errorf("rules: %w; name a directory of *.yaml files, or leave the setting empty for the rules that are built in", err)
 	}
 	set, err := rules.Load(os.DirFS(dir), detectors.All())
-	if errors.Is(err, rules.ErrNoFiles) {
+	if errors.Is(err, rules.ErrNoFiles) || errors.Is(err, rules.ErrTooMuch) {
 		err = fmt.Errorf("rules: %s: %w", dir, err)
 	}
 	return set, err
