@@ -6,8 +6,10 @@ import (
 	"fmt"
 
 	"github.com/weirdev/weir/app/push"
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/rules"
 )
 
 // checkPushed looks for pushes that some facet partitions have and others not, and for
@@ -39,8 +41,26 @@ func (c *checker) checkPushed(ctx context.Context, log *kafka.Client) error {
 				fmt.Sprintf("if nobody is pushing now, finish it: weir rules push %s", again(p)))
 		}
 		c.checkHeld(h, lane, has)
+		c.checkVersion(h.InForce(lane))
 	}
 	return nil
+}
+
+// checkVersion warns of rules in force of which this program computes another version: a
+// partition that reads their switch record again stops.
+func (c *checker) checkVersion(p *push.Push) {
+	if p == nil || p.Version == "" {
+		return
+	}
+	set, err := rules.OpenBundle(p.Bundle, detectors.All())
+	is := "which this program cannot load"
+	if err == nil {
+		is = fmt.Sprintf("which have version %s in this program", set.Version)
+	}
+	if err != nil || set.Version != p.Version {
+		c.warn(c.name("rules"), "", fmt.Sprintf("push %d of %s to the %s lane has rules of version %s, %s: a partition that reads their switch record again, without a snapshot from after it, stops", p.Number, p.Who, p.Lane, p.Version, is),
+			"keep the program that pushed them until every partition has a snapshot that this one reads (SIGTERM writes one), then push the rules again")
+	}
 }
 
 // again returns the arguments of weir rules push that push p again.

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
 	"testing"
 
 	"github.com/weirdev/weir/engine"
@@ -12,9 +14,16 @@ import (
 // that the topic has lost keep a worker from running, until they are pushed again.
 func TestWhatIsWrongWithPushedRules(t *testing.T) {
 	addr := broker(t)
+	_, set := rulesIn(t, oldApps)
+	bundle, err := set.Bundle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proposed := func(id, lane, version, who string, bundle []byte) string {
+		return fmt.Sprintf(`{"v":1,"incarnation":1,"step":"proposed","id":%q,"lane":%q,"rules":%q,"who":%q,"bundle":%q}`, id, lane, version, who, base64.StdEncoding.EncodeToString(bundle))
+	}
+	live, shadow := proposed("a", "live", set.Version, "ann", bundle), proposed("b", "shadow", set.Version, "bob", bundle)
 	const (
-		live    = `{"v":1,"incarnation":1,"step":"proposed","id":"a","lane":"live","rules":"x","who":"ann","bundle":"AA=="}`
-		shadow  = `{"v":1,"incarnation":1,"step":"proposed","id":"b","lane":"shadow","rules":"x","who":"bob","bundle":"AA=="}`
 		none    = `{"v":1,"incarnation":1,"step":"proposed","id":"c","lane":"shadow","who":"carl"}`
 		decided = `{"v":1,"incarnation":1,"step":"decided","number":`
 		done    = `{"v":1,"incarnation":1,"step":"done","number":`
@@ -32,6 +41,10 @@ func TestWhatIsWrongWithPushedRules(t *testing.T) {
 		{"their end, half way", []string{shadow, decided + "1}", done + "1}", none, decided + "4}"}, engine.Progress{Shadow: 1}, []string{"push 4 of carl to the shadow lane is unfinished: some facet partitions may have its rules, and others not; if nobody is pushing now, finish it: weir rules push -shadow -none"}},
 		{"rules that the topic does not hold", []string{shadow, decided + "1}", done + "1}"}, engine.Progress{Rules: 9, Shadow: 1}, []string{"error: topic S.rules: facet partition 0 has live rules of push 9, which the topic does not hold: facets would lack fields that they read; restore the topic."}},
 		{"and are proposed again", []string{"{}", shadow, live}, engine.Progress{Rules: 1}, nil},
+		{"rules that mean something else now", []string{proposed("a", "live", "x", "ann", bundle), decided + "1}", done + "1}"}, engine.Progress{Rules: 1},
+			[]string{"warning: topic S.rules: push 1 of ann to the live lane has rules of version x, which have version " + set.Version + " in this program: a partition that reads their switch record again"}},
+		{"rules that cannot be loaded", []string{proposed("a", "shadow", "x", "ann", []byte("no bundle")), decided + "1}", done + "1}"}, engine.Progress{Shadow: 1},
+			[]string{"push 1 of ann to the shadow lane has rules of version x, which this program cannot load: "}},
 		{"a later version of weir", []string{`{"v":9}`}, engine.Progress{}, []string{"error: topic S.rules: topic S.rules: offset 0: a later version of weir has pushed rules"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

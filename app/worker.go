@@ -250,7 +250,7 @@ func (w *Worker) makeDetect() error {
 		engine.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Signals: s.Topic("signals"), Group: s.Group("detect")},
 		engine.Dependencies{
 			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
-			Snapshots: w.snapshotsForDetect(),
+			Snapshots: w.snapshotsForDetect(), Pushed: w.pushed.Bundle,
 			Sinks: []engine.SinkOpener{
 				{Name: "signals", Open: func(p int32) engine.Sink { return engine.SignalSink(w.signalTrack(p)) }},
 				{Name: "shadow signals", Open: func(p int32) engine.Sink { return engine.ShadowSink(w.shadow.Open(p)) }},

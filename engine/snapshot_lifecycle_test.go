@@ -8,8 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 	"time"
+
+	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/rules"
 )
 
 func inBubble(t *testing.T, f func(t *testing.T)) { t.Helper(); synctest.Test(t, f) }
@@ -164,6 +169,44 @@ func TestALogThatHasLostItsBeginningNeedsASnapshotOrADeclaredLoss(t *testing.T) 
 		w.runs(t, 10*time.Second)
 		if w.commit != 101 {
 			t.Errorf("with the loss declared, committed %d", w.commit)
+		}
+	})
+}
+
+// TestAStateThatBeginsAfterALossHasThePushedRules, whose switch record is gone, and not
+// those that its owner was started with, which are in force nowhere else. A restart keeps
+// them.
+func TestAStateThatBeginsAfterALossHasThePushedRules(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		live, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte("rules: [{id: a, title: A, entity: ip, when: status == 401, sliding_window: {window: 1m, tiers: [{at: 1, weight: 1}]}, " +
+			"signal: {category: bot, reason: r, half_life: 1m}, phase: observe}]")}}, detectors.All())
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle, err := live.Bundle()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, shadow := range map[string][]byte{"shadow rules watch": bundle, "shadow rules have ended": nil} {
+			w := newWorld(t, 120)
+			w.cfg.AcceptLoss = true
+			w.frames[100] = history(w.rules, 3, 1)[0]
+			w.start, w.visible, w.commit = 100, 101, 100
+			w.pushed = func(_ context.Context, lane facet.Lane) (uint64, []byte, error) {
+				if lane == facet.Shadow {
+					return 9, shadow, nil
+				}
+				return 7, bundle, nil
+			}
+			w.runs(t, 10*time.Second)
+			w.pushed = nil
+			p, _, err := restoreTest(w.rules, w.store.objects[101])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.number != 7 || p.lane.rules.Version != live.Version || p.shadowNumber != 9 || (p.shadow == nil) != (shadow == nil) {
+				t.Errorf("%s: it has rules %s of push %d, shadow rules of %d", name, p.lane.rules.Version, p.number, p.shadowNumber)
+			}
 		}
 	})
 }

@@ -85,6 +85,26 @@ func (f *Follower) InForce(ctx context.Context) (*Push, *rules.Set, error) {
 	return p, f.sets[p.Number], nil
 }
 
+// Bundle returns the number and the bundle of the push of a lane that every facet
+// partition has. The number is 0 if there is none, the bundle empty if shadow rules ended.
+func (f *Follower) Bundle(ctx context.Context, lane facet.Lane) (number uint64, bundle []byte, err error) {
+	if err := f.take(ctx); err != nil {
+		return 0, nil, err
+	}
+	defer f.leave()
+	p := f.history.InForce(lane)
+	switch {
+	case p == nil:
+		return 0, nil, nil
+	case p.Version == "":
+		return p.Number, nil, nil
+	case f.refused[p.Number] != nil:
+		return 0, nil, f.refused[p.Number]
+	}
+	bundle, err = f.sets[p.Number].Bundle()
+	return p.Number, bundle, err
+}
+
 // Live returns the live rules in force, which are the worker's own if none were pushed.
 // It never waits.
 func (f *Follower) Live() *rules.Set {

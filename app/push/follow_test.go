@@ -78,12 +78,25 @@ func TestFacetsServeWhatMayBeInForce(t *testing.T) {
 	if p, set, err := f.InForce(t.Context()); err != nil || p.Version != set.Version || set.Rules[0].Entity != facet.Account {
 		t.Errorf("in force is %+v, %v", p, err)
 	}
+	for lane, want := range map[facet.Lane]*rules.Set{facet.Live: set(t, "account", "auth"), facet.Shadow: set(t, "device", "auth")} {
+		if n, b, err := f.Bundle(t.Context(), lane); err != nil || n == 0 || !bytes.Equal(b, bundle(t, want)) {
+			t.Errorf("%v: the bundle of push %d is another one, %v", lane, n, err)
+		}
+	}
+	w.must(t, Request{Lane: facet.Shadow})
+	check("without shadow rules", "account device net ")
+	if n, b, err := f.Bundle(t.Context(), facet.Shadow); err != nil || n != uint64(len(w.rules))-2 || b != nil {
+		t.Errorf("shadow rules have ended: push %d, %d bytes, %v", n, len(b), err)
+	}
 	if f.Live().Rules[0].Entity != facet.Account {
 		t.Errorf("live is %s", f.Live().Version)
 	}
 	other := NewFollower(w, "rules", 2, own, slog.New(slog.DiscardHandler))
 	if err := other.Start(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if n, _, err := other.Bundle(t.Context(), facet.Live); n != 0 || err != nil {
+		t.Errorf("in another incarnation, push %d is in force, %v", n, err)
 	}
 	if p, _, err := other.InForce(t.Context()); p != nil || err != nil || other.Live() != own {
 		t.Errorf("in another incarnation, %+v is in force, %v", p, err)
