@@ -19,14 +19,14 @@ func (c *checker) checkPushed(ctx context.Context, log *kafka.Client) error {
 		return nil // already reported, or not to be read
 	}
 	pusher := NewPusher(c.stream, log, nil)
-	h, err := pusher.History(ctx)
+	has, err := pusher.Applied(ctx) // first, since somebody may push meanwhile
+	var h *push.History
+	if err == nil {
+		h, err = pusher.History(ctx)
+	}
 	if errors.Is(err, push.ErrLater) {
 		c.refuse(c.name("rules"), "", err.Error(), "upgrade this program")
 		return nil
-	}
-	var has []push.Applied
-	if err == nil {
-		has, err = pusher.Applied(ctx)
 	}
 	if errors.Is(err, kafka.ErrDenied) {
 		c.warn(c.name("rules"), "", "what was pushed may not be read, and is not checked",

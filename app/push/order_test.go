@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -253,8 +254,11 @@ func (c *contest) push(all []*rules.Set, seed uint64) {
 				c.t.Error(err)
 			}
 		}
-		if _, err := p.Push(c.t.Context(), q); errors.Is(err, errDied) {
+		switch _, err := p.Push(c.t.Context(), q); {
+		case errors.Is(err, errDied):
 			return
+		case err != nil && !errors.Is(err, ErrNothing) && !strings.Contains(err.Error(), "meanwhile (push "):
+			c.t.Error(err)
 		}
 	}
 }

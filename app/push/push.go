@@ -60,11 +60,8 @@ func (p *Pusher) History(ctx context.Context) (*History, error) {
 // push to the lane had the same rules, it finishes that. After an error it may be called
 // again; the error says what has happened until then.
 func (p *Pusher) Push(ctx context.Context, r Request) (*Push, error) {
-	h, err := p.History(ctx)
+	h, err := p.compared(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if err := p.compare(ctx, h); err != nil {
 		return nil, err
 	}
 	is, err := p.propose(ctx, h, &r)
@@ -84,29 +81,34 @@ func (p *Pusher) Push(ctx context.Context, r Request) (*Push, error) {
 	return is, p.awaitDetect(ctx, is)
 }
 
-// compare checks that the topic knows of every switch that partitions have, and of every
-// record that ingest has followed. If it was made anew, facet partitions would ignore its
-// numbers, and ingest would seem to follow what it has not read.
-func (p *Pusher) compare(ctx context.Context, h *History) error {
-	all, err := p.Applied(ctx)
+// compared returns the history, which must know of every switch that partitions have, and
+// of every record that ingest has followed. If the topic was made anew, facet partitions
+// would ignore its numbers, and ingest would seem to follow what it has not read. Commits
+// are read first: others may push meanwhile.
+func (p *Pusher) compared(ctx context.Context) (*History, error) {
+	has, err := p.Applied(ctx)
 	if err != nil {
-		return err
-	}
-	for partition, a := range all {
-		if n := max(a.rules, a.shadow); n > uint64(h.Next) {
-			return p.anew(h, fmt.Sprintf("facet partition %d has rules of push %d", partition, n))
-		}
+		return nil, err
 	}
 	promises, err := p.promises(ctx)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	h, err := p.History(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for partition, a := range has {
+		if n := max(a.rules, a.shadow); n > uint64(h.Next) {
+			return nil, p.anew(h, fmt.Sprintf("facet partition %d has rules of push %d", partition, n))
+		}
 	}
 	for partition, n := range promises {
 		if n > h.Next {
-			return p.anew(h, fmt.Sprintf("ingest of raw partition %d has followed it up to %d", partition, n))
+			return nil, p.anew(h, fmt.Sprintf("ingest of raw partition %d has followed it up to %d", partition, n))
 		}
 	}
-	return nil
+	return h, nil
 }
 
 func (p *Pusher) anew(h *History, what string) error {
