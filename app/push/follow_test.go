@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -177,4 +180,68 @@ func bundle(t *testing.T, set *rules.Set) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// oddLog is a topic of rules with a marker, a deleted beginning, or none of what was read.
+type oddLog struct {
+	*world
+	at  kafka.OffsetRange
+	err error
+}
+
+func (l *oddLog) Fetch(_ context.Context, _ string, _ int32, _ int64, b *kafka.Batch) error {
+	b.Records, b.Next = b.Records[:0], l.at.End
+	return l.err
+}
+
+func (l *oddLog) Offsets(context.Context, string) ([]kafka.OffsetRange, error) {
+	return []kafka.OffsetRange{l.at}, nil
+}
+
+// TestOddTopicsAreFollowed: a marker without records is passed, and not asked for again and
+// again; where records are gone, it goes on behind them, or says that the topic is new.
+func TestOddTopicsAreFollowed(t *testing.T) {
+	f := follow(t, newWorld(), set(t, "session", "auth"))
+	for _, tc := range []struct {
+		name  string
+		log   oddLog
+		next  int64
+		error string
+	}{
+		{"a marker", oddLog{at: kafka.OffsetRange{End: 1}}, 1, ""},
+		{"a beginning that was deleted", oddLog{at: kafka.OffsetRange{Start: 5, End: 5}, err: kafka.ErrOffsetOutOfRange}, 5, ""},
+		{"a topic made anew", oddLog{at: kafka.OffsetRange{End: 2}, err: kafka.ErrOffsetOutOfRange}, 5, "ends before: it was made anew"},
+		{"a broker that is away", oddLog{err: kafka.ErrDenied}, 5, kafka.ErrDenied.Error()},
+	} {
+		f.Log = &tc.log
+		err := f.turnOnce(t.Context(), new(kafka.Batch))
+		if (err != nil) != (tc.error != "") || err != nil && !strings.Contains(err.Error(), tc.error) || f.history.Next != tc.next {
+			t.Errorf("%s: it goes on at %d, %v", tc.name, f.history.Next, err)
+		}
+	}
+}
+
+// heldLog is a topic in which somebody leaves a transaction open.
+type heldLog struct{ *world }
+
+func (heldLog) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *kafka.Batch) error {
+	b.Records, b.Next, b.HighWatermark, b.Held = b.Records[:0], offset, 1, 1
+	time.Sleep(time.Second)
+	return ctx.Err()
+}
+
+func (heldLog) Offsets(context.Context, string) ([]kafka.OffsetRange, error) {
+	return []kafka.OffsetRange{{End: 1}}, nil
+}
+
+// TestAnOpenTransactionIsSaid: a push waits for its end, and names it.
+func TestAnOpenTransactionIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		h := &History{Incarnation: 1}
+		if err := h.Read(ctx, heldLog{}, "rules", nil); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a transaction that somebody has begun at 0 is open") {
+			t.Errorf("it ends with %v", err)
+		}
+	})
 }

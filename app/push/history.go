@@ -275,11 +275,15 @@ func (h *History) Read(ctx context.Context, log Log, topic string, each func()) 
 	if len(ranges) == 0 || ranges[0].End < h.Next {
 		return fmt.Errorf("topic %s: it was read up to %d, and ends before: it was made anew", topic, h.Next)
 	}
-	b, next := new(kafka.Batch), max(h.Next, ranges[0].Start)
+	b, next, held := new(kafka.Batch), max(h.Next, ranges[0].Start), false
 	for next < ranges[0].End {
 		if err := log.Fetch(ctx, topic, 0, next, b); err != nil {
+			if held {
+				err = fmt.Errorf("topic %s: a transaction that somebody has begun at %d is open, and nothing behind it can be read until it ends: %w", topic, next, err)
+			}
 			return err
 		}
+		held = b.Held > 0 && b.Next <= next
 		for i := range b.Records {
 			if err := h.Take(b.Records[i].Offset, b.Records[i].Value); err != nil {
 				return fmt.Errorf("topic %s: %w", topic, err)
