@@ -30,15 +30,16 @@ type Console struct {
 
 	users      *console.Roster
 	rules      *console.RuleBook
-	pushed     *push.Follower
+	pushed     *push.Follower // nil: nobody pushes rules
 	clickhouse driver.Conn
 	redis      *redis.Reader // nil: there is none
 	kafka      *kafka.Client
 	admin      *telemetry.Admin
 }
 
-// NewConsole wires a console for some users; it connects to nothing yet. Without
-// Redis, scores and switches are unknown. Its error is a [*Misconfigured].
+// NewConsole wires a console for some users; it connects to nothing yet. Without Redis,
+// for a stream that does not run, scores and switches are unknown, and nobody pushes
+// rules. Its error is a [*Misconfigured].
 func NewConsole(cfg Config, users *console.Roster, withRedis bool, log *slog.Logger) (c *Console, err error) {
 	if err := cfg.ValidateFor(ConsoleSettings()); err != nil {
 		return nil, &Misconfigured{err}
@@ -70,10 +71,10 @@ func NewConsole(cfg Config, users *console.Roster, withRedis bool, log *slog.Log
 	if c.kafka, err = kafka.New(cfg.Kafka, log); err != nil {
 		return nil, &Misconfigured{err}
 	}
-	c.pushed = push.NewFollower(c.kafka, cfg.Stream.Topic("rules"), cfg.Stream.Incarnation, words, log)
-	book.Pushed = c.pushed.Pushed
 	said := controls.New(c.kafka, cfg.Stream.Topic("controls"))
 	if withRedis {
+		c.pushed = push.NewFollower(c.kafka, cfg.Stream.Topic("rules"), cfg.Stream.Incarnation, words, log)
+		book.Pushed = c.pushed.Pushed
 		key, err := cfg.Stream.RiskKey()
 		if err != nil {
 			return nil, &Misconfigured{err}
@@ -100,7 +101,9 @@ func (c *Console) Run(ctx context.Context, l net.Listener) error {
 	group.Go(func() error { return c.Serve(ctx, l) })
 	group.Go(func() error { return c.users.Run(ctx) })
 	group.Go(func() error { return c.rules.Run(ctx) })
-	group.Go(func() error { return c.pushed.Run(ctx) })
+	if c.pushed != nil {
+		group.Go(func() error { return c.pushed.Run(ctx) })
+	}
 	group.Go(func() error { return c.admin.Run(ctx) })
 	return group.Wait()
 }

@@ -101,7 +101,7 @@ func TestTheConsoleShowsPushedRules(t *testing.T) {
 	makeTopics(t, c, cfg, TopicDefaults())
 	cfg.Admin.Listen = "127.0.0.1:0"
 	users, _ := console.Single("ann")
-	page, err := NewConsole(cfg, console.NewRoster(users), false, slog.New(slog.DiscardHandler))
+	page, err := NewConsole(cfg, console.NewRoster(users), true, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,13 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"testing/synctest"
 	"time"
 
-	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/rules"
 )
 
 func inBubble(t *testing.T, f func(t *testing.T)) { t.Helper(); synctest.Test(t, f) }
@@ -178,18 +175,14 @@ func TestALogThatHasLostItsBeginningNeedsASnapshotOrADeclaredLoss(t *testing.T) 
 // them.
 func TestAStateThatBeginsAfterALossHasThePushedRules(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		live, err := rules.Load(fstest.MapFS{"a.yaml": {Data: []byte("rules: [{id: a, title: A, entity: ip, when: status == 401, sliding_window: {window: 1m, tiers: [{at: 1, weight: 1}]}, " +
-			"signal: {category: bot, reason: r, half_life: 1m}, phase: observe}]")}}, detectors.All())
-		if err != nil {
-			t.Fatal(err)
-		}
+		own, live := groupRuleSet(t, 20), groupRuleSet(t, 21)
 		bundle, err := live.Bundle()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for name, shadow := range map[string][]byte{"shadow rules watch": bundle, "shadow rules have ended": nil} {
 			w := newWorld(t, 120)
-			w.cfg.AcceptLoss = true
+			w.rules, w.cfg.AcceptLoss = own, true
 			w.frames[100] = history(w.rules, 3, 1)[0]
 			w.start, w.visible, w.commit = 100, 101, 100
 			w.pushed = func(_ context.Context, lane facet.Lane) (uint64, []byte, error) {
