@@ -114,6 +114,9 @@ func checkStream(ctx context.Context, log *kafka.Client, cfg Config, facetRetent
 	if err := c.checkIncarnation(ctx, log); err != nil {
 		return nil, err
 	}
+	if err := c.checkPushed(ctx, log); err != nil {
+		return nil, err
+	}
 	return c.found, nil
 }
 

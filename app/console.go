@@ -13,6 +13,7 @@ import (
 	"github.com/weirdev/weir/app/console"
 	"github.com/weirdev/weir/app/controls"
 	"github.com/weirdev/weir/app/dead"
+	"github.com/weirdev/weir/app/push"
 	"github.com/weirdev/weir/control"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/gate/switches"
@@ -29,14 +30,16 @@ type Console struct {
 
 	users      *console.Roster
 	rules      *console.RuleBook
+	pushed     *push.Follower // nil: nobody pushes rules
 	clickhouse driver.Conn
 	redis      *redis.Reader // nil: there is none
 	kafka      *kafka.Client
 	admin      *telemetry.Admin
 }
 
-// NewConsole wires a console for some users; it connects to nothing yet. Without
-// Redis, scores and switches are unknown. Its error is a [*Misconfigured].
+// NewConsole wires a console for some users; it connects to nothing yet. Without Redis,
+// for a stream that does not run, scores and switches are unknown, and nobody pushes
+// rules. Its error is a [*Misconfigured].
 func NewConsole(cfg Config, users *console.Roster, withRedis bool, log *slog.Logger) (c *Console, err error) {
 	if err := cfg.ValidateFor(ConsoleSettings()); err != nil {
 		return nil, &Misconfigured{err}
@@ -70,6 +73,8 @@ func NewConsole(cfg Config, users *console.Roster, withRedis bool, log *slog.Log
 	}
 	said := controls.New(c.kafka, cfg.Stream.Topic("controls"))
 	if withRedis {
+		c.pushed = push.NewFollower(c.kafka, cfg.Stream.Topic("rules"), cfg.Stream.Incarnation, words, log)
+		book.Pushed = c.pushed.Pushed
 		key, err := cfg.Stream.RiskKey()
 		if err != nil {
 			return nil, &Misconfigured{err}
@@ -79,7 +84,7 @@ func NewConsole(cfg Config, users *console.Roster, withRedis bool, log *slog.Log
 			return nil, &Misconfigured{named("redis", err)}
 		}
 		c.admin.Note("redis", c.redis.Ready)
-		deps.Scores, deps.Switches = c.redis, setByHand{cfg, log, said}
+		deps.Scores, deps.Switches = c.redis, setByHand{cfg, log, said, c.kafka}
 	}
 	deps.Letters = letters{c.kafka, cfg.Stream.Topic("dead")}
 	deps.Controls = spoken{said}
@@ -96,6 +101,9 @@ func (c *Console) Run(ctx context.Context, l net.Listener) error {
 	group.Go(func() error { return c.Serve(ctx, l) })
 	group.Go(func() error { return c.users.Run(ctx) })
 	group.Go(func() error { return c.rules.Run(ctx) })
+	if c.pushed != nil {
+		group.Go(func() error { return c.pushed.Run(ctx) })
+	}
 	group.Go(func() error { return c.admin.Run(ctx) })
 	return group.Wait()
 }
@@ -111,9 +119,10 @@ func (c *Console) Close() error {
 
 // setByHand reads and sets switches as `weir switch` does.
 type setByHand struct {
-	cfg  Config
-	log  *slog.Logger
-	said *controls.Writer
+	cfg    Config
+	log    *slog.Logger
+	said   *controls.Writer
+	pushed push.Log
 }
 
 func (s setByHand) List(ctx context.Context) ([]switches.Object, error) {
@@ -121,7 +130,7 @@ func (s setByHand) List(ctx context.Context) ([]switches.Object, error) {
 }
 
 func (s setByHand) Put(ctx context.Context, o switches.Object) (switches.Added, error) {
-	added, err := PutSwitch(ctx, s.cfg, s.log, o)
+	added, err := PutSwitch(ctx, s.cfg, s.log, o, s.pushed, switchTime)
 	if err != nil {
 		return added, err
 	}

@@ -1,8 +1,11 @@
 package app
 
 import (
+	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -90,4 +93,53 @@ func scoreOf(page string) string {
 		return "none"
 	}
 	return before[strings.LastIndexByte(before, ' ')+1:]
+}
+
+// TestTheConsoleShowsPushedRules, which it follows while it runs, in place of its own.
+func TestTheConsoleShowsPushedRules(t *testing.T) {
+	cfg, c := newStream(t, broker(t))
+	makeTopics(t, c, cfg, TopicDefaults())
+	cfg.Admin.Listen = "127.0.0.1:0"
+	users, _ := console.Single("ann")
+	page, err := NewConsole(cfg, console.NewRoster(users), true, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- page.Run(ctx, l) }()
+	_, set := rulesIn(t, oldApps)
+	bundle, err := set.Bundle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records []kafka.Outgoing
+	for _, r := range []string{
+		fmt.Sprintf(`"step":"proposed","id":"a","lane":"live","rules":%q,"who":"bob","bundle":%q`, set.Version, base64.StdEncoding.EncodeToString(bundle)), `"step":"decided","number":1`, `"step":"done","number":1`,
+	} {
+		records = append(records, kafka.Outgoing{Value: []byte(`{"v":1,"incarnation":1,` + r + "}")})
+	}
+	if page.rules.Current().Rule("old-app-device") != nil {
+		t.Fatal("it shows them before they are pushed")
+	}
+	if err := c.Produce(t.Context(), cfg.Stream.Topic("rules"), []kafka.Produce{{Records: records}}); err != nil {
+		t.Fatal(err)
+	}
+	late := time.After(20 * time.Second)
+	for tick := time.Tick(20 * time.Millisecond); page.rules.Current().Version != set.Version; {
+		select {
+		case <-tick:
+		case <-late:
+			t.Fatal("it does not show what was pushed")
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

@@ -19,10 +19,29 @@ func CheckWorker(c Config) error {
 	return err
 }
 
-// CheckGate does the same for a gate.
+// CheckGate does the same for a gate, and checks that it can save its state. A gate that
+// starts does not ask for that: it answers with a full disk, too.
 func CheckGate(c Config) error {
-	_, err := NewGate(c, slog.New(slog.DiscardHandler))
-	return err
+	if _, err := NewGate(c, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	if err := writable(c.Gate.Lookup.State); err != nil {
+		return &Misconfigured{fmt.Errorf("gate.state: nothing can be saved there: %w; name a directory that this user may write, with room left", err)}
+	}
+	return nil
+}
+
+// writable writes to a directory and removes it again; "" is none.
+func writable(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	f, err := os.CreateTemp(dir, ".weir-check-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("a check")
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
 // CheckMigrate does the same for commands that create topics and tables.

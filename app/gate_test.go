@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http/httptest"
@@ -144,5 +145,27 @@ func TestHAProxyNeedsCertificatesBeyondLoopback(t *testing.T) {
 	cfg.HAProxyListen, cfg.Listen = "127.0.0.1:0", "" // HAProxy alone is enough
 	if err := cfg.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestACheckOfAGateTriesItsState: a directory to which nothing can be written is refused,
+// with what to do. One that can be is left empty.
+func TestACheckOfAGateTriesItsState(t *testing.T) {
+	cfg := Defaults()
+	cfg.Stream.Secret = "a secret of the tests"
+	cfg.Gate.Lookup.State = filepath.Join(t.TempDir(), "state")
+	if err := CheckGate(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(cfg.Gate.Lookup.State); err != nil || len(left) > 0 {
+		t.Errorf("it leaves %v, %v", left, err)
+	}
+	if _, err := os.Stat("/proc/self"); err != nil {
+		t.Skip("there is no directory that nobody may write to")
+	}
+	cfg.Gate.Lookup.State = "/proc/self"
+	err := CheckGate(cfg)
+	if wrong := (*Misconfigured)(nil); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "gate.state: nothing can be saved there: ") || !strings.Contains(err.Error(), "name a directory that this user may write") {
+		t.Errorf("it says %v", err)
 	}
 }

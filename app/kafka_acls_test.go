@@ -164,11 +164,11 @@ func TestPrincipalsMayWhatTheyNeedAndNoMore(t *testing.T) {
 		{"weir-worker", "events facets signals decisions controls rules incarnations", "facets signals dead"},
 		{"weir-gate", "", "events decisions"},
 		{"weir-gate-controls", "", "events decisions controls"},
-		{"weir-analyst", "", "controls"},
+		{"weir-analyst", "rules", "controls"},
 		{"weir-eraser", "", "controls"},
 		{"weir-migrate", "incarnations", "incarnations"},
-		{"weir-check", "events incarnations", ""},
-		{"weir-console", "dead", "controls"},
+		{"weir-check", "events incarnations rules", ""},
+		{"weir-console", "dead rules", "controls"},
 		{"weir-canary", "signals", "events"},
 		{"weir-dead", "dead", "events"},
 		{"weir-keda", "", ""},
@@ -204,12 +204,12 @@ func TestPrincipalsMayWhatTheyNeedAndNoMore(t *testing.T) {
 		}
 	}
 	_, pusher := b.as(t, "weir-rules")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
 	set, err := LoadRules("")
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
 	if err := cfg.Stream.IsPresent(ctx, pusher); err != nil {
 		t.Errorf("whoever pushes rules reads the incarnation: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weirdev/weir/app/controls"
+	"github.com/weirdev/weir/app/push"
 	"github.com/weirdev/weir/control"
 	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/internal/kafka"
@@ -15,14 +16,23 @@ import (
 )
 
 // PutSwitch writes a version of a switch, block or release to Redis, where gates
-// read it. It is set now, and ends after as long as it says. The error is a
+// read it. It is set now, and ends after as long as it says. A name that the setting
+// rules do not have is looked up in those that were pushed, for no longer than patience;
+// if they do not have it either, the error is [ErrNoRule]. Where none were pushed, or
+// pushed is nil, a warning says that the name is not known. The error is a
 // [*Misconfigured] if the configuration is wrong.
-func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object) (added switches.Added, err error) {
-	words, unread := LoadRules(cfg.Rules)
-	if unread != nil { // no reason to leave a switch unset
-		words = &rules.Set{}
+func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object, pushed push.Log, patience time.Duration) (added switches.Added, err error) {
+	names := namesOf(cfg.Rules) // that they cannot be read is no reason to leave a switch unset
+	var unknown error
+	if pushed != nil && !o.Cleared && !names.has(o.Scope, o.Name) {
+		limited, cancel := context.WithTimeout(ctx, patience)
+		unknown = names.addPushed(limited, cfg.Stream, pushed)
+		cancel()
+		if names.pushed > 0 && !names.has(o.Scope, o.Name) {
+			return added, names.missing(o.Scope, o.Name)
+		}
 	}
-	err = withSwitches(ctx, cfg, log, detectorsOf(words), func(s *switches.Switches, now time.Time) error {
+	err = withSwitches(ctx, cfg, log, names.detectors, func(s *switches.Switches, now time.Time) error {
 		o.Set, o.Expires = now.UnixMilli(), now.UnixMilli()+o.Expires-o.Set
 		if added, err = s.Add(o); err != nil {
 			return err
@@ -35,8 +45,11 @@ func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Obj
 		}
 		return nil
 	})
-	if named := o.Scope == switches.Rule || o.Scope == switches.Detector; named && unread != nil {
-		added.Warning = fmt.Sprintf("names of rules and detectors are not checked, because the rules cannot be read: %v", unread)
+	if named := o.Scope == switches.Rule || o.Scope == switches.Detector; named && names.unread != nil && !names.has(o.Scope, o.Name) {
+		added.Warning = fmt.Sprintf("names of rules and detectors are not checked, because the rules cannot be read: %v", names.unread)
+	}
+	if unknown != nil && added.Warning != "" {
+		added.Warn(unknown.Error())
 	}
 	return added, err
 }
@@ -44,18 +57,22 @@ func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Obj
 // SetSwitch does as [PutSwitch], and tells the audit over Kafka, which it tries for
 // patience. The switch holds without that: a warning says so.
 func SetSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object, patience time.Duration) (added switches.Added, err error) {
-	if added, err = PutSwitch(ctx, cfg, log, o); err != nil {
+	client, silent := kafka.New(cfg.Kafka, log, kafka.WithPatience(patience))
+	var pushed push.Log
+	if silent == nil {
+		defer client.Close()
+		pushed = client
+	}
+	if added, err = PutSwitch(ctx, cfg, log, o, pushed, patience); err != nil {
 		return added, err
 	}
-	client, err := kafka.New(cfg.Kafka, log, kafka.WithPatience(patience))
-	if err == nil {
-		defer client.Close()
+	if silent == nil {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		err = AuditSwitch(ctx, controls.New(client, cfg.Stream.Topic("controls")), added.Object, control.FromCommand)
+		silent = AuditSwitch(ctx, controls.New(client, cfg.Stream.Topic("controls")), added.Object, control.FromCommand)
 	}
-	if err != nil {
-		added.Warn("it is not in the audit: " + err.Error())
+	if silent != nil {
+		added.Warn("it is not in the audit: " + silent.Error())
 	}
 	return added, nil
 }

@@ -27,7 +27,7 @@ func TestReadingSwitchesLogsNothing(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(&logged, nil))
 	for _, rule := range []string{"credential-stuffing-ip", "login-failures-ip"} {
 		o := switches.Object{Scope: switches.Rule, Name: rule, Owner: "ann", Reason: "a test", Expires: time.Hour.Milliseconds()}
-		if _, err := PutSwitch(t.Context(), cfg, log, o); err != nil {
+		if _, err := PutSwitch(t.Context(), cfg, log, o, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -47,7 +47,7 @@ func MigrateSettings() settings.Selection {
 // ConsoleSettings lists the settings of weir console. Those of ingest and detect are
 // for explanations, which run rules again on stored events.
 func ConsoleSettings() settings.Selection {
-	s := append(settings.Selection{"console", "stream.secret_file", "stream.secret", "stream.name"}, clickhouseAccess()...)
+	s := append(settings.Selection{"console", "stream.secret_file", "stream.secret", "stream.name", "stream.incarnation"}, clickhouseAccess()...)
 	s = append(s, redisRead()...)
 	s = append(s, kafkaAccess()...)
 	s = append(s, "rules")
@@ -79,9 +79,10 @@ func TrafficSettings() settings.Selection {
 	return append(append(settings.Selection{"stream.name"}, kafkaWrite()...), "log")
 }
 
-// SwitchSettings lists the settings of weir switch, which tells the audit over Kafka.
+// SwitchSettings lists the settings of weir switch, which looks for pushed rules in Kafka,
+// and tells the audit over it.
 func SwitchSettings() settings.Selection {
-	return append(append(redisRead(), "stream.secret_file", "stream.secret", "stream.name", "rules"), kafkaWrite()...)
+	return append(append(redisRead(), "stream.secret_file", "stream.secret", "stream.name", "stream.incarnation", "rules"), kafkaAccess()...)
 }
 
 // NoticesSettings lists the settings of weir notices.
@@ -92,7 +93,7 @@ func NoticesSettings() settings.Selection {
 // LabelSettings lists the settings of weir label, which writes to a topic. ClickHouse
 // knows the members of groups. Rules only show that an id is misspelt.
 func LabelSettings() settings.Selection {
-	return append(append(settings.Selection{"stream.name", "rules"}, kafkaWrite()...), clickhouseAccess()...)
+	return append(append(settings.Selection{"stream.name", "stream.incarnation", "rules"}, kafkaAccess()...), clickhouseAccess()...)
 }
 
 // PushSettings lists the settings of weir rules push and pushed. Rules are compared with

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime/pprof"
 	"slices"
@@ -20,10 +21,12 @@ import (
 	"github.com/weirdev/weir/audit"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
+	"github.com/weirdev/weir/gate/switches"
 	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/geo"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/internal/problem"
+	"github.com/weirdev/weir/internal/retry"
 	"github.com/weirdev/weir/internal/snapshot"
 	"github.com/weirdev/weir/internal/telemetry"
 	"github.com/weirdev/weir/internal/watch"
@@ -68,6 +71,7 @@ type Worker struct {
 	snapshots *snapshot.Store // nil: neither they nor epochs are kept
 	epochs    *epochs
 	pushed    *push.Follower // nil: no stage depends on rules
+	patience  time.Duration  // with each server at the start
 	stacks    io.Writer      // of all goroutines, when one of them hangs
 }
 
@@ -77,7 +81,7 @@ func NewWorker(cfg Config, log *slog.Logger) (*Worker, error) {
 	if err := cfg.ValidateFor(WorkerSettings()); err != nil {
 		return nil, &Misconfigured{err}
 	}
-	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin, log), stacks: os.Stderr}
+	w := &Worker{cfg: cfg, log: log, admin: telemetry.NewAdmin(cfg.Admin, log), patience: startTimeout, stacks: os.Stderr}
 	foundation := makeAll([]part{
 		{"tracing", w.makeTraces}, {"watch", w.makeWatch}, {"rules", w.loadRules}, {"geo", w.openGeo}, {"kafka", w.openKafka},
 		{"clickhouse", w.openClickHouse}, {"redis", w.openRedis}, {"snapshots", w.openSnapshots},
@@ -106,28 +110,25 @@ func LoadRules(dir string) (*rules.Set, error) {
 		return nil, fmt.Errorf("rules: %w; name a directory of *.yaml files, or leave the setting empty for the rules that are built in", err)
 	}
 	set, err := rules.Load(os.DirFS(dir), detectors.All())
-	if errors.Is(err, rules.ErrNoFiles) {
+	if errors.Is(err, rules.ErrNoFiles) || errors.Is(err, rules.ErrTooMuch) {
 		err = fmt.Errorf("rules: %s: %w", dir, err)
 	}
 	return set, err
 }
 
-// UnknownRule says that the rules of dir have no such rule; "" if they have, if none is
-// named, or if they cannot be read.
-func UnknownRule(dir, id string) string {
-	set, err := LoadRules(dir)
-	if err != nil || id == "" {
+// UnknownRule says that neither the rules of dir nor those that were pushed have a rule;
+// "" if they have, if none is named, or if they cannot be read.
+func UnknownRule(ctx context.Context, cfg Config, pushed push.Log, id string) string {
+	names := namesOf(cfg.Rules)
+	if names.unread != nil || id == "" || names.has(switches.Rule, id) {
 		return ""
 	}
-	var ids []string
-	for _, r := range set.Rules {
-		ids = append(ids, r.ID)
-	}
-	if slices.Contains(ids, id) {
+	_ = names.addPushed(ctx, cfg.Stream, pushed) // what is known of the setting is said all the same
+	if names.has(switches.Rule, id) {
 		return ""
 	}
 	text := fmt.Sprintf("the rules here have no rule %q", id)
-	if near := problem.Nearest(id, ids); near != "" {
+	if near := problem.Nearest(id, slices.Sorted(maps.Keys(names.detectors))); near != "" {
 		text += fmt.Sprintf(" (did you mean %q?)", near)
 	}
 	return text
@@ -249,7 +250,7 @@ func (w *Worker) makeDetect() error {
 		engine.Topics{Events: s.Topic("events"), Facets: s.Topic("facets"), Signals: s.Topic("signals"), Group: s.Group("detect")},
 		engine.Dependencies{
 			Log: w.kafka, Rules: w.rules, Hasher: hasher, Incarnation: uint64(s.Incarnation), Watch: w.watch, Logger: w.log, Registerer: w.admin.Registry(),
-			Snapshots: w.snapshotsForDetect(),
+			Snapshots: w.snapshotsForDetect(), Pushed: w.pushed.Bundle,
 			Sinks: []engine.SinkOpener{
 				{Name: "signals", Open: func(p int32) engine.Sink { return engine.SignalSink(w.signalTrack(p)) }},
 				{Name: "shadow signals", Open: func(p int32) engine.Sink { return engine.ShadowSink(w.shadow.Open(p)) }},
@@ -407,8 +408,29 @@ func withoutCanceled(err error) error {
 	return err
 }
 
-// startTimeout is how long a starting worker waits for its servers.
-const startTimeout = 2 * time.Minute
+const (
+	// startTimeout is how long a starting worker waits for each server.
+	startTimeout = 2 * time.Minute
+	// sayAfter is when it says whom it waits for.
+	sayAfter = time.Second
+)
+
+// await asks a server until ask succeeds or fails for good, for no longer than the
+// worker's patience. The log says once whom the worker waits for.
+func (w *Worker) await(ctx context.Context, s server, ask func(ctx context.Context) error, final func(error) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, w.patience)
+	defer cancel()
+	saying := time.AfterFunc(sayAfter, func() {
+		w.log.Warn("the worker waits for a server before it starts", "server", s.name, "addrs", strings.Join(s.addrs, ","), "at_most", w.patience)
+	})
+	defer saying.Stop()
+	var last error
+	err := retry.Do(ctx, ask, final, func(err error, _ bool) { last = err })
+	if ctx.Err() != nil && last != nil {
+		err = fmt.Errorf("%w (last: %v)", context.Cause(ctx), last)
+	}
+	return s.advise(err, w.patience)
+}
 
 // ready checks the servers before the worker joins a group, so that problems are
 // reported at the start, and adds the readiness conditions.
@@ -424,19 +446,23 @@ func (w *Worker) ready(ctx context.Context) error {
 		_, err := w.kafka.Partitions(ctx, w.cfg.Stream.Topic("events"))
 		return err
 	})
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	found, err := checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
+	var found []Finding
+	err := w.await(ctx, w.cfg.kafkaServer(), func(ctx context.Context) (err error) {
+		found, err = checkStream(ctx, w.kafka, w.cfg, w.cfg.facetRetention())
+		return err
+	}, func(error) bool { return true }) // the client itself tries again
 	if err != nil {
-		return w.cfg.kafkaServer().advise(err, startTimeout)
+		return err
 	}
 	logWarnings(w.log, found)
 	if err := refusals(found); err != nil {
 		return fmt.Errorf("the stream is not as it must be:\n%w", err)
 	}
-	if err := w.events.Check(ctx); err != nil {
-		return w.cfg.clickhouseServer().advise(err, startTimeout)
+	if err := w.await(ctx, w.cfg.clickhouseServer(), w.events.Check, clickhouse.Final); err != nil {
+		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, w.patience)
+	defer cancel()
 	if w.pushed != nil {
 		if err := w.pushed.Start(ctx); err != nil {
 			return fmt.Errorf("pushed rules: %w", err)

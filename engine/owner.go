@@ -113,6 +113,29 @@ func (o *owner) prepare(ctx context.Context, committed int64, log kafka.OffsetRa
 		return err
 	}
 	o.next, o.state.begun = log.Start, log.Start
+	if log.Start > 0 {
+		return o.beginUnderPushed(ctx)
+	}
+	return nil
+}
+
+// beginUnderPushed has a state that begins after a loss use the rules that were pushed:
+// the log may no longer hold their switch record, and its owner's own rules are not in
+// force anywhere else.
+func (o *owner) beginUnderPushed(ctx context.Context) error {
+	if o.Pushed == nil {
+		return nil
+	}
+	for _, lane := range []facet.Lane{facet.Live, facet.Shadow} {
+		number, bundle, err := o.Pushed(ctx, lane)
+		if err == nil && number > 0 {
+			o.log.Info("the state begins under rules that were pushed", "lane", lane.String(), "number", number)
+			err = o.state.beginUnder(lane, number, bundle)
+		}
+		if err != nil {
+			return fmt.Errorf("begin under pushed rules: %w", err)
+		}
+	}
 	return nil
 }
 

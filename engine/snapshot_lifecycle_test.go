@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/weirdev/weir/internal/facet"
 )
 
 func inBubble(t *testing.T, f func(t *testing.T)) { t.Helper(); synctest.Test(t, f) }
@@ -164,6 +166,40 @@ func TestALogThatHasLostItsBeginningNeedsASnapshotOrADeclaredLoss(t *testing.T) 
 		w.runs(t, 10*time.Second)
 		if w.commit != 101 {
 			t.Errorf("with the loss declared, committed %d", w.commit)
+		}
+	})
+}
+
+// TestAStateThatBeginsAfterALossHasThePushedRules, whose switch record is gone, and not
+// those that its owner was started with, which are in force nowhere else. A restart keeps
+// them.
+func TestAStateThatBeginsAfterALossHasThePushedRules(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		own, live := groupRuleSet(t, 20), groupRuleSet(t, 21)
+		bundle, err := live.Bundle()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, shadow := range map[string][]byte{"shadow rules watch": bundle, "shadow rules have ended": nil} {
+			w := newWorld(t, 120)
+			w.rules, w.cfg.AcceptLoss = own, true
+			w.frames[100] = history(w.rules, 3, 1)[0]
+			w.start, w.visible, w.commit = 100, 101, 100
+			w.pushed = func(_ context.Context, lane facet.Lane) (uint64, []byte, error) {
+				if lane == facet.Shadow {
+					return 9, shadow, nil
+				}
+				return 7, bundle, nil
+			}
+			w.runs(t, 10*time.Second)
+			w.pushed = nil
+			p, _, err := restoreTest(w.rules, w.store.objects[101])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.number != 7 || p.lane.rules.Version != live.Version || p.shadowNumber != 9 || (p.shadow == nil) != (shadow == nil) {
+				t.Errorf("%s: it has rules %s of push %d, shadow rules of %d", name, p.lane.rules.Version, p.number, p.shadowNumber)
+			}
 		}
 	})
 }

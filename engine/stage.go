@@ -69,10 +69,16 @@ type Dependencies struct {
 	Incarnation uint64
 	Sinks       []SinkOpener  // beside the two logs of the stream, in the order in which they are written
 	Snapshots   SnapshotStore // nil: none are kept, and the log is replayed from its start
+	Pushed      PushedRules   // for a state that begins after a declared loss; nil: nothing was pushed
 	Watch       *watch.Watch  // of the owners' loops; nil: nobody's
 	Logger      *slog.Logger
 	Registerer  prometheus.Registerer // nil: not registered
 }
+
+// PushedRules returns the rules of a lane that were pushed and are in force in every
+// facet partition: the number and the bundle of their switch record. The number is 0 if
+// none were pushed, the bundle empty if shadow rules have ended.
+type PushedRules func(ctx context.Context, lane facet.Lane) (number uint64, bundle []byte, err error)
 
 // Stage runs detect for the facet partitions that its consumer group assigns to it.
 type Stage struct {

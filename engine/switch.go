@@ -83,6 +83,18 @@ func (p *Partition) switchShadow(s facet.Switch, out *Output) error {
 	return p.shadow.switchTo(s, set, p)
 }
 
+// beginUnder uses rules as if their switch record had come before everything.
+func (p *Partition) beginUnder(to facet.Lane, number uint64, bundle []byte) error {
+	if to == facet.Live {
+		return p.lane.bring(number, bundle, p)
+	}
+	if p.shadowNumber = number; len(bundle) == 0 {
+		return nil
+	}
+	p.shadow = &lane{table: state.New(p.caps())}
+	return p.shadow.bring(number, bundle, p)
+}
+
 // openBundle loads the rules of a switch record.
 func (p *Partition) openBundle(s facet.Switch) (*rules.Set, error) {
 	set, err := p.lane.rules.Open(s.Bundle)

@@ -36,6 +36,7 @@ type world struct {
 	stored  int64            // what the stores say is acknowledged
 	store   *memorySnapshots // nil: none
 	cfg     StageConfig
+	pushed  PushedRules
 }
 
 func newWorld(t testing.TB, frames int) *world {
@@ -149,7 +150,7 @@ func (track) Close()          {}
 func (w *world) stage(t testing.TB) *Stage {
 	t.Helper()
 	deps := Dependencies{
-		Log: w, Rules: w.rules, Hasher: testHasher(), Incarnation: 9, Logger: slog.New(slog.DiscardHandler),
+		Log: w, Rules: w.rules, Hasher: testHasher(), Incarnation: 9, Logger: slog.New(slog.DiscardHandler), Pushed: w.pushed,
 		Sinks: []SinkOpener{
 			{Name: "signals", Open: func(int32) Sink { return SignalSink(track{w}) }},
 			{Name: "scores", Open: func(int32) Sink { return ScoreSink(track{w}) }},

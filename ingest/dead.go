@@ -61,6 +61,23 @@ const maxLetterKey = 1 << 10
 // read.
 const reasonUnreadable = "unreadable"
 
+const (
+	reasonPanic = "decoder_failed"
+	reasonOther = "other"
+)
+
+// DeadReasons lists the reasons that dead letters of ingest have, in order of name.
+func DeadReasons() []string {
+	all := []string{reasonUnreadable, reasonControl, reasonPanic, reasonOther}
+	for _, r := range event.Reasons() {
+		if r != event.Filtered {
+			all = append(all, r.String())
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // letterOverhead is roughly what headers and framing add to a dead letter, in
 // bytes.
 const letterOverhead = 256
@@ -133,10 +150,10 @@ func reasonOf(err error) string {
 		return refusal.Reason.String()
 	}
 	if errors.Is(err, errPanic) {
-		return "decoder_failed"
+		return reasonPanic
 	}
 	if errors.Is(err, errControl) {
 		return reasonControl
 	}
-	return "other"
+	return reasonOther
 }

@@ -292,7 +292,7 @@ func (l *loader) match(in *rules.Params, name string) Match {
 	}
 	for _, r := range m.Rules {
 		if !slices.ContainsFunc(l.words.Rules, func(known *rules.Rule) bool { return one([]string{r}, known.ID) }) {
-			of.Problem("rule", fmt.Sprintf("no rule is called %q", r), "use an id of a rule, or remove it")
+			of.Problem("rule", fmt.Sprintf("no rule is called %q", r), "use an id of a rule of the setting rules, or remove it; rules that were only pushed can be matched by their category")
 		}
 	}
 	for _, e := range m.Entities {

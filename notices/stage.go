@@ -45,6 +45,9 @@ type Dependencies struct {
 	Registerer prometheus.Registerer // nil: not registered
 }
 
+// DeadReason is the reason of a dead letter that is a notice which nobody took.
+const DeadReason = "notice"
+
 const (
 	// DrainTimeout limits how long notices that are under way are waited for when a
 	// partition is given up.
@@ -145,7 +148,7 @@ func (s *Stage) bury(ctx context.Context, channel string, n *Notice, cause error
 	return s.Log.Produce(ctx, s.topics.Dead, []kafka.Produce{{Records: []kafka.Outgoing{{
 		Key: []byte("notice-" + n.ID + "-" + channel), Value: body,
 		Headers: []kafka.Header{
-			header(ingest.HeaderReason, "notice"), header(ingest.HeaderDetail, "channel "+channel+": "+visible(cause.Error())),
+			header(ingest.HeaderReason, DeadReason), header(ingest.HeaderDetail, "channel "+channel+": "+visible(cause.Error())),
 			header(ingest.HeaderTopic, s.topics.Signals), header(ingest.HeaderReceived, strconv.FormatInt(time.Now().UnixMilli(), 10)),
 		},
 	}}}})

@@ -20,7 +20,14 @@ import (
 const (
 	maxFileBytes = 256 << 10
 	maxRules     = 1000 // in all files
+	maxFiles     = 4000
+	maxBytes     = 32 << 20 // of all files
+	maxEntries   = 100_000  // files and folders that are looked at
 )
+
+// ErrTooMuch means that a directory, or a bundle, holds more than rules ever need: it is
+// probably another one than was meant.
+var ErrTooMuch = errors.New("too much for rules")
 
 // file is a rule file that is being read.
 type file struct {
@@ -35,30 +42,46 @@ func newFile(name string, problems *Problems) *file {
 	return &file{Document: problem.Document{Name: name, Problems: problems}, name: name, problems: problems}
 }
 
-// readFiles reads all *.yaml below fsys, in order of name. It ignores folders whose
-// name starts with a dot, in which a mounted ConfigMap keeps its versions.
-func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
-	var files []*file
-	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
+// walk calls visit for all *.yaml and *.yml below fsys, in order of name. It ignores
+// folders whose name starts with a dot, in which a mounted ConfigMap keeps its versions.
+// visit returns how many bytes it has read. The error is [ErrTooMuch] beyond the limits.
+func walk(fsys fs.FS, visit func(name string) (int, error)) error {
+	const do = "name the directory of the rules alone, or make fewer and smaller files of them"
+	entries, files, size := 0, 0, 0
+	return fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		entries++
+		switch {
+		case err != nil:
 			return err
-		}
-		if d.IsDir() {
-			if name != "." && strings.HasPrefix(d.Name(), ".") {
-				return fs.SkipDir
-			}
+		case entries > maxEntries:
+			return fmt.Errorf("%w: more than %d files and folders; %s", ErrTooMuch, maxEntries, do)
+		case d.IsDir() && name != "." && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case d.IsDir() || path.Ext(name) != ".yaml" && path.Ext(name) != ".yml":
 			return nil
 		}
-		f := newFile(name, problems)
-		switch path.Ext(name) {
-		case ".yml":
-			f.whole("this file would not be read", "rename it: rule files end in .yaml")
-		case ".yaml":
-			if f.read(fsys) {
-				files = append(files, f)
-			}
+		if files++; files > maxFiles {
+			return fmt.Errorf("%w: more than %d YAML files; %s", ErrTooMuch, maxFiles, do)
 		}
-		return nil
+		n, err := visit(name)
+		if size += n; err == nil && size > maxBytes {
+			return fmt.Errorf("%w: more than %d MiB in YAML files; %s", ErrTooMuch, maxBytes>>20, do)
+		}
+		return err
+	})
+}
+
+// readFiles reads all *.yaml below fsys, in order of name.
+func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
+	var files []*file
+	err := walk(fsys, func(name string) (int, error) {
+		f := newFile(name, problems)
+		if path.Ext(name) == ".yml" {
+			f.whole("this file would not be read", "rename it: rule files end in .yaml")
+		} else if f.read(fsys) {
+			files = append(files, f)
+		}
+		return len(f.data), nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read rules: %w", err)
@@ -70,21 +93,13 @@ func readFiles(fsys fs.FS, problems *Problems) ([]*file, error) {
 // that a program can tell whether they have changed. It checks nothing else.
 func Content(fsys fs.FS) ([]byte, error) {
 	var b bytes.Buffer
-	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && name != "." && strings.HasPrefix(d.Name(), "."):
-			return fs.SkipDir
-		case d.IsDir() || path.Ext(name) != ".yaml" && path.Ext(name) != ".yml":
-			return nil
-		}
+	err := walk(fsys, func(name string) (int, error) {
 		data, err := readRegular(fsys, name)
 		if err != nil && !errors.Is(err, errNotRegular) {
-			return err
+			return 0, err
 		}
 		fmt.Fprintf(&b, "%q %d\n%s\n", name, len(data), data)
-		return nil
+		return len(data), nil
 	})
 	return b.Bytes(), err
 }

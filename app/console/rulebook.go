@@ -18,6 +18,10 @@ const lookAtRules = 2 * time.Second
 
 // RuleBook is the set of rules that pages show now. It is safe for concurrent use.
 type RuleBook struct {
+	// Pushed returns the rules that were pushed into the stream, which come before those
+	// of the directory; nil if none were. Nil: nobody asks.
+	Pushed func() *rules.Set
+
 	dir     string // "": the set stays as it is
 	kinds   []rules.Kind
 	log     *slog.Logger
@@ -49,7 +53,14 @@ func WatchRules(dir string, set *rules.Set, kinds []rules.Kind, log *slog.Logger
 }
 
 // Current returns the rules.
-func (b *RuleBook) Current() *rules.Set { return b.current.Load() }
+func (b *RuleBook) Current() *rules.Set {
+	if b.Pushed != nil {
+		if set := b.Pushed(); set != nil {
+			return set
+		}
+	}
+	return b.current.Load()
+}
 
 // Run looks at the directory until ctx ends. While its rules cannot be used, pages show
 // those before.
@@ -74,7 +85,7 @@ func (b *RuleBook) look() {
 	}
 	if err != nil {
 		if b.wrong != err.Error() {
-			b.log.Error("console: the rules are not used; pages show those before", "rules", b.Current().Version, "error", err)
+			b.log.Error("console: the rules are not used; pages show those before", "rules", b.current.Load().Version, "error", err)
 		}
 		b.wrong = err.Error()
 		return

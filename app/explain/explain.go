@@ -62,8 +62,9 @@ type Explainer struct {
 
 	outcomes [ingest.Accepted + 1]int
 	unread   []try.Result
-	first    int64 // event time
-	about    int   // events that the entity has, where one is named
+	first    int64                // event time
+	about    int                  // events that the entity has, where one is named
+	given    [event.MaxField]bool // fields that some of those events have
 	others   []string
 
 	cases map[caseKey]*history
@@ -181,6 +182,9 @@ func (x *Explainer) see(e *event.Event) {
 	case !ok:
 	case entity.Key == x.o.Entity.Key:
 		x.about++
+		for f := range x.given {
+			x.given[f] = x.given[f] || e.Has(event.Field(f))
+		}
 	case len(x.others) < mostOthers && !slices.Contains(x.others, entity.Key):
 		x.others = append(x.others, strings.Clone(entity.Key))
 	}

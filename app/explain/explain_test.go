@@ -345,10 +345,19 @@ func TestOnlyAStretchOfTimeIsShown(t *testing.T) {
 	}
 }
 
+// TestFieldsThatWereGivenAreNotCalledEmpty, whatever their value.
+func TestFieldsThatWereGivenAreNotCalledEmpty(t *testing.T) {
+	r := report(t, "device:d", `{"id":"a","time":"2026-01-01T00:00:00Z","device":"d"}`, `{"id":"b","time":"2026-01-01T00:00:01Z","device":"d","rooted":false}`)
+	var out bytes.Buffer
+	if r.Write(&out, true); strings.Contains(out.String(), "empty in all") {
+		t.Errorf("it says\n%s", &out)
+	}
+}
+
 // Rules that have nothing to say of an entity do not bury the others.
 func TestRulesWithoutAMatchingEventAreFolded(t *testing.T) {
 	r := report(t, "device:d", `{"id":"a","time":"2026-01-01T00:00:00Z","device":"d"}`)
-	for all, want := range map[bool]string{false: "none of its events meets the condition of 1 other rule; -all names them\n", true: "lone (observe) did not fire for device:d: one is enough\n  none of its events"} {
+	for all, want := range map[bool]string{false: "none of its events meets the condition of 1 other rule; -all names them\n", true: "lone (observe) did not fire for device:d: one is enough\n  none of its events meets the condition (when)\n  empty in all of them: rooted\n"} {
 		var out bytes.Buffer
 		if r.Write(&out, all); !strings.Contains(out.String(), want) || strings.Contains(out.String(), "lone") != all {
 			t.Errorf("%v: %s", all, out.String())

@@ -68,6 +68,7 @@ type Finding struct {
 	Tenant   string     `json:"tenant,omitempty"`
 	Matching int        `json:"matching"`                  // events of the entity that meet the rule's condition
 	Beyond   int        `json:"matching_beyond,omitempty"` // the last of them, which were only counted
+	Empty    []string   `json:"empty_fields,omitempty"`    // that the rule reads and none of the entity's events has, if none meets the condition
 	Fired    int        `json:"fired"`
 	Firings  []Firing   `json:"firings"` // the first of them
 	HeldBack []HeldBack `json:"held_back"`
@@ -277,10 +278,26 @@ func (x *Explainer) findings(r *Report) error {
 	}
 	for _, rule := range x.o.Rules.Rules { // those that saw nothing of the entity
 		if rule.Entity == x.o.Entity.Kind && !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Rule == rule.ID }) {
-			r.Findings = append(r.Findings, x.header(rule, facet.Entity{Kind: rule.Entity, Key: x.o.Entity.Key}))
+			f := x.header(rule, facet.Entity{Kind: rule.Entity, Key: x.o.Entity.Key})
+			f.Empty = x.empty(rule)
+			r.Findings = append(r.Findings, f)
 		}
 	}
 	return nil
+}
+
+// empty lists the fields that a rule reads and none of the entity's events has: a gateway
+// may not send them.
+func (x *Explainer) empty(rule *rules.Rule) (names []string) {
+	if x.about == 0 {
+		return nil
+	}
+	for _, f := range rule.Fields {
+		if !x.given[f] {
+			names = append(names, f.String())
+		}
+	}
+	return names
 }
 
 // chosen selects the findings: those that fired, then for each rule that did not

@@ -108,6 +108,9 @@ func (w *writer) finding(f *Finding) {
 	}
 	if f.Matching == 0 {
 		w.line("  none of its events meets the condition (when)")
+		if len(f.Empty) > 0 {
+			w.line("  empty in all of them: %s", strings.Join(f.Empty, ", "))
+		}
 		return
 	}
 	if f.Beyond > 0 {

@@ -85,14 +85,37 @@ func (f *Follower) InForce(ctx context.Context) (*Push, *rules.Set, error) {
 	return p, f.sets[p.Number], nil
 }
 
+// Bundle returns the number and the bundle of the push of a lane that every facet
+// partition has. The number is 0 if there is none, the bundle empty if shadow rules ended.
+func (f *Follower) Bundle(ctx context.Context, lane facet.Lane) (number uint64, bundle []byte, err error) {
+	if err := f.take(ctx); err != nil {
+		return 0, nil, err
+	}
+	defer f.leave()
+	p := f.history.InForce(lane)
+	switch {
+	case p == nil:
+		return 0, nil, nil
+	case p.Version == "":
+		return p.Number, nil, nil
+	case f.refused[p.Number] != nil:
+		return 0, nil, f.refused[p.Number]
+	}
+	bundle, err = f.sets[p.Number].Bundle()
+	return p.Number, bundle, err
+}
+
 // Live returns the live rules in force, which are the worker's own if none were pushed.
 // It never waits.
 func (f *Follower) Live() *rules.Set {
-	if set := f.live.Load(); set != nil {
+	if set := f.Pushed(); set != nil {
 		return set
 	}
 	return f.Own
 }
+
+// Pushed returns the live rules in force if they were pushed, else nil. It never waits.
+func (f *Follower) Pushed() *rules.Set { return f.live.Load() }
 
 // Run follows the topic until ctx ends. It waits out what it cannot read or use: whoever
 // pushes then waits, too.
@@ -120,14 +143,16 @@ func (f *Follower) Run(ctx context.Context) error {
 
 // turnOnce waits for records, for as long as the broker lets it, and follows them.
 func (f *Follower) turnOnce(ctx context.Context, b *kafka.Batch) error {
-	if err := f.Log.Fetch(ctx, f.Topic, 0, f.next(ctx), b); err != nil {
+	next := f.next(ctx)
+	err := f.Log.Fetch(ctx, f.Topic, 0, next, b)
+	if err != nil && !errors.Is(err, kafka.ErrOffsetOutOfRange) { // read tells why it is out of range
 		return err
 	}
 	if err := f.take(ctx); err != nil {
 		return err
 	}
 	defer f.leave()
-	if len(b.Records) > 0 {
+	if err != nil || b.Next > next {
 		if err := f.read(ctx); err != nil {
 			return err
 		}

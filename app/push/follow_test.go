@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 )
 
@@ -78,12 +81,25 @@ func TestFacetsServeWhatMayBeInForce(t *testing.T) {
 	if p, set, err := f.InForce(t.Context()); err != nil || p.Version != set.Version || set.Rules[0].Entity != facet.Account {
 		t.Errorf("in force is %+v, %v", p, err)
 	}
+	for lane, want := range map[facet.Lane]*rules.Set{facet.Live: set(t, "account", "auth"), facet.Shadow: set(t, "device", "auth")} {
+		if n, b, err := f.Bundle(t.Context(), lane); err != nil || n == 0 || !bytes.Equal(b, bundle(t, want)) {
+			t.Errorf("%v: the bundle of push %d is another one, %v", lane, n, err)
+		}
+	}
+	w.must(t, Request{Lane: facet.Shadow})
+	check("without shadow rules", "account device net ")
+	if n, b, err := f.Bundle(t.Context(), facet.Shadow); err != nil || n != uint64(len(w.rules))-2 || b != nil {
+		t.Errorf("shadow rules have ended: push %d, %d bytes, %v", n, len(b), err)
+	}
 	if f.Live().Rules[0].Entity != facet.Account {
 		t.Errorf("live is %s", f.Live().Version)
 	}
 	other := NewFollower(w, "rules", 2, own, slog.New(slog.DiscardHandler))
 	if err := other.Start(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if n, _, err := other.Bundle(t.Context(), facet.Live); n != 0 || err != nil {
+		t.Errorf("in another incarnation, push %d is in force, %v", n, err)
 	}
 	if p, _, err := other.InForce(t.Context()); p != nil || err != nil || other.Live() != own {
 		t.Errorf("in another incarnation, %+v is in force, %v", p, err)
@@ -164,4 +180,68 @@ func bundle(t *testing.T, set *rules.Set) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// oddLog is a topic of rules with a marker, a deleted beginning, or none of what was read.
+type oddLog struct {
+	*world
+	at  kafka.OffsetRange
+	err error
+}
+
+func (l *oddLog) Fetch(_ context.Context, _ string, _ int32, _ int64, b *kafka.Batch) error {
+	b.Records, b.Next = b.Records[:0], l.at.End
+	return l.err
+}
+
+func (l *oddLog) Offsets(context.Context, string) ([]kafka.OffsetRange, error) {
+	return []kafka.OffsetRange{l.at}, nil
+}
+
+// TestOddTopicsAreFollowed: a marker without records is passed, and not asked for again and
+// again; where records are gone, it goes on behind them, or says that the topic is new.
+func TestOddTopicsAreFollowed(t *testing.T) {
+	f := follow(t, newWorld(), set(t, "session", "auth"))
+	for _, tc := range []struct {
+		name  string
+		log   oddLog
+		next  int64
+		error string
+	}{
+		{"a marker", oddLog{at: kafka.OffsetRange{End: 1}}, 1, ""},
+		{"a beginning that was deleted", oddLog{at: kafka.OffsetRange{Start: 5, End: 5}, err: kafka.ErrOffsetOutOfRange}, 5, ""},
+		{"a topic made anew", oddLog{at: kafka.OffsetRange{End: 2}, err: kafka.ErrOffsetOutOfRange}, 5, "ends before: it was made anew"},
+		{"a broker that is away", oddLog{err: kafka.ErrDenied}, 5, kafka.ErrDenied.Error()},
+	} {
+		f.Log = &tc.log
+		err := f.turnOnce(t.Context(), new(kafka.Batch))
+		if (err != nil) != (tc.error != "") || err != nil && !strings.Contains(err.Error(), tc.error) || f.history.Next != tc.next {
+			t.Errorf("%s: it goes on at %d, %v", tc.name, f.history.Next, err)
+		}
+	}
+}
+
+// heldLog is a topic in which somebody leaves a transaction open.
+type heldLog struct{ *world }
+
+func (heldLog) Fetch(ctx context.Context, _ string, _ int32, offset int64, b *kafka.Batch) error {
+	b.Records, b.Next, b.HighWatermark, b.Held = b.Records[:0], offset, 1, 1
+	time.Sleep(time.Second)
+	return ctx.Err()
+}
+
+func (heldLog) Offsets(context.Context, string) ([]kafka.OffsetRange, error) {
+	return []kafka.OffsetRange{{End: 1}}, nil
+}
+
+// TestAnOpenTransactionIsSaid: a push waits for its end, and names it.
+func TestAnOpenTransactionIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		h := &History{Incarnation: 1}
+		if err := h.Read(ctx, heldLog{}, "rules", nil); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a transaction that somebody has begun at 0 is open") {
+			t.Errorf("it ends with %v", err)
+		}
+	})
 }

@@ -141,6 +141,14 @@ func (h *History) last(lane facet.Lane) *Push {
 	return nil
 }
 
+// Proposed returns the number of the latest push to a lane; 0 if there is none.
+func (h *History) Proposed(lane facet.Lane) uint64 {
+	if p := h.last(lane); p != nil {
+		return p.Number
+	}
+	return 0
+}
+
 // InForce returns the last push to a lane that every facet partition has; nil if there
 // is none. A later one may be in force in some partitions.
 func (h *History) InForce(lane facet.Lane) *Push {
@@ -162,6 +170,62 @@ func (h *History) Previous(lane facet.Lane) *Push {
 		}
 	}
 	return nil
+}
+
+// ErrNoWayBack means that nobody knows which rules were in force before.
+var ErrNoWayBack = errors.New("no way back")
+
+// Back returns the push to which a lane goes back: the one in force everywhere, if a
+// later one has reached some partitions, else the one before. The error is
+// [ErrNoWayBack], and says what to do.
+func (h *History) Back(lane facet.Lane) (*Push, error) {
+	now, back := h.InForce(lane), h.Previous(lane)
+	if last := h.last(lane); last != nil && !last.Decided {
+		text := fmt.Sprintf("push %d of %s was only proposed, and has changed nothing, so there is nothing to go back from", last.Number, last.Who)
+		if back != nil {
+			text += fmt.Sprintf("; name the push that you want: -number %d has the rules before those in force", back.Number)
+		}
+		return nil, fmt.Errorf("%w: %s", ErrNoWayBack, text)
+	}
+	for p := range h.of(lane) {
+		if p == now {
+			break
+		}
+		if p.Decided {
+			back = now
+		}
+	}
+	if back == nil {
+		return nil, fmt.Errorf("%w: no other rules were pushed before; push those that you want by their directory", ErrNoWayBack)
+	}
+	return back, nil
+}
+
+// Unfinished returns the last push to a lane if some partitions may have it and others
+// not; nil otherwise.
+func (h *History) Unfinished(lane facet.Lane) *Push {
+	for p := range h.of(lane) {
+		if p.Done {
+			return nil
+		}
+		if p.Decided {
+			return p
+		}
+	}
+	return nil
+}
+
+// inTheWay says which proposal to the other lane keeps workers from following is; "" if
+// none does. They have followed the topic up to the given offset.
+func (h *History) inTheWay(is *Push, followed int64) string {
+	other, end := facet.Shadow, "`weir rules push -shadow -none` ends it"
+	if is.Lane == facet.Shadow {
+		other, end = facet.Live, "push live rules that they read"
+	}
+	if p := h.last(other); p != nil && !p.Decided && p.Number < is.Number && followed < int64(p.Number) {
+		return fmt.Sprintf("Before it, %s has proposed push %d to the %s lane, and if workers do not read that, they follow nothing after it: %s. ", p.Who, p.Number, other, end)
+	}
+	return ""
 }
 
 // Kept lists the pushes whose fields ingest projects: those that may be in force, the
@@ -211,11 +275,15 @@ func (h *History) Read(ctx context.Context, log Log, topic string, each func()) 
 	if len(ranges) == 0 || ranges[0].End < h.Next {
 		return fmt.Errorf("topic %s: it was read up to %d, and ends before: it was made anew", topic, h.Next)
 	}
-	b, next := new(kafka.Batch), max(h.Next, ranges[0].Start)
+	b, next, held := new(kafka.Batch), max(h.Next, ranges[0].Start), false
 	for next < ranges[0].End {
 		if err := log.Fetch(ctx, topic, 0, next, b); err != nil {
+			if held {
+				err = fmt.Errorf("topic %s: a transaction that somebody has begun at %d is open, and nothing behind it can be read until it ends: %w", topic, next, err)
+			}
 			return err
 		}
+		held = b.Held > 0 && b.Next <= next
 		for i := range b.Records {
 			if err := h.Take(b.Records[i].Offset, b.Records[i].Value); err != nil {
 				return fmt.Errorf("topic %s: %w", topic, err)

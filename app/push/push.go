@@ -60,11 +60,8 @@ func (p *Pusher) History(ctx context.Context) (*History, error) {
 // push to the lane had the same rules, it finishes that. After an error it may be called
 // again; the error says what has happened until then.
 func (p *Pusher) Push(ctx context.Context, r Request) (*Push, error) {
-	h, err := p.History(ctx)
+	h, err := p.compared(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if err := p.compare(ctx, h); err != nil {
 		return nil, err
 	}
 	is, err := p.propose(ctx, h, &r)
@@ -72,7 +69,7 @@ func (p *Pusher) Push(ctx context.Context, r Request) (*Push, error) {
 		return nil, err
 	}
 	if !is.Decided {
-		if err := p.decide(ctx, is); err != nil {
+		if err := p.decide(ctx, h, is); err != nil {
 			return is, err
 		}
 	}
@@ -84,20 +81,56 @@ func (p *Pusher) Push(ctx context.Context, r Request) (*Push, error) {
 	return is, p.awaitDetect(ctx, is)
 }
 
-// compare checks that the topic knows of every switch that partitions have. If it was
-// made anew, they would ignore its numbers.
-func (p *Pusher) compare(ctx context.Context, h *History) error {
-	all, err := p.inForce(ctx)
+// compared returns the history, which must know of every switch that partitions have, and
+// of every record that ingest has followed. If the topic was made anew, facet partitions
+// would ignore its numbers, and ingest would seem to follow what it has not read. Commits
+// are read first: others may push meanwhile.
+func (p *Pusher) compared(ctx context.Context) (*History, error) {
+	has, err := p.Applied(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for partition, a := range all {
+	promises, err := p.promises(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h, err := p.History(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for partition, a := range has {
 		if n := max(a.rules, a.shadow); n > uint64(h.Next) {
-			return fmt.Errorf("facet partition %d has rules of push %d, and the topic %s ends at %d: it was made anew, and partitions ignore its numbers; restore it, or begin a new incarnation of the stream",
-				partition, n, p.Stream.Rules, h.Next)
+			return nil, p.anew(h, fmt.Sprintf("facet partition %d has rules of push %d", partition, n))
 		}
 	}
-	return nil
+	for partition, n := range promises {
+		if n > h.Next {
+			return nil, p.anew(h, fmt.Sprintf("ingest of raw partition %d has followed it up to %d", partition, n))
+		}
+	}
+	return h, nil
+}
+
+func (p *Pusher) anew(h *History, what string) error {
+	return fmt.Errorf("%s, and the topic %s ends at %d: it was made anew, and partitions ignore its numbers; restore it, or begin a new incarnation of the stream", what, p.Stream.Rules, h.Next)
+}
+
+// promises returns, by raw partition, up to which record of the topic of rules its commit
+// says that facets follow.
+func (p *Pusher) promises(ctx context.Context) (map[int32]int64, error) {
+	commits, err := p.Log.Committed(ctx, p.Stream.Ingest, p.Stream.Events)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[int32]int64, len(commits))
+	for _, c := range commits {
+		progress, err := ingest.ParseProgress(c.Metadata)
+		if err != nil {
+			return nil, fmt.Errorf("raw partition %d: %w", c.Partition, err)
+		}
+		all[c.Partition] = progress.Pushed
+	}
+	return all, nil
 }
 
 // propose returns the push that is to be put in force: the last one, if it has the same
@@ -145,10 +178,11 @@ func (p *Pusher) append(ctx context.Context, r *record) error {
 	return p.Log.Produce(ctx, p.Stream.Rules, []kafka.Produce{{Records: []kafka.Outgoing{{Value: value}}}})
 }
 
-// decide decides that the push is put in force, once ingest has its fields.
-func (p *Pusher) decide(ctx context.Context, is *Push) error {
+// decide decides that the push is put in force, once ingest has its fields. h has its
+// proposal.
+func (p *Pusher) decide(ctx context.Context, h *History, is *Push) error {
 	if is.Version != "" {
-		if err := p.awaitIngest(ctx, is); err != nil {
+		if err := p.awaitIngest(ctx, h, is); err != nil {
 			return err
 		}
 	}
@@ -168,13 +202,14 @@ func (p *Pusher) decide(ctx context.Context, is *Push) error {
 }
 
 // awaitIngest returns when the facets of all raw partitions have the fields of the push.
-func (p *Pusher) awaitIngest(ctx context.Context, is *Push) error {
+func (p *Pusher) awaitIngest(ctx context.Context, h *History, is *Push) error {
 	var behind []int32
+	var followed int64
 	kept, since := false, int64(-1)
 	for first := true; ; first = false {
 		all, least, err := p.behind(ctx, is)
 		if err == nil {
-			behind = all
+			behind, followed = all, least
 			if len(behind) > 0 && least != since { // it follows from records that do not change
 				kept, err = p.keptSince(ctx, is, least)
 				since = least
@@ -191,8 +226,8 @@ func (p *Pusher) awaitIngest(ctx context.Context, is *Push) error {
 		}
 		if err != nil {
 			return fmt.Errorf("push %d: nothing has changed: ingest of the raw %s does not say that it follows (%w). "+
-				"A worker that cannot read the rules says so in its log; ingest commits nothing while ClickHouse takes no rows; workers of earlier versions never follow. Push the same rules again when that is mended",
-				is.Number, partitions(behind), err)
+				"A worker that cannot read the rules says so in its log; ingest commits nothing while ClickHouse takes no rows; workers of earlier versions never follow. %sPush the same rules again when that is mended",
+				is.Number, partitions(behind), err, h.inTheWay(is, followed))
 		}
 	}
 }
@@ -200,20 +235,17 @@ func (p *Pusher) awaitIngest(ctx context.Context, is *Push) error {
 // behind lists the raw partitions whose commit does not promise the fields of a push,
 // and returns the least offset of the topic of rules that a commit promises.
 func (p *Pusher) behind(ctx context.Context, is *Push) (all []int32, least int64, err error) {
-	commits, err := p.Log.Committed(ctx, p.Stream.Ingest, p.Stream.Events)
+	promises, err := p.promises(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	least = int64(is.Number)
-	for _, c := range commits {
-		progress, err := ingest.ParseProgress(c.Metadata)
-		if err != nil {
-			return nil, 0, err
-		}
-		if least = min(least, progress.Pushed); progress.Pushed < int64(is.Number) {
-			all = append(all, c.Partition)
+	for partition, n := range promises {
+		if least = min(least, n); n < int64(is.Number) {
+			all = append(all, partition)
 		}
 	}
+	slices.Sort(all)
 	return all, least, nil
 }
 
@@ -239,12 +271,13 @@ const mostBytes = 4 << 20
 
 // write writes the switch record to every facet partition, and says so.
 func (p *Pusher) write(ctx context.Context, is *Push) error {
-	s := facet.Switch{
-		Incarnation: uint64(p.Stream.Incarnation), Number: is.Number, Lane: is.Lane, Version: is.Version, Time: is.Time, Who: is.Who, Source: is.From(), Bundle: is.Bundle,
-	}
 	ranges, err := p.Log.Offsets(ctx, p.Stream.Facets)
 	if err == nil {
-		err = p.toEach(ctx, len(ranges), facet.AppendSwitch(nil, &s))
+		all := make([]int32, len(ranges))
+		for i := range all {
+			all[i] = int32(i)
+		}
+		err = p.toEach(ctx, all, is)
 	}
 	if err == nil {
 		err = p.append(ctx, &record{Incarnation: p.Stream.Incarnation, Step: done, Number: is.Number})
@@ -256,12 +289,15 @@ func (p *Pusher) write(ctx context.Context, is *Push) error {
 	return nil
 }
 
-func (p *Pusher) toEach(ctx context.Context, n int, frame []byte) error {
-	together := max(1, mostBytes/len(frame))
-	for from := 0; from < n; from += together {
+// toEach writes the switch record to some facet partitions.
+func (p *Pusher) toEach(ctx context.Context, some []int32, is *Push) error {
+	frame := facet.AppendSwitch(nil, &facet.Switch{
+		Incarnation: uint64(p.Stream.Incarnation), Number: is.Number, Lane: is.Lane, Version: is.Version, Time: is.Time, Who: is.Who, Source: is.From(), Bundle: is.Bundle,
+	})
+	for few := range slices.Chunk(some, max(1, mostBytes/len(frame))) {
 		var all []kafka.Produce
-		for i := from; i < min(from+together, n); i++ {
-			all = append(all, kafka.Produce{Partition: int32(i), Records: []kafka.Outgoing{{Value: frame}}})
+		for _, i := range few {
+			all = append(all, kafka.Produce{Partition: i, Records: []kafka.Outgoing{{Value: frame}}})
 		}
 		if err := p.Log.Produce(ctx, p.Stream.Facets, all); err != nil {
 			return err
@@ -270,52 +306,73 @@ func (p *Pusher) toEach(ctx context.Context, n int, frame []byte) error {
 	return nil
 }
 
-// applied is what the commit of a facet partition says.
-type applied struct {
+// Applied is what the commit of a facet partition says.
+type Applied struct {
 	offset        int64
-	rules, shadow uint64 // numbers in force; 0: none, or the commit does not say
+	says          bool   // what is in force; outputs were not all stored otherwise
+	rules, shadow uint64 // numbers in force; 0: none
 }
 
-func (p *Pusher) inForce(ctx context.Context) ([]applied, error) {
+// Number returns the number of the push to a lane that the partition has; 0 if it has
+// none, or the commit does not say.
+func (a Applied) Number(lane facet.Lane) uint64 {
+	if lane == facet.Shadow {
+		return a.shadow
+	}
+	return a.rules
+}
+
+// Applied returns what facet partitions have, in order of partition.
+func (p *Pusher) Applied(ctx context.Context) ([]Applied, error) {
 	commits, err := p.Log.Committed(ctx, p.Stream.Detect, p.Stream.Facets)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]applied, len(commits))
+	all := make([]Applied, len(commits))
 	for i, c := range commits {
-		progress, _, err := engine.ParseProgress(c.Metadata)
+		progress, says, err := engine.ParseProgress(c.Metadata)
 		if err != nil {
 			return nil, fmt.Errorf("facet partition %d: %w", i, err)
 		}
-		all[i] = applied{c.Offset, progress.Rules, progress.Shadow}
+		all[i] = Applied{c.Offset, says, progress.Rules, progress.Shadow}
 	}
 	return all, nil
 }
 
-// awaitDetect returns when every facet partition has committed something after the
-// switch record.
+// awaitDetect returns when every facet partition has committed that it has the push. If
+// some have read their whole log and have it not, their record is lost, and is written
+// again: they began anew after a loss that was declared, or the log lost its end.
 func (p *Pusher) awaitDetect(ctx context.Context, is *Push) error {
 	ends, err := p.Log.Offsets(ctx, p.Stream.Facets)
 	if err != nil {
 		return err
 	}
-	was := -1
+	was, again := -1, false
 	for {
-		all, err := p.inForce(ctx)
-		var waits []int32
-		for i, a := range all {
-			n := a.rules
-			if is.Lane == facet.Shadow {
-				n = a.shadow
+		all, err := p.Applied(ctx)
+		var waits, without []int32
+		later := uint64(0)
+		for i := range all {
+			a := &all[i]
+			n, read := a.Number(is.Lane), i < len(ends) && a.offset >= ends[i].End
+			if later = max(later, n); n >= is.Number || read && !a.says {
+				continue
 			}
-			if n < is.Number && (i >= len(ends) || a.offset < ends[i].End) {
-				waits = append(waits, int32(i))
+			if waits = append(waits, int32(i)); read {
+				without = append(without, int32(i))
 			}
 		}
-		if err == nil && len(waits) == 0 {
-			return nil
-		}
-		if err == nil && len(waits) != was {
+		switch {
+		case err != nil:
+		case len(waits) == 0:
+			return p.counts(ctx, is, later)
+		case len(without) > 0 && !again:
+			p.Tell(fmt.Sprintf("push %d: its record is lost in facet %s; it is written again", is.Number, partitions(without)))
+			again = true
+			if err = p.toEach(ctx, without, is); err == nil {
+				ends, err = p.Log.Offsets(ctx, p.Stream.Facets)
+			}
+		case len(waits) != was:
 			was = len(waits)
 			p.Tell(fmt.Sprintf("push %d: in force in %d of %d facet partitions", is.Number, len(all)-was, len(all)))
 		}
@@ -327,6 +384,22 @@ func (p *Pusher) awaitDetect(ctx context.Context, is *Push) error {
 				is.Number, partitions(waits), err)
 		}
 	}
+}
+
+// counts returns an error if a partition has a later push, of the given number.
+func (p *Pusher) counts(ctx context.Context, is *Push, later uint64) error {
+	if later <= is.Number {
+		return nil
+	}
+	h, err := p.History(ctx)
+	if err != nil {
+		return err
+	}
+	who := "somebody"
+	if next := h.Find(later); next != nil {
+		who = next.Who
+	}
+	return fmt.Errorf("%s has pushed other rules meanwhile (push %d), which count where partitions have them; push %d does not", who, later, is.Number)
 }
 
 func (p *Pusher) pause(ctx context.Context) error {

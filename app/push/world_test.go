@@ -22,7 +22,9 @@ type world struct {
 	facets   [3][][]byte
 	promised [2]int64 // by raw partition, what commits of ingest say
 	stalled  bool     // ingest commits nothing
+	unread   int64    // the number of a proposal that no worker reads; 0: none
 	idle     bool     // detect commits nothing
+	mute     bool     // commits of detect do not say what is in force
 	mortal   int      // effects left until the pusher dies; below 0: it does not
 	before   func()   // is called before the next effect; nil: nobody does anything
 	said     []string
@@ -88,6 +90,9 @@ func (w *world) Committed(_ context.Context, group, _ string) (all []kafka.Commi
 		for i := range w.promised {
 			if !w.stalled {
 				w.promised[i] = int64(len(w.rules))
+				if w.unread > 0 {
+					w.promised[i] = min(w.promised[i], w.unread-1)
+				}
 			}
 			p := ingest.Progress{Version: 1, Pushed: w.promised[i]}
 			all = append(all, kafka.Commit{Partition: int32(i), Metadata: p.String()})
@@ -99,6 +104,9 @@ func (w *world) Committed(_ context.Context, group, _ string) (all []kafka.Commi
 		if !w.idle {
 			live, shadow := effective(log)
 			c.Offset, c.Metadata = int64(len(log)), engine.Progress{Version: 1, Rules: live.Number, Shadow: shadow.Number}.String()
+			if w.mute {
+				c.Metadata = ""
+			}
 		}
 		all = append(all, c)
 	}

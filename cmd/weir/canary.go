@@ -36,6 +36,7 @@ type canarying struct {
 	longest   time.Duration
 	from      []string
 	state     string
+	wait      time.Duration
 }
 
 func canaryCommand() *cobra.Command {
@@ -53,7 +54,8 @@ weir_canary_attacks_total, and is told to the channels of notices.file.
 Give it the rules, the geographic databases and the settings of ingest that the workers
 have. The format of the stream must be weir.
 
-With -once it plays each attack once and ends: with 0 if all were found, with 1 if not.`,
+With -once it plays each attack once and ends: with 0 if all were found, with 1 if not,
+with 3 if Kafka does not answer.`,
 		Example: `  weir canary -config weir.yaml
   weir canary -config weir.yaml -list
   weir canary -config weir.yaml -once -detector sequence -detector sliding_window`,
@@ -71,6 +73,7 @@ With -once it plays each attack once and ends: with 0 if all were found, with 1 
 	f.DurationVar(&c.longest, "longest", c.longest, "longest attack to play, from its first event to its last")
 	f.StringSliceVar(&c.from, "from", c.from, "`addresses` in cities that are far apart, for attacks that come from several places (needs geo.city)")
 	f.StringVar(&c.state, "state", "", "`file` that keeps which alarms are open over a restart; default: none (needs notices.file)")
+	f.DurationVar(&c.wait, "wait", untilKafka, "with -once: longest time to wait for Kafka")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return c.run(cmd) }
 	return cmd
 }
@@ -79,8 +82,8 @@ func (c *canarying) run(cmd *cobra.Command) error {
 	if err := c.config.Read(cmd); err != nil {
 		return err
 	}
-	if c.every < time.Second || c.within < time.Second || c.longest < 0 {
-		return cli.UsageError(errors.New("-every and -within are at least 1s, and -longest is not negative"))
+	if c.every < time.Second || c.within < time.Second || c.longest < 0 || c.wait <= 0 {
+		return cli.UsageError(errors.New("-every and -within are at least 1s, -wait is more than 0, and -longest is not negative"))
 	}
 	set, err := app.LoadRules(c.config.Config.Rules)
 	if err != nil {
@@ -151,8 +154,13 @@ func (c *canarying) play(cmd *cobra.Command, set *rules.Set, attacks []canary.At
 		Name: func() string { return strings.ToLower(rand.Text()[:10]) },
 	}
 	if c.once {
+		if err := app.Reach(ctx, cfg, client, c.wait); err != nil {
+			return err
+		}
+		limited, cancel := context.WithTimeoutCause(ctx, c.limit(attacks), errors.New("Kafka did not take the events in time"))
+		defer cancel()
 		one := canary.New(settings, attacks, nil)
-		all, err := one.Once(ctx, attacks)
+		all, err := one.Once(limited, attacks)
 		if err != nil {
 			return err
 		}
@@ -188,6 +196,16 @@ func (c *canarying) play(cmd *cobra.Command, set *rules.Set, attacks []canary.At
 		}
 	}
 	return one.Serve(ctx, admin, attacks)
+}
+
+// limit returns how long attacks may take that are played once: the longest of them, the
+// time in which it must be found, and as long as Kafka may need to come back.
+func (c *canarying) limit(attacks []canary.Attack) time.Duration {
+	longest := time.Duration(0)
+	for _, a := range attacks {
+		longest = max(longest, a.Span)
+	}
+	return longest + c.within + c.wait
 }
 
 // reportOnce prints how attacks ended. Its error says that one was not found.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +15,9 @@ import (
 	"github.com/weirdev/weir/app"
 	"github.com/weirdev/weir/app/cli"
 	"github.com/weirdev/weir/app/dead"
+	"github.com/weirdev/weir/ingest"
 	"github.com/weirdev/weir/internal/kafka"
+	"github.com/weirdev/weir/notices"
 )
 
 func deadCommand() *cobra.Command {
@@ -43,6 +47,13 @@ func (d *deadFlags) bind(cmd *cobra.Command) {
 
 func (d *deadFlags) filter(now time.Time) (f dead.Filter, err error) {
 	f.Reasons = d.reasons
+	known := append(ingest.DeadReasons(), notices.DeadReason)
+	slices.Sort(known)
+	for _, r := range d.reasons {
+		if !slices.Contains(known, r) {
+			return f, cli.UsageError(fmt.Errorf("-reason: no dead letter has the reason %q; there are %s", r, strings.Join(known, ", ")))
+		}
+	}
 	for _, p := range d.positions {
 		at, err := dead.ParsePosition(p)
 		if err != nil {

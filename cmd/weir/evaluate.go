@@ -148,10 +148,11 @@ func (x *evaluating) options(stdin io.Reader) (o evaluate.Options, err error) {
 		}
 		set, problems, err := loadRules(args)
 		if problems != nil {
+			problems.In += " of " + dir
 			return o, findings(problems)
 		}
 		if err != nil {
-			return o, cli.UsageError(err)
+			return o, cli.UsageError(fmt.Errorf("-rules %s: %w", dir, err))
 		}
 		o.Candidates = append(o.Candidates, evaluate.Candidate{Name: dir, Rules: set})
 	}

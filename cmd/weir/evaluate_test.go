@@ -85,7 +85,10 @@ func TestEvaluateFails(t *testing.T) {
 		return path
 	}
 	events, truth := write("events", "no event\n"), write("truth", "")
-	blind := t.TempDir() // rules that find no campaign
+	blind, broken := t.TempDir(), t.TempDir() // rules that find no campaign, and that are none
+	if err := os.WriteFile(filepath.Join(broken, "a.yaml"), []byte("rules:\n  - idd: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	rule := "rules: [{id: a, title: A, entity: ip, when: status == 418, sliding_window: {window: 1m, tiers: [{at: 1, weight: 1}]}, " +
 		"signal: {category: bot, reason: a, half_life: 1m}, phase: observe}]\n"
 	if err := os.WriteFile(filepath.Join(blind, "a.yaml"), []byte(rule), 0o600); err != nil {
@@ -102,6 +105,7 @@ func TestEvaluateFails(t *testing.T) {
 		{[]string{"evaluate", "--events=" + events, "--truth=" + truth}, cli.Failed, "no record is an event of format weir"},
 		{[]string{"evaluate", "--events=" + events, "--truth=" + events}, cli.Usage, "line 1"},
 		{[]string{"evaluate", "--rules=a,b,c"}, cli.Usage, "name one, or two"},
+		{[]string{"evaluate", "--rules=default," + broken}, cli.Failed, "the rules of " + broken + " are not right:"},
 		{[]string{"evaluate", "--rules=" + dir + "/absent"}, cli.Usage, "name a directory"},
 		{[]string{"evaluate", "--kinds=nonsense"}, cli.Usage, `"nonsense" is none of`},
 		{[]string{"evaluate", "--days=0"}, cli.Usage, "duration"},

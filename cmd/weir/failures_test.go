@@ -65,6 +65,8 @@ func TestHowCommandsFail(t *testing.T) {
 		{"a variable with a typing error", []string{"demo"}, "WEIR_INGEST_FROMAT=combined", 2, []string{"did you mean WEIR_INGEST_FORMAT?"}},
 		{"a configuration that is not there", []string{"check", "-config", filepath.Join(dir, "absent")}, "", 2, []string{"the file of -config cannot be read"}},
 		{"a port that is taken", []string{"sandbox", "-kafka-addr", "", "-clickhouse-addr", "", "-redis-addr", taken(t)}, "", 3, []string{"sandbox: redis"}},
+		{"traffic without Kafka", []string{"traffic", "-kafka.brokers", "127.0.0.1:1", "-wait", "300ms"}, "", 3, []string{"Kafka: no answer from 127.0.0.1:1 within 300ms", "see that it runs"}},
+		{"attacks without Kafka", []string{"canary", "-once", "-detector", "sliding_window", "-kafka.brokers", "127.0.0.1:1", "-wait", "300ms"}, "", 3, []string{"Kafka: no answer from 127.0.0.1:1 within 300ms", "see that it runs"}},
 		{"chaos in a directory that is not empty", []string{"chaos", "-for", "1s", "-data", dir}, "", 3, []string{"is not empty; chaos begins with nothing"}},
 		{"chaos below a file", []string{"chaos", "-for", "1s", "-data", filepath.Join(log, "x")}, "", 3, []string{"not a directory"}},
 		{"chaos with an empty cache", []string{"chaos", "-for", "1s"}, "WEIR_CACHE=" + dir, 3, []string{"`make chdb` fetches it"}},

@@ -134,7 +134,7 @@ docs/controls.md has more.`,
 					return err
 				}
 				s.printLabel(cmd, action)
-				if text := app.UnknownRule(s.config.Config.Rules, s.said.Rule); text != "" {
+				if text := app.UnknownRule(cmd.Context(), s.config.Config, client, s.said.Rule); text != "" {
 					cli.Warn(cmd, text+"; the label was written all the same")
 				}
 				return nil

@@ -170,8 +170,12 @@ func (p *pushing) again(h *push.History, r *push.Request) error {
 	var was *push.Push
 	switch {
 	case p.previous:
-		if was = h.Previous(r.Lane); was == nil {
-			return errors.New("-previous: no other rules were pushed before those in force; push those you want by their directory")
+		var err error
+		if was, err = h.Back(r.Lane); err != nil {
+			return fmt.Errorf("-previous: %w", err)
+		}
+		if was.Version == "" {
+			return nil // no shadow rules watched before
 		}
 	case p.number > 0:
 		if was = h.Find(p.number); was == nil || was.Version == "" {

@@ -181,10 +181,30 @@ func (s *switching) put(cmd *cobra.Command, clears bool) error {
 		return cli.UsageError(err)
 	}
 	added, err := s.add(cmd)
-	if err == nil && added.Warning != "" {
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), s.holds(&added.Object))
+	if added.Warning != "" {
 		cli.Warn(cmd, added.Warning+"; it was written all the same")
 	}
-	return err
+	return nil
+}
+
+// holds says what holds now, and where.
+func (s *switching) holds(o *switches.Object) string {
+	where := fmt.Sprintf("on every gate of stream %s, within a second (Redis at %s)", s.config.Config.Stream.Name, strings.Join(s.config.Config.Redis.Addrs, ", "))
+	if s.gate != "" {
+		where = fmt.Sprintf("at the gate %s; other gates have it once that gate reaches Redis", s.gate)
+	}
+	action := o.Action
+	switch {
+	case o.Cleared:
+		return fmt.Sprintf("%q holds no longer, %s", o.ID(), where)
+	case action == "":
+		action = "off"
+	}
+	return fmt.Sprintf("%q is set to %s until %s, %s", o.ID(), action, time.UnixMilli(o.Expires).UTC().Format(time.RFC3339), where)
 }
 
 func (s *switching) add(cmd *cobra.Command) (added switches.Added, err error) {
@@ -199,6 +219,9 @@ func (s *switching) add(cmd *cobra.Command) (added switches.Added, err error) {
 		return added, err
 	}
 	added, err = app.SetSwitch(cmd.Context(), s.config.Config, slog.New(slog.DiscardHandler), s.object, patience)
+	if errors.Is(err, app.ErrNoRule) {
+		return added, cli.UsageError(err)
+	}
 	return added, s.config.Explain(err)
 }
 

@@ -33,7 +33,8 @@ looks after real users.
 
 The people are those of weir generate with the same -seed. After each -round the world
 begins anew, with the same people and the same attackers; campaigns begin after a
-quarter of it. It ends with Ctrl-C, or after -n events.`,
+quarter of it. It ends with Ctrl-C, or after -n events, and with 3 if Kafka does not
+answer at the start.`,
 		Example: `  weir traffic -kafka.brokers 127.0.0.1:19092
   weir traffic -rate 200 -round 20m -kinds credential_stuffing,scraping`,
 		Args: cobra.NoArgs,
@@ -47,6 +48,7 @@ quarter of it. It ends with Ctrl-C, or after -n events.`,
 	f.StringSliceVar(&t.world.Variants, "variants", t.world.Variants, "variants of campaigns; empty: all")
 	f.IntVar(&t.world.Each, "each", t.world.Each, "campaigns of every kind and variant in a round; 0: none at all")
 	f.Int64Var(&t.most, "n", 0, "end after so many events; 0: never")
+	wait := f.Duration("wait", untilKafka, "longest time to wait for Kafka at the start")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := s.Read(cmd); err != nil {
 			return err
@@ -57,12 +59,21 @@ quarter of it. It ends with Ctrl-C, or after -n events.`,
 		if t.most < 0 {
 			return cli.UsageError(fmt.Errorf("-n %d: a number of events, or 0 for no end", t.most))
 		}
+		if *wait <= 0 {
+			return cli.UsageError(fmt.Errorf("-wait %v: no time to wait", *wait))
+		}
 		log := telemetry.NewLogger(cmd.ErrOrStderr(), s.Config.Log)
 		client, err := kafka.New(s.Config.Kafka, log)
 		if err != nil {
 			return s.Invalid(err)
 		}
 		defer client.Close()
+		if err := app.Reach(cmd.Context(), s.Config, client, *wait); err != nil {
+			if cmd.Context().Err() != nil {
+				return nil
+			}
+			return err
+		}
 		t.client, t.log, t.topic = client, log, s.Config.Stream.Topic("events")
 		err = t.run(cmd.Context())
 		fmt.Fprintf(cmd.ErrOrStderr(), "%d events were written to %s\n", t.sent, t.topic)

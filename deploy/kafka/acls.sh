@@ -35,6 +35,7 @@ all=(--topic "$stream." --resource-pattern-type prefixed)
   # What it writes changes scores: for people with weir label, release, switch
   # and erase.
   allow weir-analyst Write $(topics controls)
+  allow weir-analyst Read $(topics rules) # names of rules that were pushed
   allow weir-eraser Write $(topics controls)
   allow weir-eraser Describe,DescribeConfigs "${all[@]}"
   allow weir-eraser Describe $(groups ingest detect decisions controls)
@@ -49,9 +50,10 @@ all=(--topic "$stream." --resource-pattern-type prefixed)
   allow weir-migrate Read,Write $(topics incarnations)
 
   allow weir-check Describe,DescribeConfigs "${all[@]}"
-  allow weir-check Read $(topics events incarnations)
+  allow weir-check Read $(topics events incarnations rules)
+  allow weir-check Describe $(groups detect)
 
-  allow weir-console Read $(topics dead)
+  allow weir-console Read $(topics dead rules)
   allow weir-console Write $(topics controls)
 
   allow weir-canary Write $(topics events)

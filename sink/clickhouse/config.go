@@ -163,6 +163,10 @@ func permanent(err error) bool {
 	return false
 }
 
+// Final reports whether a server has answered, and would answer the same again: tables
+// are missing or of another version ([ErrSchema]), or access is denied.
+func Final(err error) bool { return errors.Is(err, ErrSchema) || permanent(err) }
+
 // missing reports whether there is no such table or database.
 func missing(err error) bool {
 	var e *clickhouse.Exception
