@@ -325,7 +325,7 @@ var bugs = []mutants.Bug{
 	{Name: "each partition is added once for each level", File: ofSequence, Test: onSequences, Edits: [][2]string{{"\t\tabove = n\n\t}\n\treturn whole, exceptions", "\t\tif above = 0; n == partitions {\n\t\t\tabove = n\n\t\t}\n\t}\n\treturn whole, exceptions"}}},
 	{Name: "a verdict rounds sequences up", File: ofSequence, Test: onUsual, Edits: [][2]string{{"bits.Len64(uint64(whole*4/3)) +", "min(bits.Len64(uint64(whole*4/3))+1, wholeLevels) +"}}},
 	{Name: "a verdict rounds sequences down", File: ofSequence, Test: onUsual, Edits: [][2]string{{"whole*4/3", "whole"}}},
-	{Name: "a verdict rounds exceptions down", File: ofSequence, Test: onUsual, Edits: [][2]string{{"(exceptions*stepsOfOdds+odds-1)/odds-1", "exceptions*stepsOfOdds/odds-1"}}},
+	{Name: "a verdict rounds exceptions down", File: ofSequence, Test: onUsual, Edits: [][2]string{{"1+bits.Len64(uint64((exceptions*stepsOfOdds+odds-1)/odds-1))", "bits.Len64(uint64((exceptions*stepsOfOdds+odds-1)/odds))"}}},
 	{Name: "events of one moment are in the order of their offsets", File: ofSequence, Test: onSequences, Edits: [][2]string{{"m.time(at-1) > c.Time {", "m.time(at-1) >= c.Time {"}}},
 
 	{Name: "an event is taken before all others have come", File: ofOrder, Test: onOrders, Edits: [][2]string{{"settled = c.Watermark - d.lateness\n", "settled = c.Watermark\n"}}},
