@@ -663,19 +663,23 @@ func (d *sequence) exceptions(u usual) int64 {
 	return max(u.lacking()*int64(d.rule.UsualOdds), u.odd()*mostOdd)
 }
 
-// A partition's verdict on a cohort, as a level: how many sequences it knows, as a
-// power of two rounded down, and how many they should be, rounded up.
+// A partition's verdict on a cohort, as a level: how many sequences it knows, as the
+// nearest power of two, and how many they should be, in steps of two from a sixteenth
+// of odds on, rounded up. Partitions with few sequences each are added up, so numbers
+// that were rounded down would hide a quarter of them; and a step at odds leaves one
+// exception what it is.
 const (
 	wholeLevels     = 11
 	exceptionLevels = 18
 	usualLevels     = wholeLevels * (exceptionLevels + 1)
+	stepsOfOdds     = 16
 )
 
 // opinion returns the partition's verdict. Both numbers are halved until the first
 // has a level.
 func (d *sequence) opinion(u usual) uint8 {
 	whole, exceptions := u.whole(), d.exceptions(u)
-	for whole >= 1<<wholeLevels {
+	for whole > mostTold {
 		whole, exceptions = whole/2, (exceptions+1)/2
 	}
 	if whole == 0 {
@@ -683,19 +687,23 @@ func (d *sequence) opinion(u usual) uint8 {
 	}
 	needs := 0
 	if exceptions > 0 {
-		needs = min(1+bits.Len64(uint64(exceptions-1)), exceptionLevels)
+		odds := int64(d.rule.UsualOdds)
+		needs = min(1+bits.Len64(uint64((exceptions*stepsOfOdds+odds-1)/odds-1)), exceptionLevels)
 	}
-	return uint8(bits.Len64(uint64(whole)) + wholeLevels*needs)
+	return uint8(bits.Len64(uint64(whole*4/3)) + wholeLevels*needs)
 }
 
+// mostTold is the largest number of sequences whose nearest power of two has a level.
+const mostTold = 3<<(wholeLevels-2) - 1
+
 // usualOfAll adds up the verdicts of the facet partitions.
-func usualOfAll(c Cohort) (whole, exceptions int64) {
+func (d *sequence) usualOfAll(c Cohort) (whole, exceptions int64) {
 	partitions := c.Said(1)
 	for level, above := usualLevels, 0; above < partitions; level-- {
 		n := c.Said(uint8(level))
 		whole += int64(n-above) << ((level - 1) % wholeLevels)
 		if needs := (level - 1) / wholeLevels; needs > 0 {
-			exceptions += int64(n-above) << (needs - 1)
+			exceptions += int64(n-above) * ((int64(d.rule.UsualOdds)<<(needs-1) + stepsOfOdds - 1) / stepsOfOdds)
 		}
 		above = n
 	}
@@ -722,7 +730,7 @@ func (d *sequence) unusual(m happened, c *Context, lacks bool) bool {
 	whole, lacking, odd := u.whole(), u.lacking(), u.odd()
 	exceptions := d.exceptions(u)
 	d.whole, d.lacking = whole, lacking+odd
-	if w, x := usualOfAll(cohort); w > whole {
+	if w, x := d.usualOfAll(cohort); w > whole {
 		odds := int64(d.rule.UsualOdds)
 		d.whole, d.lacking, exceptions = w, (x+odds-1)/odds, x
 	}

@@ -425,7 +425,7 @@ func TestWhatOthersDoElsewhere(t *testing.T) {
 		}
 		s.s, s.timer, s.watermark = slot{}, 0, math.MinInt64
 		if s.does(20_000, "b"); !fired && others.said != 2+11*5 {
-			t.Fatalf("said %d of two sequences with one that lacks something, want 57: 2, and 16 to make up for it", others.said)
+			t.Fatalf("said %d of two sequences with one that lacks something, want 57: 2, and 10 to make up for it", others.said)
 		}
 		return fired
 	}
@@ -437,12 +437,46 @@ func TestWhatOthersDoElsewhere(t *testing.T) {
 		{"16 and 8 sequences", []uint8{5, 4}, true},
 		{"16 sequences are too few", []uint8{5}, false},
 		{"20 in two partitions", []uint8{5, 3}, true},
-		{"32, of which some lack something: 32 are needed", []uint8{6 + 11*6}, true},
-		{"32, and 64 are needed", []uint8{6 + 11*7}, false},
-		{"32 are needed, and another partition has them", []uint8{2 + 11*6, 6}, true},
+		{"32, of which some lack something: 20 are needed", []uint8{6 + 11*6}, true},
+		{"32, and 40 are needed", []uint8{6 + 11*7}, false},
+		{"20 are needed, and another partition has them", []uint8{2 + 11*6, 6}, true},
+		{"20 are needed in each of two partitions, which have 32 together", []uint8{5 + 11*6, 5 + 11*6}, false},
 	} {
 		if got := fires(c.elsewhere...); got != c.want {
 			t.Errorf("%s: fired %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestWhatPartitionsTell checks that the sum over partitions is close to what one
+// partition would know: with sequences rounded down, a quarter of them would be lost.
+func TestWhatPartitionsTell(t *testing.T) {
+	told := func(whole, lacking uint32) uint8 {
+		s := newSteps(t, "within: 1s\nweight: 50\ncooldown: 1ms\nnewcomers: judged\nusual: {by: [app_version], odds: 200, least: 20}\nsteps: [{not: "+is("n")+", within: 1s}, {event: "+is("b")+"}]")
+		s.does(0, "n").does(1, "b").passes(5_000)
+		b := s.others["app_version1"].payload
+		binary.LittleEndian.PutUint32(b, whole)
+		binary.LittleEndian.PutUint32(b[4:], lacking)
+		s.s, s.timer, s.watermark = slot{}, 0, math.MinInt64
+		s.does(10_000, "b")
+		return s.others["app_version1"].said
+	}
+	for _, c := range []struct {
+		whole, lacking, sequences, needed uint32
+	}{
+		{0, 0, 0, 0}, {1, 0, 1, 0}, {2, 0, 2, 0}, {3, 0, 4, 0}, {5, 0, 4, 0}, {6, 0, 8, 0}, {11, 0, 8, 0}, {12, 0, 16, 0}, {22, 0, 16, 0}, {24, 0, 32, 0},
+		{1535, 0, 1024, 0}, {1536, 0, 1024, 0}, {10_000, 0, 1024, 0},
+		{30, 1, 32, 200}, {30, 2, 32, 400}, {30, 3, 32, 800}, {1536, 1, 1024, 100}, {6_400, 1, 1024, 25},
+	} {
+		level := told(c.whole, c.lacking)
+		var sequences, needed uint32
+		if level > 0 {
+			if sequences = 1 << ((level - 1) % 11); level > 11 {
+				needed = 200 << ((level-1)/11 - 1) / 16
+			}
+		}
+		if sequences != c.sequences || needed != c.needed {
+			t.Errorf("%d sequences, %d of which lack something, are told as %d and %d needed, want %d and %d", c.whole, c.lacking, sequences, needed, c.sequences, c.needed)
 		}
 	}
 }

@@ -116,7 +116,7 @@ func (c *classifier) remembered(method, route string) string {
 // class returns the class of a method and a route. In the lists, a route with a method
 // takes precedence over one without, the exact route over the route without its
 // prefix, that over its usual form, and that over the route behind the name of an app.
-// What is in no list has the class that its words say.
+// What is in no list has the class that its words say, or else that of its verb.
 func (c *classifier) class(method, route string) string {
 	t := c.table
 	class := t.of(method, route)
@@ -133,6 +133,9 @@ func (c *classifier) class(method, route string) string {
 		}
 		if class == "" {
 			class = c.words.Class(method, route)
+		}
+		if class == "" {
+			class = templates.VerbClass(method, route)
 		}
 	}
 	if class == noClass {
@@ -248,8 +251,11 @@ func (c routeClasses) makeWord(words *templates.Words) condition.Word {
 	for _, class := range words.Classes() {
 		classes[class] = true
 	}
-	content = append(content, "usual forms, prefixes, divided words, grants") // how routes and tokens are read
+	content = append(content, "usual forms, prefixes, divided words, grants, verbs") // how routes and tokens are read
 	if words != nil {
+		for _, class := range templates.VerbClasses() {
+			classes[class] = true
+		}
 		content = append(content, words.Text())
 	}
 	sum := sha256.Sum256([]byte(strings.Join(content, "\n")))

@@ -240,7 +240,7 @@ func (p *procession) compare(a arrival, some, lacks bool) (before habits, unusua
 	m := c.memory.(*habits)
 	before = *m
 	unusual = m.sequences >= p.rule.UsualLeast && m.lacking*p.rule.UsualOdds <= m.sequences && m.odd*15 <= m.sequences
-	if all, needed := everywhere(c); all > m.sequences {
+	if all, needed := everywhere(c, p.rule.UsualOdds); all > m.sequences {
 		before = habits{sequences: all, lacking: (needed + p.rule.UsualOdds - 1) / p.rule.UsualOdds}
 		unusual = all >= p.rule.UsualLeast && all >= needed
 	}
@@ -270,27 +270,31 @@ func (p *procession) compare(a arrival, some, lacks bool) (before habits, unusua
 // those that did so while that was unusual.
 type habits struct{ sequences, lacking, odd int }
 
-// level is what a partition tells others: the sequences, rounded down to a power of
-// two, and how many there must be for those that lack something to be exceptions,
-// rounded up. If there are 2,048 sequences or more, it tells of a part of them.
+// level is what a partition tells others: the power of two that is nearest to the
+// sequences, and how many there must be for those that lack something to be
+// exceptions, as the next of odds/16, odds/8 and so on. If there are 1,536 sequences
+// or more, it tells of a part of them.
 func (h habits) level(rule *detectors.Sequence) uint8 {
 	sequences, needed := h.sequences, max(h.lacking*rule.UsualOdds, h.odd*15)
-	for sequences > 2047 {
+	for sequences >= 1536 {
 		sequences /= 2
 		needed -= needed / 2
 	}
+	if sequences == 0 {
+		return 0
+	}
 	level := 0
 	for i := range 11 {
-		if sequences >= 1<<i {
+		if 4*sequences >= 3<<i {
 			level = i + 1
 		}
 	}
-	if level == 0 || needed == 0 {
+	if needed == 0 {
 		return uint8(level)
 	}
 	for i := range 18 {
 		level += 11
-		if needed <= 1<<i {
+		if 16*needed <= rule.UsualOdds<<i {
 			break
 		}
 	}
@@ -298,7 +302,7 @@ func (h habits) level(rule *detectors.Sequence) uint8 {
 }
 
 // everywhere adds up what partitions tell.
-func everywhere(c *cohort) (sequences, needed int) {
+func everywhere(c *cohort, odds int) (sequences, needed int) {
 	for _, o := range c.opinions {
 		if o.until <= c.o.watermark {
 			continue
@@ -310,7 +314,7 @@ func everywhere(c *cohort) (sequences, needed int) {
 				}
 				sequences += 1 << i
 				if j > 0 {
-					needed += 1 << (j - 1)
+					needed += int(math.Ceil(float64(odds) * math.Pow(2, float64(j-5))))
 				}
 			}
 		}

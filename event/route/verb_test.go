@@ -1,0 +1,73 @@
+package route_test
+
+import (
+	"testing"
+
+	"github.com/weirdev/weir/event/route"
+)
+
+func TestVerbsOfProcedures(t *testing.T) {
+	for _, c := range []struct{ method, route, class string }{
+		{"POST", "/rpc/player.search", "search"},
+		{"POST", "/rpc/market.search", "search"},
+		{"POST", "/rpc/guild.get", "read"},
+		{"POST", "/rpc/inventory.list", "read"},
+		{"POST", "/rpc/Inventory.ListItems", "read"},
+		{"POST", "/shop.v1.CatalogService/GetProduct", "read"},
+		{"POST", "/shop.v1.CatalogService/SearchProducts", "search"},
+		{"POST", "/api/rpc/orders.fetch_all", "read"},
+		{"POST", "/graphql/GetFeed", "read"},
+		{"POST", "graphql:searchPlayers", "search"},
+		{"POST", "/rpc/chat.send", "message"},
+		{"POST", "/chat.v1.ChatService/SendMessage", "message"},
+		{"POST", "graphql:addComment", "message"},
+		{"POST", "/api/v2/messages", "message"},
+		{"POST", "/v1/conversations/{id}/messages", "message"},
+		{"POST", "/v1/hotels/search", "search"},
+
+		// What changes something is no read, and what is unclear is none either.
+		{"POST", "/rpc/cart.getOrCreate", ""},
+		{"POST", "/rpc/item.findAndModify", ""},
+		{"POST", "/rpc/daily.getReward", ""},
+		{"POST", "/rpc/auth.getToken", ""},
+		{"POST", "/rpc/market.list", ""},
+		{"POST", "/rpc/Market.ListItem", ""},
+		{"POST", "/rpc/market.listForSale", ""},
+		{"POST", "/rpc/inventory.listItem", ""},
+		{"POST", "/rpc/friends.sendGift", ""},
+		{"POST", "/rpc/ads.recordBannerView", ""},
+		{"POST", "/rpc/guild.join", ""},
+		{"POST", "/rpc/chat.history", ""},
+		{"POST", "/rpc/forget.password", ""},
+		{"POST", "/rpc/getaway.book", ""},
+		{"POST", "/v1/orders", ""},
+		{"POST", "/v1/orders/get", ""},
+		{"POST", "/v1/messages/{id}", ""},
+		{"POST", "/admin/v1/users/search", ""},
+		{"GET", "/rpc/player.search", ""},
+		{"PUT", "/v1/messages", ""},
+		{"POST", "/rpc/a.b_c_d_e_f_g_h_i_j_get", ""},
+		{"POST", "/rpc/", ""},
+		{"POST", "", ""},
+	} {
+		if got := route.VerbClass(c.method, c.route); got != c.class {
+			t.Errorf("%s %s has class %q, want %q", c.method, c.route, got, c.class)
+		}
+	}
+}
+
+func FuzzVerbClass(f *testing.F) {
+	for _, r := range []string{"/rpc/player.search", "graphql:Feed", "/a.b/C", "/_.:-/", "..//::"} {
+		f.Add(r)
+	}
+	f.Fuzz(func(t *testing.T, r string) {
+		switch got := route.VerbClass("POST", r); got {
+		case "", route.ReadClass, route.SearchClass, route.MessageClass:
+		default:
+			t.Errorf("%q has class %q", r, got)
+		}
+		if route.VerbClass("GET", r) != "" {
+			t.Errorf("GET %q has a class", r)
+		}
+	})
+}
