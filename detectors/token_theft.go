@@ -340,13 +340,32 @@ func (d *tokenTheft) other(m tokenUses, sign TheftSign) int {
 	case OtherKey:
 		own := d.span(m, func(u tokenUse) bool { return u.key == d.here.key })
 		return d.latest(m, func(u tokenUse) bool {
-			return differ(u.key, d.here.key) && (u.token != 0 && u.token == d.here.token ||
+			return differ(u.key, d.here.key) && (u.token != 0 && u.token == d.here.token && !d.replaced(m, u.key) ||
 				own.meets(d.span(m, func(o tokenUse) bool { return o.key == u.key })))
 		})
 	case OtherSoftware:
 		return d.otherParty(m)
 	}
 	return -1
+}
+
+// replaced reports whether the event's key has taken the place of another in the same
+// app: a use with the one and a use with the other share device, network and client.
+// Where keys belong to releases, an update does that.
+func (d *tokenTheft) replaced(m tokenUses, key uint32) bool {
+	for i := range m.len() {
+		own := m.use(i)
+		if own.key != d.here.key || own.device == 0 {
+			continue
+		}
+		for j := range m.len() {
+			if u := m.use(j); u.key == key && u.device == own.device && u.net != 0 && own.net != 0 && !u.otherNetwork(&own.sender) &&
+				u.ja4 == own.ja4 && u.agent == own.agent && u.ja4|u.agent != 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // latest returns the use with the latest event among those for which holds is true;

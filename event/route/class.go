@@ -72,7 +72,7 @@ order: order orders
 booking: booking bookings ride rides reservation reservations
 checkout: checkout checkouts
 cart: cart carts basket baskets shoppingcart shoppingbag trolley
-item: item items product products ticket tickets plan plans package packages bundle bundles subscription subscriptions line lines credits coins meter meters
+item: item items product products ticket tickets plan plans package packages bundle bundles subscription subscriptions line lines meter meters
 card: card cards creditcard creditcards debitcard paymentmethod paymentmethods paymentinstrument paymentinstruments paymentsource paymentsources paymentcard paymentcards paymentscards paymentsmethods
 topup: topup topups topupbalance rechargebalance reloadbalance addbalance loadbalance recharge recharges reload reloads addmoney addfunds loadmoney
 deposit: deposit deposits
@@ -82,10 +82,11 @@ transfer: transfer transfers moneytransfer moneytransfers banktransfer banktrans
 payee: payee payees beneficiary beneficiaries bankaccount bankaccounts payoutmethod payoutmethods payoutaccount payoutaccounts externalaccount externalaccounts bankdetails iban
 voucher: voucher vouchers coupon coupons couponcode couponcodes promo promos promocode promocodes promotion promotions vouchercode giftcard giftcards giftcode giftcodes gift gifts discount discounts discountcode discountcodes referral referrals referralcode reward rewards
 redeem: redeem redemption redemptions apply claim use
-export: export exports takeout dataexport
+export: export exports takeout dataexport datadownload downloaddata downloadmydata downloadyourdata downloadmyinformation
 data: data transaction transactions statement statements history report reports document documents privacy gdpr
 refund: refund refunds
 address: address addresses
+coins: coins coin credits gems gem diamonds diamond
 search: search lookup find
 {}: {}`
 
@@ -120,6 +121,7 @@ mfa POST,PUT: mfa,otp verify,confirm | owner otp auth code {}
 mfa POST,PUT,PATCH: push auth,login,session,mfa | confirm verify challenge create {}
 mfa POST: challenge verify,confirm auth,login,session | {}
 mfa POST: code verify,confirm auth,login,session | sms {}
+mfa POST: code verify |
 mfa POST: pin verify,confirm | auth wallet owner payment transfer
 . login POST: auth email |
 login POST: passkey login,auth,session | verify session confirm
@@ -137,15 +139,15 @@ promotion POST,PUT,PATCH: voucher redeem,verify | code {} cart checkout wallet o
 promotion POST: voucher cart,checkout,order,booking | code add {} me
 promotion POST: code redeem | {} me user users
 refund POST: refund | order payment booking invoice data buy me user request create {}
-payment_confirm POST,PUT,PATCH: payment,checkout confirm | order booking invoice payment checkout me {} card
-payment_confirm POST,PUT,PATCH: order,buy confirm | me {}
-payment POST: payment | me user users wallet order booking invoice checkout account accounts create add card buy item {}
-payment POST: topup | me user users wallet account accounts phone card create payment item request {}
+payment_confirm POST,PUT,PATCH: payment,checkout,topup confirm | order booking invoice payment checkout wallet me {} card
+payment_confirm POST,PUT,PATCH: order,buy confirm | item coins me {}
+payment POST: payment | me user users wallet order booking invoice checkout account accounts create add card buy item coins {}
+payment POST: topup | me user users wallet account accounts phone card create payment item coins request {}
 payment POST: deposit wallet,me,account,accounts | wallet me user account accounts create {}
-payment POST: buy | me item create order {}
+payment POST: buy | me item coins create order {}
 ~ payment_method POST: card | owner wallet invoice add create
-withdrawal POST: transfer | me user users people account accounts wallet payment create confirm request {}
-withdrawal POST: send wallet | me user users {}
+withdrawal POST: transfer | me user users people account accounts wallet coins payment create confirm request {}
+withdrawal POST: send wallet,coins | me user users {}
 payee POST,PUT,PATCH: payee | me user users people account accounts profile settings wallet transfer payment create add change {}
 checkout POST: checkout | cart order session item me {} create payment
 ~ checkout POST: order,booking | me user users create

@@ -54,7 +54,7 @@ accounts/{id} users/{id} customers/{id}: beneficiaries cards cart cart/items dat
 account: data
 payment: card
 accounts: logout
-payments payment: . charge intent intents cards methods confirm authorize verify complete {id}/verify {id}/complete
+payments payment: . quote estimate preview fees charge intent intents cards methods confirm authorize verify complete {id}/verify {id}/complete
 payments/cards payments/methods billing/cards billing/payment-methods payment-methods payment_methods: . {id} add verify {id}/verify
 cards: add verify {id}/verify
 billing: pay charge
@@ -69,7 +69,7 @@ app client mobile: config version
 beneficiaries payees recipients payout payouts exports backups: . {id} confirm {id}/confirm {id}/verify
 checkouts order transfer coupon promo promos promo-codes voucher gift-cards giftcards gift-card: {id}
 bank: accounts transfers beneficiaries
-transfers transfer withdrawals: . confirm verify {id}/confirm {id}/verify
+transfers transfer withdrawals: . quote estimate preview fees confirm verify {id}/confirm {id}/verify
 cart: add coupons lines
 contacts customers documents gdpr orders privacy profile reports settings transactions users: export
 reports: {id}/export

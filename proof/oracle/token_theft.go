@@ -143,12 +143,29 @@ func (w *wallet) shows(sign detectors.TheftSign, own *handling, token string) []
 	case detectors.OtherKey:
 		of := func(key string) []*handling { return w.those(func(o *handling) bool { return o.key == key }) }
 		return w.those(func(u *handling) bool {
-			return unequal(u.key, own.key) && (token != "" && token == u.token || tookTurns(of(own.key), of(u.key)))
+			if !unequal(u.key, own.key) {
+				return false
+			}
+			if tookTurns(of(own.key), of(u.key)) {
+				return true
+			}
+			return token != "" && token == u.token && !updated(of(own.key), of(u.key))
 		})
 	case detectors.OtherSoftware:
 		return w.strangers(own)
 	}
 	panic("oracle: there is no such sign")
+}
+
+// updated reports whether one app on one device, at one place, has changed its key.
+func updated(a, b []*handling) bool {
+	return slices.ContainsFunc(a, func(x *handling) bool {
+		return slices.ContainsFunc(b, func(y *handling) bool {
+			there := x.net != "" && y.net != "" && (x.net == y.net || x.asn != 0 && x.asn == y.asn)
+			client := x.ja4 == y.ja4 && x.agent == y.agent && (x.ja4 != "" || x.agent != "")
+			return there && client && x.device != "" && x.device == y.device
+		})
+	})
 }
 
 // strangers lists the uses outside own's party, if the two alternated.
