@@ -157,7 +157,7 @@ func (c *canarying) play(cmd *cobra.Command, set *rules.Set, attacks []canary.At
 		if err := app.Reach(ctx, cfg, client, c.wait); err != nil {
 			return err
 		}
-		limited, cancel := context.WithTimeoutCause(ctx, c.limit(attacks), errors.New("Kafka did not take the events in time"))
+		limited, cancel := context.WithTimeoutCause(ctx, c.limit(attacks), errors.New("the events were not taken by Kafka in time"))
 		defer cancel()
 		one := canary.New(settings, attacks, nil)
 		all, err := one.Once(limited, attacks)
