@@ -77,11 +77,14 @@ func (p *Partition) switchShadow(s facet.Switch, out *Output) error {
 		return err
 	}
 	if p.shadow == nil {
-		p.shadow = &lane{table: state.New(p.caps())}
+		p.shadow = p.newShadow()
 	}
 	out.changed(s, set)
 	return p.shadow.switchTo(s, set, p)
 }
+
+// newShadow returns a shadow lane, whose state is its own.
+func (p *Partition) newShadow() *lane { return &lane{table: state.New(p.caps())} }
 
 // beginUnder uses rules as if their switch record had come before everything.
 func (p *Partition) beginUnder(to facet.Lane, number uint64, bundle []byte) error {
@@ -91,7 +94,7 @@ func (p *Partition) beginUnder(to facet.Lane, number uint64, bundle []byte) erro
 	if p.shadowNumber = number; len(bundle) == 0 {
 		return nil
 	}
-	p.shadow = &lane{table: state.New(p.caps())}
+	p.shadow = p.newShadow()
 	return p.shadow.bring(number, bundle, p)
 }
 
