@@ -247,7 +247,12 @@ func TestHowAWorkerEnds(t *testing.T) {
 		cfg := cfg
 		cfg.ClickHouse.Addrs = []string{"127.0.0.1:1"}
 		want := "see that it runs, and that clickhouse.addrs, clickhouse.user and its password are right"
-		if err := start(t, cfg).end(t, time.Minute); err == nil || !strings.HasSuffix(err.Error(), want) {
+		w, err := NewWorker(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.patience = 2 * time.Second
+		if err := w.Run(t.Context()); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("a worker ends with %v", err)
 		}
 		if err := Migrate(t.Context(), cfg, TopicDefaults(), slog.New(slog.DiscardHandler)); err == nil || !strings.HasSuffix(err.Error(), want) {
