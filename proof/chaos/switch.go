@@ -11,20 +11,21 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/weirdev/weir/app"
-	"github.com/weirdev/weir/app/push"
 	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 )
 
-// rulesets holds the workers' initial rules, and others that are pushed during the run.
+// rulesets holds the workers' initial rules, and others that switch records set
+// during the run.
 type rulesets struct {
-	all   []*rules.Set // the first is that of the workers
-	turns [2]int       // by lane: pushes so far
+	all    []*rules.Set // the first is that of the workers
+	number uint64       // of the last switch record
+	turns  [2]int       // by lane: switches so far
 
-	switched map[versionKey]versionRow // the row of rule_versions that each push has
+	switched map[versionKey]versionRow // the row of rule_versions that each switch has
 }
 
 // hasty shortens timers of minutes so that they become due during a run.
@@ -99,13 +100,14 @@ func newRulesets(base *rules.Set) (*rulesets, error) {
 	return &rulesets{all: []*rules.Set{base, other}, switched: map[versionKey]versionRow{}}, nil
 }
 
-// note notes the row that a push has.
-func (s *rulesets) note(is *push.Push, set *rules.Set) {
-	k := versionKey{kind: decision.Rules, version: set.Version, program: "weir rules push", instance: fmt.Sprintf("push %d", is.Number), time: is.Time}
-	if is.Lane == facet.Shadow {
+// switchesAt notes the row that a switch has, and returns its time, Unix ms.
+func (s *rulesets) switchesAt(now time.Time, lane facet.Lane, set *rules.Set) int64 {
+	k := versionKey{kind: decision.Rules, version: set.Version, program: "weir rules push", instance: fmt.Sprintf("push %d", s.number), time: now.UnixMilli()}
+	if lane == facet.Shadow {
 		k.kind = "shadow_rules"
 	}
 	s.switched[k] = rowOf(set)
+	return k.time
 }
 
 // followsLog reports whether a rule's firings may differ from those in an
@@ -120,28 +122,27 @@ func (s *rulesets) followsLog(id string) bool {
 	return keeps.Ahead > 0 || keeps.Cohort.Verdicts > 0
 }
 
-// pushTime limits a push, which goes on while workers are killed.
-const pushTime = time.Minute
-
-// switchRules pushes rules as weir rules push does, and again until they are in force.
+// switchRules writes a switch record to every facet partition.
 func (f *faults) switchRules(lane facet.Lane) func(context.Context, *rand.Rand) error {
 	return func(ctx context.Context, _ *rand.Rand) error {
 		s := f.r.rulesets
+		s.number++
 		s.turns[lane]++
 		set := s.all[s.turns[lane]%len(s.all)] // first the other rules, then the initial ones again
-		stack := f.r.cluster.stack
-		pusher := app.NewPusher(stack.Config.Stream, stack.Kafka, func(string) {})
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pushTime)
-		defer cancel()
-		for {
-			is, err := pusher.Push(ctx, push.Request{Lane: lane, Rules: set, Who: "chaos", Source: "weir chaos"})
-			if err != nil && pause(ctx, time.Second) {
-				continue
-			}
-			if is != nil && is.Done {
-				s.note(is, set)
-			}
+		bundle, err := set.Bundle()
+		if err != nil {
 			return err
 		}
+		stack := f.r.cluster.stack
+		frame := facet.AppendSwitch(nil, &facet.Switch{
+			Incarnation: uint64(stack.Config.Stream.Incarnation), Number: s.number, Lane: lane, Version: set.Version, Time: s.switchesAt(time.Now(), lane, set), Who: "chaos", Source: "weir chaos", Bundle: bundle,
+		})
+		var all []kafka.Produce
+		for p := range f.r.facetPartitions {
+			all = append(all, kafka.Produce{Partition: int32(p), Records: []kafka.Outgoing{{Value: frame}}})
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime)
+		defer cancel()
+		return stack.Kafka.Produce(ctx, stack.Config.Stream.Topic("facets"), all)
 	}
 }
