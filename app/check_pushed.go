@@ -82,8 +82,8 @@ func (c *checker) checkHeld(h *push.History, lane facet.Lane, has []push.Applied
 		if n == 0 || h.Find(n) != nil || h.Proposed(lane) > n {
 			continue
 		}
-		c.refuse(c.name("rules"), "", fmt.Sprintf("facet partition %d has %s rules of push %d, which the topic does not hold: facets would lack fields that they read", partition, lane, n),
-			"restore the topic. If it has only lost its beginning, push the rules again and start workers while that waits for them (weir rules push DIR -timeout 10m); if it was made anew, begin a new incarnation")
+		c.warn(c.name("rules"), "", fmt.Sprintf("facet partition %d has %s rules of push %d, which the topic does not hold: facets lack the fields that only they read", partition, lane, n),
+			"push the rules again, if the topic has lost its beginning; else restore it, or begin a new incarnation, if it was made anew")
 		return
 	}
 }
