@@ -130,7 +130,7 @@ func (s setByHand) List(ctx context.Context) ([]switches.Object, error) {
 }
 
 func (s setByHand) Put(ctx context.Context, o switches.Object) (switches.Added, error) {
-	added, err := PutSwitch(ctx, s.cfg, s.log, o, s.pushed, switchTime)
+	added, err := PutSwitch(ctx, s.cfg, s.log, o, s.pushed)
 	if err != nil {
 		return added, err
 	}

@@ -230,7 +230,7 @@ func TestWhatPeopleSayGoesThroughTheLog(t *testing.T) {
 		g.post(t, "/v1/passed", `{"decision_id":"d-1","challenge":"step_up","entities":{"account":"alice"}}`)
 	}
 	block := switches.Object{Scope: switches.Entity, Kind: "account", Name: alice, Action: "deny", Owner: "ann", Reason: "case 7", Set: 1, Expires: time.Hour.Milliseconds() + 1}
-	added, err := PutSwitch(t.Context(), cfg, slog.New(slog.DiscardHandler), block, nil, 0)
+	added, err := PutSwitch(t.Context(), cfg, slog.New(slog.DiscardHandler), block, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

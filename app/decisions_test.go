@@ -92,7 +92,7 @@ func TestFromAGateToTheTables(t *testing.T) {
 	_, cfg := servers(t)
 	cfg.Gate.Emit.Events, cfg.Gate.Emit.OutcomeWait = emit.On, 500*time.Millisecond
 	block := switches.Object{Scope: switches.Entity, Kind: "ip", Name: "203.0.113.9", Action: "deny", Owner: "a test", Reason: "abuse", Expires: time.Hour.Milliseconds()}
-	if _, err := PutSwitch(t.Context(), cfg, slog.New(slog.DiscardHandler), block, nil, 0); err != nil {
+	if _, err := PutSwitch(t.Context(), cfg, slog.New(slog.DiscardHandler), block, nil); err != nil {
 		t.Fatal(err)
 	}
 	w := start(t, cfg)

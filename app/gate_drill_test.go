@@ -435,14 +435,14 @@ func TestSwitchesHoldOnEveryGateWithinASecond(t *testing.T) {
 	object := func(scope switches.Scope, name string, clears bool) switches.Object {
 		return switches.Object{Scope: scope, Name: name, Owner: "ann", Reason: "a drill", Set: time.Now().UnixMilli(), Expires: time.Now().Add(time.Hour).UnixMilli(), Cleared: clears}
 	}
-	if _, err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", false), nil, 0); err != nil {
+	if _, err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", false), nil); err != nil {
 		t.Fatal(err)
 	}
 	expect(time.Second, "the rule is off on both gates", policy.Allow, both...)
 	if all, err := ListSwitches(t.Context(), reaching, log); err != nil || len(all) != 1 || all[0].ID() != "rule:login-brute-force" {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if _, err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", true), nil, 0); err != nil {
+	if _, err := PutSwitch(t.Context(), reaching, log, object(switches.Rule, "login-brute-force", true), nil); err != nil {
 		t.Fatal(err)
 	}
 	expect(time.Second, "and on again", policy.Deny, both...)
@@ -474,7 +474,7 @@ func TestTheClockOfAnOperatorDoesNotCount(t *testing.T) {
 	for i, wrong := range []time.Duration{24 * time.Hour, -24 * time.Hour, 0} {
 		at := server.Add(wrong)
 		o := switches.Object{Scope: switches.Global, Owner: "ann", Reason: fmt.Sprint("try ", i), Set: at.UnixMilli(), Expires: at.Add(time.Hour).UnixMilli()}
-		added, err := PutSwitch(t.Context(), cfg, log, o, nil, 0)
+		added, err := PutSwitch(t.Context(), cfg, log, o, nil)
 		all, listed := ListSwitches(t.Context(), cfg, log)
 		if err = errors.Join(err, listed); err != nil || len(all) != 1 || all[0] != added.Object || all[0].Reason != o.Reason {
 			t.Fatalf("%v: %+v, %+v, %v", wrong, all, added, err)

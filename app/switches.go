@@ -17,15 +17,15 @@ import (
 
 // PutSwitch writes a version of a switch, block or release to Redis, where gates
 // read it. It is set now, and ends after as long as it says. A name that the setting
-// rules do not have is looked up in those that were pushed, for no longer than patience;
-// if they do not have it either, the error is [ErrNoRule]. Where none were pushed, or
+// rules do not have is looked up in those that were pushed, for no longer than half of the
+// second in which a switch takes effect; if they do not have it either, the error is [ErrNoRule]. Where none were pushed, or
 // pushed is nil, a warning says that the name is not known. The error is a
 // [*Misconfigured] if the configuration is wrong.
-func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object, pushed push.Log, patience time.Duration) (added switches.Added, err error) {
+func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object, pushed push.Log) (added switches.Added, err error) {
 	names := namesOf(cfg.Rules) // that they cannot be read is no reason to leave a switch unset
 	var unknown error
 	if pushed != nil && !o.Cleared && !names.has(o.Scope, o.Name) {
-		limited, cancel := context.WithTimeout(ctx, patience)
+		limited, cancel := context.WithTimeout(ctx, lookTime)
 		unknown = names.addPushed(limited, cfg.Stream, pushed)
 		cancel()
 		if names.pushed > 0 && !names.has(o.Scope, o.Name) {
@@ -63,7 +63,7 @@ func SetSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Obj
 		defer client.Close()
 		pushed = client
 	}
-	if added, err = PutSwitch(ctx, cfg, log, o, pushed, patience); err != nil {
+	if added, err = PutSwitch(ctx, cfg, log, o, pushed); err != nil {
 		return added, err
 	}
 	if silent == nil {
@@ -92,8 +92,10 @@ func ListSwitches(ctx context.Context, cfg Config, log *slog.Logger) (all []swit
 	return all, err
 }
 
-// switchTime limits one exchange with Redis.
-const switchTime = 5 * time.Second
+const (
+	switchTime = 5 * time.Second        // limits one exchange with Redis
+	lookTime   = 500 * time.Millisecond // limits the look at the rules that were pushed
+)
 
 // withSwitches reads the objects in Redis, and passes them to use. Their times are
 // those of Redis's clock, which is one for all operators.
