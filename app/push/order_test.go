@@ -100,10 +100,7 @@ func (v *view) Fetch(_ context.Context, _ string, _ int32, offset int64, b *kafk
 	if err := v.turn(); err != nil {
 		return err
 	}
-	b.Records, b.Next = b.Records[:0], int64(v.seen())
-	for ; offset < b.Next; offset++ {
-		b.Records = append(b.Records, kafka.Record{Offset: offset, Value: v.rules[offset]})
-	}
+	serve(b, v.rules[:v.seen()], offset)
 	return nil
 }
 

@@ -52,11 +52,16 @@ func (w *world) Fetch(_ context.Context, topic string, _ int32, offset int64, b 
 		return errors.New("nobody reads that")
 	}
 	w.fetched++
-	b.Records, b.Next, b.HighWatermark = b.Records[:0], int64(len(w.rules)), int64(len(w.rules))
-	for ; offset < b.Next; offset++ {
-		b.Records = append(b.Records, kafka.Record{Offset: offset, Value: w.rules[offset]})
-	}
+	serve(b, w.rules, offset)
 	return nil
+}
+
+// serve answers with all records from an offset on.
+func serve(b *kafka.Batch, all [][]byte, offset int64) {
+	b.Records, b.Next, b.HighWatermark = b.Records[:0], int64(len(all)), int64(len(all))
+	for ; offset < b.Next; offset++ {
+		b.Records = append(b.Records, kafka.Record{Offset: offset, Value: all[offset]})
+	}
 }
 
 func (w *world) Produce(_ context.Context, topic string, ps []kafka.Produce) error {
