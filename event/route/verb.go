@@ -128,7 +128,8 @@ func operation(route string) (service, name string, remote bool) {
 	return "", route, false
 }
 
-// splitWords appends the words of a name: getOrder, get_order and GetOrder have two. Beyond the room of words the rest is left out.
+// splitWords appends the words of a name: getOrder, get_order and GetOrder have two.
+// Beyond the room of words the rest is left out.
 func splitWords(words []string, name string) []string {
 	begin := 0
 	end := func(i int) {
