@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -161,14 +162,39 @@ const (
 
 // goroutines counts the goroutines of the process except the proxy's. The proxy
 // keeps abandoned connections for as long as it swallows their data.
-func goroutines() (n int) {
+func goroutines() int { return len(stacks()) }
+
+func stacks() (all []string) {
 	room := make([]byte, 8<<20)
 	for _, one := range strings.Split(string(room[:runtime.Stack(room, true)]), "\n\n") {
 		if !strings.Contains(one, "proof/proxy") {
-			n++
+			all = append(all, one)
 		}
 	}
-	return n
+	return all
+}
+
+// gateGoroutines counts the goroutines once every part of a gate runs, and these
+// functions too. A gate answers before all its parts were started.
+func gateGoroutines(t *testing.T, more ...string) int {
+	t.Helper()
+	parts := append([]string{"errgroup.(*Group).Wait", "listen.ServeHTTP", "http1.(*server).Accept", "telemetry.Serve", "switches.(*Switches).Run"}, more...)
+	within(t, 10*time.Second, "all parts of the gate run", func() bool {
+		all := strings.Join(stacks(), "\n")
+		return !slices.ContainsFunc(parts, func(f string) bool { return !strings.Contains(all, f+"(") })
+	})
+	return goroutines()
+}
+
+// fewGoroutines waits until at most limit are left, and says else what they do.
+func fewGoroutines(t *testing.T, limit int) {
+	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("%d goroutines, at most %d expected:\n%s", goroutines(), limit, strings.Join(stacks(), "\n\n"))
+		}
+	}()
+	within(t, 5*time.Second, "no goroutine is left", func() bool { return goroutines() <= limit })
 }
 
 // crowd asks about many accounts at once, a third of them on each route: the known
@@ -219,7 +245,7 @@ func TestDrills(t *testing.T) {
 			d := startDrill(t)
 			d.accuse(t, "attacker")
 			within(t, 5*time.Second, "the attacker is refused", func() bool { return d.decide("/feed", "attacker").Action == policy.Deny })
-			before := goroutines()
+			before := gateGoroutines(t)
 
 			tc.begin(t, d)
 			within(t, 5*time.Second, "what was kept is too old", func() bool { return d.decide("/feed", "attacker").Degraded })
@@ -245,7 +271,7 @@ func TestDrills(t *testing.T) {
 			within(t, 2*time.Second, "all is known again", func() bool { return !d.decide("/login", "somebody").Degraded })
 			d.accuse(t, "another")
 			within(t, time.Second, "a new attacker is refused", func() bool { return d.decide("/login", "another").Action == policy.Deny })
-			within(t, 5*time.Second, "no goroutine is left", func() bool { return goroutines() <= before+drillMore })
+			fewGoroutines(t, before+drillMore)
 		})
 	}
 }
@@ -342,7 +368,7 @@ func TestAFailoverToAnEmptyRedis(t *testing.T) {
 	d.start(t)
 	d.accuse(t, "attacker")
 	within(t, 5*time.Second, "the attacker is refused", func() bool { return d.decide("/login", "attacker").Action == policy.Deny })
-	before := goroutines()
+	before := gateGoroutines(t)
 
 	d.server.Kill(t)
 	if err := other.FlushAll(t.Context()).Err(); err != nil {
@@ -367,7 +393,7 @@ func TestAFailoverToAnEmptyRedis(t *testing.T) {
 	within(t, 5*time.Second, "the worker notices", d.writer.Forgotten)
 	d.accuse(t, "attacker") // as a worker then writes all scores
 	within(t, time.Second, "it is back", func() bool { return d.decide("/login", "attacker").Action == policy.Deny })
-	within(t, 5*time.Second, "no goroutine is left", func() bool { return goroutines() <= before+drillMore })
+	fewGoroutines(t, before+drillMore)
 }
 
 // TestAGateThatIsRestartedWithoutRedisKnowsWhatItKnew restarts a gate with its

@@ -50,7 +50,7 @@ func TestAGateWithoutKafka(t *testing.T) {
 	d.start(t)
 	d.accuse(t, "attacker")
 	within(t, 5*time.Second, "the attacker is refused", func() bool { return d.decide("/feed", "attacker").Action == policy.Deny })
-	before := goroutines()
+	before := gateGoroutines(t, "emit.(*outbox).run", "kafka-go.(*connPool).discover")
 	for range 3 {
 		d.crowd(t, func(route, name string, got gate.Decision) {
 			if got.Action == policy.Deny && name != "attacker" {
@@ -58,7 +58,7 @@ func TestAGateWithoutKafka(t *testing.T) {
 			}
 		})
 	}
-	within(t, 5*time.Second, "no goroutine is left", func() bool { return goroutines() <= before+drillMore })
+	fewGoroutines(t, before+drillMore)
 	registry := d.gate.admin.Registry()
 	if n := sum(t, registry, "weir_gate_dropped_total"); n == 0 {
 		t.Error("nothing is dropped, or it is not counted")
