@@ -212,6 +212,32 @@ SELECT 'ip', if(number %% 20 = 0, '203.0.113.9', 'a' || toString(number)), 'weir
 	}
 }
 
+// Of 20,000 events and decisions, an id has one of each. ClickHouse may read the granule
+// that has it, of the table itself and of the one that finds it.
+func TestAnIDReadsAGranule(t *testing.T) {
+	s := start(t, "127.0.0.1:0")
+	c := config(t, s.addr)
+	conn := connect(t, c)
+	for _, table := range []string{"events", "decisions"} {
+		if err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO %s.%s (stream, incarnation, src_offset, time, received, id, request_id)
+SELECT 'weir', 1, number, now64(3) + number, now64(3), 'id-' || toString(number), 'r-' || toString(number) FROM numbers(20000)`, c.Database, table)); err != nil {
+			t.Fatal(err)
+		}
+		ask := func(rows int) (found uint64, err error) {
+			sql := fmt.Sprintf("SELECT count() FROM (SELECT * FROM %s.v_%s_by_id(id = 'r-7777')) WHERE id = 'id-7777' SETTINGS max_rows_to_read = %d", c.Database, table, rows)
+			err = conn.QueryRow(t.Context(), sql).Scan(&found)
+			return found, err
+		}
+		const granule = 512
+		if n, err := ask(4 * granule); err != nil || n != 1 {
+			t.Errorf("%s: %d rows: %v", table, n, err)
+		}
+		if _, err := ask(granule); err == nil {
+			t.Errorf("%s: ClickHouse does not count the rows that it reads", table)
+		}
+	}
+}
+
 func TestASignalIsFoundByEachOfItsNames(t *testing.T) {
 	s := start(t, "127.0.0.1:0")
 	c := config(t, s.addr)

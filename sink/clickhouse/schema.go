@@ -38,17 +38,17 @@ const (
 const eventsDDL = `CREATE TABLE IF NOT EXISTS %[1]s.%[4]s
 (
 %[2]s,
-    INDEX by_time time TYPE minmax GRANULARITY 1,
-    INDEX by_tenant tenant TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_account account TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_device device TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_token token TYPE bloom_filter(0.01) GRANULARITY 4
+    INDEX by_time time TYPE minmax GRANULARITY 16,
+    INDEX by_tenant tenant TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_account account TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_device device TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_token token TYPE bloom_filter(0.01) GRANULARITY 64
 )
 ENGINE = ReplacingMergeTree(owner)
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
-ORDER BY (stream, incarnation, src_partition, src_offset)%[3]s`
+ORDER BY (stream, incarnation, src_partition, src_offset)%[3]s` + smallReads
 
 // eventFields returns the columns of events: the position, and the table of fields.
 func eventFields() []field {
@@ -120,13 +120,13 @@ func signalFields() []field {
 const decisionsDDL = `CREATE TABLE IF NOT EXISTS %[1]s.%[4]s
 (
 %[2]s,
-    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_entity mapValues(entities) TYPE bloom_filter(0.01) GRANULARITY 4
+    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_entity mapValues(entities) TYPE bloom_filter(0.01) GRANULARITY 64
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
-ORDER BY (stream, incarnation, time, id)%[3]s`
+ORDER BY (stream, incarnation, time, id)%[3]s` + smallReads
 
 func decisionFields() []field {
 	return []field{

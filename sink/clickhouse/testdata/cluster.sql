@@ -81,18 +81,19 @@ CREATE TABLE IF NOT EXISTS weir.events_local ON CLUSTER 'abuse'
     clipped UInt8 CODEC(ZSTD(1)),
     delayed UInt8 CODEC(ZSTD(1)),
     account_tried UInt8 CODEC(ZSTD(1)),
-    INDEX by_time time TYPE minmax GRANULARITY 1,
-    INDEX by_tenant tenant TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_account account TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_device device TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_token token TYPE bloom_filter(0.01) GRANULARITY 4
+    INDEX by_time time TYPE minmax GRANULARITY 16,
+    INDEX by_tenant tenant TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_account account TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_device device TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_token token TYPE bloom_filter(0.01) GRANULARITY 64
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/weir/events_local', '{replica}', owner)
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
 ORDER BY (stream, incarnation, src_partition, src_offset)
-TTL toDateTime(received) + INTERVAL 2160 HOUR;
+TTL toDateTime(received) + INTERVAL 2160 HOUR
+SETTINGS index_granularity = 512, min_compress_block_size = 16384;
 CREATE TABLE IF NOT EXISTS weir.events ON CLUSTER 'abuse' AS weir.events_local ENGINE = Distributed('abuse', 'weir', 'events_local', cityHash64(stream, incarnation, src_partition));
 CREATE TABLE IF NOT EXISTS weir.signals_local ON CLUSTER 'abuse'
 (
@@ -201,14 +202,15 @@ CREATE TABLE IF NOT EXISTS weir.decisions_local ON CLUSTER 'abuse'
     degraded_by LowCardinality(String) CODEC(ZSTD(1)),
     last_known_good UInt8,
     latency_us Int64 CODEC(ZSTD(1)),
-    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_entity mapValues(entities) TYPE bloom_filter(0.01) GRANULARITY 4
+    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 64,
+    INDEX by_entity mapValues(entities) TYPE bloom_filter(0.01) GRANULARITY 64
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/weir/decisions_local', '{replica}')
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
 ORDER BY (stream, incarnation, time, id)
-TTL toDateTime(received) + INTERVAL 2160 HOUR;
+TTL toDateTime(received) + INTERVAL 2160 HOUR
+SETTINGS index_granularity = 512, min_compress_block_size = 16384;
 CREATE TABLE IF NOT EXISTS weir.decisions ON CLUSTER 'abuse' AS weir.decisions_local ENGINE = Distributed('abuse', 'weir', 'decisions_local', cityHash64(id));
 ALTER TABLE weir.events_local ON CLUSTER 'abuse'
     ADD COLUMN IF NOT EXISTS incarnation UInt32 CODEC(ZSTD(1)) AFTER stream,
