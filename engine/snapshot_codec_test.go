@@ -18,6 +18,7 @@ import (
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/state"
+	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/proof/testrules"
 	"github.com/weirdev/weir/rules"
 )
@@ -29,7 +30,10 @@ var update = flag.Bool("update", false, "rewrite golden files")
 func TestEverySnapshotLeadsToTheSameBytes(t *testing.T) {
 	set := defaultRules(t)
 	log := history(set, 1, 600)
-	const every = 25
+	every := 25
+	if testkit.Raced { // it shares nothing between goroutines
+		every = 100
+	}
 	p := testPartition(t, set)
 	var want [][]byte
 	var outputs []Output
@@ -76,12 +80,16 @@ func TestADamagedSnapshotIsRefused(t *testing.T) {
 	p := testPartition(t, set)
 	apply(t, p, history(set, 1, 40), 0, 40)
 	b := snapshotOf(t, p, 40)
-	for n := range b {
+	step := 1
+	if testkit.Raced { // it shares nothing between goroutines
+		step = 7
+	}
+	for n := 0; n < len(b); n += step {
 		if _, _, err := restoreTest(set, b[:n]); !errors.Is(err, ErrSnapshotDamaged) {
 			t.Fatalf("cut to %d of %d bytes: %v", n, len(b), err)
 		}
 	}
-	for i := range len(b) * 8 {
+	for i := 0; i < len(b)*8; i += step {
 		bad := bytes.Clone(b)
 		bad[i/8] ^= 1 << (i % 8)
 		if _, _, err := restoreTest(set, bad); !errors.Is(err, ErrSnapshotDamaged) {
