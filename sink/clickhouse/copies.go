@@ -19,7 +19,7 @@ const (
 )
 
 // smallReads has ClickHouse read and unpack little around the few rows that a question
-// wants. Tables that were made with larger granules keep them.
+// wants. Tables of version 9 keep their larger granules, which cannot be changed.
 const smallReads = "\nSETTINGS index_granularity = 512, min_compress_block_size = 16384"
 
 // entityEventsDDL holds an event once for each of its narrow entities, in the order of

@@ -31,6 +31,11 @@ const (
 	moments = "DateTime64(3, 'UTC')" + rising
 )
 
+// mediumReads has ClickHouse read and unpack less of each of many columns around a row
+// that an id finds. Smaller granules and blocks save little more, and cost a tenth more
+// bytes. Tables that were made with larger ones keep them.
+const mediumReads = "\nSETTINGS index_granularity = 2048, min_compress_block_size = 32768"
+
 // eventsDDL begins with the columns that name a row. They do not depend on the
 // event's content, so a second ingest of the same record writes the same key. The
 // partition key is a block of offsets, never a claimed time, which one gateway with
@@ -38,17 +43,17 @@ const (
 const eventsDDL = `CREATE TABLE IF NOT EXISTS %[1]s.%[4]s
 (
 %[2]s,
-    INDEX by_time time TYPE minmax GRANULARITY 16,
-    INDEX by_tenant tenant TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_account account TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_device device TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_token token TYPE bloom_filter(0.01) GRANULARITY 64
+    INDEX by_time time TYPE minmax GRANULARITY 4,
+    INDEX by_tenant tenant TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_account account TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_device device TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_token token TYPE bloom_filter(0.01) GRANULARITY 16
 )
 ENGINE = ReplacingMergeTree(owner)
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
-ORDER BY (stream, incarnation, src_partition, src_offset)%[3]s` + smallReads
+ORDER BY (stream, incarnation, src_partition, src_offset)%[3]s` + mediumReads
 
 // eventFields returns the columns of events: the position, and the table of fields.
 func eventFields() []field {
@@ -120,13 +125,13 @@ func signalFields() []field {
 const decisionsDDL = `CREATE TABLE IF NOT EXISTS %[1]s.%[4]s
 (
 %[2]s,
-    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_entity mapValues(entities) TYPE bloom_filter(0.01) GRANULARITY 64
+    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_entity mapValues(entities) TYPE bloom_filter(0.01) GRANULARITY 16
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
-ORDER BY (stream, incarnation, time, id)%[3]s` + smallReads
+ORDER BY (stream, incarnation, time, id)%[3]s` + mediumReads
 
 func decisionFields() []field {
 	return []field{

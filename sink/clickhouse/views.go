@@ -98,11 +98,13 @@ SETTINGS optimize_move_to_prewhere_if_final = 1`},
 FROM %[1]s.event_minutes FINAL
 ARRAY JOIN tenants AS tenant, routes AS route, methods AS method, statuses AS status, auths AS auth, actions AS decision_action, events AS events,
     latencies_us AS latency_us, bytes AS bytes
-WHERE %[2]s`},
+WHERE %[2]s
+SETTINGS optimize_move_to_prewhere_if_final = 1`},
 	{"entity_minutes", `SELECT entity_kind, minute, tenant, entity, events, failures, errors, refused, stream, incarnation
 FROM %[1]s.entity_minutes FINAL
 ARRAY JOIN tenants AS tenant, entities AS entity, events AS events, failures AS failures, errors AS errors, refused AS refused
-WHERE %[2]s`},
+WHERE %[2]s
+SETTINGS optimize_move_to_prewhere_if_final = 1`},
 	{"events_by_id", `SELECT * FROM %[1]s.events FINAL
 WHERE (stream, incarnation, src_partition, src_offset) IN
     (SELECT stream, incarnation, src_partition, src_offset FROM %[1]s.event_ids WHERE id_hash = toUInt32(cityHash64({id:String})) AND %[2]s)

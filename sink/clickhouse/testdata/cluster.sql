@@ -81,19 +81,19 @@ CREATE TABLE IF NOT EXISTS weir.events_local ON CLUSTER 'abuse'
     clipped UInt8 CODEC(ZSTD(1)),
     delayed UInt8 CODEC(ZSTD(1)),
     account_tried UInt8 CODEC(ZSTD(1)),
-    INDEX by_time time TYPE minmax GRANULARITY 16,
-    INDEX by_tenant tenant TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_account account TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_device device TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_token token TYPE bloom_filter(0.01) GRANULARITY 64
+    INDEX by_time time TYPE minmax GRANULARITY 4,
+    INDEX by_tenant tenant TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_account account TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_device device TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_token token TYPE bloom_filter(0.01) GRANULARITY 16
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/weir/events_local', '{replica}', owner)
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
 ORDER BY (stream, incarnation, src_partition, src_offset)
 TTL toDateTime(received) + INTERVAL 2160 HOUR
-SETTINGS index_granularity = 512, min_compress_block_size = 16384;
+SETTINGS index_granularity = 2048, min_compress_block_size = 32768;
 CREATE TABLE IF NOT EXISTS weir.events ON CLUSTER 'abuse' AS weir.events_local ENGINE = Distributed('abuse', 'weir', 'events_local', cityHash64(stream, incarnation, src_partition));
 CREATE TABLE IF NOT EXISTS weir.signals_local ON CLUSTER 'abuse'
 (
@@ -202,15 +202,15 @@ CREATE TABLE IF NOT EXISTS weir.decisions_local ON CLUSTER 'abuse'
     degraded_by LowCardinality(String) CODEC(ZSTD(1)),
     last_known_good UInt8,
     latency_us Int64 CODEC(ZSTD(1)),
-    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 64,
-    INDEX by_entity mapValues(entities) TYPE bloom_filter(0.01) GRANULARITY 64
+    INDEX by_id id TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_request_id request_id TYPE bloom_filter(0.01) GRANULARITY 16,
+    INDEX by_entity mapValues(entities) TYPE bloom_filter(0.01) GRANULARITY 16
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/weir/decisions_local', '{replica}')
 PARTITION BY (stream, incarnation, intDiv(src_offset, 33554432))
 ORDER BY (stream, incarnation, time, id)
 TTL toDateTime(received) + INTERVAL 2160 HOUR
-SETTINGS index_granularity = 512, min_compress_block_size = 16384;
+SETTINGS index_granularity = 2048, min_compress_block_size = 32768;
 CREATE TABLE IF NOT EXISTS weir.decisions ON CLUSTER 'abuse' AS weir.decisions_local ENGINE = Distributed('abuse', 'weir', 'decisions_local', cityHash64(id));
 ALTER TABLE weir.events_local ON CLUSTER 'abuse'
     ADD COLUMN IF NOT EXISTS incarnation UInt32 CODEC(ZSTD(1)) AFTER stream,
@@ -954,12 +954,14 @@ SELECT minute, tenant, route, method, status, auth, decision_action, events, lat
 FROM weir.event_minutes FINAL
 ARRAY JOIN tenants AS tenant, routes AS route, methods AS method, statuses AS status, auths AS auth, actions AS decision_action, events AS events,
     latencies_us AS latency_us, bytes AS bytes
-WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0))
+SETTINGS optimize_move_to_prewhere_if_final = 1;
 CREATE OR REPLACE VIEW weir.v_entity_minutes ON CLUSTER 'abuse' AS
 SELECT entity_kind, minute, tenant, entity, events, failures, errors, refused, stream, incarnation
 FROM weir.entity_minutes FINAL
 ARRAY JOIN tenants AS tenant, entities AS entity, events AS events, failures AS failures, errors AS errors, refused AS refused
-WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0));
+WHERE (stream, incarnation) NOT IN arrayPushBack((SELECT groupUniqArray((stream, incarnation)) FROM weir.superseded_streams), ('', 0))
+SETTINGS optimize_move_to_prewhere_if_final = 1;
 CREATE OR REPLACE VIEW weir.v_events_by_id ON CLUSTER 'abuse' AS
 SELECT * FROM weir.events FINAL
 WHERE (stream, incarnation, src_partition, src_offset) IN
