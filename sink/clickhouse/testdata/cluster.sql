@@ -584,7 +584,7 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/weir/entity_mi
 PARTITION BY (stream, incarnation, intDiv(block, 4096))
 ORDER BY (entity_kind, minute, stream, incarnation, src_partition, block)
 TTL toDateTime(day) + INTERVAL 2184 HOUR
-SETTINGS index_granularity = 512;
+SETTINGS index_granularity = 64;
 CREATE TABLE IF NOT EXISTS weir.entity_minutes ON CLUSTER 'abuse' AS weir.entity_minutes_local ENGINE = Distributed('abuse', 'weir', 'entity_minutes_local', cityHash64(stream, incarnation, src_partition));
 CREATE TABLE IF NOT EXISTS weir.dead_letters_local ON CLUSTER 'abuse'
 (
