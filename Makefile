@@ -16,10 +16,11 @@ PROOFLIMIT := 2400
 RACELIMIT  := 1500
 
 # Packages with tests that a short run leaves out or cuts short, and packages that
-# share memory between goroutines. split_test.go holds both lists to the code.
-PROOF := app app/console app/demo app/geofetch app/query app/stack cmd/weir gate/envoy gate/haproxy ingest internal/chdb internal/kafka internal/sketch proof/chaos proof/dashboards proof/gateways \
-	proof/oracle proof/servers/weblogs proof/sim proof/testkit sink/clickhouse sink/redis
-RACE := app app/canary app/cli app/console app/demo app/evaluate app/procs app/push app/stack engine event/route gate gate/accesslog gate/client gate/emit \
+# share memory between goroutines, those that take longest first. split_test.go holds
+# both lists to the code.
+PROOF := proof/oracle proof/sim app app/console app/demo app/geofetch app/query app/stack cmd/weir gate/envoy gate/haproxy ingest internal/chdb internal/kafka internal/sketch proof/chaos proof/dashboards proof/gateways \
+	proof/servers/weblogs proof/testkit sink/clickhouse sink/redis
+RACE := engine app app/canary app/cli app/console app/demo app/evaluate app/procs app/push app/stack event/route gate gate/accesslog gate/client gate/emit \
 	gate/envoy gate/haproxy gate/http1 gate/limits gate/listen gate/lookup gate/middleware gate/policy gate/switches ingest internal/breaker internal/chdb \
 	internal/geo internal/kafka internal/quota internal/sandbox internal/snapshot internal/state internal/telemetry internal/tlsconfig internal/tracing \
 	internal/tracing/tracetest internal/watch notices proof/bench proof/chaos proof/dashboards proof/gateways proof/proxy proof/servers proof/sim rules \

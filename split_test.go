@@ -41,8 +41,8 @@ func TestWhatAShortRunLeavesOutIsProven(t *testing.T) {
 	for name, want := range map[string][]string{"PROOF": proof, "RACE": race} {
 		slices.Sort(want)
 		want = slices.Compact(want)
-		if got := inMakefile(t, name); !slices.Equal(got, want) {
-			t.Errorf("Makefile: set\n%s := %s\nnot %s", name, strings.Join(want, " "), strings.Join(got, " "))
+		if got := inMakefile(t, name); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+			t.Errorf("Makefile: %s names, in any order,\n%s\nnot %s", name, strings.Join(want, " "), strings.Join(got, " "))
 		}
 		if len(want) < 10 {
 			t.Errorf("only %d packages of %s were found", len(want), name)
