@@ -189,12 +189,13 @@ func gateGoroutines(t *testing.T, more ...string) int {
 // fewGoroutines waits until at most limit are left, and says else what they do.
 func fewGoroutines(t *testing.T, limit int) {
 	t.Helper()
+	few := func() bool { return goroutines() <= limit }
 	defer func() {
-		if t.Failed() {
+		if !few() {
 			t.Logf("%d goroutines, at most %d expected:\n%s", goroutines(), limit, strings.Join(stacks(), "\n\n"))
 		}
 	}()
-	within(t, 5*time.Second, "no goroutine is left", func() bool { return goroutines() <= limit })
+	within(t, 5*time.Second, "no goroutine is left", few)
 }
 
 // crowd asks about many accounts at once, a third of them on each route: the known

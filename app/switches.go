@@ -17,10 +17,10 @@ import (
 
 // PutSwitch writes a version of a switch, block or release to Redis, where gates
 // read it. It is set now, and ends after as long as it says. A name that the setting
-// rules do not have is looked up in those that were pushed, for no longer than half of the
-// second in which a switch takes effect; if they do not have it either, the error is [ErrNoRule]. Where none were pushed, or
-// pushed is nil, a warning says that the name is not known. The error is a
-// [*Misconfigured] if the configuration is wrong.
+// rules do not have is looked up in those that were pushed, for no longer than half of
+// the second in which a switch takes effect; if they do not have it either, the error
+// is [ErrNoRule]. Where none were pushed, or pushed is nil, a warning says that the name
+// is not known. The error is a [*Misconfigured] if the configuration is wrong.
 func PutSwitch(ctx context.Context, cfg Config, log *slog.Logger, o switches.Object, pushed push.Log) (added switches.Added, err error) {
 	names := namesOf(cfg.Rules) // that they cannot be read is no reason to leave a switch unset
 	var unknown error
