@@ -16,6 +16,7 @@ import (
 	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
+	"github.com/weirdev/weir/sink/clickhouse"
 )
 
 // columns asks ClickHouse for rows with all their columns.
@@ -137,7 +138,7 @@ func (s *Server) decision(v *visit) {
 	var entities map[string]string
 	p := v.parts()
 	get(p, inClickHouse, &page.Decision, func(ctx context.Context) ([]query.Column, error) {
-		rows, err := s.columns(ctx, "SELECT *, toJSONString(entities) AS keys FROM v_decisions_by_id(id = ?) WHERE id = ? ORDER BY time DESC LIMIT 1", id, id)
+		rows, err := s.columns(ctx, "SELECT *, toJSONString(entities) AS keys FROM "+clickhouse.DecisionsByID()+" WHERE id = ? ORDER BY time DESC LIMIT 1", id, id, id)
 		if err != nil || len(rows) == 0 || id == "" {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
+	"github.com/weirdev/weir/sink/clickhouse"
 )
 
 // Limits of lists on pages.
@@ -195,7 +196,7 @@ func eventsOf(e facet.Entity) (from source, ok bool) {
 	case inEntityEvents(e.Kind):
 		return source{"v_entity_events", ofEntity, []any{e.Kind.String(), e.Key, e.Tenant}, true}, true
 	case e.Kind == facet.Session || e.Kind == facet.Token || e.Kind == facet.Key:
-		return source{"v_events_by_id(id = ?)", condition, append([]any{e.Key}, args...), false}, true
+		return source{clickhouse.EventsByID(), condition, append([]any{e.Key, e.Key}, args...), false}, true
 	}
 	return source{"v_events", condition, args, false}, true
 }
@@ -238,7 +239,7 @@ func (e eventRow) When() string { return e.Time.UTC().Format("2006-01-02 15:04:0
 
 // eventsWith returns the events with an id of any kind that meet a condition.
 func (s *Server) eventsWith(ctx context.Context, id, condition string, limit int, args ...any) (all []eventRow, err error) {
-	err = s.rows(ctx, &all, fmt.Sprintf("SELECT %s FROM v_events_by_id(id = ?) WHERE %s LIMIT %d", eventColumns, condition, limit), append([]any{id}, args...)...)
+	err = s.rows(ctx, &all, fmt.Sprintf("SELECT %s FROM %s WHERE %s LIMIT %d", eventColumns, clickhouse.EventsByID(), condition, limit), append([]any{id, id}, args...)...)
 	return all, err
 }
 
@@ -275,7 +276,7 @@ const decisionColumns = "id, time, tenant, route, action, would, phase, score, r
 // decisionsWith returns the decisions with an id, or about an entity with that key,
 // that meet a condition.
 func (s *Server) decisionsWith(ctx context.Context, id, condition string, limit int, args ...any) (all []decisionRow, err error) {
-	err = s.rows(ctx, &all, fmt.Sprintf("SELECT %s FROM v_decisions_by_id(id = ?) WHERE %s LIMIT %d", decisionColumns, condition, limit), append([]any{id}, args...)...)
+	err = s.rows(ctx, &all, fmt.Sprintf("SELECT %s FROM %s WHERE %s LIMIT %d", decisionColumns, clickhouse.DecisionsByID(), condition, limit), append([]any{id, id}, args...)...)
 	return all, err
 }
 

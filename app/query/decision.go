@@ -17,6 +17,7 @@ import (
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/printable"
 	"github.com/weirdev/weir/internal/problem"
+	"github.com/weirdev/weir/sink/clickhouse"
 )
 
 // ErrNoDecision means that nothing is stored about an id.
@@ -62,7 +63,7 @@ func Decision(ctx context.Context, o Options, id string, out io.Writer, log *slo
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	found, err := fetch(ctx, conn, fmt.Sprintf("SELECT * FROM v_decisions_by_id(id = ?) WHERE id = ? OR request_id = ? ORDER BY id = ? DESC, time DESC, id LIMIT %d", most), id, id, id, id)
+	found, err := fetch(ctx, conn, fmt.Sprintf("SELECT * FROM %s WHERE id = ? OR request_id = ? ORDER BY id = ? DESC, time DESC, id LIMIT %d", clickhouse.DecisionsByID(), most), id, id, id, id, id)
 	if err != nil {
 		return o.explain(err)
 	}
@@ -108,8 +109,8 @@ func about(ctx context.Context, conn driver.Conn, d row) (*report, error) {
 		r.Reasons = append(r.Reasons, why)
 	}
 	var err error
-	r.Events, err = fetch(ctx, conn, fmt.Sprintf("SELECT * FROM v_events_by_id(id = ?) WHERE decision = ? AND time BETWEEN fromUnixTimestamp64Milli(toInt64(?)) AND fromUnixTimestamp64Milli(toInt64(?)) ORDER BY time LIMIT %d", most),
-		r.id, r.id, r.from.UnixMilli(), r.to.UnixMilli())
+	r.Events, err = fetch(ctx, conn, fmt.Sprintf("SELECT * FROM %s WHERE decision = ? AND time BETWEEN fromUnixTimestamp64Milli(toInt64(?)) AND fromUnixTimestamp64Milli(toInt64(?)) ORDER BY time LIMIT %d", clickhouse.EventsByID(), most),
+		r.id, r.id, r.id, r.from.UnixMilli(), r.to.UnixMilli())
 	r.Next = r.next()
 	return r, err
 }

@@ -66,7 +66,12 @@ func Scale(ctx context.Context, o ScaleOptions, out io.Writer, log *slog.Logger)
 		return false, err
 	}
 	defer conn.Close()
-	l := &scale{report: report{out: out}, o: o, c: c, conn: conn, log: log}
+	reader, err := clickhouse.OpenToRead(c)
+	if err != nil {
+		return false, err
+	}
+	defer reader.Close()
+	l := &scale{report: report{out: out}, o: o, c: c, conn: conn, reader: reader, log: log}
 	if err := errors.Join(l.load(ctx), l.ask(ctx), l.weigh(ctx), l.insert(ctx)); err != nil {
 		return false, err
 	}
@@ -76,10 +81,11 @@ func Scale(ctx context.Context, o ScaleOptions, out io.Writer, log *slog.Logger)
 // scale is one run of [Scale].
 type scale struct {
 	report
-	o    ScaleOptions
-	c    clickhouse.Config
-	conn driver.Conn
-	log  *slog.Logger
+	o      ScaleOptions
+	c      clickhouse.Config
+	conn   driver.Conn
+	reader driver.Conn // asks the questions
+	log    *slog.Logger
 }
 
 // load loads the events, unless they are there.
@@ -193,7 +199,8 @@ func (l *scale) ask(ctx context.Context) error {
 		{"time line of an address", fmt.Sprintf(line, "ip", address), 50 * time.Millisecond},
 		{"time line of the busiest address", fmt.Sprintf(line, "ip", busiest), 50 * time.Millisecond},
 		{"… before", fmt.Sprintf("SELECT * FROM weir.v_events WHERE account = '%s' ORDER BY time DESC LIMIT 200", account), 0},
-		{"everything about one request id", fmt.Sprintf("SELECT * FROM weir.v_events_by_id(id = '%s')", id), 50 * time.Millisecond},
+		{"everything about one request id", "SELECT * FROM " + strings.ReplaceAll(clickhouse.EventsByID(), "?", "'"+id+"'"), 50 * time.Millisecond},
+		{"… through the view", fmt.Sprintf("SELECT * FROM weir.v_events_by_id(id = '%s')", id), 0},
 		{"… before", fmt.Sprintf("SELECT * FROM weir.v_events WHERE request_id = '%s'", id), 0},
 		{"a day by hour and route", "SELECT toStartOfHour(minute) AS hour, route, sum(events), sumIf(events, status >= 500) FROM weir.v_event_minutes GROUP BY hour, route ORDER BY hour, route", 200 * time.Millisecond},
 		{"… before", "SELECT toStartOfHour(time) AS hour, route, count(), countIf(status >= 500) FROM weir.v_events GROUP BY hour, route ORDER BY hour, route", 0},
@@ -219,7 +226,7 @@ func (l *scale) median(ctx context.Context, sql string) (took time.Duration, n i
 	var times []time.Duration
 	for range scaleRounds {
 		began := time.Now()
-		rows, err := l.conn.Query(ctx, sql)
+		rows, err := l.reader.Query(ctx, sql)
 		if err != nil {
 			return 0, 0, err
 		}

@@ -1,10 +1,13 @@
 package clickhouse_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/event"
@@ -19,9 +22,32 @@ func answers(t *testing.T, c clickhouse.Config, ip, id string) (line, byID, rout
 	t.Helper()
 	query(t, c, "SELECT count() FROM %s.v_entity_events WHERE entity_kind = 'ip' AND entity = '"+ip+"'", &line)
 	query(t, c, "SELECT count() FROM %s.v_events_by_id(id = '"+id+"')", &byID)
+	if n := count(t, c, clickhouse.EventsByID(), id); n != byID {
+		t.Errorf("id %q: programs find %d events, the view %d", id, n, byID)
+	}
 	query(t, c, "SELECT sum(events) FROM %s.v_event_minutes", &routes)
 	query(t, c, "SELECT sum(events) FROM %s.v_entity_minutes WHERE entity_kind = 'ip' AND entity = '"+ip+"'", &addresses)
 	return line, byID, routes, addresses
+}
+
+// reader is a connection of a program that reads.
+func reader(t *testing.T, c clickhouse.Config) driver.Conn {
+	t.Helper()
+	conn, err := clickhouse.OpenToRead(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// count asks as the programs do.
+func count(t *testing.T, c clickhouse.Config, byID, id string) (n uint64) {
+	t.Helper()
+	if err := reader(t, c).QueryRow(t.Context(), "SELECT count() FROM "+byID, id, id).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // Events are written three times, the last time by another owner, which gives some of
@@ -104,6 +130,9 @@ func TestADecisionIsFoundByEachOfItsNames(t *testing.T) {
 		var n uint64
 		if query(t, c, "SELECT count() FROM %s.v_decisions_by_id(id = '"+id+"')", &n); n != want {
 			t.Errorf("%d decisions with the name %q, want %d", n, id, want)
+		}
+		if n := count(t, c, clickhouse.DecisionsByID(), id); n != want {
+			t.Errorf("programs find %d decisions with the name %q, want %d", n, id, want)
 		}
 	}
 }
@@ -217,15 +246,18 @@ SELECT 'ip', if(number %% 20 = 0, '203.0.113.9', 'a' || toString(number)), 'weir
 func TestAnIDReadsAGranule(t *testing.T) {
 	s := start(t, "127.0.0.1:0")
 	c := config(t, s.addr)
-	conn := connect(t, c)
-	for _, table := range []string{"events", "decisions"} {
+	conn, read := connect(t, c), reader(t, c)
+	for table, byID := range map[string]string{"events": clickhouse.EventsByID(), "decisions": clickhouse.DecisionsByID()} {
 		if err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO %s.%s (stream, incarnation, src_offset, time, received, id, request_id)
 SELECT 'weir', 1, number, now64(3) + number, now64(3), 'id-' || toString(number), 'r-' || toString(number) FROM numbers(20000)`, c.Database, table)); err != nil {
 			t.Fatal(err)
 		}
 		ask := func(rows int) (found uint64, err error) {
-			sql := fmt.Sprintf("SELECT count() FROM (SELECT * FROM %s.v_%s_by_id(id = 'r-7777')) WHERE id = 'id-7777' SETTINGS max_rows_to_read = %d", c.Database, table, rows)
-			err = conn.QueryRow(t.Context(), sql).Scan(&found)
+			view := fmt.Sprintf("v_%s_by_id(id = 'r-7777')", table)
+			for _, from := range []string{view, strings.ReplaceAll(byID, "?", "'r-7777'")} {
+				sql := fmt.Sprintf("SELECT count() FROM (SELECT * FROM %s) WHERE id = 'id-7777' SETTINGS max_rows_to_read = %d", from, rows)
+				err = errors.Join(err, read.QueryRow(t.Context(), sql).Scan(&found))
+			}
 			return found, err
 		}
 		const granule = 2048
