@@ -18,6 +18,7 @@ type calm struct {
 	set        *rules.Set
 	hasher     facet.Hasher
 	projection facet.Projection
+	always     facet.Projection // of it, the fields that all rules of the run read
 	kinds      []facet.Kind
 	parts      []*engine.Partition
 	next       []int64                // offsets of the facet partitions
@@ -52,12 +53,9 @@ func comparable(e facet.Entity) bool {
 
 func findingOf(s *score.Signal) finding { return finding{s.Rule, s.Entity, s.Tier, s.Time} }
 
-func newCalm(c app.Config, sources, partitions int) (*calm, error) {
-	set, err := app.LoadRules(c.Rules)
-	if err != nil {
-		return nil, err
-	}
-	m := &calm{set: set, projection: set.Projection(), found: map[finding]int{}, next: make([]int64, partitions)}
+func newCalm(c app.Config, all *rulesets, sources, partitions int) (m *calm, err error) {
+	set := all.all[0]
+	m = &calm{set: set, projection: set.Projection(), always: all.always(), found: map[finding]int{}, next: make([]int64, partitions)}
 	if m.hasher, err = c.Stream.Hasher(); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/weirdev/weir/app/stack"
+	"github.com/weirdev/weir/decision"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/testkit"
 	"github.com/weirdev/weir/score"
@@ -155,8 +156,12 @@ func spoilVersions(t *testing.T, r *run) {
 	}
 	must("CREATE TABLE weir.kept_versions AS weir.rule_versions", "INSERT INTO weir.kept_versions SELECT * FROM weir.rule_versions")
 	defer must("DROP TABLE weir.kept_versions")
+	pushed := versionKey{kind: decision.Rules, version: "0011223344556677", program: pusher, instance: "push 1", time: 1}
+	const unwritten = "a push is in the log and has no row"
 	for _, c := range []struct{ name, statement, want string }{
 		{"nothing is done", "SELECT 1", ""},
+		{unwritten, "SELECT 1", "of weir rules push push 1 at 1 was in force, and has no row"},
+		{"a row of a push that is not in the log", "INSERT INTO weir.rule_versions SELECT * REPLACE ('weir rules push' AS program) FROM weir.kept_versions WHERE kind = 'rules'", " was never in force"},
 		{"a row is inserted again", "INSERT INTO weir.rule_versions SELECT * FROM weir.kept_versions", ""},
 		{"a worker's row is gone", "DELETE FROM weir.rule_versions WHERE kind = 'rules'", " has no row"},
 		{"a gate's row is gone", "DELETE FROM weir.rule_versions WHERE kind = 'policies'", " is in the topic, and not in the table"},
@@ -166,8 +171,11 @@ func spoilVersions(t *testing.T, r *run) {
 		{"a row has another text", "ALTER TABLE weir.rule_versions UPDATE text = concat(text, ' ') WHERE kind = 'rules' SETTINGS mutations_sync = 2", " has other rules than were in force"},
 	} {
 		must(c.statement)
-		v := &verdict{}
-		if err := r.checkVersions(t.Context(), conn, v); err != nil {
+		v, re := &verdict{}, newReplayed(&truth{})
+		if c.name == unwritten {
+			re.switched[pushed] = versionRow{}
+		}
+		if err := r.checkVersions(t.Context(), conn, re, v); err != nil {
 			t.Fatal(err)
 		}
 		if v.Versions == 0 && c.want == "" || (c.want == "") != v.equal() || !slices.ContainsFunc(v.findings, func(f string) bool { return strings.HasPrefix(f, "rule_versions: ") && strings.Contains(f, c.want) }) && c.want != "" {
@@ -280,7 +288,7 @@ func deadLetter(ctx context.Context, r *run) error {
 func gap(ctx context.Context, r *run) error {
 	s := r.cluster.stack
 	topic := s.Config.Stream.Topic("facets")
-	calm, err := newCalm(s.Config, r.plan.Partitions, r.facetPartitions)
+	calm, err := newCalm(s.Config, r.rulesets, r.plan.Partitions, r.facetPartitions)
 	if err != nil {
 		return err
 	}

@@ -10,19 +10,20 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/proof/proxy"
 	"github.com/weirdev/weir/proof/servers"
 )
 
 // faults injects faults in an order that is a function of the seed. Workers are
-// killed one after the other, and one other fault at a time runs alongside.
+// killed one after the other, one other fault at a time runs alongside, and all the
+// while rules are pushed.
 type faults struct {
-	r     *run
-	deck  []fault
-	kills *rand.Rand
-	other *rand.Rand
-	quiet bool // inject nothing
+	r      *run
+	deck   []fault
+	kills  *rand.Rand
+	other  *rand.Rand
+	pushes *rand.Rand
+	quiet  bool // inject nothing
 
 	mu     sync.Mutex
 	counts map[string]int
@@ -38,7 +39,8 @@ type fault struct {
 
 func newFaults(r *run) *faults {
 	f := &faults{
-		r: r, kills: rand.New(rand.NewPCG(r.opts.Seed, 1<<32)), other: rand.New(rand.NewPCG(r.opts.Seed, 2<<32)), counts: map[string]int{},
+		r: r, counts: map[string]int{},
+		kills: rand.New(rand.NewPCG(r.opts.Seed, 1<<32)), other: rand.New(rand.NewPCG(r.opts.Seed, 2<<32)), pushes: rand.New(rand.NewPCG(r.opts.Seed, 3<<32)),
 	}
 	c := r.cluster
 	f.deck = []fault{
@@ -46,8 +48,6 @@ func newFaults(r *run) *faults {
 		{"term", false, f.terminate},
 		{"resize", false, f.resize},
 		{"snapshot_damage", false, f.damage},
-		{"rules_switch", false, f.switchRules(facet.Live)},
-		{"rules_shadow", false, f.switchRules(facet.Shadow)},
 		{"kafka_kill", true, f.outage(c.kafka, 500, 2000)},
 		{"redis_kill", true, f.outage(c.redis, 500, 3000)},
 		{"redis_flush", false, f.flush},
@@ -103,6 +103,7 @@ func (f *faults) run(ctx context.Context) {
 		}
 	})
 	wg.Go(func() { f.runOthers(ctx) })
+	wg.Go(func() { f.runPushes(ctx) })
 	wg.Wait()
 	f.r.cluster.wake()
 }

@@ -11,12 +11,16 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/go-faster/city"
+
 	"github.com/weirdev/weir/app/stack"
+	"github.com/weirdev/weir/detectors"
 	"github.com/weirdev/weir/engine"
 	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/proof/oracle"
+	"github.com/weirdev/weir/rules"
 	"github.com/weirdev/weir/score"
 )
 
@@ -38,6 +42,9 @@ type replayed struct {
 	scores   []score.Update
 	late     int64
 	switches int64
+	switched map[versionKey]versionRow // the row of rule_versions that each switch has
+	needs    [2]facet.Projection       // by lane: fields that the rules in force read
+	number   [2]uint64                 // by lane: of the last switch
 	frames   int64
 	// repeated counts facets that were written more than once and dropped. They are
 	// harmless, and show that there was something to drop.
@@ -48,7 +55,8 @@ type replayed struct {
 type wire struct{ from, to int32 }
 
 func newReplayed(t *truth) *replayed {
-	r := &replayed{signals: map[string]string{}, shadow: map[string]string{}, said: map[int64]string{}, found: map[finding]int{}, looped: map[wire][]string{}, heard: map[wire][]string{}, last: map[wire]facet.Step{}}
+	r := &replayed{signals: map[string]string{}, shadow: map[string]string{}, said: map[int64]string{}, found: map[finding]int{}, looped: map[wire][]string{}, heard: map[wire][]string{}, last: map[wire]facet.Step{},
+		switched: map[versionKey]versionRow{}}
 	for _, p := range t.parts {
 		r.bundles = append(r.bundles, make([]bundle, len(p.what)))
 	}
@@ -107,6 +115,7 @@ func (r *replayed) add(one *replayed) {
 	r.frames += one.frames
 	r.repeated += one.repeated
 	r.switches += one.switches
+	maps.Copy(r.switched, one.switched)
 }
 
 // vector detects facets that were written twice: per raw partition it holds the
@@ -161,7 +170,7 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 		if facet.IsLoopback(rec.Value) {
 			err = r.hear(rec.Value, id)
 		} else if facet.IsSwitch(rec.Value) {
-			r.switches++
+			err = r.takeSwitch(rec.Value)
 		} else {
 			b, err = r.unpack(&reader, rec.Value, vectors, m, id, b)
 		}
@@ -214,6 +223,40 @@ func replayPartition(ctx context.Context, s *stack.Stack, m *calm, t *truth, id 
 	total := judge.Ledger().Total()
 	r.late, r.members, r.verdicts = total.Late, total.Heard, total.Noted
 	return r, nil
+}
+
+func (r *replayed) takeSwitch(frame []byte) error {
+	s, err := facet.ReadSwitch(frame)
+	if err != nil {
+		return err
+	}
+	if r.switches++; s.Number <= r.number[s.Lane] {
+		return nil // a push that was begun again
+	}
+	r.number[s.Lane], r.needs[s.Lane] = s.Number, facet.Projection{}
+	row := versionRow{text: city.CH64(nil)}
+	if s.Version != "" {
+		set, err := rules.OpenBundle(s.Bundle, detectors.All())
+		if err != nil {
+			return err
+		}
+		r.needs[s.Lane], row = set.Projection(), rowOf(set)
+	}
+	r.switched[keyOf(&s)] = row
+	return nil
+}
+
+// errField is the error for a facet without a field that rules in force read, and that
+// every event of the load has.
+var errField = errors.New("the facet has no id, and rules that read it are in force")
+
+func (r *replayed) checkFields(f *facet.Facet) error {
+	for _, p := range r.needs {
+		if slices.Contains(p[f.Entity.Kind], event.ID) && !f.Fields.Has(event.ID) {
+			return fmt.Errorf("raw record %d-%d: %w", f.Source, f.Offset, errField)
+		}
+	}
+	return nil
 }
 
 // errJudges is the error if the replays of the engine and of the oracle differ. Then
@@ -319,9 +362,12 @@ func (r *replayed) unpack(reader *facet.Reader, frame []byte, vectors []vector, 
 				r.said[f.Offset] += saidText(f.Entity, f.Time, f.Control)
 				continue
 			}
+			if err := r.checkFields(&f); err != nil {
+				return b, err
+			}
 			var digest uint64
 			f.Fields.SetNum(event.Time, f.Time)
-			b, digest = facetDigest(b, id, s.Source, f.Offset, f.Ordinal, f.Entity, &f.Fields, m.projection[f.Entity.Kind])
+			b, digest = facetDigest(b, id, s.Source, f.Offset, f.Ordinal, f.Entity, &f.Fields, m.always[f.Entity.Kind])
 			all := r.bundles[s.Source]
 			if f.Offset >= int64(len(all)) {
 				return b, fmt.Errorf("a facet of raw record %d-%d, which does not exist", s.Source, f.Offset)

@@ -6,45 +6,45 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
+	"slices"
 	"testing/fstest"
 	"time"
 
-	"github.com/weirdev/weir/decision"
+	"github.com/weirdev/weir/app"
+	"github.com/weirdev/weir/app/push"
 	"github.com/weirdev/weir/detectors"
+	"github.com/weirdev/weir/event"
 	"github.com/weirdev/weir/internal/facet"
-	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 )
 
-// rulesets holds the workers' initial rules, and others that switch records set
-// during the run.
+// rulesets holds the workers' initial rules, and others that are pushed during the run.
 type rulesets struct {
-	all    []*rules.Set // the first is that of the workers
-	number uint64       // of the last switch record
-	turns  [2]int       // by lane: switches so far
-
-	switched map[versionKey]versionRow // the row of rule_versions that each switch has
+	all []*rules.Set // the first is that of the workers
 }
 
 // hasty shortens timers of minutes so that they become due during a run.
 var hasty = edits{
-	"signature_mismatch.yaml": {"window: 3h\n      cohorts: [build, app_version, os]", "window: 1m\n      cohorts: [build, app_version, os]\n      wait: 10s\n      usual: 1m"},
+	"signature_mismatch.yaml": {{"window: 3h\n      cohorts: [build, app_version, os]", "window: 1m\n      cohorts: [build, app_version, os]\n      wait: 10s\n      usual: 1m"}},
 }
 
-// others changes how scores decay and act, and what a rule waits for.
+// others changes how scores decay and act, what a rule waits for, and what facets hold:
+// no rule reads the id of an event otherwise.
 var others = edits{
-	"credential_stuffing.yaml": {"half_life: 30m", "half_life: 20m"},
-	"login_brute_force.yaml":   {"cooldown: 5m", "cooldown: 3m"},
-	"object_enumeration.yaml":  {"phase: soft", "phase: observe"},
+	"credential_stuffing.yaml": {{"half_life: 30m", "half_life: 20m"}},
+	"login_brute_force.yaml": {
+		{"cooldown: 5m", "cooldown: 3m"},
+		{`when: auth in ["success", "failure"] && status < 500`, `when: id != "" && auth in ["success", "failure"] && status < 500`},
+	},
+	"object_enumeration.yaml": {{"phase: soft", "phase: observe"}},
 }
 
 // without names a file whose rules are removed by a switch.
 const without = "scraping_breadth.yaml"
 
-// edits are changes of files, by file name: the old text and its replacement.
-type edits map[string][2]string
+// edits are changes of files, by file name: old texts and their replacements.
+type edits map[string][][2]string
 
 // of returns the changed files of a set of rules.
 func (e edits) of(set *rules.Set) (fstest.MapFS, error) {
@@ -64,12 +64,14 @@ func (e edits) of(set *rules.Set) (fstest.MapFS, error) {
 		}
 		files[f.Name] = &fstest.MapFile{Data: data}
 	}
-	for name, edit := range e {
-		f := files[name]
-		if f == nil || !bytes.Contains(f.Data, []byte(edit[0])) {
-			return nil, fmt.Errorf("%s has no %q to change", name, edit[0])
+	for name, changes := range e {
+		for _, c := range changes {
+			f := files[name]
+			if f == nil || !bytes.Contains(f.Data, []byte(c[0])) {
+				return nil, fmt.Errorf("%s has no %q to change", name, c[0])
+			}
+			f.Data = bytes.ReplaceAll(f.Data, []byte(c[0]), []byte(c[1]))
 		}
-		f.Data = bytes.ReplaceAll(f.Data, []byte(edit[0]), []byte(edit[1]))
 	}
 	return files, nil
 }
@@ -97,17 +99,20 @@ func newRulesets(base *rules.Set) (*rulesets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the rules that are switched to: %w", err)
 	}
-	return &rulesets{all: []*rules.Set{base, other}, switched: map[versionKey]versionRow{}}, nil
+	return &rulesets{all: []*rules.Set{base, other}}, nil
 }
 
-// switchesAt notes the row that a switch has, and returns its time, Unix ms.
-func (s *rulesets) switchesAt(now time.Time, lane facet.Lane, set *rules.Set) int64 {
-	k := versionKey{kind: decision.Rules, version: set.Version, program: "weir rules push", instance: fmt.Sprintf("push %d", s.number), time: now.UnixMilli()}
-	if lane == facet.Shadow {
-		k.kind = "shadow_rules"
+// always returns the fields that all rules read. Facets have others only while there
+// are rules that read them.
+func (s *rulesets) always() (common facet.Projection) {
+	common = s.all[0].Projection()
+	for _, set := range s.all[1:] {
+		p := set.Projection()
+		for k := range common {
+			common[k] = slices.DeleteFunc(slices.Clone(common[k]), func(f event.Field) bool { return !slices.Contains(p[k], f) })
+		}
 	}
-	s.switched[k] = rowOf(set)
-	return k.time
+	return common
 }
 
 // followsLog reports whether a rule's firings may differ from those in an
@@ -122,27 +127,58 @@ func (s *rulesets) followsLog(id string) bool {
 	return keeps.Ahead > 0 || keeps.Cohort.Verdicts > 0
 }
 
-// switchRules writes a switch record to every facet partition.
-func (f *faults) switchRules(lane facet.Lane) func(context.Context, *rand.Rand) error {
-	return func(ctx context.Context, _ *rand.Rand) error {
-		s := f.r.rulesets
-		s.number++
-		s.turns[lane]++
-		set := s.all[s.turns[lane]%len(s.all)] // first the other rules, then the initial ones again
-		bundle, err := set.Bundle()
-		if err != nil {
-			return err
+// Pushes follow one another with a pause of 3 to 8 s. One in two is interrupted, like
+// `weir rules push` that dies, up to lastStep after it began.
+const (
+	pushRest, pushSpread = 3 * time.Second, 5 * time.Second
+	lastStep             = 2 * time.Second
+	pushTime             = 2 * time.Minute // maximum time of a push that nobody interrupts
+)
+
+// runPushes pushes rules until ctx ends, and leaves no push unfinished.
+func (f *faults) runPushes(ctx context.Context) {
+	var turns [2]int // by lane
+	for pause(ctx, pushRest+rand64(f.pushes, pushSpread)) {
+		lane := facet.Lane(f.pushes.IntN(2))
+		turns[lane]++
+		set := f.r.rulesets.all[turns[lane]%len(f.r.rulesets.all)] // first the other rules, then the initial ones again
+		if lane == facet.Shadow && f.pushes.IntN(3) == 0 && turns[lane] > 1 {
+			set = nil // the lane ends
 		}
-		stack := f.r.cluster.stack
-		frame := facet.AppendSwitch(nil, &facet.Switch{
-			Incarnation: uint64(stack.Config.Stream.Incarnation), Number: s.number, Lane: lane, Version: set.Version, Time: s.switchesAt(time.Now(), lane, set), Who: "chaos", Source: "weir chaos", Bundle: bundle,
-		})
-		var all []kafka.Produce
-		for p := range f.r.facetPartitions {
-			all = append(all, kafka.Produce{Partition: int32(p), Records: []kafka.Outgoing{{Value: frame}}})
+		f.push(ctx, push.Request{Lane: lane, Rules: set, Who: "chaos", Source: "weir chaos"})
+	}
+}
+
+// push puts rules in force. What was interrupted is begun again, until it is through.
+func (f *faults) push(ctx context.Context, r push.Request) {
+	name := "rules_push"
+	if r.Lane == facet.Shadow {
+		name = "rules_push_shadow"
+	}
+	f.note(name)
+	stack := f.r.cluster.stack
+	pusher := app.NewPusher(stack.Config.Stream, stack.Kafka, func(string) {})
+	if f.pushes.IntN(2) == 0 {
+		dying, cancel := context.WithTimeout(ctx, rand64(f.pushes, lastStep))
+		_, err := pusher.Push(dying, r)
+		cancel()
+		if err == nil {
+			return
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime)
-		defer cancel()
-		return stack.Kafka.Produce(ctx, stack.Config.Stream.Topic("facets"), all)
+		f.note("push_interrupted")
+		f.r.event("a push is interrupted: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pushTime)
+	defer cancel()
+	for {
+		is, err := pusher.Push(ctx, r)
+		if err == nil {
+			f.r.event("push %d is in force (%s)", is.Number, r.Lane)
+			return
+		}
+		f.r.event("a push has to be repeated: %v", err)
+		if !pause(ctx, pushRest) {
+			return
+		}
 	}
 }

@@ -235,7 +235,7 @@ func (rd *reading) facetsOf(offset int64, calm *calm) (all bundle) {
 		}
 		to := facet.Partition(calm.hasher.Sum(ent), calm.partitions())
 		var digest uint64
-		rd.line, digest = facetDigest(rd.line, to, rd.partition, offset, 0, ent, e, calm.projection[k])
+		rd.line, digest = facetDigest(rd.line, to, rd.partition, offset, 0, ent, e, calm.always[k])
 		all.add(digest)
 		calm.add(rd.partition, to, ent, offset, e)
 	}

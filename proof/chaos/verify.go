@@ -70,7 +70,7 @@ func (v *verdict) equal() bool { return v.count == 0 }
 // not trust any statement of the workers except their ledgers, which must match.
 func (r *run) verify(ctx context.Context) (*verdict, error) {
 	v := &verdict{Sent: r.sender.acknowledged(), Digests: map[string]string{}}
-	calm, err := newCalm(r.cluster.stack.Config, r.plan.Partitions, r.facetPartitions)
+	calm, err := newCalm(r.cluster.stack.Config, r.rulesets, r.plan.Partitions, r.facetPartitions)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (r *run) checkStores(ctx context.Context, t *truth, re *replayed, v *verdic
 	if err := r.checkDead(ctx, conn, t, said, v); err != nil {
 		return err
 	}
-	if err := r.checkVersions(ctx, conn, v); err != nil {
+	if err := r.checkVersions(ctx, conn, re, v); err != nil {
 		return err
 	}
 	if err := r.checkScores(ctx, re, v); err != nil {

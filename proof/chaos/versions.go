@@ -1,15 +1,18 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/go-faster/city"
 
 	"github.com/weirdev/weir/decision"
+	"github.com/weirdev/weir/internal/facet"
 	"github.com/weirdev/weir/internal/kafka"
 	"github.com/weirdev/weir/rules"
 )
@@ -30,11 +33,23 @@ type versionRow struct {
 	text  uint64 // hash
 }
 
+// keyOf names the row that a switch record has.
+func keyOf(s *facet.Switch) versionKey {
+	k := versionKey{kind: decision.Rules, version: cmp.Or(strings.Clone(s.Version), "none"), program: pusher, instance: fmt.Sprintf("push %d", s.Number), time: s.Time}
+	if s.Lane == facet.Shadow {
+		k.kind = "shadow_rules"
+	}
+	return k
+}
+
+const pusher = "weir rules push"
+
 // checkVersions compares the table rule_versions with what was in force: of gates with
-// their records in the topic of decisions, of workers with the rules that every process
-// is started with, and of switch records with those that were written. A worker that is killed at its start may have no row; it has no
+// their records in the topic of decisions, of pushes with the switch records of the
+// facet log, and of workers with the rules of their setting and those that were pushed
+// before they started. A worker that is killed at its start may have no row; it has no
 // second one, and those that ran until the end have theirs.
-func (r *run) checkVersions(ctx context.Context, conn driver.Conn, v *verdict) error {
+func (r *run) checkVersions(ctx context.Context, conn driver.Conn, re *replayed, v *verdict) error {
 	stored, err := r.readVersions(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("read rule_versions: %w", err)
@@ -44,17 +59,15 @@ func (r *run) checkVersions(ctx context.Context, conn driver.Conn, v *verdict) e
 	if err != nil {
 		return fmt.Errorf("read the topic of decisions: %w", err)
 	}
-	set := r.rulesets.all[0]
-	own := rowOf(set)
 	workers := map[string]int{} // rows by instance
 	for key, row := range stored {
 		want, ok := owed[key]
-		if key.program == "weir rules push" {
-			want, ok = r.rulesets.switched[key]
+		if key.program == pusher {
+			want, ok = re.switched[key]
 		}
 		if key.kind == decision.Rules && key.program == "weir-worker" {
 			workers[key.instance]++
-			want, ok = own, key.version == set.Version
+			want, ok = r.inForce(re, key)
 		}
 		switch {
 		case !ok:
@@ -71,13 +84,27 @@ func (r *run) checkVersions(ctx context.Context, conn driver.Conn, v *verdict) e
 			v.find("rule_versions: %s is in the topic, and not in the table", key)
 		}
 	}
-	for key := range r.rulesets.switched {
+	for key := range re.switched {
 		if _, ok := stored[key]; !ok {
 			v.Lost++
 			v.find("rule_versions: %s was in force, and has no row", key)
 		}
 	}
 	return v.checkStarts(workers, r.last)
+}
+
+// inForce returns the row of a worker with rules that may have been in force when it
+// started.
+func (r *run) inForce(re *replayed, worker versionKey) (versionRow, bool) {
+	if set := r.rulesets.all[0]; worker.version == set.Version {
+		return rowOf(set), true
+	}
+	for k, row := range re.switched {
+		if k.kind == decision.Rules && k.version == worker.version && k.time <= worker.time {
+			return row, true
+		}
+	}
+	return versionRow{}, false
 }
 
 func rowOf(set *rules.Set) versionRow {
