@@ -4,13 +4,14 @@ import "strings"
 
 // Classes that the verb of a request gives, whatever it is about.
 const (
+	HoldClass    = "hold"    // a seat, a slot or the like is kept for a while, unpaid
 	ReadClass    = "read"    // a remote procedure that reads
 	SearchClass  = "search"  // a search that is posted
 	MessageClass = "message" // a message, a comment or an invitation is sent
 )
 
 // VerbClasses returns the classes that [VerbClass] may give.
-func VerbClasses() []string { return []string{MessageClass, ReadClass, SearchClass} }
+func VerbClasses() []string { return []string{HoldClass, MessageClass, ReadClass, SearchClass} }
 
 // VerbClass returns the class of a posted request whose verb says what it does, even
 // if no list and no word says what it is about; "" if it does not. APIs of remote
@@ -35,6 +36,9 @@ func VerbClass(method, route string) string {
 		return ""
 	}
 	first, last := words[0], words[len(words)-1]
+	if oneOf(holdVerbs, first) || oneOf(holds, last) && (len(words) == 1 || oneOf(makeVerbs, first)) {
+		return HoldClass
+	}
 	if oneOf(sendVerbs, first) || oneOf(sendVerbs, last) {
 		if anyOf(messageNouns, name) || anyOf(messageNouns, service) {
 			return MessageClass
@@ -60,6 +64,9 @@ const (
 	searchVerbs  = "search find lookup query autocomplete suggest"
 	readVerbs    = "get list fetch view describe"
 	sendVerbs    = "send post create add submit write reply publish"
+	holdVerbs    = "hold reserve"
+	holds        = "hold holds"
+	makeVerbs    = "create place add make put"
 	messageNouns = "message messages chat chats comment comments reply replies dm dms whisper invite invites invitation invitations"
 
 	// writeWords are verbs that change something, and things that one gets by asking.
@@ -72,6 +79,7 @@ const (
 	// The last segments of routes that are no procedures.
 	postedSearches = "search _search lookup query autocomplete"
 	postedMessages = "message messages comment comments replies invites invitations"
+	postedHolds    = "hold holds reserve"
 
 	// What stands before the name of an operation.
 	ofOperations = "graphql gql rpc jsonrpc"
@@ -108,6 +116,8 @@ func restClass(route string) string {
 		return SearchClass
 	case oneOf(postedMessages, last):
 		return MessageClass
+	case oneOf(postedHolds, last):
+		return HoldClass
 	}
 	return ""
 }

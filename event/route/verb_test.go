@@ -25,6 +25,19 @@ func TestVerbsOfProcedures(t *testing.T) {
 		{"POST", "/v1/conversations/{id}/messages", "message"},
 		{"POST", "/v1/hotels/search", "search"},
 
+		{"POST", "/graphql/HoldSeats", "hold"},
+		{"POST", "/rpc/seats.hold", "hold"},
+		{"POST", "/rpc/tickets.reserve", "hold"},
+		{"POST", "/inventory.v1.Stock/CreateHold", "hold"},
+		{"POST", "/v1/events/{id}/seats/hold", "hold"},
+		{"POST", "/v2/slots/{id}/reserve", "hold"},
+		{"POST", "/v1/holds", "hold"},
+		{"POST", "/rpc/seats.releaseHold", ""},
+		{"POST", "/rpc/seat.holdings", ""},
+		{"POST", "/v1/holds/{id}", ""},
+		{"POST", "/v1/holds/{id}/release", ""},
+		{"DELETE", "/v1/seats/hold", ""},
+
 		// What changes something is no read, and what is unclear is none either.
 		{"POST", "/rpc/cart.getOrCreate", ""},
 		{"POST", "/rpc/item.findAndModify", ""},
