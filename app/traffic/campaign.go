@@ -49,7 +49,8 @@ func Variants() (all []string) {
 type kind struct {
 	name string
 	doc  string
-	lets time.Duration // approximate duration of the slow variant
+	fast time.Duration // approximate duration of the fast variant; 0: twenty minutes, or less
+	slow time.Duration // approximate duration of the slow variant
 	run  func(*attack)
 }
 
@@ -130,9 +131,9 @@ func (w *world) plan(k kind, v variant, n int, seed uint64) {
 	r := random(w.cfg.Seed, 7<<48|seed)
 	long := w.cfg.Duration.Milliseconds()
 	warm := min(long/4, (6 * time.Hour).Milliseconds())
-	lasts := (20 * time.Minute).Milliseconds()
+	lasts := max(k.fast, 20*time.Minute).Milliseconds()
 	if v.slow {
-		lasts = k.lets.Milliseconds()
+		lasts = k.slow.Milliseconds()
 	}
 	at := w.cfg.Start + warm + r.Int64N(max(1, long-warm-lasts))
 	t := w.tenants[r.IntN(len(w.tenants))]

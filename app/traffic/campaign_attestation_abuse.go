@@ -6,7 +6,7 @@ import (
 
 // attestationAbuse: money is moved where the platform's attestation failed, is stale, or was made for another device
 func attestationAbuse() kind {
-	return kind{"attestation_abuse", "money is moved where the platform's attestation failed, is stale, or was made for another device", 5 * time.Hour, func(a *attack) {
+	return kind{name: "attestation_abuse", doc: "money is moved where the platform's attestation failed, is stale, or was made for another device", slow: 5 * time.Hour, run: func(a *attack) {
 		made := a.now - (40 * 24 * time.Hour).Milliseconds()
 		a.each(6, func(a *attack) {
 			c := a.source()

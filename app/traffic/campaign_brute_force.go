@@ -6,7 +6,7 @@ import (
 
 // bruteForce: many passwords are tried on one account
 func bruteForce() kind {
-	return kind{"brute_force", "many passwords are tried on one account", 4 * time.Hour, func(a *attack) {
+	return kind{name: "brute_force", doc: "many passwords are tried on one account", slow: 4 * time.Hour, run: func(a *attack) {
 		sources := a.sources(15)
 		account := a.victim().account
 		for i := range 90 {

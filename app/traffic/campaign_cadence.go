@@ -7,7 +7,7 @@ import (
 
 // cadence: a bot asks at the same interval, hour after hour
 func cadence() kind {
-	return kind{"cadence", "a bot asks at the same interval, hour after hour", 10 * time.Hour, func(a *attack) {
+	return kind{name: "cadence", doc: "a bot asks at the same interval, hour after hour", fast: 85 * time.Minute, slow: 10 * time.Hour, run: func(a *attack) {
 		var bots []*client
 		for range a.or(4) {
 			c := a.source()

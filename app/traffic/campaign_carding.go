@@ -6,7 +6,7 @@ import (
 
 // carding: stolen cards are tried with small payments
 func carding() kind {
-	return kind{"carding", "stolen cards are tried with small payments", 5 * time.Hour, func(a *attack) {
+	return kind{name: "carding", doc: "stolen cards are tried with small payments", slow: 5 * time.Hour, run: func(a *attack) {
 		var buyers []*client
 		for range a.or(8) {
 			c := a.source()

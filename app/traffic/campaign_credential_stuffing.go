@@ -6,7 +6,7 @@ import (
 
 // credentialStuffing: leaked names and passwords are tried, each account once; few are right
 func credentialStuffing() kind {
-	return kind{"credential_stuffing", "leaked names and passwords are tried, each account once; few are right", 5 * time.Hour, func(a *attack) {
+	return kind{name: "credential_stuffing", doc: "leaked names and passwords are tried, each account once; few are right", slow: 5 * time.Hour, run: func(a *attack) {
 		sources := a.sources(12)
 		for i := range 220 {
 			c := sources[i%len(sources)]

@@ -6,7 +6,7 @@ import (
 
 // emulatorFarm: many accounts on emulated or rooted phones in few networks
 func emulatorFarm() kind {
-	return kind{"emulator_farm", "many accounts on emulated or rooted phones in few networks", 5 * time.Hour, func(a *attack) {
+	return kind{name: "emulator_farm", doc: "many accounts on emulated or rooted phones in few networks", slow: 5 * time.Hour, run: func(a *attack) {
 		city := pick(a.rng, spread())
 		for i := range 20 {
 			c := a.source()

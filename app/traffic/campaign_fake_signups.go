@@ -7,7 +7,7 @@ import (
 
 // fakeSignups: accounts are opened by a script, and used at once
 func fakeSignups() kind {
-	return kind{"fake_signups", "accounts are opened by a script, and used at once", 5 * time.Hour, func(a *attack) {
+	return kind{name: "fake_signups", doc: "accounts are opened by a script, and used at once", slow: 5 * time.Hour, run: func(a *attack) {
 		sources := a.sources(10)
 		for i := range 60 {
 			c := sources[i%len(sources)]

@@ -6,7 +6,7 @@ import (
 
 // impossibleTravel: an account is used from far away while its owner uses it
 func impossibleTravel() kind {
-	return kind{"impossible_travel", "an account is used from far away while its owner uses it", 3 * time.Hour, func(a *attack) {
+	return kind{name: "impossible_travel", doc: "an account is used from far away while its owner uses it", slow: 3 * time.Hour, run: func(a *attack) {
 		a.each(4, func(a *attack) {
 			p := a.victimNow()
 			c := &client{tenant: a.t, account: p.account, own: owned{addr: true, device: true, token: true}}

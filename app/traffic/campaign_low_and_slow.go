@@ -6,7 +6,7 @@ import (
 
 // lowAndSlow: one account is tried again and again, so seldom that no lock-out notices
 func lowAndSlow() kind {
-	return kind{"low_and_slow", "one account is tried again and again, so seldom that no lock-out notices", 6 * time.Hour, func(a *attack) {
+	return kind{name: "low_and_slow", doc: "one account is tried again and again, so seldom that no lock-out notices", fast: 105 * time.Minute, slow: 6 * time.Hour, run: func(a *attack) {
 		sources := a.sources(6)
 		account := a.victim().account
 		for i := range 26 {

@@ -6,7 +6,7 @@ import (
 
 // multiAccounting: one person has many accounts on few devices, each for the gift that a new account gets
 func multiAccounting() kind {
-	return kind{"multi_accounting", "one person has many accounts on few devices, each for the gift that a new account gets", 6 * time.Hour, func(a *attack) {
+	return kind{name: "multi_accounting", doc: "one person has many accounts on few devices, each for the gift that a new account gets", slow: 6 * time.Hour, run: func(a *attack) {
 		var devices []*client
 		for range a.or(3) {
 			c := a.source()

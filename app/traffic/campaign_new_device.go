@@ -6,7 +6,7 @@ import (
 
 // newDevice: an account is used with a new device from a new country, straight for what is worth it
 func newDevice() kind {
-	return kind{"new_device", "an account is used with a new device from a new country, straight for what is worth it", 3 * time.Hour, func(a *attack) {
+	return kind{name: "new_device", doc: "an account is used with a new device from a new country, straight for what is worth it", slow: 3 * time.Hour, run: func(a *attack) {
 		a.each(5, func(a *attack) {
 			p := a.victim()
 			c := &client{tenant: a.t, account: p.account, own: owned{addr: true, device: true, token: true}}

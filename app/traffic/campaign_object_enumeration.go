@@ -7,7 +7,7 @@ import (
 
 // objectEnumeration: ids of other people's orders are asked for: most are refused, or, where the API does not look, granted
 func objectEnumeration() kind {
-	return kind{"object_enumeration", "ids of other people's orders are asked for: most are refused, or, where the API does not look, granted", 5 * time.Hour, func(a *attack) {
+	return kind{name: "object_enumeration", doc: "ids of other people's orders are asked for: most are refused, or, where the API does not look, granted", slow: 5 * time.Hour, run: func(a *attack) {
 		var readers []*client
 		device := a.source()
 		for range a.or(6) {

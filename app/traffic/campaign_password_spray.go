@@ -6,7 +6,7 @@ import (
 
 // passwordSpray: a few common passwords are tried on many accounts that exist
 func passwordSpray() kind {
-	return kind{"password_spray", "a few common passwords are tried on many accounts that exist", 6 * time.Hour, func(a *attack) {
+	return kind{name: "password_spray", doc: "a few common passwords are tried on many accounts that exist", slow: 6 * time.Hour, run: func(a *attack) {
 		sources := a.sources(10)
 		var accounts []string
 		for range 45 {

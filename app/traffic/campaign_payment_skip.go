@@ -6,7 +6,7 @@ import (
 
 // paymentSkip: payments without a cart, and confirmations without a payment
 func paymentSkip() kind {
-	return kind{"payment_skip", "payments without a cart, and confirmations without a payment", 5 * time.Hour, func(a *attack) {
+	return kind{name: "payment_skip", doc: "payments without a cart, and confirmations without a payment", slow: 5 * time.Hour, run: func(a *attack) {
 		a.each(6, func(a *attack) {
 			c := a.source()
 			a.genuine(c)

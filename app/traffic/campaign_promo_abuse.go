@@ -7,7 +7,7 @@ import (
 
 // promoAbuse: codes of coupons and gift cards are guessed
 func promoAbuse() kind {
-	return kind{"promo_abuse", "codes of coupons and gift cards are guessed", 5 * time.Hour, func(a *attack) {
+	return kind{name: "promo_abuse", doc: "codes of coupons and gift cards are guessed", slow: 5 * time.Hour, run: func(a *attack) {
 		clients := a.sources(6)
 		for _, c := range clients {
 			c.account = a.account()

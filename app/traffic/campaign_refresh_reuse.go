@@ -6,7 +6,7 @@ import (
 
 // refreshReuse: a refresh token that was stolen is presented after its owner has used it
 func refreshReuse() kind {
-	return kind{"refresh_reuse", "a refresh token that was stolen is presented after its owner has used it", 4 * time.Hour, func(a *attack) {
+	return kind{name: "refresh_reuse", doc: "a refresh token that was stolen is presented after its owner has used it", slow: 4 * time.Hour, run: func(a *attack) {
 		a.each(4, func(a *attack) {
 			p := a.victimNow(func(s *seat) bool { return s.spent != "" })
 			c := p.seats[0].client

@@ -6,7 +6,7 @@ import (
 
 // refundLoop: things are bought, given on, and the money asked back
 func refundLoop() kind {
-	return kind{"refund_loop", "what is bought is given on, and the money asked back, again and again", 8 * time.Hour, func(a *attack) {
+	return kind{name: "refund_loop", doc: "what is bought is given on, and the money asked back, again and again", fast: 45 * time.Minute, slow: 8 * time.Hour, run: func(a *attack) {
 		var buyers []*client
 		for range a.or(4) {
 			c := a.source()

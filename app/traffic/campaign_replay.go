@@ -6,7 +6,7 @@ import (
 
 // replay: requests that were captured are sent again, with their nonce and their time
 func replay() kind {
-	return kind{"replay", "requests that were captured are sent again, with their nonce and their time", 5 * time.Hour, func(a *attack) {
+	return kind{name: "replay", doc: "requests that were captured are sent again, with their nonce and their time", slow: 5 * time.Hour, run: func(a *attack) {
 		a.each(5, func(a *attack) {
 			c := a.source()
 			a.genuine(c)

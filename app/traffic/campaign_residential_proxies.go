@@ -6,7 +6,7 @@ import (
 
 // residentialProxies: leaked passwords are tried through proxies in homes, each address once or twice; a single source rotates through one /24
 func residentialProxies() kind {
-	return kind{"residential_proxies", "leaked passwords are tried through proxies in homes, each address once or twice; a single source rotates through one /24", 6 * time.Hour, func(a *attack) {
+	return kind{name: "residential_proxies", doc: "leaked passwords are tried through proxies in homes, each address once or twice; a single source rotates through one /24", slow: 6 * time.Hour, run: func(a *attack) {
 		c := a.source()
 		home := pick(a.rng, spread())
 		net := 30_000 + a.rng.IntN(100)<<8

@@ -7,7 +7,7 @@ import (
 
 // scraping: a catalogue is read from end to end
 func scraping() kind {
-	return kind{"scraping", "a catalogue is read from end to end", 5 * time.Hour, func(a *attack) {
+	return kind{name: "scraping", doc: "a catalogue is read from end to end", slow: 5 * time.Hour, run: func(a *attack) {
 		var readers []*client
 		for _, c := range a.sources(8) {
 			c.account = a.account()

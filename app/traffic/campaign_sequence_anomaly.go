@@ -6,7 +6,7 @@ import (
 
 // sequenceAnomaly: a bot calls operations in an order in which the app never calls them
 func sequenceAnomaly() kind {
-	return kind{"sequence_anomaly", "a bot calls operations in an order in which the app never calls them", 5 * time.Hour, func(a *attack) {
+	return kind{name: "sequence_anomaly", doc: "a bot calls operations in an order in which the app never calls them", slow: 5 * time.Hour, run: func(a *attack) {
 		calls := []request{
 			{method: "GET", path: "/v1/balance", route: "/v1/balance", status: 200}, {method: "POST", path: "/v1/logout", route: "/v1/logout", status: 204},
 			{method: "POST", path: "/v1/checkout", route: "/v1/checkout", status: 201}, {method: "GET", path: "/v1/account/export", route: "/v1/account/export", status: 200},

@@ -6,7 +6,7 @@ import (
 
 // signatureFarm: one key, or keys that nobody issued, on many devices of one model with many accounts
 func signatureFarm() kind {
-	return kind{"signature_farm", "one key, or keys that nobody issued, on many devices of one model with many accounts", 5 * time.Hour, func(a *attack) {
+	return kind{name: "signature_farm", doc: "one key, or keys that nobody issued, on many devices of one model with many accounts", slow: 5 * time.Hour, run: func(a *attack) {
 		p := pick(a.rng, phones())
 		key := name(a.rng, "k-")
 		city := pick(a.rng, spread())

@@ -7,7 +7,7 @@ import (
 
 // signatureMismatch: requests are altered on the way, or sent without the device's key
 func signatureMismatch() kind {
-	return kind{"signature_mismatch", "requests are altered on the way, or sent without the device's key", 5 * time.Hour, func(a *attack) {
+	return kind{name: "signature_mismatch", doc: "requests are altered on the way, or sent without the device's key", slow: 5 * time.Hour, run: func(a *attack) {
 		var devices []*client
 		for range a.or(6) {
 			c := a.source()

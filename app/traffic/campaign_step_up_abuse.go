@@ -6,7 +6,7 @@ import (
 
 // stepUpAbuse: a victim's phone is asked to confirm sign-ins, until somebody gives in
 func stepUpAbuse() kind {
-	return kind{"step_up_abuse", "a victim's phone is asked to confirm sign-ins, until somebody gives in", 4 * time.Hour, func(a *attack) {
+	return kind{name: "step_up_abuse", doc: "a victim's phone is asked to confirm sign-ins, until somebody gives in", slow: 4 * time.Hour, run: func(a *attack) {
 		a.each(4, func(a *attack) {
 			p := a.victim()
 			c := a.source()

@@ -6,7 +6,7 @@ import (
 
 // takeoverWithdrawal: the password is reset, the e-mail address changed, and the money withdrawn
 func takeoverWithdrawal() kind {
-	return kind{"takeover_withdrawal", "the password is reset, the e-mail address changed, and the money withdrawn", 4 * time.Hour, func(a *attack) {
+	return kind{name: "takeover_withdrawal", doc: "the password is reset, the e-mail address changed, and the money withdrawn", slow: 4 * time.Hour, run: func(a *attack) {
 		a.each(5, func(a *attack) {
 			p := a.victim()
 			c := a.source()

@@ -6,7 +6,7 @@ import (
 
 // tampering: routes, methods, fields and prices are tried that the app never sends
 func tampering() kind {
-	return kind{"tampering", "routes, methods, fields and prices are tried that the app never sends", 5 * time.Hour, func(a *attack) {
+	return kind{name: "tampering", doc: "routes, methods, fields and prices are tried that the app never sends", slow: 5 * time.Hour, run: func(a *attack) {
 		clients := a.sources(6)
 		for _, c := range clients {
 			c.account = a.account()

@@ -6,7 +6,7 @@ import (
 
 // tokenLifetime: tokens are used after they have expired, or live longer than any that the server issues
 func tokenLifetime() kind {
-	return kind{"token_lifetime", "tokens are used after they have expired, or live longer than any that the server issues", 4 * time.Hour, func(a *attack) {
+	return kind{name: "token_lifetime", doc: "tokens are used after they have expired, or live longer than any that the server issues", slow: 4 * time.Hour, run: func(a *attack) {
 		a.each(5, func(a *attack) {
 			c := a.source()
 			a.genuine(c)

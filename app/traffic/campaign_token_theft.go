@@ -6,7 +6,7 @@ import (
 
 // tokenTheft: a token is used by somebody else while its owner uses it
 func tokenTheft() kind {
-	return kind{"token_theft", "a token is used by somebody else while its owner uses it", 3 * time.Hour, func(a *attack) {
+	return kind{name: "token_theft", doc: "a token is used by somebody else while its owner uses it", slow: 3 * time.Hour, run: func(a *attack) {
 		a.each(4, func(a *attack) {
 			p := a.victimNow()
 			c := p.seats[0].client
