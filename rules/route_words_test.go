@@ -124,8 +124,43 @@ POST /graphql:signIn login
 POST /api/graphql:UpdateEmail contact_change
 POST graphql:AddToCart cart
 POST graphql:AddToWishlist -
+POST graphql:LoginMutation login
+POST graphql:SendCode code_request
+POST graphql:ResendCode code_request
+POST /v1/codes/send code_request
+POST /v1/codes/generate -
+POST /rpc/account.BindEmail contact_change
+POST /v1/me/phone/rebind contact_change
+POST /v1/me/devices/bind -
+POST /v1/cards/bind -
+POST /rpc/store.ValidateReceipt payment
+POST graphql:verifyReceipt payment
+POST /v1/receipts/validate payment
+POST /v1/iap/verify payment
+POST /v1/purchases/validate payment
+POST /v1/in-app-purchases/{id}/verify payment
+POST /v1/receipts -
+POST /v1/purchases/restore -
+POST graphql:HoldSeats hold
+POST /v1/seat-holds hold
+POST /v1/events/{id}/seats/hold hold
+POST /v2/delivery-slots/{id}/reserve hold
+POST /api/slots/reserve hold
+POST /v1/inventory/holds hold
+POST /v1/calls/{id}/hold hold
+DELETE /v1/seat-holds/{id} -
+POST /v1/seats -
+POST /v1/events/{id}/holds hold
+POST /v1/orders/{id}/refund-claims refund
+POST /v1/claims/{id} -
 POST /graphql -
 POST graphql:GetFeed read
+POST graphql:MyOrders read
+POST graphql:Payments read
+POST graphql:Users read
+POST graphql:EventDetail read
+POST graphql:MyCart cart
+POST graphql:orderCreate checkout
 POST /rpc/walletservice.sendmoney withdrawal
 POST /v1/changeemail contact_change
 PUT /drivers/{id}/mobile contact_change
@@ -366,7 +401,7 @@ func TestDerivedRoutesKeepTheClassesOfWords(t *testing.T) {
 		lower := strings.ToLower(route) // as paths are
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 			class := of.words.Class(method, route)
-			if class == "" || class != of.words.Class(method, lower) { // only capital letters say where words end
+			if class == "" || class != of.words.Class(method, lower) || templates.QueryClass(method, route) != templates.QueryClass(method, lower) { // only capital letters say where words end
 				continue
 			}
 			class = of.class(method, lower) // a list may know better

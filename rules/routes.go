@@ -132,6 +132,9 @@ func (c *classifier) class(method, route string) string {
 			class = t.usual(method, rest)
 		}
 		if class == "" {
+			class = templates.QueryClass(method, route)
+		}
+		if class == "" {
 			class = c.words.Class(method, route)
 		}
 		if class == "" {
@@ -251,7 +254,7 @@ func (c routeClasses) makeWord(words *templates.Words) condition.Word {
 	for _, class := range words.Classes() {
 		classes[class] = true
 	}
-	content = append(content, "usual forms, prefixes, divided words, grants, verbs") // how routes and tokens are read
+	content = append(content, "usual forms, prefixes, divided words, grants, verbs, queries") // how routes and tokens are read
 	if words != nil {
 		for _, class := range templates.VerbClasses() {
 			classes[class] = true

@@ -24,7 +24,7 @@ const BuiltInWords = routeConcepts + "\n" + wordClasses
 // sign-in, sign_in, signIn and /sign/in are all signin. The concept - is for words that
 // say nothing.
 const routeConcepts = `
--: api rest rpc trpc grpc twirp jsonrpc connectrpc graphql gateway gw bff edge public mobileapi app apps web webapp ios android client native service services svc backend with by via using to onboarding
+-: api rest rpc trpc grpc twirp jsonrpc connectrpc graphql mutation gateway gw bff edge public mobileapi app apps web webapp ios android client native service services svc backend with by via using to onboarding
 auth: auth authn authentication authorization identity identities iam sso idp oauth oauth2 oidc
 login: login logins signin signins logon signon authenticate authguest guestlogin guestsignin loginguest signinguest authanonymous loginanonymous signinanonymous
 session: session sessions guestsession guestsessions anonymoussession sessionguest sessionanonymous
@@ -52,7 +52,7 @@ verify: verify verification verifications validate validation check activate
 confirm: confirm confirmation confirmations complete finalize finalise
 send: send resend sends
 request: request requests generate
-change: change changes update edit set modify replace
+change: change changes update edit set modify replace bind rebind
 create: create new open make submit initiate start begin place execute process perform authorize authorise capture
 add: add link
 me: me my self own current mine
@@ -76,7 +76,7 @@ item: item items product products ticket tickets plan plans package packages bun
 card: card cards creditcard creditcards debitcard paymentmethod paymentmethods paymentinstrument paymentinstruments paymentsource paymentsources paymentcard paymentcards paymentscards paymentsmethods
 topup: topup topups topupbalance rechargebalance reloadbalance addbalance loadbalance recharge recharges reload reloads addmoney addfunds loadmoney
 deposit: deposit deposits
-buy: buy purchase purchases
+buy: buy purchase purchases iap iaps inapppurchase inapppurchases verifyreceipt validatereceipt receiptverify receiptvalidate receiptsverify receiptsvalidate receiptvalidation receiptverification
 wallet: wallet wallets balance balances fund funds money bank banking
 transfer: transfer transfers moneytransfer moneytransfers banktransfer banktransfers remittance remittances payout payouts withdraw withdrawal withdrawals cashout cashouts disbursement disbursements sendmoney transferbalance withdrawbalance sendbalance
 payee: payee payees beneficiary beneficiaries bankaccount bankaccounts payoutmethod payoutmethods payoutaccount payoutaccounts externalaccount externalaccounts bankdetails iban
@@ -84,7 +84,7 @@ voucher: voucher vouchers coupon coupons couponcode couponcodes promo promos pro
 redeem: redeem redemption redemptions apply claim use
 export: export exports takeout dataexport datadownload downloaddata downloadmydata downloadyourdata downloadmyinformation
 data: data transaction transactions statement statements history report reports document documents privacy gdpr
-refund: refund refunds
+refund: refund refunds refundclaim refundclaims claimrefund
 address: address addresses
 coins: coins coin credits gems gem diamonds diamond
 search: search lookup find
@@ -109,6 +109,7 @@ password_change POST: password,pin me,profile,settings,user | owner auth
 password_change POST: password,pin users,accounts,people {} |
 code_request POST: otp,sms,mfa,magiclink,email,phone send,request | otp sms mfa magiclink email phone auth login session owner signup create code
 code_request POST: code send,request auth,login,session,verify,signup,me | auth login session verify signup me
+code_request POST: code send |
 code_request POST: verify send | email phone auth owner signup
 code_request POST: magiclink | auth login session email create
 code_request POST: sms,code auth,login,session,signup | create
@@ -144,7 +145,7 @@ payment_confirm POST,PUT,PATCH: order,buy confirm | item coins me {}
 payment POST: payment | me user users wallet order booking invoice checkout account accounts create add card buy item coins {}
 payment POST: topup | me user users wallet account accounts phone card create payment item coins request {}
 payment POST: deposit wallet,me,account,accounts | wallet me user account accounts create {}
-payment POST: buy | me item coins create order {}
+payment POST: buy | me item coins create order verify {}
 ~ payment_method POST: card | owner wallet invoice add create
 withdrawal POST: transfer | me user users people account accounts wallet coins payment create confirm request {}
 withdrawal POST: send wallet,coins | me user users {}

@@ -60,6 +60,39 @@ func VerbClass(method, route string) string {
 	return ""
 }
 
+// QueryClass returns [ReadClass] for a posted operation of GraphQL whose name is that of
+// a thing, "" for others. There, queries are named after what they ask for, and what
+// changes something has a verb: Orders and MyOrders read, PlaceOrder and orderCreate do
+// not. It goes before the class by words, which know the same words from REST, where
+// POST /orders makes an order.
+func QueryClass(method, route string) string {
+	if method != "POST" {
+		return ""
+	}
+	prefix, rest := ServicePrefix(route)
+	service, name, remote := operation(rest)
+	if !remote || service != "" || isInternal(prefix) || oneOf(ofProcedures, strings.TrimLeft(rest[:len(rest)-len(name)-1], "/")) {
+		return ""
+	}
+	var buf [mostWords]string
+	words := splitWords(buf[:0], name)
+	if len(words) == 0 || len(words) == mostWords || anyOf(changingVerbs, name) || anyOf(classedReads, name) {
+		return ""
+	}
+	first, last := words[0], words[len(words)-1]
+	switch {
+	case len(words) == 1 && (oneOf("me viewer", first) || isPlural(first)),
+		len(words) > 1 && (oneOf("my viewer", first) || oneOf(shownThings, last)):
+		return ReadClass
+	}
+	return ""
+}
+
+func isPlural(word string) bool {
+	n := len(word)
+	return n > 3 && word[n-1]|0x20 == 's' && word[n-2]|0x20 != 's'
+}
+
 const (
 	searchVerbs  = "search find lookup query autocomplete suggest"
 	readVerbs    = "get list fetch view describe"
@@ -70,9 +103,20 @@ const (
 	messageNouns = "message messages chat chats comment comments reply replies dm dms whisper invite invites invitation invitations"
 
 	// writeWords are verbs that change something, and things that one gets by asking.
-	writeWords = "set put create add update upsert insert delete remove replace modify change reset save make mark lock claim redeem consume buy purchase sell sale order pay " +
-		"accept join leave start stop open close send post submit increment decrement swap pop take use apply issue generate renew refresh rotate register " +
+	writeWords = writeVerbs + " sale order " +
 		"reward rewards gift gifts bonus bonuses coupon coupons voucher vouchers prize prizes token tokens otp code codes key keys ticket tickets loot drop spin"
+	writeVerbs = "set put create add update upsert insert delete remove replace modify change reset save make mark lock claim redeem consume buy purchase sell pay " +
+		"accept join leave start stop open close send post submit increment decrement swap pop take use apply issue generate renew refresh rotate register"
+
+	// changingVerbs are those that stand in front of things that are shown, too.
+	changingVerbs = writeVerbs + " edit clear hide show cancel confirm complete approve reject request export import download upload share like follow mute toggle sync report track " +
+		"log record process place begin finish enter verify validate hold release reserve transfer withdraw sign login logout signup signin resend revoke link unlink bind unbind"
+
+	// classedReads are of a class of their own when they are read, too.
+	classedReads = "cart carts basket baskets " + searchVerbs
+
+	// shownThings are names that queries of GraphQL end with.
+	shownThings = "detail details availability history feed summary overview results"
 
 	markets = "market marketplace auction auctions trade trading exchange shop store"
 
@@ -82,7 +126,8 @@ const (
 	postedHolds    = "hold holds reserve"
 
 	// What stands before the name of an operation.
-	ofOperations = "graphql gql rpc jsonrpc"
+	ofOperations = ofProcedures + " graphql gql"
+	ofProcedures = "rpc jsonrpc"
 
 	mostWords = 9
 )
@@ -116,7 +161,7 @@ func restClass(route string) string {
 		return SearchClass
 	case oneOf(postedMessages, last):
 		return MessageClass
-	case oneOf(postedHolds, last):
+	case oneOf(postedHolds, last[strings.LastIndexAny(last, "-_")+1:]):
 		return HoldClass
 	}
 	return ""

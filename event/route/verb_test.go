@@ -32,6 +32,7 @@ func TestVerbsOfProcedures(t *testing.T) {
 		{"POST", "/v1/events/{id}/seats/hold", "hold"},
 		{"POST", "/v2/slots/{id}/reserve", "hold"},
 		{"POST", "/v1/holds", "hold"},
+		{"POST", "/v1/seat-holds", "hold"},
 		{"POST", "/rpc/seats.releaseHold", ""},
 		{"POST", "/rpc/seat.holdings", ""},
 		{"POST", "/v1/holds/{id}", ""},
@@ -69,8 +70,46 @@ func TestVerbsOfProcedures(t *testing.T) {
 	}
 }
 
+func TestQueriesOfGraphQL(t *testing.T) {
+	for _, c := range []struct{ method, route, class string }{
+		{"POST", "graphql:Orders", "read"},
+		{"POST", "graphql:MyOrders", "read"},
+		{"POST", "/graphql/myOrders", "read"},
+		{"POST", "/api/graphql/Users", "read"},
+		{"POST", "gql:Transfers", "read"},
+		{"POST", "graphql:me", "read"},
+		{"POST", "graphql:Viewer", "read"},
+		{"POST", "graphql:OrderDetail", "read"},
+		{"POST", "graphql:SeatAvailability", "read"},
+		{"POST", "graphql:HomeFeed", "read"},
+		{"POST", "graphql:PaymentHistory", "read"},
+
+		{"POST", "graphql:MyCart", ""},
+		{"POST", "graphql:SearchResults", ""},
+		{"POST", "graphql:PlaceOrder", ""},
+		{"POST", "graphql:orderCreate", ""},
+		{"POST", "graphql:MyProfileUpdate", ""},
+		{"POST", "graphql:ClearHistory", ""},
+		{"POST", "graphql:ConfirmDetails", ""},
+		{"POST", "graphql:Payment", ""},
+		{"POST", "graphql:Process", ""},
+		{"POST", "graphql:Login", ""},
+		{"POST", "/graphql", ""},
+		{"POST", "/rpc/orders", ""},
+		{"POST", "/rpc/order.history", ""},
+		{"POST", "/v1/orders", ""},
+		{"POST", "/v1/order/details", ""},
+		{"GET", "graphql:Orders", ""},
+		{"POST", "/admin/api/graphql:Orders", ""},
+	} {
+		if got := route.QueryClass(c.method, c.route); got != c.class {
+			t.Errorf("%s %s has class %q, want %q", c.method, c.route, got, c.class)
+		}
+	}
+}
+
 func FuzzVerbClass(f *testing.F) {
-	for _, r := range []string{"/rpc/player.search", "graphql:Feed", "/a.b/C", "/_.:-/", "..//::"} {
+	for _, r := range []string{"/rpc/player.search", "graphql:Feed", "/a.b/C", "/_.:-/", "..//::", ":", "graphql:", "graphql:My_s"} {
 		f.Add(r)
 	}
 	f.Fuzz(func(t *testing.T, r string) {
@@ -78,6 +117,9 @@ func FuzzVerbClass(f *testing.F) {
 		case "", route.ReadClass, route.SearchClass, route.MessageClass:
 		default:
 			t.Errorf("%q has class %q", r, got)
+		}
+		if got := route.QueryClass("POST", r); got != "" && got != route.ReadClass {
+			t.Errorf("%q has class %q as a query", r, got)
 		}
 		if route.VerbClass("GET", r) != "" {
 			t.Errorf("GET %q has a class", r)
