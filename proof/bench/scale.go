@@ -114,7 +114,29 @@ func (l *scale) load(ctx context.Context) error {
 		return err
 	}
 	l.note("%d events were made and loaded in %v, with %v of CPU time", loaded, time.Since(began).Round(time.Second), (cpuTime() - cpu).Round(time.Second))
-	return nil
+	return l.settle(ctx)
+}
+
+// settle waits until merges are done: a day's events in half an hour leave more of them
+// behind than a stream does.
+func (l *scale) settle(ctx context.Context) error {
+	const most, every = 5 * time.Minute, time.Second
+	began := time.Now()
+	for {
+		var merges uint64
+		if err := l.conn.QueryRow(ctx, "SELECT count() FROM system.merges").Scan(&merges); err != nil {
+			return err
+		}
+		if took := time.Since(began); merges == 0 || took > most {
+			l.note("merges took another %v; %d are under way", took.Round(time.Second), merges)
+			return nil
+		}
+		select {
+		case <-time.After(every):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // loader appends events as ingest does, spread over raw partitions.
