@@ -66,16 +66,16 @@ func (o *orders) until(t int64, emit func(kafka.Outgoing)) {
 		all := facet.Actions()
 		action := all[o.rng.IntN(len(all))]
 		r.Action = action.String()
-		r.Kind, r.Key = facet.Account.String(), saidPrefix+strconv.Itoa(o.rng.IntN(saidAccounts))
+		r.Kind, r.Key = facet.Account.String(), saidPrefix+strconv.Itoa(1+o.rng.IntN(saidAccounts-1))
 		if o.rng.IntN(4) == 0 {
 			r.Kind, r.Key = facet.IP.String(), lateNet+strconv.Itoa(201+o.rng.IntN(2))
 		}
 		if action == facet.FalsePositive {
 			r.Expires = r.Time + []int64{1_000, 5_000, 60_000}[o.rng.IntN(3)]
 		}
-		if o.made <= o.partitions { // an early label in every partition, which holds signals back however late others are read
+		if o.made <= o.partitions { // an early label in every partition, on an account about which nothing else is said: it holds signals back however late others are read
 			r.Tenant, r.Action, r.Expires = fmt.Sprint("t", o.made-1), facet.FalsePositive.String(), r.Time+time.Hour.Milliseconds()
-			r.Kind, r.Key = facet.Account.String(), saidPrefix+"0"
+			r.Kind, r.Key, r.Rule = facet.Account.String(), saidPrefix+"0", "login-brute-force-account" // none that has fired already
 		}
 		switch o.rng.IntN(20) {
 		case 0:

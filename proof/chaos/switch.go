@@ -127,8 +127,8 @@ func (s *rulesets) followsLog(id string) bool {
 	return keeps.Ahead > 0 || keeps.Cohort.Verdicts > 0
 }
 
-// Pushes follow one another with a pause of 3 to 8 s. One in two is interrupted, like
-// `weir rules push` that dies, up to lastStep after it began.
+// Pushes follow one another with a pause of 3 to 8 s. One in two, though not the first,
+// is interrupted, like `weir rules push` that dies, up to lastStep after it began.
 const (
 	pushRest, pushSpread = 3 * time.Second, 5 * time.Second
 	lastStep             = 2 * time.Second
@@ -138,19 +138,23 @@ const (
 // runPushes pushes rules until ctx ends, and leaves no push unfinished.
 func (f *faults) runPushes(ctx context.Context) {
 	var turns [2]int // by lane
-	for pause(ctx, pushRest+rand64(f.pushes, pushSpread)) {
-		lane := facet.Lane(f.pushes.IntN(2))
+	for ok := true; ok; ok = pause(ctx, pushRest+rand64(f.pushes, pushSpread)) {
+		lane := facet.Shadow // first, so that short runs have shadow rules, too
+		if turns[facet.Shadow] > 0 {
+			lane = facet.Lane(f.pushes.IntN(2))
+		}
 		turns[lane]++
 		set := f.r.rulesets.all[turns[lane]%len(f.r.rulesets.all)] // first the other rules, then the initial ones again
 		if lane == facet.Shadow && f.pushes.IntN(3) == 0 && turns[lane] > 1 {
 			set = nil // the lane ends
 		}
-		f.push(ctx, push.Request{Lane: lane, Rules: set, Who: "chaos", Source: "weir chaos"})
+		dies := turns != [2]int{facet.Shadow: 1} && f.pushes.IntN(2) == 0
+		f.push(ctx, push.Request{Lane: lane, Rules: set, Who: "chaos", Source: "weir chaos"}, dies)
 	}
 }
 
 // push puts rules in force. What was interrupted is begun again, until it is through.
-func (f *faults) push(ctx context.Context, r push.Request) {
+func (f *faults) push(ctx context.Context, r push.Request, dies bool) {
 	name := "rules_push"
 	if r.Lane == facet.Shadow {
 		name = "rules_push_shadow"
@@ -158,7 +162,7 @@ func (f *faults) push(ctx context.Context, r push.Request) {
 	f.note(name)
 	stack := f.r.cluster.stack
 	pusher := app.NewPusher(stack.Config.Stream, stack.Kafka, func(string) {})
-	if f.pushes.IntN(2) == 0 {
+	if dies {
 		dying, cancel := context.WithTimeout(ctx, rand64(f.pushes, lastStep))
 		_, err := pusher.Push(dying, r)
 		cancel()

@@ -71,6 +71,10 @@ func TestScoresMergeAsTheOracleSays(t *testing.T) {
 				}
 				continue
 			}
+			if len(want) > 0 && rapid.IntRange(0, 3).Draw(t, "twin") == 0 { // worth the same, at the same time
+				c = rapid.SampledFrom(want).Draw(t, "of")
+				c.HalfLife, c.Reason = rapid.Int64Range(1, 100).Draw(t, "half life"), "twin"
+			}
 			before := want
 			want = p.merge(want, c)
 			var changed bool
