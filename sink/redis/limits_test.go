@@ -318,8 +318,12 @@ func TestTwoGatesAdmitExactlyTheMost(t *testing.T) {
 		s := startFake(t)
 		now := time.UnixMicro(1_800_000_000_000_000)
 		s.SetTime(now)
-		run(t, s, time.Minute, 40, 10*time.Second, func() { // four minutes, unevenly
-			now = now.Add(time.Duration(now.UnixMicro()%3) * 60 * time.Millisecond).Add(time.Microsecond)
+		const step = 60 * time.Millisecond
+		// Every client may have an answer, and move the clock on, before the next question
+		// is asked.
+		latest := 2 * clients * (2*step + time.Microsecond)
+		run(t, s, time.Minute, 40, latest, func() { // four minutes, unevenly
+			now = now.Add(time.Duration(now.UnixMicro()%3) * step).Add(time.Microsecond)
 			s.SetTime(now)
 		})
 	})
