@@ -119,6 +119,10 @@ func spoilEverything(t *testing.T) {
 		{"a dead letter of a good record", deadLetter, "a dead letter of 0-1, which is not garbage", nil},
 		{"records were acknowledged that are not in the log", func(_ context.Context, r *run) error { r.sender.acked[3] += 5; return nil },
 			"5 acknowledged records are not in the raw log", nil},
+		{"a push that never gets through", func(_ context.Context, r *run) error {
+			r.faults.unpushed = append(r.faults.unpushed, errors.New("no worker follows"))
+			return nil
+		}, "a push did not get through", nil},
 		{"another seed", func(_ context.Context, r *run) error { r.plan.Seed++; return nil }, "acknowledged records are not in the raw log", nil},
 		{"a frame that does not join", gap, "the facet log cannot be replayed", nil},
 	} {
@@ -130,7 +134,7 @@ func spoilEverything(t *testing.T) {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		v := verdictOf(t, r)
-		r.plan, r.sender.acked, r.sender.ordersAcked = plan, acked, orders
+		r.plan, r.sender.acked, r.sender.ordersAcked, r.faults.unpushed = plan, acked, orders, nil
 		told := slices.ContainsFunc(v.findings, func(f string) bool { return strings.Contains(f, c.want) })
 		if v.equal() || !told || c.turns != nil && !c.turns(v) {
 			t.Errorf("%s: lost %d, duplicated %d, different %d, and these findings:\n%s", c.name, v.Lost, v.Duplicated, v.Different, strings.Join(v.first(), "\n"))

@@ -25,8 +25,9 @@ type faults struct {
 	pushes *rand.Rand
 	quiet  bool // inject nothing
 
-	mu     sync.Mutex
-	counts map[string]int
+	mu       sync.Mutex
+	counts   map[string]int
+	unpushed []error // of pushes that did not get through
 }
 
 // fault is one kind of fault. run returns when the fault is repaired. If ctx ends,

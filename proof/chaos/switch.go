@@ -153,7 +153,8 @@ func (f *faults) runPushes(ctx context.Context) {
 	}
 }
 
-// push puts rules in force. What was interrupted is begun again, until it is through.
+// push puts rules in force. What was interrupted is begun again, until it is through; a
+// push that is not through in time is a finding.
 func (f *faults) push(ctx context.Context, r push.Request, dies bool) {
 	name := "rules_push"
 	if r.Lane == facet.Shadow {
@@ -182,6 +183,9 @@ func (f *faults) push(ctx context.Context, r push.Request, dies bool) {
 		}
 		f.r.event("a push has to be repeated: %v", err)
 		if !pause(ctx, pushRest) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.unpushed = append(f.unpushed, err)
 			return
 		}
 	}

@@ -12,19 +12,11 @@ import (
 	"github.com/weirdev/weir/rules"
 )
 
-// TestTheRulesOfARunAreMade: what a run changes in the built-in rules is still there, and
-// the other rules need a field that the first ones do not, and no other kind of entity.
-func TestTheRulesOfARunAreMade(t *testing.T) {
-	base, err := rules.Default(detectors.All())
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := hasty.of(base)
-	if err != nil {
-		t.Fatal(err)
-	}
+// rulesOfARun are made as in a run.
+func rulesOfARun(t *testing.T) *rulesets {
+	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, files); err != nil {
+	if err := writeRules(dir); err != nil {
 		t.Fatal(err)
 	}
 	set, err := rules.Load(os.DirFS(dir), detectors.All())
@@ -35,6 +27,13 @@ func TestTheRulesOfARunAreMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// TestTheRulesOfARunAreMade: what a run changes in the built-in rules is still there, and
+// the other rules need a field that the first ones do not, and no other kind of entity.
+func TestTheRulesOfARunAreMade(t *testing.T) {
+	s := rulesOfARun(t)
 	for k, fields := range s.all[0].Projection() {
 		if other := s.all[1].Projection()[k]; (fields == nil) != (other == nil) {
 			t.Errorf("only some of the rules are about kind %d", k)
@@ -51,22 +50,7 @@ func TestTheRulesOfARunAreMade(t *testing.T) {
 // event, a facet without one is an error, until other rules are pushed. A push that is
 // written again later changes nothing.
 func TestAFacetWithoutAFieldOfItsRulesIsFound(t *testing.T) {
-	base, err := rules.Default(detectors.All())
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := hasty.of(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if base, err = rules.Load(files, detectors.All()); err != nil {
-		t.Fatal(err)
-	}
-	s, err := newRulesets(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := newReplayed(&truth{})
+	s, r := rulesOfARun(t), newReplayed(&truth{})
 	f := &facet.Facet{Entity: facet.Entity{Kind: facet.Account, Key: "ann"}}
 	for i, c := range []struct {
 		number uint64

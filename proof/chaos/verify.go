@@ -98,6 +98,9 @@ func (r *run) verify(ctx context.Context) (*verdict, error) {
 	v.checkLoopback(re)
 	v.checkFindings(calm, re, r.rulesets)
 	v.Switches = re.switches
+	for _, err := range r.faults.unpushed {
+		v.find("a push did not get through within %v: %v", pushTime, err)
+	}
 	return v, r.checkStores(ctx, t, re, v)
 }
 
