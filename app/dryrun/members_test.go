@@ -29,11 +29,20 @@ const campaignScenarios = `scenarios:
     expect:
       - {entity: "ja4:tool", signals: [{rule: credential-campaign-sources-ja4, weight: 25}]}
       - {entity: "ip:203.0.113.9", signals: [{rule: credential-campaign-sources-ja4, weight: 60, group: "ja4:tool"}]}
+  - name: one password is guessed in the morning, and again in the evening
+    rules: [login-failures-sources-account]
+    events:
+      - {at: 0s, every: 20s, repeat: 15, set: {ip: "203.0.{n}.9", account: ann, auth: failure, status: 401}}
+      - {at: 9h, every: 20s, repeat: 3, set: {ip: "198.51.100.{n}", account: ann, auth: failure, status: 401}}
+    expect:
+      - {entity: "account:ann", signals: [{rule: login-failures-sources-account, weight: 20, times: 2}]}
+      - {entity: "ip:203.0.{n}.9", repeat: 12, signals: [{rule: login-failures-sources-account, weight: 60, times: 1, group: "account:ann"}]}
+      - {entity: "ip:198.51.100.1", signals: [{rule: login-failures-sources-account, weight: 60, times: 1, group: "account:ann"}]}
 `
 
 // A campaign that copies a browser's fingerprint shares its group with people, of whom
-// some mistype.
-func TestCampaignsDoNotTellWhoGetsIn(t *testing.T) {
+// some mistype. Addresses of the morning are not told in the evening.
+func TestMembersAreThoseWhoTakePartNow(t *testing.T) {
 	set, err := rules.Default(detectors.All())
 	if err != nil {
 		t.Fatal(err)
